@@ -1,0 +1,126 @@
+//! What is measured: one table, one line a metric; the exposition and the README are made from it.
+//!
+//! Door to the `metrics` crates. A metric is a constant; counting is `metrics::EVENTS_FETCHED.add(3)`.
+//! Labels are few and bounded: at most one, with values from our own code, never from outside.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// What a metric's number means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; starts at zero with the process.
+    Counter,
+    /// The value now.
+    Gauge,
+    /// A distribution, in the unit the name ends with.
+    Histogram,
+}
+
+/// One measured thing.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Name in the exposition; ends with its unit.
+    pub name: &'static str,
+    /// What its number means.
+    pub kind: Kind,
+    /// Name of its one label, or empty.
+    pub label: &'static str,
+    /// One sentence for whoever reads the dashboard.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($id:ident $kind:ident $name:literal $label:literal $help:literal;)*) => {
+        $(#[doc = $help] pub const $id: Metric = Metric {
+            name: $name, kind: Kind::$kind, label: $label, help: $help };)*
+        /// All of them, in the order of the data's way.
+        pub const ALL: &[Metric] = &[$($id),*];
+    };
+}
+
+metrics! {
+    REQUESTS Counter "ghpulse_github_requests_total" "outcome" "Requests to GitHub by what came of them.";
+    EVENTS_FETCHED Counter "ghpulse_events_fetched_total" "" "Events in the pages that GitHub served, doubles included.";
+    EVENTS_ADMITTED Counter "ghpulse_events_admitted_total" "" "Events seen for the first time and taken in.";
+    EVENTS_DUPLICATE Counter "ghpulse_events_duplicate_total" "" "Events served again that were already taken in.";
+    EVENTS_REJECTED Counter "ghpulse_events_rejected_total" "" "Entries of pages that are no events; kept in the reject log.";
+    EVENTS_APPLIED Counter "ghpulse_events_applied_total" "" "Events counted and put into the journal.";
+    EVENTS_REDELIVERED Counter "ghpulse_events_redelivered_total" "" "Deliveries of the bus that had been applied before.";
+    MESSAGES_DEAD Counter "ghpulse_messages_dead_total" "" "Messages of the bus that could not be read; kept in the dead-letter log.";
+    COMMIT_SECONDS Histogram "ghpulse_store_commit_seconds" "" "Time of one write to the store, its sync included.";
+    TOKENS_USABLE Gauge "ghpulse_github_tokens_usable" "" "GitHub tokens that are neither benched nor used up.";
+    FEED_LAG_SECONDS Gauge "ghpulse_feed_lag_seconds" "" "Age of the newest event on the last page when it came in.";
+    SCRIPT_SECONDS Histogram "ghpulse_script_seconds" "" "Time of one run of the merge script.";
+    SCRIPT_FAILURES Counter "ghpulse_script_failures_total" "" "Ticks for which the native sum stood in for the merge script.";
+    CONNECTIONS Gauge "ghpulse_connections" "endpoint" "WebSocket connections open now.";
+    REFUSED Counter "ghpulse_refused_total" "reason" "Connections and requests refused by a limit.";
+    DELIVERIES Counter "ghpulse_deliveries_total" "endpoint" "Messages written to readers.";
+    SKIPPED Counter "ghpulse_skipped_events_total" "" "Events that slow readers of /sampling were moved past.";
+}
+
+static EXPOSITION: OnceLock<PrometheusHandle> = OnceLock::new();
+
+impl Metric {
+    /// Adds to a counter.
+    pub fn add(&self, n: u64) {
+        debug_assert_eq!((self.kind, self.label), (Kind::Counter, ""));
+        metrics::counter!(self.name).increment(n);
+    }
+
+    /// Adds to a counter under its label.
+    pub fn add_for(&self, value: &'static str, n: u64) {
+        debug_assert_eq!(self.kind, Kind::Counter);
+        metrics::counter!(self.name, self.label => value).increment(n);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, value: f64) {
+        debug_assert_eq!((self.kind, self.label), (Kind::Gauge, ""));
+        metrics::gauge!(self.name).set(value);
+    }
+
+    /// Moves a gauge up or down under its label.
+    pub fn shift_for(&self, value: &'static str, by: f64) {
+        debug_assert_eq!(self.kind, Kind::Gauge);
+        metrics::gauge!(self.name, self.label => value).increment(by);
+    }
+
+    /// Records a duration in a histogram.
+    pub fn record(&self, took: std::time::Duration) {
+        debug_assert_eq!(self.kind, Kind::Histogram);
+        metrics::histogram!(self.name).record(took.as_secs_f64());
+    }
+}
+
+/// Begins to keep what is counted; before it, counting costs nothing and is kept nowhere. Once a process.
+pub fn install() {
+    EXPOSITION.get_or_init(|| {
+        let buckets = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &buckets)
+            .expect("the list of buckets is not empty")
+            .build_recorder();
+        let handle = recorder.handle();
+        // A second recorder in one process (another library's) keeps its place; ours stays empty then.
+        let _ = metrics::set_global_recorder(recorder);
+        for metric in ALL {
+            match metric.kind {
+                Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
+                Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+                Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+            }
+        }
+        handle
+    });
+}
+
+/// The Prometheus text exposition; empty before [`install`].
+#[must_use]
+pub fn render() -> String {
+    EXPOSITION.get().map_or_else(String::new, |handle| {
+        handle.run_upkeep();
+        handle.render()
+    })
+}

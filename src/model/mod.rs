@@ -1,0 +1,3 @@
+//! The words of the house: no I/O, no runtime, no database.
+
+pub mod window;

@@ -1,0 +1,288 @@
+//! Time as the house speaks of it: instants, calendar units in UTC, and half-open windows.
+//!
+//! Two clocks, two names: `created_at` is GitHub's, `received_at` is ours. Both are [`Timestamp`]s.
+//! Calendar units are plain numbers of whole units since 1970 (years: the year itself), so that
+//! they sort, subtract and encode without a calendar.
+
+use std::fmt;
+
+use jiff::civil;
+use jiff::tz::TimeZone;
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+/// Whole seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Second(pub i64);
+
+/// Whole minutes since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Minute(pub i64);
+
+/// Whole hours since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Hour(pub i64);
+
+/// Whole UTC days since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Day(pub i32);
+
+/// A UTC year of the common era.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Year(pub i32);
+
+/// The seconds from `from` to before `until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// First second inside.
+    pub from: Second,
+    /// First second after.
+    pub until: Second,
+}
+
+const MICROS: i64 = 1_000_000;
+/// The instants that RFC 3339 can write are years 0 to 9999; jiff's own range is a little wider.
+const EARLIEST: i64 = -62_167_219_200 * MICROS;
+const LATEST: i64 = 253_402_300_799 * MICROS;
+
+impl Timestamp {
+    /// The instant so many microseconds after 1970; what RFC 3339 cannot write is cut to its range.
+    #[must_use]
+    pub fn from_micros(micros: i64) -> Self {
+        Self(micros.clamp(EARLIEST, LATEST))
+    }
+
+    /// The start of a second.
+    #[must_use]
+    pub fn from_seconds(seconds: i64) -> Self {
+        Self::from_micros(seconds.saturating_mul(MICROS))
+    }
+
+    /// Microseconds since 1970.
+    #[must_use]
+    pub fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Reads an RFC 3339 instant with any offset, as GitHub writes `created_at`.
+    /// `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let parsed: jiff::Timestamp = text.parse().ok()?;
+        Some(Self::from_micros(parsed.as_microsecond()))
+    }
+
+    /// The second it lies in.
+    #[must_use]
+    pub fn second(self) -> Second {
+        Second(self.0.div_euclid(MICROS))
+    }
+
+    /// The minute it lies in.
+    #[must_use]
+    pub fn minute(self) -> Minute {
+        Minute(self.second().0.div_euclid(60))
+    }
+
+    /// The hour it lies in.
+    #[must_use]
+    pub fn hour(self) -> Hour {
+        Hour(self.second().0.div_euclid(3_600))
+    }
+
+    /// The UTC day it lies in.
+    #[must_use]
+    pub fn day(self) -> Day {
+        Day(i32::try_from(self.second().0.div_euclid(86_400)).expect("the range is four digits"))
+    }
+
+    /// The UTC year it lies in.
+    #[must_use]
+    pub fn year(self) -> Year {
+        self.day().year()
+    }
+
+    /// The instant `by` later.
+    #[must_use]
+    pub fn plus(self, by: std::time::Duration) -> Self {
+        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        Self::from_micros(self.0.saturating_add(micros))
+    }
+
+    /// The instant `by` earlier.
+    #[must_use]
+    pub fn minus(self, by: std::time::Duration) -> Self {
+        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        Self::from_micros(self.0.saturating_sub(micros))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> std::time::Duration {
+        let micros = self.0.saturating_sub(earlier.0);
+        std::time::Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+}
+
+/// RFC 3339 in UTC; whole seconds where there is no fraction.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instant = jiff::Timestamp::from_microsecond(self.0).map_err(|_| fmt::Error)?;
+        write!(f, "{instant}")
+    }
+}
+
+impl Second {
+    /// Its first instant.
+    #[must_use]
+    pub fn start(self) -> Timestamp {
+        Timestamp::from_seconds(self.0)
+    }
+}
+
+impl Hour {
+    /// The UTC day it lies in.
+    #[must_use]
+    pub fn day(self) -> Day {
+        Timestamp::from_seconds(self.0.saturating_mul(3_600)).day()
+    }
+}
+
+impl Day {
+    /// Its first instant.
+    #[must_use]
+    pub fn start(self) -> Timestamp {
+        Timestamp::from_seconds(i64::from(self.0) * 86_400)
+    }
+
+    /// The year it lies in.
+    #[must_use]
+    pub fn year(self) -> Year {
+        Year(i32::from(self.date().year()))
+    }
+
+    /// Reads `2026-01-31`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let date: civil::Date = text.parse().ok()?;
+        Some(Self::from_date(date))
+    }
+
+    fn from_date(date: civil::Date) -> Self {
+        let midnight = date.to_zoned(TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_second());
+        Timestamp::from_seconds(midnight).day()
+    }
+
+    fn date(self) -> civil::Date {
+        let start = jiff::Timestamp::from_second(i64::from(self.0) * 86_400).unwrap_or_default();
+        start.to_zoned(TimeZone::UTC).date()
+    }
+}
+
+/// `2026-01-31`.
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.date())
+    }
+}
+
+impl Year {
+    /// Its first day.
+    #[must_use]
+    pub fn first_day(self) -> Day {
+        let year = i16::try_from(self.0).unwrap_or(1970).clamp(0, 9999);
+        Day::from_date(civil::Date::constant(year, 1, 1))
+    }
+
+    /// The days of this year: the first, and the first of the next.
+    #[must_use]
+    pub fn days(self) -> std::ops::Range<i32> {
+        self.first_day().0..Self(self.0 + 1).first_day().0
+    }
+}
+
+impl fmt::Display for Year {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl Window {
+    /// The window of `seconds` seconds that ends with `last` (inside).
+    #[must_use]
+    pub fn ending_with(last: Second, seconds: u32) -> Self {
+        Self { from: Second(last.0 + 1 - i64::from(seconds)), until: Second(last.0 + 1) }
+    }
+
+    /// Whether the second lies inside.
+    #[must_use]
+    pub fn contains(self, second: Second) -> bool {
+        self.from <= second && second < self.until
+    }
+
+    /// The window of the same length just before.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        Self { from: Second(self.from.0 - self.len()), until: self.from }
+    }
+
+    /// How many seconds lie inside; zero for one that ends before it begins.
+    #[must_use]
+    pub fn len(self) -> i64 {
+        (self.until.0 - self.from.0).max(0)
+    }
+
+    /// Whether no second lies inside.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn github_times_are_read_and_written_back_the_same() {
+        let text = "2026-02-24T21:33:46Z";
+        let instant = Timestamp::parse(text).unwrap();
+        assert_eq!(instant.to_string(), text);
+        assert_eq!(instant.day().to_string(), "2026-02-24");
+        assert_eq!(instant.year(), Year(2026));
+    }
+
+    #[test]
+    fn what_is_no_time_is_none_and_never_panics() {
+        for text in ["", "yesterday", "2026-02-30T00:00:00Z", "99999-01-01T00:00:00Z"] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+        assert_eq!(Timestamp::from_micros(i64::MAX).year(), Year(9999));
+        assert_eq!(Timestamp::from_micros(i64::MIN).year(), Year(0));
+    }
+
+    #[test]
+    fn offsets_are_brought_to_utc() {
+        let instant = Timestamp::parse("2026-01-01T00:30:00+01:00").unwrap();
+        assert_eq!(instant.day().to_string(), "2025-12-31");
+        assert_eq!(instant.year(), Year(2025));
+    }
+
+    #[test]
+    fn a_year_has_its_days() {
+        assert_eq!(Year(2024).days().len(), 366);
+        assert_eq!(Year(2026).days().len(), 365);
+        assert_eq!(Year(2026).first_day().to_string(), "2026-01-01");
+    }
+
+    #[test]
+    fn a_window_ends_with_its_last_second_inside() {
+        let window = Window::ending_with(Second(100), 10);
+        assert!(window.contains(Second(91)) && window.contains(Second(100)));
+        assert!(!window.contains(Second(90)) && !window.contains(Second(101)));
+        assert_eq!(window.previous().until, window.from);
+        assert_eq!(window.previous().len(), 10);
+    }
+}
