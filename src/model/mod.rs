@@ -1,3 +1,7 @@
 //! The words of the house: no I/O, no runtime, no database.
 
+pub mod envelope;
+pub mod event;
+pub mod json;
+pub mod position;
 pub mod window;

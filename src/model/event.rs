@@ -1,0 +1,304 @@
+//! An event as GitHub sent it, and the few things of it that we look at.
+//!
+//! Both shapes are read: today's trimmed one (since October 2025) and the old full one. Whatever
+//! is missing, null or odd is simply not known; only what is no event at all is refused.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::json;
+use super::window::Timestamp;
+
+/// The type whose events are counted by day and by language.
+pub const PULL_REQUEST: &str = "PullRequestEvent";
+
+/// The largest event that is taken; Pulsar's default limit of a message is 5 MiB.
+pub const EVENT_BYTES: usize = 4 << 20;
+
+/// What makes an event the same event: its type and its id.
+///
+/// Ids alone are not unique: GitHub draws them from two sequences and reset both in October 2025.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventKey {
+    /// GitHub's id.
+    pub id: EventId,
+    /// GitHub's type; empty when the event has none.
+    pub kind: String,
+}
+
+/// GitHub's id of an event: a decimal number written as a string.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventId {
+    /// As GitHub has always written it.
+    Number(u64),
+    /// Anything else it may come to write; `#` and a hash of the event when there is no id.
+    Text(String),
+}
+
+/// What is read of one event. Slices of the event's own text.
+#[derive(Debug, Clone)]
+pub struct Event<'a> {
+    /// The whole event.
+    pub text: &'a str,
+    /// What makes it the same event.
+    pub key: EventKey,
+    /// `created_at`, when it is a time.
+    pub created_at: Option<Timestamp>,
+    /// `actor.id`.
+    pub actor_id: Option<u64>,
+    /// `actor.login`.
+    pub actor_login: Option<Cow<'a, str>>,
+    /// `repo.id`.
+    pub repo_id: Option<u64>,
+    /// `repo.name`, that is `owner/name`.
+    pub repo_name: Option<Cow<'a, str>>,
+    /// `org.login`.
+    pub org_login: Option<Cow<'a, str>>,
+    /// `payload`, as text.
+    pub payload: Option<&'a str>,
+}
+
+/// What is read of a pull-request event's payload.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PullRequest<'a> {
+    /// `payload.action`.
+    pub action: Option<Cow<'a, str>>,
+    /// `payload.pull_request`, as text.
+    pub object: Option<&'a str>,
+    /// `merged` as GitHub sent it; `None` when it sent none.
+    pub merged: Option<bool>,
+    /// `additions` as GitHub sent them.
+    pub additions: Option<u64>,
+    /// `deletions` as GitHub sent them.
+    pub deletions: Option<u64>,
+    /// `base.repo.language` as GitHub sent it.
+    pub language: Option<Cow<'a, str>>,
+    has_merged: bool,
+}
+
+/// Why something on a page is no event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoEvent {
+    /// A list, a number, a string, null, or no JSON.
+    #[error("not a JSON object")]
+    NotAnObject,
+    /// An object that names neither an id nor a type.
+    #[error("an object with neither `id` nor `type`")]
+    Nameless,
+    /// Larger than [`EVENT_BYTES`].
+    #[error("an event of {0} bytes, more than the {EVENT_BYTES} that are taken")]
+    TooLarge(usize),
+}
+
+impl<'a> Event<'a> {
+    /// Reads an event.
+    pub fn read(text: &'a str) -> Result<Self, NoEvent> {
+        if !json::is_object(text) {
+            return Err(NoEvent::NotAnObject);
+        }
+        if text.len() > EVENT_BYTES {
+            return Err(NoEvent::TooLarge(text.len()));
+        }
+        let [id, kind, actor, repo, org, payload, created_at] =
+            json::pick(text, ["id", "type", "actor", "repo", "org", "payload", "created_at"]);
+        let kind = kind.and_then(json::text);
+        let id = id.and_then(EventId::read);
+        if id.is_none() && kind.is_none() {
+            return Err(NoEvent::Nameless);
+        }
+        let key = EventKey {
+            id: id.unwrap_or_else(|| EventId::Text(format!("#{:032x}", xxh3_128(text.as_bytes())))),
+            kind: kind.unwrap_or_default().into_owned(),
+        };
+        let [actor_id, actor_login] = actor.map_or([None; 2], |a| json::pick(a, ["id", "login"]));
+        let [repo_id, repo_name] = repo.map_or([None; 2], |r| json::pick(r, ["id", "name"]));
+        let [org_login] = org.map_or([None], |o| json::pick(o, ["login"]));
+        Ok(Self {
+            text,
+            key,
+            created_at: created_at.and_then(json::text).and_then(|at| Timestamp::parse(&at)),
+            actor_id: actor_id.and_then(json::whole),
+            actor_login: actor_login.and_then(json::text),
+            repo_id: repo_id.and_then(json::whole),
+            repo_name: repo_name.and_then(json::text),
+            org_login: org_login.and_then(json::text),
+            payload,
+        })
+    }
+
+    /// The pull request that a [`PULL_REQUEST`] event is about; `None` for other types.
+    #[must_use]
+    pub fn pull_request(&self) -> Option<PullRequest<'a>> {
+        if self.key.kind != PULL_REQUEST {
+            return None;
+        }
+        let [action, object] =
+            self.payload.map_or([None; 2], |p| json::pick(p, ["action", "pull_request"]));
+        let [merged, additions, deletions, base] = object
+            .map_or([None; 4], |o| json::pick(o, ["merged", "additions", "deletions", "base"]));
+        let language = base.and_then(|b| json::at(b, &["repo", "language"]));
+        Some(PullRequest {
+            action: action.and_then(json::text),
+            object: object.filter(|o| json::is_object(o)),
+            merged: merged.and_then(|m| m.parse().ok()),
+            additions: additions.and_then(json::whole),
+            deletions: deletions.and_then(json::whole),
+            language: language.and_then(json::text).filter(|l| !l.is_empty()),
+            has_merged: merged.is_some(),
+        })
+    }
+}
+
+impl PullRequest<'_> {
+    /// Whether this event says that the pull request was merged: since October 2025 by its own
+    /// action, before by `closed` with `merged` true.
+    #[must_use]
+    pub fn is_merge(&self) -> bool {
+        match self.action.as_deref() {
+            Some("merged") => true,
+            Some("closed") => self.merged == Some(true),
+            _ => false,
+        }
+    }
+
+    /// Whether this event says that the pull request was closed without being merged.
+    #[must_use]
+    pub fn is_close(&self) -> bool {
+        self.action.as_deref() == Some("closed") && !self.is_merge()
+    }
+
+    /// Whether this event says that the pull request was opened (reopening is not opening).
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.action.as_deref() == Some("opened")
+    }
+
+    /// Whether GitHub left `merged` out, so that it is written back from the action.
+    #[must_use]
+    pub fn lacks_merged(&self) -> bool {
+        self.object.is_some() && !self.has_merged
+    }
+}
+
+impl EventId {
+    /// Reads the value of `id`; `None` when it is null, empty or no string and no number.
+    fn read(value: &str) -> Option<Self> {
+        let text = json::text(value).unwrap_or(Cow::Borrowed(value));
+        if text.is_empty() || text == "null" || value.starts_with(['{', '[']) {
+            return None;
+        }
+        // Only the one way to write a number is that number: "007" is another id than "7".
+        match text.parse::<u64>() {
+            Ok(number) if number.to_string() == text => Some(Self::Number(number)),
+            _ => Some(Self::Text(text.into_owned())),
+        }
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Display for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TODAY: &str = r#"{"id":"6849554848","type":"PullRequestEvent","actor":{"id":7,"login":"ann"},
+        "repo":{"id":9,"name":"ann/tool"},"payload":{"action":"merged","number":2,"pull_request":
+        {"id":3322702490,"base":{"ref":"main","repo":{"id":9,"name":"tool"}}}},"public":true,
+        "created_at":"2026-02-24T21:33:46Z"}"#;
+
+    #[test]
+    fn todays_merge_is_its_own_action() {
+        let event = Event::read(TODAY).unwrap();
+        assert_eq!(event.key.to_string(), "PullRequestEvent 6849554848");
+        assert_eq!(event.repo_name.as_deref(), Some("ann/tool"));
+        let pull = event.pull_request().unwrap();
+        assert!(pull.is_merge() && !pull.is_close() && !pull.is_open());
+        assert!(pull.lacks_merged());
+        assert_eq!((pull.additions, pull.language), (None, None));
+    }
+
+    #[test]
+    fn the_old_shape_says_merged_beside_closed() {
+        let shape = |merged: &str| {
+            format!(
+                r#"{{"id":"5","type":"PullRequestEvent","payload":{{"action":"closed",
+                "pull_request":{{"merged":{merged},"additions":3,"deletions":1,
+                "base":{{"repo":{{"language":"Rust"}}}}}}}}}}"#
+            )
+        };
+        let merged = shape("true");
+        let pull = Event::read(&merged).unwrap().pull_request().unwrap();
+        assert!(pull.is_merge() && !pull.is_close() && !pull.lacks_merged());
+        assert_eq!((pull.additions, pull.language.as_deref()), (Some(3), Some("Rust")));
+        for not_merged in ["false", "null"] {
+            let text = shape(not_merged);
+            let pull = Event::read(&text).unwrap().pull_request().unwrap();
+            assert!(pull.is_close() && !pull.is_merge() && !pull.lacks_merged());
+        }
+    }
+
+    #[test]
+    fn other_types_have_no_pull_request() {
+        let text = TODAY.replace("PullRequestEvent", "PullRequestReviewEvent");
+        assert_eq!(Event::read(&text).unwrap().pull_request(), None);
+    }
+
+    #[test]
+    fn anything_missing_null_or_odd_passes() {
+        for text in [
+            r#"{"id":"1"}"#,
+            r#"{"type":"NewEvent"}"#,
+            r#"{"id":17,"type":null,"actor":null,"repo":[],"payload":"x","created_at":5}"#,
+            r#"{"id":"abc","type":"PullRequestEvent","payload":{"pull_request":null}}"#,
+            r#"{"id":"1","id":"2","type":"PushEvent"}"#,
+        ] {
+            assert!(Event::read(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_is_said() {
+        assert_eq!(Event::read("[]").unwrap_err(), NoEvent::NotAnObject);
+        assert_eq!(Event::read("null").unwrap_err(), NoEvent::NotAnObject);
+        assert_eq!(Event::read(r#"{"message":"x"}"#).unwrap_err(), NoEvent::Nameless);
+    }
+
+    #[test]
+    fn events_without_an_id_are_told_apart_by_their_text() {
+        let one = Event::read(r#"{"type":"A","n":1}"#).unwrap().key;
+        let two = Event::read(r#"{"type":"A","n":2}"#).unwrap().key;
+        assert_ne!(one, two);
+        assert_eq!(one, Event::read(r#"{"type":"A","n":1}"#).unwrap().key);
+    }
+
+    #[test]
+    fn only_the_one_way_to_write_a_number_is_that_number() {
+        assert_eq!(EventId::read("\"7\""), EventId::read("7"));
+        assert_ne!(EventId::read("\"007\""), EventId::read("\"7\""));
+        assert_eq!(EventId::read("\"18446744073709551615\""), Some(EventId::Number(u64::MAX)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_without_a_panic(text in ".{0,300}") {
+            let _ = Event::read(&text).map(|event| event.pull_request().map(|p| p.is_merge()));
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Looking into JSON without taking it apart: a value is a slice of the text it came in.
+//!
+//! GitHub's payloads are open: any field may be missing, null, doubled or of another type. So
+//! nothing is modelled; a reader picks the few members it needs and leaves the rest as text, to
+//! the last digit. Doubled members: the last one holds, as in every common parser.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The members of those names of a JSON object, as text; all `None` when `json` is no object.
+#[must_use]
+pub fn pick<'a, const N: usize>(json: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    reader.deserialize_any(Members { names }).unwrap_or([None; N])
+}
+
+/// The value at a path of member names; `None` where the path leads nowhere.
+#[must_use]
+pub fn at<'a>(json: &'a str, path: &[impl AsRef<str>]) -> Option<&'a str> {
+    let mut value = json;
+    for name in path {
+        [value] = [pick(value, [name.as_ref()])[0]?];
+    }
+    Some(value)
+}
+
+/// The text of a JSON string; `None` for any other value.
+#[must_use]
+pub fn text(json: &str) -> Option<Cow<'_, str>> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str(json).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+/// A whole number from 0 to 2^64 - 1, written as such; `None` for any other value.
+#[must_use]
+pub fn whole(json: &str) -> Option<u64> {
+    json.parse().ok()
+}
+
+/// Whether the value is written as an object.
+#[must_use]
+pub fn is_object(json: &str) -> bool {
+    json.starts_with('{')
+}
+
+/// The same value without white space between its parts; what is in strings stays.
+#[must_use]
+pub fn compact(json: &str) -> Cow<'_, str> {
+    let Some(first) = first_space(json) else { return Cow::Borrowed(json) };
+    let mut out = String::with_capacity(json.len());
+    out.push_str(&json[..first]);
+    let (mut copied, mut inside, mut escaped) = (first, false, false);
+    for (i, byte) in json.bytes().enumerate().skip(first) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if inside => escaped = true,
+            b'"' => inside = !inside,
+            b' ' | b'\n' | b'\r' | b'\t' if !inside => {
+                out.push_str(&json[copied..i]);
+                copied = i + 1;
+            }
+            _ => {}
+        }
+    }
+    out.push_str(&json[copied..]);
+    Cow::Owned(out)
+}
+
+/// Where the first white space outside of strings is.
+fn first_space(json: &str) -> Option<usize> {
+    let bytes = json.as_bytes();
+    let mut i = 0;
+    while i < bytes.len() {
+        match bytes[i] {
+            b' ' | b'\n' | b'\r' | b'\t' => return Some(i),
+            b'"' => {
+                i += 1;
+                while i < bytes.len() && bytes[i] != b'"' {
+                    i += if bytes[i] == b'\\' { 2 } else { 1 };
+                }
+                i += 1;
+            }
+            _ => i += 1,
+        }
+    }
+    None
+}
+
+/// Appends a JSON string.
+pub fn push_text(out: &mut String, text: &str) {
+    out.push_str(&serde_json::to_string(text).expect("a string can always be written as JSON"));
+}
+
+/// Where `part`, a slice of `whole`, begins in it; `None` when it is no slice of it.
+#[must_use]
+pub fn offset_in(whole: &str, part: &str) -> Option<usize> {
+    let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    (offset + part.len() <= whole.len()).then_some(offset)
+}
+
+struct Members<'n, const N: usize> {
+    names: [&'n str; N],
+}
+
+impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
+    type Value = [Option<&'de str>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = [None; N];
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            match self.names.iter().position(|name| *name == key.0) {
+                Some(i) => found[i] = Some(map.next_value::<&'de RawValue>()?.get()),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A member's name, borrowed where it has no escapes.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn members_are_picked_as_they_were_written() {
+        let json = r#"{"a":1.50,"b":{"c":"x\n"},"a":12345678901234567890123}"#;
+        assert_eq!(pick(json, ["b", "z", "a"])[0], Some(r#"{"c":"x\n"}"#));
+        assert_eq!(pick(json, ["z"])[0], None);
+        assert_eq!(pick(json, ["a"])[0], Some("12345678901234567890123"));
+        assert_eq!(at(json, &["b", "c"]), Some(r#""x\n""#));
+        assert_eq!(text(r#""x\n""#).as_deref(), Some("x\n"));
+    }
+
+    #[test]
+    fn what_is_no_object_has_no_members() {
+        for json in ["null", "[1]", "3", "\"{}\"", "", "{\"a\":"] {
+            assert_eq!(pick(json, ["a"]), [None], "{json}");
+        }
+    }
+
+    #[test]
+    fn an_escaped_name_is_the_same_name() {
+        assert_eq!(pick(r#"{"\u0061":1}"#, ["a"]), [Some("1")]);
+    }
+
+    #[test]
+    fn compact_leaves_strings_alone() {
+        let json = "{ \"a b\" : [ 1 ,\n\"c \\\" d\" ] }";
+        assert_eq!(compact(json), r#"{"a b":[1,"c \" d"]}"#);
+        assert!(matches!(compact(r#"{"a b":1}"#), Cow::Borrowed(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_looked_into_without_a_panic(json in ".{0,200}") {
+            let _ = (pick(&json, ["a", "b"]), at(&json, &["a"]), text(&json), compact(&json));
+        }
+
+        #[test]
+        fn compact_keeps_the_value(
+            pretty in prop::collection::hash_map(".{0,8}", ".{0,8}", 0..4)
+        ) {
+            let text = serde_json::to_string_pretty(&pretty).unwrap();
+            let back: std::collections::HashMap<String, String> =
+                serde_json::from_str(&compact(&text)).unwrap();
+            prop_assert_eq!(back, pretty);
+        }
+    }
+}

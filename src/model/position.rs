@@ -1,0 +1,165 @@
+//! Where on the bus something is, and the text that a reader keeps to come back to it.
+//!
+//! A position is Pulsar's: ledger, entry, index in the batch; the embedded bus counts entries.
+//! A cursor is a position with the tag of the bus it belongs to, so that one of another bus (or
+//! of another life of this one) is recognised and never taken for a place here.
+//!
+//! The text sorts as the positions do within a tag: each number is written as hexadecimal digits
+//! behind one letter for how many there are.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Which bus, and which life of it, a position belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BusTag(pub u32);
+
+/// A place on the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Position {
+    /// Pulsar's ledger; 0 on the embedded bus.
+    pub ledger: u64,
+    /// Pulsar's entry; a counter that begins at 1 on the embedded bus.
+    pub entry: u64,
+    /// Index in the entry's batch; 0 without batches.
+    pub index: u32,
+}
+
+/// What a reader keeps to come back: opaque to it, the same on each node of one bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor {
+    /// The bus.
+    pub tag: BusTag,
+    /// The place on it.
+    pub position: Position,
+}
+
+/// Text that is no cursor of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no cursor: give one back as it came, such as {example}", example = example())]
+pub struct NoCursor(String);
+
+impl Position {
+    /// The place of the embedded bus's `n`th entry.
+    #[must_use]
+    pub fn counted(n: u64) -> Self {
+        Self { ledger: 0, entry: n, index: 0 }
+    }
+
+    /// 20 bytes that sort as the positions do.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&self.ledger.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.entry.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.index.to_be_bytes());
+        bytes
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 20]) -> Self {
+        let (ledger, rest) = bytes.split_first_chunk::<8>().expect("20 bytes hold 8");
+        let (entry, rest) = rest.split_first_chunk::<8>().expect("12 bytes hold 8");
+        let (index, _) = rest.split_first_chunk::<4>().expect("4 bytes hold 4");
+        Self {
+            ledger: u64::from_be_bytes(*ledger),
+            entry: u64::from_be_bytes(*entry),
+            index: u32::from_be_bytes(*index),
+        }
+    }
+}
+
+fn example() -> Cursor {
+    Cursor { tag: BusTag(0x51a7_0c3e), position: Position::counted(0x1f4) }
+}
+
+/// `b` for no digit (zero), `c` for one, and so on to `r` for sixteen: letters that sort.
+fn write_number(f: &mut fmt::Formatter<'_>, number: u64) -> fmt::Result {
+    let digits = (64 - number.leading_zeros()).div_ceil(4);
+    let length = char::from(b'b' + u8::try_from(digits).expect("at most 16 digits"));
+    if digits == 0 { write!(f, "{length}") } else { write!(f, "{length}{number:x}") }
+}
+
+fn read_number<'a>(text: &'a str, rest: &mut &'a str) -> Option<u64> {
+    let digits = usize::from(text.bytes().next()?.checked_sub(b'b')?);
+    if digits > 16 {
+        return None;
+    }
+    let written = text.get(1..=digits)?;
+    *rest = text.get(1 + digits..)?;
+    if digits == 0 {
+        return Some(0);
+    }
+    if written.starts_with('0') || written.bytes().any(|b| !matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    u64::from_str_radix(written, 16).ok()
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}-", self.tag.0)?;
+        write_number(f, self.position.ledger)?;
+        write_number(f, self.position.entry)?;
+        write_number(f, u64::from(self.position.index))
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let read = || {
+            let (tag, mut rest) = text.split_once('-')?;
+            let tag = u32::from_str_radix(tag, 16).ok()?;
+            let ledger = read_number(rest, &mut rest)?;
+            let entry = read_number(rest, &mut rest)?;
+            let index = u32::try_from(read_number(rest, &mut rest)?).ok()?;
+            let cursor = Self { tag: BusTag(tag), position: Position { ledger, entry, index } };
+            // One text a cursor: what is not written as we write it is not ours.
+            (rest.is_empty() && cursor.to_string() == text).then_some(cursor)
+        };
+        read().ok_or_else(|| NoCursor(text.chars().take(80).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn positions() -> impl Strategy<Value = Position> {
+        let number = prop_oneof![any::<u64>(), 0..300_u64, Just(u64::MAX)];
+        (number.clone(), number, any::<u32>()).prop_map(|(ledger, entry, index)| Position {
+            ledger,
+            entry,
+            index: index % 1_000,
+        })
+    }
+
+    #[test]
+    fn the_text_of_a_cursor_stays() {
+        assert_eq!(example().to_string(), "51a70c3e-be1f4b");
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_bytes_sort_as_positions_do(a in positions(), b in positions()) {
+            let tag = BusTag(7);
+            let (x, y) = (Cursor { tag, position: a }, Cursor { tag, position: b });
+            prop_assert_eq!(x.to_string().cmp(&y.to_string()), a.cmp(&b));
+            prop_assert_eq!(a.to_bytes().cmp(&b.to_bytes()), a.cmp(&b));
+            prop_assert_eq!(x.to_string().parse::<Cursor>(), Ok(x));
+            prop_assert_eq!(Position::from_bytes(a.to_bytes()), a);
+        }
+
+        #[test]
+        fn any_other_text_is_refused_without_a_panic(text in ".{0,40}") {
+            if let Ok(cursor) = text.parse::<Cursor>() {
+                prop_assert_eq!(cursor.to_string(), text);
+            }
+        }
+    }
+}
