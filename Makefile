@@ -1,0 +1,52 @@
+# What there is to do here; `make` alone lists it. One profile (release) for all, so that RocksDB is
+# compiled once. CARGO_TARGET_DIR is honoured; ARGS="…" goes to the program that is started.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+ARGS ?=
+CARGO_RUN := cargo run --release --locked --quiet --bin ghpulse --
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+.PHONY: run
+run: build ## installs what is missing, builds, runs: the demo, or config/config.yaml when it is there
+	@if [ -e config.yaml ] || [ -e config/config.yaml ]; then \
+	    exec $(CARGO_RUN) run $(ARGS); \
+	fi; \
+	echo "This is the demo, on a simulated GitHub, because there is no config/config.yaml. To follow the real one:"; \
+	echo "  make config    # writes config/config.yaml: put tokens under github.tokens (without: anonymous, slow)"; \
+	echo "  make run       # again"; \
+	exec $(CARGO_RUN) demo $(ARGS)
+
+.PHONY: build
+build: setup ## the binary alone: target/release/ghpulse
+	@cargo build --release --locked --bin ghpulse
+
+.PHONY: config
+config: build ## writes config/config.yaml, every key explained, with its default; never over an old one
+	@if [ -e config/config.yaml ]; then echo "config/config.yaml is there already"; exit 1; fi
+	@umask 077; $(CARGO_RUN) config default > config/config.yaml.new
+	@mv config/config.yaml.new config/config.yaml; echo "wrote config/config.yaml"
+
+.PHONY: test
+test: ## installs what the tests need and runs all of them: format, clippy, docs, tests
+	@.ci/setup test
+	@.ci/test
+
+.PHONY: bench
+bench: setup ## measures pipeline, merge script, fan-out and start; takes the machine for itself
+	@cargo bench --locked --bench '*' $(if $(ARGS),-- $(ARGS))
+
+.PHONY: package
+package: build ## the release tarball of this machine's kind, in target/package
+	@.ci/package "$${CARGO_TARGET_DIR:-target}/package"
+
+.PHONY: setup
+setup: ## installs what is missing to build (Debian, Ubuntu)
+	@.ci/setup build
