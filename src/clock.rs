@@ -18,7 +18,10 @@ pub struct Clock(Kind);
 enum Kind {
     System,
     /// Wall time is `wall` plus what tokio's clock has moved since `start`.
-    Simulated { wall: Timestamp, start: Instant },
+    Simulated {
+        wall: Timestamp,
+        start: Instant,
+    },
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]

@@ -5,3 +5,4 @@ pub mod model;
 pub mod clock;
 pub mod fault;
 pub mod metrics;
+pub mod store;

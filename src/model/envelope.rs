@@ -231,8 +231,7 @@ mod tests {
         };
         let mut bytes = Vec::new();
         facts.encode(&mut bytes);
-        let golden =
-            [1, 0, 0, 0, 0, 1, 2, 3, 4, 0x45, 7, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 1, b'C'];
+        let golden = [1, 0, 0, 0, 0, 1, 2, 3, 4, 0x45, 7, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 1, b'C'];
         assert_eq!(bytes, golden);
     }
 
@@ -240,11 +239,15 @@ mod tests {
     fn merged_is_written_back_from_the_action_alone() {
         let read = |text: &str| written_back(&Event::read(text).unwrap());
         assert_eq!(
-            read(r#"{"id":"1","type":"PullRequestEvent","payload":{"action":"merged","pull_request":{"id":3}}}"#),
+            read(
+                r#"{"id":"1","type":"PullRequestEvent","payload":{"action":"merged","pull_request":{"id":3}}}"#
+            ),
             r#"{"id":"1","type":"PullRequestEvent","payload":{"action":"merged","pull_request":{"id":3,"merged":true}}}"#
         );
         assert_eq!(
-            read(r#"{"id":"1", "type":"PullRequestEvent","payload":{"action":"closed","pull_request":{ }}}"#),
+            read(
+                r#"{"id":"1", "type":"PullRequestEvent","payload":{"action":"closed","pull_request":{ }}}"#
+            ),
             r#"{"id":"1","type":"PullRequestEvent","payload":{"action":"closed","pull_request":{"merged":false}}}"#
         );
     }

@@ -91,7 +91,8 @@ fn read_number<'a>(text: &'a str, rest: &mut &'a str) -> Option<u64> {
     if digits == 0 {
         return Some(0);
     }
-    if written.starts_with('0') || written.bytes().any(|b| !matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+    if written.starts_with('0') || written.bytes().any(|b| !matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    {
         return None;
     }
     u64::from_str_radix(written, 16).ok()

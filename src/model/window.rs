@@ -43,9 +43,9 @@ pub struct Window {
 }
 
 const MICROS: i64 = 1_000_000;
-/// The instants that RFC 3339 can write are years 0 to 9999; jiff's own range is a little wider.
+/// RFC 3339 writes the years 0 to 9999; the calendar's own range ends a day before.
 const EARLIEST: i64 = -62_167_219_200 * MICROS;
-const LATEST: i64 = 253_402_300_799 * MICROS;
+const LATEST: i64 = 253_402_207_200 * MICROS;
 
 impl Timestamp {
     /// The instant so many microseconds after 1970; what RFC 3339 cannot write is cut to its range.
@@ -171,7 +171,8 @@ impl Day {
     }
 
     fn from_date(date: civil::Date) -> Self {
-        let midnight = date.to_zoned(TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_second());
+        let midnight =
+            date.to_zoned(TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_second());
         Timestamp::from_seconds(midnight).day()
     }
 

@@ -1,0 +1,162 @@
+//! Door to `RocksDB`: opening, options, reading.
+//!
+//! Options suit a small machine: one block cache and one write buffer for all families, two
+//! background jobs, filters on every family that is asked for what is not there.
+
+use std::path::{Path, PathBuf};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    Direction, IteratorMode, Options,
+};
+
+use super::error::StoreError;
+use super::families::{self, Access, Family};
+use super::keys::{CounterKey, Key};
+
+/// Blocks of all families that are kept in memory, bytes.
+const CACHE_BYTES: usize = 48 << 20;
+/// Written and not yet flushed, all families, bytes.
+const BUFFER_BYTES: usize = 64 << 20;
+/// One family's write buffer, bytes.
+const FAMILY_BUFFER_BYTES: usize = 16 << 20;
+/// The write-ahead log is cut down when it is larger, bytes.
+const LOG_BYTES: u64 = 128 << 20;
+
+pub(super) struct Database {
+    db: DB,
+    dir: PathBuf,
+}
+
+impl Database {
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let cache = Cache::new_lru_cache(CACHE_BYTES);
+        let families = families::ALL.iter().map(|(_, name, access)| {
+            ColumnFamilyDescriptor::new(*name, family_options(*access, &cache))
+        });
+        let db = DB::open_cf_descriptors(&database_options(), dir.join("db"), families)
+            .map_err(|error| database_error(dir, &error))?;
+        Ok(Self { db, dir: dir.to_owned() })
+    }
+
+    pub(super) fn family(&self, family: Family) -> &ColumnFamily {
+        self.db.cf_handle(family.name()).expect("all families are opened")
+    }
+
+    pub(super) fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get_cf(self.family(K::FAMILY), key.to_bytes()).map_err(|e| self.error(&e))
+    }
+
+    pub(super) fn contains(&self, family: Family, key: &[u8]) -> Result<bool, StoreError> {
+        let found = self.db.get_pinned_cf(self.family(family), key);
+        found.map(|row| row.is_some()).map_err(|e| self.error(&e))
+    }
+
+    /// A counter; one that was never touched is 0.
+    pub(super) fn count<K: CounterKey>(&self, key: &K) -> Result<i64, StoreError> {
+        let Some(value) = self.get(key)? else { return Ok(0) };
+        let bytes = value.as_slice().try_into();
+        bytes
+            .map(i64::from_be_bytes)
+            .map_err(|_| StoreError::corrupt(K::FAMILY.name(), &key.to_bytes()))
+    }
+
+    /// Rows from `from` on, in order, while `take` says so.
+    pub(super) fn scan<K: Key>(
+        &self,
+        from: &K,
+        mut take: impl FnMut(K, &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let start = from.to_bytes();
+        let mode = IteratorMode::From(&start, Direction::Forward);
+        for row in self.db.iterator_cf(self.family(K::FAMILY), mode) {
+            let (key, value) = row.map_err(|e| self.error(&e))?;
+            let decoded =
+                K::decode(&key).ok_or_else(|| StoreError::corrupt(K::FAMILY.name(), &key))?;
+            if !take(decoded, &value)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last row of a family whose key is before `until`.
+    pub(super) fn last_before<K: Key>(&self, until: &K) -> Result<Option<K>, StoreError> {
+        let end = until.to_bytes();
+        let mode = IteratorMode::From(&end, Direction::Reverse);
+        for row in self.db.iterator_cf(self.family(K::FAMILY), mode) {
+            let (key, _) = row.map_err(|e| self.error(&e))?;
+            if *key < *end {
+                return K::decode(&key)
+                    .map(Some)
+                    .ok_or_else(|| StoreError::corrupt(K::FAMILY.name(), &key));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn write(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
+        self.db.write(batch).map_err(|e| self.error(&e))
+    }
+
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush_wal(true).map_err(|e| self.error(&e))
+    }
+
+    /// Ends background work; without it, closing during the process's end may abort.
+    pub(super) fn close(&self) {
+        self.db.cancel_all_background_work(true);
+    }
+
+    fn error(&self, error: &rocksdb::Error) -> StoreError {
+        database_error(&self.dir, error)
+    }
+}
+
+fn database_error(dir: &Path, error: &rocksdb::Error) -> StoreError {
+    StoreError::Database { dir: dir.to_owned(), reason: error.to_string() }
+}
+
+fn database_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_max_background_jobs(2);
+    options.set_db_write_buffer_size(BUFFER_BYTES);
+    options.set_max_total_wal_size(LOG_BYTES);
+    // Ranges are deleted; RocksDB advises to keep all files open then.
+    options.set_max_open_files(-1);
+    options.set_keep_log_file_num(3);
+    options.set_max_log_file_size(4 << 20);
+    options.set_stats_dump_period_sec(0);
+    options
+}
+
+fn family_options(access: Access, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(5);
+    if matches!(access, Access::Membership | Access::Values) {
+        table.set_bloom_filter(10.0, false);
+    }
+    let mut options = Options::default();
+    options.set_write_buffer_size(FAMILY_BUFFER_BYTES);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    match access {
+        Access::Log => {
+            table.set_block_size(32 << 10);
+            options.set_compression_type(DBCompressionType::Lz4);
+            options.set_bottommost_compression_type(DBCompressionType::Zstd);
+        }
+        Access::Membership => {
+            options.set_compression_type(DBCompressionType::None);
+            options.set_memtable_whole_key_filtering(true);
+            options.set_memtable_prefix_bloom_ratio(0.05);
+        }
+        Access::Queue | Access::Values => options.set_compression_type(DBCompressionType::Lz4),
+    }
+    options.set_block_based_table_factory(&table);
+    options
+}

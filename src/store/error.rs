@@ -1,0 +1,73 @@
+//! What can go wrong with the store.
+
+use std::path::PathBuf;
+
+/// Why the store cannot be opened, read or written. All but [`Self::Closed`] end the appliance:
+/// going on without the store would lose events.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error(
+        "the store in {dir} is in use by {holder}: stop that process, or give this one another \
+         directory with --data"
+    )]
+    InUse {
+        /// The data directory.
+        dir: PathBuf,
+        /// What the other process wrote about itself.
+        holder: String,
+    },
+    /// It was written by another version of the layout.
+    #[error(
+        "the store in {dir} has version `{found}`, this ghpulse reads version {expected}: run \
+         the ghpulse that wrote it, or give another directory with --data"
+    )]
+    Version {
+        /// The data directory.
+        dir: PathBuf,
+        /// What its VERSION says.
+        found: String,
+        /// What this build reads.
+        expected: u32,
+    },
+    /// The directory or a file in it cannot be used.
+    #[error("cannot {verb} {path}: {source}")]
+    File {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// `RocksDB` refuses.
+    #[error("the database in {dir} fails: {reason}")]
+    Database {
+        /// The data directory.
+        dir: PathBuf,
+        /// `RocksDB`'s own words.
+        reason: String,
+    },
+    /// Our own data is not what we wrote.
+    #[error("the store is damaged: {what}; restore a backup, or start with an empty directory")]
+    Corrupt {
+        /// Which row.
+        what: String,
+    },
+    /// The store was closed, or an earlier write failed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// A row of ours that does not decode.
+    #[must_use]
+    pub fn corrupt(family: &'static str, key: &[u8]) -> Self {
+        use std::fmt::Write as _;
+        let mut what = format!("a row of `{family}` under ");
+        for byte in key.iter().take(64) {
+            let _ = write!(what, "{byte:02x}");
+        }
+        Self::Corrupt { what }
+    }
+}

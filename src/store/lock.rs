@@ -1,0 +1,95 @@
+//! One process a directory, one layout a version.
+//!
+//! `LOCK` is held by the system for as long as the process lives, so a crash leaves nothing
+//! behind; what it contains is only for the message that the next one gets.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+use crate::clock::Clock;
+
+/// The layout that this build reads and writes.
+const VERSION: u32 = 1;
+
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(super) fn take(dir: &Path, clock: Clock) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(dir).map_err(file_error("create", dir))?;
+        let path = dir.join("LOCK");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(file_error("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Whatever it says, or nothing: the lock itself is what counts.
+                let _ = (&file).take(200).read_to_string(&mut holder);
+                let holder = match holder.trim() {
+                    "" => "another process".to_owned(),
+                    text => text.to_owned(),
+                };
+                return Err(StoreError::InUse { dir: dir.to_owned(), holder });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(StoreError::File { verb: "lock", path, source });
+            }
+        }
+        let now = clock.now().to_string();
+        let since = now.split('.').next().unwrap_or_default();
+        let text = format!("ghpulse, process {} (since {since} UTC)\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .map_err(file_error("write", &path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Refuses a directory of another layout; marks a new one with ours.
+pub(super) fn check_version(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("VERSION");
+    match std::fs::read_to_string(&path) {
+        Ok(found) if found.trim() == VERSION.to_string() => Ok(()),
+        Ok(found) => {
+            let found = found.trim().chars().take(40).collect();
+            Err(StoreError::Version { dir: dir.to_owned(), found, expected: VERSION })
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if dir.join("db").exists() {
+                let found = "none".to_owned();
+                return Err(StoreError::Version { dir: dir.to_owned(), found, expected: VERSION });
+            }
+            write_durably(&path, format!("{VERSION}\n").as_bytes())
+        }
+        Err(source) => Err(StoreError::File { verb: "read", path, source }),
+    }
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    // By another name first: half a file must never be taken for a version.
+    let draft = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&draft)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&draft, path)
+    };
+    write().map_err(file_error("write", path))
+}
+
+fn file_error<'p>(
+    verb: &'static str,
+    path: &'p Path,
+) -> impl FnOnce(std::io::Error) -> StoreError + 'p {
+    move |source| StoreError::File { verb, path: PathBuf::from(path), source }
+}

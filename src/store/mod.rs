@@ -1,0 +1,231 @@
+//! What is kept, in one directory, by one process, in `RocksDB`.
+//!
+//! Reading is done from any thread that may block ([`Store::read`]); writing goes through one
+//! thread, a batch at a time ([`Store::commit`]): all of a batch is there after a crash, or none
+//! of it. With [`Sync::EveryBatch`] an answer means that it survives a power cut.
+
+mod batch;
+mod database;
+mod error;
+pub mod families;
+pub mod keys;
+mod lock;
+pub mod retention;
+pub mod rows;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use batch::Batch;
+pub use error::StoreError;
+
+use self::database::Database;
+use self::keys::{CounterKey, Key, MetaKey};
+use self::writer::Job;
+use crate::clock::Clock;
+use crate::model::position::BusTag;
+
+/// When the write-ahead log is brought to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Before a batch is answered: a power cut loses nothing that was answered.
+    EveryBatch,
+    /// At intervals: a power cut loses at most so much, a crash of the process nothing.
+    Every(Duration),
+}
+
+/// The open store. Clones are the same store; the last one closes it.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    database: Arc<Database>,
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    dir: PathBuf,
+    bus_tag: BusTag,
+    heads: Heads,
+    _lock: lock::Lock,
+}
+
+/// How far each arrow of the way has come: what the next stage waits for.
+#[derive(Debug)]
+pub struct Heads {
+    /// The last admission.
+    pub inbox: watch::Sender<u64>,
+    /// The last entry of the outbox.
+    pub outbox: watch::Sender<u64>,
+    /// Bytes of bodies between admission and journal.
+    pub backlog: watch::Sender<u64>,
+}
+
+/// The counters that [`Heads`] begin with.
+pub const ADMISSIONS: &str = "admissions";
+/// Entries given to the outbox so far.
+pub const ENTRIES: &str = "entries";
+/// Bytes of bodies between admission and journal.
+pub const BACKLOG: &str = "backlog_bytes";
+
+/// Reads of one moment or of several, never of the middle of a batch.
+#[derive(Clone, Copy)]
+pub struct Reader<'s> {
+    database: &'s Database,
+}
+
+impl Store {
+    /// Opens the store in `dir`, making both when they are not there. Blocks.
+    pub fn open(dir: &Path, sync: Sync, clock: Clock) -> Result<Self, StoreError> {
+        let lock = lock::Lock::take(dir, clock)?;
+        lock::check_version(dir)?;
+        let database = Arc::new(Database::open(dir)?);
+        let bus_tag = bus_tag(&database)?;
+        let head = |name: &str| -> Result<watch::Sender<u64>, StoreError> {
+            let count = database.count(&MetaKey(name.to_owned()))?;
+            Ok(watch::Sender::new(u64::try_from(count).unwrap_or(0)))
+        };
+        let (inbox, outbox, backlog) = (head(ADMISSIONS)?, head(ENTRIES)?, head(BACKLOG)?);
+        let (jobs, thread) = writer::start(Arc::clone(&database), sync, clock);
+        let shared = Shared {
+            database,
+            jobs: Some(jobs),
+            thread: Some(thread),
+            dir: dir.to_owned(),
+            bus_tag,
+            heads: Heads { inbox, outbox, backlog },
+            _lock: lock,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// The tag of the embedded bus of this store.
+    #[must_use]
+    pub fn bus_tag(&self) -> BusTag {
+        self.shared.bus_tag
+    }
+
+    /// How far the stages have come. A stage moves its head after its commit.
+    #[must_use]
+    pub fn heads(&self) -> &Heads {
+        &self.shared.heads
+    }
+
+    /// Runs `work` on the writing thread and commits what it wrote, all or nothing. Returns after
+    /// the sync that the policy asks for. An error of `work` closes the store: it can only be
+    /// that the store itself is broken.
+    pub async fn commit<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        let job: Job = Box::new(move |batch| {
+            let result = work(batch)?;
+            Ok(Box::new(move |written: Result<(), StoreError>| {
+                // Who asked may have gone; the work is done all the same.
+                let _ = sender.send(written.map(|()| result));
+            }))
+        });
+        let jobs = self.shared.jobs.as_ref().ok_or(StoreError::Closed)?;
+        jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        receiver.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs `work`, which may block, beside the async workers.
+    pub async fn read<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(Reader<'_>) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let store = self.clone();
+        let read = tokio::task::spawn_blocking(move || work(store.reader()));
+        match read.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(StoreError::Closed),
+        }
+    }
+
+    /// Reads here and now; only where blocking is right.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { database: &self.shared.database }
+    }
+}
+
+impl Reader<'_> {
+    /// One row.
+    pub fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
+        self.database.get(key)
+    }
+
+    /// One counter; 0 when it was never touched.
+    pub fn count<K: CounterKey>(&self, key: &K) -> Result<i64, StoreError> {
+        self.database.count(key)
+    }
+
+    /// Rows of a family from `from` on, in order, while `take` returns true.
+    pub fn scan<K: Key>(
+        &self,
+        from: &K,
+        take: impl FnMut(K, &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        self.database.scan(from, take)
+    }
+
+    /// The last key of a family before `until`.
+    pub fn last_before<K: Key>(&self, until: &K) -> Result<Option<K>, StoreError> {
+        self.database.last_before(until)
+    }
+}
+
+/// Reads a counter's value as [`Batch::add`] writes it.
+pub fn read_count<K: CounterKey>(key: &K, value: &[u8]) -> Result<i64, StoreError> {
+    let bytes = value.try_into();
+    bytes
+        .map(i64::from_be_bytes)
+        .map_err(|_| StoreError::corrupt(K::FAMILY.name(), &key.to_bytes()))
+}
+
+/// The embedded bus's tag; drawn when the store is new.
+fn bus_tag(database: &Database) -> Result<BusTag, StoreError> {
+    let key = MetaKey("bus_tag".to_owned());
+    if let Some(value) = database.get(&key)? {
+        let bytes = value.as_slice().try_into();
+        return bytes
+            .map(|bytes| BusTag(u32::from_be_bytes(bytes)))
+            .map_err(|_| StoreError::corrupt("meta", &key.to_bytes()));
+    }
+    let tag = fastrand::u32(1..);
+    let mut counters = batch::Counters::default();
+    let mut batch = Batch::new(database, &mut counters);
+    batch.put(&key, &tag.to_be_bytes());
+    database.write(batch.finish())?;
+    database.sync()?;
+    Ok(BusTag(tag))
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writing thread panicked");
+        }
+        self.database.close();
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

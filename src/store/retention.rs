@@ -1,0 +1,152 @@
+//! What is dropped, and when: by whole days and minutes, from the front, in ranges.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::keys::{AppliedKey, BucketKey, JournalKey, MinuteKey, SeenKey};
+use super::{Reader, Store, StoreError};
+use crate::clock::Clock;
+use crate::fault;
+use crate::model::event::{EventId, EventKey};
+use crate::model::position::{BusTag, Position};
+use crate::model::window::{Day, Minute, Second, Timestamp};
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// How long an event is remembered as seen and as applied; whole days are added up to it.
+    pub seen_for: Duration,
+    /// Seconds of language buckets.
+    pub buckets: Duration,
+    /// How long events stay in the journal.
+    pub journal_for: Duration,
+    /// Bytes of events in the journal, before compression.
+    pub journal_bytes: u64,
+}
+
+/// How often it is looked.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// The days that a claim looks at: from the first that is still remembered to tomorrow, so that a
+/// clock that is set back a little changes nothing.
+#[must_use]
+pub fn remembered_days(now: Timestamp, seen_for: Duration) -> std::ops::RangeInclusive<i32> {
+    now.minus(seen_for).day().0..=now.day().0 + 1
+}
+
+/// Drops what is due, each minute, until stopped.
+pub async fn run(
+    store: Store,
+    retention: Retention,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        drop_due(&store, retention, clock.now()).await?;
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = clock.sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Drops what is due now.
+pub async fn drop_due(
+    store: &Store,
+    retention: Retention,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let tag = store.bus_tag();
+    let cut = store.read(move |reader| journal_cut(reader, tag, retention, now)).await?;
+    store
+        .commit(move |batch| {
+            let first_day = *remembered_days(now, retention.seen_for).start();
+            let (from, until) = (first_key(i32::MIN), first_key(first_day));
+            batch.delete_range(&from, &until);
+            batch.delete_range(&AppliedKey(from), &AppliedKey(until));
+            let bucket = |second| BucketKey { second, language: String::new() };
+            let oldest = now.minus(retention.buckets).second();
+            batch.delete_range(&bucket(Second(i64::MIN)), &bucket(oldest));
+            batch.forget_counters(move |key: &BucketKey| key.second < oldest);
+            if let Some((minute, position)) = cut {
+                let minute_key = |minute| MinuteKey { tag, minute };
+                batch.delete_range(&minute_key(Minute(i64::MIN)), &minute_key(minute));
+                let start = JournalKey { tag, position: Position::default() };
+                batch.delete_range(&start, &JournalKey { tag, position });
+            }
+            fault::point("retention.before_commit");
+            Ok(())
+        })
+        .await
+}
+
+fn first_key(day: i32) -> SeenKey {
+    let event = EventKey { id: EventId::Number(0), kind: String::new() };
+    SeenKey::new(Day(day), &event)
+}
+
+/// The first minute that stays and where the journal begins then; `None` when all stays.
+fn journal_cut(
+    reader: Reader<'_>,
+    tag: BusTag,
+    retention: Retention,
+    now: Timestamp,
+) -> Result<Option<(Minute, Position)>, StoreError> {
+    let mut minutes = Vec::new();
+    reader.scan(&MinuteKey { tag, minute: Minute(i64::MIN) }, |key, value| {
+        if key.tag != tag {
+            return Ok(false);
+        }
+        minutes.push((key.minute, MinuteRow::decode(&key, value)?));
+        Ok(true)
+    })?;
+    let oldest = now.minus(retention.journal_for).minute();
+    let mut bytes = 0_u64;
+    // From the newest back: the first that is too old, or too much, is where it is cut.
+    let kept = minutes.iter().rev().take_while(|(minute, row)| {
+        bytes = bytes.saturating_add(row.bytes);
+        *minute >= oldest && bytes <= retention.journal_bytes
+    });
+    let kept = kept.count();
+    // The newest minute always stays: it is still being written.
+    let first = minutes.len().saturating_sub(kept.max(1));
+    if first == 0 {
+        return Ok(None);
+    }
+    // Minutes are of receiving, positions of the bus: they may overlap where nodes differ.
+    let start = minutes[first..].iter().map(|(_, row)| row.first).min();
+    Ok(start.map(|position| (minutes[first].0, position)))
+}
+
+/// The value of a [`MinuteKey`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinuteRow {
+    /// The lowest position of an event received in the minute.
+    pub first: Position,
+    /// Bytes of the minute's events in the journal.
+    pub bytes: u64,
+}
+
+impl MinuteRow {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let mut out = vec![1];
+        out.extend_from_slice(&self.first.to_bytes());
+        out.extend_from_slice(&self.bytes.to_be_bytes());
+        out
+    }
+
+    /// Reads its bytes.
+    pub fn decode(key: &MinuteKey, value: &[u8]) -> Result<Self, StoreError> {
+        use super::keys::Key as _;
+        let read = || {
+            let rest = value.strip_prefix(&[1])?;
+            let (first, rest) = rest.split_first_chunk::<20>()?;
+            let bytes = rest.try_into().ok()?;
+            Some(Self { first: Position::from_bytes(*first), bytes: u64::from_be_bytes(bytes) })
+        };
+        read().ok_or_else(|| StoreError::corrupt("minutes", &key.to_bytes()))
+    }
+}

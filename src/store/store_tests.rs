@@ -1,0 +1,165 @@
+//! The store's promises, on a real database.
+
+use super::keys::{BucketKey, FirstKey, JournalKey, MinuteKey, RejectKey, Scope, SeenKey};
+use super::retention::{MinuteRow, Retention, drop_due, remembered_days};
+use super::*;
+use crate::model::event::{EventId, EventKey};
+use crate::model::position::Position;
+use crate::model::window::{Day, Minute, Second, Timestamp};
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap()
+}
+
+fn event(id: u64) -> EventKey {
+    EventKey { id: EventId::Number(id), kind: "PushEvent".to_owned() }
+}
+
+#[tokio::test]
+async fn a_claim_is_true_once_within_a_batch_and_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = FirstKey { scope: Scope::DeveloperDay, period: 3, id: 7 };
+    let store = open(dir.path());
+    let claims = store.commit(move |b| Ok((b.claim(&key)?, b.claim(&key)?))).await.unwrap();
+    assert_eq!(claims, (true, false));
+    drop(store);
+    let store = open(dir.path());
+    assert!(!store.commit(move |b| b.claim(&key)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_claim_within_days_looks_at_each_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let claim = |days: std::ops::RangeInclusive<i32>, today: i32| {
+        store.commit(move |batch| {
+            batch.claim_within(days, today, |day| SeenKey::new(Day(day), &event(1)))
+        })
+    };
+    assert!(claim(7..=11, 10).await.unwrap());
+    assert!(!claim(8..=12, 11).await.unwrap());
+    assert!(!claim(10..=14, 13).await.unwrap());
+    assert!(claim(11..=15, 14).await.unwrap());
+}
+
+#[tokio::test]
+async fn counters_continue_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = || MetaKey("n".to_owned());
+    let store = open(dir.path());
+    let add = |n| move |batch: &mut Batch<'_>| batch.add(&key(), n);
+    assert_eq!(store.commit(add(3)).await.unwrap(), 3);
+    assert_eq!(store.commit(add(-5)).await.unwrap(), -2);
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(store.reader().count(&key()).unwrap(), -2);
+    assert_eq!(store.commit(add(i64::MAX)).await.unwrap(), i64::MAX - 2);
+    assert_eq!(store.commit(add(5)).await.unwrap(), i64::MAX);
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_who_holds_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = open(dir.path());
+    let Err(error) = Store::open(dir.path(), Sync::EveryBatch, Clock::system()) else {
+        panic!("the store was opened twice");
+    };
+    let text = error.to_string();
+    assert!(matches!(error, StoreError::InUse { .. }), "{text}");
+    assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+}
+
+#[tokio::test]
+async fn another_version_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    std::fs::write(dir.path().join("VERSION"), "99\n").unwrap();
+    let Err(error) = Store::open(dir.path(), Sync::EveryBatch, Clock::system()) else {
+        panic!("a store of another version was opened");
+    };
+    assert!(error.to_string().contains("version `99`"), "{error}");
+}
+
+#[tokio::test]
+async fn syncing_at_intervals_answers_at_once_and_keeps_all_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let interval = Sync::Every(std::time::Duration::from_millis(50));
+    let store = Store::open(dir.path(), interval, Clock::system()).unwrap();
+    for n in 0..20_u64 {
+        store
+            .commit(move |batch| {
+                batch.put(&RejectKey(n), b"x");
+                Ok(())
+            })
+            .await
+            .unwrap();
+    }
+    drop(store);
+    let mut count = 0;
+    open(dir.path())
+        .reader()
+        .scan(&RejectKey(0), |_, _| {
+            count += 1;
+            Ok(true)
+        })
+        .unwrap();
+    assert_eq!(count, 20);
+}
+
+#[tokio::test]
+async fn what_is_due_is_dropped_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let tag = store.bus_tag();
+    let now = Timestamp::from_seconds(1_000 * 86_400);
+    let hours = |n: u64| std::time::Duration::from_secs(n * 3_600);
+    store
+        .commit(move |batch| {
+            for day in 990..=1_000 {
+                batch.put(&SeenKey::new(Day(day), &event(1)), b"");
+            }
+            for second in [now.second().0 - 7_300, now.second().0 - 10] {
+                batch.add(&BucketKey { second: Second(second), language: "C".into() }, 1)?;
+            }
+            for n in 1..=10_u64 {
+                let position = Position::counted(n);
+                batch.put(&JournalKey { tag, position }, b"x");
+                let minute = Minute(now.minute().0 - 10 + i64::try_from(n).unwrap());
+                let row = MinuteRow { first: position, bytes: 100 };
+                batch.put(&MinuteKey { tag, minute }, &row.encode());
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let retention = Retention {
+        seen_for: hours(72),
+        buckets: hours(2),
+        journal_for: hours(48),
+        journal_bytes: 350,
+    };
+    drop_due(&store, retention, now).await.unwrap();
+    let mut seen = Vec::new();
+    let first = SeenKey::new(Day(0), &event(0));
+    store
+        .reader()
+        .scan(&first, |key, _| {
+            seen.push(key.day.0);
+            Ok(true)
+        })
+        .unwrap();
+    assert_eq!(seen, [997, 998, 999, 1_000]);
+    assert_eq!(*remembered_days(now, retention.seen_for).start(), 997);
+    let mut kept = Vec::new();
+    let start = JournalKey { tag, position: Position::default() };
+    store
+        .reader()
+        .scan(&start, |key, _| {
+            kept.push(key.position.entry);
+            Ok(true)
+        })
+        .unwrap();
+    assert_eq!(kept, [8, 9, 10], "the newest three minutes are the most that 350 bytes hold");
+    let bucket = BucketKey { second: Second(now.second().0 - 7_300), language: "C".into() };
+    assert_eq!(store.reader().count(&bucket).unwrap(), 0);
+}
