@@ -1,6 +1,6 @@
 //! What is measured: one table, one line a metric; the exposition and the README are made from it.
 //!
-//! Door to the `metrics` crates. A metric is a constant; counting is `metrics::EVENTS_FETCHED.add(3)`.
+//! Door to the `metrics` crates. A metric is a constant; `metrics::EVENTS_FETCHED.add(3)` counts.
 //! Labels are few and bounded: at most one, with values from our own code, never from outside.
 
 use std::sync::OnceLock;
@@ -94,7 +94,8 @@ impl Metric {
     }
 }
 
-/// Begins to keep what is counted; before it, counting costs nothing and is kept nowhere. Once a process.
+/// Begins to keep what is counted; before it, counting costs nothing and is kept nowhere. Once a
+/// process.
 pub fn install() {
     EXPOSITION.get_or_init(|| {
         let buckets = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
@@ -103,7 +104,7 @@ pub fn install() {
             .expect("the list of buckets is not empty")
             .build_recorder();
         let handle = recorder.handle();
-        // A second recorder in one process (another library's) keeps its place; ours stays empty then.
+        // A second recorder in one process (another library's) keeps its place; ours is empty then.
         let _ = metrics::set_global_recorder(recorder);
         for metric in ALL {
             match metric.kind {

@@ -1,0 +1,352 @@
+//! Reads the text of the project and holds it to its own rules: who may know whom, one door per
+//! dependency, sizes, words, and that what can be set and measured is documented.
+//!
+//! The rules are the tables below, so that changing one is a line that a reviewer sees. A complaint
+//! names file and line, the rule, and what to do.
+
+#[path = "tidy/documents.rs"]
+mod documents;
+#[path = "tidy/graph.rs"]
+mod graph;
+#[path = "tidy/source.rs"]
+mod source;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use documents::texts;
+use graph::{Edges, allowed, circle, module_of, uses_of, within};
+use source::{Source, crate_paths, ends_in_word, files_below, is_outside, line_of, read_rust};
+
+/// Mechanisms that know nothing of the events' way; they may know each other, without circles.
+const GROUND: &[&str] =
+    &["clock", "config", "http", "fault", "metrics", "logging", "alerts", "supervise", "backoff"];
+
+/// Room -> what of the crate it may name beside the ground. A longer path allows only that part.
+/// `ground` stands for each of [`GROUND`]; `!` before a path takes it away again.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("model", &["!ground"]),
+    ("ground", &["model::window"]),
+    ("store", &["model"]),
+    ("github", &[]),
+    ("collect", &["model", "store", "github", "bus", "!bus::embedded", "!bus::pulsar"]),
+    ("bus", &["model", "store"]),
+    ("apply", &["model", "store", "bus", "!bus::embedded", "!bus::pulsar"]),
+    ("hub", &["model", "store"]),
+    ("serve", &["model", "hub"]),
+    ("archive", &["model", "store"]),
+    ("amqp", &["model", "hub", "store::cursors"]),
+    ("simulate", &["model"]),
+    ("cli", &["appliance", "store"]),
+    ("appliance", &["*"]),
+    ("main", &["*"]),
+    ("lib", &["*"]),
+];
+
+/// Dependency -> the only places that may name it.
+const DOORS: &[(&str, &[&str])] = &[
+    ("axum", &["serve", "simulate"]),
+    ("base64", &["alerts", "github"]),
+    ("clap", &["cli", "main"]),
+    ("flate2", &["collect", "archive", "simulate"]),
+    ("governor", &["serve"]),
+    ("http_body_util", &["serve", "simulate"]),
+    ("hyper", &["serve", "simulate"]),
+    ("hyper_util", &["serve", "simulate"]),
+    ("ipnet", &["serve"]),
+    ("jiff", &["model::window"]),
+    ("lapin", &["amqp"]),
+    ("metrics_exporter_prometheus", &["metrics"]),
+    ("mysql_async", &["apply::history"]),
+    ("notify", &["apply::script"]),
+    ("pulsar", &["bus::pulsar"]),
+    ("reqwest", &["http"]),
+    ("rhai", &["apply::script"]),
+    ("rocksdb", &["store"]),
+    ("rustls", &["http", "serve", "main"]),
+    ("sd_notify", &["supervise", "appliance"]),
+    ("serde_saphyr", &["config"]),
+    ("strsim", &["config", "cli"]),
+    ("tokio_rustls", &["serve"]),
+    ("tokio_tungstenite", &["serve", "cli"]),
+    ("tower", &["serve", "simulate"]),
+    ("tracing_subscriber", &["logging"]),
+];
+
+/// Dependencies that any room may use: plain data, the runtime, errors, hashes. `http` is types
+/// only; `metrics` is kept in by its macros, below.
+const COMMON: &[&str] = &[
+    "anyhow",
+    "arc_swap",
+    "bytes",
+    "fastrand",
+    "foldhash",
+    "futures_util",
+    "http",
+    "metrics",
+    "serde",
+    "serde_json",
+    "thiserror",
+    "tokio",
+    "tokio_util",
+    "tracing",
+    "xxhash_rust",
+];
+
+/// Where a banned word is looked for.
+#[derive(Clone, Copy, PartialEq)]
+enum In {
+    /// Code of `src`.
+    Src,
+    /// Code of `src` and `tests`.
+    Both,
+    /// Every text file of the project, comments included.
+    Text,
+}
+
+/// Word, where, the files that may have it, and what to do instead. A word that begins with a
+/// letter is found only where a word begins.
+const BANNED: &[(&str, In, &[&str], &str)] = &[
+    (concat!("to", "do!("), In::Both, &[], "write it, or leave it out and say so in the issue"),
+    (concat!("un", "implemented!("), In::Both, &[], "write it, or leave it out"),
+    (concat!("db", "g!("), In::Both, &[], "remove it, or make it a tracing event"),
+    (concat!("TO", "DO"), In::Text, &[], "do it now, or file an issue"),
+    (concat!("FIX", "ME"), In::Text, &[], "do it now, or file an issue"),
+    ("SystemTime::now", In::Src, &["src/clock.rs"], "take wall time from the Clock"),
+    ("Instant::now", In::Src, &["src/clock.rs"], "take monotonic time from the Clock"),
+    ("Utc::now", In::Src, &[], "take wall time from the Clock"),
+    ("thread::sleep", In::Both, &[], "wait for a position or a state; in src, Clock::sleep"),
+    ("time::sleep", In::Both, &["src/clock.rs"], "wait for a position or a state; Clock::sleep"),
+    ("#[ignore", In::Both, &[], "let the test say `skipped: NAME: why` and return"),
+    ("#[allow(", In::Both, &[], "use #[expect(lint, reason = \"…\")]"),
+    ("process::exit", In::Src, &["src/main.rs"], "return the exit code up to main"),
+    ("fn handle", In::Both, &[], "name what it does: fetch, claim, enrich, relay, apply, serve"),
+    ("fn process", In::Both, &[], "name what it does: fetch, claim, enrich, relay, apply, serve"),
+    ("fn manage", In::Both, &[], "name what it does"),
+    ("fn do_", In::Both, &[], "name what it does"),
+    ("metrics::counter!", In::Src, &["src/metrics.rs"], "add a row to the table in metrics.rs"),
+    ("metrics::gauge!", In::Src, &["src/metrics.rs"], "add a row to the table in metrics.rs"),
+    ("metrics::histogram!", In::Src, &["src/metrics.rs"], "add a row to the table in metrics.rs"),
+    (concat!("/wo", "rk/"), In::Text, &[], "name no path of one machine"),
+    (concat!("/fa", "rm/"), In::Text, &[], "name no path of one machine"),
+    (concat!("/ro", "ot/"), In::Text, &[], "name no path of one machine"),
+];
+
+/// Lines that a file should not pass, and must not.
+const FILE_LINES: (usize, usize) = (400, 600);
+/// Characters of a line; and when only a string literal makes it longer.
+const LINE_CHARS: (usize, usize) = (100, 160);
+/// Lines of a module's head comment; a file of fewer lines than `TINY` needs none.
+const HEAD_LINES: usize = 30;
+const TINY: usize = 10;
+
+/// What may lie at the top, beside dot files and what git ignores.
+const TOP_LEVEL: &[&str] = &[
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "config",
+    "data",
+    "scripts",
+    "src",
+    "tests",
+];
+const TOP_LEVEL_IGNORED: &[&str] = &["target", "config.yaml"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path} cannot be read: {e}"))
+}
+
+/// Fails with all complaints at once.
+fn settle(complaints: &[String]) {
+    assert!(complaints.is_empty(), "{} complaints\n{}\n", complaints.len(), complaints.join("\n"));
+}
+
+#[test]
+fn rooms_know_only_whom_they_may() {
+    let mut complaints = Vec::new();
+    let mut edges = Edges::new();
+    for source in read_rust(root(), "src") {
+        let module = module_of(&source.path);
+        let top = module.split("::").next().expect("a path has a first part");
+        let room = if GROUND.contains(&top) { "ground" } else { top };
+        let Some((_, row)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+            complaints.push(format!(
+                "{}:1: room `{room}` is in no table: add it to ROOMS or GROUND in tests/tidy.rs",
+                source.path
+            ));
+            continue;
+        };
+        for (at, path) in crate_paths(&source) {
+            let Some(first) = path.first().map(String::as_str) else { continue };
+            let of_ground = GROUND.contains(&first);
+            if first == top || !(of_ground || ROOMS.iter().any(|(name, _)| *name == first)) {
+                continue;
+            }
+            let (place, path) = (source.place(at), path.join("::"));
+            let may = if of_ground { !row.contains(&"!ground") } else { allowed(row, &path) };
+            if !may {
+                complaints.push(format!(
+                    "{place}: `{room}` must not know `{path}`: pass it in, or move the code to \
+                     the room that may (ROOMS in tests/tidy.rs)"
+                ));
+            }
+            edges.entry(top.to_owned()).or_default().entry(first.to_owned()).or_insert(place);
+        }
+    }
+    complaints.extend(circle(&edges));
+    settle(&complaints);
+}
+
+#[test]
+fn each_dependency_has_one_door() {
+    let mut complaints = Vec::new();
+    for source in read_rust(root(), "src") {
+        let module = module_of(&source.path);
+        for (name, doors) in DOORS {
+            if doors.iter().any(|door| within(&module, door)) {
+                continue;
+            }
+            // A module of ours with a dependency's name (`bus::pulsar`) shows by its `mod` or `use`.
+            let ours = source.live.contains(&format!("mod {name}"))
+                || source.live.contains(&format!("::{name};"));
+            for at in uses_of(&source.live, name).into_iter().filter(|_| !ours) {
+                complaints.push(format!(
+                    "{}: `{name}` is used outside its door ({}): ask that room for what you need",
+                    source.place(at),
+                    doors.join(", ")
+                ));
+            }
+        }
+    }
+    settle(&complaints);
+}
+
+#[test]
+fn each_dependency_is_in_one_table() {
+    let manifest = read("Cargo.toml");
+    let section = manifest.split("\n[dependencies]\n").nth(1).expect("Cargo.toml has dependencies");
+    let named: BTreeSet<String> = section
+        .lines()
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name.trim().replace('-', "_"))
+        .collect();
+    let known: BTreeSet<String> = DOORS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(COMMON.iter().copied())
+        .map(str::to_owned)
+        .collect();
+    let missing = named.difference(&known).map(|name| {
+        format!("Cargo.toml: `{name}` has no door: add it to DOORS (or COMMON) in tests/tidy.rs")
+    });
+    let stale = known
+        .difference(&named)
+        .map(|name| format!("tests/tidy.rs: `{name}` is no dependency any more: remove its row"));
+    settle(&missing.chain(stale).collect::<Vec<_>>());
+}
+
+#[test]
+fn files_lines_and_heads_are_short() {
+    let mut complaints = Vec::new();
+    for source in both() {
+        let lines = source.text.lines().count();
+        if lines > FILE_LINES.1 {
+            complaints.push(format!(
+                "{}:{lines}: {lines} lines, the limit is {}: give its second idea a file",
+                source.path, FILE_LINES.1
+            ));
+        } else if lines > FILE_LINES.0 {
+            eprintln!("note: {} has {lines} lines, aim for {}", source.path, FILE_LINES.0);
+        }
+        for (number, (line, code)) in source.text.lines().zip(source.code.lines()).enumerate() {
+            let chars = line.chars().count();
+            let outside = code.chars().filter(|c| is_outside(*c)).count();
+            let long = chars > LINE_CHARS.1 || outside > LINE_CHARS.0;
+            if chars > LINE_CHARS.0 && long && !line.contains("://") {
+                complaints.push(format!(
+                    "{}:{}: {chars} characters, the limit is {}: break the line",
+                    source.path,
+                    number + 1,
+                    LINE_CHARS.0
+                ));
+            }
+        }
+        let head = source.text.lines().take_while(|line| line.starts_with("//!")).count();
+        let included = source.text.starts_with("#![doc = include_str!");
+        if head == 0 && !included && lines >= TINY {
+            complaints.push(format!(
+                "{}:1: no head comment: say with `//!` what it is, what it promises, why this way",
+                source.path
+            ));
+        } else if head > HEAD_LINES {
+            complaints.push(format!(
+                "{}:{head}: a head comment of {head} lines, the limit is {HEAD_LINES}: shorten it, \
+                 or move it to src/README.md",
+                source.path
+            ));
+        }
+    }
+    settle(&complaints);
+}
+
+/// All Rust of the project.
+fn both() -> Vec<Source> {
+    [read_rust(root(), "src"), read_rust(root(), "tests")].into_iter().flatten().collect()
+}
+
+fn find_word(path: &str, text: &str, word: &str, instead: &str) -> Vec<String> {
+    let is_word = word.starts_with(|c: char| c.is_alphabetic());
+    text.match_indices(word)
+        .filter(|(at, _)| !(is_word && ends_in_word(&text[..*at])))
+        .map(|(at, _)| format!("{path}:{}: `{word}`: {instead}", line_of(text, at)))
+        .collect()
+}
+
+#[test]
+fn banned_words_are_absent() {
+    let mut complaints = Vec::new();
+    let (sources, texts) = (both(), texts());
+    for (word, place, except, instead) in BANNED {
+        if *place == In::Text {
+            for (path, text) in &texts {
+                complaints.extend(find_word(path, text, word, instead));
+            }
+            continue;
+        }
+        for source in &sources {
+            let in_src = source.path.starts_with("src/");
+            if !except.contains(&source.path.as_str()) && (in_src || *place == In::Both) {
+                complaints.extend(find_word(&source.path, &source.code, word, instead));
+            }
+        }
+    }
+    settle(&complaints);
+}
+
+#[test]
+fn the_top_level_holds_only_what_belongs_there() {
+    let extra: Vec<String> = fs::read_dir(root())
+        .expect("the top can be read")
+        .map(|entry| {
+            entry.expect("an entry can be read").file_name().to_string_lossy().into_owned()
+        })
+        .filter(|name| !name.starts_with('.'))
+        .filter(|name| !TOP_LEVEL.contains(&&**name) && !TOP_LEVEL_IGNORED.contains(&&**name))
+        .map(|name| format!("{name}:1: does not belong at the top: see TOP_LEVEL in tests/tidy.rs"))
+        .collect();
+    let in_scripts = files_below(root(), "scripts")
+        .into_iter()
+        .filter(|path| !path.ends_with(".rhai") && path != "scripts/README.md")
+        .map(|path| format!("{path}:1: only Rhai scripts and their README live in scripts/"));
+    settle(&extra.into_iter().chain(in_scripts).collect::<Vec<_>>());
+}

@@ -1,0 +1,66 @@
+//! Rules about documents: what can be measured and set is told, and what is told exists.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::source::{files_below, line_of};
+use crate::{read, root, settle};
+
+/// Every text file of the project: path and text.
+pub fn texts() -> Vec<(String, String)> {
+    let folders = ["src", "tests", "scripts", "config", "data", ".ci", ".github"];
+    let files = ["Cargo.toml", "Makefile", "README.md", "CHANGELOG.md"];
+    folders
+        .iter()
+        .flat_map(|folder| files_below(root(), folder))
+        .chain(files.map(str::to_owned))
+        .filter(|path| !path.starts_with("data/") || path == "data/README.md")
+        .filter(|path| path != "config/config.yaml")
+        .filter_map(|path| fs::read_to_string(root().join(&path)).ok().map(|text| (path, text)))
+        .collect()
+}
+
+/// The quoted words of `text`.
+fn quoted(text: &str) -> BTreeSet<&str> {
+    text.split('"').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn every_metric_is_in_the_readme_and_no_other() {
+    let is_metric = |word: &&str| word.starts_with("ghpulse_");
+    let table = read("src/metrics.rs");
+    let readme = read("README.md");
+    let measured: BTreeSet<&str> = quoted(&table).into_iter().filter(is_metric).collect();
+    let told: BTreeSet<&str> = readme.split('`').skip(1).step_by(2).filter(is_metric).collect();
+    let untold = measured.difference(&told).map(|name| {
+        format!("README.md: metric `{name}` is not in the table of metrics: add its row")
+    });
+    let gone = told.difference(&measured).map(|name| {
+        format!("README.md: metric `{name}` does not exist in src/metrics.rs: remove its row")
+    });
+    settle(&untold.chain(gone).collect::<Vec<_>>());
+}
+
+#[test]
+fn documents_name_only_files_and_commands_that_exist() {
+    let makefile = read("Makefile");
+    let mut complaints = Vec::new();
+    for (path, text) in texts().iter().filter(|(path, _)| path.ends_with(".md")) {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for (at, _) in text.match_indices("](") {
+            let link = text[at + 2..].split([')', '#', ' ']).next().unwrap_or_default();
+            if !link.is_empty() && !link.contains(':') && !root().join(folder).join(link).exists() {
+                complaints.push(format!("{path}:{}: no such file: {link}", line_of(text, at)));
+            }
+        }
+        for (at, _) in text.match_indices("make ") {
+            let spelt = text[..at].ends_with('`') || text[..at].ends_with('\n');
+            let target = text[at + 5..].split([' ', '`', '\n', ';']).next().unwrap_or_default();
+            if spelt && !makefile.contains(&format!("\n{target}:")) {
+                complaints
+                    .push(format!("{path}:{}: no such make target: {target}", line_of(text, at)));
+            }
+        }
+    }
+    settle(&complaints);
+}
