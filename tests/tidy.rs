@@ -17,7 +17,9 @@ use std::path::Path;
 
 use documents::texts;
 use graph::{Edges, allowed, circle, module_of, uses_of, within};
-use source::{Source, crate_paths, ends_in_word, files_below, is_outside, line_of, read_rust};
+use source::{
+    Source, crate_paths, ends_in_word, files_below, is_a, is_outside, line_of, read_rust,
+};
 
 /// Mechanisms that know nothing of the events' way; they may know each other, without circles.
 const GROUND: &[&str] =
@@ -99,7 +101,9 @@ const COMMON: &[&str] = &[
 enum In {
     /// Code of `src`.
     Src,
-    /// Code of `src` and `tests`.
+    /// Code of `tests`.
+    Tests,
+    /// Code of both.
     Both,
     /// Every text file of the project, comments included.
     Text,
@@ -116,8 +120,9 @@ const BANNED: &[(&str, In, &[&str], &str)] = &[
     ("SystemTime::now", In::Src, &["src/clock.rs"], "take wall time from the Clock"),
     ("Instant::now", In::Src, &["src/clock.rs"], "take monotonic time from the Clock"),
     ("Utc::now", In::Src, &[], "take wall time from the Clock"),
-    ("thread::sleep", In::Both, &[], "wait for a position or a state; in src, Clock::sleep"),
-    ("time::sleep", In::Both, &["src/clock.rs"], "wait for a position or a state; Clock::sleep"),
+    ("thread::sleep", In::Tests, &[], "wait for a position or a state"),
+    ("time::sleep", In::Tests, &[], "wait for a position or a state"),
+    ("time::sleep", In::Src, &["src/clock.rs"], "wait with Clock::sleep"),
     ("#[ignore", In::Both, &[], "let the test say `skipped: NAME: why` and return"),
     ("#[allow(", In::Both, &[], "use #[expect(lint, reason = \"…\")]"),
     ("process::exit", In::Src, &["src/main.rs"], "return the exit code up to main"),
@@ -215,7 +220,7 @@ fn each_dependency_has_one_door() {
             if doors.iter().any(|door| within(&module, door)) {
                 continue;
             }
-            // A module of ours with a dependency's name (`bus::pulsar`) shows by its `mod` or `use`.
+            // A module of ours with a dependency's name (`bus::pulsar`) shows by `mod` or `use`.
             let ours = source.live.contains(&format!("mod {name}"))
                 || source.live.contains(&format!("::{name};"));
             for at in uses_of(&source.live, name).into_iter().filter(|_| !ours) {
@@ -324,8 +329,8 @@ fn banned_words_are_absent() {
             continue;
         }
         for source in &sources {
-            let in_src = source.path.starts_with("src/");
-            if !except.contains(&source.path.as_str()) && (in_src || *place == In::Both) {
+            let here = if source.path.starts_with("src/") { In::Src } else { In::Tests };
+            if !except.contains(&source.path.as_str()) && [here, In::Both].contains(place) {
                 complaints.extend(find_word(&source.path, &source.code, word, instead));
             }
         }
@@ -346,7 +351,7 @@ fn the_top_level_holds_only_what_belongs_there() {
         .collect();
     let in_scripts = files_below(root(), "scripts")
         .into_iter()
-        .filter(|path| !path.ends_with(".rhai") && path != "scripts/README.md")
+        .filter(|path| !is_a(path, "rhai") && path != "scripts/README.md")
         .map(|path| format!("{path}:1: only Rhai scripts and their README live in scripts/"));
     settle(&extra.into_iter().chain(in_scripts).collect::<Vec<_>>());
 }

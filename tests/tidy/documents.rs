@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::source::{files_below, line_of};
+use crate::source::{files_below, is_a, line_of};
 use crate::{read, root, settle};
 
 /// Every text file of the project: path and text.
-pub fn texts() -> Vec<(String, String)> {
+pub(crate) fn texts() -> Vec<(String, String)> {
     let folders = ["src", "tests", "scripts", "config", "data", ".ci", ".github"];
     let files = ["Cargo.toml", "Makefile", "README.md", "CHANGELOG.md"];
     folders
@@ -45,7 +45,7 @@ fn every_metric_is_in_the_readme_and_no_other() {
 fn documents_name_only_files_and_commands_that_exist() {
     let makefile = read("Makefile");
     let mut complaints = Vec::new();
-    for (path, text) in texts().iter().filter(|(path, _)| path.ends_with(".md")) {
+    for (path, text) in texts().iter().filter(|(path, _)| is_a(path, "md")) {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         for (at, _) in text.match_indices("](") {
             let link = text[at + 2..].split([')', '#', ' ']).next().unwrap_or_default();

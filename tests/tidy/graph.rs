@@ -6,22 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::source::ends_in_word;
 
 /// Module at the top -> module that it names -> the first place where it does.
-pub type Edges = BTreeMap<String, BTreeMap<String, String>>;
+pub(crate) type Edges = BTreeMap<String, BTreeMap<String, String>>;
 
 /// `src/store/keys.rs` -> `store::keys`; `src/store/mod.rs` -> `store`.
-pub fn module_of(path: &str) -> String {
+pub(crate) fn module_of(path: &str) -> String {
     let inner = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
     inner.replace('/', "::")
 }
 
 /// Whether `path` is `part` or lies in it.
-pub fn within(path: &str, part: &str) -> bool {
+pub(crate) fn within(path: &str, part: &str) -> bool {
     path == part || path.strip_prefix(part).is_some_and(|rest| rest.starts_with("::"))
 }
 
 /// Whether a room's row allows a path that is not of the ground: the longest entry that covers the
 /// path decides, `*` covers all, `!` before an entry forbids.
-pub fn allowed(row: &[&str], path: &str) -> bool {
+pub(crate) fn allowed(row: &[&str], path: &str) -> bool {
     row.iter()
         .map(|entry| entry.strip_prefix('!').map_or((*entry, true), |name| (name, false)))
         .filter(|(name, _)| *name == "*" || within(path, name))
@@ -30,7 +30,7 @@ pub fn allowed(row: &[&str], path: &str) -> bool {
 }
 
 /// The first circle among the modules at the top, in words.
-pub fn circle(edges: &Edges) -> Option<String> {
+pub(crate) fn circle(edges: &Edges) -> Option<String> {
     fn walk(
         at: &str,
         edges: &Edges,
@@ -59,7 +59,7 @@ pub fn circle(edges: &Edges) -> Option<String> {
 }
 
 /// Bytes at which code names the dependency: `name::`, `use name;`, `use name as`.
-pub fn uses_of(code: &str, name: &str) -> Vec<usize> {
+pub(crate) fn uses_of(code: &str, name: &str) -> Vec<usize> {
     code.match_indices(name)
         .filter(|(at, _)| {
             let (before, after) = (&code[..*at], &code[at + name.len()..]);

@@ -12,7 +12,7 @@ const IN_STRING: char = '\u{1}';
 const FILLER: char = '\u{2}';
 
 /// One file of Rust.
-pub struct Source {
+pub(crate) struct Source {
     /// From the top of the repository, with `/`.
     pub path: String,
     /// As written.
@@ -25,18 +25,18 @@ pub struct Source {
 
 impl Source {
     /// `path:line` of byte `at`.
-    pub fn place(&self, at: usize) -> String {
+    pub(crate) fn place(&self, at: usize) -> String {
         format!("{}:{}", self.path, line_of(&self.text, at))
     }
 }
 
 /// Whether a character of [`Source::code`] counts for the length of its line outside of strings.
-pub fn is_outside(c: char) -> bool {
+pub(crate) fn is_outside(c: char) -> bool {
     !matches!(c, IN_STRING | FILLER)
 }
 
 /// Every file below `top`, as paths from the repository's top, sorted; hidden folders included.
-pub fn files_below(root: &Path, top: &str) -> Vec<String> {
+pub(crate) fn files_below(root: &Path, top: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![top.to_owned()];
     while let Some(at) = open.pop() {
@@ -55,10 +55,10 @@ pub fn files_below(root: &Path, top: &str) -> Vec<String> {
 }
 
 /// All Rust below `src` or `tests`, read and lexed; what only tests include has no live code.
-pub fn read_rust(root: &Path, top: &str) -> Vec<Source> {
+pub(crate) fn read_rust(root: &Path, top: &str) -> Vec<Source> {
     let mut sources: Vec<Source> = files_below(root, top)
         .into_iter()
-        .filter(|path| path.ends_with(".rs"))
+        .filter(|path| is_a(path, "rs"))
         .map(|path| {
             let text = fs::read_to_string(root.join(&path)).expect("sources are UTF-8");
             let code = lex(&text);
@@ -75,8 +75,13 @@ pub fn read_rust(root: &Path, top: &str) -> Vec<Source> {
     sources
 }
 
+/// Whether the file's name ends in `.extension`.
+pub(crate) fn is_a(path: &str, extension: &str) -> bool {
+    Path::new(path).extension().is_some_and(|e| e == extension)
+}
+
 /// One-based number of the line that byte `at` is on.
-pub fn line_of(text: &str, at: usize) -> usize {
+pub(crate) fn line_of(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 
@@ -218,7 +223,7 @@ fn test_files(source: &Source) -> Vec<String> {
 
 /// Every path into the crate that live code names, from the crate's top (`["store", "keys"]`), with
 /// the byte it stands at. Groups are spread out; `super` is followed as far as the top.
-pub fn crate_paths(source: &Source) -> Vec<(usize, Vec<String>)> {
+pub(crate) fn crate_paths(source: &Source) -> Vec<(usize, Vec<String>)> {
     let mut found = Vec::new();
     let depth = depth(&source.path);
     for start in ["crate::", "super::", "ghpulse::"] {
@@ -255,7 +260,7 @@ fn depth(path: &str) -> usize {
     }
 }
 
-pub fn ends_in_word(text: &str) -> bool {
+pub(crate) fn ends_in_word(text: &str) -> bool {
     text.ends_with(|c: char| c.is_alphanumeric() || c == '_')
 }
 
