@@ -2,7 +2,9 @@
 
 pub mod model;
 
+pub mod bus;
 pub mod clock;
+pub mod collect;
 pub mod fault;
 pub mod metrics;
 pub mod store;

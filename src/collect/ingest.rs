@@ -1,0 +1,236 @@
+//! The first arrow: what a poll brought, admitted once.
+//!
+//! One batch a poll. Each (type, id) is claimed in `seen`; what is new gets a body and a place in
+//! the inbox, oldest first by (`created_at`, id). What is no event is counted and kept in the
+//! reject log. The next poll is asked for only when this one is on disk and the way behind is not
+//! jammed: `store.outboxBytes` is the most that may lie between admission and journal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
+
+use super::source::{Body, EventSource, Poll};
+use crate::clock::Clock;
+use crate::model::event::{Event, EventKey};
+use crate::model::window::Timestamp;
+use crate::store::keys::{BodyKey, InboxKey, MetaKey, RejectKey, SeenKey};
+use crate::store::retention::remembered_days;
+use crate::store::rows::{encode_inbox, encode_refused};
+use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError};
+use crate::{fault, metrics};
+
+/// Entries that the reject log keeps.
+const REJECTS: u64 = 1_000;
+/// Entries of one poll that are kept in the reject log; all of them are counted.
+const REJECTS_A_POLL: usize = 50;
+
+/// What ingest goes by.
+#[derive(Debug, Clone, Copy)]
+pub struct IngestOptions {
+    /// How long an event is remembered as seen.
+    pub seen_for: Duration,
+    /// Bytes between admission and journal at which fetching pauses.
+    pub backlog_bytes: u64,
+}
+
+/// What a poll's admission came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Admitted {
+    /// New events.
+    pub new: u64,
+    /// Events that were admitted before.
+    pub known: u64,
+    /// What was no event.
+    pub rejected: u64,
+}
+
+/// Admits what the source brings until it ends or `stop` is called.
+pub async fn run(
+    mut source: impl EventSource,
+    store: Store,
+    options: IngestOptions,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let poll = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            poll = next(&mut source, &store, options.backlog_bytes) => poll?,
+        };
+        let Some(poll) = poll else {
+            tracing::info!("the source has ended; what was admitted is served on");
+            stop.cancelled().await;
+            return Ok(());
+        };
+        admit(&store, poll, options.seen_for, clock).await?;
+    }
+}
+
+async fn next(
+    source: &mut impl EventSource,
+    store: &Store,
+    limit: u64,
+) -> anyhow::Result<Option<Poll>> {
+    let mut backlog = store.heads().backlog.subscribe();
+    if *backlog.borrow_and_update() > limit {
+        let bytes = *backlog.borrow();
+        tracing::warn!(bytes, limit, "fetching pauses: store.outboxBytes is reached");
+        backlog.wait_for(|bytes| *bytes <= limit).await?;
+        tracing::info!("fetching goes on");
+    }
+    Ok(source.next_poll().await?)
+}
+
+/// Admits one poll.
+pub async fn admit(
+    store: &Store,
+    poll: Poll,
+    seen_for: Duration,
+    clock: Clock,
+) -> Result<Admitted, StoreError> {
+    let received_at = poll.received_at;
+    let sorted = tokio::task::spawn_blocking(move || sort(&poll));
+    let sorted = match sorted.await {
+        Ok(sorted) => sorted,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => return Err(StoreError::Closed),
+    };
+    metrics::EVENTS_FETCHED.add(sorted.candidates.len() as u64);
+    if let Some(newest) = sorted.candidates.iter().map(|c| c.created_at).max() {
+        metrics::FEED_LAG_SECONDS.set(received_at.since(newest).as_secs_f64());
+    }
+    // One clock reading a batch: the day a claim is kept under is the day it was received.
+    let now = clock.now().max(received_at);
+    let committed = store.commit(move |batch| {
+        let result = claim(batch, &sorted, received_at, now, seen_for)?;
+        fault::point("ingest.before_commit");
+        Ok(result)
+    });
+    let (admitted, head, bytes) = committed.await?;
+    fault::point("ingest.after_commit");
+    if admitted.new > 0 {
+        store.heads().backlog.send_modify(|backlog| *backlog += bytes);
+        store.heads().inbox.send_replace(head);
+    }
+    metrics::EVENTS_ADMITTED.add(admitted.new);
+    metrics::EVENTS_DUPLICATE.add(admitted.known);
+    metrics::EVENTS_REJECTED.add(admitted.rejected);
+    Ok(admitted)
+}
+
+struct Candidate {
+    key: EventKey,
+    created_at: Timestamp,
+    text: Arc<str>,
+}
+
+#[derive(Default)]
+struct Sorted {
+    candidates: Vec<Candidate>,
+    rejects: Vec<(String, Vec<u8>)>,
+    rejected: u64,
+}
+
+/// What is on the pages, oldest first.
+fn sort(poll: &Poll) -> Sorted {
+    let mut sorted = Sorted::default();
+    for page in &poll.pages {
+        match &page.body {
+            Body::Array(bytes) => {
+                let text = String::from_utf8_lossy(bytes);
+                match serde_json::from_str::<Vec<&RawValue>>(&text) {
+                    Ok(values) => {
+                        values.iter().for_each(|v| sorted.take(v.get(), poll.received_at));
+                    }
+                    Err(error) => {
+                        let reason = format!("page {} is no JSON list: {error}", page.number);
+                        sorted.reject(reason, bytes);
+                    }
+                }
+            }
+            Body::Lines(bytes) => {
+                let text = String::from_utf8_lossy(bytes);
+                for line in text.lines().filter(|line| !line.trim().is_empty()) {
+                    match serde_json::from_str::<&RawValue>(line) {
+                        Ok(value) => sorted.take(value.get(), poll.received_at),
+                        Err(error) => sorted.reject(format!("no JSON: {error}"), line.as_bytes()),
+                    }
+                }
+            }
+        }
+    }
+    sorted
+        .candidates
+        .sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.key.id.cmp(&b.key.id)));
+    sorted
+}
+
+impl Sorted {
+    fn take(&mut self, text: &str, received_at: Timestamp) {
+        match Event::read(text) {
+            Ok(event) => self.candidates.push(Candidate {
+                created_at: event.created_at.unwrap_or(received_at),
+                key: event.key,
+                text: Arc::from(text),
+            }),
+            Err(reason) => self.reject(reason.to_string(), text.as_bytes()),
+        }
+    }
+
+    fn reject(&mut self, reason: String, text: &[u8]) {
+        self.rejected += 1;
+        if self.rejects.len() < REJECTS_A_POLL {
+            self.rejects.push((reason, text.to_vec()));
+        }
+    }
+}
+
+/// The batch: gives what it came to, the last admission, and the bytes that were taken in.
+fn claim(
+    batch: &mut Batch<'_>,
+    sorted: &Sorted,
+    received_at: Timestamp,
+    now: Timestamp,
+    seen_for: Duration,
+) -> Result<(Admitted, u64, u64), StoreError> {
+    let mut admitted = Admitted { rejected: sorted.rejected, ..Admitted::default() };
+    let (mut head, mut bytes) = (0, 0_u64);
+    let days = remembered_days(now, seen_for);
+    let row = encode_inbox(received_at);
+    for candidate in &sorted.candidates {
+        let key_on = |day| SeenKey::new(crate::model::window::Day(day), &candidate.key);
+        if !batch.claim_within(days.clone(), now.day().0, key_on)? {
+            admitted.known += 1;
+            continue;
+        }
+        head = next_number(batch, ADMISSIONS)?;
+        batch.put(&BodyKey(head), candidate.text.as_bytes());
+        batch.put(&InboxKey(head), &row);
+        bytes += candidate.text.len() as u64;
+        admitted.new += 1;
+    }
+    if bytes > 0 {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        batch.add(&MetaKey(BACKLOG.to_owned()), bytes)?;
+    }
+    for (reason, text) in &sorted.rejects {
+        let number = next_number(batch, "rejects")?;
+        batch.put(&RejectKey(number), &encode_refused(received_at, reason, text));
+        if let Some(old) = number.checked_sub(REJECTS) {
+            batch.delete(&RejectKey(old));
+        }
+    }
+    Ok((admitted, head, bytes))
+}
+
+/// The next of a series that continues over restarts; the first is 1.
+pub(super) fn next_number(batch: &mut Batch<'_>, series: &str) -> Result<u64, StoreError> {
+    let number = batch.add(&MetaKey(series.to_owned()), 1)?;
+    u64::try_from(number).map_err(|_| StoreError::corrupt("meta", series.as_bytes()))
+}
+
+#[cfg(test)]
+#[path = "ingest_tests.rs"]
+mod tests;

@@ -1,0 +1,5 @@
+//! From GitHub to the outbox: what is fetched is admitted once, and gets its facts.
+
+pub mod enrich;
+pub mod ingest;
+pub mod source;

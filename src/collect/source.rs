@@ -1,0 +1,57 @@
+//! Where events come from: GitHub's pages, or recorded hours.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use crate::model::window::Timestamp;
+
+/// What one round of a source brought.
+#[derive(Debug, Clone)]
+pub struct Poll {
+    /// The pages that were due together.
+    pub pages: Vec<Page>,
+    /// When the last of them was here.
+    pub received_at: Timestamp,
+}
+
+/// One page.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Its number, from 1.
+    pub number: u8,
+    /// What is on it.
+    pub body: Body,
+}
+
+/// What is on a page, as it came.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// A JSON list of events, as GitHub serves it.
+    Array(Bytes),
+    /// An event a line, as recorded hours have it.
+    Lines(Bytes),
+}
+
+/// A source that cannot go on. What may pass (GitHub away, limits) is waited for inside.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A recorded hour cannot be read.
+    #[error("cannot read recorded events from {path}: {reason}")]
+    Recorded {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The client cannot be set up.
+    #[error("cannot ask GitHub: {0}")]
+    Client(String),
+}
+
+/// Brings events, round after round.
+pub trait EventSource: Send + 'static {
+    /// The next round; waits until it is due. `None`: there are no more. It is asked for only
+    /// when the round before is in the store, and dropping the future loses nothing.
+    fn next_poll(&mut self) -> impl Future<Output = Result<Option<Poll>, SourceError>> + Send;
+}
