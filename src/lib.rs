@@ -5,6 +5,7 @@ pub mod model;
 pub mod bus;
 pub mod clock;
 pub mod collect;
+pub mod config;
 pub mod fault;
 pub mod metrics;
 pub mod store;

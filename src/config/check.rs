@@ -1,0 +1,288 @@
+//! From layers to the typed configuration: defaults filled in, keys checked against each other.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::complaint::{Complaint, Notice, Place};
+use super::layers::Layers;
+use super::secret::Secret;
+use super::table;
+use super::typed::{
+    Config, Disable, Enrich, GitHub, Interval, Limits, Log, Network, Server, Store, StoreSync, Tls,
+};
+use super::value::{self, Value};
+
+/// Ports that browsers refuse to connect to (fetch standard, "bad port").
+const BLOCKED: &[u16] = &[
+    1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102,
+    103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465,
+    512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993,
+    995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668,
+    6669, 6679, 6697, 10080,
+];
+
+/// Paths of endpoints that no other path may take.
+const TAKEN: &[&str] = &[
+    "/",
+    "/sampling",
+    "/language/latest",
+    "/language/watch",
+    "/stream",
+    "/readyz",
+    "/status",
+    "/openapi.json",
+    "/play",
+    "/topics",
+];
+
+/// Layers, read by key; what is missing comes from the table.
+pub(super) struct Values {
+    layers: Layers,
+    /// Paths that were asked for, so that a test finds a key that nobody reads.
+    pub(super) asked: RefCell<BTreeSet<&'static str>>,
+}
+
+impl Values {
+    pub(super) fn new(layers: Layers) -> Self {
+        Self { layers, asked: RefCell::default() }
+    }
+
+    /// The value in force; `None` when nothing is written and there is no default.
+    fn find(&self, path: &str) -> Option<Value> {
+        let key = table::find(path).expect("only keys of the table are asked for");
+        self.asked.borrow_mut().insert(key.path);
+        if let Some(given) = self.layers.given.get(key.path) {
+            return Some(given.value.clone());
+        }
+        if key.default.is_empty() {
+            return None;
+        }
+        Some(value::read(key, key.default).expect("a test reads every default"))
+    }
+
+    /// Whether somebody wrote it.
+    pub(super) fn is_given(&self, path: &str) -> bool {
+        self.layers.given.contains_key(path)
+    }
+
+    pub(super) fn place(&self, path: &str) -> Place {
+        self.layers.given.get(path).map_or(Place::Nowhere, |given| given.place.clone())
+    }
+
+    pub(super) fn complain(&mut self, path: &str, message: impl Into<String>) {
+        let complaint = Complaint::new(self.place(path), path, message);
+        self.layers.complaints.push(complaint);
+    }
+
+    pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
+        let about = Complaint::new(self.place(path), path, message);
+        self.layers.notices.push(Notice::warning(about));
+    }
+
+    /// Complains that a key is missing, unless what was written for it was refused already.
+    pub(super) fn need(&mut self, path: &str, message: impl Into<String>) {
+        if !self.layers.refused.contains(&path) {
+            self.complain(path, message);
+        }
+    }
+
+    pub(super) fn end(self) -> Layers {
+        self.layers
+    }
+}
+
+/// One reader for each form a value can have; the kind in the table decides which one fits.
+macro_rules! readers {
+    ($($name:ident $variant:ident $type:ty;)*) => {
+        impl Values {
+            $(pub(super) fn $name(&self, path: &str) -> Option<$type> {
+                match self.find(path) {
+                    None => None,
+                    Some(Value::$variant(found)) => Some(found),
+                    Some(other) => unreachable!("{path} is read as another kind: {other:?}"),
+                }
+            })*
+        }
+    };
+}
+
+readers! {
+    switch Switch bool;
+    whole Whole u64;
+    share Share f64;
+    text Text String;
+    path Path PathBuf;
+    secret Secret Secret;
+    secrets Secrets Vec<Secret>;
+    texts Texts Vec<String>;
+    networks Networks Vec<Network>;
+    address Address IpAddr;
+    listen Listen Option<SocketAddr>;
+    span Span Duration;
+    sync Sync StoreSync;
+}
+
+/// A key with a default always has a value.
+pub(super) const SET: &str = "the table has a default for it";
+
+/// A whole number that its bounds keep inside the type.
+pub(super) fn narrow<T: TryFrom<u64>>(number: u64) -> T {
+    T::try_from(number).ok().expect("the table's bounds fit the type")
+}
+
+/// Builds the whole; complaints and notices are left in the values.
+pub(super) fn build(values: &mut Values, host: &str) -> Config {
+    let server = server(values);
+    let ops_listen = values.listen("ops.listen").expect(SET);
+    if let Some(ops) = ops_listen {
+        let clash = ops.port() == server.listen.port() && ops.port() != 0;
+        let same = ops.ip() == server.listen.ip()
+            || ops.ip().is_unspecified()
+            || server.listen.ip().is_unspecified();
+        if clash && same {
+            let message = format!("port {} is server.port too; give it another", ops.port());
+            values.complain("ops.listen", message);
+        }
+    }
+    Config {
+        api_version: values.whole("api.version").expect(SET),
+        node_name: values.text("node.name").unwrap_or_else(|| host.to_owned()),
+        data_dir: values.path("data.dir").expect(SET),
+        scripts_dir: values.path("scripts.dir").expect(SET),
+        log: Log {
+            level: values.text("log.level").expect(SET),
+            file: values.path("log.file"),
+            json: values.text("log.format").expect(SET) == "json",
+        },
+        server,
+        ops_listen,
+        disable: Disable {
+            producer: values.switch("disable.producer").expect(SET),
+            interval: values.switch("disable.interval").expect(SET),
+        },
+        github: github(values),
+        interval: interval(values),
+        store: Store {
+            sync: values.sync("store.sync").expect(SET),
+            seen_for: values.span("store.seenFor").expect(SET),
+            journal_for: values.span("store.journal.for").expect(SET),
+            journal_bytes: values.whole("store.journal.bytes").expect(SET),
+            outbox_bytes: values.whole("store.outboxBytes").expect(SET),
+        },
+        pulsar: super::joined::pulsar(values),
+        tidb: super::joined::tidb(values),
+        amqp: super::joined::amqp(values),
+        alerts: super::joined::alerts(values),
+        archive_dir: values.path("archive.dir"),
+        backup: super::joined::backup(values),
+    }
+}
+
+fn server(values: &mut Values) -> Server {
+    let port = narrow(values.whole("server.port").expect(SET));
+    if BLOCKED.contains(&port) {
+        let message = format!(
+            "browsers refuse to connect to port {port} (the fetch standard's blocked ports), so \
+             pages cannot read from it; programs can. Our default is 8600"
+        );
+        values.warn("server.port", message);
+    }
+    let health = route(values, "server.health", &[]);
+    let sync_event = route(values, "server.syncEvent", &[&health]);
+    Server {
+        listen: SocketAddr::new(values.address("server.bind").expect(SET), port),
+        health,
+        sync_event,
+        base_path: values.text("server.basePath").filter(|path| path != "/"),
+        allowed_origins: values.texts("server.allowedOrigins").unwrap_or_default(),
+        admin_token: values.secret("server.adminToken"),
+        trusted_proxies: values.networks("server.trustedProxies").unwrap_or_default(),
+        flush_interval: values.span("server.flushInterval").expect(SET),
+        tls: tls(values),
+        grace: values.span("server.grace").expect(SET),
+        limits: limits(values),
+    }
+}
+
+fn route(values: &mut Values, key: &str, others: &[&str]) -> String {
+    let path = values.text(key).expect(SET);
+    if TAKEN.contains(&path.as_str()) || others.contains(&path.as_str()) {
+        values.complain(key, format!("{path} is the path of another endpoint; use another"));
+    }
+    path
+}
+
+fn tls(values: &mut Values) -> Option<Tls> {
+    match (values.path("server.tls.cert"), values.path("server.tls.key")) {
+        (Some(cert), Some(key)) => Some(Tls { cert, key }),
+        (Some(_), None) => {
+            values.need("server.tls.key", "missing: server.tls.cert needs its private key");
+            None
+        }
+        (None, Some(_)) => {
+            values.need("server.tls.cert", "missing: server.tls.key needs its certificate");
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+fn limits(values: &Values) -> Limits {
+    let whole = |name: &str| values.whole(&format!("server.limits.{name}")).expect(SET);
+    let span = |name: &str| values.span(&format!("server.limits.{name}")).expect(SET);
+    Limits {
+        connections: narrow(whole("connections")),
+        per_address: narrow(whole("perAddress")),
+        lag: whole("lag"),
+        message_bytes: narrow(whole("messageBytes")),
+        params_per_minute: narrow(whole("paramsPerMinute")),
+        handshake_timeout: span("handshakeTimeout"),
+        write_timeout: span("writeTimeout"),
+        filter_paths: narrow(whole("filterPaths")),
+        patterns: narrow(whole("patterns")),
+    }
+}
+
+fn github(values: &Values) -> GitHub {
+    let api_url = values.text("github.apiUrl").expect(SET);
+    GitHub {
+        graphql_url: values.text("github.graphqlUrl").unwrap_or_else(|| graphql_of(&api_url)),
+        api_url,
+        tokens: values.secrets("github.tokens").unwrap_or_default(),
+        tokens_file: values.path("github.tokensFile"),
+        timeout: values.span("github.loop.timeout").expect(SET),
+        pace: values.span("github.loop.break").expect(SET),
+        pages: narrow(values.whole("github.pages").expect(SET)),
+        enrich: Enrich {
+            enabled: values.switch("github.enrich.enabled").expect(SET),
+            deadline: values.span("github.enrich.deadline").expect(SET),
+            batch: narrow(values.whole("github.enrich.batch").expect(SET)),
+            budget: values.share("github.enrich.budget").expect(SET),
+        },
+    }
+}
+
+/// GitHub Enterprise has REST under `/api/v3` and GraphQL under `/api`.
+fn graphql_of(api_url: &str) -> String {
+    format!("{}/graphql", api_url.strip_suffix("/v3").unwrap_or(api_url))
+}
+
+fn interval(values: &mut Values) -> Interval {
+    let during = values.span("interval.latestDuring").expect(SET);
+    if during.subsec_nanos() > 0 {
+        values.complain("interval.latestDuring", "not whole seconds; use 3600 or 1h");
+    }
+    let daily = values.span("interval.daily").expect(SET);
+    Interval {
+        daily,
+        day_count: values.span("interval.dayCount").unwrap_or(daily),
+        year_count: values.span("interval.yearCount").unwrap_or(daily),
+        retry: narrow(values.whole("interval.retry").expect(SET)),
+        retry_wait: values.span("interval.retryWait").expect(SET),
+        latest: values.span("interval.latest").expect(SET),
+        latest_during: narrow(during.as_secs()),
+    }
+}

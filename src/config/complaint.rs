@@ -1,0 +1,133 @@
+//! What is said about a configuration: where, which key, what is wrong and what to do.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In a file, at this line (counted from 1), or the file as a whole.
+    File(PathBuf, Option<usize>),
+    /// In an environment variable of this name.
+    Variable(String),
+    /// In a flag of the command line, with its dashes.
+    Flag(&'static str),
+    /// Nowhere: a default, or something that is missing.
+    Nowhere,
+}
+
+/// Wrong input: the configuration is refused because of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// Where it was written.
+    pub place: Place,
+    /// The key as the reference spells it, or as it was written when it is unknown.
+    pub key: Option<String>,
+    /// What is wrong and what to do; holds no secret.
+    pub message: String,
+}
+
+/// How much a notice matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Something will probably not do what was meant.
+    Warning,
+    /// Something is accepted and has no effect here, by design.
+    Info,
+}
+
+/// Something worth a log line that stops nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// How much it matters.
+    pub level: Level,
+    /// Where, what and why.
+    pub about: Complaint,
+}
+
+impl Complaint {
+    pub(super) fn new(place: Place, key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { place, key: Some(key.into()), message: message.into() }
+    }
+
+    /// About no key in particular.
+    pub(super) fn whole(place: Place, message: impl Into<String>) -> Self {
+        Self { place, key: None, message: message.into() }
+    }
+}
+
+impl Notice {
+    pub(super) fn warning(about: Complaint) -> Self {
+        Self { level: Level::Warning, about }
+    }
+
+    pub(super) fn info(about: Complaint) -> Self {
+        Self { level: Level::Info, about }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, Some(line)) => write!(f, "{}:{line}", path.display()),
+            Self::File(path, None) => write!(f, "{}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(name) => f.write_str(name),
+            Self::Nowhere => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.place != Place::Nowhere {
+            write!(f, "{}: ", self.place)?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "{key}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.about.fmt(f)
+    }
+}
+
+impl Complaint {
+    fn fields<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        match &self.place {
+            Place::File(path, line) => {
+                map.serialize_entry("file", path)?;
+                map.serialize_entry("line", line)?;
+            }
+            Place::Variable(name) => map.serialize_entry("variable", name)?,
+            Place::Flag(name) => map.serialize_entry("flag", name)?,
+            Place::Nowhere => {}
+        }
+        map.serialize_entry("key", &self.key)?;
+        map.serialize_entry("message", &self.message)
+    }
+}
+
+impl Serialize for Complaint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.fields(&mut map)?;
+        map.end()
+    }
+}
+
+impl Serialize for Notice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("level", &self.level)?;
+        self.about.fields(&mut map)?;
+        map.end()
+    }
+}

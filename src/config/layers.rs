@@ -1,0 +1,205 @@
+//! What was written, by whom: file, environment, flags; each known key once, the last writer wins.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::complaint::{Complaint, Notice, Place};
+use super::raw::{self, Node, Shape};
+use super::secret::quotable;
+use super::table::{self, KEYS, Key, Kind};
+use super::value::{self, Value};
+use super::{nearest, peer};
+
+/// One accepted value and where it was written.
+#[derive(Debug, Clone)]
+pub(super) struct Given {
+    pub value: Value,
+    pub place: Place,
+}
+
+/// The layers laid over each other.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    /// By the key's path.
+    pub given: BTreeMap<&'static str, Given>,
+    /// Paths whose value was refused, so that nobody complains that they are missing.
+    pub refused: Vec<&'static str>,
+    pub complaints: Vec<Complaint>,
+    pub notices: Vec<Notice>,
+}
+
+impl Layers {
+    /// Lays a file's text over what is there.
+    pub(super) fn file(&mut self, path: &Path, text: &str) {
+        let place = |line| Place::File(path.to_owned(), Some(line));
+        match raw::parse(text) {
+            Err(error) => {
+                let message = match peer::cure(text) {
+                    Some(cure) => format!("{}; {cure}", error.message),
+                    None => error.message,
+                };
+                self.complaints.push(Complaint::whole(place(error.line), message));
+            }
+            Ok(root) => match root.shape {
+                Shape::Null => {}
+                Shape::Map(_) => self.section("", &root, &place),
+                _ => {
+                    let message = "a config file is a mapping of sections, as `server:` with \
+                                   `port: 8600` indented below it";
+                    self.complaints.push(Complaint::whole(place(root.line), message));
+                }
+            },
+        }
+    }
+
+    /// Lays variables over what is there; those without our prefix are nobody's concern.
+    pub(super) fn environment(&mut self, variables: &[(String, String)]) {
+        for (name, text) in variables {
+            let other = table::OTHER_VARIABLES.contains(&name.as_str());
+            if !name.starts_with(table::PREFIX) || other {
+                continue;
+            }
+            let place = Place::Variable(name.clone());
+            if let Some(key) = KEYS.iter().find(|key| key.variable() == *name) {
+                self.text(key, text, place);
+            } else {
+                let message = nearest::variable(name);
+                self.complaints.push(Complaint::whole(place, message));
+            }
+        }
+    }
+
+    /// Lays one flag over what is there.
+    pub(super) fn flag(&mut self, name: &'static str, path: &str, text: &str) {
+        let key = table::find(path).expect("flags name keys of the table");
+        self.text(key, text, Place::Flag(name));
+    }
+
+    fn section(&mut self, path: &str, node: &Node, place: &dyn Fn(usize) -> Place) {
+        let Shape::Map(entries) = &node.shape else { return };
+        let mut lines: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in entries {
+            let below = if path.is_empty() { String::new() } else { format!("{path}.") };
+            let full = format!("{below}{}", entry.key);
+            let here = place(entry.line);
+            if let Some(first) = lines.insert(full.to_ascii_lowercase(), entry.line) {
+                let message = format!("written twice, in line {first} and here; keep one");
+                self.complaints.push(Complaint::new(here, shown(&full), message));
+                continue;
+            }
+            if let Some((_, why)) = retired(&full) {
+                self.notices.push(peer::retired(&full, why, &entry.node, here));
+            } else if let Some(key) = table::find(&full) {
+                self.node(key, &entry.node, here);
+            } else if table::is_section(&full) {
+                self.subsection(&full, &entry.node, here, place);
+            } else {
+                let message = nearest::key(&full);
+                self.complaints.push(Complaint::new(here, shown(&full), message));
+            }
+        }
+    }
+
+    fn subsection(&mut self, path: &str, node: &Node, here: Place, place: &dyn Fn(usize) -> Place) {
+        match &node.shape {
+            Shape::Null => {}
+            Shape::Map(_) => self.section(path, node, place),
+            Shape::Scalar(_) | Shape::List(_) => {
+                let message = format!("a section, not a value: {}", nearest::members(path));
+                self.complaints.push(Complaint::new(here, path, message));
+            }
+        }
+    }
+
+    fn node(&mut self, key: &'static Key, node: &Node, place: Place) {
+        if let Kind::Unused(why) = key.kind {
+            let about = Complaint::new(place, key.path, format!("accepted and not used: {why}"));
+            self.notices.push(Notice::info(about));
+            return;
+        }
+        let expected = value::describe(key.kind);
+        match &node.shape {
+            Shape::Null => {
+                self.given.remove(key.path);
+            }
+            Shape::Scalar(text) => self.text(key, text, place),
+            Shape::List(items) => {
+                let mut texts = Vec::new();
+                for item in items {
+                    match &item.shape {
+                        Shape::Scalar(text) => texts.push(text.trim()),
+                        Shape::Null => {}
+                        _ => return self.refuse(key, place, format!("nested: use {expected}")),
+                    }
+                }
+                self.list(key, &texts, place);
+            }
+            Shape::Map(_) => {
+                let message = format!("a section stands here: use {expected}");
+                self.refuse(key, place, message);
+            }
+        }
+    }
+
+    fn text(&mut self, key: &'static Key, text: &str, place: Place) {
+        let empty = text.trim().is_empty();
+        if empty && matches!(place, Place::Variable(_)) {
+            // `VARIABLE=` is how compose files and units leave something unset.
+            return;
+        }
+        if empty && key.default.is_empty() {
+            self.given.remove(key.path);
+            return;
+        }
+        if key.kind == Kind::Tokens {
+            let texts: Vec<&str> = text.split(',').map(str::trim).collect();
+            return self.list(key, &texts, place);
+        }
+        if peer::is_placeholder(text) {
+            let keep = peer::keeps_placeholder(key);
+            self.notices.push(peer::placeholder(key, &place, keep));
+            if !keep {
+                self.given.remove(key.path);
+                return;
+            }
+        }
+        let read = value::read(key, text);
+        self.take(key, read, place);
+    }
+
+    fn list(&mut self, key: &'static Key, texts: &[&str], place: Place) {
+        let mut texts = texts.to_vec();
+        if key.kind == Kind::Tokens {
+            let all = texts.len();
+            texts.retain(|text| !peer::is_placeholder_token(text));
+            if texts.len() < all {
+                self.notices.push(peer::placeholder(key, &place, false));
+            }
+        }
+        let read = value::list(key, &texts);
+        self.take(key, read, place);
+    }
+
+    fn take(&mut self, key: &'static Key, read: Result<Value, String>, place: Place) {
+        match read {
+            Ok(value) => {
+                self.given.insert(key.path, Given { value, place });
+            }
+            Err(message) => self.refuse(key, place, message),
+        }
+    }
+
+    fn refuse(&mut self, key: &'static Key, place: Place, message: String) {
+        self.refused.push(key.path);
+        self.complaints.push(Complaint::new(place, key.path, message));
+    }
+}
+
+fn retired(path: &str) -> Option<&'static (&'static str, &'static str)> {
+    table::RETIRED.iter().find(|(section, _)| section.eq_ignore_ascii_case(path))
+}
+
+/// A key as it was written; something that looks like a credential is no key.
+fn shown(path: &str) -> String {
+    quotable(path).trim_matches('"').to_owned()
+}

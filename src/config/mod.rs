@@ -1,0 +1,180 @@
+//! The configuration: as written -> checked -> typed.
+//!
+//! [`load`] lays the config file, the environment (`GHPULSE_*`) and the flags over the defaults,
+//! checks all of it before a port is bound, and gives either a whole [`Config`] or every complaint
+//! at once, each with its place and key. Everything is made from one table ([`KEYS`]): the parser,
+//! the defaults, `config default`, `config reference` and `config env`. A config file of the peer
+//! loads unchanged: keys match without regard to case and keep its units; what has no counterpart
+//! here gets one notice. No secret is ever in a complaint, a notice or a debug print.
+//!
+//! The process environment is read by [`Request::of_process`] alone, so tests pass what they like.
+
+mod check;
+mod complaint;
+mod joined;
+mod layers;
+mod nearest;
+mod peer;
+mod raw;
+mod reference;
+mod secret;
+mod table;
+mod typed;
+mod units;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+pub use complaint::{Complaint, Level, Notice, Place};
+pub use reference::{default_file, defaults_json, reference, reference_json, variables};
+pub use secret::Secret;
+pub use table::{KEYS, Key, Kind, OTHER_VARIABLES, PREFIX};
+pub use typed::{
+    AlertFormat, Alerts, Amqp, Backup, Compression, Config, Disable, Enrich, GitHub, Interval,
+    Limits, Log, Network, OAuth, Pulsar, Server, Store, StoreSync, Tidb, Tls,
+};
+pub use units::{Bare, show_bytes, show_duration};
+
+/// Where a config file is looked for without `--config`, first found first, from the working
+/// directory.
+pub const PLACES: &[&str] = &["config.yaml", "config/config.yaml", "../config/config.yaml"];
+
+/// Largest config file, bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Which file to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// This one; it must be there.
+    File(PathBuf),
+    /// The first of [`PLACES`] that is there, or none.
+    Places,
+    /// None.
+    Nothing,
+}
+
+/// One flag of the command line that sets a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flag {
+    /// Its name with dashes, for complaints.
+    pub name: &'static str,
+    /// The key that it sets; must be one of the table.
+    pub key: &'static str,
+    /// The value as written.
+    pub value: String,
+}
+
+/// Everything that a configuration is made from.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which file.
+    pub lookup: Lookup,
+    /// Where relative places are looked for.
+    pub directory: PathBuf,
+    /// All environment variables; those without our prefix are passed over.
+    pub environment: Vec<(String, String)>,
+    /// Flags, in order.
+    pub flags: Vec<Flag>,
+    /// Host name, for `node.name`.
+    pub host: String,
+}
+
+impl Request {
+    /// What this process was started with.
+    #[must_use]
+    pub fn of_process(lookup: Lookup, flags: Vec<Flag>) -> Self {
+        let environment = std::env::vars_os()
+            .map(|(name, value)| {
+                (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+            })
+            .collect();
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = match host.trim() {
+            "" => "ghpulse".to_owned(),
+            name => name.to_owned(),
+        };
+        Self { lookup, directory: PathBuf::from("."), environment, flags, host }
+    }
+}
+
+/// A configuration that holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// What is worth a log line.
+    pub notices: Vec<Notice>,
+}
+
+/// A configuration that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// All that is wrong; at least one.
+    pub complaints: Vec<Complaint>,
+    /// What would be worth a log line besides.
+    pub notices: Vec<Notice>,
+}
+
+/// Makes a configuration from defaults, file, environment and flags; later ones win.
+pub fn load(request: &Request) -> Result<Loaded, Refused> {
+    let mut layers = layers::Layers::default();
+    let file = locate(request);
+    if let Some(path) = &file {
+        match read(&request.directory, path) {
+            Ok(text) => layers.file(path, &text),
+            Err(message) => {
+                let place = Place::File(path.clone(), None);
+                layers.complaints.push(Complaint::whole(place, message));
+            }
+        }
+    }
+    layers.environment(&request.environment);
+    for flag in &request.flags {
+        layers.flag(flag.name, flag.key, &flag.value);
+    }
+    let mut values = check::Values::new(layers);
+    let config = check::build(&mut values, &request.host);
+    let layers = values.end();
+    if layers.complaints.is_empty() {
+        return Ok(Loaded { config, file, notices: layers.notices });
+    }
+    Err(Refused { file, complaints: layers.complaints, notices: layers.notices })
+}
+
+/// Scheme, host and port of a configured URL; the port is the scheme's own when none is written.
+#[must_use]
+pub fn endpoint(url: &str) -> Option<(String, String, u16)> {
+    value::endpoint(url)
+}
+
+fn locate(request: &Request) -> Option<PathBuf> {
+    match &request.lookup {
+        Lookup::File(path) => Some(path.clone()),
+        Lookup::Places => {
+            let mut places = PLACES.iter().map(PathBuf::from);
+            places.find(|place| request.directory.join(place).exists())
+        }
+        Lookup::Nothing => None,
+    }
+}
+
+fn read(directory: &Path, path: &Path) -> Result<String, String> {
+    let path = directory.join(path);
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let about = std::fs::metadata(&path).map_err(unreadable)?;
+    if about.is_dir() {
+        return Err("cannot be read: it is a directory; name the file in it".to_owned());
+    }
+    if about.len() > LARGEST_FILE {
+        return Err(format!("larger than {}: no configuration", show_bytes(LARGEST_FILE)));
+    }
+    let bytes = std::fs::read(&path).map_err(unreadable)?;
+    String::from_utf8(bytes).map_err(|_| "not UTF-8 text; save it as UTF-8".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

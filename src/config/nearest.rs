@@ -1,0 +1,59 @@
+//! What an unknown name was probably meant to be.
+
+use super::secret::quotable;
+use super::table::{self, KEYS};
+
+/// Says that a key is unknown and which known one is nearest.
+pub(super) fn key(path: &str) -> String {
+    let lower = path.to_lowercase();
+    let own = lower.rsplit('.').next().unwrap_or(&lower);
+    let candidates = KEYS.iter().map(|key| key.path).chain(table::sections());
+    // The same last word in another section is a key that was put in the wrong place.
+    let moved = KEYS.iter().find(|key| {
+        let last = key.path.rsplit('.').next().unwrap_or(key.path);
+        last.eq_ignore_ascii_case(own) && last.len() > 3
+    });
+    let near = closest(&lower, candidates).or(moved.map(|key| key.path));
+    match near {
+        Some(near) => format!("unknown key; did you mean {near}?"),
+        None => "unknown key; `ghpulse config reference` lists all of them".to_owned(),
+    }
+}
+
+/// Says that a variable is unknown and which known one is nearest.
+pub(super) fn variable(name: &str) -> String {
+    let names: Vec<String> = KEYS.iter().map(table::Key::variable).collect();
+    // Words may have been split where the rule does not split them: GHPULSE_SERVER_BASE_PATH.
+    let joined = name.to_ascii_uppercase().replace('_', "");
+    let split = names.iter().find(|known| known.replace('_', "") == joined);
+    let near = split
+        .map(String::as_str)
+        .or_else(|| closest(&name.to_lowercase(), names.iter().map(String::as_str)));
+    match near {
+        Some(near) => format!("unknown variable; did you mean {near}?"),
+        None => "unknown variable; `ghpulse config env` lists all of them".to_owned(),
+    }
+}
+
+/// The names directly below a section, for someone who wrote a value in its place.
+pub(super) fn members(section: &str) -> String {
+    let start = format!("{}.", section.to_lowercase());
+    let mut names: Vec<&str> = KEYS
+        .iter()
+        .filter(|key| key.path.to_lowercase().starts_with(&start))
+        .filter_map(|key| key.path[start.len()..].split('.').next())
+        .collect();
+    names.dedup();
+    format!("below it are {}", names.join(", "))
+}
+
+/// The nearest of the known names, unless even that is too far to be a slip.
+fn closest<'a>(lower: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const LONGEST: usize = 100;
+    if lower.len() > LONGEST || quotable(lower) == super::secret::HIDDEN {
+        return None;
+    }
+    let distance = |name: &str| strsim::damerau_levenshtein(lower, &name.to_lowercase());
+    let (found, name) = known.map(|name| (distance(name), name)).min_by_key(|(far, _)| *far)?;
+    (found <= (lower.len() / 4).clamp(1, 4)).then_some(name)
+}

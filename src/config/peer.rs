@@ -1,0 +1,104 @@
+//! What a config file of the peer holds that needs a word: sections without a counterpart, the
+//! placeholders of its printed example, and that example's indentation.
+
+use super::complaint::{Complaint, Notice, Place};
+use super::raw::{Node, Shape};
+use super::table::Key;
+
+/// Words that stand around placeholders in the example without being part of them.
+const AROUND: &[&str] = &["pulsar", "ssl", "http", "https", "ghp", "github", "pat", "json", "pem"];
+
+/// Whether a value is still the example's, as `pulsar+ssl://XXX.XXX.XXX:XXXX`.
+pub(super) fn is_placeholder(text: &str) -> bool {
+    let mut marked = false;
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    for word in words {
+        let blank = word.chars().all(|c| c == 'X') || word.chars().all(|c| c == 'x');
+        if blank {
+            marked |= word.len() >= 3;
+        } else if !AROUND.contains(&word) {
+            return false;
+        }
+    }
+    marked && text.is_ascii()
+}
+
+/// Whether a token is none yet: the example's, or words that ask for one.
+pub(super) fn is_placeholder_token(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let trimmed = lower.trim_end_matches(['.', '…', '*']);
+    let asks = lower.contains("your") && lower.contains("token");
+    let framed = lower.starts_with('<') || lower == "changeme";
+    let elided = trimmed.len() < lower.len() && trimmed.len() < 20;
+    is_placeholder(trimmed) || asks || framed || elided
+}
+
+/// Whether a placeholder may be meant: a topic may be called XXXXX, and the peer would use it.
+pub(super) fn keeps_placeholder(key: &Key) -> bool {
+    matches!(key.path, "pulsar.producer.topic" | "pulsar.consumer.topic")
+}
+
+/// The warning about one of them.
+pub(super) fn placeholder(key: &Key, place: &Place, kept: bool) -> Notice {
+    let message = match (key.path, kept) {
+        ("github.tokens", _) => {
+            "a placeholder, not a token; it is dropped: put a read-only token of \
+             https://github.com/settings/tokens in its place, or none"
+        }
+        (_, true) => "looks like the example's placeholder; it is used as it stands",
+        (_, false) => "still the example's placeholder; it counts as not set",
+    };
+    Notice::warning(Complaint::new(place.clone(), key.path, message))
+}
+
+/// The one warning about a section that has no counterpart here.
+pub(super) fn retired(path: &str, why: &str, node: &Node, place: Place) -> Notice {
+    let script = lookup(node, "lua").is_some_and(|lua| lookup(lua, "mergeLatest").is_some());
+    let message = if script {
+        format!(
+            "{why}; its Lua script mergeLatest is never run: what it did is in \
+             scripts/merge_latest.rhai, which you can edit (scripts/README.md has a table from \
+             one to the other)"
+        )
+    } else {
+        why.to_owned()
+    };
+    Notice::warning(Complaint::new(place, path, message))
+}
+
+fn lookup<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
+    let Shape::Map(entries) = &node.shape else { return None };
+    let entry = entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(name));
+    entry.map(|entry| &entry.node)
+}
+
+/// For a text that is no YAML: the cure, when it is the peer's example as its page prints it.
+pub(super) fn cure(text: &str) -> Option<String> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let lines: Vec<&str> = text.lines().collect();
+    let found = lines.iter().position(|line| {
+        let line = line.trim_start().to_ascii_lowercase();
+        line.starts_with("mergelatest:")
+    });
+    if let Some(at) = found {
+        let next = lines[at + 1..].iter().find(|line| !line.trim().is_empty())?;
+        let block = lines[at].split('#').next().unwrap_or_default().trim_end();
+        let opens = block.ends_with(['|', '>', '-', '+']);
+        if opens && indent(next) <= indent(lines[at]) {
+            return Some(format!(
+                "line {} opens the Lua script redis.lua.mergeLatest, and the script's lines are \
+                 not indented below it (the page it comes from prints it so): delete the whole \
+                 redis section, ghpulse does not use it (scripts/merge_latest.rhai does that \
+                 work), or indent those lines further than mergeLatest",
+                at + 1
+            ));
+        }
+        return None;
+    }
+    let one_line = lines.iter().any(|line| line.matches(": ").count() > 6 && line.len() > 200);
+    one_line.then(|| {
+        "the file seems to have lost its line breaks: each key stands on a line of its own, \
+         indented below its section"
+            .to_owned()
+    })
+}

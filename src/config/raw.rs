@@ -1,0 +1,282 @@
+//! A YAML text as a tree that still knows its lines. Door to serde-saphyr.
+//!
+//! The tree is made from the parser's events, not through serde: so a scalar keeps the text that
+//! was written (`password: 0123` stays those four characters, whatever YAML would make of them)
+//! and a complaint can name the line. Anchors, aliases and merge keys work; size and depth have
+//! limits, so no text can make the tree larger than [`MAX_NODES`].
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+
+/// Most nodes of a tree, those that aliases repeat included.
+const MAX_NODES: usize = 20_000;
+/// Deepest nesting; the deepest key needs four.
+const MAX_DEPTH: usize = 16;
+
+/// One value of a YAML text.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Node {
+    /// Counted from 1.
+    pub line: usize,
+    pub shape: Shape,
+}
+
+/// What kind of value it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Shape {
+    /// Nothing, `~` or `null`, unquoted.
+    Null,
+    /// The text as written, escapes resolved.
+    Scalar(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// One key of a mapping.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub key: String,
+    /// The key's line, counted from 1.
+    pub line: usize,
+    pub node: Node,
+}
+
+/// Why a text is no configuration.
+#[derive(Debug, PartialEq)]
+pub(super) struct NotYaml {
+    pub line: usize,
+    pub message: String,
+}
+
+/// Reads one document; an empty text is [`Shape::Null`].
+pub(super) fn parse(text: &str) -> Result<Node, NotYaml> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader =
+        Reader { events: Parser::new_from_str(text), line: 1, nodes: 0, anchors: HashMap::new() };
+    let mut root = None;
+    loop {
+        match reader.next()? {
+            Event::StreamStart | Event::DocumentEnd => {}
+            Event::StreamEnd => break,
+            Event::DocumentStart(..) if root.is_some() => {
+                return Err(reader.wrong("a second document begins; a config file holds one"));
+            }
+            Event::DocumentStart(..) => {
+                let event = reader.next()?;
+                root = Some(reader.node(event, 0)?);
+            }
+            _ => return Err(reader.wrong("something stands outside the document")),
+        }
+    }
+    Ok(root.unwrap_or(Node { line: 1, shape: Shape::Null }))
+}
+
+struct Reader<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> {
+    events: I,
+    line: usize,
+    nodes: usize,
+    anchors: HashMap<usize, Node>,
+}
+
+impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Reader<'text, I> {
+    fn wrong(&self, message: impl Into<String>) -> NotYaml {
+        NotYaml { line: self.line, message: message.into() }
+    }
+
+    /// The next event that is no comment.
+    fn next(&mut self) -> Result<Event<'text>, NotYaml> {
+        loop {
+            match self.events.next() {
+                None => return Err(self.wrong("the text ends too early")),
+                Some(Err(error)) => {
+                    return Err(NotYaml {
+                        line: error.marker().line().max(1),
+                        message: format!("not valid YAML: {}", error.kind()),
+                    });
+                }
+                Some(Ok((Event::Comment(..) | Event::Anchor(..), _))) => {}
+                Some(Ok((event, span))) => {
+                    self.line = span.start.line().max(1);
+                    return Ok(event);
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, nodes: usize) -> Result<(), NotYaml> {
+        self.nodes += nodes;
+        if self.nodes > MAX_NODES {
+            return Err(self.wrong(format!("more than {MAX_NODES} values are no configuration")));
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, event: Event<'text>, depth: usize) -> Result<Node, NotYaml> {
+        if depth > MAX_DEPTH {
+            return Err(self.wrong(format!("nested more than {MAX_DEPTH} deep")));
+        }
+        self.count(1)?;
+        let line = self.line;
+        let (anchor, shape) = match event {
+            Event::Scalar(text, style, anchor, _) => (anchor, scalar(text, style)),
+            Event::SequenceStart(_, anchor, _) => (anchor, self.list(depth)?),
+            Event::MappingStart(_, anchor, _) => (anchor, self.map(depth)?),
+            Event::Alias(anchor) => {
+                let Some(known) = self.anchors.get(&anchor) else {
+                    return Err(self.wrong("an alias names itself"));
+                };
+                let copy = known.clone();
+                self.count(size(&copy))?;
+                return Ok(copy);
+            }
+            _ => return Err(self.wrong("not valid YAML here")),
+        };
+        let node = Node { line, shape };
+        if anchor > 0 {
+            // The copy is kept for the aliases, so it counts like any other node.
+            self.count(size(&node))?;
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Shape, NotYaml> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                Event::SequenceEnd => return Ok(Shape::List(items)),
+                event => items.push(self.node(event, depth + 1)?),
+            }
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Shape, NotYaml> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut merged = Vec::new();
+        loop {
+            let key = match self.next()? {
+                Event::MappingEnd => break,
+                event => self.node(event, depth + 1)?,
+            };
+            let line = key.line;
+            let key = match key.shape {
+                Shape::Scalar(text) => text,
+                Shape::Null => String::new(),
+                _ => return Err(NotYaml { line, message: "a key must be a text".to_owned() }),
+            };
+            let event = self.next()?;
+            let node = self.node(event, depth + 1)?;
+            if key == "<<" {
+                merge(&mut merged, node);
+            } else {
+                entries.push(Entry { key, line, node });
+            }
+        }
+        for entry in merged {
+            if !entries.iter().any(|own| own.key.eq_ignore_ascii_case(&entry.key)) {
+                entries.push(entry);
+            }
+        }
+        Ok(Shape::Map(entries))
+    }
+}
+
+/// Collects what `<<: *base` or `<<: [*a, *b]` brings; anything else brings nothing.
+fn merge(into: &mut Vec<Entry>, node: Node) {
+    match node.shape {
+        Shape::Map(entries) => into.extend(entries),
+        Shape::List(items) => items.into_iter().for_each(|item| {
+            if let Shape::Map(entries) = item.shape {
+                into.extend(entries);
+            }
+        }),
+        Shape::Null | Shape::Scalar(_) => {}
+    }
+}
+
+fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Shape {
+    let nothing = matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+    if style == ScalarStyle::Plain && nothing {
+        return Shape::Null;
+    }
+    Shape::Scalar(text.into_owned())
+}
+
+fn size(node: &Node) -> usize {
+    1 + match &node.shape {
+        Shape::Null | Shape::Scalar(_) => 0,
+        Shape::List(items) => items.iter().map(size).sum(),
+        Shape::Map(entries) => entries.iter().map(|entry| 1 + size(&entry.node)).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entries(text: &str) -> Vec<Entry> {
+        match parse(text).unwrap().shape {
+            Shape::Map(entries) => entries,
+            other => panic!("no mapping: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn scalars_keep_their_text_and_their_lines() {
+        let found = entries("a: 0123\n# note\nb: 'null'\nc: ~\nd: |\n  x\n  y\n");
+        let shapes: Vec<_> = found.iter().map(|entry| (entry.line, &entry.node.shape)).collect();
+        assert_eq!(shapes[0], (1, &Shape::Scalar("0123".into())));
+        assert_eq!(shapes[1], (3, &Shape::Scalar("null".into())));
+        assert_eq!(shapes[2], (4, &Shape::Null));
+        assert_eq!(shapes[3], (5, &Shape::Scalar("x\ny\n".into())));
+    }
+
+    #[test]
+    fn aliases_and_merge_keys_bring_what_they_name() {
+        let found = entries("a: &base {x: 1, y: 2}\nb:\n  <<: *base\n  y: 3\n");
+        let Shape::Map(b) = &found[1].node.shape else { panic!("no mapping") };
+        let pairs: Vec<_> = b.iter().map(|entry| (&*entry.key, &entry.node.shape)).collect();
+        assert_eq!(pairs[0], ("y", &Shape::Scalar("3".into())));
+        assert_eq!(pairs[1], ("x", &Shape::Scalar("1".into())));
+        assert_eq!(pairs.len(), 2);
+    }
+
+    #[test]
+    fn a_wrong_text_names_its_line() {
+        assert_eq!(parse("a: 1\nb: [1\n").unwrap_err().line, 2);
+        assert_eq!(parse("a: 1\n---\nb: 2\n").unwrap_err().line, 2);
+        assert_eq!(parse("").unwrap().shape, Shape::Null);
+        assert_eq!(parse("# only a note\n").unwrap().shape, Shape::Null);
+    }
+
+    #[test]
+    fn a_tree_that_aliases_blow_up_is_refused() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let below = format!("*a{}", level - 1);
+            let items = vec![below; 8].join(", ");
+            text = format!("{text}a{level}: &a{level} [{items}]\n");
+        }
+        assert!(parse(&text).unwrap_err().message.contains("20000"));
+        let deep = "[".repeat(100) + &"]".repeat(100);
+        assert!(parse(&deep).unwrap_err().message.contains("deep"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in any::<String>()) {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn any_yaml_like_text_is_read_or_refused(
+            text in "[a-c:\\-\\[\\]{}&*<>|!#'\" \n\t~?%@,]{0,60}",
+        ) {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! The configuration as its users meet it: files, variables, flags, and what is said about them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn request(directory: &Path) -> Request {
+    Request {
+        lookup: Lookup::Places,
+        directory: directory.to_owned(),
+        environment: Vec::new(),
+        flags: Vec::new(),
+        host: "box".to_owned(),
+    }
+}
+
+fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, Refused> {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("config.yaml"), text).unwrap();
+    let mut request = request(directory.path());
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    request.environment = environment.iter().map(owned).collect();
+    load(&request)
+}
+
+fn loaded(text: &str) -> Loaded {
+    match with_environment(text, &[]) {
+        Ok(loaded) => loaded,
+        Err(refused) => panic!("{text}\nwas refused: {:#?}", refused.complaints),
+    }
+}
+
+fn complaints(text: &str) -> Vec<String> {
+    let refused = with_environment(text, &[]).expect_err("this must be refused");
+    refused.complaints.iter().map(ToString::to_string).collect()
+}
+
+fn only(text: &str) -> String {
+    let mut all = complaints(text);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    all.remove(0)
+}
+
+fn notices(loaded: &Loaded, level: Level) -> Vec<String> {
+    let of_level = loaded.notices.iter().filter(|notice| notice.level == level);
+    of_level.map(ToString::to_string).collect()
+}
+
+const SECONDS: fn(u64) -> Duration = Duration::from_secs;
+
+#[test]
+fn every_default_is_what_the_contract_says() {
+    let found = loaded("");
+    assert!(found.notices.is_empty(), "{:?}", found.notices);
+    let config = found.config;
+    assert_eq!(config.api_version, 2);
+    assert_eq!(config.node_name, "box");
+    assert_eq!((config.data_dir, config.scripts_dir), ("data".into(), "scripts".into()));
+    assert_eq!(config.server.listen, SocketAddr::from(([0, 0, 0, 0], 8600)));
+    assert_eq!((&*config.server.health, &*config.server.sync_event), ("/health", "/sync-event"));
+    assert_eq!(config.server.flush_interval, Duration::from_millis(50));
+    assert_eq!(config.server.grace, SECONDS(10));
+    assert_eq!((config.server.base_path, config.server.tls), (None, None));
+    assert_eq!(config.server.limits.message_bytes, 64 << 10);
+    assert_eq!(config.ops_listen, Some(SocketAddr::from(([127, 0, 0, 1], 8602))));
+    assert_eq!(config.disable, Disable { producer: false, interval: false });
+    assert_eq!(config.log, Log { level: "info".into(), file: None, json: false });
+    assert_eq!(config.github.api_url, "https://api.github.com");
+    assert_eq!(config.github.graphql_url, "https://api.github.com/graphql");
+    assert_eq!((config.github.timeout, config.github.pace), (SECONDS(5), SECONDS(1)));
+    assert!(config.github.tokens.is_empty() && config.github.enrich.enabled);
+    assert_eq!(config.github.pages, 3);
+    assert_eq!((config.github.enrich.deadline, config.github.enrich.batch), (SECONDS(20), 100));
+    assert!((config.github.enrich.budget - 0.5).abs() < f64::EPSILON);
+    let hour = SECONDS(3600);
+    assert_eq!(
+        config.interval,
+        Interval {
+            daily: hour,
+            day_count: hour,
+            year_count: hour,
+            retry: 3,
+            retry_wait: SECONDS(10),
+            latest: SECONDS(1),
+            latest_during: 3600
+        }
+    );
+    assert_eq!(config.store.sync, StoreSync::Batch);
+    assert_eq!((config.store.seen_for, config.store.journal_for), (hour * 72, hour * 48));
+    assert_eq!(config.store.journal_bytes, 8 << 30);
+    assert_eq!((config.pulsar, config.tidb, config.amqp), (None, None, None));
+    assert_eq!((config.alerts, config.archive_dir, config.backup), (None, None, None));
+}
+
+#[test]
+fn every_key_is_read_and_every_default_reads() {
+    let mut values = check::Values::new(layers::Layers::default());
+    check::build(&mut values, "box");
+    let asked = values.asked.borrow().clone();
+    for key in KEYS {
+        let used = !matches!(key.kind, Kind::Unused(_));
+        assert_eq!(asked.contains(key.path), used, "{} is read by nobody", key.path);
+        assert!(key.default.is_empty() || value::read(key, key.default).is_ok(), "{}", key.path);
+        assert!(key.meaning.ends_with('.'), "{}", key.path);
+        assert!(!table::is_section(key.path), "{} is key and section", key.path);
+    }
+    let mut names: Vec<String> = KEYS.iter().map(Key::variable).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), KEYS.len(), "two keys share a variable");
+}
+
+#[test]
+fn the_default_file_loads_as_the_defaults() {
+    let text = default_file();
+    let found = loaded(&text);
+    assert!(found.notices.is_empty(), "{:?}", found.notices);
+    assert_eq!(found.config, loaded("").config);
+    for key in KEYS {
+        let name = key.path.rsplit('.').next().unwrap();
+        assert!(text.contains(&format!("{name}:")), "{} is not printed", key.path);
+    }
+}
+
+#[test]
+fn the_reference_and_the_variables_name_every_key() {
+    let (text, json, variables) = (reference(), reference_json().to_string(), variables());
+    for key in KEYS {
+        assert!(text.contains(&format!("`{}`", key.path)), "{}", key.path);
+        assert!(json.contains(&format!("\"{}\"", key.path)), "{}", key.path);
+        let used = !matches!(key.kind, Kind::Unused(_));
+        assert_eq!(variables.iter().any(|(_, path)| *path == key.path), used, "{}", key.path);
+    }
+    assert_eq!(defaults_json()["server"]["port"], 8600);
+    assert_eq!(defaults_json()["interval"]["latest"], "1s");
+    assert!(defaults_json()["github"]["tokens"].is_null());
+}
+
+#[test]
+fn keys_match_without_regard_to_case() {
+    let config = loaded("SERVER:\n  syncevent: /now\nServer.PORT: 1234\n").config;
+    assert_eq!((&*config.server.sync_event, config.server.listen.port()), ("/now", 1234));
+}
+
+#[test]
+fn values_are_taken_as_people_write_them() {
+    let text = "server: {port: '8601', bind: localhost, basePath: /websocket/}\n\
+                tidb: {host: db, db: gh, password: 0123}\n\
+                disable: {producer: yes}\n\
+                server.allowedOrigins: https://a.org/, https://b.org\n\
+                server.trustedProxies: [10.0.0.0/8, '::1']\n\
+                github: {tokens: [one, two], apiUrl: https://ghe.example.org/api/v3/}\n\
+                store: {sync: 200ms, journal: {bytes: 512MiB, for: 1h30m}}\n\
+                ops: {listen: off}\n";
+    let config = loaded(text).config;
+    assert_eq!(config.server.listen, SocketAddr::from(([127, 0, 0, 1], 8601)));
+    assert_eq!(config.server.base_path.as_deref(), Some("/websocket"));
+    assert_eq!(config.server.allowed_origins, ["https://a.org", "https://b.org"]);
+    assert!(config.server.trusted_proxies[0].contains("10.9.8.7".parse().unwrap()));
+    assert!(!config.server.trusted_proxies[0].contains("11.0.0.1".parse().unwrap()));
+    assert!(config.server.trusted_proxies[1].contains("::1".parse().unwrap()));
+    assert!(config.disable.producer);
+    assert_eq!(config.tidb.unwrap().password.unwrap().expose(), "0123");
+    assert_eq!(config.github.tokens.len(), 2);
+    assert_eq!(config.github.graphql_url, "https://ghe.example.org/api/graphql");
+    assert_eq!(config.store.sync, StoreSync::Every(Duration::from_millis(200)));
+    assert_eq!(config.store.journal_bytes, 512 << 20);
+    assert_eq!(config.store.journal_for, SECONDS(5400));
+    assert_eq!(config.ops_listen, None);
+}
+
+#[test]
+fn the_peers_units_hold() {
+    let text = "github: {loop: {timeout: 2000, break: 1500ms}}\n\
+                interval: {retryWait: 500, latestDuring: 60, daily: 1m, dayCount: 2m, latest: 2s}\n\
+                lark: {webhook: 'https://l.example/x', minimumBreak: 3, errorTolerance: 9}\n";
+    let config = loaded(text).config;
+    assert_eq!(config.github.timeout, SECONDS(2));
+    assert_eq!(config.github.pace, Duration::from_millis(1500));
+    assert_eq!(config.interval.retry_wait, Duration::from_millis(500));
+    assert_eq!((config.interval.latest_during, config.interval.latest), (60, SECONDS(2)));
+    assert_eq!(
+        (config.interval.day_count, config.interval.year_count),
+        (SECONDS(120), SECONDS(60))
+    );
+    let alerts = config.alerts.unwrap();
+    assert_eq!((alerts.format, alerts.tolerance), (AlertFormat::Lark, 9));
+    assert_eq!((alerts.pause, alerts.within), (SECONDS(180), SECONDS(300)));
+}
+
+#[test]
+fn every_complaint_comes_at_once_with_file_line_and_key() {
+    let text = "server:\n  prot: 1\n  port: 70000\ninterval:\n  latest: 5\n  retry: -1\ngithub:\n  \
+                pages: 4\n  enrich: {budget: 1.5}\nstore: 3\nserver.tls.cert: a.pem\n";
+    let all = complaints(text);
+    let expected = [
+        "config.yaml:2: server.prot: unknown key; did you mean server.port?",
+        "config.yaml:3: server.port: \"70000\" is not accepted: use a port from 1 to 65535",
+        "config.yaml:5: interval.latest: \"5\" is not accepted: use a duration with its unit",
+        "config.yaml:6: interval.retry: \"-1\" is not accepted: use a whole number from 0",
+        "config.yaml:8: github.pages: \"4\" is not accepted: use a whole number from 1 to 3",
+        "config.yaml:9: github.enrich.budget: \"1.5\" is not accepted: use a number from 0 to 1",
+        "config.yaml:10: store: a section, not a value: below it are sync, seenFor, journal",
+        "server.tls.key: missing",
+    ];
+    assert_eq!(all.len(), expected.len(), "{all:#?}");
+    for (found, expected) in all.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\nshould begin with\n{expected}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_told_the_nearest_known_one() {
+    assert!(only("github: {tokns: [a]}").contains("did you mean github.tokens?"));
+    assert!(only("gihtub: {tokens: [a]}").contains("did you mean github?"));
+    assert!(only("basePath: /x").contains("did you mean server.basePath?"));
+    assert!(only("store: {jurnal: {for: 1h}}").contains("did you mean store.journal?"));
+    assert!(only("somethingElse: 1").contains("ghpulse config reference"));
+}
+
+#[test]
+fn wrong_shapes_are_named() {
+    assert!(only("server: {port: [1]}").contains("a list is not accepted: use a port"));
+    assert!(only("server: {port: {a: 1}}").contains("a section stands here: use a port"));
+    assert!(only("- server").contains("a mapping of sections"));
+    assert!(only("a: 1\n b: 2\n").starts_with("config.yaml:2: not valid YAML"));
+    assert!(only("api: {version: 2}\nAPI: {version: 3}").contains("written twice, in line 1"));
+    assert!(only("server: {port: ''}").contains("use a port"));
+    assert!(only("server: {health: /sampling}").contains("another endpoint"));
+    assert!(only("server: {port: 8602}").contains("server.port too"));
+    assert!(only("interval: {latestDuring: 1500ms}").contains("whole seconds"));
+    assert!(only("tidb: {db: x}").contains("tidb.host: missing"));
+    assert!(only("server: {allowedOrigins: [example.org]}").contains("https://example.org"));
+}
+
+#[test]
+fn pulsar_is_joined_only_when_it_is_addressed() {
+    assert_eq!(loaded("pulsar: {compression: zstd}").config.pulsar, None);
+    let found = loaded("pulsar: {env: dev, devHost: 'pulsar://q', consumer: {topic: t}}");
+    let pulsar = found.config.pulsar.unwrap();
+    assert_eq!((&*pulsar.url, &*pulsar.producer_topic, pulsar.oauth), ("pulsar://q", "t", None));
+    let cloud =
+        "pulsar: {host: 'pulsar+ssl://q:6651', audience: a, keypath: /k, producer: {topic: t}}";
+    let pulsar = loaded(cloud).config.pulsar.unwrap();
+    assert_eq!(pulsar.oauth, Some(OAuth { audience: "a".into(), key_file: "/k".into() }));
+    assert!(only("pulsar: {env: dev, producer: {topic: t}}").contains("pulsar.devHost: missing"));
+    assert!(only("pulsar: {env: x, producer: {topic: t}}").contains("pulsar.host: missing"));
+    assert!(only("pulsar: {host: 'pulsar://q'}").contains("pulsar.producer.topic: missing"));
+    let wrong = only("pulsar: {host: 'http://q', producer: {topic: t}}");
+    assert!(wrong.contains("pulsar:// or pulsar+ssl://"), "{wrong}");
+}
+
+#[test]
+fn later_layers_win() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("config.yaml"), "server: {port: 1000}\napi.version: 7")
+        .unwrap();
+    let mut request = request(directory.path());
+    assert_eq!(load(&request).unwrap().config.server.listen.port(), 1000);
+    request.environment = vec![
+        ("GHPULSE_SERVER_PORT".into(), "1002".into()),
+        ("GHPULSE_GITHUB_TOKENS".into(), "a, b".into()),
+        ("GHPULSE_SERVER_BASEPATH".into(), String::new()),
+        ("GHPULSE_FAULT".into(), "x".into()),
+        ("PATH".into(), "/bin".into()),
+    ];
+    let config = load(&request).unwrap().config;
+    assert_eq!((config.server.listen.port(), config.github.tokens.len()), (1002, 2));
+    request.flags = vec![Flag { name: "--listen", key: "server.port", value: "1003".to_owned() }];
+    let found = load(&request).unwrap();
+    assert_eq!((found.config.server.listen.port(), found.config.api_version), (1003, 7));
+    assert_eq!(found.file, Some("config.yaml".into()));
+}
+
+#[test]
+fn the_first_file_that_is_there_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let inner = directory.path().join("inner");
+    for (place, port) in [("config/config.yaml", 3), ("inner/config/config.yaml", 4)] {
+        let path = directory.path().join(place);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("server.port: {port}00")).unwrap();
+    }
+    let port = |request: &Request| load(request).unwrap().config.server.listen.port();
+    let mut request = request(&inner);
+    assert_eq!(port(&request), 400);
+    std::fs::remove_dir_all(inner.join("config")).unwrap();
+    assert_eq!(port(&request), 300);
+    request.lookup = Lookup::Nothing;
+    assert_eq!(port(&request), 8600);
+    request.lookup = Lookup::File("absent.yaml".into());
+    let refused = load(&request).unwrap_err();
+    assert!(refused.complaints[0].to_string().starts_with("absent.yaml: cannot be read: No such"));
+}
+
+#[test]
+fn unknown_variables_are_told_the_nearest_known_one() {
+    let refused =
+        |name| with_environment("", &[(name, "1")]).unwrap_err().complaints[0].to_string();
+    let found = refused("GHPULSE_SERVER_BASE_PATH");
+    assert_eq!(
+        found,
+        "GHPULSE_SERVER_BASE_PATH: unknown variable; did you mean GHPULSE_SERVER_BASEPATH?"
+    );
+    assert!(refused("GHPULSE_SERVER_PROT").contains("did you mean GHPULSE_SERVER_PORT?"));
+    assert!(refused("GHPULSE_QUITE_ANOTHER_THING").contains("ghpulse config env"));
+}
+
+#[test]
+fn no_secret_is_in_a_complaint_or_a_notice() {
+    let text = "github:\n  tokens: ['ghp_tell tale']\n  ghp_telltale: 1\n  apiUrl: ghp_telltale\n\
+                amqp: {url: 'http://u:telltale@h'}\nlark: {webhook: telltale}\n\
+                tidb: {password: [telltale]}\npulsar: {host: 'x://u:telltale@h'}\n";
+    let refused = with_environment(text, &[("GHPULSE_SERVER_ADMINTOKEN", "telltale")]).unwrap_err();
+    assert!(refused.complaints.len() >= 6, "{refused:#?}");
+    let json = serde_json::to_string(&refused.complaints).unwrap();
+    let all = format!("{refused:?} {json}");
+    assert!(!all.contains("telltale") && !all.contains("tell tale"), "{all}");
+    let kept =
+        with_environment("github: {tokens: [telltale]}\namqp: {url: 'amqp://u:telltale@h'}", &[]);
+    assert!(!format!("{:?}", kept.unwrap()).contains("telltale"));
+}
+
+#[test]
+fn ports_that_browsers_refuse_are_warned_of() {
+    let warnings = notices(&loaded("server: {port: 6000}"), Level::Warning);
+    assert!(warnings[0].starts_with("config.yaml:1: server.port: browsers refuse"), "{warnings:?}");
+    assert!(notices(&loaded("server: {port: 6001}"), Level::Warning).is_empty());
+}
+
+/// The peer's example, the lines of its Lua script moved to the left by `by` columns.
+fn peers_file(by: usize) -> String {
+    let mut lua = false;
+    let moved = include_str!("peer_example.yaml").lines().map(|line| {
+        lua = (lua && line != "pulsar:") || line.ends_with("mergeLatest: |");
+        let script = lua && line.starts_with("            ");
+        format!("{}\n", if script { &line[by..] } else { line })
+    });
+    moved.collect()
+}
+
+#[test]
+fn a_config_of_the_peer_loads_unchanged() {
+    let found = loaded(&peers_file(0));
+    let warnings = notices(&found, Level::Warning);
+    let about = |text: &str| warnings.iter().filter(|line| line.contains(text)).count();
+    assert_eq!(about(": redis: "), 1, "{warnings:#?}");
+    assert_eq!(about("scripts/merge_latest.rhai"), 1, "{warnings:#?}");
+    assert_eq!(about(": risingwave: "), 1);
+    assert_eq!(about(": server.port: browsers refuse"), 1);
+    assert_eq!(about(": github.tokens: a placeholder"), 1);
+    for key in ["host", "audience", "keypath", "producer.topic", "consumer.topic"] {
+        assert_eq!(about(&format!(": pulsar.{key}: ")), 1, "{key} {warnings:#?}");
+    }
+    assert_eq!(warnings.len(), 9, "{warnings:#?}");
+    assert_eq!(notices(&found, Level::Info).len(), 2);
+    let config = found.config;
+    assert!(config.github.tokens.is_empty() && config.log.json);
+    assert_eq!(config.log.level, "debug");
+    assert_eq!(config.interval.year_count, SECONDS(60));
+    let pulsar = config.pulsar.unwrap();
+    assert_eq!((&*pulsar.url, &*pulsar.producer_topic), ("pulsar://localhost:6650", "XXXXX"));
+    assert_eq!(pulsar.consumer_name, "events-consumer");
+    let tidb = config.tidb.unwrap();
+    assert_eq!((&*tidb.user, tidb.password, tidb.tls), ("root", None, false));
+    assert!(tidb.events_daily.starts_with("SELECT event_day,\n    COUNT(DISTINCT actor_id)"));
+}
+
+#[test]
+fn the_peers_unindented_script_is_answered_with_the_cure() {
+    for by in [4, 8, 12] {
+        let complaint = only(&peers_file(by));
+        assert!(complaint.contains("delete the whole redis section"), "{complaint}");
+        assert!(complaint.contains("scripts/merge_latest.rhai"), "{complaint}");
+    }
+    let one_line = peers_file(0).replace('\n', " ");
+    assert!(only(&one_line.replace('#', "")).contains("line breaks"));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_load_or_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let mut layers = layers::Layers::default();
+        layers.file(Path::new("x"), &text);
+        let mut values = check::Values::new(layers);
+        check::build(&mut values, "box");
+    }
+
+    #[test]
+    fn any_value_of_any_key_loads_or_is_refused(
+        at in 0..KEYS.len(),
+        text in prop_oneof![
+            any::<String>(),
+            "[0-9a-z:/.,\\[\\]@%=-]{0,30}",
+            "[0-9]{1,25}(ms|s|h|d)?",
+        ],
+    ) {
+        let mut layers = layers::Layers::default();
+        layers.environment(&[(KEYS[at].variable(), text)]);
+        let mut values = check::Values::new(layers);
+        check::build(&mut values, "box");
+        let _ = format!("{:?}", values.end().complaints);
+    }
+}

@@ -1,0 +1,280 @@
+//! One written value, checked against its key's kind.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secret::{HIDDEN, Secret, quotable};
+use super::table::{Key, Kind};
+use super::typed::{Network, StoreSync};
+use super::units::{self, Bare};
+
+/// A value as its kind understands it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    Switch(bool),
+    Whole(u64),
+    Share(f64),
+    Text(String),
+    Path(PathBuf),
+    Secret(Secret),
+    Secrets(Vec<Secret>),
+    Texts(Vec<String>),
+    Networks(Vec<Network>),
+    Address(IpAddr),
+    Listen(Option<SocketAddr>),
+    Span(Duration),
+    Sync(StoreSync),
+}
+
+/// Most entries of a list.
+const MAX_ITEMS: usize = 1000;
+
+/// Reads one text. The error says what is wrong and what is accepted, without the key's name.
+pub(super) fn read(key: &Key, text: &str) -> Result<Value, String> {
+    let text = text.trim();
+    let shown = || if key.is_secret() { HIDDEN.to_owned() } else { quotable(text) };
+    let wrong = |expected: &str| format!("{} is not accepted: use {expected}", shown());
+    match key.kind {
+        Kind::Switch => switch(text).map(Value::Switch).ok_or_else(|| wrong("true or false")),
+        Kind::Whole(least, most) => whole(text)
+            .filter(|number| (least..=most).contains(number))
+            .map(Value::Whole)
+            .ok_or_else(|| wrong(&describe(key.kind))),
+        Kind::Port => whole(text)
+            .filter(|port| u16::try_from(*port).is_ok())
+            .map(Value::Whole)
+            .ok_or_else(|| wrong(&describe(key.kind))),
+        Kind::Share => text
+            .parse::<f64>()
+            .ok()
+            .filter(|share| (0.0..=1.0).contains(share))
+            .map(Value::Share)
+            .ok_or_else(|| wrong("a number from 0 to 1, as 0.5")),
+        Kind::Text => Ok(Value::Text(text.to_owned())),
+        Kind::Choice(words) => words
+            .iter()
+            .find(|word| word.eq_ignore_ascii_case(text))
+            .map(|word| Value::Text((*word).to_owned()))
+            .ok_or_else(|| wrong(&describe(key.kind))),
+        Kind::Filter => filter(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind))),
+        Kind::Path => Ok(Value::Path(PathBuf::from(text))),
+        Kind::Route => route(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind))),
+        Kind::Url(schemes) => url(text, schemes)
+            .map(|()| Value::Text(text.trim_end_matches('/').to_owned()))
+            .map_err(|why| format!("{} is not accepted: {why}", shown())),
+        Kind::SecretUrl(schemes) => url(text, schemes)
+            .map(|()| Value::Secret(Secret::new(text)))
+            .map_err(|why| format!("{HIDDEN} is not accepted: {why}")),
+        Kind::Secret => Ok(Value::Secret(Secret::new(text))),
+        Kind::Tokens | Kind::Origins | Kind::Networks => {
+            let items: Vec<&str> = text.split(',').map(str::trim).collect();
+            list(key, &items)
+        }
+        Kind::Address => address(text).map(Value::Address).ok_or_else(|| wrong("an IP address")),
+        Kind::Listen => listen(text).ok_or_else(|| wrong(&describe(key.kind))),
+        Kind::Span(bare, least, most) => units::duration(text, bare)
+            .filter(|found| (least..=most).contains(found))
+            .map(Value::Span)
+            .ok_or_else(|| wrong(&describe(key.kind))),
+        Kind::Bytes(least, most) => units::bytes(text)
+            .filter(|size| (least..=most).contains(size))
+            .map(Value::Whole)
+            .ok_or_else(|| wrong(&describe(key.kind))),
+        Kind::Sync => sync(text).map(Value::Sync).ok_or_else(|| wrong(&describe(key.kind))),
+        Kind::Unused(_) => Ok(Value::Text(String::new())),
+    }
+}
+
+/// Reads the items of a list; empty ones fall away.
+pub(super) fn list(key: &Key, items: &[&str]) -> Result<Value, String> {
+    let items = || items.iter().copied().filter(|item| !item.is_empty());
+    if items().count() > MAX_ITEMS {
+        return Err(format!("more than {MAX_ITEMS} entries"));
+    }
+    match key.kind {
+        Kind::Tokens => {
+            let tokens = items().map(token).collect::<Result<_, _>>()?;
+            Ok(Value::Secrets(tokens))
+        }
+        Kind::Origins => {
+            let origins = items().map(origin).collect::<Result<_, _>>()?;
+            Ok(Value::Texts(origins))
+        }
+        Kind::Networks => {
+            let networks = items().map(network).collect::<Result<_, _>>()?;
+            Ok(Value::Networks(networks))
+        }
+        kind => Err(format!("a list is not accepted: use {}", describe(kind))),
+    }
+}
+
+/// What a kind accepts, in words: for complaints and for the reference.
+pub(super) fn describe(kind: Kind) -> String {
+    match kind {
+        Kind::Switch => "true or false".to_owned(),
+        Kind::Whole(least, most) => format!("a whole number from {least} to {most}"),
+        Kind::Port => "a port from 1 to 65535, or 0 for any free one".to_owned(),
+        Kind::Share => "a number from 0 to 1".to_owned(),
+        Kind::Text | Kind::Unused(_) => "a text".to_owned(),
+        Kind::Choice(words) => format!("one of {}", words.join(", ")),
+        Kind::Filter => {
+            "error, warn, info, debug or trace, or directives as info,ghpulse::store=debug".into()
+        }
+        Kind::Path => "a path".to_owned(),
+        Kind::Route => "a path that begins with / and has no spaces, ? or #".to_owned(),
+        Kind::Url(schemes) => format!("a URL that begins with {}", describe_schemes(schemes)),
+        Kind::SecretUrl(schemes) => {
+            format!("a URL that begins with {} (secret)", describe_schemes(schemes))
+        }
+        Kind::Secret => "a text (secret)".to_owned(),
+        Kind::Tokens => "a list of tokens (secret)".to_owned(),
+        Kind::Origins => "a list of origins, as https://example.org".to_owned(),
+        Kind::Networks => "a list of IP addresses or networks, as 10.0.0.0/8".to_owned(),
+        Kind::Address => "an IP address".to_owned(),
+        Kind::Listen => "an address and a port, as 127.0.0.1:8602, or off".to_owned(),
+        Kind::Span(bare, least, most) => {
+            let unit = match bare {
+                Bare::Refused => "a duration with its unit, as 90s, 5m or 1h30m",
+                Bare::Milliseconds => "milliseconds, or a duration as 500ms or 5s",
+                Bare::Seconds => "seconds, or a duration as 30m or 1h",
+                Bare::Minutes => "minutes, or a duration as 90s or 10m",
+            };
+            let (least, most) = (units::show_duration(least), units::show_duration(most));
+            format!("{unit}, from {least} to {most}")
+        }
+        Kind::Bytes(least, most) => {
+            let (least, most) = (units::show_bytes(least), units::show_bytes(most));
+            format!("a size, as 512 MiB or 8 GiB, from {least} to {most}")
+        }
+        Kind::Sync => "batch, or a duration as 200ms, from 10ms to 1m".to_owned(),
+    }
+}
+
+fn describe_schemes(schemes: &[&str]) -> String {
+    let all: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+    all.join(" or ")
+}
+
+fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+fn whole(text: &str) -> Option<u64> {
+    let plain = text.starts_with(|c: char| c.is_ascii_digit());
+    plain.then(|| text.replace('_', "").parse().ok()).flatten()
+}
+
+/// Directives as the log's filter takes them: `level` or `target=level`, by commas.
+fn filter(text: &str) -> Option<String> {
+    const LEVELS: &[&str] = &["off", "error", "warn", "warning", "info", "debug", "trace"];
+    let lower = text.to_ascii_lowercase();
+    // The peer's logger knows two levels above error.
+    if matches!(lower.as_str(), "fatal" | "panic") {
+        return Some("error".to_owned());
+    }
+    let fits = lower.split(',').all(|directive| {
+        let directive = directive.trim();
+        let (target, level) = directive.rsplit_once('=').unwrap_or(("any", directive));
+        let named = target.chars().all(|c| c.is_ascii_alphanumeric() || "_:-".contains(c));
+        named && !target.is_empty() && LEVELS.contains(&level.trim())
+    });
+    // `warning` is what other loggers call it; the filter knows only `warn`.
+    fits.then(|| lower.replace("warning", "warn").replace(' ', ""))
+}
+
+fn route(text: &str) -> Option<String> {
+    let fits = text.starts_with('/')
+        && text.chars().all(|c| c.is_ascii_graphic() && !"?#{}*".contains(c))
+        && !text.contains("//");
+    let bare = text.trim_end_matches('/');
+    fits.then(|| if bare.is_empty() { "/".to_owned() } else { bare.to_owned() })
+}
+
+/// Scheme, host and port of a URL; the port is the scheme's own when none is written.
+pub(super) fn endpoint(url: &str) -> Option<(String, String, u16)> {
+    let uri: http::Uri = url.parse().ok()?;
+    let scheme = uri.scheme_str()?.to_ascii_lowercase();
+    let usual = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
+        "amqp" => 5672,
+        "amqps" => 5671,
+        "pulsar" => 6650,
+        "pulsar+ssl" => 6651,
+        _ => return None,
+    };
+    let authority = uri.authority()?;
+    let port = match authority.port() {
+        Some(port) => port.as_str().parse().ok()?,
+        None => usual,
+    };
+    let host = authority.host().trim_matches(['[', ']']).to_owned();
+    (!host.is_empty()).then_some((scheme, host, port))
+}
+
+fn url(text: &str, schemes: &[&str]) -> Result<(), String> {
+    match endpoint(text) {
+        Some((scheme, _, _)) if schemes.contains(&scheme.as_str()) => Ok(()),
+        _ => Err(format!("use {} and a host", describe_schemes(schemes))),
+    }
+}
+
+fn token(text: &str) -> Result<Secret, String> {
+    if text.len() > 500 || !text.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(format!("{HIDDEN} is no token: a token is ASCII without spaces"));
+    }
+    Ok(Secret::new(text))
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let bare = text.trim_end_matches('/').to_ascii_lowercase();
+    let host = bare.strip_prefix("https://").or_else(|| bare.strip_prefix("http://"));
+    let fits = host.is_some_and(|host| !host.contains('/')) && endpoint(&bare).is_some();
+    fits.then_some(bare).ok_or_else(|| {
+        format!("{} is no origin: use scheme and host, as https://example.org", quotable(text))
+    })
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    Network::parse(text).ok_or_else(|| {
+        format!("{} is no address or network: use 192.0.2.7 or 10.0.0.0/8", quotable(text))
+    })
+}
+
+fn address(text: &str) -> Option<IpAddr> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    text.trim_matches(['[', ']']).parse().ok()
+}
+
+fn listen(text: &str) -> Option<Value> {
+    if text.eq_ignore_ascii_case("off") {
+        return Some(Value::Listen(None));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if host.contains(':') && !bracketed {
+        return None;
+    }
+    let found = SocketAddr::new(address(host)?, port.parse().ok()?);
+    Some(Value::Listen(Some(found)))
+}
+
+fn sync(text: &str) -> Option<StoreSync> {
+    if text.eq_ignore_ascii_case("batch") {
+        return Some(StoreSync::Batch);
+    }
+    let bounds = Duration::from_millis(10)..=Duration::from_secs(60);
+    units::duration(text, Bare::Refused)
+        .filter(|every| bounds.contains(every))
+        .map(StoreSync::Every)
+}
