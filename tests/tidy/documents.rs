@@ -6,6 +6,9 @@ use std::fs;
 use crate::source::{files_below, is_a, line_of};
 use crate::{read, root, settle};
 
+/// Variables with our prefix that stand for no configuration key.
+const OTHER_VARIABLES: &[&str] = &["GHPULSE_FAULT", "GHPULSE_SEED", "GHPULSE_"];
+
 /// Every text file of the project: path and text.
 pub(crate) fn texts() -> Vec<(String, String)> {
     let folders = ["src", "tests", "scripts", "config", "data", ".ci", ".github"];
@@ -59,6 +62,52 @@ fn documents_name_only_files_and_commands_that_exist() {
             if spelt && !makefile.contains(&format!("\n{target}:")) {
                 complaints
                     .push(format!("{path}:{}: no such make target: {target}", line_of(text, at)));
+            }
+        }
+    }
+    settle(&complaints);
+}
+
+/// The paths of all configuration keys, from the table's text.
+fn keys() -> BTreeSet<String> {
+    let table = read("src/config/table.rs");
+    let rows = table.lines().map(str::trim);
+    rows.filter_map(|row| row.strip_prefix("peer \"").or_else(|| row.strip_prefix("ours \"")))
+        .filter_map(|row| row.split('"').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn documents_name_only_keys_and_variables_that_exist() {
+    let keys = keys();
+    assert!(keys.len() > 50, "the table of src/config/table.rs is not found: {keys:?}");
+    let under =
+        |path: &str, key: &String| key.strip_prefix(path).is_some_and(|k| k.starts_with('.'));
+    let mut complaints = Vec::new();
+    for (path, text) in &texts() {
+        if is_a(path, "md") {
+            for word in text.split('`').skip(1).step_by(2) {
+                let section = word.split('.').next().unwrap_or_default();
+                let plain =
+                    word.contains('.') && word.chars().all(|c| c.is_alphanumeric() || c == '.');
+                let ours = plain && keys.iter().any(|key| under(section, key));
+                if ours && !keys.contains(word) && !keys.iter().any(|key| under(word, key)) {
+                    complaints.push(format!("{path}: `{word}` is no configuration key"));
+                }
+            }
+        }
+        if is_a(path, "rs") {
+            continue;
+        }
+        for (at, _) in text.match_indices("GHPULSE_") {
+            let name = text[at..].split(|c: char| !c.is_ascii_uppercase() && c != '_').next();
+            let name = name.unwrap_or_default();
+            let known = keys.iter().any(|key| {
+                name.strip_prefix("GHPULSE_") == Some(&*key.replace('.', "_").to_ascii_uppercase())
+            });
+            if !known && !OTHER_VARIABLES.contains(&name) {
+                complaints.push(format!("{path}:{}: no such variable: {name}", line_of(text, at)));
             }
         }
     }
