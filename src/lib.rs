@@ -7,5 +7,8 @@ pub mod clock;
 pub mod collect;
 pub mod config;
 pub mod fault;
+pub mod logging;
 pub mod metrics;
 pub mod store;
+
+pub mod cli;

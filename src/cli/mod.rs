@@ -1,0 +1,157 @@
+//! The command line: words to a command, a command to an exit code. Door to clap.
+//!
+//! Each command is one function in a file of its own here. Results go to stdout, everything else
+//! to stderr; `--json` makes results readable for programs. Nothing in here ends the process: the
+//! exit code goes up to `main`.
+
+mod check;
+mod output;
+mod show;
+mod version;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Flag, Loaded, Lookup, Notice, Refused, Request};
+
+/// How a command ended; the numbers are part of the contract (sysexits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// As asked for.
+    Fine = 0,
+    /// The command line is wrong.
+    Usage = 64,
+    /// Data that was given is wrong.
+    Data = 65,
+    /// A server that is needed is not there.
+    Unavailable = 69,
+    /// A stage failed.
+    Stage = 70,
+    /// Reading or writing failed.
+    Io = 74,
+    /// Another process has the store.
+    StoreInUse = 75,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Follows GitHub's public events, counts them exactly, and streams them to browsers, programs and
+/// brokers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ghpulse",
+    version = version::LINE,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  ghpulse config default > config.yaml\n  ghpulse check\n\n\
+                  Exit codes: 0 as asked for, 64 usage, 65 bad input data, 69 a server is away,\n\
+                  70 a stage failed, 74 input or output, 75 the store is in use, 78 configuration."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Reads configuration and scripts, tries the servers, and says all that is wrong at once
+    Check(check::CheckArgs),
+    /// Prints the default configuration, its reference, or the environment names
+    Config(show::ConfigArgs),
+    /// Prints version, commit and the version of RocksDB
+    Version(version::VersionArgs),
+}
+
+/// Where the configuration file is.
+#[derive(Debug, Clone, Args)]
+struct FileArgs {
+    /// Configuration file; without it the first of ./config.yaml, ./config/config.yaml,
+    /// ../config/config.yaml
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Reads the process's arguments, does what they ask, and says how it ended.
+#[must_use]
+pub fn run() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => dispatch(cli).into(),
+        Err(error) => {
+            // Help and version were asked for and go to stdout; a closed pipe is no failure then.
+            let asked = !error.use_stderr();
+            let _ = error.print();
+            if asked { Exit::Fine.into() } else { Exit::Usage.into() }
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Exit {
+    match cli.command {
+        Command::Check(args) => check::check(&args),
+        Command::Config(args) => show::show(&args),
+        Command::Version(args) => version::version(&args),
+    }
+}
+
+/// Loads the configuration of this process: file, environment, then these flags.
+fn load(file: &FileArgs, flags: Vec<Flag>) -> Result<Loaded, Refused> {
+    let lookup = file.config.clone().map_or(Lookup::Places, Lookup::File);
+    config::load(&Request::of_process(lookup, flags))
+}
+
+/// Notices and complaints as lines, the gravest last, where the eye is.
+fn lines_of(refused: &Refused) -> Vec<String> {
+    let notices = refused.notices.iter().map(line_of);
+    let complaints = refused.complaints.iter().map(|complaint| format!("error: {complaint}"));
+    notices.chain(complaints).collect()
+}
+
+fn line_of(notice: &Notice) -> String {
+    let level = match notice.level {
+        config::Level::Warning => "warning",
+        config::Level::Info => "note",
+    };
+    format!("{level}: {notice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn expect_examples(command: &mut clap::Command) {
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("Example"), "{} has no example", command.get_name());
+        for below in command.get_subcommands_mut().filter(|below| below.get_name() != "help") {
+            expect_examples(below);
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound_and_each_command_has_an_example() {
+        let mut cli = Cli::command();
+        cli.build();
+        cli.clone().debug_assert();
+        expect_examples(&mut cli);
+    }
+
+    #[test]
+    fn usage_errors_are_told_from_help() {
+        for wrong in [vec!["ghpulse", "fly"], vec!["ghpulse", "check", "--offlin"]] {
+            assert!(Cli::try_parse_from(wrong).unwrap_err().use_stderr());
+        }
+        for asked in [vec!["ghpulse", "--help"], vec!["ghpulse", "--version"]] {
+            assert!(!Cli::try_parse_from(asked).unwrap_err().use_stderr());
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `ghpulse version`.
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Exit, output};
+
+/// What `--version` says behind the name.
+pub(super) const LINE: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("GHPULSE_COMMIT"),
+    ", RocksDB ",
+    env!("GHPULSE_ROCKSDB"),
+    ")"
+);
+
+/// Arguments of `version`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ghpulse version --json")]
+pub(super) struct VersionArgs {
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints what this binary is.
+pub(super) fn version(args: &VersionArgs) -> Exit {
+    if args.json {
+        return output::json(&json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "commit": env!("GHPULSE_COMMIT"),
+            "rocksdb": env!("GHPULSE_ROCKSDB"),
+        }));
+    }
+    output::text(&format!("ghpulse {LINE}"))
+}

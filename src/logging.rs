@@ -1,0 +1,106 @@
+//! The log: text or JSON lines, on stderr or at the end of a file. Door to tracing-subscriber.
+//!
+//! A bare level speaks of this program: `debug` shows our details and leaves the libraries at
+//! `info`. Directives (`info,ghpulse::store=debug`) say all of it themselves. Colour only on a
+//! terminal, and never with `NO_COLOR`.
+
+use std::fs::{File, OpenOptions};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use crate::config::Log;
+
+/// Why there is no log.
+#[derive(Debug, Error)]
+pub enum LoggingError {
+    /// The file cannot be opened.
+    #[error("log.file: {path} cannot be opened for appending ({cause}); name a file that can")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// The level is none and no directives.
+    #[error("log.level: {text} is not understood ({cause}); use info, or info,ghpulse=debug")]
+    Level {
+        /// What was written.
+        text: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// There is one already.
+    #[error("the log is set up already; it is set up once a process")]
+    Twice,
+}
+
+/// Sets the log of this process up, once.
+pub fn install(log: &Log) -> Result<(), LoggingError> {
+    let filter = EnvFilter::try_new(directives(&log.level)).map_err(|cause| {
+        LoggingError::Level { text: log.level.clone(), cause: cause.to_string() }
+    })?;
+    let (writer, colour) = match &log.file {
+        Some(path) => (BoxMakeWriter::new(Arc::new(open(path)?)), false),
+        None => (BoxMakeWriter::new(std::io::stderr), colourful(std::io::stderr().is_terminal())),
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let set = if log.json {
+        lines.json().flatten_event(true).with_current_span(false).try_init()
+    } else {
+        lines.with_ansi(colour).try_init()
+    };
+    set.map_err(|_| LoggingError::Twice)
+}
+
+/// Whether output may have colour, given whether it goes to a terminal.
+#[must_use]
+pub fn colourful(terminal: bool) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    terminal && !refused && !dumb
+}
+
+fn directives(level: &str) -> String {
+    match level {
+        "debug" | "trace" => format!("info,ghpulse={level}"),
+        other => other.to_owned(),
+    }
+}
+
+fn open(path: &Path) -> Result<File, LoggingError> {
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.map_err(|cause| LoggingError::File { path: path.to_owned(), cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_level_speaks_of_this_program_only() {
+        assert_eq!(directives("debug"), "info,ghpulse=debug");
+        assert_eq!(directives("warn"), "warn");
+        assert_eq!(directives("info,ghpulse::store=debug"), "info,ghpulse::store=debug");
+        for level in ["debug", "trace", "error", "off", "info,ghpulse::store=debug"] {
+            assert!(EnvFilter::try_new(directives(level)).is_ok(), "{level}");
+        }
+    }
+
+    #[test]
+    fn colour_needs_a_terminal() {
+        assert!(!colourful(false));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_named() {
+        let file = Some(PathBuf::from("/nowhere/at/all.log"));
+        let log = Log { level: "info".to_owned(), file, json: true };
+        let error = install(&log).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/at/all.log"), "{error}");
+    }
+}
