@@ -43,6 +43,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("simulate", &["model"]),
     ("cli", &["appliance", "apply::script", "simulate", "store"]),
     ("appliance", &["*"]),
+    ("build", &[]),
     ("main", &["*"]),
     ("lib", &["*"]),
 ];

@@ -1,4 +1,4 @@
-//! Tells the binary what it was built from: the commit, and the version of RocksDB in the lock file.
+//! Tells the binary what it was built from: its commit, and RocksDB's version from the lock file.
 //!
 //! Both may be absent (a source archive has no git), and then `ghpulse version` says "unknown".
 
@@ -7,7 +7,7 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=GHPULSE_COMMIT");
     println!("cargo::rerun-if-changed=Cargo.lock");
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/build.rs");
     // The log of HEAD moves with every commit, also in a linked working tree.
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"])
         && std::path::Path::new(&log).exists()
