@@ -70,3 +70,22 @@ impl Clock {
         (result, start.elapsed())
     }
 }
+
+/// Real time passed, which no test pauses: for limits and measures of work that computes.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(std::time::Instant);
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+impl Stopwatch {
+    /// Begins now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// How long ago it began.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}

@@ -2,6 +2,7 @@
 
 pub mod model;
 
+pub mod apply;
 pub mod bus;
 pub mod clock;
 pub mod collect;

@@ -4,4 +4,5 @@ pub mod envelope;
 pub mod event;
 pub mod json;
 pub mod position;
+pub mod tally;
 pub mod window;

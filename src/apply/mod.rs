@@ -1,0 +1,3 @@
+//! From the bus to numbers.
+
+pub mod script;

@@ -1,0 +1,85 @@
+//! What is wrong with a script, and where.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rhai::{EvalAltResult, ParseError, Position};
+use serde::Serialize;
+
+/// One mistake in a script, with its place as far as there is one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Complaint {
+    /// The file, as it was named to us.
+    pub file: Arc<str>,
+    /// Line, from 1; none when the file as a whole is meant.
+    pub line: Option<u32>,
+    /// Column in characters, from 1.
+    pub column: Option<u32>,
+    /// What is wrong and, where it helps, what is accepted.
+    pub reason: String,
+}
+
+/// Line and column, both from 1.
+pub(super) type Place = (u32, u32);
+
+impl Complaint {
+    pub(super) fn new(file: &Arc<str>, place: Option<Place>, reason: impl Into<String>) -> Self {
+        let (line, column) = place.unzip();
+        Self { file: Arc::clone(file), line, column, reason: reason.into() }
+    }
+
+    /// From a script that does not compile.
+    pub(super) fn parse(file: &Arc<str>, error: &ParseError) -> Self {
+        let reason = lower_first(&error.err_type().to_string());
+        Self::new(file, place(error.position()), reason)
+    }
+
+    /// From a run that ended early. The innermost place counts: where it went wrong, not who called.
+    pub(super) fn run(file: &Arc<str>, mut error: Box<EvalAltResult>, fallback: Place) -> Self {
+        let mut at = None;
+        loop {
+            at = place(error.position()).or(at);
+            match *error {
+                EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => error = inner,
+                _ => break,
+            }
+        }
+        error.clear_position();
+        let reason = match *error {
+            EvalAltResult::ErrorRuntime(token, _) | EvalAltResult::ErrorTerminated(token, _) => {
+                token.to_string()
+            }
+            EvalAltResult::ErrorStackOverflow(_) => "calls are nested too deep".to_owned(),
+            other => lower_first(&other.to_string()),
+        };
+        Self::new(file, at.or(Some(fallback)), reason)
+    }
+}
+
+impl std::error::Error for Complaint {}
+
+/// `scripts/merge_latest.rhai:12:5: variable not found: totl`
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        for number in [self.line, self.column].into_iter().flatten() {
+            write!(f, ":{number}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+fn place(position: Position) -> Option<Place> {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    position.line().map(|line| (number(line), number(position.position().unwrap_or(1))))
+}
+
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        // "BLOB …" and the like stay as they are.
+        let word = letters.as_str().starts_with(|next: char| !next.is_uppercase());
+        let first = if word { first.to_ascii_lowercase() } else { first };
+        format!("{first}{}", letters.as_str())
+    })
+}

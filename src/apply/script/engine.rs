@@ -1,0 +1,128 @@
+//! How every script of ours is run: what it may call, and how far it may go.
+//!
+//! The interpreter is put together from the packages that compute; what sleeps, tells the time,
+//! reads files, loads modules or runs text as code is not there. Nothing in it knows a particular
+//! script, so each kind of script (the merge of the hour, aggregates) registers its own objects.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rhai::packages::{
+    ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage,
+    BasicMathPackage, BasicStringPackage, LogicPackage, MoreStringPackage, Package,
+};
+use rhai::{Engine, Position};
+use tracing::{debug, info};
+
+use super::meter::{self, Limits};
+use crate::clock::Stopwatch;
+use crate::model::tally::NAMES;
+
+const CALL_LEVELS: usize = 32;
+const EXPRESSION_DEPTH: usize = 64;
+const FUNCTION_EXPRESSION_DEPTH: usize = 32;
+const VARIABLES: usize = 256;
+const FUNCTIONS: usize = 256;
+const STRING_BYTES: usize = 64 * 1024;
+/// Rhai measures a whole array at each push, so much longer ones would cost seconds.
+const ARRAY_ITEMS: usize = 10_000;
+/// What `print` and `debug` may write a minute, in lines.
+const LINES_A_MINUTE: u64 = 60;
+/// The longest line that `print` writes, in characters.
+const LINE_CHARS: usize = 1_000;
+
+/// An interpreter without objects of ours.
+pub(super) fn build(file: &Arc<str>, limits: Limits) -> Engine {
+    let mut engine = Engine::new_raw();
+    ArithmeticPackage::new().register_into_engine(&mut engine);
+    BasicArrayPackage::new().register_into_engine(&mut engine);
+    BasicFnPackage::new().register_into_engine(&mut engine);
+    BasicIteratorPackage::new().register_into_engine(&mut engine);
+    BasicMapPackage::new().register_into_engine(&mut engine);
+    BasicMathPackage::new().register_into_engine(&mut engine);
+    BasicStringPackage::new().register_into_engine(&mut engine);
+    LogicPackage::new().register_into_engine(&mut engine);
+    MoreStringPackage::new().register_into_engine(&mut engine);
+    engine
+        .set_max_operations(limits.operations)
+        .set_max_call_levels(CALL_LEVELS)
+        .set_max_expr_depths(EXPRESSION_DEPTH, FUNCTION_EXPRESSION_DEPTH)
+        .set_max_variables(VARIABLES)
+        .set_max_functions(FUNCTIONS)
+        .set_max_modules(0)
+        .set_max_string_size(STRING_BYTES)
+        .set_max_array_size(ARRAY_ITEMS)
+        .set_max_map_size(NAMES)
+        .set_strict_variables(true)
+        .set_fail_on_invalid_map_property(true)
+        .disable_symbol("eval")
+        .disable_symbol("import")
+        .disable_symbol("export")
+        .on_progress(|operations| meter::progress(operations).map(Into::into));
+    log_to_tracing(&mut engine, file);
+    engine
+}
+
+fn log_to_tracing(engine: &mut Engine, file: &Arc<str>) {
+    let lines = Arc::new(Lines::new());
+    let (same_lines, same_file) = (Arc::clone(&lines), Arc::clone(file));
+    let name = Arc::clone(file);
+    engine.on_print(move |text| {
+        if lines.admit(&name) {
+            info!(file = %name, "{}", cut(text));
+        }
+    });
+    engine.on_debug(move |text, _, position: Position| {
+        if same_lines.admit(&same_file) {
+            let line = position.line().unwrap_or(0);
+            debug!(file = %same_file, line, "{}", cut(text));
+        }
+    });
+}
+
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(LINE_CHARS).map_or(text, |(end, _)| &text[..end])
+}
+
+/// How many lines were written this minute; the rest is counted and said once.
+struct Lines {
+    watch: Stopwatch,
+    minute: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Lines {
+    fn new() -> Self {
+        Self { watch: Stopwatch::start(), minute: AtomicU64::new(0), written: AtomicU64::new(0) }
+    }
+
+    fn admit(&self, file: &str) -> bool {
+        let minute = self.watch.elapsed().as_secs() / Duration::from_mins(1).as_secs();
+        if self.minute.swap(minute, Ordering::Relaxed) != minute {
+            let written = self.written.swap(0, Ordering::Relaxed);
+            if written > LINES_A_MINUTE {
+                info!(file, left_out = written - LINES_A_MINUTE, "lines of the script left out");
+            }
+        }
+        self.written.fetch_add(1, Ordering::Relaxed) < LINES_A_MINUTE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_past_the_limit_are_left_out() {
+        let lines = Lines::new();
+        let written = (0..1_000).filter(|_| lines.admit("x.rhai")).count();
+        assert_eq!(written as u64, LINES_A_MINUTE);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        assert_eq!(cut(&"ä".repeat(LINE_CHARS + 1)), "ä".repeat(LINE_CHARS));
+        assert_eq!(cut("short"), "short");
+    }
+}

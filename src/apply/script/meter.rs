@@ -1,0 +1,107 @@
+//! What one run may use: time, work inside native calls, memory of tallies.
+//!
+//! Rhai counts its own operations, but not what a native call does: a loop of
+//! `total.add(window)` is few operations and much work. Each run has its thread (`run.rs`), so the
+//! meter is a thread's own and costs no lock.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use rhai::{EvalAltResult, Position};
+
+use crate::clock::Stopwatch;
+
+/// Limits of one run. Reaching one ends the run; a script cannot catch it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Operations of the interpreter. An hour of 20 languages, each looped over by the script,
+    /// takes about 700,000.
+    pub(super) operations: u64,
+    /// Single additions, copies and look-ups inside native calls.
+    pub(super) native_work: u64,
+    /// Counts held by all tallies of a run together, 8 bytes each.
+    pub(super) tally_cells: u64,
+    /// Time by the wall.
+    pub(super) deadline: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            operations: 5_000_000,
+            native_work: 100_000_000,
+            tally_cells: 8_000_000,
+            deadline: Duration::from_millis(200),
+        }
+    }
+}
+
+/// How many operations or native steps pass between two looks at the clock.
+const LOOK_EVERY: u64 = 64;
+const NATIVE_LOOK_EVERY: u64 = 4_096;
+
+#[derive(Clone, Copy)]
+struct Meter {
+    limits: Limits,
+    watch: Stopwatch,
+    native_work: u64,
+    looked_at: u64,
+    tally_cells: u64,
+}
+
+thread_local! {
+    static METER: Cell<Option<Meter>> = const { Cell::new(None) };
+}
+
+/// Begins to measure this thread's run.
+pub(super) fn begin(limits: Limits) {
+    let meter =
+        Meter { limits, watch: Stopwatch::start(), native_work: 0, looked_at: 0, tally_cells: 0 };
+    METER.set(Some(meter));
+}
+
+/// For the interpreter's progress report: why to stop, if so.
+pub(super) fn progress(operations: u64) -> Option<String> {
+    if !operations.is_multiple_of(LOOK_EVERY) {
+        return None;
+    }
+    METER.get().and_then(|meter| meter.late())
+}
+
+/// Accounts for steps inside a native call; an error ends the run.
+pub(super) fn work(steps: usize) -> Result<(), Box<EvalAltResult>> {
+    spend(steps, 0)
+}
+
+/// Accounts for memory of tallies; what is given back within a run is not subtracted.
+pub(super) fn cells(count: usize) -> Result<(), Box<EvalAltResult>> {
+    spend(count, count)
+}
+
+fn spend(steps: usize, cells: usize) -> Result<(), Box<EvalAltResult>> {
+    let Some(mut meter) = METER.get() else { return Ok(()) };
+    meter.native_work = meter.native_work.saturating_add(steps as u64);
+    meter.tally_cells = meter.tally_cells.saturating_add(cells as u64);
+    let limits = meter.limits;
+    let mut over = None;
+    if meter.native_work > limits.native_work {
+        over = Some(format!("more than {} steps inside native calls", limits.native_work));
+    } else if meter.tally_cells > limits.tally_cells {
+        over = Some(format!("tallies hold more than {} counts", limits.tally_cells));
+    } else if meter.native_work - meter.looked_at >= NATIVE_LOOK_EVERY {
+        meter.looked_at = meter.native_work;
+        over = meter.late();
+    }
+    METER.set(Some(meter));
+    match over {
+        None => Ok(()),
+        Some(why) => Err(Box::new(EvalAltResult::ErrorTerminated(why.into(), Position::NONE))),
+    }
+}
+
+impl Meter {
+    fn late(&self) -> Option<String> {
+        (self.watch.elapsed() >= self.limits.deadline)
+            .then(|| format!("it takes longer than {} ms", self.limits.deadline.as_millis()))
+    }
+}

@@ -1,0 +1,34 @@
+//! The merge script: what `/language/latest` says is decided by a file that users edit while the
+//! appliance runs. Door to the `rhai` and `notify` crates.
+//!
+//! Promises: a script computes and does nothing else; it can neither stop the tick nor run away
+//! with time or memory; a broken one never takes the place of a working one; what is wrong is said
+//! with file, line and column. The objects a script sees are native and immutable, the loop is
+//! the script's: so the hour is merged in a few milliseconds and can still be read and changed.
+//!
+//! Read in this order: `sum` and `objects` (what a script sees), `engine` and `meter` (how far it
+//! may go), `run` (one run), `host` (which one is in force), `watch` (saving), `report` (the
+//! command line). The users' page is `scripts/README.md`.
+
+mod complaint;
+mod engine;
+mod host;
+mod meter;
+mod objects;
+mod report;
+mod run;
+mod sample;
+mod sum;
+mod watch;
+
+pub use complaint::Complaint;
+pub use host::{InForce, Merged, ScriptHost, ScriptStatus};
+pub use report::{Benched, Checked, Cost, Trial, bench, check};
+pub use run::{Compiled, SOURCE_BYTES, prepare};
+pub use watch::watch;
+
+/// The shipped `scripts/merge_latest.rhai`: the plain sum.
+pub const SHIPPED: &str = include_str!("../../../scripts/merge_latest.rhai");
+
+#[cfg(test)]
+mod tests;

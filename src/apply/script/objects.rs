@@ -1,0 +1,222 @@
+//! What a merge script sees: `window`, its buckets, and `Tally()`. `scripts/README.md` is its page.
+
+use std::sync::Arc;
+
+use rhai::{Array, Dynamic, Engine, FLOAT, INT, ImmutableString, Map};
+
+use super::meter;
+use super::sum::{Answer, Sum, Weight, float, wrong};
+use crate::model::tally::{Bucket, WindowSnapshot};
+use crate::model::window;
+
+/// One second. A second without counts is a bucket too, an empty one.
+#[derive(Debug, Clone)]
+pub(super) struct Second {
+    taken: WindowSnapshot,
+    at: INT,
+    counted: Option<Arc<Bucket>>,
+}
+
+/// The window, or the one before it.
+#[derive(Debug, Clone)]
+pub(super) struct Seconds {
+    taken: WindowSnapshot,
+    previous: bool,
+}
+
+impl Second {
+    fn total(&self) -> INT {
+        self.counted.as_ref().map_or(0, |bucket| bucket.total())
+    }
+
+    fn age(&self) -> INT {
+        // `until` is the first second after the current one.
+        self.taken.window().until.0 - 1 - self.at
+    }
+
+    fn get(&self, name: &str) -> INT {
+        let id = self.taken.id(name);
+        self.counted.as_ref().zip(id).map_or(0, |(bucket, id)| bucket.count(id))
+    }
+
+    /// Names and counts, by name.
+    fn entries(&self) -> Answer<Vec<(&Arc<str>, INT)>> {
+        let Some(bucket) = &self.counted else { return Ok(Vec::new()) };
+        meter::work(bucket.counts().len())?;
+        let named = |&(id, n): &(u16, i64)| Some((self.taken.name(id)?, n));
+        let mut entries: Vec<_> = bucket.counts().iter().filter_map(named).collect();
+        entries.sort_unstable_by_key(|&(name, _)| name);
+        Ok(entries)
+    }
+
+    fn names(&mut self) -> Answer<Array> {
+        Ok(self.entries()?.into_iter().map(|(name, _)| text(name)).collect())
+    }
+
+    fn to_map(&mut self) -> Answer<Map> {
+        let entries = self.entries()?;
+        Ok(entries.into_iter().map(|(name, n)| ((&**name).into(), n.into())).collect())
+    }
+}
+
+impl Seconds {
+    pub(super) fn new(taken: WindowSnapshot) -> Self {
+        Self { taken, previous: false }
+    }
+
+    fn window(&self) -> window::Window {
+        let window = self.taken.window();
+        if self.previous { window.previous() } else { window }
+    }
+
+    fn buckets(&self) -> &[Arc<Bucket>] {
+        if self.previous { self.taken.previous() } else { self.taken.buckets() }
+    }
+
+    fn at(&self, at: INT) -> Second {
+        let buckets = self.buckets();
+        let found = buckets.binary_search_by_key(&at, |bucket| bucket.at().0).ok();
+        let counted = found.map(|index| Arc::clone(&buckets[index]));
+        Second { taken: self.taken.clone(), at, counted }
+    }
+
+    fn before(&self) -> Answer<Self> {
+        if self.previous {
+            return wrong("only one window before the current one is kept".to_owned());
+        }
+        Ok(Self { taken: self.taken.clone(), previous: true })
+    }
+}
+
+/// The seconds that have counts, oldest first.
+pub(super) struct Iter {
+    seconds: Seconds,
+    next: usize,
+}
+
+impl Iterator for Iter {
+    type Item = Second;
+
+    fn next(&mut self) -> Option<Second> {
+        let bucket = Arc::clone(self.seconds.buckets().get(self.next)?);
+        self.next += 1;
+        let taken = self.seconds.taken.clone();
+        Some(Second { taken, at: bucket.at().0, counted: Some(bucket) })
+    }
+}
+
+impl IntoIterator for Seconds {
+    type Item = Second;
+    type IntoIter = Iter;
+
+    fn into_iter(self) -> Iter {
+        Iter { seconds: self, next: 0 }
+    }
+}
+
+/// Makes the objects known to an interpreter.
+pub(super) fn register(engine: &mut Engine) {
+    register_window(engine);
+    register_tally(engine);
+    register_add(engine);
+}
+
+fn register_window(engine: &mut Engine) {
+    engine
+        .register_type_with_name::<Seconds>("Window")
+        .register_iterator::<Seconds>()
+        .register_get("from", |seconds: &mut Seconds| seconds.window().from.0)
+        .register_get("to", |seconds: &mut Seconds| seconds.window().until.0 - 1)
+        .register_get("previous", |seconds: &mut Seconds| seconds.before())
+        .register_fn("at", |seconds: &mut Seconds, at: INT| seconds.at(at))
+        .register_fn("to_string", |seconds: &mut Seconds| show_window(seconds))
+        .register_fn("to_debug", |seconds: &mut Seconds| show_window(seconds));
+    engine
+        .register_type_with_name::<Second>("Bucket")
+        .register_get("at", |second: &mut Second| second.at)
+        .register_get("age", |second: &mut Second| second.age())
+        .register_get("total", |second: &mut Second| second.total())
+        .register_fn("get", |second: &mut Second, name: &str| second.get(name))
+        .register_fn("names", Second::names)
+        .register_fn("to_map", Second::to_map)
+        .register_fn("to_string", |second: &mut Second| show_bucket(second))
+        .register_fn("to_debug", |second: &mut Second| show_bucket(second));
+}
+
+fn register_tally(engine: &mut Engine) {
+    engine
+        .register_type_with_name::<Sum>("Tally")
+        .register_fn("Tally", Sum::default)
+        .register_fn("get", |sum: &mut Sum, name: &str| sum.get(name))
+        .register_fn("set", |sum: &mut Sum, name: &str, n: INT| sum.set(name, float(n), false))
+        .register_fn("set", |sum: &mut Sum, name: &str, n: FLOAT| sum.set(name, n, true))
+        .register_fn("rename", |sum: &mut Sum, from: &str, to: &str| sum.rename(from, to))
+        .register_fn("drop", |sum: &mut Sum, name: &str| sum.drop_name(name))
+        .register_fn("keep", |sum: &mut Sum, names: Array| sum.keep(&texts(&names)?))
+        .register_fn("top", top)
+        .register_fn("names", |sum: &mut Sum| names(sum))
+        .register_get("names", |sum: &mut Sum| names(sum))
+        .register_fn("to_string", |sum: &mut Sum| sum.to_string())
+        .register_fn("to_debug", |sum: &mut Sum| sum.to_string());
+}
+
+/// `add(bucket | window | tally [, weight])`.
+fn register_add(engine: &mut Engine) {
+    macro_rules! weighted {
+        ($add:expr, $what:ty) => {
+            engine
+                .register_fn("add", |sum: &mut Sum, what: $what| $add(sum, &what, Weight::ONE))
+                .register_fn("add", |sum: &mut Sum, what: $what, by: INT| {
+                    $add(sum, &what, Weight::whole(by))
+                })
+                .register_fn("add", |sum: &mut Sum, what: $what, by: FLOAT| {
+                    $add(sum, &what, Weight::float(by)?)
+                });
+        };
+    }
+    weighted!(add_bucket, Second);
+    weighted!(add_window, Seconds);
+    weighted!(Sum::add_sum, Sum);
+}
+
+fn add_bucket(sum: &mut Sum, second: &Second, weight: Weight) -> Answer<()> {
+    sum.add_buckets(&second.taken, &second.counted, weight)
+}
+
+fn add_window(sum: &mut Sum, seconds: &Seconds, weight: Weight) -> Answer<()> {
+    sum.add_buckets(&seconds.taken, seconds.buckets(), weight)
+}
+
+/// Changes the tally and hands back a copy, so that it can end a script.
+fn top(sum: &mut Sum, n: INT) -> Answer<Sum> {
+    let Ok(n) = usize::try_from(n) else {
+        return wrong(format!("top takes a whole number from 0 on, not {n}"));
+    };
+    sum.top(n)?;
+    Ok(sum.clone())
+}
+
+fn names(sum: &Sum) -> Answer<Array> {
+    Ok(sum.names()?.iter().map(text).collect())
+}
+
+fn text(name: &Arc<str>) -> Dynamic {
+    ImmutableString::from(&**name).into()
+}
+
+fn texts(names: &Array) -> Answer<Vec<String>> {
+    let text = |name: &Dynamic| match name.clone().into_string() {
+        Ok(text) => Ok(text),
+        Err(other) => wrong(format!("keep takes a list of names, and one of them is {other}")),
+    };
+    names.iter().map(text).collect()
+}
+
+fn show_window(seconds: &Seconds) -> String {
+    let window = seconds.window();
+    format!("Window {{ from: {}, to: {} }}", window.from.0, window.until.0 - 1)
+}
+
+fn show_bucket(second: &Second) -> String {
+    format!("Bucket {{ at: {}, age: {}, total: {} }}", second.at, second.age(), second.total())
+}

@@ -1,0 +1,66 @@
+//! The window that scripts are tried on before any event was seen: always the same.
+
+use crate::model::tally::{Buckets, WindowSnapshot};
+use crate::model::window::{Second, Window};
+
+/// An hour, as `interval.latestDuring` has by default.
+pub(super) const SECONDS: u32 = 3_600;
+/// About as many languages as a second of GitHub has.
+pub(super) const LANGUAGES: usize = 20;
+/// 2025-12-31T23:59:59Z.
+const LAST: Second = Second(1_767_225_599);
+
+const NAMES: [&str; 32] = [
+    "JavaScript",
+    "Python",
+    "TypeScript",
+    "Java",
+    "Go",
+    "C++",
+    "Rust",
+    "C#",
+    "PHP",
+    "Ruby",
+    "C",
+    "Shell",
+    "HTML",
+    "CSS",
+    "Kotlin",
+    "Swift",
+    "Dart",
+    "Scala",
+    "Jupyter Notebook",
+    "Vue",
+    "HCL",
+    "Lua",
+    "Elixir",
+    "Haskell",
+    "Nix",
+    "R",
+    "Zig",
+    "Clojure",
+    "Perl",
+    "Julia",
+    "OCaml",
+    "Erlang",
+];
+
+/// Two hours of every second; 20 of 32 languages in each, common ones with larger counts.
+pub(super) fn window() -> WindowSnapshot {
+    let mut buckets = Buckets::new();
+    let mut state = 42_u64;
+    for age in 0..i64::from(SECONDS) * 2 {
+        for nth in 0..LANGUAGES {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let random = usize::try_from(state >> 48).expect("16 bits");
+            // 13 and 32 have no common divisor, so the names of a second are all different.
+            let start = usize::try_from(age).expect("not negative");
+            let name = (start + nth * 13) % NAMES.len();
+            let n = 1 + random % (60 / (name + 1)).max(2);
+            let n = i64::try_from(n).expect("at most 60");
+            let second = Second(LAST.0 - age);
+            buckets.add(second, NAMES[name], n).expect("the names are short and few");
+        }
+    }
+    buckets.snapshot(Window::ending_with(LAST, SECONDS))
+}

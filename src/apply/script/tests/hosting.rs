@@ -1,0 +1,277 @@
+//! Which script is in force, over saves, mistakes, restarts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use tokio_util::sync::CancellationToken;
+
+use super::super::{InForce, Merged, SHIPPED, ScriptHost, bench, check, watch};
+use super::*;
+use crate::clock::Clock;
+use crate::model::window::Timestamp;
+
+const NAME: &str = "scripts/merge_latest.rhai";
+const DOUBLE: &str = "fn merge(window) { let t = Tally(); t.add(window, 2); t }";
+const FOUR: &str = "fn merge(window) { let t = Tally(); t.add(window, 4); t }";
+const BROKEN: &str = "fn merge(window) {\n  totl\n}";
+
+fn host(last_good: Option<&str>) -> ScriptHost {
+    ScriptHost::new(NAME, last_good, Clock::starting_at(Timestamp::from_seconds(1_000)))
+}
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("merge_latest.rhai");
+    (folder, path)
+}
+
+fn live() -> Option<WindowSnapshot> {
+    Some(small())
+}
+
+/// How many times the native sum the script in force returns.
+fn factor(host: &ScriptHost) -> i64 {
+    let Merged { tally, complaint } = host.merge(&small());
+    assert_eq!(complaint, None);
+    tally.get("Rust") / 16
+}
+
+#[tokio::test]
+async fn without_a_file_and_a_last_good_one_the_native_sum_is_in_force() {
+    let (_folder, path) = folder();
+    let host = host(None);
+    assert_eq!(host.refresh(&path, live), None);
+    let status = host.status();
+    assert_eq!((status.in_force, status.hash.clone()), (InForce::NativeSum, None));
+    let told = status.complaint().unwrap().to_string();
+    assert_eq!(told, "scripts/merge_latest.rhai: there is no such file");
+    assert_eq!(host.merge(&small()).tally, small().sum());
+}
+
+#[tokio::test]
+async fn a_good_file_is_in_force_and_handed_out_to_be_kept_once() {
+    let (_folder, path) = folder();
+    let host = host(None);
+    fs::write(&path, DOUBLE).unwrap();
+    assert_eq!(host.refresh(&path, live).as_deref(), Some(DOUBLE));
+    assert_eq!(host.refresh(&path, live), None, "nothing changed");
+    let status = host.status();
+    assert_eq!((status.in_force, status.complaint()), (InForce::File, None));
+    assert_eq!(status.hash.unwrap().len(), 16);
+    assert_eq!(factor(&host), 2);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_file_leaves_the_last_good_one_in_force() {
+    let (_folder, path) = folder();
+    let host = host(None);
+    let wrongs: [(&[u8], &str); 5] = [
+        (BROKEN.as_bytes(), ":2:3: undefined variable: totl"),
+        (b"", ":1:1: there is no function merge; write fn merge(window) { … }"),
+        (
+            b"fn merge(window) { window.to }",
+            ":1:1: merge returns a number; a Tally or a map of name -> number is accepted",
+        ),
+        (b"fn merge(window) { loop { } }", ":1:1: more than 5000000 operations"),
+        (b"\xff\xfe", ": cannot be read: it is not UTF-8 text"),
+    ];
+    for (wrong, told) in wrongs {
+        fs::write(&path, DOUBLE).unwrap();
+        host.refresh(&path, live);
+        fs::write(&path, wrong).unwrap();
+        assert_eq!(host.refresh(&path, live), None);
+        let status = host.status();
+        let complaint = status.complaint().unwrap().to_string();
+        // On a busy machine the time may be over before the operations are.
+        if !complaint.ends_with("it takes longer than 200 ms") {
+            assert_eq!(complaint, format!("{NAME}{told}"));
+        }
+        assert_eq!((status.in_force, factor(&host)), (InForce::LastGood, 2));
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!(host.refresh(&path, live), None);
+    assert_eq!((host.status().in_force, factor(&host)), (InForce::LastGood, 2));
+    fs::create_dir(&path).unwrap();
+    host.refresh(&path, live);
+    assert_eq!(host.status().refused.unwrap().reason, "cannot be read: it is not a file");
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, DOUBLE).unwrap();
+    host.refresh(&path, live);
+    assert_eq!((host.status().in_force, host.status().complaint()), (InForce::File, None));
+}
+
+#[tokio::test]
+async fn a_script_that_fails_on_the_live_window_does_not_come_into_force() {
+    let (_folder, path) = folder();
+    let host = host(None);
+    fs::write(&path, "fn merge(window) { if window.to == 100 { throw \"live\" } #{} }").unwrap();
+    assert_eq!(host.refresh(&path, live), None);
+    assert_eq!(host.status().refused.unwrap().reason, "live");
+}
+
+#[tokio::test]
+async fn the_last_good_one_goes_on_over_a_restart() {
+    let (_folder, path) = folder();
+    fs::write(&path, BROKEN).unwrap();
+    let host = host(Some(DOUBLE));
+    assert_eq!((host.status().in_force, factor(&host)), (InForce::LastGood, 2));
+    host.refresh(&path, live);
+    assert_eq!((host.status().in_force, factor(&host)), (InForce::LastGood, 2));
+    assert_eq!(host.status().refused.unwrap().line, Some(2));
+    assert_eq!(host.source().as_deref(), Some(DOUBLE));
+}
+
+#[tokio::test]
+async fn a_last_good_one_that_no_longer_works_is_said_and_not_run() {
+    let host = host(Some(BROKEN));
+    let status = host.status();
+    assert_eq!(status.in_force, InForce::NativeSum);
+    assert!(status.refused.is_some());
+}
+
+#[tokio::test]
+async fn a_failure_at_a_tick_is_the_native_sum_for_that_tick() {
+    let (_folder, path) = folder();
+    let host = host(None);
+    let source = "fn merge(window) {\n let t = Tally(); t.add(window, 2);\n
+        if t.get(\"Bad\") > 0 { throw \"bad\" }\n t }";
+    fs::write(&path, source).unwrap();
+    host.refresh(&path, live);
+    let bad = window(&[(100, "Bad", 1)]);
+    let merged = host.merge(&bad);
+    assert_eq!(merged.tally, bad.sum());
+    let told = merged.complaint.unwrap().to_string();
+    assert_eq!(told, "scripts/merge_latest.rhai:4:31: bad");
+    let status = host.status();
+    assert_eq!((status.in_force, status.failed.is_some()), (InForce::File, true));
+    assert_eq!(status.complaint().unwrap().to_string(), told);
+    assert_eq!(factor(&host), 2);
+    assert_eq!(host.status().complaint(), None, "the next tick works again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_is_written_for_people_and_programs() {
+    let host = host(None);
+    let json = serde_json::to_string(&host.status()).unwrap();
+    assert_eq!(
+        json,
+        r#"{"file":"scripts/merge_latest.rhai","in_force":"native sum","hash":null,"#.to_owned()
+            + r#""since":"1970-01-01T00:16:40Z","refused":null,"failed":null}"#
+    );
+}
+
+/// An appliance's watch over a folder; what it kept.
+struct Watched {
+    host: Arc<ScriptHost>,
+    kept: Arc<Mutex<Vec<String>>>,
+    stop: CancellationToken,
+    stage: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Watched {
+    fn begin(path: &Path) -> Self {
+        let host = Arc::new(host(None));
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let stop = CancellationToken::new();
+        let told = Arc::clone(&kept);
+        let keep = move |text: &str| told.lock().unwrap().push(text.to_owned());
+        let clock = Clock::system();
+        let stage = watch(Arc::clone(&host), path.to_owned(), live, keep, clock, stop.clone());
+        Self { host, kept, stop, stage: tokio::spawn(stage) }
+    }
+
+    /// Waits for a state; the test's own limit is wide, for busy machines.
+    async fn until(&self, what: &str, reached: impl Fn(&ScriptHost) -> bool) {
+        let waiting = async {
+            while !reached(&self.host) {
+                Clock::system().sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let limit = std::time::Duration::from_secs(20);
+        let outcome = tokio::time::timeout(limit, waiting).await;
+        assert!(outcome.is_ok(), "{what}: {:?}", self.host.status());
+    }
+
+    async fn end(self) -> Vec<String> {
+        self.stop.cancel();
+        self.stage.await.unwrap().unwrap();
+        let kept = self.kept.lock().unwrap();
+        kept.clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_way_of_saving_is_followed() {
+    let (folder, path) = folder();
+    fs::write(&path, DOUBLE).unwrap();
+    let watched = Watched::begin(&path);
+    watched.until("the first text", |host| factor(host) == 2).await;
+
+    fs::write(&path, FOUR).unwrap();
+    watched.until("written in place", |host| factor(host) == 4).await;
+
+    let beside = folder.path().join(".merge_latest.rhai.swp");
+    fs::write(&beside, DOUBLE).unwrap();
+    fs::rename(&beside, &path).unwrap();
+    watched.until("renamed over it", |host| factor(host) == 2).await;
+
+    fs::write(&path, BROKEN).unwrap();
+    watched.until("broken", |host| host.status().in_force == InForce::LastGood).await;
+    assert_eq!(factor(&watched.host), 2);
+
+    fs::remove_file(&path).unwrap();
+    let gone = |host: &ScriptHost| {
+        host.status().refused.is_some_and(|told| told.reason == "there is no such file")
+    };
+    watched.until("deleted", gone).await;
+    assert_eq!(factor(&watched.host), 2);
+
+    fs::write(&path, FOUR).unwrap();
+    watched.until("back again", |host| factor(host) == 4).await;
+    assert_eq!(watched.end().await, [DOUBLE, FOUR, DOUBLE, FOUR]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_appears_later_and_swapped_links_are_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scripts").join("merge_latest.rhai");
+    let watched = Watched::begin(&path);
+    let missing = |host: &ScriptHost| host.status().refused.is_some();
+    watched.until("no folder", missing).await;
+
+    for (version, text) in [("one", DOUBLE), ("two", FOUR)] {
+        fs::create_dir(folder.path().join(version)).unwrap();
+        fs::write(folder.path().join(version).join("merge_latest.rhai"), text).unwrap();
+    }
+    let link = folder.path().join("scripts");
+    std::os::unix::fs::symlink(folder.path().join("one"), &link).unwrap();
+    watched.until("the folder appears", |host| factor(host) == 2).await;
+    let next = folder.path().join("next");
+    std::os::unix::fs::symlink(folder.path().join("two"), &next).unwrap();
+    fs::rename(&next, &link).unwrap();
+    watched.until("the link is swapped", |host| factor(host) == 4).await;
+    watched.end().await;
+}
+
+#[test]
+fn a_check_tells_what_a_script_returns_and_a_bench_what_it_costs() {
+    let (_folder, path) = folder();
+    fs::write(&path, SHIPPED).unwrap();
+    let checked = check(&path, Some(&small())).unwrap();
+    assert_eq!(checked.sample.result, checked.sample.native);
+    assert_eq!(checked.live.as_ref().unwrap().result, small().sum());
+    let text = checked.to_string();
+    assert!(text.contains(": good (") && text.contains("JavaScript") && text.contains("live: "));
+    let benched = bench(&path).unwrap();
+    assert!(benched.script.min_micros > 0);
+    assert!(benched.script.min_micros <= benched.script.median_micros);
+    assert!(benched.to_string().contains("3600 seconds of 20 languages"));
+    let json = serde_json::to_value(&benched).unwrap();
+    assert_eq!((&json["seconds"], &json["languages"]), (&3_600.into(), &20.into()));
+    fs::write(&path, BROKEN).unwrap();
+    assert_eq!(check(&path, None).unwrap_err().line, Some(2));
+    assert_eq!(bench(&path).unwrap_err().file.as_ref(), path.to_string_lossy());
+    fs::remove_file(&path).unwrap();
+    assert_eq!(check(&path, None).unwrap_err().reason, "there is no such file");
+}

@@ -1,0 +1,107 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn counted(entries: &[(i64, &str, i64)]) -> Buckets {
+    let mut buckets = Buckets::new();
+    for &(second, name, n) in entries {
+        buckets.add(Second(second), name, n).unwrap();
+    }
+    buckets
+}
+
+#[test]
+fn a_window_has_its_own_seconds_and_those_of_the_one_before() {
+    let buckets = counted(&[(90, "Go", 1), (95, "Go", 2), (99, "C", 4), (100, "C", 8)]);
+    let taken = buckets.snapshot(Window { from: Second(95), until: Second(100) });
+    let seconds = |buckets: &[Arc<Bucket>]| buckets.iter().map(|b| b.at().0).collect::<Vec<_>>();
+    assert_eq!(seconds(taken.buckets()), [95, 99]);
+    assert_eq!(seconds(taken.previous()), [90]);
+    assert_eq!(taken.sum(), [("C", 4), ("Go", 2)].into_iter().collect());
+}
+
+#[test]
+fn a_window_that_ends_before_it_begins_is_empty() {
+    let buckets = counted(&[(5, "Go", 1)]);
+    let taken = buckets.snapshot(Window { from: Second(9), until: Second(3) });
+    assert!(taken.buckets().is_empty() && taken.previous().is_empty() && taken.sum().is_empty());
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was_taken() {
+    let mut buckets = counted(&[(1, "Go", 1), (2, "C", 5)]);
+    let window = Window { from: Second(0), until: Second(10) };
+    let taken = buckets.snapshot(window);
+    buckets.add(Second(1), "Go", 10).unwrap();
+    buckets.expire(Second(2));
+    // The number that "Go" had is free now and goes to another name.
+    buckets.add(Second(3), "Zig", 7).unwrap();
+    assert_eq!(taken.sum(), [("C", 5), ("Go", 1)].into_iter().collect());
+    assert_eq!(buckets.snapshot(window).sum(), [("C", 5), ("Zig", 7)].into_iter().collect());
+}
+
+#[test]
+fn names_are_refused_by_name_and_counted_under_no_other() {
+    let mut buckets = Buckets::new();
+    let longest = "x".repeat(NAME_BYTES);
+    assert_eq!(buckets.add(Second(1), &longest, 1), Ok(()));
+    assert_eq!(buckets.add(Second(1), &"x".repeat(65), 1), Err(Refused::TooLong(65)));
+    assert_eq!(buckets.add(Second(1), "", 1), Err(Refused::Empty));
+    for other in 1..NAMES {
+        buckets.add(Second(2), &format!("language {other}"), 1).unwrap();
+    }
+    assert_eq!(buckets.add(Second(3), "one too many", 1), Err(Refused::TooMany));
+    assert_eq!(buckets.add(Second(3), "language 1", 1), Ok(()), "a known name is still counted");
+    let all = buckets.snapshot(Window { from: Second(0), until: Second(9) }).sum();
+    assert_eq!((all.len(), all.get("language 1"), all.get("one too many")), (NAMES, 2, 0));
+    buckets.expire(Second(2));
+    assert_eq!(buckets.add(Second(3), "one too many", 1), Ok(()), "expiry makes room again");
+}
+
+#[test]
+fn what_is_taken_back_leaves_nothing_behind() {
+    let mut buckets = counted(&[(1, "Go", 3), (1, "Go", -3), (2, "C", 0)]);
+    assert_eq!((buckets.seconds(), buckets.names()), (0, 0));
+    buckets.add(Second(1), "C", 1).unwrap();
+    assert_eq!(buckets.snapshot(Window::ending_with(Second(1), 1)).sum().get("C"), 1);
+}
+
+#[test]
+fn seconds_are_bounded_and_the_oldest_goes_first() {
+    let mut buckets = Buckets::new();
+    for second in 0..=i64::try_from(SECONDS).unwrap() {
+        buckets.add(Second(second), "Go", 1).unwrap();
+    }
+    assert_eq!(buckets.seconds(), SECONDS);
+    assert!(buckets.snapshot(Window::ending_with(Second(0), 1)).buckets().is_empty());
+}
+
+proptest! {
+    #[test]
+    fn the_sum_is_what_was_added_inside_the_window(
+        entries in prop::collection::vec((0_i64..60, "[a-f]", -3_i64..9), 0..200),
+        from in 0_i64..60, len in 0_i64..40, expired in 0_i64..60,
+    ) {
+        let window = Window { from: Second(from), until: Second(from + len) };
+        let mut buckets = Buckets::new();
+        let mut expected = Tally::new();
+        for (second, name, n) in &entries {
+            buckets.add(Second(*second), name, *n).unwrap();
+            if window.contains(Second(*second)) && *second >= expired {
+                expected.add(name.as_str(), *n);
+            }
+        }
+        buckets.expire(Second(expired));
+        let taken = buckets.snapshot(window);
+        let positive: Tally =
+            expected.iter().filter(|&(_, n)| n > 0).map(|(name, n)| (Arc::clone(name), n)).collect();
+        prop_assert_eq!(taken.sum(), positive);
+        for bucket in taken.buckets() {
+            let sum: i64 = bucket.counts().iter().map(|&(_, n)| n).sum();
+            prop_assert_eq!(bucket.total(), sum);
+            prop_assert!(!bucket.counts().is_empty());
+        }
+        buckets.expire(Second(1_000));
+        prop_assert_eq!((buckets.seconds(), buckets.names()), (0, 0));
+    }
+}
