@@ -262,7 +262,7 @@ mod tests {
             text = format!("{text}a{level}: &a{level} [{items}]\n");
         }
         assert!(parse(&text).unwrap_err().message.contains("20000"));
-        let deep = "[".repeat(100) + &"]".repeat(100);
+        let deep = ["[".repeat(100), "]".repeat(100)].concat();
         assert!(parse(&deep).unwrap_err().message.contains("deep"));
     }
 

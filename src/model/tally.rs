@@ -51,6 +51,7 @@ impl Tally {
     }
 
     /// Names and counts, by name.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, i64)> {
         self.0.iter().map(|(name, &n)| (name, n))
     }

@@ -134,6 +134,13 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Written as its text.
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl Second {
     /// Its first instant.
     #[must_use]

@@ -34,18 +34,19 @@ impl Complaint {
         Self::new(file, place(error.position()), reason)
     }
 
-    /// From a run that ended early. The innermost place counts: where it went wrong, not who called.
-    pub(super) fn run(file: &Arc<str>, mut error: Box<EvalAltResult>, fallback: Place) -> Self {
+    /// From a run that ended early. The innermost place counts: where it went wrong, and not who
+    /// called that.
+    pub(super) fn run(file: &Arc<str>, mut error: EvalAltResult, fallback: Place) -> Self {
         let mut at = None;
         loop {
             at = place(error.position()).or(at);
-            match *error {
-                EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => error = inner,
+            match error {
+                EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => error = *inner,
                 _ => break,
             }
         }
         error.clear_position();
-        let reason = match *error {
+        let reason = match error {
             EvalAltResult::ErrorRuntime(token, _) | EvalAltResult::ErrorTerminated(token, _) => {
                 token.to_string()
             }

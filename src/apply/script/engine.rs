@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage,
@@ -98,7 +97,7 @@ impl Lines {
     }
 
     fn admit(&self, file: &str) -> bool {
-        let minute = self.watch.elapsed().as_secs() / Duration::from_mins(1).as_secs();
+        let minute = self.watch.elapsed().as_secs() / 60;
         if self.minute.swap(minute, Ordering::Relaxed) != minute {
             let written = self.written.swap(0, Ordering::Relaxed);
             if written > LINES_A_MINUTE {

@@ -45,7 +45,6 @@ pub struct ScriptStatus {
     /// 16 hexadecimal digits made from the text in force; none for the native sum.
     pub hash: Option<String>,
     /// When this script, or the native sum, came into force.
-    #[serde(serialize_with = "as_text")]
     pub since: Timestamp,
     /// Why the file as it is now is not in force.
     pub refused: Option<Complaint>,
@@ -174,8 +173,8 @@ impl ScriptHost {
         }
         let kept = match read {
             Ok(Some(text)) => self.judge(&text, live().as_ref()),
-            Ok(None) => self.refuse(self.about_file("there is no such file")),
-            Err(reason) => self.refuse(self.about_file(&format!("cannot be read: {reason}"))),
+            Ok(None) => self.refuse(&self.about_file("there is no such file")),
+            Err(reason) => self.refuse(&self.about_file(&format!("cannot be read: {reason}"))),
         };
         *found = now;
         kept
@@ -188,13 +187,14 @@ impl ScriptHost {
     fn judge(&self, text: &str, live: Option<&WindowSnapshot>) -> Option<Arc<str>> {
         match run::prepare(text, &self.file, live) {
             Ok(compiled) => Some(self.adopt(compiled)),
-            Err(complaint) => self.refuse(complaint),
+            Err(complaint) => self.refuse(&complaint),
         }
     }
 
     fn adopt(&self, compiled: Compiled) -> Arc<str> {
         let source = Arc::clone(compiled.source());
-        let (script, hash) = (Arc::new(compiled), self.hash_of(&source));
+        let hash = compiled.fingerprint();
+        let script = Arc::new(compiled);
         let now = self.clock.now();
         self.force.rcu(|old| {
             let same = old.status.hash.as_ref() == Some(&hash);
@@ -212,12 +212,8 @@ impl ScriptHost {
         source
     }
 
-    fn hash_of(&self, source: &str) -> String {
-        run::fingerprint(run::hash(source))
-    }
-
     /// The file is not what is in force; what was goes on. Returns nothing to keep.
-    fn refuse(&self, complaint: Complaint) -> Option<Arc<str>> {
+    fn refuse(&self, complaint: &Complaint) -> Option<Arc<str>> {
         self.force.rcu(|old| {
             let in_force =
                 if old.script.is_some() { InForce::LastGood } else { InForce::NativeSum };
@@ -276,8 +272,4 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
     let limit = u64::try_from(SOURCE_BYTES).expect("a small number") + 1;
     file.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     String::from_utf8(bytes).map(Some).map_err(|_| "it is not UTF-8 text".to_owned())
-}
-
-fn as_text<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(time)
 }

@@ -53,7 +53,7 @@ impl Second {
         Ok(self.entries()?.into_iter().map(|(name, _)| text(name)).collect())
     }
 
-    fn to_map(&mut self) -> Answer<Map> {
+    fn map(&mut self) -> Answer<Map> {
         let entries = self.entries()?;
         Ok(entries.into_iter().map(|(name, n)| ((&**name).into(), n.into())).collect())
     }
@@ -138,7 +138,7 @@ fn register_window(engine: &mut Engine) {
         .register_get("total", |second: &mut Second| second.total())
         .register_fn("get", |second: &mut Second, name: &str| second.get(name))
         .register_fn("names", Second::names)
-        .register_fn("to_map", Second::to_map)
+        .register_fn("to_map", Second::map)
         .register_fn("to_string", |second: &mut Second| show_bucket(second))
         .register_fn("to_debug", |second: &mut Second| show_bucket(second));
 }

@@ -114,7 +114,7 @@ impl Compiled {
                 (seconds,),
             );
             call.map(|result| accept(&result).map_err(|reason| self.complain(reason)))
-                .map_err(|error| self.complain_of(error))
+                .map_err(|error| self.complain_of(*error))
         });
         match outcome {
             Ok(Ok(accepted)) => accepted,
@@ -127,7 +127,7 @@ impl Compiled {
         Complaint::new(&self.file, Some(self.merge_at), reason)
     }
 
-    fn complain_of(&self, error: Box<EvalAltResult>) -> Complaint {
+    fn complain_of(&self, error: EvalAltResult) -> Complaint {
         if matches!(error.unwrap_inner(), EvalAltResult::ErrorTooManyOperations(_)) {
             let mut complaint = Complaint::run(&self.file, error, self.merge_at);
             complaint.reason = format!("more than {} operations", self.limits.operations);

@@ -20,10 +20,10 @@ fn buckets_come_oldest_first_and_tell_their_second() {
 
 #[test]
 fn a_window_tells_its_ends_and_finds_a_second() {
-    let body = r#"
+    let body = "
         #{ from: window.from, to: window.to, at: window.at(100).total, age: window.at(95).age,
            empty: 1 + window.at(95).total, outside: 1 + window.at(85).total,
-           no_names: 1 + window.at(95).names().len() }"#;
+           no_names: 1 + window.at(95).names().len() }";
     let expected = [
         ("from", 91),
         ("to", 100),
@@ -138,14 +138,14 @@ fn weighted_sums_are_rounded_once_at_the_end() {
 
 #[test]
 fn constants_and_functions_of_ones_own_can_be_used() {
-    let source = r#"
+    let source = "
         const HALF = 1800;
         fn weight(bucket) { if bucket.age > global::HALF { 0.5 } else { 1.0 } }
         fn merge(window) {
             let t = Tally();
             for bucket in window { t.add(bucket, weight(bucket)) }
             t
-        }"#;
+        }";
     assert_eq!(run(source, &small()).unwrap(), tally(&[("C", 4), ("Go", 3), ("Rust", 16)]));
 }
 
@@ -185,7 +185,8 @@ proptest! {
     fn the_shipped_script_is_the_native_sum(
         entries in prop::collection::vec((70_i64..110, "[a-h]{1,2}", -50_i64..1_000_000), 0..150),
     ) {
-        let entries: Vec<_> = entries.iter().map(|(at, name, n)| (*at, name.as_str(), *n)).collect();
+        let entries: Vec<_> =
+            entries.iter().map(|(at, name, n)| (*at, name.as_str(), *n)).collect();
         let window = window(&entries);
         prop_assert_eq!(run(SHIPPED, &window).unwrap(), window.sum());
     }

@@ -26,6 +26,7 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "there may be no window yet")]
 fn live() -> Option<WindowSnapshot> {
     Some(small())
 }

@@ -22,7 +22,7 @@ fn examples() -> Vec<(String, String)> {
             }
             None if line == "```rhai" => script = Some(String::new()),
             None => {
-                heading = line.strip_prefix('#').map_or(heading, |h| h.trim_matches(['#', ' ']))
+                heading = line.strip_prefix('#').map_or(heading, |h| h.trim_matches(['#', ' ']));
             }
         }
     }

@@ -1,3 +1,5 @@
+//! Windows, names and expiry of the buckets, against plain sums.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -93,8 +95,8 @@ proptest! {
         }
         buckets.expire(Second(expired));
         let taken = buckets.snapshot(window);
-        let positive: Tally =
-            expected.iter().filter(|&(_, n)| n > 0).map(|(name, n)| (Arc::clone(name), n)).collect();
+        let positive = expected.iter().filter(|&(_, n)| n > 0);
+        let positive: Tally = positive.map(|(name, n)| (Arc::clone(name), n)).collect();
         prop_assert_eq!(taken.sum(), positive);
         for bucket in taken.buckets() {
             let sum: i64 = bucket.counts().iter().map(|&(_, n)| n).sum();
