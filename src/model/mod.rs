@@ -1,5 +1,6 @@
 //! The words of the house: no I/O, no runtime, no database.
 
+pub mod counts;
 pub mod envelope;
 pub mod event;
 pub mod json;

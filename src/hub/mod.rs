@@ -1,0 +1,211 @@
+//! The hub: what was committed, for everyone who follows it live.
+//!
+//! Events are a log, numbers are a state. The [`Tail`] holds the newest events, the [`Board`] the
+//! latest values; readers who asked for the same form a group and share everything but their
+//! place. Whoever writes never waits for whoever reads: a reader is a cursor, not a queue.
+//!
+//! Between them goes one task, [`Hub::deal`]. While few messages leave it tells readers at once;
+//! when many do, it lets events gather for the flush interval, because a delivery costs a wake-up
+//! and a write, however many events are in it.
+
+mod bell;
+mod board;
+mod frame;
+mod group;
+mod language;
+#[cfg(test)]
+mod language_tests;
+mod projection;
+mod query;
+mod tail;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use bell::Bell;
+pub use board::{Board, Tick};
+pub use frame::Frame;
+pub use group::{Member, Taken};
+pub use language::{LanguageQuery, Latest, Watch};
+pub use query::{Conditions, Form, NoPath, PATH_NAMES, Path, Subscription};
+pub use tail::{Head, Stretch, TAIL_BYTES, Tail, TailEvent};
+
+use crate::clock::Clock;
+use crate::metrics;
+use group::Groups;
+
+/// Deliveries a second above which events are gathered for the flush interval.
+const HEAVY: f64 = 4_000.0;
+/// Events that are dealt before other tasks get their turn.
+const DEAL_EVENTS: usize = 512;
+/// Groups that are dealt to before other tasks get their turn.
+const DEAL_GROUPS: usize = 64;
+
+/// What the hub is told once.
+#[derive(Debug, Clone)]
+pub struct HubOptions {
+    /// `apiVersion` of the first messages.
+    pub api_version: u64,
+    /// How many events a reader of `/sampling` may fall behind before it is moved forward.
+    pub lag: usize,
+    /// How long events gather while many messages leave; zero for never.
+    pub flush_interval: Duration,
+    /// Bytes of events that are held for live readers.
+    pub tail_bytes: usize,
+}
+
+impl Default for HubOptions {
+    fn default() -> Self {
+        Self {
+            api_version: 2,
+            lag: 5_000,
+            flush_interval: Duration::from_millis(50),
+            tail_bytes: TAIL_BYTES,
+        }
+    }
+}
+
+/// The newest events, the latest values, and who follows them.
+#[derive(Debug)]
+pub struct Hub {
+    tail: Tail,
+    board: Arc<Board>,
+    groups: Arc<Groups>,
+    appended: Notify,
+    flush_interval: Duration,
+    clock: Clock,
+}
+
+impl Hub {
+    /// An empty one.
+    #[must_use]
+    pub fn new(options: &HubOptions, clock: Clock) -> Self {
+        Self {
+            tail: Tail::new(options.tail_bytes),
+            board: Arc::new(Board::new(options.api_version, clock)),
+            groups: Arc::new(Groups::new(options.lag)),
+            appended: Notify::new(),
+            flush_interval: options.flush_interval,
+            clock,
+        }
+    }
+
+    /// Takes in what was committed, in the bus's order. Never waits.
+    pub fn append(&self, events: Vec<TailEvent>) {
+        if !events.is_empty() {
+            self.tail.append(events);
+            self.appended.notify_one();
+        }
+    }
+
+    /// The newest events.
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// The latest values.
+    #[must_use]
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// Follows the events: every `rate`th that matches, counted from now. The bell rings when
+    /// there is something to take.
+    #[must_use]
+    pub fn subscribe(&self, subscription: Subscription, rate: u64, bell: &Arc<Bell>) -> Member {
+        self.groups.join(subscription, rate, bell)
+    }
+
+    /// Deals events out to the groups until `stop`. One task a hub.
+    pub async fn deal(&self, stop: CancellationToken) {
+        let mut place = self.tail.end();
+        let mut load = Load { rate: 0.0, at: self.clock.instant() };
+        let mut groups = Vec::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.appended.notified() => {}
+            }
+            if load.rate > HEAVY && !self.flush_interval.is_zero() {
+                self.clock.sleep(self.flush_interval).await;
+            }
+            let mut deliveries = 0;
+            loop {
+                let stretch = self.tail.read(place, DEAL_EVENTS);
+                place = stretch.next;
+                if stretch.missed > 0 {
+                    metrics::SKIPPED.add(stretch.missed);
+                }
+                if stretch.events.is_empty() {
+                    break;
+                }
+                self.groups.refresh(&mut groups);
+                for some in groups.chunks(DEAL_GROUPS) {
+                    for group in some {
+                        deliveries += self.groups.deal(group, &stretch.events);
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+            load.add(deliveries, self.clock.instant());
+        }
+    }
+}
+
+/// Deliveries a second, of about the last second.
+#[derive(Debug)]
+struct Load {
+    rate: f64,
+    at: Instant,
+}
+
+impl Load {
+    fn add(&mut self, deliveries: u64, now: Instant) {
+        let passed = now.duration_since(self.at).as_secs_f64();
+        self.at = now;
+        let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
+        self.rate = self.rate * (-passed).exp() + f64::from(deliveries);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn load_is_deliveries_a_second_and_is_forgotten() {
+        let mut load = Load { rate: 0.0, at: Clock::system().instant() };
+        for _ in 0..100 {
+            Clock::system().sleep(Duration::from_millis(100)).await;
+            load.add(500, Clock::system().instant());
+        }
+        assert!((4_500.0..5_700.0).contains(&load.rate), "{}", load.rate);
+        Clock::system().sleep(Duration::from_secs(5)).await;
+        load.add(0, Clock::system().instant());
+        assert!(load.rate < 50.0, "{}", load.rate);
+    }
+
+    #[tokio::test]
+    async fn what_is_appended_reaches_who_subscribed_before() {
+        let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
+        let stop = CancellationToken::new();
+        let dealing = tokio::spawn({
+            let (hub, stop) = (Arc::clone(&hub), stop.clone());
+            async move { hub.deal(stop).await }
+        });
+        tokio::task::yield_now().await;
+        let bell = Arc::new(Bell::default());
+        let mut member = hub.subscribe(Subscription::default(), 1, &bell);
+        hub.append(vec![tail::tests::tail_event(1, r#"{"id":"1","type":"A"}"#)]);
+        std::future::poll_fn(|cx| bell.poll_rung(cx)).await;
+        let taken = member.take();
+        assert_eq!((taken.frames.len(), taken.more), (1, false));
+        stop.cancel();
+        dealing.await.unwrap();
+    }
+}

@@ -1,0 +1,148 @@
+//! Pull-request counts of days and of a year: what `/sampling` tells first.
+//!
+//! Plain numbers that are added, and of which the larger is taken where two sources count the
+//! same thing: ours, and a history from before we ran. Neither may make a figure smaller.
+
+use std::collections::BTreeMap;
+
+use super::window::{Day, Year};
+
+/// Pull-request events of one UTC day, by what they did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DayCounts {
+    /// Opened.
+    pub open: i64,
+    /// Merged.
+    pub merge: i64,
+    /// Closed without a merge.
+    pub close: i64,
+    /// Distinct developers of pull-request events of any action.
+    pub developers: i64,
+}
+
+/// Pull-request figures of one UTC year.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct YearCounts {
+    /// Lines added by merged pull requests.
+    pub additions: i64,
+    /// Lines deleted by merged pull requests.
+    pub deletions: i64,
+    /// Distinct developers of pull-request events.
+    pub developers: i64,
+    /// Distinct repositories of pull-request events.
+    pub repositories: i64,
+}
+
+/// What is known of one UTC year: its days, and itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// The year that all of it belongs to.
+    pub year: Year,
+    /// Its days, ascending; a day without data may be left out.
+    pub days: BTreeMap<Day, DayCounts>,
+    /// The year as a whole.
+    pub sums: YearCounts,
+}
+
+impl DayCounts {
+    /// Opened, merged and closed together.
+    #[must_use]
+    pub fn events(self) -> i64 {
+        self.open.saturating_add(self.merge).saturating_add(self.close)
+    }
+
+    /// Whether nothing at all was counted.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Both added.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.each(other, i64::saturating_add)
+    }
+
+    /// The larger of each figure.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        self.each(other, Ord::max)
+    }
+
+    fn each(self, other: Self, by: impl Fn(i64, i64) -> i64) -> Self {
+        Self {
+            open: by(self.open, other.open),
+            merge: by(self.merge, other.merge),
+            close: by(self.close, other.close),
+            developers: by(self.developers, other.developers),
+        }
+    }
+}
+
+impl YearCounts {
+    /// Both added.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.each(other, i64::saturating_add)
+    }
+
+    /// The larger of each figure.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        self.each(other, Ord::max)
+    }
+
+    fn each(self, other: Self, by: impl Fn(i64, i64) -> i64) -> Self {
+        Self {
+            additions: by(self.additions, other.additions),
+            deletions: by(self.deletions, other.deletions),
+            developers: by(self.developers, other.developers),
+            repositories: by(self.repositories, other.repositories),
+        }
+    }
+}
+
+impl Counts {
+    /// Nothing, of a year.
+    #[must_use]
+    pub fn of(year: Year) -> Self {
+        Self { year, ..Self::default() }
+    }
+
+    /// The days that have data and lie in the year, ascending.
+    pub fn filled_days(&self) -> impl Iterator<Item = (Day, DayCounts)> + Clone {
+        let inside = self.year.days();
+        self.days
+            .iter()
+            .map(|(&day, &counts)| (day, counts))
+            .filter(move |(day, counts)| inside.contains(&day.0) && !counts.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_larger_of_each_figure_is_taken_and_not_of_the_whole() {
+        let ours = DayCounts { open: 5, merge: 1, close: 0, developers: 3 };
+        let theirs = DayCounts { open: 2, merge: 4, close: 0, developers: 9 };
+        let both = ours.at_least(theirs);
+        assert_eq!(both, DayCounts { open: 5, merge: 4, close: 0, developers: 9 });
+        assert_eq!(both.events(), 9);
+        assert_eq!(ours.plus(theirs).developers, 12);
+    }
+
+    #[test]
+    fn only_days_of_the_year_with_data_are_told() {
+        let mut counts = Counts::of(Year(2026));
+        let first = Year(2026).first_day();
+        let one = DayCounts { developers: 1, ..DayCounts::default() };
+        counts.days.insert(Day(first.0 - 1), one);
+        counts.days.insert(Day(first.0 + 3), one);
+        counts.days.insert(Day(first.0 + 1), DayCounts::default());
+        counts.days.insert(first, one);
+        let told: Vec<i32> = counts.filled_days().map(|(day, _)| day.0 - first.0).collect();
+        assert_eq!(told, [0, 3]);
+    }
+}
