@@ -8,8 +8,10 @@ pub mod clock;
 pub mod collect;
 pub mod config;
 pub mod fault;
+pub mod hub;
 pub mod logging;
 pub mod metrics;
 pub mod store;
+pub mod supervise;
 
 pub mod cli;

@@ -1,3 +1,6 @@
-//! From the bus to numbers.
+//! From the bus to the numbers and the journal, and what is made of the numbers once a tick.
 
+pub mod aggregate;
+pub mod numbers;
 pub mod script;
+pub mod tick;

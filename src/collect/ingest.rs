@@ -142,7 +142,9 @@ fn sort(poll: &Poll) -> Sorted {
                 let text = String::from_utf8_lossy(bytes);
                 match serde_json::from_str::<Vec<&RawValue>>(&text) {
                     Ok(values) => {
-                        values.iter().for_each(|v| sorted.take(v.get(), poll.received_at));
+                        for value in values {
+                            sorted.take(value.get(), poll.received_at);
+                        }
                     }
                     Err(error) => {
                         let reason = format!("page {} is no JSON list: {error}", page.number);

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::bell::Bell;
 use super::frame::Frame;
-use super::language::{Languages, Latest, LanguageQuery, Watch};
+use super::language::{LanguageQuery, Languages, Latest, Watch};
 use crate::clock::Clock;
 use crate::model::counts::{Counts, DayCounts};
 use crate::model::tally::Tally;
@@ -111,8 +111,10 @@ impl Board {
     pub fn watch(self: &Arc<Self>, bell: &Arc<Bell>) -> (Watch, Frame) {
         let shown = self.shown();
         let first = shown.first.get_or_init(|| {
-            let head =
-                format!(r#"{{"firstMessageTag":true,"apiVersion":{},"languageMap":"#, self.api_version);
+            let head = format!(
+                r#"{{"firstMessageTag":true,"apiVersion":{},"languageMap":"#,
+                self.api_version
+            );
             Frame::text(&[&head, &map_text(&shown.tick.map), "}"])
         });
         let first = first.clone();

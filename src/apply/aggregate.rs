@@ -1,0 +1,238 @@
+//! The last arrow: deliveries are counted and put into the journal, once.
+//!
+//! The position says what was applied before; the claim of (type, id) says what happened before
+//! under another position. One batch holds the claim, the counters, the journal's row, the
+//! cursor, and whatever the bus has to change with it; then readers are told. So an event is in
+//! all of the numbers and in the journal, or in none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::numbers::Numbers;
+use crate::bus::{Bus, Delivery};
+use crate::clock::Clock;
+use crate::hub::{Head, Hub, TailEvent};
+use crate::model::envelope::Envelope;
+use crate::model::event::{Event, EventKey};
+use crate::model::position::{BusTag, Cursor};
+use crate::model::window::{Day, Timestamp};
+use crate::store::keys::{
+    AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, JournalKey, MinuteKey, Origin, SeenKey,
+};
+use crate::store::retention::{MinuteRow, remembered_days};
+use crate::store::rows::{decode_cursor, encode_cursor};
+use crate::store::{Batch, Store, StoreError};
+use crate::{fault, metrics};
+
+/// Name of the cursor behind which everything is applied.
+const APPLIED: &str = "applied";
+/// How long the bus is left alone after it failed.
+const BUS_PAUSE: Duration = Duration::from_secs(1);
+
+/// What applying needs beside the bus.
+#[derive(Clone)]
+pub struct Apply {
+    /// Where it is kept.
+    pub store: Store,
+    /// What is counted in memory.
+    pub numbers: Arc<Numbers>,
+    /// Who is told.
+    pub hub: Arc<Hub>,
+    /// How long an event is remembered as applied.
+    pub seen_for: Duration,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// A delivery, read.
+struct Prepared {
+    cursor: Cursor,
+    key: EventKey,
+    happened_at: Timestamp,
+    received_at: Timestamp,
+    head: Head,
+    envelope: Envelope,
+    row: Vec<u8>,
+}
+
+impl Apply {
+    /// Applies what the bus delivers until `stop` is called.
+    pub async fn run<B: Bus>(self, mut bus: B, stop: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            let delivered = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                delivered = bus.next() => delivered,
+            };
+            match delivered {
+                Ok(deliveries) => {
+                    let receipts = self.apply::<B>(bus.tag(), deliveries).await?;
+                    bus.acknowledge(receipts).await?;
+                }
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "the bus fails; trying again");
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        () = self.clock.sleep(BUS_PAUSE) => {}
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Applies deliveries and tells readers; gives back the receipts.
+    async fn apply<B: Bus>(
+        &self,
+        tag: BusTag,
+        deliveries: Vec<Delivery<B::Receipt>>,
+    ) -> Result<Vec<B::Receipt>, StoreError> {
+        let prepared = tokio::task::spawn_blocking(move || prepare(tag, deliveries));
+        let (prepared, receipts) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return Err(StoreError::Closed),
+        };
+        let (now, seen_for) = (self.clock.now(), self.seen_for);
+        let committed = self.store.commit(move |batch| {
+            let all = prepared.len();
+            let fresh = count(batch, prepared, now, seen_for)?;
+            B::settle(&receipts, batch)?;
+            fault::point("apply.before_commit");
+            let known = all - fresh.len();
+            Ok((fresh, receipts, known))
+        });
+        let (fresh, receipts, known) = committed.await?;
+        fault::point("apply.after_commit");
+        metrics::EVENTS_APPLIED.add(fresh.len() as u64);
+        metrics::EVENTS_REDELIVERED.add(known as u64);
+        self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
+        let told = fresh.into_iter();
+        let told = told.map(|e| TailEvent::with_head(e.cursor, e.envelope, e.head));
+        self.hub.append(told.collect());
+        Ok(receipts)
+    }
+}
+
+fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>) -> (Vec<Prepared>, Vec<R>) {
+    let mut prepared = Vec::with_capacity(deliveries.len());
+    let mut receipts = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        receipts.push(delivery.receipt);
+        let envelope = delivery.envelope;
+        // What the bus delivers was read before; what cannot be read now is left out of all.
+        let Ok(event) = Event::read(&envelope.event) else {
+            tracing::error!(position = ?delivery.position, "a delivery cannot be read");
+            continue;
+        };
+        let received_at = envelope.facts.received_at;
+        let mut row = Vec::with_capacity(64 + envelope.event.len());
+        envelope.facts.encode(&mut row);
+        row.extend_from_slice(envelope.event.as_bytes());
+        prepared.push(Prepared {
+            cursor: Cursor { tag, position: delivery.position },
+            happened_at: event.created_at.unwrap_or(received_at),
+            received_at,
+            head: Head::of(&event),
+            key: event.key,
+            row,
+            envelope,
+        });
+    }
+    (prepared, receipts)
+}
+
+/// Puts into the batch what was not applied before, and gives that back.
+fn count(
+    batch: &mut Batch<'_>,
+    prepared: Vec<Prepared>,
+    now: Timestamp,
+    seen_for: Duration,
+) -> Result<Vec<Prepared>, StoreError> {
+    let cursor_key = CursorKey(APPLIED.to_owned());
+    let stored = batch.get(&cursor_key)?;
+    let stored = stored.map(|value| decode_cursor(APPLIED, &value)).transpose()?;
+    let mut applied = stored;
+    let mut fresh = Vec::with_capacity(prepared.len());
+    let mut minutes = Minutes::default();
+    for event in prepared {
+        let cursor = event.cursor;
+        if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
+            continue;
+        }
+        applied = Some(cursor);
+        // The day of receiving is part of the message, so every node claims under the same.
+        let day = event.received_at.day();
+        let first = *remembered_days(now.min(event.received_at), seen_for).start();
+        let days = first..=now.max(event.received_at).day().0 + 1;
+        let key_on = |day| AppliedKey(SeenKey::new(Day(day), &event.key));
+        if !batch.claim_within(days, day.0, key_on)? {
+            continue;
+        }
+        count_numbers(batch, &event)?;
+        batch.put(&JournalKey { tag: cursor.tag, position: cursor.position }, &event.row);
+        minutes.add(batch, &event)?;
+        fresh.push(event);
+    }
+    minutes.write(batch);
+    if let Some(last) = applied.filter(|_| applied != stored) {
+        batch.put(&cursor_key, &encode_cursor(last));
+    }
+    Ok(fresh)
+}
+
+fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreError> {
+    let facts = &event.envelope.facts;
+    if !facts.flags.pr {
+        return Ok(());
+    }
+    if let Some(language) = Numbers::counted_language(facts) {
+        let second = event.received_at.second();
+        batch.add(&BucketKey { second, language: language.to_owned() }, 1)?;
+    }
+    let lines = |n: Option<u64>| if facts.flags.merge { n.unwrap_or(0) } else { 0 };
+    let counts = [
+        (HourMetric::PullRequests, 1),
+        (HourMetric::Opened, u64::from(facts.flags.open)),
+        (HourMetric::Merged, u64::from(facts.flags.merge)),
+        (HourMetric::Closed, u64::from(facts.flags.close)),
+        (HourMetric::Additions, lines(facts.additions)),
+        (HourMetric::Deletions, lines(facts.deletions)),
+    ];
+    let hour = event.happened_at.hour();
+    for (metric, n) in counts.into_iter().filter(|(_, n)| *n > 0) {
+        let n = i64::try_from(n).unwrap_or(i64::MAX);
+        batch.add(&HourKey { hour, origin: Origin::Live, metric }, n)?;
+    }
+    Ok(())
+}
+
+/// The journal's minutes that a batch touches.
+#[derive(Default)]
+struct Minutes(Vec<(MinuteKey, MinuteRow)>);
+
+impl Minutes {
+    fn add(&mut self, batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreError> {
+        let key = MinuteKey { tag: event.cursor.tag, minute: event.received_at.minute() };
+        let position = event.cursor.position;
+        let at = if let Some(at) = self.0.iter().position(|(known, _)| *known == key) {
+            at
+        } else {
+            let stored = batch.get(&key)?.map(|value| MinuteRow::decode(&key, &value));
+            let row = stored.transpose()?.unwrap_or(MinuteRow { first: position, bytes: 0 });
+            self.0.push((key, row));
+            self.0.len() - 1
+        };
+        let row = &mut self.0[at].1;
+        row.first = row.first.min(position);
+        row.bytes = row.bytes.saturating_add(event.row.len() as u64);
+        Ok(())
+    }
+
+    fn write(self, batch: &mut Batch<'_>) {
+        for (key, row) in self.0 {
+            batch.put(&key, &row.encode());
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The numbers that readers are told, in memory: language buckets, and the days of this year.
+//!
+//! The store is the truth. Buckets are loaded at the start and added to after each commit; of the
+//! days only those that a commit touched are read again, at the next tick.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::model::counts::{Counts, DayCounts, YearCounts};
+use crate::model::envelope::Facts;
+use crate::model::tally::{self, Buckets, WindowSnapshot};
+use crate::model::window::{Day, Hour, Second, Timestamp, Window, Year};
+use crate::store::keys::{BucketKey, HourKey, HourMetric, Origin, Scope, SizeKey};
+use crate::store::{Reader, Store, StoreError, read_count};
+
+/// The numbers of this node.
+#[derive(Debug)]
+pub struct Numbers {
+    /// Seconds of the rolling window (`interval.latestDuring`).
+    seconds: u32,
+    buckets: Mutex<Buckets>,
+    year: Mutex<YearInMemory>,
+}
+
+#[derive(Debug, Default)]
+struct YearInMemory {
+    /// `None` before the first reading.
+    year: Option<Year>,
+    days: BTreeMap<Day, DayFigures>,
+    /// Days that were counted on since they were read.
+    touched: BTreeSet<Day>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct DayFigures {
+    counts: DayCounts,
+    additions: i64,
+    deletions: i64,
+}
+
+impl Numbers {
+    /// Reads what the store has of the last two windows of `seconds` seconds. Blocks.
+    pub fn load(store: &Store, seconds: u32, clock: Clock) -> Result<Self, StoreError> {
+        let mut buckets = Buckets::new();
+        let second = clock.now().minus(bucket_span(seconds)).second();
+        store.reader().scan(&BucketKey { second, language: String::new() }, |key, value| {
+            let n = read_count(&key, value)?;
+            if let Err(reason) = buckets.add(key.second, &key.language, n) {
+                tracing::warn!(language = key.language, %reason, "a stored count is left out");
+            }
+            Ok(true)
+        })?;
+        Ok(Self { seconds, buckets: Mutex::new(buckets), year: Mutex::default() })
+    }
+
+    /// The language a pull-request event is counted under; `None` when it is not known, or is a
+    /// text that no language is named by.
+    #[must_use]
+    pub fn counted_language(facts: &Facts) -> Option<&str> {
+        facts
+            .language
+            .as_deref()
+            .filter(|name| facts.flags.pr && (1..=tally::NAME_BYTES).contains(&name.len()))
+    }
+
+    /// Adds events that were just committed, each with the time it happened.
+    pub fn add<'a>(&self, events: impl Iterator<Item = (&'a Facts, Timestamp)>) {
+        let mut buckets = lock(&self.buckets);
+        let mut year = lock(&self.year);
+        for (facts, happened_at) in events.filter(|(facts, _)| facts.flags.pr) {
+            year.touched.insert(happened_at.day());
+            let Some(language) = Self::counted_language(facts) else { continue };
+            if let Err(reason) = buckets.add(facts.received_at.second(), language, 1) {
+                tracing::warn!(language, %reason, "an event is not counted by language");
+            }
+        }
+    }
+
+    /// The rolling window that ends with this second, and the one before it.
+    #[must_use]
+    pub fn window(&self, now: Second) -> WindowSnapshot {
+        let mut buckets = lock(&self.buckets);
+        let window = Window::ending_with(now, self.seconds);
+        buckets.expire(window.previous().from);
+        buckets.snapshot(window)
+    }
+
+    /// The counts of `year`; `None` when they are what they were at the last call. Blocks.
+    pub fn refresh(&self, store: &Store, year: Year) -> Result<Option<Counts>, StoreError> {
+        let mut memory = lock(&self.year);
+        let mut touched = std::mem::take(&mut memory.touched);
+        if memory.year != Some(year) {
+            *memory = YearInMemory { year: Some(year), ..YearInMemory::default() };
+            touched = year.days().map(Day).collect();
+        }
+        if touched.is_empty() {
+            return Ok(None);
+        }
+        // Not held while reading: apply must never wait for the disk here.
+        drop(memory);
+        let inside = year.days();
+        let reader = store.reader();
+        let mut read = Vec::with_capacity(touched.len());
+        for day in touched.into_iter().filter(|day| inside.contains(&day.0)) {
+            read.push((day, day_figures(reader, day)?));
+        }
+        let size = |scope| reader.count(&SizeKey { scope, period: year.0 });
+        let (developers, repositories) =
+            (size(Scope::DeveloperYear)?, size(Scope::RepositoryYear)?);
+        let mut memory = lock(&self.year);
+        memory.days.extend(read);
+        let sum = |lines: fn(&DayFigures) -> i64| {
+            memory.days.values().map(lines).fold(0, i64::saturating_add)
+        };
+        let sums = YearCounts {
+            additions: sum(|day| day.additions),
+            deletions: sum(|day| day.deletions),
+            developers,
+            repositories,
+        };
+        let days = memory.days.iter().map(|(day, figures)| (*day, figures.counts)).collect();
+        Ok(Some(Counts { year, days, sums }))
+    }
+}
+
+/// How long buckets are kept: the rolling window, and the same before it for trends.
+#[must_use]
+pub fn bucket_span(seconds: u32) -> Duration {
+    Duration::from_secs(2 * u64::from(seconds))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn day_figures(reader: Reader<'_>, day: Day) -> Result<DayFigures, StoreError> {
+    let first = day.start().hour().0;
+    let mut figures = DayFigures::default();
+    let mut add = |metric, figure: fn(&mut DayFigures) -> &mut i64| -> Result<(), StoreError> {
+        for hour in first..first + 24 {
+            let key = HourKey { hour: Hour(hour), origin: Origin::Live, metric };
+            let sum = figure(&mut figures);
+            *sum = sum.saturating_add(reader.count(&key)?);
+        }
+        Ok(())
+    };
+    add(HourMetric::Opened, |day| &mut day.counts.open)?;
+    add(HourMetric::Merged, |day| &mut day.counts.merge)?;
+    add(HourMetric::Closed, |day| &mut day.counts.close)?;
+    add(HourMetric::Additions, |day| &mut day.additions)?;
+    add(HourMetric::Deletions, |day| &mut day.deletions)?;
+    let size = SizeKey { scope: Scope::DeveloperDay, period: day.0 };
+    figures.counts.developers = reader.count(&size)?;
+    Ok(figures)
+}
