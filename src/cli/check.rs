@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Exit, FileArgs, line_of, lines_of, output};
+use crate::apply::script;
 use crate::config::{self, Complaint, Config, Loaded, Place, Refused};
 
 /// A server that has not accepted by then is away.
@@ -143,7 +144,7 @@ fn scripts(config: &Config) -> Vec<String> {
         let path = path.display();
         return vec![format!("{path}: not there, so the native sum is used")];
     }
-    Vec::new()
+    script::check(&path, None).err().map(|complaint| complaint.to_string()).into_iter().collect()
 }
 
 fn servers(config: &Config) -> Vec<Server> {
@@ -280,6 +281,19 @@ mod tests {
         let refused = with_files(loaded("github: {tokensFile: /nowhere/tokens}")).unwrap_err();
         let said = refused.complaints[0].to_string();
         assert!(said.starts_with("github.tokensFile: /nowhere/tokens cannot be read"), "{said}");
+    }
+
+    #[test]
+    fn a_script_that_does_not_hold_is_a_warning_with_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = loaded("").config;
+        config.scripts_dir = directory.path().to_owned();
+        assert!(scripts(&config)[0].contains("not there"));
+        let path = directory.path().join("merge_latest.rhai");
+        std::fs::write(&path, "fn merge(window) {\n  totl\n}").unwrap();
+        assert!(scripts(&config)[0].contains("merge_latest.rhai:2:"), "{:?}", scripts(&config));
+        std::fs::write(&path, script::SHIPPED).unwrap();
+        assert!(scripts(&config).is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod check;
 mod output;
+mod script;
 mod show;
 mod version;
 
@@ -67,6 +68,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Prints the default configuration, its reference, or the environment names
     Config(show::ConfigArgs),
+    /// Tries or measures a merge script
+    Script(script::ScriptArgs),
     /// Prints version, commit and the version of RocksDB
     Version(version::VersionArgs),
 }
@@ -98,6 +101,7 @@ fn dispatch(cli: Cli) -> Exit {
     match cli.command {
         Command::Check(args) => check::check(&args),
         Command::Config(args) => show::show(&args),
+        Command::Script(args) => script::script(&args),
         Command::Version(args) => version::version(&args),
     }
 }

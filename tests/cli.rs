@@ -1,0 +1,115 @@
+//! The program as a shell sees it: exit codes, what goes to stdout and what to stderr.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the program in a directory of its own, with nothing of our environment but the path.
+fn ghpulse(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ghpulse"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the program can be started")
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    read(&ghpulse(directory.path(), arguments, &[]))
+}
+
+fn read(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let code = output.status.code().expect("it ended by itself");
+    (code, text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn what_is_asked_for_goes_to_stdout_and_ends_with_0() {
+    for arguments in [
+        ["--version"].as_slice(),
+        &["version"],
+        &["--help"],
+        &["config", "default"],
+        &["config", "reference"],
+        &["config", "env"],
+        &["check", "--offline"],
+    ] {
+        let (code, stdout, stderr) = run(arguments);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{arguments:?}");
+        assert!(!stdout.is_empty() && !stdout.contains('\u{1b}'), "{arguments:?} {stdout}");
+    }
+    let (_, version, _) = run(&["--version"]);
+    assert!(version.contains("RocksDB") && version.contains("commit"), "{version}");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_64_and_speaks_on_stderr() {
+    for arguments in [["fly"].as_slice(), &["check", "--offlin"], &["config"], &["config", "x"]] {
+        let (code, stdout, stderr) = run(arguments);
+        assert_eq!((code, stdout.as_str()), (64, ""), "{arguments:?} {stderr}");
+        assert!(!stderr.is_empty());
+    }
+}
+
+#[test]
+fn json_is_json() {
+    for arguments in [
+        ["version", "--json"].as_slice(),
+        &["config", "default", "--json"],
+        &["config", "reference", "--json"],
+        &["config", "env", "--json"],
+        &["check", "--offline", "--json"],
+    ] {
+        let (code, stdout, _) = run(arguments);
+        let value: Result<serde_json::Value, _> = serde_json::from_str(&stdout);
+        assert!(code == 0 && value.is_ok(), "{arguments:?} {stdout}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_78_and_every_complaint() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = "server:\n  prot: 1\ngithub:\n  pages: 9\n";
+    std::fs::write(directory.path().join("config.yaml"), text).expect("written");
+    let environment = [("GHPULSE_SERVER_PROT", "1")];
+    let output = ghpulse(directory.path(), &["check", "--offline"], &environment);
+    let (code, stdout, _) = read(&output);
+    assert_eq!(code, 78);
+    for part in ["config.yaml:2: server.prot", "config.yaml:4: github.pages", "GHPULSE_SERVER_PROT"]
+    {
+        assert!(stdout.contains(part), "{part} is not in\n{stdout}");
+    }
+    let output = ghpulse(directory.path(), &["check", "--offline", "--json"], &environment);
+    let (code, stdout, _) = read(&output);
+    let value: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(code, 78);
+    assert_eq!(value["complaints"][0]["line"], 2);
+    assert_eq!(value["complaints"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn a_server_that_is_away_is_69_and_one_that_is_there_0() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let url = format!("http://{address}");
+    let environment = [("GHPULSE_GITHUB_APIURL", url.as_str())];
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &["check"], &environment));
+    assert_eq!(code, 0, "{stdout}");
+    drop(listener);
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &["check"], &environment));
+    assert_eq!(code, 69, "{stdout}");
+    assert!(stdout.contains(&format!("error: github at {address}: cannot be connected to")));
+}
+
+#[test]
+fn the_printed_default_file_is_a_configuration() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_, text, _) = run(&["config", "default"]);
+    std::fs::write(directory.path().join("config.yaml"), text).expect("written");
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &["check", "--offline"], &[]));
+    assert_eq!(code, 0, "{stdout}");
+    assert!(stdout.starts_with("config: config.yaml\n"), "{stdout}");
+}
