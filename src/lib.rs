@@ -3,11 +3,14 @@
 pub mod model;
 
 pub mod apply;
+pub mod backoff;
 pub mod bus;
 pub mod clock;
 pub mod collect;
 pub mod config;
 pub mod fault;
+pub mod github;
+pub mod http;
 pub mod hub;
 pub mod logging;
 pub mod metrics;

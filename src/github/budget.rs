@@ -1,0 +1,245 @@
+//! The arithmetic of one token's limits: how many requests are left, and when the next one may go.
+//!
+//! Promises: never more requests in a window than GitHub said are left (less the share kept for
+//! others), counting those under way; spread evenly to the window's end instead of spent at once
+//! and waited for; a small burst, so that the pages of a round go together while that is affordable.
+//!
+//! Pure: it is told the time and never waits. What GitHub says is believed when it is less than
+//! what we think, or about a newer window; answers overtake each other.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::github::limits::{Limits, Reset};
+
+/// GitHub's window.
+const WINDOW: Duration = Duration::from_secs(3_600);
+/// 900 points a minute and endpoint, a request being one.
+const FASTEST: Duration = Duration::from_millis(67);
+/// GitHub counts its own seconds of work too, and tells us to take the time of its answers for
+/// them: an answer's time is the least time between two requests. The weight of the newest one.
+const NEWEST_WEIGHT: f64 = 0.2;
+/// A poll interval under this, with no other word on limits, is a server's own leave to ask more.
+const USUAL_INTERVAL: Duration = Duration::from_secs(60);
+/// After a refusal without any time in it.
+const FIRST_PENALTY: Duration = Duration::from_secs(60);
+/// The most seconds the next request is put off by pace alone; a window's end lets go of it before.
+const MOST_AHEAD: f64 = 10.0 * 3_600.0;
+/// However often it happens.
+const LONGEST_PENALTY: Duration = Duration::from_secs(3_600);
+
+/// How a budget is used; the same for a whole pool.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plan {
+    /// Requests an hour that are taken for granted until GitHub says.
+    pub assumed: u64,
+    /// The part of the limit that may be used here, above 0 and up to 1; the rest is for others.
+    pub share: f64,
+    /// How many requests may go together when the pace allows; at least 1.
+    pub burst: u32,
+}
+
+/// What came of a request, as far as a budget cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spent {
+    /// It counts.
+    One,
+    /// It does not: a 304.
+    Nothing,
+}
+
+/// One token's budget for one of GitHub's resources.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    plan: Plan,
+    meter: Meter,
+    /// Requests whose answer is not there yet.
+    under_way: u64,
+    /// When the next request would be due, were all of them evenly spread.
+    due: Instant,
+    blocked_until: Option<Instant>,
+    penalties: u32,
+    /// How long answers take, newest weighted.
+    answer_time: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Meter {
+    /// Nothing is known: the plan's assumption, in every span of an hour.
+    Assumed,
+    /// The server names an interval and no limit.
+    Interval,
+    /// What GitHub said, less what went out since.
+    Told { limit: u64, left: u64, epoch: i64, reset: Instant },
+}
+
+impl Budget {
+    /// A budget nobody has said anything about yet.
+    #[must_use]
+    pub fn new(plan: Plan, now: Instant) -> Self {
+        Self {
+            plan,
+            meter: Meter::Assumed,
+            under_way: 0,
+            due: now,
+            blocked_until: None,
+            penalties: 0,
+            answer_time: Duration::ZERO,
+        }
+    }
+
+    /// The first instant, not before `now`, at which a request may go.
+    pub fn ready_at(&mut self, now: Instant) -> Instant {
+        self.roll(now);
+        let blocked = self.blocked_until.unwrap_or(now);
+        let budget = match self.meter {
+            Meter::Told { reset, .. } if self.usable() == 0 => reset,
+            _ => {
+                let slack = self.step(now) * (self.plan.burst.max(1) - 1);
+                self.due.checked_sub(slack).unwrap_or(now)
+            }
+        };
+        now.max(blocked).max(budget)
+    }
+
+    /// Takes one request out. Ask [`Budget::ready_at`] first. Answers by how much this moved the
+    /// pace, to be given to [`Budget::settle`].
+    pub fn take(&mut self, now: Instant) -> Duration {
+        let step = self.step(now);
+        self.under_way += 1;
+        self.due = self.due.max(now) + step;
+        step
+    }
+
+    /// The answer to a request that was taken out, or the end of waiting for it.
+    pub fn settle(&mut self, now: Instant, step: Duration, spent: Spent, limits: &Limits) {
+        self.under_way = self.under_way.saturating_sub(1);
+        if spent == Spent::Nothing {
+            self.due = self.due.checked_sub(step).unwrap_or(self.due);
+        }
+        if !self.hear(now, limits)
+            && spent == Spent::One
+            && let Meter::Told { left, .. } = &mut self.meter
+        {
+            *left = left.saturating_sub(1);
+        }
+    }
+
+    /// An answer came that is no refusal, after so long.
+    pub fn answered(&mut self, took: Duration) {
+        let before = self.answer_time.as_secs_f64();
+        let mean = before + (took.as_secs_f64() - before) * NEWEST_WEIGHT;
+        self.answer_time = Duration::from_secs_f64(mean.max(0.0));
+        self.penalties = 0;
+    }
+
+    /// Too much was asked: nothing goes out for `wait`, or, where nobody said how long, for a
+    /// minute and then twice as long each time. Refusals that arrive together count as one.
+    pub fn refused(&mut self, now: Instant, wait: Option<Duration>) {
+        let already = self.blocked_until.is_some_and(|until| until > now);
+        if !already {
+            self.penalties = self.penalties.saturating_add(1);
+        }
+        let times = self.penalties.saturating_sub(1).min(12);
+        let growing = |first: Duration, most: Duration| first.saturating_mul(1 << times).min(most);
+        let wait = match wait {
+            // "0" and a reset in the past must not become a tight loop.
+            Some(wait) => wait.max(growing(Duration::from_secs(1), FIRST_PENALTY)),
+            None => growing(FIRST_PENALTY, LONGEST_PENALTY),
+        };
+        let until = now + wait;
+        self.blocked_until = Some(self.blocked_until.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    /// Whether it is refused for now, or used up until its window ends.
+    pub fn is_exhausted(&mut self, now: Instant) -> bool {
+        self.roll(now);
+        let blocked = self.blocked_until.is_some_and(|until| until > now);
+        blocked || (matches!(self.meter, Meter::Told { .. }) && self.usable() == 0)
+    }
+
+    /// Lets go of what is over.
+    fn roll(&mut self, now: Instant) {
+        if let Meter::Told { limit, left, reset, .. } = &mut self.meter
+            && *reset <= now
+        {
+            self.due = self.due.min(*reset);
+            *left = *limit;
+            *reset = now + WINDOW;
+        }
+    }
+
+    /// Requests that may still go in this window; meaningless without a meter that was told.
+    fn usable(&self) -> u64 {
+        let Meter::Told { limit, left, .. } = self.meter else { return u64::MAX };
+        left.saturating_sub(limit - self.part(limit)).saturating_sub(self.under_way)
+    }
+
+    /// Our part of a limit: at least one, so that a share of a tiny limit is not nothing.
+    fn part(&self, limit: u64) -> u64 {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a limit beyond 2^52 is no limit, and the share lies between 0 and 1"
+        )]
+        let part = (limit as f64 * self.plan.share) as u64;
+        part.clamp(limit.min(1), limit)
+    }
+
+    fn step(&self, now: Instant) -> Duration {
+        let spread = match self.meter {
+            Meter::Interval => Duration::ZERO,
+            Meter::Assumed => {
+                // The burst comes on top of the even flow, so it is taken off the hour first.
+                let part = self.part(self.plan.assumed);
+                divide(WINDOW, part.saturating_sub(u64::from(self.plan.burst)).max(1))
+            }
+            Meter::Told { reset, .. } => {
+                divide(reset.saturating_duration_since(now), self.usable().max(1))
+            }
+        };
+        spread.max(FASTEST).max(self.answer_time)
+    }
+
+    /// Takes in what an answer says; whether it said what is left.
+    fn hear(&mut self, now: Instant, limits: &Limits) -> bool {
+        let Some(told_left) = limits.remaining else {
+            let short = limits.poll_interval.is_some_and(|interval| interval < USUAL_INTERVAL);
+            if short && !limits.tells_budget() && matches!(self.meter, Meter::Assumed) {
+                self.meter = Meter::Interval;
+                self.due = now;
+            }
+            return false;
+        };
+        let before = self.step(now);
+        // Where no window is named, there is one of an hour, from the first word on.
+        let told = limits.reset.unwrap_or(Reset { epoch: 0, after: WINDOW });
+        match &mut self.meter {
+            Meter::Told { epoch, .. } if told.epoch < *epoch => {}
+            Meter::Told { limit, left, epoch, .. } if told.epoch == *epoch => {
+                *limit = limits.limit.unwrap_or(*limit).max(told_left);
+                *left = told_left.min(*left);
+            }
+            meter => {
+                let limit = limits.limit.unwrap_or(told_left).max(told_left);
+                let reset = now + told.after;
+                *meter = Meter::Told { limit, left: told_left, epoch: told.epoch, reset };
+            }
+        }
+        // What has gone out ahead of time stays so many requests ahead, at the new pace.
+        let ahead = self.due.saturating_duration_since(now).as_secs_f64();
+        let pace = self.step(now).as_secs_f64() / before.as_secs_f64();
+        self.due = self.due.min(now) + Duration::from_secs_f64((ahead * pace).min(MOST_AHEAD));
+        true
+    }
+}
+
+fn divide(span: Duration, parts: u64) -> Duration {
+    let nanos = span.as_nanos() / u128::from(parts.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const ANONYMOUS: Plan = Plan { assumed: 60, share: 1.0, burst: 3 };
+const TOKEN: Plan = Plan { assumed: 5_000, share: 0.9, burst: 3 };
+
+fn start() -> Instant {
+    crate::clock::Clock::system().instant()
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn told(limit: u64, left: u64, after: u64) -> Limits {
+    let reset = Some(Reset { epoch: 1_800_000_000, after: seconds(after) });
+    Limits { limit: Some(limit), remaining: Some(left), reset, ..Limits::default() }
+}
+
+/// Asks as fast as is allowed, each answered at once by `answer`; when each went.
+fn times(
+    budget: &mut Budget,
+    from: Instant,
+    until: Instant,
+    mut answer: impl FnMut(Instant) -> (Spent, Limits),
+) -> Vec<Instant> {
+    let (mut now, mut went) = (from, Vec::new());
+    loop {
+        now = budget.ready_at(now);
+        if now >= until {
+            return went;
+        }
+        let step = budget.take(now);
+        went.push(now);
+        let (spent, limits) = answer(now);
+        budget.settle(now, step, spent, &limits);
+    }
+}
+
+fn most_within(went: &[Instant], span: Duration) -> usize {
+    let within = |from: &Instant| went.iter().filter(|t| *t >= from && **t < *from + span).count();
+    went.iter().map(within).max().unwrap_or(0)
+}
+
+#[test]
+fn where_nothing_is_said_no_hour_sees_more_than_sixty() {
+    let now = start();
+    let mut budget = Budget::new(ANONYMOUS, now);
+    let silent = |_| (Spent::One, Limits::default());
+    let went = times(&mut budget, now, now + seconds(5 * 3_600), silent);
+    assert_eq!(went.iter().filter(|t| **t == now).count(), 3, "the first round goes at once");
+    let most = most_within(&went, WINDOW);
+    assert!((58..=60).contains(&most), "{most}");
+}
+
+#[test]
+fn an_interval_alone_is_leave_to_keep_to_it() {
+    let now = start();
+    let short = Limits { poll_interval: Some(seconds(1)), ..Limits::default() };
+    let mut budget = Budget::new(ANONYMOUS, now);
+    let went = times(&mut budget, now, now + seconds(10), |_| (Spent::One, short));
+    assert!(went.len() >= 30, "{}", went.len());
+    // Sixty seconds say nothing of how many requests.
+    let usual = Limits { poll_interval: Some(seconds(60)), ..Limits::default() };
+    let mut budget = Budget::new(ANONYMOUS, now);
+    let went = times(&mut budget, now, now + seconds(3_600), |_| (Spent::One, usual));
+    assert!(went.len() <= 60, "{}", went.len());
+}
+
+#[test]
+fn what_is_left_is_spread_to_the_end_of_the_window() {
+    let now = start();
+    let mut budget = Budget::new(ANONYMOUS, now);
+    let mut left = 20;
+    let went = times(&mut budget, now, now + seconds(1_000), |at| {
+        left -= 1;
+        (Spent::One, told(60, left, 1_000 - (at - now).as_secs()))
+    });
+    assert!((18..=20).contains(&went.len()), "{}", went.len());
+    let half = went.iter().filter(|t| **t < now + seconds(500)).count();
+    assert!((9..=13).contains(&half), "{half} of {} in the first half", went.len());
+}
+
+#[test]
+fn the_share_of_others_is_left() {
+    let now = start();
+    let mut budget = Budget::new(TOKEN, now);
+    let mut left = 5_000;
+    let went = times(&mut budget, now, now + seconds(3_599), |_| {
+        left -= 1;
+        (Spent::One, told(5_000, left, 3_600))
+    });
+    assert!((4_300..=4_500).contains(&went.len()), "{}", went.len());
+}
+
+#[test]
+fn nothing_goes_when_nothing_is_left_until_the_window_ends() {
+    let now = start();
+    let mut budget = Budget::new(TOKEN, now);
+    let step = budget.take(now);
+    budget.settle(now, step, Spent::One, &told(5_000, 0, 700));
+    assert!(budget.is_exhausted(now));
+    assert_eq!(budget.ready_at(now), now + seconds(700));
+    assert!(!budget.is_exhausted(now + seconds(700)));
+}
+
+#[test]
+fn an_unchanged_page_costs_neither_budget_nor_pace() {
+    let now = start();
+    let mut budget = Budget::new(ANONYMOUS, now);
+    for _ in 0..1_000 {
+        assert_eq!(budget.ready_at(now), now);
+        let step = budget.take(now);
+        budget.settle(now, step, Spent::Nothing, &told(60, 57, 3_600));
+    }
+}
+
+#[test]
+fn slow_answers_slow_us_down() {
+    let now = start();
+    let mut budget = Budget::new(Plan { burst: 1, ..TOKEN }, now);
+    for _ in 0..50 {
+        budget.answered(Duration::from_millis(1_400));
+    }
+    budget.take(now);
+    let wait = budget.ready_at(now) - now;
+    assert!(wait > Duration::from_millis(1_390), "{wait:?}");
+}
+
+#[test]
+fn refusals_without_a_time_wait_a_minute_and_then_longer() {
+    let mut now = start();
+    let mut budget = Budget::new(TOKEN, now);
+    for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
+        budget.refused(now, None);
+        // Those that were under way at the same time change nothing.
+        budget.refused(now, None);
+        assert_eq!(budget.ready_at(now), now + seconds(60 * minutes));
+        now += seconds(60 * minutes);
+    }
+    budget.answered(Duration::ZERO);
+    budget.refused(now, None);
+    assert_eq!(budget.ready_at(now), now + seconds(60));
+}
+
+#[test]
+fn a_wait_of_nothing_is_no_tight_loop() {
+    let mut now = start();
+    let mut budget = Budget::new(TOKEN, now);
+    for least in [1, 2, 4, 8, 16, 32, 60, 60] {
+        budget.refused(now, Some(Duration::ZERO));
+        assert_eq!(budget.ready_at(now), now + seconds(least));
+        now += seconds(least);
+    }
+    budget.refused(now, Some(seconds(600)));
+    assert_eq!(budget.ready_at(now), now + seconds(600), "what is said is kept to");
+}
+
+/// A server that counts in windows of its own, and answers late and out of order.
+struct Server {
+    limit: u64,
+    window: u64,
+    start: Instant,
+    counted: (u64, u64),
+}
+
+impl Server {
+    /// What it counts for a request that arrives at `at`; panics when that is too many.
+    fn count(&mut self, at: Instant, free: bool) -> (u64, u64) {
+        let window = (at - self.start).as_secs() / self.window;
+        if self.counted.0 != window {
+            self.counted = (window, 0);
+        }
+        self.counted.1 += u64::from(!free);
+        assert!(self.counted.1 <= self.limit, "{:?} of {}", self.counted, self.limit);
+        (window, self.limit - self.counted.1)
+    }
+
+    fn says(&self, (window, left): (u64, u64), at: Instant) -> Limits {
+        let end = (window + 1) * self.window;
+        let date = (at - self.start).as_secs();
+        let after = seconds(end.saturating_sub(date));
+        let reset = Some(Reset { epoch: i64::try_from(end).unwrap(), after });
+        Limits { limit: Some(self.limit), remaining: Some(left), reset, ..Limits::default() }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_window_of_the_server_ever_sees_more_than_its_limit(
+        limit in 10_u64..200,
+        window in 60_u64..1_000,
+        phase in 0_u64..1_000,
+        // Of each request: how long it travels (ms), whether it is unchanged or its answer lost.
+        fates in prop::collection::vec((0_u64..9_000, 0_u8..10), 200..600),
+    ) {
+        let start = start();
+        let mut now = start + seconds(phase);
+        let mut server = Server { limit, window, start, counted: (0, 0) };
+        let mut budget = Budget::new(Plan { assumed: limit, share: 1.0, burst: 3 }, now);
+        let mut waiting: Vec<(Instant, Duration, Spent, Limits)> = Vec::new();
+        let mut arrived = now;
+        for (travel, fate) in fates {
+            let ready = budget.ready_at(now);
+            // Answers that come before the next request may go.
+            waiting.sort_by_key(|(at, ..)| *at);
+            let here = waiting.iter().filter(|(at, ..)| *at <= ready).count();
+            for (at, step, spent, limits) in waiting.drain(..here) {
+                now = now.max(at);
+                budget.settle(at, step, spent, &limits);
+            }
+            now = budget.ready_at(now);
+            let step = budget.take(now);
+            // Requests arrive in the order they went, within a second; answers come in any.
+            arrived = arrived.max(now + Duration::from_millis((travel / 2).min(1_000)));
+            let answered = arrived.max(now + Duration::from_millis(travel));
+            let free = fate == 0;
+            let counted = server.count(arrived, free);
+            let limits = if fate == 1 { Limits::default() } else { server.says(counted, arrived) };
+            let spent = if free { Spent::Nothing } else { Spent::One };
+            waiting.push((answered, step, spent, limits));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What GitHub's answers say about how much may be asked.
+//!
+//! Times are turned into spans at once, by the server's own `Date`, so that a clock of ours that
+//! is wrong neither wakes us early nor lets us sleep for hours.
+
+use std::time::Duration;
+
+use crate::http::Headers;
+use crate::model::window::Timestamp;
+
+/// No reset lies further away than GitHub's hour and a little; more is a mistake of the server's.
+const LONGEST_RESET: Duration = Duration::from_secs(3_900);
+/// The longest `retry-after` that is believed.
+const LONGEST_RETRY: Duration = Duration::from_secs(6 * 3_600);
+/// The longest `x-poll-interval` that is believed.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How much of a refusal's body is read for its reason.
+const REASON_BYTES: usize = 4_096;
+
+/// The headers of one answer that are about limits; what is not said is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in a window.
+    pub limit: Option<u64>,
+    /// Requests left in this window.
+    pub remaining: Option<u64>,
+    /// The end of this window.
+    pub reset: Option<Reset>,
+    /// For how long nothing may be asked.
+    pub retry_after: Option<Duration>,
+    /// The shortest time between two polls without a token.
+    pub poll_interval: Option<Duration>,
+}
+
+/// The end of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reset {
+    /// Seconds since 1970 by the server's clock: names the window.
+    pub epoch: i64,
+    /// How far away it was when the answer came.
+    pub after: Duration,
+}
+
+/// What a 403 or 429 means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Too much was asked: wait so long.
+    Wait(Duration),
+    /// Too much was asked, and nothing says how long to wait: a minute, then longer each time.
+    WaitLonger,
+    /// The token itself is refused: its account is suspended.
+    Suspended,
+}
+
+impl Limits {
+    /// Reads them; `now` stands in where the server does not say what its clock shows.
+    #[must_use]
+    pub fn read(headers: &Headers, now: Timestamp) -> Self {
+        let server = headers.date().unwrap_or(now);
+        let reset = headers.number("x-ratelimit-reset").and_then(|epoch| {
+            let epoch = i64::try_from(epoch).ok()?;
+            let after = Timestamp::from_seconds(epoch).since(server).min(LONGEST_RESET);
+            Some(Reset { epoch, after })
+        });
+        let seconds = |name, most: Duration| {
+            headers.number(name).map(|seconds| Duration::from_secs(seconds).min(most))
+        };
+        let until = || {
+            let date = crate::http::parse_date(headers.get("retry-after")?)?;
+            Some(date.since(server).min(LONGEST_RETRY))
+        };
+        Self {
+            limit: headers.number("x-ratelimit-limit"),
+            remaining: headers.number("x-ratelimit-remaining"),
+            reset,
+            retry_after: seconds("retry-after", LONGEST_RETRY).or_else(until),
+            poll_interval: seconds("x-poll-interval", LONGEST_INTERVAL),
+        }
+    }
+
+    /// Whether the answer said anything of a budget.
+    #[must_use]
+    pub fn tells_budget(&self) -> bool {
+        self.limit.is_some() || self.remaining.is_some() || self.reset.is_some()
+    }
+
+    /// What a 403 or 429 with these headers and this body means, for a request with a token or
+    /// without one.
+    #[must_use]
+    pub fn refusal(&self, status: u16, body: &[u8], with_token: bool) -> Refusal {
+        if let Some(wait) = self.retry_after {
+            return Refusal::Wait(wait);
+        }
+        if self.remaining == Some(0)
+            && let Some(reset) = self.reset
+        {
+            return Refusal::Wait(reset.after);
+        }
+        let suspended =
+            status == 403 && with_token && !self.tells_budget() && !speaks_of_limits(body);
+        if suspended { Refusal::Suspended } else { Refusal::WaitLonger }
+    }
+}
+
+fn speaks_of_limits(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(&body[..body.len().min(REASON_BYTES)]).to_lowercase();
+    ["rate limit", "secondary", "abuse"].iter().any(|word| text.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::fake::{Fake, Reply};
+    use crate::http::{Http, HttpOptions, Request};
+
+    const NOW: i64 = 1_800_000_000;
+
+    async fn read(headers: &[(&'static str, &str)]) -> Limits {
+        let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
+        let fake = Fake::start(move |_| Reply::Whole(200, headers.clone(), Vec::new())).await;
+        let options = HttpOptions { timeout: Duration::from_secs(5), body_limit: 10 };
+        let answer = Http::new(options).unwrap().send(Request::get(&fake.url)).await.unwrap();
+        Limits::read(&answer.headers, Timestamp::from_seconds(NOW))
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_as_far_away_as_the_server_sees_it() {
+        // The server's clock is an hour and more behind ours.
+        let limits = read(&[
+            ("date", "Fri, 15 Jan 2027 07:00:00 GMT"),
+            ("x-ratelimit-limit", "60"),
+            ("x-ratelimit-remaining", "12"),
+            ("x-ratelimit-reset", "1799996700"),
+        ])
+        .await;
+        let reset = limits.reset.unwrap();
+        assert_eq!(Timestamp::from_seconds(reset.epoch).to_string(), "2027-01-15T07:05:00Z");
+        assert_eq!(reset.after, Duration::from_secs(300));
+        assert_eq!((limits.limit, limits.remaining), (Some(60), Some(12)));
+        // Without a date ours stands in; what is long over is no time away.
+        let limits = read(&[("x-ratelimit-reset", &(NOW - 5_000).to_string())]).await;
+        assert_eq!(limits.reset.unwrap().after, Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn waits_are_read_as_seconds_or_date_and_never_believed_without_end() {
+        let limits = read(&[("retry-after", "30"), ("x-poll-interval", "60")]).await;
+        assert_eq!(limits.retry_after, Some(Duration::from_secs(30)));
+        assert_eq!(limits.poll_interval, Some(Duration::from_secs(60)));
+        let limits = read(&[
+            ("date", "Fri, 15 Jan 2027 07:00:00 GMT"),
+            ("retry-after", "Fri, 15 Jan 2027 07:02:00 GMT"),
+        ])
+        .await;
+        assert_eq!(limits.retry_after, Some(Duration::from_secs(120)));
+        let huge = u64::MAX.to_string();
+        let limits = read(&[
+            ("retry-after", &huge),
+            ("x-poll-interval", &huge),
+            ("x-ratelimit-reset", "99999999999"),
+        ])
+        .await;
+        assert_eq!(limits.retry_after, Some(LONGEST_RETRY));
+        assert_eq!(limits.poll_interval, Some(LONGEST_INTERVAL));
+        assert_eq!(limits.reset.unwrap().after, LONGEST_RESET);
+        let limits = read(&[("retry-after", "soon"), ("x-ratelimit-limit", "-1")]).await;
+        assert_eq!(limits, Limits::default());
+    }
+
+    #[test]
+    fn a_refusal_is_read_in_the_documented_order() {
+        let reset = Some(Reset { epoch: NOW + 90, after: Duration::from_secs(90) });
+        let used_up = Limits { limit: Some(60), remaining: Some(0), reset, ..Limits::default() };
+        let retry = Limits { retry_after: Some(Duration::from_secs(5)), ..used_up };
+        let left = Limits { remaining: Some(4_000), ..used_up };
+        for status in [403, 429] {
+            for with_token in [false, true] {
+                let read = |limits: Limits| limits.refusal(status, b"{}", with_token);
+                assert_eq!(read(retry), Refusal::Wait(Duration::from_secs(5)));
+                assert_eq!(read(used_up), Refusal::Wait(Duration::from_secs(90)));
+                assert_eq!(read(left), Refusal::WaitLonger);
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_bare_403_says_that_the_token_is_dead() {
+        let bare = Limits::default();
+        assert_eq!(
+            bare.refusal(403, b"Sorry. Your account was suspended.", true),
+            Refusal::Suspended
+        );
+        assert_eq!(bare.refusal(403, b"", true), Refusal::Suspended);
+        for body in [
+            "You have exceeded a Secondary rate limit",
+            "API rate limit exceeded for user",
+            "You have triggered an abuse detection mechanism",
+        ] {
+            assert_eq!(bare.refusal(403, body.as_bytes(), true), Refusal::WaitLonger, "{body}");
+        }
+        assert_eq!(bare.refusal(403, b"forbidden", false), Refusal::WaitLonger);
+        assert_eq!(bare.refusal(429, b"", true), Refusal::WaitLonger);
+        assert_eq!(bare.refusal(403, &[0xff; 10_000], true), Refusal::Suspended);
+    }
+}

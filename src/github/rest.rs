@@ -1,0 +1,250 @@
+//! One page of the public events, and what GitHub's answer to it means.
+//!
+//! Promises: every answer becomes one [`Outcome`], nothing is retried here, and what was learnt of
+//! limits has reached the token's budget before the outcome is told. `per_page=100` is said aloud,
+//! because GitHub's default is another; the API version is pinned; an `ETag` goes back as it came,
+//! quotes, `W/` and all.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::github::limits::{Limits, Refusal};
+use crate::github::tokens::{Dead, Lease, Verdict};
+use crate::http::{self, Headers, Http, HttpError, HttpOptions, Request, Response};
+use crate::metrics;
+
+/// Events on a page; GitHub serves no more.
+pub const PER_PAGE: u32 = 100;
+/// The most a page may weigh, decompressed: 100 of the largest events that were ever seen.
+const PAGE_BYTES: usize = 32 << 20;
+/// The version of GitHub's API that we speak.
+const API_VERSION: &str = "2022-11-28";
+const MEDIA_TYPE: &str = "application/vnd.github+json";
+/// How much of a refusal is shown.
+const SHOWN_CHARS: usize = 160;
+
+/// Why a page did not come.
+#[derive(Debug, Error)]
+pub enum RestError {
+    /// There was no answer.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// GitHub, or something before it, has trouble.
+    #[error("{what} answered {status}{said}")]
+    Trouble {
+        /// Page and host.
+        what: String,
+        /// The status.
+        status: u16,
+        /// What the body says, with a colon before it, or nothing.
+        said: String,
+        /// For how long nothing should be asked.
+        retry_after: Option<Duration>,
+    },
+    /// The answer will be the same next time.
+    #[error("{what} answered {status}{said}; {cure}")]
+    Refused {
+        /// Page and host.
+        what: String,
+        /// The status.
+        status: u16,
+        /// What the body says, with a colon before it, or nothing.
+        said: String,
+        /// What to do.
+        cure: &'static str,
+    },
+}
+
+impl RestError {
+    /// Whether the same request may well succeed a little later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_transient(),
+            Self::Trouble { .. } => true,
+            Self::Refused { .. } => false,
+        }
+    }
+
+    /// For how long the server asked us to stay away.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Trouble { retry_after, .. } => *retry_after,
+            Self::Http(_) | Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// What came of asking for a page.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A page; its `ETag` as it came.
+    Fresh {
+        /// What was served, usually a JSON list.
+        body: Bytes,
+        /// To ask with next time.
+        etag: Option<String>,
+    },
+    /// The page is the one whose `ETag` was sent.
+    NotModified,
+    /// Too much was asked with this token, or without one; its budget knows until when.
+    Limited {
+        /// How long to wait, where GitHub said.
+        wait: Option<Duration>,
+    },
+    /// The token is refused and has been benched.
+    TokenDead {
+        /// Why.
+        reason: Dead,
+    },
+    /// No page.
+    Failed(RestError),
+}
+
+impl Outcome {
+    /// Its name among the outcomes of the metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Fresh { .. } => "fresh",
+            Self::NotModified => "not_modified",
+            Self::Limited { .. } => "limited",
+            Self::TokenDead { .. } => "token_refused",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// An outcome, and what the answer said beside it.
+#[derive(Debug)]
+pub struct Answer {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The limits it told.
+    pub limits: Limits,
+    /// Whether the server says that it is simulated; `None` without an answer.
+    pub simulated: Option<bool>,
+}
+
+/// Where and how to ask.
+#[derive(Debug, Clone)]
+pub struct RestOptions {
+    /// The address that `/events` is below.
+    pub api_url: String,
+    /// From the first byte sent to the last one read.
+    pub timeout: Duration,
+}
+
+/// GitHub's REST interface, as far as it is needed.
+#[derive(Debug)]
+pub struct Rest {
+    http: Http,
+    base: String,
+    clock: Clock,
+}
+
+impl Rest {
+    /// A client; nothing is asked yet.
+    ///
+    /// # Errors
+    /// When the address is none, or TLS cannot be set up.
+    pub fn new(options: &RestOptions, clock: Clock) -> Result<Self, HttpError> {
+        let base = options.api_url.trim().trim_end_matches('/').to_owned();
+        http::check_address(&base)?;
+        let http = Http::new(HttpOptions { timeout: options.timeout, body_limit: PAGE_BYTES })?;
+        Ok(Self { http, base, clock })
+    }
+
+    /// Asks for a page of events, and settles the lease with what came of it.
+    pub async fn fetch_page(&self, number: u8, lease: Lease, etag: Option<&str>) -> Answer {
+        let url = format!("{}/events?per_page={PER_PAGE}&page={number}", self.base);
+        let authorization = lease.token().map(super::tokens::Token::authorization);
+        let mut request = Request::get(&url)
+            .header("accept", MEDIA_TYPE)
+            .header("x-github-api-version", API_VERSION);
+        if let Some(etag) = etag {
+            request = request.header("if-none-match", etag);
+        }
+        if let Some(authorization) = &authorization {
+            request = request.secret("authorization", authorization);
+        }
+        let start = self.clock.instant();
+        let result = self.http.send(request).await;
+        let took = self.clock.instant() - start;
+        let answer = match result {
+            Ok(response) => self.read(number, response, lease.token().is_some()),
+            Err(error) => {
+                let outcome = Outcome::Failed(error.into());
+                Answer { outcome, limits: Limits::default(), simulated: None }
+            }
+        };
+        lease.settle(verdict(&answer.outcome), &answer.limits, took);
+        metrics::REQUESTS.add_for(answer.outcome.name(), 1);
+        answer
+    }
+
+    fn read(&self, number: u8, response: Response, with_token: bool) -> Answer {
+        let limits = Limits::read(&response.headers, self.clock.now());
+        let simulated = Some(is_simulated(&response.headers));
+        let outcome = match response.status {
+            200 => {
+                let etag = response.headers.get("etag").map(str::to_owned);
+                Outcome::Fresh { body: response.body, etag }
+            }
+            304 => Outcome::NotModified,
+            401 if with_token => Outcome::TokenDead { reason: Dead::Revoked },
+            403 | 429 => match limits.refusal(response.status, &response.body, with_token) {
+                Refusal::Wait(wait) => Outcome::Limited { wait: Some(wait) },
+                Refusal::WaitLonger => Outcome::Limited { wait: None },
+                Refusal::Suspended => Outcome::TokenDead { reason: Dead::Suspended },
+            },
+            status => Outcome::Failed(self.failure(number, status, &response, &limits)),
+        };
+        Answer { outcome, limits, simulated }
+    }
+
+    fn failure(&self, number: u8, status: u16, response: &Response, limits: &Limits) -> RestError {
+        let what = format!("page {number} of {}/events", http::shown(&self.base));
+        let said = said(&response.body);
+        let cure = match status {
+            // 5xx, and what proxies say in their place.
+            500..=599 | 408 | 425 => {
+                return RestError::Trouble { what, status, said, retry_after: limits.retry_after };
+            }
+            401 => "it wants a token: set github.tokens",
+            422 => "GitHub has no such page: set github.pages to 3",
+            _ => "check github.apiUrl",
+        };
+        RestError::Refused { what, status, said, cure }
+    }
+}
+
+fn verdict(outcome: &Outcome) -> Verdict {
+    match outcome {
+        Outcome::Fresh { .. } => Verdict::Served,
+        Outcome::NotModified => Verdict::Unchanged,
+        Outcome::Limited { wait } => Verdict::Limited(*wait),
+        Outcome::TokenDead { reason } => Verdict::Refused(*reason),
+        Outcome::Failed(_) => Verdict::Failed,
+    }
+}
+
+fn is_simulated(headers: &Headers) -> bool {
+    headers.get("x-simulated").is_some_and(|value| !matches!(value, "" | "0" | "false"))
+}
+
+/// The beginning of a body as one printable line, a colon before it; nothing for an empty one.
+fn said(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN_CHARS)]);
+    let text: String = text.chars().take(SHOWN_CHARS).collect();
+    let text: Vec<_> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
+    let text = text.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    if text.is_empty() { text } else { format!(": {text}") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::github::tokens::{Census, Grant, Mode, PoolOptions, Token, TokenPool};
+use crate::http::fake::{Fake, Reply};
+
+const SECRET: &str = "ghp_s3cret";
+
+fn rest(url: &str, timeout_ms: u64) -> Rest {
+    let timeout = Duration::from_millis(timeout_ms);
+    Rest::new(&RestOptions { api_url: url.to_owned(), timeout }, Clock::system()).unwrap()
+}
+
+fn pool(with_token: bool) -> Arc<TokenPool> {
+    let tokens = with_token.then(|| Token::from(SECRET.to_owned())).into_iter().collect();
+    TokenPool::new(PoolOptions { tokens, share: 0.9, burst: 3 }, Clock::system())
+}
+
+fn lease(pool: &Arc<TokenPool>) -> Lease {
+    match pool.grant() {
+        Grant::Go(lease) => lease,
+        Grant::Wait(until) => panic!("has to wait until {until:?}"),
+    }
+}
+
+/// One request, answered with `reply`; what came of it, and how the pool stands then.
+async fn ask(with_token: bool, reply: fn() -> Reply) -> (Answer, Census, Arc<TokenPool>) {
+    let fake = Fake::start(move |_| reply()).await;
+    let pool = pool(with_token);
+    let answer = rest(&fake.url, 5_000).fetch_page(1, lease(&pool), None).await;
+    let said = format!("{answer:?}");
+    assert!(!said.contains("s3cret"), "{said}");
+    let census = pool.census();
+    (answer, census, pool)
+}
+
+fn failure(answer: &Answer) -> &RestError {
+    match &answer.outcome {
+        Outcome::Failed(error) => error,
+        other => panic!("no failure: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_request_says_what_github_wants_to_hear() {
+    let fake = Fake::start(|_| Reply::new(200, "[]").with("ETag", "W/\"abc\"")).await;
+    let (pool, rest) = (pool(true), rest(&format!("{}/base/", fake.url), 5_000));
+    let answer = rest.fetch_page(2, lease(&pool), None).await;
+    let Outcome::Fresh { body, etag } = answer.outcome else { panic!("{answer:?}") };
+    assert_eq!((&body[..], etag.as_deref()), (&b"[]"[..], Some("W/\"abc\"")));
+    rest.fetch_page(3, lease(&pool), etag.as_deref()).await;
+    let asked = fake.asked();
+    assert_eq!(asked[0].target, "/base/events?per_page=100&page=2");
+    assert_eq!(asked[0].header("accept"), Some("application/vnd.github+json"));
+    assert_eq!(asked[0].header("x-github-api-version"), Some("2022-11-28"));
+    assert_eq!(asked[0].header("user-agent"), Some(http::USER_AGENT));
+    assert_eq!(asked[0].header("authorization"), Some("Bearer ghp_s3cret"));
+    assert_eq!(asked[0].header("if-none-match"), None);
+    assert!(asked[0].header("accept-encoding").unwrap().contains("gzip"));
+    assert_eq!(asked[1].header("if-none-match"), Some("W/\"abc\""));
+}
+
+#[tokio::test]
+async fn without_a_token_none_is_sent() {
+    let fake = Fake::start(|_| Reply::new(304, "").with("X-Simulated", "true")).await;
+    let answer = rest(&fake.url, 5_000).fetch_page(1, lease(&pool(false)), Some("\"x\"")).await;
+    assert!(matches!(answer.outcome, Outcome::NotModified), "{answer:?}");
+    assert_eq!(answer.simulated, Some(true));
+    assert_eq!(fake.asked()[0].header("authorization"), None);
+}
+
+#[tokio::test]
+async fn a_401_benches_the_token_and_without_one_says_what_is_wanted() {
+    let (answer, census, _) = ask(true, || Reply::new(401, "Bad credentials")).await;
+    assert!(matches!(answer.outcome, Outcome::TokenDead { reason: Dead::Revoked }));
+    assert_eq!(census, Census { mode: Mode::Anonymous, tokens: 1, benched: 1, usable: 0 });
+    let (answer, ..) = ask(false, || Reply::new(401, "Bad\r\ncredentials")).await;
+    let error = failure(&answer);
+    assert!(!error.is_transient());
+    assert!(
+        error.to_string().contains("answered 401: Bad credentials; it wants a token"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_bare_403_is_a_dead_token_and_one_with_headers_is_a_limit() {
+    let (answer, census, _) = ask(true, || Reply::new(403, "Sorry")).await;
+    assert!(matches!(answer.outcome, Outcome::TokenDead { reason: Dead::Suspended }));
+    assert_eq!(census.benched, 1);
+    let limited = || {
+        let wait = Reply::new(403, "API rate limit exceeded").with("X-RateLimit-Limit", 60);
+        let wait = wait.with("X-RateLimit-Remaining", 0).with("X-RateLimit-Reset", 1_800_000_090);
+        wait.with("Date", "Fri, 15 Jan 2027 08:00:00 GMT")
+    };
+    for with_token in [true, false] {
+        let (answer, census, pool) = ask(with_token, limited).await;
+        let Outcome::Limited { wait } = answer.outcome else { panic!("{answer:?}") };
+        assert_eq!(wait, Some(Duration::from_secs(90)));
+        assert_eq!((census.benched, census.usable), (0, 0));
+        let Grant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+        let wait = until - Clock::system().instant();
+        assert!(wait > Duration::from_secs(80) && wait <= Duration::from_secs(90), "{wait:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_429_waits_as_long_as_it_says_or_a_minute() {
+    for (reply, seconds) in [
+        ((|| Reply::new(429, "").with("Retry-After", 7)) as fn() -> Reply, 7),
+        (|| Reply::new(429, ""), 60),
+        (|| Reply::new(403, "secondary rate limit"), 60),
+        (|| Reply::new(403, "").with("X-RateLimit-Remaining", 100), 60),
+    ] {
+        let (answer, _, pool) = ask(true, reply).await;
+        assert!(matches!(answer.outcome, Outcome::Limited { .. }), "{answer:?}");
+        let Grant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+        let wait = (until - Clock::system().instant()).as_secs_f64();
+        assert!(wait <= f64::from(seconds) && wait > f64::from(seconds) - 5.0, "{wait}");
+    }
+}
+
+#[tokio::test]
+async fn trouble_may_pass_and_bench_nobody() {
+    for status in [500, 502, 503, 504] {
+        let fake = Fake::start(move |_| Reply::new(status, "").with("Retry-After", 9)).await;
+        let pool = pool(true);
+        let answer = rest(&fake.url, 5_000).fetch_page(3, lease(&pool), None).await;
+        let error = failure(&answer);
+        assert!(error.is_transient());
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(9)));
+        assert_eq!(error.to_string(), format!("page 3 of {}/events answered {status}", fake.url));
+        assert_eq!(pool.census().usable, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_will_not_pass_says_what_to_do() {
+    for (status, cure) in [
+        (422, "set github.pages to 3"),
+        (404, "check github.apiUrl"),
+        (400, "check github.apiUrl"),
+        (204, "check github.apiUrl"),
+    ] {
+        let fake = Fake::start(move |_| Reply::new(status, "")).await;
+        let answer = rest(&fake.url, 5_000).fetch_page(4, lease(&pool(true)), None).await;
+        let error = failure(&answer);
+        assert!(!error.is_transient() && error.to_string().ends_with(cure), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn no_answer_is_a_failure_that_names_the_host_and_no_token() {
+    let fake = Fake::start(|asked| match asked.page() {
+        1 => Reply::Hang,
+        _ => Reply::Cut(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n[".to_vec()),
+    })
+    .await;
+    let rest = rest(&fake.url, 100);
+    for page in [1, 2] {
+        let answer = rest.fetch_page(page, lease(&pool(true)), None).await;
+        let error = failure(&answer);
+        let said = format!("{error} {error:?}");
+        assert!(error.is_transient() && said.contains("127.0.0.1:"), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
+fn an_address_that_is_none_is_refused_before_anything_is_asked() {
+    let options = |url: &str| RestOptions { api_url: url.to_owned(), timeout: Duration::ZERO };
+    for bad in ["", "api.github.com", "ws://host"] {
+        assert!(Rest::new(&options(bad), Clock::system()).is_err(), "{bad}");
+    }
+}

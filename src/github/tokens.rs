@@ -1,0 +1,374 @@
+//! The pool: whose turn it is, who may not be asked for now, and what is done when nobody is left.
+//!
+//! Promises: tokens take turns; none goes beyond its budget; one that GitHub refuses is benched and
+//! tried again after hours; when all are benched, or there is none, requests go without a token, at
+//! the pace for that, and the log says so. A token is known to the outside by its place in the
+//! configuration and is never printed.
+//!
+//! A [`Lease`] is one request that may be sent. Dropping it unsettled, as a cancelled future does,
+//! counts as spent: too little is asked then, never too much.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::github::budget::{Budget, Plan, Spent};
+use crate::github::limits::Limits;
+use crate::metrics;
+
+/// How long a token that GitHub refused is left alone.
+pub const QUARANTINE: Duration = Duration::from_secs(6 * 3_600);
+/// GitHub's limit without a token, an hour and address.
+const ANONYMOUS_LIMIT: u64 = 60;
+/// GitHub's limit with one, an hour and user.
+const TOKEN_LIMIT: u64 = 5_000;
+/// More tokens than anyone has accounts; the rest is not used, and the log says so.
+pub const MOST_TOKENS: usize = 1_000;
+
+/// A secret that GitHub gave; it has no readable form.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(Arc<str>);
+
+impl Token {
+    /// The value of the `authorization` header.
+    pub(super) fn authorization(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+
+    fn is_sendable(&self) -> bool {
+        self.0.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+}
+
+impl From<String> for Token {
+    /// White space around it, as a file of tokens has it, is no part of it.
+    fn from(text: String) -> Self {
+        Self(text.trim().into())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("‹secret›")
+    }
+}
+
+/// How the pool is used.
+#[derive(Debug, Clone)]
+pub struct PoolOptions {
+    /// The tokens in the order of the configuration; empty ones and doubles are left out.
+    pub tokens: Vec<Token>,
+    /// The part of each token's limit that polling may use, above 0 and up to 1.
+    pub share: f64,
+    /// How many requests may go together: the pages of a round.
+    pub burst: u32,
+}
+
+/// Whether requests carry a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// There is none, or none that GitHub takes.
+    Anonymous,
+    /// At least one is not benched.
+    Tokens,
+}
+
+/// Why a token is benched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dead {
+    /// 401: revoked, expired or mistyped.
+    Revoked,
+    /// 403 without a word about limits: its account is suspended.
+    Suspended,
+}
+
+impl fmt::Display for Dead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Revoked => "401: it is revoked, expired or mistyped",
+            Self::Suspended => "403: its account is suspended",
+        })
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// A page.
+    Served,
+    /// The page is the same as before; costs nothing.
+    Unchanged,
+    /// Too much was asked; how long to wait, where that was said.
+    Limited(Option<Duration>),
+    /// The token is no good.
+    Refused(Dead),
+    /// No answer, or one that says nothing of tokens.
+    Failed,
+}
+
+/// How the pool stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Census {
+    /// Whether requests carry a token now.
+    pub mode: Mode,
+    /// Tokens in the configuration.
+    pub tokens: usize,
+    /// Tokens that GitHub refuses.
+    pub benched: usize,
+    /// Tokens neither benched nor used up for now.
+    pub usable: usize,
+}
+
+/// Which token a request goes with; stays the same for a token as long as the pool has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeatId(u64);
+
+/// An answer to "may I".
+#[derive(Debug)]
+pub enum Grant {
+    /// Yes, with this.
+    Go(Lease),
+    /// Not before then.
+    Wait(Instant),
+}
+
+/// All tokens, and the place for requests without one.
+#[derive(Debug)]
+pub struct TokenPool {
+    clock: Clock,
+    share: f64,
+    burst: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    seats: Vec<Seat>,
+    anonymous: Seat,
+    /// The place in `seats` whose turn it is.
+    turn: usize,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct Seat {
+    id: SeatId,
+    token: Option<Token>,
+    budget: Budget,
+    benched_until: Option<Instant>,
+}
+
+impl Seat {
+    fn is_benched(&self, now: Instant) -> bool {
+        self.benched_until.is_some_and(|until| until > now)
+    }
+}
+
+impl TokenPool {
+    /// A pool with nothing spent yet.
+    #[must_use]
+    pub fn new(options: PoolOptions, clock: Clock) -> Arc<Self> {
+        let now = clock.instant();
+        let plan = Plan { assumed: ANONYMOUS_LIMIT, share: 1.0, burst: options.burst };
+        let anonymous = Seat {
+            id: SeatId(0),
+            token: None,
+            budget: Budget::new(plan, now),
+            benched_until: None,
+        };
+        let state = State { seats: Vec::new(), anonymous, turn: 0, next_id: 1 };
+        let (share, burst) = (options.share, options.burst);
+        let pool = Arc::new(Self { clock, share, burst, state: Mutex::new(state) });
+        pool.replace(options.tokens);
+        pool
+    }
+
+    /// Takes over a new list; a token that was there before keeps its budget and its bench.
+    pub fn replace(&self, tokens: Vec<Token>) {
+        let now = self.clock.instant();
+        let plan = Plan { assumed: TOKEN_LIMIT, share: self.share, burst: self.burst };
+        let mut state = self.lock();
+        let mut old = std::mem::take(&mut state.seats);
+        let given = tokens.len();
+        for (i, token) in tokens.into_iter().enumerate() {
+            let double = state.seats.iter().any(|seat| seat.token.as_ref() == Some(&token));
+            if token.0.is_empty() || double || state.seats.len() == MOST_TOKENS {
+                continue;
+            }
+            if !token.is_sendable() {
+                let of = format!("token {} of {given}", i + 1);
+                tracing::warn!("{of} holds characters that no token has; it is not used");
+                continue;
+            }
+            let kept = old.iter().position(|seat| seat.token.as_ref() == Some(&token));
+            let seat = if let Some(at) = kept {
+                old.swap_remove(at)
+            } else {
+                let id = SeatId(state.next_id);
+                state.next_id += 1;
+                Seat { id, token: Some(token), budget: Budget::new(plan, now), benched_until: None }
+            };
+            state.seats.push(seat);
+        }
+        state.turn = 0;
+        publish(&mut state, now);
+    }
+
+    /// One request, with the token whose turn it is; or when to ask again.
+    #[must_use]
+    pub fn grant(self: &Arc<Self>) -> Grant {
+        let now = self.clock.instant();
+        let mut state = self.lock();
+        let count = state.seats.len();
+        let mut earliest: Option<Instant> = None;
+        for at in (state.turn..state.turn + count).map(|turn| turn % count) {
+            let seat = &mut state.seats[at];
+            if seat.is_benched(now) {
+                continue;
+            }
+            let ready = seat.budget.ready_at(now);
+            if ready <= now {
+                let lease = self.lease(seat, now);
+                state.turn = (at + 1) % count;
+                return Grant::Go(lease);
+            }
+            earliest = Some(earliest.map_or(ready, |earlier| earlier.min(ready)));
+        }
+        // A token that is only used up is waited for; going on without one would mix two paces.
+        if let Some(earliest) = earliest {
+            return Grant::Wait(earliest);
+        }
+        let back = state.seats.iter().filter_map(|seat| seat.benched_until).min();
+        let ready = state.anonymous.budget.ready_at(now);
+        if ready <= now {
+            return Grant::Go(self.lease(&mut state.anonymous, now));
+        }
+        Grant::Wait(back.map_or(ready, |back| back.min(ready)))
+    }
+
+    /// How the pool stands now.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        census(&mut self.lock(), self.clock.instant())
+    }
+
+    fn lease(self: &Arc<Self>, seat: &mut Seat, now: Instant) -> Lease {
+        let step = seat.budget.take(now);
+        let (seat, token) = (seat.id, seat.token.clone());
+        Lease { pool: Arc::clone(self), seat, token, step, settled: false }
+    }
+
+    fn settle(&self, lease: &Lease, verdict: Verdict, limits: &Limits, took: Duration) {
+        let now = self.clock.instant();
+        let mut state = self.lock();
+        let before = census(&mut state, now);
+        let place = state.seats.iter().position(|seat| seat.id == lease.seat);
+        let anonymous = lease.token.is_none();
+        let seat = match place {
+            Some(place) => &mut state.seats[place],
+            None if anonymous => &mut state.anonymous,
+            // It was taken out of the configuration meanwhile.
+            None => return,
+        };
+        let spent = if verdict == Verdict::Unchanged { Spent::Nothing } else { Spent::One };
+        seat.budget.settle(now, lease.step, spent, limits);
+        match verdict {
+            Verdict::Served | Verdict::Unchanged => {
+                seat.budget.answered(took);
+                seat.benched_until = None;
+            }
+            Verdict::Limited(wait) => seat.budget.refused(now, wait),
+            Verdict::Refused(why) if !anonymous => {
+                seat.benched_until = Some(now + QUARANTINE);
+                tell_bench(&mut state, place, why, now);
+            }
+            Verdict::Refused(_) | Verdict::Failed => {}
+        }
+        if census(&mut state, now) != before {
+            publish(&mut state, now);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is plain numbers, whole between any two statements that can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request that may be sent.
+#[derive(Debug)]
+pub struct Lease {
+    pool: Arc<TokenPool>,
+    seat: SeatId,
+    token: Option<Token>,
+    step: Duration,
+    settled: bool,
+}
+
+impl Lease {
+    /// Whose it is: pages have an `ETag` for each.
+    #[must_use]
+    pub fn seat(&self) -> SeatId {
+        self.seat
+    }
+
+    /// The token to send, if any.
+    #[must_use]
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+
+    /// Gives it back with what came of it.
+    pub fn settle(mut self, verdict: Verdict, limits: &Limits, took: Duration) {
+        self.settled = true;
+        self.pool.settle(&self, verdict, limits, took);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.pool.settle(self, Verdict::Failed, &Limits::default(), Duration::ZERO);
+        }
+    }
+}
+
+fn census(state: &mut State, now: Instant) -> Census {
+    let tokens = state.seats.len();
+    let benched = state.seats.iter().filter(|seat| seat.is_benched(now)).count();
+    let usable = state
+        .seats
+        .iter_mut()
+        .filter(|seat| !seat.is_benched(now))
+        .filter_map(|seat| (!seat.budget.is_exhausted(now)).then_some(()))
+        .count();
+    let mode = if benched == tokens { Mode::Anonymous } else { Mode::Tokens };
+    Census { mode, tokens, benched, usable }
+}
+
+fn tell_bench(state: &mut State, place: Option<usize>, why: Dead, now: Instant) {
+    let census = census(state, now);
+    let (number, hours) = (place.map_or(0, |place| place + 1), QUARANTINE.as_secs() / 3_600);
+    tracing::warn!(
+        "GitHub refuses token {number} of {} ({why}); it rests for {hours} hours, {} left",
+        census.tokens,
+        census.tokens - census.benched,
+    );
+    if census.mode == Mode::Anonymous {
+        tracing::error!(
+            "no token is left that GitHub takes; going on anonymously, within {ANONYMOUS_LIMIT} \
+             requests an hour or what GitHub allows; put a good one into github.tokens"
+        );
+    }
+}
+
+fn publish(state: &mut State, now: Instant) {
+    let usable = u32::try_from(census(state, now).usable).unwrap_or(u32::MAX);
+    metrics::TOKENS_USABLE.set(f64::from(usable));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::github::limits::Reset;
+use crate::model::window::Timestamp;
+
+fn clock() -> Clock {
+    Clock::starting_at(Timestamp::parse("2026-11-22T00:00:00Z").unwrap())
+}
+
+fn pool(tokens: &[&str], clock: Clock) -> Arc<TokenPool> {
+    let tokens = tokens.iter().map(|text| Token::from((*text).to_owned())).collect();
+    TokenPool::new(PoolOptions { tokens, share: 0.9, burst: 3 }, clock)
+}
+
+fn go(pool: &Arc<TokenPool>) -> Lease {
+    match pool.grant() {
+        Grant::Go(lease) => lease,
+        Grant::Wait(until) => panic!("has to wait until {until:?}"),
+    }
+}
+
+fn shown(lease: &Lease) -> String {
+    lease.token().map_or_else(|| "none".to_owned(), Token::authorization)
+}
+
+fn limits(remaining: u64) -> Limits {
+    let reset = Some(Reset { epoch: 1_800_000_000, after: Duration::from_secs(1_000) });
+    Limits { limit: Some(5_000), remaining: Some(remaining), reset, ..Limits::default() }
+}
+
+fn settle(lease: Lease, verdict: Verdict, limits: &Limits) {
+    lease.settle(verdict, limits, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_take_turns() {
+    let pool = pool(&["a", "b", "c"], clock());
+    let mut went = BTreeMap::new();
+    for _ in 0..9 {
+        let lease = go(&pool);
+        *went.entry(shown(&lease)).or_insert(0) += 1;
+        settle(lease, Verdict::Served, &limits(4_000));
+    }
+    let each: Vec<_> = went.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+    assert_eq!(each, [("Bearer a", 3), ("Bearer b", 3), ("Bearer c", 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_used_up_is_passed_over_and_then_waited_for() {
+    let clock = clock();
+    let pool = pool(&["a", "b"], clock);
+    settle(go(&pool), Verdict::Served, &limits(0));
+    assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 2, benched: 0, usable: 1 });
+    let lease = go(&pool);
+    assert_eq!(shown(&lease), "Bearer b");
+    settle(lease, Verdict::Limited(Some(Duration::from_secs(300))), &Limits::default());
+    assert_eq!(pool.census().usable, 0);
+    let Grant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+    assert_eq!(until, clock.instant() + Duration::from_secs(300));
+    clock.sleep(Duration::from_secs(300)).await;
+    assert_eq!(shown(&go(&pool)), "Bearer b");
+    clock.sleep(Duration::from_secs(700)).await;
+    assert_eq!(pool.census().usable, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_tokens_rest_and_the_last_one_leaves_us_anonymous() {
+    let clock = clock();
+    let pool = pool(&["a", "b"], clock);
+    for (name, why) in [("Bearer a", Dead::Revoked), ("Bearer b", Dead::Suspended)] {
+        let lease = go(&pool);
+        assert_eq!(shown(&lease), name);
+        settle(lease, Verdict::Refused(why), &Limits::default());
+    }
+    assert_eq!(pool.census(), Census { mode: Mode::Anonymous, tokens: 2, benched: 2, usable: 0 });
+    let lease = go(&pool);
+    assert_eq!((shown(&lease).as_str(), lease.seat()), ("none", SeatId(0)));
+    settle(lease, Verdict::Served, &Limits::default());
+    // After the rest they are tried again; one that is still refused rests once more.
+    clock.sleep(QUARANTINE).await;
+    assert_eq!(pool.census().mode, Mode::Tokens);
+    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    let lease = go(&pool);
+    assert_eq!(shown(&lease), "Bearer b");
+    settle(lease, Verdict::Served, &Limits::default());
+    assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 2, benched: 1, usable: 1 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_tokens_sixty_go_in_an_hour() {
+    let clock = clock();
+    let pool = pool(&[], clock);
+    assert_eq!(pool.census(), Census { mode: Mode::Anonymous, tokens: 0, benched: 0, usable: 0 });
+    let (end, mut went) = (clock.instant() + Duration::from_secs(3_600), 0);
+    while clock.instant() < end {
+        match pool.grant() {
+            Grant::Go(lease) => {
+                went += 1;
+                settle(lease, Verdict::Served, &Limits::default());
+            }
+            Grant::Wait(until) => tokio::time::sleep_until(until).await,
+        }
+    }
+    assert!((57..=60).contains(&went), "{went}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_dropped_counts_as_spent() {
+    let pool = pool(&["a"], clock());
+    settle(go(&pool), Verdict::Served, &limits(501));
+    // One above the share of others is left: a second may not go until the window ends.
+    drop(go(&pool));
+    assert!(matches!(pool.grant(), Grant::Wait(_)));
+    assert_eq!(pool.census().usable, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_list_keeps_what_is_known_of_the_old_ones() {
+    let pool = pool(&["a", "b"], clock());
+    let (a, b) = (go(&pool), go(&pool));
+    let kept = b.seat();
+    settle(a, Verdict::Refused(Dead::Revoked), &Limits::default());
+    pool.replace(["b", "a", "b", "", "c\n", "d d"].map(|text| Token::from(text.to_owned())).into());
+    assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 3, benched: 1, usable: 2 });
+    settle(b, Verdict::Served, &limits(0));
+    assert_eq!(pool.census().usable, 1);
+    let lease = go(&pool);
+    assert_eq!(shown(&lease), "Bearer c");
+    pool.replace(vec![Token::from("b".to_owned())]);
+    // Its token is gone; nothing is left to settle with.
+    settle(lease, Verdict::Refused(Dead::Revoked), &Limits::default());
+    assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 1, benched: 0, usable: 0 });
+    assert!(matches!(pool.grant(), Grant::Wait(_)), "{kept:?} is still used up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_token_is_in_any_debug_text() {
+    let pool = pool(&["ghp_s3cret"], clock());
+    let lease = go(&pool);
+    let said = format!("{pool:?} {lease:?} {:?}", lease.token());
+    assert!(!said.contains("s3cret") && said.contains("‹secret›"), "{said}");
+}

@@ -1,0 +1,367 @@
+//! Door to `reqwest`: one client, small words, errors that name the host and never a secret.
+//!
+//! Promises: TLS by the one provider of the house; a time limit on every request; a limit on every
+//! body, counted after decompression; redirects followed a few times, never with the credentials
+//! of another host; proxies from the environment, except to this machine itself, because a
+//! simulated GitHub on loopback must not be asked for at a company's proxy.
+//!
+//! Two clients lie behind it. The one for plain loopback needs no certificates, so the demo runs
+//! where none are installed; the other is built when the first request leaves the machine.
+
+use std::error::Error as _;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, ClientBuilder, Url};
+use thiserror::Error;
+
+use crate::model::window::Timestamp;
+
+/// How we name ourselves to every server.
+pub const USER_AGENT: &str = concat!("ghpulse/", env!("CARGO_PKG_VERSION"));
+/// How often a request follows a redirect.
+const MOST_REDIRECTS: usize = 5;
+/// A server that has not accepted the connection by then is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle connections are closed before servers and firewalls forget them.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// Limits of a client.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpOptions {
+    /// From the first byte sent to the last one read.
+    pub timeout: Duration,
+    /// Bytes of a body, decompressed.
+    pub body_limit: usize,
+}
+
+/// What went wrong between us and a server. An answer with a bad status is no error here.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// What was given as an address is none.
+    #[error("{url} is no address that can be asked ({cause}); give one like https://host/path")]
+    Address {
+        /// The address without user, password and query.
+        url: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A header cannot be sent.
+    #[error("the value for header {name} holds characters that no header may have")]
+    Header {
+        /// Its name; the value may be a secret.
+        name: String,
+    },
+    /// The client could not be built.
+    #[error("cannot set up TLS ({cause}); are CA certificates installed on this machine")]
+    Setup {
+        /// What TLS says.
+        cause: String,
+    },
+    /// No connection.
+    #[error("cannot connect to {host}: {cause}")]
+    Connect {
+        /// Host and port.
+        host: String,
+        /// What the system or TLS says.
+        cause: String,
+    },
+    /// No complete answer in time.
+    #[error("{host} did not answer within {} ms", after.as_millis())]
+    Timeout {
+        /// Host and port.
+        host: String,
+        /// The limit that was passed.
+        after: Duration,
+    },
+    /// The connection broke, or what came is no HTTP.
+    #[error("the connection to {host} broke: {cause}")]
+    Broken {
+        /// Host and port.
+        host: String,
+        /// What broke.
+        cause: String,
+    },
+    /// The body is longer than we read.
+    #[error("{host} answered with more than {limit} bytes")]
+    TooLarge {
+        /// Host and port.
+        host: String,
+        /// The limit that was passed.
+        limit: usize,
+    },
+    /// Redirects in a circle.
+    #[error("{host} redirects more than {MOST_REDIRECTS} times; check the address")]
+    Redirects {
+        /// Host and port.
+        host: String,
+    },
+}
+
+impl HttpError {
+    /// Whether the same request may well succeed a little later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Broken { .. } => true,
+            Self::Address { .. }
+            | Self::Header { .. }
+            | Self::Setup { .. }
+            | Self::TooLarge { .. }
+            | Self::Redirects { .. } => false,
+        }
+    }
+}
+
+/// A request to be sent. It has no `Debug`: its headers may hold secrets.
+pub struct Request<'a> {
+    url: &'a str,
+    headers: Vec<(&'static str, &'a str, bool)>,
+    body: Option<Bytes>,
+}
+
+impl<'a> Request<'a> {
+    /// Asks for what is at an address.
+    #[must_use]
+    pub fn get(url: &'a str) -> Self {
+        Self { url, headers: Vec::new(), body: None }
+    }
+
+    /// Sends a body to an address; its type is a header like any other.
+    #[must_use]
+    pub fn post(url: &'a str, body: Bytes) -> Self {
+        Self { url, headers: Vec::new(), body: Some(body) }
+    }
+
+    /// Adds a header; its name is written in lower case.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &'a str) -> Self {
+        self.headers.push((name, value, false));
+        self
+    }
+
+    /// Adds a header, its name in lower case, whose value is never shown by anything below us either.
+    #[must_use]
+    pub fn secret(mut self, name: &'static str, value: &'a str) -> Self {
+        self.headers.push((name, value, true));
+        self
+    }
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub struct Response {
+    /// The status, 200 to 599.
+    pub status: u16,
+    /// Its headers.
+    pub headers: Headers,
+    /// The body, decompressed, whole.
+    pub body: Bytes,
+}
+
+/// The headers of an answer.
+#[derive(Debug, Clone, Default)]
+pub struct Headers(HeaderMap);
+
+impl Headers {
+    /// The first value under a name (any case), when it is text.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.to_str().ok()
+    }
+
+    /// A value that is a whole number.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.get(name)?.trim().parse().ok()
+    }
+
+    /// What the server's clock showed when it answered, in whole seconds.
+    #[must_use]
+    pub fn date(&self) -> Option<Timestamp> {
+        parse_date(self.get("date")?)
+    }
+}
+
+/// Reads the one date form that servers write today: `Sun, 06 Nov 1994 08:49:37 GMT`.
+#[must_use]
+pub fn parse_date(text: &str) -> Option<Timestamp> {
+    let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let mut words = text.trim().strip_suffix(" GMT")?.split(' ').skip(1);
+    let (day, name, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let at = months.find(name).filter(|at| at % 3 == 0 && name.len() == 3)?;
+    Timestamp::parse(&format!("{year}-{:02}-{day:0>2}T{time}Z", at / 3 + 1))
+}
+
+/// The client. Cheap to share behind an `Arc`; one serves a whole room.
+#[derive(Debug)]
+pub struct Http {
+    options: HttpOptions,
+    /// For plain HTTP to this machine.
+    near: Client,
+    /// For everything else; its error is kept as text because it is said again at each request.
+    far: OnceLock<Result<Client, String>>,
+}
+
+impl Http {
+    /// Builds the client and installs the TLS provider of the house, if nobody has yet.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(options: HttpOptions) -> Result<Self, HttpError> {
+        // Only the first installation in a process succeeds, and every one of ours is the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let near = builder(options).no_proxy().tls_certs_only([]).build().map_err(setup)?;
+        Ok(Self { options, near, far: OnceLock::new() })
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// When there is no complete answer; a bad status is an answer.
+    pub async fn send(&self, request: Request<'_>) -> Result<Response, HttpError> {
+        let url = parse_url(request.url)?;
+        let host = host_of(&url);
+        let client = self.client_for(&url)?;
+        let mut sending = match request.body {
+            Some(body) => client.post(url).body(body),
+            None => client.get(url),
+        };
+        for (name, value, secret) in request.headers {
+            let header = || HttpError::Header { name: name.to_owned() };
+            let mut value = HeaderValue::from_str(value).map_err(|_| header())?;
+            value.set_sensitive(secret);
+            sending = sending.header(HeaderName::from_static(name), value);
+        }
+        let fault = |error| self.fault(&host, error);
+        let mut answer = sending.send().await.map_err(fault)?;
+        let body = self.read(&mut answer, &host).await?;
+        let status = answer.status().as_u16();
+        Ok(Response { status, headers: Headers(std::mem::take(answer.headers_mut())), body })
+    }
+
+    async fn read(&self, answer: &mut reqwest::Response, host: &str) -> Result<Bytes, HttpError> {
+        let limit = self.options.body_limit;
+        let too_large = || HttpError::TooLarge { host: host.to_owned(), limit };
+        if answer.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.fault(host, error))? {
+            if body.len() + chunk.len() > limit {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    fn client_for(&self, url: &Url) -> Result<&Client, HttpError> {
+        if url.scheme() == "http" && is_loopback(url) {
+            return Ok(&self.near);
+        }
+        let build = || builder(self.options).build().map_err(|error| causes(&error));
+        match self.far.get_or_init(build) {
+            Ok(client) => Ok(client),
+            // Without certificates there is still HTTP: another container's, say.
+            Err(_) if url.scheme() == "http" => Ok(&self.near),
+            Err(cause) => Err(HttpError::Setup { cause: cause.clone() }),
+        }
+    }
+
+    fn fault(&self, host: &str, error: reqwest::Error) -> HttpError {
+        let (host, error) = (host.to_owned(), error.without_url());
+        if error.is_timeout() {
+            HttpError::Timeout { host, after: self.options.timeout }
+        } else if error.is_connect() {
+            HttpError::Connect { host, cause: causes(&error) }
+        } else if error.is_redirect() {
+            HttpError::Redirects { host }
+        } else {
+            HttpError::Broken { host, cause: causes(&error) }
+        }
+    }
+}
+
+/// Whether a text is an address that can be asked, before anything is asked.
+///
+/// # Errors
+/// When it is not: says why.
+pub fn check_address(url: &str) -> Result<(), HttpError> {
+    parse_url(url).map(|_| ())
+}
+
+fn builder(options: HttpOptions) -> ClientBuilder {
+    Client::builder()
+        .user_agent(USER_AGENT)
+        .timeout(options.timeout)
+        .connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::limited(MOST_REDIRECTS))
+        .referer(false)
+}
+
+fn setup(error: reqwest::Error) -> HttpError {
+    HttpError::Setup { cause: causes(&error.without_url()) }
+}
+
+fn parse_url(text: &str) -> Result<Url, HttpError> {
+    let refuse = |cause: &str| HttpError::Address { url: shown(text), cause: cause.to_owned() };
+    let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse("neither http nor https"));
+    }
+    if !url.has_host() {
+        return Err(refuse("no host"));
+    }
+    Ok(url)
+}
+
+/// An address as it may be printed: without user and password, and without its query.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let authority = rest.split('/').next().unwrap_or_default().len();
+            let secret = rest[..authority].rfind('@').map_or(0, |at| at + 1);
+            format!("{scheme}://{}", &rest[secret..])
+        }
+        None if text.is_empty() => "an empty text".to_owned(),
+        None => text.rsplit('@').next().unwrap_or_default().to_owned(),
+    }
+}
+
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The innermost reasons, outermost first; the library's own "error sending request" adds nothing.
+fn causes(error: &reqwest::Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // Wrappers repeat what they wrap.
+        if !said.iter().any(|earlier| earlier.contains(&text)) {
+            said.push(text);
+        }
+        next = cause.source();
+    }
+    if said.is_empty() { error.to_string() } else { said.join(": ") }
+}
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! A small HTTP server for tests beside the code: it says exactly what a test wants, broken or not.
+//!
+//! Written on a bare socket, because a proper server library refuses to cut an answer off.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Asked {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The number after `&page=`.
+    pub(crate) fn page(&self) -> u8 {
+        self.target.split("&page=").nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// What is answered.
+pub(crate) enum Reply {
+    /// A whole answer; the length is added.
+    Whole(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// These bytes, then the connection is closed.
+    Cut(Vec<u8>),
+    /// Nothing, ever.
+    Hang,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, body: &str) -> Self {
+        Self::Whole(status, Vec::new(), body.as_bytes().to_vec())
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: impl ToString + Copy) -> Self {
+        if let Self::Whole(_, headers, _) = &mut self {
+            headers.push((name, value.to_string()));
+        }
+        self
+    }
+}
+
+/// The server; it ends with its value.
+pub(crate) struct Fake {
+    pub(crate) url: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Fake {
+    pub(crate) async fn start(
+        answer: impl Fn(&Asked) -> Reply + Send + Sync + Clone + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(converse(stream, answer.clone(), Arc::clone(&seen)));
+            }
+        });
+        Self { url, asked, accepting }
+    }
+
+    /// Everything asked so far, in order.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn converse(
+    mut stream: TcpStream,
+    answer: impl Fn(&Asked) -> Reply,
+    seen: Arc<Mutex<Vec<Asked>>>,
+) {
+    while let Some(asked) = read(&mut stream).await {
+        let reply = answer(&asked);
+        seen.lock().unwrap().push(asked);
+        match reply {
+            Reply::Whole(status, headers, body) => {
+                let mut head = format!("HTTP/1.1 {status} x\r\n");
+                for (name, value) in &headers {
+                    head.push_str(&format!("{name}: {value}\r\n"));
+                }
+                let length = if status == 304 {
+                    String::new()
+                } else {
+                    format!("content-length: {}\r\n", body.len())
+                };
+                let bytes = [head.as_bytes(), length.as_bytes(), b"\r\n", &body].concat();
+                if stream.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            Reply::Cut(bytes) => {
+                let _ = stream.write_all(&bytes).await;
+                return;
+            }
+            Reply::Hang => std::future::pending().await,
+        }
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> Option<Asked> {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head = String::from_utf8(bytes[..end].to_vec()).ok()?;
+    let mut lines = head.lines();
+    let mut first = lines.next()?.split(' ');
+    let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
+    let headers: Vec<_> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let mut asked = Asked { method, target, headers, body: bytes.split_off(end) };
+    let length = asked.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    while asked.body.len() < length {
+        stream.read_buf(&mut asked.body).await.ok().filter(|read| *read > 0)?;
+    }
+    Some(asked)
+}

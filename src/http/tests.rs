@@ -1,0 +1,167 @@
+use std::io::Write as _;
+
+use super::fake::{Fake, Reply};
+use super::*;
+
+fn client(timeout_ms: u64, body_limit: usize) -> Http {
+    Http::new(HttpOptions { timeout: Duration::from_millis(timeout_ms), body_limit }).unwrap()
+}
+
+async fn get(url: &str) -> Result<Response, HttpError> {
+    client(5_000, 1_000).send(Request::get(url).secret("authorization", "Bearer s3cret")).await
+}
+
+#[tokio::test]
+async fn an_answer_comes_with_status_headers_and_body() {
+    let fake = Fake::start(|_| {
+        Reply::new(418, "tea").with("Date", "Sun, 06 Nov 1994 08:49:37 GMT").with("X-Number", 7)
+    })
+    .await;
+    let answer = get(&format!("{}/a?b=c", fake.url)).await.unwrap();
+    assert_eq!((answer.status, &answer.body[..]), (418, &b"tea"[..]));
+    assert_eq!(answer.headers.number("x-number"), Some(7));
+    assert_eq!(answer.headers.date().unwrap().to_string(), "1994-11-06T08:49:37Z");
+    let asked = &fake.asked()[0];
+    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("GET", "/a?b=c"));
+    assert_eq!(asked.header("user-agent"), Some(USER_AGENT));
+    assert_eq!(asked.header("authorization"), Some("Bearer s3cret"));
+}
+
+#[tokio::test]
+async fn a_body_is_sent_with_its_headers() {
+    let fake = Fake::start(|_| Reply::new(200, "")).await;
+    let request = Request::post(&fake.url, Bytes::from_static(b"{}"))
+        .header("content-type", "application/json");
+    client(5_000, 10).send(request).await.unwrap();
+    let asked = &fake.asked()[0];
+    assert_eq!((asked.method.as_str(), &asked.body[..]), ("POST", &b"{}"[..]));
+    assert_eq!(asked.header("content-type"), Some("application/json"));
+}
+
+#[tokio::test]
+async fn a_body_is_measured_after_decompression() {
+    let zipped = || {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&vec![b'a'; 1_000_000]).unwrap();
+        encoder.finish().unwrap()
+    };
+    let fake = Fake::start(move |_| {
+        Reply::Whole(200, vec![("Content-Encoding", "gzip".into())], zipped())
+    })
+    .await;
+    let error = get(&fake.url).await.unwrap_err();
+    assert!(matches!(error, HttpError::TooLarge { limit: 1_000, .. }), "{error}");
+    let whole = client(5_000, 1_000_000).send(Request::get(&fake.url)).await.unwrap();
+    assert_eq!(whole.body.len(), 1_000_000);
+}
+
+#[tokio::test]
+async fn redirects_are_followed_and_end() {
+    let fake = Fake::start(|asked| match asked.target.as_str() {
+        "/moved" => Reply::new(301, "").with("Location", "/here"),
+        "/circle" => Reply::new(302, "").with("Location", "/circle"),
+        _ => Reply::new(200, "found"),
+    })
+    .await;
+    let answer = get(&format!("{}/moved", fake.url)).await.unwrap();
+    assert_eq!(&answer.body[..], b"found");
+    let error = get(&format!("{}/circle", fake.url)).await.unwrap_err();
+    assert!(matches!(error, HttpError::Redirects { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn credentials_do_not_follow_a_redirect_to_another_host() {
+    let other = Fake::start(|_| Reply::new(200, "")).await;
+    let target = other.url.clone();
+    let fake = Fake::start(move |_| Reply::new(302, "").with("Location", &target)).await;
+    get(&fake.url).await.unwrap();
+    assert_eq!(other.asked()[0].header("authorization"), None);
+}
+
+#[tokio::test]
+async fn what_is_broken_names_the_host_and_may_be_tried_again() {
+    let fake = Fake::start(|asked| match asked.target.as_str() {
+        "/short" => Reply::Cut(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc".to_vec()),
+        "/garbage" => Reply::Cut(b"\0\0\0\0 no http at all\r\n\r\n".to_vec()),
+        "/silent" => Reply::Cut(Vec::new()),
+        _ => Reply::Hang,
+    })
+    .await;
+    let host = fake.url.strip_prefix("http://").unwrap().to_owned();
+    for path in ["/short", "/garbage", "/silent"] {
+        let error = get(&format!("{}{path}", fake.url)).await.unwrap_err();
+        assert!(matches!(error, HttpError::Broken { .. }), "{path}: {error:?}");
+        assert!(error.is_transient() && error.to_string().contains(&host), "{error}");
+    }
+    let error = client(50, 10).send(Request::get(&fake.url)).await.unwrap_err();
+    assert!(matches!(error, HttpError::Timeout { .. }) && error.is_transient(), "{error:?}");
+    assert_eq!(error.to_string(), format!("{host} did not answer within 50 ms"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_named() {
+    // Bound and let go: nobody listens there now.
+    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = get(&format!("http://{address}/")).await.unwrap_err();
+    assert!(matches!(error, HttpError::Connect { .. }) && error.is_transient(), "{error:?}");
+    assert!(error.to_string().starts_with(&format!("cannot connect to {address}: ")), "{error}");
+}
+
+#[tokio::test]
+async fn no_secret_is_in_any_error() {
+    let http = client(100, 10);
+    let urls = [
+        "http://user:s3cret@127.0.0.1:1/?token=s3cret",
+        "ftp://user:s3cret@host/?token=s3cret",
+        "user:s3cret@host/?token=s3cret",
+        "http://us:s3cret@[bad/?s3cret",
+        "",
+        "nonsense",
+    ];
+    for url in urls {
+        for value in ["s3cret", "s3cret\n"] {
+            let request = Request::get(url).secret("authorization", value);
+            let error = http.send(request).await.unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains("s3cret"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn addresses_are_checked_before_anything_is_asked() {
+    for good in ["https://api.github.com", "http://127.0.0.1:8601/base"] {
+        check_address(good).unwrap();
+    }
+    for bad in ["", "api.github.com", "ftp://host", "https://"] {
+        let error = check_address(bad).map(|()| "accepted").unwrap_err();
+        assert!(error.to_string().contains("give one like"), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn dates_of_servers_are_read_and_nothing_else_is() {
+    let read = |text| parse_date(text).map(|date| date.to_string());
+    assert_eq!(read("Tue, 29 Feb 2028 23:59:59 GMT").as_deref(), Some("2028-02-29T23:59:59Z"));
+    for bad in [
+        "",
+        "GMT",
+        "Tue, 30 Feb 2028 23:59:59 GMT",
+        "Tue, 29 anF 2028 23:59:59 GMT",
+        "Tue, 29 Feb 2028 23:59:59 CET",
+        "2028-02-29T23:59:59Z",
+        "Tue, 29 Feb 2028 GMT",
+    ] {
+        assert_eq!(read(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn only_this_machine_is_near() {
+    for near in ["http://localhost:1", "http://127.0.0.2", "http://[::1]:80"] {
+        assert!(is_loopback(&parse_url(near).unwrap()), "{near}");
+    }
+    for far in ["http://10.0.0.1", "http://localhost.example", "http://[2001:db8::1]"] {
+        assert!(!is_loopback(&parse_url(far).unwrap()), "{far}");
+    }
+}
