@@ -101,6 +101,18 @@ pub enum HttpError {
 }
 
 impl HttpError {
+    /// Whether nothing of the request can have reached the server.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        !matches!(
+            self,
+            Self::Timeout { .. }
+                | Self::Broken { .. }
+                | Self::TooLarge { .. }
+                | Self::Redirects { .. }
+        )
+    }
+
     /// Whether the same request may well succeed a little later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -273,10 +285,12 @@ impl Http {
 
     fn fault(&self, host: &str, error: reqwest::Error) -> HttpError {
         let (host, error) = (host.to_owned(), error.without_url());
-        if error.is_timeout() {
+        if error.is_connect() {
+            let late = error.is_timeout();
+            let cause = if late { "nobody answers".to_owned() } else { causes(&error) };
+            HttpError::Connect { host, cause }
+        } else if error.is_timeout() {
             HttpError::Timeout { host, after: self.options.timeout }
-        } else if error.is_connect() {
-            HttpError::Connect { host, cause: causes(&error) }
         } else if error.is_redirect() {
             HttpError::Redirects { host }
         } else {

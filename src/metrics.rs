@@ -52,6 +52,7 @@ metrics! {
     COMMIT_SECONDS Histogram "ghpulse_store_commit_seconds" "" "Time of one write to the store, its sync included.";
     TOKENS_USABLE Gauge "ghpulse_github_tokens_usable" "" "GitHub tokens that are neither benched nor used up.";
     FEED_LAG_SECONDS Gauge "ghpulse_feed_lag_seconds" "" "Age of the newest event on the last page when it came in.";
+    FEED_OVERLAP Gauge "ghpulse_feed_overlap_ratio" "" "Least share of a page that the read before it had too; 0 means that events were missed.";
     SCRIPT_SECONDS Histogram "ghpulse_script_seconds" "" "Time of one run of the merge script.";
     SCRIPT_FAILURES Counter "ghpulse_script_failures_total" "" "Ticks for which the native sum stood in for the merge script.";
     CONNECTIONS Gauge "ghpulse_connections" "endpoint" "WebSocket connections open now.";

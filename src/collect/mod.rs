@@ -2,4 +2,8 @@
 
 pub mod enrich;
 pub mod ingest;
+pub mod overlap;
+pub mod poller;
+pub mod replay;
 pub mod source;
+pub mod status;

@@ -45,7 +45,7 @@ pub struct Plan {
 pub enum Spent {
     /// It counts.
     One,
-    /// It does not: a 304.
+    /// It does not: a 304, or it never left.
     Nothing,
 }
 

@@ -162,7 +162,7 @@ impl Rest {
     /// Asks for a page of events, and settles the lease with what came of it.
     pub async fn fetch_page(&self, number: u8, lease: Lease, etag: Option<&str>) -> Answer {
         let url = format!("{}/events?per_page={PER_PAGE}&page={number}", self.base);
-        let authorization = lease.token().map(super::tokens::Token::authorization);
+        let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
         let mut request = Request::get(&url)
             .header("accept", MEDIA_TYPE)
             .header("x-github-api-version", API_VERSION);
@@ -229,6 +229,7 @@ fn verdict(outcome: &Outcome) -> Verdict {
         Outcome::NotModified => Verdict::Unchanged,
         Outcome::Limited { wait } => Verdict::Limited(*wait),
         Outcome::TokenDead { reason } => Verdict::Refused(*reason),
+        Outcome::Failed(RestError::Http(error)) if error.is_unsent() => Verdict::Unsent,
         Outcome::Failed(_) => Verdict::Failed,
     }
 }

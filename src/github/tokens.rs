@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::config::Secret;
 use crate::github::budget::{Budget, Plan, Spent};
 use crate::github::limits::Limits;
 use crate::metrics;
@@ -28,39 +29,11 @@ const TOKEN_LIMIT: u64 = 5_000;
 /// More tokens than anyone has accounts; the rest is not used, and the log says so.
 pub const MOST_TOKENS: usize = 1_000;
 
-/// A secret that GitHub gave; it has no readable form.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(Arc<str>);
-
-impl Token {
-    /// The value of the `authorization` header.
-    pub(super) fn authorization(&self) -> String {
-        format!("Bearer {}", self.0)
-    }
-
-    fn is_sendable(&self) -> bool {
-        self.0.bytes().all(|byte| byte.is_ascii_graphic())
-    }
-}
-
-impl From<String> for Token {
-    /// White space around it, as a file of tokens has it, is no part of it.
-    fn from(text: String) -> Self {
-        Self(text.trim().into())
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("‹secret›")
-    }
-}
-
 /// How the pool is used.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
     /// The tokens in the order of the configuration; empty ones and doubles are left out.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<Secret>,
     /// The part of each token's limit that polling may use, above 0 and up to 1.
     pub share: f64,
     /// How many requests may go together: the pages of a round.
@@ -107,6 +80,8 @@ pub enum Verdict {
     Refused(Dead),
     /// No answer, or one that says nothing of tokens.
     Failed,
+    /// The request never left: costs nothing.
+    Unsent,
 }
 
 /// How the pool stands.
@@ -156,7 +131,7 @@ struct State {
 #[derive(Debug)]
 struct Seat {
     id: SeatId,
-    token: Option<Token>,
+    token: Option<Secret>,
     budget: Budget,
     benched_until: Option<Instant>,
 }
@@ -187,18 +162,20 @@ impl TokenPool {
     }
 
     /// Takes over a new list; a token that was there before keeps its budget and its bench.
-    pub fn replace(&self, tokens: Vec<Token>) {
+    pub fn replace(&self, tokens: Vec<Secret>) {
         let now = self.clock.instant();
         let plan = Plan { assumed: TOKEN_LIMIT, share: self.share, burst: self.burst };
         let mut state = self.lock();
         let mut old = std::mem::take(&mut state.seats);
         let given = tokens.len();
         for (i, token) in tokens.into_iter().enumerate() {
+            // White space around it, as a file of tokens has it, is no part of a token.
+            let token = Secret::new(token.expose().trim());
             let double = state.seats.iter().any(|seat| seat.token.as_ref() == Some(&token));
-            if token.0.is_empty() || double || state.seats.len() == MOST_TOKENS {
+            if token.expose().is_empty() || double || state.seats.len() == MOST_TOKENS {
                 continue;
             }
-            if !token.is_sendable() {
+            if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
                 let of = format!("token {} of {given}", i + 1);
                 tracing::warn!("{of} holds characters that no token has; it is not used");
                 continue;
@@ -273,7 +250,10 @@ impl TokenPool {
             // It was taken out of the configuration meanwhile.
             None => return,
         };
-        let spent = if verdict == Verdict::Unchanged { Spent::Nothing } else { Spent::One };
+        let spent = match verdict {
+            Verdict::Unchanged | Verdict::Unsent => Spent::Nothing,
+            _ => Spent::One,
+        };
         seat.budget.settle(now, lease.step, spent, limits);
         match verdict {
             Verdict::Served | Verdict::Unchanged => {
@@ -285,7 +265,7 @@ impl TokenPool {
                 seat.benched_until = Some(now + QUARANTINE);
                 tell_bench(&mut state, place, why, now);
             }
-            Verdict::Refused(_) | Verdict::Failed => {}
+            Verdict::Refused(_) | Verdict::Failed | Verdict::Unsent => {}
         }
         if census(&mut state, now) != before {
             publish(&mut state, now);
@@ -303,7 +283,7 @@ impl TokenPool {
 pub struct Lease {
     pool: Arc<TokenPool>,
     seat: SeatId,
-    token: Option<Token>,
+    token: Option<Secret>,
     step: Duration,
     settled: bool,
 }
@@ -317,7 +297,7 @@ impl Lease {
 
     /// The token to send, if any.
     #[must_use]
-    pub fn token(&self) -> Option<&Token> {
+    pub fn token(&self) -> Option<&Secret> {
         self.token.as_ref()
     }
 

@@ -98,7 +98,7 @@ async fn converse(
             Reply::Whole(status, headers, body) => {
                 let mut head = format!("HTTP/1.1 {status} x\r\n");
                 for (name, value) in &headers {
-                    head.push_str(&format!("{name}: {value}\r\n"));
+                    head.extend([name, ": ", value, "\r\n"]);
                 }
                 let length = if status == 304 {
                     String::new()

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::github::tokens::{Census, Grant, Mode, PoolOptions, Token, TokenPool};
+use crate::config::Secret;
+use crate::github::tokens::{Census, Grant, Mode, PoolOptions, TokenPool};
 use crate::http::fake::{Fake, Reply};
 
 const SECRET: &str = "ghp_s3cret";
@@ -12,7 +13,7 @@ fn rest(url: &str, timeout_ms: u64) -> Rest {
 }
 
 fn pool(with_token: bool) -> Arc<TokenPool> {
-    let tokens = with_token.then(|| Token::from(SECRET.to_owned())).into_iter().collect();
+    let tokens = with_token.then(|| Secret::new(SECRET)).into_iter().collect();
     TokenPool::new(PoolOptions { tokens, share: 0.9, burst: 3 }, Clock::system())
 }
 
@@ -163,6 +164,17 @@ async fn no_answer_is_a_failure_that_names_the_host_and_no_token() {
         let said = format!("{error} {error:?}");
         assert!(error.is_transient() && said.contains("127.0.0.1:"), "{said}");
         assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_costs_no_budget() {
+    // Bound and let go: nobody listens there now.
+    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (pool, rest) = (pool(false), rest(&format!("http://{address}"), 5_000));
+    for _ in 0..20 {
+        let answer = rest.fetch_page(1, lease(&pool), None).await;
+        assert!(failure(&answer).to_string().contains("cannot connect to"), "{answer:?}");
     }
 }
 

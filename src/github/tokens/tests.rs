@@ -9,7 +9,7 @@ fn clock() -> Clock {
 }
 
 fn pool(tokens: &[&str], clock: Clock) -> Arc<TokenPool> {
-    let tokens = tokens.iter().map(|text| Token::from((*text).to_owned())).collect();
+    let tokens = tokens.iter().map(|text| Secret::new(*text)).collect();
     TokenPool::new(PoolOptions { tokens, share: 0.9, burst: 3 }, clock)
 }
 
@@ -21,7 +21,7 @@ fn go(pool: &Arc<TokenPool>) -> Lease {
 }
 
 fn shown(lease: &Lease) -> String {
-    lease.token().map_or_else(|| "none".to_owned(), Token::authorization)
+    lease.token().map_or("none", Secret::expose).to_owned()
 }
 
 fn limits(remaining: u64) -> Limits {
@@ -43,7 +43,7 @@ async fn tokens_take_turns() {
         settle(lease, Verdict::Served, &limits(4_000));
     }
     let each: Vec<_> = went.iter().map(|(name, n)| (name.as_str(), *n)).collect();
-    assert_eq!(each, [("Bearer a", 3), ("Bearer b", 3), ("Bearer c", 3)]);
+    assert_eq!(each, [("a", 3), ("b", 3), ("c", 3)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,13 +53,13 @@ async fn one_that_is_used_up_is_passed_over_and_then_waited_for() {
     settle(go(&pool), Verdict::Served, &limits(0));
     assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 2, benched: 0, usable: 1 });
     let lease = go(&pool);
-    assert_eq!(shown(&lease), "Bearer b");
+    assert_eq!(shown(&lease), "b");
     settle(lease, Verdict::Limited(Some(Duration::from_secs(300))), &Limits::default());
     assert_eq!(pool.census().usable, 0);
     let Grant::Wait(until) = pool.grant() else { panic!("nobody may go") };
     assert_eq!(until, clock.instant() + Duration::from_secs(300));
     clock.sleep(Duration::from_secs(300)).await;
-    assert_eq!(shown(&go(&pool)), "Bearer b");
+    assert_eq!(shown(&go(&pool)), "b");
     clock.sleep(Duration::from_secs(700)).await;
     assert_eq!(pool.census().usable, 2);
 }
@@ -68,7 +68,7 @@ async fn one_that_is_used_up_is_passed_over_and_then_waited_for() {
 async fn dead_tokens_rest_and_the_last_one_leaves_us_anonymous() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
-    for (name, why) in [("Bearer a", Dead::Revoked), ("Bearer b", Dead::Suspended)] {
+    for (name, why) in [("a", Dead::Revoked), ("b", Dead::Suspended)] {
         let lease = go(&pool);
         assert_eq!(shown(&lease), name);
         settle(lease, Verdict::Refused(why), &Limits::default());
@@ -82,7 +82,7 @@ async fn dead_tokens_rest_and_the_last_one_leaves_us_anonymous() {
     assert_eq!(pool.census().mode, Mode::Tokens);
     settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
     let lease = go(&pool);
-    assert_eq!(shown(&lease), "Bearer b");
+    assert_eq!(shown(&lease), "b");
     settle(lease, Verdict::Served, &Limits::default());
     assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 2, benched: 1, usable: 1 });
 }
@@ -121,13 +121,13 @@ async fn a_new_list_keeps_what_is_known_of_the_old_ones() {
     let (a, b) = (go(&pool), go(&pool));
     let kept = b.seat();
     settle(a, Verdict::Refused(Dead::Revoked), &Limits::default());
-    pool.replace(["b", "a", "b", "", "c\n", "d d"].map(|text| Token::from(text.to_owned())).into());
+    pool.replace(["b", "a", "b", "", "c\n", "d d"].map(Secret::new).into());
     assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 3, benched: 1, usable: 2 });
     settle(b, Verdict::Served, &limits(0));
     assert_eq!(pool.census().usable, 1);
     let lease = go(&pool);
-    assert_eq!(shown(&lease), "Bearer c");
-    pool.replace(vec![Token::from("b".to_owned())]);
+    assert_eq!(shown(&lease), "c");
+    pool.replace(vec![Secret::new("b")]);
     // Its token is gone; nothing is left to settle with.
     settle(lease, Verdict::Refused(Dead::Revoked), &Limits::default());
     assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 1, benched: 0, usable: 0 });

@@ -1,0 +1,295 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::http::fake::{Asked, Fake, Reply};
+
+const SECRETS: [&str; 2] = ["ghp_s3cret_a", "ghp_s3cret_b"];
+
+fn poller(fake: &Fake, tokens: &[&str], loop_break_ms: u64) -> Poller {
+    let options = PollerOptions {
+        api_url: fake.url.clone(),
+        pages: 3,
+        timeout: Duration::from_secs(5),
+        loop_break: Duration::from_millis(loop_break_ms),
+        tokens: tokens.iter().map(|text| Secret::new(*text)).collect(),
+    };
+    Poller::new(options, Clock::system()).unwrap()
+}
+
+/// A page with one event on it.
+fn page(id: u32) -> Reply {
+    Reply::new(200, &format!("[{{\"id\":\"{id}\",\"type\":\"PushEvent\"}}]"))
+}
+
+/// With a limit so high that only intervals count.
+fn generous(reply: Reply) -> Reply {
+    let reply = reply.with("X-RateLimit-Limit", 10_000_000);
+    reply.with("X-RateLimit-Remaining", 9_999_999).with("X-RateLimit-Reset", 4_000_000_000_u64)
+}
+
+async fn next(poller: &mut Poller) -> Poll {
+    poller.next_poll().await.unwrap().unwrap()
+}
+
+fn numbers(poll: &Poll) -> Vec<u8> {
+    poll.pages.iter().map(|page| page.number).collect()
+}
+
+/// Lets it go on until the status is as wanted; fails when a page comes before.
+async fn until(poller: &mut Poller, wanted: impl Fn(&SourceStatus) -> bool) -> SourceStatus {
+    let mut status = poller.status();
+    tokio::select! {
+        biased;
+        found = status.wait_for(wanted) => found.unwrap().clone(),
+        poll = poller.next_poll() => panic!("{poll:?} before the state that was waited for"),
+    }
+}
+
+fn seconds_ahead(status: &SourceStatus) -> Option<f64> {
+    let next = status.next_poll_at?;
+    Some(next.since(Clock::system().now()).as_secs_f64())
+}
+
+fn is_far(status: &SourceStatus) -> bool {
+    seconds_ahead(status).is_some_and(|seconds| seconds > 5.0)
+}
+
+#[tokio::test]
+async fn the_first_round_asks_for_every_page_at_once() {
+    let fake = Fake::start(|asked| page(asked.page().into()).with("X-Simulated", "ghpulse")).await;
+    let mut poller = poller(&fake, &[], 1_000);
+    let before = poller.status().borrow().clone();
+    assert_eq!((before.state, before.simulated), (SourceState::Degraded, false));
+    let poll = next(&mut poller).await;
+    assert_eq!(numbers(&poll), [1, 2, 3]);
+    for page in &poll.pages {
+        let Body::Array(body) = &page.body else { panic!("no list") };
+        let wanted = format!("[{{\"id\":\"{}\",\"type\":\"PushEvent\"}}]", page.number);
+        assert_eq!(body, wanted.as_bytes());
+    }
+    let status = poller.status().borrow().clone();
+    assert_eq!((status.state, status.simulated), (SourceState::Ok, true));
+    assert_eq!((status.mode, status.overlap), (SourceMode::Anonymous, vec![None; 3]));
+    assert!(status.last_poll_at.unwrap() <= poll.received_at);
+}
+
+#[tokio::test]
+async fn where_headers_say_nothing_the_next_request_is_a_minute_away() {
+    let fake = Fake::start(|asked| page(asked.page().into())).await;
+    let mut poller = poller(&fake, &[], 1);
+    next(&mut poller).await;
+    let status = until(&mut poller, is_far).await;
+    let ahead = seconds_ahead(&status).unwrap();
+    assert!((55.0..65.0).contains(&ahead), "{ahead}");
+    assert_eq!(fake.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn without_tokens_the_poll_interval_is_obeyed_whatever_the_limit() {
+    let fake =
+        Fake::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 600)).await;
+    let mut poller = poller(&fake, &[], 1);
+    next(&mut poller).await;
+    let status = until(&mut poller, is_far).await;
+    let ahead = seconds_ahead(&status).unwrap();
+    assert!((590.0..=600.0).contains(&ahead), "{ahead}");
+    assert_eq!(status.poll_interval, Duration::from_secs(600));
+}
+
+#[tokio::test]
+async fn a_generous_server_is_polled_whole_each_second() {
+    let fake =
+        Fake::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 1)).await;
+    let mut poller = poller(&fake, &[], 60_000);
+    let clock = Clock::system();
+    let start = clock.instant();
+    for round in 0..3 {
+        assert_eq!(numbers(&next(&mut poller).await), [1, 2, 3], "round {round}");
+    }
+    let took = clock.instant() - start;
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    let status = poller.status().borrow().clone();
+    assert_eq!(status.overlap, vec![Some(1.0); 3]);
+}
+
+#[tokio::test]
+async fn with_tokens_the_configured_break_paces() {
+    let fake =
+        Fake::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 600)).await;
+    let mut fast = poller(&fake, &SECRETS, 200);
+    for _ in 0..4 {
+        assert_eq!(numbers(&next(&mut fast).await), [1, 2, 3]);
+    }
+    let mut slow = poller(&fake, &SECRETS, 40_000);
+    next(&mut slow).await;
+    let status = until(&mut slow, is_far).await;
+    assert_eq!(status.poll_interval, Duration::from_secs(40));
+    assert_eq!((status.mode, status.tokens_usable), (SourceMode::Tokens, 2));
+}
+
+#[tokio::test]
+async fn each_page_has_its_own_etag_for_each_token() {
+    let name = |asked: &Asked| {
+        format!("W/\"{}-{}\"", asked.header("authorization").unwrap(), asked.page())
+    };
+    let fake = Fake::start(move |asked| generous(page(0)).with("ETag", &name(asked))).await;
+    let mut poller = poller(&fake, &SECRETS, 1);
+    while fake.asked().len() < 15 {
+        next(&mut poller).await;
+    }
+    let asked = fake.asked();
+    let known: Vec<_> = asked.iter().filter(|a| a.header("if-none-match").is_some()).collect();
+    let first: HashSet<_> = asked.iter().map(name).collect();
+    assert_eq!(known.len(), asked.len() - first.len(), "each was new once");
+    for asked in known {
+        assert_eq!(asked.header("if-none-match"), Some(name(asked).as_str()));
+    }
+}
+
+#[tokio::test]
+async fn what_has_not_changed_is_not_brought_again() {
+    let version = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&version);
+    let fake = Fake::start(move |asked| {
+        let etag = format!("\"{}\"", count.fetch_add(1, Ordering::SeqCst) / 12);
+        let unchanged = asked.header("if-none-match") == Some(&etag);
+        let reply = if unchanged { Reply::new(304, "") } else { page(7) };
+        generous(reply).with("ETag", &etag)
+    })
+    .await;
+    let mut poller = poller(&fake, &SECRETS[..1], 1);
+    next(&mut poller).await;
+    next(&mut poller).await;
+    assert!(fake.asked().len() >= 12 && version.load(Ordering::SeqCst) < 24);
+    assert_eq!(poller.status().borrow().state, SourceState::Ok);
+}
+
+#[tokio::test]
+async fn a_page_that_fails_does_not_stop_the_others_and_comes_back() {
+    let left = Arc::new(AtomicU32::new(2));
+    let fake = Fake::start(move |asked| {
+        let fails = asked.page() == 2
+            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+        if fails { Reply::new(502, "bad gateway") } else { generous(page(asked.page().into())) }
+    })
+    .await;
+    let mut poller = poller(&fake, &SECRETS[..1], 1);
+    assert_eq!(numbers(&next(&mut poller).await), [1, 3]);
+    let status = poller.status().borrow().clone();
+    assert_eq!(status.state, SourceState::Degraded);
+    assert!(status.last_error.unwrap().message.contains("page 2 of http://127.0.0.1:"));
+    while !numbers(&next(&mut poller).await).contains(&2) {
+        assert_eq!(poller.status().borrow().state, SourceState::Degraded);
+    }
+    let status = poller.status().borrow().clone();
+    assert_eq!(status.state, SourceState::Ok);
+    assert!(status.last_error.is_some(), "what went wrong last is kept");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answered_is_down_until_it_does() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let fake = Fake::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::Cut(Vec::new()),
+        1 => Reply::Cut(b"garbage".to_vec()),
+        2..6 => Reply::new(503, ""),
+        _ => page(1),
+    })
+    .await;
+    let mut poller = poller(&fake, &SECRETS, 1);
+    let status = until(&mut poller, |status| status.state == SourceState::Down).await;
+    assert!(status.last_error.is_some() && status.last_poll_at.is_none());
+    next(&mut poller).await;
+    assert_eq!(poller.status().borrow().state, SourceState::Ok);
+}
+
+#[tokio::test]
+async fn a_limit_is_waited_for_and_said() {
+    let fake = Fake::start(|_| Reply::new(429, "").with("Retry-After", 120)).await;
+    let mut poller = poller(&fake, &SECRETS[..1], 1);
+    let status = until(&mut poller, is_far).await;
+    let ahead = seconds_ahead(&status).unwrap();
+    assert!((110.0..=120.0).contains(&ahead), "{ahead}");
+    assert_eq!((status.state, status.tokens_usable), (SourceState::Degraded, 0));
+    assert_eq!(status.last_error.unwrap().message, "GitHub wants fewer requests for 120 s");
+}
+
+#[tokio::test]
+async fn when_every_token_is_refused_it_goes_on_anonymously_and_says_so() {
+    let fake = Fake::start(|asked| match asked.header("authorization") {
+        Some(_) => Reply::new(401, "Bad credentials").with("X-Poll-Interval", 0),
+        None => generous(page(asked.page().into())).with("X-Poll-Interval", 0),
+    })
+    .await;
+    let mut poller = poller(&fake, &SECRETS, 1);
+    while numbers(&next(&mut poller).await).len() < 3 {}
+    let status = poller.status().borrow().clone();
+    assert_eq!((status.mode, status.tokens_benched), (SourceMode::Anonymous, 2));
+    assert_eq!(status.state, SourceState::Degraded);
+    let message = status.last_error.clone().unwrap().message;
+    assert!(message.contains("refuses a token (401"), "{message}");
+    let said = format!("{status:?} {poller:?}");
+    assert!(!said.contains("s3cret"), "{said}");
+    let with_token = fake.asked().iter().filter(|a| a.header("authorization").is_some()).count();
+    assert!(with_token <= 3, "{with_token} requests with tokens that were refused");
+}
+
+#[tokio::test]
+async fn what_was_fetched_and_not_handed_out_is_fetched_again() {
+    let first = Arc::new(AtomicU32::new(0));
+    let fake = Fake::start(move |asked| {
+        if asked.page() == 3 && first.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Reply::Hang;
+        }
+        let etag = format!("\"{}\"", asked.page());
+        let unchanged = asked.header("if-none-match") == Some(&etag);
+        let reply = if unchanged { Reply::new(304, "") } else { page(asked.page().into()) };
+        generous(reply).with("ETag", &etag)
+    })
+    .await;
+    let mut poller = poller(&fake, &SECRETS[..1], 1);
+    {
+        let round = poller.next_poll();
+        tokio::pin!(round);
+        // Until pages 1 and 2 are here and page 3 is not; then the future is dropped.
+        while fake.asked().len() < 3 {
+            let turn = tokio::time::timeout(Duration::from_millis(5), round.as_mut()).await;
+            assert!(turn.is_err(), "page 3 hangs");
+        }
+    }
+    let mut brought = Vec::new();
+    while brought.len() < 3 {
+        brought.extend(numbers(&next(&mut poller).await));
+    }
+    brought.sort_unstable();
+    assert_eq!(brought, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn what_is_no_list_is_passed_on_once_and_asked_for_again_whole() {
+    let fake = Fake::start(|_| generous(Reply::new(200, "<html>")).with("ETag", "\"x\"")).await;
+    let mut poller = poller(&fake, &SECRETS[..1], 1);
+    for _ in 0..2 {
+        let poll = next(&mut poller).await;
+        assert!(matches!(&poll.pages[0].body, Body::Array(body) if &body[..] == b"<html>"));
+    }
+    assert!(fake.asked().iter().all(|asked| asked.header("if-none-match").is_none()));
+    let status = poller.status().borrow().clone();
+    assert_eq!(status.state, SourceState::Degraded);
+    assert!(status.last_error.unwrap().message.contains("is no JSON list"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_followed_is_refused_at_once() {
+    let options = |url: &str, pages| PollerOptions {
+        api_url: url.to_owned(),
+        pages,
+        timeout: Duration::from_secs(5),
+        loop_break: Duration::ZERO,
+        tokens: Vec::new(),
+    };
+    for (url, pages) in [("http://h", 0), ("http://h", MOST_PAGES + 1), ("nonsense", 3)] {
+        let error = Poller::new(options(url, pages), Clock::system()).unwrap_err();
+        assert!(error.to_string().starts_with("cannot ask GitHub: "), "{error}");
+    }
+}
