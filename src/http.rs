@@ -154,7 +154,7 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Adds a header, its name in lower case, whose value is never shown by anything below us either.
+    /// Adds a header, its name in lower case, whose value nothing below us shows either.
     #[must_use]
     pub fn secret(mut self, name: &'static str, value: &'a str) -> Self {
         self.headers.push((name, value, true));

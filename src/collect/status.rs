@@ -1,4 +1,4 @@
-//! How a source stands, for `/readyz`, `/status` and the pages: told as it changes, never asked for.
+//! How a source stands, for `/readyz`, `/status` and the pages: told as it changes.
 
 use std::time::Duration;
 

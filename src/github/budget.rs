@@ -2,7 +2,7 @@
 //!
 //! Promises: never more requests in a window than GitHub said are left (less the share kept for
 //! others), counting those under way; spread evenly to the window's end instead of spent at once
-//! and waited for; a small burst, so that the pages of a round go together while that is affordable.
+//! and waited for; a small burst, so that the pages of a round go together while they can.
 //!
 //! Pure: it is told the time and never waits. What GitHub says is believed when it is less than
 //! what we think, or about a newer window; answers overtake each other.
