@@ -2,7 +2,7 @@
 
 pub mod enrich;
 pub mod ingest;
-pub mod overlap;
+mod overlap;
 pub mod poller;
 pub mod replay;
 pub mod source;

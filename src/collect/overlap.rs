@@ -12,7 +12,7 @@ use crate::model::json;
 
 /// The events on a page, each as a hash of type and id; `None` when the page is no JSON list.
 #[must_use]
-pub fn ids(body: &[u8]) -> Option<HashSet<u64>> {
+pub(super) fn ids(body: &[u8]) -> Option<HashSet<u64>> {
     let entries: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
     let hash = |entry: &&RawValue| {
         let [kind, id] = json::pick(entry.get(), ["type", "id"]);
@@ -26,7 +26,7 @@ pub fn ids(body: &[u8]) -> Option<HashSet<u64>> {
 
 /// The share of `now` that is in `before`, 0 to 1; `None` for an empty page.
 #[must_use]
-pub fn share(now: &HashSet<u64>, before: &HashSet<u64>) -> Option<f64> {
+pub(super) fn share(now: &HashSet<u64>, before: &HashSet<u64>) -> Option<f64> {
     let of = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
     (!now.is_empty()).then(|| of(now.intersection(before).count()) / of(now.len()))
 }

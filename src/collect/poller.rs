@@ -255,11 +255,11 @@ impl Poller {
         for (at, wait) in failed {
             self.pages[at].not_before = Some(now + together.unwrap_or(wait));
         }
-        self.tell(summary);
+        self.tell(&summary);
         pages
     }
 
-    fn tell(&mut self, summary: Summary) {
+    fn tell(&mut self, summary: &Summary) {
         let (now, wall) = (self.clock.instant(), self.clock.now());
         if summary.answered {
             self.last_answer = Some(now);
@@ -277,7 +277,9 @@ impl Poller {
         };
         let interval = self.interval();
         let known = self.status.borrow().overlap.iter().flatten().copied().reduce(f64::min);
-        known.into_iter().for_each(|share| metrics::FEED_OVERLAP.set(share));
+        if let Some(share) = known {
+            metrics::FEED_OVERLAP.set(share);
+        }
         self.status.send_modify(|status| {
             let turned = status.turn(state, wall);
             if let Some(message) = &summary.trouble {
