@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use documents::texts;
+use documents::{quoted, texts};
 use graph::{Edges, allowed, circle, module_of, uses_of, within};
 use source::{
     Source, crate_paths, ends_in_word, files_below, is_a, is_outside, line_of, read_rust,
@@ -359,4 +359,28 @@ fn the_top_level_holds_only_what_belongs_there() {
         .filter(|path| !is_a(path, "rhai") && path != "scripts/README.md")
         .map(|path| format!("{path}:1: only Rhai scripts and their README live in scripts/"));
     settle(&extra.into_iter().chain(in_scripts).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_fault_point_is_listed_and_passed() {
+    let table = read("src/fault.rs");
+    let (_, table) = table.split_once("POINTS: &[&str] = &[").expect("fault.rs has its table");
+    let points = quoted(table.split("];").next().expect("the table ends"));
+    let mut complaints = Vec::new();
+    let mut passed = BTreeSet::new();
+    for source in read_rust(root(), "src").iter().filter(|s| s.path != "src/fault.rs") {
+        for (at, call) in source.live.match_indices("fault::point(") {
+            let name = source.text[at + call.len()..].split('"').nth(1).unwrap_or_default();
+            if !points.contains(name) {
+                let place = source.place(at);
+                complaints
+                    .push(format!("{place}: `{name}` is not in POINTS of src/fault.rs: add it"));
+            }
+            passed.insert(name.to_owned());
+        }
+    }
+    complaints.extend(points.iter().filter(|point| !passed.contains(**point)).map(|point| {
+        format!("src/fault.rs: `{point}` is passed nowhere: call fault::point there, or remove it")
+    }));
+    settle(&complaints);
 }

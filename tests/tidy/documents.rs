@@ -24,7 +24,7 @@ pub(crate) fn texts() -> Vec<(String, String)> {
 }
 
 /// The quoted words of `text`.
-fn quoted(text: &str) -> BTreeSet<&str> {
+pub(crate) fn quoted(text: &str) -> BTreeSet<&str> {
     text.split('"').skip(1).step_by(2).collect()
 }
 
