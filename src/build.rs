@@ -1,5 +1,6 @@
 //! Tells the binary what it was built from: its commit, and RocksDB's version from the lock file.
 //!
+//! Not named GHPULSE_…: `cargo run` hands these on to the program, which refuses such names.
 //! Both may be absent (a source archive has no git), and then `ghpulse version` says "unknown".
 
 use std::process::Command;
@@ -16,8 +17,8 @@ fn main() {
     }
     let given = std::env::var("GHPULSE_COMMIT").ok().filter(|commit| !commit.is_empty());
     let commit = given.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
-    println!("cargo::rustc-env=GHPULSE_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
-    println!("cargo::rustc-env=GHPULSE_ROCKSDB={}", rocksdb().as_deref().unwrap_or("unknown"));
+    println!("cargo::rustc-env=BUILT_COMMIT={}", commit.as_deref().unwrap_or("unknown"));
+    println!("cargo::rustc-env=BUILT_ROCKSDB={}", rocksdb().as_deref().unwrap_or("unknown"));
 }
 
 fn git(arguments: &[&str]) -> Option<String> {

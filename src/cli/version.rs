@@ -9,9 +9,9 @@ use super::{Exit, output};
 pub(super) const LINE: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (commit ",
-    env!("GHPULSE_COMMIT"),
+    env!("BUILT_COMMIT"),
     ", RocksDB ",
-    env!("GHPULSE_ROCKSDB"),
+    env!("BUILT_ROCKSDB"),
     ")"
 );
 
@@ -29,8 +29,8 @@ pub(super) fn version(args: &VersionArgs) -> Exit {
     if args.json {
         return output::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "commit": env!("GHPULSE_COMMIT"),
-            "rocksdb": env!("GHPULSE_ROCKSDB"),
+            "commit": env!("BUILT_COMMIT"),
+            "rocksdb": env!("BUILT_ROCKSDB"),
         }));
     }
     output::text(&format!("ghpulse {LINE}"))

@@ -177,4 +177,6 @@ fn read(directory: &Path, path: &Path) -> Result<String, String> {
 }
 
 #[cfg(test)]
+mod peer_tests;
+#[cfg(test)]
 mod tests;

@@ -86,9 +86,9 @@ impl Key {
 /// What every variable of ours begins with.
 pub const PREFIX: &str = "GHPULSE_";
 
-/// Variables with our prefix that are no keys: `GHPULSE_FAULT` names a place to die at (tests),
-/// `GHPULSE_SEED` the world that a failing test printed.
-pub const OTHER_VARIABLES: &[&str] = &["GHPULSE_FAULT", "GHPULSE_SEED"];
+/// Variables with our prefix that are no keys but the tests': `GHPULSE_FAULT` names a place to die
+/// at, `GHPULSE_SIM_SEED` the world that a failing test printed, `GHPULSE_SIM_RUNS` how many run.
+pub const OTHER_VARIABLES: &[&str] = &["GHPULSE_FAULT", "GHPULSE_SIM_SEED", "GHPULSE_SIM_RUNS"];
 
 /// Sections of the peer that have no counterpart here: read, warned of once, not used.
 pub(super) const RETIRED: &[(&str, &str)] = &[

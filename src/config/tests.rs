@@ -26,7 +26,7 @@ fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, 
     load(&request)
 }
 
-fn loaded(text: &str) -> Loaded {
+pub(super) fn loaded(text: &str) -> Loaded {
     match with_environment(text, &[]) {
         Ok(loaded) => loaded,
         Err(refused) => panic!("{text}\nwas refused: {:#?}", refused.complaints),
@@ -38,18 +38,18 @@ fn complaints(text: &str) -> Vec<String> {
     refused.complaints.iter().map(ToString::to_string).collect()
 }
 
-fn only(text: &str) -> String {
+pub(super) fn only(text: &str) -> String {
     let mut all = complaints(text);
     assert_eq!(all.len(), 1, "{all:#?}");
     all.remove(0)
 }
 
-fn notices(loaded: &Loaded, level: Level) -> Vec<String> {
+pub(super) fn notices(loaded: &Loaded, level: Level) -> Vec<String> {
     let of_level = loaded.notices.iter().filter(|notice| notice.level == level);
     of_level.map(ToString::to_string).collect()
 }
 
-const SECONDS: fn(u64) -> Duration = Duration::from_secs;
+pub(super) const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 
 #[test]
 fn every_default_is_what_the_contract_says() {
@@ -329,55 +329,6 @@ fn ports_that_browsers_refuse_are_warned_of() {
     let warnings = notices(&loaded("server: {port: 6000}"), Level::Warning);
     assert!(warnings[0].starts_with("config.yaml:1: server.port: browsers refuse"), "{warnings:?}");
     assert!(notices(&loaded("server: {port: 6001}"), Level::Warning).is_empty());
-}
-
-/// The peer's example, the lines of its Lua script moved to the left by `by` columns.
-fn peers_file(by: usize) -> String {
-    let mut lua = false;
-    let moved = include_str!("peer_example.yaml").lines().map(|line| {
-        lua = (lua && line != "pulsar:") || line.ends_with("mergeLatest: |");
-        let script = lua && line.starts_with("            ");
-        format!("{}\n", if script { &line[by..] } else { line })
-    });
-    moved.collect()
-}
-
-#[test]
-fn a_config_of_the_peer_loads_unchanged() {
-    let found = loaded(&peers_file(0));
-    let warnings = notices(&found, Level::Warning);
-    let about = |text: &str| warnings.iter().filter(|line| line.contains(text)).count();
-    assert_eq!(about(": redis: "), 1, "{warnings:#?}");
-    assert_eq!(about("scripts/merge_latest.rhai"), 1, "{warnings:#?}");
-    assert_eq!(about(": risingwave: "), 1);
-    assert_eq!(about(": server.port: browsers refuse"), 1);
-    assert_eq!(about(": github.tokens: a placeholder"), 1);
-    for key in ["host", "audience", "keypath", "producer.topic", "consumer.topic"] {
-        assert_eq!(about(&format!(": pulsar.{key}: ")), 1, "{key} {warnings:#?}");
-    }
-    assert_eq!(warnings.len(), 9, "{warnings:#?}");
-    assert_eq!(notices(&found, Level::Info).len(), 2);
-    let config = found.config;
-    assert!(config.github.tokens.is_empty() && config.log.json);
-    assert_eq!(config.log.level, "debug");
-    assert_eq!(config.interval.year_count, SECONDS(60));
-    let pulsar = config.pulsar.unwrap();
-    assert_eq!((&*pulsar.url, &*pulsar.producer_topic), ("pulsar://localhost:6650", "XXXXX"));
-    assert_eq!(pulsar.consumer_name, "events-consumer");
-    let tidb = config.tidb.unwrap();
-    assert_eq!((&*tidb.user, tidb.password, tidb.tls), ("root", None, false));
-    assert!(tidb.events_daily.starts_with("SELECT event_day,\n    COUNT(DISTINCT actor_id)"));
-}
-
-#[test]
-fn the_peers_unindented_script_is_answered_with_the_cure() {
-    for by in [4, 8, 12] {
-        let complaint = only(&peers_file(by));
-        assert!(complaint.contains("delete the whole redis section"), "{complaint}");
-        assert!(complaint.contains("scripts/merge_latest.rhai"), "{complaint}");
-    }
-    let one_line = peers_file(0).replace('\n', " ");
-    assert!(only(&one_line.replace('#', "")).contains("line breaks"));
 }
 
 proptest! {

@@ -7,7 +7,8 @@ use crate::source::{files_below, is_a, line_of};
 use crate::{read, root, settle};
 
 /// Variables with our prefix that stand for no configuration key.
-const OTHER_VARIABLES: &[&str] = &["GHPULSE_FAULT", "GHPULSE_SEED", "GHPULSE_COMMIT", "GHPULSE_"];
+const OTHER_VARIABLES: &[&str] =
+    &["GHPULSE_FAULT", "GHPULSE_SIM_SEED", "GHPULSE_SIM_RUNS", "GHPULSE_COMMIT", "GHPULSE_"];
 
 /// Every text file of the project: path and text.
 pub(crate) fn texts() -> Vec<(String, String)> {
