@@ -1,0 +1,274 @@
+//! What can go wrong on request, by name: `--fault error-503`, `--fault slow:500ms:0.1`.
+//!
+//! A fault hits a share of the requests, decided by seed and number of the request alone, so a run
+//! can be repeated.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Requests hit when nothing else is said.
+pub const DEFAULT_SHARE: f64 = 0.2;
+
+/// A way to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultKind {
+    /// 500 with GitHub's JSON.
+    Error500,
+    /// 502 with a page of HTML, as a proxy in front would send it.
+    Error502,
+    /// 503 with GitHub's JSON.
+    Error503,
+    /// 403, `x-ratelimit-remaining: 0`, reset after the fault's wait.
+    Limited,
+    /// 403 without any limit header: the account is suspended.
+    Suspended,
+    /// 429 with `retry-after`.
+    RetryAfter,
+    /// 401: the token is no longer valid.
+    Revoked,
+    /// The answer comes after the fault's wait.
+    Slow,
+    /// The connection ends in the middle of the body.
+    CutOff,
+    /// A page of some time ago is served once more, with its `ETag` of then.
+    Stale,
+    /// Something that is no page: no JSON, half of it, no list, a list with things that are no events.
+    Garbage,
+    /// The events of the page in any order.
+    Reordered,
+    /// The feed stands still.
+    Frozen,
+}
+
+/// Every name, in the order of [`FaultKind`].
+const NAMES: &[(&str, FaultKind)] = &[
+    ("error-500", FaultKind::Error500),
+    ("error-502", FaultKind::Error502),
+    ("error-503", FaultKind::Error503),
+    ("limited", FaultKind::Limited),
+    ("suspended", FaultKind::Suspended),
+    ("retry-after", FaultKind::RetryAfter),
+    ("revoked", FaultKind::Revoked),
+    ("slow", FaultKind::Slow),
+    ("cut-off", FaultKind::CutOff),
+    ("stale", FaultKind::Stale),
+    ("garbage", FaultKind::Garbage),
+    ("reordered", FaultKind::Reordered),
+    ("frozen", FaultKind::Frozen),
+];
+
+impl FaultKind {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        NAMES.iter().map(|(_, kind)| *kind)
+    }
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// A fault, and what it hits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// Which share of the requests it hits, 0 to 1.
+    pub share: f64,
+    /// How long `slow` waits, and how long `limited` and `retry-after` ask for.
+    pub wait: Duration,
+    /// Hits requests with this token only.
+    pub token: Option<String>,
+}
+
+/// Text that names no fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{text}' is no fault: {reason}; a fault is NAME[:SHARE][:DURATION][:token=TOKEN], as in \
+     error-503, slow:500ms, garbage:0.1, stale:all, revoked:token=ghp_x; the names are {}",
+    names()
+)]
+pub struct NoFault {
+    /// What was given.
+    pub text: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The names of all faults, with commas.
+#[must_use]
+pub fn names() -> String {
+    NAMES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+impl Fault {
+    /// The fault with its usual share and wait: a frozen feed is frozen for everybody, and so is a
+    /// token revoked or an account suspended when a token is named.
+    #[must_use]
+    pub fn new(kind: FaultKind) -> Self {
+        let share = if kind == FaultKind::Frozen { 1.0 } else { DEFAULT_SHARE };
+        let wait = match kind {
+            FaultKind::Slow => Duration::from_secs(2),
+            FaultKind::Limited => Duration::from_secs(5),
+            _ => Duration::from_secs(1),
+        };
+        Self { kind, share, wait, token: None }
+    }
+
+    /// The fault hitting every request.
+    #[must_use]
+    pub fn always(kind: FaultKind) -> Self {
+        Self { share: 1.0, ..Self::new(kind) }
+    }
+
+    /// The fault hitting this share of the requests, 0 to 1.
+    #[must_use]
+    pub fn share(self, share: f64) -> Self {
+        Self { share: share.clamp(0.0, 1.0), ..self }
+    }
+
+    /// The fault with this wait.
+    #[must_use]
+    pub fn wait(self, wait: Duration) -> Self {
+        Self { wait, ..self }
+    }
+
+    /// The fault hitting every request with this token, and no other.
+    #[must_use]
+    pub fn token(self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), share: 1.0, ..self }
+    }
+
+    /// Whether the request of this number is hit.
+    pub(super) fn hits(&self, seed: u64, request: u64, token: Option<&str>) -> bool {
+        let meant = self.token.as_deref().is_none_or(|named| token == Some(named));
+        meant && lot(seed, request, self.kind as u64).f64() < self.share
+    }
+}
+
+/// Chance that depends on nothing but these numbers.
+pub(super) fn lot(seed: u64, request: u64, salt: u64) -> fastrand::Rng {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mixed = seed.rotate_left(17) ^ request.wrapping_mul(ODD) ^ (salt << 56);
+    let mut rng = fastrand::Rng::with_seed(mixed);
+    rng.fork()
+}
+
+impl FromStr for Fault {
+    type Err = NoFault;
+
+    fn from_str(text: &str) -> Result<Self, NoFault> {
+        let fail = |reason: String| NoFault { text: text.to_owned(), reason };
+        let mut parts = text.split(':');
+        let name = parts.next().unwrap_or_default();
+        let (_, kind) = NAMES
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .ok_or_else(|| fail(format!("there is no '{name}'")))?;
+        let mut fault = Self::new(*kind);
+        for part in parts {
+            if let Some(token) = part.strip_prefix("token=") {
+                fault = fault.token(token);
+            } else if let Some(share) = share_of(part) {
+                fault.share = share;
+            } else if let Some(wait) = duration_of(part) {
+                fault.wait = wait;
+            } else {
+                let what =
+                    "is neither a share (0.2, 20%, all) nor a duration (500ms, 3s) nor a token";
+                return Err(fail(format!("'{part}' {what}")));
+            }
+        }
+        Ok(fault)
+    }
+}
+
+fn share_of(text: &str) -> Option<f64> {
+    if text == "all" {
+        return Some(1.0);
+    }
+    let share = match text.strip_suffix('%') {
+        Some(percent) => percent.parse::<f64>().ok()? / 100.0,
+        None => text.parse().ok()?,
+    };
+    (0.0..=1.0).contains(&share).then_some(share)
+}
+
+fn duration_of(text: &str) -> Option<Duration> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix('s')?, 1_000),
+    };
+    Some(Duration::from_millis(number.parse::<u64>().ok()?.checked_mul(unit)?))
+}
+
+/// As the command line takes it.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}ms", self.kind.name(), self.share, self.wait.as_millis())?;
+        match &self.token {
+            // Even an invented token may be somebody's real one, given by mistake.
+            Some(_) => f.write_str(":token=‹secret›"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name_that_is_read() {
+        for (place, (name, kind)) in NAMES.iter().enumerate() {
+            assert_eq!(*kind as usize, place);
+            assert_eq!(name.parse(), Ok(Fault::new(*kind)));
+            assert_eq!(kind.name(), *name);
+        }
+    }
+
+    #[test]
+    fn arguments_are_told_apart_by_their_form() {
+        let slow: Fault = "slow:500ms:10%".parse().unwrap();
+        assert_eq!(slow, Fault::new(FaultKind::Slow).share(0.1).wait(Duration::from_millis(500)));
+        assert_eq!("stale:all".parse(), Ok(Fault::always(FaultKind::Stale)));
+        assert_eq!("error-503:0.5".parse(), Ok(Fault::new(FaultKind::Error503).share(0.5)));
+        let revoked: Fault = "revoked:token=ghp_x".parse().unwrap();
+        assert_eq!(revoked, Fault::new(FaultKind::Revoked).token("ghp_x"));
+        assert!(!revoked.to_string().contains("ghp_x"));
+    }
+
+    #[test]
+    fn a_wrong_name_is_told_all_names() {
+        for text in
+            ["", "eror-500", "slow:fast", "stale:1.5", "stale:-1", "slow:99999999999999999s"]
+        {
+            let message = text.parse::<Fault>().unwrap_err().to_string();
+            assert!(message.starts_with(&format!("'{text}' is no fault: ")), "{message}");
+            for (name, _) in NAMES {
+                assert!(message.contains(name), "{message} lacks {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_share_is_hit_by_seed_and_number_alone() {
+        let fault = Fault::new(FaultKind::Error500).share(0.3);
+        let hits = |seed| (0..10_000).filter(|n| fault.hits(seed, *n, None)).collect::<Vec<_>>();
+        assert!((2_700..3_300).contains(&hits(1).len()), "{}", hits(1).len());
+        assert_eq!(hits(1), hits(1));
+        assert_ne!(hits(1), hits(2));
+        assert!(!(0..1_000).any(|n| fault.clone().share(0.0).hits(1, n, None)));
+        assert!((0..1_000).all(|n| fault.clone().share(1.0).hits(1, n, None)));
+    }
+
+    #[test]
+    fn a_fault_for_a_token_leaves_the_others_alone() {
+        let fault = Fault::new(FaultKind::Revoked).token("a");
+        assert!(fault.hits(1, 1, Some("a")));
+        assert!(!fault.hits(1, 1, Some("b")) && !fault.hits(1, 1, None));
+    }
+}

@@ -1,0 +1,164 @@
+//! What `/events` shows: the newest of each part, split by position as GitHub splits it.
+//!
+//! The first 100 positions are the newest Push, Create and Delete events, the 200 behind them the
+//! newest of everything else. A part that is short is filled from the other, so up to 300 events are
+//! always all in sight. An event only ever moves to later positions: whoever reads the pages in
+//! order cannot miss one between two of them.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+/// So many events are in sight; no page lies behind them.
+pub(super) const VISIBLE: usize = 300;
+/// So many of them are pushes, creates and deletes, if there are enough.
+const PUSHES: usize = 100;
+
+/// An event in the feed.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// Its place in the order in which events came into the feed.
+    pub(super) number: u64,
+    pub(super) text: Arc<str>,
+}
+
+/// The newest events of each part, newest first.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Feed {
+    pushes: VecDeque<Entry>,
+    rest: VecDeque<Entry>,
+    next: u64,
+}
+
+#[derive(Deserialize)]
+struct Typed<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+}
+
+impl Feed {
+    /// Puts an event in; its place in the order.
+    pub(super) fn put(&mut self, text: Arc<str>) -> u64 {
+        let kind = serde_json::from_str::<Typed>(&text).map_or(Cow::Borrowed(""), |it| it.kind);
+        let part = match &*kind {
+            "PushEvent" | "CreateEvent" | "DeleteEvent" => &mut self.pushes,
+            _ => &mut self.rest,
+        };
+        let number = self.next;
+        part.push_front(Entry { number, text: text.clone() });
+        part.truncate(VISIBLE);
+        self.next += 1;
+        number
+    }
+
+    /// How many events were ever put in.
+    pub(super) fn len(&self) -> u64 {
+        self.next
+    }
+
+    /// A page, newest first; pages count from 1. Empty where the feed is.
+    pub(super) fn page(&self, page: usize, per_page: usize) -> Vec<Entry> {
+        let start = page.saturating_sub(1).saturating_mul(per_page);
+        let mut entries: Vec<Entry> =
+            self.positions().skip(start).take(per_page.min(VISIBLE)).cloned().collect();
+        entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.number));
+        entries
+    }
+
+    /// Everything in sight, position by position.
+    fn positions(&self) -> impl Iterator<Item = &Entry> {
+        let pushes = self.pushes.len().min(PUSHES);
+        self.pushes
+            .iter()
+            .take(pushes)
+            .chain(&self.rest)
+            .take(VISIBLE)
+            .chain(self.pushes.iter().skip(pushes))
+            .take(VISIBLE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: &str, n: usize) -> Arc<str> {
+        format!(r#"{{"id":"{n}","type":"{kind}"}}"#).into()
+    }
+
+    fn fed(kinds: &[(&str, usize)]) -> Feed {
+        let mut feed = Feed::default();
+        for (kind, count) in kinds {
+            for n in 0..*count {
+                feed.put(event(kind, n));
+            }
+        }
+        feed
+    }
+
+    fn count(page: &[Entry], kind: &str) -> usize {
+        page.iter().filter(|entry| entry.text.contains(&format!("\"{kind}\""))).count()
+    }
+
+    #[test]
+    fn page_one_is_pushes_and_the_others_are_the_rest() {
+        let kinds = [("PushEvent", 150), ("WatchEvent", 150), ("DeleteEvent", 90), ("New", 130)];
+        let feed = fed(&kinds);
+        let pages: Vec<_> = (1..=4).map(|page| feed.page(page, 100)).collect();
+        assert_eq!(count(&pages[0], "DeleteEvent"), 90);
+        assert_eq!(count(&pages[0], "PushEvent"), 10);
+        assert_eq!(count(&pages[1], "New"), 100);
+        assert_eq!((count(&pages[2], "New"), count(&pages[2], "WatchEvent")), (30, 70));
+        assert!(pages[3].is_empty());
+        for page in &pages {
+            assert!(page.is_sorted_by(|a, b| a.number > b.number));
+        }
+    }
+
+    #[test]
+    fn small_pages_lie_in_the_push_part() {
+        let feed = fed(&[("PushEvent", 150), ("WatchEvent", 150)]);
+        for page in 1..=3 {
+            assert_eq!(count(&feed.page(page, 30), "PushEvent"), 30);
+        }
+    }
+
+    #[test]
+    fn up_to_three_hundred_events_are_all_in_sight_whatever_they_are() {
+        for pushes in 0..=300 {
+            let feed = fed(&[("WatchEvent", 300 - pushes), ("CreateEvent", pushes)]);
+            let mut seen: Vec<u64> =
+                (1..=3).flat_map(|page| feed.page(page, 100)).map(|entry| entry.number).collect();
+            seen.sort_unstable();
+            assert!(seen.iter().copied().eq(0..300), "{pushes} pushes");
+        }
+    }
+
+    #[test]
+    fn an_event_only_moves_to_later_pages() {
+        let mut rng = fastrand::Rng::with_seed(9);
+        let mut feed = Feed::default();
+        let mut before = std::collections::HashMap::new();
+        for n in 0..2_000 {
+            feed.put(event(if rng.bool() { "PushEvent" } else { "WatchEvent" }, n));
+            for page in 1..=3 {
+                for entry in feed.page(page, 100) {
+                    let earlier = before.insert(entry.number, page).unwrap_or(1);
+                    assert!(earlier <= page, "event {} went back", entry.number);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_is_shown_with_the_rest() {
+        let mut feed = fed(&[("PushEvent", 120)]);
+        for odd in ["null", "3", "[]", r#"{"type":7}"#, r#"{"type":"Push\u0045vent"}"#] {
+            feed.put(odd.into());
+        }
+        assert_eq!(feed.page(2, 100).len(), 4 + 21);
+        assert!(feed.page(1, 100)[0].text.contains("u0045"));
+    }
+}

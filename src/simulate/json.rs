@@ -1,0 +1,115 @@
+//! Writes JSON objects with their keys in the order given.
+//!
+//! `serde_json` sorts the keys of its maps; GitHub's events begin with `id` and `type`, and a reader
+//! of the feed expects them there. A value is text all along, so an event is encoded once.
+
+use std::fmt::{Display, Write};
+
+/// A JSON object being written.
+pub(super) struct Object(String);
+
+impl Object {
+    /// An object without keys.
+    pub(super) fn new() -> Self {
+        Self(String::from("{"))
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        let _ = write!(self.0, "\"{key}\":");
+    }
+
+    /// A member that is JSON text already.
+    pub(super) fn raw(mut self, key: &str, json: &str) -> Self {
+        self.key(key);
+        self.0.push_str(json);
+        self
+    }
+
+    /// A text member.
+    pub(super) fn text(self, key: &str, value: &str) -> Self {
+        let quoted = quoted(value);
+        self.raw(key, &quoted)
+    }
+
+    /// A text member that may be null.
+    pub(super) fn maybe(self, key: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.text(key, value),
+            None => self.null(key),
+        }
+    }
+
+    /// A number, a boolean, whatever prints as JSON.
+    pub(super) fn bare(mut self, key: &str, value: impl Display) -> Self {
+        self.key(key);
+        let _ = write!(self.0, "{value}");
+        self
+    }
+
+    /// A member that is null.
+    pub(super) fn null(self, key: &str) -> Self {
+        self.raw(key, "null")
+    }
+
+    /// Text members that are `base` with something after it.
+    pub(super) fn links(mut self, base: &str, links: &[(&str, &str)]) -> Self {
+        for (key, tail) in links {
+            self.key(key);
+            let _ = write!(self.0, "\"{base}{tail}\"");
+        }
+        self
+    }
+
+    /// The object as text.
+    pub(super) fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+}
+
+/// A text in JSON's quotes.
+pub(super) fn quoted(value: &str) -> String {
+    serde_json::to_string(value).expect("a text is always JSON")
+}
+
+/// A list of values that are JSON text already.
+pub(super) fn list<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> String {
+    let mut out = String::from("[");
+    for value in values {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str(value.as_ref());
+    }
+    out.push(']');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_keeps_the_order_of_its_keys() {
+        let json = Object::new()
+            .text("id", "7")
+            .bare("a", 1)
+            .maybe("b", None)
+            .raw("c", &list(["1", "{}"]))
+            .links("https://x", &[("url", "/y")])
+            .end();
+        assert_eq!(json, r#"{"id":"7","a":1,"b":null,"c":[1,{}],"url":"https://x/y"}"#);
+        assert_eq!(Object::new().end(), "{}");
+        assert_eq!(list::<&str>([]), "[]");
+    }
+
+    #[test]
+    fn texts_are_escaped() {
+        let json = Object::new().text("t", "a \"b\"\n").end();
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["t"], "a \"b\"\n");
+    }
+}

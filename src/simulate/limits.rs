@@ -1,0 +1,119 @@
+//! The hourly budgets of callers, counted as GitHub counts: by token, or by address without one.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::model::window::{Second, Timestamp};
+
+/// Budgets last this long from their first request on.
+const WINDOW_SECONDS: i64 = 3_600;
+/// So many callers have budgets of their own; those beyond share one.
+const MAX_CALLERS: usize = 10_000;
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Caller {
+    Token(String),
+    Address(IpAddr),
+    /// Anybody, once there are too many to tell apart.
+    Overflow,
+}
+
+/// How a caller stands, as the headers of a response say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) limit: u32,
+    pub(super) used: u32,
+    /// When the budget is whole again.
+    pub(super) reset: Second,
+}
+
+impl Standing {
+    /// Requests that are left in this hour.
+    pub(super) fn remaining(self) -> u32 {
+        self.limit.saturating_sub(self.used)
+    }
+}
+
+/// All budgets.
+pub(super) struct Limits {
+    limit: u32,
+    anonymous: u32,
+    budgets: HashMap<Caller, (u32, Second)>,
+}
+
+impl Limits {
+    /// Requests an hour for a token, and for an address without one.
+    pub(super) fn new(limit: u32, anonymous: u32) -> Self {
+        Self { limit, anonymous, budgets: HashMap::new() }
+    }
+
+    /// How the caller stands now. Nothing is spent.
+    pub(super) fn standing(&mut self, caller: &Caller, now: Timestamp) -> Standing {
+        let (limit, budget) = self.budget(caller, now);
+        Standing { limit, used: budget.0, reset: budget.1 }
+    }
+
+    /// Spends one request; how the caller stands after it.
+    pub(super) fn spend(&mut self, caller: &Caller, now: Timestamp) -> Standing {
+        let (limit, budget) = self.budget(caller, now);
+        budget.0 = budget.0.saturating_add(1).min(limit);
+        Standing { limit, used: budget.0, reset: budget.1 }
+    }
+
+    fn budget(&mut self, caller: &Caller, now: Timestamp) -> (u32, &mut (u32, Second)) {
+        let now = now.second();
+        if self.budgets.len() >= MAX_CALLERS && !self.budgets.contains_key(caller) {
+            self.budgets.retain(|_, (_, reset)| *reset > now);
+        }
+        let full = self.budgets.len() >= MAX_CALLERS && !self.budgets.contains_key(caller);
+        let limit = match caller {
+            Caller::Token(_) => self.limit,
+            Caller::Address(_) | Caller::Overflow => self.anonymous,
+        };
+        let caller = if full { Caller::Overflow } else { caller.clone() };
+        let fresh = (0, Second(now.0 + WINDOW_SECONDS));
+        let budget = self.budgets.entry(caller).or_insert(fresh);
+        if budget.1 <= now {
+            *budget = fresh;
+        }
+        (limit, budget)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_seconds(1_790_000_000)
+    }
+
+    #[test]
+    fn a_budget_is_spent_and_whole_again_after_an_hour() {
+        let mut limits = Limits::new(2, 1);
+        let token = Caller::Token("a".into());
+        assert_eq!(limits.standing(&token, now()).remaining(), 2);
+        assert_eq!(limits.spend(&token, now()).remaining(), 1);
+        assert_eq!(limits.spend(&token, now()).remaining(), 0);
+        assert_eq!(limits.spend(&token, now()).used, 2);
+        let later = now().plus(std::time::Duration::from_secs(3_600));
+        assert_eq!(limits.standing(&token, later).remaining(), 2);
+        assert_eq!(limits.standing(&token, later).reset.0, later.second().0 + 3_600);
+    }
+
+    #[test]
+    fn callers_do_not_share_until_there_are_too_many() {
+        let mut limits = Limits::new(5, 1);
+        limits.spend(&Caller::Token("a".into()), now());
+        assert_eq!(limits.standing(&Caller::Token("b".into()), now()).used, 0);
+        let address = |n: u32| Caller::Address(IpAddr::V4(Ipv4Addr::from_bits(n)));
+        for n in 0..20_000 {
+            limits.spend(&address(n), now());
+        }
+        assert!(limits.budgets.len() <= MAX_CALLERS + 1);
+        assert_eq!(limits.standing(&address(1), now()).remaining(), 0);
+    }
+}

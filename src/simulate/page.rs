@@ -1,0 +1,92 @@
+//! One page as it goes out: which events, which `ETag`, which bytes, and what faults make of them.
+
+use std::fmt::Write;
+
+use super::faults::{Fault, FaultKind, lot};
+use super::feed::Entry;
+use super::json::list;
+use super::state::{Shared, Ticket};
+
+/// Mixed into chance, so that what a fault does is not tied to whether it hits.
+const SALT: u64 = 64;
+
+/// A page before it is sent.
+pub(super) struct Page {
+    pub(super) entries: Vec<Entry>,
+    pub(super) body: String,
+    /// Weak, with its quotes; a page that is garbage has none.
+    pub(super) etag: Option<String>,
+    /// The fault that made it what it is.
+    pub(super) fault: Option<&'static str>,
+}
+
+/// Takes the page from the feed. `key` is its number, from 1, and its size.
+pub(super) fn take(shared: &Shared, ticket: &Ticket, key: (usize, usize)) -> Page {
+    let mut state = shared.state();
+    let mut fault = None;
+    let mut hit = |kind: FaultKind| {
+        let found: Option<&Fault> = ticket.fault(kind);
+        fault = fault.or(found.map(|found| found.kind.name()));
+        found.is_some()
+    };
+    let stale = if hit(FaultKind::Stale) { state.recent.oldest(key) } else { None };
+    let mut entries = match stale {
+        Some(entries) => entries,
+        None if hit(FaultKind::Frozen) => {
+            let state = &mut *state;
+            state.frozen.get_or_insert_with(|| state.feed.clone()).page(key.0, key.1)
+        }
+        None => {
+            let entries = state.feed.page(key.0, key.1);
+            state.recent.remember(key, &entries);
+            entries
+        }
+    };
+    drop(state);
+    let mut rng = lot(shared.seed, ticket.number, SALT);
+    if hit(FaultKind::Reordered) {
+        rng.shuffle(&mut entries);
+    }
+    let body = list(entries.iter().map(|entry| &*entry.text));
+    if hit(FaultKind::Garbage) {
+        return garbage(rng.u32(0..5), entries, body, fault);
+    }
+    let hash = xxhash_rust::xxh3::xxh3_128(body.as_bytes());
+    Page { entries, body, etag: Some(format!("W/\"{hash:032x}\"")), fault }
+}
+
+/// Something that is no page, in five ways.
+fn garbage(way: u32, entries: Vec<Entry>, body: String, fault: Option<&'static str>) -> Page {
+    let spoilt = |body: String| Page { entries: Vec::new(), body, etag: None, fault };
+    match way {
+        0 => spoilt("<html><body><h1>Whoa there!</h1></body></html>\n".to_owned()),
+        1 => {
+            let mut middle = body.len() / 2;
+            while !body.is_char_boundary(middle) {
+                middle -= 1;
+            }
+            spoilt(body[..middle].to_owned())
+        }
+        2 => spoilt(r#"{"message":"Something went wrong","events":[]}"#.to_owned()),
+        3 => spoilt(String::new()),
+        _ => {
+            // The events among the rubbish are good ones.
+            let rubbish = ["null", "42", "\"text\"", "[]", "true", "{}"];
+            let mut mixed = String::from("[null");
+            for (n, entry) in entries.iter().enumerate() {
+                let _ = write!(mixed, ",{}", entry.text);
+                if n % 10 == 0 {
+                    let _ = write!(mixed, ",{}", rubbish[n / 10 % rubbish.len()]);
+                }
+            }
+            mixed.push(']');
+            Page { entries, body: mixed, etag: None, fault }
+        }
+    }
+}
+
+/// Whether a client that sent this `If-None-Match` has the page already.
+pub(super) fn is_known(if_none_match: &str, etag: &str) -> bool {
+    let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    if_none_match.split(',').any(|tag| tag.trim() == "*" || strong(tag) == strong(etag))
+}

@@ -1,0 +1,58 @@
+//! Payloads as they are since October 2025: a pull request has five keys, a push no commits.
+
+use fastrand::Rng;
+
+use super::cast::Repository;
+use super::json::Object;
+use super::payloads::{additions, api};
+use super::pulls::{Action, Pull, Step, sha};
+
+/// The payload of a pull-request event: a merge is an action of its own.
+pub(super) fn pull_request_event(step: &Step) -> String {
+    let action = match step.action {
+        Action::Opened => "opened",
+        Action::Merged => "merged",
+        Action::Closed => "closed",
+        Action::Reopened => "reopened",
+        Action::Labeled => "labeled",
+        Action::Assigned => "assigned",
+        Action::Unassigned => "unassigned",
+    };
+    let payload = Object::new()
+        .text("action", action)
+        .bare("number", step.pull.number)
+        .raw("pull_request", &pull_request(&step.pull));
+    additions(payload, step).end()
+}
+
+/// The five keys that are left.
+pub(super) fn pull_request(pull: &Pull) -> String {
+    let repository = &pull.repository;
+    Object::new()
+        .text("url", &format!("{}/pulls/{}", api(repository), pull.number))
+        .bare("id", pull.id)
+        .bare("number", pull.number)
+        .raw("head", &end(repository, &pull.head_ref, &pull.head_sha))
+        .raw("base", &end(repository, repository.branch, &pull.base_sha))
+        .end()
+}
+
+fn end(repository: &Repository, branch: &str, sha: &str) -> String {
+    let place = Object::new()
+        .bare("id", repository.id)
+        .text("url", &api(repository))
+        .text("name", &repository.name)
+        .end();
+    Object::new().text("ref", branch).text("sha", sha).raw("repo", &place).end()
+}
+
+/// The payload of a push.
+pub(super) fn push(rng: &mut Rng, repository: &Repository, push_id: u64, branch: &str) -> String {
+    Object::new()
+        .bare("repository_id", repository.id)
+        .bare("push_id", push_id)
+        .text("ref", &format!("refs/heads/{branch}"))
+        .text("head", &sha(rng))
+        .text("before", &sha(rng))
+        .end()
+}

@@ -1,0 +1,236 @@
+//! Recorded events: files with one event a line, plain or gzipped, read as they are needed.
+//!
+//! A line is passed on byte for byte, whatever it holds, as long as it is JSON. What is not is left
+//! out, counted and, the first few times, logged: it would spoil the whole page.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use flate2::bufread::MultiGzDecoder;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::model::window::Timestamp;
+
+/// Longer lines are left out. GitHub's longest events are below 3 MB.
+const MAX_LINE_BYTES: u64 = 16 * 1024 * 1024;
+/// So many bad lines are logged one by one.
+const MAX_COMPLAINTS: u64 = 10;
+
+/// The events of some files, one file after the other.
+pub(super) struct Recorded {
+    /// Files to come, the next one last.
+    files: Vec<PathBuf>,
+    current: Option<Lines>,
+    left_out: u64,
+}
+
+struct Lines {
+    path: PathBuf,
+    reader: Box<dyn BufRead + Send>,
+    line: u64,
+}
+
+impl Recorded {
+    /// Opens the files once, so that a missing one is known at once.
+    pub(super) fn open(files: &[PathBuf]) -> anyhow::Result<Self> {
+        for path in files {
+            Lines::open(path)?;
+        }
+        Ok(Self { files: files.iter().rev().cloned().collect(), current: None, left_out: 0 })
+    }
+
+    /// How many lines were no JSON.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// The next event; `None` after the last.
+    pub(super) fn next_event(&mut self) -> Option<Arc<str>> {
+        loop {
+            let mut lines = match self.current.take() {
+                Some(lines) => lines,
+                None => match Lines::open(&self.files.pop()?) {
+                    Ok(lines) => lines,
+                    Err(error) => {
+                        tracing::warn!("recorded events: {error:#}");
+                        continue;
+                    }
+                },
+            };
+            match lines.next_line() {
+                Ok(None) => {
+                    tracing::debug!("{}: {} lines served", lines.path.display(), lines.line);
+                }
+                Ok(Some(Line::Event(text))) => {
+                    self.current = Some(lines);
+                    return Some(text);
+                }
+                Ok(Some(Line::Blank)) => self.current = Some(lines),
+                Ok(Some(Line::Bad(reason))) => {
+                    self.left_out += 1;
+                    if self.left_out <= MAX_COMPLAINTS {
+                        let (path, line) = (lines.path.display(), lines.line);
+                        tracing::warn!("{path}:{line}: left out: {reason}");
+                    }
+                    self.current = Some(lines);
+                }
+                // The rest of a damaged file cannot be read; what came before stands.
+                Err(error) => {
+                    let (path, line) = (lines.path.display(), lines.line);
+                    tracing::warn!("{path}: cannot be read after line {line}: {error}");
+                }
+            }
+        }
+    }
+}
+
+enum Line {
+    Event(Arc<str>),
+    Blank,
+    Bad(String),
+}
+
+impl Lines {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let what = || format!("cannot read the recorded events in {}", path.display());
+        let mut file = BufReader::with_capacity(64 * 1024, File::open(path).with_context(what)?);
+        // By content, not by name: a renamed hour is still gzip.
+        let zipped = file.fill_buf().with_context(what)?.starts_with(&[0x1f, 0x8b]);
+        let reader: Box<dyn BufRead + Send> = if zipped {
+            Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(file)))
+        } else {
+            Box::new(file)
+        };
+        Ok(Self { path: path.to_owned(), reader, line: 0 })
+    }
+
+    fn next_line(&mut self) -> std::io::Result<Option<Line>> {
+        let mut bytes = Vec::new();
+        let limit = MAX_LINE_BYTES + 1;
+        (&mut self.reader).take(limit).read_until(b'\n', &mut bytes)?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        self.line += 1;
+        if bytes.len() as u64 == limit && bytes.last() != Some(&b'\n') {
+            self.reader.skip_until(b'\n')?;
+            return Ok(Some(Line::Bad(format!("longer than {MAX_LINE_BYTES} bytes"))));
+        }
+        while matches!(bytes.last(), Some(b'\n' | b'\r')) {
+            bytes.pop();
+        }
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Some(Line::Blank));
+        }
+        Ok(Some(match String::from_utf8(bytes) {
+            Err(error) => Line::Bad(error.to_string()),
+            Ok(text) => match serde_json::from_str::<&RawValue>(&text) {
+                Err(error) => Line::Bad(error.to_string()),
+                Ok(_) => Line::Event(text.into()),
+            },
+        }))
+    }
+}
+
+/// When GitHub says the event happened.
+pub(super) fn created_at(text: &str) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Created {
+        created_at: String,
+    }
+    Timestamp::parse(&serde_json::from_str::<Created>(text).ok()?.created_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn all(files: &[PathBuf]) -> (Vec<String>, u64) {
+        let mut recorded = Recorded::open(files).unwrap();
+        let mut events = Vec::new();
+        while let Some(event) = recorded.next_event() {
+            events.push(event.to_string());
+        }
+        (events, recorded.left_out())
+    }
+
+    fn zipped(parts: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for part in parts {
+            let level = flate2::Compression::fast();
+            let mut encoder = flate2::write::GzEncoder::new(&mut bytes, level);
+            encoder.write_all(part.as_bytes()).unwrap();
+            encoder.finish().unwrap();
+        }
+        bytes
+    }
+
+    #[test]
+    fn lines_pass_byte_for_byte_and_what_is_no_json_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.ndjson");
+        let good = [
+            r#"{ "id" : "1",  "type":"X", "n": 1.0e+2, "e":"\u00e9" }"#,
+            "[1, 2]",
+            "null",
+            r#""text""#,
+            r#"  {"id":"1"}  "#,
+            r#"{"id":"2","id":"3","big":123456789012345678901234567890}"#,
+        ];
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(b"{\"half\":\n\n");
+        bytes.extend_from_slice(good.join("\r\n").as_bytes());
+        bytes.extend_from_slice(b"\n{\"bad\":\"\xff\"}\n{} {}\n{\"no\":\"newline\"}");
+        std::fs::write(&path, bytes).unwrap();
+        let (events, left_out) = all(&[path]);
+        assert_eq!(events[..6], good);
+        assert_eq!(events[6..], [r#"{"no":"newline"}"#]);
+        assert_eq!(left_out, 3);
+    }
+
+    #[test]
+    fn gzip_is_known_by_its_content_and_may_have_several_members() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a.json.gz"), dir.path().join("b.ndjson"));
+        std::fs::write(&a, zipped(&["{\"n\":1}\n", "{\"n\":2}\n"])).unwrap();
+        std::fs::write(&b, zipped(&["{\"n\":3}\n"])).unwrap();
+        let (events, left_out) = all(&[a, b]);
+        assert_eq!(events, [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#]);
+        assert_eq!(left_out, 0);
+    }
+
+    #[test]
+    fn a_damaged_file_gives_what_it_has_and_the_next_one_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a.json.gz"), dir.path().join("b.json"));
+        let mut rng = fastrand::Rng::with_seed(5);
+        let lines: String = (0..5_000).map(|_| format!("{{\"n\":{}}}\n", rng.u64(..))).collect();
+        let bytes = zipped(&[&lines]);
+        std::fs::write(&a, &bytes[..bytes.len() / 2]).unwrap();
+        std::fs::write(&b, "{\"last\":1}\n").unwrap();
+        let (events, _) = all(&[a, b]);
+        assert!(events.len() > 100 && events.len() < 5_000, "{}", events.len());
+        assert_eq!(events.last().unwrap(), r#"{"last":1}"#);
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Recorded::open(&[PathBuf::from("/no/such.ndjson")]).err().unwrap();
+        assert!(error.to_string().contains("/no/such.ndjson"), "{error:#}");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.ndjson");
+        let long = format!("\"{}\"\n1\n", "x".repeat(usize::try_from(MAX_LINE_BYTES).unwrap()));
+        std::fs::write(&path, long).unwrap();
+        assert_eq!(all(&[path]), (vec!["1".to_owned()], 1));
+    }
+}

@@ -1,0 +1,394 @@
+//! The HTTP side: routes, the checks before a page, GitHub's headers and refusals.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, State};
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use futures_util::stream;
+use tokio::net::TcpListener;
+
+use super::faults::FaultKind;
+use super::feed::VISIBLE;
+use super::json::Object;
+use super::limits::{Caller, Standing};
+use super::page::{self, Page};
+use super::state::{Shared, Ticket};
+use crate::model::window::Second;
+
+const API_VERSIONS: &[&str] = &["2022-11-28", "2026-03-10"];
+const DEFAULT_PER_PAGE: usize = 15;
+const MAX_PER_PAGE: usize = 100;
+/// Open connections get so long to end once the server is asked to stop.
+const GRACE: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: HeaderName = HeaderName::from_static("x-poll-interval");
+
+/// Serves until `stop`.
+pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) -> anyhow::Result<()> {
+    let (stop, clock) = (shared.stop.clone(), shared.clock);
+    let router = Router::new()
+        .route("/", get(root))
+        .route("/rate_limit", get(rate_limit))
+        .route("/events", get(events))
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
+        .layer(map_response(mark))
+        .with_state(shared)
+        .into_make_service_with_connect_info::<SocketAddr>();
+    let listener = listener.tap_io(|stream| {
+        // Small answers must not wait for more; where it is refused they do.
+        let _ = stream.set_nodelay(true);
+    });
+    let serving =
+        axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let late = async {
+        stop.cancelled().await;
+        clock.sleep(GRACE).await;
+    };
+    tokio::select! {
+        ended = serving => ended.context("the simulated GitHub cannot serve"),
+        () = late => Ok(()),
+    }
+}
+
+/// So that nobody takes this for GitHub.
+async fn mark(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert("x-simulated", HeaderValue::from_static("ghpulse"));
+    headers.insert("server", HeaderValue::from_static("ghpulse simulate"));
+    response
+}
+
+async fn root(State(shared): State<Arc<Shared>>) -> Response {
+    let url = format!("http://{}", shared.address);
+    let body = Object::new()
+        .bare("simulated", true)
+        .text("message", "this is ghpulse simulate, not GitHub")
+        .text("events_url", &format!("{url}/events"))
+        .text("rate_limit_url", &format!("{url}/rate_limit"))
+        .end();
+    json(StatusCode::OK, body)
+}
+
+async fn rate_limit(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    let caller = match admit(&headers, peer) {
+        Ok(caller) => caller,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let standing = shared.state().limits.standing(&caller, shared.clock.now());
+    let core = Object::new()
+        .bare("limit", standing.limit)
+        .bare("used", standing.used)
+        .bare("remaining", standing.remaining())
+        .bare("reset", standing.reset.0)
+        .end();
+    let resources = Object::new().raw("core", &core).end();
+    let body = Object::new().raw("resources", &resources).raw("rate", &core).end();
+    let mut response = json(StatusCode::OK, body);
+    tell(response.headers_mut(), standing);
+    response
+}
+
+async fn not_found() -> Response {
+    Refusal::new(StatusCode::NOT_FOUND, "Not Found").into_response()
+}
+
+async fn events(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let caller = match admit(&headers, peer) {
+        Ok(caller) => caller,
+        Err(refusal) => return refused(&shared, refusal),
+    };
+    let token = match &caller {
+        Caller::Token(token) => Some(token.as_str()),
+        Caller::Address(_) | Caller::Overflow => None,
+    };
+    let ticket = shared.begin(token);
+    if let Some(slow) = ticket.fault(FaultKind::Slow) {
+        // A client that gives up meanwhile drops this; nothing is counted as served then.
+        shared.stop.run_until_cancelled(shared.clock.sleep(slow.wait)).await;
+    }
+    let now = shared.clock.now();
+    let standing = shared.state().limits.standing(&caller, now);
+    if let Some(refusal) = fault_refusal(&ticket, standing, now.second()) {
+        return refused(&shared, refusal);
+    }
+    if standing.remaining() == 0 {
+        return refused(&shared, limited(standing));
+    }
+    let (page, per_page) = asked(uri.query().unwrap_or_default());
+    if (page - 1).saturating_mul(per_page) >= VISIBLE {
+        let standing = shared.state().limits.spend(&caller, now);
+        let message = "In order to keep the API fast for everyone, pagination is limited for this \
+                       resource.";
+        let refusal = Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, message).standing(standing);
+        return refused(&shared, refusal);
+    }
+    let taken = page::take(&shared, &ticket, (page, per_page));
+    let mut response = answer(&shared, &ticket, &headers, taken, method == Method::HEAD);
+    // A page the client already has costs nothing.
+    let standing = if response.status() == StatusCode::NOT_MODIFIED {
+        standing
+    } else {
+        shared.state().limits.spend(&caller, now)
+    };
+    let cache = if token.is_some() { "private" } else { "public" };
+    let cache = format!("{cache}, max-age=60, s-maxage=60");
+    let all = response.headers_mut();
+    tell(all, standing);
+    all.insert(header::CACHE_CONTROL, value(cache));
+    all.insert(header::LINK, value(links(shared.address, page, per_page)));
+    all.insert(POLL_INTERVAL, HeaderValue::from(shared.poll_interval));
+    all.insert("x-github-media-type", HeaderValue::from_static("github.v3; format=json"));
+    response
+}
+
+/// Who asks, if it may at all.
+fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, Refusal> {
+    if headers.get(header::USER_AGENT).is_none_or(HeaderValue::is_empty) {
+        let message = "Request forbidden by administrative rules. Please make sure your request \
+                       has a User-Agent header.";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+    }
+    if let Some(version) = headers.get("x-github-api-version")
+        && !API_VERSIONS.iter().any(|known| version == *known)
+    {
+        let message = format!(
+            "The version {version:?} is not supported; supported are {}.",
+            API_VERSIONS.join(", ")
+        );
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, &message));
+    }
+    let Some(credentials) = headers.get(header::AUTHORIZATION) else {
+        return Ok(Caller::Address(peer.ip()));
+    };
+    let token = credentials.to_str().ok().and_then(|text| text.split_once(' '));
+    match token.map(|(scheme, token)| (scheme.to_ascii_lowercase(), token.trim())) {
+        Some((scheme, token)) if ["bearer", "token"].contains(&&*scheme) && !token.is_empty() => {
+            Ok(Caller::Token(token.to_owned()))
+        }
+        _ => Err(Refusal::new(StatusCode::UNAUTHORIZED, "Bad credentials")),
+    }
+}
+
+/// Page and size asked for; what is no number counts as not said.
+fn asked(query: &str) -> (usize, usize) {
+    let get = |name: &str| {
+        let found = query.split('&').filter_map(|pair| pair.split_once('='));
+        let last = found.filter(|(key, _)| *key == name).last();
+        last.and_then(|(_, text)| text.parse::<usize>().ok()).filter(|number| *number > 0)
+    };
+    let per_page = get("per_page").unwrap_or(DEFAULT_PER_PAGE).min(MAX_PER_PAGE);
+    (get("page").unwrap_or(1), per_page)
+}
+
+/// The page, or that it has not changed.
+fn answer(
+    shared: &Shared,
+    ticket: &Ticket,
+    headers: &HeaderMap,
+    page: Page,
+    head: bool,
+) -> Response {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let count = |status: u16, fault: Option<&'static str>| {
+        shared.count(match fault {
+            Some(fault) => format!("{status} {fault}"),
+            None => status.to_string(),
+        });
+    };
+    let etag = page.etag.as_deref().map(value);
+    let mut response = match (known, &page.etag) {
+        // An old page comes whole even to somebody who has it: that is the fault.
+        (Some(known), Some(etag))
+            if page::is_known(known, etag) && page.fault != Some(FaultKind::Stale.name()) =>
+        {
+            count(304, page.fault);
+            StatusCode::NOT_MODIFIED.into_response()
+        }
+        _ if ticket.fault(FaultKind::CutOff).is_some() => {
+            count(200, Some(FaultKind::CutOff.name()));
+            cut_off(&page.body)
+        }
+        _ => {
+            if !head {
+                shared.state().ledger.serve(&page.entries);
+            }
+            count(200, page.fault);
+            json(StatusCode::OK, page.body)
+        }
+    };
+    if let Some(etag) = etag {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
+}
+
+/// Promises the whole body, sends half and hangs up.
+fn cut_off(body: &str) -> Response {
+    let half = bytes::Bytes::copy_from_slice(&body.as_bytes()[..body.len() / 2]);
+    let broken = stream::unfold(Some(half), |half| async move {
+        match half {
+            Some(half) => Some((Ok(half), None)),
+            None => {
+                // Lets the half go out before the connection breaks.
+                tokio::task::yield_now().await;
+                let kind = std::io::ErrorKind::ConnectionAborted;
+                Some((Err(std::io::Error::new(kind, "cut off on request")), None))
+            }
+        }
+    });
+    let mut response = json(StatusCode::OK, String::new());
+    *response.body_mut() = Body::from_stream(broken);
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(body.len().max(1)));
+    response
+}
+
+/// A refusal as GitHub words it.
+struct Refusal {
+    status: StatusCode,
+    message: String,
+    standing: Option<Standing>,
+    retry_after: Option<u64>,
+    fault: Option<&'static str>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, message: &str) -> Self {
+        let message = message.to_owned();
+        Self { status, message, standing: None, retry_after: None, fault: None }
+    }
+
+    fn standing(self, standing: Standing) -> Self {
+        Self { standing: Some(standing), ..self }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = if self.status == StatusCode::BAD_GATEWAY {
+            let page = "<html><head><title>Unicorn!</title></head><body>502</body></html>\n";
+            (self.status, [(header::CONTENT_TYPE, "text/html; charset=utf-8")], page)
+                .into_response()
+        } else {
+            let body = Object::new()
+                .text("message", &self.message)
+                .text("documentation_url", "https://docs.github.com/rest")
+                .text("status", self.status.as_str())
+                .end();
+            json(self.status, body)
+        };
+        if let Some(standing) = self.standing {
+            tell(response.headers_mut(), standing);
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+fn refused(shared: &Shared, refusal: Refusal) -> Response {
+    let status = refusal.status.as_u16();
+    shared.count(match refusal.fault {
+        Some(fault) => format!("{status} {fault}"),
+        None => status.to_string(),
+    });
+    refusal.into_response()
+}
+
+fn limited(standing: Standing) -> Refusal {
+    let message = "API rate limit exceeded. Check the x-ratelimit-reset header.";
+    Refusal::new(StatusCode::FORBIDDEN, message).standing(standing)
+}
+
+/// The first fault of this request that refuses it.
+fn fault_refusal(ticket: &Ticket, standing: Standing, now: Second) -> Option<Refusal> {
+    ticket.faults.iter().find_map(|fault| {
+        let seconds = fault.wait.as_secs_f64().ceil();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
+        let seconds = seconds as u64;
+        let refusal = match fault.kind {
+            FaultKind::Error500 => {
+                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Server Error").standing(standing)
+            }
+            FaultKind::Error502 => Refusal::new(StatusCode::BAD_GATEWAY, ""),
+            FaultKind::Error503 => {
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable")
+            }
+            FaultKind::Limited => {
+                let reset = Second(now.0.saturating_add_unsigned(seconds));
+                limited(Standing { used: standing.limit, reset, ..standing })
+            }
+            FaultKind::Suspended => {
+                Refusal::new(StatusCode::FORBIDDEN, "Sorry. Your account was suspended.")
+            }
+            FaultKind::RetryAfter => {
+                let message = "You have exceeded a secondary rate limit. Please wait.";
+                let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, message);
+                Refusal { retry_after: Some(seconds), ..refusal }
+            }
+            FaultKind::Revoked => Refusal::new(StatusCode::UNAUTHORIZED, "Bad credentials"),
+            FaultKind::Slow
+            | FaultKind::CutOff
+            | FaultKind::Stale
+            | FaultKind::Garbage
+            | FaultKind::Reordered
+            | FaultKind::Frozen => return None,
+        };
+        Some(Refusal { fault: Some(fault.kind.name()), ..refusal })
+    })
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    let kind = HeaderValue::from_static("application/json; charset=utf-8");
+    let mut response = (status, body).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// The limit headers.
+fn tell(headers: &mut HeaderMap, standing: Standing) {
+    headers.insert("x-ratelimit-limit", HeaderValue::from(standing.limit));
+    headers.insert("x-ratelimit-remaining", HeaderValue::from(standing.remaining()));
+    headers.insert("x-ratelimit-used", HeaderValue::from(standing.used));
+    headers.insert("x-ratelimit-reset", HeaderValue::from(standing.reset.0));
+    headers.insert("x-ratelimit-resource", HeaderValue::from_static("core"));
+}
+
+fn links(address: SocketAddr, page: usize, per_page: usize) -> String {
+    let last = VISIBLE.div_ceil(per_page);
+    let link = |page: usize, rel: &str| {
+        format!("<http://{address}/events?per_page={per_page}&page={page}>; rel=\"{rel}\"")
+    };
+    let mut links = Vec::new();
+    if page > 1 {
+        links.extend([link(page - 1, "prev"), link(1, "first")]);
+    }
+    if page < last {
+        links.extend([link(page + 1, "next"), link(last, "last")]);
+    }
+    links.join(", ")
+}
+
+fn value(text: impl AsRef<str>) -> HeaderValue {
+    HeaderValue::from_str(text.as_ref()).expect("made of visible characters")
+}

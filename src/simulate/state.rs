@@ -1,0 +1,279 @@
+//! What the server, the pace and the control share: the source of events, and everything that moves.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::Options;
+use super::faults::{Fault, FaultKind};
+use super::feed::{Entry, Feed};
+use super::limits::Limits;
+use super::recorded::Recorded;
+use super::world::World;
+use crate::clock::Clock;
+
+/// So many different pages (number and size) are remembered for the fault `stale`, …
+const MAX_REMEMBERED: usize = 64;
+/// … each as it was so many different times.
+const MAX_VERSIONS: usize = 6;
+
+/// What there is one of in a simulation.
+pub(super) struct Shared {
+    pub(super) seed: u64,
+    pub(super) poll_interval: u32,
+    pub(super) rate: f64,
+    pub(super) speed: Option<f64>,
+    pub(super) address: SocketAddr,
+    pub(super) clock: Clock,
+    pub(super) stop: CancellationToken,
+    source: Mutex<Source>,
+    state: Mutex<State>,
+    changes: watch::Sender<u64>,
+}
+
+/// Where events come from.
+enum Source {
+    World(Box<World>),
+    Recorded(Recorded),
+}
+
+/// Everything that moves.
+pub(super) struct State {
+    pub(super) feed: Feed,
+    /// The feed as the fault `frozen` shows it.
+    pub(super) frozen: Option<Feed>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) limits: Limits,
+    pub(super) recent: Recent,
+    pub(super) ledger: Ledger,
+    /// Responses by status, and what hit them.
+    pub(super) outcomes: BTreeMap<String, u64>,
+    /// Requests for pages so far.
+    pub(super) requests: u64,
+    /// Whether the recorded events are at their end.
+    pub(super) finished: bool,
+}
+
+/// A request for a page has come in.
+pub(super) struct Ticket {
+    pub(super) number: u64,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Ticket {
+    /// The fault of this kind, when it hits this request.
+    pub(super) fn fault(&self, kind: FaultKind) -> Option<&Fault> {
+        self.faults.iter().find(|fault| fault.kind == kind)
+    }
+}
+
+impl Shared {
+    /// Opens the source, fills in the backlog.
+    pub(super) fn new(
+        options: Options,
+        clock: Clock,
+        address: SocketAddr,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let recorded = !options.events.is_empty();
+        let source = if recorded {
+            Source::Recorded(Recorded::open(&options.events)?)
+        } else {
+            Source::World(Box::new(World::new(options.seed, options.shape)))
+        };
+        let shared = Self {
+            seed: options.seed,
+            poll_interval: options.poll_interval,
+            rate: options.rate,
+            speed: options.speed,
+            address,
+            clock,
+            stop,
+            source: Mutex::new(source),
+            state: Mutex::new(State {
+                feed: Feed::default(),
+                frozen: None,
+                faults: options.faults,
+                limits: Limits::new(options.limit, options.anonymous_limit),
+                recent: Recent::default(),
+                ledger: Ledger::new(options.remember),
+                outcomes: BTreeMap::new(),
+                requests: 0,
+                finished: false,
+            }),
+            changes: watch::Sender::new(0),
+        };
+        if !recorded {
+            shared.emit(options.backlog);
+        }
+        Ok(shared)
+    }
+
+    /// The state, for a moment; never across a wait.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under the lock leaves a half-made state behind, so a panic elsewhere is no reason.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn source(&self) -> MutexGuard<'_, Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the next `n` events in; how many there were.
+    pub(super) fn emit(&self, n: usize) -> usize {
+        let mut source = self.source();
+        let put = (0..n)
+            .map_while(|_| self.next_from(&mut source))
+            .map(|event| self.state().put(event))
+            .count();
+        drop(source);
+        self.changed();
+        put
+    }
+
+    /// The next event, which then is the caller's to put in.
+    pub(super) fn next_event(&self) -> Option<Arc<str>> {
+        let mut source = self.source();
+        self.next_from(&mut source)
+    }
+
+    fn next_from(&self, source: &mut Source) -> Option<Arc<str>> {
+        let event = match source {
+            Source::World(world) => Some(world.next_event(self.clock.now())),
+            Source::Recorded(recorded) => recorded.next_event(),
+        };
+        if event.is_none() {
+            self.state().finished = true;
+        }
+        event
+    }
+
+    /// Puts any text in.
+    pub(super) fn put(&self, event: Arc<str>) {
+        self.state().put(event);
+        self.changed();
+    }
+
+    /// Whether the events are recorded ones.
+    pub(super) fn is_recorded(&self) -> bool {
+        matches!(*self.source(), Source::Recorded(_))
+    }
+
+    /// Lines of recorded files that were no JSON.
+    pub(super) fn left_out(&self) -> u64 {
+        match &*self.source() {
+            Source::World(_) => 0,
+            Source::Recorded(recorded) => recorded.left_out(),
+        }
+    }
+
+    /// Somebody asks for a page: its number, and the faults that hit it.
+    pub(super) fn begin(&self, token: Option<&str>) -> Ticket {
+        let mut state = self.state();
+        let number = state.requests;
+        state.requests += 1;
+        let hit = |fault: &&Fault| fault.hits(self.seed, number, token);
+        let faults: Vec<Fault> = state.faults.iter().filter(hit).cloned().collect();
+        drop(state);
+        self.changed();
+        Ticket { number, faults }
+    }
+
+    /// Counts a response.
+    pub(super) fn count(&self, outcome: String) {
+        *self.state().outcomes.entry(outcome).or_default() += 1;
+        self.changed();
+    }
+
+    /// Tells whoever waits that something moved.
+    pub(super) fn changed(&self) {
+        self.changes.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Hears of every move from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+impl State {
+    fn put(&mut self, event: Arc<str>) {
+        self.ledger.enter(event.clone());
+        self.feed.put(event);
+    }
+}
+
+/// Pages as they were, for the fault `stale`.
+#[derive(Default)]
+pub(super) struct Recent(HashMap<(usize, usize), VecDeque<Vec<Entry>>>);
+
+impl Recent {
+    /// Remembers a page that was served.
+    pub(super) fn remember(&mut self, key: (usize, usize), page: &[Entry]) {
+        if self.0.len() >= MAX_REMEMBERED && !self.0.contains_key(&key) {
+            return;
+        }
+        let versions = self.0.entry(key).or_default();
+        let same = |last: &Vec<Entry>| {
+            last.len() == page.len()
+                && last.iter().zip(page).all(|(one, other)| one.number == other.number)
+        };
+        if versions.back().is_some_and(same) {
+            return;
+        }
+        if versions.len() >= MAX_VERSIONS {
+            versions.pop_front();
+        }
+        versions.push_back(page.to_vec());
+    }
+
+    /// The page as it was longest ago.
+    pub(super) fn oldest(&self, key: (usize, usize)) -> Option<Vec<Entry>> {
+        self.0.get(&key)?.front().cloned()
+    }
+}
+
+/// What went in and what went out.
+pub(super) struct Ledger {
+    limit: usize,
+    /// The number of the first event that is still remembered.
+    first: u64,
+    rows: VecDeque<(Arc<str>, bool)>,
+}
+
+impl Ledger {
+    fn new(limit: usize) -> Self {
+        Self { limit, first: 0, rows: VecDeque::new() }
+    }
+
+    fn enter(&mut self, event: Arc<str>) {
+        self.rows.push_back((event, false));
+        if self.rows.len() > self.limit {
+            self.rows.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// These were in a response.
+    pub(super) fn serve(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            let row = entry.number.checked_sub(self.first).and_then(|n| usize::try_from(n).ok());
+            if let Some((_, served)) = row.and_then(|row| self.rows.get_mut(row)) {
+                *served = true;
+            }
+        }
+    }
+
+    /// Every event remembered, and whether it was served.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &(Arc<str>, bool)> {
+        self.rows.iter()
+    }
+
+    /// How many events went in but are no longer remembered.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.first
+    }
+}

@@ -1,0 +1,415 @@
+//! The seeded world: asked for the next event again and again, it lives.
+//!
+//! The same seed gives the same events but for their times, which come from the clock of the caller.
+//! Types fall as in today's feed. Ids are GitHub's: decimal strings above 2^32 from two sequences,
+//! Push/Create/Delete and the rest, which overlap, so the same number denotes two events of different
+//! types; inside a sequence they rise with small inversions. Some events arrive late.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::Shape;
+use super::cast::{Cast, Person, Repository, magnitude};
+use super::payloads::{envelope, pull_request_event};
+use super::payloads_rest::Scene;
+use super::pulls::{Pull, Pulls, branch};
+use super::{payloads_old, payloads_today};
+use crate::model::window::{Second, Timestamp};
+
+/// Shares of the types in today's feed, per mille.
+const SHARES: &[(Kind, u32)] = &[
+    (Kind::Push, 450),
+    (Kind::PullRequest, 270),
+    (Kind::Create, 80),
+    (Kind::IssueComment, 55),
+    (Kind::Watch, 40),
+    (Kind::Delete, 30),
+    (Kind::Review, 25),
+    (Kind::Issues, 18),
+    (Kind::ReviewComment, 10),
+    (Kind::Fork, 10),
+    (Kind::Release, 4),
+    (Kind::CommitComment, 2),
+    (Kind::Member, 2),
+    (Kind::Gollum, 2),
+    (Kind::Public, 1),
+    (Kind::Discussion, 1),
+];
+
+const FIRST_ID: u64 = 13_653_287_000;
+const FIRST_PUSH_ID: u64 = 33_810_491_505;
+const FIRST_OBJECT_ID: u64 = 4_512_000_000;
+/// One in so many ids of a sequence comes after its successor.
+const INVERSION: u32 = 150;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Push,
+    PullRequest,
+    Create,
+    IssueComment,
+    Watch,
+    Delete,
+    Review,
+    Issues,
+    ReviewComment,
+    Fork,
+    Release,
+    CommitComment,
+    Member,
+    Gollum,
+    Public,
+    Discussion,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Push => "PushEvent",
+            Self::PullRequest => "PullRequestEvent",
+            Self::Create => "CreateEvent",
+            Self::IssueComment => "IssueCommentEvent",
+            Self::Watch => "WatchEvent",
+            Self::Delete => "DeleteEvent",
+            Self::Review => "PullRequestReviewEvent",
+            Self::Issues => "IssuesEvent",
+            Self::ReviewComment => "PullRequestReviewCommentEvent",
+            Self::Fork => "ForkEvent",
+            Self::Release => "ReleaseEvent",
+            Self::CommitComment => "CommitCommentEvent",
+            Self::Member => "MemberEvent",
+            Self::Gollum => "GollumEvent",
+            Self::Public => "PublicEvent",
+            Self::Discussion => "DiscussionEvent",
+        }
+    }
+}
+
+/// One of the two sequences of event ids.
+struct Ids {
+    last: u64,
+    step: u64,
+    /// The id that was passed over and comes next.
+    held: Option<u64>,
+}
+
+impl Ids {
+    fn next(&mut self, rng: &mut Rng) -> u64 {
+        if let Some(held) = self.held.take() {
+            return held;
+        }
+        self.last += rng.u64(1..=self.step);
+        if rng.u32(0..INVERSION) == 0 {
+            self.held = Some(self.last);
+            self.last += rng.u64(1..=self.step);
+        }
+        self.last
+    }
+}
+
+/// People, repositories, pull requests, and chance.
+pub struct World {
+    rng: Rng,
+    shape: Shape,
+    cast: Cast,
+    pulls: Pulls,
+    pushes: Ids,
+    rest: Ids,
+    push_id: u64,
+    object_id: u64,
+}
+
+/// An event before its envelope.
+struct Draft {
+    kind: Kind,
+    actor: Arc<Person>,
+    repository: Arc<Repository>,
+    payload: String,
+    created: Second,
+}
+
+impl World {
+    /// The world of a seed at its beginning, whose events have this shape.
+    #[must_use]
+    pub fn new(seed: u64, shape: Shape) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let cast = Cast::new(&mut rng);
+        Self {
+            cast,
+            rng,
+            shape,
+            pulls: Pulls::new(),
+            // The steps even out the shares, so the sequences stay side by side and collide.
+            pushes: Ids { last: FIRST_ID, step: 5, held: None },
+            rest: Ids { last: FIRST_ID, step: 7, held: None },
+            push_id: FIRST_PUSH_ID,
+            object_id: FIRST_OBJECT_ID,
+        }
+    }
+
+    /// What happens next, seen at `at`: an event as GitHub's JSON. It was created at `at` or before.
+    pub fn next_event(&mut self, at: Timestamp) -> Arc<str> {
+        let created = at.minus(late(&mut self.rng)).second();
+        let kind = self.kind();
+        let draft = self.draft(kind, created);
+        let ids = match draft.kind {
+            Kind::Push | Kind::Create | Kind::Delete => &mut self.pushes,
+            _ => &mut self.rest,
+        };
+        let id = ids.next(&mut self.rng);
+        let name = draft.kind.name();
+        let event =
+            envelope(id, name, &draft.actor, &draft.repository, &draft.payload, draft.created);
+        event.into()
+    }
+
+    fn kind(&mut self) -> Kind {
+        let mut left = self.rng.u32(0..SHARES.iter().map(|(_, share)| share).sum());
+        for &(kind, share) in SHARES {
+            if left < share {
+                return match (kind, self.shape) {
+                    // Discussions were not in the feed then.
+                    (Kind::Discussion, Shape::Old) => Kind::Issues,
+                    _ => kind,
+                };
+            }
+            left -= share;
+        }
+        Kind::Push
+    }
+
+    fn draft(&mut self, kind: Kind, at: Second) -> Draft {
+        match kind {
+            Kind::PullRequest => {
+                let step = self.pulls.step(&mut self.rng, &mut self.cast, at);
+                Draft {
+                    kind,
+                    payload: pull_request_event(self.shape, &step),
+                    repository: step.pull.repository.clone(),
+                    created: step.pull.updated,
+                    actor: step.actor,
+                }
+            }
+            Kind::Review | Kind::ReviewComment => {
+                match self.pulls.under_review(&mut self.rng).cloned() {
+                    Some(pull) => self.review(kind, &pull, at),
+                    None => self.elsewhere(Kind::Watch, at),
+                }
+            }
+            _ => self.elsewhere(kind, at),
+        }
+    }
+
+    fn review(&mut self, kind: Kind, pull: &Pull, at: Second) -> Draft {
+        self.object_id += self.rng.u64(2..20);
+        let actor = self.cast.somebody(&mut self.rng);
+        let created = at.max(pull.created);
+        let scene = Scene {
+            shape: self.shape,
+            actor: &actor,
+            repository: &pull.repository,
+            id: self.object_id,
+            number: pull.number,
+            at: created,
+        };
+        let payload = if kind == Kind::Review {
+            scene.review(&mut self.rng, pull)
+        } else {
+            scene.review_comment(&mut self.rng, pull)
+        };
+        Draft { kind, repository: pull.repository.clone(), payload, created, actor }
+    }
+
+    fn elsewhere(&mut self, kind: Kind, at: Second) -> Draft {
+        let rng = &mut self.rng;
+        let place = self.cast.somewhere(rng);
+        let mut actor = self.cast.someone(rng);
+        let founded = kind == Kind::Create && rng.u32(0..8) == 0;
+        let repository =
+            if founded { self.cast.founded(rng, at.start()) } else { self.cast.at(place) };
+        if founded {
+            actor = repository.owner.clone();
+        }
+        let number = match kind {
+            Kind::Issues | Kind::Discussion => self.cast.next_number(place),
+            _ => 1 + magnitude(rng, 9),
+        };
+        self.object_id += rng.u64(2..20);
+        let scene = Scene {
+            shape: self.shape,
+            actor: &actor,
+            repository: &repository,
+            id: self.object_id,
+            number,
+            at,
+        };
+        let payload = match kind {
+            Kind::Push => {
+                self.push_id += rng.u64(1..9);
+                let branch =
+                    if rng.u32(0..3) == 0 { branch(rng) } else { repository.branch.to_owned() };
+                let id = self.push_id;
+                match self.shape {
+                    Shape::Old => payloads_old::push(rng, &repository, id, &branch, &actor),
+                    Shape::Today => payloads_today::push(rng, &repository, id, &branch),
+                }
+            }
+            Kind::Create => scene.create(rng, founded),
+            Kind::Delete => scene.delete(rng),
+            Kind::IssueComment => scene.issue_comment(rng),
+            Kind::Issues => scene.issues(rng),
+            Kind::Fork => {
+                let fork = self.cast.new_repository(rng, actor.clone(), at, Some(&repository));
+                scene.fork(&fork)
+            }
+            Kind::Release => scene.release(rng),
+            Kind::CommitComment => scene.commit_comment(rng),
+            Kind::Member => scene.member(&self.cast.somebody(rng)),
+            Kind::Gollum => scene.gollum(rng),
+            Kind::Discussion => scene.discussion(rng),
+            Kind::Public => "{}".to_owned(),
+            Kind::Watch | Kind::PullRequest | Kind::Review | Kind::ReviewComment => {
+                r#"{"action":"started"}"#.to_owned()
+            }
+        };
+        Draft { kind, actor, payload, created: at, repository }
+    }
+}
+
+/// How long after it happened an event shows up: mostly seconds, some minutes, rarely a day.
+fn late(rng: &mut Rng) -> Duration {
+    Duration::from_secs(match rng.u32(0..200) {
+        0 => rng.u64(0..86_400),
+        1..6 => rng.u64(0..600),
+        _ => rng.u64(0..5),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use serde_json::Value;
+
+    use super::*;
+
+    const AT: i64 = 1_790_000_000;
+
+    fn events(seed: u64, shape: Shape, n: usize) -> Vec<Value> {
+        let mut world = World::new(seed, shape);
+        let at = Timestamp::from_seconds(AT);
+        (0..n).map(|_| serde_json::from_str(&world.next_event(at)).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_seed_is_a_world() {
+        let told = |seed, shape| {
+            let mut world = World::new(seed, shape);
+            let at = |n: i64| Timestamp::from_seconds(AT + n / 50);
+            (0..500).map(|n| world.next_event(at(n))).collect::<Vec<_>>()
+        };
+        for shape in [Shape::Old, Shape::Today] {
+            assert_eq!(told(7, shape), told(7, shape));
+            assert_ne!(told(7, shape), told(8, shape));
+        }
+    }
+
+    #[test]
+    fn types_fall_as_in_the_feed() {
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        for event in events(1, Shape::Today, 10_000) {
+            *counts.entry(event["type"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        assert!((2_500..2_900).contains(&counts["PullRequestEvent"]), "{counts:?}");
+        assert!((4_200..4_800).contains(&counts["PushEvent"]), "{counts:?}");
+        assert_eq!(counts.len(), SHARES.len(), "{counts:?}");
+    }
+
+    #[test]
+    fn ids_are_two_overlapping_sequences_above_32_bits() {
+        let mut seen: HashSet<(bool, u64)> = HashSet::new();
+        let mut last = [0, 0];
+        let mut inversions = 0;
+        for event in events(2, Shape::Today, 20_000) {
+            let id: u64 = event["id"].as_str().unwrap().parse().unwrap();
+            assert!(id > u64::from(u32::MAX));
+            let kind = event["type"].as_str().unwrap();
+            let first = matches!(kind, "PushEvent" | "CreateEvent" | "DeleteEvent");
+            assert!(seen.insert((first, id)), "{id} twice in one sequence");
+            inversions += u32::from(id < last[usize::from(first)]);
+            last[usize::from(first)] = id;
+        }
+        assert!(inversions > 20 && inversions < 400, "{inversions}");
+        let both = seen.iter().filter(|(first, id)| *first && seen.contains(&(false, *id)));
+        assert!(both.count() > 500);
+    }
+
+    #[test]
+    fn every_event_has_github_s_envelope() {
+        for shape in [Shape::Old, Shape::Today] {
+            let mut orgs = 0;
+            for event in events(3, shape, 3_000) {
+                let actor = &event["actor"];
+                assert!(actor["id"].is_u64() && actor["display_login"].is_string(), "{event}");
+                assert_eq!(actor["gravatar_id"], "");
+                assert!(event["repo"]["name"].as_str().unwrap().contains('/'));
+                assert_eq!(event["public"], true);
+                let created = event["created_at"].as_str().unwrap();
+                assert_eq!(created.len(), "2026-02-24T21:33:46Z".len(), "{created}");
+                assert!(Timestamp::parse(created).unwrap() <= Timestamp::from_seconds(AT));
+                orgs += usize::from(event.get("org").is_some());
+            }
+            assert!(orgs > 100);
+        }
+    }
+
+    #[test]
+    fn today_a_pull_request_has_five_keys_and_a_merge_is_an_action() {
+        let mut actions: HashMap<String, usize> = HashMap::new();
+        for event in events(4, Shape::Today, 8_000) {
+            if event["type"] != "PullRequestEvent" {
+                continue;
+            }
+            let pull = event["payload"]["pull_request"].as_object().unwrap();
+            let keys: HashSet<&str> = pull.keys().map(String::as_str).collect();
+            assert_eq!(keys, HashSet::from(["id", "number", "url", "head", "base"]));
+            assert!(pull["id"].as_u64().unwrap() > u64::from(u32::MAX));
+            assert_eq!(pull["base"]["repo"].as_object().unwrap().len(), 3);
+            let action = event["payload"]["action"].as_str().unwrap();
+            *actions.entry(action.to_owned()).or_default() += 1;
+        }
+        assert!(actions["merged"] > 700 && actions["opened"] > 800, "{actions:?}");
+        assert!(actions["closed"] > 30 && actions["labeled"] > 5, "{actions:?}");
+    }
+
+    #[test]
+    fn the_old_shape_has_sizes_language_and_the_merged_flag() {
+        let (mut merged, mut closed, mut languages) = (0, 0, HashSet::new());
+        for event in events(5, Shape::Old, 8_000) {
+            if event["type"] != "PullRequestEvent" {
+                continue;
+            }
+            let (action, pull) = (&event["payload"]["action"], &event["payload"]["pull_request"]);
+            for key in ["additions", "deletions", "changed_files"] {
+                assert!(pull[key].is_u64(), "{key}");
+            }
+            assert!(pull["title"].is_string() && pull["user"]["login"].is_string());
+            assert!(action != "merged");
+            if action == "closed" {
+                merged += u32::from(pull["merged"] == true);
+                closed += u32::from(pull["merged"] == false);
+                assert_eq!(pull["merged_at"].is_string(), pull["merged"] == true);
+                assert_eq!(pull["state"], "closed");
+            } else {
+                assert_eq!(pull["merged"], false, "{action}");
+            }
+            if let Some(language) = pull["base"]["repo"]["language"].as_str() {
+                languages.insert(language.to_owned());
+            }
+        }
+        assert!(merged > 700 && closed > 30, "{merged} merged, {closed} closed");
+        assert!(languages.len() > 25, "{languages:?}");
+    }
+}
