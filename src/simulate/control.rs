@@ -16,6 +16,7 @@ impl Control {
     }
 
     /// Puts the next `n` events into the feed now; how many there were (recorded ones end).
+    #[expect(clippy::must_use_candidate, reason = "who steps the seeded world knows")]
     pub fn emit(&self, n: usize) -> usize {
         self.0.emit(n)
     }

@@ -39,18 +39,16 @@ struct Typed<'a> {
 }
 
 impl Feed {
-    /// Puts an event in; its place in the order.
-    pub(super) fn put(&mut self, text: Arc<str>) -> u64 {
-        let kind = serde_json::from_str::<Typed>(&text).map_or(Cow::Borrowed(""), |it| it.kind);
+    /// Puts an event in.
+    pub(super) fn put(&mut self, text: &Arc<str>) {
+        let kind = serde_json::from_str::<Typed>(text).map_or(Cow::Borrowed(""), |it| it.kind);
         let part = match &*kind {
             "PushEvent" | "CreateEvent" | "DeleteEvent" => &mut self.pushes,
             _ => &mut self.rest,
         };
-        let number = self.next;
-        part.push_front(Entry { number, text: text.clone() });
+        part.push_front(Entry { number: self.next, text: text.clone() });
         part.truncate(VISIBLE);
         self.next += 1;
-        number
     }
 
     /// How many events were ever put in.
@@ -92,7 +90,7 @@ mod tests {
         let mut feed = Feed::default();
         for (kind, count) in kinds {
             for n in 0..*count {
-                feed.put(event(kind, n));
+                feed.put(&event(kind, n));
             }
         }
         feed
@@ -142,7 +140,7 @@ mod tests {
         let mut feed = Feed::default();
         let mut before = std::collections::HashMap::new();
         for n in 0..2_000 {
-            feed.put(event(if rng.bool() { "PushEvent" } else { "WatchEvent" }, n));
+            feed.put(&event(if rng.bool() { "PushEvent" } else { "WatchEvent" }, n));
             for page in 1..=3 {
                 for entry in feed.page(page, 100) {
                     let earlier = before.insert(entry.number, page).unwrap_or(1);
@@ -156,7 +154,7 @@ mod tests {
     fn what_is_no_event_is_shown_with_the_rest() {
         let mut feed = fed(&[("PushEvent", 120)]);
         for odd in ["null", "3", "[]", r#"{"type":7}"#, r#"{"type":"Push\u0045vent"}"#] {
-            feed.put(odd.into());
+            feed.put(&odd.into());
         }
         assert_eq!(feed.page(2, 100).len(), 4 + 21);
         assert!(feed.page(1, 100)[0].text.contains("u0045"));

@@ -17,6 +17,7 @@ mod control;
 mod faults;
 mod feed;
 mod json;
+mod kinds;
 mod limits;
 mod names;
 mod node;

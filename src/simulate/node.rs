@@ -1,4 +1,4 @@
-//! Node ids as GitHub makes them: a prefix and the numbers behind it, in MessagePack and base64url.
+//! Node ids as GitHub makes them: a prefix and the numbers behind it, in `MessagePack` and base64url.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +13,7 @@ pub(super) fn node_id(prefix: &str, numbers: &[u64]) -> String {
     format!("{prefix}_{}", URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Appends a whole number in its shortest MessagePack form.
+/// Appends a whole number in its shortest `MessagePack` form.
 fn pack(bytes: &mut Vec<u8>, number: u64) {
     let wide = number.to_be_bytes();
     let (tag, len) = match number {

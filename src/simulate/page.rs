@@ -29,8 +29,8 @@ pub(super) fn take(shared: &Shared, ticket: &Ticket, key: (usize, usize)) -> Pag
         fault = fault.or(found.map(|found| found.kind.name()));
         found.is_some()
     };
-    let stale = if hit(FaultKind::Stale) { state.recent.oldest(key) } else { None };
-    let mut entries = match stale {
+    let old = if hit(FaultKind::Stale) { state.recent.oldest(key) } else { None };
+    let mut entries = match old {
         Some(entries) => entries,
         None if hit(FaultKind::Frozen) => {
             let state = &mut *state;
@@ -49,14 +49,14 @@ pub(super) fn take(shared: &Shared, ticket: &Ticket, key: (usize, usize)) -> Pag
     }
     let body = list(entries.iter().map(|entry| &*entry.text));
     if hit(FaultKind::Garbage) {
-        return garbage(rng.u32(0..5), entries, body, fault);
+        return garbage(rng.u32(0..5), entries, &body, fault);
     }
     let hash = xxhash_rust::xxh3::xxh3_128(body.as_bytes());
     Page { entries, body, etag: Some(format!("W/\"{hash:032x}\"")), fault }
 }
 
 /// Something that is no page, in five ways.
-fn garbage(way: u32, entries: Vec<Entry>, body: String, fault: Option<&'static str>) -> Page {
+fn garbage(way: u32, entries: Vec<Entry>, body: &str, fault: Option<&'static str>) -> Page {
     let spoilt = |body: String| Page { entries: Vec::new(), body, etag: None, fault };
     match way {
         0 => spoilt("<html><body><h1>Whoa there!</h1></body></html>\n".to_owned()),

@@ -152,7 +152,10 @@ pub(super) fn repository(repository: &Repository, now: Second) -> String {
         .bare("private", false)
         .raw("owner", &person(&repository.owner))
         .text("html_url", &web)
-        .maybe("description", (repository.size % 3 > 0).then_some("A simulated repository"))
+        .maybe(
+            "description",
+            (!repository.size.is_multiple_of(3)).then_some("A simulated repository"),
+        )
         .bare("fork", repository.fork)
         .links(&api(repository), REPOSITORY_LINKS)
         .text("created_at", &time(repository.created))

@@ -12,6 +12,8 @@ use super::payloads_old::association;
 use super::pulls::{Pull, branch, sha, title};
 use crate::model::window::Second;
 
+const REVIEW_STATES: &[&str] = &["approved", "commented", "changes_requested"];
+
 /// Who does what where, and when.
 pub(super) struct Scene<'a> {
     pub(super) shape: Shape,
@@ -187,6 +189,7 @@ impl Scene<'_> {
         let html = format!("{html}#pullrequestreview-{}", self.id);
         let link = |href: &str| Object::new().text("href", href).end();
         let links = Object::new().raw("html", &link(&html)).raw("pull_request", &link(&url)).end();
+        let state = *pick(rng, REVIEW_STATES);
         let review = Object::new()
             .bare("id", self.id)
             .text("node_id", &self.node("PRR"))
@@ -194,7 +197,7 @@ impl Scene<'_> {
             .null("body")
             .text("commit_id", &pull.head_sha)
             .text("submitted_at", &time(self.at))
-            .text("state", *pick(rng, &["approved", "commented", "changes_requested"]))
+            .text("state", state)
             .text("html_url", &html)
             .text("pull_request_url", &url);
         let review = self
@@ -268,7 +271,7 @@ impl Scene<'_> {
     }
 
     /// Somebody else became a collaborator.
-    pub(super) fn member(&self, who: &Person) -> String {
+    pub(super) fn member(who: &Person) -> String {
         Object::new().raw("member", &person(who)).text("action", "added").end()
     }
 

@@ -216,9 +216,8 @@ mod tests {
             let before = lives.insert(step.pull.id, (step.action, step.pull.updated));
             match (before, step.action) {
                 (None, Action::Opened) | (Some((Action::Closed, _)), Action::Reopened) => {}
-                (Some((Action::Merged | Action::Closed, _)), _)
-                | (Some(_), Action::Opened)
-                | (None, _) => {
+                (Some((Action::Merged | Action::Closed, _)) | None, _)
+                | (Some(_), Action::Opened) => {
                     panic!("{:?} after {before:?}", step.action)
                 }
                 (Some((_, earlier)), _) => assert!(earlier <= step.pull.updated),

@@ -210,7 +210,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (a, b) = (dir.path().join("a.json.gz"), dir.path().join("b.json"));
         let mut rng = fastrand::Rng::with_seed(5);
-        let lines: String = (0..5_000).map(|_| format!("{{\"n\":{}}}\n", rng.u64(..))).collect();
+        let line = |_| format!("{{\"n\":{}}}\n", rng.u64(..));
+        let lines = (0..5_000).map(line).collect::<Vec<_>>().concat();
         let bytes = zipped(&[&lines]);
         std::fs::write(&a, &bytes[..bytes.len() / 2]).unwrap();
         std::fs::write(&b, "{\"last\":1}\n").unwrap();

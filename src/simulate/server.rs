@@ -142,8 +142,8 @@ async fn events(
         let refusal = Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, message).standing(standing);
         return refused(&shared, refusal);
     }
-    let taken = page::take(&shared, &ticket, (page, per_page));
-    let mut response = answer(&shared, &ticket, &headers, taken, method == Method::HEAD);
+    let found = page::take(&shared, &ticket, (page, per_page));
+    let mut response = answer(&shared, &ticket, &headers, found, method == Method::HEAD);
     // A page the client already has costs nothing.
     let standing = if response.status() == StatusCode::NOT_MODIFIED {
         standing
@@ -192,8 +192,8 @@ fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, Refusal> {
 /// Page and size asked for; what is no number counts as not said.
 fn asked(query: &str) -> (usize, usize) {
     let get = |name: &str| {
-        let found = query.split('&').filter_map(|pair| pair.split_once('='));
-        let last = found.filter(|(key, _)| *key == name).last();
+        let mut found = query.split('&').filter_map(|pair| pair.split_once('='));
+        let last = found.rfind(|(key, _)| *key == name);
         last.and_then(|(_, text)| text.parse::<usize>().ok()).filter(|number| *number > 0)
     };
     let per_page = get("per_page").unwrap_or(DEFAULT_PER_PAGE).min(MAX_PER_PAGE);
@@ -246,15 +246,13 @@ fn answer(
 fn cut_off(body: &str) -> Response {
     let half = bytes::Bytes::copy_from_slice(&body.as_bytes()[..body.len() / 2]);
     let broken = stream::unfold(Some(half), |half| async move {
-        match half {
-            Some(half) => Some((Ok(half), None)),
-            None => {
-                // Lets the half go out before the connection breaks.
-                tokio::task::yield_now().await;
-                let kind = std::io::ErrorKind::ConnectionAborted;
-                Some((Err(std::io::Error::new(kind, "cut off on request")), None))
-            }
+        if let Some(half) = half {
+            return Some((Ok(half), None));
         }
+        // Lets the half go out before the connection breaks.
+        tokio::task::yield_now().await;
+        let kind = std::io::ErrorKind::ConnectionAborted;
+        Some((Err(std::io::Error::new(kind, "cut off on request")), None))
     });
     let mut response = json(StatusCode::OK, String::new());
     *response.body_mut() = Body::from_stream(broken);

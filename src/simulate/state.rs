@@ -201,8 +201,8 @@ impl Shared {
 
 impl State {
     fn put(&mut self, event: Arc<str>) {
-        self.ledger.enter(event.clone());
-        self.feed.put(event);
+        self.feed.put(&event);
+        self.ledger.enter(event);
     }
 }
 

@@ -12,103 +12,16 @@ use fastrand::Rng;
 
 use super::Shape;
 use super::cast::{Cast, Person, Repository, magnitude};
+use super::kinds::{Ids, Kind};
 use super::payloads::{envelope, pull_request_event};
 use super::payloads_rest::Scene;
 use super::pulls::{Pull, Pulls, branch};
 use super::{payloads_old, payloads_today};
 use crate::model::window::{Second, Timestamp};
 
-/// Shares of the types in today's feed, per mille.
-const SHARES: &[(Kind, u32)] = &[
-    (Kind::Push, 450),
-    (Kind::PullRequest, 270),
-    (Kind::Create, 80),
-    (Kind::IssueComment, 55),
-    (Kind::Watch, 40),
-    (Kind::Delete, 30),
-    (Kind::Review, 25),
-    (Kind::Issues, 18),
-    (Kind::ReviewComment, 10),
-    (Kind::Fork, 10),
-    (Kind::Release, 4),
-    (Kind::CommitComment, 2),
-    (Kind::Member, 2),
-    (Kind::Gollum, 2),
-    (Kind::Public, 1),
-    (Kind::Discussion, 1),
-];
-
 const FIRST_ID: u64 = 13_653_287_000;
 const FIRST_PUSH_ID: u64 = 33_810_491_505;
 const FIRST_OBJECT_ID: u64 = 4_512_000_000;
-/// One in so many ids of a sequence comes after its successor.
-const INVERSION: u32 = 150;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Push,
-    PullRequest,
-    Create,
-    IssueComment,
-    Watch,
-    Delete,
-    Review,
-    Issues,
-    ReviewComment,
-    Fork,
-    Release,
-    CommitComment,
-    Member,
-    Gollum,
-    Public,
-    Discussion,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Push => "PushEvent",
-            Self::PullRequest => "PullRequestEvent",
-            Self::Create => "CreateEvent",
-            Self::IssueComment => "IssueCommentEvent",
-            Self::Watch => "WatchEvent",
-            Self::Delete => "DeleteEvent",
-            Self::Review => "PullRequestReviewEvent",
-            Self::Issues => "IssuesEvent",
-            Self::ReviewComment => "PullRequestReviewCommentEvent",
-            Self::Fork => "ForkEvent",
-            Self::Release => "ReleaseEvent",
-            Self::CommitComment => "CommitCommentEvent",
-            Self::Member => "MemberEvent",
-            Self::Gollum => "GollumEvent",
-            Self::Public => "PublicEvent",
-            Self::Discussion => "DiscussionEvent",
-        }
-    }
-}
-
-/// One of the two sequences of event ids.
-struct Ids {
-    last: u64,
-    step: u64,
-    /// The id that was passed over and comes next.
-    held: Option<u64>,
-}
-
-impl Ids {
-    fn next(&mut self, rng: &mut Rng) -> u64 {
-        if let Some(held) = self.held.take() {
-            return held;
-        }
-        self.last += rng.u64(1..=self.step);
-        if rng.u32(0..INVERSION) == 0 {
-            self.held = Some(self.last);
-            self.last += rng.u64(1..=self.step);
-        }
-        self.last
-    }
-}
-
 /// People, repositories, pull requests, and chance.
 pub struct World {
     rng: Rng,
@@ -142,8 +55,8 @@ impl World {
             shape,
             pulls: Pulls::new(),
             // The steps even out the shares, so the sequences stay side by side and collide.
-            pushes: Ids { last: FIRST_ID, step: 5, held: None },
-            rest: Ids { last: FIRST_ID, step: 7, held: None },
+            pushes: Ids::new(FIRST_ID, 5),
+            rest: Ids::new(FIRST_ID, 7),
             push_id: FIRST_PUSH_ID,
             object_id: FIRST_OBJECT_ID,
         }
@@ -152,7 +65,7 @@ impl World {
     /// What happens next, seen at `at`: an event as GitHub's JSON. It was created at `at` or before.
     pub fn next_event(&mut self, at: Timestamp) -> Arc<str> {
         let created = at.minus(late(&mut self.rng)).second();
-        let kind = self.kind();
+        let kind = Kind::next(&mut self.rng, self.shape);
         let draft = self.draft(kind, created);
         let ids = match draft.kind {
             Kind::Push | Kind::Create | Kind::Delete => &mut self.pushes,
@@ -163,21 +76,6 @@ impl World {
         let event =
             envelope(id, name, &draft.actor, &draft.repository, &draft.payload, draft.created);
         event.into()
-    }
-
-    fn kind(&mut self) -> Kind {
-        let mut left = self.rng.u32(0..SHARES.iter().map(|(_, share)| share).sum());
-        for &(kind, share) in SHARES {
-            if left < share {
-                return match (kind, self.shape) {
-                    // Discussions were not in the feed then.
-                    (Kind::Discussion, Shape::Old) => Kind::Issues,
-                    _ => kind,
-                };
-            }
-            left -= share;
-        }
-        Kind::Push
     }
 
     fn draft(&mut self, kind: Kind, at: Second) -> Draft {
@@ -266,7 +164,7 @@ impl World {
             }
             Kind::Release => scene.release(rng),
             Kind::CommitComment => scene.commit_comment(rng),
-            Kind::Member => scene.member(&self.cast.somebody(rng)),
+            Kind::Member => Scene::member(&self.cast.somebody(rng)),
             Kind::Gollum => scene.gollum(rng),
             Kind::Discussion => scene.discussion(rng),
             Kind::Public => "{}".to_owned(),
@@ -293,6 +191,7 @@ mod tests {
 
     use serde_json::Value;
 
+    use super::super::kinds::SHARES;
     use super::*;
 
     const AT: i64 = 1_790_000_000;

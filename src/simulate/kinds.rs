@@ -1,0 +1,116 @@
+//! Which types of events there are, how often each falls, and the two sequences of their ids.
+
+use fastrand::Rng;
+
+use super::Shape;
+
+/// Shares of the types in today's feed, per mille.
+pub(super) const SHARES: &[(Kind, u32)] = &[
+    (Kind::Push, 450),
+    (Kind::PullRequest, 270),
+    (Kind::Create, 80),
+    (Kind::IssueComment, 55),
+    (Kind::Watch, 40),
+    (Kind::Delete, 30),
+    (Kind::Review, 25),
+    (Kind::Issues, 18),
+    (Kind::ReviewComment, 10),
+    (Kind::Fork, 10),
+    (Kind::Release, 4),
+    (Kind::CommitComment, 2),
+    (Kind::Member, 2),
+    (Kind::Gollum, 2),
+    (Kind::Public, 1),
+    (Kind::Discussion, 1),
+];
+
+/// One in so many ids of a sequence comes after its successor.
+const INVERSION: u32 = 150;
+
+/// A type of event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Push,
+    PullRequest,
+    Create,
+    IssueComment,
+    Watch,
+    Delete,
+    Review,
+    Issues,
+    ReviewComment,
+    Fork,
+    Release,
+    CommitComment,
+    Member,
+    Gollum,
+    Public,
+    Discussion,
+}
+
+impl Kind {
+    /// GitHub's name for it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Push => "PushEvent",
+            Self::PullRequest => "PullRequestEvent",
+            Self::Create => "CreateEvent",
+            Self::IssueComment => "IssueCommentEvent",
+            Self::Watch => "WatchEvent",
+            Self::Delete => "DeleteEvent",
+            Self::Review => "PullRequestReviewEvent",
+            Self::Issues => "IssuesEvent",
+            Self::ReviewComment => "PullRequestReviewCommentEvent",
+            Self::Fork => "ForkEvent",
+            Self::Release => "ReleaseEvent",
+            Self::CommitComment => "CommitCommentEvent",
+            Self::Member => "MemberEvent",
+            Self::Gollum => "GollumEvent",
+            Self::Public => "PublicEvent",
+            Self::Discussion => "DiscussionEvent",
+        }
+    }
+    /// The type of the next event.
+    pub(super) fn next(rng: &mut Rng, shape: Shape) -> Self {
+        let mut left = rng.u32(0..SHARES.iter().map(|(_, share)| share).sum());
+        for &(kind, share) in SHARES {
+            if left < share {
+                return match (kind, shape) {
+                    // Discussions were not in the feed then.
+                    (Self::Discussion, Shape::Old) => Self::Issues,
+                    _ => kind,
+                };
+            }
+            left -= share;
+        }
+        Self::Push
+    }
+}
+
+/// One of the two sequences of event ids.
+pub(super) struct Ids {
+    last: u64,
+    step: u64,
+    /// The id that was passed over and comes next.
+    held: Option<u64>,
+}
+
+impl Ids {
+    /// The sequence behind `first`; from one id to the next it is `step` at most, mostly.
+    pub(super) fn new(first: u64, step: u64) -> Self {
+        Self { last: first, step, held: None }
+    }
+
+    /// The next id; none comes twice.
+    pub(super) fn next(&mut self, rng: &mut Rng) -> u64 {
+        if let Some(held) = self.held.take() {
+            return held;
+        }
+        self.last += rng.u64(1..=self.step);
+        if rng.u32(0..INVERSION) == 0 {
+            self.held = Some(self.last);
+            self.last += rng.u64(1..=self.step);
+        }
+        self.last
+    }
+}
