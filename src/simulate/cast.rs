@@ -1,7 +1,8 @@
 //! The people and repositories of the seeded world.
 //!
-//! A few are busy and most are rare, as on GitHub, and some are new: so first-time flags, caches and
-//! language shares behave as they would. Both lists are bounded; beyond, newcomers replace others.
+//! A few are busy and most are rare, as on GitHub, and some are new: so first-time flags, caches
+//! and language shares behave as they would. Both lists are bounded; beyond, newcomers replace
+//! others.
 
 use std::sync::Arc;
 

@@ -21,7 +21,8 @@ impl Control {
         self.0.emit(n)
     }
 
-    /// Puts any text into the feed. What is no JSON spoils the pages it is on: that may be wanted.
+    /// Puts any text into the feed. What is no JSON spoils the pages it is on: that may be
+    /// wanted.
     pub fn push_raw(&self, event: &str) {
         self.0.put(event.into());
     }

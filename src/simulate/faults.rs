@@ -1,7 +1,7 @@
 //! What can go wrong on request, by name: `--fault error-503`, `--fault slow:500ms:0.1`.
 //!
-//! A fault hits a share of the requests, decided by seed and number of the request alone, so a run
-//! can be repeated.
+//! A fault hits a share of the requests, decided by seed and number of the request alone, so a
+//! run can be repeated.
 
 use std::fmt;
 use std::str::FromStr;
@@ -33,7 +33,8 @@ pub enum FaultKind {
     CutOff,
     /// A page of some time ago is served once more, with its `ETag` of then.
     Stale,
-    /// Something that is no page: no JSON, half of it, no list, a list with things that are no events.
+    /// Something that is no page: no JSON, half of it, no list, a list with things that are no
+    /// events.
     Garbage,
     /// The events of the page in any order.
     Reordered,
@@ -105,8 +106,8 @@ pub fn names() -> String {
 }
 
 impl Fault {
-    /// The fault with its usual share and wait: a frozen feed is frozen for everybody, and so is a
-    /// token revoked or an account suspended when a token is named.
+    /// The fault with its usual share and wait: a frozen feed is frozen for everybody, and so is
+    /// a token revoked or an account suspended when a token is named.
     #[must_use]
     pub fn new(kind: FaultKind) -> Self {
         let share = if kind == FaultKind::Frozen { 1.0 } else { DEFAULT_SHARE };

@@ -1,9 +1,9 @@
 //! What `/events` shows: the newest of each part, split by position as GitHub splits it.
 //!
 //! The first 100 positions are the newest Push, Create and Delete events, the 200 behind them the
-//! newest of everything else. A part that is short is filled from the other, so up to 300 events are
-//! always all in sight. An event only ever moves to later positions: whoever reads the pages in
-//! order cannot miss one between two of them.
+//! newest of everything else. A part that is short is filled from the other, so up to 300 events
+//! are always all in sight. An event only ever moves to later positions: whoever reads the pages
+//! in order cannot miss one between two of them.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! Writes JSON objects with their keys in the order given.
 //!
-//! `serde_json` sorts the keys of its maps; GitHub's events begin with `id` and `type`, and a reader
-//! of the feed expects them there. A value is text all along, so an event is encoded once.
+//! `serde_json` sorts the keys of its maps; GitHub's events begin with `id` and `type`, and a
+//! reader of the feed expects them there. A value is text all along, so an event is encoded once.
 
 use std::fmt::{Display, Write};
 

@@ -1,16 +1,17 @@
-//! A GitHub-shaped HTTP server: `/events` in three pages, as GitHub splits them, from a seeded world
-//! or from recorded files, with `ETag`s, limits, and faults on request.
+//! A GitHub-shaped HTTP server: `/events` in three pages, as GitHub splits them, from a seeded
+//! world or from recorded files, with `ETag`s, limits, and faults on request.
 //!
-//! It drives the demo, the tests and the load drivers, and it is the appliance's peer, so it shares
-//! no code with it but the clock and the words for time: a mistake in how we read GitHub must not be
-//! mirrored in what we read. For the same reason it has a door of its own to axum, beside `serve`.
+//! It drives the demo, the tests and the load drivers, and it is the appliance's peer, so it
+//! shares no code with it but the clock and the words for time: a mistake in how we read GitHub
+//! must not be mirrored in what we read. For the same reason it has a door of its own to axum,
+//! beside `serve`.
 //!
-//! Every response says `X-Simulated: ghpulse`. A [`Control`] steps the feed by hand, turns faults on
-//! and off, and tells what went in and what went out, for tests that count on their own.
+//! Every response says `X-Simulated: ghpulse`. A [`Control`] steps the feed by hand, turns faults
+//! on and off, and tells what went in and what went out, for tests that count on their own.
 //!
 //! `world` makes events (`cast`: people and repositories, `pulls`: lives of pull requests,
-//! `payloads*`: their JSON), `recorded` reads them, `pace` puts them into the `feed`, `server` shows
-//! its pages under `limits` and `faults`.
+//! `payloads*`: their JSON), `recorded` reads them, `pace` puts them into the `feed`, `server`
+//! shows its pages under `limits` and `faults`.
 
 mod cast;
 mod control;
@@ -89,14 +90,16 @@ impl std::str::FromStr for Shape {
 pub struct Options {
     /// Decides everything that is left to chance.
     pub seed: u64,
-    /// Events a second that go into the feed, 0 to [`MAX_RATE`]; 0 leaves it to [`Control::emit`].
+    /// Events a second that go into the feed, 0 to [`MAX_RATE`]; 0 leaves it to
+    /// [`Control::emit`].
     pub rate: f64,
     /// How the payloads of the seeded world look; recorded ones stay as they are.
     pub shape: Shape,
     /// Recorded events, one a line, plain or gzipped, instead of the seeded world; in this order.
     /// The feed stops before anything would leave its pages until somebody has asked for one.
     pub events: Vec<PathBuf>,
-    /// Recorded events at the pace of their `created_at`, so many times as fast, instead of `rate`.
+    /// Recorded events at the pace of their `created_at`, so many times as fast, instead of
+    /// `rate`.
     pub speed: Option<f64>,
     /// What goes wrong from the beginning.
     pub faults: Vec<Fault>,
@@ -148,7 +151,8 @@ pub struct Simulation {
 impl Simulation {
     /// Serves on the listener until `stop`. Must be called inside a tokio runtime.
     ///
-    /// Refused: a rate or speed that is no number in bounds, recorded files that cannot be opened.
+    /// Refused: a rate or speed that is no number in bounds, recorded files that cannot be
+    /// opened.
     pub fn start(
         listener: TcpListener,
         options: Options,

@@ -1,6 +1,7 @@
 //! What the invented people, repositories and pull requests are called.
 //!
-//! Every name is put together from these words; a name that exists on GitHub would be a coincidence.
+//! Every name is put together from these words; a name that exists on GitHub would be a
+//! coincidence.
 
 /// Languages by weight: the shares fall as on GitHub, so that a language wall looks as it would.
 pub(super) const LANGUAGES: &[(&str, u32)] = &[

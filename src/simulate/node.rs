@@ -1,9 +1,11 @@
-//! Node ids as GitHub makes them: a prefix and the numbers behind it, in `MessagePack` and base64url.
+//! Node ids as GitHub makes them: a prefix and the numbers behind it, in `MessagePack` and
+//! base64url.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// The node id of a thing with this prefix; `numbers` are its repository's id, if it has one, and its own.
+/// The node id of a thing with this prefix; `numbers` are its repository's id, if it has one, and
+/// its own.
 pub(super) fn node_id(prefix: &str, numbers: &[u64]) -> String {
     let len = u8::try_from(numbers.len() + 1).expect("two or three numbers");
     let mut bytes = vec![0x90 | len, 0];

@@ -1,7 +1,7 @@
 //! The stage that puts events into the feed in time: so many a second, or at their recorded pace.
 //!
-//! A feed of recorded events waits, once its pages are full, for the first request: whoever starts
-//! the server and then a client gets all of them.
+//! A feed of recorded events waits, once its pages are full, for the first request: whoever
+//! starts the server and then a client gets all of them.
 
 use std::sync::Arc;
 use std::time::Duration;

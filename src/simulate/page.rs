@@ -1,4 +1,5 @@
-//! One page as it goes out: which events, which `ETag`, which bytes, and what faults make of them.
+//! One page as it goes out: which events, which `ETag`, which bytes, and what faults make of
+//! them.
 
 use std::fmt::Write;
 

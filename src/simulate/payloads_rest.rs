@@ -1,4 +1,5 @@
-//! Payloads of everything that is neither push nor pull request; the shapes differ in single keys.
+//! Payloads of everything that is neither push nor pull request; the shapes differ in single
+//! keys.
 
 use fastrand::Rng;
 

@@ -1,5 +1,5 @@
-//! The life of pull requests: opened first, then perhaps labeled or assigned, then merged or closed;
-//! a closed one may be reopened, a merged one never changes again.
+//! The life of pull requests: opened first, then perhaps labeled or assigned, then merged or
+//! closed; a closed one may be reopened, a merged one never changes again.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Recorded events: files with one event a line, plain or gzipped, read as they are needed.
 //!
-//! A line is passed on byte for byte, whatever it holds, as long as it is JSON. What is not is left
-//! out, counted and, the first few times, logged: it would spoil the whole page.
+//! A line is passed on byte for byte, whatever it holds, as long as it is JSON. What is not is
+//! left out, counted and, the first few times, logged: it would spoil the whole page.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

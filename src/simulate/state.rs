@@ -1,4 +1,5 @@
-//! What the server, the pace and the control share: the source of events, and everything that moves.
+//! What the server, the pace and the control share: the source of events, and everything that
+//! moves.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -114,7 +115,8 @@ impl Shared {
 
     /// The state, for a moment; never across a wait.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing under the lock leaves a half-made state behind, so a panic elsewhere is no reason.
+        // Nothing under the lock leaves a half-made state behind, so a panic elsewhere is no
+        // reason.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,9 +1,10 @@
 //! The seeded world: asked for the next event again and again, it lives.
 //!
-//! The same seed gives the same events but for their times, which come from the clock of the caller.
-//! Types fall as in today's feed. Ids are GitHub's: decimal strings above 2^32 from two sequences,
-//! Push/Create/Delete and the rest, which overlap, so the same number denotes two events of different
-//! types; inside a sequence they rise with small inversions. Some events arrive late.
+//! The same seed gives the same events but for their times, which come from the clock of the
+//! caller. Types fall as in today's feed. Ids are GitHub's: decimal strings above 2^32 from two
+//! sequences, Push/Create/Delete and the rest, which overlap, so the same number denotes two
+//! events of different types; inside a sequence they rise with small inversions. Some events
+//! arrive late.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +63,8 @@ impl World {
         }
     }
 
-    /// What happens next, seen at `at`: an event as GitHub's JSON. It was created at `at` or before.
+    /// What happens next, seen at `at`: an event as GitHub's JSON. It was created at `at` or
+    /// before.
     pub fn next_event(&mut self, at: Timestamp) -> Arc<str> {
         let created = at.minus(late(&mut self.rng)).second();
         let kind = Kind::next(&mut self.rng, self.shape);
