@@ -14,6 +14,7 @@ pub mod http;
 pub mod hub;
 pub mod logging;
 pub mod metrics;
+pub mod serve;
 pub mod simulate;
 pub mod store;
 pub mod supervise;

@@ -18,9 +18,9 @@ use super::tail::TailEvent;
 use crate::metrics;
 
 /// The most bytes of events that one group's log holds back for its slow members.
-pub const GROUP_BYTES: usize = 16 << 20;
+const GROUP_BYTES: usize = 16 << 20;
 /// The most that all logs hold back together; each group has an equal share, up to its own limit.
-pub const GROUPS_BYTES: usize = 64 << 20;
+const GROUPS_BYTES: usize = 64 << 20;
 /// What an entry costs beside the event's text.
 const ENTRY_BYTES: usize = 256;
 /// A log shorter than this is not searched for what everyone has taken.

@@ -102,6 +102,12 @@ impl Hub {
         }
     }
 
+    /// The clock it goes by.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// The newest events.
     #[must_use]
     pub fn tail(&self) -> &Tail {

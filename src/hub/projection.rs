@@ -17,7 +17,7 @@ use crate::model::json;
 
 /// Compiled paths with what is written around their values.
 #[derive(Debug)]
-pub struct Projection {
+pub(super) struct Projection {
     /// What is written before each value.
     leads: Vec<String>,
     end: &'static str,
@@ -53,7 +53,7 @@ const ZERO_WHEN_UNKNOWN: [&str; 2] =
 impl Projection {
     /// For the map form; the paths are sorted and each there once.
     #[must_use]
-    pub fn map(paths: &[Path]) -> Self {
+    pub(super) fn map(paths: &[Path]) -> Self {
         let key = |path: &Path| {
             let mut key = String::new();
             json::push_text(&mut key, path.text());
@@ -64,7 +64,7 @@ impl Projection {
 
     /// For the list form.
     #[must_use]
-    pub fn list(paths: &[Path]) -> Self {
+    pub(super) fn list(paths: &[Path]) -> Self {
         Self::compile(paths, '[', |_| String::new(), "]")
     }
 
@@ -85,7 +85,7 @@ impl Projection {
 
     /// The event in this form.
     #[must_use]
-    pub fn encode(&self, event: &TailEvent) -> Frame {
+    pub(super) fn encode(&self, event: &TailEvent) -> Frame {
         let text = &*event.envelope.event;
         let mut values = vec![None; self.sources.len()];
         if self.tree.walk(text, &mut values).is_err() {

@@ -87,7 +87,7 @@ impl TailEvent {
 
 /// The payload of `/sampling`: exactly seven keys, whole numbers.
 #[must_use]
-pub fn payload(flags: Flags) -> String {
+pub(super) fn payload(flags: Flags) -> String {
     let mut text = String::with_capacity(80);
     for (name, set) in flags.named() {
         text.push(if text.is_empty() { '{' } else { ',' });

@@ -1,0 +1,122 @@
+//! The three feeds: what a connection is told first, what its params mean, what it gets then.
+
+use std::sync::Arc;
+
+use super::params::{self, BadParams};
+use crate::hub::{Bell, Frame, Hub, Latest, Member, Taken, Watch};
+
+/// What one endpoint's connections get.
+pub(super) trait Feed: Send + 'static {
+    /// The endpoint's path, as metrics and logs name it.
+    const NAME: &'static str;
+
+    /// What is told unasked.
+    fn first(&mut self) -> Option<Frame>;
+
+    /// Takes in params; bad ones change nothing.
+    fn ask(&mut self, text: &str) -> Result<(), BadParams>;
+
+    /// What is there now, up to a limit.
+    fn take(&mut self) -> Taken;
+}
+
+/// `/sampling`.
+#[derive(Debug)]
+pub(super) struct Sampling {
+    hub: Arc<Hub>,
+    bell: Arc<Bell>,
+    paths: usize,
+    member: Option<Member>,
+}
+
+/// `/language/latest`.
+#[derive(Debug)]
+pub(super) struct LanguageLatest {
+    hub: Arc<Hub>,
+    bell: Arc<Bell>,
+    latest: Option<Latest>,
+}
+
+/// `/language/watch`.
+#[derive(Debug)]
+pub(super) struct LanguageWatch {
+    watch: Watch,
+    first: Option<Frame>,
+}
+
+impl Sampling {
+    /// A filter has at most `paths` paths.
+    pub(super) fn new(hub: Arc<Hub>, bell: Arc<Bell>, paths: usize) -> Self {
+        Self { hub, bell, paths, member: None }
+    }
+}
+
+impl Feed for Sampling {
+    const NAME: &'static str = "/sampling";
+
+    fn first(&mut self) -> Option<Frame> {
+        Some(self.hub.board().first_of_sampling())
+    }
+
+    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+        let params = params::sampling(text, self.paths)?;
+        self.member = Some(self.hub.subscribe(params.subscription, params.rate, &self.bell));
+        Ok(())
+    }
+
+    fn take(&mut self) -> Taken {
+        self.member.as_mut().map(Member::take).unwrap_or_default()
+    }
+}
+
+impl LanguageLatest {
+    pub(super) fn new(hub: Arc<Hub>, bell: Arc<Bell>) -> Self {
+        Self { hub, bell, latest: None }
+    }
+}
+
+impl Feed for LanguageLatest {
+    const NAME: &'static str = "/language/latest";
+
+    fn first(&mut self) -> Option<Frame> {
+        None
+    }
+
+    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+        let query = params::latest(text)?;
+        self.latest = Some(self.hub.board().latest(query, &self.bell));
+        Ok(())
+    }
+
+    fn take(&mut self) -> Taken {
+        one(self.latest.as_mut().and_then(Latest::take))
+    }
+}
+
+impl LanguageWatch {
+    pub(super) fn new(hub: &Hub, bell: &Arc<Bell>) -> Self {
+        let (watch, first) = hub.board().watch(bell);
+        Self { watch, first: Some(first) }
+    }
+}
+
+impl Feed for LanguageWatch {
+    const NAME: &'static str = "/language/watch";
+
+    fn first(&mut self) -> Option<Frame> {
+        self.first.take()
+    }
+
+    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+        self.watch.ask(params::watch(text)?);
+        Ok(())
+    }
+
+    fn take(&mut self) -> Taken {
+        one(self.watch.take())
+    }
+}
+
+fn one(frame: Option<Frame>) -> Taken {
+    Taken { frames: frame.into_iter().collect(), more: false }
+}

@@ -1,0 +1,66 @@
+//! The server: the hub's feeds as WebSocket endpoints, and the few HTTP paths beside them.
+//!
+//! Door to axum, hyper and the WebSocket library. [`run`] takes bound listeners, what to serve and
+//! two reasons to stop: the soft one closes every WebSocket with 1001 and waits until the last is
+//! gone, the hard one drops them. Every connection is tracked, limited and timed; every refusal
+//! says why and is counted.
+
+mod admission;
+mod feeds;
+mod handshake;
+mod listen;
+mod operate;
+mod options;
+mod page;
+mod params;
+mod problem;
+mod routes;
+mod server;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod wire;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+pub use listen::{Audience, Listener};
+pub use operate::{Operate, Part, PartState, ScriptState, SyncAnswer, is_ready};
+pub use options::ServeOptions;
+
+use crate::hub::Hub;
+use server::Server;
+
+/// Serves until `soft` and then until the last connection is gone, or until `hard`.
+///
+/// Fails before it serves anything: when a path is taken twice, or a certificate cannot be read.
+pub async fn run(
+    listeners: Vec<Listener>,
+    options: ServeOptions,
+    hub: Arc<Hub>,
+    operate: Arc<dyn Operate>,
+    soft: CancellationToken,
+    hard: CancellationToken,
+) -> anyhow::Result<()> {
+    let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+    let server = Arc::new(Server::new(options, hub, operate, soft, hard));
+    let router = routes::router(&server)?;
+    for listener in listeners {
+        let tls = tls.clone().filter(|_| listener.audience == Audience::Public);
+        server.tracker.spawn(listen::accept(Arc::clone(&server), listener, router.clone(), tls));
+    }
+    let (soft, hard) = (server.soft.clone(), server.hard.clone());
+    let everyone_gone = async {
+        soft.cancelled().await;
+        server.tracker.close();
+        server.tracker.wait().await;
+    };
+    tokio::select! {
+        () = everyone_gone => {}
+        () = hard.cancelled() => {}
+        () = server.hub.deal(CancellationToken::new()) => {}
+    }
+    Ok(())
+}

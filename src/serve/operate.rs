@@ -1,0 +1,84 @@
+//! What the server asks of the appliance around it.
+
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+
+use crate::model::window::Timestamp;
+
+/// The appliance, as far as its server needs it. Implemented by the wiring.
+pub trait Operate: Send + Sync + 'static {
+    /// How each part is, in the order they should be read in.
+    fn parts(&self) -> Vec<Part>;
+
+    /// Brings the counts up to date with `TiDB` now; who asks while one runs gets its answer.
+    fn sync(&self) -> BoxFuture<'static, SyncAnswer>;
+
+    /// Whether the events come from the simulated GitHub.
+    fn simulated(&self) -> bool;
+
+    /// The merge script in force.
+    fn script(&self) -> ScriptState;
+}
+
+/// One part of the appliance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// `store`, `source`, `bus`, `tidb`, `amqp` or `scripts`.
+    pub name: &'static str,
+    /// How it is.
+    pub state: PartState,
+    /// Since when.
+    pub since: Timestamp,
+    /// What went wrong last, if anything did.
+    pub error: Option<String>,
+}
+
+/// How a part is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartState {
+    /// It works.
+    Ok,
+    /// It works with something missing.
+    Degraded,
+    /// It does not work.
+    Down,
+    /// It is not configured.
+    Off,
+}
+
+/// What came of a sync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SyncAnswer {
+    /// Whether counts were written.
+    pub synced: bool,
+    /// Whether it was tried and failed.
+    #[serde(skip)]
+    pub failed: bool,
+    /// What was written, or why nothing was.
+    pub message: String,
+}
+
+/// The merge script in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ScriptState {
+    /// What runs: the file's name, or that the native sum stands in.
+    pub name: String,
+    /// Whether what runs is what the file says.
+    pub current: bool,
+    /// Why not, with line and column.
+    pub error: Option<String>,
+}
+
+impl Part {
+    /// Whether nothing can be served well without it.
+    fn is_vital(&self) -> bool {
+        matches!(self.name, "store" | "bus" | "source")
+    }
+}
+
+/// Whether the appliance is ready: no vital part is down.
+#[must_use]
+pub fn is_ready(parts: &[Part]) -> bool {
+    !parts.iter().any(|part| part.is_vital() && part.state == PartState::Down)
+}

@@ -1,0 +1,49 @@
+//! What the server is told once.
+
+use std::time::Duration;
+
+use crate::config::{Limits, Network, Secret, Server, Tls};
+
+/// How the server behaves. The limits hold for the public listeners.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Path of the health answer; begins with `/`.
+    pub health: String,
+    /// Path that runs the sync; begins with `/`.
+    pub sync_event: String,
+    /// Prefix under which everything answers too; begins with `/`, does not end with it.
+    pub base_path: Option<String>,
+    /// Origins that may connect; empty is any, as is `*`. Lower case, without a trailing `/`.
+    pub allowed_origins: Vec<String>,
+    /// Bearer token for the sync from other hosts.
+    pub admin_token: Option<Secret>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Certificate and key of the public listeners; `None` is plain text.
+    pub tls: Option<Tls>,
+    /// What clients may take.
+    pub limits: Limits,
+    /// A WebSocket is pinged that often.
+    pub ping_every: Duration,
+    /// A WebSocket whose peer says nothing for so long, not even a pong, is dropped.
+    pub silence: Duration,
+}
+
+impl ServeOptions {
+    /// As the configuration has it; pings and silence as the contract has them.
+    #[must_use]
+    pub fn of(server: &Server) -> Self {
+        Self {
+            health: server.health.clone(),
+            sync_event: server.sync_event.clone(),
+            base_path: server.base_path.clone(),
+            allowed_origins: server.allowed_origins.clone(),
+            admin_token: server.admin_token.clone(),
+            trusted_proxies: server.trusted_proxies.clone(),
+            tls: server.tls.clone(),
+            limits: server.limits.clone(),
+            ping_every: Duration::from_secs(30),
+            silence: Duration::from_secs(75),
+        }
+    }
+}

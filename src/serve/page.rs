@@ -1,0 +1,52 @@
+//! The page at `/`: what this is, how it is, and the events passing.
+//!
+//! One file without anything from elsewhere. What changes from start to start is put into it as
+//! data, which its script only ever shows as text.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{Html, IntoResponse, Response};
+use http::header;
+use serde::Serialize;
+
+use super::operate::{Part, ScriptState};
+use super::server::Server;
+
+const PAGE: &str = include_str!("ui/index.html");
+/// Where the page wants its data and the word that its script is known by.
+const ABOUT: &str = "{{about}}";
+const NONCE: &str = "{{nonce}}";
+
+#[derive(Serialize)]
+struct About {
+    version: &'static str,
+    simulated: bool,
+    base: String,
+    script: ScriptState,
+    parts: Vec<Part>,
+}
+
+pub(super) async fn show(State(server): State<Arc<Server>>) -> Response {
+    let about = About {
+        version: env!("CARGO_PKG_VERSION"),
+        simulated: server.operate.simulated(),
+        base: server.options.base_path.clone().unwrap_or_default(),
+        script: server.operate.script(),
+        parts: server.operate.parts(),
+    };
+    let about = serde_json::to_string(&about).unwrap_or_default();
+    // Inside a script element only `<` could end it.
+    let about = about.replace('<', "\\u003c");
+    // The policy lets only this answer's own script and style run; nobody else can know the word.
+    let mut nonce = String::new();
+    write!(nonce, "{:032x}", fastrand::u128(..)).expect("a string takes all");
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
+         connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'"
+    );
+    let page = PAGE.replace(NONCE, &nonce).replace(ABOUT, &about);
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+}

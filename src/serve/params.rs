@@ -1,0 +1,223 @@
+//! What a client sends: params, read with patience for spelling and none for nonsense.
+//!
+//! Keys match without regard to case, unknown ones are passed over, and null, an empty text or an
+//! empty list is as good as nothing. Everything else that is wrong is named, with what would be
+//! right.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::hub::{Conditions, Form, LanguageQuery, Path, Subscription};
+use crate::model::json;
+
+/// What is wrong with params.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BadParams {
+    /// The key; none when the text is no JSON object.
+    pub(super) field: Option<&'static str>,
+    /// What is wrong and what is accepted.
+    pub(super) message: String,
+}
+
+/// Params of `/sampling`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SamplingParams {
+    pub(super) rate: u64,
+    pub(super) subscription: Subscription,
+}
+
+/// An example of each key, as a message quotes it.
+const RATE: &str = r#"{"samplingRate":1}"#;
+const EVENT_TYPE: &str = r#"{"samplingRate":1,"eventType":"PullRequestEvent"}"#;
+const REPO_NAME: &str = r#"{"samplingRate":1,"repoName":"owner/name"}"#;
+const USER_NAME: &str = r#"{"samplingRate":1,"userName":"octocat"}"#;
+const FILTER: &str = r#"{"samplingRate":1,"filter":["event.id","payload.merge"]}"#;
+const RETURN_TYPE: &str = r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#;
+const LANGUAGE: &str = r#"{"language":["Java","C++"]}"#;
+const TOP: &str = r#"{"top":10}"#;
+
+/// Reads params of `/sampling`; a filter has at most `paths` paths.
+pub(super) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadParams> {
+    let fields = Fields::read(text, RATE)?;
+    let rate = fields.whole("samplingRate", RATE)?;
+    let rate = rate.filter(|rate| *rate > 0).ok_or_else(|| {
+        let what = if rate.is_none() { "is missing" } else { "must not be 0" };
+        bad("samplingRate", what, "give a whole number from 1 on: 1 for every event", RATE)
+    })?;
+    let conditions = Conditions {
+        kind: fields.text("eventType", EVENT_TYPE)?,
+        repo_name: fields.text("repoName", REPO_NAME)?,
+        actor_login: fields.text("userName", USER_NAME)?,
+    };
+    let filter = read_filter(fields.list("filter", FILTER)?, paths)?;
+    let list = match fields.text("returnType", RETURN_TYPE)?.as_deref() {
+        None | Some("map") => false,
+        Some("list") => true,
+        Some(other) => {
+            let what = format!("is `{}`", shown(other));
+            return Err(bad("returnType", &what, "give \"list\" or \"map\"", RETURN_TYPE));
+        }
+    };
+    let form = match (filter.is_empty(), list) {
+        (true, _) => Form::Whole,
+        (false, true) => Form::List(filter),
+        (false, false) => Form::map(filter),
+    };
+    Ok(SamplingParams { rate, subscription: Subscription { conditions, form } })
+}
+
+/// Reads params of `/language/latest`.
+pub(super) fn latest(text: &str) -> Result<LanguageQuery, BadParams> {
+    let fields = Fields::read(text, TOP)?;
+    let names = fields.list("language", LANGUAGE)?;
+    let top = fields.whole("top", TOP)?.unwrap_or(0);
+    Ok(LanguageQuery::new(names, usize::try_from(top).unwrap_or(usize::MAX)))
+}
+
+/// Reads params of `/language/watch`: the languages.
+pub(super) fn watch(text: &str) -> Result<Vec<Box<str>>, BadParams> {
+    Fields::read(text, LANGUAGE)?.list("language", LANGUAGE)
+}
+
+fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<Path>, BadParams> {
+    if texts.len() > most {
+        let what = format!("has {} paths", texts.len());
+        return Err(bad("filter", &what, &format!("give at most {most}"), FILTER));
+    }
+    let accepted = "give paths that begin with `event` or `payload`";
+    let path = |text: Box<str>| {
+        Path::read(&text).map_err(|error| bad("filter", &error.to_string(), accepted, FILTER))
+    };
+    texts.into_iter().map(path).collect()
+}
+
+fn bad(field: &'static str, what: &str, accepted: &str, example: &str) -> BadParams {
+    let message = format!("{field}: {what}; {accepted}, such as {example}");
+    BadParams { field: Some(field), message }
+}
+
+/// The beginning of a text, for a message.
+fn shown(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+/// The members of an object, values as text.
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'a> Fields<'a> {
+    fn read(text: &'a str, example: &str) -> Result<Self, BadParams> {
+        let no_object = |what: String| BadParams {
+            field: None,
+            message: format!("{what}; send one JSON object, such as {example}"),
+        };
+        let mut reader = serde_json::Deserializer::from_str(text);
+        // Any whole value first, so that a list is told apart from text that is no JSON.
+        let value: &RawValue = serde::Deserialize::deserialize(&mut reader)
+            .and_then(|value| reader.end().map(|()| value))
+            .map_err(|error| no_object(format!("this is no JSON: {error}")))?;
+        if !json::is_object(value.get()) {
+            return Err(no_object("this is JSON but no object".to_owned()));
+        }
+        let mut reader = serde_json::Deserializer::from_str(value.get());
+        let members = reader.deserialize_map(Members);
+        members.map(Self).map_err(|error| no_object(format!("this is no JSON: {error}")))
+    }
+
+    /// The value of a key, unless it is as good as nothing; of doubled ones the last.
+    fn get(&self, name: &str) -> Option<&'a str> {
+        let values = self.0.iter().rev().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        values.map(|(_, value)| *value).find(|value| {
+            let is_list = value.starts_with('[');
+            !matches!(*value, "null" | "\"\"") && !(is_list && json::compact(value) == "[]")
+        })
+    }
+
+    fn text(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, BadParams> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        match json::text(value) {
+            Some(text) => Ok(Some(text.into())),
+            None => Err(bad(name, &format!("is {}", kind(value)), "give one text", example)),
+        }
+    }
+
+    fn list(&self, name: &'static str, example: &str) -> Result<Vec<Box<str>>, BadParams> {
+        let Some(value) = self.get(name) else { return Ok(Vec::new()) };
+        let accepted = "give a list of texts";
+        if !value.starts_with('[') {
+            return Err(bad(name, &format!("is {}", kind(value)), accepted, example));
+        }
+        let entries: Vec<&RawValue> = serde_json::from_str(value)
+            .map_err(|error| bad(name, &error.to_string(), accepted, example))?;
+        let text = |entry: &&RawValue| match json::text(entry.get()) {
+            Some(text) => Ok(text.into()),
+            None => {
+                let what = format!("has {} in its list", kind(entry.get()));
+                Err(bad(name, &what, accepted, example))
+            }
+        };
+        entries.iter().map(text).collect()
+    }
+
+    fn whole(&self, name: &'static str, example: &str) -> Result<Option<u64>, BadParams> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let whole = json::whole(value).or_else(|| whole_float(value));
+        whole.map(Some).ok_or_else(|| {
+            let is_number = value.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+            let what = if is_number { shown(value) } else { kind(value).to_owned() };
+            bad(name, &format!("is {what}"), "give a whole number that is not negative", example)
+        })
+    }
+}
+
+/// `1.0` and `1e3` are whole numbers too; up to where every whole number has its own float.
+fn whole_float(value: &str) -> Option<u64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if !value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+        return None;
+    }
+    let number: f64 = value.parse().ok()?;
+    if number.fract() != 0.0 || !(0.0..=EXACT).contains(&number) {
+        return None;
+    }
+    format!("{:.0}", number.abs()).parse().ok()
+}
+
+/// What a JSON value is, in words.
+fn kind(value: &str) -> &'static str {
+    match value.as_bytes().first() {
+        Some(b'"') => "a text",
+        Some(b'[') => "a list",
+        Some(b'{') => "an object",
+        Some(b't' | b'f') => "true or false",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+struct Members;
+
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<(Cow<'de, str>, &'de str)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
+            members.push((key, map.next_value::<&'de RawValue>()?.get()));
+        }
+        Ok(members)
+    }
+}
+
+#[cfg(test)]
+#[path = "params_tests.rs"]
+mod tests;

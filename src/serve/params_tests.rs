@@ -1,0 +1,139 @@
+//! Params: a table of good and bad ones.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn read(text: &str) -> SamplingParams {
+    sampling(text, 100).unwrap()
+}
+
+fn paths(texts: &[&str]) -> Vec<Path> {
+    texts.iter().map(|text| Path::read(text).unwrap()).collect()
+}
+
+#[test]
+fn good_params_of_sampling_are_read() {
+    for (text, rate) in [
+        (r#"{"samplingRate":1}"#, 1),
+        (r#" { "samplingRate" : 3 } "#, 3),
+        (r#"{"SAMPLINGRATE":1.0}"#, 1),
+        (r#"{"samplingrate":1e3,"unknown":{"a":[]}}"#, 1000),
+        (r#"{"samplingRate":1,"eventType":null,"repoName":"","filter":[ ],"returnType":""}"#, 1),
+        (r#"{"samplingRate":1,"samplingRate":2}"#, 2),
+        (r#"{"sampling\u0052ate":18446744073709551615}"#, u64::MAX),
+    ] {
+        let params = read(text);
+        assert_eq!(
+            params,
+            SamplingParams { rate, subscription: Subscription::default() },
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn conditions_and_forms_are_read() {
+    let params = read(
+        r#"{"samplingRate":1,"EventType":"PushEvent","repoName":"a\/b","USERNAME":"ann",
+            "filter":["payload.pr","event.id","event.id"]}"#,
+    );
+    let conditions = Conditions {
+        kind: Some("PushEvent".into()),
+        repo_name: Some("a/b".into()),
+        actor_login: Some("ann".into()),
+    };
+    let form = Form::Map(paths(&["event.id", "payload.pr"]));
+    assert_eq!(params.subscription, Subscription { conditions, form });
+    let list = r#"{"samplingRate":1,"filter":["payload.pr","event.id","event.id"],
+        "returnType":"list"}"#;
+    let form = Form::List(paths(&["payload.pr", "event.id", "event.id"]));
+    assert_eq!(read(list).subscription.form, form);
+    assert_eq!(read(r#"{"samplingRate":1,"returnType":"list"}"#).subscription.form, Form::Whole);
+}
+
+#[test]
+fn bad_params_are_answered_by_name() {
+    for (text, field) in [
+        ("", None),
+        ("{", None),
+        ("[]", None),
+        ("1", None),
+        ("null", None),
+        (r#"{"samplingRate":1}x"#, None),
+        (r#"{"samplingRate":}"#, None),
+        ("{}", Some("samplingRate")),
+        (r#"{"samplingRate":null}"#, Some("samplingRate")),
+        (r#"{"samplingRate":0}"#, Some("samplingRate")),
+        (r#"{"samplingRate":-1}"#, Some("samplingRate")),
+        (r#"{"samplingRate":1.5}"#, Some("samplingRate")),
+        (r#"{"samplingRate":1e999}"#, Some("samplingRate")),
+        (r#"{"samplingRate":"3"}"#, Some("samplingRate")),
+        (r#"{"samplingRate":true}"#, Some("samplingRate")),
+        (r#"{"samplingRate":[1]}"#, Some("samplingRate")),
+        (r#"{"samplingRate":1,"eventType":["PushEvent"]}"#, Some("eventType")),
+        (r#"{"samplingRate":1,"repoName":5}"#, Some("repoName")),
+        (r#"{"samplingRate":1,"userName":{}}"#, Some("userName")),
+        (r#"{"samplingRate":1,"filter":"event.id"}"#, Some("filter")),
+        (r#"{"samplingRate":1,"filter":[1]}"#, Some("filter")),
+        (r#"{"samplingRate":1,"filter":["event.id",null]}"#, Some("filter")),
+        (r#"{"samplingRate":1,"filter":["id"]}"#, Some("filter")),
+        (r#"{"samplingRate":1,"filter":["events.id"]}"#, Some("filter")),
+        (r#"{"samplingRate":1,"filter":[""]}"#, Some("filter")),
+        (r#"{"samplingRate":1,"returnType":"List"}"#, Some("returnType")),
+        (r#"{"samplingRate":1,"returnType":1}"#, Some("returnType")),
+    ] {
+        let refused = sampling(text, 100).unwrap_err();
+        assert_eq!(refused.field, field, "{text}");
+        assert!(refused.message.contains(r#"such as {"samplingRate":1"#), "{}", refused.message);
+    }
+}
+
+#[test]
+fn a_filter_has_at_most_so_many_paths() {
+    let of = |n| format!(r#"{{"samplingRate":1,"filter":[{}"event"]}}"#, "\"event\",".repeat(n));
+    assert!(sampling(&of(3), 4).is_ok());
+    assert_eq!(sampling(&of(4), 4).unwrap_err().field, Some("filter"));
+}
+
+#[test]
+fn params_of_the_language_endpoints_are_read() {
+    let names = |names: &[&str]| names.iter().map(|name| Box::from(*name)).collect::<Vec<_>>();
+    for (text, wanted) in [
+        ("{}", LanguageQuery::default()),
+        (r#"{"language":null,"top":0}"#, LanguageQuery::default()),
+        (r#"{"TOP":2.0,"Language":["Go","C"]}"#, LanguageQuery::new(names(&["C", "Go"]), 2)),
+        (r#"{"samplingRate":"ignored","top":""}"#, LanguageQuery::default()),
+    ] {
+        assert_eq!(latest(text), Ok(wanted), "{text}");
+    }
+    assert_eq!(watch(r#"{"language":["Go"],"top":"ignored"}"#), Ok(names(&["Go"])));
+    for (text, field) in [
+        (r#"{"top":-1}"#, Some("top")),
+        (r#"{"top":1.5}"#, Some("top")),
+        (r#"{"top":"3"}"#, Some("top")),
+        (r#"{"language":"Go"}"#, Some("language")),
+        (r#"{"language":{"Go":1}}"#, Some("language")),
+        (r#"{"language":[["Go"]]}"#, Some("language")),
+        ("Go", None),
+    ] {
+        assert_eq!(latest(text).unwrap_err().field, field, "{text}");
+    }
+    assert_eq!(watch(r#"{"language":"Go"}"#).unwrap_err().field, Some("language"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused_without_a_panic(text in ".{0,200}") {
+        let _ = (sampling(&text, 9), latest(&text), watch(&text));
+    }
+
+    #[test]
+    fn any_value_is_read_or_refused_without_a_panic(
+        key in "samplingRate|eventType|filter|returnType|language|top",
+        value in "[-0-9.eE]{1,8}|\"[ -~]{0,9}\"|\\[[0-9,\"a ]{0,9}\\]|null|true|\\{\\}",
+    ) {
+        let text = format!(r#"{{"samplingRate":1,"{key}":{value}}}"#);
+        let _ = (sampling(&text, 9), latest(&text), watch(&text));
+    }
+}

@@ -1,0 +1,210 @@
+//! Which path is answered by whom, and what holds for every answer.
+
+use std::sync::Arc;
+
+use anyhow::ensure;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+
+use super::admission::client_behind;
+use super::feeds::{LanguageLatest, LanguageWatch, Sampling};
+use super::listen::{Audience, Peer};
+use super::operate::is_ready;
+use super::options::ServeOptions;
+use super::problem::Problem;
+use super::server::Server;
+use super::{handshake, page};
+use crate::metrics;
+
+/// Headers that a proxy adds; a request with one is not from this machine, whoever brings it.
+const FORWARDING: [&str; 6] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
+
+/// All routes. Two that want the same path are an error that names it.
+pub(super) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
+    let ServeOptions { health, sync_event, .. } = &server.options;
+    let fixed = ["/", "/sampling", "/language/latest", "/language/watch", "/readyz", "/metrics"];
+    for (key, path) in [("server.health", health), ("server.syncEvent", sync_event)] {
+        let is_plain = path.starts_with('/') && !path.contains(['{', '}', '*', ':']);
+        ensure!(is_plain, "{key}: `{path}` is no plain path: write one such as /health");
+        ensure!(!fixed.contains(&path.as_str()), "{key}: `{path}` is taken: choose another path");
+    }
+    ensure!(health != sync_event, "server.health and server.syncEvent are both `{health}`");
+    let router = Router::new()
+        .route("/", get(page::show))
+        .route("/sampling", get(sampling))
+        .route("/language/latest", get(language_latest))
+        .route("/language/watch", get(language_watch))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(exposition))
+        .route(health, get(async || "OK"))
+        .route(sync_event, any(sync))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(nothing_here);
+    Ok(router.with_state(Arc::clone(server)))
+}
+
+/// Takes the prefix and a last `/` off a path, so that each route is there once.
+pub(super) fn strip(request: &mut Request<Body>, base: Option<&str>) {
+    let uri = request.uri();
+    let path = uri.path();
+    let below = base.and_then(|base| path.strip_prefix(base));
+    let bare = below.filter(|below| below.is_empty() || below.starts_with('/')).unwrap_or(path);
+    let bare = bare.strip_suffix('/').unwrap_or(bare);
+    let bare = if bare.is_empty() { "/" } else { bare };
+    if bare == path {
+        return;
+    }
+    let stripped = match uri.query() {
+        Some(query) => format!("{bare}?{query}").parse::<Uri>(),
+        None => bare.parse(),
+    };
+    if let Ok(stripped) = stripped {
+        *request.uri_mut() = stripped;
+    }
+}
+
+/// What every answer says to browsers, unless it says otherwise itself.
+pub(super) fn secure(headers: &mut HeaderMap) {
+    const ALWAYS: [(HeaderName, &str); 5] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in ALWAYS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+async fn sampling(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, bell| {
+        let paths = server.options.limits.filter_paths;
+        Sampling::new(Arc::clone(&server.hub), Arc::clone(bell), paths)
+    })
+}
+
+async fn language_latest(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    handshake::open(&server, request, r#"then send {"top":10}"#, |server, bell| {
+        LanguageLatest::new(Arc::clone(&server.hub), Arc::clone(bell))
+    })
+}
+
+async fn language_watch(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    handshake::open(&server, request, r#"then send {"language":["Java"]}"#, |server, bell| {
+        LanguageWatch::new(&server.hub, bell)
+    })
+}
+
+async fn ready(State(server): State<Arc<Server>>) -> Response {
+    let parts = server.operate.parts();
+    let status = if is_ready(&parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(parts)).into_response()
+}
+
+async fn exposition(request: Request<Body>) -> Response {
+    if audience(&request) != Audience::Ops {
+        return nothing_here(request).await;
+    }
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, metrics::render()).into_response()
+}
+
+async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::POST) {
+        return wrong_method(request).await;
+    }
+    if let Err(refusal) = may_operate(&server, &request) {
+        return refusal;
+    }
+    let answer = server.operate.sync().await;
+    let status = if answer.failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+    (status, axum::Json(answer)).into_response()
+}
+
+/// Whether a request may do more than read: from the ops listener, from this very machine, or with
+/// the token.
+fn may_operate(server: &Server, request: &Request<Body>) -> Result<(), Response> {
+    let headers = request.headers();
+    let is_forwarded = FORWARDING.iter().any(|name| headers.contains_key(*name));
+    let peer = request.extensions().get::<Peer>();
+    let is_local = peer.is_some_and(|peer| {
+        let trusted = &server.options.trusted_proxies;
+        peer.address.is_loopback() && client_behind(peer.address, headers, trusted).is_loopback()
+    });
+    if audience(request) == Audience::Ops || (is_local && !is_forwarded) {
+        return Ok(());
+    }
+    let Some(token) = &server.options.admin_token else {
+        let detail = "only from this machine, or from elsewhere with a token: \
+                      set server.adminToken to have one";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail).into_response());
+    };
+    let told = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
+    let told = told.split_at_checked("Bearer ".len());
+    let is_token = told.is_some_and(|(scheme, told)| {
+        scheme.eq_ignore_ascii_case(b"Bearer ") && are_equal(told, token.expose().as_bytes())
+    });
+    if is_token {
+        return Ok(());
+    }
+    let detail = "send server.adminToken as `Authorization: Bearer TOKEN`";
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, detail);
+    Err(problem.with(header::WWW_AUTHENTICATE, "Bearer").into_response())
+}
+
+/// Compares in a time that does not tell where the first difference is.
+fn are_equal(a: &[u8], b: &[u8]) -> bool {
+    let differences = a.iter().zip(b).fold(0, |found, (a, b)| found | (a ^ b));
+    a.len() == b.len() && std::hint::black_box(differences) == 0
+}
+
+fn audience(request: &Request<Body>) -> Audience {
+    request.extensions().get::<Peer>().map_or(Audience::Public, |peer| peer.audience)
+}
+
+async fn wrong_method(request: Request<Body>) -> Response {
+    let detail = format!("{} does not take {}", request.uri().path(), request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).with_endpoints().into_response()
+}
+
+async fn nothing_here(request: Request<Body>) -> Response {
+    let path: String = request.uri().path().chars().take(200).collect();
+    let detail = format!("there is nothing at {path}");
+    Problem::new(StatusCode::NOT_FOUND, detail).with_endpoints().into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixed_and_bare_paths_are_the_same() {
+        for (uri, base, wanted) in [
+            ("/sampling", None, "/sampling"),
+            ("/sampling/?x=1", None, "/sampling?x=1"),
+            ("/", None, "/"),
+            ("/websocket/sampling?a", Some("/websocket"), "/sampling?a"),
+            ("/websocket", Some("/websocket"), "/"),
+            ("/websocket/", Some("/websocket"), "/"),
+            ("/websockets/sampling", Some("/websocket"), "/websockets/sampling"),
+            ("/sampling", Some("/websocket"), "/sampling"),
+        ] {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = uri.parse().unwrap();
+            strip(&mut request, base);
+            assert_eq!(request.uri(), wanted, "{uri}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_equal_only_as_a_whole() {
+        assert!(are_equal(b"abc", b"abc"));
+        assert!(!are_equal(b"abc", b"abd") && !are_equal(b"ab", b"abc") && !are_equal(b"", b"a"));
+    }
+}

@@ -1,0 +1,401 @@
+//! The life of one WebSocket, in one task.
+//!
+//! First message, then params in and messages out until either side ends it. The task writes only
+//! what it has fetched, and fetches only when all of that has left, so a slow reader holds a few
+//! frames that others share and nothing else. Every end that is ours has a close frame that says
+//! why, and the connection is kept until the peer has had time to read it.
+
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_util::sync::CancellationToken;
+
+use super::feeds::Feed;
+use super::params::BadParams;
+use super::wire::{Stream, Wire};
+use crate::clock::Clock;
+use crate::hub::{Bell, Frame};
+use crate::metrics;
+
+/// Small, because there are thousands and clients say little.
+const READ_BYTES: usize = 1 << 10;
+/// A message up to this many times the limit is read, so that its sender can be answered and, when
+/// its params before were good, go on. A longer one ends the connection.
+const READ_TIMES: usize = 4;
+/// The most bytes that wait inside the library, for its own replies.
+const REPLY_BYTES: usize = 16 << 10;
+/// How long a peer has to read our last words and go.
+const LINGER: Duration = Duration::from_secs(2);
+
+const GOING_AWAY: u16 = 1001;
+const PROTOCOL_ERROR: u16 = 1002;
+const NO_TEXT: u16 = 1007;
+const POLICY: u16 = 1008;
+const TOO_BIG: u16 = 1009;
+
+/// What all sockets of a server have in common.
+#[derive(Debug, Clone)]
+pub(super) struct SocketOptions {
+    pub(super) clock: Clock,
+    pub(super) message_bytes: usize,
+    pub(super) params_per_minute: u32,
+    pub(super) write_timeout: Duration,
+    pub(super) ping_every: Duration,
+    pub(super) silence: Duration,
+    /// Ends it politely.
+    pub(super) soft: CancellationToken,
+}
+
+/// How it ends.
+#[derive(Debug, PartialEq, Eq)]
+enum Ending {
+    /// The peer is gone or takes nothing.
+    Gone,
+    /// The peer said goodbye and was answered.
+    Answered,
+    /// We say goodbye.
+    Close(u16, String),
+}
+
+struct Socket<F> {
+    peer: WebSocketStream<Wire>,
+    feed: F,
+    bell: Arc<Bell>,
+    options: SocketOptions,
+    /// Whether good params have come.
+    asked: bool,
+    /// Whether there is more to fetch without the bell.
+    more: bool,
+    params: Allowance,
+    heard_at: Instant,
+    pinged_at: Instant,
+    /// Since when the connection takes nothing, and how much it had taken by then.
+    stuck: Option<(Instant, u64)>,
+    timer: Timer,
+}
+
+enum Step {
+    Heard(Option<Result<Message, Error>>),
+    Fetch,
+    Time,
+    Stop,
+    Broken,
+}
+
+/// Serves one connection until it ends. `early` is what came behind the handshake.
+pub(super) async fn serve<F: Feed>(
+    stream: Stream,
+    early: Vec<u8>,
+    mut feed: F,
+    bell: Arc<Bell>,
+    options: SocketOptions,
+) {
+    let counted = Counted::new(F::NAME);
+    let mut wire = Wire::new(stream);
+    if let Some(first) = feed.first() {
+        wire.push(first);
+    }
+    let most = Some(options.message_bytes.saturating_mul(READ_TIMES));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(REPLY_BYTES)
+        .max_message_size(most)
+        .max_frame_size(most);
+    let peer = WebSocketStream::from_partially_read(wire, early, Role::Server, Some(config)).await;
+    let now = options.clock.instant();
+    let mut socket = Socket {
+        peer,
+        feed,
+        bell,
+        asked: false,
+        more: false,
+        params: Allowance::new(options.params_per_minute, now),
+        heard_at: now,
+        pinged_at: now,
+        stuck: None,
+        timer: Timer::new(options.clock, now + options.ping_every.min(options.silence)),
+        options,
+    };
+    let ending = socket.live().await;
+    tracing::debug!(endpoint = F::NAME, ?ending, "a connection ends");
+    drop(counted);
+    socket.end(ending).await;
+}
+
+impl<F: Feed> Socket<F> {
+    async fn live(&mut self) -> Ending {
+        let soft = self.options.soft.clone();
+        let mut stop = pin!(soft.cancelled());
+        loop {
+            let next = match poll_fn(|cx| self.poll_step(cx, stop.as_mut())).await {
+                Step::Heard(heard) => self.hear(heard),
+                Step::Fetch => {
+                    self.fetch();
+                    ControlFlow::Continue(())
+                }
+                Step::Time => self.look_around(),
+                Step::Stop => {
+                    let reason = "the server is stopping: connect again in a while";
+                    ControlFlow::Break(Ending::Close(GOING_AWAY, reason.to_owned()))
+                }
+                Step::Broken => ControlFlow::Break(Ending::Gone),
+            };
+            if let ControlFlow::Break(ending) = next {
+                return ending;
+            }
+        }
+    }
+
+    /// The next thing that happens. What the library replies is queued while reading, so writing
+    /// comes second; fetching comes third, when all has left.
+    fn poll_step(&mut self, cx: &mut Context<'_>, stop: Pin<&mut impl Future>) -> Poll<Step> {
+        if let Poll::Ready(heard) = self.peer.poll_next_unpin(cx) {
+            return Poll::Ready(Step::Heard(heard));
+        }
+        match self.peer.get_mut().poll_drain(cx) {
+            Poll::Ready(Err(_)) => return Poll::Ready(Step::Broken),
+            Poll::Ready(Ok(())) => {
+                self.stuck = None;
+                if self.more || self.bell.poll_rung(cx).is_ready() {
+                    return Poll::Ready(Step::Fetch);
+                }
+            }
+            Poll::Pending => self.note_stuck(),
+        }
+        if stop.poll(cx).is_ready() {
+            return Poll::Ready(Step::Stop);
+        }
+        self.timer.sleep.poll_unpin(cx).map(|()| Step::Time)
+    }
+
+    fn note_stuck(&mut self) {
+        let written = self.peer.get_ref().written();
+        if self.stuck.is_some_and(|(_, before)| before == written) {
+            return;
+        }
+        let now = self.options.clock.instant();
+        self.stuck = Some((now, written));
+        self.timer.by(now + self.options.write_timeout);
+    }
+
+    fn fetch(&mut self) {
+        let taken = self.feed.take();
+        self.more = taken.more;
+        if taken.frames.is_empty() {
+            return;
+        }
+        metrics::DELIVERIES.add_for(F::NAME, taken.frames.len() as u64);
+        for frame in taken.frames {
+            self.peer.get_mut().push(frame);
+        }
+    }
+
+    fn hear(&mut self, heard: Option<Result<Message, Error>>) -> ControlFlow<Ending> {
+        self.heard_at = self.options.clock.instant();
+        match heard {
+            Some(Ok(Message::Text(text))) => self.hear_params(&text),
+            // The reply to a goodbye is queued by the next look, which then says that this is all.
+            Some(Ok(_)) => ControlFlow::Continue(()),
+            None | Some(Err(Error::ConnectionClosed)) => ControlFlow::Break(Ending::Answered),
+            Some(Err(Error::Capacity(_))) => ControlFlow::Break(self.too_big()),
+            Some(Err(Error::Utf8(_))) => {
+                ControlFlow::Break(Ending::Close(NO_TEXT, "a text message is not UTF-8".to_owned()))
+            }
+            Some(Err(Error::Protocol(error))) => {
+                let reason = format!("not as RFC 6455 has it: {error}");
+                ControlFlow::Break(Ending::Close(PROTOCOL_ERROR, reason))
+            }
+            Some(Err(_)) => ControlFlow::Break(Ending::Gone),
+        }
+    }
+
+    fn hear_params(&mut self, text: &str) -> ControlFlow<Ending> {
+        if !self.params.take(self.heard_at) {
+            metrics::REFUSED.add_for("params_rate", 1);
+            let per_minute = self.options.params_per_minute;
+            let message = format!(
+                "params more than {per_minute} times a minute (server.limits.paramsPerMinute); \
+                 send them once, and again only to change them"
+            );
+            self.complain("too_many_params", &BadParams { field: None, message });
+            let reason = "params too often".to_owned();
+            return ControlFlow::Break(Ending::Close(POLICY, reason));
+        }
+        if text.len() > self.options.message_bytes {
+            let ending = self.too_big();
+            return if self.asked { ControlFlow::Continue(()) } else { ControlFlow::Break(ending) };
+        }
+        match self.feed.ask(text) {
+            Ok(()) => {
+                self.asked = true;
+                self.more = true;
+                ControlFlow::Continue(())
+            }
+            Err(bad) => {
+                self.complain("invalid_params", &bad);
+                if self.asked {
+                    return ControlFlow::Continue(());
+                }
+                let reason = match bad.field {
+                    Some(field) => format!("invalid params: {field}"),
+                    None => "invalid params: no JSON object".to_owned(),
+                };
+                ControlFlow::Break(Ending::Close(POLICY, reason))
+            }
+        }
+    }
+
+    fn too_big(&mut self) -> Ending {
+        metrics::REFUSED.add_for("message_bytes", 1);
+        let most = self.options.message_bytes;
+        let message = format!(
+            "a message of more than {most} bytes (server.limits.messageBytes); \
+             send shorter params, such as {{\"samplingRate\":1}}"
+        );
+        self.complain("invalid_params", &BadParams { field: None, message });
+        Ending::Close(TOO_BIG, format!("a message of more than {most} bytes"))
+    }
+
+    fn complain(&mut self, code: &str, bad: &BadParams) {
+        let field = serde_json::to_string(&bad.field).expect("a name can be written");
+        let message = serde_json::to_string(&bad.message).expect("a text can be written");
+        let head = format!(r#"{{"error":{{"code":"{code}","field":{field},"message":"#);
+        self.peer.get_mut().push(Frame::text(&[&head, &message, "}}"]));
+    }
+
+    /// The timer has run out: pings, drops the silent, drops who takes nothing.
+    fn look_around(&mut self) -> ControlFlow<Ending> {
+        let now = self.options.clock.instant();
+        let silent_at = self.heard_at + self.options.silence;
+        let stuck_at = self.stuck.map(|(since, _)| since + self.options.write_timeout);
+        if stuck_at.is_some_and(|at| at <= now) {
+            metrics::REFUSED.add_for("write_timeout", 1);
+            return ControlFlow::Break(Ending::Gone);
+        }
+        if silent_at <= now {
+            metrics::REFUSED.add_for("silence", 1);
+            let reason = "nothing was heard from you, not even a pong".to_owned();
+            return ControlFlow::Break(Ending::Close(POLICY, reason));
+        }
+        if self.pinged_at + self.options.ping_every <= now {
+            self.pinged_at = now;
+            // Who takes nothing would only collect pings.
+            if self.stuck.is_none() {
+                self.peer.get_mut().push(Frame::ping());
+            }
+        }
+        let ping_at = self.pinged_at + self.options.ping_every;
+        let next = [Some(ping_at), Some(silent_at), stuck_at].into_iter().flatten().min();
+        self.timer = Timer::new(self.options.clock, next.unwrap_or(ping_at));
+        ControlFlow::Continue(())
+    }
+
+    async fn end(mut self, ending: Ending) {
+        let wire = self.peer.get_mut();
+        match ending {
+            Ending::Gone => return,
+            Ending::Answered => {}
+            Ending::Close(code, reason) => wire.push_last(Frame::close(code, &reason)),
+        }
+        // Who has taken nothing so far gets as long as any write has.
+        let clock = self.options.clock;
+        let drained = tokio::select! {
+            drained = poll_fn(|cx| wire.poll_drain(cx)) => drained.is_ok(),
+            () = clock.sleep(self.options.write_timeout) => false,
+        };
+        if !drained || wire.stream().shutdown().await.is_err() {
+            return;
+        }
+        // Closing with something unread would reset the connection, and our last words with it.
+        tokio::select! {
+            () = poll_fn(|cx| poll_discard(wire.stream(), cx)) => {}
+            () = clock.sleep(LINGER) => {}
+        }
+    }
+}
+
+/// Reads until the peer is gone.
+fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
+    let mut space = [0; 512];
+    loop {
+        let mut buf = ReadBuf::new(&mut space);
+        match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+            Poll::Ready(_) => return Poll::Ready(()),
+        }
+    }
+}
+
+/// One more connection, while it lives.
+struct Counted(&'static str);
+
+impl Counted {
+    fn new(endpoint: &'static str) -> Self {
+        metrics::CONNECTIONS.shift_for(endpoint, 1.0);
+        Self(endpoint)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::CONNECTIONS.shift_for(self.0, -1.0);
+    }
+}
+
+/// A wait that can be made shorter.
+struct Timer {
+    clock: Clock,
+    at: Instant,
+    sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Timer {
+    fn new(clock: Clock, at: Instant) -> Self {
+        let wait = at.saturating_duration_since(clock.instant());
+        Self { clock, at, sleep: Box::pin(async move { clock.sleep(wait).await }) }
+    }
+
+    /// Runs out by `at`, if not earlier.
+    fn by(&mut self, at: Instant) {
+        if at < self.at {
+            *self = Self::new(self.clock, at);
+        }
+    }
+}
+
+/// So many a minute, as many at once, and refilled evenly.
+#[derive(Debug)]
+struct Allowance {
+    per_minute: f64,
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn new(per_minute: u32, now: Instant) -> Self {
+        Self { per_minute: f64::from(per_minute), left: f64::from(per_minute), at: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let refilled = now.duration_since(self.at).as_secs_f64() * self.per_minute / 60.0;
+        self.left = (self.left + refilled).min(self.per_minute);
+        self.at = now;
+        if self.left < 1.0 {
+            return false;
+        }
+        self.left -= 1.0;
+        true
+    }
+}

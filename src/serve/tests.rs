@@ -1,0 +1,1 @@
+//! The server through its sockets: a client in the same process, on a free port.
