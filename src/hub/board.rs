@@ -131,9 +131,12 @@ pub(super) fn map_text(map: &Tally) -> String {
     serde_json::to_string(map).expect("names and numbers can always be written")
 }
 
+/// One figure of a day.
+type Figure = fn(DayCounts) -> i64;
+
 fn counts_text(api_version: u64, counts: &Counts) -> String {
     let mut text = format!(r#"{{"firstMessageTag":true,"apiVersion":{api_version}"#);
-    let maps: [(&str, fn(DayCounts) -> i64); 5] = [
+    let maps: [(&str, Figure); 5] = [
         ("eventMap", DayCounts::events),
         ("openMap", |day| day.open),
         ("mergeMap", |day| day.merge),

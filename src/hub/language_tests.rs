@@ -76,7 +76,9 @@ fn equal_readers_share_the_bytes_of_a_tick() {
     let (board, bell) = (board(), Arc::new(Bell::default()));
     let mut latest = [(); 2].map(|()| board.latest(LanguageQuery::default(), &bell));
     let mut watch = [(); 2].map(|()| board.watch(&bell).0);
-    watch.iter_mut().for_each(|watch| watch.ask(Vec::new()));
+    for watch in &mut watch {
+        watch.ask(Vec::new());
+    }
     board.set_tick(tick(&[("C", 1)]));
     let [one, two] = latest.each_mut().map(|latest| latest.take().unwrap());
     assert_eq!(one.bytes().as_ptr(), two.bytes().as_ptr());

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 
 use super::problem::Problem;
@@ -94,9 +93,8 @@ impl Client {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address),
             IpAddr::V6(address) => {
-                let (network, _) =
-                    address.octets().split_first_chunk().map_or(([0; 8], ()), |(n, _)| (*n, ()));
-                Self::V6(network)
+                let octets = address.octets();
+                Self::V6(*octets.first_chunk().expect("16 octets hold 8"))
             }
         }
     }
@@ -116,8 +114,9 @@ impl Drop for Slot {
     }
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+impl Refusal {
+    /// What is answered; counted.
+    pub(super) fn problem(self) -> Problem {
         let (status, label, detail) = match self {
             Self::Full => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -131,7 +130,7 @@ impl IntoResponse for Refusal {
             ),
         };
         metrics::REFUSED.add_for(label, 1);
-        Problem::new(status, detail).with(header::RETRY_AFTER, "30").into_response()
+        Problem::new(status, detail).with(header::RETRY_AFTER, "30")
     }
 }
 

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::admission::{Slot, client_behind};
+use super::admission::{Refusal, Slot, client_behind};
 use super::feeds::Feed;
 use super::listen::Peer;
 use super::problem::Problem;
@@ -34,7 +34,7 @@ pub(super) fn open<F: Feed>(
 ) -> Response {
     let accept = match check(server, request.headers(), hint, F::NAME) {
         Ok(accept) => accept,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         let detail = "this connection cannot become a WebSocket";
@@ -43,7 +43,7 @@ pub(super) fn open<F: Feed>(
     let client = client_behind(peer.address, request.headers(), &server.options.trusted_proxies);
     let behind = match place_of(server, &peer, client) {
         Ok(behind) => behind,
-        Err(refusal) => return refusal,
+        Err(refusal) => return refusal.into_response(),
     };
     let bell = Arc::new(Bell::default());
     let feed = feed(server, &bell);
@@ -76,11 +76,11 @@ pub(super) fn open<F: Feed>(
 }
 
 /// The place of a client behind a proxy; the proxy's own connection is counted without one.
-fn place_of(server: &Server, peer: &Peer, client: IpAddr) -> Result<Option<Slot>, Response> {
+fn place_of(server: &Server, peer: &Peer, client: IpAddr) -> Result<Option<Slot>, Problem> {
     if client == peer.address {
         return Ok(None);
     }
-    server.public.client(client).map(Some).map_err(IntoResponse::into_response)
+    server.public.client(client).map(Some).map_err(Refusal::problem)
 }
 
 /// The value of `Sec-WebSocket-Accept`, or why there is none.
@@ -89,35 +89,34 @@ fn check(
     headers: &HeaderMap,
     hint: &str,
     endpoint: &str,
-) -> Result<HeaderValue, Response> {
+) -> Result<HeaderValue, Problem> {
     if !is_listed(headers, header::UPGRADE, "websocket")
         || !is_listed(headers, header::CONNECTION, "upgrade")
     {
-        return Err(upgrade_required(format!(
-            "this is a WebSocket endpoint: connect to ws://HOST:PORT{endpoint}, {hint}\n"
+        return Err(upgrade_required(&format!(
+            "this is a WebSocket endpoint: connect to ws://HOST:PORT{endpoint}, {hint}"
         )));
     }
     check_origin(&server.options.allowed_origins, headers)?;
     if !is_listed(headers, header::SEC_WEBSOCKET_VERSION, "13") {
-        return Err(upgrade_required("only version 13 of WebSocket is spoken here\n".to_owned()));
+        return Err(upgrade_required("only version 13 of WebSocket is spoken here"));
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
     if key.len() != KEY_CHARS {
         let detail = "Sec-WebSocket-Key is missing or is not 16 bytes as base64";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, detail).into_response());
+        return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
     }
     if server.soft.is_cancelled() {
         let detail = "the server is stopping: connect again in a while";
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
-        return Err(problem.with(header::RETRY_AFTER, "5").into_response());
+        return Err(problem.with(header::RETRY_AFTER, "5"));
     }
-    HeaderValue::from_str(&derive_accept_key(key)).map_err(|_| {
-        Problem::new(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is no text").into_response()
-    })
+    HeaderValue::from_str(&derive_accept_key(key))
+        .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is no text"))
 }
 
 /// Who names no origin is no browser, and whoever is no browser could name any.
-fn check_origin(allowed: &[String], headers: &HeaderMap) -> Result<(), Response> {
+fn check_origin(allowed: &[String], headers: &HeaderMap) -> Result<(), Problem> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default().trim_end_matches('/');
     let is_allowed = |known: &String| known == "*" || known.eq_ignore_ascii_case(origin);
@@ -127,17 +126,14 @@ fn check_origin(allowed: &[String], headers: &HeaderMap) -> Result<(), Response>
     metrics::REFUSED.add_for("origin", 1);
     let shown: String = origin.chars().take(200).collect();
     let detail = format!("pages of {shown} may not connect here (server.allowedOrigins)");
-    Err(Problem::new(StatusCode::FORBIDDEN, detail).into_response())
+    Err(Problem::new(StatusCode::FORBIDDEN, detail))
 }
 
-fn upgrade_required(text: String) -> Response {
-    let headers = [
-        (header::UPGRADE, "websocket"),
-        (header::CONNECTION, "upgrade"),
-        (header::SEC_WEBSOCKET_VERSION, "13"),
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
-    ];
-    (StatusCode::UPGRADE_REQUIRED, headers, text).into_response()
+fn upgrade_required(line: &str) -> Problem {
+    Problem::plain(StatusCode::UPGRADE_REQUIRED, line)
+        .with(header::UPGRADE, "websocket")
+        .with(header::CONNECTION, "upgrade")
+        .with(header::SEC_WEBSOCKET_VERSION, "13")
 }
 
 /// Whether one of a header's comma-separated words is this one.

@@ -91,7 +91,7 @@ pub(super) async fn accept(
             Err(refusal) => {
                 if refused.fetch_add(1, Ordering::Relaxed) >= REFUSED_AT_ONCE {
                     refused.fetch_sub(1, Ordering::Relaxed);
-                    drop(refusal.into_response());
+                    drop(refusal.problem());
                     continue;
                 }
                 Answer::Refuse { refusal, _counted: Counter(Arc::clone(&refused)) }
@@ -169,7 +169,7 @@ async fn speak(server: &Arc<Server>, stream: Stream, answer: &Answer, router: Ro
             let response = match answer {
                 Answer::Serve(peer) => route(server, router, peer.clone(), request).await,
                 Answer::Refuse { refusal, .. } => {
-                    let mut response = refusal.into_response();
+                    let mut response = refusal.problem().into_response();
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(header::CONNECTION, close);
                     response

@@ -17,8 +17,6 @@ mod problem;
 mod routes;
 mod server;
 mod socket;
-#[cfg(test)]
-mod tests;
 mod tls;
 mod wire;
 

@@ -130,8 +130,8 @@ impl<'a> Fields<'a> {
     fn get(&self, name: &str) -> Option<&'a str> {
         let values = self.0.iter().rev().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         values.map(|(_, value)| *value).find(|value| {
-            let is_list = value.starts_with('[');
-            !matches!(*value, "null" | "\"\"") && !(is_list && json::compact(value) == "[]")
+            let is_empty_list = value.starts_with('[') && json::compact(value) == "[]";
+            !matches!(*value, "null" | "\"\"") && !is_empty_list
         })
     }
 
@@ -151,12 +151,10 @@ impl<'a> Fields<'a> {
         }
         let entries: Vec<&RawValue> = serde_json::from_str(value)
             .map_err(|error| bad(name, &error.to_string(), accepted, example))?;
-        let text = |entry: &&RawValue| match json::text(entry.get()) {
-            Some(text) => Ok(text.into()),
-            None => {
-                let what = format!("has {} in its list", kind(entry.get()));
-                Err(bad(name, &what, accepted, example))
-            }
+        let text = |entry: &&RawValue| {
+            let what = || format!("has {} in its list", kind(entry.get()));
+            let text = json::text(entry.get()).map(Box::from);
+            text.ok_or_else(|| bad(name, &what(), accepted, example))
         };
         entries.iter().map(text).collect()
     }

@@ -16,6 +16,7 @@ pub(super) struct Problem {
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     list: bool,
+    plain: bool,
 }
 
 #[derive(Serialize)]
@@ -30,7 +31,12 @@ struct Body<'a> {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), headers: Vec::new(), list: false }
+        Self { status, detail: detail.into(), headers: Vec::new(), list: false, plain: false }
+    }
+
+    /// As one line of text, for who reads it in a terminal.
+    pub(super) fn plain(status: StatusCode, line: &str) -> Self {
+        Self { plain: true, ..Self::new(status, format!("{line}\n")) }
     }
 
     /// With a header.
@@ -55,10 +61,13 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             endpoints: self.list.then_some(ENDPOINTS),
         };
-        let mut response = (self.status, Json(body)).into_response();
+        let (mut response, kind) = if self.plain {
+            ((self.status, self.detail).into_response(), "text/plain; charset=utf-8")
+        } else {
+            ((self.status, Json(body)).into_response(), "application/problem+json")
+        };
         let headers = response.headers_mut();
-        let problem = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, problem);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
         response
     }

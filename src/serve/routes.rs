@@ -49,10 +49,10 @@ pub(super) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
 }
 
 /// Takes the prefix and a last `/` off a path, so that each route is there once.
-pub(super) fn strip(request: &mut Request<Body>, base: Option<&str>) {
+pub(super) fn strip(request: &mut Request<Body>, prefix: Option<&str>) {
     let uri = request.uri();
     let path = uri.path();
-    let below = base.and_then(|base| path.strip_prefix(base));
+    let below = prefix.and_then(|prefix| path.strip_prefix(prefix));
     let bare = below.filter(|below| below.is_empty() || below.starts_with('/')).unwrap_or(path);
     let bare = bare.strip_suffix('/').unwrap_or(bare);
     let bare = if bare.is_empty() { "/" } else { bare };
@@ -120,7 +120,7 @@ async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Resp
         return wrong_method(request).await;
     }
     if let Err(refusal) = may_operate(&server, &request) {
-        return refusal;
+        return refusal.into_response();
     }
     let answer = server.operate.sync().await;
     let status = if answer.failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
@@ -129,7 +129,7 @@ async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Resp
 
 /// Whether a request may do more than read: from the ops listener, from this very machine, or with
 /// the token.
-fn may_operate(server: &Server, request: &Request<Body>) -> Result<(), Response> {
+fn may_operate(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
     let headers = request.headers();
     let is_forwarded = FORWARDING.iter().any(|name| headers.contains_key(*name));
     let peer = request.extensions().get::<Peer>();
@@ -143,7 +143,7 @@ fn may_operate(server: &Server, request: &Request<Body>) -> Result<(), Response>
     let Some(token) = &server.options.admin_token else {
         let detail = "only from this machine, or from elsewhere with a token: \
                       set server.adminToken to have one";
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail).into_response());
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     };
     let told = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
     let told = told.split_at_checked("Bearer ".len());
@@ -155,7 +155,7 @@ fn may_operate(server: &Server, request: &Request<Body>) -> Result<(), Response>
     }
     let detail = "send server.adminToken as `Authorization: Bearer TOKEN`";
     let problem = Problem::new(StatusCode::UNAUTHORIZED, detail);
-    Err(problem.with(header::WWW_AUTHENTICATE, "Bearer").into_response())
+    Err(problem.with(header::WWW_AUTHENTICATE, "Bearer"))
 }
 
 /// Compares in a time that does not tell where the first difference is.
