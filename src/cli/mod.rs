@@ -8,6 +8,7 @@ mod check;
 mod output;
 mod script;
 mod show;
+mod simulate;
 mod version;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Flag, Loaded, Lookup, Notice, Refused, Request};
+use crate::logging;
 
 /// How a command ended; the numbers are part of the contract (sysexits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,8 @@ enum Command {
     Config(show::ConfigArgs),
     /// Tries or measures a merge script
     Script(script::ScriptArgs),
+    /// Serves a simulated GitHub: three pages of events, limits, faults on request
+    Simulate(simulate::SimulateArgs),
     /// Prints version, commit and the version of RocksDB
     Version(version::VersionArgs),
 }
@@ -102,6 +106,7 @@ fn dispatch(cli: Cli) -> Exit {
         Command::Check(args) => check::check(&args),
         Command::Config(args) => show::show(&args),
         Command::Script(args) => script::script(&args),
+        Command::Simulate(args) => simulate::simulate(args),
         Command::Version(args) => version::version(&args),
     }
 }
@@ -110,6 +115,36 @@ fn dispatch(cli: Cli) -> Exit {
 fn load(file: &FileArgs, flags: Vec<Flag>) -> Result<Loaded, Refused> {
     let lookup = file.config.clone().map_or(Lookup::Places, Lookup::File);
     config::load(&Request::of_process(lookup, flags))
+}
+
+/// Runs a command that waits for the network on a runtime of its own.
+fn with_runtime(command: impl Future<Output = Exit>) -> Exit {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            output::complain(&format!("error: cannot start the runtime: {error}"));
+            Exit::Stage
+        }
+    }
+}
+
+/// Sets the log up from the environment alone, for commands that read no config file.
+fn install_log() -> Result<(), Exit> {
+    let loaded = config::load(&Request::of_process(Lookup::Nothing, Vec::new()));
+    let loaded = loaded.map_err(|refused| complain_all(&refused))?;
+    logging::install(&loaded.config.log).map_err(|error| {
+        output::complain(&format!("error: {error}"));
+        Exit::Config
+    })
+}
+
+/// Says on stderr all that is wrong with the configuration.
+fn complain_all(refused: &Refused) -> Exit {
+    for line in lines_of(refused) {
+        output::complain(&line);
+    }
+    output::complain("nothing was started; `ghpulse config reference` explains every key");
+    Exit::Config
 }
 
 /// Notices and complaints as lines, the gravest last, where the eye is.

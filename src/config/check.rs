@@ -254,7 +254,7 @@ fn github(values: &Values) -> GitHub {
         tokens: values.secrets("github.tokens").unwrap_or_default(),
         tokens_file: values.path("github.tokensFile"),
         timeout: values.span("github.loop.timeout").expect(SET),
-        pace: values.span("github.loop.break").expect(SET),
+        pace: values.span("github.loop.break").expect(SET).max(Duration::from_millis(1)),
         pages: narrow(values.whole("github.pages").expect(SET)),
         enrich: Enrich {
             enabled: values.switch("github.enrich.enabled").expect(SET),
@@ -280,7 +280,7 @@ fn interval(values: &mut Values) -> Interval {
         daily,
         day_count: values.span("interval.dayCount").unwrap_or(daily),
         year_count: values.span("interval.yearCount").unwrap_or(daily),
-        retry: narrow(values.whole("interval.retry").expect(SET)),
+        retry: narrow(values.whole("interval.retry").expect(SET).max(1)),
         retry_wait: values.span("interval.retryWait").expect(SET),
         latest: values.span("interval.latest").expect(SET),
         latest_during: narrow(during.as_secs()),

@@ -255,8 +255,8 @@ pub const KEYS: &[Key] = keys! {
         "error, warn, info, debug or trace, or directives (`info,ghpulse::store=debug`).";
     peer "log.file", Kind::Path, "",
         "File that log lines are appended to; without it, stderr.";
-    peer "log.format", Kind::Choice(&["text", "json"]), "text",
-        "Form of a log line.";
+    peer "log.format", Kind::Choice(&["text", "json", "console"]), "text",
+        "Form of a log line; console is the peer's other word for text.";
 
     ours "github.apiUrl", Kind::Url(HTTP), "https://api.github.com",
         "Where the REST interface is; for GitHub Enterprise `https://HOST/api/v3`.";
@@ -268,8 +268,8 @@ pub const KEYS: &[Key] = keys! {
         "File with more tokens, one a line; read again on SIGHUP.";
     peer "github.loop.timeout", bare(Bare::Milliseconds, 10, 10 * M), "5000",
         "Longest time that one request may take; a bare number is milliseconds.";
-    peer "github.loop.break", bare(Bare::Milliseconds, 1, H), "1000",
-        "Pause between two fetches with tokens; a bare number is milliseconds.";
+    peer "github.loop.break", bare(Bare::Milliseconds, 0, H), "1000",
+        "Pause between two fetches with tokens, at least 1ms; a bare number is milliseconds.";
     ours "github.pages", Kind::Whole(1, 3), "3",
         "Pages of `/events` to follow; pull requests are on the second and third.";
     ours "github.enrich.enabled", Kind::Switch, "true",
@@ -288,9 +288,9 @@ pub const KEYS: &[Key] = keys! {
     peer "interval.yearCount", span(S, 7 * DAY), "",
         "Pause between two yearly queries; without it, `interval.daily`.";
     peer "interval.retry", Kind::Whole(0, 1000), "3",
-        "Times that a failed query is tried again.";
+        "Attempts at a query before the sync has failed; 0 counts as 1.";
     peer "interval.retryWait", bare(Bare::Milliseconds, 0, H), "10000",
-        "Wait before each of these; a bare number is milliseconds.";
+        "Wait after each failed attempt; a bare number is milliseconds.";
     peer "interval.latest", span(50 * MS, H), "1s",
         "Tick of the language endpoints.";
     peer "interval.latestDuring", bare(Bare::Seconds, S, DAY), "3600",

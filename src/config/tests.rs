@@ -148,7 +148,7 @@ fn keys_match_without_regard_to_case() {
 #[test]
 fn values_are_taken_as_people_write_them() {
     let text = "server: {port: '8601', bind: localhost, basePath: /websocket/}\n\
-                tidb: {host: db, db: gh, password: 0123}\n\
+                tidb: {host: db, db: gh, password: ' 0123 '}\n\
                 disable: {producer: yes}\n\
                 server.allowedOrigins: https://a.org/, https://b.org\n\
                 server.trustedProxies: [10.0.0.0/8, '::1']\n\
@@ -163,7 +163,7 @@ fn values_are_taken_as_people_write_them() {
     assert!(!config.server.trusted_proxies[0].contains("11.0.0.1".parse().unwrap()));
     assert!(config.server.trusted_proxies[1].contains("::1".parse().unwrap()));
     assert!(config.disable.producer);
-    assert_eq!(config.tidb.unwrap().password.unwrap().expose(), "0123");
+    assert_eq!(config.tidb.unwrap().password.unwrap().expose(), " 0123 ");
     assert_eq!(config.github.tokens.len(), 2);
     assert_eq!(config.github.graphql_url, "https://ghe.example.org/api/graphql");
     assert_eq!(config.store.sync, StoreSync::Every(Duration::from_millis(200)));

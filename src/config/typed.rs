@@ -139,7 +139,7 @@ pub struct GitHub {
     pub tokens_file: Option<PathBuf>,
     /// Longest time of one request.
     pub timeout: Duration,
-    /// Pause between two fetches with tokens (`github.loop.break`).
+    /// Pause between two fetches with tokens (`github.loop.break`); never zero.
     pub pace: Duration,
     /// Pages to follow, 1 to 3.
     pub pages: u8,
@@ -169,9 +169,9 @@ pub struct Interval {
     pub day_count: Duration,
     /// Pause between two yearly queries.
     pub year_count: Duration,
-    /// Times that a failed query is tried again.
+    /// Attempts at a query in all, at least one.
     pub retry: u32,
-    /// Wait before each of these.
+    /// Wait after each failed attempt.
     pub retry_wait: Duration,
     /// Tick of the language endpoints.
     pub latest: Duration,

@@ -31,8 +31,8 @@ pub(super) enum Value {
 const MAX_ITEMS: usize = 1000;
 
 /// Reads one text. The error says what is wrong and what is accepted, without the key's name.
-pub(super) fn read(key: &Key, text: &str) -> Result<Value, String> {
-    let text = text.trim();
+pub(super) fn read(key: &Key, written: &str) -> Result<Value, String> {
+    let text = written.trim();
     let shown = || if key.is_secret() { HIDDEN.to_owned() } else { quotable(text) };
     let wrong = |expected: &str| format!("{} is not accepted: use {expected}", shown());
     match key.kind {
@@ -66,7 +66,8 @@ pub(super) fn read(key: &Key, text: &str) -> Result<Value, String> {
         Kind::SecretUrl(schemes) => url(text, schemes)
             .map(|()| Value::Secret(Secret::new(text)))
             .map_err(|why| format!("{HIDDEN} is not accepted: {why}")),
-        Kind::Secret => Ok(Value::Secret(Secret::new(text))),
+        // A password may begin or end with a space; a line end is a file's, not a password's.
+        Kind::Secret => Ok(Value::Secret(Secret::new(written.trim_end_matches(['\n', '\r'])))),
         Kind::Tokens | Kind::Origins | Kind::Networks => {
             let items: Vec<&str> = text.split(',').map(str::trim).collect();
             list(key, &items)

@@ -1,0 +1,175 @@
+//! `ghpulse simulate`: the simulated GitHub by itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, output};
+use crate::clock::Clock;
+use crate::simulate::{self, Fault, Options, Shape, Simulation};
+use crate::supervise::{self, Stop};
+
+/// Arguments of `simulate`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  ghpulse simulate --rate 100 --fault error-503:0.1\n  \
+                        ghpulse simulate --events 2026-01-01-15.json.gz --speed 10\n  \
+                        ghpulse run --github http://127.0.0.1:8601")]
+pub(super) struct SimulateArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8601")]
+    listen: SocketAddr,
+    /// Recorded events instead of the seeded world: .ndjson or .json.gz, in this order
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    events: Vec<PathBuf>,
+    /// Recorded events at the pace they happened, so many times as fast
+    #[arg(long, value_name = "X", requires = "events", value_parser = speed)]
+    speed: Option<f64>,
+    #[command(flatten)]
+    world: WorldArgs,
+    /// How payloads look: old (whole pull requests) or today (five keys)
+    #[arg(long, value_name = "SHAPE", default_value = "old")]
+    shape: Shape,
+    /// What goes wrong: NAME[:SHARE][:DURATION][:token=TOKEN], as error-503:0.1 or slow:500ms
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    fault: Vec<Fault>,
+    /// X-Poll-Interval that is sent, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+    poll_interval: u32,
+    /// Requests an hour for a token
+    #[arg(long, value_name = "N", default_value_t = simulate::HIGH_LIMIT)]
+    limit: u32,
+    /// Requests an hour without a token
+    #[arg(long, value_name = "N", default_value_t = simulate::HIGH_LIMIT)]
+    anonymous_limit: u32,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What decides the seeded world.
+#[derive(Debug, Clone, Args)]
+pub(super) struct WorldArgs {
+    /// Decides everything that is left to chance
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Events a second
+    #[arg(long, value_name = "N", default_value_t = simulate::DEFAULT_RATE, value_parser = rate,
+        allow_negative_numbers = true)]
+    pub(super) rate: f64,
+}
+
+/// Serves until a signal.
+pub(super) fn simulate(args: SimulateArgs) -> Exit {
+    super::with_runtime(async move {
+        if let Err(error) = super::install_log() {
+            return error;
+        }
+        let listener = match TcpListener::bind(args.listen).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                output::complain(&format!("error: cannot listen on {}: {error}", args.listen));
+                return Exit::Io;
+            }
+        };
+        let stop = Stop::default();
+        if let Err(error) = supervise::listen_to_signals(&stop) {
+            output::complain(&format!("error: cannot listen to signals: {error}"));
+            return Exit::Stage;
+        }
+        serve(listener, args, stop.soft).await
+    })
+}
+
+async fn serve(listener: TcpListener, args: SimulateArgs, stop: CancellationToken) -> Exit {
+    let as_json = args.json;
+    let simulation = match Simulation::start(listener, options(args), Clock::system(), stop) {
+        Ok(simulation) => simulation,
+        Err(error) => {
+            output::complain(&format!("error: {error:#}"));
+            let io = error.chain().any(<dyn std::error::Error>::is::<std::io::Error>);
+            return if io { Exit::Io } else { Exit::Data };
+        }
+    };
+    let url = simulation.url();
+    let said = if as_json {
+        output::json(&json!({ "url": url, "simulated": true }))
+    } else {
+        output::text(&format!(
+            "simulated GitHub at {url} (ghpulse run --github {url}); Ctrl-C ends it"
+        ))
+    };
+    match simulation.wait().await {
+        Ok(()) => said,
+        Err(error) => {
+            output::complain(&format!("error: {error:#}"));
+            Exit::Stage
+        }
+    }
+}
+
+fn options(args: SimulateArgs) -> Options {
+    Options {
+        seed: args.world.seed,
+        rate: args.world.rate,
+        shape: args.shape,
+        events: args.events,
+        speed: args.speed,
+        faults: args.fault,
+        poll_interval: args.poll_interval,
+        limit: args.limit,
+        anonymous_limit: args.anonymous_limit,
+        ..Options::default()
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let most = simulate::MAX_RATE;
+    let rate = text.parse().ok().filter(|rate| (0.0..=most).contains(rate));
+    rate.ok_or_else(|| format!("give a number of events a second from 0 to {most}"))
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed: &f64| speed.is_finite() && *speed > 0.0);
+    speed.ok_or_else(|| "give a number above 0, such as 1 or 10".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SimulateArgs,
+    }
+
+    fn parsed(words: &[&str]) -> Result<Options, String> {
+        let line = Line::try_parse_from([&["simulate"], words].concat());
+        line.map(|line| options(line.args)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn arguments_become_options() {
+        let found =
+            parsed(&["--seed", "7", "--rate", "2.5", "--fault", "slow:1s", "stale"]).unwrap();
+        assert_eq!((found.seed, found.rate.to_string()), (7, "2.5".to_owned()));
+        assert_eq!((found.faults.len(), found.poll_interval), (2, 1));
+        let found = parsed(&["--events", "a.ndjson", "b.json.gz", "--speed", "10"]).unwrap();
+        assert_eq!((found.events.len(), found.speed), (2, Some(10.0)));
+    }
+
+    #[test]
+    fn wrong_arguments_say_what_is_accepted() {
+        assert!(parsed(&["--rate", "-1"]).unwrap_err().contains("from 0 to"));
+        assert!(parsed(&["--speed", "0", "--events", "a"]).unwrap_err().contains("above 0"));
+        assert!(parsed(&["--speed", "2"]).unwrap_err().contains("--events"));
+        assert!(parsed(&["--fault", "fire"]).unwrap_err().contains("error-503"));
+        assert!(parsed(&["--shape", "round"]).unwrap_err().contains("today"));
+    }
+}
