@@ -63,8 +63,10 @@ pub struct Poller {
     clock: Clock,
     loop_break: Duration,
     pages: Vec<PageState>,
-    /// The number of the last round, and when it began.
+    /// The number of the last round.
     round: u64,
+    /// What the next one is an interval away from: the last one's beginning with tokens; without,
+    /// its end, so that not even the network makes two look closer together to the server.
     last_round: Option<Instant>,
     /// What the last answer without a token said.
     poll_interval: Option<Duration>,
@@ -319,6 +321,9 @@ impl EventSource for Poller {
                 }
             });
             let answers = join_all(fetches).await;
+            if self.pool.census().mode == Mode::Anonymous {
+                self.last_round = Some(self.clock.instant());
+            }
             let pages = self.conclude(answers);
             if !pages.is_empty() {
                 return Ok(Some(Poll { pages, received_at: self.clock.now() }));

@@ -17,8 +17,7 @@ use crate::github::limits::{Limits, Reset};
 const WINDOW: Duration = Duration::from_secs(3_600);
 /// 900 points a minute and endpoint, a request being one.
 const FASTEST: Duration = Duration::from_millis(67);
-/// GitHub counts its own seconds of work too, and tells us to take the time of its answers for
-/// them: an answer's time is the least time between two requests. The weight of the newest one.
+/// The weight of the newest answer in the mean of the times that answers take.
 const NEWEST_WEIGHT: f64 = 0.2;
 /// A poll interval under this, with no other word on limits, is a server's own leave to ask more.
 const USUAL_INTERVAL: Duration = Duration::from_secs(60);
@@ -38,6 +37,9 @@ pub struct Plan {
     pub share: f64,
     /// How many requests may go together when the pace allows; at least 1.
     pub burst: u32,
+    /// Whether the time answers take is the least time between two: GitHub also counts its own
+    /// seconds of work for each user.
+    pub by_answer_time: bool,
 }
 
 /// What came of a request, as far as a budget cares.
@@ -200,7 +202,8 @@ impl Budget {
                 divide(reset.saturating_duration_since(now), self.usable().max(1))
             }
         };
-        spread.max(FASTEST).max(self.answer_time)
+        let work = if self.plan.by_answer_time { self.answer_time } else { Duration::ZERO };
+        spread.max(FASTEST).max(work)
     }
 
     /// Takes in what an answer says; whether it said what is left.

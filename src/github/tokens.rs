@@ -147,7 +147,13 @@ impl TokenPool {
     #[must_use]
     pub fn new(options: PoolOptions, clock: Clock) -> Arc<Self> {
         let now = clock.instant();
-        let plan = Plan { assumed: ANONYMOUS_LIMIT, share: 1.0, burst: options.burst };
+        // GitHub's limit without a token is far below what its seconds of work allow.
+        let plan = Plan {
+            assumed: ANONYMOUS_LIMIT,
+            share: 1.0,
+            burst: options.burst,
+            by_answer_time: false,
+        };
         let anonymous = Seat {
             id: SeatId(0),
             token: None,
@@ -164,7 +170,12 @@ impl TokenPool {
     /// Takes over a new list; a token that was there before keeps its budget and its bench.
     pub fn replace(&self, tokens: Vec<Secret>) {
         let now = self.clock.instant();
-        let plan = Plan { assumed: TOKEN_LIMIT, share: self.share, burst: self.burst };
+        let plan = Plan {
+            assumed: TOKEN_LIMIT,
+            share: self.share,
+            burst: self.burst,
+            by_answer_time: true,
+        };
         let mut state = self.lock();
         let mut old = std::mem::take(&mut state.seats);
         let given = tokens.len();

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ANONYMOUS: Plan = Plan { assumed: 60, share: 1.0, burst: 3 };
-const TOKEN: Plan = Plan { assumed: 5_000, share: 0.9, burst: 3 };
+const ANONYMOUS: Plan = Plan { assumed: 60, share: 1.0, burst: 3, by_answer_time: false };
+const TOKEN: Plan = Plan { assumed: 5_000, share: 0.9, burst: 3, by_answer_time: true };
 
 fn start() -> Instant {
     crate::clock::Clock::system().instant()
@@ -200,7 +200,7 @@ proptest! {
         let start = start();
         let mut now = start + seconds(phase);
         let mut server = Server { limit, window, start, counted: (0, 0) };
-        let mut budget = Budget::new(Plan { assumed: limit, share: 1.0, burst: 3 }, now);
+        let mut budget = Budget::new(Plan { assumed: limit, ..ANONYMOUS }, now);
         let mut waiting: Vec<(Instant, Duration, Spent, Limits)> = Vec::new();
         let mut arrived = now;
         for (travel, fate) in fates {
