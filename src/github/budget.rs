@@ -58,6 +58,9 @@ pub struct Budget {
     meter: Meter,
     /// Requests whose answer is not there yet.
     under_way: u64,
+    /// Requests that ended without a word while others were under way: an answer sent before
+    /// them may come after them, and does not know of them.
+    unheard: u64,
     /// When the next request would be due, were all of them evenly spread.
     due: Instant,
     blocked_until: Option<Instant>,
@@ -84,6 +87,7 @@ impl Budget {
             plan,
             meter: Meter::Assumed,
             under_way: 0,
+            unheard: 0,
             due: now,
             blocked_until: None,
             penalties: 0,
@@ -120,11 +124,14 @@ impl Budget {
         if spent == Spent::Nothing {
             self.due = self.due.checked_sub(step).unwrap_or(self.due);
         }
-        if !self.hear(now, limits)
-            && spent == Spent::One
-            && let Meter::Told { left, .. } = &mut self.meter
-        {
-            *left = left.saturating_sub(1);
+        if !self.hear(now, limits) && spent == Spent::One {
+            self.unheard += 1;
+            if let Meter::Told { left, .. } = &mut self.meter {
+                *left = left.saturating_sub(1);
+            }
+        }
+        if self.under_way == 0 {
+            self.unheard = 0;
         }
     }
 
@@ -219,16 +226,17 @@ impl Budget {
         let before = self.step(now);
         // Where no window is named, there is one of an hour, from the first word on.
         let told = limits.reset.unwrap_or(Reset { epoch: 0, after: WINDOW });
+        let left_now = told_left.saturating_sub(self.unheard);
         match &mut self.meter {
             Meter::Told { epoch, .. } if told.epoch < *epoch => {}
             Meter::Told { limit, left, epoch, .. } if told.epoch == *epoch => {
                 *limit = limits.limit.unwrap_or(*limit).max(told_left);
-                *left = told_left.min(*left);
+                *left = left_now.min(*left);
             }
             meter => {
                 let limit = limits.limit.unwrap_or(told_left).max(told_left);
                 let reset = now + told.after;
-                *meter = Meter::Told { limit, left: told_left, epoch: told.epoch, reset };
+                *meter = Meter::Told { limit, left: left_now, epoch: told.epoch, reset };
             }
         }
         // What has gone out ahead of time stays so many requests ahead, at the new pace.
