@@ -380,4 +380,6 @@ fn mode(mode: Mode) -> SourceMode {
 }
 
 #[cfg(test)]
+mod simulation_tests;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,122 @@
+use std::collections::BTreeSet;
+
+use serde_json::value::RawValue;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::simulate::{Control, Options, Simulation};
+
+async fn simulated(options: Options) -> (Simulation, Control) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stop = CancellationToken::new();
+    let simulation = Simulation::start(listener, options, Clock::system(), stop).unwrap();
+    let control = simulation.control();
+    (simulation, control)
+}
+
+fn poller(simulation: &Simulation, tokens: &[&str]) -> Poller {
+    let options = PollerOptions {
+        api_url: simulation.url(),
+        pages: 3,
+        timeout: Duration::from_secs(5),
+        loop_break: Duration::from_millis(20),
+        tokens: tokens.iter().map(|text| Secret::new(*text)).collect(),
+    };
+    Poller::new(options, Clock::system()).unwrap()
+}
+
+/// The events of a poll, as text; what is no list has none.
+fn events(poll: &Poll) -> Vec<String> {
+    let mut all = Vec::new();
+    for page in &poll.pages {
+        let Body::Array(body) = &page.body else { panic!("GitHub serves lists") };
+        let entries: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
+        all.extend(entries.iter().map(|entry| entry.get().to_owned()));
+    }
+    all
+}
+
+fn texts(events: Vec<Arc<str>>) -> BTreeSet<String> {
+    events.into_iter().map(|event| event.to_string()).collect()
+}
+
+#[tokio::test]
+async fn every_event_that_a_troubled_server_served_is_brought() {
+    let (simulation, control) = simulated(Options::by_hand(7)).await;
+    let mut poller = poller(&simulation, &["one", "two"]);
+    for fault in ["cut-off:0.1", "error-502:0.1", "slow:30ms:0.2", "reordered:0.3", "stale:0.1"] {
+        control.set_fault(fault.parse().unwrap());
+    }
+    let mut brought = BTreeSet::new();
+    for _ in 0..12 {
+        control.emit(40);
+        brought.extend(events(&poller.next_poll().await.unwrap().unwrap()));
+    }
+    control.clear_faults();
+    control.emit(1);
+    while control.unserved() > 0 {
+        brought.extend(events(&poller.next_poll().await.unwrap().unwrap()));
+        if control.unserved() > 0 {
+            control.emit(1);
+        }
+        if brought.len() > 1_000 {
+            break;
+        }
+    }
+    let served = texts(control.served());
+    assert!(served.len() > 200, "{}", served.len());
+    let missing: Vec<_> = served.difference(&brought).collect();
+    assert!(missing.is_empty(), "{} of {} are missing", missing.len(), served.len());
+    assert!(poller.status().borrow().simulated);
+}
+
+#[tokio::test]
+async fn anonymous_rounds_are_the_servers_interval_apart_and_unchanged_pages_are_not_brought() {
+    let (simulation, control) = simulated(Options::by_hand(3)).await;
+    let mut poller = poller(&simulation, &[]);
+    control.emit(150);
+    let first = poller.next_poll().await.unwrap().unwrap();
+    assert_eq!(first.pages.len(), 3);
+    let brought: BTreeSet<_> = events(&first).into_iter().collect();
+    assert_eq!(brought, texts(control.served()));
+    // A second round finds nothing new and goes on; what is new then comes in the third.
+    let status = poller.status();
+    {
+        let next = poller.next_poll();
+        tokio::pin!(next);
+        tokio::select! {
+            _ = &mut next => panic!("nothing is new"),
+            () = control.until(|control| control.requests() >= 6) => {}
+        }
+        control.emit(10);
+        let later = events(&next.await.unwrap().unwrap());
+        assert!(later.iter().any(|event| !brought.contains(event)));
+    }
+    assert!(control.outcomes().get("304") >= Some(&3), "{:?}", control.outcomes());
+    let status = status.borrow().clone();
+    assert_eq!((status.state, status.mode), (SourceState::Ok, SourceMode::Anonymous));
+    assert_eq!(status.poll_interval, Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_small_limit_is_spread_and_never_passed() {
+    let (simulation, control) =
+        simulated(Options { anonymous_limit: 60, ..Options::by_hand(5) }).await;
+    let mut poller = poller(&simulation, &[]);
+    control.emit(150);
+    poller.next_poll().await.unwrap().unwrap();
+    let mut status = poller.status();
+    let ahead = |status: &SourceStatus| {
+        let next = status.next_poll_at?;
+        Some(next.since(Clock::system().now()).as_secs()).filter(|seconds| *seconds > 5)
+    };
+    tokio::select! {
+        poll = poller.next_poll() => panic!("{poll:?} within a minute"),
+        found = status.wait_for(|status| ahead(status).is_some()) => {
+            let seconds = ahead(&found.unwrap()).unwrap();
+            assert!((50..=70).contains(&seconds), "{seconds}");
+        }
+    }
+    assert_eq!(control.requests(), 3);
+}
