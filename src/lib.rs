@@ -19,4 +19,5 @@ pub mod simulate;
 pub mod store;
 pub mod supervise;
 
+pub mod appliance;
 pub mod cli;

@@ -142,6 +142,13 @@ pub fn listen_to_signals(stop: &Stop) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Tells systemd, when it started us, that everything is up.
+pub fn tell_ready() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "systemd cannot be told that we are ready");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

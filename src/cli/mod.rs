@@ -6,6 +6,7 @@
 
 mod check;
 mod output;
+mod run;
 mod script;
 mod show;
 mod simulate;
@@ -41,6 +42,16 @@ pub enum Exit {
     Config = 78,
 }
 
+impl Exit {
+    /// The end of that number; one that is not in the contract is a failed stage.
+    fn of(code: u8) -> Self {
+        [Self::Unavailable, Self::Stage, Self::Io, Self::StoreInUse, Self::Config]
+            .into_iter()
+            .find(|exit| *exit as u8 == code)
+            .unwrap_or(Self::Stage)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -53,19 +64,21 @@ impl From<Exit> for ExitCode {
 #[command(
     name = "ghpulse",
     version = version::LINE,
-    subcommand_required = true,
-    arg_required_else_help = true,
-    after_help = "Examples:\n  ghpulse config default > config.yaml\n  ghpulse check\n\n\
+    after_help = "Examples:\n  ghpulse demo\n  ghpulse run\n  ghpulse check\n\n\
                   Exit codes: 0 as asked for, 64 usage, 65 bad input data, 69 a server is away,\n\
                   70 a stage failed, 74 input or output, 75 the store is in use, 78 configuration."
 )]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs the appliance (what happens without a command, too)
+    Run(run::RunArgs),
+    /// Runs the appliance on a simulated GitHub, and leaves nothing behind
+    Demo(run::DemoArgs),
     /// Reads configuration and scripts, tries the servers, and says all that is wrong at once
     Check(check::CheckArgs),
     /// Prints the default configuration, its reference, or the environment names
@@ -79,7 +92,7 @@ enum Command {
 }
 
 /// Where the configuration file is.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 struct FileArgs {
     /// Configuration file; without it the first of ./config.yaml, ./config/config.yaml,
     /// ../config/config.yaml
@@ -102,7 +115,9 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Exit {
-    match cli.command {
+    match cli.command.unwrap_or_else(|| Command::Run(run::RunArgs::default())) {
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => run::demo(&args),
         Command::Check(args) => check::check(&args),
         Command::Config(args) => show::show(&args),
         Command::Script(args) => script::script(&args),

@@ -1,0 +1,209 @@
+//! The wiring: the one place that knows every room.
+//!
+//! [`Appliance::start`] refuses what can be refused, opens the store, binds the listeners and
+//! starts the stages; an error leaves nothing running. [`Appliance::end`] waits until all have
+//! stopped and closes the store.
+
+mod operator;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use self::operator::Operator;
+use crate::apply::aggregate::Apply;
+use crate::apply::numbers::{Numbers, bucket_span};
+use crate::apply::script::{self, ScriptHost};
+use crate::apply::tick;
+use crate::bus::embedded::EmbeddedBus;
+use crate::clock::Clock;
+use crate::collect::ingest::IngestOptions;
+use crate::collect::poller::{Poller, PollerOptions};
+use crate::collect::{enrich, ingest};
+use crate::config::{Config, GitHub, StoreSync};
+use crate::hub::{Hub, HubOptions, TAIL_BYTES};
+use crate::serve::{self, Audience, Listener, ServeOptions};
+use crate::store::keys::MetaKey;
+use crate::store::retention::{self, Retention};
+use crate::store::{Store, Sync};
+use crate::supervise::{Failure, Stages, Stop};
+
+/// The script that makes the language map.
+const MERGE_SCRIPT: &str = "merge_latest.rhai";
+/// Under which name the last good merge script is kept in the store.
+const LAST_GOOD: &str = "script.merge_latest";
+
+/// A running appliance.
+pub struct Appliance {
+    /// Where the public endpoints are.
+    pub public: SocketAddr,
+    /// Where the ops endpoints are, unless they are off.
+    pub ops: Option<SocketAddr>,
+    stages: Stages,
+    grace: Duration,
+    clock: Clock,
+    store: Store,
+}
+
+/// What the stages are made of.
+struct Parts {
+    config: Config,
+    store: Store,
+    numbers: Arc<Numbers>,
+    script: Arc<ScriptHost>,
+    hub: Arc<Hub>,
+    clock: Clock,
+    stop: Stop,
+}
+
+impl Appliance {
+    /// Starts everything.
+    pub async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Self, Failure> {
+        Ok(start(config, clock, stop).await?)
+    }
+
+    /// Waits until it has stopped, asked or not, and closes the store.
+    pub async fn end(self) -> Result<(), Failure> {
+        let ended = self.stages.end(self.grace, self.clock).await;
+        // Closing waits for RocksDB's background work.
+        let closed = tokio::task::spawn_blocking(move || drop(self.store)).await;
+        ended.and(closed.map_err(|error| anyhow::Error::from(error).into()))
+    }
+}
+
+async fn start(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Appliance> {
+    let parts = open(config, clock, stop.clone()).await?;
+    let config = &parts.config;
+    let poller = if config.disable.producer {
+        tracing::warn!("disable.producer: nothing is fetched here, and no bus brings events");
+        None
+    } else {
+        Some(Poller::new(poller_options(&config.github), clock)?)
+    };
+    let source = poller.as_ref().map(Poller::status);
+    let operator =
+        Operator::new(source, Arc::clone(&parts.script), config.tidb.is_some(), parts.clock);
+    let public = bind(config.server.listen, Audience::Public).await?;
+    let mut addresses = vec![public.0];
+    let mut listeners = vec![public.1];
+    if let Some(address) = config.ops_listen {
+        let (address, listener) = bind(address, Audience::Ops).await?;
+        addresses.push(address);
+        listeners.push(listener);
+    }
+    let mut stages = Stages::new(stop);
+    let (grace, store) = (config.server.grace, parts.store.clone());
+    let serve = serve::run(
+        listeners,
+        ServeOptions::of(&config.server),
+        Arc::clone(&parts.hub),
+        Arc::new(operator),
+        parts.stop.soft.clone(),
+        parts.stop.hard.clone(),
+    );
+    stages.start("serve", serve);
+    start_stages(&mut stages, parts, poller);
+    let (public, ops) = (addresses[0], addresses.get(1).copied());
+    tracing::info!(url = %format!("http://{public}/"), "serving");
+    Ok(Appliance { public, ops, stages, grace, clock, store })
+}
+
+/// Opens the store and reads from it what the rest begins with.
+async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let sync = match config.store.sync {
+            StoreSync::Batch => Sync::EveryBatch,
+            StoreSync::Every(interval) => Sync::Every(interval),
+        };
+        let store = Store::open(&config.data_dir, sync, clock)?;
+        let numbers = Numbers::load(&store, config.interval.latest_during, clock)?;
+        let last_good = store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?;
+        let last_good = last_good.and_then(|bytes| String::from_utf8(bytes).ok());
+        let file = config.scripts_dir.join(MERGE_SCRIPT);
+        let script = ScriptHost::new(&file.display().to_string(), last_good.as_deref(), clock);
+        let hub = HubOptions {
+            api_version: config.api_version,
+            lag: usize::try_from(config.server.limits.lag).unwrap_or(usize::MAX),
+            flush_interval: config.server.flush_interval,
+            tail_bytes: TAIL_BYTES,
+        };
+        let hub = Arc::new(Hub::new(&hub, clock));
+        let numbers = Arc::new(numbers);
+        Ok(Parts { config, store, numbers, script: Arc::new(script), hub, clock, stop })
+    });
+    opened.await?
+}
+
+async fn bind(address: SocketAddr, audience: Audience) -> anyhow::Result<(SocketAddr, Listener)> {
+    let key = match audience {
+        Audience::Public => "server.port (or --listen)",
+        Audience::Ops => "ops.listen",
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; set {key} to a free one"))?;
+    Ok((listener.local_addr()?, Listener { socket: listener, audience }))
+}
+
+fn start_stages(stages: &mut Stages, parts: Parts, poller: Option<Poller>) {
+    let Parts { config, store, numbers, script, hub, clock, stop } = parts;
+    let soft = stop.soft;
+    let seen_for = config.store.seen_for;
+    if let Some(poller) = poller {
+        let options = IngestOptions { seen_for, backlog_bytes: config.store.outbox_bytes };
+        stages.start("ingest", ingest::run(poller, store.clone(), options, clock, soft.clone()));
+    }
+    stages.start("enrich", enrich::run(store.clone(), soft.clone()));
+    let apply = Apply {
+        store: store.clone(),
+        numbers: Arc::clone(&numbers),
+        hub: Arc::clone(&hub),
+        seen_for,
+        clock,
+    };
+    stages.start("apply", apply.run(EmbeddedBus::new(store.clone()), soft.clone()));
+    let retention = Retention {
+        seen_for,
+        buckets: bucket_span(config.interval.latest_during),
+        journal_for: config.store.journal_for,
+        journal_bytes: config.store.journal_bytes,
+    };
+    stages.start("retention", retention::run(store.clone(), retention, clock, soft.clone()));
+    let (live, kept) = (Arc::clone(&numbers), store.clone());
+    let watch = script::watch(
+        Arc::clone(&script),
+        config.scripts_dir.join(MERGE_SCRIPT),
+        move || Some(live.window(clock.now().second())),
+        move |text| keep_last_good(&kept, text),
+        clock,
+        soft.clone(),
+    );
+    stages.start("script", watch);
+    let tick = tick::run(store, numbers, script, hub, config.interval.latest, clock, soft);
+    stages.start("tick", tick);
+}
+
+/// Called beside the async workers, once a save that came into force.
+fn keep_last_good(store: &Store, text: &str) {
+    let text = text.as_bytes().to_vec();
+    let put = store.commit(move |batch| {
+        batch.put(&MetaKey(LAST_GOOD.to_owned()), &text);
+        Ok(())
+    });
+    if let Err(error) = tokio::runtime::Handle::current().block_on(put) {
+        tracing::error!(%error, "the merge script in force cannot be kept for the next start");
+    }
+}
+
+fn poller_options(github: &GitHub) -> PollerOptions {
+    PollerOptions {
+        api_url: github.api_url.clone(),
+        pages: github.pages,
+        timeout: github.timeout,
+        loop_break: github.pace,
+        tokens: github.tokens.clone(),
+    }
+}

@@ -1,0 +1,101 @@
+//! What the server asks of the appliance around it.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::apply::script::{InForce, ScriptHost};
+use crate::clock::Clock;
+use crate::collect::status::{SourceState, SourceStatus};
+use crate::model::window::Timestamp;
+use crate::serve::{Operate, Part, PartState, ScriptState, SyncAnswer};
+
+pub(super) struct Operator {
+    source: Option<watch::Receiver<SourceStatus>>,
+    script: Arc<ScriptHost>,
+    has_tidb: bool,
+    started_at: Timestamp,
+}
+
+impl Operator {
+    pub(super) fn new(
+        source: Option<watch::Receiver<SourceStatus>>,
+        script: Arc<ScriptHost>,
+        has_tidb: bool,
+        clock: Clock,
+    ) -> Self {
+        Self { source, script, has_tidb, started_at: clock.now() }
+    }
+
+    fn part(&self, name: &'static str, state: PartState) -> Part {
+        Part { name, state, since: self.started_at, error: None }
+    }
+
+    fn source(&self) -> Part {
+        let Some(source) = &self.source else { return self.part("source", PartState::Off) };
+        let status = source.borrow();
+        let state = match status.state {
+            SourceState::Ok => PartState::Ok,
+            SourceState::Degraded => PartState::Degraded,
+            SourceState::Down => PartState::Down,
+        };
+        let error =
+            status.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
+        Part { name: "source", state, since: status.since, error }
+    }
+
+    fn scripts(&self) -> Part {
+        let status = self.script.status();
+        let error = status.complaint().map(ToString::to_string);
+        let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };
+        Part { name: "scripts", state, since: status.since, error }
+    }
+
+    fn tidb(&self) -> Part {
+        let mut part = self.part("tidb", PartState::Off);
+        if self.has_tidb {
+            part.error = Some("tidb is configured, but this version does not query it".to_owned());
+        }
+        part
+    }
+}
+
+impl Operate for Operator {
+    fn parts(&self) -> Vec<Part> {
+        vec![
+            // A store or an embedded bus that fails stops the process: whoever answers is well.
+            self.part("store", PartState::Ok),
+            self.source(),
+            self.part("bus", PartState::Ok),
+            self.tidb(),
+            self.part("amqp", PartState::Off),
+            self.scripts(),
+        ]
+    }
+
+    fn sync(&self) -> BoxFuture<'static, SyncAnswer> {
+        let message = if self.has_tidb {
+            "tidb is configured, but this version of ghpulse does not query it yet"
+        } else {
+            "TiDB is not configured: set tidb.host to have day counts of the time before this node"
+        };
+        let message = message.to_owned();
+        Box::pin(async { SyncAnswer { synced: false, failed: false, message } })
+    }
+
+    fn simulated(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.borrow().simulated)
+    }
+
+    fn script(&self) -> ScriptState {
+        let status = self.script.status();
+        let name = match status.in_force {
+            InForce::File => status.file.to_string(),
+            InForce::LastGood => format!("{} (the last good one)", status.file),
+            InForce::NativeSum => "the native sum".to_owned(),
+        };
+        let error = status.complaint().map(ToString::to_string);
+        ScriptState { name, current: status.in_force == InForce::File, error }
+    }
+}

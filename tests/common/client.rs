@@ -1,0 +1,142 @@
+//! A WebSocket reader, and plain HTTP.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use super::running::soon;
+
+/// A connection to one of the endpoints.
+pub struct Client {
+    socket: WebSocketStream<TcpStream>,
+    kept: VecDeque<Came>,
+}
+
+/// What came.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Came {
+    Text(String),
+    Pong(Vec<u8>),
+    Closed(Option<(u16, String)>),
+}
+
+impl Client {
+    pub async fn connect(address: SocketAddr, path: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (socket, _) = client_async(format!("ws://{address}{path}"), stream).await.unwrap();
+        Self { socket, kept: VecDeque::new() }
+    }
+
+    pub async fn send(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).await.unwrap();
+    }
+
+    pub async fn send_message(&mut self, message: Message) {
+        self.socket.send(message).await.unwrap();
+    }
+
+    /// Sends params and waits until they hold: messages are read in order, so a ping behind them
+    /// is answered after they were.
+    pub async fn subscribe(&mut self, params: &str) {
+        self.send(params).await;
+        self.send_message(Message::Ping(b"params".as_slice().into())).await;
+        loop {
+            match self.receive().await {
+                Came::Pong(_) => return,
+                other => self.kept.push_back(other),
+            }
+        }
+    }
+
+    /// The next thing that is no ping.
+    pub async fn next(&mut self) -> Came {
+        match self.kept.pop_front() {
+            Some(came) => came,
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> Came {
+        loop {
+            match soon("a message comes", self.socket.next()).await {
+                Some(Ok(Message::Text(text))) => return Came::Text(text.to_string()),
+                Some(Ok(Message::Pong(bytes))) => return Came::Pong(bytes.to_vec()),
+                Some(Ok(Message::Close(frame))) => {
+                    let said = |f: CloseFrame| (f.code.into(), f.reason.to_string());
+                    return Came::Closed(frame.map(said));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Came::Closed(None),
+            }
+        }
+    }
+
+    /// The next message, which must be text.
+    pub async fn text(&mut self) -> String {
+        match self.next().await {
+            Came::Text(text) => text,
+            other => panic!("a text was to come, not {other:?}"),
+        }
+    }
+
+    /// The next message, which must be JSON.
+    pub async fn json(&mut self) -> Value {
+        let text = self.text().await;
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+}
+
+/// An answer over HTTP/1.1.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+/// One request on a connection of its own; `headers` are whole lines.
+pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n"
+    );
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    soon("an answer comes", stream.read_to_end(&mut bytes)).await.unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
+    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        unchunked(body)
+    } else {
+        body.to_owned()
+    };
+    Answer { status, head: head.to_owned(), body }
+}
+
+fn unchunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        if size == 0 {
+            break;
+        }
+        whole.push_str(&rest[..size]);
+        body = &rest[size + 2..];
+    }
+    whole
+}

@@ -1,0 +1,100 @@
+//! Counts from the simulated world's own list, the plain way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+/// Type and id.
+pub type Key = (String, String);
+
+/// What is to be found after all events were applied once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    pub events: BTreeMap<Key, Value>,
+    pub days: BTreeMap<String, Day>,
+    pub years: BTreeMap<String, Year>,
+    pub languages: BTreeMap<String, i64>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Day {
+    pub open: i64,
+    pub merge: i64,
+    pub close: i64,
+    pub additions: i64,
+    pub deletions: i64,
+    pub developers: BTreeSet<u64>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Year {
+    pub developers: BTreeSet<u64>,
+    pub repositories: BTreeSet<u64>,
+}
+
+impl Expected {
+    /// Counts events; doubles once.
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut expected = Self::default();
+        for text in events {
+            let event: Value = serde_json::from_str(text).expect("the world makes JSON");
+            expected.add(event);
+        }
+        expected
+    }
+
+    fn add(&mut self, event: Value) {
+        let key = key_of(&event);
+        if self.events.contains_key(&key) {
+            return;
+        }
+        if key.0 == "PullRequestEvent" {
+            self.add_pull_request(&event);
+        }
+        self.events.insert(key, event);
+    }
+
+    fn add_pull_request(&mut self, event: &Value) {
+        let created_at = event["created_at"].as_str().expect("the world's events have a time");
+        let day = self.days.entry(created_at[..10].to_owned()).or_default();
+        let year = self.years.entry(created_at[..4].to_owned()).or_default();
+        let pull = &event["payload"]["pull_request"];
+        let merged = pull["merged"] == true;
+        match event["payload"]["action"].as_str() {
+            Some("opened") => day.open += 1,
+            Some("closed") if !merged => day.close += 1,
+            Some("closed" | "merged") => {
+                day.merge += 1;
+                day.additions += pull["additions"].as_i64().unwrap_or(0);
+                day.deletions += pull["deletions"].as_i64().unwrap_or(0);
+            }
+            _ => {}
+        }
+        if let Some(actor) = event["actor"]["id"].as_u64() {
+            day.developers.insert(actor);
+            year.developers.insert(actor);
+        }
+        if let Some(repo) = event["repo"]["id"].as_u64() {
+            year.repositories.insert(repo);
+        }
+        if let Some(language) = pull["base"]["repo"]["language"].as_str() {
+            *self.languages.entry(language.to_owned()).or_default() += 1;
+        }
+    }
+}
+
+pub fn key_of(event: &Value) -> Key {
+    let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    (text("type"), text("id"))
+}
+
+/// The event as readers get it, brought back to what GitHub sent: `merged` is written back where
+/// it was left out.
+pub fn as_sent(mut event: Value, sent: &Value) -> Value {
+    if sent["payload"]["pull_request"].get("merged").is_none()
+        && let Some(pull) = event["payload"]["pull_request"].as_object_mut()
+    {
+        pull.remove("merged");
+    }
+    event
+}

@@ -1,0 +1,103 @@
+//! A whole appliance in this process, on free ports, and the GitHub it follows.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use ghpulse::appliance::Appliance;
+use ghpulse::clock::Clock;
+use ghpulse::config::{self, Lookup, Request};
+use ghpulse::simulate::{Control, Options, Simulation};
+use ghpulse::supervise::{Failure, Stop};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for anything; only a failure takes so long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits, and fails with words when it takes too long.
+pub async fn soon<T>(what: &str, waited_for: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(PATIENCE, waited_for).await;
+    waited.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+/// A simulated GitHub.
+pub struct GitHub {
+    pub url: String,
+    pub control: Control,
+    stop: CancellationToken,
+}
+
+impl GitHub {
+    pub async fn start(options: Options) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stop = CancellationToken::new();
+        let simulation =
+            Simulation::start(listener, options, Clock::system(), stop.clone()).unwrap();
+        let (url, control) = (simulation.url(), simulation.control());
+        tokio::spawn(simulation.wait());
+        Self { url, control, stop }
+    }
+}
+
+impl Drop for GitHub {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// An appliance.
+pub struct Running {
+    pub public: SocketAddr,
+    pub ops: SocketAddr,
+    pub stop: Stop,
+    ended: tokio::task::JoinHandle<Result<(), Failure>>,
+}
+
+/// The configuration with these keys set, as `GHPULSE_…` variables would.
+pub fn config(dir: &Path, github: &str, settings: &[(&str, &str)]) -> config::Config {
+    let mut environment = vec![
+        ("GHPULSE_DATA_DIR".to_owned(), dir.display().to_string()),
+        ("GHPULSE_GITHUB_API_URL".to_owned(), github.to_owned()),
+        ("GHPULSE_SERVER_BIND".to_owned(), "127.0.0.1".to_owned()),
+        ("GHPULSE_SERVER_PORT".to_owned(), "0".to_owned()),
+        ("GHPULSE_OPS_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+        // A token, so that the pace is ours and a test does not wait for poll intervals.
+        ("GHPULSE_GITHUB_TOKENS".to_owned(), "token-of-a-test".to_owned()),
+        ("GHPULSE_GITHUB_LOOP_BREAK".to_owned(), "20".to_owned()),
+    ];
+    for (name, value) in settings {
+        environment.retain(|(known, _)| known != name);
+        environment.push(((*name).to_owned(), (*value).to_owned()));
+    }
+    let request = Request {
+        lookup: Lookup::Nothing,
+        directory: env!("CARGO_MANIFEST_DIR").into(),
+        environment,
+        flags: Vec::new(),
+        host: "test".to_owned(),
+    };
+    match config::load(&request) {
+        Ok(loaded) => loaded.config,
+        Err(refused) => panic!("{:?}", refused.complaints),
+    }
+}
+
+impl Running {
+    pub async fn start(dir: &Path, github: &str, settings: &[(&str, &str)]) -> Self {
+        let stop = Stop::default();
+        let config = config(dir, github, settings);
+        let started = Appliance::start(config, Clock::system(), stop.clone()).await;
+        let appliance = started.unwrap_or_else(|failure| panic!("{:#}", failure.error));
+        let (public, ops) = (appliance.public, appliance.ops.expect("it is configured"));
+        let ended = tokio::spawn(appliance.end());
+        Self { public, ops, stop, ended }
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub async fn end(self) {
+        self.stop.soft.cancel();
+        let ended = soon("the appliance stops", self.ended).await.unwrap();
+        ended.unwrap_or_else(|failure| panic!("{:#}", failure.error));
+    }
+}

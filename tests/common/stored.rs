@@ -1,0 +1,110 @@
+//! What a store holds, read when nobody writes it, and held against the model.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ghpulse::clock::Clock;
+use ghpulse::model::envelope::Facts;
+use ghpulse::model::position::Position;
+use ghpulse::model::window::{Day, Hour, Second};
+use ghpulse::store::keys::{
+    BodyKey, BucketKey, HourKey, HourMetric, InboxKey, JournalKey, Key, MetaKey, Origin, OutboxKey,
+    Scope, SizeKey,
+};
+use ghpulse::store::{Store, Sync, read_count};
+use serde_json::Value;
+
+use super::model::{Expected, as_sent, key_of};
+
+/// Events in the journal.
+pub fn journal(dir: &Path) -> Vec<(Position, Facts, Value)> {
+    let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let start = JournalKey { tag: store.bus_tag(), position: Position::default() };
+    let mut found = Vec::new();
+    let read = |key: JournalKey, value: &[u8]| {
+        let (facts, text) = Facts::decode(value).expect("the journal's rows are ours");
+        found.push((key.position, facts, serde_json::from_slice(text).unwrap()));
+        Ok(true)
+    };
+    store.reader().scan(&start, read).unwrap();
+    found
+}
+
+/// Panics, naming what differs, unless the store holds exactly what the model expects.
+pub fn assert_holds(dir: &Path, expected: &Expected) {
+    let journal = journal(dir);
+    let mut seen = BTreeMap::new();
+    for (position, facts, event) in journal {
+        let key = key_of(&event);
+        let sent = expected.events.get(&key);
+        let sent = sent.unwrap_or_else(|| panic!("{key:?} was never in the feed"));
+        assert_eq!(&as_sent(event, sent), sent, "{key:?} was changed");
+        let doubled = seen.insert(key.clone(), facts);
+        assert!(doubled.is_none(), "{key:?} was applied twice, again at {position:?}");
+    }
+    let missing: Vec<_> = expected.events.keys().filter(|key| !seen.contains_key(*key)).collect();
+    assert!(missing.is_empty(), "{} events were lost: {missing:?}", missing.len());
+
+    let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let reader = store.reader();
+    assert_eq!(rows::<InboxKey>(&store, &InboxKey(0)), 0, "the inbox is not empty");
+    assert_eq!(rows::<OutboxKey>(&store, &OutboxKey(0)), 0, "the outbox is not empty");
+    assert_eq!(rows::<BodyKey>(&store, &BodyKey(0)), 0, "bodies are left behind");
+    let backlog = MetaKey(ghpulse::store::BACKLOG.to_owned());
+    assert_eq!(reader.count(&backlog).unwrap(), 0, "the backlog is not counted down");
+    let flag = |of: fn(&Facts) -> bool| seen.values().filter(|facts| of(facts)).count();
+    for (name, day) in &expected.days {
+        let of = Day::parse(name).unwrap();
+        let sum = |metric| {
+            let first = of.start().hour().0;
+            let key = |hour| HourKey { hour: Hour(hour), origin: Origin::Live, metric };
+            (first..first + 24).map(|hour| reader.count(&key(hour)).unwrap()).sum::<i64>()
+        };
+        let size = SizeKey { scope: Scope::DeveloperDay, period: of.0 };
+        let found = (
+            (sum(HourMetric::Opened), sum(HourMetric::Merged), sum(HourMetric::Closed)),
+            (sum(HourMetric::Additions), sum(HourMetric::Deletions)),
+            reader.count(&size).unwrap(),
+        );
+        let wanted = (
+            (day.open, day.merge, day.close),
+            (day.additions, day.deletions),
+            i64::try_from(day.developers.len()).unwrap(),
+        );
+        assert_eq!(found, wanted, "counts of {name}");
+    }
+    for (name, year) in &expected.years {
+        let size = |scope| reader.count(&SizeKey { scope, period: name.parse().unwrap() }).unwrap();
+        let found = (size(Scope::DeveloperYear), size(Scope::RepositoryYear));
+        let wanted = (year.developers.len(), year.repositories.len());
+        assert_eq!(found, (wanted.0 as i64, wanted.1 as i64), "counts of {name}");
+    }
+    let firsts =
+        |of: fn(&super::model::Year) -> usize| expected.years.values().map(of).sum::<usize>();
+    let days: usize = expected.days.values().map(|day| day.developers.len()).sum();
+    assert_eq!(flag(|facts| facts.flags.dev_day), days, "flags devDay");
+    assert_eq!(flag(|facts| facts.flags.dev_year), firsts(|y| y.developers.len()), "flags devYear");
+    assert_eq!(flag(|f| f.flags.repo_year), firsts(|y| y.repositories.len()), "flags repoYear");
+    assert_eq!(languages(&store), expected.languages, "counts by language");
+}
+
+fn rows<K: Key>(store: &Store, from: &K) -> usize {
+    let mut count = 0;
+    let counting = |_: K, _: &[u8]| {
+        count += 1;
+        Ok(true)
+    };
+    store.reader().scan(from, counting).unwrap();
+    count
+}
+
+fn languages(store: &Store) -> BTreeMap<String, i64> {
+    let mut found = BTreeMap::new();
+    let first = BucketKey { second: Second(i64::MIN), language: String::new() };
+    let adding = |key: BucketKey, value: &[u8]| {
+        *found.entry(key.language.clone()).or_default() += read_count(&key, value)?;
+        Ok(true)
+    };
+    store.reader().scan(&first, adding).unwrap();
+    found
+}

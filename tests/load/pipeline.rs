@@ -1,0 +1,139 @@
+//! From page bytes to journal, with a sync a batch: events a second and CPU an event, beside what
+//! the machine does for the same bytes without us.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ghpulse::apply::aggregate::Apply;
+use ghpulse::apply::numbers::Numbers;
+use ghpulse::bus::embedded::EmbeddedBus;
+use ghpulse::clock::{Clock, Stopwatch};
+use ghpulse::collect::source::{Body, Page, Poll};
+use ghpulse::collect::{enrich, ingest};
+use ghpulse::hub::{Hub, HubOptions};
+use ghpulse::store::{Store, Sync};
+use tokio_util::sync::CancellationToken;
+
+use crate::measure::{Figures, Usage, events};
+
+/// Events on a page, as GitHub serves them.
+const PAGE: usize = 100;
+/// Times that the hour goes through, each time with other ids.
+const ROUNDS: usize = 3;
+
+/// Measures and prints.
+pub fn run(recorded: Option<&Path>) {
+    let (name, hour) = events(recorded);
+    let rounds: Vec<Vec<String>> = (0..ROUNDS).map(|round| renumbered(&hour, round)).collect();
+    let pages: Vec<Vec<u8>> =
+        rounds.iter().flat_map(|events| events.chunks(PAGE)).map(page).collect();
+    let count = hour.len() * ROUNDS;
+    let bytes: usize = pages.iter().map(Vec::len).sum();
+    println!("pipeline: {count} events, {} bytes each, from {name}", bytes / count);
+    let baseline = parse_only(&pages, count);
+    baseline.print("  serde_json::Value of the same pages, one thread, nothing kept");
+    for sync in [Sync::EveryBatch, Sync::Every(Duration::from_secs(1))] {
+        let figures = through(&pages, count, sync);
+        figures.print(&format!("  page bytes to journal, sync {sync:?}"));
+    }
+}
+
+/// The same events under other ids, so that each round is new.
+fn renumbered(hour: &[String], round: usize) -> Vec<String> {
+    let rename = |text: &String| text.replacen("{\"id\":\"", &format!("{{\"id\":\"{round}"), 1);
+    hour.iter().map(rename).collect()
+}
+
+fn page(events: &[String]) -> Vec<u8> {
+    format!("[{}]", events.join(",")).into_bytes()
+}
+
+fn parse_only(pages: &[Vec<u8>], count: usize) -> Figures {
+    let usage = Usage::now();
+    for page in pages {
+        let values: Vec<serde_json::Value> = serde_json::from_slice(page).expect("pages are JSON");
+        std::hint::black_box(values);
+    }
+    usage.figures(count)
+}
+
+fn through(pages: &[Vec<u8>], count: usize, sync: Sync) -> Figures {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime starts");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    runtime.block_on(async {
+        let clock = Clock::system();
+        let store = Store::open(dir.path(), sync, clock).expect("a new store opens");
+        let numbers = Arc::new(Numbers::load(&store, 3_600, clock).expect("it is empty"));
+        let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
+        let stop = CancellationToken::new();
+        let seen_for = Duration::from_secs(72 * 3_600);
+        let apply = Apply { store: store.clone(), numbers, hub: Arc::clone(&hub), seen_for, clock };
+        let bus = EmbeddedBus::new(store.clone());
+        let stages = [
+            tokio::spawn(enrich::run(store.clone(), stop.clone())),
+            tokio::spawn(apply.run(bus, stop.clone())),
+        ];
+        let usage = Usage::now();
+        let mut backlog = store.heads().backlog.subscribe();
+        for together in pages.chunks(3) {
+            let page = |(number, page): (u8, &Vec<u8>)| Page {
+                number,
+                body: Body::Array(Bytes::copy_from_slice(page)),
+            };
+            let poll =
+                Poll { pages: (1..).zip(together).map(page).collect(), received_at: clock.now() };
+            let admitted = ingest::admit(&store, poll, seen_for, clock).await;
+            assert_eq!(admitted.expect("the store takes it").known, 0);
+            backlog.wait_for(|bytes| *bytes < 32 << 20).await.expect("the store is open");
+        }
+        backlog.wait_for(|bytes| *bytes == 0).await.expect("the store is open");
+        let figures = usage.figures(count);
+        assert_eq!(hub.tail().end(), count as u64);
+        stop.cancel();
+        for stage in stages {
+            stage.await.expect("no panic").expect("no failure");
+        }
+        figures
+    })
+}
+
+/// Opening a store that remembers ten million events.
+pub fn start() {
+    use ghpulse::model::event::{EventId, EventKey};
+    use ghpulse::store::keys::SeenKey;
+    const SEEN: u64 = 10_000_000;
+    let dir: PathBuf = tempfile::tempdir().expect("a temporary directory").keep();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime starts");
+    let clock = Clock::system();
+    let interval = Sync::Every(Duration::from_secs(5));
+    let store = Store::open(&dir, interval, clock).expect("a new store opens");
+    let today = clock.now().day();
+    for first in (0..SEEN).step_by(50_000) {
+        let put = store.commit(move |batch| {
+            for id in first..first + 50_000 {
+                // Spread, as ids of two sequences come.
+                let id = EventId::Number(id.wrapping_mul(0x9e37_79b9) | 1 << 33);
+                let key = EventKey { id, kind: "PushEvent".to_owned() };
+                batch.put(&SeenKey::new(today, &key), b"");
+            }
+            Ok(())
+        });
+        runtime.block_on(put).expect("the store takes it");
+    }
+    drop(store);
+    let watch = Stopwatch::start();
+    let store = Store::open(&dir, Sync::EveryBatch, clock).expect("it opens again");
+    let numbers = Numbers::load(&store, 3_600, clock).expect("it is read");
+    numbers.refresh(&store, clock.now().year()).expect("it is read");
+    println!(
+        "start: {:.3} s until ready, on a store of {SEEN} seen keys",
+        watch.elapsed().as_secs_f64()
+    );
+    drop(store);
+    // A temporary directory that stays is only untidy.
+    let _ = std::fs::remove_dir_all(&dir);
+}
