@@ -92,7 +92,7 @@ pub fn key_of(event: &Value) -> Key {
 /// it was left out.
 pub fn as_sent(mut event: Value, sent: &Value) -> Value {
     if sent["payload"]["pull_request"].get("merged").is_none()
-        && let Some(pull) = event["payload"]["pull_request"].as_object_mut()
+        && let Some(Value::Object(pull)) = event.pointer_mut("/payload/pull_request")
     {
         pull.remove("merged");
     }

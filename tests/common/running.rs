@@ -58,7 +58,7 @@ pub struct Running {
 pub fn config(dir: &Path, github: &str, settings: &[(&str, &str)]) -> config::Config {
     let mut environment = vec![
         ("GHPULSE_DATA_DIR".to_owned(), dir.display().to_string()),
-        ("GHPULSE_GITHUB_API_URL".to_owned(), github.to_owned()),
+        ("GHPULSE_GITHUB_APIURL".to_owned(), github.to_owned()),
         ("GHPULSE_SERVER_BIND".to_owned(), "127.0.0.1".to_owned()),
         ("GHPULSE_SERVER_PORT".to_owned(), "0".to_owned()),
         ("GHPULSE_OPS_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),

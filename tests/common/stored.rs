@@ -38,7 +38,8 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
         let key = key_of(&event);
         let sent = expected.events.get(&key);
         let sent = sent.unwrap_or_else(|| panic!("{key:?} was never in the feed"));
-        assert_eq!(&as_sent(event, sent), sent, "{key:?} was changed");
+        let event = as_sent(event, sent);
+        assert!(&event == sent, "{key:?} was changed from {sent} to {event}");
         let doubled = seen.insert(key.clone(), facts);
         assert!(doubled.is_none(), "{key:?} was applied twice, again at {position:?}");
     }
