@@ -116,7 +116,9 @@ fn listen_flags(listen: Option<SocketAddr>) -> Vec<Flag> {
 /// The configuration, said in the log; or how the command ends without one.
 fn prepare(loaded: Result<Loaded, Refused>) -> Result<Config, Exit> {
     let loaded = loaded.map_err(|refused| {
-        lines_of(&refused).iter().for_each(|line| output::complain(line));
+        for line in lines_of(&refused) {
+            output::complain(&line);
+        }
         Exit::Config
     })?;
     logging::install(&loaded.config.log).map_err(|error| {

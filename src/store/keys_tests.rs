@@ -5,7 +5,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn hex(key: &impl Key) -> String {
-    key.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    for byte in key.to_bytes() {
+        write!(text, "{byte:02x}").unwrap();
+    }
+    text
 }
 
 fn event(id: u64) -> EventKey {

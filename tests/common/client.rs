@@ -110,7 +110,7 @@ impl Answer {
 /// One request on a connection of its own; `headers` are whole lines.
 pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[&str]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    let headers = headers.iter().flat_map(|line| [line, "\r\n"]).collect::<String>();
     let text = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n"
     );

@@ -75,10 +75,13 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
         assert_eq!(found, wanted, "counts of {name}");
     }
     for (name, year) in &expected.years {
-        let size = |scope| reader.count(&SizeKey { scope, period: name.parse().unwrap() }).unwrap();
+        let size = |scope| {
+            let key = SizeKey { scope, period: name.parse().unwrap() };
+            usize::try_from(reader.count(&key).unwrap()).unwrap()
+        };
         let found = (size(Scope::DeveloperYear), size(Scope::RepositoryYear));
         let wanted = (year.developers.len(), year.repositories.len());
-        assert_eq!(found, (wanted.0 as i64, wanted.1 as i64), "counts of {name}");
+        assert_eq!(found, wanted, "counts of {name}");
     }
     let firsts =
         |of: fn(&super::model::Year) -> usize| expected.years.values().map(of).sum::<usize>();

@@ -1,6 +1,8 @@
 //! The process dies at every named place, and by `kill -9` at any other, while the simulated
 //! GitHub serves on. After the next start nothing is lost and nothing is counted twice.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 #[path = "../common/mod.rs"]
 mod common;
 

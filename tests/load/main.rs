@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench load -- pipeline` runs one of: pipeline, start.
 
+#![expect(unreachable_pub, reason = "a program of its own: public is what other files use")]
+
 mod measure;
 mod pipeline;
 

@@ -55,14 +55,6 @@ pub fn cpu_seconds() -> f64 {
     (ticks(12) + ticks(13)) / TICKS
 }
 
-/// Memory that this process holds, bytes.
-pub fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-    let kilobytes = line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
-    kilobytes.unwrap_or(0) << 10
-}
-
 /// An hour of events, and where it is from: recorded when it is at hand, else of the seeded world.
 pub fn events(recorded: Option<&Path>) -> (String, Vec<String>) {
     if let Some(path) = recorded {

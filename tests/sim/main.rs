@@ -4,6 +4,8 @@
 //! A failing run names its seed; `GHPULSE_SIM_SEED=N cargo test --release --test sim` repeats it.
 //! `GHPULSE_SIM_RUNS=N` makes more runs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -55,7 +57,7 @@ async fn run(seed: u64) {
     let github = GitHub::start(Options { shape, ..Options::by_hand(seed) }).await;
     let dir = tempfile::tempdir().unwrap();
     let mut got = BTreeMap::new();
-    for life in 0..1 + seed % 3 {
+    for life in 0..=seed % 3 {
         let appliance = Running::start(dir.path(), &github.url, &[]).await;
         let mut client = Client::connect(appliance.public, "/sampling").await;
         assert_eq!(client.json().await["firstMessageTag"], true);
