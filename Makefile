@@ -41,7 +41,7 @@ test: ## installs what the tests need and runs all of them: format, clippy, docs
 
 .PHONY: bench
 bench: setup ## measures pipeline, merge script, fan-out and start; takes the machine for itself
-	@cargo bench --locked --bench '*' $(if $(ARGS),-- $(ARGS))
+	@cargo bench --locked --bench load $(if $(ARGS),-- $(ARGS))
 
 .PHONY: package
 package: build ## the release tarball of this machine's kind, in target/package

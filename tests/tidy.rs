@@ -73,6 +73,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),
     ("strsim", &["config", "cli"]),
+    ("tempfile", &["cli"]),
     ("tokio_rustls", &["serve"]),
     ("tokio_tungstenite", &["serve", "cli"]),
     ("tower", &["serve", "simulate"]),

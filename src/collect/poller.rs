@@ -284,6 +284,7 @@ impl Poller {
         }
         self.status.send_modify(|status| {
             let turned = status.turn(state, wall);
+            status.simulated = summary.simulated.unwrap_or(status.simulated);
             if let Some(message) = &summary.trouble {
                 let again = status.last_error.as_ref().is_some_and(|last| last.message == *message);
                 if turned || !again {
@@ -297,7 +298,6 @@ impl Poller {
                     "GitHub answers"
                 );
             }
-            status.simulated = summary.simulated.unwrap_or(status.simulated);
             status.mode = mode(census.mode);
             status.tokens_usable = census.usable;
             status.tokens_benched = census.benched;
