@@ -5,6 +5,7 @@
 //! stopped and closes the store.
 
 mod operator;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +15,9 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use self::operator::Operator;
+use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
+use crate::apply::history::{History, HistorySync, Limits, Setup};
 use crate::apply::numbers::{Numbers, bucket_span};
 use crate::apply::script::{self, ScriptHost};
 use crate::apply::tick;
@@ -25,7 +28,7 @@ use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::{enrich, ingest};
 use crate::config::{Config, GitHub, StoreSync};
 use crate::hub::{Hub, HubOptions, TAIL_BYTES};
-use crate::serve::{self, Audience, Listener, ServeOptions};
+use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
 use crate::store::{Store, Sync};
@@ -53,6 +56,10 @@ struct Parts {
     config: Config,
     store: Store,
     numbers: Arc<Numbers>,
+    history: History,
+    asking: HistorySync,
+    alerts: Alerts,
+    posting: Option<Posting>,
     script: Arc<ScriptHost>,
     hub: Arc<Hub>,
     clock: Clock,
@@ -84,8 +91,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Appli
         Some(Poller::new(poller_options(&config.github), clock)?)
     };
     let source = poller.as_ref().map(Poller::status);
-    let operator =
-        Operator::new(source, Arc::clone(&parts.script), config.tidb.is_some(), parts.clock);
+    let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
+    let operator: Arc<dyn Operate> = Arc::new(Operator::new(source, script, history, parts.clock));
     let public = bind(config.server.listen, Audience::Public).await?;
     let mut addresses = vec![public.0];
     let mut listeners = vec![public.1];
@@ -100,11 +107,14 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Appli
         listeners,
         ServeOptions::of(&config.server),
         Arc::clone(&parts.hub),
-        Arc::new(operator),
+        Arc::clone(&operator),
         parts.stop.soft.clone(),
         parts.stop.hard.clone(),
     );
     stages.start("serve", serve);
+    let (alerts, data_dir) = (parts.alerts.clone(), config.data_dir.clone());
+    let soft = parts.stop.soft.clone();
+    stages.start("watch", watch::run(operator, alerts, data_dir, clock, soft));
     start_stages(&mut stages, parts, poller);
     let (public, ops) = (addresses[0], addresses.get(1).copied());
     tracing::info!(url = %format!("http://{public}/"), "serving");
@@ -120,6 +130,20 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         };
         let store = Store::open(&config.data_dir, sync, clock)?;
         let numbers = Numbers::load(&store, config.interval.latest_during, clock)?;
+        let (alerts, posting) = match &config.alerts {
+            Some(settings) => {
+                let (alerts, posting) = Alerts::new(settings, &config.node_name, clock)?;
+                (alerts, Some(posting))
+            }
+            None => (Alerts::off(), None),
+        };
+        let setup = Setup {
+            tidb: config.tidb.clone(),
+            interval: config.interval.clone(),
+            on_request: config.disable.interval,
+            limits: Limits::USUAL,
+        };
+        let (history, asking) = History::load(&store, setup, alerts.clone(), clock)?;
         let last_good = store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?;
         let last_good = last_good.and_then(|bytes| String::from_utf8(bytes).ok());
         let file = config.scripts_dir.join(MERGE_SCRIPT);
@@ -132,7 +156,20 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         };
         let hub = Arc::new(Hub::new(&hub, clock));
         let numbers = Arc::new(numbers);
-        Ok(Parts { config, store, numbers, script: Arc::new(script), hub, clock, stop })
+        let script = Arc::new(script);
+        Ok(Parts {
+            config,
+            store,
+            numbers,
+            history,
+            asking,
+            alerts,
+            posting,
+            script,
+            hub,
+            clock,
+            stop,
+        })
     });
     opened.await?
 }
@@ -149,7 +186,9 @@ async fn bind(address: SocketAddr, audience: Audience) -> anyhow::Result<(Socket
 }
 
 fn start_stages(stages: &mut Stages, parts: Parts, poller: Option<Poller>) {
-    let Parts { config, store, numbers, script, hub, clock, stop } = parts;
+    let Parts {
+        config, store, numbers, history, asking, posting, script, hub, clock, stop, ..
+    } = parts;
     let soft = stop.soft;
     let seen_for = config.store.seen_for;
     if let Some(poller) = poller {
@@ -160,10 +199,17 @@ fn start_stages(stages: &mut Stages, parts: Parts, poller: Option<Poller>) {
     let apply = Apply {
         store: store.clone(),
         numbers: Arc::clone(&numbers),
-        hub: Arc::clone(&hub),
+        history,
+        hub,
         seen_for,
         clock,
     };
+    let tick = tick::run(apply.clone(), Arc::clone(&script), config.interval.latest, soft.clone());
+    stages.start("tick", tick);
+    stages.start("history", asking.run(soft.clone()));
+    if let Some(posting) = posting {
+        stages.start("alerts", posting.run(soft.clone()));
+    }
     stages.start("apply", apply.run(EmbeddedBus::new(store.clone()), soft.clone()));
     let retention = Retention {
         seen_for,
@@ -172,18 +218,16 @@ fn start_stages(stages: &mut Stages, parts: Parts, poller: Option<Poller>) {
         journal_bytes: config.store.journal_bytes,
     };
     stages.start("retention", retention::run(store.clone(), retention, clock, soft.clone()));
-    let (live, kept) = (Arc::clone(&numbers), store.clone());
+    let (live, kept) = (numbers, store);
     let watch = script::watch(
-        Arc::clone(&script),
+        script,
         config.scripts_dir.join(MERGE_SCRIPT),
         move || Some(live.window(clock.now().second())),
         move |text| keep_last_good(&kept, text),
         clock,
-        soft.clone(),
+        soft,
     );
     stages.start("script", watch);
-    let tick = tick::run(store, numbers, script, hub, config.interval.latest, clock, soft);
-    stages.start("tick", tick);
 }
 
 /// Called beside the async workers, once a save that came into force.

@@ -2,6 +2,7 @@
 
 pub mod model;
 
+pub mod alerts;
 pub mod apply;
 pub mod backoff;
 pub mod bus;

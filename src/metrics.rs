@@ -55,6 +55,8 @@ metrics! {
     FEED_OVERLAP Gauge "ghpulse_feed_overlap_ratio" "" "Least share of a page that the read before it had too; 0 means that events were missed.";
     SCRIPT_SECONDS Histogram "ghpulse_script_seconds" "" "Time of one run of the merge script.";
     SCRIPT_FAILURES Counter "ghpulse_script_failures_total" "" "Ticks for which the native sum stood in for the merge script.";
+    TIDB_SYNCS Counter "ghpulse_tidb_syncs_total" "outcome" "Syncs with TiDB by what came of them.";
+    ALERTS Counter "ghpulse_alerts_total" "outcome" "Alerts posted to the webhook by what came of it.";
     CONNECTIONS Gauge "ghpulse_connections" "endpoint" "WebSocket connections open now.";
     REFUSED Counter "ghpulse_refused_total" "reason" "Connections and requests refused by a limit.";
     DELIVERIES Counter "ghpulse_deliveries_total" "endpoint" "Messages written to readers.";

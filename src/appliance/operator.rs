@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use crate::apply::history::{History, HistoryState};
 use crate::apply::script::{InForce, ScriptHost};
 use crate::clock::Clock;
 use crate::collect::status::{SourceState, SourceStatus};
@@ -14,7 +15,7 @@ use crate::serve::{Operate, Part, PartState, ScriptState, SyncAnswer};
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
     script: Arc<ScriptHost>,
-    has_tidb: bool,
+    history: History,
     started_at: Timestamp,
 }
 
@@ -22,10 +23,10 @@ impl Operator {
     pub(super) fn new(
         source: Option<watch::Receiver<SourceStatus>>,
         script: Arc<ScriptHost>,
-        has_tidb: bool,
+        history: History,
         clock: Clock,
     ) -> Self {
-        Self { source, script, has_tidb, started_at: clock.now() }
+        Self { source, script, history, started_at: clock.now() }
     }
 
     fn part(&self, name: &'static str, state: PartState) -> Part {
@@ -53,11 +54,14 @@ impl Operator {
     }
 
     fn tidb(&self) -> Part {
-        let mut part = self.part("tidb", PartState::Off);
-        if self.has_tidb {
-            part.error = Some("tidb is configured, but this version does not query it".to_owned());
-        }
-        part
+        let health = self.history.health();
+        let state = match health.state {
+            HistoryState::Ok => PartState::Ok,
+            HistoryState::Degraded => PartState::Degraded,
+            HistoryState::Down => PartState::Down,
+            HistoryState::Off => PartState::Off,
+        };
+        Part { name: "tidb", state, since: health.since, error: health.error }
     }
 }
 
@@ -75,13 +79,15 @@ impl Operate for Operator {
     }
 
     fn sync(&self) -> BoxFuture<'static, SyncAnswer> {
-        let message = if self.has_tidb {
-            "tidb is configured, but this version of ghpulse does not query it yet"
-        } else {
-            "TiDB is not configured: set tidb.host to have day counts of the time before this node"
-        };
-        let message = message.to_owned();
-        Box::pin(async { SyncAnswer { synced: false, failed: false, message } })
+        let history = self.history.clone();
+        Box::pin(async move {
+            let synced = history.sync_now().await;
+            SyncAnswer {
+                synced: synced.daily.is_some() || synced.yearly.is_some(),
+                failed: synced.tried && synced.error.is_some(),
+                message: synced.to_string(),
+            }
+        })
     }
 
     fn simulated(&self) -> bool {

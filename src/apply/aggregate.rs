@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::history::History;
 use super::numbers::Numbers;
 use crate::bus::{Bus, Delivery};
 use crate::clock::Clock;
@@ -38,6 +39,8 @@ pub struct Apply {
     pub store: Store,
     /// What is counted in memory.
     pub numbers: Arc<Numbers>,
+    /// What is counted beside a history.
+    pub history: History,
     /// Who is told.
     pub hub: Arc<Hub>,
     /// How long an event is remembered as applied.
@@ -95,9 +98,11 @@ impl Apply {
             Err(_) => return Err(StoreError::Closed),
         };
         let (now, seen_for) = (self.clock.now(), self.seen_for);
+        let history = self.history.clone();
         let committed = self.store.commit(move |batch| {
             let all = prepared.len();
             let fresh = count(batch, prepared, now, seen_for)?;
+            history.count(batch, fresh.iter().map(|e| (&e.envelope.facts, e.happened_at)));
             B::settle(&receipts, batch)?;
             fault::point("apply.before_commit");
             let known = all - fresh.len();

@@ -7,22 +7,18 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::numbers::Numbers;
+use super::aggregate::Apply;
 use super::script::ScriptHost;
-use crate::clock::Clock;
-use crate::hub::{Hub, Tick};
-use crate::store::Store;
+use crate::hub::Tick;
 
 /// Ticks until `stop` is called. The first tick is at once.
 pub async fn run(
-    store: Store,
-    numbers: Arc<Numbers>,
+    apply: Apply,
     script: Arc<ScriptHost>,
-    hub: Arc<Hub>,
     every: Duration,
-    clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let Apply { store, numbers, history, hub, clock, .. } = apply;
     let mut ticks = tokio::time::interval(every);
     // After a pause of the machine there is one tick, not one for each that was missed.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -42,7 +38,7 @@ pub async fn run(
         });
         let (map, counts) = ticked.await??;
         hub.board().set_tick(Arc::new(Tick { at: now.second(), map }));
-        if let Some(counts) = counts {
+        if let Some(counts) = history.merge(counts) {
             hub.board().set_counts(Arc::new(counts));
         }
     }

@@ -389,5 +389,5 @@ pub const KEYS: &[Key] = keys! {
     peer "lark.errorTolerance", Kind::Whole(0, 1_000_000), "",
         "The peer's spelling of `alerts.tolerance`.";
     peer "lark.errorToleranceBreak", bare(Bare::Minutes, 0, 7 * DAY), "5",
-        "Failures further apart than this are not in a row; a bare number is minutes.";
+        "A failure that lasts so long is told whatever the tolerance; a bare number is minutes.";
 };

@@ -300,7 +300,7 @@ pub struct Alerts {
     pub sign_key: Option<Secret>,
     /// Failures in a row that are tolerated.
     pub tolerance: u32,
-    /// Failures further apart are not in a row.
+    /// A failure that lasts so long is told whatever the tolerance.
     pub within: Duration,
     /// Shortest time between two about the same thing.
     pub pause: Duration,

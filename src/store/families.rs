@@ -27,6 +27,10 @@ pub enum Family {
     Buckets,
     /// (created hour, origin, metric) -> number.
     Hours,
+    /// (day, metric) -> number: what was counted since the history was asked.
+    Since,
+    /// (day, metric) -> number: what the history said.
+    History,
     /// (bus, position) -> facts and event.
     Journal,
     /// (bus, received minute) -> first position and bytes.
@@ -64,6 +68,8 @@ pub const ALL: &[(Family, &str, Access)] = &[
     (Family::Applied, "applied", Access::Membership),
     (Family::Buckets, "buckets", Access::Values),
     (Family::Hours, "hours", Access::Values),
+    (Family::Since, "since", Access::Values),
+    (Family::History, "history", Access::Values),
     (Family::Journal, "journal", Access::Log),
     (Family::Minutes, "minutes", Access::Values),
     (Family::Cursors, "cursors", Access::Values),

@@ -1,0 +1,251 @@
+//! Tells people when something is wrong for longer than it may be, and when it is over.
+//!
+//! Promises: one message when it begins and one when it is over, for each condition; nothing of
+//! what passes by itself within the tolerance; not more than one beginning in a pause. Raising and
+//! clearing never wait and never fail. There is no queue: what is kept is how each condition
+//! stands and what was told of it, so what waits is one message a condition at most, and a webhook
+//! that was away is told how things are when it is back, not how they were.
+//!
+//! A webhook's address is a secret: of it only the host is ever shown.
+
+mod format;
+mod ledger;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use self::ledger::{Ledger, Message};
+use crate::clock::Clock;
+use crate::config::{self, AlertFormat, Secret};
+use crate::http::{self, Http, HttpError, HttpOptions, Request};
+use crate::metrics;
+
+/// Longest time of one post.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// An answer is a word or two.
+const ANSWER_BYTES: usize = 64 << 10;
+
+/// What can be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// The bus cannot be reached.
+    BusAway,
+    /// GitHub cannot be followed.
+    SourceAway,
+    /// The history is not brought up to date.
+    TidbFailing,
+    /// The merge script does not hold; the last good one is in force.
+    ScriptBroken,
+    /// There is hardly any room left for the store.
+    DiskNearlyFull,
+}
+
+impl Condition {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::BusAway,
+        Self::SourceAway,
+        Self::TidbFailing,
+        Self::ScriptBroken,
+        Self::DiskNearlyFull,
+    ];
+
+    /// Its name in machine-readable messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BusAway => "bus_away",
+            Self::SourceAway => "source_away",
+            Self::TidbFailing => "tidb_failing",
+            Self::ScriptBroken => "script_broken",
+            Self::DiskNearlyFull => "disk_nearly_full",
+        }
+    }
+
+    /// Its name for people.
+    fn title(self) -> &'static str {
+        match self {
+            Self::BusAway => "the bus is away",
+            Self::SourceAway => "GitHub cannot be followed",
+            Self::TidbFailing => "the sync with TiDB fails",
+            Self::ScriptBroken => "the merge script is broken",
+            Self::DiskNearlyFull => "the disk is nearly full",
+        }
+    }
+
+    /// Whether it is a failure that may pass by itself, and is tolerated for a while. The others
+    /// stay until somebody does something, so they are told at once.
+    fn may_pass(self) -> bool {
+        matches!(self, Self::BusAway | Self::SourceAway | Self::TidbFailing)
+    }
+}
+
+/// Why alerts cannot be posted at all.
+#[derive(Debug, thiserror::Error)]
+pub enum AlertsError {
+    /// The webhook's address is none. It is a secret, so it is not quoted.
+    #[error(
+        "`alerts.webhook` is no address that can be posted to: give one like https://host/path"
+    )]
+    Address,
+    /// No client.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+/// Where conditions are raised and cleared. Clones are the same; cheap to pass to every stage.
+#[derive(Debug, Clone)]
+pub struct Alerts(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    ledger: Mutex<Ledger>,
+    changed: Notify,
+    clock: Clock,
+}
+
+/// The stage that posts.
+#[derive(Debug)]
+pub struct Posting {
+    shared: Arc<Shared>,
+    http: Http,
+    webhook: Secret,
+    format: AlertFormat,
+    sign_key: Option<Secret>,
+    node: String,
+}
+
+impl Alerts {
+    /// Nobody is told.
+    #[must_use]
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// Those of the configuration, and the stage that posts them. `node` names this machine.
+    ///
+    /// # Errors
+    /// When the address is none, or there can be no client.
+    pub fn new(
+        settings: &config::Alerts,
+        node: &str,
+        clock: Clock,
+    ) -> Result<(Self, Posting), AlertsError> {
+        let webhook = settings.webhook.clone();
+        http::check_address(webhook.expose()).map_err(|_| AlertsError::Address)?;
+        let http = Http::new(HttpOptions { timeout: TIMEOUT, body_limit: ANSWER_BYTES })?;
+        let ledger = Ledger::new(settings.tolerance, settings.within, settings.pause);
+        let shared = Shared { ledger: Mutex::new(ledger), changed: Notify::new(), clock };
+        let shared = Arc::new(shared);
+        let posting = Posting {
+            shared: Arc::clone(&shared),
+            http,
+            webhook,
+            format: settings.format,
+            sign_key: settings.sign_key.clone(),
+            node: node.to_owned(),
+        };
+        Ok((Self(Some(shared)), posting))
+    }
+
+    /// It is wrong now, once more or still. `text` says what, for people.
+    pub fn raise(&self, condition: Condition, text: &str) {
+        if let Some(shared) = &self.0 {
+            let clock = shared.clock;
+            shared.lock().raise(condition, text, clock.now(), clock.instant());
+            shared.changed.notify_one();
+        }
+    }
+
+    /// It is not wrong, or no longer.
+    pub fn clear(&self, condition: Condition) {
+        if let Some(shared) = &self.0
+            && shared.lock().clear(condition, shared.clock.now())
+        {
+            shared.changed.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Posting {
+    /// Posts until `stop` is called.
+    ///
+    /// # Errors
+    /// Never; what cannot be posted is said in the log and tried again while it is true.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let clock = self.shared.clock;
+        loop {
+            let (message, wake) = self.shared.lock().next(clock.instant());
+            if let Some(message) = message {
+                let posted = tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    posted = self.post(&message) => posted,
+                };
+                self.note(&message, posted);
+                continue;
+            }
+            let waiting = async {
+                match wake {
+                    Some(at) => clock.sleep(at.saturating_duration_since(clock.instant())).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.shared.changed.notified() => {}
+                () = waiting => {}
+            }
+        }
+    }
+
+    /// Keeps what came of a post.
+    fn note(&self, message: &Message, posted: Result<(), String>) {
+        let condition = message.condition.name();
+        let now = self.shared.clock.instant();
+        match posted {
+            Ok(()) => {
+                metrics::ALERTS.add_for("posted", 1);
+                tracing::info!(condition, over = message.over.is_some(), "an alert was posted");
+                self.shared.lock().told(message, now);
+            }
+            Err(error) => {
+                metrics::ALERTS.add_for("failed", 1);
+                let wait = self.shared.lock().failed(message.condition, now);
+                let seconds = wait.as_secs();
+                tracing::warn!(
+                    condition,
+                    error,
+                    seconds,
+                    "an alert cannot be posted; trying again"
+                );
+            }
+        }
+    }
+
+    async fn post(&self, message: &Message) -> Result<(), String> {
+        let key = self.sign_key.as_ref().map(Secret::expose);
+        let now = self.shared.clock.now();
+        let body = format::body(self.format, message, &self.node, key, now);
+        let request = Request::post(self.webhook.expose(), Bytes::from(body))
+            .header("content-type", "application/json");
+        match self.http.send(request).await {
+            // It would quote the address; that was checked before, so it cannot be.
+            Err(HttpError::Address { .. }) => Err(AlertsError::Address.to_string()),
+            Err(error) => Err(error.to_string()),
+            Ok(answer) => format::accepted(self.format, answer.status, &answer.body),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

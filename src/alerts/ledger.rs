@@ -1,0 +1,339 @@
+//! How each condition stands, what was told of it, and so what is to be told next.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Condition;
+use crate::backoff::Backoff;
+use crate::model::window::Timestamp;
+
+/// Of a text so many characters are told.
+const TEXT_CHARS: usize = 1_000;
+/// Waits between posts that fail.
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+
+/// Something to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) condition: Condition,
+    /// What was said of it last.
+    pub(super) text: String,
+    /// How often it failed.
+    pub(super) failures: u32,
+    /// When it began.
+    pub(super) began: Timestamp,
+    /// When it ended; `None` while it goes on.
+    pub(super) over: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    tolerance: u32,
+    within: Duration,
+    pause: Duration,
+    entries: [Entry; Condition::ALL.len()],
+}
+
+#[derive(Debug)]
+struct Entry {
+    condition: Condition,
+    /// It is wrong.
+    standing: Option<Standing>,
+    /// Somebody was told that it is: what, and since when it is over.
+    told: Option<Message>,
+    /// When it was last no longer wrong.
+    cleared: Option<Timestamp>,
+    last_begin: Option<Instant>,
+    retry_at: Option<Instant>,
+    backoff: Backoff,
+}
+
+#[derive(Debug)]
+struct Standing {
+    text: String,
+    failures: u32,
+    began: Timestamp,
+    first: Instant,
+}
+
+impl Ledger {
+    /// More than `tolerance` failures in a row are told, and one that lasts for `within`; that the
+    /// same begins is told at most once in a `pause`.
+    pub(super) fn new(tolerance: u32, within: Duration, pause: Duration) -> Self {
+        let entries = Condition::ALL.map(|condition| Entry {
+            condition,
+            standing: None,
+            told: None,
+            cleared: None,
+            last_begin: None,
+            retry_at: None,
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+        });
+        Self { tolerance, within, pause, entries }
+    }
+
+    fn entry(&mut self, condition: Condition) -> &mut Entry {
+        let at = self.entries.iter().position(|entry| entry.condition == condition);
+        &mut self.entries[at.expect("each condition has its entry")]
+    }
+
+    pub(super) fn raise(
+        &mut self,
+        condition: Condition,
+        text: &str,
+        wall: Timestamp,
+        now: Instant,
+    ) {
+        let text: String = text.chars().take(TEXT_CHARS).collect();
+        let entry = self.entry(condition);
+        // It is back before anybody was told that it was over.
+        if let Some(told) = &mut entry.told {
+            told.over = None;
+        }
+        let standing = entry.standing.get_or_insert(Standing {
+            text: String::new(),
+            failures: 0,
+            began: wall,
+            first: now,
+        });
+        standing.failures = standing.failures.saturating_add(1);
+        standing.text = text;
+    }
+
+    /// Whether there is anything to tell now.
+    pub(super) fn clear(&mut self, condition: Condition, wall: Timestamp) -> bool {
+        let entry = self.entry(condition);
+        let Some(standing) = entry.standing.take() else { return false };
+        entry.cleared = Some(wall);
+        let Some(told) = &mut entry.told else {
+            entry.retry_at = None;
+            entry.backoff.reset();
+            return false;
+        };
+        told.failures = told.failures.max(standing.failures);
+        told.over = Some(wall);
+        true
+    }
+
+    /// What is to be told now; else when to look again, if nothing happens before.
+    pub(super) fn next(&self, now: Instant) -> (Option<Message>, Option<Instant>) {
+        let mut wake: Option<Instant> = None;
+        for entry in &self.entries {
+            let Some((message, at)) = self.pending(entry) else { continue };
+            if at <= now {
+                return (Some(message), None);
+            }
+            wake = Some(wake.map_or(at, |earlier| earlier.min(at)));
+        }
+        (None, wake)
+    }
+
+    /// What is to be told of a condition, and when.
+    fn pending(&self, entry: &Entry) -> Option<(Message, Instant)> {
+        let retry_at = entry.retry_at;
+        if let Some(told) = &entry.told {
+            let at = retry_at.or(entry.last_begin)?;
+            return told.over.is_some().then(|| (told.clone(), at));
+        }
+        let standing = entry.standing.as_ref()?;
+        let is_ripe = !entry.condition.may_pass() || standing.failures > self.tolerance;
+        let ripe_at = if is_ripe { standing.first } else { standing.first + self.within };
+        let allowed_at = entry.last_begin.map_or(ripe_at, |last| ripe_at.max(last + self.pause));
+        let at = retry_at.map_or(allowed_at, |retry| allowed_at.max(retry));
+        let message = Message {
+            condition: entry.condition,
+            text: standing.text.clone(),
+            failures: standing.failures,
+            began: standing.began,
+            over: None,
+        };
+        Some((message, at))
+    }
+
+    /// A message arrived.
+    pub(super) fn told(&mut self, message: &Message, now: Instant) {
+        let entry = self.entry(message.condition);
+        entry.retry_at = None;
+        entry.backoff.reset();
+        if message.over.is_some() {
+            // Back while the post was on its way: that is a new beginning.
+            entry.told = None;
+        } else {
+            entry.last_begin = Some(now);
+            // It may have ended while the post was on its way.
+            let over = if entry.standing.is_none() { entry.cleared } else { None };
+            entry.told = Some(Message { over, ..message.clone() });
+        }
+    }
+
+    /// A message did not arrive; it is tried again after the time given back.
+    pub(super) fn failed(&mut self, condition: Condition, now: Instant) -> Duration {
+        let entry = self.entry(condition);
+        let wait = entry.backoff.next_wait();
+        entry.retry_at = Some(now + wait);
+        wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Condition::{DiskNearlyFull, TidbFailing};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A ledger with its clock: three failures or five minutes are tolerated, ten minutes are the
+    /// pause.
+    struct Case {
+        ledger: Ledger,
+        start: Instant,
+        seconds: u64,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let start = crate::clock::Clock::system().instant();
+            let ledger = Ledger::new(3, 300 * SECOND, 600 * SECOND);
+            Self { ledger, start, seconds: 0 }
+        }
+
+        fn now(&self) -> Instant {
+            self.start + Duration::from_secs(self.seconds)
+        }
+
+        fn wall(&self) -> Timestamp {
+            Timestamp::from_seconds(i64::try_from(self.seconds).unwrap())
+        }
+
+        fn raise(&mut self, condition: Condition) {
+            let (wall, now) = (self.wall(), self.now());
+            self.ledger.raise(condition, "no", wall, now);
+        }
+
+        fn clear(&mut self, condition: Condition) {
+            let wall = self.wall();
+            self.ledger.clear(condition, wall);
+        }
+
+        /// What is told at this second, if anything: whether it is over.
+        fn tell(&mut self) -> Option<bool> {
+            let now = self.now();
+            let message = self.ledger.next(now).0?;
+            self.ledger.told(&message, now);
+            Some(message.over.is_some())
+        }
+
+        /// In how many seconds there is something to tell.
+        fn wake(&self) -> Option<u64> {
+            let at = self.ledger.next(self.now()).1?;
+            Some(at.duration_since(self.now()).as_secs())
+        }
+    }
+
+    #[test]
+    fn what_passes_within_the_tolerance_is_never_told() {
+        let mut case = Case::new();
+        for _ in 0..10 {
+            for _ in 0..3 {
+                case.raise(TidbFailing);
+                case.seconds += 10;
+                assert_eq!(case.tell(), None);
+            }
+            case.clear(TidbFailing);
+            assert_eq!((case.tell(), case.wake()), (None, None));
+        }
+    }
+
+    #[test]
+    fn it_is_told_once_when_it_begins_and_once_when_it_is_over() {
+        let mut case = Case::new();
+        for _ in 0..4 {
+            assert_eq!(case.tell(), None);
+            case.raise(TidbFailing);
+        }
+        assert_eq!(case.tell(), Some(false));
+        for _ in 0..100 {
+            case.raise(TidbFailing);
+            case.seconds += 60;
+            assert_eq!((case.tell(), case.wake()), (None, None));
+        }
+        case.clear(TidbFailing);
+        assert_eq!(case.tell(), Some(true));
+        case.clear(TidbFailing);
+        assert_eq!((case.tell(), case.wake()), (None, None));
+    }
+
+    #[test]
+    fn one_failure_that_lasts_is_told_whatever_the_tolerance() {
+        let mut case = Case::new();
+        case.raise(TidbFailing);
+        assert_eq!((case.tell(), case.wake()), (None, Some(300)));
+        case.seconds = 300;
+        assert_eq!(case.tell(), Some(false));
+    }
+
+    #[test]
+    fn what_only_a_person_can_mend_is_told_at_once() {
+        let mut case = Case::new();
+        case.raise(DiskNearlyFull);
+        assert_eq!(case.tell(), Some(false));
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_told_once_in_a_pause() {
+        let mut case = Case::new();
+        let mut told = 0;
+        // Up and down every ten seconds for an hour.
+        for _ in 0..180 {
+            case.raise(DiskNearlyFull);
+            told += usize::from(case.tell() == Some(false));
+            case.seconds += 10;
+            case.clear(DiskNearlyFull);
+            let _ = case.tell();
+            case.seconds += 10;
+        }
+        assert_eq!(told, 6);
+        case.raise(DiskNearlyFull);
+        assert_eq!(case.tell(), Some(false));
+        case.clear(DiskNearlyFull);
+        assert_eq!(case.tell(), Some(true));
+        case.raise(DiskNearlyFull);
+        assert_eq!((case.tell(), case.wake()), (None, Some(600)));
+    }
+
+    #[test]
+    fn what_ends_while_it_is_told_is_told_as_over() {
+        let mut case = Case::new();
+        case.raise(DiskNearlyFull);
+        let message = case.ledger.next(case.now()).0.unwrap();
+        case.seconds = 5;
+        case.clear(DiskNearlyFull);
+        case.ledger.told(&message, case.now());
+        let over = case.ledger.next(case.now()).0.unwrap();
+        assert_eq!(over.over, Some(Timestamp::from_seconds(5)));
+        // And begins again while that is told.
+        case.raise(DiskNearlyFull);
+        case.ledger.told(&over, case.now());
+        assert_eq!((case.tell(), case.wake()), (None, Some(600)));
+    }
+
+    #[test]
+    fn a_post_that_fails_is_tried_again_while_it_is_true() {
+        let mut case = Case::new();
+        case.raise(DiskNearlyFull);
+        let wait = case.ledger.failed(DiskNearlyFull, case.now());
+        assert!(wait >= SECOND, "{wait:?}");
+        assert_eq!(case.tell(), None);
+        case.seconds = 3;
+        assert_eq!(case.tell(), Some(false));
+        case.raise(TidbFailing);
+        case.clear(TidbFailing);
+        case.clear(DiskNearlyFull);
+        case.ledger.failed(DiskNearlyFull, case.now());
+        assert_eq!(case.tell(), None);
+        case.seconds = 10;
+        assert_eq!(case.tell(), Some(true));
+    }
+}

@@ -1,0 +1,134 @@
+//! Alerts against a small real HTTP server.
+
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::http::fake::{Fake, Reply};
+
+/// Longest wait for a post; tests that pass never wait so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Case {
+    alerts: Alerts,
+    hook: Fake,
+    stop: CancellationToken,
+    stage: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Case {
+    async fn start(
+        format: AlertFormat,
+        tolerance: u32,
+        answer: impl Fn(usize) -> Reply + Send + Sync + Clone + 'static,
+    ) -> (Self, tokio::sync::mpsc::UnboundedReceiver<Value>) {
+        let (sender, posts) = tokio::sync::mpsc::unbounded_channel();
+        let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let hook = Fake::start(move |asked| {
+            assert_eq!(asked.method, "POST");
+            assert_eq!(asked.target, "/hook/very-secret");
+            assert_eq!(asked.header("content-type"), Some("application/json"));
+            sender.send(serde_json::from_slice(&asked.body).unwrap()).unwrap();
+            answer(count.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+        })
+        .await;
+        let settings = config::Alerts {
+            webhook: Secret::new(format!("{}/hook/very-secret", hook.url)),
+            format,
+            sign_key: Some(Secret::new("key")),
+            tolerance,
+            within: Duration::from_secs(3600),
+            pause: Duration::ZERO,
+        };
+        let (alerts, posting) = Alerts::new(&settings, "box", Clock::system()).unwrap();
+        let stop = CancellationToken::new();
+        let stage = tokio::spawn(posting.run(stop.clone()));
+        (Self { alerts, hook, stop, stage }, posts)
+    }
+
+    async fn end(self) -> usize {
+        self.stop.cancel();
+        self.stage.await.unwrap().unwrap();
+        self.hook.asked().len()
+    }
+}
+
+async fn next(posts: &mut tokio::sync::mpsc::UnboundedReceiver<Value>) -> Value {
+    tokio::time::timeout(PATIENCE, posts.recv()).await.expect("a post within the time").unwrap()
+}
+
+#[tokio::test]
+async fn one_post_when_it_begins_and_one_when_it_is_over() {
+    let (case, mut posts) = Case::start(AlertFormat::Json, 2, |_| Reply::new(200, "")).await;
+    for failure in 1..=3 {
+        case.alerts.raise(Condition::SourceAway, &format!("failure {failure}"));
+    }
+    let begins = next(&mut posts).await;
+    assert_eq!(begins["state"], "begins");
+    assert_eq!((&begins["condition"], &begins["node"]), (&"source_away".into(), &"box".into()));
+    assert_eq!((&begins["text"], &begins["failures"]), (&"failure 3".into(), &3.into()));
+    case.alerts.raise(Condition::SourceAway, "still");
+    case.alerts.raise(Condition::BusAway, "once, which is tolerated");
+    case.alerts.clear(Condition::BusAway);
+    case.alerts.clear(Condition::SourceAway);
+    let over = next(&mut posts).await;
+    assert_eq!((&over["condition"], &over["state"]), (&"source_away".into(), &"over".into()));
+    // Another condition is told by itself, and shows that nothing came between.
+    case.alerts.raise(Condition::ScriptBroken, "line 3");
+    assert_eq!(next(&mut posts).await["condition"], "script_broken");
+    assert_eq!(case.end().await, 3);
+}
+
+#[tokio::test]
+async fn a_webhook_that_refuses_is_asked_again() {
+    let answer = |asked| match asked {
+        0 => Reply::new(500, "not now"),
+        1 => Reply::new(200, "{\"code\":19021,\"msg\":\"sign match fail\"}"),
+        _ => Reply::new(200, "{\"code\":0}"),
+    };
+    let (case, mut posts) = Case::start(AlertFormat::Lark, 0, answer).await;
+    case.alerts.raise(Condition::DiskNearlyFull, "1 GiB left");
+    for _ in 0..3 {
+        let post = next(&mut posts).await;
+        assert_eq!(post["msg_type"], "text");
+        assert!(post["sign"].is_string() && post["timestamp"].is_string(), "{post}");
+        let text = post["content"]["text"].as_str().unwrap();
+        assert!(text.contains("the disk is nearly full") && text.ends_with("1 GiB left"), "{text}");
+    }
+    case.alerts.clear(Condition::DiskNearlyFull);
+    let text = next(&mut posts).await["content"]["text"].to_string();
+    assert!(text.contains("over"), "{text}");
+    assert_eq!(case.end().await, 4);
+}
+
+#[tokio::test]
+async fn the_address_is_shown_nowhere() {
+    let settings = |url: &str| config::Alerts {
+        webhook: Secret::new(url),
+        format: AlertFormat::Slack,
+        sign_key: Some(Secret::new("very-secret")),
+        tolerance: 0,
+        within: Duration::ZERO,
+        pause: Duration::ZERO,
+    };
+    let error = Alerts::new(&settings("htp:/very-secret"), "box", Clock::system()).unwrap_err();
+    assert!(!error.to_string().contains("secret"), "{error}");
+    // Nobody listens on a port that was just given back.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://user:very-secret@{}/very-secret", listener.local_addr().unwrap());
+    drop(listener);
+    let (alerts, posting) = Alerts::new(&settings(&url), "box", Clock::system()).unwrap();
+    alerts.raise(Condition::BusAway, "x");
+    let message = posting.shared.lock().next(Clock::system().instant()).0.unwrap();
+    let error = posting.post(&message).await.unwrap_err();
+    assert!(error.contains("cannot connect to 127.0.0.1") && !error.contains("secret"), "{error}");
+    for shown in [format!("{posting:?}"), format!("{alerts:?}"), format!("{:?}", settings(&url))] {
+        assert!(!shown.contains("very-secret"), "{shown}");
+    }
+}
+
+#[test]
+fn without_a_webhook_nobody_is_told_and_nothing_fails() {
+    Alerts::off().raise(Condition::BusAway, "x");
+    Alerts::off().clear(Condition::BusAway);
+}

@@ -1,0 +1,77 @@
+//! Looks at the parts and at the disk, and raises and clears what people are to be told.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::alerts::{Alerts, Condition};
+use crate::clock::Clock;
+use crate::serve::{Operate, Part, PartState};
+
+/// Time between two looks; a part that is down at each is a failure in a row.
+const EVERY: Duration = Duration::from_secs(15);
+/// Less room than this is hardly any: the store needs some to tidy itself up.
+const ROOM_BYTES: u64 = 2 << 30;
+/// So is less than this share of the disk, on small ones.
+const ROOM_SHARE: u64 = 20;
+
+/// Looks until `stop` is called.
+pub(super) async fn run(
+    operator: Arc<dyn Operate>,
+    alerts: Alerts,
+    data_dir: PathBuf,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut was_full = false;
+    loop {
+        for part in operator.parts() {
+            tell(&alerts, &part);
+        }
+        let dir = data_dir.clone();
+        let full = tokio::task::spawn_blocking(move || nearly_full(&dir)).await?;
+        match &full {
+            Some(text) => {
+                if !was_full {
+                    tracing::warn!("{text}");
+                }
+                alerts.raise(Condition::DiskNearlyFull, text);
+            }
+            None => alerts.clear(Condition::DiskNearlyFull),
+        }
+        was_full = full.is_some();
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = clock.sleep(EVERY) => {}
+        }
+    }
+}
+
+/// The history raises its own: it knows each failure.
+fn tell(alerts: &Alerts, part: &Part) {
+    let (condition, is_wrong) = match part.name {
+        "source" => (Condition::SourceAway, part.state == PartState::Down),
+        "bus" => (Condition::BusAway, part.state == PartState::Down),
+        "scripts" => (Condition::ScriptBroken, part.state != PartState::Ok),
+        _ => return,
+    };
+    if is_wrong {
+        alerts.raise(condition, part.error.as_deref().unwrap_or("no reason is known"));
+    } else {
+        alerts.clear(condition);
+    }
+}
+
+/// What is wrong with the room on the disk that holds `dir`, if anything is.
+fn nearly_full(dir: &Path) -> Option<String> {
+    let disk = rustix::fs::statvfs(dir).ok()?;
+    let (free, all) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+    let needed = ROOM_BYTES.min(all / ROOM_SHARE);
+    (free < needed).then(|| {
+        let mib = free >> 20;
+        let dir = dir.display();
+        format!("{mib} MiB are left on the disk of {dir}: make room, or lower store.journal.bytes")
+    })
+}

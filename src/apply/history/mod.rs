@@ -1,0 +1,438 @@
+//! The history from before we ran: asked of TiDB on its interval, kept, and shown with our own
+//! figures.
+//!
+//! Promises: what TiDB said is kept over restarts and shown until it says something else; a figure
+//! is never counted twice and may fall at a sync; a TiDB that is away, slow or wrong costs nothing
+//! but fresh figures. One task asks, so there is never more than one connection: who asks for a
+//! sync while one runs gets that one's answer. Two queries have two paces, so each has its own
+//! begin and its own figures.
+//!
+//! Door to `mysql_async`.
+
+mod answer;
+mod error;
+mod figures;
+mod server;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use answer::Malformed;
+pub use error::{HistoryError, Query};
+pub use server::Limits;
+
+use self::figures::Figures;
+use self::server::{Server, Session};
+use crate::alerts::{Alerts, Condition};
+use crate::clock::Clock;
+use crate::config::{Interval, Tidb};
+use crate::metrics;
+use crate::model::counts::Counts;
+use crate::model::envelope::Facts;
+use crate::model::window::Timestamp;
+use crate::store::{Batch, Store, StoreError};
+
+/// So many may wait for one sync; more are told to come again.
+const MOST_WAITING: usize = 64;
+
+/// How the history is asked.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The server and the queries; `None` when there is none.
+    pub tidb: Option<Tidb>,
+    /// Paces and retries.
+    pub interval: Interval,
+    /// Whether only [`History::sync_now`] asks (`disable.interval`).
+    pub on_request: bool,
+    /// What may take how long.
+    pub limits: Limits,
+}
+
+/// The history, for whoever counts, shows, or wants it fresh. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct History(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    figures: Figures,
+    health: Mutex<Health>,
+    requests: mpsc::Sender<oneshot::Sender<Synced>>,
+    is_configured: bool,
+}
+
+/// How it is with the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// How it is.
+    pub state: HistoryState,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why the last sync failed, if it did.
+    pub error: Option<String>,
+}
+
+/// How it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryState {
+    /// The last sync succeeded, or the first is still to come and there are figures from before.
+    Ok,
+    /// There are figures, and the last sync failed; or there are none, and none was tried yet.
+    Degraded,
+    /// There are no figures, and the last sync failed.
+    Down,
+    /// Nobody is asked.
+    Off,
+}
+
+/// What came of a sync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Synced {
+    /// Whether anything was asked; not when there is no TiDB, or too many are waiting.
+    pub tried: bool,
+    /// The days, when they were written: how many figures.
+    pub daily: Option<usize>,
+    /// The year, when it was written: how many figures.
+    pub yearly: Option<usize>,
+    /// Milliseconds that it took.
+    pub took_ms: u64,
+    /// What went wrong, if anything did.
+    pub error: Option<String>,
+}
+
+/// The stage that asks.
+pub struct HistorySync {
+    history: History,
+    store: Store,
+    server: Option<Server>,
+    setup: Setup,
+    alerts: Alerts,
+    clock: Clock,
+    requests: mpsc::Receiver<oneshot::Sender<Synced>>,
+}
+
+impl History {
+    /// Reads what the store has, and makes the stage that keeps it fresh. Blocks.
+    pub fn load(
+        store: &Store,
+        setup: Setup,
+        alerts: Alerts,
+        clock: Clock,
+    ) -> Result<(Self, HistorySync), StoreError> {
+        let figures = Figures::load(store)?;
+        let server = setup.tidb.clone().map(|tidb| Server::new(tidb, setup.limits));
+        let state = match (&server, figures.has_base()) {
+            (None, _) => HistoryState::Off,
+            (Some(_), _) if setup.on_request => HistoryState::Off,
+            (Some(_), true) => HistoryState::Ok,
+            (Some(_), false) => HistoryState::Degraded,
+        };
+        let (sender, requests) = mpsc::channel(MOST_WAITING);
+        let history = Self(Arc::new(Shared {
+            figures,
+            health: Mutex::new(Health { state, since: clock.now(), error: None }),
+            requests: sender,
+            is_configured: server.is_some(),
+        }));
+        let store = store.clone();
+        let asking =
+            HistorySync { history: history.clone(), store, server, setup, alerts, clock, requests };
+        Ok((history, asking))
+    }
+
+    /// Counts events that are committed with this batch, each with the time it happened.
+    pub fn count<'a>(
+        &self,
+        batch: &mut Batch<'_>,
+        events: impl Iterator<Item = (&'a Facts, Timestamp)>,
+    ) {
+        self.0.figures.count(batch, events);
+    }
+
+    /// What is shown of our own figures and the history's; `None` when it is what it was. `ours` is
+    /// `None` when they did not change since they were last passed.
+    #[must_use]
+    pub fn merge(&self, ours: Option<Counts>) -> Option<Counts> {
+        self.0.figures.merge(ours)
+    }
+
+    /// Asks now, both queries, and answers when it is done; who asks while it is being done gets
+    /// the same answer.
+    pub async fn sync_now(&self) -> Synced {
+        if !self.0.is_configured {
+            return Synced::refused("TiDB is not configured: set `tidb.host` and `tidb.db`");
+        }
+        let (sender, answer) = oneshot::channel();
+        match self.0.requests.try_send(sender) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                return Synced::refused("too many are waiting for the sync: ask again later");
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Synced::refused(STOPPED),
+        }
+        answer.await.unwrap_or_else(|_| Synced::refused(STOPPED))
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.0.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_health(&self, error: Option<&str>, now: Timestamp) {
+        let state = match (error, self.0.figures.has_base()) {
+            (None, _) => HistoryState::Ok,
+            (Some(_), true) => HistoryState::Degraded,
+            (Some(_), false) => HistoryState::Down,
+        };
+        let mut health = self.0.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = if health.state == state { health.since } else { now };
+        *health = Health { state, since, error: error.map(str::to_owned) };
+    }
+}
+
+/// Answers who asks when there is nobody left to do it.
+const STOPPED: &str = "this node is stopping";
+
+impl Synced {
+    fn refused(why: &str) -> Self {
+        let error = Some(why.to_owned());
+        Self { tried: false, daily: None, yearly: None, took_ms: 0, error }
+    }
+}
+
+/// One line: what was written, and what went wrong.
+impl fmt::Display for Synced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = Vec::new();
+        let mut wrote = |what: &str, n: Option<usize>| {
+            if let Some(n) = n {
+                said.push(format!("wrote {n} figures of {what}"));
+            }
+        };
+        wrote("the days", self.daily);
+        wrote("the year", self.yearly);
+        said.extend(self.error.clone());
+        write!(f, "{}", said.join("; "))
+    }
+}
+
+/// When which query is asked next; `None` is only when somebody wants it.
+#[derive(Debug)]
+struct Schedule {
+    daily: Option<Instant>,
+    yearly: Option<Instant>,
+    /// Failures of the round that is being tried.
+    failures: u32,
+}
+
+impl Schedule {
+    fn next(&self) -> Option<Instant> {
+        self.daily.into_iter().chain(self.yearly).min()
+    }
+
+    /// The queries whose time has come.
+    fn due(&self, now: Instant) -> Vec<Query> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let both = [(Query::Daily, self.daily), (Query::Yearly, self.yearly)];
+        both.into_iter().filter(|(_, at)| is_due(*at)).map(|(query, _)| query).collect()
+    }
+
+    fn set(&mut self, query: Query, at: Instant) {
+        match query {
+            Query::Daily => self.daily = Some(at),
+            Query::Yearly => self.yearly = Some(at),
+        }
+    }
+
+    /// After `asked` was done at `now`: what failed, and may succeed later, is tried again soon.
+    fn advance(&mut self, asked: &[Query], round: &Round, interval: &Interval, now: Instant) {
+        let again = round.is_transient() && self.failures < interval.retry;
+        self.failures = if again { self.failures + 1 } else { 0 };
+        for &query in asked {
+            let pace = match query {
+                Query::Daily => interval.day_count,
+                Query::Yearly => interval.year_count,
+            };
+            let failed = again && round.wrote(query).is_none();
+            self.set(query, now + if failed { interval.retry_wait } else { pace });
+        }
+    }
+}
+
+/// What came of asking once.
+#[derive(Debug, Default)]
+struct Round {
+    daily: Option<usize>,
+    yearly: Option<usize>,
+    error: Option<HistoryError>,
+}
+
+impl Round {
+    fn wrote(&self, query: Query) -> Option<usize> {
+        match query {
+            Query::Daily => self.daily,
+            Query::Yearly => self.yearly,
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        self.error.as_ref().is_some_and(HistoryError::is_transient)
+    }
+}
+
+impl HistorySync {
+    /// Asks on the interval, and when somebody wants it, until `stop` is called.
+    ///
+    /// # Errors
+    /// Only when our own store fails.
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Some(server) = self.server.take() else {
+            stop.cancelled().await;
+            return Ok(());
+        };
+        let first = (!self.setup.on_request).then(|| self.clock.instant());
+        let mut schedule = Schedule { daily: first, yearly: first, failures: 0 };
+        loop {
+            let mut waiting = Vec::new();
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = until(self.clock, schedule.next()) => {}
+                Some(asker) = self.requests.recv() => waiting.push(asker),
+            }
+            let asked = if waiting.is_empty() {
+                schedule.due(self.clock.instant())
+            } else {
+                Query::ALL.to_vec()
+            };
+            if asked.is_empty() {
+                continue;
+            }
+            let began = self.clock.instant();
+            let round = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                round = self.ask(&server, &asked) => round?,
+            };
+            let now = self.clock.instant();
+            let synced = self.tell(&server, &round, now - began);
+            if self.setup.on_request {
+                schedule = Schedule { daily: None, yearly: None, failures: 0 };
+            } else {
+                schedule.advance(&asked, &round, &self.setup.interval, now);
+            }
+            // Who asked while it ran, and got all that was asked for.
+            while asked.len() == Query::ALL.len()
+                && let Ok(asker) = self.requests.try_recv()
+            {
+                waiting.push(asker);
+            }
+            for asker in waiting {
+                // Whoever asked may have gone.
+                let _ = asker.send(synced.clone());
+            }
+        }
+    }
+
+    /// Asks the server once; of several failures the first is kept. An error is one of our own
+    /// store.
+    async fn ask(&self, server: &Server, asked: &[Query]) -> Result<Round, StoreError> {
+        let mut round = Round::default();
+        let mut session = match server.open(self.clock.now()).await {
+            Ok(session) => session,
+            Err(error) => return Ok(Round { error: Some(error), ..round }),
+        };
+        for &query in asked {
+            match self.fetch(&mut session, query).await {
+                Ok(wrote) if query == Query::Daily => round.daily = Some(wrote),
+                Ok(wrote) => round.yearly = Some(wrote),
+                Err(HistoryError::Store(error)) => return Err(error),
+                Err(error) => {
+                    let goes_on = error.leaves_connection();
+                    round.error.get_or_insert(error);
+                    if !goes_on {
+                        break;
+                    }
+                }
+            }
+        }
+        session.close().await;
+        Ok(round)
+    }
+
+    /// Asks one query and writes what it brings; gives how many figures.
+    async fn fetch(&self, session: &mut Session<'_>, query: Query) -> Result<usize, HistoryError> {
+        let figures = &self.history.0.figures;
+        let now = self.clock.now();
+        figures.begin(query, now);
+        let answered = session.ask(query).await.and_then(|table| {
+            let read = answer::read(query, session.year(), &table);
+            read.map_err(|cause| HistoryError::Malformed { query, cause })
+        });
+        let base = answered.inspect_err(|_| figures.give_up(query))?;
+        let (history, wrote) = (self.history.clone(), base.len());
+        self.store
+            .commit(move |batch| {
+                history.0.figures.replace(batch, query, &base);
+                Ok(())
+            })
+            .await?;
+        Ok(wrote)
+    }
+
+    /// Says what came of it to the log, the metrics, the alerts, and for the one who asked.
+    fn tell(&self, server: &Server, round: &Round, took: Duration) -> Synced {
+        let error = round.error.as_ref().map(ToString::to_string);
+        if let Some(error) = &error {
+            metrics::TIDB_SYNCS.add_for("failed", 1);
+            tracing::warn!(%error, "the sync with TiDB failed");
+            self.alerts.raise(Condition::TidbFailing, error);
+        } else {
+            metrics::TIDB_SYNCS.add_for("ok", 1);
+            self.alerts.clear(Condition::TidbFailing);
+        }
+        self.history.set_health(error.as_deref(), self.clock.now());
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let synced =
+            Synced { tried: true, daily: round.daily, yearly: round.yearly, took_ms, error };
+        if synced.error.is_none() {
+            tracing::info!(at = server.at(), took_ms, "{synced}");
+        }
+        synced
+    }
+}
+
+async fn until(clock: Clock, at: Option<Instant>) {
+    match at {
+        Some(at) => clock.sleep(at.saturating_duration_since(clock.instant())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tries a server for `ghpulse check`: connects, logs in, and has both queries looked at without
+/// running them. Says what the server is, or all that is wrong.
+pub async fn check(tidb: &Tidb, limits: Limits, clock: Clock) -> Result<String, Vec<HistoryError>> {
+    let server = Server::new(tidb.clone(), limits);
+    let mut session = server.open(clock.now()).await.map_err(|error| vec![error])?;
+    let mut wrong = Vec::new();
+    for query in Query::ALL {
+        if let Err(error) = session.try_out(query).await {
+            wrong.push(error);
+        }
+    }
+    let version = session.version().await;
+    session.close().await;
+    match version {
+        Err(error) if wrong.is_empty() => Err(vec![error]),
+        Ok(version) if wrong.is_empty() => {
+            let (db, user) = (&tidb.db, &tidb.user);
+            let how = if tidb.tls { "with TLS" } else { "without TLS" };
+            Ok(format!("{version} {how}, user `{user}`, database `{db}`: both queries hold"))
+        }
+        _ => Err(wrong),
+    }
+}

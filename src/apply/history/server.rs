@@ -1,0 +1,317 @@
+//! Door to `mysql_async`: one connection a sync, two texts of SQL, answers as text.
+//!
+//! A fresh connection each time and no pool: a query an hour wants none, and a connection that was
+//! given up in the middle is closed, not cleaned. Everything here has a time limit, also what the
+//! server is asked to keep to itself. The session's clock is set to ours, in UTC, so that a query
+//! that says `YEAR(NOW())` speaks of the same year as we do, wherever the server is and however
+//! its clock goes; a server that does not let us is asked which year it has.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, SslOpts, Value};
+
+use super::answer::{self, Malformed, Table};
+use super::error::{HistoryError, Query};
+use crate::config::{Secret, Tidb};
+use crate::model::window::{Timestamp, Year};
+
+/// How long what may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Finding, connecting and logging in; also each small question that is no query of the user.
+    pub connect: Duration,
+    /// One query.
+    pub query: Duration,
+}
+
+impl Limits {
+    /// What holds outside tests: a year's events are a long scan on a small server.
+    pub const USUAL: Self =
+        Self { connect: Duration::from_secs(10), query: Duration::from_secs(120) };
+}
+
+/// A packet of the server: a row is five numbers.
+const PACKET_BYTES: usize = 1 << 20;
+/// Dead connections are noticed within this and a few tries of the kernel.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Saying good-bye is a courtesy.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// The server that the configuration names.
+#[derive(Debug)]
+pub(super) struct Server {
+    tidb: Tidb,
+    at: String,
+    limits: Limits,
+}
+
+/// A connection, logged in.
+pub(super) struct Session<'s> {
+    server: &'s Server,
+    conn: Conn,
+    year: Year,
+}
+
+/// What is being done when something fails.
+#[derive(Debug, Clone, Copy)]
+enum Doing {
+    Connecting,
+    Asking(Query),
+}
+
+impl Server {
+    pub(super) fn new(tidb: Tidb, limits: Limits) -> Self {
+        let is_v6 = tidb.host.contains(':') && !tidb.host.starts_with('[');
+        let at = if is_v6 {
+            format!("[{}]:{}", tidb.host, tidb.port)
+        } else {
+            format!("{}:{}", tidb.host, tidb.port)
+        };
+        Self { tidb, at, limits }
+    }
+
+    /// Host and port.
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+
+    fn text_of(&self, query: Query) -> &str {
+        match query {
+            Query::Daily => &self.tidb.events_daily,
+            Query::Yearly => &self.tidb.yearly,
+        }
+    }
+
+    /// Connects, logs in, and sets the session's clock to `now`.
+    pub(super) async fn open(&self, now: Timestamp) -> Result<Session<'_>, HistoryError> {
+        let connecting = async {
+            let opts = self.options().await?;
+            Conn::new(opts).await.map_err(|error| self.fault(Doing::Connecting, error))
+        };
+        let after = self.limits.connect;
+        let timeout = || HistoryError::ConnectTimeout { at: self.at.clone(), after };
+        let conn = tokio::time::timeout(after, connecting).await.map_err(|_| timeout())??;
+        let mut session = Session { server: self, conn, year: now.year() };
+        let prepared = tokio::time::timeout(after, session.prepare(now)).await;
+        match prepared.unwrap_or_else(|_| Err(timeout())) {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                session.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn options(&self) -> Result<OptsBuilder, HistoryError> {
+        let tidb = &self.tidb;
+        let host = tidb.host.trim_matches(['[', ']']).to_owned();
+        let unknown = |cause: String| HistoryError::Resolve { host: tidb.host.clone(), cause };
+        // Asked for here, so that a wrong name and a dead server are told apart.
+        let found = tokio::net::lookup_host((host.as_str(), tidb.port)).await;
+        let found = found.map_err(|error| unknown(error.to_string()))?;
+        let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+        if addresses.is_empty() {
+            return Err(unknown("it has no address".to_owned()));
+        }
+        let tls = if tidb.tls { Some(self.tls().await?) } else { None };
+        Ok(OptsBuilder::default()
+            .ip_or_hostname(host)
+            .tcp_port(tidb.port)
+            .resolved_ips(Some(addresses))
+            .user(Some(&tidb.user))
+            .pass(tidb.password.as_ref().map(Secret::expose))
+            .db_name(Some(&tidb.db))
+            // A server on this machine would otherwise be asked again over its socket.
+            .prefer_socket(false)
+            .tcp_keepalive(Some(KEEPALIVE))
+            .stmt_cache_size(0)
+            .max_allowed_packet(Some(PACKET_BYTES))
+            .wait_timeout(Some(60))
+            .ssl_opts(tls))
+    }
+
+    async fn tls(&self) -> Result<SslOpts, HistoryError> {
+        let Some(path) = &self.tidb.ca else { return Ok(SslOpts::default()) };
+        let refuse =
+            |cause: String| HistoryError::CaFile { path: path.display().to_string(), cause };
+        let read = tokio::fs::read(path).await.map_err(|error| refuse(error.to_string()))?;
+        if !read.windows(17).any(|bytes| bytes == b"BEGIN CERTIFICATE") {
+            return Err(refuse("it holds no PEM certificate".to_owned()));
+        }
+        Ok(SslOpts::default().with_root_certs(vec![read.into()]))
+    }
+
+    /// What a failure means. No text of ours that could hold a password is quoted.
+    fn fault(&self, doing: Doing, error: Error) -> HistoryError {
+        let at = self.at.clone();
+        match (doing, error) {
+            (_, Error::Server(error)) => self.server_fault(doing, error.code, error.message),
+            (_, Error::Driver(DriverError::NoClientSslFlagFromServer)) => {
+                HistoryError::TlsMissing { at }
+            }
+            (_, Error::Io(IoError::Tls(error))) => {
+                HistoryError::Tls { at, cause: error.to_string() }
+            }
+            (Doing::Connecting, Error::Io(IoError::Io(error))) => {
+                let cause = error.to_string();
+                match error.kind() {
+                    // What the TLS library says comes as invalid data.
+                    std::io::ErrorKind::InvalidData if self.tidb.tls => {
+                        HistoryError::Tls { at, cause }
+                    }
+                    _ => HistoryError::Unreachable { at, cause },
+                }
+            }
+            (_, error) => HistoryError::Broken { at, cause: innermost(&error) },
+        }
+    }
+
+    fn server_fault(&self, doing: Doing, code: u16, cause: String) -> HistoryError {
+        let (at, user, db) = (self.at.clone(), self.tidb.user.clone(), self.tidb.db.clone());
+        match (code, doing) {
+            // Access denied; this host may not connect; the user must be given differently.
+            (1045 | 1130 | 1251 | 1524 | 1698 | 1862, _) => HistoryError::Login { at, user, cause },
+            // Only TLS: MySQL and MariaDB by number, TiDB in words.
+            (3159, _) => HistoryError::TlsRequired { at, cause },
+            _ if cause.to_ascii_lowercase().contains("insecure transport") => {
+                HistoryError::TlsRequired { at, cause }
+            }
+            (1049, _) => HistoryError::Database { at, db },
+            (1044 | 1142 | 1143 | 1227 | 1370, _) => HistoryError::Right { at, user, cause },
+            // No such table, column or function; not understood.
+            (1054 | 1064 | 1146 | 1305 | 1630, Doing::Asking(query)) => {
+                HistoryError::Schema { query, db, cause }
+            }
+            (_, Doing::Asking(query)) => HistoryError::Refused { query, code, cause },
+            (_, Doing::Connecting) => HistoryError::Server { at, code, cause },
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Asks for small things: what the server does not know of them is no reason to stop.
+    async fn prepare(&mut self, now: Timestamp) -> Result<(), HistoryError> {
+        let micros = now.micros();
+        let millis = self.server.limits.query.as_millis();
+        let wishes = [
+            "SET time_zone = '+00:00'".to_owned(),
+            format!("SET timestamp = {}.{:06}", micros / 1_000_000, micros % 1_000_000),
+            // So that a query we no longer wait for does not go on there.
+            format!("SET max_execution_time = {millis}"),
+        ];
+        for wish in wishes {
+            match self.conn.query_drop(wish).await {
+                Ok(()) => {}
+                Err(Error::Server(error)) => {
+                    tracing::debug!(at = self.server.at, %error, "a setting is not known there");
+                }
+                Err(error) => return Err(self.server.fault(Doing::Connecting, error)),
+            }
+        }
+        let ours = self.year.0;
+        let theirs = self.one_text("SELECT YEAR(NOW())").await?;
+        if theirs == ours.to_string() {
+            return Ok(());
+        }
+        Err(HistoryError::Clock { at: self.server.at.clone(), theirs, ours })
+    }
+
+    /// The year that its clock was set to.
+    pub(super) fn year(&self) -> Year {
+        self.year
+    }
+
+    /// Runs a query of the configuration.
+    pub(super) async fn ask(&mut self, query: Query) -> Result<Table, HistoryError> {
+        let text = self.server.text_of(query).to_owned();
+        self.ask_text(query, text).await
+    }
+
+    async fn ask_text(&mut self, query: Query, text: String) -> Result<Table, HistoryError> {
+        let after = self.server.limits.query;
+        let server = self.server;
+        match tokio::time::timeout(after, table(&mut self.conn, text)).await {
+            Ok(Ok(answered)) => answered.map_err(|cause| HistoryError::Malformed { query, cause }),
+            Ok(Err(error)) => Err(server.fault(Doing::Asking(query), error)),
+            Err(_) => Err(HistoryError::QueryTimeout { query, after }),
+        }
+    }
+
+    /// Whether a query would be answered, and with the columns that are needed; no row is read.
+    pub(super) async fn try_out(&mut self, query: Query) -> Result<(), HistoryError> {
+        let text = self.server.text_of(query).trim().trim_end_matches(';').to_owned();
+        // On lines of their own, because the text may end with a comment.
+        let nothing = format!("SELECT * FROM (\n{text}\n) AS ghpulse_check LIMIT 0");
+        let answered = match self.ask_text(query, nothing).await {
+            // Not everything that answers with rows can stand in brackets.
+            Err(HistoryError::Schema { .. } | HistoryError::Refused { .. }) => {
+                return self.ask_text(query, format!("EXPLAIN {text}")).await.map(drop);
+            }
+            answered => answered?,
+        };
+        let checked = answer::places(query, &answered.columns);
+        checked.map(drop).map_err(|cause| HistoryError::Malformed { query, cause })
+    }
+
+    /// What the server calls itself.
+    pub(super) async fn version(&mut self) -> Result<String, HistoryError> {
+        let asked =
+            tokio::time::timeout(self.server.limits.connect, self.one_text("SELECT VERSION()"));
+        asked.await.unwrap_or_else(|_| {
+            let (at, after) = (self.server.at.clone(), self.server.limits.connect);
+            Err(HistoryError::ConnectTimeout { at, after })
+        })
+    }
+
+    async fn one_text(&mut self, text: &str) -> Result<String, HistoryError> {
+        let server = self.server;
+        let row: Option<Row> = self
+            .conn
+            .query_first(text)
+            .await
+            .map_err(|error| server.fault(Doing::Connecting, error))?;
+        Ok(row.as_ref().and_then(|row| cell(row, 0)).unwrap_or_default())
+    }
+
+    /// Hangs up, whatever is still on its way.
+    pub(super) async fn close(self) {
+        // A server that does not take it has lost us all the same.
+        let _ = tokio::time::timeout(GOODBYE, self.conn.disconnect()).await;
+    }
+}
+
+async fn table(conn: &mut Conn, text: String) -> Result<Result<Table, Malformed>, Error> {
+    let mut result = conn.query_iter(text).await?;
+    let name = |column: &Column| column.name_str().into_owned();
+    let columns: Vec<String> = result.columns_ref().iter().map(name).collect();
+    let mut rows = Vec::new();
+    let width = columns.len();
+    while let Some(row) = result.next().await? {
+        if rows.len() == answer::MOST_ROWS {
+            return Ok(Err(Malformed::Rows { most: answer::MOST_ROWS }));
+        }
+        rows.push((0..width).map(|at| cell(&row, at)).collect());
+    }
+    result.drop_result().await?;
+    Ok(Ok(Table { columns, rows }))
+}
+
+/// A cell as text; bytes that are no text are shown as far as they are.
+fn cell(row: &Row, at: usize) -> Option<String> {
+    match row.as_ref(at)? {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        // The text protocol sends nothing else.
+        other => Some(other.as_sql(true).trim_matches('\'').to_owned()),
+    }
+}
+
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut at = error;
+    while let Some(cause) = at.source() {
+        at = cause;
+    }
+    at.to_string()
+}
