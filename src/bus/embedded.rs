@@ -95,13 +95,15 @@ fn read(reader: Reader<'_>, from: u64) -> Result<Vec<Delivery<Receipt>>, StoreEr
     let mut deliveries = Vec::new();
     let mut bytes = 0;
     reader.scan(&OutboxKey(from), |key, value| {
-        let (admission, facts) = decode_outbox(key, value)?;
+        let (admission, mut facts) = decode_outbox(key, value)?;
         let body = BodyKey(admission);
         let missing = || StoreError::corrupt("bodies", &body.to_bytes());
         let raw = reader.get(&body)?.ok_or_else(missing)?;
         let text = std::str::from_utf8(&raw).map_err(|_| missing())?;
         let event = Event::read(text).map_err(|_| missing())?;
-        let envelope = Envelope { facts, event: Arc::from(written_back(&event)) };
+        let written = Arc::from(written_back(&event, &facts));
+        facts.forget_written();
+        let envelope = Envelope { facts, event: written };
         let receipt = Receipt { entry: key.0, admission, body_bytes: raw.len() };
         bytes += raw.len();
         deliveries.push(Delivery { position: Position::counted(key.0), envelope, receipt });

@@ -1,13 +1,14 @@
 //! What travels on the bus: an event and the facts that were added to it.
 //!
-//! The event stays text. Facts that belong at an old place of the event (`merged` today; what
-//! enrichment asks for later) are written back into that text by [`written_back`], never over a
-//! value that GitHub sent. The bytes of [`Facts::encode`] are kept in the store: they begin with
-//! a version and may only grow by new versions.
+//! The event stays text. Facts that belong at an old place of the event are written back into that
+//! text by [`written_back`], never over a value that GitHub sent: `merged`, from the action alone,
+//! and what was asked for because GitHub no longer sends it. The bytes of [`Facts::encode`] are
+//! kept in the store: they begin with a version and may only grow by new versions.
 
 use std::sync::Arc;
 
 use super::event::Event;
+use super::gaps::Gaps;
 use super::json;
 use super::window::Timestamp;
 
@@ -27,14 +28,20 @@ pub struct Facts {
     pub received_at: Timestamp,
     /// What it counts as.
     pub flags: Flags,
-    /// Whether nothing is missing that a pull-request event should have.
+    /// Whether nothing is missing that an event about a pull request should have.
     pub enriched: bool,
-    /// Language of the base repository, of pull-request events.
+    /// Language of the base repository, of events about pull requests.
     pub language: Option<String>,
     /// Lines added, of pull-request events.
     pub additions: Option<u64>,
     /// Lines deleted, of pull-request events.
     pub deletions: Option<u64>,
+    /// Files changed, as it was asked for; `None` once it is written back.
+    pub changed_files: Option<u64>,
+    /// The title, as it was asked for; `None` once it is written back.
+    pub title: Option<String>,
+    /// Whether it is a draft, as it was asked for; `None` once it is written back.
+    pub draft: Option<bool>,
 }
 
 /// The seven flags of the payload; each counts one or nothing.
@@ -57,16 +64,31 @@ pub struct Flags {
     pub repo_year: bool,
 }
 
-/// The first byte of encoded facts.
-const VERSION: u8 = 1;
+/// The first byte of encoded facts. Version 1 had nothing to write back but `merged`: its rows are
+/// those of version 2 with none of the later fields present.
+const VERSION: u8 = 2;
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION;
+
+/// Bits that say which fields are present in the bytes, or are such a field's value.
+mod present {
+    pub(super) const ENRICHED: u8 = 1;
+    pub(super) const LANGUAGE: u8 = 1 << 1;
+    pub(super) const ADDITIONS: u8 = 1 << 2;
+    pub(super) const DELETIONS: u8 = 1 << 3;
+    pub(super) const CHANGED_FILES: u8 = 1 << 4;
+    pub(super) const TITLE: u8 = 1 << 5;
+    pub(super) const DRAFT: u8 = 1 << 6;
+    pub(super) const IS_DRAFT: u8 = 1 << 7;
+}
 
 impl Facts {
     /// What the event says by itself: its action's flags, and what GitHub sent of language and
     /// lines. First-time flags are claimed later.
     #[must_use]
     pub fn of(event: &Event<'_>, received_at: Timestamp) -> Self {
+        let complete = Gaps::of(event).is_none_or(|gaps| !gaps.is_wanting());
         let Some(pull) = event.pull_request() else {
-            return Self { received_at, enriched: true, ..Self::default() };
+            return Self { received_at, enriched: complete, ..Self::default() };
         };
         let flags = Flags {
             pr: true,
@@ -78,11 +100,17 @@ impl Facts {
         Self {
             received_at,
             flags,
-            enriched: pull.additions.is_some() && pull.deletions.is_some(),
+            enriched: complete && pull.additions.is_some() && pull.deletions.is_some(),
             language: pull.language.map(std::borrow::Cow::into_owned),
             additions: pull.additions,
             deletions: pull.deletions,
+            ..Self::default()
         }
+    }
+
+    /// Lets go of what is needed only until it is written back into the event.
+    pub fn forget_written(&mut self) {
+        (self.changed_files, self.title, self.draft) = (None, None, None);
     }
 
     /// Appends the bytes that the store keeps.
@@ -90,18 +118,24 @@ impl Facts {
         out.push(VERSION);
         out.extend_from_slice(&self.received_at.micros().to_be_bytes());
         out.push(self.flags.to_bits());
-        let present = u8::from(self.enriched)
-            | u8::from(self.language.is_some()) << 1
-            | u8::from(self.additions.is_some()) << 2
-            | u8::from(self.deletions.is_some()) << 3;
-        out.push(present);
-        for number in [self.additions, self.deletions].into_iter().flatten() {
+        let bit = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+        out.push(
+            bit(self.enriched, present::ENRICHED)
+                | bit(self.language.is_some(), present::LANGUAGE)
+                | bit(self.additions.is_some(), present::ADDITIONS)
+                | bit(self.deletions.is_some(), present::DELETIONS)
+                | bit(self.changed_files.is_some(), present::CHANGED_FILES)
+                | bit(self.title.is_some(), present::TITLE)
+                | bit(self.draft.is_some(), present::DRAFT)
+                | bit(self.draft == Some(true), present::IS_DRAFT),
+        );
+        for number in [self.additions, self.deletions, self.changed_files].into_iter().flatten() {
             out.extend_from_slice(&number.to_be_bytes());
         }
-        if let Some(language) = &self.language {
-            let length = u32::try_from(language.len()).expect("an event is smaller than 4 GiB");
+        for text in [&self.language, &self.title].into_iter().flatten() {
+            let length = u32::try_from(text.len()).expect("an event is smaller than 4 GiB");
             out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(language.as_bytes());
+            out.extend_from_slice(text.as_bytes());
         }
     }
 
@@ -109,11 +143,12 @@ impl Facts {
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (&[version], rest) = bytes.split_first_chunk::<1>()?;
-        if version != VERSION {
+        if !VERSIONS.contains(&version) {
             return None;
         }
         let (received_at, rest) = rest.split_first_chunk::<8>()?;
         let (&[flags, present], mut rest) = rest.split_first_chunk::<2>()?;
+        let has = |bit: u8| present & bit != 0;
         let mut number = |is_there: bool| -> Option<Option<u64>> {
             if !is_there {
                 return Some(None);
@@ -122,23 +157,31 @@ impl Facts {
             rest = behind;
             Some(Some(u64::from_be_bytes(*number)))
         };
-        let additions = number(present & 4 != 0)?;
-        let deletions = number(present & 8 != 0)?;
-        let mut language = None;
-        if present & 2 != 0 {
+        let additions = number(has(present::ADDITIONS))?;
+        let deletions = number(has(present::DELETIONS))?;
+        let changed_files = number(has(present::CHANGED_FILES))?;
+        let mut text = |is_there: bool| -> Option<Option<String>> {
+            if !is_there {
+                return Some(None);
+            }
             let (length, behind) = rest.split_first_chunk::<4>()?;
             let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
             let (text, behind) = behind.split_at_checked(length)?;
-            language = Some(String::from_utf8(text.to_vec()).ok()?);
             rest = behind;
-        }
+            Some(Some(String::from_utf8(text.to_vec()).ok()?))
+        };
+        let language = text(has(present::LANGUAGE))?;
+        let title = text(has(present::TITLE))?;
         let facts = Self {
             received_at: Timestamp::from_micros(i64::from_be_bytes(*received_at)),
             flags: Flags::from_bits(flags),
-            enriched: present & 1 != 0,
+            enriched: has(present::ENRICHED),
             language,
             additions,
             deletions,
+            changed_files,
+            title,
+            draft: has(present::DRAFT).then(|| has(present::IS_DRAFT)),
         };
         Some((facts, rest))
     }
@@ -177,104 +220,56 @@ impl Flags {
     }
 }
 
-/// The event as readers get it: compact, with `merged` written back from the action where GitHub
-/// left it out of a pull request.
+/// The event as readers get it: compact, with what GitHub left out of a pull request put where it
+/// used to be, as far as it is known. `merged` is known from the action alone.
 #[must_use]
-pub fn written_back(event: &Event<'_>) -> String {
+pub fn written_back(event: &Event<'_>, facts: &Facts) -> String {
     let whole = event.text;
-    let lacking = event.pull_request().filter(super::event::PullRequest::lacks_merged);
-    let place = lacking.as_ref().and_then(|pull| {
-        let object = pull.object?;
-        Some((pull, object, json::offset_in(whole, object)?))
-    });
-    let Some((pull, object, offset)) = place else {
-        return json::compact(whole).into_owned();
-    };
-    let end = offset + object.len() - 1;
-    let comma = if object[1..object.len() - 1].trim().is_empty() { "" } else { "," };
-    let merged = format!("{comma}\"merged\":{}", pull.is_merge());
-    let text = [&whole[..end], &merged, &whole[end..]].concat();
+    let Some(gaps) = Gaps::of(event) else { return json::compact(whole).into_owned() };
+    let number = |n: Option<u64>| n.map(|n| n.to_string());
+    let merged = event.pull_request().map(|pull| pull.is_merge().to_string());
+    // Asked for and not there is null, as GitHub wrote it; of a review nobody ever asked for it.
+    let no_language = (facts.enriched && facts.flags.pr).then(|| "null".to_owned());
+    let language = facts.language.as_deref().map(quoted).or(no_language);
+    let pull = [
+        ("merged", gaps.merged, merged),
+        ("additions", gaps.additions, number(facts.additions)),
+        ("deletions", gaps.deletions, number(facts.deletions)),
+        ("changed_files", gaps.changed_files, number(facts.changed_files)),
+        ("title", gaps.title, facts.title.as_deref().map(quoted)),
+        ("draft", gaps.draft, facts.draft.map(|draft| draft.to_string())),
+    ];
+    let repo = [("language", gaps.language, language)];
+    // The repository ends before the pull request around it does.
+    let places = [gaps.base_repo.map(|object| (object, &repo[..])), Some((gaps.object, &pull[..]))];
+    let mut text = String::with_capacity(whole.len() + 160);
+    let mut copied = 0;
+    for (object, members) in places.into_iter().flatten() {
+        let Some(offset) = json::offset_in(whole, object) else { continue };
+        let end = offset + object.len() - 1;
+        text.push_str(&whole[copied..end]);
+        copied = end;
+        let mut first = object[1..object.len() - 1].trim().is_empty();
+        for (name, _, value) in members.iter().filter(|(_, missing, _)| *missing) {
+            let Some(value) = value else { continue };
+            let comma = if first { "" } else { "," };
+            first = false;
+            text.extend([comma, "\"", name, "\":", value]);
+        }
+    }
+    text.push_str(&whole[copied..]);
     match json::compact(&text) {
         std::borrow::Cow::Borrowed(_) => text,
         std::borrow::Cow::Owned(compact) => compact,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn facts() -> impl Strategy<Value = Facts> {
-        let number = || prop::option::of(any::<u64>());
-        (any::<i64>(), any::<u8>(), any::<bool>(), prop::option::of(".{0,20}"), number(), number())
-            .prop_map(|(at, flags, enriched, language, additions, deletions)| Facts {
-                received_at: Timestamp::from_micros(at),
-                flags: Flags::from_bits(flags),
-                enriched,
-                language,
-                additions,
-                deletions,
-            })
-    }
-
-    #[test]
-    fn the_bytes_of_facts_stay() {
-        let facts = Facts {
-            received_at: Timestamp::from_micros(0x0102_0304),
-            flags: Flags { pr: true, merge: true, repo_year: true, ..Flags::default() },
-            enriched: true,
-            language: Some("C".to_owned()),
-            additions: Some(5),
-            deletions: None,
-        };
-        let mut bytes = Vec::new();
-        facts.encode(&mut bytes);
-        let golden = [1, 0, 0, 0, 0, 1, 2, 3, 4, 0x45, 7, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 1, b'C'];
-        assert_eq!(bytes, golden);
-    }
-
-    #[test]
-    fn merged_is_written_back_from_the_action_alone() {
-        let read = |text: &str| written_back(&Event::read(text).unwrap());
-        assert_eq!(
-            read(
-                r#"{"id":"1","type":"PullRequestEvent","payload":{"action":"merged","pull_request":{"id":3}}}"#
-            ),
-            r#"{"id":"1","type":"PullRequestEvent","payload":{"action":"merged","pull_request":{"id":3,"merged":true}}}"#
-        );
-        assert_eq!(
-            read(
-                r#"{"id":"1", "type":"PullRequestEvent","payload":{"action":"closed","pull_request":{ }}}"#
-            ),
-            r#"{"id":"1","type":"PullRequestEvent","payload":{"action":"closed","pull_request":{"merged":false}}}"#
-        );
-    }
-
-    #[test]
-    fn a_value_that_github_sent_stays() {
-        for text in [
-            r#"{"id":"1","type":"PullRequestEvent","payload":{"action":"merged","pull_request":{"merged":null}}}"#,
-            r#"{"id":"1","type":"PullRequestEvent","payload":{"action":"opened","pull_request":null}}"#,
-            r#"{"id":"1","type":"PushEvent","payload":{"pull_request":{"id":1}}}"#,
-        ] {
-            assert_eq!(written_back(&Event::read(text).unwrap()), text);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn facts_come_back_from_their_bytes(facts in facts(), behind in any::<Vec<u8>>()) {
-            let mut bytes = Vec::new();
-            facts.encode(&mut bytes);
-            bytes.extend_from_slice(&behind);
-            prop_assert_eq!(Facts::decode(&bytes), Some((facts, behind.as_slice())));
-        }
-
-        #[test]
-        fn any_bytes_decode_without_a_panic(bytes in any::<Vec<u8>>()) {
-            let _ = Facts::decode(&bytes);
-        }
-    }
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    json::push_text(&mut out, text);
+    out
 }
+
+#[cfg(test)]
+#[path = "envelope_tests.rs"]
+mod tests;

@@ -75,7 +75,6 @@ pub struct PullRequest<'a> {
     pub deletions: Option<u64>,
     /// `base.repo.language` as GitHub sent it.
     pub language: Option<Cow<'a, str>>,
-    has_merged: bool,
 }
 
 /// Why something on a page is no event.
@@ -146,7 +145,6 @@ impl<'a> Event<'a> {
             additions: additions.and_then(json::whole),
             deletions: deletions.and_then(json::whole),
             language: language.and_then(json::text).filter(|l| !l.is_empty()),
-            has_merged: merged.is_some(),
         })
     }
 }
@@ -173,12 +171,6 @@ impl PullRequest<'_> {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.action.as_deref() == Some("opened")
-    }
-
-    /// Whether GitHub left `merged` out, so that it is written back from the action.
-    #[must_use]
-    pub fn lacks_merged(&self) -> bool {
-        self.object.is_some() && !self.has_merged
     }
 }
 
@@ -230,7 +222,6 @@ mod tests {
         assert_eq!(event.repo_name.as_deref(), Some("ann/tool"));
         let pull = event.pull_request().unwrap();
         assert!(pull.is_merge() && !pull.is_close() && !pull.is_open());
-        assert!(pull.lacks_merged());
         assert_eq!((pull.additions, pull.language), (None, None));
     }
 
@@ -245,12 +236,12 @@ mod tests {
         };
         let merged = shape("true");
         let pull = Event::read(&merged).unwrap().pull_request().unwrap();
-        assert!(pull.is_merge() && !pull.is_close() && !pull.lacks_merged());
+        assert!(pull.is_merge() && !pull.is_close());
         assert_eq!((pull.additions, pull.language.as_deref()), (Some(3), Some("Rust")));
         for not_merged in ["false", "null"] {
             let text = shape(not_merged);
             let pull = Event::read(&text).unwrap().pull_request().unwrap();
-            assert!(pull.is_close() && !pull.is_merge() && !pull.lacks_merged());
+            assert!(pull.is_close() && !pull.is_merge());
         }
     }
 

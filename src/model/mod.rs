@@ -3,6 +3,7 @@
 pub mod counts;
 pub mod envelope;
 pub mod event;
+pub mod gaps;
 pub mod json;
 pub mod position;
 pub mod tally;

@@ -1,0 +1,171 @@
+//! Bytes of facts, and what is written back where.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn facts() -> impl Strategy<Value = Facts> {
+    let number = || prop::option::of(any::<u64>());
+    let text = || prop::option::of(".{0,20}");
+    let numbers = (number(), number(), number());
+    (any::<i64>(), any::<u8>(), any::<bool>(), text(), numbers, text(), any::<Option<bool>>())
+        .prop_map(|(at, flags, enriched, language, numbers, title, draft)| Facts {
+            received_at: Timestamp::from_micros(at),
+            flags: Flags::from_bits(flags & 0x7f),
+            enriched,
+            language,
+            additions: numbers.0,
+            deletions: numbers.1,
+            changed_files: numbers.2,
+            title,
+            draft,
+        })
+}
+
+#[test]
+fn the_bytes_of_facts_stay() {
+    let facts = Facts {
+        received_at: Timestamp::from_micros(0x0102_0304),
+        flags: Flags { pr: true, merge: true, repo_year: true, ..Flags::default() },
+        enriched: true,
+        language: Some("C".to_owned()),
+        additions: Some(5),
+        ..Facts::default()
+    };
+    let mut bytes = Vec::new();
+    facts.encode(&mut bytes);
+    let golden = [2, 0, 0, 0, 0, 1, 2, 3, 4, 0x45, 7, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 1, b'C'];
+    assert_eq!(bytes, golden);
+    let mut first_version = golden;
+    first_version[0] = 1;
+    assert_eq!(Facts::decode(&first_version), Some((facts.clone(), &[][..])));
+    let asked = Facts {
+        changed_files: Some(3),
+        title: Some("T".to_owned()),
+        draft: Some(true),
+        additions: None,
+        ..facts
+    };
+    bytes.clear();
+    asked.encode(&mut bytes);
+    let golden = [
+        2, 0, 0, 0, 0, 1, 2, 3, 4, 0x45, 0xf3, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1, b'C', 0, 0, 0,
+        1, b'T',
+    ];
+    assert_eq!(bytes, golden);
+}
+
+fn written(text: &str, facts: &Facts) -> String {
+    written_back(&Event::read(text).unwrap(), facts)
+}
+
+fn event(kind: &str, action: &str, pull: &str) -> String {
+    format!(
+        r#"{{"id":"1","type":"{kind}","payload":{{"action":"{action}","pull_request":{pull}}}}}"#
+    )
+}
+
+#[test]
+fn merged_is_written_back_from_the_action_alone() {
+    let read = |action, pull| written(&event("PullRequestEvent", action, pull), &Facts::default());
+    assert_eq!(
+        read("merged", r#"{"id":3}"#),
+        event("PullRequestEvent", "merged", r#"{"id":3,"merged":true}"#)
+    );
+    assert_eq!(read("closed", "{ }"), event("PullRequestEvent", "closed", r#"{"merged":false}"#));
+}
+
+#[test]
+fn a_value_that_github_sent_stays() {
+    let known = Facts { additions: Some(7), language: Some("C".to_owned()), ..Facts::default() };
+    for text in [
+        event("PullRequestEvent", "merged", r#"{"merged":null,"additions":null}"#),
+        event("PullRequestEvent", "opened", "null"),
+        event("PushEvent", "opened", r#"{"id":1}"#),
+        event(
+            "PullRequestEvent",
+            "opened",
+            r#"{"base":{"repo":{"language":null}},"merged":true,"additions":0}"#,
+        ),
+    ] {
+        assert_eq!(written(&text, &known), text);
+    }
+}
+
+#[test]
+fn what_was_asked_for_goes_to_its_old_place() {
+    let known = Facts {
+        flags: Flags { pr: true, ..Flags::default() },
+        enriched: true,
+        language: Some("C++".to_owned()),
+        additions: Some(7),
+        deletions: Some(u64::MAX),
+        changed_files: Some(1),
+        title: Some("Say \"no\"".to_owned()),
+        draft: Some(false),
+        ..Facts::default()
+    };
+    let today = event("PullRequestEvent", "opened", r#"{"id":3,"base":{"repo":{"id":9},"x":1}}"#);
+    let whole = concat!(
+        r#"{"id":3,"base":{"repo":{"id":9,"language":"C++"},"x":1},"merged":false,"additions":7,"#,
+        r#""deletions":18446744073709551615,"changed_files":1,"title":"Say \"no\"","draft":false}"#
+    );
+    assert_eq!(written(&today, &known), event("PullRequestEvent", "opened", whole));
+    let none = Facts { language: None, ..known.clone() };
+    assert!(written(&today, &none).contains(r#"{"id":9,"language":null}"#));
+    let late = Facts { enriched: false, ..none };
+    assert!(written(&today, &late).contains(r#"{"id":9}"#));
+    let review = event("PullRequestReviewEvent", "created", r#"{"base":{"repo":{}}}"#);
+    let with_language =
+        event("PullRequestReviewEvent", "created", r#"{"base":{"repo":{"language":"C++"}}}"#);
+    assert_eq!(written(&review, &known), with_language);
+}
+
+#[test]
+fn an_event_that_lacks_what_is_counted_is_not_enriched() {
+    let enriched = |kind, pull| {
+        let text = event(kind, "opened", pull);
+        Facts::of(&Event::read(&text).unwrap(), Timestamp::from_micros(0)).enriched
+    };
+    let old = r#"{"additions":1,"deletions":2,"base":{"repo":{"language":null}}}"#;
+    assert!(enriched("PullRequestEvent", old));
+    assert!(enriched("PushEvent", "{}"));
+    assert!(!enriched("PullRequestEvent", r#"{"base":{"repo":{"language":null}}}"#));
+    assert!(!enriched("PullRequestEvent", "null"));
+    assert!(!enriched("PullRequestReviewEvent", r#"{"base":{"repo":{}}}"#));
+    assert!(enriched("PullRequestReviewEvent", r#"{"base":{"repo":{"language":"C"}}}"#));
+}
+
+proptest! {
+    #[test]
+    fn facts_come_back_from_their_bytes(facts in facts(), behind in any::<Vec<u8>>()) {
+        let mut bytes = Vec::new();
+        facts.encode(&mut bytes);
+        bytes.extend_from_slice(&behind);
+        prop_assert_eq!(Facts::decode(&bytes), Some((facts, behind.as_slice())));
+    }
+
+    #[test]
+    fn any_bytes_decode_without_a_panic(bytes in any::<Vec<u8>>()) {
+        let _ = Facts::decode(&bytes);
+    }
+
+    #[test]
+    fn what_is_written_back_is_json_with_every_value_that_was_sent(
+        facts in facts(), additions in prop::option::of(any::<u64>()), language in any::<bool>()
+    ) {
+        let additions = additions.map_or(String::new(), |n| format!(r#","additions":{n}"#));
+        let language = if language { r#","language":"Zig""# } else { "" };
+        let pull = format!(r#"{{"id":1{additions},"base":{{"repo":{{"id":2{language}}}}}}}"#);
+        let sent = event("PullRequestEvent", "opened", &pull);
+        let back: serde_json::Value = serde_json::from_str(&written(&sent, &facts)).unwrap();
+        let sent: serde_json::Value = serde_json::from_str(&sent).unwrap();
+        let pull = |event: &serde_json::Value| event["payload"]["pull_request"].clone();
+        for (name, value) in pull(&sent).as_object().unwrap().iter().filter(|(n, _)| *n != "base") {
+            prop_assert_eq!(&pull(&back)[name], value);
+        }
+        if !language.is_empty() {
+            prop_assert_eq!(&pull(&back)["base"], &pull(&sent)["base"]);
+        }
+    }
+}

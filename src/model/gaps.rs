@@ -1,0 +1,141 @@
+//! What GitHub left out of an event about a pull request, and where it used to be.
+//!
+//! Since October 2025 a pull request has five keys. What is learnt of it elsewhere goes back to
+//! its old place, and never over a value that GitHub sent: a key that is there, null too, is no gap.
+
+use super::event::{Event, PULL_REQUEST};
+use super::json;
+
+/// Types beside [`PULL_REQUEST`] whose payload has a pull request; of these only the language of
+/// its base repository is put back.
+const REVIEWS: [&str; 2] = ["PullRequestReviewEvent", "PullRequestReviewCommentEvent"];
+
+/// The pull request of an event, and which of its keys are not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each key that may be missing")]
+pub struct Gaps<'a> {
+    /// `payload.pull_request`, as text.
+    pub object: &'a str,
+    /// Its `base.repo`, as text, when it is an object.
+    pub base_repo: Option<&'a str>,
+    /// Its `id`.
+    pub pull_id: Option<u64>,
+    /// Its `number`.
+    pub number: Option<u64>,
+    /// `base.repo.id`.
+    pub base_repo_id: Option<u64>,
+    /// `merged` is missing.
+    pub merged: bool,
+    /// `additions` is missing.
+    pub additions: bool,
+    /// `deletions` is missing.
+    pub deletions: bool,
+    /// `changed_files` is missing.
+    pub changed_files: bool,
+    /// `title` is missing.
+    pub title: bool,
+    /// `draft` is missing.
+    pub draft: bool,
+    /// `base.repo.language` is missing.
+    pub language: bool,
+}
+
+impl<'a> Gaps<'a> {
+    /// Looks for them; `None` for an event without a pull request.
+    #[must_use]
+    pub fn of(event: &Event<'a>) -> Option<Self> {
+        let whole = event.key.kind == PULL_REQUEST;
+        if !whole && !REVIEWS.contains(&event.key.kind.as_str()) {
+            return None;
+        }
+        let [object] = json::pick(event.payload?, ["pull_request"]);
+        let object = object.filter(|object| json::is_object(object))?;
+        let [id, number, base, missing @ ..] = json::pick(
+            object,
+            [
+                "id",
+                "number",
+                "base",
+                "merged",
+                "additions",
+                "deletions",
+                "changed_files",
+                "title",
+                "draft",
+            ],
+        );
+        let [merged, additions, deletions, changed_files, title, draft] =
+            missing.map(|found| whole && found.is_none());
+        let [base_repo] = base.map_or([None], |base| json::pick(base, ["repo"]));
+        let base_repo = base_repo.filter(|repo| json::is_object(repo));
+        let [base_repo_id, language] =
+            base_repo.map_or([None; 2], |repo| json::pick(repo, ["id", "language"]));
+        Some(Self {
+            object,
+            base_repo,
+            pull_id: id.and_then(json::whole),
+            number: number.and_then(json::whole),
+            base_repo_id: base_repo_id.and_then(json::whole),
+            merged,
+            additions,
+            deletions,
+            changed_files,
+            title,
+            draft,
+            language: base_repo.is_some() && language.is_none(),
+        })
+    }
+
+    /// Whether something is missing that is worth asking for: what is counted. Old events lack
+    /// `draft` and more because it did not exist then.
+    #[must_use]
+    pub fn is_wanting(&self) -> bool {
+        self.additions || self.deletions || self.language
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn gaps(kind: &str, pull: &str) -> Option<(bool, bool, bool, bool)> {
+        let text = format!(r#"{{"id":"1","type":"{kind}","payload":{{"pull_request":{pull}}}}}"#);
+        let event = Event::read(&text).unwrap();
+        let gaps = Gaps::of(&event)?;
+        Some((gaps.merged, gaps.additions, gaps.language, gaps.is_wanting()))
+    }
+
+    #[test]
+    fn todays_pull_request_has_gaps_and_the_old_one_has_none() {
+        let today = r#"{"id":7,"number":2,"base":{"repo":{"id":9}}}"#;
+        assert_eq!(gaps("PullRequestEvent", today), Some((true, true, true, true)));
+        let old = r#"{"id":7,"merged":false,"additions":1,"deletions":0,
+            "base":{"repo":{"id":9,"language":null}}}"#;
+        assert_eq!(gaps("PullRequestEvent", old), Some((false, false, false, false)));
+    }
+
+    #[test]
+    fn a_null_that_github_sent_is_no_gap_and_no_repository_has_no_language() {
+        let nulls = r#"{"merged":null,"additions":null,"deletions":null,"base":{"repo":null}}"#;
+        assert_eq!(gaps("PullRequestEvent", nulls), Some((false, false, false, false)));
+    }
+
+    #[test]
+    fn a_review_lacks_the_language_only() {
+        let today = r#"{"id":7,"base":{"repo":{"id":9}}}"#;
+        assert_eq!(gaps("PullRequestReviewEvent", today), Some((false, false, true, true)));
+        assert_eq!(gaps("PullRequestReviewCommentEvent", today), Some((false, false, true, true)));
+        assert_eq!(gaps("PushEvent", today), None);
+        assert_eq!(gaps("PullRequestEvent", "null"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_payload_is_looked_at_without_a_panic(payload in ".{0,200}") {
+            let text = format!(r#"{{"id":"1","type":"PullRequestEvent","payload":{payload}}}"#);
+            let _ = Event::read(&text).map(|event| Gaps::of(&event).is_some());
+        }
+    }
+}
