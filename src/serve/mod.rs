@@ -11,12 +11,15 @@ mod handshake;
 mod listen;
 mod operate;
 mod options;
+mod pace;
 mod page;
 mod params;
 mod problem;
 mod routes;
 mod server;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod wire;
 

@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::feeds::Feed;
+use super::pace::{Allowance, Timer};
 use super::params::BadParams;
 use super::wire::{Stream, Wire};
 use crate::clock::Clock;
@@ -351,51 +352,5 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         metrics::CONNECTIONS.shift_for(self.0, -1.0);
-    }
-}
-
-/// A wait that can be made shorter.
-struct Timer {
-    clock: Clock,
-    at: Instant,
-    sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl Timer {
-    fn new(clock: Clock, at: Instant) -> Self {
-        let wait = at.saturating_duration_since(clock.instant());
-        Self { clock, at, sleep: Box::pin(async move { clock.sleep(wait).await }) }
-    }
-
-    /// Runs out by `at`, if not earlier.
-    fn by(&mut self, at: Instant) {
-        if at < self.at {
-            *self = Self::new(self.clock, at);
-        }
-    }
-}
-
-/// So many a minute, as many at once, and refilled evenly.
-#[derive(Debug)]
-struct Allowance {
-    per_minute: f64,
-    left: f64,
-    at: Instant,
-}
-
-impl Allowance {
-    fn new(per_minute: u32, now: Instant) -> Self {
-        Self { per_minute: f64::from(per_minute), left: f64::from(per_minute), at: now }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let refilled = now.duration_since(self.at).as_secs_f64() * self.per_minute / 60.0;
-        self.left = (self.left + refilled).min(self.per_minute);
-        self.at = now;
-        if self.left < 1.0 {
-            return false;
-        }
-        self.left -= 1.0;
-        true
     }
 }

@@ -1,0 +1,131 @@
+//! Groups: phases, lag, what is held and what is shared.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::hub::query::{Conditions, Path};
+use crate::hub::tail::tests::tail_event;
+
+fn events(numbers: std::ops::RangeInclusive<u64>, kind: &str) -> Vec<Arc<TailEvent>> {
+    numbers
+        .map(|n| Arc::new(tail_event(n, &format!(r#"{{"id":"{n}","type":"{kind}"}}"#))))
+        .collect()
+}
+
+fn ids() -> Subscription {
+    let form = Form::List(vec![Path::read("event.id").unwrap()]);
+    Subscription { form, ..Subscription::default() }
+}
+
+fn deal(groups: &Groups, events: &[Arc<TailEvent>]) -> u64 {
+    let mut list = Vec::new();
+    groups.changed.store(true, Ordering::Release);
+    groups.refresh(&mut list);
+    list.iter().map(|group| groups.deal(group, events)).sum()
+}
+
+/// The ids that a member has taken, until nothing is left.
+fn taken(member: &mut Member) -> Vec<u64> {
+    let mut ids = Vec::new();
+    loop {
+        let taken = member.take();
+        for frame in taken.frames {
+            ids.push(frame.body().trim_matches(['[', ']', '"']).parse().unwrap());
+        }
+        if !taken.more {
+            return ids;
+        }
+    }
+}
+
+#[test]
+fn each_member_counts_from_where_it_came() {
+    let groups = Arc::new(Groups::new(1_000));
+    let bell = Arc::new(Bell::default());
+    let mut all = groups.join(ids(), 1, &bell);
+    let mut thirds = groups.join(ids(), 3, &bell);
+    deal(&groups, &events(1..=2, "A"));
+    let mut late = groups.join(ids(), 3, &bell);
+    assert_eq!(deal(&groups, &events(3..=8, "A")), 6 + 2 + 2);
+    assert_eq!(taken(&mut all), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(taken(&mut thirds), [3, 6]);
+    assert_eq!(taken(&mut late), [5, 8]);
+    assert_eq!(groups.len(), 1);
+}
+
+#[test]
+fn only_matching_events_are_counted_and_an_empty_group_goes() {
+    let groups = Arc::new(Groups::new(1_000));
+    let bell = Arc::new(Bell::default());
+    let conditions = Conditions { kind: Some("B".into()), ..Conditions::default() };
+    let mut member = groups.join(Subscription { conditions, ..ids() }, 2, &bell);
+    deal(&groups, &events(1..=3, "A"));
+    deal(&groups, &events(4..=7, "B"));
+    assert_eq!(taken(&mut member), [5, 7]);
+    drop(member);
+    assert_eq!(groups.len(), 0);
+}
+
+#[test]
+fn who_falls_behind_the_lag_is_moved_forward_and_keeps_its_phase() {
+    let groups = Arc::new(Groups::new(10));
+    let bell = Arc::new(Bell::default());
+    let mut slow = groups.join(ids(), 1, &bell);
+    let mut slow_thirds = groups.join(ids(), 3, &bell);
+    for n in 1..=40 {
+        deal(&groups, &events(n..=n, "A"));
+    }
+    assert_eq!(taken(&mut slow), (31..=40).collect::<Vec<_>>());
+    assert_eq!(taken(&mut slow_thirds), [33, 36, 39]);
+}
+
+#[test]
+fn what_everyone_has_taken_is_not_held() {
+    let groups = Arc::new(Groups::new(100_000));
+    let bell = Arc::new(Bell::default());
+    let mut member = groups.join(ids(), 1, &bell);
+    let mut rare = groups.join(ids(), 1_000_000, &bell);
+    for n in 1..=1_000 {
+        deal(&groups, &events(n..=n, "A"));
+        assert_eq!(taken(&mut member), [n]);
+    }
+    assert_eq!(taken(&mut rare), [] as [u64; 0]);
+    assert!(lock(&member.group.state).log.len() <= TRIM_FROM);
+}
+
+#[test]
+fn members_share_the_bytes() {
+    let groups = Arc::new(Groups::new(10));
+    let bell = Arc::new(Bell::default());
+    for subscription in [Subscription::default(), ids()] {
+        let mut one = groups.join(subscription.clone(), 1, &bell);
+        let mut two = groups.join(subscription, 1, &bell);
+        deal(&groups, &events(1..=1, "A"));
+        let (one, two) = (one.take().frames.remove(0), two.take().frames.remove(0));
+        assert_eq!(one.bytes().as_ptr(), two.bytes().as_ptr());
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_member_gets_every_nth_of_its_own_count(
+        rate in 1_u64..7,
+        before in 0_u64..10,
+        batches in prop::collection::vec(1_u64..9, 1..12),
+    ) {
+        let groups = Arc::new(Groups::new(1_000));
+        let bell = Arc::new(Bell::default());
+        let _first = groups.join(ids(), 1, &bell);
+        deal(&groups, &events(1..=before, "A"));
+        let mut member = groups.join(ids(), rate, &bell);
+        let (mut at, mut got) = (before, Vec::new());
+        for batch in batches {
+            deal(&groups, &events(at + 1..=at + batch, "A"));
+            at += batch;
+            got.extend(taken(&mut member));
+        }
+        let wanted: Vec<u64> =
+            (before + 1..=at).filter(|n| (n - before) % rate == 0).collect();
+        prop_assert_eq!(got, wanted);
+    }
+}

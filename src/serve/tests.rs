@@ -1,0 +1,240 @@
+//! The server through its sockets: clients in the same process, on free ports.
+//!
+//! Nothing here waits for time to pass: a pong says that the params before the ping hold.
+
+mod http;
+mod limits;
+mod sampling;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Audience, Listener, Operate, Part, PartState, ScriptState, ServeOptions, SyncAnswer, run,
+};
+use crate::clock::Clock;
+use crate::config::{Lookup, Request};
+use crate::hub::{Hub, HubOptions, TailEvent};
+use crate::model::envelope::{Envelope, Facts};
+use crate::model::event::Event;
+use crate::model::position::{BusTag, Cursor, Position};
+use crate::model::window::Timestamp;
+
+/// No wait of a test takes longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An appliance that is what a test says.
+#[derive(Clone, Default)]
+struct Around {
+    simulated: bool,
+    down: Option<&'static str>,
+}
+
+impl Operate for Around {
+    fn parts(&self) -> Vec<Part> {
+        ["store", "source", "bus", "tidb"]
+            .map(|name| Part {
+                name,
+                state: if self.down == Some(name) { PartState::Down } else { PartState::Ok },
+                since: Timestamp::from_seconds(0),
+                error: (self.down == Some(name)).then(|| "</script><b>broken".to_owned()),
+            })
+            .to_vec()
+    }
+
+    fn sync(&self) -> BoxFuture<'static, SyncAnswer> {
+        let message = "tidb is not configured".to_owned();
+        async { SyncAnswer { synced: false, failed: false, message } }.boxed()
+    }
+
+    fn simulated(&self) -> bool {
+        self.simulated
+    }
+
+    fn script(&self) -> ScriptState {
+        ScriptState { name: "merge_latest.rhai".to_owned(), current: true, error: None }
+    }
+}
+
+/// A running server.
+struct Served {
+    public: SocketAddr,
+    ops: SocketAddr,
+    hub: Arc<Hub>,
+    soft: CancellationToken,
+    hard: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+/// What the configuration says when it says nothing.
+fn options() -> ServeOptions {
+    let request = Request::of_process(Lookup::Nothing, Vec::new());
+    let loaded = crate::config::load(&Request { environment: Vec::new(), ..request }).unwrap();
+    ServeOptions::of(&loaded.config.server)
+}
+
+async fn served() -> Served {
+    served_with(options(), HubOptions::default(), Around::default()).await
+}
+
+async fn served_with(options: ServeOptions, hub: HubOptions, around: Around) -> Served {
+    let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (public, ops) = (bind().await, bind().await);
+    let (at_public, at_ops) = (public.local_addr().unwrap(), ops.local_addr().unwrap());
+    let listeners = vec![
+        Listener { socket: public, audience: Audience::Public },
+        Listener { socket: ops, audience: Audience::Ops },
+    ];
+    let hub = Arc::new(Hub::new(&hub, Clock::system()));
+    let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+    let running = tokio::spawn(run(
+        listeners,
+        options,
+        Arc::clone(&hub),
+        Arc::new(around),
+        soft.clone(),
+        hard.clone(),
+    ));
+    Served { public: at_public, ops: at_ops, hub, soft, hard, running }
+}
+
+impl Served {
+    async fn connect(&self, path: &str) -> Client {
+        self.connect_with(path, &[]).await.expect("a WebSocket")
+    }
+
+    /// Connects with further headers; the answer's status when it is refused.
+    async fn connect_with(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &'static str)],
+    ) -> Result<Client, u16> {
+        let mut request = format!("ws://{}{path}", self.public).into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, ::http::HeaderValue::from_static(value));
+        }
+        let stream = TcpStream::connect(self.public).await.unwrap();
+        match soon(tokio_tungstenite::client_async(request, stream)).await {
+            Ok((socket, _)) => Ok(Client(socket)),
+            Err(tokio_tungstenite::tungstenite::Error::Http(answer)) => {
+                Err(answer.status().as_u16())
+            }
+            Err(error) => panic!("neither a WebSocket nor an answer: {error}"),
+        }
+    }
+
+    /// Sends a request as it is and reads the answer to the end.
+    async fn ask(&self, head: &str) -> String {
+        ask(self.public, head).await
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.ask(&format!("GET {path} HTTP/1.1")).await
+    }
+
+    /// Appends events of these ids.
+    fn append(&self, ids: impl IntoIterator<Item = u64>) {
+        self.append_texts(
+            ids.into_iter().map(|id| format!(r#"{{"id":"{id}","type":"PushEvent"}}"#)),
+        );
+    }
+
+    fn append_texts(&self, texts: impl IntoIterator<Item = String>) {
+        self.hub.append(texts.into_iter().map(|text| tail_event(&text)).collect());
+    }
+}
+
+fn tail_event(text: &str) -> TailEvent {
+    let event = Event::read(text).unwrap();
+    let facts = Facts::of(&event, Timestamp::default());
+    let cursor = Cursor { tag: BusTag(1), position: Position::default() };
+    TailEvent::new(cursor, Envelope { facts, event: text.into() })
+}
+
+async fn ask(address: SocketAddr, head: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{head}\r\nhost: test\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    answer
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
+}
+
+/// The other end of a WebSocket.
+struct Client(WebSocketStream<TcpStream>);
+
+impl Client {
+    async fn send(&mut self, text: impl Into<String>) {
+        self.0.send(Message::text(text.into())).await.unwrap();
+    }
+
+    async fn next(&mut self) -> Message {
+        soon(self.0.next()).await.expect("a message").expect("a whole one")
+    }
+
+    /// The next text message.
+    async fn text(&mut self) -> String {
+        loop {
+            match self.next().await {
+                Message::Text(text) => return text.to_string(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("not a text: {other:?}"),
+            }
+        }
+    }
+
+    /// Sends params and waits until they hold.
+    async fn follow(&mut self, params: &str) {
+        self.send(params).await;
+        self.settle().await;
+    }
+
+    /// Waits until everything sent so far was heard.
+    async fn settle(&mut self) {
+        self.0.send(Message::Ping("settled".into())).await.unwrap();
+        loop {
+            match self.next().await {
+                Message::Pong(body) if body == "settled" => return,
+                Message::Ping(_) => {}
+                other => panic!("not a pong: {other:?}"),
+            }
+        }
+    }
+
+    /// The code and reason of the close frame that comes next.
+    async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match self.next().await {
+                Message::Close(Some(frame)) => {
+                    return (frame.code.into(), frame.reason.to_string());
+                }
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("not a close frame: {other:?}"),
+            }
+        }
+    }
+
+    /// The field of the error object that comes next.
+    async fn error_field(&mut self) -> Option<String> {
+        let text = self.text().await;
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["error"]["code"], "invalid_params", "{text}");
+        assert!(value["error"]["message"].as_str().unwrap().contains("such as {"), "{text}");
+        value["error"]["field"].as_str().map(str::to_owned)
+    }
+}

@@ -1,0 +1,201 @@
+//! Limits and time-outs: who takes too much, too slowly, or says nothing.
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::*;
+use crate::config::Network;
+
+const IDS: &str = r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#;
+
+async fn served_by(change: impl FnOnce(&mut ServeOptions)) -> Served {
+    let mut options = options();
+    change(&mut options);
+    served_with(options, HubOptions::default(), Around::default()).await
+}
+
+#[tokio::test]
+async fn connections_are_limited_in_all_and_per_address() {
+    let served = served_by(|options| options.limits.connections = 2).await;
+    let first = served.connect("/sampling").await;
+    let _second = served.connect("/sampling").await;
+    let answer = served.get("/health").await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("retry-after: ") && answer.contains("server.limits.connections"));
+    drop(first);
+    // The place is free as soon as the server has seen the end of the connection.
+    soon(async { while !served.get("/health").await.starts_with("HTTP/1.1 200 ") {} }).await;
+
+    let served = served_by(|options| options.limits.per_address = 1).await;
+    let _first = served.connect("/sampling").await;
+    assert_eq!(served.connect_with("/sampling", &[]).await.err(), Some(429));
+    let health = ask(served.ops, "GET /health HTTP/1.1").await;
+    assert!(health.starts_with("HTTP/1.1 200 "), "ops has its own count");
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_its_own_count() {
+    let served = served_by(|options| {
+        options.limits.per_address = 1;
+        options.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()];
+    })
+    .await;
+    let from = |address| [("x-forwarded-for", address)];
+    let _one = served.connect_with("/sampling", &from("192.0.2.1")).await.unwrap();
+    let _other = served.connect_with("/sampling", &from("192.0.2.2")).await.unwrap();
+    let again = served.connect_with("/sampling", &from("9.9.9.9, 192.0.2.1, 127.0.0.9")).await;
+    assert_eq!(again.err(), Some(429));
+}
+
+#[tokio::test]
+async fn origins_are_limited_when_some_are_listed() {
+    let any = served().await;
+    assert!(any.connect_with("/sampling", &[("origin", "https://a.example")]).await.is_ok());
+    let served = served_by(|options| {
+        options.allowed_origins = vec!["https://a.example".to_owned()];
+    })
+    .await;
+    for (origin, refused) in [
+        ("https://a.example", None),
+        ("HTTPS://A.example/", None),
+        ("https://b.example", Some(403)),
+        ("null", Some(403)),
+    ] {
+        let got = served.connect_with("/sampling", &[("origin", origin)]).await;
+        assert_eq!(got.err(), refused, "{origin}");
+    }
+    assert!(served.connect_with("/sampling", &[]).await.is_ok(), "no browser");
+}
+
+#[tokio::test]
+async fn params_too_often_end_the_connection() {
+    let served = served_by(|options| options.limits.params_per_minute = 3).await;
+    let mut client = served.connect("/sampling").await;
+    client.text().await;
+    for _ in 0..3 {
+        client.follow(IDS).await;
+    }
+    client.send(IDS).await;
+    assert!(client.text().await.contains("server.limits.paramsPerMinute"));
+    assert_eq!(client.closed().await, (1008, "params too often".to_owned()));
+}
+
+#[tokio::test]
+async fn who_is_silent_is_pinged_and_then_dropped() {
+    let served = served_by(|options| {
+        options.ping_every = Duration::from_millis(20);
+        options.silence = Duration::from_millis(150);
+    })
+    .await;
+    let mut stream = TcpStream::connect(served.public).await.unwrap();
+    let request = concat!(
+        "GET /language/latest HTTP/1.1\r\nhost: test\r\nupgrade: websocket\r\n",
+        "connection: keep-alive, Upgrade\r\nsec-websocket-version: 13\r\n",
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    soon(stream.read_to_end(&mut bytes)).await.unwrap();
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let head = std::str::from_utf8(&bytes[..end]).unwrap();
+    assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+    let frames = &bytes[end..];
+    let pings = frames.chunks_exact(2).take_while(|frame| *frame == [0x89, 0]).count();
+    assert!(pings >= 3, "{frames:?}");
+    let close = &frames[2 * pings..];
+    assert_eq!((close[0], &close[2..4]), (0x88, &1008_u16.to_be_bytes()[..]));
+}
+
+#[tokio::test]
+async fn who_answers_pings_stays() {
+    let served = served_by(|options| {
+        options.ping_every = Duration::from_millis(20);
+        options.silence = Duration::from_millis(150);
+    })
+    .await;
+    let mut client = served.connect("/language/latest").await;
+    for _ in 0..20 {
+        assert!(matches!(client.next().await, Message::Ping(_)));
+    }
+}
+
+/// Events of 100 kB, so that a connection that is not read is soon full.
+fn large(ids: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = String> {
+    let filler = "x".repeat(100_000);
+    ids.map(move |id| format!(r#"{{"id":"{id}","type":"PushEvent","filler":"{filler}"}}"#))
+}
+
+fn id_of(text: &str) -> u64 {
+    text.split('"').nth(5).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_moved_forward_and_costs_the_others_nothing() {
+    let hub = HubOptions { lag: 20, ..HubOptions::default() };
+    let served = served_with(options(), hub, Around::default()).await;
+    let (mut slow, mut fast) =
+        (served.connect("/sampling").await, served.connect("/sampling").await);
+    for client in [&mut slow, &mut fast] {
+        client.text().await;
+        client.follow(r#"{"samplingRate":1}"#).await;
+    }
+    for id in 1..=300 {
+        served.append_texts(large(id..=id));
+        assert_eq!(id_of(&fast.text().await), id);
+    }
+    let mut got = vec![0];
+    while got.last() != Some(&300) {
+        got.push(id_of(&slow.text().await));
+    }
+    assert!(got.is_sorted());
+    assert!((22..300).contains(&got.len()), "{} events", got.len());
+    assert!(got.ends_with(&(281..=300).collect::<Vec<_>>()), "{got:?}");
+}
+
+#[tokio::test]
+async fn who_takes_nothing_is_dropped_after_the_write_timeout() {
+    let served = served_by(|options| {
+        options.limits.write_timeout = Duration::from_millis(100);
+        options.limits.connections = 1;
+    })
+    .await;
+    let mut client = served.connect("/sampling").await;
+    client.text().await;
+    client.follow(r#"{"samplingRate":1}"#).await;
+    served.append_texts(large(1..=200));
+    // Its place is free as soon as it was dropped.
+    soon(async { while !served.get("/health").await.starts_with("HTTP/1.1 200 ") {} }).await;
+    let mut last = None;
+    while let Some(Ok(message)) = soon(client.0.next()).await {
+        last = Some(message);
+    }
+    assert!(matches!(last, Some(Message::Text(_))), "it could not even be told");
+}
+
+/// The folder with a certificate for `localhost` and its key, made for this test alone.
+const TLS_FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
+
+#[tokio::test]
+async fn with_a_certificate_the_public_listener_speaks_tls() {
+    let [cert, key] = ["cert", "key"].map(|name| format!("{TLS_FILES}/{name}.pem"));
+    let files = crate::config::Tls { cert: cert.clone().into(), key: key.into() };
+    let served = served_by(|options| options.tls = Some(files)).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(cert).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = TcpStream::connect(served.public).await.unwrap();
+    let stream = soon(connector.connect("localhost".try_into().unwrap(), stream)).await.unwrap();
+    let request = "ws://localhost/sampling";
+    let connecting = Box::pin(tokio_tungstenite::client_async(request, stream));
+    let (mut socket, _) = soon(connecting).await.unwrap();
+    let first = soon(socket.next()).await.unwrap().unwrap();
+    assert!(first.into_text().unwrap().contains("firstMessageTag"));
+    let health = ask(served.ops, "GET /health HTTP/1.1").await;
+    assert!(health.starts_with("HTTP/1.1 200 "), "ops stays plain");
+}
