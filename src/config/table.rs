@@ -227,7 +227,7 @@ pub const KEYS: &[Key] = keys! {
         "Longest time that stopping takes before connections are cut.";
     ours "server.limits.connections", Kind::Whole(1, 1_000_000), "10000",
         "Connections open at once, in all.";
-    ours "server.limits.perAddress", Kind::Whole(1, 1_000_000), "200",
+    ours "server.limits.perAddress", Kind::Whole(1, 1_000_000), "2000",
         "Connections open at once from one address (IPv6: one /64).";
     ours "server.limits.lag", Kind::Whole(1, 1_000_000), "5000",
         "Events that a `/sampling` reader may be behind before it is moved forward.";
