@@ -113,3 +113,25 @@ fn the_printed_default_file_is_a_configuration() {
     assert_eq!(code, 0, "{stdout}");
     assert!(stdout.starts_with("config: config.yaml\n"), "{stdout}");
 }
+
+#[test]
+fn what_cannot_start_says_why_on_stderr_and_ends_with_its_code() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("config.yaml"), "server: {prot: 1}").expect("written");
+    // `run` is what happens without a command, with its flags.
+    for arguments in [["run"].as_slice(), &[], &["--listen", "127.0.0.1:0"]] {
+        let (code, stdout, stderr) = read(&ghpulse(directory.path(), arguments, &[]));
+        assert_eq!((code, stdout.as_str()), (78, ""), "{arguments:?}");
+        assert!(stderr.contains("config.yaml:1: server.prot"), "{stderr}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let (code, _, stderr) = run(&["simulate", "--listen", &address]);
+    assert_eq!(code, 74, "{stderr}");
+    assert!(stderr.contains(&address), "{stderr}");
+    let (code, _, stderr) = run(&["run", "--github", "http://127.0.0.1:1", "--listen", &address]);
+    assert_eq!(code, 74, "{stderr}");
+    for wrong in [["--listen", "somewhere"], ["--data", ""]] {
+        assert_eq!(run(&wrong).0, 64, "{wrong:?}");
+    }
+}

@@ -5,6 +5,7 @@
 //! exit code goes up to `main`.
 
 mod check;
+mod demo;
 mod output;
 mod run;
 mod script;
@@ -64,6 +65,7 @@ impl From<Exit> for ExitCode {
 #[command(
     name = "ghpulse",
     version = version::LINE,
+    args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  ghpulse demo\n  ghpulse run\n  ghpulse check\n\n\
                   Exit codes: 0 as asked for, 64 usage, 65 bad input data, 69 a server is away,\n\
                   70 a stage failed, 74 input or output, 75 the store is in use, 78 configuration."
@@ -71,6 +73,9 @@ impl From<Exit> for ExitCode {
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    /// Without a command: those of `run`.
+    #[command(flatten)]
+    run: run::RunArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,7 +83,7 @@ enum Command {
     /// Runs the appliance (what happens without a command, too)
     Run(run::RunArgs),
     /// Runs the appliance on a simulated GitHub, and leaves nothing behind
-    Demo(run::DemoArgs),
+    Demo(demo::DemoArgs),
     /// Reads configuration and scripts, tries the servers, and says all that is wrong at once
     Check(check::CheckArgs),
     /// Prints the default configuration, its reference, or the environment names
@@ -115,9 +120,9 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Exit {
-    match cli.command.unwrap_or_else(|| Command::Run(run::RunArgs::default())) {
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => run::run(&args),
-        Command::Demo(args) => run::demo(&args),
+        Command::Demo(args) => demo::demo(&args),
         Command::Check(args) => check::check(&args),
         Command::Config(args) => show::show(&args),
         Command::Script(args) => script::script(&args),
@@ -132,15 +137,17 @@ fn load(file: &FileArgs, flags: Vec<Flag>) -> Result<Loaded, Refused> {
     config::load(&Request::of_process(lookup, flags))
 }
 
-/// Runs a command that waits for the network on a runtime of its own.
-fn with_runtime(command: impl Future<Output = Exit>) -> Exit {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(command),
-        Err(error) => {
-            output::complain(&format!("error: cannot start the runtime: {error}"));
-            Exit::Stage
-        }
-    }
+/// Waits for something on a runtime of its own.
+fn with_runtime<T>(command: impl Future<Output = T>) -> Result<T, Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        output::complain(&format!("error: no threads can be started: {error}"));
+        Exit::Stage
+    })?;
+    let ended = runtime.block_on(command);
+    // What still blocks after the hard stop is left to the system.
+    runtime.shutdown_background();
+    Ok(ended)
 }
 
 /// Sets the log up from the environment alone, for commands that read no config file.

@@ -1,19 +1,16 @@
-//! `ghpulse run` and `ghpulse demo`: the appliance, on GitHub or on the simulated one.
+//! `ghpulse run`: the appliance, until a signal or a failure.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::net::TcpListener;
 
-use super::{Exit, FileArgs, lines_of, load, output};
+use super::{Exit, FileArgs, load, output};
 use crate::appliance::Appliance;
 use crate::clock::Clock;
-use crate::config::{Config, Flag, Level, Loaded, Lookup, Refused, Request};
-use crate::simulate::{DEFAULT_RATE, Options, Shape, Simulation};
+use crate::config::{Config, Flag, Level, Loaded, Refused};
 use crate::supervise::{self, Failure, Stop};
-use crate::{config, logging, metrics};
+use crate::{logging, metrics};
 
 /// Arguments of `run`.
 #[derive(Debug, Args, Default)]
@@ -28,32 +25,38 @@ pub(super) struct RunArgs {
     /// Directory of the store; made when it is not there
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where to serve; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    listen: ListenArgs,
     /// Another GitHub: REST there, GraphQL at /graphql below it
     #[arg(long, value_name = "URL")]
     github: Option<String>,
 }
 
-/// Arguments of `demo`.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ghpulse demo --listen 127.0.0.1:8600 --rate 100")]
-pub(super) struct DemoArgs {
+/// Where the public server listens.
+#[derive(Debug, Clone, Args, Default)]
+pub(super) struct ListenArgs {
     /// Where to serve; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen: Option<SocketAddr>,
-    /// Decides which events the simulated GitHub makes
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Events a second that it makes
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_RATE)]
-    rate: f64,
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen)]
+    pub(super) listen: Option<Listen>,
+}
+
+/// What `--listen` names: an address and a port, or a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listen {
+    address: Option<String>,
+    port: String,
 }
 
 /// Runs the appliance until it is stopped.
 pub(super) fn run(args: &RunArgs) -> Exit {
-    let mut flags = listen_flags(args.listen);
+    match prepare(load(&args.file, flags(args))) {
+        Ok(config) => execute(|stop| appliance(config, stop, |_| ())),
+        Err(exit) => exit,
+    }
+}
+
+fn flags(args: &RunArgs) -> Vec<Flag> {
+    let mut flags = listen_flags(&args.listen);
     let mut flag = |name, key, value: String| flags.push(Flag { name, key, value });
     if let Some(dir) = &args.data {
         flag("--data", "data.dir", dir.display().to_string());
@@ -63,64 +66,30 @@ pub(super) fn run(args: &RunArgs) -> Exit {
         flag("--github", "github.apiUrl", url.to_owned());
         flag("--github", "github.graphqlUrl", format!("{url}/graphql"));
     }
-    match prepare(load(&args.file, flags)) {
-        Ok(config) => execute(|stop| appliance(config, stop)),
-        Err(exit) => exit,
-    }
+    flags
 }
 
-/// Runs the appliance on a simulated GitHub of its own, in a directory that is removed at the end.
-pub(super) fn demo(args: &DemoArgs) -> Exit {
-    let request = Request::of_process(Lookup::Nothing, listen_flags(args.listen));
-    let mut config = match prepare(config::load(&request)) {
-        Ok(config) => config,
-        Err(exit) => return exit,
-    };
-    let dir = match tempfile::Builder::new().prefix("ghpulse-demo-").tempdir() {
-        Ok(dir) => dir,
-        Err(error) => {
-            output::complain(&format!("error: no directory for the demo can be made: {error}"));
-            return Exit::Io;
-        }
-    };
-    // Nothing of the demo may reach anybody: no real token, no broker, no database.
-    config.data_dir = dir.path().join("data");
-    config.github.tokens.clear();
-    config.github.tokens_file = None;
-    (config.pulsar, config.tidb, config.amqp, config.alerts) = (None, None, None, None);
-    (config.archive_dir, config.backup) = (None, None);
-    let options =
-        Options { seed: args.seed, rate: args.rate, shape: Shape::Old, ..Options::default() };
-    execute(|stop| async move {
-        let clock = Clock::system();
-        let listener = TcpListener::bind("127.0.0.1:0").await.map_err(anyhow::Error::from)?;
-        let simulation = Simulation::start(listener, options, clock, stop.hard.clone())?;
-        config.github.api_url = simulation.url();
-        config.github.graphql_url = format!("{}/graphql", simulation.url());
-        tracing::warn!("this is a demo: all events are simulated");
-        let ended = appliance(config, stop.clone()).await;
-        stop.hard.cancel();
-        ended.and(simulation.wait().await.map_err(Failure::from))
-    })
-}
-
-fn listen_flags(listen: Option<SocketAddr>) -> Vec<Flag> {
-    let Some(address) = listen else { return Vec::new() };
+/// The keys that `--listen` sets.
+pub(super) fn listen_flags(args: &ListenArgs) -> Vec<Flag> {
+    let Some(Listen { address, port }) = args.listen.clone() else { return Vec::new() };
     let flag = |key, value| Flag { name: "--listen", key, value };
-    vec![
-        flag("server.bind", address.ip().to_string()),
-        flag("server.port", address.port().to_string()),
-    ]
+    let address = address.map(|address| flag("server.bind", address));
+    address.into_iter().chain([flag("server.port", port)]).collect()
+}
+
+fn listen(text: &str) -> Result<Listen, String> {
+    let (address, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let loose = address.contains(':') && !(address.starts_with('[') && address.ends_with(']'));
+    if port.parse::<u16>().is_err() || loose {
+        return Err("give address and port, as 127.0.0.1:8600, [::1]:8600 or :8600".to_owned());
+    }
+    let address = Some(address.to_owned()).filter(|address| !address.is_empty());
+    Ok(Listen { address, port: port.to_owned() })
 }
 
 /// The configuration, said in the log; or how the command ends without one.
-fn prepare(loaded: Result<Loaded, Refused>) -> Result<Config, Exit> {
-    let loaded = loaded.map_err(|refused| {
-        for line in lines_of(&refused) {
-            output::complain(&line);
-        }
-        Exit::Config
-    })?;
+pub(super) fn prepare(loaded: Result<Loaded, Refused>) -> Result<Config, Exit> {
+    let loaded = loaded.map_err(|refused| super::complain_all(&refused))?;
     logging::install(&loaded.config.log).map_err(|error| {
         output::complain(&format!("error: {error}"));
         Exit::Config
@@ -138,38 +107,76 @@ fn prepare(loaded: Result<Loaded, Refused>) -> Result<Config, Exit> {
 }
 
 /// Runs something until it ends or signals end it.
-fn execute<F>(work: impl FnOnce(Stop) -> F) -> Exit
+pub(super) fn execute<F>(work: impl FnOnce(Stop) -> F) -> Exit
 where
     F: Future<Output = Result<(), Failure>>,
 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            output::complain(&format!("error: no threads can be started: {error}"));
-            return Exit::Io;
-        }
-    };
     let stop = Stop::default();
-    let ended = runtime.block_on(async {
+    let ended = super::with_runtime(async {
         supervise::listen_to_signals(&stop).map_err(anyhow::Error::from)?;
         work(stop.clone()).await
     });
-    // What still blocks after the hard stop is left to the system.
-    runtime.shutdown_background();
     match ended {
-        Ok(()) => {
+        Ok(Ok(())) => {
             tracing::info!("stopped");
             Exit::Fine
         }
-        Err(failure) => {
+        Ok(Err(failure)) => {
             output::complain(&format!("error: {:#}", failure.error));
             Exit::of(failure.code)
         }
+        Err(exit) => exit,
     }
 }
 
-async fn appliance(config: Config, stop: Stop) -> Result<(), Failure> {
+/// Starts the appliance, tells `begun` of it, and waits for its end.
+pub(super) async fn appliance(
+    config: Config,
+    stop: Stop,
+    begun: impl FnOnce(&Appliance),
+) -> Result<(), Failure> {
     let appliance = Appliance::start(config, Clock::system(), stop.clone()).await?;
     supervise::tell_ready();
+    begun(&appliance);
     appliance.end().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Lookup, Request};
+
+    fn written(text: &str) -> Vec<String> {
+        let args = ListenArgs { listen: Some(listen(text).unwrap()) };
+        let flags = listen_flags(&args).into_iter();
+        flags.map(|flag| format!("{}={}", flag.key, flag.value)).collect()
+    }
+
+    #[test]
+    fn listen_takes_an_address_and_a_port_or_a_port() {
+        assert_eq!(written("127.0.0.1:0"), ["server.bind=127.0.0.1", "server.port=0"]);
+        assert_eq!(written("[::1]:80"), ["server.bind=[::1]", "server.port=80"]);
+        assert_eq!(written(":8600"), ["server.port=8600"]);
+        assert_eq!(written("8600"), ["server.port=8600"]);
+        for wrong in ["", "host", "1.2.3.4:", "::1:80", "1.2.3.4:99999"] {
+            assert!(listen(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn flags_set_the_keys_that_they_name() {
+        let url = Some("http://127.0.0.1:8601/".to_owned());
+        let args = RunArgs { data: Some("d".into()), github: url, ..RunArgs::default() };
+        let request = Request {
+            lookup: Lookup::Nothing,
+            directory: ".".into(),
+            environment: Vec::new(),
+            flags: flags(&args),
+            host: "box".to_owned(),
+        };
+        let config = crate::config::load(&request).unwrap().config;
+        assert_eq!(config.data_dir, PathBuf::from("d"));
+        assert_eq!(config.github.api_url, "http://127.0.0.1:8601");
+        assert_eq!(config.github.graphql_url, "http://127.0.0.1:8601/graphql");
+    }
 }

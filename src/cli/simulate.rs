@@ -64,24 +64,26 @@ pub(super) struct WorldArgs {
 
 /// Serves until a signal.
 pub(super) fn simulate(args: SimulateArgs) -> Exit {
-    super::with_runtime(async move {
-        if let Err(error) = super::install_log() {
-            return error;
+    if let Err(exit) = super::install_log() {
+        return exit;
+    }
+    super::with_runtime(begin(args)).unwrap_or_else(|exit| exit)
+}
+
+async fn begin(args: SimulateArgs) -> Exit {
+    let listener = match TcpListener::bind(args.listen).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            output::complain(&format!("error: cannot listen on {}: {error}", args.listen));
+            return Exit::Io;
         }
-        let listener = match TcpListener::bind(args.listen).await {
-            Ok(listener) => listener,
-            Err(error) => {
-                output::complain(&format!("error: cannot listen on {}: {error}", args.listen));
-                return Exit::Io;
-            }
-        };
-        let stop = Stop::default();
-        if let Err(error) = supervise::listen_to_signals(&stop) {
-            output::complain(&format!("error: cannot listen to signals: {error}"));
-            return Exit::Stage;
-        }
-        serve(listener, args, stop.soft).await
-    })
+    };
+    let stop = Stop::default();
+    if let Err(error) = supervise::listen_to_signals(&stop) {
+        output::complain(&format!("error: cannot listen to signals: {error}"));
+        return Exit::Stage;
+    }
+    serve(listener, args, stop.soft).await
 }
 
 async fn serve(listener: TcpListener, args: SimulateArgs, stop: CancellationToken) -> Exit {

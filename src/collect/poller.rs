@@ -283,8 +283,8 @@ impl Poller {
             metrics::FEED_OVERLAP.set(share);
         }
         self.status.send_modify(|status| {
-            let turned = status.turn(state, wall);
             status.simulated = summary.simulated.unwrap_or(status.simulated);
+            let turned = status.turn(state, wall);
             if let Some(message) = &summary.trouble {
                 let again = status.last_error.as_ref().is_some_and(|last| last.message == *message);
                 if turned || !again {
