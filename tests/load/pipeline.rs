@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ghpulse::alerts::Alerts;
 use ghpulse::apply::aggregate::Apply;
+use ghpulse::apply::history::{History, Limits, Setup};
 use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::collect::source::{Body, Page, Poll};
 use ghpulse::collect::{enrich, ingest};
+use ghpulse::config::Interval;
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Store, Sync};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +62,22 @@ fn parse_only(pages: &[Vec<u8>], count: usize) -> Figures {
     usage.figures(count)
 }
 
+/// The counts without a TiDB behind them.
+fn no_history(store: &Store, clock: Clock) -> History {
+    let every = Duration::from_secs(3_600);
+    let interval = Interval {
+        daily: every,
+        day_count: every,
+        year_count: every,
+        retry: 1,
+        retry_wait: every,
+        latest: Duration::from_secs(1),
+        latest_during: 3_600,
+    };
+    let setup = Setup { tidb: None, interval, on_request: false, limits: Limits::USUAL };
+    History::load(store, setup, Alerts::off(), clock).expect("the store is empty").0
+}
+
 fn through(pages: &[Vec<u8>], count: usize, sync: Sync) -> Figures {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("a runtime starts");
@@ -70,7 +89,15 @@ fn through(pages: &[Vec<u8>], count: usize, sync: Sync) -> Figures {
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
         let stop = CancellationToken::new();
         let seen_for = Duration::from_secs(72 * 3_600);
-        let apply = Apply { store: store.clone(), numbers, hub: Arc::clone(&hub), seen_for, clock };
+        let history = no_history(&store, clock);
+        let apply = Apply {
+            store: store.clone(),
+            numbers,
+            history,
+            hub: Arc::clone(&hub),
+            seen_for,
+            clock,
+        };
         let bus = EmbeddedBus::new(store.clone());
         let stages = [
             tokio::spawn(enrich::run(store.clone(), stop.clone())),
