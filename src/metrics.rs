@@ -48,6 +48,9 @@ metrics! {
     EVENTS_REJECTED Counter "ghpulse_events_rejected_total" "" "Entries of pages that are no events; kept in the reject log.";
     EVENTS_APPLIED Counter "ghpulse_events_applied_total" "" "Events counted and put into the journal.";
     EVENTS_REDELIVERED Counter "ghpulse_events_redelivered_total" "" "Deliveries of the bus that had been applied before.";
+    MESSAGES_PRODUCED Counter "ghpulse_messages_produced_total" "" "Messages that the broker has acknowledged.";
+    BUS_LOST Counter "ghpulse_bus_lost_total" "" "Times the connection to the broker was given up, at either end.";
+    BUS_BEHIND_SECONDS Gauge "ghpulse_bus_behind_seconds" "" "Age of the newest delivery of the broker while more are waiting; 0 when caught up.";
     MESSAGES_DEAD Counter "ghpulse_messages_dead_total" "" "Messages of the bus that could not be read; kept in the dead-letter log.";
     COMMIT_SECONDS Histogram "ghpulse_store_commit_seconds" "" "Time of one write to the store, its sync included.";
     TOKENS_USABLE Gauge "ghpulse_github_tokens_usable" "" "GitHub tokens that are neither benched nor used up.";

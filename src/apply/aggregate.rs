@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::foreign::{bury, claim_foreign};
 use super::history::History;
 use super::numbers::Numbers;
-use crate::bus::{Bus, Delivery};
+use crate::bus::{Bus, Content, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Head, Hub, TailEvent};
 use crate::model::envelope::Envelope;
@@ -22,13 +23,11 @@ use crate::model::window::{Day, Timestamp};
 use crate::store::keys::{
     AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, JournalKey, MinuteKey, Origin, SeenKey,
 };
-use crate::store::retention::{MinuteRow, remembered_days};
+use crate::store::retention::{MinuteRow, claim_days};
 use crate::store::rows::{decode_cursor, encode_cursor};
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{APPLIED, Batch, Store, StoreError};
 use crate::{fault, metrics};
 
-/// Name of the cursor behind which everything is applied.
-const APPLIED: &str = "applied";
 /// How long the bus is left alone after it failed.
 const BUS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -50,14 +49,44 @@ pub struct Apply {
 }
 
 /// A delivery, read.
-struct Prepared {
-    cursor: Cursor,
-    key: EventKey,
-    happened_at: Timestamp,
-    received_at: Timestamp,
+pub(super) struct Prepared {
+    pub(super) cursor: Cursor,
+    pub(super) key: EventKey,
+    pub(super) happened_at: Timestamp,
+    pub(super) received_at: Timestamp,
+    pub(super) actor_id: Option<u64>,
+    pub(super) repo_id: Option<u64>,
+    pub(super) facts_from: FactsFrom,
     head: Head,
-    envelope: Envelope,
-    row: Vec<u8>,
+    pub(super) envelope: Envelope,
+    pub(super) row: Vec<u8>,
+}
+
+/// Who found out what an event's facts say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FactsFrom {
+    /// This store, on the way in.
+    Here,
+    /// Another node.
+    Elsewhere,
+    /// Nobody: what was seen for the first time is not known yet.
+    Nobody,
+}
+
+/// A delivery that cannot be read.
+struct Unread {
+    cursor: Cursor,
+    reason: String,
+    body: Vec<u8>,
+}
+
+/// What a batch came to.
+struct Counted {
+    fresh: Vec<Prepared>,
+    /// Deliveries that were applied before.
+    known: u64,
+    /// Deliveries that went to the dead-letter log.
+    dead: u64,
 }
 
 impl Apply {
@@ -100,18 +129,17 @@ impl Apply {
         let (now, seen_for) = (self.clock.now(), self.seen_for);
         let history = self.history.clone();
         let committed = self.store.commit(move |batch| {
-            let all = prepared.len();
-            let fresh = count(batch, prepared, now, seen_for)?;
-            history.count(batch, fresh.iter().map(|e| (&e.envelope.facts, e.happened_at)));
+            let counted = count(batch, prepared, now, seen_for)?;
+            history.count(batch, counted.fresh.iter().map(|e| (&e.envelope.facts, e.happened_at)));
             B::settle(&receipts, batch)?;
             fault::point("apply.before_commit");
-            let known = all - fresh.len();
-            Ok((fresh, receipts, known))
+            Ok((counted, receipts))
         });
-        let (fresh, receipts, known) = committed.await?;
+        let (Counted { fresh, known, dead }, receipts) = committed.await?;
         fault::point("apply.after_commit");
         metrics::EVENTS_APPLIED.add(fresh.len() as u64);
-        metrics::EVENTS_REDELIVERED.add(known as u64);
+        metrics::EVENTS_REDELIVERED.add(known);
+        metrics::MESSAGES_DEAD.add(dead);
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
         let told = fresh.into_iter();
         let told = told.map(|e| TailEvent::with_head(e.cursor, e.envelope, e.head));
@@ -120,71 +148,106 @@ impl Apply {
     }
 }
 
-fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>) -> (Vec<Prepared>, Vec<R>) {
+fn prepare<R>(
+    tag: BusTag,
+    deliveries: Vec<Delivery<R>>,
+) -> (Vec<Result<Prepared, Unread>>, Vec<R>) {
     let mut prepared = Vec::with_capacity(deliveries.len());
     let mut receipts = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
         receipts.push(delivery.receipt);
-        let envelope = delivery.envelope;
-        // What the bus delivers was read before; what cannot be read now is left out of all.
-        let Ok(event) = Event::read(&envelope.event) else {
-            tracing::error!(position = ?delivery.position, "a delivery cannot be read");
-            continue;
-        };
-        let received_at = envelope.facts.received_at;
-        let mut row = Vec::with_capacity(64 + envelope.event.len());
-        envelope.facts.encode(&mut row);
-        row.extend_from_slice(envelope.event.as_bytes());
-        prepared.push(Prepared {
-            cursor: Cursor { tag, position: delivery.position },
-            happened_at: event.created_at.unwrap_or(received_at),
-            received_at,
-            head: Head::of(&event),
-            key: event.key,
-            row,
-            envelope,
+        let cursor = Cursor { tag, position: delivery.position };
+        prepared.push(match delivery.content {
+            Content::Own(envelope) => prepare_event(cursor, envelope, FactsFrom::Here),
+            Content::Given(envelope) => prepare_event(cursor, envelope, FactsFrom::Elsewhere),
+            Content::Bare(envelope) => prepare_event(cursor, envelope, FactsFrom::Nobody),
+            Content::Dead { reason, body } => Err(Unread { cursor, reason, body }),
         });
     }
     (prepared, receipts)
 }
 
+fn prepare_event(
+    cursor: Cursor,
+    envelope: Envelope,
+    facts_from: FactsFrom,
+) -> Result<Prepared, Unread> {
+    let event = match Event::read(&envelope.event) {
+        Ok(event) => event,
+        Err(error) => {
+            let body = envelope.event.as_bytes().to_vec();
+            return Err(Unread { cursor, reason: error.to_string(), body });
+        }
+    };
+    let received_at = envelope.facts.received_at;
+    Ok(Prepared {
+        cursor,
+        happened_at: event.created_at.unwrap_or(received_at),
+        received_at,
+        actor_id: event.actor_id,
+        repo_id: event.repo_id,
+        facts_from,
+        head: Head::of(&event),
+        key: event.key,
+        row: journal_row(&envelope),
+        envelope,
+    })
+}
+
+/// The value of an event's row in the journal.
+pub(super) fn journal_row(envelope: &Envelope) -> Vec<u8> {
+    let mut row = Vec::with_capacity(64 + envelope.event.len());
+    envelope.facts.encode(&mut row);
+    row.extend_from_slice(envelope.event.as_bytes());
+    row
+}
+
 /// Puts into the batch what was not applied before, and gives that back.
 fn count(
     batch: &mut Batch<'_>,
-    prepared: Vec<Prepared>,
+    prepared: Vec<Result<Prepared, Unread>>,
     now: Timestamp,
     seen_for: Duration,
-) -> Result<Vec<Prepared>, StoreError> {
+) -> Result<Counted, StoreError> {
     let cursor_key = CursorKey(APPLIED.to_owned());
     let stored = batch.get(&cursor_key)?;
     let stored = stored.map(|value| decode_cursor(APPLIED, &value)).transpose()?;
     let mut applied = stored;
-    let mut fresh = Vec::with_capacity(prepared.len());
+    let mut counted = Counted { fresh: Vec::with_capacity(prepared.len()), known: 0, dead: 0 };
     let mut minutes = Minutes::default();
     for event in prepared {
-        let cursor = event.cursor;
+        let cursor = event.as_ref().map_or_else(|unread| unread.cursor, |event| event.cursor);
         if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
+            counted.known += 1;
             continue;
         }
         applied = Some(cursor);
+        let mut event = match event {
+            Ok(event) => event,
+            Err(Unread { reason, body, .. }) => {
+                bury(batch, now, cursor, &reason, &body)?;
+                counted.dead += 1;
+                continue;
+            }
+        };
         // The day of receiving is part of the message, so every node claims under the same.
-        let day = event.received_at.day();
-        let first = *remembered_days(now.min(event.received_at), seen_for).start();
-        let days = first..=now.max(event.received_at).day().0 + 1;
+        let days = claim_days(event.received_at, seen_for);
         let key_on = |day| AppliedKey(SeenKey::new(Day(day), &event.key));
-        if !batch.claim_within(days, day.0, key_on)? {
+        if !batch.claim_within(days.clone(), event.received_at.day().0, key_on)? {
+            counted.known += 1;
             continue;
         }
+        claim_foreign(batch, &mut event, days)?;
         count_numbers(batch, &event)?;
         batch.put(&JournalKey { tag: cursor.tag, position: cursor.position }, &event.row);
         minutes.add(batch, &event)?;
-        fresh.push(event);
+        counted.fresh.push(event);
     }
     minutes.write(batch);
     if let Some(last) = applied.filter(|_| applied != stored) {
         batch.put(&cursor_key, &encode_cursor(last));
     }
-    Ok(fresh)
+    Ok(counted)
 }
 
 fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreError> {

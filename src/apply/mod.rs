@@ -1,6 +1,7 @@
 //! From the bus to the numbers and the journal, and what is made of the numbers once a tick.
 
 pub mod aggregate;
+mod foreign;
 pub mod history;
 pub mod numbers;
 pub mod script;

@@ -4,17 +4,12 @@
 //! batch that applies it deletes it and its body. So nothing can be acknowledged and not applied,
 //! or the reverse.
 
-use std::sync::Arc;
-
 use tokio::sync::watch;
 
-use super::{Bus, BusError, Delivery};
-use crate::model::envelope::{Envelope, written_back};
-use crate::model::event::Event;
+use super::outbox::{self, Spent};
+use super::{Bus, BusError, Content, Delivery};
 use crate::model::position::{BusTag, Position};
-use crate::store::keys::{BodyKey, Key as _, MetaKey, OutboxKey};
-use crate::store::rows::decode_outbox;
-use crate::store::{BACKLOG, Batch, Reader, Store, StoreError};
+use crate::store::{Batch, Reader, Store, StoreError};
 
 /// Deliveries at once.
 const DELIVERIES: usize = 1_000;
@@ -29,14 +24,6 @@ pub struct EmbeddedBus {
     delivered: u64,
 }
 
-/// What an applied entry frees.
-#[derive(Debug, Clone, Copy)]
-pub struct Receipt {
-    entry: u64,
-    admission: u64,
-    body_bytes: usize,
-}
-
 impl EmbeddedBus {
     /// The bus of this store; it begins with the oldest entry that was not applied.
     #[must_use]
@@ -47,21 +34,24 @@ impl EmbeddedBus {
 }
 
 impl Bus for EmbeddedBus {
-    type Receipt = Receipt;
+    type Receipt = Spent;
 
     fn tag(&self) -> BusTag {
         self.store.bus_tag()
     }
 
-    async fn next(&mut self) -> Result<Vec<Delivery<Receipt>>, BusError> {
+    async fn next(&mut self) -> Result<Vec<Delivery<Spent>>, BusError> {
         loop {
             let head = *self.head.borrow_and_update();
             if head > self.delivered {
                 let from = self.delivered + 1;
-                let deliveries = self.store.read(move |reader| read(reader, from)).await?;
-                if let Some(last) = deliveries.last() {
-                    self.delivered = last.receipt.entry;
-                    return Ok(deliveries);
+                let read = move |reader: Reader<'_>| {
+                    outbox::read(reader, from, DELIVERIES, DELIVERY_BYTES)
+                };
+                let entries = self.store.read(read).await?;
+                if let Some(last) = entries.last() {
+                    self.delivered = last.spent.entry;
+                    return Ok(entries.into_iter().map(delivery).collect());
                 }
                 // All up to the head was applied before this start.
                 self.delivered = head;
@@ -72,42 +62,20 @@ impl Bus for EmbeddedBus {
         }
     }
 
-    fn settle(receipts: &[Receipt], batch: &mut Batch<'_>) -> Result<(), StoreError> {
-        let mut freed = 0_i64;
-        for receipt in receipts {
-            batch.delete(&OutboxKey(receipt.entry));
-            batch.delete(&BodyKey(receipt.admission));
-            freed = freed.saturating_add(i64::try_from(receipt.body_bytes).unwrap_or(i64::MAX));
-        }
-        batch.add(&MetaKey(BACKLOG.to_owned()), -freed)?;
-        Ok(())
+    fn settle(receipts: &[Spent], batch: &mut Batch<'_>) -> Result<(), StoreError> {
+        outbox::settle(receipts, batch)
     }
 
-    async fn acknowledge(&mut self, receipts: Vec<Receipt>) -> Result<(), BusError> {
-        let freed: usize = receipts.iter().map(|receipt| receipt.body_bytes).sum();
-        let backlog = &self.store.heads().backlog;
-        backlog.send_modify(|bytes| *bytes = bytes.saturating_sub(freed as u64));
+    async fn acknowledge(&mut self, receipts: Vec<Spent>) -> Result<(), BusError> {
+        outbox::settled(&self.store, &receipts);
         Ok(())
     }
 }
 
-fn read(reader: Reader<'_>, from: u64) -> Result<Vec<Delivery<Receipt>>, StoreError> {
-    let mut deliveries = Vec::new();
-    let mut bytes = 0;
-    reader.scan(&OutboxKey(from), |key, value| {
-        let (admission, mut facts) = decode_outbox(key, value)?;
-        let body = BodyKey(admission);
-        let missing = || StoreError::corrupt("bodies", &body.to_bytes());
-        let raw = reader.get(&body)?.ok_or_else(missing)?;
-        let text = std::str::from_utf8(&raw).map_err(|_| missing())?;
-        let event = Event::read(text).map_err(|_| missing())?;
-        let written = Arc::from(written_back(&event, &facts));
-        facts.forget_written();
-        let envelope = Envelope { facts, event: written };
-        let receipt = Receipt { entry: key.0, admission, body_bytes: raw.len() };
-        bytes += raw.len();
-        deliveries.push(Delivery { position: Position::counted(key.0), envelope, receipt });
-        Ok(deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES)
-    })?;
-    Ok(deliveries)
+fn delivery(entry: outbox::Entry) -> Delivery<Spent> {
+    Delivery {
+        position: Position::counted(entry.spent.entry),
+        content: Content::Own(entry.envelope),
+        receipt: entry.spent,
+    }
 }

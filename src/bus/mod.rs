@@ -3,30 +3,62 @@
 //! A bus delivers at least once and in order, each delivery with its [`Position`]. Whoever applies
 //! makes it exactly once: in the batch that applies deliveries it calls [`Bus::settle`], which puts
 //! there what has to change together with them, and after the commit [`Bus::acknowledge`].
+//!
+//! A broker has two ends: [`Bus`] is where deliveries come from, [`Outlet`] is where the outbox
+//! goes. The embedded log is its own outlet.
 
 pub mod embedded;
+pub mod outbox;
+pub mod pulsar;
 
+use std::time::Duration;
+
+use self::pulsar::PulsarError;
 use crate::model::envelope::Envelope;
+use crate::model::message::Outgoing;
 use crate::model::position::{BusTag, Position};
+use crate::model::window::Timestamp;
 use crate::store::{Batch, StoreError};
 
-/// An envelope from the bus.
+/// Something from the bus.
 #[derive(Debug)]
 pub struct Delivery<R> {
     /// Where it is on the bus: the same on every node, also when it is delivered again.
     pub position: Position,
     /// What it carries.
-    pub envelope: Envelope,
+    pub content: Content,
     /// What the bus wants back when it is applied.
     pub receipt: R,
 }
 
-/// Why nothing can be had from the bus.
+/// What a delivery carries, and who knows what about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// An event of this store's own outbox: all that is claimed of it was claimed on the way in.
+    Own(Envelope),
+    /// An event whose facts are complete. This store may see it for the first time.
+    Given(Envelope),
+    /// An event of which nobody said what was seen for the first time: whoever applies it finds
+    /// that out.
+    Bare(Envelope),
+    /// A message that cannot be read. It goes to the dead-letter log, once.
+    Dead {
+        /// Why it cannot be read.
+        reason: String,
+        /// Its body.
+        body: Vec<u8>,
+    },
+}
+
+/// Why nothing can be had from the bus, or given to it.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// The store under the embedded bus.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The broker.
+    #[error(transparent)]
+    Pulsar(#[from] PulsarError),
 }
 
 impl BusError {
@@ -35,6 +67,7 @@ impl BusError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(_) => false,
+            Self::Pulsar(error) => error.is_transient(),
         }
     }
 }
@@ -61,4 +94,43 @@ pub trait Bus: Send + 'static {
         &mut self,
         receipts: Vec<Self::Receipt>,
     ) -> impl Future<Output = Result<(), BusError>> + Send;
+}
+
+/// Whether this collector may produce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Nobody has said yet: what is admitted waits in the outbox.
+    Unasked,
+    /// The topic is ours alone.
+    Granted,
+    /// Another producer has the topic: stand by.
+    Standby,
+}
+
+/// Where the outbox goes when the bus is a broker.
+pub trait Outlet: Send + 'static {
+    /// Asks to be the one producer, giving up what was granted before. Never waits for another
+    /// producer to leave.
+    fn ask(&mut self) -> impl Future<Output = Result<Grant, BusError>> + Send;
+
+    /// Sends messages, in order and behind all that were sent before, and waits until the broker
+    /// has them. After an error any of them may have got there, and the grant is gone.
+    fn send(
+        &mut self,
+        messages: Vec<Outgoing>,
+    ) -> impl Future<Output = Result<(), BusError>> + Send;
+}
+
+/// How a bus outside this process is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusState {
+    /// Whether there is a connection that works.
+    pub connected: bool,
+    /// Since when.
+    pub since: Timestamp,
+    /// What was wrong last, in words for a person; it stays when it is over.
+    pub trouble: Option<String>,
+    /// How old the newest delivery was when it came, while there are known to be more behind it;
+    /// `None` when all that the bus has was delivered, or nothing came yet.
+    pub behind: Option<Duration>,
 }

@@ -7,14 +7,14 @@
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::ingest::next_number;
 use crate::fault;
 use crate::model::envelope::Facts;
 use crate::model::event::Event;
 use crate::model::window::Timestamp;
-use crate::store::keys::{BodyKey, FirstKey, InboxKey, Key as _, OutboxKey, Scope, SizeKey};
+use crate::store::firsts::claim_firsts;
+use crate::store::keys::{BodyKey, InboxKey, Key as _, OutboxKey};
 use crate::store::rows::{decode_inbox, encode_outbox};
-use crate::store::{Batch, ENTRIES, Reader, Store, StoreError};
+use crate::store::{ENTRIES, Reader, Store, StoreError};
 
 /// Events enriched at once.
 const EVENTS: usize = 1_000;
@@ -84,10 +84,10 @@ async fn forward(store: &Store, waiting: Vec<Waiting>) -> Result<(), StoreError>
         .commit(move |batch| {
             let mut head = 0;
             for mut event in waiting {
-                if event.facts.flags.pr {
-                    claim_firsts(batch, &mut event)?;
-                }
-                head = next_number(batch, ENTRIES)?;
+                let flags = &mut event.facts.flags;
+                let (actor, repo) = (event.actor_id, event.repo_id);
+                claim_firsts(batch, flags, event.happened_at, actor, repo)?;
+                head = batch.next_number(ENTRIES)?;
                 batch.put(&OutboxKey(head), &encode_outbox(event.admission, &event.facts));
                 batch.delete(&InboxKey(event.admission));
             }
@@ -98,30 +98,4 @@ async fn forward(store: &Store, waiting: Vec<Waiting>) -> Result<(), StoreError>
     fault::point("enrich.after_commit");
     store.heads().outbox.send_replace(head);
     Ok(())
-}
-
-fn claim_firsts(batch: &mut Batch<'_>, event: &mut Waiting) -> Result<(), StoreError> {
-    let (day, year) = (event.happened_at.day().0, event.happened_at.year().0);
-    let flags = &mut event.facts.flags;
-    if let Some(actor) = event.actor_id {
-        flags.dev_day = claim_first(batch, Scope::DeveloperDay, day, actor)?;
-        flags.dev_year = claim_first(batch, Scope::DeveloperYear, year, actor)?;
-    }
-    if let Some(repo) = event.repo_id {
-        flags.repo_year = claim_first(batch, Scope::RepositoryYear, year, repo)?;
-    }
-    Ok(())
-}
-
-fn claim_first(
-    batch: &mut Batch<'_>,
-    scope: Scope,
-    period: i32,
-    id: u64,
-) -> Result<bool, StoreError> {
-    let first = batch.claim(&FirstKey { scope, period, id })?;
-    if first {
-        batch.add(&SizeKey { scope, period }, 1)?;
-    }
-    Ok(first)
 }

@@ -207,7 +207,7 @@ fn claim(
             admitted.known += 1;
             continue;
         }
-        head = next_number(batch, ADMISSIONS)?;
+        head = batch.next_number(ADMISSIONS)?;
         batch.put(&BodyKey(head), candidate.text.as_bytes());
         batch.put(&InboxKey(head), &row);
         bytes += candidate.text.len() as u64;
@@ -218,19 +218,13 @@ fn claim(
         batch.add(&MetaKey(BACKLOG.to_owned()), bytes)?;
     }
     for (reason, text) in &sorted.rejects {
-        let number = next_number(batch, "rejects")?;
+        let number = batch.next_number("rejects")?;
         batch.put(&RejectKey(number), &encode_refused(received_at, reason, text));
         if let Some(old) = number.checked_sub(REJECTS) {
             batch.delete(&RejectKey(old));
         }
     }
     Ok((admitted, head, bytes))
-}
-
-/// The next of a series that continues over restarts; the first is 1.
-pub(super) fn next_number(batch: &mut Batch<'_>, series: &str) -> Result<u64, StoreError> {
-    let number = batch.add(&MetaKey(series.to_owned()), 1)?;
-    u64::try_from(number).map_err(|_| StoreError::corrupt("meta", series.as_bytes()))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod enrich;
 pub mod ingest;
 mod overlap;
 pub mod poller;
+pub mod relay;
 pub mod replay;
 pub mod source;
 pub mod status;

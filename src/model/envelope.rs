@@ -207,16 +207,14 @@ impl Flags {
     }
 
     fn from_bits(bits: u8) -> Self {
-        let set = |i: u8| bits & (1 << i) != 0;
-        Self {
-            pr: set(0),
-            open: set(1),
-            merge: set(2),
-            close: set(3),
-            dev_day: set(4),
-            dev_year: set(5),
-            repo_year: set(6),
-        }
+        Self::from_named(std::array::from_fn(|i| bits & (1 << i) != 0))
+    }
+
+    /// Their values in the order of [`Self::named`].
+    #[must_use]
+    pub fn from_named(set: [bool; 7]) -> Self {
+        let [pr, open, merge, close, dev_day, dev_year, repo_year] = set;
+        Self { pr, open, merge, close, dev_day, dev_year, repo_year }
     }
 }
 

@@ -5,6 +5,8 @@ pub mod envelope;
 pub mod event;
 pub mod gaps;
 pub mod json;
+pub mod message;
 pub mod position;
+pub mod routing;
 pub mod tally;
 pub mod window;

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use super::database::Database;
 use super::error::StoreError;
 use super::families::Family;
-use super::keys::{CounterKey, Key};
+use super::keys::{CounterKey, Key, MetaKey};
 
 /// Counters that the writing thread keeps in memory; beyond so many it begins afresh.
 const COUNTERS: usize = 200_000;
@@ -142,6 +142,12 @@ impl<'w> Batch<'w> {
         let value = *value;
         self.touched.push(entry);
         Ok(value)
+    }
+
+    /// The next of a series that continues over restarts; the first is 1.
+    pub fn next_number(&mut self, series: &str) -> Result<u64, StoreError> {
+        let number = self.add(&MetaKey(series.to_owned()), 1)?;
+        u64::try_from(number).map_err(|_| StoreError::corrupt("meta", series.as_bytes()))
     }
 
     /// Forgets counters whose rows were deleted in a range.

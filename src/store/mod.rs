@@ -8,6 +8,7 @@ mod batch;
 mod database;
 mod error;
 pub mod families;
+pub mod firsts;
 pub mod keys;
 mod lock;
 pub mod retention;
@@ -50,6 +51,7 @@ struct Shared {
     thread: Option<std::thread::JoinHandle<()>>,
     dir: PathBuf,
     bus_tag: BusTag,
+    id: String,
     heads: Heads,
     _lock: lock::Lock,
 }
@@ -72,6 +74,9 @@ pub const ENTRIES: &str = "entries";
 /// Bytes of bodies between admission and journal.
 pub const BACKLOG: &str = "backlog_bytes";
 
+/// Name of the cursor behind which everything of the bus is applied.
+pub const APPLIED: &str = "applied";
+
 /// Reads of one moment or of several, never of the middle of a batch.
 #[derive(Clone, Copy)]
 pub struct Reader<'s> {
@@ -85,6 +90,7 @@ impl Store {
         lock::check_version(dir)?;
         let database = Arc::new(Database::open(dir)?);
         let bus_tag = bus_tag(&database)?;
+        let id = store_id(&database)?;
         let head = |name: &str| -> Result<watch::Sender<u64>, StoreError> {
             let count = database.count(&MetaKey(name.to_owned()))?;
             Ok(watch::Sender::new(u64::try_from(count).unwrap_or(0)))
@@ -97,6 +103,7 @@ impl Store {
             thread: Some(thread),
             dir: dir.to_owned(),
             bus_tag,
+            id,
             heads: Heads { inbox, outbox, backlog },
             _lock: lock,
         };
@@ -113,6 +120,12 @@ impl Store {
     #[must_use]
     pub fn bus_tag(&self) -> BusTag {
         self.shared.bus_tag
+    }
+
+    /// The name of this store, unlike any other's: 16 hexadecimal digits, drawn when it was new.
+    #[must_use]
+    pub fn store_id(&self) -> &str {
+        &self.shared.id
     }
 
     /// How far the stages have come. A stage moves its head after its commit.
@@ -199,19 +212,35 @@ pub fn read_count<K: CounterKey>(key: &K, value: &[u8]) -> Result<i64, StoreErro
 /// The embedded bus's tag; drawn when the store is new.
 fn bus_tag(database: &Database) -> Result<BusTag, StoreError> {
     let key = MetaKey("bus_tag".to_owned());
-    if let Some(value) = database.get(&key)? {
-        let bytes = value.as_slice().try_into();
-        return bytes
-            .map(|bytes| BusTag(u32::from_be_bytes(bytes)))
-            .map_err(|_| StoreError::corrupt("meta", &key.to_bytes()));
+    let drawn = drawn_once(database, &key, || fastrand::u32(1..).to_be_bytes().to_vec())?;
+    let bytes = drawn.as_slice().try_into();
+    bytes
+        .map(|bytes| BusTag(u32::from_be_bytes(bytes)))
+        .map_err(|_| StoreError::corrupt("meta", &key.to_bytes()))
+}
+
+fn store_id(database: &Database) -> Result<String, StoreError> {
+    let key = MetaKey("store_id".to_owned());
+    let drawn = drawn_once(database, &key, || format!("{:016x}", fastrand::u64(..)).into_bytes())?;
+    String::from_utf8(drawn).map_err(|_| StoreError::corrupt("meta", &key.to_bytes()))
+}
+
+/// What is kept under a name; drawn and kept when there is nothing yet.
+fn drawn_once(
+    database: &Database,
+    key: &MetaKey,
+    draw: impl FnOnce() -> Vec<u8>,
+) -> Result<Vec<u8>, StoreError> {
+    if let Some(value) = database.get(key)? {
+        return Ok(value);
     }
-    let tag = fastrand::u32(1..);
+    let drawn = draw();
     let mut counters = batch::Counters::default();
     let mut batch = Batch::new(database, &mut counters);
-    batch.put(&key, &tag.to_be_bytes());
+    batch.put(key, &drawn);
     database.write(batch.finish())?;
     database.sync()?;
-    Ok(BusTag(tag))
+    Ok(drawn)
 }
 
 impl Drop for Shared {

@@ -35,6 +35,13 @@ pub fn remembered_days(now: Timestamp, seen_for: Duration) -> std::ops::RangeInc
     now.minus(seen_for).day().0..=now.day().0 + 1
 }
 
+/// The days under which an event received then may have been claimed, the same on every node: a
+/// second message about it was received within `seen_for` of the first.
+#[must_use]
+pub fn claim_days(received_at: Timestamp, seen_for: Duration) -> std::ops::RangeInclusive<i32> {
+    received_at.minus(seen_for).day().0..=received_at.plus(seen_for).day().0
+}
+
 /// Drops what is due, each minute, until stopped.
 pub async fn run(
     store: Store,

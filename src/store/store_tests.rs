@@ -163,3 +163,15 @@ async fn what_is_due_is_dropped_and_nothing_else() {
     let bucket = BucketKey { second: Second(now.second().0 - 7_300), language: "C".into() };
     assert_eq!(store.reader().count(&bucket).unwrap(), 0);
 }
+
+#[tokio::test]
+async fn a_store_keeps_its_id_and_no_two_have_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let id = store.store_id().to_owned();
+    assert_eq!(id.len(), 16);
+    let other = tempfile::tempdir().unwrap();
+    assert_ne!(open(other.path()).store_id(), id);
+    drop(store);
+    assert_eq!(open(dir.path()).store_id(), id);
+}

@@ -1,0 +1,77 @@
+//! The outbox, read for whichever bus takes it on, and what is given up once that has happened.
+
+use std::sync::Arc;
+
+use crate::model::envelope::{Envelope, written_back};
+use crate::model::event::Event;
+use crate::store::keys::{BodyKey, Key as _, MetaKey, OutboxKey};
+use crate::store::rows::decode_outbox;
+use crate::store::{BACKLOG, Batch, Reader, Store, StoreError};
+
+/// An entry of the outbox with its body.
+#[derive(Debug)]
+pub struct Entry {
+    /// What the event is, with its facts.
+    pub envelope: Envelope,
+    /// What is given up when the bus has it.
+    pub spent: Spent,
+}
+
+/// What an entry frees when the bus has taken it on.
+#[derive(Debug, Clone, Copy)]
+pub struct Spent {
+    /// Its number in the outbox.
+    pub entry: u64,
+    admission: u64,
+    body_bytes: usize,
+}
+
+/// The entries from number `from` on, in order: at most `entries`, and no more than `bytes` of
+/// bodies unless the first alone is larger. Blocks.
+pub fn read(
+    reader: Reader<'_>,
+    from: u64,
+    entries: usize,
+    bytes: usize,
+) -> Result<Vec<Entry>, StoreError> {
+    let mut found = Vec::new();
+    let mut taken = 0;
+    reader.scan(&OutboxKey(from), |key, value| {
+        let (admission, mut facts) = decode_outbox(key, value)?;
+        let body = BodyKey(admission);
+        let missing = || StoreError::corrupt("bodies", &body.to_bytes());
+        let raw = reader.get(&body)?.ok_or_else(missing)?;
+        taken += raw.len();
+        if taken > bytes && !found.is_empty() {
+            return Ok(false);
+        }
+        let text = std::str::from_utf8(&raw).map_err(|_| missing())?;
+        let event = Event::read(text).map_err(|_| missing())?;
+        let written = Arc::from(written_back(&event, &facts));
+        facts.forget_written();
+        let envelope = Envelope { facts, event: written };
+        let spent = Spent { entry: key.0, admission, body_bytes: raw.len() };
+        found.push(Entry { envelope, spent });
+        Ok(found.len() < entries)
+    })?;
+    Ok(found)
+}
+
+/// Removes entries and their bodies, in the batch that makes up for them or alone.
+pub fn settle(spent: &[Spent], batch: &mut Batch<'_>) -> Result<(), StoreError> {
+    let mut freed = 0_i64;
+    for spent in spent {
+        batch.delete(&OutboxKey(spent.entry));
+        batch.delete(&BodyKey(spent.admission));
+        freed = freed.saturating_add(i64::try_from(spent.body_bytes).unwrap_or(i64::MAX));
+    }
+    batch.add(&MetaKey(BACKLOG.to_owned()), -freed)?;
+    Ok(())
+}
+
+/// Tells whoever waits for room, after that batch is on disk.
+pub fn settled(store: &Store, spent: &[Spent]) {
+    let freed: usize = spent.iter().map(|spent| spent.body_bytes).sum();
+    let backlog = &store.heads().backlog;
+    backlog.send_modify(|bytes| *bytes = bytes.saturating_sub(freed as u64));
+}

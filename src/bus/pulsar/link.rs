@@ -1,0 +1,230 @@
+//! One way to the service: what is needed to connect, checked once, and a client made from it.
+//!
+//! A client of the library is cheap and easily stuck half-way, so each session has its own and
+//! none is ever repaired. The library tries nothing twice: waiting is done by whoever knows why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pulsar::compression::{CompressionLz4, CompressionZlib, CompressionZstd};
+use pulsar::{ConnectionRetryOptions, OperationRetryOptions, Pulsar, TokioExecutor};
+
+use super::consumer::shown;
+use super::oauth::Credentials;
+use super::topic::whole_name;
+use super::words::{away, is_login_refused, too_slow};
+use super::{Compression, PulsarError, PulsarOptions};
+use crate::clock::Clock;
+
+/// A client of the library.
+pub(super) type Client = Pulsar<TokioExecutor>;
+
+/// Until a session stands: name, connection, TLS, login, look-up, subscription.
+pub(super) const OPEN: Duration = Duration::from_secs(30);
+/// Until a connection stands.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Until one request is answered, or one batch acknowledged.
+const OPERATION: Duration = Duration::from_secs(30);
+/// How often an idle connection is tried.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Messages to the broker that wait in the client, in batches.
+const OUTBOUND: usize = 1_000;
+
+/// What connecting needs, checked.
+pub(super) struct Link {
+    pub(super) url: String,
+    /// Its whole name.
+    pub(super) topic: String,
+    pub(super) clock: Clock,
+    compression: Compression,
+    ca: Option<Vec<u8>>,
+    credentials: Option<Arc<Credentials>>,
+}
+
+impl Link {
+    /// Checks what can be checked without the service, and reads the files that are named.
+    pub(super) fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
+        check_address(&options.url)?;
+        let topic = whole_name(&options.topic)?;
+        let ca = options.ca.as_ref().map(|path| {
+            let refuse = |why: String| PulsarError::File {
+                what: "certificate file",
+                path: path.clone(),
+                why,
+            };
+            let pem = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
+            let begins = b"-----BEGIN CERTIFICATE-----";
+            if pem.windows(begins.len()).any(|part| part == begins) {
+                Ok(pem)
+            } else {
+                Err(refuse("it holds no certificate in PEM form".to_owned()))
+            }
+        });
+        let credentials = options.oauth.as_ref().map(|oauth| Credentials::read(oauth, clock));
+        Ok(Self {
+            url: options.url.clone(),
+            topic,
+            clock,
+            compression: options.compression,
+            ca: ca.transpose()?,
+            credentials: credentials.transpose()?.map(Arc::new),
+        })
+    }
+
+    /// A new client, connected, for a topic that is known not to be partitioned.
+    pub(super) async fn client(&self) -> Result<Client, PulsarError> {
+        let doing = || format!("connecting to {}", self.url);
+        let mut builder = Pulsar::builder(&self.url, TokioExecutor)
+            .with_connection_retry_options(ConnectionRetryOptions {
+                max_retries: 0,
+                connection_timeout: CONNECT,
+                keep_alive: KEEP_ALIVE,
+                ..ConnectionRetryOptions::default()
+            })
+            .with_operation_retry_options(OperationRetryOptions {
+                operation_timeout: OPERATION,
+                max_retries: Some(0),
+                ..OperationRetryOptions::default()
+            })
+            .with_outbound_channel_size(OUTBOUND);
+        if let Some(ca) = &self.ca {
+            builder = builder.with_certificate_chain(ca.clone());
+        }
+        if let Some(credentials) = &self.credentials {
+            builder = builder.with_auth_provider(Box::new(credentials.login()));
+        }
+        let client = match Box::pin(builder.build()).await {
+            Ok(client) => client,
+            Err(error) => {
+                if let Some(credentials) =
+                    self.credentials.as_ref().filter(|_| is_login_refused(&error))
+                {
+                    credentials.forget().await;
+                }
+                return Err(away(doing(), &error));
+            }
+        };
+        let looking = || format!("looking up {} at {}", self.topic, self.url);
+        let partitions = Box::pin(client.lookup_partitioned_topic_number(&self.topic)).await;
+        match partitions.map_err(|error| away(looking(), &error))? {
+            0 => Ok(client),
+            partitions => Err(PulsarError::Partitioned { topic: self.topic.clone(), partitions }),
+        }
+    }
+
+    /// That the topic does not end before what was applied from it.
+    pub(super) fn check_end(
+        &self,
+        end: Option<(u64, u64)>,
+        applied: Option<(u64, u64)>,
+    ) -> Result<(), PulsarError> {
+        match (end, applied) {
+            (Some(end), Some(applied)) if end < applied => Err(PulsarError::Anew {
+                topic: self.topic.clone(),
+                last: shown(end),
+                applied: shown(applied),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn compression(&self) -> pulsar::compression::Compression {
+        use pulsar::compression::Compression as Theirs;
+        match self.compression {
+            Compression::None => Theirs::None,
+            Compression::Lz4 => Theirs::Lz4(CompressionLz4::default()),
+            Compression::Zstd => Theirs::Zstd(CompressionZstd::default()),
+            Compression::Zlib => Theirs::Zlib(CompressionZlib::default()),
+        }
+    }
+}
+
+/// Waits for an answer, but not for ever.
+pub(super) async fn within<T>(
+    limit: Duration,
+    doing: impl Fn() -> String,
+    work: impl Future<Output = Result<T, PulsarError>>,
+) -> Result<T, PulsarError> {
+    // The library's futures are of tens of kilobytes.
+    match tokio::time::timeout(limit, Box::pin(work)).await {
+        Ok(result) => result,
+        Err(_) => Err(too_slow(doing(), limit.as_secs())),
+    }
+}
+
+fn check_address(url: &str) -> Result<(), PulsarError> {
+    let refuse = |why| Err(PulsarError::Address { url: url.to_owned(), why });
+    let Some((kind, rest)) = url.split_once("://") else {
+        return refuse("it has no pulsar:// in front");
+    };
+    if !matches!(kind, "pulsar" | "pulsar+ssl") {
+        return refuse("it begins with something else than pulsar:// or pulsar+ssl://");
+    }
+    if rest.contains('@') {
+        return refuse("it holds a login; logins are pulsar.audience and pulsar.keypath");
+    }
+    if rest.trim_end_matches('/').is_empty() || rest.contains(char::is_whitespace) {
+        return refuse("it names no host");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> PulsarOptions {
+        PulsarOptions {
+            url: "pulsar://127.0.0.1:6650".to_owned(),
+            topic: "events".to_owned(),
+            oauth: None,
+            ca: None,
+            compression: Compression::None,
+            consumer_name: "ghpulse".to_owned(),
+        }
+    }
+
+    fn refused(options: &PulsarOptions) -> String {
+        match Link::new(options, Clock::system()) {
+            Ok(_) => panic!("{options:?} was taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_is_refused_before_anything_is_tried() {
+        for (url, word) in [
+            ("127.0.0.1:6650", "no pulsar://"),
+            ("http://x", "something else"),
+            ("pulsar://", "no host"),
+            ("pulsar://me:secret@x:6650", "login"),
+        ] {
+            let error = refused(&PulsarOptions { url: url.to_owned(), ..options() });
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_file_is_there_and_holds_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let with = PulsarOptions { ca: Some(path.clone()), ..options() };
+        assert!(refused(&with).contains("ca.pem"));
+        std::fs::write(&path, "hello").unwrap();
+        assert!(refused(&with).contains("no certificate"));
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_is_not_there_is_said_with_its_address() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("pulsar://{}", free.local_addr().unwrap());
+        drop(free);
+        let link = Link::new(&PulsarOptions { url: url.clone(), ..options() }, Clock::system());
+        let Err(error) = Box::pin(link.unwrap().client()).await else {
+            panic!("somebody is there")
+        };
+        assert!(error.is_transient());
+        let text = error.to_string();
+        assert!(text.contains(&url) && text.contains("refused"), "{text}");
+    }
+}

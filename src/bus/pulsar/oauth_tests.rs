@@ -1,0 +1,128 @@
+//! Logging in, against an issuer on a bare socket.
+
+use super::*;
+use crate::http::fake::{Asked, Fake, Reply};
+
+const SECRET: &str = "s3cr&t/+";
+
+fn write_key(dir: &Path, text: &str) -> OAuthOptions {
+    let key_file = dir.join("key.json");
+    std::fs::write(&key_file, text).unwrap();
+    OAuthOptions { audience: "urn:sn:pulsar:o:i".to_owned(), key_file }
+}
+
+fn key(issuer: &str) -> String {
+    format!(
+        r#"{{"type":"client_credentials","client_id":"me","client_secret":"{SECRET}",
+        "client_email":"me@x","issuer_url":"{issuer}/"}}"#
+    )
+}
+
+fn credentials(issuer: &str, dir: &Path) -> Arc<Credentials> {
+    Arc::new(Credentials::read(&write_key(dir, &key(issuer)), Clock::system()).unwrap())
+}
+
+/// An issuer that gives out `token-1`, `token-2`, … of a life of `seconds`.
+async fn issuer(seconds: u64) -> Fake {
+    let count = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    Fake::start(move |asked: &Asked| {
+        if asked.target.ends_with("openid-configuration") {
+            let host = asked.header("host").unwrap();
+            return Reply::new(200, &format!(r#"{{"token_endpoint":"http://{host}/token"}}"#));
+        }
+        let n = 1 + count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Reply::new(200, &format!(r#"{{"access_token":"token-{n}","expires_in":{seconds}}}"#))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_once_and_serves_every_connection() {
+    let (dir, fake) = (tempfile::tempdir().unwrap(), issuer(3_600).await);
+    let credentials = credentials(&fake.url, dir.path());
+    for _ in 0..2 {
+        let mut login = credentials.login();
+        login.initialize().await.unwrap();
+        assert_eq!(login.auth_method_name(), "token");
+        assert_eq!(login.auth_data().await.unwrap(), b"token-1");
+    }
+    let asked = fake.asked();
+    let targets: Vec<_> = asked.iter().map(|asked| asked.target.as_str()).collect();
+    assert_eq!(targets, ["/.well-known/openid-configuration", "/token"]);
+    assert_eq!(
+        std::str::from_utf8(&asked[1].body).unwrap(),
+        "grant_type=client_credentials&client_id=me&client_secret=s3cr%26t%2F%2B&\
+         audience=urn%3Asn%3Apulsar%3Ao%3Ai"
+    );
+    assert_eq!(asked[1].header("content-type"), Some("application/x-www-form-urlencoded"));
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_it_ends_and_when_the_broker_refuses_it() {
+    let (dir, fake) = (tempfile::tempdir().unwrap(), issuer(0).await);
+    let renewing = credentials(&fake.url, dir.path());
+    assert_eq!(renewing.token().await.unwrap(), "token-1");
+    assert_eq!(renewing.token().await.unwrap(), "token-2");
+    let fake = issuer(3_600).await;
+    let refused = credentials(&fake.url, dir.path());
+    assert_eq!(refused.token().await.unwrap(), "token-1");
+    refused.forget().await;
+    assert_eq!(refused.token().await.unwrap(), "token-2");
+}
+
+#[tokio::test]
+async fn a_refusal_says_who_and_what_to_check_and_never_the_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::start(|asked: &Asked| {
+        if asked.target.ends_with("openid-configuration") {
+            let host = asked.header("host").unwrap();
+            return Reply::new(200, &format!(r#"{{"token_endpoint":"http://{host}/token"}}"#));
+        }
+        let body = format!(r#"{{"error":"access_denied","error_description":"no {SECRET} here"}}"#);
+        Reply::new(403, &body)
+    })
+    .await;
+    let mut login = credentials(&fake.url, dir.path()).login();
+    let text = login.auth_data().await.unwrap_err().to_string();
+    assert!(text.contains("/token refuses the login of") && text.contains("key.json"), "{text}");
+    assert!(text.contains("status 403: access_denied no ‹secret› here"), "{text}");
+    assert!(text.contains("pulsar.audience `urn:sn:pulsar:o:i`"), "{text}");
+    assert!(!text.contains(SECRET));
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_none_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    for (status, body, word) in [(404, "no", "status 404"), (200, "{}", "names no token_endpoint")]
+    {
+        let fake = Fake::start(move |_: &Asked| Reply::new(status, body)).await;
+        let text = credentials(&fake.url, dir.path()).token().await.unwrap_err();
+        assert!(text.contains(word) && text.contains("issuer_url"), "{text}");
+    }
+}
+
+#[test]
+fn a_key_file_that_is_none_is_refused_without_repeating_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |text: &str| {
+        let error = Credentials::read(&write_key(dir.path(), text), Clock::system()).err().unwrap();
+        assert!(!error.is_transient());
+        error.to_string()
+    };
+    for text in ["", "[]", r#"{"client_id":"me","client_secret":7}"#, r#"{"client_secret":"hush"}"#]
+    {
+        let said = refused(text);
+        assert!(said.contains("key.json") && said.contains("client_secret and issuer_url"));
+        assert!(!said.contains("hush"), "{said}");
+    }
+    assert!(refused(&key("http://issuer.example")).contains("not https"));
+    let gone = OAuthOptions { audience: String::new(), key_file: dir.path().join("gone.json") };
+    let error = Credentials::read(&gone, Clock::system()).err().unwrap();
+    assert!(error.to_string().contains("gone.json"));
+}
+
+#[test]
+fn a_file_address_is_its_path() {
+    assert_eq!(local(Path::new("file:///a/key.json")), Path::new("/a/key.json"));
+    assert_eq!(local(Path::new("b/key.json")), Path::new("b/key.json"));
+}

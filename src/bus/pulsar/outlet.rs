@@ -1,0 +1,133 @@
+//! The writing end: the topic's one producer.
+//!
+//! Exclusive access is what makes one collector of several the one that produces; the broker
+//! decides, and takes it back when this process dies. Messages that are sent together are one
+//! entry of the topic, and nothing is sent before that is acknowledged, so order is kept without
+//! any bookkeeping. At the first error the producer is dropped: asking anew tells whether it may
+//! go on.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use pulsar::{Producer, ProducerOptions, TokioExecutor, producer};
+
+use super::link::{Client, Link, OPEN, within};
+use super::words::{away, is_taken};
+use super::{PulsarError, PulsarOptions};
+use crate::bus::{BusError, Grant, Outlet};
+use crate::clock::Clock;
+use crate::metrics;
+use crate::model::message::Outgoing;
+
+/// Pulsar's number for a producer that will have no other beside it, and does not wait for that.
+const EXCLUSIVE: i32 = 1;
+/// Until a batch is acknowledged; the client itself gives up after 30 s.
+const SENT: Duration = Duration::from_secs(45);
+/// More messages than are ever sent together: batches are cut by us, not by the client.
+const BATCH: u32 = 100_000;
+/// A batch that was not flushed, because sending was given up, leaves after this.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The topic as an outlet.
+pub struct PulsarOutlet {
+    link: Link,
+    session: Option<Session>,
+}
+
+struct Session {
+    producer: Producer<TokioExecutor>,
+    /// Lives as long as its producer.
+    _client: Client,
+}
+
+impl PulsarOutlet {
+    /// The topic, to be produced to. Reads the files that the options name; connects when asked.
+    pub fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
+        Ok(Self { link: Link::new(options, clock)?, session: None })
+    }
+
+    async fn open(&self) -> Result<Option<Session>, PulsarError> {
+        let client = Box::pin(self.link.client()).await?;
+        let building = client
+            .producer()
+            .with_topic(&self.link.topic)
+            .with_options(ProducerOptions {
+                access_mode: Some(EXCLUSIVE),
+                batch_size: Some(BATCH),
+                batch_timeout: Some(LINGER),
+                compression: Some(self.link.compression()),
+                block_queue_if_full: true,
+                ..ProducerOptions::default()
+            })
+            .build();
+        match Box::pin(building).await {
+            Ok(producer) => Ok(Some(Session { producer, _client: client })),
+            Err(error) if is_taken(&error) => Ok(None),
+            Err(error) => Err(away(self.doing(), &error)),
+        }
+    }
+
+    fn doing(&self) -> String {
+        format!("producing to {} at {}", self.link.topic, self.link.url)
+    }
+}
+
+impl Outlet for PulsarOutlet {
+    async fn ask(&mut self) -> Result<Grant, BusError> {
+        self.session = None;
+        self.session = within(OPEN, || self.doing(), Box::pin(self.open())).await?;
+        Ok(if self.session.is_some() { Grant::Granted } else { Grant::Standby })
+    }
+
+    async fn send(&mut self, messages: Vec<Outgoing>) -> Result<(), BusError> {
+        let doing = self.doing();
+        let Some(mut session) = self.session.take() else {
+            let why = "the topic was not asked for, or lost since".to_owned();
+            return Err(PulsarError::Away { doing, why }.into());
+        };
+        let count = messages.len() as u64;
+        // The session is put back only when all went well: one that was given up in the middle,
+        // also by dropping this future, is not to be trusted.
+        let sent = within(SENT, || doing.clone(), Box::pin(session.send(&doing, messages))).await;
+        match sent {
+            Ok(()) => {
+                metrics::MESSAGES_PRODUCED.add(count);
+                self.session = Some(session);
+                Ok(())
+            }
+            Err(error) => {
+                metrics::BUS_LOST.add(1);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl Session {
+    async fn send(&mut self, doing: &str, messages: Vec<Outgoing>) -> Result<(), PulsarError> {
+        let failed = |error| away(doing, &error);
+        let mut receipts = Vec::with_capacity(messages.len());
+        for message in messages {
+            let sending = self.producer.send_non_blocking(theirs(message));
+            receipts.push(Box::pin(sending).await.map_err(failed)?);
+        }
+        // The whole batch is one entry, and leaves now.
+        self.producer.send_batch().await.map_err(failed)?;
+        for receipt in receipts {
+            receipt.await.map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+fn theirs(message: Outgoing) -> producer::Message {
+    let properties = message.properties.into_iter();
+    let properties: HashMap<_, _> =
+        properties.map(|(name, value)| (name.to_owned(), value)).collect();
+    producer::Message {
+        payload: message.body.into_bytes(),
+        properties,
+        partition_key: message.key,
+        ..producer::Message::default()
+    }
+}

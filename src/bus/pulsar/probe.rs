@@ -1,0 +1,66 @@
+//! Trying the service without touching what it holds, for `ghpulse check`.
+
+use pulsar::consumer::InitialPosition;
+use pulsar::{Consumer, ConsumerOptions, ProducerOptions, SubType, TokioExecutor};
+
+use super::link::{Link, OPEN, within};
+use super::words::{away, is_taken};
+use super::{PulsarError, PulsarOptions};
+use crate::bus::Grant;
+use crate::clock::Clock;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// The topic's whole name.
+    pub topic: String,
+    /// Whether it could be produced to now; `None` when that was not tried.
+    pub grant: Option<Grant>,
+}
+
+/// Connects, logs in, looks the topic up, reads it by a subscription that leaves nothing behind,
+/// and, with `produce`, asks to produce (sends nothing). Beside a collector that is running it
+/// finds the topic taken, which is well.
+pub async fn probe(
+    options: &PulsarOptions,
+    produce: bool,
+    clock: Clock,
+) -> Result<Probed, PulsarError> {
+    let link = Link::new(options, clock)?;
+    let doing = || format!("trying {} at {}", link.topic, link.url);
+    let trying = Box::pin(async {
+        let client = Box::pin(link.client()).await?;
+        let reading = client
+            .consumer()
+            .with_topic(&link.topic)
+            .with_subscription(format!("ghpulse-check-{:016x}", fastrand::u64(..)))
+            .with_subscription_type(SubType::Exclusive)
+            .with_options(
+                ConsumerOptions::default()
+                    .durable(false)
+                    .with_initial_position(InitialPosition::Latest),
+            )
+            .build();
+        let doing = |verb| format!("{verb} {} at {}", link.topic, link.url);
+        let consumer: Result<Consumer<Vec<u8>, TokioExecutor>, _> = Box::pin(reading).await;
+        let mut consumer = consumer.map_err(|error| away(doing("reading"), &error))?;
+        let grant = if produce {
+            let shared = ProducerOptions { access_mode: Some(0), ..ProducerOptions::default() };
+            let asking = client.producer().with_topic(&link.topic).with_options(shared).build();
+            match Box::pin(asking).await {
+                Ok(mut producer) => {
+                    // What is not closed now is closed with the connection.
+                    let _ = Box::pin(producer.close()).await;
+                    Some(Grant::Granted)
+                }
+                Err(error) if is_taken(&error) => Some(Grant::Standby),
+                Err(error) => return Err(away(doing("producing to"), &error)),
+            }
+        } else {
+            None
+        };
+        let _ = Box::pin(consumer.close()).await;
+        Ok(Probed { topic: link.topic.clone(), grant })
+    });
+    within(OPEN, doing, trying).await
+}

@@ -1,0 +1,222 @@
+//! What the client library's errors mean, in words that a person can act on.
+
+use pulsar::Error;
+use pulsar::error::{
+    AuthenticationError, ConnectionError, ConsumerError, ProducerError, ServiceDiscoveryError,
+};
+use pulsar::message::proto::ServerError;
+
+use super::PulsarError;
+
+/// The most that is repeated of a broker's own words, in bytes.
+const REPEATED: usize = 300;
+
+/// An error with what was tried.
+pub(super) fn away(doing: impl Into<String>, error: &Error) -> PulsarError {
+    PulsarError::Away { doing: doing.into(), why: meaning(error) }
+}
+
+/// That something took longer than `seconds`.
+pub(super) fn too_slow(doing: impl Into<String>, seconds: u64) -> PulsarError {
+    let why = format!("no answer within {seconds} s; is the broker overloaded or paused?");
+    PulsarError::Away { doing: doing.into(), why }
+}
+
+/// Whether the broker says that somebody else is the topic's producer.
+pub(super) fn is_taken(error: &Error) -> bool {
+    use ServerError::{ProducerBusy, ProducerFenced};
+    match error {
+        Error::Producer(ProducerError::Fenced) => true,
+        error => matches!(said(error), Some((Some(ProducerFenced | ProducerBusy), _))),
+    }
+}
+
+/// Whether the broker does not believe who we are.
+pub(super) fn is_login_refused(error: &Error) -> bool {
+    matches!(said(error), Some((Some(ServerError::AuthenticationError), _)))
+}
+
+/// Whether an entry of the topic cannot be unpacked; the stream goes on behind it.
+pub(super) fn is_unreadable_entry(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Connection(ConnectionError::Decoding(_))
+            | Error::Consumer(
+                ConsumerError::Io(_) | ConsumerError::Connection(ConnectionError::Decoding(_))
+            )
+    )
+}
+
+/// What it means and what to do.
+pub(super) fn meaning(error: &Error) -> String {
+    if let Some((kind, text)) = said(error) {
+        let text = repeated(text.unwrap_or("no reason given"));
+        return match advice(kind) {
+            Some(advice) => format!("{advice} (the broker says: {text})"),
+            None => format!("the broker says: {text}"),
+        };
+    }
+    match connection(error) {
+        Some(ConnectionError::Authentication(error)) => login(error),
+        Some(ConnectionError::Tls(error)) => format!(
+            "TLS fails: {error}; for a certificate authority of your own, name its file in \
+             pulsar.ca"
+        ),
+        Some(ConnectionError::Io(error)) => reached(error),
+        Some(ConnectionError::NotFound) => "its name leads to no address".to_owned(),
+        Some(ConnectionError::Disconnected) => "the connection was closed".to_owned(),
+        Some(other) => repeated(&other.to_string()),
+        None => match error {
+            Error::Authentication(error) => login(error),
+            error => repeated(&error.to_string()),
+        },
+    }
+}
+
+fn reached(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    if text.contains("certificate") {
+        return format!(
+            "TLS fails: {text}; for a certificate authority of your own, name its file in \
+             pulsar.ca, and check that the host's name is the certificate's"
+        );
+    }
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => {
+            "nobody listens there (connection refused); is the broker running, and the port the \
+             right one?"
+                .to_owned()
+        }
+        std::io::ErrorKind::TimedOut => "no answer in time; is the broker reachable?".to_owned(),
+        _ => text,
+    }
+}
+
+fn login(error: &AuthenticationError) -> String {
+    match error {
+        AuthenticationError::Custom(text) | AuthenticationError::Retriable(text) => text.clone(),
+    }
+}
+
+fn advice(kind: Option<ServerError>) -> Option<&'static str> {
+    Some(match kind? {
+        ServerError::AuthenticationError => {
+            "the broker refuses the login; check pulsar.audience and the key file"
+        }
+        ServerError::AuthorizationError => {
+            "the login has no right to this topic; grant its role produce and consume"
+        }
+        ServerError::TopicNotFound => {
+            "there is no such topic; create it, or let the broker create topics"
+        }
+        ServerError::TopicTerminatedError => "the topic was terminated; use another one",
+        ServerError::ConsumerBusy => {
+            "another process has this subscription; is a copy of this data directory in use?"
+        }
+        ServerError::ProducerBusy | ServerError::ProducerFenced => "another producer has the topic",
+        ServerError::ProducerBlockedQuotaExceededError
+        | ServerError::ProducerBlockedQuotaExceededException => {
+            "the namespace's backlog quota is used up; raise it, or remove subscriptions that \
+             nobody reads"
+        }
+        ServerError::ServiceNotReady => "the broker is not ready yet",
+        ServerError::MetadataError | ServerError::PersistenceError => {
+            "the broker's own storage fails"
+        }
+        ServerError::TooManyRequests => "the broker has too many requests",
+        ServerError::InvalidTopicName => "the broker takes this for no topic's name",
+        ServerError::IncompatibleSchema => {
+            "the topic has a schema, and ours are plain bytes; use a topic without one"
+        }
+        ServerError::NotAllowedError => "the broker's policies forbid it",
+        _ => return None,
+    })
+}
+
+/// What the broker itself said, wherever the library has put it.
+fn said(error: &Error) -> Option<(Option<ServerError>, Option<&str>)> {
+    if let Error::ServiceDiscovery(ServiceDiscoveryError::Query(kind, text)) = error {
+        return Some((*kind, text.as_deref()));
+    }
+    match connection(error)? {
+        ConnectionError::PulsarError(kind, text) => Some((*kind, text.as_deref())),
+        _ => None,
+    }
+}
+
+fn connection(error: &Error) -> Option<&ConnectionError> {
+    match error {
+        Error::Connection(error)
+        | Error::Consumer(ConsumerError::Connection(error))
+        | Error::Producer(ProducerError::Connection(error))
+        | Error::ServiceDiscovery(ServiceDiscoveryError::Connection(error)) => Some(error),
+        Error::Producer(ProducerError::Batch(error)) => connection(error),
+        _ => None,
+    }
+}
+
+/// One line of bounded length.
+fn repeated(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default().trim();
+    let mut end = line.len().min(REPEATED);
+    while !line.is_char_boundary(end) {
+        end -= 1;
+    }
+    line[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn from_broker(kind: ServerError) -> ConnectionError {
+        ConnectionError::PulsarError(Some(kind), Some("first line\nat java.lang".to_owned()))
+    }
+
+    #[test]
+    fn what_the_broker_says_is_found_wherever_the_library_puts_it() {
+        let kind = ServerError::AuthorizationError;
+        let inner = Error::Producer(ProducerError::Connection(from_broker(kind)));
+        for error in [
+            Error::Connection(from_broker(kind)),
+            Error::Consumer(ConsumerError::Connection(from_broker(kind))),
+            Error::ServiceDiscovery(ServiceDiscoveryError::Connection(from_broker(kind))),
+            Error::ServiceDiscovery(ServiceDiscoveryError::Query(
+                Some(kind),
+                Some("first line\nrest".to_owned()),
+            )),
+            Error::Producer(ProducerError::Batch(Arc::new(inner))),
+        ] {
+            let text = away("subscribing", &error).to_string();
+            assert_eq!(
+                text,
+                "subscribing: the login has no right to this topic; grant its role produce and \
+                 consume (the broker says: first line)"
+            );
+            assert!(!is_taken(&error));
+        }
+    }
+
+    #[test]
+    fn a_taken_topic_is_no_failure() {
+        for kind in [ServerError::ProducerFenced, ServerError::ProducerBusy] {
+            assert!(is_taken(&Error::Connection(from_broker(kind))));
+        }
+        assert!(is_taken(&Error::Producer(ProducerError::Fenced)));
+    }
+
+    #[test]
+    fn a_refused_connection_asks_whether_the_broker_runs() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let text = meaning(&Error::Connection(ConnectionError::Io(refused)));
+        assert!(text.contains("is the broker running"), "{text}");
+    }
+
+    #[test]
+    fn long_words_are_cut_between_letters() {
+        assert_eq!(repeated(&"ä".repeat(400)).len(), REPEATED);
+        assert_eq!(repeated(""), "");
+    }
+}

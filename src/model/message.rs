@@ -1,0 +1,164 @@
+//! What one message of the bus looks like: the peer's own format, so either can produce for the
+//! other.
+//!
+//! The body is `{"event":{…},"payload":{…}}`, with seven flags in `payload` and, in ours, what
+//! enrichment added. What belongs to the message and not to the event is in properties. Reading
+//! is tolerant: a message without `schema` (the peer's) says nothing that is believed but its
+//! event; one that says more than we know is read for what we know.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::envelope::{Envelope, Facts, Flags, written_back};
+use super::event::{Event, NoEvent};
+use super::json;
+use super::routing::RoutingKey;
+use super::window::Timestamp;
+
+/// When the collector first saw the event, in microseconds since 1970.
+pub const RECEIVED: &str = "received";
+/// The routing key.
+pub const KEY: &str = "key";
+/// The version of what is said beside the event; absent in the peer's messages.
+pub const SCHEMA: &str = "schema";
+/// The version that we write.
+const OUR_SCHEMA: &str = "1";
+/// How long a message may have waited for its broker; `received` before that is not believed.
+const WAITED: Duration = Duration::from_secs(400 * 86_400);
+/// How far the clocks of two machines may be apart; `received` beyond it is not believed.
+const APART: Duration = Duration::from_secs(86_400);
+
+/// A message to be produced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The repository's id, where the event has one.
+    pub key: Option<String>,
+    /// Names and values beside the body.
+    pub properties: [(&'static str, String); 3],
+    /// The body, JSON.
+    pub body: String,
+}
+
+/// A message that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// The event with its facts.
+    pub envelope: Envelope,
+    /// Whether whoever produced it says what was seen for the first time; otherwise whoever
+    /// applies it finds out.
+    pub flags_given: bool,
+}
+
+/// Why a message cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Bytes that are no text.
+    #[error("the body is no UTF-8")]
+    NoText,
+    /// Text that is not a JSON object with an `event`.
+    #[error("the body is no JSON object with an `event` in it")]
+    NoEventInside,
+    /// An `event` that is none.
+    #[error("its `event` is {0}")]
+    NoEvent(#[from] NoEvent),
+}
+
+impl Outgoing {
+    /// The message of an envelope; `event` is the envelope's own, read.
+    #[must_use]
+    pub fn new(facts: &Facts, event: &Event<'_>) -> Self {
+        let properties = [
+            (RECEIVED, facts.received_at.micros().to_string()),
+            (KEY, RoutingKey::of_event(&event.key.kind).to_string()),
+            (SCHEMA, OUR_SCHEMA.to_owned()),
+        ];
+        let mut body = String::with_capacity(event.text.len() + 200);
+        body.push_str("{\"event\":");
+        body.push_str(event.text);
+        body.push_str(",\"payload\":{");
+        for (name, set) in facts.flags.named() {
+            let _ = write!(body, "\"{name}\":{},", u8::from(set));
+        }
+        push_enrichment(&mut body, facts);
+        body.push_str("}}");
+        Self { key: event.repo_id.map(|id| id.to_string()), properties, body }
+    }
+
+    /// Bytes that it takes on the way, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const AROUND: usize = 120;
+        self.body.len() + AROUND
+    }
+}
+
+fn push_enrichment(body: &mut String, facts: &Facts) {
+    let number = |n: Option<u64>| n.map_or_else(|| "null".to_owned(), |n| n.to_string());
+    body.push_str("\"language\":");
+    match &facts.language {
+        Some(language) => json::push_text(body, language),
+        None => body.push_str("null"),
+    }
+    let (additions, deletions) = (number(facts.additions), number(facts.deletions));
+    let enriched = u8::from(facts.enriched);
+    let _ = write!(
+        body,
+        ",\"additions\":{additions},\"deletions\":{deletions},\"enriched\":{enriched}"
+    );
+}
+
+impl Incoming {
+    /// Reads a message: its body, what its properties say, and when it was published, which is
+    /// when it was received where it does not say. The same on every node that reads it.
+    pub fn read<'p>(
+        body: &[u8],
+        property: impl Fn(&str) -> Option<&'p str>,
+        published_at: Timestamp,
+    ) -> Result<Self, Unreadable> {
+        let body = std::str::from_utf8(body).map_err(|_| Unreadable::NoText)?;
+        let [event, payload] = json::pick(body, ["event", "payload"]);
+        let event = Event::read(event.ok_or(Unreadable::NoEventInside)?)?;
+        let received_at = property(RECEIVED)
+            .and_then(|text| text.parse().ok())
+            .map(Timestamp::from_micros)
+            .filter(|at| (published_at.minus(WAITED)..=published_at.plus(APART)).contains(at))
+            .unwrap_or(published_at);
+        let given = property(SCHEMA)
+            .filter(|schema| schema.parse::<u32>().is_ok_and(|version| version > 0))
+            .and(payload.filter(|payload| json::is_object(payload)));
+        let (facts, text) = match given {
+            Some(payload) => (given_facts(payload, received_at), json::compact(event.text)),
+            None => {
+                let facts = Facts::of(&event, received_at);
+                let text = written_back(&event, &facts);
+                (facts, text.into())
+            }
+        };
+        let envelope = Envelope { facts, event: Arc::from(text) };
+        Ok(Self { envelope, flags_given: given.is_some() })
+    }
+}
+
+fn given_facts(payload: &str, received_at: Timestamp) -> Facts {
+    let names = Flags::default().named().map(|(name, _)| name);
+    let set = json::pick(payload, names).map(|value| matches!(value, Some("1" | "true")));
+    let [language, additions, deletions, enriched] =
+        json::pick(payload, ["language", "additions", "deletions", "enriched"]);
+    Facts {
+        received_at,
+        flags: Flags::from_named(set),
+        enriched: matches!(enriched, Some("1" | "true")),
+        language: language
+            .and_then(json::text)
+            .filter(|language| !language.is_empty())
+            .map(std::borrow::Cow::into_owned),
+        additions: additions.and_then(json::whole),
+        deletions: deletions.and_then(json::whole),
+        ..Facts::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

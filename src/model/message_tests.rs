@@ -1,0 +1,128 @@
+//! The format of messages: golden, round trip, and the peer's.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn published() -> Timestamp {
+    Timestamp::from_micros(1_771_968_826_000_000)
+}
+
+fn nothing(_: &str) -> Option<&'static str> {
+    None
+}
+
+fn read_back(outgoing: &Outgoing) -> Incoming {
+    let property = |name: &str| {
+        outgoing.properties.iter().find(|(known, _)| *known == name).map(|(_, v)| v.as_str())
+    };
+    Incoming::read(outgoing.body.as_bytes(), property, published()).unwrap()
+}
+
+#[test]
+fn a_message_of_ours_is_the_peers_body_and_three_properties() {
+    let text =
+        r#"{"id":"7","type":"PullRequestEvent","repo":{"id":9},"payload":{"action":"opened"}}"#;
+    let facts = Facts {
+        received_at: published(),
+        flags: Flags { pr: true, open: true, dev_year: true, ..Flags::default() },
+        enriched: true,
+        language: Some("C\"".to_owned()),
+        additions: Some(3),
+        ..Facts::default()
+    };
+    let outgoing = Outgoing::new(&facts, &Event::read(text).unwrap());
+    let payload = r#"{"pr":1,"open":1,"merge":0,"close":0,"devDay":0,"devYear":1,"repoYear":0,"language":"C\"","additions":3,"deletions":null,"enriched":1}"#;
+    assert_eq!(outgoing.body, format!("{{\"event\":{text},\"payload\":{payload}}}"));
+    assert_eq!(outgoing.key.as_deref(), Some("9"));
+    assert_eq!(
+        outgoing.properties,
+        [
+            ("received", "1771968826000000".to_owned()),
+            ("key", "evt.pullrequest.insert".to_owned()),
+            ("schema", "1".to_owned())
+        ]
+    );
+    let read = read_back(&outgoing);
+    assert!(read.flags_given);
+    assert_eq!(read.envelope, Envelope { facts, event: text.into() });
+}
+
+#[test]
+fn a_message_of_the_peer_is_believed_for_its_event_alone() {
+    let body = r#"{"event":{"id":"7","type":"PullRequestEvent","payload":{"action":"closed",
+        "pull_request":{"merged":true,"additions":5,"deletions":1,
+        "base":{"repo":{"language":"Go"}}}}},"payload":{"devDay":1,"merge":0}}"#;
+    let read = Incoming::read(body.as_bytes(), nothing, published()).unwrap();
+    assert!(!read.flags_given);
+    let facts = &read.envelope.facts;
+    assert_eq!(facts.received_at, published());
+    assert_eq!(facts.flags, Flags { pr: true, merge: true, ..Flags::default() });
+    assert_eq!((facts.language.as_deref(), facts.additions), (Some("Go"), Some(5)));
+    assert!(read.envelope.event.starts_with(r#"{"id":"7","type""#));
+}
+
+#[test]
+fn missing_keys_of_a_payload_are_not_known_and_unknown_ones_do_no_harm() {
+    let schema = |name: &str| (name == SCHEMA).then_some("2");
+    let body = br#"{"payload":{"pr":1,"new":[1],"language":""},"event":{"id":"1"},"more":{}}"#;
+    let read = Incoming::read(body, schema, published()).unwrap();
+    assert!(read.flags_given);
+    assert_eq!(read.envelope.facts.flags, Flags { pr: true, ..Flags::default() });
+    assert_eq!(read.envelope.facts.language, None);
+    let without = br#"{"event":{"id":"1","type":"PushEvent"}}"#;
+    assert!(!Incoming::read(without, schema, published()).unwrap().flags_given);
+}
+
+#[test]
+fn a_time_of_receiving_that_cannot_be_is_the_time_of_publishing() {
+    let body = br#"{"event":{"id":"1"},"payload":{}}"#;
+    let read = |text: &'static str| {
+        let property = move |name: &str| (name == RECEIVED).then_some(text);
+        Incoming::read(body, property, published()).unwrap().envelope.facts.received_at
+    };
+    assert_eq!(read("1771968820000000"), Timestamp::from_micros(1_771_968_820_000_000));
+    for odd in ["", "x", "0", "-5", "9223372036854775807", "1971968826000000"] {
+        assert_eq!(read(odd), published(), "{odd}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_says_why() {
+    let why = |body: &[u8]| Incoming::read(body, nothing, published()).unwrap_err().to_string();
+    assert_eq!(why(b"\xff"), "the body is no UTF-8");
+    for body in ["", "[]", "{}", r#"{"event":"#, r#"{"payload":{}}"#] {
+        assert_eq!(why(body.as_bytes()), "the body is no JSON object with an `event` in it");
+    }
+    assert_eq!(why(br#"{"event":null}"#), "its `event` is not a JSON object");
+    assert_eq!(why(br#"{"event":{}}"#), "its `event` is an object with neither `id` nor `type`");
+}
+
+proptest! {
+    #[test]
+    fn facts_come_back_from_a_message(
+        flags in any::<[bool; 7]>(),
+        micros in -1_000_000_i64..1_000_000,
+        language in prop::option::of(".{1,20}"),
+        additions in prop::option::of(any::<u64>()),
+        enriched in any::<bool>(),
+    ) {
+        let facts = Facts {
+            received_at: Timestamp::from_micros(published().micros() + micros),
+            flags: Flags::from_named(flags),
+            enriched,
+            language,
+            additions,
+            deletions: additions.map(|n| n / 2),
+            ..Facts::default()
+        };
+        let event = Event::read(r#"{"id":"1","type":"X"}"#).unwrap();
+        let read = read_back(&Outgoing::new(&facts, &event));
+        prop_assert_eq!(read.envelope.facts, facts);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused_without_a_panic(body in any::<Vec<u8>>()) {
+        let _ = Incoming::read(&body, nothing, published());
+    }
+}

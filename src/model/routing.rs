@@ -1,0 +1,76 @@
+//! Routing keys: what a message is about, in three words.
+
+use std::fmt;
+
+/// The longest routing key, in bytes; AMQP's limit.
+pub const KEY_BYTES: usize = 255;
+
+/// Three words with `.` between them, such as `evt.push.insert`; at most [`KEY_BYTES`] bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RoutingKey(String);
+
+impl RoutingKey {
+    /// The key of an event of a type: `evt.<type without "Event", lower case>.insert`. A type
+    /// that GitHub invents tomorrow has one too; what would break the three words (dots, spaces,
+    /// wildcards) is written `_`, and so is an empty type.
+    #[must_use]
+    pub fn of_event(kind: &str) -> Self {
+        const AROUND: usize = "evt..insert".len();
+        let name = kind.strip_suffix("Event").unwrap_or(kind);
+        let mut word = String::with_capacity(name.len());
+        for c in name.chars().flat_map(char::to_lowercase) {
+            let odd = c.is_whitespace() || c.is_control() || matches!(c, '.' | '*' | '#');
+            let c = if odd { '_' } else { c };
+            if AROUND + word.len() + c.len_utf8() > KEY_BYTES {
+                break;
+            }
+            word.push(c);
+        }
+        if word.is_empty() {
+            word.push('_');
+        }
+        Self(format!("evt.{word}.insert"))
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RoutingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_types_word_is_its_name_in_lower_case_without_event() {
+        for (kind, key) in [
+            ("PushEvent", "evt.push.insert"),
+            ("PullRequestReviewCommentEvent", "evt.pullrequestreviewcomment.insert"),
+            ("Sponsorship", "evt.sponsorship.insert"),
+            ("Odd.# *Event", "evt.odd____.insert"),
+            ("Event", "evt._.insert"),
+            ("", "evt._.insert"),
+        ] {
+            assert_eq!(RoutingKey::of_event(kind).as_str(), key);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_type_has_a_key_of_three_words(kind in ".{0,400}") {
+            let key = RoutingKey::of_event(&kind);
+            prop_assert!(key.as_str().len() <= KEY_BYTES);
+            prop_assert_eq!(key.as_str().split('.').count(), 3);
+        }
+    }
+}
