@@ -212,6 +212,7 @@ fn start_stages(stages: &mut Stages, parts: Parts, poller: Option<Poller>) {
     }
     stages.start("apply", apply.run(EmbeddedBus::new(store.clone()), soft.clone()));
     let retention = Retention {
+        tag: store.bus_tag(),
         seen_for,
         buckets: bucket_span(config.interval.latest_during),
         journal_for: config.store.journal_for,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::{AppliedKey, BucketKey, JournalKey, MinuteKey, SeenKey};
-use super::{Reader, Store, StoreError};
+use super::{Batch, Reader, Store, StoreError};
 use crate::clock::Clock;
 use crate::fault;
 use crate::model::event::{EventId, EventKey};
@@ -15,6 +15,8 @@ use crate::model::window::{Day, Minute, Second, Timestamp};
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
+    /// The bus whose journal is kept. That of a bus before it is dropped.
+    pub tag: BusTag,
     /// How long an event is remembered as seen and as applied; whole days are added up to it.
     pub seen_for: Duration,
     /// Seconds of language buckets.
@@ -64,11 +66,17 @@ pub async fn drop_due(
     retention: Retention,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let tag = store.bus_tag();
-    let cut = store.read(move |reader| journal_cut(reader, tag, retention, now)).await?;
+    let tag = retention.tag;
+    let look = move |reader: Reader<'_>| {
+        let cut = journal_cut(reader, tag, retention, now)?;
+        Ok((cut, others_kept(reader, tag)?, newest_received(reader, tag)?))
+    };
+    let (cut, others, newest) = store.read(look).await?;
+    // A node that reads a topic's past needs that past's claims, whatever the clock says.
+    let claims_now = newest.map_or(now, |newest| newest.min(now));
     store
         .commit(move |batch| {
-            let first_day = *remembered_days(now, retention.seen_for).start();
+            let first_day = *remembered_days(claims_now, retention.seen_for).start();
             let (from, until) = (first_key(i32::MIN), first_key(first_day));
             batch.delete_range(&from, &until);
             batch.delete_range(&AppliedKey(from), &AppliedKey(until));
@@ -82,6 +90,9 @@ pub async fn drop_due(
                 let start = JournalKey { tag, position: Position::default() };
                 batch.delete_range(&start, &JournalKey { tag, position });
             }
+            if others {
+                drop_others(batch, tag);
+            }
             fault::point("retention.before_commit");
             Ok(())
         })
@@ -91,6 +102,38 @@ pub async fn drop_due(
 fn first_key(day: i32) -> SeenKey {
     let event = EventKey { id: EventId::Number(0), kind: String::new() };
     SeenKey::new(Day(day), &event)
+}
+
+/// About when the newest event of the journal was received.
+fn newest_received(reader: Reader<'_>, tag: BusTag) -> Result<Option<Timestamp>, StoreError> {
+    let newest = reader.last_before(&MinuteKey { tag, minute: Minute(i64::MAX) })?;
+    let newest = newest.filter(|key| key.tag == tag).map(|key| key.minute.0 + 1);
+    Ok(newest.map(|minute| Timestamp::from_seconds(minute.saturating_mul(60))))
+}
+
+/// Whether there are rows of another bus's journal.
+fn others_kept(reader: Reader<'_>, tag: BusTag) -> Result<bool, StoreError> {
+    let start = JournalKey { tag: BusTag(0), position: Position::default() };
+    let mut first = tag;
+    reader.scan(&start, |key: JournalKey, _| {
+        first = key.tag;
+        Ok(false)
+    })?;
+    let end = JournalKey { tag: BusTag(u32::MAX), position: Position::default() };
+    let last = reader.last_before(&end)?.map_or(tag, |key| key.tag);
+    Ok(first != tag || last != tag)
+}
+
+/// Drops the journal of every other bus: its cursors lead nowhere any more.
+fn drop_others(batch: &mut Batch<'_>, tag: BusTag) {
+    let journal = |tag| JournalKey { tag, position: Position::default() };
+    let minute = |tag| MinuteKey { tag, minute: Minute(i64::MIN) };
+    let behind = BusTag(tag.0.saturating_add(1));
+    let ends = [(BusTag(0), tag), (behind, BusTag(u32::MAX))];
+    for (from, until) in ends.into_iter().filter(|(from, until)| from < until) {
+        batch.delete_range(&journal(from), &journal(until));
+        batch.delete_range(&minute(from), &minute(until));
+    }
 }
 
 /// The first minute that stays and where the journal begins then; `None` when all stays.

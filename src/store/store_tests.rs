@@ -133,6 +133,7 @@ async fn what_is_due_is_dropped_and_nothing_else() {
         .await
         .unwrap();
     let retention = Retention {
+        tag,
         seen_for: hours(72),
         buckets: hours(2),
         journal_for: hours(48),
@@ -174,4 +175,52 @@ async fn a_store_keeps_its_id_and_no_two_have_the_same() {
     assert_ne!(open(other.path()).store_id(), id);
     drop(store);
     assert_eq!(open(dir.path()).store_id(), id);
+}
+
+#[tokio::test]
+async fn a_journal_of_another_bus_is_dropped_and_claims_live_as_long_as_the_past_that_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (tag, old, newer) = (BusTag(5), BusTag(2), BusTag(9));
+    let now = Timestamp::from_seconds(1_000 * 86_400);
+    let hours = |n: u64| std::time::Duration::from_secs(n * 3_600);
+    let past = Timestamp::from_seconds(500 * 86_400);
+    store
+        .commit(move |batch| {
+            for tag in [old, tag, newer] {
+                let position = Position { ledger: 7, entry: 1, index: 0 };
+                batch.put(&JournalKey { tag, position }, b"x");
+                let row = MinuteRow { first: position, bytes: 1 };
+                batch.put(&MinuteKey { tag, minute: past.minute() }, &row.encode());
+            }
+            for day in [496, 497, 500] {
+                batch.put(&SeenKey::new(Day(day), &event(1)), b"");
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let retention = Retention {
+        tag,
+        seen_for: hours(72),
+        buckets: hours(2),
+        journal_for: hours(48),
+        journal_bytes: 350,
+    };
+    drop_due(&store, retention, now).await.unwrap();
+    let mut tags = Vec::new();
+    let start = JournalKey { tag: BusTag(0), position: Position::default() };
+    let read = |key: JournalKey, _: &[u8]| {
+        tags.push(key.tag);
+        Ok(true)
+    };
+    store.reader().scan(&start, read).unwrap();
+    assert_eq!(tags, [tag]);
+    let mut days = Vec::new();
+    let read = |key: SeenKey, _: &[u8]| {
+        days.push(key.day.0);
+        Ok(true)
+    };
+    store.reader().scan(&SeenKey::new(Day(0), &event(0)), read).unwrap();
+    assert_eq!(days, [497, 500]);
 }
