@@ -53,7 +53,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("axum", &["serve", "simulate"]),
     ("base64", &["alerts", "github", "simulate"]),
     ("clap", &["cli", "main"]),
-    ("tempfile", &["cli"]),
     ("flate2", &["collect", "archive", "simulate"]),
     ("governor", &["serve"]),
     ("http_body_util", &["serve", "simulate"]),
