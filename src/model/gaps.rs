@@ -1,7 +1,8 @@
 //! What GitHub left out of an event about a pull request, and where it used to be.
 //!
 //! Since October 2025 a pull request has five keys. What is learnt of it elsewhere goes back to
-//! its old place, and never over a value that GitHub sent: a key that is there, null too, is no gap.
+//! its old place, and never over a value that GitHub sent: a key that is there, null too, is no
+//! gap.
 
 use super::event::{Event, PULL_REQUEST};
 use super::json;
