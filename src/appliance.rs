@@ -34,6 +34,8 @@ use crate::store::retention::{self, Retention};
 use crate::store::{Store, Sync};
 use crate::supervise::{Failure, Stages, Stop};
 
+/// Where the ops endpoints are when nothing is said (`ops.listen`).
+const DEFAULT_OPS: &str = "127.0.0.1:8602";
 /// The script that makes the language map.
 const MERGE_SCRIPT: &str = "merge_latest.rhai";
 /// Under which name the last good merge script is kept in the store.
@@ -97,7 +99,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Appli
     let mut addresses = vec![public.0];
     let mut listeners = vec![public.1];
     if let Some(address) = config.ops_listen {
-        let (address, listener) = bind(address, Audience::Ops).await?;
+        let (address, listener) = bind_ops(address).await?;
         addresses.push(address);
         listeners.push(listener);
     }
@@ -183,6 +185,18 @@ async fn bind(address: SocketAddr, audience: Audience) -> anyhow::Result<(Socket
         .await
         .with_context(|| format!("cannot listen on {address}; set {key} to a free one"))?;
     Ok((listener.local_addr()?, Listener { socket: listener, audience }))
+}
+
+/// A second appliance on one machine, with another data directory, must not fail over a port that
+/// nobody chose: when the default one is taken, a free one is used, and said.
+async fn bind_ops(address: SocketAddr) -> anyhow::Result<(SocketAddr, Listener)> {
+    let taken = match bind(address, Audience::Ops).await {
+        Err(error) if address.to_string() == DEFAULT_OPS => error,
+        bound => return bound,
+    };
+    let bound = bind(SocketAddr::new(address.ip(), 0), Audience::Ops).await?;
+    tracing::warn!(error = %format!("{taken:#}"), ops = %bound.0, "the ops endpoints are elsewhere");
+    Ok(bound)
 }
 
 fn start_stages(stages: &mut Stages, parts: Parts, poller: Option<Poller>) {
