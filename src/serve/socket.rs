@@ -244,6 +244,7 @@ impl<F: Feed> Socket<F> {
                 ControlFlow::Continue(())
             }
             Err(bad) => {
+                metrics::REFUSED.add_for("invalid_params", 1);
                 self.complain("invalid_params", &bad);
                 if self.asked {
                     return ControlFlow::Continue(());
