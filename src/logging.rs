@@ -65,11 +65,17 @@ pub fn colourful(terminal: bool) -> bool {
     terminal && !refused && !dumb
 }
 
+/// Of a release there is nothing below `debug` to show, and the library would say so beside the
+/// log, in colour: `trace` is as much as there is.
 fn directives(level: &str) -> String {
-    match level {
-        "debug" | "trace" => format!("info,ghpulse={level}"),
-        other => other.to_owned(),
+    if matches!(level, "debug" | "trace") {
+        return "info,ghpulse=debug".to_owned();
     }
+    let known = level.split(',').map(|directive| match directive.trim().strip_suffix("trace") {
+        Some(target) if target.is_empty() || target.ends_with('=') => format!("{target}debug"),
+        _ => directive.to_owned(),
+    });
+    known.collect::<Vec<_>>().join(",")
 }
 
 fn open(path: &Path) -> Result<File, LoggingError> {
@@ -89,6 +95,13 @@ mod tests {
         for level in ["debug", "trace", "error", "off", "info,ghpulse::store=debug"] {
             assert!(EnvFilter::try_new(directives(level)).is_ok(), "{level}");
         }
+    }
+
+    #[test]
+    fn trace_is_as_much_as_there_is() {
+        assert_eq!(directives("trace"), "info,ghpulse=debug");
+        assert_eq!(directives("info,ghpulse::hub=trace"), "info,ghpulse::hub=debug");
+        assert_eq!(directives("warn,backtrace=info"), "warn,backtrace=info");
     }
 
     #[test]

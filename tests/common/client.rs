@@ -7,8 +7,9 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::running::soon;
@@ -29,17 +30,60 @@ pub enum Came {
 
 impl Client {
     pub async fn connect(address: SocketAddr, path: &str) -> Self {
+        let opened = Self::open(address, path, &[]).await;
+        opened.unwrap_or_else(|answer| panic!("no WebSocket: {answer:?}"))
+    }
+
+    /// With these headers; or the answer that was no WebSocket.
+    pub async fn open(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, Answer> {
         let stream = TcpStream::connect(address).await.unwrap();
-        let (socket, _) = client_async(format!("ws://{address}{path}"), stream).await.unwrap();
-        Self { socket, kept: VecDeque::new() }
+        Self::over(stream, path, headers).await
+    }
+
+    /// The same over a connection that is there already.
+    pub async fn over(
+        stream: TcpStream,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, Answer> {
+        let address = stream.peer_addr().unwrap();
+        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        match soon("a handshake ends", client_async(request, stream)).await {
+            Ok((socket, _)) => Ok(Self { socket, kept: VecDeque::new() }),
+            Err(Error::Http(response)) => Err(Answer {
+                status: response.status().as_u16(),
+                head: format!("{:?}", response.headers()),
+                body: String::from_utf8_lossy(response.body().as_deref().unwrap_or_default())
+                    .into_owned(),
+            }),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub async fn send(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.unwrap();
     }
 
+    /// Sends, unless the other side has closed already.
+    pub async fn try_send(&mut self, text: &str) -> bool {
+        self.socket.send(Message::text(text)).await.is_ok()
+    }
+
     pub async fn send_message(&mut self, message: Message) {
         self.socket.send(message).await.unwrap();
+    }
+
+    /// Says goodbye with this code.
+    pub async fn goodbye(&mut self, code: u16) {
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        self.socket.close(Some(frame)).await.unwrap();
     }
 
     /// Sends params and waits until they hold: messages are read in order, so a ping behind them

@@ -1,0 +1,83 @@
+//! Made-up events, in the shapes GitHub had until October 2025 and has since.
+
+use ghpulse::clock::Clock;
+
+/// A time of this UTC year, such as `at("01-02T00:00:00Z")`: what is told is this year's.
+pub(crate) fn at(rest: &str) -> String {
+    format!("{}-{rest}", year())
+}
+
+/// This UTC year.
+pub(crate) fn year() -> i32 {
+    Clock::system().now().year().0
+}
+
+/// A pull request's event, all that it can have.
+pub(crate) struct Pull<'a> {
+    pub(crate) id: u64,
+    pub(crate) at: &'a str,
+    pub(crate) actor: u64,
+    pub(crate) repo: u64,
+    pub(crate) action: &'a str,
+    /// The members of `payload.pull_request`.
+    pub(crate) members: &'a str,
+}
+
+impl Pull<'_> {
+    pub(crate) fn text(&self) -> String {
+        let Self { id, at, actor, repo, action, members } = self;
+        format!(
+            concat!(
+                r#"{{"id":"{id}","type":"PullRequestEvent","#,
+                r#""actor":{{"id":{actor},"login":"dev{actor}"}},"#,
+                r#""repo":{{"id":{repo},"name":"org/repo{repo}"}},"#,
+                r#""payload":{{"action":"{action}","number":3,"pull_request":{{{members}}}}},"#,
+                r#""public":true,"created_at":"{at}"}}"#
+            ),
+            id = id,
+            actor = actor,
+            repo = repo,
+            action = action,
+            members = members,
+            at = at
+        )
+    }
+}
+
+/// The members of an old pull request.
+pub(crate) fn old(merged: bool, additions: u64, deletions: u64, language: &str) -> String {
+    format!(
+        concat!(
+            r#""id":5,"merged":{},"additions":{},"deletions":{},"#,
+            r#""base":{{"ref":"main","repo":{{"id":9,"language":{}}}}}"#
+        ),
+        merged,
+        additions,
+        deletions,
+        serde_json::Value::from(language)
+    )
+}
+
+/// The members of one of today's.
+pub(crate) const TODAY: &str =
+    r#""url":"u","id":5,"number":3,"head":{"ref":"x"},"base":{"ref":"main"}"#;
+
+/// An opened pull request of a repository in this language.
+pub(crate) fn opened(id: u64, language: &str) -> String {
+    let at = at("01-01T00:00:00Z");
+    let pull = old(false, 1, 1, language);
+    Pull { id, at: &at, actor: id, repo: id, action: "opened", members: &pull }.text()
+}
+
+/// A push; a later one has a larger number.
+pub(crate) fn push(id: u64) -> String {
+    format!(
+        concat!(
+            r#"{{"id":"{id}","type":"PushEvent","actor":{{"id":1,"login":"ann"}},"#,
+            r#""repo":{{"id":2,"name":"ann/tool"}},"payload":{{"push_id":{id}}},"#,
+            r#""public":true,"created_at":"{at}"}}"#
+        ),
+        id = id,
+        at = at(&format!("01-01T00:{:02}:{:02}Z", id / 60, id % 60))
+    )
+}

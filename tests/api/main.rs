@@ -1,0 +1,22 @@
+//! The contract, line by line: a whole appliance in this process, on free ports, read by clients
+//! that know nothing of it. The events are made up here and served by the simulated GitHub; what
+//! is expected is written out, byte for byte.
+//!
+//! `http`, `limits`, `program`, `script`: what surrounds the three endpoints. `recorded`: hours
+//! of real events, where the machine has them.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod events;
+mod http;
+mod language;
+mod limits;
+mod params;
+mod program;
+mod recorded;
+mod sampling;
+mod script;
+mod site;

@@ -1,0 +1,246 @@
+//! The program in a process of its own: how it stops, what it exits with, what it never prints.
+
+use std::process::Stdio;
+
+use ghpulse::simulate::{Fault, FaultKind, Options};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
+use tokio::net::TcpSocket;
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::common::client::{Came, Client, request};
+use crate::common::running::{GitHub, soon};
+use crate::events::push;
+
+/// A running program, and what it said so far.
+struct Program {
+    child: Child,
+    said: Lines<BufReader<ChildStderr>>,
+    log: String,
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+    command
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("GHPULSE_GITHUB_LOOP_BREAK", "20")
+        .env("GHPULSE_OPS_LISTEN", "127.0.0.1:0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+impl Program {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let said = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, said, log: String::new() }
+    }
+
+    /// Reads the log until it says where it serves.
+    async fn address(&mut self) -> std::net::SocketAddr {
+        let line = self.until("serving").await;
+        let (_, behind) = line.split_once("http://").expect("the log names the address");
+        let end = behind.find('/').expect("the address ends with a slash");
+        behind[..end].parse().unwrap()
+    }
+
+    async fn until(&mut self, word: &str) -> String {
+        loop {
+            let line = soon(word, self.said.next_line()).await.unwrap();
+            let line = line.unwrap_or_else(|| panic!("it ended without `{word}`: {}", self.log));
+            self.log += &line;
+            self.log.push('\n');
+            if line.contains(word) {
+                return line;
+            }
+        }
+    }
+
+    async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().await.unwrap().success());
+    }
+
+    /// Waits for the end: exit code, log, standard output.
+    async fn end(mut self) -> (Option<i32>, String, String) {
+        let status = soon("it ends", self.child.wait()).await.unwrap();
+        while let Some(line) = self.said.next_line().await.unwrap() {
+            self.log += &line;
+            self.log.push('\n');
+        }
+        let mut stdout = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut stdout).await.unwrap();
+        (status.code(), self.log, stdout)
+    }
+}
+
+fn run(dir: &tempfile::TempDir, github: &str) -> Command {
+    let mut command = command(&["run", "--listen", "127.0.0.1:0", "--github", github, "--data"]);
+    command.arg(dir.path()).env("GHPULSE_GITHUB_TOKENS", "token-of-a-test");
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_closes_everyone_with_1001_and_ends_with_0() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    for (signal, path) in [("-TERM", "/sampling"), ("-INT", "/language/latest")] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut program = Program::start(run(&dir, &github.url));
+        let address = program.address().await;
+        let mut asked = Client::connect(address, path).await;
+        asked.subscribe(r#"{"samplingRate":1}"#).await;
+        let mut silent = Client::connect(address, "/language/watch").await;
+        program.signal(signal).await;
+        for client in [&mut asked, &mut silent] {
+            loop {
+                match client.next().await {
+                    Came::Closed(Some((1001, reason))) => break assert!(!reason.is_empty()),
+                    Came::Closed(other) => panic!("1001 was to come, not {other:?}"),
+                    _ => {}
+                }
+            }
+        }
+        drop((asked, silent));
+        let (code, log, stdout) = program.end().await;
+        assert_eq!((code, stdout.as_str()), (Some(0), ""), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_at_once() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = run(&dir, &github.url);
+    // Longer than anybody waits: only the second signal can end it.
+    command.env("GHPULSE_SERVER_GRACE", "10m").env("GHPULSE_SERVER_LIMITS_WRITETIMEOUT", "10m");
+    let mut program = Program::start(command);
+    let address = program.address().await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(address).await.unwrap();
+    let mut stuck = Client::over(stream, "/sampling", &[]).await.unwrap();
+    stuck.text().await;
+    stuck.subscribe(r#"{"samplingRate":1}"#).await;
+    let mut reader = Client::connect(address, "/sampling").await;
+    reader.text().await;
+    reader.subscribe(r#"{"samplingRate":1,"filter":["event.id"]}"#).await;
+    // More than the system takes for somebody who does not read: its goodbye cannot be said.
+    let pad = format!(r#""pad":"{}","public""#, "x".repeat(100_000));
+    for id in 1..=80 {
+        github.control.push_raw(&push(id).replace("\"public\"", &pad));
+    }
+    for _ in 0..80 {
+        reader.text().await;
+    }
+    program.signal("-TERM").await;
+    program.until("once more stops at once").await;
+    assert!(matches!(reader.next().await, Came::Closed(Some((1001, _)))));
+    assert!(program.child.try_wait().unwrap().is_none(), "it waits for the one who is stuck");
+    program.signal("-TERM").await;
+    let (code, log, _) = program.end().await;
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_ever_said() {
+    const SECRETS: [&str; 4] =
+        ["ghp_secretofatest1", "ghp_secretofatest2", "sesame-of-a-test", "password-of-a-test"];
+    let github = GitHub::start(Options::by_hand(1)).await;
+    github.control.set_fault(Fault {
+        token: Some(SECRETS[0].to_owned()),
+        ..Fault::new(FaultKind::Suspended)
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = command(&["run", "--listen", "127.0.0.1:0", "--github", &github.url]);
+    command
+        .arg("--data")
+        .arg(dir.path())
+        .env("GHPULSE_GITHUB_TOKENS", SECRETS[..2].join(","))
+        .env("GHPULSE_SERVER_ADMINTOKEN", SECRETS[2])
+        .env("GHPULSE_TIDB_HOST", "127.0.0.1")
+        .env("GHPULSE_TIDB_DB", "test")
+        .env("GHPULSE_TIDB_PASSWORD", SECRETS[3])
+        .env("GHPULSE_ALERTS_WEBHOOK", "http://127.0.0.1:1/hook/password-of-a-test")
+        .env("GHPULSE_LOG_LEVEL", "trace")
+        .env("GHPULSE_LOG_FORMAT", "json");
+    let mut program = Program::start(command);
+    let address = program.address().await;
+    let mut said = String::new();
+    let refused = github.control.until(|control| control.requests() > 20);
+    soon("both tokens are used", refused).await;
+    let bearer = format!("authorization: Bearer {}x", SECRETS[2]);
+    for path in ["/", "/readyz", "/health", "/sync-event", "/nothing", "/metrics", "/sampling"] {
+        let answer = request(address, "GET", path, &["via: proxy", &bearer]).await;
+        said += &answer.head;
+        said += &answer.body;
+    }
+    let mut client = Client::connect(address, "/sampling").await;
+    said += &client.text().await;
+    program.signal("-TERM").await;
+    let (code, log, stdout) = program.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.lines().all(|line| line.starts_with('{')), "JSON lines: {log}");
+    said += &log;
+    said += &stdout;
+    let checked = self::command(&["check", "--offline"])
+        .env("GHPULSE_GITHUB_TOKENS", SECRETS[..2].join(","))
+        .env("GHPULSE_TIDB_HOST", "x")
+        .env("GHPULSE_TIDB_DB", "test")
+        .env("GHPULSE_TIDB_PASSWORD", SECRETS[3])
+        .output()
+        .await
+        .unwrap();
+    said += &String::from_utf8_lossy(&checked.stdout);
+    said += &String::from_utf8_lossy(&checked.stderr);
+    for secret in SECRETS {
+        let found = said.find(secret).map(|at| &said[at.saturating_sub(200)..at]);
+        assert_eq!(found, None, "a secret was said");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stops_it_before_it_runs_has_its_own_exit_code_and_says_what_to_do() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let end = async |command: Command| Program::start(command).end().await;
+
+    let (code, log, stdout) = end(command(&["run", "--lissten", "x"])).await;
+    assert_eq!((code, stdout.as_str()), (Some(64), ""), "{log}");
+
+    let mut wrong = run(&dir, &github.url);
+    wrong.env("GHPULSE_SERVER_PORT", "many").env("GHPULSE_INTERVAL_LATESTT", "1s");
+    let (code, log, _) = end(wrong).await;
+    assert_eq!(code, Some(78), "{log}");
+    let nearest = "did you mean GHPULSE_INTERVAL_LATEST?";
+    for word in ["server.port", "many", "GHPULSE_INTERVAL_LATESTT", nearest] {
+        assert!(log.contains(word), "all at once, with the nearest known name: {word}: {log}");
+    }
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut busy = command(&["run", "--listen", &address, "--github", &github.url, "--data"]);
+    busy.arg(dir.path());
+    let (code, log, _) = end(busy).await;
+    assert_eq!(code, Some(74), "{log}");
+    assert!(log.contains(&address) && log.contains("server.port"), "{log}");
+
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let mut no_folder = command(&["run", "--listen", "127.0.0.1:0", "--github", &github.url]);
+    no_folder.arg("--data").arg(file.join("below"));
+    let (code, log, _) = end(no_folder).await;
+    assert_eq!(code, Some(74), "{log}");
+    assert!(log.contains("below"), "{log}");
+
+    let mut first = Program::start(run(&dir, &github.url));
+    first.address().await;
+    let (code, log, _) = end(run(&dir, &github.url)).await;
+    assert_eq!(code, Some(75), "{log}");
+    let holder = first.child.id().unwrap().to_string();
+    assert!(log.contains(&holder), "it says who holds it: {log}");
+    first.signal("-TERM").await;
+    assert_eq!(first.end().await.0, Some(0));
+}
