@@ -5,6 +5,7 @@
 //! stopped and closes the store.
 
 mod operator;
+mod tokens;
 mod watch;
 
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ use crate::clock::Clock;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::{enrich, ingest};
-use crate::config::{Config, GitHub, StoreSync};
+use crate::config::{Config, GitHub, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, TAIL_BYTES};
 use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
@@ -71,7 +72,7 @@ struct Parts {
 impl Appliance {
     /// Starts everything.
     pub async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Self, Failure> {
-        Ok(start(config, clock, stop).await?)
+        start(config, clock, stop).await
     }
 
     /// Waits until it has stopped, asked or not, and closes the store.
@@ -83,14 +84,17 @@ impl Appliance {
     }
 }
 
-async fn start(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Appliance> {
+async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Failure> {
+    warn_of_what_is_missing(&config);
+    let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let config = &parts.config;
     let poller = if config.disable.producer {
         tracing::warn!("disable.producer: nothing is fetched here, and no bus brings events");
         None
     } else {
-        Some(Poller::new(poller_options(&config.github), clock)?)
+        let options = poller_options(&config.github, tokens);
+        Some(Poller::new(options, clock).map_err(anyhow::Error::from)?)
     };
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
@@ -206,6 +210,8 @@ fn start_stages(stages: &mut Stages, parts: Parts, poller: Option<Poller>) {
     let soft = stop.soft;
     let seen_for = config.store.seen_for;
     if let Some(poller) = poller {
+        let reread = tokens::reread(config.github.clone(), poller.pool(), soft.clone());
+        stages.start("tokens", reread);
         let options = IngestOptions { seen_for, backlog_bytes: config.store.outbox_bytes };
         stages.start("ingest", ingest::run(poller, store.clone(), options, clock, soft.clone()));
     }
@@ -257,12 +263,25 @@ fn keep_last_good(store: &Store, text: &str) {
     }
 }
 
-fn poller_options(github: &GitHub) -> PollerOptions {
+/// What may be configured and is not there yet is said, never silently left out.
+fn warn_of_what_is_missing(config: &Config) {
+    let missing = [
+        ("amqp", config.amqp.is_some(), "nothing is published to RabbitMQ"),
+        ("backup", config.backup.is_some(), "no backups are made"),
+    ];
+    for (key, is_set, what) in missing {
+        if is_set {
+            tracing::warn!("{key} is configured, but this version does not do it yet: {what}");
+        }
+    }
+}
+
+fn poller_options(github: &GitHub, tokens: Vec<Secret>) -> PollerOptions {
     PollerOptions {
         api_url: github.api_url.clone(),
         pages: github.pages,
         timeout: github.timeout,
         loop_break: github.pace,
-        tokens: github.tokens.clone(),
+        tokens,
     }
 }
