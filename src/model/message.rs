@@ -127,13 +127,12 @@ impl Incoming {
         let given = property(SCHEMA)
             .filter(|schema| schema.parse::<u32>().is_ok_and(|version| version > 0))
             .and(payload.filter(|payload| json::is_object(payload)));
-        let (facts, text) = match given {
-            Some(payload) => (given_facts(payload, received_at), json::compact(event.text)),
-            None => {
-                let facts = Facts::of(&event, received_at);
-                let text = written_back(&event, &facts);
-                (facts, text.into())
-            }
+        let (facts, text) = if let Some(payload) = given {
+            (given_facts(payload, received_at), json::compact(event.text))
+        } else {
+            let facts = Facts::of(&event, received_at);
+            let text = written_back(&event, &facts);
+            (facts, text.into())
         };
         let envelope = Envelope { facts, event: Arc::from(text) };
         Ok(Self { envelope, flags_given: given.is_some() })

@@ -1,0 +1,232 @@
+//! A node as the appliance wires it, without what a bus does not touch: a store in a temporary
+//! directory, enrich and relay where it collects, apply.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ghpulse::alerts::Alerts;
+use ghpulse::apply::aggregate::Apply;
+use ghpulse::apply::history::{History, Limits, Setup};
+use ghpulse::apply::numbers::Numbers;
+use ghpulse::bus::pulsar::{PulsarBus, PulsarOptions, PulsarOutlet, tag_of};
+use ghpulse::bus::{BusState, Grant};
+use ghpulse::clock::Clock;
+use ghpulse::collect::ingest::Admitted;
+use ghpulse::collect::relay::Relay;
+use ghpulse::collect::source::{Body, Page, Poll};
+use ghpulse::collect::{enrich, ingest};
+use ghpulse::config::Interval;
+use ghpulse::hub::{Hub, HubOptions};
+use ghpulse::model::envelope::Facts;
+use ghpulse::model::position::{Cursor, Position};
+use ghpulse::store::keys::{CounterKey, JournalKey};
+use ghpulse::store::{Store, Sync};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long anything may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(150);
+/// How long events are remembered.
+pub(crate) const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
+
+/// A node that runs.
+pub(crate) struct Node {
+    pub(crate) store: Store,
+    pub(crate) state: watch::Receiver<BusState>,
+    pub(crate) grant: watch::Receiver<Grant>,
+    pub(crate) subscription: String,
+    stages: Vec<JoinHandle<anyhow::Result<()>>>,
+    stop: CancellationToken,
+    topic: String,
+}
+
+/// An event of the journal: where it is, what is known of it, what it is.
+pub(crate) type Row = (Cursor, Facts, String);
+
+impl Node {
+    /// A node that only follows the topic.
+    pub(crate) async fn edge(dir: &TempDir, options: &PulsarOptions) -> Self {
+        Self::start(dir.path(), options, false).await
+    }
+
+    /// A node that also produces, or waits to.
+    pub(crate) async fn collector(dir: &TempDir, options: &PulsarOptions) -> Self {
+        Self::start(dir.path(), options, true).await
+    }
+
+    async fn start(dir: &Path, options: &PulsarOptions, collects: bool) -> Self {
+        let clock = Clock::system();
+        // What an aborted node was reading closes the store a moment later.
+        let open = || Store::open(dir, Sync::EveryBatch, clock).ok();
+        let store = until("the store is free", open).await;
+        let stop = CancellationToken::new();
+        let bus = PulsarBus::new(options, store.clone(), clock).unwrap();
+        let (state, subscription) = (bus.state(), bus.subscription().to_owned());
+        let apply = Apply {
+            store: store.clone(),
+            numbers: Arc::new(Numbers::load(&store, 3_600, clock).unwrap()),
+            history: no_history(&store, clock),
+            hub: Arc::new(Hub::new(&HubOptions::default(), clock)),
+            seen_for: SEEN_FOR,
+            clock,
+        };
+        let (granting, grant) = watch::channel(Grant::Unasked);
+        let mut stages = vec![tokio::spawn(apply.run(bus, stop.clone()))];
+        if collects {
+            let outlet = PulsarOutlet::new(options, clock).unwrap();
+            let relay = Relay { store: store.clone(), seen_for: SEEN_FOR, grant: granting, clock };
+            stages.push(tokio::spawn(enrich::run(store.clone(), stop.clone())));
+            stages.push(tokio::spawn(relay.run(outlet, stop.clone())));
+        }
+        let topic = options.topic.clone();
+        Self { store, state, grant, subscription, stages, stop, topic }
+    }
+
+    /// Stops it, as SIGTERM would, and closes its store.
+    pub(crate) async fn end(self) {
+        self.stop.cancel();
+        for stage in self.stages {
+            stage.await.unwrap().unwrap();
+        }
+    }
+
+    /// Stops it where it is: nothing that it waits for comes to an end.
+    pub(crate) async fn abort(self) {
+        for stage in &self.stages {
+            stage.abort();
+        }
+        for stage in self.stages {
+            let _ = stage.await;
+        }
+    }
+
+    /// The end of a stage that ends by itself.
+    pub(crate) async fn failure(mut self) -> String {
+        let apply = self.stages.remove(0);
+        let ended = tokio::time::timeout(PATIENCE, apply).await.expect("it goes on").unwrap();
+        ended.unwrap_err().to_string()
+    }
+
+    /// Admits events as one page.
+    pub(crate) async fn admit(&self, events: &[String]) -> Admitted {
+        let body = Body::Array(Bytes::from(format!("[{}]", events.join(","))));
+        let clock = Clock::system();
+        let poll = Poll { pages: vec![Page { number: 1, body }], received_at: clock.now() };
+        ingest::admit(&self.store, poll, SEEN_FOR, clock).await.unwrap()
+    }
+
+    /// The journal.
+    pub(crate) fn journal(&self) -> Vec<Row> {
+        let tag = tag_of(&self.topic).unwrap();
+        let mut rows = Vec::new();
+        let read = |key: JournalKey, value: &[u8]| {
+            let (facts, text) = Facts::decode(value).expect("the journal's rows are ours");
+            let cursor = Cursor { tag: key.tag, position: key.position };
+            rows.push((cursor, facts, String::from_utf8(text.to_vec()).unwrap()));
+            Ok(true)
+        };
+        let start = JournalKey { tag, position: Position::default() };
+        self.store.reader().scan(&start, read).unwrap();
+        rows
+    }
+
+    /// The journal, as soon as there are so many events in it.
+    pub(crate) async fn holds(&self, events: usize) -> Vec<Row> {
+        until(&format!("{events} events are in the journal"), || {
+            let journal = self.journal();
+            (journal.len() >= events).then_some(journal)
+        })
+        .await
+    }
+
+    /// A counter.
+    pub(crate) fn count(&self, key: &impl CounterKey) -> i64 {
+        self.store.reader().count(key).unwrap()
+    }
+
+    /// Waits until this collector may produce, or may not.
+    pub(crate) async fn is(&mut self, grant: Grant) {
+        let waited = tokio::time::timeout(PATIENCE, self.grant.wait_for(|now| *now == grant));
+        let now = waited.await.map(|now| *now.unwrap());
+        assert_eq!(now.ok(), Some(grant), "still {:?}", *self.grant.borrow());
+    }
+
+    /// Waits until the bus is connected, or is not.
+    pub(crate) async fn is_connected(&mut self, connected: bool) {
+        let waited = self.state.wait_for(|state| state.connected == connected);
+        let waited = tokio::time::timeout(PATIENCE, waited).await.map(|state| state.is_ok());
+        assert_eq!(waited.ok(), Some(true), "{:?}", *self.state.borrow());
+    }
+
+    /// Waits until nothing is left between admission and the topic.
+    pub(crate) async fn is_relayed(&self) {
+        let mut backlog = self.store.heads().backlog.subscribe();
+        let empty = backlog.wait_for(|bytes| *bytes == 0);
+        let empty = tokio::time::timeout(PATIENCE, empty).await.is_ok();
+        assert!(empty, "{} bytes are left", *self.store.heads().backlog.borrow());
+    }
+}
+
+/// Looks until there is something to be seen.
+pub(crate) async fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
+    let looking = async {
+        loop {
+            looks.tick().await;
+            if let Some(seen) = look() {
+                return seen;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking)
+        .await
+        .unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain until {what}"))
+}
+
+fn no_history(store: &Store, clock: Clock) -> History {
+    let every = Duration::from_secs(3_600);
+    let interval = Interval {
+        daily: every,
+        day_count: every,
+        year_count: every,
+        retry: 1,
+        retry_wait: every,
+        latest: Duration::from_secs(1),
+        latest_during: 3_600,
+    };
+    let setup = Setup { tidb: None, interval, on_request: false, limits: Limits::USUAL };
+    History::load(store, setup, Alerts::off(), clock).unwrap().0
+}
+
+/// A pull-request event as GitHub sent it before October 2025.
+pub(crate) fn pull_request(
+    id: usize,
+    actor: usize,
+    repo: usize,
+    action: &str,
+    merged: bool,
+) -> String {
+    let pull = [
+        format!(r#"{{"id":{id},"title":"t","draft":false,"merged":{merged},"additions":{id},"#),
+        r#""deletions":1,"changed_files":1,"base":{"repo":{"#.to_owned(),
+        format!(r#""id":{repo},"language":"Rust"}}}}}}"#),
+    ]
+    .concat();
+    let (minute, second) = (id / 60 % 60, id % 60);
+    [
+        format!(r#"{{"id":"{id}","type":"PullRequestEvent","actor":{{"id":{actor},"#),
+        format!(r#""login":"dev{actor}"}},"repo":{{"id":{repo},"name":"org/repo{repo}"}},"#),
+        format!(r#""payload":{{"action":"{action}","number":{id},"pull_request":{pull}}},"#),
+        format!(r#""public":true,"created_at":"2026-03-01T10:{minute:02}:{second:02}Z"}}"#),
+    ]
+    .concat()
+}
+
+/// Pull-request events from number `from` on, each of another developer.
+pub(crate) fn pull_requests(from: usize, count: usize) -> Vec<String> {
+    (from..from + count).map(|id| pull_request(id, id, id % 7, "opened", false)).collect()
+}
