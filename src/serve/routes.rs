@@ -24,6 +24,9 @@ use crate::metrics;
 const FORWARDING: [&str; 6] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
 
+/// Says in `/readyz` that the events are made up, with the simulated GitHub's own header.
+const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
+
 /// All routes. Two that want the same path are an error that names it.
 pub(super) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
     let ServeOptions { health, sync_event, .. } = &server.options;
@@ -104,7 +107,11 @@ async fn language_watch(State(server): State<Arc<Server>>, request: Request<Body
 async fn ready(State(server): State<Arc<Server>>) -> Response {
     let parts = server.operate.parts();
     let status = if is_ready(&parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, axum::Json(parts)).into_response()
+    let mut response = (status, axum::Json(parts)).into_response();
+    if server.operate.simulated() {
+        response.headers_mut().insert(SIMULATED, HeaderValue::from_static("ghpulse"));
+    }
+    response
 }
 
 async fn exposition(request: Request<Body>) -> Response {

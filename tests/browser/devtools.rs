@@ -1,0 +1,185 @@
+//! A client of Chromium's debugging protocol: just what the tests need.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use base64::Engine as _;
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::common::running::soon;
+
+/// What a browser may be called.
+const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/// A headless browser of its own process and profile.
+pub(crate) struct Browser {
+    child: Child,
+    _profile: tempfile::TempDir,
+    /// `HOST:PORT` of the debugging server.
+    address: String,
+    path: String,
+}
+
+/// A tab, and what it did so far.
+pub(crate) struct Page {
+    socket: WebSocketStream<TcpStream>,
+    session: String,
+    next: u64,
+    /// Errors and warnings of the console, exceptions, what the policy blocked.
+    pub(crate) complaints: Vec<String>,
+    /// What was asked for, by whom ever.
+    pub(crate) requests: Vec<String>,
+}
+
+impl Browser {
+    /// `None` when there is none.
+    pub(crate) async fn start() -> Option<Self> {
+        let profile = tempfile::tempdir().unwrap();
+        let mut child = NAMES.iter().find_map(|name| spawn(name, profile.path()))?;
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let listening = async {
+            loop {
+                let line = lines.next_line().await.unwrap().expect("the browser runs");
+                if let Some((_, url)) = line.split_once("listening on ws://") {
+                    break url.to_owned();
+                }
+            }
+        };
+        let url = soon("the browser listens", listening).await;
+        // What else it has to say must not fill the pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let (address, path) = url.split_once('/').unwrap();
+        Some(Self {
+            child,
+            _profile: profile,
+            address: address.to_owned(),
+            path: format!("/{path}"),
+        })
+    }
+
+    /// A new tab of this size and colour scheme.
+    pub(crate) async fn page(&mut self, width: u32, height: u32, scheme: &str) -> Page {
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        let url = format!("ws://{}{}", self.address, self.path);
+        let (socket, _) = client_async(url, stream).await.unwrap();
+        let (complaints, requests) = (Vec::new(), Vec::new());
+        let mut page = Page { socket, session: String::new(), next: 0, complaints, requests };
+        let target = page.call("Target.createTarget", json!({"url": "about:blank"})).await;
+        let attach = json!({"targetId": target["targetId"], "flatten": true});
+        let attached = page.call("Target.attachToTarget", attach).await;
+        attached["sessionId"].as_str().unwrap().clone_into(&mut page.session);
+        for domain in ["Runtime", "Log", "Network", "Page"] {
+            page.call(&format!("{domain}.enable"), json!({})).await;
+        }
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        page.call("Emulation.setDeviceMetricsOverride", size).await;
+        let feature = json!({"name": "prefers-color-scheme", "value": scheme});
+        page.call("Emulation.setEmulatedMedia", json!({"features": [feature]})).await;
+        page
+    }
+
+    pub(crate) async fn end(mut self) {
+        self.child.kill().await.unwrap();
+    }
+}
+
+fn spawn(name: &str, profile: &Path) -> Option<Child> {
+    let mut command = Command::new(name);
+    command
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args(["--no-first-run", "--hide-scrollbars", "--remote-debugging-port=0"])
+        .arg(format!("--user-data-dir={}", profile.display()))
+        .arg("about:blank")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command.spawn().ok()
+}
+
+impl Page {
+    pub(crate) async fn open(&mut self, url: &str) {
+        let answer = self.call("Page.navigate", json!({"url": url})).await;
+        assert_eq!(answer.get("errorText"), None, "{answer}");
+    }
+
+    /// What an expression gives.
+    pub(crate) async fn evaluate(&mut self, expression: &str) -> Value {
+        let parameters =
+            json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        let answer = self.call("Runtime.evaluate", parameters).await;
+        assert_eq!(answer.get("exceptionDetails"), None, "{expression}: {answer}");
+        answer["result"]["value"].clone()
+    }
+
+    /// Waits, in the page, until an expression is true.
+    pub(crate) async fn until(&mut self, expression: &str) {
+        let promise = format!(
+            "new Promise((resolve) => {{ const look = () => {{ let is = false; \
+             try {{ is = {expression}; }} catch {{}} \
+             if (is) resolve(true); else setTimeout(look, 50); }}; look(); }})"
+        );
+        assert_eq!(self.evaluate(&promise).await, json!(true));
+    }
+
+    /// Keeps a picture of what is seen.
+    pub(crate) async fn screenshot(&mut self, name: &str) {
+        let answer = self.call("Page.captureScreenshot", json!({"format": "png"})).await;
+        let data = answer["data"].as_str().unwrap();
+        let bytes = base64::engine::general_purpose::STANDARD.decode(data).unwrap();
+        std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), bytes).unwrap();
+    }
+
+    /// Calls a method and takes note of what happens until its answer.
+    async fn call(&mut self, method: &str, parameters: Value) -> Value {
+        self.next += 1;
+        let id = self.next;
+        let mut call = json!({"id": id, "method": method, "params": parameters});
+        if !self.session.is_empty() {
+            call["sessionId"] = Value::from(self.session.as_str());
+        }
+        self.socket.send(Message::text(call.to_string())).await.unwrap();
+        loop {
+            let message = soon(method, self.socket.next()).await.expect("the browser answers");
+            let Message::Text(text) = message.unwrap() else { continue };
+            let message: Value = serde_json::from_str(&text).unwrap();
+            if message["id"] == id {
+                assert_eq!(message.get("error"), None, "{method}: {message}");
+                return message["result"].clone();
+            }
+            self.note(&message);
+        }
+    }
+
+    fn note(&mut self, message: &Value) {
+        let parameters = &message["params"];
+        match message["method"].as_str().unwrap_or_default() {
+            "Network.requestWillBeSent" => self.request(&parameters["request"]["url"]),
+            "Network.webSocketCreated" => self.request(&parameters["url"]),
+            "Runtime.exceptionThrown" => self.complaints.push(parameters.to_string()),
+            "Runtime.consoleAPICalled"
+                if matches!(parameters["type"].as_str(), Some("error" | "warning" | "assert")) =>
+            {
+                self.complaints.push(parameters["args"].to_string());
+            }
+            "Log.entryAdded"
+                if matches!(parameters["entry"]["level"].as_str(), Some("error" | "warning")) =>
+            {
+                self.complaints.push(parameters["entry"].to_string());
+            }
+            _ => {}
+        }
+    }
+
+    fn request(&mut self, url: &Value) {
+        self.requests.push(url.as_str().unwrap_or_default().to_owned());
+    }
+}
