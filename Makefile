@@ -39,6 +39,10 @@ test: ## installs what the tests need and runs all of them: format, clippy, docs
 	@.ci/setup test
 	@.ci/test
 
+.PHONY: test-tidb
+test-tidb: setup ## the tests of the history against a real TiDB, built once from its Go module (12 minutes)
+	@server=$$(.ci/tidb) && GHPULSE_TEST_TIDB=$$server cargo test --release --locked --test history
+
 .PHONY: bench
 bench: setup ## measures pipeline, merge script, fan-out and start; takes the machine for itself
 	@cargo bench --locked --bench load $(if $(ARGS),-- $(ARGS))

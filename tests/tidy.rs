@@ -41,7 +41,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("archive", &["model", "store"]),
     ("amqp", &["model", "hub", "store::cursors"]),
     ("simulate", &["model"]),
-    ("cli", &["appliance", "apply::script", "simulate", "store"]),
+    ("cli", &["appliance", "apply::history", "apply::script", "simulate", "store"]),
     ("appliance", &["*"]),
     ("build", &[]),
     ("main", &["*"]),

@@ -1,9 +1,10 @@
 //! `ghpulse check`: configuration, the files it names, the scripts, and whether each configured
 //! server can be connected to.
 //!
-//! Of a server only the connection is tried, and that is what is said: no login, no request. What
-//! is wrong with the configuration is 78, a server that is away 69; a script that does not hold is
-//! a warning, because the appliance goes on with the last good one.
+//! Of most servers only the connection is tried, and that is what is said; TiDB is logged in to,
+//! and both queries are looked at there without running them. What is wrong with the configuration
+//! is 78, a server that is away or does not let us 69; a script that does not hold is a warning,
+//! because the appliance goes on with the last good one.
 
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Exit, FileArgs, line_of, lines_of, output};
+use crate::apply::history;
 use crate::apply::script;
+use crate::clock::Clock;
 use crate::config::{self, Complaint, Config, Loaded, Place, Refused};
 
 /// A server that has not accepted by then is away.
@@ -40,6 +43,17 @@ struct Server {
     name: &'static str,
     host: String,
     port: u16,
+    /// What else is tried with it.
+    deeper: Deeper,
+}
+
+/// How far a server is tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Deeper {
+    /// A connection, and no more.
+    No,
+    /// Login and queries.
+    Tidb(Box<config::Tidb>),
 }
 
 /// What came of trying one.
@@ -47,7 +61,7 @@ struct Server {
 struct Tried {
     server: &'static str,
     address: String,
-    /// Whether a connection was made; `None` when none was tried.
+    /// Whether it can be used, as far as was tried; `None` when nothing was.
     connected: Option<bool>,
     said: String,
 }
@@ -151,7 +165,7 @@ fn servers(config: &Config) -> Vec<Server> {
     let mut servers = Vec::new();
     let mut add = |name, url: &str| {
         if let Some((_, host, port)) = config::endpoint(url) {
-            servers.push(Server { name, host, port });
+            servers.push(Server { name, host, port, deeper: Deeper::No });
         }
     };
     if !config.disable.producer {
@@ -164,7 +178,9 @@ fn servers(config: &Config) -> Vec<Server> {
         add("amqp", amqp.url.expose());
     }
     if let Some(tidb) = &config.tidb {
-        servers.push(Server { name: "tidb", host: tidb.host.clone(), port: tidb.port });
+        let (host, port) = (tidb.host.clone(), tidb.port);
+        let deeper = Deeper::Tidb(Box::new(tidb.clone()));
+        servers.push(Server { name: "tidb", host, port, deeper });
     }
     servers
 }
@@ -177,13 +193,24 @@ fn attempt(servers: &[Server]) -> std::io::Result<Vec<Tried>> {
 
 async fn try_one(server: &Server) -> Tried {
     let address = format!("{}:{}", server.host, server.port);
-    let (connected, said) = match proxy(server) {
-        Some(variable) => (None, format!("not tried: {variable} names a proxy on the way")),
-        None => match connect(&server.host, server.port).await {
-            Ok(()) => (Some(true), "takes connections (nothing else was tried)".to_owned()),
-            Err(why) => (Some(false), why),
-        },
+    let tried = match (&server.deeper, proxy(server)) {
+        (_, Some(variable)) => {
+            let said = format!("not tried: {variable} names a proxy on the way");
+            return Tried { server: server.name, address, connected: None, said };
+        }
+        (Deeper::Tidb(tidb), None) => {
+            let tried = history::check(tidb, history::Limits::USUAL, Clock::system()).await;
+            tried.map_err(|wrong| {
+                let said: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+                said.join("; ")
+            })
+        }
+        (Deeper::No, None) => connect(&server.host, server.port)
+            .await
+            .map(|()| "takes connections (nothing else was tried)".to_owned()),
     };
+    let connected = Some(tried.is_ok());
+    let said = tried.unwrap_or_else(|why| why);
     Tried { server: server.name, address, connected, said }
 }
 
@@ -268,7 +295,8 @@ mod tests {
     fn a_server_that_listens_is_there_and_one_that_does_not_is_away() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let server = |port| Server { name: "github", host: "127.0.0.1".to_owned(), port };
+        let host = || "127.0.0.1".to_owned();
+        let server = |port| Server { name: "github", host: host(), port, deeper: Deeper::No };
         assert_eq!(attempt(&[server(port)]).unwrap()[0].connected, Some(true));
         drop(listener);
         let away = attempt(&[server(port)]).unwrap();

@@ -7,8 +7,15 @@ use crate::source::{files_below, is_a, line_of};
 use crate::{read, root, settle};
 
 /// Variables with our prefix that stand for no configuration key.
-const OTHER_VARIABLES: &[&str] =
-    &["GHPULSE_FAULT", "GHPULSE_SIM_SEED", "GHPULSE_SIM_RUNS", "GHPULSE_COMMIT", "GHPULSE_"];
+const OTHER_VARIABLES: &[&str] = &[
+    "GHPULSE_FAULT",
+    "GHPULSE_SIM_SEED",
+    "GHPULSE_SIM_RUNS",
+    "GHPULSE_COMMIT",
+    "GHPULSE_",
+    "GHPULSE_TEST_TIDB",
+    "GHPULSE_TEST_WITHOUT_SERVERS",
+];
 
 /// Every text file of the project: path and text.
 pub(crate) fn texts() -> Vec<(String, String)> {

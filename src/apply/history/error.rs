@@ -43,7 +43,8 @@ pub enum HistoryError {
     },
     /// Nobody listens there, or there is no way.
     #[error(
-        "cannot connect to {at} ({cause}): is the server up, and are `tidb.host`, `tidb.port` and the firewall right"
+        "cannot connect to {at} ({cause}): is the server up, and are `tidb.host`, `tidb.port` and \
+         the firewall right"
     )]
     Unreachable {
         /// Where.
@@ -52,7 +53,10 @@ pub enum HistoryError {
         cause: String,
     },
     /// Connecting and logging in took too long.
-    #[error("{at} did not let us in within {} ms: is it overloaded, or does a firewall drop us", after.as_millis())]
+    #[error(
+        "{at} did not let us in within {} ms: is it overloaded, or does a firewall drop us",
+        after.as_millis()
+    )]
     ConnectTimeout {
         /// Where.
         at: String,
@@ -77,7 +81,8 @@ pub enum HistoryError {
     },
     /// Its certificate, or ours, is not accepted.
     #[error(
-        "TLS with {at} fails ({cause}): does `tidb.ca` name the authority of its certificate, and is `tidb.host` a name in it"
+        "TLS with {at} fails ({cause}): does `tidb.ca` name the authority of its certificate, and \
+         is `tidb.host` a name in it"
     )]
     Tls {
         /// Where.
@@ -95,7 +100,8 @@ pub enum HistoryError {
     },
     /// User or password are not accepted.
     #[error(
-        "{at} refuses user `{user}` ({cause}): correct `tidb.user` and `tidb.password`, or let this user in from here"
+        "{at} refuses user `{user}` ({cause}): correct `tidb.user` and `tidb.password`, or let this \
+         user in from here{hint}"
     )]
     Login {
         /// Where.
@@ -104,6 +110,8 @@ pub enum HistoryError {
         user: String,
         /// What the server says.
         cause: String,
+        /// What else it may be.
+        hint: &'static str,
     },
     /// There is no such database.
     #[error("{at} has no database `{db}`: correct `tidb.db`")]
@@ -154,7 +162,10 @@ pub enum HistoryError {
         cause: String,
     },
     /// The answer took too long.
-    #[error("`{query}` was not answered within {} s: does it need an index, or the server more power", after.as_secs_f32())]
+    #[error(
+        "`{query}` was not answered within {} s: does it need an index, or the server more power",
+        after.as_secs_f32()
+    )]
     QueryTimeout {
         /// Which query.
         query: Query,

@@ -12,6 +12,7 @@
 mod answer;
 mod error;
 mod figures;
+mod schedule;
 mod server;
 
 use std::fmt;
@@ -28,6 +29,7 @@ pub use error::{HistoryError, Query};
 pub use server::Limits;
 
 use self::figures::Figures;
+use self::schedule::Schedule;
 use self::server::{Server, Session};
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
@@ -222,49 +224,6 @@ impl fmt::Display for Synced {
     }
 }
 
-/// When which query is asked next; `None` is only when somebody wants it.
-#[derive(Debug)]
-struct Schedule {
-    daily: Option<Instant>,
-    yearly: Option<Instant>,
-    /// Failures of the round that is being tried.
-    failures: u32,
-}
-
-impl Schedule {
-    fn next(&self) -> Option<Instant> {
-        self.daily.into_iter().chain(self.yearly).min()
-    }
-
-    /// The queries whose time has come.
-    fn due(&self, now: Instant) -> Vec<Query> {
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let both = [(Query::Daily, self.daily), (Query::Yearly, self.yearly)];
-        both.into_iter().filter(|(_, at)| is_due(*at)).map(|(query, _)| query).collect()
-    }
-
-    fn set(&mut self, query: Query, at: Instant) {
-        match query {
-            Query::Daily => self.daily = Some(at),
-            Query::Yearly => self.yearly = Some(at),
-        }
-    }
-
-    /// After `asked` was done at `now`: what failed, and may succeed later, is tried again soon.
-    fn advance(&mut self, asked: &[Query], round: &Round, interval: &Interval, now: Instant) {
-        let again = round.is_transient() && self.failures < interval.retry;
-        self.failures = if again { self.failures + 1 } else { 0 };
-        for &query in asked {
-            let pace = match query {
-                Query::Daily => interval.day_count,
-                Query::Yearly => interval.year_count,
-            };
-            let failed = again && round.wrote(query).is_none();
-            self.set(query, now + if failed { interval.retry_wait } else { pace });
-        }
-    }
-}
-
 /// What came of asking once.
 #[derive(Debug, Default)]
 struct Round {
@@ -297,7 +256,7 @@ impl HistorySync {
             return Ok(());
         };
         let first = (!self.setup.on_request).then(|| self.clock.instant());
-        let mut schedule = Schedule { daily: first, yearly: first, failures: 0 };
+        let mut schedule = Schedule::starting(first);
         loop {
             let mut waiting = Vec::new();
             tokio::select! {
@@ -321,9 +280,10 @@ impl HistorySync {
             let now = self.clock.instant();
             let synced = self.tell(&server, &round, now - began);
             if self.setup.on_request {
-                schedule = Schedule { daily: None, yearly: None, failures: 0 };
+                schedule = Schedule::starting(None);
             } else {
-                schedule.advance(&asked, &round, &self.setup.interval, now);
+                let failed = |query| round.is_transient() && round.wrote(query).is_none();
+                schedule.advance(&asked, failed, &self.setup.interval, now);
             }
             // Who asked while it ran, and got all that was asked for.
             while asked.len() == Query::ALL.len()

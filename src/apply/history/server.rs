@@ -172,7 +172,11 @@ impl Server {
         let (at, user, db) = (self.at.clone(), self.tidb.user.clone(), self.tidb.db.clone());
         match (code, doing) {
             // Access denied; this host may not connect; the user must be given differently.
-            (1045 | 1130 | 1251 | 1524 | 1698 | 1862, _) => HistoryError::Login { at, user, cause },
+            (1045 | 1130 | 1251 | 1524 | 1698 | 1862, _) => {
+                // Servers do not say that it is for want of TLS.
+                let hint = if self.tidb.tls { "" } else { "; does it need `tidb.tls: on`" };
+                HistoryError::Login { at, user, cause, hint }
+            }
             // Only TLS: MySQL and MariaDB by number, TiDB in words.
             (3159, _) => HistoryError::TlsRequired { at, cause },
             _ if cause.to_ascii_lowercase().contains("insecure transport") => {
@@ -314,4 +318,60 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
         at = cause;
     }
     at.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(tls: bool) -> Server {
+        let tidb = Tidb {
+            host: "::1".to_owned(),
+            port: 4000,
+            user: "me".to_owned(),
+            password: Some(Secret::new("hidden")),
+            db: "gh".to_owned(),
+            tls,
+            ca: None,
+            events_daily: "SELECT 1".to_owned(),
+            yearly: "SELECT 2".to_owned(),
+        };
+        Server::new(tidb, Limits::USUAL)
+    }
+
+    #[test]
+    fn what_servers_say_by_number_becomes_what_to_do() {
+        let server = server(false);
+        assert_eq!(server.at(), "[::1]:4000");
+        let asking = Doing::Asking(Query::Yearly);
+        let insecure = "Connections using insecure transport are prohibited. See https://…";
+        let said = [
+            (1045, Doing::Connecting, "denied", "refuses user `me` (denied)"),
+            (1130, Doing::Connecting, "not allowed", "let this user in from here"),
+            (3159, Doing::Connecting, "only TLS", "set `tidb.tls: on`"),
+            (1105, Doing::Connecting, insecure, "set `tidb.tls: on`"),
+            (1105, Doing::Connecting, "unknown", "fails with error 1105: unknown"),
+            (1049, Doing::Connecting, "", "has no database `gh`"),
+            (1142, asking, "SELECT denied", "grant it SELECT"),
+            (1146, asking, "no x", "`tidb.sql.yearly` does not fit database `gh` (no x)"),
+            (1054, asking, "no column x", "correct the query"),
+            (8175, asking, "out of memory", "`tidb.sql.yearly` fails with error 8175"),
+        ];
+        for (code, doing, cause, expected) in said {
+            let error = server.server_fault(doing, code, cause.to_owned()).to_string();
+            assert!(error.contains(expected), "{code}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
+        let server = server(true);
+        let fault = |code| server.server_fault(Doing::Connecting, code, String::new());
+        assert!(fault(1040).is_transient() && fault(1105).is_transient());
+        assert!(!fault(1045).is_transient() && !fault(1049).is_transient());
+        let closed = DriverError::ConnectionClosed.into();
+        assert!(server.fault(Doing::Asking(Query::Daily), closed).is_transient());
+        let none = DriverError::NoClientSslFlagFromServer.into();
+        assert!(!server.fault(Doing::Connecting, none).is_transient());
+    }
 }

@@ -1,0 +1,129 @@
+//! When which query is asked: each at its own pace, again soon when it failed.
+
+use tokio::time::Instant;
+
+use super::error::Query;
+use crate::config::Interval;
+
+/// When which query is asked next; `None` is only when somebody wants it.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    daily: Option<Instant>,
+    yearly: Option<Instant>,
+    /// Failures of the round that is being tried.
+    failures: u32,
+}
+
+impl Schedule {
+    /// Both at the same time, or only when somebody wants it.
+    pub(super) fn starting(at: Option<Instant>) -> Self {
+        Self { daily: at, yearly: at, failures: 0 }
+    }
+
+    /// When anything is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.daily.into_iter().chain(self.yearly).min()
+    }
+
+    /// The queries whose time has come.
+    pub(super) fn due(&self, now: Instant) -> Vec<Query> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let both = [(Query::Daily, self.daily), (Query::Yearly, self.yearly)];
+        both.into_iter().filter(|(_, at)| is_due(*at)).map(|(query, _)| query).collect()
+    }
+
+    /// After `asked` was done at `now`: what `failed`, and may succeed later, is tried again soon,
+    /// as often as the interval says; then it waits for its turn.
+    pub(super) fn advance(
+        &mut self,
+        asked: &[Query],
+        failed: impl Fn(Query) -> bool,
+        interval: &Interval,
+        now: Instant,
+    ) {
+        let any = asked.iter().any(|query| failed(*query));
+        let again = any && self.failures < interval.retry;
+        self.failures = if again { self.failures + 1 } else { 0 };
+        for &query in asked {
+            let pace = match query {
+                Query::Daily => interval.day_count,
+                Query::Yearly => interval.year_count,
+            };
+            let wait = if again && failed(query) { interval.retry_wait } else { pace };
+            let next = match query {
+                Query::Daily => &mut self.daily,
+                Query::Yearly => &mut self.yearly,
+            };
+            *next = Some(now + wait);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use Query::{Daily, Yearly};
+
+    use super::*;
+    use crate::clock::Clock;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn interval() -> Interval {
+        Interval {
+            daily: 60 * SECOND,
+            day_count: 60 * SECOND,
+            year_count: 300 * SECOND,
+            retry: 2,
+            retry_wait: 10 * SECOND,
+            latest: SECOND,
+            latest_during: 3600,
+        }
+    }
+
+    /// At which seconds which queries are asked, when `failed` says what fails at which one.
+    fn asked(times: usize, failed: impl Fn(u64, Query) -> bool) -> Vec<(u64, Vec<Query>)> {
+        let start = Clock::system().instant();
+        let mut schedule = Schedule::starting(Some(start));
+        let mut all = Vec::new();
+        for _ in 0..times {
+            let now = schedule.next().unwrap();
+            let (second, due) = ((now - start).as_secs(), schedule.due(now));
+            schedule.advance(&due, |query| failed(second, query), &interval(), now);
+            all.push((second, due));
+        }
+        all
+    }
+
+    #[test]
+    fn each_query_has_its_own_pace() {
+        let both = vec![Daily, Yearly];
+        let mut expected: Vec<_> = (0..5).map(|n| (n * 60, vec![Daily])).collect();
+        expected[0].1.clone_from(&both);
+        expected.push((300, both));
+        assert_eq!(asked(6, |_, _| false), expected);
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_as_often_as_is_said_and_then_in_turn() {
+        let all = asked(5, |_, query| query == Yearly);
+        let expected = [(0, vec![Daily, Yearly]), (10, vec![Yearly]), (20, vec![Yearly])];
+        assert_eq!(all[..3], expected);
+        assert_eq!(all[3..], [(60, vec![Daily]), (120, vec![Daily])]);
+    }
+
+    #[test]
+    fn after_it_has_worked_there_are_all_retries_again() {
+        let seconds: Vec<u64> =
+            asked(6, |second, _| !(10..=60).contains(&second)).iter().map(|(at, _)| *at).collect();
+        assert_eq!(seconds, [0, 10, 70, 80, 90, 150]);
+    }
+
+    #[test]
+    fn without_a_pace_nothing_is_due() {
+        let schedule = Schedule::starting(None);
+        assert_eq!(schedule.next(), None);
+        assert!(schedule.due(Clock::system().instant()).is_empty());
+    }
+}

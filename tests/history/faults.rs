@@ -1,0 +1,292 @@
+//! The database away, stopped, slow, and set up wrongly: each said in words that say what to do,
+//! none with the password, and what was said before is shown all the while.
+
+use ghpulse::apply::history::{HistoryState, Limits, check};
+use ghpulse::clock::Clock;
+use ghpulse::config::{Secret, Tidb};
+
+use super::database::{Database, Kind, PASSWORD, free_port, kind};
+use super::node::{HASTY, Node, PATIENT, Pull, at, days, sums};
+
+const NOW: &str = "2026-03-03T10:00:00Z";
+
+const PULL: Pull = Pull {
+    id: 1,
+    actor: 7,
+    repo: 1,
+    action: "opened",
+    lines: 10,
+    created: "2026-03-01T08:00:00Z",
+    received: "2026-03-01T08:00:00Z",
+};
+
+/// A database with one event, and a node that has synced with it.
+async fn synced(kind: &Kind, limits: Limits) -> (Database, Node, tempfile::TempDir) {
+    let database = Database::start(kind).await;
+    database.sql(&PULL.row()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), database.config(), NOW, limits);
+    node.synced().await;
+    (database, node, dir)
+}
+
+fn one_is_shown(node: &Node) {
+    let shown = node.shown_alone(2026);
+    assert_eq!(days(&shown), [("2026-03-01".to_owned(), [1, 0, 0, 1])]);
+    assert_eq!(sums(&shown), [0, 0, 1, 1]);
+}
+
+/// Why a sync and `ghpulse check` fail, which must be the same.
+async fn refused(tidb: Tidb) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), tidb.clone(), NOW, PATIENT);
+    let said = node.failed().await;
+    // Degraded when the other query was answered.
+    assert!(matches!(node.health().state, HistoryState::Down | HistoryState::Degraded));
+    assert_eq!(node.health().error.as_deref(), Some(said.as_str()));
+    node.end().await;
+    let clock = Clock::starting_at(at(NOW));
+    let wrong = check(&tidb, PATIENT, clock).await.expect_err("check finds it too");
+    let checked: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    // Where in the text it is wrong depends on what stands around it.
+    let same = |one: &String| one.split(" near ").next() == said.split(" near ").next();
+    assert!(checked.iter().any(same), "{said}\n{checked:#?}");
+    assert!(!format!("{checked:?}{wrong:?}{tidb:?}").contains(PASSWORD));
+    said
+}
+
+fn says(said: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(said.contains(part), "`{part}` is not in: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_killed_costs_nothing_but_fresh_figures() {
+    let Some(kind) = kind("a_database_that_is_killed_costs_nothing_but_fresh_figures") else {
+        return;
+    };
+    let (mut database, node, _dir) = synced(&kind, PATIENT).await;
+    assert_eq!(node.health().state, HistoryState::Ok);
+    database.kill();
+    let said = node.failed().await;
+    says(&said, &["cannot connect to 127.0.0.1:", "tidb.port"]);
+    assert_eq!(node.health().state, HistoryState::Degraded);
+    one_is_shown(&node);
+    let live = Pull { id: 2, received: "2026-03-03T10:10:00Z", ..PULL };
+    node.apply(&[live]).await;
+    assert_eq!(days(&node.shown_alone(2026))[0].1, [2, 0, 0, 2]);
+    // It is back with what it had: one event, by one developer.
+    database.run();
+    node.synced().await;
+    assert_eq!(node.health().state, HistoryState::Ok);
+    assert_eq!(node.health().error, None);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_database_that_stands_still_is_given_up_in_time() {
+    let Some(kind) = kind("a_database_that_stands_still_is_given_up_in_time") else { return };
+    let (mut database, node, _dir) = synced(&kind, HASTY).await;
+    database.freeze(true);
+    let said = node.failed().await;
+    says(&said, &["did not let us in within 2000 ms"]);
+    one_is_shown(&node);
+    database.freeze(false);
+    node.synced().await;
+    one_is_shown(&node);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_query_that_is_slow_is_given_up_in_time_and_the_other_is_not() {
+    let Some(kind) = kind("a_query_that_is_slow_is_given_up_in_time_and_the_other_is_not") else {
+        return;
+    };
+    let database = Database::start(&kind).await;
+    database.sql(&PULL.row()).await;
+    let mut tidb = database.config();
+    tidb.yearly = "SELECT SLEEP(20), 1, 1, 1".to_owned();
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { connect: PATIENT.connect, ..HASTY };
+    let node = Node::start(dir.path(), tidb, NOW, limits);
+    let synced = node.sync().await;
+    // TiDB ends it itself at our wish; MariaDB does not know the setting.
+    assert!(synced.daily == Some(2) && synced.yearly.is_none(), "{synced}");
+    says(&synced.error.unwrap(), &["tidb.sql.yearly"]);
+    assert_eq!(days(&node.shown_alone(2026)).len(), 1);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn what_is_set_up_wrongly_is_said_in_words() {
+    let Some(kind) = kind("what_is_set_up_wrongly_is_said_in_words") else { return };
+    let database = Database::start(&kind).await;
+    let right = database.config();
+    let with = |change: &dyn Fn(&mut Tidb)| {
+        let mut tidb = right.clone();
+        change(&mut tidb);
+        tidb
+    };
+    let said = refused(with(&|tidb| tidb.password = Some(Secret::new("wrong-one")))).await;
+    says(&said, &["refuses user `ghpulse`", "tidb.password"]);
+    assert!(!said.contains("wrong-one"), "{said}");
+    let said = refused(with(&|tidb| tidb.user = "nobody".to_owned())).await;
+    says(&said, &["refuses user `nobody`", "tidb.user"]);
+    let said = refused(with(&|tidb| tidb.port = free_port())).await;
+    says(&said, &["cannot connect to 127.0.0.1:", "tidb.host"]);
+    let said = refused(with(&|tidb| tidb.host = "no-such-host.invalid".to_owned())).await;
+    says(&said, &["no host is called no-such-host.invalid", "tidb.host"]);
+    // Who may see nothing is not told whether it is there.
+    let said = refused(with(&|tidb| tidb.user = "stranger".to_owned())).await;
+    says(&said, &["user `stranger` lacks a right", "SELECT"]);
+    let said = refused(with(&|tidb| {
+        tidb.user = "root".to_owned();
+        tidb.password = None;
+        tidb.db = "gharchive_old".to_owned();
+    }))
+    .await;
+    says(&said, &["has no database `gharchive_old`", "tidb.db"]);
+    let said = refused(with(&|tidb| {
+        tidb.user = "root".to_owned();
+        tidb.password = None;
+        tidb.events_daily = "SELECT a, b, c, d, e FROM no_events".to_owned();
+    }))
+    .await;
+    says(&said, &["tidb.sql.eventsDaily", "no_events", "correct the query"]);
+    let said = refused(with(&|tidb| {
+        tidb.yearly = "SELECT actor, repo_id, additions, deletions FROM github_events;".to_owned();
+    }))
+    .await;
+    says(&said, &["tidb.sql.yearly", "actor", "correct the query"]);
+    let said = refused(with(&|tidb| tidb.yearly = "SELEC 1, 2, 3, 4".to_owned())).await;
+    says(&said, &["tidb.sql.yearly", "correct the query"]);
+    let said =
+        refused(with(&|tidb| tidb.yearly = "SELECT 1 AS developers, 2 AS b".to_owned())).await;
+    says(&said, &["tidb.sql.yearly", "it has 2 columns (developers, b), and 4 are needed"]);
+}
+
+#[tokio::test]
+async fn what_only_the_rows_show_is_said_by_row_and_column() {
+    let Some(kind) = kind("what_only_the_rows_show_is_said_by_row_and_column") else { return };
+    let (database, node, dir) = synced(&kind, PATIENT).await;
+    node.end().await;
+    let mut tidb = database.config();
+    tidb.yearly = "SELECT 1 AS developers, 'a lot' AS repos, 1.5 AS c, NULL AS d".to_owned();
+    let node = Node::start(dir.path(), tidb.clone(), NOW, PATIENT);
+    says(&node.failed().await, &["tidb.sql.yearly", "column repos of row 1 is \"a lot\""]);
+    // The other one was written, and the old sums are kept.
+    one_is_shown(&node);
+    node.end().await;
+    tidb.events_daily = "SELECT 1 AS a, 2 AS b, 3 AS c, 4 AS d, 5 AS e".to_owned();
+    let node = Node::start(dir.path(), tidb, NOW, PATIENT);
+    says(&node.failed().await, &["tidb.sql.eventsDaily", "column a of row 1 is \"1\""]);
+    one_is_shown(&node);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn columns_may_have_any_order_and_type() {
+    let Some(kind) = kind("columns_may_have_any_order_and_type") else { return };
+    let database = Database::start(&kind).await;
+    let mut tidb = database.config();
+    // By name, turned round; a DATETIME, DECIMALs, a text, a float.
+    tidb.events_daily = "SELECT CAST(4 AS DECIMAL(20,3)) AS merged_prs, '3' AS closed_prs, \
+                         2e0 AS opened_prs, 1 AS developers, \
+                         CAST('2026-03-01 08:00:00' AS DATETIME) AS event_day"
+        .to_owned();
+    // By position, because no name is known; a comment at the end.
+    tidb.yearly = "SELECT 5, 6.00, CAST('64787714692' AS CHAR), NULL -- that is all".to_owned();
+    let said = check(&tidb, PATIENT, Clock::starting_at(at(NOW))).await;
+    let said = said.unwrap_or_else(|wrong| panic!("{wrong:?}"));
+    says(&said, &["without TLS", "`gharchive`", "both queries hold"]);
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), tidb, NOW, PATIENT);
+    node.synced().await;
+    let shown = node.shown_alone(2026);
+    assert_eq!(days(&shown), [("2026-03-01".to_owned(), [2, 4, 3, 1])]);
+    assert_eq!(sums(&shown), [64_787_714_692, 0, 5, 6]);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn who_asks_while_one_runs_gets_its_answer() {
+    let Some(kind) = kind("who_asks_while_one_runs_gets_its_answer") else { return };
+    let database = Database::start(&kind).await;
+    database
+        .sql("CREATE SEQUENCE gharchive.asked; GRANT ALL ON gharchive.* TO 'ghpulse'@'%'")
+        .await;
+    let mut tidb = database.config();
+    tidb.yearly = "SELECT NEXTVAL(asked), SLEEP(1), 0, 0".to_owned();
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), tidb, NOW, PATIENT);
+    let all = futures_util::future::join4(node.sync(), node.sync(), node.sync(), node.sync());
+    let all = all.await;
+    assert_eq!(all.0.error, None);
+    assert!(all.0 == all.1 && all.1 == all.2 && all.2 == all.3, "{all:?}");
+    assert_eq!(sums(&node.shown_alone(2026))[2], 1);
+    node.synced().await;
+    assert_eq!(sums(&node.shown_alone(2026))[2], 2);
+    node.end().await;
+}
+
+/// A certificate authority, and a certificate for 127.0.0.1 by it.
+fn certificates(dir: &std::path::Path) -> bool {
+    let script = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority \
+                  -keyout ca.key -out ca.pem && \
+                  openssl req -newkey rsa:2048 -nodes -subj /CN=server -keyout key.pem -out csr && \
+                  printf 'subjectAltName=IP:127.0.0.1' > san && \
+                  openssl x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+                  -extfile san -out cert.pem";
+    let ran = std::process::Command::new("sh").args(["-c", script]).current_dir(dir).output();
+    ran.is_ok_and(|ran| ran.status.success())
+}
+
+#[tokio::test]
+async fn tls_is_asked_for_and_the_certificate_is_looked_at() {
+    let Some(kind) = kind("tls_is_asked_for_and_the_certificate_is_looked_at") else { return };
+    let files = tempfile::tempdir().unwrap();
+    assert!(certificates(files.path()), "openssl is missing: `apt-get install openssl`");
+    let file = |name: &str| files.path().join(name);
+    let mut extra: Vec<String> = ["ca", "cert", "key"]
+        .map(|what| format!("--ssl-{what}={}", file(&format!("{what}.pem")).display()))
+        .into();
+    if let Kind::TiDb(_) = kind {
+        // TiDB takes these from a file.
+        let entry = |what: &str| format!("ssl-{what} = {:?}\n", file(&format!("{what}.pem")));
+        let text = format!("[security]\n{}{}", entry("cert"), entry("key"));
+        std::fs::write(file("tidb.toml"), text).unwrap();
+        extra = vec!["-config".to_owned(), file("tidb.toml").display().to_string()];
+    }
+    let database = Database::start_with(&kind, &extra).await;
+    database.sql("ALTER USER 'ghpulse'@'%' REQUIRE SSL").await;
+    let plain = database.config();
+    // Both servers refuse such a login as any other, without the reason.
+    says(&refused(plain.clone()).await, &["refuses user `ghpulse`", "tidb.tls: on"]);
+    let public = Tidb { tls: true, ..plain };
+    says(&refused(public.clone()).await, &["TLS with 127.0.0.1:", "tidb.ca"]);
+    let missing = Tidb { ca: Some(file("none.pem")), ..public.clone() };
+    says(&refused(missing).await, &["cannot use `tidb.ca`", "none.pem"]);
+    let no_certificate = Tidb { ca: Some(file("ca.key")), ..public.clone() };
+    says(&refused(no_certificate).await, &["cannot use `tidb.ca`", "no PEM certificate"]);
+    let ours = Tidb { ca: Some(file("ca.pem")), ..public };
+    let said = check(&ours, PATIENT, Clock::starting_at(at(NOW))).await;
+    let said = said.unwrap_or_else(|wrong| panic!("{wrong:?}"));
+    says(&said, &["with TLS", "both queries hold"]);
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), ours.clone(), NOW, PATIENT);
+    node.synced().await;
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_server_without_tls_says_so() {
+    let Some(kind) = kind("a_server_without_tls_says_so") else { return };
+    if let Kind::TiDb(_) = kind {
+        eprintln!("skipped: a_server_without_tls_says_so: TiDB makes itself a certificate");
+        return;
+    }
+    let database = Database::start(&kind).await;
+    let tidb = Tidb { tls: true, ..database.config() };
+    says(&refused(tidb).await, &["offers no TLS", "tidb.tls: off"]);
+}
