@@ -14,7 +14,7 @@ use crate::serve::{Operate, Part, PartState};
 const EVERY: Duration = Duration::from_secs(15);
 /// Less room than this is hardly any: the store needs some to tidy itself up.
 const ROOM_BYTES: u64 = 2 << 30;
-/// So is less than this share of the disk, on small ones.
+/// On small disks one part in so many is enough.
 const ROOM_SHARE: u64 = 20;
 
 /// Looks until `stop` is called.
@@ -68,10 +68,26 @@ fn tell(alerts: &Alerts, part: &Part) {
 fn nearly_full(dir: &Path) -> Option<String> {
     let disk = rustix::fs::statvfs(dir).ok()?;
     let (free, all) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
-    let needed = ROOM_BYTES.min(all / ROOM_SHARE);
-    (free < needed).then(|| {
+    is_hardly_any(free, all).then(|| {
         let mib = free >> 20;
         let dir = dir.display();
         format!("{mib} MiB are left on the disk of {dir}: make room, or lower store.journal.bytes")
     })
+}
+
+fn is_hardly_any(free: u64, all: u64) -> bool {
+    free < ROOM_BYTES.min(all / ROOM_SHARE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_disks_need_less_room_than_large_ones() {
+        let gib = |n: u64| n << 30;
+        assert!(is_hardly_any(gib(1), gib(1000)) && !is_hardly_any(gib(3), gib(1000)));
+        assert!(is_hardly_any(gib(1) / 4, gib(10)) && !is_hardly_any(gib(1), gib(10)));
+        assert_eq!(nearly_full(Path::new("/no/such/directory")), None);
+    }
 }

@@ -1,12 +1,15 @@
 //! A whole appliance with a database: what a client of `/sampling` reads first, what `/sync-event`
-//! and `/readyz` answer.
+//! and `/readyz` answer, and whom it tells when the database is away.
 
 use ghpulse::clock::Clock;
 use ghpulse::simulate::Options;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 use super::common::client::{Client, request};
-use super::common::running::{GitHub, Running};
+use super::common::running::{GitHub, Running, soon};
 use super::database::{Database, PASSWORD, kind};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,6 +78,80 @@ async fn the_first_message_has_what_the_database_says() {
     assert_eq!(state["state"], "degraded");
     assert!(state["error"].as_str().unwrap().contains("cannot connect"), "{state}");
     running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_told_when_the_database_is_away_and_when_it_is_back() {
+    let name = "people_are_told_when_the_database_is_away_and_when_it_is_back";
+    let Some(kind) = kind(name) else { return };
+    let mut database = Database::start(&kind).await;
+    let github = GitHub::start(Options::by_hand(2)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (webhook, mut posts) = webhook().await;
+    let port = database.port.to_string();
+    let settings = [
+        ("GHPULSE_TIDB_HOST", "127.0.0.1"),
+        ("GHPULSE_TIDB_PORT", port.as_str()),
+        ("GHPULSE_TIDB_USER", "ghpulse"),
+        ("GHPULSE_TIDB_PASSWORD", PASSWORD),
+        ("GHPULSE_TIDB_DB", "gharchive"),
+        ("GHPULSE_DISABLE_INTERVAL", "true"),
+        ("GHPULSE_ALERTS_WEBHOOK", webhook.as_str()),
+        ("GHPULSE_ALERTS_FORMAT", "json"),
+        ("GHPULSE_ALERTS_TOLERANCE", "1"),
+        ("GHPULSE_NODE_NAME", "box"),
+    ];
+    let running = Running::start(dir.path(), &github.url, &settings).await;
+    database.kill();
+    for _ in 0..3 {
+        let answer = request(running.public, "POST", "/sync-event", &[]).await;
+        assert_eq!(answer.json()["synced"], json!(false));
+    }
+    let told = soon("an alert is posted", posts.recv()).await.unwrap();
+    assert_eq!((&told["condition"], &told["state"]), (&json!("tidb_failing"), &json!("begins")));
+    assert_eq!(told["node"], json!("box"));
+    assert!(told["text"].as_str().unwrap().contains("cannot connect to 127.0.0.1"), "{told}");
+    database.run();
+    let answer = request(running.public, "POST", "/sync-event", &[]).await;
+    assert_eq!(answer.json()["synced"], json!(true), "{}", answer.body);
+    let told = soon("the end is posted", posts.recv()).await.unwrap();
+    assert_eq!((&told["condition"], &told["state"]), (&json!("tidb_failing"), &json!("over")));
+    running.end().await;
+    assert!(posts.try_recv().is_err(), "there was a third");
+}
+
+/// A small HTTP server, and the JSON that is posted to it.
+async fn webhook() -> (String, mpsc::UnboundedReceiver<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (sender, posts) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(take_posts(stream, sender.clone()));
+        }
+    });
+    (url, posts)
+}
+
+/// Takes posts until the connection ends.
+async fn take_posts(mut stream: TcpStream, posts: mpsc::UnboundedSender<Value>) -> Option<()> {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let head = head.to_ascii_lowercase();
+            let length = head.split("content-length: ").nth(1)?.lines().next()?.parse().ok()?;
+            if body.len() >= length {
+                posts.send(serde_json::from_str(body).unwrap()).ok()?;
+                bytes.clear();
+                stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.ok()?;
+                continue;
+            }
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
 }
 
 /// What a new client of `/sampling` is told first.
