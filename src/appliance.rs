@@ -4,6 +4,7 @@
 //! starts the stages; an error leaves nothing running. [`Appliance::end`] waits until all have
 //! stopped and closes the store.
 
+mod broker;
 mod operator;
 mod tokens;
 mod watch;
@@ -14,7 +15,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
+use tokio::sync::watch::Sender;
+use tokio_util::sync::CancellationToken;
 
+use self::broker::{Broker, BrokerState};
 use self::operator::Operator;
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
@@ -23,12 +27,15 @@ use crate::apply::numbers::{Numbers, bucket_span};
 use crate::apply::script::{self, ScriptHost};
 use crate::apply::tick;
 use crate::bus::embedded::EmbeddedBus;
+use crate::bus::{Bus as _, Grant};
 use crate::clock::Clock;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
+use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::{enrich, ingest};
 use crate::config::{Config, GitHub, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, TAIL_BYTES};
+use crate::model::position::BusTag;
 use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
@@ -89,8 +96,12 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let config = &parts.config;
+    let broker = Broker::new(config, &parts.store, clock)?;
+    let granting = Sender::new(Grant::Unasked);
     let poller = if config.disable.producer {
-        tracing::warn!("disable.producer: nothing is fetched here, and no bus brings events");
+        if broker.is_none() {
+            tracing::warn!("disable.producer without pulsar: nothing is fetched or brought here");
+        }
         None
     } else {
         let options = poller_options(&config.github, tokens);
@@ -98,7 +109,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     };
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
-    let operator: Arc<dyn Operate> = Arc::new(Operator::new(source, script, history, parts.clock));
+    let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
+    let operator: Arc<dyn Operate> = Arc::new(Operator::new(source, bus, script, history, clock));
     let public = bind(config.server.listen, Audience::Public).await?;
     let mut addresses = vec![public.0];
     let mut listeners = vec![public.1];
@@ -121,7 +133,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let (alerts, data_dir) = (parts.alerts.clone(), config.data_dir.clone());
     let soft = parts.stop.soft.clone();
     stages.start("watch", watch::run(operator, alerts, data_dir, clock, soft));
-    start_stages(&mut stages, parts, poller);
+    start_stages(&mut stages, parts, poller, broker, granting);
     let (public, ops) = (addresses[0], addresses.get(1).copied());
     tracing::info!(url = %format!("http://{public}/"), "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
@@ -203,7 +215,13 @@ async fn bind_ops(address: SocketAddr) -> anyhow::Result<(SocketAddr, Listener)>
     Ok(bound)
 }
 
-fn start_stages(stages: &mut Stages, parts: Parts, poller: Option<Poller>) {
+fn start_stages(
+    stages: &mut Stages,
+    parts: Parts,
+    poller: Option<Poller>,
+    broker: Option<Broker>,
+    granting: Sender<Grant>,
+) {
     let Parts {
         config, store, numbers, history, asking, posting, script, hub, clock, stop, ..
     } = parts;
@@ -213,7 +231,13 @@ fn start_stages(stages: &mut Stages, parts: Parts, poller: Option<Poller>) {
         let reread = tokens::reread(config.github.clone(), poller.pool(), soft.clone());
         stages.start("tokens", reread);
         let options = IngestOptions { seen_for, backlog_bytes: config.store.outbox_bytes };
-        stages.start("ingest", ingest::run(poller, store.clone(), options, clock, soft.clone()));
+        let (store, stop) = (store.clone(), soft.clone());
+        if broker.is_some() {
+            let source = WhenGranted::new(poller, granting.subscribe());
+            stages.start("ingest", ingest::run(source, store, options, clock, stop));
+        } else {
+            stages.start("ingest", ingest::run(poller, store, options, clock, stop));
+        }
     }
     stages.start("enrich", enrich::run(store.clone(), soft.clone()));
     let apply = Apply {
@@ -230,9 +254,9 @@ fn start_stages(stages: &mut Stages, parts: Parts, poller: Option<Poller>) {
     if let Some(posting) = posting {
         stages.start("alerts", posting.run(soft.clone()));
     }
-    stages.start("apply", apply.run(EmbeddedBus::new(store.clone()), soft.clone()));
+    let tag = start_bus(stages, apply, broker, granting, &soft);
     let retention = Retention {
-        tag: store.bus_tag(),
+        tag,
         seen_for,
         buckets: bucket_span(config.interval.latest_during),
         journal_for: config.store.journal_for,
@@ -249,6 +273,30 @@ fn start_stages(stages: &mut Stages, parts: Parts, poller: Option<Poller>) {
         soft,
     );
     stages.start("script", watch);
+}
+
+/// Starts what reads the bus, and what feeds it; gives back which bus that is.
+fn start_bus(
+    stages: &mut Stages,
+    apply: Apply,
+    broker: Option<Broker>,
+    granting: Sender<Grant>,
+    soft: &CancellationToken,
+) -> BusTag {
+    let Some(Broker { bus, outlet }) = broker else {
+        let bus = EmbeddedBus::new(apply.store.clone());
+        let tag = bus.tag();
+        stages.start("apply", apply.run(bus, soft.clone()));
+        return tag;
+    };
+    let tag = bus.tag();
+    if let Some(outlet) = outlet {
+        let Apply { store, seen_for, clock, .. } = apply.clone();
+        let relay = Relay { store, seen_for, grant: granting, clock };
+        stages.start("relay", relay.run(outlet, soft.clone()));
+    }
+    stages.start("apply", apply.run(bus, soft.clone()));
+    tag
 }
 
 /// Called beside the async workers, once a save that came into force.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::broker::BrokerState;
 use crate::apply::history::{History, HistoryState};
 use crate::apply::script::{InForce, ScriptHost};
 use crate::clock::Clock;
@@ -14,6 +15,8 @@ use crate::serve::{Operate, Part, PartState, ScriptState, SyncAnswer};
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
+    /// `None` with the embedded bus.
+    bus: Option<BrokerState>,
     script: Arc<ScriptHost>,
     history: History,
     started_at: Timestamp,
@@ -22,11 +25,12 @@ pub(super) struct Operator {
 impl Operator {
     pub(super) fn new(
         source: Option<watch::Receiver<SourceStatus>>,
+        bus: Option<BrokerState>,
         script: Arc<ScriptHost>,
         history: History,
         clock: Clock,
     ) -> Self {
-        Self { source, script, history, started_at: clock.now() }
+        Self { source, bus, script, history, started_at: clock.now() }
     }
 
     fn part(&self, name: &'static str, state: PartState) -> Part {
@@ -44,6 +48,13 @@ impl Operator {
         let error =
             status.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
         Part { name: "source", state, since: status.since, error }
+    }
+
+    fn bus(&self) -> Part {
+        // An embedded bus that fails stops the process: whoever answers is well.
+        let Some(bus) = &self.bus else { return self.part("bus", PartState::Ok) };
+        let (state, since, error) = bus.look();
+        Part { name: "bus", state, since, error }
     }
 
     fn scripts(&self) -> Part {
@@ -68,10 +79,10 @@ impl Operator {
 impl Operate for Operator {
     fn parts(&self) -> Vec<Part> {
         vec![
-            // A store or an embedded bus that fails stops the process: whoever answers is well.
+            // A store that fails stops the process: whoever answers is well.
             self.part("store", PartState::Ok),
             self.source(),
-            self.part("bus", PartState::Ok),
+            self.bus(),
             self.tidb(),
             self.part("amqp", PartState::Off),
             self.scripts(),

@@ -1,6 +1,11 @@
 //! What is answered beside the endpoints.
 
+use ghpulse::simulate::{Fault, FaultKind, Options};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use crate::common::client::{Answer, Client, request};
+use crate::common::running::{GitHub, Running, soon};
 use crate::events::{opened, push};
 use crate::site::Site;
 
@@ -80,6 +85,11 @@ async fn health_and_readiness_are_told() {
     let site = Site::start(&[]).await;
     let health = request(site.running.public, "GET", "/health", &[]).await;
     assert_eq!((health.status, health.body.as_str()), (200, "OK"));
+    let mut old = tokio::net::TcpStream::connect(site.running.public).await.unwrap();
+    old.write_all(b"GET /health HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    soon("an answer", old.read_to_string(&mut text)).await.unwrap();
+    assert!(text.contains(" 200 OK\r\n") && text.ends_with("\r\n\r\nOK"), "{text}");
     let head = request(site.running.public, "HEAD", "/health", &[]).await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     site.push(&[push(1)]);
@@ -88,13 +98,6 @@ async fn health_and_readiness_are_told() {
     while reader.json().await["event"]["id"] != "2" {}
     let ready = request(site.running.public, "GET", "/readyz", &[]).await;
     assert_eq!(ready.status, 200, "{}", ready.body);
-    let parts = ready.json();
-    let state = |name: &str| {
-        let part = parts.as_array().unwrap().iter().find(|part| part["name"] == name);
-        let part = part.unwrap_or_else(|| panic!("no {name} in {parts}"));
-        assert!(part["since"].as_str().unwrap().ends_with('Z'), "{part}");
-        part["state"].as_str().unwrap().to_owned()
-    };
     for (name, wanted) in [
         ("store", "ok"),
         ("source", "ok"),
@@ -103,8 +106,74 @@ async fn health_and_readiness_are_told() {
         ("amqp", "off"),
         ("scripts", "ok"),
     ] {
-        assert_eq!(state(name), wanted, "{name}");
+        let (_, part) = part(&site, name).await;
+        assert_eq!(part["state"], wanted, "{part}");
+        assert!(part["since"].as_str().unwrap().ends_with('Z'), "{part}");
     }
+    site.end().await;
+}
+
+/// What `/readyz` says of a part, and its status.
+async fn part(site: &Site, name: &str) -> (u16, Value) {
+    let answer = request(site.running.public, "GET", "/readyz", &[]).await;
+    let parts = answer.json();
+    let part = parts.as_array().unwrap().iter().find(|part| part["name"] == name);
+    (answer.status, part.unwrap_or_else(|| panic!("no {name} in {parts}")).clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_away_is_503_in_readiness_alone() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    github.control.set_fault(Fault { share: 1.0, ..Fault::new(FaultKind::Error502) });
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(dir.path(), &github.url, &[]).await;
+    let site = Site { github, dir, running };
+    let asked = site.github.control.until(|control| control.requests() > 0);
+    soon("GitHub is asked", asked).await;
+    let mut ticks = site.latest("{}").await;
+    let mut last = (0, Value::Null);
+    for _ in 0..30 {
+        last = part(&site, "source").await;
+        if last.1["state"] == "down" {
+            break;
+        }
+        ticks.text().await;
+    }
+    assert_eq!((last.0, &last.1["state"]), (503, &Value::from("down")), "{}", last.1);
+    assert!(last.1["error"].as_str().unwrap().contains("502"), "{}", last.1);
+    let health = request(site.running.public, "GET", "/health", &[]).await;
+    assert_eq!((health.status, health.body.as_str()), (200, "OK"), "it serves");
+    assert_eq!(site.connect("/sampling").await.json().await["firstMessageTag"], true);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tidb_that_is_away_delays_and_stops_nothing() {
+    // Nobody listens there, and nobody else gets the port meanwhile.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let settings = [
+        ("GHPULSE_TIDB_HOST", "127.0.0.1"),
+        ("GHPULSE_TIDB_PORT", port.as_str()),
+        ("GHPULSE_TIDB_DB", "test"),
+        ("GHPULSE_TIDB_PASSWORD", "password-of-a-test"),
+        ("GHPULSE_INTERVAL_RETRY", "1"),
+        ("GHPULSE_INTERVAL_RETRYWAIT", "0"),
+    ];
+    let site = Site::start(&settings).await;
+    assert_eq!(site.connect("/sampling").await.json().await["eventMap"], json!({}));
+    let answer = request(site.running.public, "POST", "/sync-event", &["content-length: 0"]).await;
+    assert_eq!((answer.status, &answer.json()["synced"]), (502, &json!(false)));
+    assert!(answer.body.contains(&format!("127.0.0.1:{port}")), "why not: {}", answer.body);
+    assert!(!answer.body.contains("password-of-a-test"), "{}", answer.body);
+    let (status, tidb) = part(&site, "tidb").await;
+    assert_ne!(tidb["state"], "ok", "{tidb}");
+    let (_, source) = part(&site, "source").await;
+    assert!(status == 200 || source["state"] == "down", "TiDB alone is no reason: {source}");
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[push(1)]);
+    assert_eq!(reader.json().await["event"]["id"], "1");
     site.end().await;
 }
 

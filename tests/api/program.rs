@@ -8,8 +8,10 @@ use tokio::net::TcpSocket;
 use tokio::process::{Child, ChildStderr, Command};
 
 use crate::common::client::{Came, Client, request};
+use crate::common::model::Expected;
 use crate::common::running::{GitHub, soon};
-use crate::events::push;
+use crate::common::stored;
+use crate::events::{opened, push};
 
 /// A running program, and what it said so far.
 struct Program {
@@ -142,6 +144,67 @@ async fn a_second_signal_ends_it_at_once() {
     program.signal("-TERM").await;
     let (code, log, _) = program.end().await;
     assert_eq!(code, Some(0), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_events_go_from_simulate_to_run_once_each() {
+    const EVENTS: u64 = 400;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("made-up.ndjson");
+    let lines: Vec<String> =
+        (1..=EVENTS).map(|id| opened(id, ["Go", "C"][usize::from(id % 4 == 0)])).collect();
+    std::fs::write(&file, lines.join("\n") + "\n").unwrap();
+    let mut simulate =
+        command(&["simulate", "--listen", "127.0.0.1:0", "--rate", "150", "--events"]);
+    simulate.arg(&file);
+    let mut simulation = Program::start(simulate);
+    let line = simulation.until("simulated GitHub at http://").await;
+    let at = line.find("http://").unwrap();
+    let url: String = line[at..].chars().take_while(|c| !c.is_whitespace()).collect();
+    let data = tempfile::tempdir().unwrap();
+    let mut appliance = Program::start(run(&data, &url));
+    let address = appliance.address().await;
+    let mut latest = Client::connect(address, "/language/latest").await;
+    latest.subscribe("{}").await;
+    let mut told = String::new();
+    for _ in 0..60 {
+        told = latest.text().await;
+        if told == r#"{"C":100,"Go":300}"# {
+            break;
+        }
+    }
+    assert_eq!(told, r#"{"C":100,"Go":300}"#);
+    drop(latest);
+    appliance.signal("-TERM").await;
+    assert_eq!(appliance.end().await.0, Some(0));
+    simulation.signal("-TERM").await;
+    assert_eq!(simulation.end().await.0, Some(0));
+    stored::assert_holds(data.path(), &Expected::of(lines.iter().map(String::as_str)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_shows_events_says_simulated_and_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = command(&["demo", "--listen", "127.0.0.1:0", "--rate", "200"]);
+    command.env("TMPDIR", temporary.path()).env("GHPULSE_GITHUB_TOKENS", "ghp_never_used");
+    let mut demo = Program::start(command);
+    demo.until("simulated").await;
+    let address = demo.address().await;
+    let mut reader = Client::connect(address, "/sampling").await;
+    reader.text().await;
+    reader.subscribe(r#"{"samplingRate":1,"eventType":"PullRequestEvent"}"#).await;
+    assert_eq!(reader.json().await["payload"]["pr"], 1);
+    let mut latest = Client::connect(address, "/language/latest").await;
+    latest.subscribe("{}").await;
+    while latest.json().await.as_object().unwrap().len() < 5 {}
+    let ready = request(address, "GET", "/readyz", &[]).await;
+    assert!(ready.head.contains("x-simulated: ghpulse"), "{}", ready.head);
+    drop((reader, latest));
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 1);
+    demo.signal("-INT").await;
+    let (code, log, _) = demo.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! `/sampling`: its first message, its conditions, its forms.
 
+use ghpulse::simulate::{Fault, FaultKind};
+
 use crate::common::client::Client;
 use crate::events::{Pull, TODAY, at, old, push, year};
 use crate::site::Site;
@@ -300,5 +302,31 @@ async fn params_may_come_before_the_first_message_is_read_and_again_at_any_time(
     assert_eq!(client.json().await["error"]["field"], "samplingRate");
     site.push(&[push(4), push(5)]);
     assert_eq!(client.text().await, whole(&push(5), [0; 7]));
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_poll_is_told_oldest_first_by_time_and_then_by_id() {
+    let site = Site::start(&[]).await;
+    let mut reader =
+        site.sampling(r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#).await;
+    // GitHub stands still until all of them are there: one poll brings them.
+    site.github.control.set_fault(Fault::new(FaultKind::Frozen));
+    let event = |id: &str, kind: &str, second: u64| {
+        let at = at(&format!("01-01T00:00:{second:02}Z"));
+        format!(r#"{{"id":"{id}","type":"{kind}","created_at":"{at}"}}"#)
+    };
+    site.push(&[
+        event("9", "WatchEvent", 2),
+        event("500", "PushEvent", 1),
+        event("10", "PushEvent", 2),
+        event("8", "ForkEvent", 3),
+        event("11", "WatchEvent", 2),
+        event("7", "CreateEvent", 59),
+        event("400", "IssuesEvent", 0),
+    ]);
+    // Nothing else that waits for the next answer can be between two of them.
+    site.github.control.clear_faults();
+    assert_eq!(ids_until(&mut reader, "7").await, ["400", "500", "9", "10", "11", "8", "7"]);
     site.end().await;
 }

@@ -119,7 +119,7 @@ async fn the_page_works_below_a_base_path_and_says_when_the_connection_is_lost()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_from_outside_is_text_and_nothing_else() {
-    const NASTY: &str = r#"<img src=x onerror=document.title='broken'>"#;
+    const NASTY: &str = "<img src=x onerror=document.title='broken'>";
     let test = "what_comes_from_outside_is_text_and_nothing_else";
     let Some(mut browser) = browser(test).await else { return };
     let github = GitHub::start(Options::by_hand(1)).await;

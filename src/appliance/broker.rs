@@ -1,0 +1,96 @@
+//! The bus of this node: the embedded log, or a topic when `pulsar` is configured.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::bus::pulsar::{Compression, OAuthOptions, PulsarBus, PulsarOptions, PulsarOutlet};
+use crate::bus::{BusState, Grant};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::serve::PartState;
+use crate::store::Store;
+
+/// Deliveries older than this are a backlog that is being caught up with.
+const BEHIND: Duration = Duration::from_secs(10);
+
+/// The topic, from both its ends.
+pub(super) struct Broker {
+    pub(super) bus: PulsarBus,
+    /// `None` on an edge.
+    pub(super) outlet: Option<PulsarOutlet>,
+}
+
+/// How the topic is doing, for the operator.
+#[derive(Clone)]
+pub(super) struct BrokerState {
+    bus: watch::Receiver<BusState>,
+    /// `None` on an edge.
+    grant: Option<watch::Receiver<Grant>>,
+}
+
+impl Broker {
+    /// Of this configuration; `None` without a `pulsar` section.
+    pub(super) fn new(
+        config: &Config,
+        store: &Store,
+        clock: Clock,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(pulsar) = &config.pulsar else { return Ok(None) };
+        let consume = options(pulsar, &pulsar.consumer_topic);
+        let produce = options(pulsar, &pulsar.producer_topic);
+        let bus = PulsarBus::new(&consume, store.clone(), clock)?;
+        let outlet = (!config.disable.producer).then(|| PulsarOutlet::new(&produce, clock));
+        let outlet = outlet.transpose()?;
+        tracing::info!(
+            topic = pulsar.consumer_topic,
+            subscription = bus.subscription(),
+            produces = outlet.is_some(),
+            "the bus is Pulsar"
+        );
+        Ok(Some(Self { bus, outlet }))
+    }
+}
+
+impl BrokerState {
+    pub(super) fn new(broker: &Broker, grant: &watch::Sender<Grant>) -> Self {
+        let grant = broker.outlet.as_ref().map(|_| grant.subscribe());
+        Self { bus: broker.bus.state(), grant }
+    }
+
+    /// The state of the bus, since when, and what there is to say.
+    pub(super) fn look(&self) -> (PartState, crate::model::window::Timestamp, Option<String>) {
+        let bus = self.bus.borrow().clone();
+        if !bus.connected {
+            return (PartState::Down, bus.since, bus.trouble);
+        }
+        if let Some(behind) = bus.behind.filter(|behind| *behind > BEHIND) {
+            let seconds = behind.as_secs();
+            let words = format!("catching up: {seconds} s behind the newest message");
+            return (PartState::Degraded, bus.since, Some(words));
+        }
+        let standby = self.grant.as_ref().is_some_and(|grant| *grant.borrow() == Grant::Standby);
+        let words = standby.then(|| "standing by: another collector produces".to_owned());
+        (PartState::Ok, bus.since, words.or(bus.trouble))
+    }
+}
+
+/// What connecting to a topic takes, as configured.
+pub(crate) fn options(pulsar: &config::Pulsar, topic: &str) -> PulsarOptions {
+    PulsarOptions {
+        url: pulsar.url.clone(),
+        topic: topic.to_owned(),
+        oauth: pulsar.oauth.as_ref().map(|oauth| OAuthOptions {
+            audience: oauth.audience.clone(),
+            key_file: oauth.key_file.clone(),
+        }),
+        ca: pulsar.ca.clone(),
+        compression: match pulsar.compression {
+            config::Compression::None => Compression::None,
+            config::Compression::Lz4 => Compression::Lz4,
+            config::Compression::Zstd => Compression::Zstd,
+            config::Compression::Zlib => Compression::Zlib,
+        },
+        consumer_name: pulsar.consumer_name.clone(),
+    }
+}
