@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use ghpulse::clock::Stopwatch;
+use ghpulse::config::{self, Config, Lookup, Request};
 
 /// Clock ticks a second of `/proc`, on every Linux that runs us.
 const TICKS: f64 = 100.0;
@@ -34,12 +35,16 @@ impl Usage {
 
 impl Figures {
     #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
+    pub fn cpu_micros_each(&self) -> f64 {
+        self.cpu_seconds * 1e6 / self.count as f64
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
     pub fn print(&self, what: &str) {
-        let count = self.count as f64;
         println!(
             "{what}: {:.0} a second, {:.1} us CPU each ({:.2} s, {:.2} s CPU)",
-            count / self.seconds,
-            self.cpu_seconds * 1e6 / count,
+            self.count as f64 / self.seconds,
+            self.cpu_micros_each(),
             self.seconds,
             self.cpu_seconds
         );
@@ -53,6 +58,33 @@ pub fn cpu_seconds() -> f64 {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
     let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
     (ticks(12) + ticks(13)) / TICKS
+}
+
+/// Bytes that this process has given to the disk so far, by the kernel's own count.
+pub fn written_bytes() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").expect("Linux has it");
+    let line = io.lines().find(|line| line.starts_with("write_bytes:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Memory that this process holds, bytes.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    let kilobytes = line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) << 10
+}
+
+/// The configuration that holds when nothing is configured.
+pub fn defaults() -> Config {
+    let request = Request {
+        lookup: Lookup::Nothing,
+        directory: env!("CARGO_MANIFEST_DIR").into(),
+        environment: Vec::new(),
+        flags: Vec::new(),
+        host: "load".to_owned(),
+    };
+    config::load(&request).unwrap_or_else(|_| panic!("the defaults hold")).config
 }
 
 /// An hour of events, and where it is from: recorded when it is at hand, else of the seeded world.

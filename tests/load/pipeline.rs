@@ -14,32 +14,35 @@ use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::collect::source::{Body, Page, Poll};
 use ghpulse::collect::{enrich, ingest};
-use ghpulse::config::Interval;
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Store, Sync};
 use tokio_util::sync::CancellationToken;
 
-use crate::measure::{Figures, Usage, events};
+use crate::measure::{Figures, Usage, defaults, events, written_bytes};
 
 /// Events on a page, as GitHub serves them.
 const PAGE: usize = 100;
 /// Times that the hour goes through, each time with other ids.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 8;
 
 /// Measures and prints.
+#[expect(clippy::cast_precision_loss, reason = "bytes of a benchmark are few")]
 pub fn run(recorded: Option<&Path>) {
     let (name, hour) = events(recorded);
     let rounds: Vec<Vec<String>> = (0..ROUNDS).map(|round| renumbered(&hour, round)).collect();
-    let pages: Vec<Vec<u8>> =
+    let pages: Vec<Bytes> =
         rounds.iter().flat_map(|events| events.chunks(PAGE)).map(page).collect();
     let count = hour.len() * ROUNDS;
-    let bytes: usize = pages.iter().map(Vec::len).sum();
+    let bytes: usize = pages.iter().map(Bytes::len).sum();
     println!("pipeline: {count} events, {} bytes each, from {name}", bytes / count);
     let baseline = parse_only(&pages, count);
     baseline.print("  serde_json::Value of the same pages, one thread, nothing kept");
     for sync in [Sync::EveryBatch, Sync::Every(Duration::from_secs(1))] {
+        let before = written_bytes();
         let figures = through(&pages, count, sync);
         figures.print(&format!("  page bytes to journal, sync {sync:?}"));
+        let written = (written_bytes() - before) as f64 / bytes as f64;
+        println!("    {written:.1} bytes written to the disk for a byte admitted");
     }
 }
 
@@ -49,11 +52,11 @@ fn renumbered(hour: &[String], round: usize) -> Vec<String> {
     hour.iter().map(rename).collect()
 }
 
-fn page(events: &[String]) -> Vec<u8> {
-    format!("[{}]", events.join(",")).into_bytes()
+fn page(events: &[String]) -> Bytes {
+    Bytes::from(format!("[{}]", events.join(",")))
 }
 
-fn parse_only(pages: &[Vec<u8>], count: usize) -> Figures {
+fn parse_only(pages: &[Bytes], count: usize) -> Figures {
     let usage = Usage::now();
     for page in pages {
         let values: Vec<serde_json::Value> = serde_json::from_slice(page).expect("pages are JSON");
@@ -62,23 +65,7 @@ fn parse_only(pages: &[Vec<u8>], count: usize) -> Figures {
     usage.figures(count)
 }
 
-/// The counts without a TiDB behind them.
-fn no_history(store: &Store, clock: Clock) -> History {
-    let every = Duration::from_secs(3_600);
-    let interval = Interval {
-        daily: every,
-        day_count: every,
-        year_count: every,
-        retry: 1,
-        retry_wait: every,
-        latest: Duration::from_secs(1),
-        latest_during: 3_600,
-    };
-    let setup = Setup { tidb: None, interval, on_request: false, limits: Limits::USUAL };
-    History::load(store, setup, Alerts::off(), clock).expect("the store is empty").0
-}
-
-fn through(pages: &[Vec<u8>], count: usize, sync: Sync) -> Figures {
+fn through(pages: &[Bytes], count: usize, sync: Sync) -> Figures {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("a runtime starts");
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -89,15 +76,12 @@ fn through(pages: &[Vec<u8>], count: usize, sync: Sync) -> Figures {
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
         let stop = CancellationToken::new();
         let seen_for = Duration::from_secs(72 * 3_600);
-        let history = no_history(&store, clock);
-        let apply = Apply {
-            store: store.clone(),
-            numbers,
-            history,
-            hub: Arc::clone(&hub),
-            seen_for,
-            clock,
-        };
+        let interval = defaults().interval;
+        let setup = Setup { tidb: None, interval, on_request: true, limits: Limits::USUAL };
+        let history = History::load(&store, setup, Alerts::off(), clock).expect("it is empty").0;
+        let hub_of_apply = Arc::clone(&hub);
+        let apply =
+            Apply { store: store.clone(), numbers, history, hub: hub_of_apply, seen_for, clock };
         let bus = EmbeddedBus::new(store.clone());
         let stages = [
             tokio::spawn(enrich::run(store.clone(), stop.clone())),
@@ -106,10 +90,8 @@ fn through(pages: &[Vec<u8>], count: usize, sync: Sync) -> Figures {
         let usage = Usage::now();
         let mut backlog = store.heads().backlog.subscribe();
         for together in pages.chunks(3) {
-            let page = |(number, page): (u8, &Vec<u8>)| Page {
-                number,
-                body: Body::Array(Bytes::copy_from_slice(page)),
-            };
+            let page =
+                |(number, page): (u8, &Bytes)| Page { number, body: Body::Array(page.clone()) };
             let poll =
                 Poll { pages: (1..).zip(together).map(page).collect(), received_at: clock.now() };
             let admitted = ingest::admit(&store, poll, seen_for, clock).await;

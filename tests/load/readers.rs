@@ -1,0 +1,155 @@
+//! The readers of a fan-out case: a process with one thread and many connections, as cheap as it
+//! can be made, because it runs on the same cores as what is measured.
+//!
+//! It prints `ready` when all have subscribed, then reads until its own input ends, then prints
+//! what it saw: deliveries, and how long they took, in microseconds, from the stamp inside.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Mutex;
+
+use ghpulse::clock::Clock;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+/// As what this program is started for this.
+pub const READERS: &str = "readers-of-a-case";
+/// Digits of a stamp: microseconds since 1970; zeros are not counted.
+pub const STAMP_DIGITS: usize = 16;
+/// The stamp is the first value of an event, so it is in the first bytes of a message.
+const STAMP_WITHIN: usize = 64;
+/// Readers that connect at once.
+const AT_ONCE: usize = 32;
+/// Bytes that a read has room for at least.
+const READ_BYTES: usize = 32 << 10;
+
+/// Runs `[address, count, params]`.
+pub fn run(args: &[String]) {
+    let [address, count, params] = args else { panic!("three words, not {args:?}") };
+    let address: SocketAddr = address.parse().expect("an address");
+    let count: usize = count.parse().expect("a number");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime.expect("a runtime starts"), read_all(address, count, params));
+}
+
+async fn read_all(address: SocketAddr, count: usize, params: &str) {
+    let took = Rc::new(Mutex::new(Vec::<u32>::new()));
+    let stop = CancellationToken::new();
+    let mut readers = tokio::task::JoinSet::new();
+    let mut connected = 0;
+    while connected < count {
+        let some: Vec<_> = (connected..count.min(connected + AT_ONCE)).collect();
+        let mut opening = tokio::task::JoinSet::new();
+        for _ in &some {
+            let params = params.to_owned();
+            opening.spawn_local(async move { subscribe(address, &params).await });
+        }
+        connected += some.len();
+        for (stream, frames) in opening.join_all().await {
+            let (took, stop) = (Rc::clone(&took), stop.clone());
+            readers.spawn_local(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = follow(stream, frames, &took) => panic!("the server closed a connection"),
+                }
+            });
+        }
+    }
+    println!("ready");
+    let until_end = tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin()));
+    until_end.await.expect("no panic").expect("the input ends");
+    stop.cancel();
+    readers.join_all().await;
+    let mut took = std::mem::take(&mut *took.lock().expect("no reader panicked"));
+    took.sort_unstable();
+    let at = |part: usize| took.get(took.len() * part / 100).copied().unwrap_or(0);
+    let last = took.last().copied().unwrap_or(0);
+    println!("{} {} {} {last}", took.len(), at(50), at(99));
+}
+
+/// Connects, sends params, and waits until they hold: a ping behind them is answered after them.
+async fn subscribe(address: SocketAddr, params: &str) -> (TcpStream, Frames) {
+    let mut stream = TcpStream::connect(address).await.expect("the server listens");
+    stream.set_nodelay(true).expect("it is connected");
+    let request = format!(
+        "GET /sampling HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\n\
+         upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("it is open");
+    let mut frames = Frames(Vec::new());
+    let head = loop {
+        frames.read(&mut stream).await;
+        if let Some(end) = frames.0.windows(4).position(|four| four == b"\r\n\r\n") {
+            break frames.0.drain(..end + 4).collect::<Vec<u8>>();
+        }
+    };
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    // Masked with zeros, which leaves the text as it is.
+    let length = u16::try_from(params.len()).expect("params are short").to_be_bytes();
+    let mut sent = vec![0x81, 0xfe, length[0], length[1], 0, 0, 0, 0];
+    sent.extend_from_slice(params.as_bytes());
+    sent.extend_from_slice(&[0x89, 0x80, 0, 0, 0, 0]);
+    stream.write_all(&sent).await.expect("it is open");
+    let mut answered = false;
+    while !answered {
+        frames.read(&mut stream).await;
+        frames.each(|first, _| answered |= first == 0x8a);
+    }
+    (stream, frames)
+}
+
+async fn follow(mut stream: TcpStream, mut frames: Frames, took: &Mutex<Vec<u32>>) {
+    let clock = Clock::system();
+    while frames.read(&mut stream).await > 0 {
+        let now = clock.now().micros();
+        let mut took = took.lock().expect("no reader panicked");
+        frames.each(|first, body| {
+            if let Some(at) = (first == 0x81).then(|| stamp(body)).flatten() {
+                took.push(u32::try_from(now - at).unwrap_or(0));
+            }
+        });
+    }
+}
+
+/// What came and is not a whole frame yet.
+struct Frames(Vec<u8>);
+
+impl Frames {
+    async fn read(&mut self, stream: &mut TcpStream) -> usize {
+        self.0.reserve(READ_BYTES);
+        stream.read_buf(&mut self.0).await.expect("it is open")
+    }
+
+    /// Gives the whole frames away: their first byte and their body.
+    fn each(&mut self, mut take: impl FnMut(u8, &[u8])) {
+        let mut at = 0;
+        while let Some((head, length)) = header(&self.0[at..]) {
+            let Some(body) = self.0.get(at + head..at + head + length) else { break };
+            take(self.0[at], body);
+            at += head + length;
+        }
+        self.0.drain(..at);
+    }
+}
+
+/// Bytes of a frame's header and of its body.
+fn header(bytes: &[u8]) -> Option<(usize, usize)> {
+    match *bytes.get(1)? {
+        126 => Some((4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)))),
+        127 => {
+            let length = u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?);
+            Some((10, usize::try_from(length).ok()?))
+        }
+        short => Some((2, usize::from(short))),
+    }
+}
+
+fn stamp(body: &[u8]) -> Option<i64> {
+    let start = &body[..body.len().min(STAMP_WITHIN)];
+    let digits = start.windows(STAMP_DIGITS).find(|part| part.iter().all(u8::is_ascii_digit))?;
+    let stamp = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (stamp > 0).then_some(stamp)
+}

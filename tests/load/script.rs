@@ -1,0 +1,54 @@
+//! The merge script on an hour: 3,600 seconds of 20 languages, beside the native sum and beside
+//! the plain way, which is maps of names.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use ghpulse::apply::script;
+use ghpulse::clock::Stopwatch;
+
+/// The script as it is shipped.
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/merge_latest.rhai");
+/// Runs of the plain way; as many as the script has.
+const RUNS: usize = 50;
+
+/// Measures and prints.
+pub fn run() {
+    let benched = script::bench(Path::new(SHIPPED)).expect("the shipped script holds");
+    let (seconds, languages) = (benched.seconds as usize, benched.languages);
+    println!("script: {seconds} seconds of {languages} languages, median of {} runs", benched.runs);
+    println!("  merge_latest.rhai: {:.2} ms", millis(benched.script.median_micros));
+    println!("  native sum: {:.3} ms", millis(benched.native.median_micros));
+    let micros = maps(seconds, languages);
+    println!("  one HashMap<String, i64> a second, added up in Rust: {:.2} ms", millis(micros));
+}
+
+/// The median of adding up maps of names, microseconds.
+fn maps(seconds: usize, languages: usize) -> u64 {
+    let bucket = |second: usize| -> HashMap<String, i64> {
+        // As many names in all as the script's sample has.
+        (0..languages).map(|nth| (format!("Language {}", (second + nth * 13) % 32), 3)).collect()
+    };
+    let window: Vec<HashMap<String, i64>> = (0..seconds).map(bucket).collect();
+    let mut times: Vec<u64> = (0..RUNS)
+        .map(|_| {
+            let watch = Stopwatch::start();
+            let mut sum: HashMap<String, i64> = HashMap::new();
+            for (name, n) in std::hint::black_box(&window).iter().flatten() {
+                match sum.get_mut(name) {
+                    Some(total) => *total += n,
+                    None => drop(sum.insert(name.clone(), *n)),
+                }
+            }
+            std::hint::black_box(sum);
+            u64::try_from(watch.elapsed().as_micros()).unwrap_or(u64::MAX)
+        })
+        .collect();
+    times.sort_unstable();
+    times[RUNS / 2]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "times of a benchmark are short")]
+fn millis(micros: u64) -> f64 {
+    micros as f64 / 1_000.0
+}
