@@ -5,9 +5,9 @@
 //! reject log. The next poll is asked for only when this one is on disk and the way behind is not
 //! jammed: `store.outboxBytes` is the most that may lie between admission and journal.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
@@ -123,7 +123,8 @@ pub async fn admit(
 struct Candidate {
     key: EventKey,
     created_at: Timestamp,
-    text: Arc<str>,
+    /// A part of the page it came on.
+    text: Bytes,
 }
 
 #[derive(Default)]
@@ -137,26 +138,25 @@ struct Sorted {
 fn sort(poll: &Poll) -> Sorted {
     let mut sorted = Sorted::default();
     for page in &poll.pages {
+        let (Body::Array(bytes) | Body::Lines(bytes)) = &page.body;
+        let bytes = &readable(bytes);
+        let text = std::str::from_utf8(bytes).expect("it was made so");
         match &page.body {
-            Body::Array(bytes) => {
-                let text = String::from_utf8_lossy(bytes);
-                match serde_json::from_str::<Vec<&RawValue>>(&text) {
-                    Ok(values) => {
-                        for value in values {
-                            sorted.take(value.get(), poll.received_at);
-                        }
-                    }
-                    Err(error) => {
-                        let reason = format!("page {} is no JSON list: {error}", page.number);
-                        sorted.reject(reason, bytes);
+            Body::Array(_) => match serde_json::from_str::<Vec<&RawValue>>(text) {
+                Ok(values) => {
+                    for value in values {
+                        sorted.take(bytes, value.get(), poll.received_at);
                     }
                 }
-            }
-            Body::Lines(bytes) => {
-                let text = String::from_utf8_lossy(bytes);
+                Err(error) => {
+                    let reason = format!("page {} is no JSON list: {error}", page.number);
+                    sorted.reject(reason, bytes);
+                }
+            },
+            Body::Lines(_) => {
                 for line in text.lines().filter(|line| !line.trim().is_empty()) {
                     match serde_json::from_str::<&RawValue>(line) {
-                        Ok(value) => sorted.take(value.get(), poll.received_at),
+                        Ok(value) => sorted.take(bytes, value.get(), poll.received_at),
                         Err(error) => sorted.reject(format!("no JSON: {error}"), line.as_bytes()),
                     }
                 }
@@ -169,13 +169,22 @@ fn sort(poll: &Poll) -> Sorted {
     sorted
 }
 
+/// The same bytes when they are UTF-8, else with replacement characters.
+fn readable(bytes: &Bytes) -> Bytes {
+    match std::str::from_utf8(bytes) {
+        Ok(_) => bytes.clone(),
+        Err(_) => Bytes::from(String::from_utf8_lossy(bytes).into_owned()),
+    }
+}
+
 impl Sorted {
-    fn take(&mut self, text: &str, received_at: Timestamp) {
+    /// Takes an event whose text is a part of `page`.
+    fn take(&mut self, page: &Bytes, text: &str, received_at: Timestamp) {
         match Event::read(text) {
             Ok(event) => self.candidates.push(Candidate {
                 created_at: event.created_at.unwrap_or(received_at),
                 key: event.key,
-                text: Arc::from(text),
+                text: page.slice_ref(text.as_bytes()),
             }),
             Err(reason) => self.reject(reason.to_string(), text.as_bytes()),
         }
@@ -208,7 +217,7 @@ fn claim(
             continue;
         }
         head = batch.next_number(ADMISSIONS)?;
-        batch.put(&BodyKey(head), candidate.text.as_bytes());
+        batch.put(&BodyKey(head), &candidate.text);
         batch.put(&InboxKey(head), &row);
         bytes += candidate.text.len() as u64;
         admitted.new += 1;

@@ -75,22 +75,29 @@ pub fn compact(json: &str) -> Cow<'_, str> {
 
 /// Where the first white space outside of strings is.
 fn first_space(json: &str) -> Option<usize> {
-    let bytes = json.as_bytes();
-    let mut i = 0;
-    while i < bytes.len() {
-        match bytes[i] {
-            b' ' | b'\n' | b'\r' | b'\t' => return Some(i),
-            b'"' => {
-                i += 1;
-                while i < bytes.len() && bytes[i] != b'"' {
-                    i += if bytes[i] == b'\\' { 2 } else { 1 };
-                }
-                i += 1;
-            }
-            _ => i += 1,
+    let mut begin = 0;
+    loop {
+        // Between strings there is little; inside them only the end is looked for.
+        let stops = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b'"');
+        let at = begin + json.as_bytes()[begin..].iter().position(stops)?;
+        if json.as_bytes()[at] != b'"' {
+            return Some(at);
         }
+        begin = end_of_string(json, at + 1)?;
     }
-    None
+}
+
+/// The place behind the string whose inside begins at `begin`.
+fn end_of_string(json: &str, begin: usize) -> Option<usize> {
+    let mut from = begin;
+    loop {
+        let at = from + json[from..].find('"')?;
+        let escapes = json.as_bytes()[begin..at].iter().rev().take_while(|byte| **byte == b'\\');
+        if escapes.count() % 2 == 0 {
+            return Some(at + 1);
+        }
+        from = at + 1;
+    }
 }
 
 /// Appends a JSON string.

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use super::database::Database;
 use super::error::StoreError;
 use super::families::Family;
-use super::keys::{CounterKey, Key, MetaKey};
+use super::keys::{CounterKey, Key, MetaKey, day_bytes};
 
 /// Counters that the writing thread keeps in memory; beyond so many it begins afresh.
 const COUNTERS: usize = 200_000;
@@ -18,7 +18,14 @@ const COUNTERS: usize = 200_000;
 /// batches.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    values: HashMap<(Family, Vec<u8>), i64, foldhash::fast::RandomState>,
+    values: HashMap<(Family, Vec<u8>), Counter, foldhash::fast::RandomState>,
+}
+
+#[derive(Debug)]
+struct Counter {
+    value: i64,
+    /// Whether it is among those that the batch at hand touched.
+    touched: bool,
 }
 
 /// Writes that are committed together. See [`super::Store::commit`].
@@ -49,10 +56,11 @@ impl<'w> Batch<'w> {
     /// The counters' last values and all else, ready to be written.
     pub(super) fn finish(mut self) -> rocksdb::WriteBatch {
         self.touched.sort_unstable();
-        self.touched.dedup();
-        for (family, key) in &self.touched {
-            let value = self.counters.values[&(*family, key.clone())];
-            self.writes.put_cf(self.database.family(*family), key, value.to_be_bytes());
+        for entry in &self.touched {
+            let counter = self.counters.values.get_mut(entry).expect("it was touched");
+            counter.touched = false;
+            let (family, key) = entry;
+            self.writes.put_cf(self.database.family(*family), key, counter.value.to_be_bytes());
         }
         self.writes
     }
@@ -84,10 +92,12 @@ impl<'w> Batch<'w> {
 
     /// True the first time, false ever after, also within this batch.
     pub fn claim<K: Key>(&mut self, key: &K) -> Result<bool, StoreError> {
-        if self.is_claimed(key)? {
+        self.key.clear();
+        key.encode(&mut self.key);
+        if self.is_key_claimed(K::FAMILY)? {
             return Ok(false);
         }
-        self.keep_claim(key);
+        self.keep_claim(K::FAMILY);
         Ok(true)
     }
 
@@ -99,48 +109,60 @@ impl<'w> Batch<'w> {
         today: i32,
         key_on: impl Fn(i32) -> K,
     ) -> Result<bool, StoreError> {
+        self.key.clear();
+        key_on(today).encode(&mut self.key);
+        let day_of_claim = day_bytes(today);
+        debug_assert!(self.key.starts_with(&day_of_claim), "the day comes first");
         // The newest day first: what is served twice is mostly served twice at once.
         for day in days.rev() {
-            if self.is_claimed(&key_on(day))? {
+            self.key[..day_of_claim.len()].copy_from_slice(&day_bytes(day));
+            if self.is_key_claimed(K::FAMILY)? {
                 return Ok(false);
             }
         }
-        self.keep_claim(&key_on(today));
+        self.key[..day_of_claim.len()].copy_from_slice(&day_of_claim);
+        self.keep_claim(K::FAMILY);
         Ok(true)
     }
 
-    fn is_claimed<K: Key>(&mut self, key: &K) -> Result<bool, StoreError> {
-        self.key.clear();
-        key.encode(&mut self.key);
+    /// Of the key in `self.key`.
+    fn is_key_claimed(&mut self, family: Family) -> Result<bool, StoreError> {
         if !self.claimed.is_empty() {
-            let entry = (K::FAMILY, std::mem::take(&mut self.key));
+            let entry = (family, std::mem::take(&mut self.key));
             let pending = self.claimed.contains(&entry);
             self.key = entry.1;
             if pending {
                 return Ok(true);
             }
         }
-        self.database.contains(K::FAMILY, &self.key)
+        self.database.contains(family, &self.key)
     }
 
-    fn keep_claim<K: Key>(&mut self, key: &K) {
-        let bytes = key.to_bytes();
-        self.writes.put_cf(self.database.family(K::FAMILY), &bytes, b"");
-        self.claimed.insert((K::FAMILY, bytes));
+    /// Claims the key in `self.key`.
+    fn keep_claim(&mut self, family: Family) {
+        self.writes.put_cf(self.database.family(family), &self.key, b"");
+        self.claimed.insert((family, self.key.clone()));
     }
 
     /// Adds to a counter and gives its new value. It sticks at the ends of its range.
     pub fn add<K: CounterKey>(&mut self, key: &K, n: i64) -> Result<i64, StoreError> {
-        let entry = (K::FAMILY, key.to_bytes());
-        let value = if let Some(value) = self.counters.values.get_mut(&entry) {
-            value
+        self.key.clear();
+        key.encode(&mut self.key);
+        let entry = (K::FAMILY, std::mem::take(&mut self.key));
+        let counter = if let Some(counter) = self.counters.values.get_mut(&entry) {
+            counter
         } else {
-            let stored = self.database.count(key)?;
-            self.counters.values.entry(entry.clone()).or_insert(stored)
+            let counter = Counter { value: self.database.count(key)?, touched: false };
+            self.counters.values.entry(entry.clone()).or_insert(counter)
         };
-        *value = value.saturating_add(n);
-        let value = *value;
-        self.touched.push(entry);
+        counter.value = counter.value.saturating_add(n);
+        let value = counter.value;
+        if counter.touched {
+            self.key = entry.1;
+        } else {
+            counter.touched = true;
+            self.touched.push(entry);
+        }
         Ok(value)
     }
 
@@ -150,10 +172,10 @@ impl<'w> Batch<'w> {
         u64::try_from(number).map_err(|_| StoreError::corrupt("meta", series.as_bytes()))
     }
 
-    /// Forgets counters whose rows were deleted in a range.
+    /// Forgets counters whose rows were deleted in a range, and that this batch did not touch.
     pub fn forget_counters<K: CounterKey>(&mut self, gone: impl Fn(&K) -> bool) {
-        self.counters.values.retain(|(family, key), _| {
-            *family != K::FAMILY || !K::decode(key).is_some_and(|key| gone(&key))
+        self.counters.values.retain(|(family, key), counter| {
+            counter.touched || *family != K::FAMILY || !K::decode(key).is_some_and(|key| gone(&key))
         });
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    Direction, IteratorMode, Options,
+    Direction, IteratorMode, Options, ReadOptions,
 };
 
 use super::error::StoreError;
@@ -26,6 +26,8 @@ const LOG_BYTES: u64 = 128 << 20;
 pub(super) struct Database {
     db: DB,
     dir: PathBuf,
+    /// Made once: an event is looked for a dozen times on its way.
+    reads: ReadOptions,
 }
 
 impl Database {
@@ -36,7 +38,7 @@ impl Database {
         });
         let db = DB::open_cf_descriptors(&database_options(), dir.join("db"), families)
             .map_err(|error| database_error(dir, &error))?;
-        Ok(Self { db, dir: dir.to_owned() })
+        Ok(Self { db, dir: dir.to_owned(), reads: ReadOptions::default() })
     }
 
     pub(super) fn family(&self, family: Family) -> &ColumnFamily {
@@ -44,11 +46,12 @@ impl Database {
     }
 
     pub(super) fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
-        self.db.get_cf(self.family(K::FAMILY), key.to_bytes()).map_err(|e| self.error(&e))
+        let family = self.family(K::FAMILY);
+        self.db.get_cf_opt(family, key.to_bytes(), &self.reads).map_err(|e| self.error(&e))
     }
 
     pub(super) fn contains(&self, family: Family, key: &[u8]) -> Result<bool, StoreError> {
-        let found = self.db.get_pinned_cf(self.family(family), key);
+        let found = self.db.get_pinned_cf_opt(self.family(family), key, &self.reads);
         found.map(|row| row.is_some()).map_err(|e| self.error(&e))
     }
 

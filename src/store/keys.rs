@@ -190,6 +190,11 @@ impl SeenKey {
     }
 }
 
+/// How a key begins that has the day first.
+pub(super) fn day_bytes(day: i32) -> [u8; 4] {
+    (day.cast_unsigned() ^ (1 << 31)).to_be_bytes()
+}
+
 fn push_i32(out: &mut Vec<u8>, number: i32) {
     out.extend_from_slice(&(number.cast_unsigned() ^ (1 << 31)).to_be_bytes());
 }
