@@ -17,7 +17,7 @@ use crate::bus::{Bus, Content, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Head, Hub, TailEvent};
 use crate::model::envelope::Envelope;
-use crate::model::event::{Event, EventKey};
+use crate::model::event::{Event, EventKey, Outline};
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
 use crate::store::keys::{
@@ -59,7 +59,6 @@ pub(super) struct Prepared {
     pub(super) facts_from: FactsFrom,
     head: Head,
     pub(super) envelope: Envelope,
-    pub(super) row: Vec<u8>,
 }
 
 /// Who found out what an event's facts say.
@@ -158,48 +157,42 @@ fn prepare<R>(
         receipts.push(delivery.receipt);
         let cursor = Cursor { tag, position: delivery.position };
         prepared.push(match delivery.content {
-            Content::Own(envelope) => prepare_event(cursor, envelope, FactsFrom::Here),
-            Content::Given(envelope) => prepare_event(cursor, envelope, FactsFrom::Elsewhere),
-            Content::Bare(envelope) => prepare_event(cursor, envelope, FactsFrom::Nobody),
+            Content::Own(envelope, outline) => {
+                Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Here))
+            }
+            Content::Given(envelope) => read(cursor, envelope, FactsFrom::Elsewhere),
+            Content::Bare(envelope) => read(cursor, envelope, FactsFrom::Nobody),
             Content::Dead { reason, body } => Err(Unread { cursor, reason, body }),
         });
     }
     (prepared, receipts)
 }
 
-fn prepare_event(
-    cursor: Cursor,
-    envelope: Envelope,
-    facts_from: FactsFrom,
-) -> Result<Prepared, Unread> {
-    let event = match Event::read(&envelope.event) {
-        Ok(event) => event,
+fn read(cursor: Cursor, envelope: Envelope, facts_from: FactsFrom) -> Result<Prepared, Unread> {
+    match Event::read(&envelope.event).map(Event::outline) {
+        Ok(outline) => Ok(Prepared::new(cursor, envelope, outline, facts_from)),
         Err(error) => {
             let body = envelope.event.as_bytes().to_vec();
-            return Err(Unread { cursor, reason: error.to_string(), body });
+            Err(Unread { cursor, reason: error.to_string(), body })
         }
-    };
-    let received_at = envelope.facts.received_at;
-    Ok(Prepared {
-        cursor,
-        happened_at: event.created_at.unwrap_or(received_at),
-        received_at,
-        actor_id: event.actor_id,
-        repo_id: event.repo_id,
-        facts_from,
-        head: Head::of(&event),
-        key: event.key,
-        row: journal_row(&envelope),
-        envelope,
-    })
+    }
 }
 
-/// The value of an event's row in the journal.
-pub(super) fn journal_row(envelope: &Envelope) -> Vec<u8> {
-    let mut row = Vec::with_capacity(64 + envelope.event.len());
-    envelope.facts.encode(&mut row);
-    row.extend_from_slice(envelope.event.as_bytes());
-    row
+impl Prepared {
+    fn new(cursor: Cursor, envelope: Envelope, outline: Outline, facts_from: FactsFrom) -> Self {
+        let received_at = envelope.facts.received_at;
+        Self {
+            cursor,
+            happened_at: outline.created_at.unwrap_or(received_at),
+            received_at,
+            actor_id: outline.actor_id,
+            repo_id: outline.repo_id,
+            facts_from,
+            head: Head::new(&outline.key.kind, outline.repo_name, outline.actor_login),
+            key: outline.key,
+            envelope,
+        }
+    }
 }
 
 /// Puts into the batch what was not applied before, and gives that back.
@@ -215,6 +208,7 @@ fn count(
     let mut applied = stored;
     let mut counted = Counted { fresh: Vec::with_capacity(prepared.len()), known: 0, dead: 0 };
     let mut minutes = Minutes::default();
+    let mut row = Vec::new();
     for event in prepared {
         let cursor = event.as_ref().map_or_else(|unread| unread.cursor, |event| event.cursor);
         if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
@@ -239,8 +233,11 @@ fn count(
         }
         claim_foreign(batch, &mut event, days)?;
         count_numbers(batch, &event)?;
-        batch.put(&JournalKey { tag: cursor.tag, position: cursor.position }, &event.row);
-        minutes.add(batch, &event)?;
+        row.clear();
+        event.envelope.facts.encode(&mut row);
+        row.extend_from_slice(event.envelope.event.as_bytes());
+        batch.put(&JournalKey { tag: cursor.tag, position: cursor.position }, &row);
+        minutes.add(batch, &event, row.len())?;
         counted.fresh.push(event);
     }
     minutes.write(batch);
@@ -281,7 +278,12 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
 struct Minutes(Vec<(MinuteKey, MinuteRow)>);
 
 impl Minutes {
-    fn add(&mut self, batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreError> {
+    fn add(
+        &mut self,
+        batch: &mut Batch<'_>,
+        event: &Prepared,
+        bytes: usize,
+    ) -> Result<(), StoreError> {
         let key = MinuteKey { tag: event.cursor.tag, minute: event.received_at.minute() };
         let position = event.cursor.position;
         let at = if let Some(at) = self.0.iter().position(|(known, _)| *known == key) {
@@ -294,7 +296,7 @@ impl Minutes {
         };
         let row = &mut self.0[at].1;
         row.first = row.first.min(position);
-        row.bytes = row.bytes.saturating_add(event.row.len() as u64);
+        row.bytes = row.bytes.saturating_add(bytes as u64);
         Ok(())
     }
 

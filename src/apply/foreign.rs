@@ -7,7 +7,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::aggregate::{FactsFrom, Prepared, journal_row};
+use super::aggregate::{FactsFrom, Prepared};
 use crate::model::position::Cursor;
 use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::claim_firsts;
@@ -31,9 +31,8 @@ pub(super) fn claim_foreign(
     batch.claim_within(days, event.received_at.day().0, key_on)?;
     let mut flags = event.envelope.facts.flags;
     claim_firsts(batch, &mut flags, event.happened_at, event.actor_id, event.repo_id)?;
-    if event.facts_from == FactsFrom::Nobody && flags != event.envelope.facts.flags {
+    if event.facts_from == FactsFrom::Nobody {
         event.envelope.facts.flags = flags;
-        event.row = journal_row(&event.envelope);
     }
     Ok(())
 }

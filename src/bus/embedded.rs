@@ -5,11 +5,12 @@
 //! or the reverse.
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use super::outbox::{self, Spent};
+use super::outbox::{self, Entry, Spent};
 use super::{Bus, BusError, Content, Delivery};
 use crate::model::position::{BusTag, Position};
-use crate::store::{Batch, Reader, Store, StoreError};
+use crate::store::{Batch, Store, StoreError};
 
 /// Deliveries at once.
 const DELIVERIES: usize = 1_000;
@@ -22,6 +23,15 @@ pub struct EmbeddedBus {
     head: watch::Receiver<u64>,
     /// Entries up to here were delivered in this life of the process.
     delivered: u64,
+    /// Entries behind those are read while those are applied.
+    ahead: Option<Reading>,
+}
+
+/// Reading entries beside the async workers.
+struct Reading {
+    /// The head when it began.
+    head: u64,
+    entries: JoinHandle<Result<Vec<Entry>, StoreError>>,
 }
 
 impl EmbeddedBus {
@@ -29,7 +39,17 @@ impl EmbeddedBus {
     #[must_use]
     pub fn new(store: Store) -> Self {
         let head = store.heads().outbox.subscribe();
-        Self { store, head, delivered: 0 }
+        Self { store, head, delivered: 0, ahead: None }
+    }
+
+    /// Begins to read what is behind the delivered ones, if anything is.
+    fn read_ahead(&mut self) {
+        let head = *self.head.borrow_and_update();
+        if head > self.delivered && self.ahead.is_none() {
+            let (store, from) = (self.store.clone(), self.delivered + 1);
+            let read = move || outbox::read(store.reader(), from, DELIVERIES, DELIVERY_BYTES);
+            self.ahead = Some(Reading { head, entries: tokio::task::spawn_blocking(read) });
+        }
     }
 }
 
@@ -42,22 +62,26 @@ impl Bus for EmbeddedBus {
 
     async fn next(&mut self) -> Result<Vec<Delivery<Spent>>, BusError> {
         loop {
-            let head = *self.head.borrow_and_update();
-            if head > self.delivered {
-                let from = self.delivered + 1;
-                let read = move |reader: Reader<'_>| {
-                    outbox::read(reader, from, DELIVERIES, DELIVERY_BYTES)
-                };
-                let entries = self.store.read(read).await?;
-                if let Some(last) = entries.last() {
-                    self.delivered = last.spent.entry;
-                    return Ok(entries.into_iter().map(delivery).collect());
+            self.read_ahead();
+            let Some(reading) = &mut self.ahead else {
+                if self.head.changed().await.is_err() {
+                    return Err(StoreError::Closed.into());
                 }
-                // All up to the head was applied before this start.
-                self.delivered = head;
-            }
-            if self.head.changed().await.is_err() {
-                return Err(StoreError::Closed.into());
+                continue;
+            };
+            let head = reading.head;
+            let entries = (&mut reading.entries).await;
+            self.ahead = None;
+            let entries = match entries {
+                Ok(entries) => entries?,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => return Err(StoreError::Closed.into()),
+            };
+            // Without any, all up to the head was applied before this start.
+            self.delivered = entries.last().map_or(head, |last| last.spent.entry);
+            if !entries.is_empty() {
+                self.read_ahead();
+                return Ok(entries.into_iter().map(delivery).collect());
             }
         }
     }
@@ -72,10 +96,10 @@ impl Bus for EmbeddedBus {
     }
 }
 
-fn delivery(entry: outbox::Entry) -> Delivery<Spent> {
+fn delivery(entry: Entry) -> Delivery<Spent> {
     Delivery {
         position: Position::counted(entry.spent.entry),
-        content: Content::Own(entry.envelope),
+        content: Content::Own(entry.envelope, entry.outline),
         receipt: entry.spent,
     }
 }

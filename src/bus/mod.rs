@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use self::pulsar::PulsarError;
 use crate::model::envelope::Envelope;
+use crate::model::event::Outline;
 use crate::model::message::Outgoing;
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Timestamp;
@@ -34,8 +35,9 @@ pub struct Delivery<R> {
 /// What a delivery carries, and who knows what about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// An event of this store's own outbox: all that is claimed of it was claimed on the way in.
-    Own(Envelope),
+    /// An event of this store's own outbox: it was read, and all that is claimed of it was claimed,
+    /// on the way in.
+    Own(Envelope, Outline),
     /// An event whose facts are complete. This store may see it for the first time.
     Given(Envelope),
     /// An event of which nobody said what was seen for the first time: whoever applies it finds

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::envelope::{Envelope, written_back};
-use crate::model::event::Event;
+use crate::model::event::{Event, Outline};
 use crate::store::keys::{BodyKey, Key as _, MetaKey, OutboxKey};
 use crate::store::rows::decode_outbox;
 use crate::store::{BACKLOG, Batch, Reader, Store, StoreError};
@@ -13,6 +13,8 @@ use crate::store::{BACKLOG, Batch, Reader, Store, StoreError};
 pub struct Entry {
     /// What the event is, with its facts.
     pub envelope: Envelope,
+    /// What was read of it.
+    pub outline: Outline,
     /// What is given up when the bus has it.
     pub spent: Spent,
 }
@@ -51,7 +53,7 @@ pub fn read(
         facts.forget_written();
         let envelope = Envelope { facts, event: written };
         let spent = Spent { entry: key.0, admission, body_bytes: raw.len() };
-        found.push(Entry { envelope, spent });
+        found.push(Entry { envelope, outline: event.outline(), spent });
         Ok(found.len() < entries)
     })?;
     Ok(found)

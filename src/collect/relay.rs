@@ -156,7 +156,7 @@ fn read(reader: Reader<'_>, from: u64) -> Result<(Vec<Outgoing>, Vec<Spent>), St
     let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
     let mut messages = Vec::with_capacity(entries.len());
     let mut spent = Vec::with_capacity(entries.len());
-    for Entry { envelope, spent: row } in entries {
+    for Entry { envelope, spent: row, .. } in entries {
         let event = Event::read(&envelope.event)
             .map_err(|_| StoreError::corrupt("bodies", &row.entry.to_be_bytes()))?;
         messages.push(Outgoing::new(&envelope.facts, &event));

@@ -41,12 +41,16 @@ impl Head {
     /// Of an event that was read.
     #[must_use]
     pub fn of(event: &Event<'_>) -> Self {
-        let kind = Some(event.key.kind.as_str()).filter(|kind| !kind.is_empty());
-        Self {
-            kind: kind.map(Box::from),
-            repo_name: event.repo_name.as_deref().map(Box::from),
-            actor_login: event.actor_login.as_deref().map(Box::from),
-        }
+        let [repo_name, actor_login] =
+            [&event.repo_name, &event.actor_login].map(|text| text.as_deref().map(Box::from));
+        Self::new(&event.key.kind, repo_name, actor_login)
+    }
+
+    /// Of what was read before; an event without a type has an empty one.
+    #[must_use]
+    pub fn new(kind: &str, repo_name: Option<Box<str>>, actor_login: Option<Box<str>>) -> Self {
+        let kind = Some(kind).filter(|kind| !kind.is_empty()).map(Box::from);
+        Self { kind, repo_name, actor_login }
     }
 
     /// Whether it is of the type that is counted by day and by language.

@@ -60,6 +60,23 @@ pub struct Event<'a> {
     pub payload: Option<&'a str>,
 }
 
+/// What is kept of a reading by who carries the text elsewhere, so that it is read once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    /// What makes it the same event.
+    pub key: EventKey,
+    /// `created_at`, when it is a time.
+    pub created_at: Option<Timestamp>,
+    /// `actor.id`.
+    pub actor_id: Option<u64>,
+    /// `actor.login`.
+    pub actor_login: Option<Box<str>>,
+    /// `repo.id`.
+    pub repo_id: Option<u64>,
+    /// `repo.name`.
+    pub repo_name: Option<Box<str>>,
+}
+
 /// What is read of a pull-request event's payload.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PullRequest<'a> {
@@ -125,6 +142,19 @@ impl<'a> Event<'a> {
             org_login: org_login.and_then(json::text),
             payload,
         })
+    }
+
+    /// What does not need the text any more.
+    #[must_use]
+    pub fn outline(self) -> Outline {
+        Outline {
+            key: self.key,
+            created_at: self.created_at,
+            actor_id: self.actor_id,
+            actor_login: self.actor_login.map(Box::from),
+            repo_id: self.repo_id,
+            repo_name: self.repo_name.map(Box::from),
+        }
     }
 
     /// The pull request that a [`PULL_REQUEST`] event is about; `None` for other types.

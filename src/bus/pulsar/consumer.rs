@@ -400,7 +400,7 @@ impl Session {
 
 fn size(delivery: &Delivery<Receipt>) -> usize {
     match &delivery.content {
-        Content::Own(envelope) | Content::Given(envelope) | Content::Bare(envelope) => {
+        Content::Own(envelope, _) | Content::Given(envelope) | Content::Bare(envelope) => {
             envelope.event.len()
         }
         Content::Dead { body, .. } => body.len(),
