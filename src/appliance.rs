@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
+pub use self::broker::check_bus;
 use self::broker::{Broker, BrokerState};
 use self::operator::Operator;
 use crate::alerts::{Alerts, Posting};

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::bus::pulsar::{Compression, OAuthOptions, PulsarBus, PulsarOptions, PulsarOutlet};
+use crate::bus::pulsar::{
+    Compression, OAuthOptions, PulsarBus, PulsarOptions, PulsarOutlet, probe,
+};
 use crate::bus::{BusState, Grant};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -75,8 +77,35 @@ impl BrokerState {
     }
 }
 
+/// Tries the configured topics without touching what they hold: connects, logs in, reads, and,
+/// unless this is an edge, asks to produce. What was found, or what is wrong, in words.
+pub async fn check_bus(
+    pulsar: &config::Pulsar,
+    produces: bool,
+    clock: Clock,
+) -> Result<String, String> {
+    let mut topics = vec![(&pulsar.consumer_topic, false)];
+    if produces && pulsar.producer_topic == pulsar.consumer_topic {
+        topics[0].1 = true;
+    } else if produces {
+        topics.push((&pulsar.producer_topic, true));
+    }
+    let mut found = Vec::new();
+    for (topic, produce) in topics {
+        let tried = probe(&options(pulsar, topic), produce, clock).await;
+        let tried = tried.map_err(|error| error.to_string())?;
+        let words = match tried.grant {
+            None => "can be read",
+            Some(Grant::Standby) => "can be read; another collector produces to it now",
+            Some(_) => "can be read and produced to",
+        };
+        found.push(format!("{} {words}", tried.topic));
+    }
+    Ok(found.join("; "))
+}
+
 /// What connecting to a topic takes, as configured.
-pub(crate) fn options(pulsar: &config::Pulsar, topic: &str) -> PulsarOptions {
+fn options(pulsar: &config::Pulsar, topic: &str) -> PulsarOptions {
     PulsarOptions {
         url: pulsar.url.clone(),
         topic: topic.to_owned(),

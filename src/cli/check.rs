@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Exit, FileArgs, line_of, lines_of, output};
+use crate::appliance::check_bus;
 use crate::apply::history;
 use crate::apply::script;
 use crate::clock::Clock;
@@ -54,6 +55,8 @@ enum Deeper {
     No,
     /// Login and queries.
     Tidb(Box<config::Tidb>),
+    /// Login and topics; whether this node produces.
+    Pulsar(Box<config::Pulsar>, bool),
 }
 
 /// What came of trying one.
@@ -163,19 +166,20 @@ fn scripts(config: &Config) -> Vec<String> {
 
 fn servers(config: &Config) -> Vec<Server> {
     let mut servers = Vec::new();
-    let mut add = |name, url: &str| {
+    let mut add = |name, url: &str, deeper| {
         if let Some((_, host, port)) = config::endpoint(url) {
-            servers.push(Server { name, host, port, deeper: Deeper::No });
+            servers.push(Server { name, host, port, deeper });
         }
     };
     if !config.disable.producer {
-        add("github", &config.github.api_url);
+        add("github", &config.github.api_url, Deeper::No);
     }
     if let Some(pulsar) = &config.pulsar {
-        add("pulsar", &pulsar.url);
+        let deeper = Deeper::Pulsar(Box::new(pulsar.clone()), !config.disable.producer);
+        add("pulsar", &pulsar.url, deeper);
     }
     if let Some(amqp) = &config.amqp {
-        add("amqp", amqp.url.expose());
+        add("amqp", amqp.url.expose(), Deeper::No);
     }
     if let Some(tidb) = &config.tidb {
         let (host, port) = (tidb.host.clone(), tidb.port);
@@ -204,6 +208,9 @@ async fn try_one(server: &Server) -> Tried {
                 let said: Vec<String> = wrong.iter().map(ToString::to_string).collect();
                 said.join("; ")
             })
+        }
+        (Deeper::Pulsar(pulsar, produces), None) => {
+            check_bus(pulsar, *produces, Clock::system()).await
         }
         (Deeper::No, None) => connect(&server.host, server.port)
             .await
