@@ -46,6 +46,10 @@ metrics! {
     EVENTS_ADMITTED Counter "ghpulse_events_admitted_total" "" "Events seen for the first time and taken in.";
     EVENTS_DUPLICATE Counter "ghpulse_events_duplicate_total" "" "Events served again that were already taken in.";
     EVENTS_REJECTED Counter "ghpulse_events_rejected_total" "" "Entries of pages that are no events; kept in the reject log.";
+    QUERIES Counter "ghpulse_github_queries_total" "outcome" "GraphQL queries to GitHub by what came of them.";
+    EVENTS_ENRICHED Counter "ghpulse_events_enriched_total" "" "Events that lacked something of a pull request and got it before they went on.";
+    EVENTS_UNENRICHED Counter "ghpulse_events_unenriched_total" "reason" "Events that went on without: `late`, `gone` (GitHub has it no more), `full` (too many waited), `no_token`.";
+    ENRICH_SECONDS Histogram "ghpulse_enrich_seconds" "" "Time that an event waited for what it lacked.";
     EVENTS_APPLIED Counter "ghpulse_events_applied_total" "" "Events counted and put into the journal.";
     EVENTS_REDELIVERED Counter "ghpulse_events_redelivered_total" "" "Deliveries of the bus that had been applied before.";
     MESSAGES_PRODUCED Counter "ghpulse_messages_produced_total" "" "Messages that the broker has acknowledged.";

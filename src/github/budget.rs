@@ -37,9 +37,9 @@ pub struct Plan {
     pub share: f64,
     /// How many requests may go together when the pace allows; at least 1.
     pub burst: u32,
-    /// Whether the time answers take is the least time between two: GitHub also counts its own
-    /// seconds of work for each user.
-    pub by_answer_time: bool,
+    /// The least time between two, in times that an answer takes: GitHub also counts its own
+    /// seconds of work for each user. 0 where that does not matter.
+    pub answer_times: f64,
 }
 
 /// What came of a request, as far as a budget cares.
@@ -209,7 +209,7 @@ impl Budget {
                 divide(reset.saturating_duration_since(now), self.usable().max(1))
             }
         };
-        let work = if self.plan.by_answer_time { self.answer_time } else { Duration::ZERO };
+        let work = self.answer_time.mul_f64(self.plan.answer_times);
         spread.max(FASTEST).max(work)
     }
 

@@ -26,6 +26,13 @@ pub const QUARANTINE: Duration = Duration::from_secs(6 * 3_600);
 const ANONYMOUS_LIMIT: u64 = 60;
 /// GitHub's limit with one, an hour and user.
 const TOKEN_LIMIT: u64 = 5_000;
+/// GitHub works at most 90 seconds a minute for a user, of these 60 for GraphQL. Pages take up to
+/// 60, one after another; queries are so far apart that they take the other 30.
+const QUERY_ANSWER_TIMES: f64 = 2.0;
+/// How many queries may go together: a poll brings many pull requests at once.
+const QUERY_BURST: u32 = 3;
+/// The part of each token's limit for queries, unless [`TokenPool::allow_queries`] says another.
+const QUERY_SHARE: f64 = 0.5;
 /// More tokens than anyone has accounts; the rest is not used, and the log says so.
 pub const MOST_TOKENS: usize = 1_000;
 
@@ -101,6 +108,13 @@ pub struct Census {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeatId(u64);
 
+/// What a request counts against; GitHub has a limit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resource {
+    Pages,
+    Queries,
+}
+
 /// An answer to "may I".
 #[derive(Debug)]
 pub enum Grant {
@@ -125,6 +139,9 @@ struct State {
     anonymous: Seat,
     /// The place in `seats` whose turn it is.
     turn: usize,
+    /// The same for queries.
+    query_turn: usize,
+    query_share: f64,
     next_id: u64,
 }
 
@@ -133,10 +150,24 @@ struct Seat {
     id: SeatId,
     token: Option<Secret>,
     budget: Budget,
+    /// What is left for GraphQL; never used without a token.
+    queries: Budget,
     benched_until: Option<Instant>,
 }
 
 impl Seat {
+    fn new(id: SeatId, token: Option<Secret>, plan: Plan, query_share: f64, now: Instant) -> Self {
+        let budget = Budget::new(plan, now);
+        Self { id, token, budget, queries: query_budget(query_share, now), benched_until: None }
+    }
+
+    fn budget(&mut self, resource: Resource) -> &mut Budget {
+        match resource {
+            Resource::Pages => &mut self.budget,
+            Resource::Queries => &mut self.queries,
+        }
+    }
+
     fn is_benched(&self, now: Instant) -> bool {
         self.benched_until.is_some_and(|until| until > now)
     }
@@ -148,19 +179,16 @@ impl TokenPool {
     pub fn new(options: PoolOptions, clock: Clock) -> Arc<Self> {
         let now = clock.instant();
         // GitHub's limit without a token is far below what its seconds of work allow.
-        let plan = Plan {
-            assumed: ANONYMOUS_LIMIT,
-            share: 1.0,
-            burst: options.burst,
-            by_answer_time: false,
+        let plan =
+            Plan { assumed: ANONYMOUS_LIMIT, share: 1.0, burst: options.burst, answer_times: 0.0 };
+        let state = State {
+            seats: Vec::new(),
+            anonymous: Seat::new(SeatId(0), None, plan, QUERY_SHARE, now),
+            turn: 0,
+            query_turn: 0,
+            query_share: QUERY_SHARE,
+            next_id: 1,
         };
-        let anonymous = Seat {
-            id: SeatId(0),
-            token: None,
-            budget: Budget::new(plan, now),
-            benched_until: None,
-        };
-        let state = State { seats: Vec::new(), anonymous, turn: 0, next_id: 1 };
         let (share, burst) = (options.share, options.burst);
         let pool = Arc::new(Self { clock, share, burst, state: Mutex::new(state) });
         pool.replace(options.tokens);
@@ -170,13 +198,10 @@ impl TokenPool {
     /// Takes over a new list; a token that was there before keeps its budget and its bench.
     pub fn replace(&self, tokens: Vec<Secret>) {
         let now = self.clock.instant();
-        let plan = Plan {
-            assumed: TOKEN_LIMIT,
-            share: self.share,
-            burst: self.burst,
-            by_answer_time: true,
-        };
+        let plan =
+            Plan { assumed: TOKEN_LIMIT, share: self.share, burst: self.burst, answer_times: 1.0 };
         let mut state = self.lock();
+        let query_share = state.query_share;
         let mut old = std::mem::take(&mut state.seats);
         let given = tokens.len();
         for (i, token) in tokens.into_iter().enumerate() {
@@ -197,12 +222,39 @@ impl TokenPool {
             } else {
                 let id = SeatId(state.next_id);
                 state.next_id += 1;
-                Seat { id, token: Some(token), budget: Budget::new(plan, now), benched_until: None }
+                Seat::new(id, Some(token), plan, query_share, now)
             };
             state.seats.push(seat);
         }
-        state.turn = 0;
+        (state.turn, state.query_turn) = (0, 0);
         publish(&mut state, now);
+    }
+
+    /// Sets the part of each token's GraphQL limit that queries may use, above 0 and up to 1;
+    /// before any of them.
+    pub fn allow_queries(&self, share: f64) {
+        let now = self.clock.instant();
+        let mut state = self.lock();
+        state.query_share = share;
+        for seat in &mut state.seats {
+            seat.queries = query_budget(share, now);
+        }
+    }
+
+    /// One GraphQL query, with the token whose turn it is; or when to ask again. `None`: there is
+    /// no token that GitHub takes, and nothing may be asked without one.
+    #[must_use]
+    pub fn grant_query(self: &Arc<Self>) -> Option<Grant> {
+        let now = self.clock.instant();
+        let mut state = self.lock();
+        let turn = state.query_turn;
+        match self.next_seat(&mut state, turn, Resource::Queries, now) {
+            Ok((lease, turn)) => {
+                state.query_turn = turn;
+                Some(Grant::Go(lease))
+            }
+            Err(earliest) => earliest.map(Grant::Wait),
+        }
     }
 
     /// One request, with the token whose turn it is; or when to ask again.
@@ -210,21 +262,14 @@ impl TokenPool {
     pub fn grant(self: &Arc<Self>) -> Grant {
         let now = self.clock.instant();
         let mut state = self.lock();
-        let count = state.seats.len();
-        let mut earliest: Option<Instant> = None;
-        for at in (state.turn..state.turn + count).map(|turn| turn % count) {
-            let seat = &mut state.seats[at];
-            if seat.is_benched(now) {
-                continue;
-            }
-            let ready = seat.budget.ready_at(now);
-            if ready <= now {
-                let lease = self.lease(seat, now);
-                state.turn = (at + 1) % count;
+        let turn = state.turn;
+        let earliest = match self.next_seat(&mut state, turn, Resource::Pages, now) {
+            Ok((lease, turn)) => {
+                state.turn = turn;
                 return Grant::Go(lease);
             }
-            earliest = Some(earliest.map_or(ready, |earlier| earlier.min(ready)));
-        }
+            Err(earliest) => earliest,
+        };
         // A token that is only used up is waited for; going on without one would mix two paces.
         if let Some(earliest) = earliest {
             return Grant::Wait(earliest);
@@ -232,7 +277,7 @@ impl TokenPool {
         let back = state.seats.iter().filter_map(|seat| seat.benched_until).min();
         let ready = state.anonymous.budget.ready_at(now);
         if ready <= now {
-            return Grant::Go(self.lease(&mut state.anonymous, now));
+            return Grant::Go(self.lease(&mut state.anonymous, Resource::Pages, now));
         }
         Grant::Wait(back.map_or(ready, |back| back.min(ready)))
     }
@@ -243,10 +288,35 @@ impl TokenPool {
         census(&mut self.lock(), self.clock.instant())
     }
 
-    fn lease(self: &Arc<Self>, seat: &mut Seat, now: Instant) -> Lease {
-        let step = seat.budget.take(now);
+    /// A lease of the first seat from `turn` on that may go, and whose turn it is then; else the
+    /// earliest time that one may, `None` when all are benched.
+    fn next_seat(
+        self: &Arc<Self>,
+        state: &mut State,
+        turn: usize,
+        resource: Resource,
+        now: Instant,
+    ) -> Result<(Lease, usize), Option<Instant>> {
+        let count = state.seats.len();
+        let mut earliest: Option<Instant> = None;
+        for at in (turn..turn + count).map(|turn| turn % count) {
+            let seat = &mut state.seats[at];
+            if seat.is_benched(now) {
+                continue;
+            }
+            let ready = seat.budget(resource).ready_at(now);
+            if ready <= now {
+                return Ok((self.lease(seat, resource, now), (at + 1) % count));
+            }
+            earliest = Some(earliest.map_or(ready, |earlier| earlier.min(ready)));
+        }
+        Err(earliest)
+    }
+
+    fn lease(self: &Arc<Self>, seat: &mut Seat, resource: Resource, now: Instant) -> Lease {
+        let step = seat.budget(resource).take(now);
         let (seat, token) = (seat.id, seat.token.clone());
-        Lease { pool: Arc::clone(self), seat, token, step, settled: false }
+        Lease { pool: Arc::clone(self), seat, token, resource, step, settled: false }
     }
 
     fn settle(&self, lease: &Lease, verdict: Verdict, limits: &Limits, took: Duration) {
@@ -265,13 +335,14 @@ impl TokenPool {
             Verdict::Unchanged | Verdict::Unsent => Spent::Nothing,
             _ => Spent::One,
         };
-        seat.budget.settle(now, lease.step, spent, limits);
+        let budget = seat.budget(lease.resource);
+        budget.settle(now, lease.step, spent, limits);
         match verdict {
             Verdict::Served | Verdict::Unchanged => {
-                seat.budget.answered(took);
+                budget.answered(took);
                 seat.benched_until = None;
             }
-            Verdict::Limited(wait) => seat.budget.refused(now, wait),
+            Verdict::Limited(wait) => budget.refused(now, wait),
             Verdict::Refused(why) if !anonymous => {
                 seat.benched_until = Some(now + QUARANTINE);
                 tell_bench(&mut state, place, why, now);
@@ -295,6 +366,7 @@ pub struct Lease {
     pool: Arc<TokenPool>,
     seat: SeatId,
     token: Option<Secret>,
+    resource: Resource,
     step: Duration,
     settled: bool,
 }
@@ -325,6 +397,12 @@ impl Drop for Lease {
             self.pool.settle(self, Verdict::Failed, &Limits::default(), Duration::ZERO);
         }
     }
+}
+
+fn query_budget(share: f64, now: Instant) -> Budget {
+    let plan =
+        Plan { assumed: TOKEN_LIMIT, share, burst: QUERY_BURST, answer_times: QUERY_ANSWER_TIMES };
+    Budget::new(plan, now)
 }
 
 fn census(state: &mut State, now: Instant) -> Census {

@@ -94,7 +94,21 @@ impl Control {
         self.0.state().requests
     }
 
-    /// Responses to them by what came of them: `200`, `304`, `403 suspended`, `200 cut-off`, …
+    /// GraphQL queries so far, refused ones among them.
+    #[must_use]
+    pub fn queries(&self) -> u64 {
+        self.0.state().asked
+    }
+
+    /// The pull requests of the seeded world as they stand now, each as the whole JSON object that
+    /// it was in events before October 2025; the newest 50,000, oldest first.
+    #[must_use]
+    pub fn pull_requests(&self) -> Vec<String> {
+        self.0.with_known(|known| known.all().map(super::payloads_old::pull_request).collect())
+    }
+
+    /// Responses by what came of them: `200`, `304`, `403 suspended`, `200 cut-off`, …; those to
+    /// queries are `graphql 200`, `graphql query-partial`, …
     #[must_use]
     pub fn outcomes(&self) -> BTreeMap<String, u64> {
         self.0.state().outcomes.clone()

@@ -40,6 +40,24 @@ pub enum FaultKind {
     Reordered,
     /// The feed stands still.
     Frozen,
+    /// A query: 502 with a page of HTML, at once.
+    QueryBroken,
+    /// A query: the same after the fault's wait, as when it took too long.
+    QueryTimeout,
+    /// A query: the answer comes after the fault's wait.
+    QuerySlow,
+    /// A query: half of the answer, and that limits of resources were exceeded.
+    QueryPartial,
+    /// A query: some of what was asked for is not there.
+    QueryGone,
+    /// A query: 200 with the error that the hourly limit is exceeded, reset after the fault's wait.
+    QueryLimited,
+    /// A query: 403 with `retry-after`.
+    QuerySecondary,
+    /// A query: 200 with an error and no data.
+    QueryError,
+    /// Queries: node ids are others than they were, and the old ones are not found.
+    QueryIds,
 }
 
 /// Every name, in the order of [`FaultKind`].
@@ -57,6 +75,15 @@ const NAMES: &[(&str, FaultKind)] = &[
     ("garbage", FaultKind::Garbage),
     ("reordered", FaultKind::Reordered),
     ("frozen", FaultKind::Frozen),
+    ("query-502", FaultKind::QueryBroken),
+    ("query-timeout", FaultKind::QueryTimeout),
+    ("query-slow", FaultKind::QuerySlow),
+    ("query-partial", FaultKind::QueryPartial),
+    ("query-gone", FaultKind::QueryGone),
+    ("query-limited", FaultKind::QueryLimited),
+    ("query-secondary", FaultKind::QuerySecondary),
+    ("query-error", FaultKind::QueryError),
+    ("query-ids", FaultKind::QueryIds),
 ];
 
 impl FaultKind {
@@ -110,10 +137,12 @@ impl Fault {
     /// a token revoked or an account suspended when a token is named.
     #[must_use]
     pub fn new(kind: FaultKind) -> Self {
-        let share = if kind == FaultKind::Frozen { 1.0 } else { DEFAULT_SHARE };
+        let lasting = matches!(kind, FaultKind::Frozen | FaultKind::QueryIds);
+        let share = if lasting { 1.0 } else { DEFAULT_SHARE };
         let wait = match kind {
-            FaultKind::Slow => Duration::from_secs(2),
-            FaultKind::Limited => Duration::from_secs(5),
+            FaultKind::Slow | FaultKind::QuerySlow => Duration::from_secs(2),
+            FaultKind::QueryTimeout => Duration::from_secs(10),
+            FaultKind::Limited | FaultKind::QueryLimited => Duration::from_secs(5),
             _ => Duration::from_secs(1),
         };
         Self { kind, share, wait, token: None }

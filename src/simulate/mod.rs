@@ -1,5 +1,6 @@
 //! A GitHub-shaped HTTP server: `/events` in three pages, as GitHub splits them, from a seeded
-//! world or from recorded files, with `ETag`s, limits, and faults on request.
+//! world or from recorded files, with `ETag`s, limits, and faults on request; and `/graphql`, which
+//! knows the truth about the pull requests of the seeded world.
 //!
 //! It drives the demo, the tests and the load drivers, and it is the appliance's peer, so it
 //! shares no code with it but the clock and the words for time: a mistake in how we read GitHub
@@ -11,14 +12,16 @@
 //!
 //! `world` makes events (`cast`: people and repositories, `pulls`: lives of pull requests,
 //! `payloads*`: their JSON), `recorded` reads them, `pace` puts them into the `feed`, `server`
-//! shows its pages under `limits` and `faults`.
+//! shows its pages under `limits` and `faults`; `graphql` answers from what is `known`.
 
 mod cast;
 mod control;
 mod faults;
 mod feed;
+mod graphql;
 mod json;
 mod kinds;
+mod known;
 mod limits;
 mod names;
 mod node;
@@ -48,6 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use control::Control;
 pub use faults::{DEFAULT_SHARE, Fault, FaultKind, NoFault, names as fault_names};
+pub use graphql::QueryOptions;
 pub use world::World;
 
 use crate::clock::Clock;
@@ -109,6 +113,8 @@ pub struct Options {
     pub limit: u32,
     /// Requests an hour for an address without a token.
     pub anonymous_limit: u32,
+    /// How `/graphql` behaves.
+    pub query: QueryOptions,
     /// Events of the seeded world that are in the feed from the beginning.
     pub backlog: usize,
     /// How many events [`Control::emitted`] remembers: none outside tests, the feed never ends.
@@ -127,6 +133,7 @@ impl Default for Options {
             poll_interval: 1,
             limit: HIGH_LIMIT,
             anonymous_limit: HIGH_LIMIT,
+            query: QueryOptions::default(),
             backlog: DEFAULT_BACKLOG,
             remember: 0,
         }

@@ -12,13 +12,14 @@ use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use futures_util::stream;
 use tokio::net::TcpListener;
 
 use super::faults::FaultKind;
 use super::feed::VISIBLE;
+use super::graphql;
 use super::json::Object;
 use super::limits::{Caller, Standing};
 use super::page::{self, Page};
@@ -39,6 +40,7 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) -> anyhow::R
         .route("/", get(root))
         .route("/rate_limit", get(rate_limit))
         .route("/events", get(events))
+        .route("/graphql", post(graphql::query))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(map_response(mark))
@@ -75,6 +77,7 @@ async fn root(State(shared): State<Arc<Shared>>) -> Response {
         .text("message", "this is ghpulse simulate, not GitHub")
         .text("events_url", &format!("{url}/events"))
         .text("rate_limit_url", &format!("{url}/rate_limit"))
+        .text("graphql_url", &format!("{url}/graphql"))
         .end();
     json(StatusCode::OK, body)
 }
@@ -162,7 +165,7 @@ async fn events(
 }
 
 /// Who asks, if it may at all.
-fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, Refusal> {
+pub(super) fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, Refusal> {
     if headers.get(header::USER_AGENT).is_none_or(HeaderValue::is_empty) {
         let message = "Request forbidden by administrative rules. Please make sure your request \
                        has a User-Agent header.";
@@ -261,7 +264,7 @@ fn cut_off(body: &str) -> Response {
 }
 
 /// A refusal as GitHub words it.
-struct Refusal {
+pub(super) struct Refusal {
     status: StatusCode,
     message: String,
     standing: Option<Standing>,
@@ -270,9 +273,13 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: StatusCode, message: &str) -> Self {
+    pub(super) fn new(status: StatusCode, message: &str) -> Self {
         let message = message.to_owned();
         Self { status, message, standing: None, retry_after: None, fault: None }
+    }
+
+    pub(super) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     fn standing(self, standing: Standing) -> Self {
@@ -350,13 +357,22 @@ fn fault_refusal(ticket: &Ticket, standing: Standing, now: Second) -> Option<Ref
             | FaultKind::Stale
             | FaultKind::Garbage
             | FaultKind::Reordered
-            | FaultKind::Frozen => return None,
+            | FaultKind::Frozen
+            | FaultKind::QueryBroken
+            | FaultKind::QueryTimeout
+            | FaultKind::QuerySlow
+            | FaultKind::QueryPartial
+            | FaultKind::QueryGone
+            | FaultKind::QueryLimited
+            | FaultKind::QuerySecondary
+            | FaultKind::QueryError
+            | FaultKind::QueryIds => return None,
         };
         Some(Refusal { fault: Some(fault.kind.name()), ..refusal })
     })
 }
 
-fn json(status: StatusCode, body: String) -> Response {
+pub(super) fn json(status: StatusCode, body: String) -> Response {
     let kind = HeaderValue::from_static("application/json; charset=utf-8");
     let mut response = (status, body).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -365,11 +381,16 @@ fn json(status: StatusCode, body: String) -> Response {
 
 /// The limit headers.
 fn tell(headers: &mut HeaderMap, standing: Standing) {
+    tell_of(headers, standing, "core");
+}
+
+/// The limit headers of one of GitHub's resources.
+pub(super) fn tell_of(headers: &mut HeaderMap, standing: Standing, resource: &'static str) {
     headers.insert("x-ratelimit-limit", HeaderValue::from(standing.limit));
     headers.insert("x-ratelimit-remaining", HeaderValue::from(standing.remaining()));
     headers.insert("x-ratelimit-used", HeaderValue::from(standing.used));
     headers.insert("x-ratelimit-reset", HeaderValue::from(standing.reset.0));
-    headers.insert("x-ratelimit-resource", HeaderValue::from_static("core"));
+    headers.insert("x-ratelimit-resource", HeaderValue::from_static(resource));
 }
 
 fn links(address: SocketAddr, page: usize, per_page: usize) -> String {

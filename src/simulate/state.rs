@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::Options;
 use super::faults::{Fault, FaultKind};
 use super::feed::{Entry, Feed};
+use super::graphql::{QueryOptions, Work};
+use super::known::Known;
 use super::limits::Limits;
 use super::recorded::Recorded;
 use super::world::World;
@@ -27,6 +29,7 @@ pub(super) struct Shared {
     pub(super) poll_interval: u32,
     pub(super) rate: f64,
     pub(super) speed: Option<f64>,
+    pub(super) query: QueryOptions,
     pub(super) address: SocketAddr,
     pub(super) clock: Clock,
     pub(super) stop: CancellationToken,
@@ -48,12 +51,17 @@ pub(super) struct State {
     pub(super) frozen: Option<Feed>,
     pub(super) faults: Vec<Fault>,
     pub(super) limits: Limits,
+    /// The same for GraphQL.
+    pub(super) queries: Limits,
+    pub(super) work: Work,
     pub(super) recent: Recent,
     pub(super) ledger: Ledger,
     /// Responses by status, and what hit them.
     pub(super) outcomes: BTreeMap<String, u64>,
     /// Requests for pages so far.
     pub(super) requests: u64,
+    /// GraphQL queries so far.
+    pub(super) asked: u64,
     /// Whether the recorded events are at their end.
     pub(super) finished: bool,
 }
@@ -90,6 +98,7 @@ impl Shared {
             poll_interval: options.poll_interval,
             rate: options.rate,
             speed: options.speed,
+            query: options.query,
             address,
             clock,
             stop,
@@ -99,10 +108,13 @@ impl Shared {
                 frozen: None,
                 faults: options.faults,
                 limits: Limits::new(options.limit, options.anonymous_limit),
+                queries: Limits::new(options.query.limit, 0),
+                work: Work::default(),
                 recent: Recent::default(),
                 ledger: Ledger::new(options.remember),
                 outcomes: BTreeMap::new(),
                 requests: 0,
+                asked: 0,
                 finished: false,
             }),
             changes: watch::Sender::new(0),
@@ -182,6 +194,26 @@ impl Shared {
         drop(state);
         self.changed();
         Ticket { number, faults }
+    }
+
+    /// Somebody sends a query: its number, and the faults that hit it.
+    pub(super) fn begin_query(&self, token: &str) -> Ticket {
+        let mut state = self.state();
+        let number = state.asked;
+        state.asked += 1;
+        let hit = |fault: &&Fault| fault.hits(self.seed, number, Some(token));
+        let faults: Vec<Fault> = state.faults.iter().filter(hit).cloned().collect();
+        drop(state);
+        self.changed();
+        Ticket { number, faults }
+    }
+
+    /// Looks at the pull requests that can be asked for; none of recorded events.
+    pub(super) fn with_known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
+        match &*self.source() {
+            Source::World(world) => look(world.known()),
+            Source::Recorded(_) => look(&Known::default()),
+        }
     }
 
     /// Counts a response.

@@ -1,6 +1,7 @@
 //! The server seen through a socket: bytes out, bytes in, by a client that knows nothing of ours.
 
 mod faulty;
+mod queries;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,12 +59,19 @@ impl Running {
     }
 
     async fn ask(&self, path: &str, headers: &[&str]) -> Reply {
+        self.send("GET", path, headers, "").await
+    }
+
+    async fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
         let address = self.url.trim_start_matches("http://");
         let mut stream = TcpStream::connect(address).await.unwrap();
         let headers: Vec<String> = headers.iter().map(|line| format!("{line}\r\n")).collect();
         let headers = headers.concat();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n{headers}\r\n{body}"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         let ended = stream.read_to_end(&mut bytes).await;

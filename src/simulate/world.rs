@@ -14,6 +14,7 @@ use fastrand::Rng;
 use super::Shape;
 use super::cast::{Cast, Person, Repository, magnitude};
 use super::kinds::{Ids, Kind};
+use super::known::Known;
 use super::payloads::{envelope, pull_request_event};
 use super::payloads_rest::Scene;
 use super::pulls::{Pull, Pulls, branch};
@@ -29,6 +30,7 @@ pub struct World {
     shape: Shape,
     cast: Cast,
     pulls: Pulls,
+    known: Known,
     pushes: Ids,
     rest: Ids,
     push_id: u64,
@@ -55,6 +57,7 @@ impl World {
             rng,
             shape,
             pulls: Pulls::new(),
+            known: Known::default(),
             // The steps even out the shares, so the sequences stay side by side and collide.
             pushes: Ids::new(FIRST_ID, 5),
             rest: Ids::new(FIRST_ID, 7),
@@ -80,10 +83,16 @@ impl World {
         event.into()
     }
 
+    /// The pull requests that can be asked for.
+    pub(super) fn known(&self) -> &Known {
+        &self.known
+    }
+
     fn draft(&mut self, kind: Kind, at: Second) -> Draft {
         match kind {
             Kind::PullRequest => {
                 let step = self.pulls.step(&mut self.rng, &mut self.cast, at);
+                self.known.put(&step.pull);
                 Draft {
                     kind,
                     payload: pull_request_event(self.shape, &step),
@@ -114,10 +123,12 @@ impl World {
             number: pull.number,
             at: created,
         };
+        // What is written draws on chance of its own: in both shapes the same things happen.
+        let ink = &mut self.rng.fork();
         let payload = if kind == Kind::Review {
-            scene.review(&mut self.rng, pull)
+            scene.review(ink, pull)
         } else {
-            scene.review_comment(&mut self.rng, pull)
+            scene.review_comment(ink, pull)
         };
         Draft { kind, repository: pull.repository.clone(), payload, created, actor }
     }
@@ -145,30 +156,31 @@ impl World {
             number,
             at,
         };
+        let ink = &mut rng.fork();
         let payload = match kind {
             Kind::Push => {
                 self.push_id += rng.u64(1..9);
                 let branch =
-                    if rng.u32(0..3) == 0 { branch(rng) } else { repository.branch.to_owned() };
+                    if ink.u32(0..3) == 0 { branch(ink) } else { repository.branch.to_owned() };
                 let id = self.push_id;
                 match self.shape {
-                    Shape::Old => payloads_old::push(rng, &repository, id, &branch, &actor),
-                    Shape::Today => payloads_today::push(rng, &repository, id, &branch),
+                    Shape::Old => payloads_old::push(ink, &repository, id, &branch, &actor),
+                    Shape::Today => payloads_today::push(ink, &repository, id, &branch),
                 }
             }
-            Kind::Create => scene.create(rng, founded),
-            Kind::Delete => scene.delete(rng),
-            Kind::IssueComment => scene.issue_comment(rng),
-            Kind::Issues => scene.issues(rng),
+            Kind::Create => scene.create(ink, founded),
+            Kind::Delete => scene.delete(ink),
+            Kind::IssueComment => scene.issue_comment(ink),
+            Kind::Issues => scene.issues(ink),
             Kind::Fork => {
                 let fork = self.cast.new_repository(rng, actor.clone(), at, Some(&repository));
                 scene.fork(&fork)
             }
-            Kind::Release => scene.release(rng),
-            Kind::CommitComment => scene.commit_comment(rng),
+            Kind::Release => scene.release(ink),
+            Kind::CommitComment => scene.commit_comment(ink),
             Kind::Member => Scene::member(&self.cast.somebody(rng)),
-            Kind::Gollum => scene.gollum(rng),
-            Kind::Discussion => scene.discussion(rng),
+            Kind::Gollum => scene.gollum(ink),
+            Kind::Discussion => scene.discussion(ink),
             Kind::Public => "{}".to_owned(),
             Kind::Watch | Kind::PullRequest | Kind::Review | Kind::ReviewComment => {
                 r#"{"action":"started"}"#.to_owned()

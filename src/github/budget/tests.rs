@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ANONYMOUS: Plan = Plan { assumed: 60, share: 1.0, burst: 3, by_answer_time: false };
-const TOKEN: Plan = Plan { assumed: 5_000, share: 0.9, burst: 3, by_answer_time: true };
+const ANONYMOUS: Plan = Plan { assumed: 60, share: 1.0, burst: 3, answer_times: 0.0 };
+const TOKEN: Plan = Plan { assumed: 5_000, share: 0.9, burst: 3, answer_times: 1.0 };
 
 fn start() -> Instant {
     crate::clock::Clock::system().instant()

@@ -141,3 +141,48 @@ async fn no_token_is_in_any_debug_text() {
     let said = format!("{pool:?} {lease:?} {:?}", lease.token());
     assert!(!said.contains("s3cret") && said.contains("‹secret›"), "{said}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn queries_have_a_budget_of_their_own_and_need_a_token() {
+    assert!(pool(&[], clock()).grant_query().is_none());
+    let clock = clock();
+    let pool = pool(&["a", "b"], clock);
+    pool.allow_queries(0.5);
+    let query = || match pool.grant_query() {
+        Some(Grant::Go(lease)) => lease,
+        other => panic!("{other:?}"),
+    };
+    let (first, second) = (query(), query());
+    assert_eq!((shown(&first).as_str(), shown(&second).as_str()), ("a", "b"));
+    // Half of 5,000 are for others: both are used up, and pages are not.
+    settle(first, Verdict::Served, &limits(2_500));
+    settle(second, Verdict::Served, &limits(2_500));
+    let Some(Grant::Wait(until)) = pool.grant_query() else { panic!("nobody may go") };
+    assert_eq!(until, clock.instant() + Duration::from_secs(1_000));
+    assert_eq!(pool.census().usable, 2);
+    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    assert!(pool.grant_query().is_none(), "a token that pages found dead is dead");
+}
+
+#[tokio::test(start_paused = true)]
+async fn queries_leave_the_time_that_they_took_before_the_next() {
+    let pool = pool(&["a"], clock());
+    pool.allow_queries(1.0);
+    let plenty = || limits(1_000_000);
+    for _ in 0..40 {
+        tokio::time::advance(Duration::from_secs(20)).await;
+        let Some(Grant::Go(lease)) = pool.grant_query() else { panic!("long enough ago") };
+        lease.settle(Verdict::Served, &plenty(), Duration::from_secs(2));
+    }
+    let mut went = 0;
+    for _ in 0..600 {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        if let Some(Grant::Go(lease)) = pool.grant_query() {
+            lease.settle(Verdict::Served, &plenty(), Duration::from_secs(2));
+            went += 1;
+        }
+    }
+    // 30 seconds of work a minute, and the burst.
+    assert!((14..=18).contains(&went), "{went}");
+}

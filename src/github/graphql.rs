@@ -1,0 +1,247 @@
+//! Many pull requests in one query, and what GitHub's answer to it means.
+//!
+//! Promises: every answer becomes one [`Outcome`], nothing is retried here, and what was learnt of
+//! limits has reached the token's budget before the outcome is told. GitHub answers 200 to almost
+//! everything: over the limit, with half of the data, with nothing but errors. So each pull request
+//! asked for gets its own [`Found`], and only what GitHub itself says is not there is
+//! [`Found::Gone`].
+
+mod answer;
+mod query;
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::github::limits::{Limits, Refusal, Reset};
+use crate::github::tokens::{Dead, Lease, Verdict};
+use crate::http::{self, Http, HttpError, HttpOptions, Request, Response};
+use crate::metrics;
+
+/// Pull requests in a query; GitHub takes no more node ids.
+pub const MOST_PULLS: usize = 100;
+/// GitHub ends a query after ten seconds; what takes longer is lost.
+const TIMEOUT: Duration = Duration::from_secs(12);
+/// The most an answer may weigh: a hundred titles of the greatest length, many times over.
+const ANSWER_BYTES: usize = 4 << 20;
+
+/// A pull request, by all the names it can be asked for by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// GitHub's number of its base repository.
+    pub base_repo_id: u64,
+    /// GitHub's number of it.
+    pub pull_id: u64,
+    /// `owner/name` of the base repository.
+    pub repo: String,
+    /// Its number there.
+    pub number: u64,
+}
+
+/// By which names a query asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// By computed node ids: short, and right after a repository was renamed.
+    NodeIds,
+    /// By owner, name and number: always possible.
+    Names,
+}
+
+/// What an answer says of a pull request; what it does not say is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Learnt {
+    /// Its node id, as GitHub has it.
+    pub node_id: Option<String>,
+    /// Lines added.
+    pub additions: Option<u64>,
+    /// Lines deleted.
+    pub deletions: Option<u64>,
+    /// Files changed.
+    pub changed_files: Option<u64>,
+    /// The title.
+    pub title: Option<String>,
+    /// Whether it is a draft.
+    pub draft: Option<bool>,
+    /// What is known of its base repository's language.
+    pub language: Language,
+}
+
+/// What is known of a repository's language.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Language {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// That it has none.
+    Absent,
+    /// Its name.
+    Named(String),
+}
+
+/// What came of one pull request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It is there.
+    Pull(Box<Learnt>),
+    /// GitHub says that it is not there, or not for us.
+    Gone,
+    /// The answer says nothing of it.
+    Unanswered,
+}
+
+/// Why nothing was learnt.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// There was no answer.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The answer is none.
+    #[error("{host} answered {status} to a query: {said}")]
+    Answer {
+        /// Where it was asked.
+        host: String,
+        /// The status.
+        status: u16,
+        /// What it said.
+        said: String,
+    },
+}
+
+/// What came of a query.
+#[derive(Debug)]
+pub enum Outcome {
+    /// An answer; for each pull request in the order asked.
+    Answered(Vec<Found>),
+    /// Nothing came, because it was too much at once: a time-out, or a limit of resources.
+    TooHeavy(String),
+    /// Too much was asked with this token; its budget knows until when.
+    Limited {
+        /// How long to wait, where GitHub said.
+        wait: Option<Duration>,
+    },
+    /// The token is refused and has been benched.
+    TokenDead {
+        /// Why.
+        reason: Dead,
+    },
+    /// No answer.
+    Failed(QueryError),
+}
+
+impl Outcome {
+    /// Its name among the outcomes of the metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Answered(found) if found.contains(&Found::Unanswered) => "partial",
+            Self::Answered(_) => "answered",
+            Self::TooHeavy(_) => "too_heavy",
+            Self::Limited { .. } => "limited",
+            Self::TokenDead { .. } => "token_refused",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// GitHub's GraphQL interface, as far as it is needed.
+#[derive(Debug)]
+pub struct GraphQl {
+    http: Http,
+    url: String,
+    clock: Clock,
+}
+
+impl GraphQl {
+    /// A client of the interface at `url`; nothing is asked yet.
+    ///
+    /// # Errors
+    /// When the address is none, or TLS cannot be set up.
+    pub fn new(url: &str, clock: Clock) -> Result<Self, HttpError> {
+        let url = url.trim().to_owned();
+        http::check_address(&url)?;
+        let http = Http::new(HttpOptions { timeout: TIMEOUT, body_limit: ANSWER_BYTES })?;
+        Ok(Self { http, url, clock })
+    }
+
+    /// Asks for pull requests, at most [`MOST_PULLS`], and settles the lease with what came of it.
+    pub async fn ask(&self, form: Form, wanted: &[Wanted], lease: Lease) -> Outcome {
+        let body = query::write(form, &wanted[..wanted.len().min(MOST_PULLS)]);
+        let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
+        let mut request = Request::post(&self.url, body.into())
+            .header("content-type", "application/json")
+            .header("accept", "application/json");
+        if let Some(authorization) = &authorization {
+            request = request.secret("authorization", authorization);
+        }
+        let start = self.clock.instant();
+        let result = self.http.send(request).await;
+        let took = self.clock.instant() - start;
+        let (outcome, limits) = match result {
+            Ok(response) => self.read(form, wanted, &response),
+            Err(error @ HttpError::Timeout { .. }) => {
+                (Outcome::TooHeavy(error.to_string()), Limits::default())
+            }
+            Err(error) => (Outcome::Failed(error.into()), Limits::default()),
+        };
+        lease.settle(verdict(&outcome), &limits, took);
+        metrics::QUERIES.add_for(outcome.name(), 1);
+        outcome
+    }
+
+    fn read(&self, form: Form, wanted: &[Wanted], response: &Response) -> (Outcome, Limits) {
+        let now = self.clock.now();
+        let mut limits = Limits::read(&response.headers, now);
+        let said = || answer::first_words(&response.body);
+        let outcome = match response.status {
+            200 => {
+                let read = answer::read(form, wanted, &response.body);
+                if let Some((remaining, reset)) = read.rate.filter(|_| limits.remaining.is_none()) {
+                    let after = reset.since(now);
+                    limits.remaining = Some(remaining);
+                    limits.reset = Some(Reset { epoch: reset.second().0, after });
+                }
+                match read.answer {
+                    answer::Answer::Found(found) => Outcome::Answered(found),
+                    answer::Answer::TooHeavy(why) => Outcome::TooHeavy(why),
+                    answer::Answer::Limited => Outcome::Limited { wait: wait(&limits) },
+                    answer::Answer::Nothing(why) => Outcome::Failed(self.no_answer(200, why)),
+                }
+            }
+            401 => Outcome::TokenDead { reason: Dead::Revoked },
+            403 | 429 => match limits.refusal(response.status, &response.body, true) {
+                Refusal::Wait(wait) => Outcome::Limited { wait: Some(wait) },
+                Refusal::WaitLonger => Outcome::Limited { wait: None },
+                Refusal::Suspended => Outcome::TokenDead { reason: Dead::Suspended },
+            },
+            // What stands before GitHub ends a query that takes too long in these two ways.
+            502 | 504 => Outcome::TooHeavy(format!("answered {}", response.status)),
+            status => Outcome::Failed(self.no_answer(status, said())),
+        };
+        (outcome, limits)
+    }
+
+    fn no_answer(&self, status: u16, said: String) -> QueryError {
+        QueryError::Answer { host: http::shown(&self.url), status, said }
+    }
+}
+
+/// How long a limit that came with status 200 lasts.
+fn wait(limits: &Limits) -> Option<Duration> {
+    let until_reset = || limits.reset.filter(|_| limits.remaining == Some(0));
+    limits.retry_after.or_else(|| until_reset().map(|reset| reset.after))
+}
+
+fn verdict(outcome: &Outcome) -> Verdict {
+    match outcome {
+        // GitHub worked for what was too heavy, too: its seconds count.
+        Outcome::Answered(_) | Outcome::TooHeavy(_) => Verdict::Served,
+        Outcome::Limited { wait } => Verdict::Limited(*wait),
+        Outcome::TokenDead { reason } => Verdict::Refused(*reason),
+        Outcome::Failed(QueryError::Http(error)) if error.is_unsent() => Verdict::Unsent,
+        Outcome::Failed(_) => Verdict::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! The two queries. Fields without lists cost nothing, so each query costs one point.
+
+use std::fmt::Write as _;
+
+use super::{Form, Wanted};
+use crate::github::node_id;
+
+/// What is asked of a pull request.
+const PULL: &str = "id fullDatabaseId additions deletions changedFiles title isDraft";
+/// What is asked of its base repository.
+const REPO: &str = "databaseId primaryLanguage{name}";
+/// What is asked of our limits.
+const RATE: &str = "rateLimit{cost remaining resetAt}";
+
+/// The alias of the `at`th repository that is asked for by name.
+pub(super) fn alias(at: usize) -> String {
+    format!("p{at}")
+}
+
+/// The body of the request.
+pub(super) fn write(form: Form, wanted: &[Wanted]) -> String {
+    let body = match form {
+        Form::NodeIds => {
+            let ids: Vec<_> =
+                wanted.iter().map(|one| node_id::of_pull(one.base_repo_id, one.pull_id)).collect();
+            let query = format!(
+                "query($ids:[ID!]!){{{RATE} nodes(ids:$ids){{... on PullRequest{{{PULL} \
+                 baseRepository{{{REPO}}}}}}}}}"
+            );
+            serde_json::json!({ "query": query, "variables": { "ids": ids } })
+        }
+        Form::Names => {
+            let mut query = format!("query{{{RATE}");
+            for (at, one) in wanted.iter().enumerate() {
+                let (owner, name) = one.repo.split_once('/').unwrap_or(("", &one.repo));
+                // JSON's strings are GraphQL's strings.
+                let text = |text: &str| serde_json::Value::from(text).to_string();
+                let (alias, owner, name) = (alias(at), text(owner), text(name));
+                let _ = write!(
+                    query,
+                    " {alias}:repository(owner:{owner},name:{name}){{{REPO} \
+                     pullRequest(number:{}){{{PULL}}}}}",
+                    one.number
+                );
+            }
+            query.push('}');
+            serde_json::json!({ "query": query })
+        }
+    };
+    body.to_string()
+}

@@ -1,0 +1,138 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::config::Secret;
+use crate::github::tokens::{Grant, PoolOptions, TokenPool};
+use crate::http::fake::{Asked, Fake, Reply};
+
+fn wanted(n: u64) -> Vec<Wanted> {
+    let one = |at| Wanted { base_repo_id: 1, pull_id: 10 + at, repo: "o/n".into(), number: at };
+    (0..n).map(one).collect()
+}
+
+async fn ask(
+    form: Form,
+    n: u64,
+    reply: impl Fn(&Asked) -> Reply + Send + Sync + Clone + 'static,
+) -> (Outcome, Arc<TokenPool>, Vec<Asked>) {
+    let fake = Fake::start(reply).await;
+    let clock = Clock::system();
+    let options = PoolOptions { tokens: vec![Secret::new("ghp_x")], share: 0.9, burst: 3 };
+    let pool = TokenPool::new(options, clock);
+    let graphql = GraphQl::new(&format!("{}/graphql", fake.url), clock).unwrap();
+    let Some(Grant::Go(lease)) = pool.grant_query() else { panic!("nothing was asked yet") };
+    let outcome = graphql.ask(form, &wanted(n), lease).await;
+    (outcome, pool, fake.asked())
+}
+
+async fn answered(form: Form, n: u64, body: &'static str) -> Outcome {
+    ask(form, n, move |_| Reply::new(200, body)).await.0
+}
+
+fn found(outcome: Outcome) -> Vec<Found> {
+    match outcome {
+        Outcome::Answered(found) => found,
+        other => panic!("{other:?}"),
+    }
+}
+
+const ONE: &str = r#"{"id":"PR_a","fullDatabaseId":"10","additions":3,"deletions":1,
+    "changedFiles":2,"title":"T","isDraft":true,
+    "baseRepository":{"databaseId":1,"primaryLanguage":{"name":"C"}}}"#;
+
+#[tokio::test]
+async fn node_ids_are_asked_for_with_the_token_and_answered_in_their_order() {
+    let body = format!(r#"{{"data":{{"nodes":[{ONE},null]}}}}"#);
+    let (outcome, _, asked) = ask(Form::NodeIds, 2, move |_| Reply::new(200, &body)).await;
+    let found = found(outcome);
+    let Found::Pull(learnt) = &found[0] else { panic!("{found:?}") };
+    assert_eq!(
+        (learnt.additions, learnt.deletions, learnt.changed_files),
+        (Some(3), Some(1), Some(2))
+    );
+    assert_eq!((learnt.title.as_deref(), learnt.draft), (Some("T"), Some(true)));
+    assert_eq!(learnt.language, Language::Named("C".into()));
+    assert_eq!(found[1], Found::Gone);
+    assert_eq!(asked[0].method, "POST");
+    assert_eq!(asked[0].header("authorization"), Some("Bearer ghp_x"));
+    let sent: serde_json::Value = serde_json::from_slice(&asked[0].body).unwrap();
+    assert_eq!(sent["variables"]["ids"][0], crate::github::node_id::of_pull(1, 10));
+}
+
+#[tokio::test]
+async fn names_are_asked_for_each_under_its_alias() {
+    let body = r#"{"data":{"p0":{"primaryLanguage":null,"pullRequest":{"id":"PR_z",
+        "fullDatabaseId":"10","additions":3}},"p1":null,"p2":{"primaryLanguage":{"name":"C"},
+        "pullRequest":{"fullDatabaseId":"99","additions":3}}},
+        "errors":[{"type":"NOT_FOUND","path":["p1"],"message":"no"}]}"#;
+    let (outcome, _, asked) = ask(Form::Names, 3, move |_| Reply::new(200, body)).await;
+    let found = found(outcome);
+    let Found::Pull(learnt) = &found[0] else { panic!("{found:?}") };
+    assert_eq!(learnt.language, Language::Absent);
+    assert_eq!(learnt.node_id.as_deref(), Some("PR_z"));
+    assert_eq!(found[1], Found::Gone);
+    assert_eq!(found[2], Found::Gone, "another pull request has its name");
+    let sent: serde_json::Value = serde_json::from_slice(&asked[0].body).unwrap();
+    let query = sent["query"].as_str().unwrap();
+    assert!(query.contains(r#"p1:repository(owner:"o",name:"n")"#), "{query}");
+}
+
+#[tokio::test]
+async fn a_part_is_taken_and_the_rest_is_unanswered() {
+    let body = r#"{"data":{"nodes":[{"additions":1,"deletions":2},null,null]},"errors":[
+        {"type":"NOT_FOUND","path":["nodes",1],"message":"Could not resolve to a node"},
+        {"type":"RESOURCE_LIMITS_EXCEEDED","message":"Resource limits for this query exceeded."}]}"#;
+    let found = found(answered(Form::NodeIds, 3, body).await);
+    assert!(matches!(&found[0], Found::Pull(learnt) if learnt.language == Language::Unknown));
+    assert_eq!(found[1..], [Found::Gone, Found::Unanswered]);
+}
+
+#[tokio::test]
+async fn what_was_too_much_at_once_is_told_from_what_is_refused() {
+    for status in [502, 504] {
+        let (outcome, ..) = ask(Form::NodeIds, 1, move |_| Reply::new(status, "<html>")).await;
+        assert!(matches!(outcome, Outcome::TooHeavy(_)), "{outcome:?}");
+    }
+    let wrong = r#"{"data":null,"errors":[{"message":"Something went wrong while executing"}]}"#;
+    assert!(matches!(answered(Form::NodeIds, 1, wrong).await, Outcome::TooHeavy(_)));
+    let refused = r#"{"errors":[{"message":"Field 'x' doesn't exist on type 'PullRequest'"}]}"#;
+    let outcome = answered(Form::NodeIds, 1, refused).await;
+    let Outcome::Failed(error) = outcome else { panic!("{outcome:?}") };
+    assert!(error.to_string().contains("Field 'x'"), "{error}");
+    let outcome = answered(Form::NodeIds, 1, "<html>").await;
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn over_the_limit_is_status_200_and_blocks_the_token_until_the_reset() {
+    let limited = r#"{"errors":[{"type":"RATE_LIMITED","message":"API rate limit exceeded"}]}"#;
+    let (outcome, pool, _) = ask(Form::NodeIds, 1, move |_| {
+        let reset = Clock::system().now().second().0 + 500;
+        Reply::new(200, limited).with("x-ratelimit-remaining", 0).with("x-ratelimit-reset", reset)
+    })
+    .await;
+    let Outcome::Limited { wait: Some(wait) } = outcome else { panic!("{outcome:?}") };
+    assert!((495..=500).contains(&wait.as_secs()), "{wait:?}");
+    let Some(Grant::Wait(until)) = pool.grant_query() else { panic!("the token is used up") };
+    assert!(until > Clock::system().instant() + Duration::from_secs(490));
+    assert!(matches!(pool.grant(), Grant::Go(_)), "pages have a limit of their own");
+}
+
+#[tokio::test]
+async fn a_secondary_limit_and_a_dead_token_are_told_apart() {
+    let secondary = r#"{"message":"You have exceeded a secondary rate limit."}"#;
+    let (outcome, ..) =
+        ask(Form::Names, 1, move |_| Reply::new(403, secondary).with("retry-after", 7)).await;
+    assert!(matches!(outcome, Outcome::Limited { wait: Some(wait) } if wait.as_secs() == 7));
+    let (outcome, pool, _) = ask(Form::Names, 1, |_| Reply::new(401, "{}")).await;
+    assert!(matches!(outcome, Outcome::TokenDead { reason: Dead::Revoked }));
+    assert!(pool.grant_query().is_none(), "no token is left");
+}
+
+#[tokio::test]
+async fn what_is_left_is_read_from_the_body_when_no_header_says_it() {
+    let body = r#"{"data":{"rateLimit":{"cost":1,"remaining":0,"resetAt":"2999-01-01T00:00:00Z"},
+        "nodes":[null]}}"#;
+    let (_, pool, _) = ask(Form::NodeIds, 1, move |_| Reply::new(200, body)).await;
+    assert!(matches!(pool.grant_query(), Some(Grant::Wait(_))));
+}

@@ -1,0 +1,67 @@
+//! Node ids of pull requests, computed from the numbers that events carry.
+//!
+//! GitHub calls them opaque, but they are `PR_` and the base64url form, without padding, of the
+//! `MessagePack` list `[0, base repository, pull request]`. Whoever asks by them checks first that
+//! GitHub's own are the same. Written out here: one kind of list of whole numbers is all that is
+//! needed of `MessagePack`, which is no reason for a library.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// The head of a list of three.
+const LIST_OF_THREE: u8 = 0x93;
+
+/// The node id of a pull request, by GitHub's numbers of its base repository and of itself.
+#[must_use]
+pub fn of_pull(base_repo_id: u64, pull_id: u64) -> String {
+    let mut packed = vec![LIST_OF_THREE];
+    for number in [0, base_repo_id, pull_id] {
+        pack(&mut packed, number);
+    }
+    format!("PR_{}", URL_SAFE_NO_PAD.encode(packed))
+}
+
+/// Appends a whole number in the shortest form there is for it.
+fn pack(out: &mut Vec<u8>, number: u64) {
+    if let Ok(number) = u8::try_from(number) {
+        if number >= 0x80 {
+            out.push(0xcc);
+        }
+        out.push(number);
+    } else if let Ok(number) = u16::try_from(number) {
+        out.push(0xcd);
+        out.extend_from_slice(&number.to_be_bytes());
+    } else if let Ok(number) = u32::try_from(number) {
+        out.push(0xce);
+        out.extend_from_slice(&number.to_be_bytes());
+    } else {
+        out.push(0xcf);
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_githubs_own() {
+        assert_eq!(of_pull(851_268_184, 2_175_477_439), "PR_kwDOMr1SWM6Bqya_");
+    }
+
+    #[test]
+    fn every_width_of_number_is_the_shortest() {
+        let bytes = |id: u64| {
+            let text = of_pull(5, id);
+            URL_SAFE_NO_PAD.decode(text.strip_prefix("PR_").unwrap()).unwrap()[3..].to_vec()
+        };
+        assert_eq!(bytes(0x7f), [0x7f]);
+        assert_eq!(bytes(0x80), [0xcc, 0x80]);
+        assert_eq!(bytes(0x100), [0xcd, 1, 0]);
+        assert_eq!(bytes(0x1_0000), [0xce, 0, 1, 0, 0]);
+        assert_eq!(bytes(u64::from(u32::MAX)), [0xce, 0xff, 0xff, 0xff, 0xff]);
+        // Pull requests passed this in August 2026.
+        assert_eq!(bytes(0x1_0000_0000), [0xcf, 0, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(bytes(u64::MAX), [0xcf, 255, 255, 255, 255, 255, 255, 255, 255]);
+    }
+}

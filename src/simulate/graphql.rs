@@ -1,0 +1,248 @@
+//! `POST /graphql`: pull requests of the seeded world by node id or by name, under the limits that
+//! GitHub has beside the number of requests: ten seconds a query, a minute of work a minute and
+//! token, points an hour. Recorded events have no world behind them, so nothing of them is found.
+
+mod language;
+mod schema;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use self::schema::{Answering, Trouble};
+use super::faults::{Fault, FaultKind, lot};
+use super::limits::{Caller, Standing};
+use super::server::{Refusal, admit, tell_of};
+use super::state::{Shared, Ticket};
+
+/// GitHub gives up on a query that takes longer.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// Work is counted over this span.
+const MINUTE: Duration = Duration::from_secs(60);
+/// Tokens whose work is counted; beyond, all are forgotten.
+const MOST_WORKERS: usize = 10_000;
+/// Mixed into chance, so that what a fault does is not tied to whether it hits.
+const SALT: u64 = 65;
+
+/// How `/graphql` behaves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueryOptions {
+    /// Points an hour for a token; a query costs one.
+    pub limit: u32,
+    /// Time that a query takes.
+    pub delay: Duration,
+    /// Time that each pull request adds to it.
+    pub delay_each: Duration,
+    /// Work that a token may cause in a minute.
+    pub work_a_minute: Duration,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self {
+            limit: super::HIGH_LIMIT,
+            delay: Duration::ZERO,
+            delay_each: Duration::ZERO,
+            work_a_minute: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The work of each token in the last minute.
+#[derive(Default)]
+pub(super) struct Work(HashMap<String, VecDeque<(Instant, Duration)>>);
+
+impl Work {
+    /// Adds work; how long to stay away when there was too much of it before.
+    fn add(
+        &mut self,
+        token: &str,
+        now: Instant,
+        work: Duration,
+        most: Duration,
+    ) -> Option<Duration> {
+        if self.0.len() >= MOST_WORKERS && !self.0.contains_key(token) {
+            self.0.clear();
+        }
+        let done = self.0.entry(token.to_owned()).or_default();
+        while done.front().is_some_and(|(at, _)| now.duration_since(*at) >= MINUTE) {
+            done.pop_front();
+        }
+        let sum: Duration = done.iter().map(|(_, work)| *work).sum();
+        if sum > most
+            && let Some((oldest, _)) = done.front()
+        {
+            return Some(MINUTE.saturating_sub(now.duration_since(*oldest)));
+        }
+        done.push_back((now, work));
+        None
+    }
+}
+
+pub(super) async fn query(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let token = match admit(&headers, peer) {
+        Ok(Caller::Token(token)) => token,
+        Ok(_) => {
+            let message = "This endpoint requires you to be authenticated.";
+            return end(&shared, "401", refused(StatusCode::UNAUTHORIZED, message));
+        }
+        Err(refusal) => return end(&shared, "refused", refusal.into_response()),
+    };
+    let caller = Caller::Token(token.clone());
+    let ticket = shared.begin_query(&token);
+    if let Some(fault) = ticket.fault(FaultKind::QuerySlow) {
+        shared.stop.run_until_cancelled(shared.clock.sleep(fault.wait)).await;
+    }
+    let now = shared.clock.now();
+    let standing = shared.state().queries.standing(&caller, now);
+    if let Some(response) = fault_response(&shared, &ticket, standing).await {
+        return response;
+    }
+    if standing.remaining() == 0 {
+        return end(&shared, "limited", over_limit(standing));
+    }
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let text = request["query"].as_str().unwrap_or_default();
+    let fields = match language::read(text, &request["variables"]) {
+        Ok(fields) => fields,
+        Err(words) => return end(&shared, "refused", errors_only(&words, standing)),
+    };
+    let count = u32::try_from(schema::count(&fields)).unwrap_or(u32::MAX);
+    let options = shared.query;
+    let work = (options.delay + options.delay_each.saturating_mul(count)).min(TIME_LIMIT);
+    let instant = shared.clock.instant();
+    let added = shared.state().work.add(&token, instant, work, options.work_a_minute);
+    if let Some(wait) = added {
+        return end(&shared, "secondary", secondary(wait));
+    }
+    let standing = shared.state().queries.spend(&caller, now);
+    if work > Duration::ZERO {
+        shared.stop.run_until_cancelled(shared.clock.sleep(work)).await;
+    }
+    if work >= TIME_LIMIT {
+        return end(&shared, "502", bad_gateway());
+    }
+    answer(&shared, &ticket, &fields, count, standing)
+}
+
+fn answer(
+    shared: &Shared,
+    ticket: &Ticket,
+    fields: &[language::Field],
+    count: u32,
+    standing: Standing,
+) -> Response {
+    let (gone, partial) =
+        (ticket.fault(FaultKind::QueryGone), ticket.fault(FaultKind::QueryPartial));
+    let chance = |at: usize| lot(shared.seed, ticket.number, SALT + at as u64).u32(0..3) == 0;
+    let stopped_at = count.div_ceil(2) as usize;
+    let left_out = |at: usize| match (gone, partial) {
+        (_, Some(_)) if at >= stopped_at => Some(Trouble::TooMuch),
+        (Some(_), _) if chance(at) => Some(Trouble::Gone),
+        _ => None,
+    };
+    let rate = json!({
+        "cost": 1, "limit": standing.limit, "remaining": standing.remaining(),
+        "resetAt": super::payloads::time(standing.reset),
+    });
+    let foreign_ids = ticket.fault(FaultKind::QueryIds).is_some();
+    let answered = shared.with_known(|known| {
+        Answering { known, rate, foreign_ids, left_out: &left_out }.answer(fields)
+    });
+    let (data, mut errors) = match answered {
+        Ok(answered) => answered,
+        Err(words) => return end(shared, "refused", errors_only(&words, standing)),
+    };
+    if partial.is_some() {
+        let message = "Resource limits for this query exceeded.";
+        errors.push(json!({ "type": "RESOURCE_LIMITS_EXCEEDED", "message": message }));
+    }
+    let mut body = json!({ "data": data });
+    if !errors.is_empty() {
+        body["errors"] = Value::Array(errors);
+    }
+    let slow = ticket.fault(FaultKind::QuerySlow);
+    let named = [gone, partial, ticket.fault(FaultKind::QueryIds), slow];
+    let fault = named.into_iter().flatten().next().map(|fault| fault.kind.name());
+    end(shared, fault.unwrap_or("200"), told(StatusCode::OK, &body, standing))
+}
+
+/// The answer when a fault leaves none.
+async fn fault_response(shared: &Shared, ticket: &Ticket, standing: Standing) -> Option<Response> {
+    let kinds = [
+        FaultKind::Revoked,
+        FaultKind::Suspended,
+        FaultKind::QueryBroken,
+        FaultKind::QueryTimeout,
+        FaultKind::QueryLimited,
+        FaultKind::QuerySecondary,
+        FaultKind::QueryError,
+    ];
+    let fault: &Fault = kinds.into_iter().find_map(|kind| ticket.fault(kind))?;
+    let response = match fault.kind {
+        FaultKind::Revoked => refused(StatusCode::UNAUTHORIZED, "Bad credentials"),
+        FaultKind::Suspended => {
+            refused(StatusCode::FORBIDDEN, "Sorry. Your account was suspended.")
+        }
+        FaultKind::QueryBroken => bad_gateway(),
+        FaultKind::QueryTimeout => {
+            shared.stop.run_until_cancelled(shared.clock.sleep(fault.wait)).await;
+            bad_gateway()
+        }
+        FaultKind::QueryLimited => {
+            let reset = shared.clock.now().plus(fault.wait).second();
+            over_limit(Standing { used: standing.limit, reset, ..standing })
+        }
+        FaultKind::QuerySecondary => secondary(fault.wait),
+        _ => errors_only("Something went wrong while executing your query.", standing),
+    };
+    Some(end(shared, fault.kind.name(), response))
+}
+
+/// Counts the response.
+fn end(shared: &Shared, outcome: &str, response: Response) -> Response {
+    shared.count(format!("graphql {outcome}"));
+    response
+}
+
+fn told(status: StatusCode, body: &Value, standing: Standing) -> Response {
+    let mut response = super::server::json(status, body.to_string());
+    tell_of(response.headers_mut(), standing, "graphql");
+    response
+}
+
+fn errors_only(words: &str, standing: Standing) -> Response {
+    told(StatusCode::OK, &json!({ "data": null, "errors": [{ "message": words }] }), standing)
+}
+
+fn over_limit(standing: Standing) -> Response {
+    let error = json!({ "type": "RATE_LIMITED", "message": "API rate limit exceeded." });
+    told(StatusCode::OK, &json!({ "errors": [error] }), standing)
+}
+
+fn secondary(wait: Duration) -> Response {
+    let message = "You have exceeded a secondary rate limit. Please wait.";
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    Refusal::new(StatusCode::FORBIDDEN, message).retry_after(seconds).into_response()
+}
+
+fn refused(status: StatusCode, message: &str) -> Response {
+    Refusal::new(status, message).into_response()
+}
+
+fn bad_gateway() -> Response {
+    refused(StatusCode::BAD_GATEWAY, "")
+}

@@ -1,0 +1,187 @@
+//! What can be asked of which type, and the answer. A field that GitHub does not have is an error,
+//! so a client that asks for one is found out here and not on the day it meets GitHub.
+
+use serde_json::{Map, Value, json};
+
+use super::super::known::{Known, node};
+use super::super::payloads::time;
+use super::super::pulls::Pull;
+use super::language::Field;
+
+/// Ids in one call of `nodes`.
+const MOST_IDS: usize = 100;
+
+/// What an answer is made from.
+pub(super) struct Answering<'a> {
+    pub(super) known: &'a Known,
+    /// `rateLimit`: cost, remaining, resetAt.
+    pub(super) rate: Value,
+    /// Node ids are refused, and those in answers are others: GitHub changed them.
+    pub(super) foreign_ids: bool,
+    /// Which of the things asked for, in their order, the answer leaves out, and why.
+    pub(super) left_out: &'a dyn Fn(usize) -> Option<Trouble>,
+}
+
+/// Why something is left out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Trouble {
+    Gone,
+    TooMuch,
+}
+
+/// Data and errors.
+pub(super) type Answer = (Map<String, Value>, Vec<Value>);
+
+/// How many things a query asks for.
+pub(super) fn count(fields: &[Field]) -> usize {
+    let of = |field: &Field| match field.name.as_str() {
+        "nodes" => field.argument("ids").as_array().map_or(0, Vec::len),
+        "repository" => 1,
+        _ => 0,
+    };
+    fields.iter().map(of).sum()
+}
+
+impl Answering<'_> {
+    /// Answers a query; an error in words when it asks for what there is not.
+    pub(super) fn answer(&self, fields: &[Field]) -> Result<Answer, String> {
+        let (mut data, mut errors) = (Map::new(), Vec::new());
+        let mut asked = 0;
+        for field in fields {
+            let value = match field.name.as_str() {
+                "rateLimit" => {
+                    let names = ["cost", "remaining", "resetAt", "limit"];
+                    pick(field, "RateLimit", &names, |name| self.rate[name].clone())?
+                }
+                "nodes" => {
+                    let ids = field.argument("ids").as_array().cloned().unwrap_or_default();
+                    if ids.len() > MOST_IDS {
+                        return Err(format!("You may not provide more than {MOST_IDS} node ids"));
+                    }
+                    let mut nodes = Vec::with_capacity(ids.len());
+                    for (at, id) in ids.iter().enumerate() {
+                        let path = json!([field.alias, at]);
+                        let pull = self.known.node(id.as_str().unwrap_or_default());
+                        let pull = pull.filter(|_| !self.foreign_ids);
+                        let what = "Could not resolve to a node with the global id of";
+                        let missing = format!("{what} '{}'", id.as_str().unwrap_or_default());
+                        let pull = self.unless_left_out(asked, pull, &path, &missing, &mut errors);
+                        asked += 1;
+                        nodes.push(pull.map_or(Ok(Value::Null), |pull| self.pull(pull, field))?);
+                    }
+                    Value::Array(nodes)
+                }
+                "repository" => {
+                    let path = json!([field.alias]);
+                    let text = |name| field.argument(name).as_str().unwrap_or_default().to_owned();
+                    let name = format!("{}/{}", text("owner"), text("name"));
+                    let number = field.fields.iter().find(|inner| inner.name == "pullRequest");
+                    let number = number.and_then(|inner| inner.argument("number").as_u64());
+                    let pull = self.known.named(&name, number.unwrap_or_default());
+                    let missing = format!("Could not resolve to a Repository '{name}'");
+                    let pull = self.unless_left_out(asked, pull, &path, &missing, &mut errors);
+                    asked += 1;
+                    pull.map_or(Ok(Value::Null), |pull| self.repository(pull, field))?
+                }
+                other => return Err(no_field(other, "Query")),
+            };
+            data.insert(field.alias.clone(), value);
+        }
+        Ok((data, errors))
+    }
+
+    fn unless_left_out<'p>(
+        &self,
+        at: usize,
+        pull: Option<&'p Pull>,
+        path: &Value,
+        missing: &str,
+        errors: &mut Vec<Value>,
+    ) -> Option<&'p Pull> {
+        let trouble = (self.left_out)(at).or(pull.is_none().then_some(Trouble::Gone));
+        match trouble {
+            None => pull,
+            Some(Trouble::Gone) => {
+                errors.push(json!({ "type": "NOT_FOUND", "path": path, "message": missing }));
+                None
+            }
+            // GitHub says once that it stopped, and not what it left out.
+            Some(Trouble::TooMuch) => None,
+        }
+    }
+
+    fn pull(&self, pull: &Pull, field: &Field) -> Result<Value, String> {
+        let mut out = Map::new();
+        for field in &field.fields {
+            if field.on.as_deref().is_some_and(|kind| kind != "PullRequest") {
+                continue;
+            }
+            let value = match field.name.as_str() {
+                "id" if self.foreign_ids => json!(format!("NEW_{}", pull.id)),
+                "id" => json!(node(pull)),
+                "fullDatabaseId" => json!(pull.id.to_string()),
+                "number" => json!(pull.number),
+                "title" => json!(pull.title),
+                "isDraft" => json!(pull.draft),
+                "additions" => json!(pull.additions),
+                "deletions" => json!(pull.deletions),
+                "changedFiles" => json!(pull.changed_files),
+                "merged" => json!(matches!(pull.ended, Some((_, true)))),
+                "mergedAt" => pull.ended.filter(|ended| ended.1).map(|(at, _)| time(at)).into(),
+                "closedAt" => pull.ended.map(|(at, _)| time(at)).into(),
+                "createdAt" => json!(time(pull.created)),
+                "state" => json!(match pull.ended {
+                    None => "OPEN",
+                    Some((_, true)) => "MERGED",
+                    Some((_, false)) => "CLOSED",
+                }),
+                "author" => pick(field, "Actor", &["login"], |_| json!(pull.author.login))?,
+                "baseRepository" => self.repository(pull, field)?,
+                other => return Err(no_field(other, "PullRequest")),
+            };
+            out.insert(field.alias.clone(), value);
+        }
+        Ok(Value::Object(out))
+    }
+
+    fn repository(&self, pull: &Pull, field: &Field) -> Result<Value, String> {
+        let repository = &pull.repository;
+        let mut out = Map::new();
+        for field in &field.fields {
+            let value = match field.name.as_str() {
+                "databaseId" => json!(repository.id),
+                "nameWithOwner" => json!(repository.full_name()),
+                "stargazerCount" => json!(repository.stars),
+                "primaryLanguage" => match repository.language {
+                    None => Value::Null,
+                    Some(name) => pick(field, "Language", &["name"], |_| json!(name))?,
+                },
+                "pullRequest" => self.pull(pull, field)?,
+                other => return Err(no_field(other, "Repository")),
+            };
+            out.insert(field.alias.clone(), value);
+        }
+        Ok(Value::Object(out))
+    }
+}
+
+/// An object of plain fields.
+fn pick(
+    field: &Field,
+    kind: &str,
+    names: &[&str],
+    value: impl Fn(&str) -> Value,
+) -> Result<Value, String> {
+    let mut out = Map::new();
+    for inner in &field.fields {
+        if !names.contains(&inner.name.as_str()) {
+            return Err(no_field(&inner.name, kind));
+        }
+        out.insert(inner.alias.clone(), value(&inner.name));
+    }
+    Ok(Value::Object(out))
+}
+
+fn no_field(name: &str, kind: &str) -> String {
+    format!("Field '{name}' doesn't exist on type '{kind}'")
+}

@@ -1,0 +1,62 @@
+//! The pull requests of the seeded world that can be asked for, as they stand now: the truth that
+//! `/graphql` answers with, and that tests compare with. Bounded; the oldest are forgotten first.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::node::node_id;
+use super::pulls::Pull;
+
+/// Pull requests that are remembered.
+const MOST: usize = 50_000;
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Known {
+    by_node: HashMap<String, Pull>,
+    /// `owner/name#number` in lower case -> node id.
+    by_name: HashMap<String, String>,
+    order: VecDeque<String>,
+}
+
+impl Known {
+    /// Takes in how a pull request stands now.
+    pub(super) fn put(&mut self, pull: &Pull) {
+        let node = node(pull);
+        let name = name(&pull.repository.full_name(), u64::from(pull.number));
+        if self.by_node.insert(node.clone(), pull.clone()).is_some() {
+            return;
+        }
+        self.by_name.insert(name, node.clone());
+        self.order.push_back(node);
+        if self.order.len() > MOST
+            && let Some(pull) = self.order.pop_front().and_then(|old| self.by_node.remove(&old))
+        {
+            let name = self::name(&pull.repository.full_name(), u64::from(pull.number));
+            self.by_name.remove(&name);
+        }
+    }
+
+    /// By its node id.
+    pub(super) fn node(&self, id: &str) -> Option<&Pull> {
+        self.by_node.get(id)
+    }
+
+    /// By `owner/name` and number.
+    pub(super) fn named(&self, repository: &str, number: u64) -> Option<&Pull> {
+        self.by_name.get(&name(repository, number)).and_then(|node| self.by_node.get(node))
+    }
+
+    /// All of them, oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Pull> {
+        self.order.iter().filter_map(|node| self.by_node.get(node))
+    }
+}
+
+/// The node id of a pull request.
+pub(super) fn node(pull: &Pull) -> String {
+    node_id("PR", &[pull.repository.id, pull.id])
+}
+
+fn name(repository: &str, number: u64) -> String {
+    format!("{}#{number}", repository.to_lowercase())
+}

@@ -1,0 +1,169 @@
+//! `/graphql`: the truth of the world, its limits, and what faults make of it.
+
+use serde_json::json;
+
+use super::*;
+
+const TOKEN: &[&str] = &["User-Agent: test", "Authorization: Bearer t"];
+
+async fn today(seed: u64, query: QueryOptions) -> Running {
+    start(Options { shape: Shape::Today, query, ..Options::by_hand(seed) }).await
+}
+
+impl Running {
+    async fn query(&self, query: &str, variables: Value) -> Reply {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        self.send("POST", "/graphql", TOKEN, &body).await
+    }
+
+    async fn nodes(&self, ids: &[String]) -> Reply {
+        let query = "query($ids:[ID!]!){rateLimit{cost remaining resetAt} nodes(ids:$ids){\
+                     ... on PullRequest{id fullDatabaseId additions title \
+                     baseRepository{databaseId primaryLanguage{name}}}}}";
+        self.query(query, json!({ "ids": ids })).await
+    }
+
+    /// The whole pull requests of the world, and their node ids.
+    fn truth(&self) -> (Vec<Value>, Vec<String>) {
+        let pulls = self.control.pull_requests();
+        let pulls: Vec<Value> = pulls.iter().map(|t| serde_json::from_str(t).unwrap()).collect();
+        let ids = pulls.iter().map(|pull| pull["node_id"].as_str().unwrap().to_owned());
+        let ids = ids.collect();
+        (pulls, ids)
+    }
+}
+
+#[tokio::test]
+async fn nodes_are_the_truth_in_the_order_asked() {
+    let github = today(1, QueryOptions::default()).await;
+    github.control.emit(400);
+    let (pulls, mut ids) = github.truth();
+    assert!(pulls.len() > 30);
+    ids.truncate(20);
+    ids.reverse();
+    ids.push("PR_unknown".to_owned());
+    let answer = github.nodes(&ids).await.json();
+    for (at, pull) in pulls[..20].iter().rev().enumerate() {
+        let node = &answer["data"]["nodes"][at];
+        assert_eq!(node["additions"], pull["additions"]);
+        assert_eq!(node["title"], pull["title"]);
+        assert_eq!(node["fullDatabaseId"], pull["id"].to_string());
+        let language = &node["baseRepository"]["primaryLanguage"]["name"];
+        assert_eq!(language, &pull["base"]["repo"]["language"]);
+    }
+    assert_eq!(answer["data"]["nodes"][20], Value::Null);
+    assert_eq!(answer["errors"][0]["type"], "NOT_FOUND");
+    assert_eq!(answer["errors"][0]["path"], json!(["nodes", 20]));
+    assert_eq!(answer["data"]["rateLimit"]["cost"], 1);
+}
+
+#[tokio::test]
+async fn names_find_the_same_pull_request() {
+    let github = today(2, QueryOptions::default()).await;
+    github.control.emit(50);
+    let (pulls, ids) = github.truth();
+    let (owner, name) =
+        pulls[0]["base"]["repo"]["full_name"].as_str().unwrap().split_once('/').unwrap();
+    let query = format!(
+        "{{p0:repository(owner:\"{owner}\",name:\"{name}\"){{primaryLanguage{{name}} \
+         pullRequest(number:{}){{id deletions}}}} p1:repository(owner:\"a\",name:\"b\"){{databaseId}}}}",
+        pulls[0]["number"]
+    );
+    let answer = github.query(&query, Value::Null).await.json();
+    assert_eq!(answer["data"]["p0"]["pullRequest"]["id"], ids[0]);
+    assert_eq!(answer["data"]["p0"]["pullRequest"]["deletions"], pulls[0]["deletions"]);
+    assert_eq!(answer["data"]["p1"], Value::Null);
+    let wrong = github.query("{nodes(ids:[\"x\"]){sizes}}", Value::Null).await.json();
+    assert_eq!(wrong["data"]["nodes"][0], Value::Null, "nothing is looked at of what is not there");
+    let query = format!("{{nodes(ids:[\"{}\"]){{... on PullRequest{{sizes}}}}}}", ids[0]);
+    let wrong = github.query(&query, Value::Null).await.json();
+    assert!(wrong["errors"][0]["message"].as_str().unwrap().contains("'sizes'"), "{wrong}");
+}
+
+#[tokio::test]
+async fn points_are_spent_and_over_the_limit_is_status_200() {
+    let github = today(3, QueryOptions { limit: 2, ..QueryOptions::default() }).await;
+    assert_eq!(github.nodes(&[]).await.header("x-ratelimit-remaining"), "1");
+    assert_eq!(github.nodes(&[]).await.header("x-ratelimit-resource"), "graphql");
+    let over = github.nodes(&[]).await;
+    assert_eq!((over.status, over.header("x-ratelimit-remaining")), (200, "0"));
+    assert_eq!(over.json()["errors"][0]["type"], "RATE_LIMITED");
+    let anonymous = github.send("POST", "/graphql", &["User-Agent: test"], "{}").await;
+    assert_eq!(anonymous.status, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_is_limited_by_the_minute_and_ten_seconds_end_a_query() {
+    let second = Duration::from_secs(1);
+    let work_a_minute = 30 * second;
+    let query = QueryOptions {
+        delay: second,
+        delay_each: second,
+        work_a_minute,
+        ..QueryOptions::default()
+    };
+    let github = today(4, query).await;
+    let ids = |n| vec!["PR_x".to_owned(); n];
+    assert_eq!(github.nodes(&ids(9)).await.status, 502);
+    let mut served = 0;
+    let refused = loop {
+        let reply = github.nodes(&ids(4)).await;
+        if reply.status != 200 {
+            break reply;
+        }
+        served += 1;
+    };
+    // Ten seconds, and five for each of these: the sixth meets 35.
+    assert_eq!(served, 5);
+    assert_eq!(refused.status, 403);
+    assert!(refused.body.contains("secondary"));
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() <= 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_fault_of_queries_shows_as_itself() {
+    let github = today(5, QueryOptions::default()).await;
+    github.control.emit(100);
+    let (_, ids) = github.truth();
+    let ids = &ids[..10];
+    let hit = async |kind| {
+        github.control.clear_faults();
+        github.control.set_fault(Fault::always(kind));
+        github.nodes(ids).await
+    };
+    assert_eq!(hit(FaultKind::QueryBroken).await.status, 502);
+    assert_eq!(hit(FaultKind::QueryTimeout).await.status, 502);
+    assert_eq!(hit(FaultKind::QuerySecondary).await.header("retry-after"), "1");
+    assert_eq!(hit(FaultKind::Revoked).await.status, 401);
+    let limited = hit(FaultKind::QueryLimited).await;
+    assert_eq!((limited.status, limited.header("x-ratelimit-remaining")), (200, "0"));
+    assert_eq!(hit(FaultKind::QueryError).await.json()["data"], Value::Null);
+    let nulls = |answer: &Value| {
+        answer["data"]["nodes"].as_array().unwrap().iter().filter(|node| node.is_null()).count()
+    };
+    let partial = hit(FaultKind::QueryPartial).await.json();
+    assert_eq!(nulls(&partial), 5);
+    assert_eq!(partial["errors"][0]["type"], "RESOURCE_LIMITS_EXCEEDED");
+    let gone = hit(FaultKind::QueryGone).await.json();
+    assert_eq!(nulls(&gone), gone["errors"].as_array().unwrap().len());
+    assert!((1..10).contains(&nulls(&gone)));
+    assert_eq!(nulls(&hit(FaultKind::QueryIds).await.json()), 10);
+    assert_eq!(nulls(&hit(FaultKind::QuerySlow).await.json()), 0);
+    assert_eq!(github.control.outcomes()["graphql query-slow"], 1);
+}
+
+#[test]
+fn the_same_happens_in_both_shapes() {
+    let lived = |shape| {
+        let mut world = World::new(6, shape);
+        let at = |n: i64| Timestamp::from_seconds(NOW + n / 50);
+        let events = (0..3_000).map(|n| {
+            let event: Value = serde_json::from_str(&world.next_event(at(n))).unwrap();
+            let of = |path: &str| event.pointer(path).cloned();
+            let pull = of("/payload/pull_request/id");
+            (of("/id"), of("/actor/id"), of("/repo/id"), pull, of("/created_at"))
+        });
+        events.collect::<Vec<_>>()
+    };
+    assert_eq!(lived(Shape::Old), lived(Shape::Today));
+}
