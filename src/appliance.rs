@@ -30,10 +30,11 @@ use crate::apply::tick;
 use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, Grant};
 use crate::clock::Clock;
+use crate::collect::enrich::{Enrich, Lookup, LookupOptions};
+use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
-use crate::collect::{enrich, ingest};
 use crate::config::{Config, GitHub, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, TAIL_BYTES};
 use crate::model::position::BusTag;
@@ -108,10 +109,13 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
         let options = poller_options(&config.github, tokens);
         Some(Poller::new(options, clock).map_err(anyhow::Error::from)?)
     };
+    let enrich = enrich_of(&parts, poller.as_ref())?;
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
-    let operator: Arc<dyn Operate> = Arc::new(Operator::new(source, bus, script, history, clock));
+    let complaint = enrich.complaint.subscribe();
+    let operator: Arc<dyn Operate> =
+        Arc::new(Operator::new(source, complaint, bus, script, history, clock));
     let public = bind(config.server.listen, Audience::Public).await?;
     let mut addresses = vec![public.0];
     let mut listeners = vec![public.1];
@@ -134,7 +138,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let (alerts, data_dir) = (parts.alerts.clone(), config.data_dir.clone());
     let soft = parts.stop.soft.clone();
     stages.start("watch", watch::run(operator, alerts, data_dir, clock, soft));
-    start_stages(&mut stages, parts, poller, broker, granting);
+    start_stages(&mut stages, parts, (poller, enrich), broker, granting);
     let (public, ops) = (addresses[0], addresses.get(1).copied());
     tracing::info!(url = %format!("http://{public}/"), "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
@@ -219,7 +223,7 @@ async fn bind_ops(address: SocketAddr) -> anyhow::Result<(SocketAddr, Listener)>
 fn start_stages(
     stages: &mut Stages,
     parts: Parts,
-    poller: Option<Poller>,
+    (poller, enrich): (Option<Poller>, Enrich),
     broker: Option<Broker>,
     granting: Sender<Grant>,
 ) {
@@ -240,7 +244,7 @@ fn start_stages(
             stages.start("ingest", ingest::run(poller, store, options, clock, stop));
         }
     }
-    stages.start("enrich", enrich::run(store.clone(), soft.clone()));
+    stages.start("enrich", enrich.run(soft.clone()));
     let apply = Apply {
         store: store.clone(),
         numbers: Arc::clone(&numbers),
@@ -323,6 +327,22 @@ fn warn_of_what_is_missing(config: &Config) {
             tracing::warn!("{key} is configured, but this version does not do it yet: {what}");
         }
     }
+}
+
+/// The second arrow. Who only follows a bus asks nobody.
+fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
+    let (github, clock) = (&parts.config.github, parts.clock);
+    let asking =
+        poller.filter(|_| github.enrich.enabled && github.enrich.budget > 0.0).map(|poller| {
+            let options = LookupOptions {
+                url: github.graphql_url.clone(),
+                deadline: github.enrich.deadline,
+                batch: github.enrich.batch,
+                budget: github.enrich.budget,
+            };
+            Lookup::new(&options, poller.pool(), clock)
+        });
+    Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
 }
 
 fn poller_options(github: &GitHub, tokens: Vec<Secret>) -> PollerOptions {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub const POINTS: &[&str] = &[
     "ingest.before_commit",
     "ingest.after_commit",
+    "enrich.waiting",
     "enrich.before_commit",
     "enrich.after_commit",
     "apply.before_commit",

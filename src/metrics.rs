@@ -48,7 +48,7 @@ metrics! {
     EVENTS_REJECTED Counter "ghpulse_events_rejected_total" "" "Entries of pages that are no events; kept in the reject log.";
     QUERIES Counter "ghpulse_github_queries_total" "outcome" "GraphQL queries to GitHub by what came of them.";
     EVENTS_ENRICHED Counter "ghpulse_events_enriched_total" "" "Events that lacked something of a pull request and got it before they went on.";
-    EVENTS_UNENRICHED Counter "ghpulse_events_unenriched_total" "reason" "Events that went on without: `late`, `gone` (GitHub has it no more), `full` (too many waited), `no_token`.";
+    EVENTS_UNENRICHED Counter "ghpulse_events_unenriched_total" "reason" "Events that went on without what they lacked, by why.";
     ENRICH_SECONDS Histogram "ghpulse_enrich_seconds" "" "Time that an event waited for what it lacked.";
     EVENTS_APPLIED Counter "ghpulse_events_applied_total" "" "Events counted and put into the journal.";
     EVENTS_REDELIVERED Counter "ghpulse_events_redelivered_total" "" "Deliveries of the bus that had been applied before.";
@@ -109,8 +109,12 @@ impl Metric {
 pub fn install() {
     EXPOSITION.get_or_init(|| {
         let buckets = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+        // Events may wait as long as `github.enrich.deadline` says.
+        let waits = [0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0];
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &buckets)
+            .expect("the list of buckets is not empty")
+            .set_buckets_for_metric(Matcher::Full(ENRICH_SECONDS.name.into()), &waits)
             .expect("the list of buckets is not empty")
             .build_recorder();
         let handle = recorder.handle();

@@ -9,12 +9,14 @@ use super::broker::BrokerState;
 use crate::apply::history::{History, HistoryState};
 use crate::apply::script::{InForce, ScriptHost};
 use crate::clock::Clock;
+use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::Timestamp;
 use crate::serve::{Operate, Part, PartState, ScriptState, SyncAnswer};
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
+    enrichment: watch::Receiver<Complaint>,
     /// `None` with the embedded bus.
     bus: Option<BrokerState>,
     script: Arc<ScriptHost>,
@@ -25,12 +27,13 @@ pub(super) struct Operator {
 impl Operator {
     pub(super) fn new(
         source: Option<watch::Receiver<SourceStatus>>,
+        enrichment: watch::Receiver<Complaint>,
         bus: Option<BrokerState>,
         script: Arc<ScriptHost>,
         history: History,
         clock: Clock,
     ) -> Self {
-        Self { source, bus, script, history, started_at: clock.now() }
+        Self { source, enrichment, bus, script, history, started_at: clock.now() }
     }
 
     fn part(&self, name: &'static str, state: PartState) -> Part {
@@ -47,6 +50,11 @@ impl Operator {
         };
         let error =
             status.last_error.as_ref().map(|last| format!("{} ({})", last.message, last.at));
+        // What comes is whole in number and not in content.
+        let (state, error) = match *self.enrichment.borrow() {
+            Some(words) if state == PartState::Ok => (PartState::Degraded, Some(words.to_owned())),
+            _ => (state, error),
+        };
         Part { name: "source", state, since: status.since, error }
     }
 

@@ -1,53 +1,245 @@
 //! The second arrow: facts are added, and the event goes from the inbox to the outbox.
 //!
-//! What an event counts as is read from itself. Whether it is a developer's or a repository's
-//! first of the day or year is claimed here, in the order of admission, in the same batch that
-//! moves it. The inbox's row is all that is needed to begin again.
+//! What an event counts as is read from itself. What GitHub left out of a pull request is asked
+//! for; an event that lacks something waits for it, the others pass it by. It never waits longer
+//! than `github.enrich.deadline`, and what comes later only fills the cache of languages. Whether
+//! an event is a developer's or a repository's first of the day or year is claimed here, in the
+//! order of the outbox, in the same batch that moves it. The inbox's row stays until then and is
+//! all that is needed to begin again: a crash while events wait loses nothing.
+
+mod asker;
+mod desk;
+mod read;
+
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::fault;
-use crate::model::envelope::Facts;
-use crate::model::event::Event;
-use crate::model::window::Timestamp;
+use self::asker::{Asker, Flight};
+pub use self::asker::{Lookup, LookupOptions};
+use self::desk::{Desk, Leaving, Ready};
+use self::read::{Reading, Taught, read};
+use crate::clock::Clock;
 use crate::store::firsts::claim_firsts;
-use crate::store::keys::{BodyKey, InboxKey, Key as _, OutboxKey};
-use crate::store::rows::{decode_inbox, encode_outbox};
-use crate::store::{ENTRIES, Reader, Store, StoreError};
+use crate::store::keys::{InboxKey, OutboxKey};
+use crate::store::repos;
+use crate::store::rows::encode_outbox;
+use crate::store::{ENTRIES, Store, StoreError};
+use crate::{fault, metrics};
 
-/// Events enriched at once.
-const EVENTS: usize = 1_000;
-/// Bytes of them at once.
-const EVENT_BYTES: usize = 8 << 20;
+/// Without anything to wait for, it is looked so often whether tokens have come back.
+const IDLE: Duration = Duration::from_secs(30);
 
-/// An admitted event with what it says of itself.
-struct Waiting {
-    admission: u64,
-    facts: Facts,
-    /// When it happened, or was received when it does not say.
-    happened_at: Timestamp,
-    actor_id: Option<u64>,
-    repo_id: Option<u64>,
+/// What is said while events go on without what they lack; `None` when they need not.
+pub type Complaint = Option<&'static str>;
+/// Without a token.
+const NO_TOKEN: &str = "pull requests go out without language and size: GitHub answers that only \
+                        with a token; set github.tokens";
+
+/// What enriching needs.
+pub struct Enrich {
+    /// Whose inbox it is.
+    pub store: Store,
+    /// Who can be asked; `None` lets every event pass as it came, but for languages that are known.
+    pub lookup: Option<Lookup>,
+    /// Told whether something is in the way of asking.
+    pub complaint: watch::Sender<Complaint>,
+    /// What time it is.
+    pub clock: Clock,
 }
 
-/// Enriches what is admitted until `stop` is called.
-pub async fn run(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut inbox = store.heads().inbox.subscribe();
-    let mut done = 0;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            grown = grown_beyond(&mut inbox, done) => grown?,
+impl Enrich {
+    /// Enriches with nobody to ask.
+    #[must_use]
+    pub fn without_asking(store: Store, clock: Clock) -> Self {
+        Self { store, lookup: None, complaint: watch::Sender::default(), clock }
+    }
+
+    /// Enriches what is admitted until `stop` is called.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let asker = self.lookup.map(|lookup| Asker::new(lookup, self.clock));
+        let (store, complaint, clock) = (self.store, self.complaint, self.clock);
+        let stage = Stage { store, complaint, clock, desk: Desk::default(), asker };
+        stage.enrich(stop).await
+    }
+}
+
+struct Stage {
+    store: Store,
+    complaint: watch::Sender<Complaint>,
+    clock: Clock,
+    desk: Desk,
+    asker: Option<Asker>,
+}
+
+/// Why the stage woke.
+enum Woken {
+    Grown,
+    Landed(Box<Flight>),
+    InTime,
+}
+
+impl Stage {
+    async fn enrich(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut inbox = self.store.heads().inbox.subscribe();
+        let mut done = 0;
+        let mut again = None;
+        loop {
+            let wake = [self.desk.next_deadline(), again].into_iter().flatten().min();
+            let now = self.clock.instant();
+            let wait = wake.map_or(IDLE, |wake| wake.saturating_duration_since(now));
+            let woken = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                grown = grown_beyond(&mut inbox, done) => {
+                    grown?;
+                    Woken::Grown
+                }
+                flight = landed(&mut self.asker) => Woken::Landed(Box::new(flight?)),
+                () = self.clock.sleep(wait) => Woken::InTime,
+            };
+            let mut ready = Vec::new();
+            let mut taught = Vec::new();
+            let mut holding = false;
+            match woken {
+                Woken::Grown => {
+                    let head = *inbox.borrow();
+                    let now = (self.clock.now(), self.clock.instant());
+                    let reading =
+                        self.store.read(move |reader| read(reader, done + 1, now)).await?;
+                    done = reading.events.last().map_or(head, |(event, _)| event.admission);
+                    holding = self.admit(reading, &mut ready, &mut taught);
+                }
+                Woken::Landed(flight) => self.take_in(&flight, &mut ready, &mut taught),
+                Woken::InTime => {}
+            }
+            let now = self.clock.instant();
+            ready.extend(self.desk.expire(now));
+            if self.desk.next_deadline().is_some() && !self.can_ask() {
+                ready.extend(self.desk.release());
+            }
+            self.tell();
+            self.forward(ready, taught).await?;
+            if holding {
+                fault::point("enrich.waiting");
+            }
+            again = self.asker.as_mut().and_then(|asker| asker.launch(&mut self.desk));
         }
-        let head = *inbox.borrow();
-        let waiting = store.read(move |reader| read(reader, done + 1)).await?;
-        let Some(last) = waiting.last() else {
-            done = head;
-            continue;
+    }
+
+    fn can_ask(&self) -> bool {
+        self.asker.as_ref().is_some_and(Asker::can_ask)
+    }
+
+    /// Lets those wait that lack something, the others go on; whether any waits.
+    fn admit(
+        &mut self,
+        reading: Reading,
+        ready: &mut Vec<Ready>,
+        taught: &mut Vec<Taught>,
+    ) -> bool {
+        taught.extend(reading.taught);
+        let now = self.clock.instant();
+        let can_ask = self.can_ask();
+        let mut holding = false;
+        for (event, wanted) in reading.events {
+            let (Some(wanted), Some(asker)) = (wanted, &self.asker) else {
+                ready.push(Ready { event, leaving: Leaving::AsItCame });
+                continue;
+            };
+            if !can_ask {
+                ready.push(Ready { event, leaving: Leaving::NoToken });
+                continue;
+            }
+            let deadline = event.since + asker.lookup.deadline;
+            match self.desk.hold(event, wanted, deadline, now) {
+                Ok(()) => holding = true,
+                Err(leaves) => ready.push(leaves),
+            }
+        }
+        holding
+    }
+
+    fn take_in(&mut self, flight: &Flight, ready: &mut Vec<Ready>, taught: &mut Vec<Taught>) {
+        let Some(asker) = &mut self.asker else { return };
+        let now = self.clock.instant();
+        let Some(found) = asker.conclude(flight) else {
+            for wanted in &flight.wanted {
+                ready.extend(self.desk.put_back(wanted, false));
+            }
+            return;
         };
-        done = last.admission;
-        forward(&store, waiting).await?;
+        for (wanted, found) in flight.wanted.iter().zip(&found) {
+            let (leaving, learnt) = self.desk.answered(wanted, found, now);
+            ready.extend(leaving);
+            taught.extend(learnt);
+        }
+    }
+
+    fn tell(&self) {
+        let complaint = (self.asker.is_some() && !self.can_ask()).then_some(NO_TOKEN);
+        self.complaint.send_if_modified(|said| {
+            let changed = *said != complaint;
+            if changed {
+                match complaint {
+                    Some(words) => tracing::warn!("{words}"),
+                    None => tracing::info!("pull requests are asked for"),
+                }
+                *said = complaint;
+            }
+            changed
+        });
+    }
+
+    /// Moves events on, in the order of admission, and keeps what was learnt; one batch.
+    async fn forward(&self, mut ready: Vec<Ready>, taught: Vec<Taught>) -> Result<(), StoreError> {
+        if ready.is_empty() && taught.is_empty() {
+            return Ok(());
+        }
+        ready.sort_unstable_by_key(|ready| ready.event.admission);
+        self.count(&ready);
+        let now = self.clock.now();
+        let committed = self.store.commit(move |batch| {
+            let mut head = None;
+            for (key, language) in &taught {
+                repos::remember(batch, *key, language.as_deref(), now)?;
+            }
+            for Ready { mut event, .. } in ready {
+                let (actor, repo) = (event.actor_id, event.repo_id);
+                claim_firsts(batch, &mut event.facts.flags, event.happened_at, actor, repo)?;
+                let entry = batch.next_number(ENTRIES)?;
+                batch.put(&OutboxKey(entry), &encode_outbox(event.admission, &event.facts));
+                batch.delete(&InboxKey(event.admission));
+                head = Some(entry);
+            }
+            fault::point("enrich.before_commit");
+            Ok(head)
+        });
+        let head = committed.await?;
+        fault::point("enrich.after_commit");
+        if let Some(head) = head {
+            self.store.heads().outbox.send_replace(head);
+        }
+        Ok(())
+    }
+
+    fn count(&self, ready: &[Ready]) {
+        let now = self.clock.instant();
+        for Ready { event, leaving } in ready {
+            let reason = match leaving {
+                Leaving::AsItCame => continue,
+                Leaving::Enriched => {
+                    metrics::EVENTS_ENRICHED.add(1);
+                    metrics::ENRICH_SECONDS.record(now.saturating_duration_since(event.since));
+                    continue;
+                }
+                Leaving::Late => "late",
+                Leaving::Gone => "gone",
+                Leaving::Full => "full",
+                Leaving::NoToken => "no_token",
+            };
+            metrics::EVENTS_UNENRICHED.add_for(reason, 1);
+        }
     }
 }
 
@@ -56,46 +248,9 @@ async fn grown_beyond(inbox: &mut watch::Receiver<u64>, done: u64) -> anyhow::Re
     Ok(())
 }
 
-fn read(reader: Reader<'_>, from: u64) -> Result<Vec<Waiting>, StoreError> {
-    let mut waiting = Vec::new();
-    let mut bytes = 0;
-    reader.scan(&InboxKey(from), |key, value| {
-        let received_at = decode_inbox(key, value)?;
-        let body = BodyKey(key.0);
-        let missing = || StoreError::corrupt("bodies", &body.to_bytes());
-        let raw = reader.get(&body)?.ok_or_else(missing)?;
-        let text = std::str::from_utf8(&raw).map_err(|_| missing())?;
-        let event = Event::read(text).map_err(|_| missing())?;
-        waiting.push(Waiting {
-            admission: key.0,
-            facts: Facts::of(&event, received_at),
-            happened_at: event.created_at.unwrap_or(received_at),
-            actor_id: event.actor_id,
-            repo_id: event.repo_id,
-        });
-        bytes += raw.len();
-        Ok(waiting.len() < EVENTS && bytes < EVENT_BYTES)
-    })?;
-    Ok(waiting)
-}
-
-async fn forward(store: &Store, waiting: Vec<Waiting>) -> Result<(), StoreError> {
-    let head = store
-        .commit(move |batch| {
-            let mut head = 0;
-            for mut event in waiting {
-                let flags = &mut event.facts.flags;
-                let (actor, repo) = (event.actor_id, event.repo_id);
-                claim_firsts(batch, flags, event.happened_at, actor, repo)?;
-                head = batch.next_number(ENTRIES)?;
-                batch.put(&OutboxKey(head), &encode_outbox(event.admission, &event.facts));
-                batch.delete(&InboxKey(event.admission));
-            }
-            fault::point("enrich.before_commit");
-            Ok(head)
-        })
-        .await?;
-    fault::point("enrich.after_commit");
-    store.heads().outbox.send_replace(head);
-    Ok(())
+async fn landed(asker: &mut Option<Asker>) -> anyhow::Result<Flight> {
+    match asker {
+        Some(asker) => asker.landed().await,
+        None => std::future::pending().await,
+    }
 }

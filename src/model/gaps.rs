@@ -25,6 +25,8 @@ pub struct Gaps<'a> {
     pub number: Option<u64>,
     /// `base.repo.id`.
     pub base_repo_id: Option<u64>,
+    /// `base.repo.language` as it was sent, null too.
+    pub sent_language: Option<&'a str>,
     /// `merged` is missing.
     pub merged: bool,
     /// `additions` is missing.
@@ -77,6 +79,7 @@ impl<'a> Gaps<'a> {
             pull_id: id.and_then(json::whole),
             number: number.and_then(json::whole),
             base_repo_id: base_repo_id.and_then(json::whole),
+            sent_language: language,
             merged,
             additions,
             deletions,

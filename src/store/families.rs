@@ -19,6 +19,8 @@ pub enum Family {
     Inbox,
     /// entry -> admission and facts: enriched, not yet on the bus (embedded: not yet applied).
     Outbox,
+    /// repository -> its language, and as of when.
+    Repos,
     /// (scope, period, id) -> (): who was seen for the first time, when.
     Firsts,
     /// (scope, period) -> number: how many there are of each in `Firsts`.
@@ -52,7 +54,7 @@ pub enum Access {
     Queue,
     /// Read in ranges, deleted in ranges from the front; large values.
     Log,
-    /// Few small values, read and overwritten.
+    /// Small values, read and overwritten.
     Values,
 }
 
@@ -62,6 +64,7 @@ pub const ALL: &[(Family, &str, Access)] = &[
     (Family::Seen, "seen", Access::Membership),
     (Family::Bodies, "bodies", Access::Queue),
     (Family::Inbox, "inbox", Access::Queue),
+    (Family::Repos, "repos", Access::Values),
     (Family::Firsts, "firsts", Access::Membership),
     (Family::Sizes, "sizes", Access::Values),
     (Family::Outbox, "outbox", Access::Queue),

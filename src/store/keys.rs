@@ -64,6 +64,10 @@ pub struct InboxKey(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OutboxKey(pub u64);
 
+/// A repository, by GitHub's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RepoKey(pub u64);
+
 /// Of whom it is remembered when they were first seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
@@ -317,6 +321,7 @@ numbered! {
     BodyKey Bodies;
     InboxKey Inbox;
     OutboxKey Outbox;
+    RepoKey Repos;
     RejectKey Rejects;
     DeadKey Dead;
 }

@@ -30,6 +30,7 @@ fn bytes_once_assigned_never_change() {
     assert_eq!(hex(&BodyKey(5)), "0000000000000005");
     assert_eq!(hex(&InboxKey(5)), "0000000000000005");
     assert_eq!(hex(&OutboxKey(5)), "0000000000000005");
+    assert_eq!(hex(&RepoKey(5)), "0000000000000005");
     assert_eq!(hex(&RejectKey(5)), "0000000000000005");
     assert_eq!(hex(&DeadKey(5)), "0000000000000005");
     assert_eq!(hex(&MetaKey("a".to_owned())), "61");

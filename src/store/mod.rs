@@ -11,6 +11,7 @@ pub mod families;
 pub mod firsts;
 pub mod keys;
 mod lock;
+pub mod repos;
 pub mod retention;
 pub mod rows;
 mod writer;

@@ -84,6 +84,39 @@ impl Expected {
     }
 }
 
+/// What GitHub knows of pull requests, by number, as `Control::pull_requests` tells it.
+pub struct Truth(BTreeMap<u64, Value>);
+
+impl Truth {
+    pub fn of(pulls: &[String]) -> Self {
+        let pull = |text: &String| serde_json::from_str::<Value>(text).expect("it is JSON");
+        let numbered = |pull: Value| (pull["id"].as_u64().expect("each has a number"), pull);
+        Self(pulls.iter().map(pull).map(numbered).collect())
+    }
+
+    /// The event with what GitHub left out of its pull request.
+    pub fn completed(&self, text: &str) -> String {
+        let mut event: Value = serde_json::from_str(text).expect("the world makes JSON");
+        let kind = event["type"].as_str().unwrap_or_default().to_owned();
+        let Some(pull) = event.pointer_mut("/payload/pull_request") else { return text.to_owned() };
+        let truth = &self.0[&pull["id"].as_u64().expect("each has a number")];
+        let mut put = |object: &str, name: &str, value: &Value| {
+            let object = pull.pointer_mut(object).and_then(Value::as_object_mut);
+            object.expect("it is there").entry(name).or_insert_with(|| value.clone());
+        };
+        if kind == "PullRequestEvent" {
+            for name in ["additions", "deletions", "changed_files", "title", "draft"] {
+                put("", name, &truth[name]);
+            }
+        }
+        let language = &truth["base"]["repo"]["language"];
+        if kind == "PullRequestEvent" || !language.is_null() {
+            put("/base/repo", "language", language);
+        }
+        event.to_string()
+    }
+}
+
 pub fn key_of(event: &Value) -> Key {
     let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
     (text("type"), text("id"))

@@ -10,10 +10,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{model::Expected, stored};
+use common::model::{Expected, Truth};
+use common::stored;
 use ghpulse::clock::Clock;
 use ghpulse::fault;
-use ghpulse::simulate::{Control, Options, Shape, Simulation};
+use ghpulse::simulate::{Control, Fault, FaultKind, Options, Shape, Simulation};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -31,10 +32,10 @@ struct Site {
 }
 
 impl Site {
-    async fn new(seed: u64) -> Self {
+    async fn new(seed: u64, shape: Shape) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stop = CancellationToken::new();
-        let options = Options { shape: Shape::Old, ..Options::by_hand(seed) };
+        let options = Options { shape, ..Options::by_hand(seed) };
         let simulation =
             Simulation::start(listener, options, Clock::system(), stop.clone()).unwrap();
         let (url, control) = (simulation.url(), simulation.control());
@@ -52,6 +53,8 @@ impl Site {
             // A token, so that the pace is ours and a test does not wait for poll intervals.
             .env("GHPULSE_GITHUB_TOKENS", "token-of-a-test")
             .env("GHPULSE_GITHUB_LOOP_BREAK", "20")
+            // Nothing goes out without what it lacks: the model knows all of it.
+            .env("GHPULSE_GITHUB_ENRICH_DEADLINE", "10m")
             .env("GHPULSE_OPS_LISTEN", "127.0.0.1:0")
             .env("GHPULSE_LOG_LEVEL", "warn")
             .stdin(Stdio::null())
@@ -80,12 +83,17 @@ impl Site {
 
     /// Lets it run until all that was served is applied, and holds that against the model.
     async fn finish(self) {
+        let truth = Truth::of(&self.control.pull_requests());
         let emitted = self.control.emitted();
-        let expected = Expected::of(emitted.iter().map(AsRef::as_ref));
-        for _ in 0..RESTARTS {
+        let completed: Vec<_> = emitted.iter().map(|event| truth.completed(event)).collect();
+        let expected = Expected::of(completed.iter().map(AsRef::as_ref));
+        for restart in 0..RESTARTS {
             let mut child = self.start(None);
             let requests = self.control.requests();
-            let served = self.control.until(|c| c.unserved() == 0 && c.requests() > requests + 9);
+            let served = self.control.until(|c| {
+                c.unserved() == 0
+                    && c.requests() > requests + 9 * (1 + restart as u64 * restart as u64)
+            });
             tokio::time::timeout(PATIENCE, served).await.expect("all is served in time");
             end(&mut child).await;
             if stored::journal(self.dir.path()).len() >= expected.events.len() {
@@ -108,7 +116,9 @@ async fn end(child: &mut Child) {
 
 /// Dies at a place the first time it is passed, and, in a second life, the third time.
 async fn dies_at(point: &str) {
-    let site = Site::new(7).await;
+    // Only today's events wait for what they lack.
+    let shape = if point == "enrich.waiting" { Shape::Today } else { Shape::Old };
+    let site = Site::new(7, shape).await;
     // Retention passes once a minute: its first time is all that is waited for.
     let second = if point.starts_with("retention") { 1 } else { 3 };
     for times in [1, second] {
@@ -135,6 +145,7 @@ macro_rules! points {
 points! {
     death_before_the_commit_of_ingest "ingest.before_commit";
     death_after_the_commit_of_ingest "ingest.after_commit";
+    death_while_events_wait_for_an_answer "enrich.waiting";
     death_before_the_commit_of_enrich "enrich.before_commit";
     death_after_the_commit_of_enrich "enrich.after_commit";
     death_before_the_commit_of_apply "apply.before_commit";
@@ -146,7 +157,7 @@ points! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_at_any_time() {
-    let site = Site::new(11).await;
+    let site = Site::new(11, Shape::Old).await;
     for round in 0..6 {
         let mut child = site.start(None);
         let requests = site.control.requests();
@@ -161,8 +172,24 @@ async fn kill_9_at_any_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn kill_9_while_a_query_is_under_way() {
+    let site = Site::new(17, Shape::Today).await;
+    site.control.set_fault(Fault::always(FaultKind::QuerySlow));
+    for _ in 0..4 {
+        let mut child = site.start(None);
+        let queries = site.control.queries();
+        site.control.emit(40);
+        let asked = site.control.until(|c| c.queries() > queries);
+        tokio::time::timeout(PATIENCE, asked).await.expect("it asks in time");
+        child.kill().await.unwrap();
+    }
+    site.control.clear_faults();
+    site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_the_same_directory_exits_75_and_says_who_holds_it() {
-    let site = Site::new(13).await;
+    let site = Site::new(13, Shape::Old).await;
     let mut first = site.start(None);
     let asked = site.control.until(|c| c.requests() > 0);
     tokio::time::timeout(PATIENCE, asked).await.expect("it asks in time");

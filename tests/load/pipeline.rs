@@ -12,8 +12,9 @@ use ghpulse::apply::history::{History, Limits, Setup};
 use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::{Clock, Stopwatch};
+use ghpulse::collect::enrich::Enrich;
+use ghpulse::collect::ingest;
 use ghpulse::collect::source::{Body, Page, Poll};
-use ghpulse::collect::{enrich, ingest};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Store, Sync};
 use tokio_util::sync::CancellationToken;
@@ -84,7 +85,7 @@ fn through(pages: &[Bytes], count: usize, sync: Sync) -> Figures {
             Apply { store: store.clone(), numbers, history, hub: hub_of_apply, seen_for, clock };
         let bus = EmbeddedBus::new(store.clone());
         let stages = [
-            tokio::spawn(enrich::run(store.clone(), stop.clone())),
+            tokio::spawn(Enrich::without_asking(store.clone(), clock).run(stop.clone())),
             tokio::spawn(apply.run(bus, stop.clone())),
         ];
         let usage = Usage::now();

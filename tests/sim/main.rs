@@ -8,12 +8,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod enriched;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::client::{Came, Client};
-use common::model::{Expected, as_sent, key_of};
+use common::model::{Expected, Truth, as_sent, key_of};
 use common::running::{GitHub, Running, soon};
 use common::stored;
 use ghpulse::simulate::{Fault, FaultKind, Options, Shape};
@@ -33,7 +34,16 @@ const FAULTS: &[FaultKind] = &[
     FaultKind::Stale,
     FaultKind::Garbage,
     FaultKind::Reordered,
+    FaultKind::QueryBroken,
+    FaultKind::QueryTimeout,
+    FaultKind::QuerySlow,
+    FaultKind::QueryPartial,
+    FaultKind::QueryLimited,
+    FaultKind::QuerySecondary,
+    FaultKind::QueryError,
 ];
+/// Nothing goes out without what it lacks: the model knows all of it.
+const PATIENT: &[(&str, &str)] = &[("GHPULSE_GITHUB_ENRICH_DEADLINE", "10m")];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a whole number"))
@@ -58,7 +68,7 @@ async fn run(seed: u64) {
     let dir = tempfile::tempdir().unwrap();
     let mut got = BTreeMap::new();
     for life in 0..=seed % 3 {
-        let appliance = Running::start(dir.path(), &github.url, &[]).await;
+        let appliance = Running::start(dir.path(), &github.url, PATIENT).await;
         let mut client = Client::connect(appliance.public, "/sampling").await;
         assert_eq!(client.json().await["firstMessageTag"], true);
         client.subscribe(r#"{"samplingRate":1}"#).await;
@@ -73,8 +83,7 @@ async fn run(seed: u64) {
         github.control.clear_faults();
         let served = github.control.until(|control| control.unserved() == 0);
         soon("all is served", served).await;
-        let emitted = github.control.emitted();
-        let expected = Expected::of(emitted.iter().map(AsRef::as_ref));
+        let expected = expected(&github);
         while got.len() < expected.events.len() {
             take(&mut client, &expected, &mut got).await;
         }
@@ -83,6 +92,14 @@ async fn run(seed: u64) {
         assert!(matches!(client.next().await, Came::Closed(Some((1001, _)))));
         stored::assert_holds(dir.path(), &expected);
     }
+}
+
+/// What is to be found of all that was in the feed, with what GitHub knows of its pull requests.
+fn expected(github: &GitHub) -> Expected {
+    let truth = Truth::of(&github.control.pull_requests());
+    let emitted = github.control.emitted();
+    let completed: Vec<_> = emitted.iter().map(|event| truth.completed(event)).collect();
+    Expected::of(completed.iter().map(AsRef::as_ref))
 }
 
 /// Some faults begin, at a share that lets most requests through.

@@ -1,0 +1,280 @@
+//! How GitHub is asked: in which form, how many at once, and when.
+//!
+//! Promises: never more than the tokens' budgets for queries allow; half as many at once after
+//! what was too heavy, and slowly more again; by names until GitHub's own node ids are seen to be
+//! the computed ones, and again when they no longer are; a failure is waited out, longer each time.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::desk::Desk;
+use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::github::graphql::{Form, Found, GraphQl, MOST_PULLS, Outcome, Wanted};
+use crate::github::node_id;
+use crate::github::tokens::{Grant, Mode, TokenPool};
+
+/// Queries under way at once.
+const MOST_FLIGHTS: usize = 16;
+/// More may come to be asked for together: a query waits for so long unless it is full.
+const GATHER: Duration = Duration::from_secs(1);
+/// Whole answers after which more are asked for at once.
+const GROW_AFTER: u32 = 10;
+/// Halvings one after the other, without a pause between.
+const MOST_HALVINGS: u32 = 3;
+/// How long names are used after node ids were not what they should be.
+const DISTRUST_FOR: Duration = Duration::from_secs(3_600);
+/// Waits after failures.
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What asking needs.
+#[derive(Debug, Clone)]
+pub struct LookupOptions {
+    /// The GraphQL interface.
+    pub url: String,
+    /// Longest time that an event waits.
+    pub deadline: Duration,
+    /// Pull requests in one query, 1 to 100.
+    pub batch: usize,
+    /// The part of each token's GraphQL limit that may be used.
+    pub budget: f64,
+}
+
+/// Who can be asked.
+#[derive(Debug)]
+pub struct Lookup {
+    graphql: Arc<GraphQl>,
+    pool: Arc<TokenPool>,
+    pub(super) deadline: Duration,
+    batch: usize,
+}
+
+impl Lookup {
+    /// Asks with the tokens of a pool; nothing is asked yet.
+    ///
+    /// # Errors
+    /// When the address is none, or TLS cannot be set up.
+    pub fn new(
+        options: &LookupOptions,
+        pool: Arc<TokenPool>,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
+        let graphql = GraphQl::new(&options.url, clock).context("github.graphqlUrl")?;
+        pool.allow_queries(options.budget);
+        let batch = options.batch.clamp(1, MOST_PULLS);
+        Ok(Self { graphql: Arc::new(graphql), pool, deadline: options.deadline, batch })
+    }
+}
+
+/// What is known of the node ids that we compute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Trust {
+    /// Nothing yet.
+    Unproven,
+    /// GitHub's own are the same.
+    Proven,
+    /// A whole query of them found nothing: the same are asked for by names.
+    Doubted,
+    /// They are not what they should be.
+    Refused { until: Instant },
+}
+
+/// A query that has ended.
+pub(super) struct Flight {
+    form: Form,
+    pub(super) wanted: Vec<Wanted>,
+    outcome: Outcome,
+}
+
+/// Asks.
+pub(super) struct Asker {
+    pub(super) lookup: Lookup,
+    clock: Clock,
+    flights: JoinSet<Flight>,
+    size: usize,
+    whole_answers: u32,
+    trust: Trust,
+    /// Numbers of the pull requests that node ids found nothing of, while in doubt.
+    doubted: HashSet<u64>,
+    backoff: Backoff,
+    not_before: Option<Instant>,
+}
+
+impl Asker {
+    pub(super) fn new(lookup: Lookup, clock: Clock) -> Self {
+        let size = lookup.batch;
+        Self {
+            lookup,
+            clock,
+            flights: JoinSet::new(),
+            size,
+            whole_answers: 0,
+            trust: Trust::Unproven,
+            doubted: HashSet::new(),
+            backoff: Backoff::new(WAITS.0, WAITS.1),
+            not_before: None,
+        }
+    }
+
+    /// Whether there is a token that GitHub takes.
+    pub(super) fn can_ask(&self) -> bool {
+        self.lookup.pool.census().mode == Mode::Tokens
+    }
+
+    /// Sends what may be sent; when to look again, while something waits to be sent.
+    pub(super) fn launch(&mut self, desk: &mut Desk) -> Option<Instant> {
+        let now = self.clock.instant();
+        let gather = GATHER.min(self.lookup.deadline / 4);
+        loop {
+            let oldest = desk.oldest_queued()?;
+            if self.flights.len() >= MOST_FLIGHTS {
+                return None;
+            }
+            let full = desk.queued() >= self.size;
+            let due = if full { now } else { oldest + gather };
+            let due = self.not_before.map_or(due, |until| until.max(due));
+            if due > now {
+                return Some(due);
+            }
+            match self.lookup.pool.grant_query()? {
+                Grant::Wait(until) => return Some(until),
+                Grant::Go(lease) => {
+                    let form = self.form(now);
+                    let wanted = desk.take(self.size);
+                    let graphql = Arc::clone(&self.lookup.graphql);
+                    self.flights.spawn(async move {
+                        let outcome = graphql.ask(form, &wanted, lease).await;
+                        Flight { form, wanted, outcome }
+                    });
+                }
+            }
+        }
+    }
+
+    /// The next query that ends; waits for ever while none is under way.
+    pub(super) async fn landed(&mut self) -> anyhow::Result<Flight> {
+        match self.flights.join_next().await {
+            Some(Ok(flight)) => Ok(flight),
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Some(Err(error)) => Err(error.into()),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn form(&mut self, now: Instant) -> Form {
+        if let Trust::Refused { until } = self.trust
+            && until <= now
+        {
+            self.trust = Trust::Unproven;
+        }
+        if self.trust == Trust::Proven { Form::NodeIds } else { Form::Names }
+    }
+
+    /// What a query came to, one for each that was wanted; `None` when it was not even tried.
+    pub(super) fn conclude(&mut self, flight: &Flight) -> Option<Vec<Found>> {
+        let (now, count) = (self.clock.instant(), flight.wanted.len());
+        match &flight.outcome {
+            Outcome::Answered(found) => {
+                self.backoff.reset();
+                self.not_before = None;
+                if found.contains(&Found::Unanswered) {
+                    self.shrink(count, "a part of the answer is missing");
+                } else {
+                    self.grow();
+                }
+                if self.judge(flight.form, &flight.wanted, found, now) {
+                    return None;
+                }
+                Some(found.clone())
+            }
+            Outcome::TooHeavy(why) => {
+                let wait = self.backoff.next_wait();
+                // Fewer at once may do; when they do not, time may.
+                if count == 1 || self.backoff.times() > MOST_HALVINGS {
+                    self.not_before = Some(now + wait);
+                }
+                self.shrink(count, why);
+                Some(vec![Found::Unanswered; count])
+            }
+            Outcome::Limited { .. } | Outcome::TokenDead { .. } => None,
+            Outcome::Failed(error) => {
+                tracing::warn!(%error, "pull requests cannot be asked for; trying again");
+                self.not_before = Some(now + self.backoff.next_wait());
+                Some(vec![Found::Unanswered; count])
+            }
+        }
+    }
+
+    fn shrink(&mut self, asked: usize, why: &str) {
+        let size = (asked / 2).max(1);
+        if size < self.size {
+            tracing::info!(
+                from = self.size,
+                to = size,
+                why,
+                "asking for fewer pull requests at once"
+            );
+            self.size = size;
+        }
+        self.whole_answers = 0;
+    }
+
+    fn grow(&mut self) {
+        self.whole_answers += 1;
+        if self.whole_answers >= GROW_AFTER && self.size < self.lookup.batch {
+            self.size = (self.size * 2).min(self.lookup.batch);
+            self.whole_answers = 0;
+        }
+    }
+
+    /// Learns from an answer whether computed node ids can be used; whether its nulls mean nothing,
+    /// so that the same has to be asked again.
+    fn judge(&mut self, form: Form, wanted: &[Wanted], found: &[Found], now: Instant) -> bool {
+        if form == Form::NodeIds {
+            let nothing = found.iter().all(|one| *one == Found::Gone);
+            if nothing && self.trust == Trust::Proven {
+                self.trust = Trust::Doubted;
+                self.doubted = wanted.iter().map(|one| one.pull_id).collect();
+            }
+            return nothing;
+        }
+        let mut same = 0;
+        let mut confirmed = false;
+        for (one, found) in wanted.iter().zip(found) {
+            let doubted = self.trust == Trust::Doubted && self.doubted.contains(&one.pull_id);
+            let Found::Pull(learnt) = found else {
+                confirmed |= doubted && *found == Found::Gone;
+                continue;
+            };
+            let own = learnt.node_id.as_deref();
+            let computed = node_id::of_pull(one.base_repo_id, one.pull_id);
+            if doubted || own.is_some_and(|own| own != computed) {
+                self.distrust(now);
+                return false;
+            }
+            same += usize::from(own.is_some());
+        }
+        let trusted = match self.trust {
+            // Nothing was asked for that was doubted: nobody waits for it any more.
+            Trust::Doubted => confirmed || same > 0,
+            Trust::Unproven => same > 0,
+            Trust::Proven | Trust::Refused { .. } => false,
+        };
+        if trusted {
+            self.trust = Trust::Proven;
+        }
+        false
+    }
+
+    fn distrust(&mut self, now: Instant) {
+        if !matches!(self.trust, Trust::Refused { .. }) {
+            tracing::warn!("GitHub's node ids are no longer the computed ones; asking by names");
+        }
+        self.trust = Trust::Refused { until: now + DISTRUST_FOR };
+    }
+}

@@ -1,0 +1,285 @@
+//! Events that wait for an answer, and what there is to ask. Pure: it is told the time and asks
+//! nobody.
+//!
+//! Promises: a pull request is asked for once, however many events wait for it; an event leaves at
+//! its deadline at the latest; the newest are asked for first, because when there are more than can
+//! be asked for, the oldest will be late anyway. Nothing here is on disk: the inbox keeps the rows
+//! until their events have moved on, and a restart reads them again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::read::{Admitted, Taught};
+use crate::github::graphql::{Found, Language, Learnt, Wanted};
+use crate::store::keys::RepoKey;
+
+/// Events that wait at most; more go on at once, without.
+pub(super) const MOST_EVENTS: usize = 20_000;
+/// Times that a pull request is asked for before its events go on without.
+const MOST_TRIES: u32 = 10;
+/// How long it is remembered that GitHub has a pull request no more.
+const GONE_FOR: Duration = Duration::from_secs(3_600);
+/// Pull requests of which that is remembered; beyond, the oldest half is forgotten.
+const MOST_GONE: usize = 50_000;
+
+/// Base repository and pull request, by GitHub's numbers.
+type PullKey = (u64, u64);
+
+/// How an event leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// It lacked nothing, or nothing that can be asked for.
+    AsItCame,
+    /// With what it lacked.
+    Enriched,
+    /// Its deadline came, or it was asked for too often.
+    Late,
+    /// GitHub has the pull request no more.
+    Gone,
+    /// Too many wait.
+    Full,
+    /// There is no token to ask with.
+    NoToken,
+}
+
+/// An event that goes on.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) event: Admitted,
+    pub(super) leaving: Leaving,
+}
+
+#[derive(Debug)]
+struct Held {
+    event: Admitted,
+    key: PullKey,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+struct Ask {
+    wanted: Wanted,
+    admissions: Vec<u64>,
+    /// Its place in the queue; `None` while it is asked for.
+    place: Option<u64>,
+    /// Since when the first of them is in our hands.
+    since: Instant,
+    tries: u32,
+}
+
+/// All that waits.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    events: HashMap<u64, Held>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    asks: HashMap<PullKey, Ask>,
+    /// What is to be asked for, oldest first.
+    queue: BTreeMap<u64, PullKey>,
+    next_place: u64,
+    gone: HashMap<PullKey, Instant>,
+}
+
+impl Desk {
+    /// Lets an event wait until `deadline`; gives it back when it cannot.
+    pub(super) fn hold(
+        &mut self,
+        event: Admitted,
+        wanted: Wanted,
+        deadline: Instant,
+        now: Instant,
+    ) -> Result<(), Ready> {
+        let key = (wanted.base_repo_id, wanted.pull_id);
+        let leaving = match self.gone.get(&key) {
+            Some(until) if *until > now => Some(Leaving::Gone),
+            _ if deadline <= now => Some(Leaving::Late),
+            _ if self.events.len() >= MOST_EVENTS => Some(Leaving::Full),
+            _ => None,
+        };
+        if let Some(leaving) = leaving {
+            return Err(Ready { event, leaving });
+        }
+        let (admission, since) = (event.admission, event.since);
+        self.deadlines.insert((deadline, admission));
+        self.events.insert(admission, Held { event, key, deadline });
+        if let Some(ask) = self.asks.get_mut(&key) {
+            ask.admissions.push(admission);
+            return Ok(());
+        }
+        let place = self.place(key);
+        let ask = Ask { wanted, admissions: vec![admission], place: Some(place), since, tries: 0 };
+        self.asks.insert(key, ask);
+        Ok(())
+    }
+
+    fn place(&mut self, key: PullKey) -> u64 {
+        self.next_place += 1;
+        self.queue.insert(self.next_place, key);
+        self.next_place
+    }
+
+    /// Pull requests to be asked for.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Since when the oldest of them waits.
+    pub(super) fn oldest_queued(&self) -> Option<Instant> {
+        let key = self.queue.values().next()?;
+        self.asks.get(key).map(|ask| ask.since)
+    }
+
+    /// Takes the newest out to be asked for, at most so many.
+    pub(super) fn take(&mut self, most: usize) -> Vec<Wanted> {
+        let mut taken = Vec::with_capacity(most.min(self.queue.len()));
+        while taken.len() < most
+            && let Some((_, key)) = self.queue.pop_last()
+        {
+            if let Some(ask) = self.asks.get_mut(&key) {
+                ask.place = None;
+                ask.tries += 1;
+                taken.push(ask.wanted.clone());
+            }
+        }
+        taken
+    }
+
+    /// What an answer said of one that was taken: the events that go on, and what was learnt.
+    pub(super) fn answered(
+        &mut self,
+        wanted: &Wanted,
+        found: &Found,
+        now: Instant,
+    ) -> (Vec<Ready>, Option<Taught>) {
+        match found {
+            Found::Pull(learnt) => {
+                let events = self.end(wanted).into_iter().map(|mut event| {
+                    complete(&mut event, learnt);
+                    let whole = event.facts.enriched;
+                    let leaving = if whole { Leaving::Enriched } else { Leaving::Gone };
+                    Ready { event, leaving }
+                });
+                (events.collect(), taught(wanted, &learnt.language))
+            }
+            Found::Gone => {
+                self.remember_gone((wanted.base_repo_id, wanted.pull_id), now);
+                (self.leave(wanted, Leaving::Gone), None)
+            }
+            Found::Unanswered => (self.put_back(wanted, true), None),
+        }
+    }
+
+    /// Puts one that was taken back to the newest end, unless nobody waits for it any more. The
+    /// events that go on without, when it `counts` as a try and was tried too often.
+    pub(super) fn put_back(&mut self, wanted: &Wanted, counts: bool) -> Vec<Ready> {
+        let key = (wanted.base_repo_id, wanted.pull_id);
+        let Some(ask) = self.asks.get_mut(&key) else { return Vec::new() };
+        if !counts {
+            ask.tries -= 1;
+        }
+        if ask.admissions.is_empty() || ask.tries >= MOST_TRIES {
+            return self.leave(wanted, Leaving::Late);
+        }
+        let place = self.place(key);
+        if let Some(ask) = self.asks.get_mut(&key) {
+            ask.place = Some(place);
+        }
+        Vec::new()
+    }
+
+    /// The events whose deadline has come.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Ready> {
+        let mut late = Vec::new();
+        while let Some((deadline, admission)) = self.deadlines.first().copied()
+            && deadline <= now
+        {
+            self.deadlines.pop_first();
+            let Some(held) = self.events.remove(&admission) else { continue };
+            late.push(Ready { event: held.event, leaving: Leaving::Late });
+            let Some(ask) = self.asks.get_mut(&held.key) else { continue };
+            ask.admissions.retain(|waiting| *waiting != admission);
+            // One that is under way is let come: it teaches a language.
+            if let Some(place) = ask.place.filter(|_| ask.admissions.is_empty()) {
+                self.queue.remove(&place);
+                self.asks.remove(&held.key);
+            }
+        }
+        late
+    }
+
+    /// All events, at once: nobody can be asked.
+    pub(super) fn release(&mut self) -> Vec<Ready> {
+        self.deadlines.clear();
+        self.queue.clear();
+        self.asks.clear();
+        let all = self.events.drain();
+        let ready = |held: Held| Ready { event: held.event, leaving: Leaving::NoToken };
+        all.map(|(_, held)| ready(held)).collect()
+    }
+
+    /// When the next event has to go on.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    fn leave(&mut self, wanted: &Wanted, leaving: Leaving) -> Vec<Ready> {
+        self.end(wanted).into_iter().map(|event| Ready { event, leaving }).collect()
+    }
+
+    /// Removes what was taken, and gives the events that waited for it.
+    fn end(&mut self, wanted: &Wanted) -> Vec<Admitted> {
+        let key = (wanted.base_repo_id, wanted.pull_id);
+        let admissions = self.asks.remove(&key).map(|ask| ask.admissions).unwrap_or_default();
+        let held = admissions.iter().filter_map(|admission| {
+            let held = self.events.remove(admission)?;
+            self.deadlines.remove(&(held.deadline, *admission));
+            Some(held.event)
+        });
+        held.collect()
+    }
+
+    fn remember_gone(&mut self, key: PullKey, now: Instant) {
+        if self.gone.len() >= MOST_GONE {
+            let mut ends: Vec<_> = self.gone.values().copied().collect();
+            ends.sort_unstable();
+            let middle = ends[ends.len() / 2];
+            self.gone.retain(|_, until| *until > middle);
+        }
+        self.gone.insert(key, now + GONE_FOR);
+    }
+}
+
+/// Adds what was learnt to what the event says; never over it.
+fn complete(event: &mut Admitted, learnt: &Learnt) {
+    let facts = &mut event.facts;
+    if event.lacks_language {
+        match &learnt.language {
+            Language::Named(name) => facts.language = Some(name.clone()),
+            Language::Absent => facts.language = None,
+            Language::Unknown => {}
+        }
+    }
+    facts.enriched = !event.lacks_language || learnt.language != Language::Unknown;
+    if !facts.flags.pr {
+        return;
+    }
+    facts.additions = facts.additions.or(learnt.additions);
+    facts.deletions = facts.deletions.or(learnt.deletions);
+    facts.changed_files = learnt.changed_files;
+    facts.title.clone_from(&learnt.title);
+    facts.draft = learnt.draft;
+    facts.enriched &= facts.additions.is_some() && facts.deletions.is_some();
+}
+
+fn taught(wanted: &Wanted, language: &Language) -> Option<Taught> {
+    let key = RepoKey(wanted.base_repo_id);
+    match language {
+        Language::Unknown => None,
+        Language::Absent => Some((key, None)),
+        Language::Named(name) => Some((key, Some(name.clone()))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::Clock;
+use crate::model::envelope::{Facts, Flags};
+use crate::model::window::Timestamp;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn now() -> Instant {
+    Clock::system().instant()
+}
+
+fn event(admission: u64, pr: bool, since: Instant) -> Admitted {
+    Admitted {
+        admission,
+        facts: Facts { flags: Flags { pr, ..Flags::default() }, ..Facts::default() },
+        happened_at: Timestamp::from_seconds(0),
+        actor_id: None,
+        repo_id: None,
+        lacks_language: true,
+        since,
+    }
+}
+
+fn wanted(pull_id: u64) -> Wanted {
+    Wanted { base_repo_id: 1, pull_id, repo: "o/n".to_owned(), number: pull_id }
+}
+
+fn found(language: Language) -> Found {
+    Found::Pull(Box::new(Learnt {
+        additions: Some(3),
+        deletions: Some(2),
+        changed_files: Some(1),
+        title: Some("T".to_owned()),
+        draft: Some(false),
+        language,
+        node_id: None,
+    }))
+}
+
+fn hold(desk: &mut Desk, admission: u64, pull_id: u64, now: Instant) -> Option<Leaving> {
+    let held = desk.hold(event(admission, true, now), wanted(pull_id), now + 20 * SECOND, now);
+    held.err().map(|ready| ready.leaving)
+}
+
+fn left(ready: &[Ready]) -> Vec<(u64, Leaving)> {
+    let mut left: Vec<_> = ready.iter().map(|r| (r.event.admission, r.leaving)).collect();
+    left.sort_by_key(|(admission, _)| *admission);
+    left
+}
+
+#[test]
+fn a_pull_request_is_asked_for_once_and_answers_all_who_wait() {
+    let (mut desk, now) = (Desk::default(), now());
+    for (admission, pull) in [(1, 7), (2, 8), (3, 7)] {
+        assert_eq!(hold(&mut desk, admission, pull, now), None);
+    }
+    assert_eq!((desk.queued(), desk.oldest_queued()), (2, Some(now)));
+    assert_eq!(desk.take(1), [wanted(8)], "the newest first");
+    assert_eq!(desk.take(5), [wanted(7)]);
+    assert_eq!(hold(&mut desk, 4, 7, now), None);
+    assert_eq!(desk.queued(), 0, "it is asked for already");
+    let language = || Language::Named("C".to_owned());
+    let (ready, taught) = desk.answered(&wanted(7), &found(language()), now);
+    let enriched = |n| (n, Leaving::Enriched);
+    assert_eq!(left(&ready), [enriched(1), enriched(3), enriched(4)]);
+    assert_eq!(taught, Some((RepoKey(1), Some("C".to_owned()))));
+    let facts = &ready[0].event.facts;
+    assert_eq!(
+        (facts.additions, facts.deletions, facts.changed_files),
+        (Some(3), Some(2), Some(1))
+    );
+    assert_eq!((facts.title.as_deref(), facts.language.as_deref()), (Some("T"), Some("C")));
+    assert_eq!(desk.next_deadline(), Some(now + 20 * SECOND), "one still waits");
+}
+
+#[test]
+fn what_github_sent_stays_and_a_review_takes_the_language_only() {
+    let (mut desk, now) = (Desk::default(), now());
+    let mut sent = event(1, true, now);
+    sent.facts.additions = Some(99);
+    sent.facts.language = Some("Ada".to_owned());
+    sent.lacks_language = false;
+    desk.hold(sent, wanted(7), now + SECOND, now).unwrap();
+    desk.hold(event(2, false, now), wanted(7), now + SECOND, now).unwrap();
+    desk.take(9);
+    let (ready, _) = desk.answered(&wanted(7), &found(Language::Absent), now);
+    let facts =
+        |admission| &ready.iter().find(|r| r.event.admission == admission).unwrap().event.facts;
+    assert_eq!((facts(1).additions, facts(1).language.as_deref()), (Some(99), Some("Ada")));
+    assert!(facts(1).enriched && facts(2).enriched);
+    assert_eq!((facts(2).additions, facts(2).title.as_deref()), (None, None));
+}
+
+#[test]
+fn late_ones_go_and_an_answer_under_way_still_teaches() {
+    let (mut desk, now) = (Desk::default(), now());
+    hold(&mut desk, 1, 7, now);
+    hold(&mut desk, 2, 8, now + SECOND);
+    assert_eq!(desk.take(1), [wanted(8)]);
+    assert_eq!(left(&desk.expire(now + 19 * SECOND)), []);
+    assert_eq!(left(&desk.expire(now + 20 * SECOND)), [(1, Leaving::Late)]);
+    assert_eq!(desk.queued(), 0, "nobody waits for it: it is not asked for");
+    assert_eq!(left(&desk.expire(now + 21 * SECOND)), [(2, Leaving::Late)]);
+    let (ready, taught) = desk.answered(&wanted(8), &found(Language::Absent), now);
+    assert_eq!((left(&ready), taught), (vec![], Some((RepoKey(1), None))));
+    assert_eq!(hold(&mut desk, 3, 9, now.checked_sub(21 * SECOND).unwrap()), None);
+}
+
+#[test]
+fn one_that_is_gone_is_not_asked_for_again_for_a_while() {
+    let (mut desk, now) = (Desk::default(), now());
+    hold(&mut desk, 1, 7, now);
+    desk.take(1);
+    let (ready, _) = desk.answered(&wanted(7), &Found::Gone, now);
+    assert_eq!(left(&ready), [(1, Leaving::Gone)]);
+    assert_eq!(hold(&mut desk, 2, 7, now + SECOND), Some(Leaving::Gone));
+    assert_eq!(hold(&mut desk, 3, 7, now + GONE_FOR), None);
+}
+
+#[test]
+fn one_that_is_never_answered_is_given_up() {
+    let (mut desk, now) = (Desk::default(), now());
+    hold(&mut desk, 1, 7, now);
+    for _ in 1..MOST_TRIES {
+        assert_eq!(desk.take(1), [wanted(7)]);
+        assert_eq!(left(&desk.put_back(&wanted(7), false)), [], "it was not even tried");
+        assert_eq!(desk.take(1), [wanted(7)]);
+        assert_eq!(left(&desk.answered(&wanted(7), &Found::Unanswered, now).0), []);
+    }
+    desk.take(1);
+    let (ready, _) = desk.answered(&wanted(7), &Found::Unanswered, now);
+    assert_eq!(left(&ready), [(1, Leaving::Late)]);
+    assert_eq!((desk.queued(), desk.next_deadline()), (0, None));
+}
+
+proptest! {
+    #[test]
+    fn every_event_leaves_once(steps in prop::collection::vec((0..6_u8, 0..5_u64), 1..200)) {
+        let (mut desk, mut now) = (Desk::default(), now());
+        let (mut admitted, mut gone_on) = (0, Vec::new());
+        let mut taken: Vec<Wanted> = Vec::new();
+        let mut keep = |ready: Vec<Ready>| gone_on.extend(ready.iter().map(|r| r.event.admission));
+        for (step, n) in steps {
+            now += SECOND;
+            match step {
+                0 | 1 => {
+                    admitted += 1;
+                    let deadline = now + 7 * SECOND;
+                    let event = event(admitted, true, now);
+                    if let Err(ready) = desk.hold(event, wanted(n), deadline, now) {
+                        keep(vec![ready]);
+                    }
+                }
+                2 => taken.extend(desk.take(usize::try_from(n).unwrap())),
+                3 => keep(desk.expire(now)),
+                _ => if let Some(one) = taken.pop() {
+                    let what = [found(Language::Unknown), Found::Gone, Found::Unanswered];
+                    keep(desk.answered(&one, &what[usize::try_from(n).unwrap() % 3], now).0);
+                },
+            }
+        }
+        keep(desk.expire(now + 100 * SECOND));
+        prop_assert_eq!(desk.next_deadline(), None);
+        prop_assert_eq!(desk.queued(), 0);
+        gone_on.sort_unstable();
+        prop_assert_eq!(gone_on, (1..=admitted).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,183 @@
+//! What the inbox holds, read: what an event says by itself, what it lacks, and what it teaches
+//! about repositories for nothing.
+
+use tokio::time::Instant;
+
+use crate::github::graphql::Wanted;
+use crate::model::envelope::Facts;
+use crate::model::event::Event;
+use crate::model::gaps::Gaps;
+use crate::model::json;
+use crate::model::window::Timestamp;
+use crate::store::keys::{BodyKey, InboxKey, Key as _, RepoKey};
+use crate::store::repos::RepoRow;
+use crate::store::rows::decode_inbox;
+use crate::store::{Reader, StoreError};
+
+/// Events read at once.
+const EVENTS: usize = 1_000;
+/// Bytes of them at once.
+const EVENT_BYTES: usize = 8 << 20;
+
+/// An admitted event with what is known of it.
+#[derive(Debug, Clone)]
+pub(super) struct Admitted {
+    /// Its place in the inbox.
+    pub(super) admission: u64,
+    pub(super) facts: Facts,
+    /// When it happened, or was received when it does not say.
+    pub(super) happened_at: Timestamp,
+    pub(super) actor_id: Option<u64>,
+    pub(super) repo_id: Option<u64>,
+    /// Whether GitHub left the language out.
+    pub(super) lacks_language: bool,
+    /// Since when it is in our hands.
+    pub(super) since: Instant,
+}
+
+/// A repository and its language; `None` is that it has none.
+pub(super) type Taught = (RepoKey, Option<String>);
+
+/// What a reading of the inbox came to.
+#[derive(Default)]
+pub(super) struct Reading {
+    /// Events, and what has to be asked for each; in the order of admission.
+    pub(super) events: Vec<(Admitted, Option<Wanted>)>,
+    pub(super) taught: Vec<Taught>,
+}
+
+/// Reads the inbox from an admission on.
+pub(super) fn read(
+    reader: Reader<'_>,
+    from: u64,
+    now: (Timestamp, Instant),
+) -> Result<Reading, StoreError> {
+    let mut reading = Reading::default();
+    let mut bytes = 0;
+    reader.scan(&InboxKey(from), |key, value| {
+        let received_at = decode_inbox(key, value)?;
+        let body = BodyKey(key.0);
+        let missing = || StoreError::corrupt("bodies", &body.to_bytes());
+        let raw = reader.get(&body)?.ok_or_else(missing)?;
+        let text = std::str::from_utf8(&raw).map_err(|_| missing())?;
+        let event = Event::read(text).map_err(|_| missing())?;
+        reading.add(reader, key.0, &event, received_at, now)?;
+        bytes += raw.len();
+        Ok(reading.events.len() < EVENTS && bytes < EVENT_BYTES)
+    })?;
+    Ok(reading)
+}
+
+impl Reading {
+    fn add(
+        &mut self,
+        reader: Reader<'_>,
+        admission: u64,
+        event: &Event<'_>,
+        received_at: Timestamp,
+        (now, since): (Timestamp, Instant),
+    ) -> Result<(), StoreError> {
+        let gaps = Gaps::of(event);
+        let mut admitted = Admitted {
+            admission,
+            facts: Facts::of(event, received_at),
+            happened_at: event.created_at.unwrap_or(received_at),
+            actor_id: event.actor_id,
+            repo_id: event.repo_id,
+            lacks_language: gaps.as_ref().is_some_and(|gaps| gaps.language),
+            // As long as it lies here already: a restart does not begin its wait again.
+            since: since.checked_sub(now.since(received_at)).unwrap_or(since),
+        };
+        self.taught.extend(taught(event, gaps.as_ref()));
+        let mut wanted = None;
+        if let Some(gaps) = gaps.filter(Gaps::is_wanting) {
+            let known = match gaps.base_repo_id.filter(|_| gaps.language).map(RepoKey) {
+                Some(key) => {
+                    let value = reader.get(&key)?;
+                    value.map(|value| RepoRow::decode(key, &value)).transpose()?
+                }
+                None => None,
+            };
+            let fresh = known.as_ref().is_some_and(|row| row.is_fresh(now));
+            if let Some(row) = known {
+                admitted.facts.language = row.language;
+            }
+            if fresh && !gaps.additions && !gaps.deletions {
+                admitted.facts.enriched = true;
+            } else {
+                wanted = wanted_of(event, &gaps);
+            }
+        }
+        self.events.push((admitted, wanted));
+        Ok(())
+    }
+}
+
+/// By which names GitHub can be asked; `None` when the event lacks one.
+fn wanted_of(event: &Event<'_>, gaps: &Gaps<'_>) -> Option<Wanted> {
+    let repo = event.repo_name.as_deref().filter(|name| name.contains('/'))?;
+    Some(Wanted {
+        base_repo_id: gaps.base_repo_id?,
+        pull_id: gaps.pull_id?,
+        repo: repo.to_owned(),
+        number: gaps.number?,
+    })
+}
+
+/// What the event says about languages of repositories.
+fn taught(event: &Event<'_>, gaps: Option<&Gaps<'_>>) -> Vec<Taught> {
+    let named = |text: &str| json::text(text).map(std::borrow::Cow::into_owned);
+    if let Some(gaps) = gaps {
+        let Some(sent) = gaps.sent_language else { return Vec::new() };
+        let language = named(sent);
+        let is_known = sent == "null" || language.is_some();
+        let key = gaps.base_repo_id.filter(|_| is_known);
+        return key.map(|id| (RepoKey(id), language)).into_iter().collect();
+    }
+    if event.key.kind != "ForkEvent" {
+        return Vec::new();
+    }
+    let [forkee] = event.payload.map_or([None], |payload| json::pick(payload, ["forkee"]));
+    let [id, language] = forkee.map_or([None; 2], |forkee| json::pick(forkee, ["id", "language"]));
+    // A fork begins as its parent is. A null only says that it was not looked at yet.
+    let Some(language) = language.and_then(named) else { return Vec::new() };
+    let ids = [id.and_then(json::whole), event.repo_id];
+    ids.into_iter().flatten().map(|id| (RepoKey(id), Some(language.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taught_by(text: &str) -> Vec<Taught> {
+        let event = Event::read(text).unwrap();
+        taught(&event, Gaps::of(&event).as_ref())
+    }
+
+    #[test]
+    fn a_fork_teaches_its_language_and_its_parents() {
+        let fork = |language: &str| {
+            format!(
+                r#"{{"id":"1","type":"ForkEvent","repo":{{"id":5,"name":"a/b"}},
+                "payload":{{"forkee":{{"id":9,"language":{language}}}}}}}"#
+            )
+        };
+        let zig = || Some("Zig".to_owned());
+        assert_eq!(taught_by(&fork("\"Zig\"")), [(RepoKey(9), zig()), (RepoKey(5), zig())]);
+        assert_eq!(taught_by(&fork("null")), []);
+    }
+
+    #[test]
+    fn an_old_pull_request_teaches_its_base_and_todays_teaches_nothing() {
+        let pull = |language: &str| {
+            format!(
+                r#"{{"id":"1","type":"PullRequestEvent","payload":{{"pull_request":
+                {{"base":{{"repo":{{"id":9{language}}}}}}}}}}}"#
+            )
+        };
+        assert_eq!(taught_by(&pull(",\"language\":\"C\"")), [(RepoKey(9), Some("C".to_owned()))]);
+        assert_eq!(taught_by(&pull(",\"language\":null")), [(RepoKey(9), None)]);
+        assert_eq!(taught_by(&pull(",\"language\":7")), []);
+        assert_eq!(taught_by(&pull("")), []);
+    }
+}

@@ -1,0 +1,113 @@
+//! What is remembered of repositories: the language, and as of when.
+//!
+//! Filled by whatever says it: answers of GitHub, old-shape events, forks. Written only when it is
+//! new, another one, or a day old, so that a busy repository costs one write a day.
+
+use std::time::Duration;
+
+use super::batch::Batch;
+use super::error::StoreError;
+use super::keys::{Key as _, NAME_BYTES, RepoKey};
+use crate::model::window::Timestamp;
+
+/// What is known is taken for true for so long; afterwards it is asked for again when a chance
+/// comes.
+pub const FRESH_FOR: Duration = Duration::from_secs(24 * 3_600);
+const VERSION: u8 = 1;
+
+/// What is known of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoRow {
+    /// When it was last heard.
+    pub as_of: Timestamp,
+    /// Its language; `None` is known to have none.
+    pub language: Option<String>,
+}
+
+impl RepoRow {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.extend_from_slice(&self.as_of.micros().to_be_bytes());
+        out.extend_from_slice(self.language.as_deref().unwrap_or_default().as_bytes());
+        out
+    }
+
+    /// Reads its bytes.
+    pub fn decode(key: RepoKey, value: &[u8]) -> Result<Self, StoreError> {
+        let read = || {
+            let (as_of, language) = value.strip_prefix(&[VERSION])?.split_first_chunk::<8>()?;
+            let language = std::str::from_utf8(language).ok()?;
+            let as_of = Timestamp::from_micros(i64::from_be_bytes(*as_of));
+            let language = (!language.is_empty()).then(|| language.to_owned());
+            Some(Self { as_of, language })
+        };
+        read().ok_or_else(|| StoreError::corrupt("repos", &key.to_bytes()))
+    }
+
+    /// Whether it need not be asked for again.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now.since(self.as_of) < FRESH_FOR
+    }
+}
+
+/// Remembers a repository's language; `None` is that it has none. Names too long for one are not.
+pub fn remember(
+    batch: &mut Batch<'_>,
+    key: RepoKey,
+    language: Option<&str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if language.is_some_and(|name| name.is_empty() || name.len() > NAME_BYTES) {
+        return Ok(());
+    }
+    let known = batch.get(&key)?.map(|value| RepoRow::decode(key, &value)).transpose()?;
+    if known.is_some_and(|row| row.language.as_deref() == language && row.is_fresh(now)) {
+        return Ok(());
+    }
+    let row = RepoRow { as_of: now, language: language.map(str::to_owned) };
+    batch.put(&key, &row.encode());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Store, Sync};
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn rows_come_back_from_their_bytes_and_other_bytes_are_damage() {
+        let as_of = Timestamp::from_micros(0x0102);
+        let row = RepoRow { as_of, language: Some("C".to_owned()) };
+        assert_eq!(row.encode(), [1, 0, 0, 0, 0, 0, 0, 1, 2, b'C']);
+        assert_eq!(RepoRow::decode(RepoKey(1), &row.encode()).unwrap(), row);
+        let none = RepoRow { as_of, language: None };
+        assert_eq!(RepoRow::decode(RepoKey(1), &none.encode()).unwrap(), none);
+        for bytes in [&b""[..], b"\x01abc", b"\x02aaaaaaaaaaaa", b"\x01aaaaaaaa\xff"] {
+            assert!(RepoRow::decode(RepoKey(1), bytes).is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_language_is_written_when_it_is_new_another_one_or_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let row = async |language: Option<&'static str>, at: i64| {
+            let put = move |batch: &mut Batch<'_>| {
+                remember(batch, RepoKey(7), language, Timestamp::from_seconds(at))
+            };
+            store.commit(put).await.unwrap();
+            let value = store.reader().get(&RepoKey(7)).unwrap();
+            let row = value.map(|value| RepoRow::decode(RepoKey(7), &value).unwrap());
+            row.map(|row| (row.language, row.as_of.second().0))
+        };
+        assert_eq!(row(Some(""), 0).await, None);
+        assert_eq!(row(Some("C"), 10).await, Some((Some("C".to_owned()), 10)));
+        assert_eq!(row(Some("C"), 20).await, Some((Some("C".to_owned()), 10)));
+        assert_eq!(row(None, 30).await, Some((None, 30)));
+        assert_eq!(row(None, 30 + 86_400).await, Some((None, 30 + 86_400)));
+    }
+}
