@@ -10,8 +10,8 @@ use super::simulate::WorldArgs;
 use super::{Exit, output};
 use crate::appliance::Appliance;
 use crate::clock::Clock;
-use crate::config::{self, Config, Lookup, Request};
-use crate::simulate::{Options, Simulation};
+use crate::config::{self, Config, Lookup, Request, Secret};
+use crate::simulate::{Options, Shape, Simulation};
 use crate::supervise::{Failure, Stop};
 
 /// Arguments of `demo`.
@@ -58,9 +58,11 @@ fn alone(mut config: Config, dir: &TempDir) -> Config {
 async fn follow(args: &DemoArgs, mut config: Config, stop: Stop) -> Result<(), Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(anyhow::Error::from)?;
     let (seed, rate) = (args.world.seed, args.world.rate);
-    let options = Options { seed, rate, ..Options::default() };
+    let options = Options { seed, rate, shape: Shape::Today, ..Options::default() };
     // The simulation goes last: it is what the appliance follows to its end.
     let simulation = Simulation::start(listener, options, Clock::system(), stop.hard.clone())?;
+    // GraphQL answers nobody without a token, as GitHub's; the simulated one takes any.
+    config.github.tokens = vec![Secret::new("simulated")];
     config.github.api_url = simulation.url();
     config.github.graphql_url = format!("{}/graphql", simulation.url());
     tracing::warn!("this is a demo: all events are simulated");
@@ -90,7 +92,6 @@ fn greet(args: &DemoArgs, appliance: &Appliance, github: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
 
     #[test]
     fn a_demo_reaches_nobody_and_keeps_nothing() {

@@ -1,0 +1,150 @@
+//! How many pull-request events are enriched in time at the highest rate that GitHub's feed was
+//! estimated at, with few tokens, under the limits of GraphQL: points an hour, ten seconds a query,
+//! a minute of work a minute. What a query costs in work is a guess: GitHub does not say.
+
+use std::time::Duration;
+
+use ghpulse::bus::embedded::EmbeddedBus;
+use ghpulse::bus::{Bus as _, Content};
+use ghpulse::clock::{Clock, Stopwatch};
+use ghpulse::collect::enrich::{Enrich, Lookup, LookupOptions};
+use ghpulse::collect::ingest::{self, IngestOptions};
+use ghpulse::collect::poller::{Poller, PollerOptions};
+use ghpulse::config::Secret;
+use ghpulse::model::envelope::Envelope;
+use ghpulse::simulate::{HIGH_LIMIT, Options, QueryOptions, Shape, Simulation};
+use ghpulse::store::{Store, Sync};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Pull-request events a second; they are 27 of 100 events.
+const PULLS: f64 = 64.0;
+const SHARE: f64 = 0.27;
+/// What is left out of the figures, while budgets and the size of queries settle.
+const WARM: Duration = Duration::from_secs(25);
+const MEASURED: Duration = Duration::from_secs(60);
+/// A query of a hundred takes two seconds, and so much of it does not depend on their number.
+const DELAY: Duration = Duration::from_millis(300);
+const DELAY_EACH: Duration = Duration::from_millis(17);
+/// GitHub's points an hour.
+const POINTS: u32 = 5_000;
+
+/// What was seen of pull-request events.
+#[derive(Default)]
+struct Seen {
+    delays: Vec<Duration>,
+    enriched: usize,
+}
+
+/// Measures and prints.
+pub fn run() {
+    println!(
+        "enrich: {PULLS} pull-request events a second; {POINTS} points an hour, half of them used; \
+         a query takes {DELAY:?} and {DELAY_EACH:?} for each"
+    );
+    for tokens in [1, 3] {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        runtime.expect("a runtime starts").block_on(with_tokens(tokens));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
+async fn with_tokens(tokens: usize) {
+    let (clock, stop) = (Clock::system(), CancellationToken::new());
+    let query = QueryOptions {
+        limit: POINTS,
+        delay: DELAY,
+        delay_each: DELAY_EACH,
+        ..QueryOptions::default()
+    };
+    let options = Options {
+        shape: Shape::Today,
+        rate: PULLS / SHARE,
+        query,
+        limit: HIGH_LIMIT,
+        ..Options::default()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let simulation = Simulation::start(listener, options, clock, stop.clone());
+    let simulation = simulation.expect("the options are good");
+    let (url, control) = (simulation.url(), simulation.control());
+    let names = (0..tokens).map(|n| Secret::new(format!("token-{n}")));
+    let poller = Poller::new(
+        PollerOptions {
+            api_url: url.clone(),
+            pages: 3,
+            timeout: Duration::from_secs(5),
+            loop_break: Duration::from_millis(250),
+            tokens: names.collect(),
+        },
+        clock,
+    )
+    .expect("the address is good");
+    let lookup = LookupOptions {
+        url: format!("{url}/graphql"),
+        deadline: Duration::from_secs(20),
+        batch: 100,
+        budget: 0.5,
+    };
+    let lookup = Lookup::new(&lookup, poller.pool(), clock).expect("the address is good");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = Store::open(dir.path(), Sync::EveryBatch, clock).expect("a new store opens");
+    let enrich = Enrich { lookup: Some(lookup), ..Enrich::without_asking(store.clone(), clock) };
+    let limits = IngestOptions { seen_for: Duration::from_secs(86_400), backlog_bytes: 1 << 30 };
+    let ingest = ingest::run(poller, store.clone(), limits, clock, stop.clone());
+    let stages = [
+        tokio::spawn(simulation.wait()),
+        tokio::spawn(ingest),
+        tokio::spawn(enrich.run(stop.clone())),
+    ];
+    watch(&store, clock, WARM).await;
+    let queries = control.queries();
+    let mut seen = watch(&store, clock, MEASURED).await;
+    let queries = control.queries() - queries;
+    stop.cancel();
+    for stage in stages {
+        stage.await.expect("no panic").expect("no failure");
+    }
+    let count = seen.delays.len();
+    seen.delays.sort_unstable();
+    let at = |share: f64| seen.delays[((count - 1) as f64 * share) as usize].as_secs_f64();
+    let seconds = MEASURED.as_secs_f64();
+    println!(
+        "  {tokens} tokens: {:.1} % of {:.0} a second enriched in time; {:.1} queries for 1,000, \
+         {:.0} % of the points; added delay p50 {:.1} s, p99 {:.1} s",
+        100.0 * seen.enriched as f64 / count as f64,
+        count as f64 / seconds,
+        1_000.0 * queries as f64 / count as f64,
+        100.0 * queries as f64 / seconds * 3_600.0 / (f64::from(POINTS) * tokens as f64),
+        at(0.5),
+        at(0.99),
+    );
+    println!("    {:?}", control.outcomes());
+}
+
+/// Takes events from the bus for a while.
+async fn watch(store: &Store, clock: Clock, span: Duration) -> Seen {
+    let mut bus = EmbeddedBus::new(store.clone());
+    let (mut seen, watch) = (Seen::default(), Stopwatch::start());
+    while watch.elapsed() < span {
+        let deliveries = bus.next().await.expect("the store is open");
+        let now = clock.now();
+        let mut receipts = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            if let Content::Own(Envelope { facts, .. }, _) = delivery.content
+                && facts.flags.pr
+            {
+                seen.delays.push(now.since(facts.received_at));
+                seen.enriched += usize::from(facts.enriched);
+            }
+            receipts.push(delivery.receipt);
+        }
+        let settle = store.commit(move |batch| {
+            EmbeddedBus::settle(&receipts, batch)?;
+            Ok(receipts)
+        });
+        let receipts = settle.await.expect("the store is open");
+        bus.acknowledge(receipts).await.expect("the store is open");
+    }
+    seen
+}
