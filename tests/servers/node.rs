@@ -13,10 +13,11 @@ use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::pulsar::{PulsarBus, PulsarOptions, PulsarOutlet, tag_of};
 use ghpulse::bus::{BusState, Grant};
 use ghpulse::clock::Clock;
+use ghpulse::collect::enrich::Enrich;
+use ghpulse::collect::ingest;
 use ghpulse::collect::ingest::Admitted;
 use ghpulse::collect::relay::Relay;
 use ghpulse::collect::source::{Body, Page, Poll};
-use ghpulse::collect::{enrich, ingest};
 use ghpulse::config::Interval;
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::model::envelope::Facts;
@@ -79,7 +80,8 @@ impl Node {
         if collects {
             let outlet = PulsarOutlet::new(options, clock).unwrap();
             let relay = Relay { store: store.clone(), seen_for: SEEN_FOR, grant: granting, clock };
-            stages.push(tokio::spawn(enrich::run(store.clone(), stop.clone())));
+            stages
+                .push(tokio::spawn(Enrich::without_asking(store.clone(), clock).run(stop.clone())));
             stages.push(tokio::spawn(relay.run(outlet, stop.clone())));
         }
         let topic = options.topic.clone();
