@@ -11,6 +11,7 @@
 mod common;
 
 mod events;
+mod frames;
 mod http;
 mod language;
 mod limits;

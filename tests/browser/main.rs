@@ -101,12 +101,21 @@ async fn events_pass_the_wall_fills_and_simulated_is_said() {
 async fn the_page_works_below_a_base_path_and_says_when_the_connection_is_lost() {
     let test = "the_page_works_below_a_base_path_and_says_when_the_connection_is_lost";
     let Some(mut browser) = browser(test).await else { return };
-    let site = Site::start(&[("GHPULSE_SERVER_BASEPATH", "/websocket")]).await;
+    let scripts = tempfile::tempdir().unwrap();
+    let settings = [
+        ("GHPULSE_SERVER_BASEPATH", "/websocket"),
+        ("GHPULSE_SCRIPTS_DIR", scripts.path().to_str().unwrap()),
+    ];
+    let site = Site::start(&settings).await;
     let host = site.running.public.to_string();
     let mut page = browser.page(1280, 900, "light").await;
     page.open(&format!("http://{host}/websocket/")).await;
     shows(&mut page, EVENTS_PASS).await;
     shows(&mut page, LIVE).await;
+    // What is not as it should be is said where everyone looks.
+    shows(&mut page, "document.getElementById('trouble').offsetHeight > 0").await;
+    let trouble = page.evaluate("document.getElementById('trouble').innerText").await;
+    assert!(trouble.as_str().unwrap().contains("merge_latest.rhai"), "{trouble}");
     check_quiet(&page, &host);
     let sockets = page.requests.iter().filter(|url| url.starts_with("ws://"));
     let prefix = format!("ws://{host}/websocket/");
