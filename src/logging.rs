@@ -66,16 +66,19 @@ pub fn colourful(terminal: bool) -> bool {
 }
 
 /// Of a release there is nothing below `debug` to show, and the library would say so beside the
-/// log, in colour: `trace` is as much as there is.
+/// log, in colour: `trace` is as much as there is. Pulsar's library calls every attempt a warning
+/// and every pause an error; what matters of that we say ourselves, so it is silent unless asked.
 fn directives(level: &str) -> String {
+    let of_pulsar = level.split(',').any(|directive| directive.trim().starts_with("pulsar"));
+    let silent = if of_pulsar { "" } else { ",pulsar=off" };
     if matches!(level, "debug" | "trace") {
-        return "info,ghpulse=debug".to_owned();
+        return format!("info,ghpulse=debug{silent}");
     }
     let known = level.split(',').map(|directive| match directive.trim().strip_suffix("trace") {
         Some(target) if target.is_empty() || target.ends_with('=') => format!("{target}debug"),
         _ => directive.to_owned(),
     });
-    known.collect::<Vec<_>>().join(",")
+    known.collect::<Vec<_>>().join(",") + silent
 }
 
 fn open(path: &Path) -> Result<File, LoggingError> {
@@ -89,9 +92,10 @@ mod tests {
 
     #[test]
     fn a_bare_level_speaks_of_this_program_only() {
-        assert_eq!(directives("debug"), "info,ghpulse=debug");
-        assert_eq!(directives("warn"), "warn");
-        assert_eq!(directives("info,ghpulse::store=debug"), "info,ghpulse::store=debug");
+        assert_eq!(directives("debug"), "info,ghpulse=debug,pulsar=off");
+        assert_eq!(directives("warn"), "warn,pulsar=off");
+        assert_eq!(directives("info,ghpulse::hub=debug"), "info,ghpulse::hub=debug,pulsar=off");
+        assert_eq!(directives("info,pulsar=debug"), "info,pulsar=debug");
         for level in ["debug", "trace", "error", "off", "info,ghpulse::store=debug"] {
             assert!(EnvFilter::try_new(directives(level)).is_ok(), "{level}");
         }
@@ -99,9 +103,9 @@ mod tests {
 
     #[test]
     fn trace_is_as_much_as_there_is() {
-        assert_eq!(directives("trace"), "info,ghpulse=debug");
-        assert_eq!(directives("info,ghpulse::hub=trace"), "info,ghpulse::hub=debug");
-        assert_eq!(directives("warn,backtrace=info"), "warn,backtrace=info");
+        assert_eq!(directives("trace"), "info,ghpulse=debug,pulsar=off");
+        assert_eq!(directives("info,ghpulse::hub=trace"), "info,ghpulse::hub=debug,pulsar=off");
+        assert_eq!(directives("warn,backtrace=info"), "warn,backtrace=info,pulsar=off");
     }
 
     #[test]

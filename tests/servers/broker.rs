@@ -87,7 +87,7 @@ fn cache() -> PathBuf {
     base.unwrap_or_else(|| home.join(".cache")).join("ghpulse/servers")
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
