@@ -6,6 +6,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::StoreError;
 use crate::clock::Clock;
@@ -28,7 +29,7 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(file_error("open", &path))?;
-        match file.try_lock() {
+        match patiently(|| file.try_lock()) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -53,6 +54,22 @@ impl Lock {
             .map_err(file_error("write", &path))?;
         Ok(Self { _file: file })
     }
+}
+
+/// How often a lock that is held is tried again, and after which pause: together a second.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who was just ended may hold the lock a moment longer: until the system has closed its files, or
+/// until a child that it was starting has let go of them.
+fn patiently(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+    for _ in 1..TRIES {
+        match try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    try_lock()
 }
 
 /// Refuses a directory of another layout; marks a new one with ours.
