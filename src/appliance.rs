@@ -5,6 +5,7 @@
 //! stopped and closes the store.
 
 mod broker;
+mod files;
 mod operator;
 mod tokens;
 mod watch;
@@ -128,7 +129,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let (grace, store) = (config.server.grace, parts.store.clone());
     let serve = serve::run(
         listeners,
-        ServeOptions::of(&config.server),
+        serve_options(config),
         Arc::clone(&parts.hub),
         Arc::clone(&operator),
         parts.stop.soft.clone(),
@@ -195,6 +196,23 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         })
     });
     opened.await?
+}
+
+/// What the configuration says, as far as there are open files for it.
+fn serve_options(config: &Config) -> ServeOptions {
+    let mut options = ServeOptions::of(&config.server);
+    let wanted = options.limits.connections;
+    if let Some((room, files)) = files::room_for_connections().filter(|(room, _)| *room < wanted) {
+        tracing::warn!(
+            wanted,
+            allowed = room,
+            files,
+            "server.limits.connections is lowered, the store needs its share of the open files: \
+             raise `ulimit -n`"
+        );
+        options.limits.connections = room;
+    }
+    options
 }
 
 async fn bind(address: SocketAddr, audience: Audience) -> anyhow::Result<(SocketAddr, Listener)> {
