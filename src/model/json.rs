@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The members of those names of a JSON object, as text; all `None` when `json` is no object.
@@ -126,7 +126,7 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = [None; N];
         while let Some(key) = map.next_key::<Key<'de>>()? {
-            match self.names.iter().position(|name| *name == key.0) {
+            match self.names.iter().position(|name| name.as_bytes() == &*key.0) {
                 Some(i) => found[i] = Some(map.next_value::<&'de RawValue>()?.get()),
                 None => {
                     map.next_value::<IgnoredAny>()?;
@@ -137,9 +137,33 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
     }
 }
 
-/// A member's name, borrowed where it has no escapes.
-#[derive(serde::Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+/// A member's name, borrowed where it has no escapes. Bytes: JSON allows half a surrogate pair in a
+/// name, which no text can hold, and one such name must not hide the others.
+struct Key<'a>(Cow<'a, [u8]>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_bytes(Name).map(Self)
+    }
+}
+
+struct Name;
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, [u8]>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_bytes<E>(self, name: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_vec()))
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -167,6 +191,16 @@ mod tests {
     #[test]
     fn an_escaped_name_is_the_same_name() {
         assert_eq!(pick(r#"{"\u0061":1}"#, ["a"]), [Some("1")]);
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_does_not_hide_the_others() {
+        let json = r#"{"\ud800":1,"a":"\udc00","b":{"\ud83d":{}},"c\u0000":2}"#;
+        assert_eq!(
+            pick(json, ["a", "b", "c\0"]),
+            [Some(r#""\udc00""#), Some(r#"{"\ud83d":{}}"#), Some("2")]
+        );
+        assert_eq!(text(r#""\udc00""#), None);
     }
 
     #[test]
