@@ -27,7 +27,8 @@ const ENTRY_BYTES: usize = 256;
 const TRIM_FROM: usize = 32;
 /// The most events that a member takes at once, so that no connection holds much or is served long.
 const TAKE_EVENTS: usize = 64;
-/// The most bytes, by the events' text, that a member takes at once; one event always goes.
+/// The most bytes, by what events take in its form, that a member takes at once; one event always
+/// goes.
 const TAKE_BYTES: usize = 256 << 10;
 
 /// All groups.
@@ -62,6 +63,8 @@ struct State {
 struct Entry {
     event: Arc<TailEvent>,
     projected: OnceLock<Frame>,
+    /// What it takes at most: the event or, where that is more, what is written of it.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -187,8 +190,14 @@ impl Group {
         let mut state = lock(&self.state);
         let before = state.end();
         for event in matching {
-            state.bytes += event.weight() + ENTRY_BYTES;
-            let entry = Entry { event: Arc::clone(event), projected: OnceLock::new() };
+            let weight = event.weight();
+            let bytes = match &self.projection {
+                None => weight,
+                Some(form) => form.bytes_of(weight).max(weight),
+            };
+            let projected = OnceLock::new();
+            let entry = Entry { event: Arc::clone(event), projected, bytes: bytes + ENTRY_BYTES };
+            state.bytes += entry.bytes;
             state.log.push_back(Arc::new(entry));
         }
         while state.log.len() > lag || (state.bytes > bytes && state.log.len() > 1) {
@@ -227,7 +236,7 @@ impl State {
 
     fn drop_oldest(&mut self) {
         if let Some(entry) = self.log.pop_front() {
-            self.bytes -= entry.event.weight() + ENTRY_BYTES;
+            self.bytes -= entry.bytes;
             self.first += 1;
         }
     }
@@ -256,7 +265,7 @@ impl State {
         let mut bytes = 0;
         while seat.next < end && entries.len() < TAKE_EVENTS && bytes < TAKE_BYTES {
             let at = usize::try_from(seat.next - first).expect("an index into the log");
-            bytes += self.log[at].event.weight();
+            bytes += self.log[at].bytes;
             entries.push(Arc::clone(&self.log[at]));
             seat.next = seat.next.saturating_add(seat.rate);
         }

@@ -33,7 +33,15 @@ impl LanguageQuery {
     }
 
     fn restrict(&self, map: &Tally) -> Tally {
-        if self.names.is_empty() { map.clone() } else { map.restricted(&self.names) }
+        if self.names.is_empty() {
+            map.clone()
+        } else if self.names.len() <= map.len() {
+            map.restricted(&self.names)
+        } else {
+            // However many are asked for, a tick costs no more than there are languages.
+            let asked = map.iter().filter(|(name, _)| self.has(name));
+            asked.map(|(name, n)| (Arc::clone(name), n)).collect()
+        }
     }
 
     fn has(&self, name: &str) -> bool {
@@ -288,7 +296,12 @@ impl Watch {
             Told::Tick(from) => group.change(from, &now),
             Told::Mixed(from) => group.written_change(from, &now.tick.map),
         };
+        let has_all = group.query.names.is_empty();
         self.inside = Told::Tick(now);
+        if has_all {
+            // Nothing is outside; what was told long ago must not be held for as long as this lives.
+            self.outside = self.inside.clone();
+        }
         change
     }
 }

@@ -167,3 +167,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_watcher_of_everything_holds_nothing_but_what_it_was_told_last() {
+    let (board, bell) = (board(), Arc::new(Bell::default()));
+    let first = tick(&[("C", 1)]);
+    let held = Arc::downgrade(&first);
+    board.set_tick(first);
+    let (mut watch, told) = board.watch(&bell);
+    drop(told);
+    watch.ask(Vec::new());
+    board.set_tick(tick(&[("C", 2)]));
+    assert!(watch.take().is_some());
+    assert!(held.upgrade().is_none());
+}
+
+#[test]
+fn asking_for_more_languages_than_there_are_is_no_different() {
+    let (board, bell) = (board(), Arc::new(Bell::default()));
+    let names = (0..50).map(|n| format!("L{n}").into()).chain(["Go".into()]);
+    let mut many = board.latest(LanguageQuery::new(names.collect(), 0), &bell);
+    board.set_tick(tick(&[("C", 4), ("Go", 2), ("L7", 3)]));
+    assert_eq!(body(many.take()).as_deref(), Some(r#"{"Go":2,"L7":3}"#));
+}

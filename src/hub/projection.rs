@@ -23,6 +23,10 @@ pub(super) struct Projection {
     end: &'static str,
     sources: Vec<Source>,
     tree: Node,
+    /// How often the same part of an event may be written, at least 1.
+    overlap: usize,
+    /// Bytes of what does not come from the event.
+    leads_bytes: usize,
 }
 
 /// Where a path's value comes from.
@@ -44,6 +48,9 @@ struct Node {
     wanted: Vec<usize>,
     children: Vec<(Box<str>, Node)>,
 }
+
+/// What the payload of `/sampling` takes at most, bytes.
+const PAYLOAD_BYTES: usize = 96;
 
 /// The two numbers that are told as 0 where a pull-request event does not have them: the one
 /// public front end adds them up and never recovers from null.
@@ -80,7 +87,20 @@ impl Projection {
             }
             sources.push(source);
         }
-        Self { leads, end, sources, tree }
+        let overlap = tree.overlap().max(1);
+        // Behind a lead comes a value of ours, `null` or the payload's, where it is not the event's.
+        let ours = |source: &Source| if *source == Source::Payload { PAYLOAD_BYTES } else { 4 };
+        let leads_bytes = leads.iter().map(String::len).sum::<usize>()
+            + sources.iter().map(ours).sum::<usize>()
+            + end.len();
+        Self { leads, end, sources, tree, overlap, leads_bytes }
+    }
+
+    /// The most bytes that an event of `weight` bytes takes in this form. Paths that lead to the
+    /// same value, or into each other, repeat the event; others only share it out.
+    #[must_use]
+    pub(super) fn bytes_of(&self, weight: usize) -> usize {
+        self.leads_bytes.saturating_add(weight.saturating_mul(self.overlap))
     }
 
     /// The event in this form.
@@ -137,6 +157,12 @@ impl Source {
 }
 
 impl Node {
+    /// The most values that one place below here is a part of.
+    fn overlap(&self) -> usize {
+        let below = self.children.iter().map(|(_, child)| child.overlap()).max();
+        self.wanted.len() + below.unwrap_or(0)
+    }
+
     fn want(&mut self, slot: usize, names: &[Box<str>]) {
         let Some((name, rest)) = names.split_first() else { return self.wanted.push(slot) };
         let known = self.children.iter().position(|(child, _)| child == name);
@@ -320,6 +346,24 @@ mod tests {
         assert_eq!(list(&["event.payload.pull_request.changed_files"], PULL), "[null]");
     }
 
+    #[test]
+    fn what_repeats_the_event_is_known_to_be_larger() {
+        let event = tail_event(1, PULL);
+        for ways in [
+            &["event.id", "event.type", "payload.pr"][..],
+            &["event", "event", "event.actor", "event.actor.login", "payload"],
+            &["event.nothing", "payload.nothing", "event.payload", "event.payload.pull_request"],
+        ] {
+            let form = Projection::list(&paths(ways));
+            let written = form.encode(&event).body().len();
+            assert!(written <= form.bytes_of(event.weight()), "{ways:?}");
+        }
+        let bytes = |ways: &[&str]| Projection::list(&paths(ways)).bytes_of(1_000);
+        assert!(bytes(&["event.id", "event.type", "event.actor.login"]) < 1_100);
+        assert!(bytes(&["event"; 50]) >= 50_000);
+        assert!(bytes(&["event.a", "event.a.b", "event.a.b.c", "event.x"]) < 3_100);
+    }
+
     proptest! {
         #[test]
         fn one_pass_finds_what_each_path_by_itself_finds(
@@ -336,6 +380,8 @@ mod tests {
                 .collect();
             let ways: Vec<&str> = ways.iter().map(String::as_str).collect();
             prop_assert_eq!(list(&ways, &event), format!("[{}]", alone.join(",")));
+            let most = Projection::list(&paths(&ways)).bytes_of(event.len());
+            prop_assert!(list(&ways, &event).len() <= most);
         }
     }
 

@@ -29,6 +29,9 @@ pub(super) struct SamplingParams {
     pub(super) subscription: Subscription,
 }
 
+/// The most languages that a connection may ask for by name; GitHub knows about 800.
+const LANGUAGES: usize = 1_000;
+
 /// An example of each key, as a message quotes it.
 const RATE: &str = r#"{"samplingRate":1}"#;
 const EVENT_TYPE: &str = r#"{"samplingRate":1,"eventType":"PullRequestEvent"}"#;
@@ -72,14 +75,24 @@ pub(super) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadPa
 /// Reads params of `/language/latest`.
 pub(super) fn latest(text: &str) -> Result<LanguageQuery, BadParams> {
     let fields = Fields::read(text, TOP)?;
-    let names = fields.list("language", LANGUAGE)?;
+    let names = read_languages(&fields)?;
     let top = fields.whole("top", TOP)?.unwrap_or(0);
     Ok(LanguageQuery::new(names, usize::try_from(top).unwrap_or(usize::MAX)))
 }
 
 /// Reads params of `/language/watch`: the languages.
 pub(super) fn watch(text: &str) -> Result<Vec<Box<str>>, BadParams> {
-    Fields::read(text, LANGUAGE)?.list("language", LANGUAGE)
+    read_languages(&Fields::read(text, LANGUAGE)?)
+}
+
+fn read_languages(fields: &Fields<'_>) -> Result<Vec<Box<str>>, BadParams> {
+    let names = fields.list("language", LANGUAGE)?;
+    if names.len() > LANGUAGES {
+        let what = format!("has {} names", names.len());
+        let accepted = format!("give at most {LANGUAGES}, or none for all of them");
+        return Err(bad("language", &what, &accepted, LANGUAGE));
+    }
+    Ok(names)
 }
 
 fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<Path>, BadParams> {

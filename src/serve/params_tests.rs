@@ -137,3 +137,17 @@ proptest! {
         let _ = (sampling(&text, 9), latest(&text), watch(&text));
     }
 }
+
+#[test]
+fn more_languages_than_there_are_cannot_be_asked_for() {
+    let asking = |n: usize| {
+        let names: Vec<String> = (0..n).map(|n| format!("\"{n}\"")).collect();
+        format!(r#"{{"language":[{}]}}"#, names.join(","))
+    };
+    assert_eq!(watch(&asking(LANGUAGES)).unwrap().len(), LANGUAGES);
+    for refused in [watch(&asking(LANGUAGES + 1)).err(), latest(&asking(LANGUAGES + 1)).err()] {
+        let refused = refused.unwrap();
+        assert_eq!(refused.field, Some("language"));
+        assert!(refused.message.contains("give at most 1000"), "{}", refused.message);
+    }
+}
