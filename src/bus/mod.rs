@@ -56,7 +56,7 @@ pub enum Content {
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// The store under the embedded bus.
-    #[error(transparent)]
+    #[error("the outbox cannot be read or settled")]
     Store(#[from] StoreError),
     /// The broker.
     #[error(transparent)]

@@ -74,6 +74,5 @@ pub fn settle(spent: &[Spent], batch: &mut Batch<'_>) -> Result<(), StoreError> 
 /// Tells whoever waits for room, after that batch is on disk.
 pub fn settled(store: &Store, spent: &[Spent]) {
     let freed: usize = spent.iter().map(|spent| spent.body_bytes).sum();
-    let backlog = &store.heads().backlog;
-    backlog.send_modify(|bytes| *bytes = bytes.saturating_sub(freed as u64));
+    store.heads().shrink_backlog(freed as u64);
 }

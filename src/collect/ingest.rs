@@ -111,7 +111,7 @@ pub async fn admit(
     let (admitted, head, bytes) = committed.await?;
     fault::point("ingest.after_commit");
     if admitted.new > 0 {
-        store.heads().backlog.send_modify(|backlog| *backlog += bytes);
+        store.heads().grow_backlog(bytes);
         store.heads().inbox.send_replace(head);
     }
     metrics::EVENTS_ADMITTED.add(admitted.new);

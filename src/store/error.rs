@@ -60,6 +60,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The same for the next who asks: what closed the store is why everyone after is refused.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Database { dir, reason } => {
+                Self::Database { dir: dir.clone(), reason: reason.clone() }
+            }
+            Self::Corrupt { what } => Self::Corrupt { what: what.clone() },
+            _ => Self::Closed,
+        }
+    }
+
     /// A row of ours that does not decode.
     #[must_use]
     pub fn corrupt(family: &'static str, key: &[u8]) -> Self {

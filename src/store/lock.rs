@@ -99,7 +99,9 @@ fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let mut file = File::create(&draft)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&draft, path)
+        std::fs::rename(&draft, path)?;
+        // The name too: a database without a version would be refused.
+        path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     };
     write().map_err(file_error("write", path))
 }

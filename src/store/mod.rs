@@ -17,7 +17,7 @@ pub mod rows;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,7 +27,7 @@ pub use error::StoreError;
 
 use self::database::Database;
 use self::keys::{CounterKey, Key, MetaKey};
-use self::writer::Job;
+use self::writer::{Failure, Job};
 use crate::clock::Clock;
 use crate::model::position::BusTag;
 
@@ -54,6 +54,7 @@ struct Shared {
     bus_tag: BusTag,
     id: String,
     heads: Heads,
+    failure: Failure,
     _lock: lock::Lock,
 }
 
@@ -66,6 +67,20 @@ pub struct Heads {
     pub outbox: watch::Sender<u64>,
     /// Bytes of bodies between admission and journal.
     pub backlog: watch::Sender<u64>,
+}
+
+/// The two may come in either order: what is applied before its admission is told makes the number
+/// wrap around, and only until it is told. Whoever admits looks after it has told.
+impl Heads {
+    /// So many bytes were admitted.
+    pub fn grow_backlog(&self, bytes: u64) {
+        self.backlog.send_modify(|backlog| *backlog = backlog.wrapping_add(bytes));
+    }
+
+    /// So many bytes are in the journal, or the broker has them.
+    pub fn shrink_backlog(&self, bytes: u64) {
+        self.backlog.send_modify(|backlog| *backlog = backlog.wrapping_sub(bytes));
+    }
 }
 
 /// The counters that [`Heads`] begin with.
@@ -97,7 +112,9 @@ impl Store {
             Ok(watch::Sender::new(u64::try_from(count).unwrap_or(0)))
         };
         let (inbox, outbox, backlog) = (head(ADMISSIONS)?, head(ENTRIES)?, head(BACKLOG)?);
-        let (jobs, thread) = writer::start(Arc::clone(&database), sync, clock);
+        let failure = Arc::new(OnceLock::new());
+        let (jobs, thread) =
+            writer::start(Arc::clone(&database), sync, clock, Arc::clone(&failure));
         let shared = Shared {
             database,
             jobs: Some(jobs),
@@ -106,6 +123,7 @@ impl Store {
             bus_tag,
             id,
             heads: Heads { inbox, outbox, backlog },
+            failure,
             _lock: lock,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -137,22 +155,26 @@ impl Store {
 
     /// Runs `work` on the writing thread and commits what it wrote, all or nothing. Returns after
     /// the sync that the policy asks for. An error of `work` closes the store: it can only be
-    /// that the store itself is broken.
+    /// that the store itself is broken. From then on every commit fails with what closed it.
     pub async fn commit<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Batch<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |batch| {
-            let result = work(batch)?;
-            Ok(Box::new(move |written: Result<(), StoreError>| {
-                // Who asked may have gone; the work is done all the same.
+        // Who asked may have gone; the work is done all the same.
+        let job: Job = Box::new(move |batch| match work(batch) {
+            Ok(result) => Ok(Box::new(move |written: Result<(), StoreError>| {
                 let _ = sender.send(written.map(|()| result));
-            }))
+            })),
+            Err(error) => {
+                let _ = sender.send(Err(error.again()));
+                Err(error)
+            }
         });
-        let jobs = self.shared.jobs.as_ref().ok_or(StoreError::Closed)?;
-        jobs.send(job).await.map_err(|_| StoreError::Closed)?;
-        receiver.await.map_err(|_| StoreError::Closed)?
+        let closed = || self.shared.failure.get().map_or(StoreError::Closed, StoreError::again);
+        let jobs = self.shared.jobs.as_ref().ok_or_else(closed)?;
+        jobs.send(job).await.map_err(|_| closed())?;
+        receiver.await.map_err(|_| closed())?
     }
 
     /// Runs `work`, which may block, beside the async workers.

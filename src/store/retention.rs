@@ -84,11 +84,14 @@ pub async fn drop_due(
             let oldest = now.minus(retention.buckets).second();
             batch.delete_range(&bucket(Second(i64::MIN)), &bucket(oldest));
             batch.forget_counters(move |key: &BucketKey| key.second < oldest);
-            if let Some((minute, position)) = cut {
+            if let Some(Cut { start, before, also }) = cut {
                 let minute_key = |minute| MinuteKey { tag, minute };
-                batch.delete_range(&minute_key(Minute(i64::MIN)), &minute_key(minute));
-                let start = JournalKey { tag, position: Position::default() };
-                batch.delete_range(&start, &JournalKey { tag, position });
+                batch.delete_range(&minute_key(Minute(i64::MIN)), &minute_key(before));
+                for minute in also {
+                    batch.delete(&minute_key(minute));
+                }
+                let first = JournalKey { tag, position: Position::default() };
+                batch.delete_range(&first, &JournalKey { tag, position: start });
             }
             if others {
                 drop_others(batch, tag);
@@ -136,13 +139,23 @@ fn drop_others(batch: &mut Batch<'_>, tag: BusTag) {
     }
 }
 
-/// The first minute that stays and where the journal begins then; `None` when all stays.
+/// What goes of the journal.
+struct Cut {
+    /// The first position that stays.
+    start: Position,
+    /// All minutes before this one go.
+    before: Minute,
+    /// And these of the later ones.
+    also: Vec<Minute>,
+}
+
+/// What goes of the journal; `None` when all stays.
 fn journal_cut(
     reader: Reader<'_>,
     tag: BusTag,
     retention: Retention,
     now: Timestamp,
-) -> Result<Option<(Minute, Position)>, StoreError> {
+) -> Result<Option<Cut>, StoreError> {
     let mut minutes = Vec::new();
     reader.scan(&MinuteKey { tag, minute: Minute(i64::MIN) }, |key, value| {
         if key.tag != tag {
@@ -151,22 +164,30 @@ fn journal_cut(
         minutes.push((key.minute, MinuteRow::decode(&key, value)?));
         Ok(true)
     })?;
-    let oldest = now.minus(retention.journal_for).minute();
-    let mut bytes = 0_u64;
-    // From the newest back: the first that is too old, or too much, is where it is cut.
-    let kept = minutes.iter().rev().take_while(|(minute, row)| {
-        bytes = bytes.saturating_add(row.bytes);
-        *minute >= oldest && bytes <= retention.journal_bytes
-    });
-    let kept = kept.count();
     // The newest minute always stays: it is still being written.
-    let first = minutes.len().saturating_sub(kept.max(1));
-    if first == 0 {
+    let Some((newest, _)) = minutes.last() else { return Ok(None) };
+    let oldest = now.minus(retention.journal_for).minute().min(*newest);
+    // Minutes are of receiving, positions of the bus: they may overlap where nodes differ.
+    let young = minutes.iter().filter(|(minute, _)| *minute >= oldest).map(|(_, row)| row.first);
+    let by_age = young.min().unwrap_or_default();
+    // Bytes are counted by position: minutes that a wrong clock once put into the future must not
+    // hold back all that came after them.
+    minutes.sort_by_key(|(_, row)| row.first);
+    let mut bytes = 0_u64;
+    let fits = |(_, row): &&(Minute, MinuteRow)| {
+        bytes = bytes.saturating_add(row.bytes);
+        bytes <= retention.journal_bytes
+    };
+    let kept = minutes.iter().rev().take_while(fits).count().max(1);
+    let by_bytes = minutes[minutes.len() - kept].1.first;
+    let start = by_age.max(by_bytes);
+    let (gone, stays) = minutes.split_at(minutes.partition_point(|(_, row)| row.first < start));
+    if gone.is_empty() {
         return Ok(None);
     }
-    // Minutes are of receiving, positions of the bus: they may overlap where nodes differ.
-    let start = minutes[first..].iter().map(|(_, row)| row.first).min();
-    Ok(start.map(|position| (minutes[first].0, position)))
+    let before = stays.iter().map(|(minute, _)| *minute).min().unwrap_or(oldest);
+    let also = gone.iter().map(|(minute, _)| *minute).filter(|minute| *minute >= before);
+    Ok(Some(Cut { start, before, also: also.collect() }))
 }
 
 /// The value of a [`MinuteKey`].

@@ -224,3 +224,78 @@ async fn a_journal_of_another_bus_is_dropped_and_claims_live_as_long_as_the_past
     store.reader().scan(&SeenKey::new(Day(0), &event(0)), read).unwrap();
     assert_eq!(days, [497, 500]);
 }
+
+#[tokio::test]
+async fn a_clock_that_was_once_in_the_future_does_not_let_the_journal_grow() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let tag = store.bus_tag();
+    let now = Timestamp::from_seconds(1_000 * 86_400);
+    let hours = |n: u64| std::time::Duration::from_secs(n * 3_600);
+    // The first two events were received years ahead, the others one a minute, up to now.
+    let minute_of = move |n: u64| match n {
+        1 | 2 => Minute(now.minute().0 + 3_000_000 + i64::try_from(n).unwrap()),
+        _ => Minute(now.minute().0 - 20 + i64::try_from(n).unwrap()),
+    };
+    let put = move |batch: &mut Batch<'_>| {
+        for n in 1..=20_u64 {
+            let position = Position::counted(n);
+            batch.put(&JournalKey { tag, position }, b"x");
+            let row = MinuteRow { first: position, bytes: 100 };
+            batch.put(&MinuteKey { tag, minute: minute_of(n) }, &row.encode());
+        }
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+    let retention = Retention {
+        tag,
+        seen_for: hours(72),
+        buckets: hours(2),
+        journal_for: hours(48),
+        journal_bytes: 350,
+    };
+    drop_due(&store, retention, now).await.unwrap();
+    let mut kept = Vec::new();
+    let first = JournalKey { tag, position: Position::default() };
+    let read = |key: JournalKey, _: &[u8]| {
+        kept.push(key.position.entry);
+        Ok(true)
+    };
+    store.reader().scan(&first, read).unwrap();
+    assert_eq!(kept, [18, 19, 20]);
+    let mut minutes = Vec::new();
+    let read = |key: MinuteKey, _: &[u8]| {
+        minutes.push(key.minute);
+        Ok(true)
+    };
+    store.reader().scan(&MinuteKey { tag, minute: Minute(i64::MIN) }, read).unwrap();
+    assert_eq!(minutes, [18, 19, 20].map(minute_of));
+}
+
+#[tokio::test]
+async fn everyone_after_a_failed_write_is_told_what_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let broken = |_: &mut Batch<'_>| -> Result<(), StoreError> {
+        Err(StoreError::Database { dir: "d".into(), reason: "no space left".to_owned() })
+    };
+    for said in [
+        store.commit(broken).await.unwrap_err(),
+        store.commit(|_| Ok(())).await.unwrap_err(),
+        store.clone().commit(|_| Ok(())).await.unwrap_err(),
+    ] {
+        assert!(matches!(said, StoreError::Database { .. }), "{said}");
+        assert_eq!(said.to_string(), "the database in d fails: no space left");
+    }
+}
+
+#[tokio::test]
+async fn the_backlog_ends_where_it_began_whoever_tells_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let heads = store.heads();
+    heads.grow_backlog(5);
+    heads.shrink_backlog(12);
+    heads.grow_backlog(7);
+    assert_eq!(*heads.backlog.borrow(), 0);
+}

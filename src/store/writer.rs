@@ -4,7 +4,7 @@
 //! after the write-ahead log is synced as the policy says. Pieces that wait together share one
 //! sync. One thread, so that a claim is safe and counters can stay in memory.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -25,21 +25,30 @@ const GROUP: usize = 32;
 pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// A piece of work; it gives back how to answer once the batch is written.
 pub(super) type Job = Box<dyn FnOnce(&mut Batch<'_>) -> Result<Answer, StoreError> + Send>;
+/// What closed the store, once something has.
+pub(super) type Failure = Arc<OnceLock<StoreError>>;
 
 pub(super) fn start(
     database: Arc<Database>,
     sync: Sync,
     clock: Clock,
+    failure: Failure,
 ) -> (mpsc::Sender<Job>, std::thread::JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let thread = std::thread::Builder::new()
         .name("store".to_owned())
-        .spawn(move || write(&database, sync, clock, receiver))
+        .spawn(move || write(&database, sync, clock, receiver, &failure))
         .expect("a process that starts can start a thread");
     (sender, thread)
 }
 
-fn write(database: &Database, sync: Sync, clock: Clock, mut jobs: mpsc::Receiver<Job>) {
+fn write(
+    database: &Database,
+    sync: Sync,
+    clock: Clock,
+    mut jobs: mpsc::Receiver<Job>,
+    failure: &OnceLock<StoreError>,
+) {
     let mut counters = Counters::default();
     let mut unsynced = false;
     let mut last_sync = clock.instant();
@@ -47,7 +56,6 @@ fn write(database: &Database, sync: Sync, clock: Clock, mut jobs: mpsc::Receiver
         let started = clock.instant();
         let mut answers = Vec::new();
         let mut waiting = job;
-        let mut failed = false;
         loop {
             if let Some(job) = waiting.take() {
                 match commit(database, &mut counters, job) {
@@ -55,7 +63,7 @@ fn write(database: &Database, sync: Sync, clock: Clock, mut jobs: mpsc::Receiver
                     Err(error) => {
                         // Nothing that came after may be written: it would not know of this one.
                         tracing::error!(%error, "a write to the store failed; the store is closed");
-                        failed = true;
+                        let _ = failure.set(error);
                         break;
                     }
                 }
@@ -77,16 +85,19 @@ fn write(database: &Database, sync: Sync, clock: Clock, mut jobs: mpsc::Receiver
             fault::point("store.before_sync");
             if let Err(error) = database.sync() {
                 tracing::error!(%error, "the write-ahead log cannot be synced; the store is closed");
-                failed = true;
+                let _ = failure.set(error);
             }
             unsynced = false;
             last_sync = clock.instant();
         }
-        metrics::COMMIT_SECONDS.record(started.elapsed());
-        for answer in answers {
-            answer(if failed { Err(StoreError::Closed) } else { Ok(()) });
+        // Woken only to see whether a sync is due, nothing was written.
+        if !answers.is_empty() {
+            metrics::COMMIT_SECONDS.record(started.elapsed());
         }
-        if failed {
+        for answer in answers {
+            answer(failure.get().map_or(Ok(()), |error| Err(error.again())));
+        }
+        if failure.get().is_some() {
             return;
         }
     }
@@ -116,7 +127,10 @@ fn next(jobs: &mut mpsc::Receiver<Job>, sync: Sync, unsynced: bool) -> Option<Op
 fn commit(database: &Database, counters: &mut Counters, job: Job) -> Result<Answer, StoreError> {
     let mut batch = Batch::new(database, counters);
     let answer = job(&mut batch)?;
-    database.write(batch.finish())?;
+    if let Err(error) = database.write(batch.finish()) {
+        answer(Err(error.again()));
+        return Err(error);
+    }
     fault::point("store.after_write");
     Ok(answer)
 }
