@@ -136,3 +136,14 @@ pub struct BusState {
     /// `None` when all that the bus has was delivered, or nothing came yet.
     pub behind: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_store_is_found_below_the_bus() {
+        let error = anyhow::Error::from(BusError::from(StoreError::Closed));
+        assert!(error.chain().any(|cause| cause.is::<StoreError>()));
+    }
+}

@@ -31,14 +31,14 @@ pub enum StoreError {
         expected: u32,
     },
     /// The directory or a file in it cannot be used.
-    #[error("cannot {verb} {path}: {source}")]
+    #[error("cannot {verb} {path}: {cause}")]
     File {
         /// What was tried.
         verb: &'static str,
         /// On what.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// `RocksDB` refuses.
     #[error("the database in {dir} fails: {reason}")]

@@ -41,8 +41,8 @@ impl Lock {
                 };
                 return Err(StoreError::InUse { dir: dir.to_owned(), holder });
             }
-            Err(TryLockError::Error(source)) => {
-                return Err(StoreError::File { verb: "lock", path, source });
+            Err(TryLockError::Error(cause)) => {
+                return Err(StoreError::File { verb: "lock", path, cause });
             }
         }
         let now = clock.now().to_string();
@@ -88,7 +88,7 @@ pub(super) fn check_version(dir: &Path) -> Result<(), StoreError> {
             }
             write_durably(&path, format!("{VERSION}\n").as_bytes())
         }
-        Err(source) => Err(StoreError::File { verb: "read", path, source }),
+        Err(cause) => Err(StoreError::File { verb: "read", path, cause }),
     }
 }
 
@@ -110,5 +110,5 @@ fn file_error<'p>(
     verb: &'static str,
     path: &'p Path,
 ) -> impl FnOnce(std::io::Error) -> StoreError + 'p {
-    move |source| StoreError::File { verb, path: PathBuf::from(path), source }
+    move |cause| StoreError::File { verb, path: PathBuf::from(path), cause }
 }
