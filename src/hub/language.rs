@@ -299,7 +299,7 @@ impl Watch {
         let has_all = group.query.names.is_empty();
         self.inside = Told::Tick(now);
         if has_all {
-            // Nothing is outside; what was told long ago must not be held for as long as this lives.
+            // Nothing is outside; what was told long ago must not be held as long as this lives.
             self.outside = self.inside.clone();
         }
         change

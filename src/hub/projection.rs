@@ -88,7 +88,7 @@ impl Projection {
             sources.push(source);
         }
         let overlap = tree.overlap().max(1);
-        // Behind a lead comes a value of ours, `null` or the payload's, where it is not the event's.
+        // Behind a lead comes, where it is not the event's, `null`, a flag or the payload.
         let ours = |source: &Source| if *source == Source::Payload { PAYLOAD_BYTES } else { 4 };
         let leads_bytes = leads.iter().map(String::len).sum::<usize>()
             + sources.iter().map(ours).sum::<usize>()
