@@ -43,7 +43,7 @@ use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
 use crate::store::{Store, Sync};
-use crate::supervise::{Failure, Stages, Stop};
+use crate::supervise::{EXIT_CONFIG, Failure, Stages, Stop};
 
 /// Where the ops endpoints are when nothing is said (`ops.listen`).
 const DEFAULT_OPS: &str = "127.0.0.1:8602";
@@ -96,6 +96,7 @@ impl Appliance {
 
 async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Failure> {
     warn_of_what_is_missing(&config);
+    serve::check(&config.server).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let config = &parts.config;

@@ -34,6 +34,11 @@ pub use options::ServeOptions;
 use crate::hub::Hub;
 use server::Server;
 
+/// Reads the files that [`run`] will need, so that a wrong one is known before anything begins.
+pub fn check(server: &crate::config::Server) -> anyhow::Result<()> {
+    server.tls.as_ref().map(tls::acceptor).transpose().map(drop)
+}
+
 /// Serves until `soft` and then until the last connection is gone, or until `hard`.
 ///
 /// Fails before it serves anything: when a path is taken twice, or a certificate cannot be read.

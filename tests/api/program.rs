@@ -282,6 +282,13 @@ async fn what_stops_it_before_it_runs_has_its_own_exit_code_and_says_what_to_do(
         assert!(log.contains(word), "all at once, with the nearest known name: {word}: {log}");
     }
 
+    let mut secret = run(&dir, &github.url);
+    secret.env("GHPULSE_SERVER_TLS_CERT", "no.pem").env("GHPULSE_SERVER_TLS_KEY", "no.key");
+    let (code, log, _) = end(secret).await;
+    assert_eq!(code, Some(78), "{log}");
+    assert!(log.contains("server.tls.cert") && log.contains("no.pem"), "{log}");
+    assert!(!log.contains("serving"), "before a port is bound: {log}");
+
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut busy = command(&["run", "--listen", &address, "--github", &github.url, "--data"]);
@@ -297,6 +304,12 @@ async fn what_stops_it_before_it_runs_has_its_own_exit_code_and_says_what_to_do(
     let (code, log, _) = end(no_folder).await;
     assert_eq!(code, Some(74), "{log}");
     assert!(log.contains("below"), "{log}");
+
+    let old = tempfile::tempdir().unwrap();
+    std::fs::write(old.path().join("VERSION"), "999\n").unwrap();
+    let (code, log, _) = end(run(&old, &github.url)).await;
+    assert_eq!(code, Some(74), "{log}");
+    assert!(log.contains("999") && log.contains("--data"), "{log}");
 
     let mut first = Program::start(run(&dir, &github.url));
     first.address().await;
