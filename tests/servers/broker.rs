@@ -28,6 +28,8 @@ pub(crate) struct Broker {
     dir: PathBuf,
     port: u16,
     web_port: u16,
+    /// What the admin interface wants of one that asks who everybody is.
+    bearer: Option<&'static str>,
     process: Mutex<Option<Process>>,
 }
 
@@ -72,13 +74,27 @@ async fn broker(test: &str) -> Option<&'static Broker> {
         writeln!(out, "skipped: {test}: {why}").unwrap();
         return None;
     }
-    let start = || BROKER.get_or_init(Broker::new).as_ref();
+    let start = || BROKER.get_or_init(|| Broker::new(None, |_| String::new())).as_ref();
     let broker = tokio::task::spawn_blocking(start).await.unwrap();
     let broker = broker.unwrap_or_else(|why| {
         panic!("no Pulsar: {why}; where none can be had, set GHPULSE_TEST_WITHOUT_SERVERS=1")
     });
     broker.ready().await;
     Some(broker)
+}
+
+/// A broker of its own for a test that needs other settings; `settings` is told its directory.
+pub(crate) async fn own(
+    test: &str,
+    bearer: &'static str,
+    settings: impl FnOnce(&Path) -> String + Send + 'static,
+) -> Option<Broker> {
+    // After the shared one, which has fetched what is started.
+    broker(test).await?;
+    let start = move || Broker::new(Some(bearer), settings).unwrap();
+    let own = tokio::task::spawn_blocking(start).await.unwrap();
+    own.ready().await;
+    Some(own)
 }
 
 fn cache() -> PathBuf {
@@ -92,7 +108,10 @@ pub(crate) fn free_port() -> u16 {
 }
 
 impl Broker {
-    fn new() -> Result<Self, String> {
+    fn new(
+        bearer: Option<&'static str>,
+        settings: impl FnOnce(&Path) -> String,
+    ) -> Result<Self, String> {
         let jars = cache().join(JARS);
         let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/setup");
         let ran = Command::new(&setup).arg("pulsar").arg(&jars).status();
@@ -102,9 +121,10 @@ impl Broker {
             Err(error) => return Err(format!("{} cannot be run: {error}", setup.display())),
         }
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?.keep();
-        let broker =
-            Self { dir, port: free_port(), web_port: free_port(), process: Mutex::new(None) };
-        std::fs::write(broker.dir.join("standalone.conf"), broker.conf()).unwrap();
+        let (port, web_port) = (free_port(), free_port());
+        let broker = Self { dir, port, web_port, bearer, process: Mutex::new(None) };
+        let conf = [broker.conf(), settings(&broker.dir)].concat();
+        std::fs::write(broker.dir.join("standalone.conf"), conf).unwrap();
         broker.start();
         Ok(broker)
     }
@@ -126,6 +146,11 @@ impl Broker {
 
     fn running(&self) -> MutexGuard<'_, Option<Process>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes its directory. Only when it was killed.
+    pub(crate) fn remove(&self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
     }
 
     /// Removes what it has kept. Only when it was killed.
@@ -224,8 +249,10 @@ impl Broker {
         let address = ("127.0.0.1", self.web_port);
         let mut stream = tokio::net::TcpStream::connect(address).await?;
         let length = body.len();
+        let bearer = self.bearer.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let bearer = bearer.unwrap_or_default();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{bearer}\
              content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await?;

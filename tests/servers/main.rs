@@ -16,4 +16,5 @@ mod flow;
 mod formats;
 mod node;
 mod processes;
+mod secured;
 mod standby;

@@ -12,7 +12,7 @@ use pulsar::{ConnectionRetryOptions, OperationRetryOptions, Pulsar, TokioExecuto
 use super::consumer::shown;
 use super::oauth::Credentials;
 use super::topic::whole_name;
-use super::words::{away, is_login_refused, too_slow};
+use super::words::{away, is_shut_out, too_slow};
 use super::{Compression, PulsarError, PulsarOptions};
 use crate::clock::Clock;
 
@@ -95,20 +95,42 @@ impl Link {
         }
         let client = match Box::pin(builder.build()).await {
             Ok(client) => client,
-            Err(error) => {
-                if let Some(credentials) =
-                    self.credentials.as_ref().filter(|_| is_login_refused(&error))
-                {
+            Err(error) if is_shut_out(&error) => {
+                if let Some(credentials) = &self.credentials {
                     credentials.forget().await;
                 }
-                return Err(away(doing(), &error));
+                return Err(PulsarError::Away { doing: doing(), why: self.shut_out().to_owned() });
             }
+            Err(error) => return Err(away(doing(), &error)),
         };
         let looking = || format!("looking up {} at {}", self.topic, self.url);
         let partitions = Box::pin(client.lookup_partitioned_topic_number(&self.topic)).await;
         match partitions.map_err(|error| away(looking(), &error))? {
             0 => Ok(client),
             partitions => Err(PulsarError::Partitioned { topic: self.topic.clone(), partitions }),
+        }
+    }
+
+    /// What may be wrong when the broker was reached and does not let us in.
+    fn shut_out(&self) -> &'static str {
+        match (self.url.starts_with("pulsar+ssl"), self.credentials.is_some()) {
+            (true, true) => {
+                "it was reached, but TLS or the login failed; for a certificate authority of your \
+                 own, name its file in pulsar.ca; check pulsar.audience and the key file"
+            }
+            (true, false) => {
+                "it was reached, but TLS failed, or it wants a login; for a certificate authority \
+                 of your own, name its file in pulsar.ca; a login is pulsar.audience and \
+                 pulsar.keypath"
+            }
+            (false, true) => {
+                "it was reached, but refuses the login, or wants TLS; check pulsar.audience and \
+                 the key file, and whether it is a port of pulsar+ssl://"
+            }
+            (false, false) => {
+                "it was reached, but does not let us in; does it want a login (pulsar.audience \
+                 and pulsar.keypath), or TLS (pulsar+ssl://)?"
+            }
         }
     }
 

@@ -221,7 +221,8 @@ impl Authentication for Login {
     {
         Box::pin(async {
             let token = self.0.token().await;
-            token.map(String::into_bytes).map_err(AuthenticationError::Custom)
+            // Of any other kind the library keeps the words to itself.
+            token.map(String::into_bytes).map_err(AuthenticationError::Retriable)
         })
     }
 }

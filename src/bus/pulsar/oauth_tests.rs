@@ -83,7 +83,9 @@ async fn a_refusal_says_who_and_what_to_check_and_never_the_secret() {
     })
     .await;
     let mut login = credentials(&fake.url, dir.path()).login();
-    let text = login.auth_data().await.unwrap_err().to_string();
+    let Err(AuthenticationError::Retriable(text)) = login.auth_data().await else {
+        panic!("the login was taken");
+    };
     assert!(text.contains("/token refuses the login of") && text.contains("key.json"), "{text}");
     assert!(text.contains("status 403: access_denied no ‹secret› here"), "{text}");
     assert!(text.contains("pulsar.audience `urn:sn:pulsar:o:i`"), "{text}");

@@ -31,9 +31,15 @@ pub(super) fn is_taken(error: &Error) -> bool {
     }
 }
 
-/// Whether the broker does not believe who we are.
-pub(super) fn is_login_refused(error: &Error) -> bool {
-    matches!(said(error), Some((Some(ServerError::AuthenticationError), _)))
+/// Whether the broker was reached and it came to nothing: TLS, or the login. The library says the
+/// same of both, and nothing more.
+pub(super) fn is_shut_out(error: &Error) -> bool {
+    let refused = matches!(said(error), Some((Some(ServerError::AuthenticationError), _)));
+    let fatal = match connection(error) {
+        Some(ConnectionError::Io(error)) => error.to_string().starts_with("fatal error when"),
+        _ => false,
+    };
+    refused || fatal
 }
 
 /// Whether an entry of the topic cannot be unpacked; the stream goes on behind it.
