@@ -88,19 +88,19 @@ pub fn case(recorded: Option<&Path>, args: &[String]) {
         let busy = resident_bytes();
         let cpu = usage.figures(count * MEASURED);
         let [arrived, p50, p99, last] = readers.end();
-        let each = |bytes: u64| bytes.saturating_sub(before) / count as u64 / 1_000;
+        let connection_bytes = idle.saturating_sub(before) / count as u64;
         println!(
             "  {:<7} {count:>4} readers, {form:<5}: {:>5.2} us CPU a delivery, \
              p50 {:>3} ms, p99 {:>3} ms, last {:>3} ms, {} missing; \
-             a connection holds {} KB idle, {} KB busy",
+             {:>2} KB a connection, {} MB resident in all",
             server.name(),
             cpu.cpu_micros_each(),
             p50 / 1_000,
             p99 / 1_000,
             last / 1_000,
             (cpu.count as u64).saturating_sub(arrived),
-            each(idle),
-            each(busy),
+            connection_bytes / 1_000,
+            busy / 1_000_000,
         );
     });
 }
