@@ -1,13 +1,17 @@
-//! The one writing thread.
+//! The one writing thread, and the one that syncs behind it.
 //!
-//! Stages send it work; it runs each piece on a batch of its own, writes the batch, and answers
-//! after the write-ahead log is synced as the policy says. Pieces that wait together share one
-//! sync. One thread, so that a claim is safe and counters can stay in memory.
+//! Stages send work; the first thread runs each piece on a batch of its own and writes the batch,
+//! the second syncs the write-ahead log as the policy says and answers. While it does, the next
+//! pieces are written; those that wait together share one sync. The log keeps their order, so what
+//! is there after a power cut is always the first part of what was written. One writing thread, so
+//! that a claim is safe and counters can stay in memory.
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Sync;
 use super::batch::{Batch, Counters};
@@ -28,99 +32,113 @@ pub(super) type Job = Box<dyn FnOnce(&mut Batch<'_>) -> Result<Answer, StoreErro
 /// What closed the store, once something has.
 pub(super) type Failure = Arc<OnceLock<StoreError>>;
 
+/// A piece that is written and waits for its sync.
+struct Written {
+    answer: Answer,
+    began: Instant,
+}
+
 pub(super) fn start(
     database: Arc<Database>,
     sync: Sync,
     clock: Clock,
     failure: Failure,
-) -> (mpsc::Sender<Job>, std::thread::JoinHandle<()>) {
+) -> (mpsc::Sender<Job>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let thread = std::thread::Builder::new()
-        .name("store".to_owned())
-        .spawn(move || write(&database, sync, clock, receiver, &failure))
-        .expect("a process that starts can start a thread");
-    (sender, thread)
+    let (written, to_sync) = std::sync::mpsc::sync_channel(QUEUE);
+    let syncing = {
+        let (database, failure) = (Arc::clone(&database), Arc::clone(&failure));
+        spawn("store-sync", move || bring_to_disk(&database, sync, clock, &to_sync, &failure))
+    };
+    let writing = spawn("store", move || {
+        write(&database, clock, receiver, &written, &failure);
+        drop(written);
+        if syncing.join().is_err() {
+            tracing::error!("the syncing thread panicked");
+        }
+    });
+    (sender, writing)
 }
 
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.expect("a process that starts can start a thread")
+}
+
+/// Writes until nobody sends work any more, or something fails.
 fn write(
     database: &Database,
-    sync: Sync,
     clock: Clock,
     mut jobs: mpsc::Receiver<Job>,
+    written: &SyncSender<Written>,
     failure: &OnceLock<StoreError>,
 ) {
     let mut counters = Counters::default();
-    let mut unsynced = false;
-    let mut last_sync = clock.instant();
-    while let Some(job) = next(&mut jobs, sync, unsynced) {
-        let started = clock.instant();
-        let mut answers = Vec::new();
-        let mut waiting = job;
-        loop {
-            if let Some(job) = waiting.take() {
-                match commit(database, &mut counters, job) {
-                    Ok(answer) => answers.push(answer),
-                    Err(error) => {
-                        // Nothing that came after may be written: it would not know of this one.
-                        tracing::error!(%error, "a write to the store failed; the store is closed");
-                        let _ = failure.set(error);
-                        break;
-                    }
+    while let Some(job) = jobs.blocking_recv() {
+        if failure.get().is_some() {
+            return;
+        }
+        let began = clock.instant();
+        match commit(database, &mut counters, job) {
+            Ok(answer) => {
+                if written.send(Written { answer, began }).is_err() {
+                    return;
                 }
-                unsynced = true;
             }
-            if answers.len() >= GROUP {
-                break;
-            }
-            match jobs.try_recv() {
-                Ok(job) => waiting = Some(job),
-                Err(_) => break,
+            Err(error) => {
+                // Nothing that came after may be written: it would not know of this one.
+                tracing::error!(%error, "a write to the store failed; the store is closed");
+                let _ = failure.set(error);
+                return;
             }
         }
+    }
+}
+
+/// Syncs what was written, and answers, until nothing more is written or a sync fails.
+fn bring_to_disk(
+    database: &Database,
+    sync: Sync,
+    clock: Clock,
+    written: &Receiver<Written>,
+    failure: &OnceLock<StoreError>,
+) {
+    let mut unsynced_since: Option<Instant> = None;
+    loop {
+        let next = match (sync, unsynced_since) {
+            (Sync::Every(interval), Some(since)) => {
+                written.recv_timeout(interval.saturating_sub(since.elapsed()))
+            }
+            _ => written.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        let group: Vec<Written> = match next {
+            Ok(first) => std::iter::once(first).chain(written.try_iter()).take(GROUP).collect(),
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        let since = *unsynced_since.get_or_insert_with(|| clock.instant());
         let due = match sync {
             Sync::EveryBatch => true,
-            Sync::Every(interval) => last_sync.elapsed() >= interval,
+            Sync::Every(interval) => since.elapsed() >= interval,
         };
-        if unsynced && due {
+        let mut synced = Ok(());
+        if due {
             fault::point("store.before_sync");
-            if let Err(error) = database.sync() {
-                tracing::error!(%error, "the write-ahead log cannot be synced; the store is closed");
-                let _ = failure.set(error);
-            }
-            unsynced = false;
-            last_sync = clock.instant();
+            synced = database.sync();
+            unsynced_since = None;
         }
-        // Woken only to see whether a sync is due, nothing was written.
-        if !answers.is_empty() {
-            metrics::COMMIT_SECONDS.record(started.elapsed());
+        for Written { answer, began } in group {
+            metrics::COMMIT_SECONDS.record(began.elapsed());
+            answer(synced.as_ref().map_or_else(|error| Err(error.again()), |()| Ok(())));
         }
-        for answer in answers {
-            answer(failure.get().map_or(Ok(()), |error| Err(error.again())));
-        }
-        if failure.get().is_some() {
+        if let Err(error) = synced {
+            tracing::error!(%error, "the write-ahead log cannot be synced; the store is closed");
+            let _ = failure.set(error);
             return;
         }
     }
     if let Err(error) = database.sync() {
         tracing::error!(%error, "the write-ahead log cannot be synced at the end");
-    }
-}
-
-/// The next piece; with syncs at intervals also `Some(None)` when one may be due. `None` = end.
-#[expect(clippy::option_option, reason = "woken without work, or ended")]
-fn next(jobs: &mut mpsc::Receiver<Job>, sync: Sync, unsynced: bool) -> Option<Option<Job>> {
-    let Sync::Every(_) = sync else { return jobs.blocking_recv().map(Some) };
-    if !unsynced {
-        return jobs.blocking_recv().map(Some);
-    }
-    // Rare: only in the seconds after the last write of a burst.
-    match jobs.try_recv() {
-        Ok(job) => Some(Some(job)),
-        Err(mpsc::error::TryRecvError::Empty) => {
-            std::thread::sleep(Duration::from_millis(5));
-            Some(None)
-        }
-        Err(mpsc::error::TryRecvError::Disconnected) => None,
     }
 }
 
