@@ -43,7 +43,7 @@ fn form(asker: &mut Asker) -> Form {
 #[tokio::test(start_paused = true)]
 async fn half_as_many_are_asked_for_after_what_was_too_heavy_and_slowly_more_again() {
     let mut asker = asker(&["a"]);
-    let mut heavy = |asker: &mut Asker, count| {
+    let heavy = |asker: &mut Asker, count| {
         let outcome = Outcome::TooHeavy("answered 502".to_owned());
         let flight = Flight { form: Form::Names, wanted: wanted(count), outcome };
         asker.conclude(&flight).unwrap()
