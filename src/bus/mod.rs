@@ -144,6 +144,6 @@ mod tests {
     #[test]
     fn what_is_wrong_with_the_store_is_found_below_the_bus() {
         let error = anyhow::Error::from(BusError::from(StoreError::Closed));
-        assert!(error.chain().any(|cause| cause.is::<StoreError>()));
+        assert!(error.chain().any(<dyn std::error::Error>::is::<StoreError>));
     }
 }

@@ -153,8 +153,8 @@ impl Stage {
             }
             let deadline = event.since + asker.lookup.deadline;
             match self.desk.hold(event, wanted, deadline, now) {
-                Ok(()) => holding = true,
-                Err(leaves) => ready.push(leaves),
+                None => holding = true,
+                Some(leaves) => ready.push(leaves),
             }
         }
         holding
@@ -181,9 +181,10 @@ impl Stage {
         self.complaint.send_if_modified(|said| {
             let changed = *said != complaint;
             if changed {
-                match complaint {
-                    Some(words) => tracing::warn!("{words}"),
-                    None => tracing::info!("pull requests are asked for"),
+                if let Some(words) = complaint {
+                    tracing::warn!("{words}");
+                } else {
+                    tracing::info!("pull requests are asked for");
                 }
                 *said = complaint;
             }

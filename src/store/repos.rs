@@ -8,11 +8,16 @@ use std::time::Duration;
 use super::batch::Batch;
 use super::error::StoreError;
 use super::keys::{Key as _, NAME_BYTES, RepoKey};
+use super::{Reader, Store};
 use crate::model::window::Timestamp;
 
 /// What is known is taken for true for so long; afterwards it is asked for again when a chance
 /// comes.
 pub const FRESH_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// A repository that nothing was heard of for so long is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(180 * 24 * 3_600);
+/// Rows that are looked at in one go.
+const SWEPT: usize = 5_000;
 const VERSION: u8 = 1;
 
 /// What is known of a repository.
@@ -72,11 +77,73 @@ pub fn remember(
     Ok(())
 }
 
+/// Forgets what was not heard of for [`FORGOTTEN_AFTER`], of the next [`SWEPT`] rows from `from`
+/// on; gives where to go on, from the start again behind the last.
+pub(super) async fn sweep(
+    store: &Store,
+    from: RepoKey,
+    now: Timestamp,
+) -> Result<RepoKey, StoreError> {
+    let find = move |reader: Reader<'_>| {
+        let (mut old, mut seen, mut last) = (Vec::new(), 0, None);
+        reader.scan(&from, |key: RepoKey, value| {
+            if now.since(RepoRow::decode(key, value)?.as_of) > FORGOTTEN_AFTER {
+                old.push(key);
+            }
+            (seen, last) = (seen + 1, Some(key));
+            Ok(seen < SWEPT)
+        })?;
+        let next = last.filter(|_| seen == SWEPT).map_or(0, |key| key.0.saturating_add(1));
+        Ok((old, RepoKey(next)))
+    };
+    let (old, next) = store.read(find).await?;
+    if !old.is_empty() {
+        let delete = move |batch: &mut Batch<'_>| {
+            for key in &old {
+                batch.delete(key);
+            }
+            Ok(())
+        };
+        store.commit(delete).await?;
+    }
+    Ok(next)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Store, Sync};
+    use super::super::Sync;
     use super::*;
     use crate::clock::Clock;
+
+    #[tokio::test]
+    async fn what_was_not_heard_of_for_long_is_forgotten_part_by_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let now = Timestamp::from_seconds(1_790_000_000);
+        let count = SWEPT as u64 + 10;
+        let put = move |batch: &mut Batch<'_>| {
+            for id in 1..=count {
+                let as_of = if id % 2 == 0 { now } else { now.minus(2 * FORGOTTEN_AFTER) };
+                remember(batch, RepoKey(id), Some("C"), as_of)?;
+            }
+            Ok(())
+        };
+        store.commit(put).await.unwrap();
+        let rows = || {
+            let mut found = Vec::new();
+            let take = |key: RepoKey, _: &[u8]| {
+                found.push(key.0);
+                Ok(true)
+            };
+            store.reader().scan(&RepoKey(0), take).unwrap();
+            found
+        };
+        let next = sweep(&store, RepoKey(0), now).await.unwrap();
+        assert_eq!(next, RepoKey(SWEPT as u64 + 1));
+        assert_eq!(rows().len(), SWEPT / 2 + 10);
+        assert_eq!(sweep(&store, next, now).await.unwrap(), RepoKey(0), "from the start again");
+        assert!(rows().iter().all(|id| id % 2 == 0));
+    }
 
     #[test]
     fn rows_come_back_from_their_bytes_and_other_bytes_are_damage() {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::keys::{AppliedKey, BucketKey, JournalKey, MinuteKey, SeenKey};
-use super::{Batch, Reader, Store, StoreError};
+use super::keys::{AppliedKey, BucketKey, JournalKey, MinuteKey, RepoKey, SeenKey};
+use super::{Batch, Reader, Store, StoreError, repos};
 use crate::clock::Clock;
 use crate::fault;
 use crate::model::event::{EventId, EventKey};
@@ -51,8 +51,10 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let mut repo = RepoKey(0);
     loop {
         drop_due(&store, retention, clock.now()).await?;
+        repo = repos::sweep(&store, repo, clock.now()).await?;
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = clock.sleep(EVERY) => {}

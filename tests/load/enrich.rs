@@ -48,7 +48,6 @@ pub fn run() {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
 async fn with_tokens(tokens: usize) {
     let (clock, stop) = (Clock::system(), CancellationToken::new());
     let query = QueryOptions {
@@ -99,27 +98,36 @@ async fn with_tokens(tokens: usize) {
     ];
     watch(&store, clock, WARM).await;
     let queries = control.queries();
-    let mut seen = watch(&store, clock, MEASURED).await;
-    let queries = control.queries() - queries;
+    let seen = watch(&store, clock, MEASURED).await;
+    print(tokens, seen, control.queries() - queries);
+    println!("    answers: {:?}", control.outcomes());
     stop.cancel();
     for stage in stages {
         stage.await.expect("no panic").expect("no failure");
     }
-    let count = seen.delays.len();
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
+fn print(tokens: usize, mut seen: Seen, queries: u64) {
     seen.delays.sort_unstable();
-    let at = |share: f64| seen.delays[((count - 1) as f64 * share) as usize].as_secs_f64();
-    let seconds = MEASURED.as_secs_f64();
+    let count = seen.delays.len().max(1);
+    // The delay that so many of a hundred do not pass.
+    let at = |percent: usize| {
+        let delay = seen.delays.get((count - 1) * percent / 100);
+        delay.map_or(0.0, Duration::as_secs_f64)
+    };
+    let (all, seconds) = (count as f64, MEASURED.as_secs_f64());
+    let points = f64::from(POINTS) * tokens as f64 / 3_600.0 * seconds;
     println!(
         "  {tokens} tokens: {:.1} % of {:.0} a second enriched in time; {:.1} queries for 1,000, \
          {:.0} % of the points; added delay p50 {:.1} s, p99 {:.1} s",
-        100.0 * seen.enriched as f64 / count as f64,
-        count as f64 / seconds,
-        1_000.0 * queries as f64 / count as f64,
-        100.0 * queries as f64 / seconds * 3_600.0 / (f64::from(POINTS) * tokens as f64),
-        at(0.5),
-        at(0.99),
+        100.0 * seen.enriched as f64 / all,
+        all / seconds,
+        1_000.0 * queries as f64 / all,
+        100.0 * queries as f64 / points,
+        at(50),
+        at(99),
     );
-    println!("    {:?}", control.outcomes());
 }
 
 /// Takes events from the bus for a while.

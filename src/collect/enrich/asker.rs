@@ -278,3 +278,6 @@ impl Asker {
         self.trust = Trust::Refused { until: now + DISTRUST_FOR };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,7 @@ impl Desk {
         wanted: Wanted,
         deadline: Instant,
         now: Instant,
-    ) -> Result<(), Ready> {
+    ) -> Option<Ready> {
         let key = (wanted.base_repo_id, wanted.pull_id);
         let leaving = match self.gone.get(&key) {
             Some(until) if *until > now => Some(Leaving::Gone),
@@ -98,19 +98,19 @@ impl Desk {
             _ => None,
         };
         if let Some(leaving) = leaving {
-            return Err(Ready { event, leaving });
+            return Some(Ready { event, leaving });
         }
         let (admission, since) = (event.admission, event.since);
         self.deadlines.insert((deadline, admission));
         self.events.insert(admission, Held { event, key, deadline });
         if let Some(ask) = self.asks.get_mut(&key) {
             ask.admissions.push(admission);
-            return Ok(());
+            return None;
         }
         let place = self.place(key);
         let ask = Ask { wanted, admissions: vec![admission], place: Some(place), since, tries: 0 };
         self.asks.insert(key, ask);
-        Ok(())
+        None
     }
 
     fn place(&mut self, key: PullKey) -> u64 {
@@ -176,7 +176,11 @@ impl Desk {
         let key = (wanted.base_repo_id, wanted.pull_id);
         let Some(ask) = self.asks.get_mut(&key) else { return Vec::new() };
         if !counts {
-            ask.tries -= 1;
+            ask.tries = ask.tries.saturating_sub(1);
+        }
+        // It was asked for again meanwhile: it has its place, and the queue holds it once.
+        if ask.place.is_some() {
+            return Vec::new();
         }
         if ask.admissions.is_empty() || ask.tries >= MOST_TRIES {
             return self.leave(wanted, Leaving::Late);

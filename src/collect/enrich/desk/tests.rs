@@ -41,7 +41,7 @@ fn found(language: Language) -> Found {
 
 fn hold(desk: &mut Desk, admission: u64, pull_id: u64, now: Instant) -> Option<Leaving> {
     let held = desk.hold(event(admission, true, now), wanted(pull_id), now + 20 * SECOND, now);
-    held.err().map(|ready| ready.leaving)
+    held.map(|ready| ready.leaving)
 }
 
 fn left(ready: &[Ready]) -> Vec<(u64, Leaving)> {
@@ -82,8 +82,8 @@ fn what_github_sent_stays_and_a_review_takes_the_language_only() {
     sent.facts.additions = Some(99);
     sent.facts.language = Some("Ada".to_owned());
     sent.lacks_language = false;
-    desk.hold(sent, wanted(7), now + SECOND, now).unwrap();
-    desk.hold(event(2, false, now), wanted(7), now + SECOND, now).unwrap();
+    assert!(desk.hold(sent, wanted(7), now + SECOND, now).is_none());
+    assert!(desk.hold(event(2, false, now), wanted(7), now + SECOND, now).is_none());
     desk.take(9);
     let (ready, _) = desk.answered(&wanted(7), &found(Language::Absent), now);
     let facts =
@@ -149,7 +149,7 @@ proptest! {
                     admitted += 1;
                     let deadline = now + 7 * SECOND;
                     let event = event(admitted, true, now);
-                    if let Err(ready) = desk.hold(event, wanted(n), deadline, now) {
+                    if let Some(ready) = desk.hold(event, wanted(n), deadline, now) {
                         keep(vec![ready]);
                     }
                 }
