@@ -4,6 +4,8 @@
 //! starts the stages; an error leaves nothing running. [`Appliance::end`] waits until all have
 //! stopped and closes the store.
 
+pub mod ops_file;
+
 mod broker;
 mod files;
 mod operator;
@@ -28,6 +30,7 @@ use crate::apply::history::{History, HistorySync, Limits, Setup};
 use crate::apply::numbers::{Numbers, bucket_span};
 use crate::apply::script::{self, ScriptHost};
 use crate::apply::tick;
+use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, Grant};
 use crate::clock::Clock;
@@ -88,6 +91,7 @@ impl Appliance {
     /// Waits until it has stopped, asked or not, and closes the store.
     pub async fn end(self) -> Result<(), Failure> {
         let ended = self.stages.end(self.grace, self.clock).await;
+        ops_file::remove(self.store.dir());
         // Closing waits for RocksDB's background work.
         let closed = tokio::task::spawn_blocking(move || drop(self.store)).await;
         ended.and(closed.map_err(|error| anyhow::Error::from(error).into()))
@@ -116,8 +120,9 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
     let complaint = enrich.complaint.subscribe();
-    let operator: Arc<dyn Operate> =
-        Arc::new(Operator::new(source, complaint, bus, script, history, clock));
+    let kept = (parts.store.clone(), Arc::clone(&parts.numbers));
+    let operator = Operator::new(source, complaint, bus, script, history, kept, clock);
+    let operator: Arc<dyn Operate> = Arc::new(operator);
     let public = bind(config.server.listen, Audience::Public).await?;
     let mut addresses = vec![public.0];
     let mut listeners = vec![public.1];
@@ -128,6 +133,9 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     }
     let mut stages = Stages::new(stop);
     let (grace, store) = (config.server.grace, parts.store.clone());
+    if let Some(ops) = addresses.get(1) {
+        ops_file::write(store.dir(), *ops)?;
+    }
     let serve = serve::run(
         listeners,
         serve_options(config),
@@ -277,6 +285,9 @@ fn start_stages(
     stages.start("history", asking.run(soft.clone()));
     if let Some(posting) = posting {
         stages.start("alerts", posting.run(soft.clone()));
+    }
+    if let Some(dir) = config.archive_dir {
+        stages.start("archive", archive::run(store.clone(), dir, clock, soft.clone()));
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);
     let retention = Retention {

@@ -18,6 +18,9 @@ pub const POINTS: &[&str] = &[
     "store.after_write",
     "store.before_sync",
     "retention.before_commit",
+    "archive.before_commit",
+    "archive.after_commit",
+    "export.before_rename",
 ];
 
 struct Armed {

@@ -4,6 +4,7 @@ pub mod model;
 
 pub mod alerts;
 pub mod apply;
+pub mod archive;
 pub mod backoff;
 pub mod bus;
 pub mod clock;

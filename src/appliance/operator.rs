@@ -1,18 +1,26 @@
 //! What the server asks of the appliance around it.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::watch;
 
 use super::broker::BrokerState;
 use crate::apply::history::{History, HistoryState};
+use crate::apply::numbers::Numbers;
 use crate::apply::script::{InForce, ScriptHost};
+use crate::archive;
 use crate::clock::Clock;
 use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
-use crate::model::window::Timestamp;
-use crate::serve::{Operate, Part, PartState, ScriptState, SyncAnswer};
+use crate::model::window::{Day, Hour, Timestamp};
+use crate::serve::{
+    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, SyncAnswer,
+};
+use crate::store::Store;
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
@@ -21,6 +29,8 @@ pub(super) struct Operator {
     bus: Option<BrokerState>,
     script: Arc<ScriptHost>,
     history: History,
+    store: Store,
+    numbers: Arc<Numbers>,
     started_at: Timestamp,
 }
 
@@ -31,9 +41,11 @@ impl Operator {
         bus: Option<BrokerState>,
         script: Arc<ScriptHost>,
         history: History,
+        (store, numbers): (Store, Arc<Numbers>),
         clock: Clock,
     ) -> Self {
-        Self { source, enrichment, bus, script, history, started_at: clock.now() }
+        let started_at = clock.now();
+        Self { source, enrichment, bus, script, history, store, numbers, started_at }
     }
 
     fn part(&self, name: &'static str, state: PartState) -> Part {
@@ -123,4 +135,30 @@ impl Operate for Operator {
         let error = status.complaint().map(ToString::to_string);
         ScriptState { name, current: status.in_force == InForce::File, error }
     }
+
+    fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
+        let (store, numbers) = (self.store.clone(), Arc::clone(&self.numbers));
+        Box::pin(
+            async move {
+                match request {
+                    ArchiveRequest::Import { file } => import(store, &numbers, &file).await,
+                    ArchiveRequest::Export { from, until, to } => {
+                        let export = move || archive::export(&store, Hour(from), Hour(until), &to);
+                        let exported = tokio::task::spawn_blocking(export).await?;
+                        Ok(to_raw_value(&exported?)?)
+                    }
+                }
+            }
+            .map(|answer: anyhow::Result<_>| answer.map_err(|error| format!("{error:#}"))),
+        )
+    }
+}
+
+async fn import(store: Store, numbers: &Numbers, file: &Path) -> anyhow::Result<Box<RawValue>> {
+    let imported = archive::import(&store, file, |_| ()).await?;
+    // Readers are told with the next tick.
+    if let Some(day) = imported.day {
+        numbers.touch(Day(day));
+    }
+    Ok(to_raw_value(&imported)?)
 }

@@ -78,6 +78,11 @@ impl Numbers {
         }
     }
 
+    /// Has a day read again at the next tick: an hour of it was imported.
+    pub fn touch(&self, day: Day) {
+        lock(&self.year).touched.insert(day);
+    }
+
     /// The rolling window that ends with this second, and the one before it.
     #[must_use]
     pub fn window(&self, now: Second) -> WindowSnapshot {
@@ -138,9 +143,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn day_figures(reader: Reader<'_>, day: Day) -> Result<DayFigures, StoreError> {
     let first = day.start().hour().0;
     let mut figures = DayFigures::default();
+    // An hour that was imported stands for itself, whatever was counted of it live.
+    let mut hours = Vec::with_capacity(24);
+    for hour in (first..first + 24).map(Hour) {
+        let (origin, metric) = (Origin::Archive, HourMetric::Events);
+        let is_imported = reader.count(&HourKey { hour, origin, metric })? > 0;
+        hours.push((hour, if is_imported { origin } else { Origin::Live }));
+    }
     let mut add = |metric, figure: fn(&mut DayFigures) -> &mut i64| -> Result<(), StoreError> {
-        for hour in first..first + 24 {
-            let key = HourKey { hour: Hour(hour), origin: Origin::Live, metric };
+        for (hour, origin) in hours.iter().copied() {
+            let key = HourKey { hour, origin, metric };
             let sum = figure(&mut figures);
             *sum = sum.saturating_add(reader.count(&key)?);
         }

@@ -6,7 +6,10 @@
 
 mod check;
 mod demo;
+mod export;
+mod import;
 mod output;
+mod place;
 mod run;
 mod script;
 mod show;
@@ -92,6 +95,10 @@ enum Command {
     Script(script::ScriptArgs),
     /// Serves a simulated GitHub: three pages of events, limits, faults on request
     Simulate(simulate::SimulateArgs),
+    /// Takes hours of GH Archive in: their counts replace those that were seen live
+    Import(import::ImportArgs),
+    /// Writes hours of the journal out, as GH Archive would
+    Export(export::ExportArgs),
     /// Prints version, commit and the version of RocksDB
     Version(version::VersionArgs),
 }
@@ -127,6 +134,8 @@ fn dispatch(cli: Cli) -> Exit {
         Command::Config(args) => show::show(&args),
         Command::Script(args) => script::script(&args),
         Command::Simulate(args) => simulate::simulate(args),
+        Command::Import(args) => import::import(&args),
+        Command::Export(args) => export::export(&args),
         Command::Version(args) => version::version(&args),
     }
 }

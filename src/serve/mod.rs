@@ -6,6 +6,7 @@
 //! says why and is counted.
 
 mod admission;
+mod archive;
 mod feeds;
 mod handshake;
 mod listen;
@@ -28,7 +29,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use listen::{Audience, Listener};
-pub use operate::{Operate, Part, PartState, ScriptState, SyncAnswer, is_ready};
+pub use operate::{
+    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, SyncAnswer, is_ready,
+};
 pub use options::ServeOptions;
 
 use crate::hub::Hub;

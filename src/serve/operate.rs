@@ -1,7 +1,10 @@
 //! What the server asks of the appliance around it.
 
+use std::path::PathBuf;
+
 use futures_util::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::model::window::Timestamp;
 
@@ -18,6 +21,32 @@ pub trait Operate: Send + Sync + 'static {
 
     /// The merge script in force.
     fn script(&self) -> ScriptState;
+
+    /// Takes recorded hours in or writes them out; the answer is what came of it, as JSON.
+    fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer>;
+}
+
+/// What came of an [`ArchiveRequest`], or why nothing did.
+pub type ArchiveAnswer = Result<Box<RawValue>, String>;
+
+/// Recorded hours, in or out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum ArchiveRequest {
+    /// Take the file of an hour in.
+    Import {
+        /// The file, by its whole path.
+        file: PathBuf,
+    },
+    /// Write the files of hours.
+    Export {
+        /// The first, in hours since 1970.
+        from: i64,
+        /// The first that is not written any more.
+        until: i64,
+        /// The directory, by its whole path.
+        to: PathBuf,
+    },
 }
 
 /// One part of the appliance.

@@ -7,10 +7,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 
 use super::admission::client_behind;
+use super::archive::archive;
 use super::feeds::{LanguageLatest, LanguageWatch, Sampling};
 use super::listen::{Audience, Peer};
 use super::operate::is_ready;
@@ -30,7 +31,15 @@ const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
 /// All routes. Two that want the same path are an error that names it.
 pub(super) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
     let ServeOptions { health, sync_event, .. } = &server.options;
-    let fixed = ["/", "/sampling", "/language/latest", "/language/watch", "/readyz", "/metrics"];
+    let fixed = [
+        "/",
+        "/sampling",
+        "/language/latest",
+        "/language/watch",
+        "/readyz",
+        "/metrics",
+        "/archive",
+    ];
     for (key, path) in [("server.health", health), ("server.syncEvent", sync_event)] {
         let is_plain = path.starts_with('/') && !path.contains(['{', '}', '*', ':']);
         ensure!(is_plain, "{key}: `{path}` is no plain path: write one such as /health");
@@ -44,6 +53,7 @@ pub(super) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
         .route("/language/watch", get(language_watch))
         .route("/readyz", get(ready))
         .route("/metrics", get(exposition))
+        .route("/archive", post(archive))
         .route(health, get(async || "OK"))
         .route(sync_event, any(sync))
         .method_not_allowed_fallback(wrong_method)
@@ -171,7 +181,7 @@ fn are_equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && std::hint::black_box(differences) == 0
 }
 
-fn audience(request: &Request<Body>) -> Audience {
+pub(super) fn audience(request: &Request<Body>) -> Audience {
     request.extensions().get::<Peer>().map_or(Audience::Public, |peer| peer.audience)
 }
 
@@ -180,7 +190,7 @@ async fn wrong_method(request: Request<Body>) -> Response {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).with_endpoints().into_response()
 }
 
-async fn nothing_here(request: Request<Body>) -> Response {
+pub(super) async fn nothing_here(request: Request<Body>) -> Response {
     let path: String = request.uri().path().chars().take(200).collect();
     let detail = format!("there is nothing at {path}");
     Problem::new(StatusCode::NOT_FOUND, detail).with_endpoints().into_response()

@@ -21,7 +21,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Audience, Listener, Operate, Part, PartState, ScriptState, ServeOptions, SyncAnswer, run,
+    ArchiveAnswer, ArchiveRequest, Audience, Listener, Operate, Part, PartState, ScriptState,
+    ServeOptions, SyncAnswer, run,
 };
 use crate::clock::Clock;
 use crate::config::{Lookup, Request};
@@ -64,6 +65,11 @@ impl Operate for Around {
 
     fn script(&self) -> ScriptState {
         ScriptState { name: "merge_latest.rhai".to_owned(), current: true, error: None }
+    }
+
+    fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
+        let answer = serde_json::value::to_raw_value(&request);
+        async move { answer.map_err(|error| error.to_string()) }.boxed()
     }
 }
 

@@ -113,6 +113,8 @@ pub struct BucketKey {
 pub enum Origin {
     /// The live feed.
     Live = 1,
+    /// An hour of an archive, imported as a whole. It has [`HourMetric::Events`].
+    Archive = 2,
 }
 
 /// What is counted by the hour.
@@ -130,6 +132,8 @@ pub enum HourMetric {
     Deletions = 5,
     /// Pull-request events of any action.
     PullRequests = 6,
+    /// Events of any type. Counted in imported hours only, where it is never 0.
+    Events = 7,
 }
 
 /// A count of one hour of `created_at`.
@@ -409,15 +413,21 @@ impl Key for BucketKey {
 
 impl CounterKey for BucketKey {}
 
+impl Origin {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Live, Self::Archive];
+}
+
 impl HourMetric {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Opened,
         Self::Merged,
         Self::Closed,
         Self::Additions,
         Self::Deletions,
         Self::PullRequests,
+        Self::Events,
     ];
 }
 
@@ -433,7 +443,8 @@ impl Key for HourKey {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut parts = Parts(bytes);
         let hour = Hour(parts.i64()?);
-        let origin = (parts.u8()? == Origin::Live as u8).then_some(Origin::Live)?;
+        let origin = parts.u8()?;
+        let origin = Origin::ALL.into_iter().find(|known| *known as u8 == origin)?;
         let metric = parts.u8()?;
         let metric = HourMetric::ALL.into_iter().find(|known| *known as u8 == metric)?;
         parts.end(Self { hour, origin, metric })

@@ -42,6 +42,8 @@ fn bytes_once_assigned_never_change() {
     assert_eq!(hex(&bucket), "800000000000000143");
     let hour = HourKey { hour: Hour(1), origin: Origin::Live, metric: HourMetric::Merged };
     assert_eq!(hex(&hour), "80000000000000010102");
+    let hour = HourKey { origin: Origin::Archive, metric: HourMetric::Events, ..hour };
+    assert_eq!(hex(&hour), "80000000000000010207");
     assert_eq!(
         hex(&JournalKey { tag, position }),
         "0a0b0c0d0000000000000001000000000000000200000003"
@@ -74,7 +76,9 @@ proptest! {
         round_trip(&SizeKey { scope: Scope::DeveloperDay, period: a });
         round_trip(&BucketKey { second: Second(b), language: text.clone() });
         for metric in HourMetric::ALL {
-            round_trip(&HourKey { hour: Hour(b), origin: Origin::Live, metric });
+            for origin in Origin::ALL {
+                round_trip(&HourKey { hour: Hour(b), origin, metric });
+            }
         }
         round_trip(&MinuteKey { tag: BusTag(7), minute: Minute(b) });
         round_trip(&MetaKey(text));

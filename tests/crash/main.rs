@@ -128,6 +128,10 @@ async fn dies_at(point: &str) {
     site.finish().await;
 }
 
+/// Places that are passed when hours are imported and exported: `tests/archive` goes through them.
+const ELSEWHERE: &[&str] =
+    &["archive.before_commit", "archive.after_commit", "export.before_rename"];
+
 macro_rules! points {
     ($($name:ident $point:literal;)*) => {
         $(#[tokio::test(flavor = "multi_thread")]
@@ -137,7 +141,7 @@ macro_rules! points {
 
         #[test]
         fn every_named_place_has_its_test() {
-            assert_eq!([$($point),*].as_slice(), fault::POINTS);
+            assert_eq!([[$($point),*].as_slice(), ELSEWHERE].concat(), fault::POINTS);
         }
     };
 }

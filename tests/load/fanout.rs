@@ -207,4 +207,8 @@ impl Operate for NothingToOperate {
     fn script(&self) -> ScriptState {
         ScriptState { name: String::new(), current: true, error: None }
     }
+
+    fn archive(&self, _: serve::ArchiveRequest) -> BoxFuture<'static, serve::ArchiveAnswer> {
+        Box::pin(async { Err("there is no archive here".to_owned()) })
+    }
 }

@@ -1,12 +1,14 @@
 //! `make bench`: what is measured, each beside something else in the same run. Nothing here passes
 //! or fails; compare figures of one machine and one run.
 //!
-//! `cargo bench --bench load -- fanout` runs one of: pipeline, script, fanout, enrich, start.
+//! `cargo bench --bench load -- fanout` runs one of: pipeline, script, fanout, enrich, start,
+//! import.
 //! A case of fan-out is a process of its own, and so are its readers, so that memory and CPU are
 //! whose they are: this program starts itself again for both.
 
 #![expect(unreachable_pub, reason = "a program of its own: public is what other files use")]
 
+mod archive;
 mod enrich;
 mod fanout;
 mod measure;
@@ -31,12 +33,13 @@ fn main() {
         Some((what, rest)) if what == readers::READERS => return readers::run(rest),
         _ => {}
     }
-    let runs: [(&str, &dyn Fn()); 5] = [
+    let runs: [(&str, &dyn Fn()); 6] = [
         ("pipeline", &|| pipeline::run(recorded)),
         ("script", &script::run),
         ("fanout", &fanout::run),
         ("enrich", &enrich::run),
         ("start", &pipeline::start),
+        ("import", &|| archive::run(recorded)),
     ];
     for (name, run) in runs {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

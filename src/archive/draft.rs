@@ -1,0 +1,105 @@
+//! The file of one hour on its way to the disk: complete under its name, or not there.
+//!
+//! A file that is there already is kept: its bytes are copied, and what is new comes behind them
+//! as a further gzip member. Which events it has is read from it, so nothing is in it twice,
+//! whatever happened to whoever wrote it.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::recorded::key_of;
+use super::{ArchiveError, BUFFER, file_name, lines};
+use crate::fault;
+use crate::model::event::Event;
+use crate::model::window::Hour;
+
+/// A file being written.
+pub(super) struct Draft {
+    path: PathBuf,
+    /// Under which name it grows: a hidden one beside its own.
+    part: PathBuf,
+    seen: HashSet<u128, foldhash::fast::RandomState>,
+    /// Events that the file had before.
+    before: u64,
+    fresh: u64,
+    out: Option<GzEncoder<BufWriter<File>>>,
+}
+
+impl Draft {
+    /// Begins, or goes on with, the file of an hour.
+    pub(super) fn open(dir: &Path, hour: Hour) -> Result<Self, ArchiveError> {
+        let name = file_name(hour);
+        let (path, part) = (dir.join(&name), dir.join(format!(".{name}.part")));
+        let mut seen = HashSet::default();
+        if path.try_exists().map_err(ArchiveError::file("look for", &path))? {
+            lines::read_file(
+                &path,
+                |_| (),
+                |_, piece| {
+                    if let Some(event) = piece.ok().and_then(|text| Event::read(text).ok()) {
+                        seen.insert(key_of(&event));
+                    }
+                    Ok(())
+                },
+            )?;
+        }
+        let before = seen.len() as u64;
+        Ok(Self { path, part, seen, before, fresh: 0, out: None })
+    }
+
+    /// Adds an event, unless the file has it.
+    pub(super) fn add(&mut self, event: &Event<'_>) -> Result<(), ArchiveError> {
+        if !self.seen.insert(key_of(event)) {
+            return Ok(());
+        }
+        let failed = ArchiveError::file("write", &self.part);
+        let out = match &mut self.out {
+            Some(out) => out,
+            none => none.insert(begin(&self.path, &self.part, self.before > 0).map_err(&failed)?),
+        };
+        out.write_all(event.text.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(failed)?;
+        self.fresh += 1;
+        Ok(())
+    }
+
+    /// Brings it to the disk under its name. Gives back what it has, and what of it is new.
+    pub(super) fn finish(mut self) -> Result<(u64, u64), ArchiveError> {
+        let counts = (self.before + self.fresh, self.fresh);
+        let Some(out) = self.out.take() else { return Ok(counts) };
+        let written = || -> io::Result<()> {
+            let file = out.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.sync_all()?;
+            fault::point("export.before_rename");
+            std::fs::rename(&self.part, &self.path)?;
+            // The name is a part of the directory, which has a sync of its own.
+            self.path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+        };
+        written().map_err(ArchiveError::file("write", &self.path))?;
+        Ok(counts)
+    }
+}
+
+/// Nobody is served by half a file.
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.out.take().is_some() {
+            // What stays behind is overwritten by the next attempt.
+            let _ = std::fs::remove_file(&self.part);
+        }
+    }
+}
+
+fn begin(path: &Path, part: &Path, is_there: bool) -> io::Result<GzEncoder<BufWriter<File>>> {
+    if is_there {
+        std::fs::copy(path, part)?;
+    } else {
+        File::create(part)?;
+    }
+    let file = OpenOptions::new().append(true).open(part)?;
+    Ok(GzEncoder::new(BufWriter::with_capacity(BUFFER, file), Compression::default()))
+}

@@ -1,0 +1,82 @@
+//! How hours are named: `YYYY-MM-DD-H`, the hour without a leading zero.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::model::window::{Day, Hour};
+
+/// What a file of an hour ends with.
+const ENDS: [&str; 2] = [".json.gz", ".json"];
+
+/// The hour that a file is named after. Until 2014 GitHub wrote times of the Pacific coast, and so
+/// are those hours named; which hour of UTC one is, its events say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HourName(pub Hour);
+
+impl HourName {
+    /// Reads a file's name; `None` when it is named after no hour.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let stem = ENDS.iter().find_map(|end| name.strip_suffix(end))?;
+        // What comes before the date is whoever's: `gharchive-2015-01-01-0.json.gz`.
+        let (before, hour) = stem.rsplit_once('-')?;
+        let day = before.get(before.len().checked_sub(10)?..)?;
+        let number: u8 = hour.parse().ok()?;
+        let is_plain = (1..=2).contains(&hour.len()) && hour.bytes().all(|b| b.is_ascii_digit());
+        let day = Day::parse(day).filter(|_| is_plain && number < 24)?;
+        Some(Self(Hour(day.start().hour().0 + i64::from(number))))
+    }
+
+    /// Whether events of that hour of UTC belong into a file of this name: its own, or the same
+    /// hour of the Pacific coast, summer or winter.
+    pub(super) fn fits(self, hour: Hour) -> bool {
+        matches!(hour.0 - self.0.0, 0 | 7 | 8)
+    }
+}
+
+/// `2015-01-31-5`.
+impl fmt::Display for HourName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let day = self.0.day();
+        write!(f, "{day}-{}", self.0.0 - day.start().hour().0)
+    }
+}
+
+/// `2015-01-31-5.json.gz`.
+#[must_use]
+pub fn file_name(hour: Hour) -> String {
+    format!("{}.json.gz", HourName(hour))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_written() {
+        for text in ["2015-01-01-0.json.gz", "2012-02-29-23.json.gz"] {
+            let name = HourName::of(Path::new(text)).unwrap();
+            assert_eq!(file_name(name.0), text);
+        }
+        let prefixed = HourName::of(Path::new("/x/gharchive-2015-01-01-7.json")).unwrap();
+        assert_eq!(prefixed.to_string(), "2015-01-01-7");
+    }
+
+    #[test]
+    fn other_names_are_no_hours() {
+        for text in [
+            "",
+            "x.json.gz",
+            "2015-01-01-24.json.gz",
+            "2015-13-01-1.json.gz",
+            "-1.json",
+            "2015-01-01-1.csv",
+            "2015-01-01.json.gz",
+            "2015-01-01-+1.json.gz",
+            "é-01-01-1.json.gz",
+        ] {
+            assert_eq!(HourName::of(Path::new(text)), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! `ghpulse export`: hours of the journal become files in the naming and shape of GH Archive.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::place::{self, Failed, Place, StoreArgs};
+use super::{Exit, output};
+use crate::archive::{Exported, settled_until};
+use crate::clock::Clock;
+use crate::model::window::{Day, Timestamp};
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  ghpulse export --since 24h --to /srv/hours\n  \
+                        ghpulse export --since 2026-11-21 --until 2026-11-22 --to .\n\n\
+                        Events are in the file of the hour they were created in. Hours that ended \
+                        less than 10 minutes ago are left out. A file that is there is kept, and \
+                        gets what it lacks. The journal holds what `store.journal.for` says.\n\n\
+                        `archive.dir` in the configuration does the same, hour by hour.")]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The first hour: a time (2026-11-21T05:00:00Z), a day, or how long ago (24h)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Timestamp,
+    /// The hour to end before, as for --since [default: the last that is over]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
+    /// Directory of the files; made when it is not there
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exports the hours.
+pub(super) fn export(args: &ExportArgs) -> Exit {
+    super::with_runtime(async {
+        let found = match place::find(&args.store).await {
+            Ok(found) => found,
+            Err(failed) => return place::complain(&failed),
+        };
+        let exported = export_hours(args, &found).await;
+        found.close().await;
+        match exported {
+            Ok(exported) => say(args, &exported),
+            Err(failed) => place::complain(&failed),
+        }
+    })
+    .unwrap_or_else(|exit| exit)
+}
+
+async fn export_hours(args: &ExportArgs, found: &Place) -> Result<Exported, Failed> {
+    std::fs::create_dir_all(&args.to).map_err(|error| Failed {
+        exit: Exit::Io,
+        reason: format!("cannot create {}: {error}", args.to.display()),
+    })?;
+    let settled = settled_until(Clock::system().now());
+    let until = args.until.map_or(settled, |until| until.hour().min(settled));
+    found.export(args.since.hour(), until, &args.to).await
+}
+
+fn say(args: &ExportArgs, exported: &Exported) -> Exit {
+    if args.json {
+        return output::json(exported);
+    }
+    if let Some(hour) = &exported.begins_within {
+        output::complain(&format!(
+            "note: the journal begins in the hour {hour}; what was before is not in it"
+        ));
+    }
+    if exported.hours.is_empty() {
+        output::complain("note: the journal has no events of hours that are over in that time");
+    }
+    let line = |hour: &crate::archive::WrittenHour| {
+        format!("{}: {} events, {} of them new\n", hour.file.display(), hour.events, hour.fresh)
+    };
+    output::text(&exported.hours.iter().map(line).collect::<String>())
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let now = Clock::system().now();
+    let ago = || ago(text).map(|ago| now.minus(ago));
+    let moment = Timestamp::parse(text).or_else(|| Day::parse(text).map(Day::start)).or_else(ago);
+    moment.ok_or_else(|| "give a time as 2026-11-21T05:00:00Z, a day, or how long ago (24h)".into())
+}
+
+/// `90m`, `24h`, `7d`.
+fn ago(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let number: u64 = number.parse().ok()?;
+    Some(Duration::from_secs(number.checked_mul(seconds)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::window::Hour;
+
+    #[test]
+    fn moments_are_times_days_or_how_long_ago() {
+        let hour = |text: &str| moment(text).unwrap().hour();
+        assert_eq!(hour("2026-11-21T05:59:00Z"), hour("2026-11-21T05:00:00Z"));
+        assert_eq!(hour("2026-11-21"), hour("2026-11-21T00:00:00Z"));
+        let now = Clock::system().now().hour();
+        let day_ago = hour("24h");
+        assert!(Hour(now.0 - 24) <= day_ago && day_ago <= Hour(now.0 - 23));
+        assert_eq!(ago("90m"), Some(Duration::from_secs(5_400)));
+        for wrong in ["", "h", "yesterday", "1w", "-1h", "99999999999999999999h"] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `ghpulse import FILE…`: hours of GH Archive become counts.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use super::place::{self, Failed, Place, StoreArgs};
+use super::{Exit, output};
+use crate::archive::{Imported, State};
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  ghpulse import 2015-01-01-*.json.gz\n  \
+                        ghpulse import --data /var/lib/ghpulse --json 2026-11-21-0.json.gz\n\n\
+                        The counts of an imported hour replace those that were seen live. \
+                        Importing again changes nothing, and an interrupted import is finished by \
+                        running it again.\n\n\
+                        Exit codes: 0 all are imported (broken lines are named and passed over), \
+                        65 a file is no hour, 74 one cannot be read, 75 the store is in use.")]
+pub(super) struct ImportArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Files named after an hour, YYYY-MM-DD-H.json.gz
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Prints one line of JSON a file
+    #[arg(long)]
+    json: bool,
+}
+
+/// Imports the files, one after the other; one that fails does not hold up the rest.
+pub(super) fn import(args: &ImportArgs) -> Exit {
+    super::with_runtime(async {
+        match place::find(&args.store).await {
+            Ok(found) => {
+                let exit = import_all(args, &found).await;
+                found.close().await;
+                exit
+            }
+            Err(failed) => place::complain(&failed),
+        }
+    })
+    .unwrap_or_else(|exit| exit)
+}
+
+async fn import_all(args: &ImportArgs, found: &Place) -> Exit {
+    let bar = bar(args);
+    let mut exit = Exit::Fine;
+    for file in &args.files {
+        bar.set_message(file.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        let moved = bar.clone();
+        let imported = found.import(file, move |bytes| moved.inc(bytes)).await;
+        let said = bar.suspend(|| match &imported {
+            Ok(imported) => say(args, imported),
+            Err(failed) => complain(args, file, failed),
+        });
+        let ended = imported.err().map_or(said, |failed| failed.exit);
+        // The first trouble is what the caller is told.
+        if exit == Exit::Fine {
+            exit = ended;
+        }
+        if ended == Exit::Unavailable {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    exit
+}
+
+/// Bytes of all files, with their rate and the time left; nothing where nobody looks.
+fn bar(args: &ImportArgs) -> ProgressBar {
+    if args.json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let sizes = args.files.iter().filter_map(|file| std::fs::metadata(file).ok());
+    let bar = ProgressBar::new(sizes.map(|file| file.len()).sum());
+    bar.set_draw_target(ProgressDrawTarget::stderr());
+    let style = "{bar:30} {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec}, {eta} left  {msg}";
+    // The template is ours; were it wrong, the usual one would do.
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
+    bar
+}
+
+fn say(args: &ImportArgs, imported: &Imported) -> Exit {
+    if args.json {
+        return output::json(imported);
+    }
+    let file = imported.file.display();
+    for broken in &imported.complaints {
+        output::complain(&format!("{file}:{}: {}", broken.line, broken.reason));
+    }
+    let hour = imported.hour.as_deref().unwrap_or("its hour");
+    output::text(&match imported.state {
+        State::Unchanged => format!("{file}: imported before"),
+        State::Imported => format!(
+            "{file}: {} events of {hour} (UTC), {} about pull requests{}",
+            imported.events,
+            imported.pull_requests,
+            besides(imported)
+        ),
+    })
+}
+
+/// What was in the file beside its hour's events.
+fn besides(imported: &Imported) -> String {
+    let Imported { doubles, strays, broken, .. } = imported;
+    let parts = [(doubles, "doubled"), (strays, "of other hours"), (broken, "broken")];
+    let parts = parts.iter().filter(|(n, _)| **n > 0).map(|(n, what)| format!("; {n} {what}"));
+    parts.collect()
+}
+
+fn complain(args: &ImportArgs, file: &std::path::Path, failed: &Failed) -> Exit {
+    if args.json {
+        output::json(&json!({ "file": file, "error": failed.reason }));
+    } else {
+        output::complain(&format!("error: {}", failed.reason));
+    }
+    failed.exit
+}

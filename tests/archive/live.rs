@@ -1,0 +1,82 @@
+//! Events through the whole way into a store, as if they had come from the feed.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use ghpulse::alerts::Alerts;
+use ghpulse::apply::aggregate::Apply;
+use ghpulse::apply::history::{History, Limits, Setup};
+use ghpulse::apply::numbers::Numbers;
+use ghpulse::bus::embedded::EmbeddedBus;
+use ghpulse::clock::Clock;
+use ghpulse::collect::enrich::Enrich;
+use ghpulse::collect::ingest;
+use ghpulse::collect::source::{Body, Page, Poll};
+use ghpulse::config::Interval;
+use ghpulse::hub::{Hub, HubOptions};
+use ghpulse::store::{Store, Sync};
+use tokio_util::sync::CancellationToken;
+
+const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
+
+/// Applies events to the store in `data`.
+pub(crate) fn apply(data: &Path, events: &[String]) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let clock = Clock::system();
+        let store = Store::open(data, Sync::EveryBatch, clock).unwrap();
+        let stop = CancellationToken::new();
+        let apply = Apply {
+            store: store.clone(),
+            numbers: Arc::new(Numbers::load(&store, 3_600, clock).unwrap()),
+            history: no_history(&store, clock),
+            hub: Arc::new(Hub::new(&HubOptions::default(), clock)),
+            seen_for: SEEN_FOR,
+            clock,
+        };
+        let stages = [
+            tokio::spawn(Enrich::without_asking(store.clone(), clock).run(stop.clone())),
+            tokio::spawn(apply.run(EmbeddedBus::new(store.clone()), stop.clone())),
+        ];
+        for page in events.chunks(100) {
+            let body = Body::Array(Bytes::from(format!("[{}]", page.join(","))));
+            let poll = Poll { pages: vec![Page { number: 1, body }], received_at: clock.now() };
+            ingest::admit(&store, poll, SEEN_FOR, clock).await.unwrap();
+        }
+        let mut backlog = store.heads().backlog.subscribe();
+        backlog.wait_for(|bytes| *bytes == 0).await.unwrap();
+        stop.cancel();
+        for stage in stages {
+            stage.await.unwrap().unwrap();
+        }
+    });
+}
+
+fn no_history(store: &Store, clock: Clock) -> History {
+    let every = Duration::from_secs(3_600);
+    let interval = Interval {
+        daily: every,
+        day_count: every,
+        year_count: every,
+        retry: 1,
+        retry_wait: every,
+        latest: Duration::from_secs(1),
+        latest_during: 3_600,
+    };
+    let setup = Setup { tidb: None, interval, on_request: false, limits: Limits::USUAL };
+    History::load(store, setup, Alerts::off(), clock).unwrap().0
+}
+
+/// All events of some files.
+pub(crate) fn events_of(files: &[PathBuf]) -> Vec<String> {
+    let mut text = String::new();
+    for file in files {
+        let file = std::fs::File::open(file).unwrap();
+        MultiGzDecoder::new(file).read_to_string(&mut text).unwrap();
+    }
+    text.lines().map(str::to_owned).collect()
+}
