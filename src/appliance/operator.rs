@@ -6,13 +6,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::broker::BrokerState;
+use super::status::{Sight, screen};
 use crate::apply::history::{History, HistoryState};
 use crate::apply::script::{InForce, ScriptHost};
 use crate::clock::Clock;
 use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::Timestamp;
-use crate::serve::{Operate, Part, PartState, ScriptState, SyncAnswer};
+use crate::serve::{Operate, Part, PartState, ScriptState, Status, SyncAnswer};
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
@@ -21,6 +22,7 @@ pub(super) struct Operator {
     bus: Option<BrokerState>,
     script: Arc<ScriptHost>,
     history: History,
+    sight: Sight,
     started_at: Timestamp,
 }
 
@@ -31,9 +33,11 @@ impl Operator {
         bus: Option<BrokerState>,
         script: Arc<ScriptHost>,
         history: History,
+        sight: Sight,
         clock: Clock,
     ) -> Self {
-        Self { source, enrichment, bus, script, history, started_at: clock.now() }
+        let started_at = clock.now();
+        Self { source, enrichment, bus, script, history, sight, started_at }
     }
 
     fn part(&self, name: &'static str, state: PartState) -> Part {
@@ -111,6 +115,12 @@ impl Operate for Operator {
 
     fn simulated(&self) -> bool {
         self.source.as_ref().is_some_and(|source| source.borrow().simulated)
+    }
+
+    fn status(&self, clients: usize) -> Status {
+        let source = self.source.as_ref().map(|source| source.borrow().clone());
+        let json = self.sight.json(&self.parts(), source.as_ref(), clients);
+        Status { text: screen(&json), json }
     }
 
     fn script(&self) -> ScriptState {

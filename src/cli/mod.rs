@@ -11,6 +11,7 @@ mod run;
 mod script;
 mod show;
 mod simulate;
+mod status;
 mod version;
 
 use std::path::PathBuf;
@@ -92,6 +93,8 @@ enum Command {
     Script(script::ScriptArgs),
     /// Serves a simulated GitHub: three pages of events, limits, faults on request
     Simulate(simulate::SimulateArgs),
+    /// Shows how a running appliance is: parts, completeness, lag, clients, disk
+    Status(status::StatusArgs),
     /// Prints version, commit and the version of RocksDB
     Version(version::VersionArgs),
 }
@@ -127,6 +130,7 @@ fn dispatch(cli: Cli) -> Exit {
         Command::Config(args) => show::show(&args),
         Command::Script(args) => script::script(&args),
         Command::Simulate(args) => simulate::simulate(args),
+        Command::Status(args) => status::status(&args),
         Command::Version(args) => version::version(&args),
     }
 }

@@ -18,6 +18,7 @@ mod problem;
 mod routes;
 mod server;
 mod socket;
+mod status;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use listen::{Audience, Listener};
-pub use operate::{Operate, Part, PartState, ScriptState, SyncAnswer, is_ready};
+pub use operate::{Operate, Part, PartState, ScriptState, Status, SyncAnswer, is_ready};
 pub use options::ServeOptions;
 
 use crate::hub::Hub;

@@ -16,8 +16,20 @@ pub trait Operate: Send + Sync + 'static {
     /// Whether the events come from the simulated GitHub.
     fn simulated(&self) -> bool;
 
+    /// How everything is, with so many connections to the public listeners.
+    fn status(&self, clients: usize) -> Status;
+
     /// The merge script in force.
     fn script(&self) -> ScriptState;
+}
+
+/// How everything is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// For programs; `ready` says whether the appliance is.
+    pub json: serde_json::Value,
+    /// For people: one screen.
+    pub text: String,
 }
 
 /// One part of the appliance.

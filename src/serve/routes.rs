@@ -17,7 +17,7 @@ use super::operate::is_ready;
 use super::options::ServeOptions;
 use super::problem::Problem;
 use super::server::Server;
-use super::{handshake, page};
+use super::{handshake, page, status};
 use crate::metrics;
 
 /// Headers that a proxy adds; a request with one is not from this machine, whoever brings it.
@@ -30,7 +30,8 @@ const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
 /// All routes. Two that want the same path are an error that names it.
 pub(super) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
     let ServeOptions { health, sync_event, .. } = &server.options;
-    let fixed = ["/", "/sampling", "/language/latest", "/language/watch", "/readyz", "/metrics"];
+    let fixed =
+        ["/", "/sampling", "/language/latest", "/language/watch", "/readyz", "/status", "/metrics"];
     for (key, path) in [("server.health", health), ("server.syncEvent", sync_event)] {
         let is_plain = path.starts_with('/') && !path.contains(['{', '}', '*', ':']);
         ensure!(is_plain, "{key}: `{path}` is no plain path: write one such as /health");
@@ -43,6 +44,7 @@ pub(super) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
         .route("/language/latest", get(language_latest))
         .route("/language/watch", get(language_watch))
         .route("/readyz", get(ready))
+        .route("/status", get(status::show))
         .route("/metrics", get(exposition))
         .route(health, get(async || "OK"))
         .route(sync_event, any(sync))
