@@ -42,16 +42,25 @@ pub enum Condition {
     ScriptBroken,
     /// There is hardly any room left for the store.
     DiskNearlyFull,
+    /// GitHub answers and nothing new comes.
+    FeedFrozen,
+    /// A token is shown old pages.
+    TokenStale,
+    /// A page lacks what it used to show, or is not there.
+    PageMissing,
 }
 
 impl Condition {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::BusAway,
         Self::SourceAway,
         Self::TidbFailing,
         Self::ScriptBroken,
         Self::DiskNearlyFull,
+        Self::FeedFrozen,
+        Self::TokenStale,
+        Self::PageMissing,
     ];
 
     /// Its name in machine-readable messages.
@@ -63,6 +72,9 @@ impl Condition {
             Self::TidbFailing => "tidb_failing",
             Self::ScriptBroken => "script_broken",
             Self::DiskNearlyFull => "disk_nearly_full",
+            Self::FeedFrozen => "feed_frozen",
+            Self::TokenStale => "token_stale",
+            Self::PageMissing => "page_missing",
         }
     }
 
@@ -74,6 +86,9 @@ impl Condition {
             Self::TidbFailing => "the sync with TiDB fails",
             Self::ScriptBroken => "the merge script is broken",
             Self::DiskNearlyFull => "the disk is nearly full",
+            Self::FeedFrozen => "GitHub's feed is frozen",
+            Self::TokenStale => "a GitHub token is shown old pages",
+            Self::PageMissing => "a page of GitHub's feed is missing",
         }
     }
 

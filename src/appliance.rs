@@ -9,6 +9,7 @@ pub mod ops_file;
 mod broker;
 mod files;
 mod operator;
+mod status;
 mod tokens;
 mod watch;
 
@@ -24,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::broker::check_bus;
 use self::broker::{Broker, BrokerState};
 use self::operator::Operator;
+use self::status::Sight;
+pub use self::status::screen as status_screen;
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
 use crate::apply::history::{History, HistorySync, Limits, Setup};
@@ -120,9 +123,16 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
     let complaint = enrich.complaint.subscribe();
-    let kept = (parts.store.clone(), Arc::clone(&parts.numbers));
-    let operator = Operator::new(source, complaint, bus, script, history, kept, clock);
-    let operator: Arc<dyn Operate> = Arc::new(operator);
+    let sight = Sight {
+        store: parts.store.clone(),
+        numbers: Arc::clone(&parts.numbers),
+        data_dir: config.data_dir.clone(),
+        bus: if broker.is_some() { "pulsar" } else { "embedded" },
+        node: config.node_name.clone(),
+    };
+    let watched = source.clone();
+    let operator: Arc<dyn Operate> =
+        Arc::new(Operator::new(source, complaint, bus, script, history, sight, clock));
     let public = bind(config.server.listen, Audience::Public).await?;
     let mut addresses = vec![public.0];
     let mut listeners = vec![public.1];
@@ -147,7 +157,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     stages.start("serve", serve);
     let (alerts, data_dir) = (parts.alerts.clone(), config.data_dir.clone());
     let soft = parts.stop.soft.clone();
-    stages.start("watch", watch::run(operator, alerts, data_dir, clock, soft));
+    stages.start("watch", watch::run(operator, watched, alerts, data_dir, clock, soft));
     start_stages(&mut stages, parts, (poller, enrich), broker, granting);
     let (public, ops) = (addresses[0], addresses.get(1).copied());
     tracing::info!(url = %format!("http://{public}/"), "serving");

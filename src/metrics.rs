@@ -60,6 +60,10 @@ metrics! {
     TOKENS_USABLE Gauge "ghpulse_github_tokens_usable" "" "GitHub tokens that are neither benched nor used up.";
     FEED_LAG_SECONDS Gauge "ghpulse_feed_lag_seconds" "" "Age of the newest event on the last page when it came in.";
     FEED_OVERLAP Gauge "ghpulse_feed_overlap_ratio" "" "Least share of a page that the read before it had too; 0 means that events were missed.";
+    FEED_MISSED Gauge "ghpulse_feed_missed_ratio" "bound" "Estimated part of all events that was missed in the last ten minutes: `estimate`, and the `low` and `high` end of its 95 % interval.";
+    EVENT_LAG_SECONDS Gauge "ghpulse_event_lag_seconds" "quantile" "How long after their `created_at` the newest events came in: `p50`, `p90`, `max`.";
+    FEED_EVENTS_MINUTE Gauge "ghpulse_feed_events_per_minute" "" "Events of the last minute that had not been shown before.";
+    FEED_TROUBLES Gauge "ghpulse_feed_troubles" "kind" "What is wrong with the feed now: `frozen_feed`, `stale_token` (how many), `page_missing` (how many).";
     SCRIPT_SECONDS Histogram "ghpulse_script_seconds" "" "Time of one run of the merge script.";
     SCRIPT_FAILURES Counter "ghpulse_script_failures_total" "" "Ticks for which the native sum stood in for the merge script.";
     TIDB_SYNCS Counter "ghpulse_tidb_syncs_total" "outcome" "Syncs with TiDB by what came of them.";
@@ -89,6 +93,12 @@ impl Metric {
     pub fn set(&self, value: f64) {
         debug_assert_eq!((self.kind, self.label), (Kind::Gauge, ""));
         metrics::gauge!(self.name).set(value);
+    }
+
+    /// Sets a gauge under its label.
+    pub fn set_for(&self, label: &'static str, value: f64) {
+        debug_assert_eq!(self.kind, Kind::Gauge);
+        metrics::gauge!(self.name, self.label => label).set(value);
     }
 
     /// Moves a gauge up or down under its label.

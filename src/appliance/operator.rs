@@ -9,6 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::watch;
 
 use super::broker::BrokerState;
+use super::status::{Sight, screen};
 use crate::apply::history::{History, HistoryState};
 use crate::apply::numbers::Numbers;
 use crate::apply::script::{InForce, ScriptHost};
@@ -18,7 +19,7 @@ use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, Status, SyncAnswer,
 };
 use crate::store::Store;
 
@@ -29,8 +30,7 @@ pub(super) struct Operator {
     bus: Option<BrokerState>,
     script: Arc<ScriptHost>,
     history: History,
-    store: Store,
-    numbers: Arc<Numbers>,
+    sight: Sight,
     started_at: Timestamp,
 }
 
@@ -41,11 +41,11 @@ impl Operator {
         bus: Option<BrokerState>,
         script: Arc<ScriptHost>,
         history: History,
-        (store, numbers): (Store, Arc<Numbers>),
+        sight: Sight,
         clock: Clock,
     ) -> Self {
         let started_at = clock.now();
-        Self { source, enrichment, bus, script, history, store, numbers, started_at }
+        Self { source, enrichment, bus, script, history, sight, started_at }
     }
 
     fn part(&self, name: &'static str, state: PartState) -> Part {
@@ -125,6 +125,12 @@ impl Operate for Operator {
         self.source.as_ref().is_some_and(|source| source.borrow().simulated)
     }
 
+    fn status(&self, clients: usize) -> Status {
+        let source = self.source.as_ref().map(|source| source.borrow().clone());
+        let json = self.sight.json(&self.parts(), source.as_ref(), clients);
+        Status { text: screen(&json), json }
+    }
+
     fn script(&self) -> ScriptState {
         let status = self.script.status();
         let name = match status.in_force {
@@ -137,7 +143,7 @@ impl Operate for Operator {
     }
 
     fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
-        let (store, numbers) = (self.store.clone(), Arc::clone(&self.numbers));
+        let (store, numbers) = (self.sight.store.clone(), Arc::clone(&self.sight.numbers));
         Box::pin(
             async move {
                 match request {

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
+use crate::collect::completeness::{Trouble, TroubleKind};
+use crate::collect::status::SourceStatus;
 use crate::serve::{Operate, Part, PartState};
 
 /// Time between two looks; a part that is down at each is a failure in a row.
@@ -20,6 +23,7 @@ const ROOM_SHARE: u64 = 20;
 /// Looks until `stop` is called.
 pub(super) async fn run(
     operator: Arc<dyn Operate>,
+    source: Option<watch::Receiver<SourceStatus>>,
     alerts: Alerts,
     data_dir: PathBuf,
     clock: Clock,
@@ -29,6 +33,10 @@ pub(super) async fn run(
     loop {
         for part in operator.parts() {
             tell(&alerts, &part);
+        }
+        let report = source.as_ref().and_then(|source| source.borrow().completeness.clone());
+        if let Some(report) = report {
+            tell_troubles(&alerts, &report.troubles);
         }
         let dir = data_dir.clone();
         let full = tokio::task::spawn_blocking(move || nearly_full(&dir)).await?;
@@ -61,6 +69,27 @@ fn tell(alerts: &Alerts, part: &Part) {
         alerts.raise(condition, part.error.as_deref().unwrap_or("no reason is known"));
     } else {
         alerts.clear(condition);
+    }
+}
+
+/// What is wrong with the feed. What is told was watched for a minute already.
+fn tell_troubles(alerts: &Alerts, troubles: &[Trouble]) {
+    for kind in TroubleKind::ALL {
+        let condition = match kind {
+            TroubleKind::FrozenFeed => Condition::FeedFrozen,
+            TroubleKind::StaleToken => Condition::TokenStale,
+            TroubleKind::PageMissing => Condition::PageMissing,
+        };
+        let texts: Vec<&str> = troubles
+            .iter()
+            .filter(|trouble| trouble.kind == kind)
+            .map(|trouble| trouble.text.as_str())
+            .collect();
+        if texts.is_empty() {
+            alerts.clear(condition);
+        } else {
+            alerts.raise(condition, &texts.join("; "));
+        }
     }
 }
 

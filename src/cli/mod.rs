@@ -14,6 +14,7 @@ mod run;
 mod script;
 mod show;
 mod simulate;
+mod status;
 mod version;
 
 use std::path::PathBuf;
@@ -99,6 +100,8 @@ enum Command {
     Import(import::ImportArgs),
     /// Writes hours of the journal out, as GH Archive would
     Export(export::ExportArgs),
+    /// Shows how a running appliance is: parts, completeness, lag, clients, disk
+    Status(status::StatusArgs),
     /// Prints version, commit and the version of RocksDB
     Version(version::VersionArgs),
 }
@@ -136,6 +139,7 @@ fn dispatch(cli: Cli) -> Exit {
         Command::Simulate(args) => simulate::simulate(args),
         Command::Import(args) => import::import(&args),
         Command::Export(args) => export::export(&args),
+        Command::Status(args) => status::status(&args),
         Command::Version(args) => version::version(&args),
     }
 }

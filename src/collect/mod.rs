@@ -1,8 +1,9 @@
 //! From GitHub to the outbox: what is fetched is admitted once, and gets its facts.
 
+pub mod completeness;
 pub mod enrich;
 pub mod ingest;
-mod overlap;
+pub mod overlap;
 pub mod poller;
 pub mod relay;
 pub mod replay;

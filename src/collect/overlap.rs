@@ -1,7 +1,8 @@
-//! How much of a page the read before it had too: the one sign of events missed in between.
+//! What a page shows, as far as completeness is told by it: which events, of which type, how old.
 //!
-//! A page is looked through, not read: only type and id of each entry, hashed. Ids alone would not
-//! do, because GitHub counts in two sequences that meet.
+//! A page is looked through, not read: of each entry type, id and `created_at`. An event is known
+//! by a hash of type and id; ids alone would not do, because GitHub counts in two sequences that
+//! meet.
 
 use std::collections::HashSet;
 
@@ -9,19 +10,72 @@ use serde_json::value::RawValue;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::model::json;
+use crate::model::window::Timestamp;
 
-/// The events on a page, each as a hash of type and id; `None` when the page is no JSON list.
+/// The types that are told apart, in the order of the columns of [`Sighting::kind`]; the last
+/// stands for every other one.
+pub const KINDS: [&str; 17] = [
+    "PushEvent",
+    "PullRequestEvent",
+    "CreateEvent",
+    "DeleteEvent",
+    "IssueCommentEvent",
+    "IssuesEvent",
+    "WatchEvent",
+    "ForkEvent",
+    "PullRequestReviewEvent",
+    "PullRequestReviewCommentEvent",
+    "ReleaseEvent",
+    "MemberEvent",
+    "GollumEvent",
+    "CommitCommentEvent",
+    "PublicEvent",
+    "DiscussionEvent",
+    "other",
+];
+
+/// An event on a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting {
+    /// Of type and id: which event it is.
+    pub hash: u64,
+    /// GitHub's id, where it is a number.
+    pub id: Option<u64>,
+    /// Its place in [`KINDS`].
+    pub kind: usize,
+    /// GitHub's time.
+    pub created_at: Option<Timestamp>,
+}
+
+impl Sighting {
+    /// Which of GitHub's two sequences its id is from: 0 for pushes, creations and deletions, 1
+    /// for the rest.
+    #[must_use]
+    pub fn sequence(&self) -> usize {
+        usize::from(!matches!(KINDS[self.kind], "PushEvent" | "CreateEvent" | "DeleteEvent"))
+    }
+}
+
+/// The events on a page; `None` when it is no JSON list. What has no id is passed over.
 #[must_use]
-pub(super) fn ids(body: &[u8]) -> Option<HashSet<u64>> {
+pub fn look(body: &[u8]) -> Option<Vec<Sighting>> {
     let entries: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
-    let hash = |entry: &&RawValue| {
-        let [kind, id] = json::pick(entry.get(), ["type", "id"]);
+    let sighting = |entry: &&RawValue| {
+        let [kind, id, created] = json::pick(entry.get(), ["type", "id", "created_at"]);
+        let id = id?;
         let mut hasher = Xxh3::new();
         hasher.update(kind.unwrap_or_default().as_bytes());
-        hasher.update(id?.as_bytes());
-        Some(hasher.digest())
+        hasher.update(id.as_bytes());
+        let kind = kind.and_then(json::text).unwrap_or_default();
+        let kind = KINDS.iter().position(|known| *known == kind).unwrap_or(KINDS.len() - 1);
+        Some(Sighting {
+            hash: hasher.digest(),
+            id: json::text(id).and_then(|id| id.parse().ok()),
+            kind,
+            created_at: created.and_then(json::text).and_then(|text| Timestamp::parse(&text)),
+        })
     };
-    Some(entries.iter().filter_map(hash).collect())
+    Some(entries.iter().filter_map(sighting).collect())
 }
 
 /// The share of `now` that is in `before`, 0 to 1; `None` for an empty page.
@@ -35,6 +89,10 @@ pub(super) fn share(now: &HashSet<u64>, before: &HashSet<u64>) -> Option<f64> {
 mod tests {
     use super::*;
 
+    fn ids(body: &[u8]) -> Option<HashSet<u64>> {
+        Some(look(body)?.iter().map(|sighting| sighting.hash).collect())
+    }
+
     #[test]
     fn the_share_is_of_what_is_there_now() {
         let before = ids(br#"[{"type":"A","id":"1"},{"type":"A","id":"2"}]"#).unwrap();
@@ -45,6 +103,20 @@ mod tests {
         assert_eq!(share(&before, &before), Some(1.0));
         assert_eq!(share(&now, &HashSet::new()), Some(0.0));
         assert_eq!(share(&HashSet::new(), &now), None);
+    }
+
+    #[test]
+    fn type_id_and_time_are_seen() {
+        let page = br#"[{"id":"12","type":"WatchEvent","created_at":"2026-02-03T04:05:06Z"},
+            {"id":"13","type":"DeleteEvent","created_at":7},{"id":"x","type":"NewEvent"}]"#;
+        let seen = look(page).unwrap();
+        assert_eq!(
+            (seen[0].id, KINDS[seen[0].kind], seen[0].sequence()),
+            (Some(12), "WatchEvent", 1)
+        );
+        assert_eq!(seen[0].created_at.unwrap().to_string(), "2026-02-03T04:05:06Z");
+        assert_eq!((seen[1].created_at, seen[1].sequence()), (None, 0));
+        assert_eq!((seen[2].id, KINDS[seen[2].kind], seen[2].sequence()), (None, "other", 1));
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Follows GitHub's public events: rounds over the pages, as often as is allowed.
 //!
 //! Promises: a round asks for every page that is due and that the budgets allow, all at once, the
-//! longest unread first; rounds are `x-poll-interval` apart without a token and `loop.break` with
-//! one; a page that fails is asked again later and later while the others go on; nothing that
-//! GitHub or the network does ends it. It waits inside, and answers only with pages that changed.
+//! one that is to bring most first; rounds are `x-poll-interval` apart without a token and
+//! `loop.break` with one; a page that fails is asked again later and later while the others go on;
+//! nothing that GitHub or the network does ends it. It waits inside, and answers only with pages
+//! that changed.
 //!
 //! Dropping the future loses nothing: a page's `ETag` is kept only when its body is handed out, so
 //! what was fetched and not handed out is served again. Budgets are settled as answers come.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::completeness::{Completeness, Report, STALE_REST, Trouble, TroubleKind};
 use super::overlap;
 use super::source::{Body, EventSource, Page, Poll, SourceError};
 use super::status::{LastError, SourceMode, SourceState, SourceStatus};
@@ -39,6 +41,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const HOPELESS_WAIT: Duration = Duration::from_secs(60);
 /// Tokens whose `ETag` of a page is kept; beyond it all are forgotten, and pages come whole once.
 const MOST_ETAGS: usize = 1_024;
+/// Time between two looks at how complete the feed is.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What is followed, and how.
 #[derive(Debug, Clone)]
@@ -71,6 +75,8 @@ pub struct Poller {
     /// What the last answer without a token said.
     poll_interval: Option<Duration>,
     last_answer: Option<Instant>,
+    completeness: Completeness,
+    last_look: Option<Instant>,
     status: watch::Sender<SourceStatus>,
 }
 
@@ -79,9 +85,6 @@ struct PageState {
     number: u8,
     /// `ETag`s differ by token.
     etags: HashMap<SeatId, String>,
-    /// What the last read had on it.
-    ids: HashSet<u64>,
-    read_before: bool,
     not_before: Option<Instant>,
     backoff: Backoff,
     /// The last round that asked for it.
@@ -136,6 +139,8 @@ impl Poller {
             last_round: None,
             poll_interval: None,
             last_answer: None,
+            completeness: Completeness::new(usize::from(options.pages), clock.now()),
+            last_look: None,
             status: watch::Sender::new(status),
         })
     }
@@ -171,7 +176,8 @@ impl Poller {
         let mut due: Vec<_> = (0..self.pages.len())
             .filter(|at| self.pages[*at].not_before.is_none_or(|from| from <= now))
             .collect();
-        due.sort_by_key(|at| (self.pages[*at].asked_in, *at));
+        let asked = |at: usize| self.pages[at].asked_in;
+        self.completeness.by_need(&mut due, asked, self.clock.now());
         let mut going = Vec::new();
         for at in due {
             match self.pool.grant() {
@@ -209,7 +215,7 @@ impl Poller {
     /// Takes in the answers of a round; the pages that changed. Without any wait in it, so that
     /// it happens wholly or not at all.
     fn conclude(&mut self, answers: Vec<(usize, SeatId, Answer)>) -> Vec<Page> {
-        let now = self.clock.instant();
+        let (now, wall) = (self.clock.instant(), self.clock.now());
         let (mut pages, mut failed, mut summary) = (Vec::new(), Vec::new(), Summary::default());
         let all = answers.len();
         for (at, seat, answer) in answers {
@@ -222,18 +228,22 @@ impl Poller {
                 Outcome::Fresh { body, etag } => {
                     summary.answered = true;
                     page.works();
-                    let ids = overlap::ids(&body);
-                    if ids.is_none() {
+                    let seen = overlap::look(&body);
+                    page.keep(seat, etag.filter(|_| seen.is_some()));
+                    if let Some(seen) = seen {
+                        let overlap = self.completeness.read(at, seat, &seen, wall);
+                        self.status.send_modify(|status| status.overlap[at] = overlap);
+                    } else {
+                        self.completeness.failed(at, wall);
                         let number = page.number;
                         summary.trouble = Some(format!("page {number} is no JSON list of events"));
                     }
-                    let overlap = page.take_in(seat, ids, etag);
-                    self.status.send_modify(|status| status.overlap[at] = overlap);
                     pages.push(Page { number: page.number, body: Body::Array(body) });
                 }
                 Outcome::NotModified => {
                     summary.answered = true;
                     page.works();
+                    self.completeness.unchanged(at, seat, wall);
                 }
                 Outcome::Limited { wait } => {
                     summary.limited = true;
@@ -248,6 +258,7 @@ impl Poller {
                     let least = if error.is_transient() { Duration::ZERO } else { HOPELESS_WAIT };
                     let wait = page.backoff.next_wait().max(least);
                     failed.push((at, wait.max(error.retry_after().unwrap_or_default())));
+                    self.completeness.failed(at, wall);
                     summary.trouble = Some(error.to_string());
                 }
             }
@@ -258,7 +269,28 @@ impl Poller {
             self.pages[at].not_before = Some(now + together.unwrap_or(wait));
         }
         self.tell(&summary);
+        self.look(now);
         pages
+    }
+
+    /// Looks at how complete the feed is, now and then.
+    fn look(&mut self, now: Instant) {
+        if self.last_look.is_some_and(|last| now - last < LOOK_EVERY) {
+            return;
+        }
+        self.last_look = Some(now);
+        let pool = Arc::clone(&self.pool);
+        let number = |seat| pool.number(seat);
+        let (report, stale) = self.completeness.assess(self.clock.now(), number);
+        for seat in stale {
+            self.pool.rest(seat, STALE_REST);
+        }
+        publish(&report);
+        self.status.send_modify(|status| {
+            let before = status.completeness.as_ref().map_or(&[][..], |old| &old.troubles);
+            tell_troubles(before, &report.troubles);
+            status.completeness = Some(Arc::new(report));
+        });
     }
 
     fn tell(&mut self, summary: &Summary) {
@@ -337,8 +369,6 @@ impl PageState {
         Self {
             number,
             etags: HashMap::new(),
-            ids: HashSet::new(),
-            read_before: false,
             not_before: None,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
             asked_in: 0,
@@ -350,25 +380,46 @@ impl PageState {
         self.not_before = None;
     }
 
-    /// Remembers what was read; the share of it that the read before had.
-    fn take_in(
-        &mut self,
-        seat: SeatId,
-        ids: Option<HashSet<u64>>,
-        etag: Option<String>,
-    ) -> Option<f64> {
+    /// Keeps the `ETag` of what was read. What is no list has none: it is asked for again.
+    fn keep(&mut self, seat: SeatId, etag: Option<String>) {
         if self.etags.len() >= MOST_ETAGS {
             self.etags.clear();
         }
-        // What is no list is asked for again, whatever its `ETag`.
-        match etag.filter(|_| ids.is_some()) {
+        match etag {
             Some(etag) => self.etags.insert(seat, etag),
             None => self.etags.remove(&seat),
         };
-        let ids = ids.unwrap_or_default();
-        let share = self.read_before.then(|| overlap::share(&ids, &self.ids)).flatten();
-        (self.ids, self.read_before) = (ids, true);
-        share
+    }
+}
+
+/// Says once that something is wrong, and once that it no longer is.
+fn tell_troubles(before: &[Trouble], now: &[Trouble]) {
+    let is_in = |all: &[Trouble], one: &Trouble| {
+        all.iter().any(|other| (other.kind, other.of) == (one.kind, one.of))
+    };
+    for trouble in now.iter().filter(|trouble| !is_in(before, trouble)) {
+        tracing::warn!(trouble = trouble.kind.name(), "{}", trouble.text);
+    }
+    for trouble in before.iter().filter(|trouble| !is_in(now, trouble)) {
+        let since = trouble.since;
+        tracing::info!(trouble = trouble.kind.name(), %since, "over: {}", trouble.text);
+    }
+}
+
+fn publish(report: &Report) {
+    let [low, share, high] = report.all.missed_share;
+    for (bound, value) in [("low", low), ("estimate", share), ("high", high)] {
+        metrics::FEED_MISSED.set_for(bound, value);
+    }
+    if let Some(lag) = report.all.lag_seconds {
+        for (quantile, value) in [("p50", lag.p50), ("p90", lag.p90), ("max", lag.max)] {
+            metrics::EVENT_LAG_SECONDS.set_for(quantile, value);
+        }
+    }
+    metrics::FEED_EVENTS_MINUTE.set(report.all.events_a_minute);
+    for kind in TroubleKind::ALL {
+        let count = report.troubles.iter().filter(|trouble| trouble.kind == kind).count();
+        metrics::FEED_TROUBLES.set_for(kind.name(), f64::from(u32::try_from(count).unwrap_or(0)));
     }
 }
 

@@ -1,7 +1,9 @@
 //! How a source stands, for `/readyz`, `/status` and the pages: told as it changes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::completeness::Report;
 use crate::model::window::Timestamp;
 
 /// Whether events come.
@@ -85,6 +87,8 @@ pub struct SourceStatus {
     /// Of each page, from the first: the share of its events that the read before it had too,
     /// 0 to 1; `None` until it was read twice. None in common means that events were missed.
     pub overlap: Vec<Option<f64>>,
+    /// How complete the feed is; `None` before the first answers, and for recorded hours.
+    pub completeness: Option<Arc<Report>>,
 }
 
 impl SourceStatus {
@@ -103,6 +107,7 @@ impl SourceStatus {
             next_poll_at: None,
             poll_interval: Duration::ZERO,
             overlap: Vec::new(),
+            completeness: None,
         }
     }
 

@@ -106,7 +106,7 @@ pub struct Census {
 
 /// Which token a request goes with; stays the same for a token as long as the pool has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SeatId(u64);
+pub struct SeatId(pub(crate) u64);
 
 /// What a request counts against; GitHub has a limit for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,12 +153,15 @@ struct Seat {
     /// What is left for GraphQL; never used without a token.
     queries: Budget,
     benched_until: Option<Instant>,
+    /// Its pages are old; an answer under way does not end that.
+    resting_until: Option<Instant>,
 }
 
 impl Seat {
     fn new(id: SeatId, token: Option<Secret>, plan: Plan, query_share: f64, now: Instant) -> Self {
         let budget = Budget::new(plan, now);
-        Self { id, token, budget, queries: query_budget(query_share, now), benched_until: None }
+        let queries = query_budget(query_share, now);
+        Self { id, token, budget, queries, benched_until: None, resting_until: None }
     }
 
     fn budget(&mut self, resource: Resource) -> &mut Budget {
@@ -166,6 +169,10 @@ impl Seat {
             Resource::Pages => &mut self.budget,
             Resource::Queries => &mut self.queries,
         }
+    }
+
+    fn is_resting(&self, now: Instant) -> bool {
+        self.resting_until.is_some_and(|until| until > now)
     }
 
     fn is_benched(&self, now: Instant) -> bool {
@@ -282,6 +289,29 @@ impl TokenPool {
         Grant::Wait(back.map_or(ready, |back| back.min(ready)))
     }
 
+    /// Asks for no page with this token for so long, because others are shown newer ones; unless
+    /// it is the last one. Its budgets stay, and so do its queries.
+    pub fn rest(&self, id: SeatId, time: Duration) {
+        let now = self.clock.instant();
+        let mut state = self.lock();
+        let works = |seat: &Seat| seat.id != id && !seat.is_benched(now) && !seat.is_resting(now);
+        if state.seats.iter().any(works)
+            && let Some(seat) = state.seats.iter_mut().find(|seat| seat.id == id)
+        {
+            seat.resting_until = Some(now + time);
+        }
+        publish(&mut state, now);
+    }
+
+    /// A token's place in the configuration, from 1; 0 for requests without one; `None` when it is
+    /// no longer there.
+    #[must_use]
+    pub fn number(&self, id: SeatId) -> Option<usize> {
+        let state = self.lock();
+        let place = state.seats.iter().position(|seat| seat.id == id);
+        place.map(|place| place + 1).or_else(|| (state.anonymous.id == id).then_some(0))
+    }
+
     /// How the pool stands now.
     #[must_use]
     pub fn census(&self) -> Census {
@@ -298,10 +328,16 @@ impl TokenPool {
         now: Instant,
     ) -> Result<(Lease, usize), Option<Instant>> {
         let count = state.seats.len();
+        // When nobody else is left, an old page is better than none.
+        let may_rest =
+            state.seats.iter().any(|seat| !seat.is_benched(now) && !seat.is_resting(now));
         let mut earliest: Option<Instant> = None;
         for at in (turn..turn + count).map(|turn| turn % count) {
             let seat = &mut state.seats[at];
-            if seat.is_benched(now) {
+            // What is looked up is asked for by name, and no old page.
+            if seat.is_benched(now)
+                || (may_rest && resource == Resource::Pages && seat.is_resting(now))
+            {
                 continue;
             }
             let ready = seat.budget(resource).ready_at(now);
@@ -411,7 +447,7 @@ fn census(state: &mut State, now: Instant) -> Census {
     let usable = state
         .seats
         .iter_mut()
-        .filter(|seat| !seat.is_benched(now))
+        .filter(|seat| !seat.is_benched(now) && !seat.is_resting(now))
         .filter_map(|seat| (!seat.budget.is_exhausted(now)).then_some(()))
         .count();
     let mode = if benched == tokens { Mode::Anonymous } else { Mode::Tokens };

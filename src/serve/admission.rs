@@ -83,6 +83,11 @@ impl Admission {
         Ok(Slot { admission: Arc::clone(self), connection, client })
     }
 
+    /// Connections now.
+    pub(super) fn count(&self) -> usize {
+        self.lock().connections
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -19,6 +19,7 @@ mod problem;
 mod routes;
 mod server;
 mod socket;
+mod status;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -30,7 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use listen::{Audience, Listener};
 pub use operate::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, SyncAnswer, is_ready,
+    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, Status, SyncAnswer,
+    is_ready,
 };
 pub use options::ServeOptions;
 

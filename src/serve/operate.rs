@@ -19,6 +19,9 @@ pub trait Operate: Send + Sync + 'static {
     /// Whether the events come from the simulated GitHub.
     fn simulated(&self) -> bool;
 
+    /// How everything is, with so many connections to the public listeners.
+    fn status(&self, clients: usize) -> Status;
+
     /// The merge script in force.
     fn script(&self) -> ScriptState;
 
@@ -47,6 +50,15 @@ pub enum ArchiveRequest {
         /// The directory, by its whole path.
         to: PathBuf,
     },
+}
+
+/// How everything is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// For programs; `ready` says whether the appliance is.
+    pub json: serde_json::Value,
+    /// For people: one screen.
+    pub text: String,
 }
 
 /// One part of the appliance.

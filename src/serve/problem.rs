@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// The endpoints that a lost client is pointed to.
 pub(super) const ENDPOINTS: &[&str] =
-    &["/", "/sampling", "/language/latest", "/language/watch", "/readyz"];
+    &["/", "/sampling", "/language/latest", "/language/watch", "/readyz", "/status"];
 
 /// A refusal with its reason.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use super::operate::is_ready;
 use super::options::ServeOptions;
 use super::problem::Problem;
 use super::server::Server;
-use super::{handshake, page};
+use super::{handshake, page, status};
 use crate::metrics;
 
 /// Headers that a proxy adds; a request with one is not from this machine, whoever brings it.
@@ -37,6 +37,7 @@ pub(super) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
         "/language/latest",
         "/language/watch",
         "/readyz",
+        "/status",
         "/metrics",
         "/archive",
     ];
@@ -52,6 +53,7 @@ pub(super) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
         .route("/language/latest", get(language_latest))
         .route("/language/watch", get(language_watch))
         .route("/readyz", get(ready))
+        .route("/status", get(status::show))
         .route("/metrics", get(exposition))
         .route("/archive", post(archive))
         .route(health, get(async || "OK"))

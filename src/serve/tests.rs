@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ArchiveAnswer, ArchiveRequest, Audience, Listener, Operate, Part, PartState, ScriptState,
-    ServeOptions, SyncAnswer, run,
+    ServeOptions, Status, SyncAnswer, run,
 };
 use crate::clock::Clock;
 use crate::config::{Lookup, Request};
@@ -61,6 +61,11 @@ impl Operate for Around {
 
     fn simulated(&self) -> bool {
         self.simulated
+    }
+
+    fn status(&self, clients: usize) -> Status {
+        let json = serde_json::json!({ "ready": self.down.is_none(), "clients": clients });
+        Status { json, text: "</pre><b>broken".to_owned() }
     }
 
     fn script(&self) -> ScriptState {

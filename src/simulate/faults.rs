@@ -40,6 +40,8 @@ pub enum FaultKind {
     Reordered,
     /// The feed stands still.
     Frozen,
+    /// Nothing is on page 2.
+    PageMissing,
     /// A query: 502 with a page of HTML, at once.
     QueryBroken,
     /// A query: the same after the fault's wait, as when it took too long.
@@ -75,6 +77,7 @@ const NAMES: &[(&str, FaultKind)] = &[
     ("garbage", FaultKind::Garbage),
     ("reordered", FaultKind::Reordered),
     ("frozen", FaultKind::Frozen),
+    ("page-missing", FaultKind::PageMissing),
     ("query-502", FaultKind::QueryBroken),
     ("query-timeout", FaultKind::QueryTimeout),
     ("query-slow", FaultKind::QuerySlow),
@@ -137,7 +140,8 @@ impl Fault {
     /// a token revoked or an account suspended when a token is named.
     #[must_use]
     pub fn new(kind: FaultKind) -> Self {
-        let lasting = matches!(kind, FaultKind::Frozen | FaultKind::QueryIds);
+        let lasting =
+            matches!(kind, FaultKind::Frozen | FaultKind::PageMissing | FaultKind::QueryIds);
         let share = if lasting { 1.0 } else { DEFAULT_SHARE };
         let wait = match kind {
             FaultKind::Slow | FaultKind::QuerySlow => Duration::from_secs(2),

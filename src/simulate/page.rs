@@ -44,6 +44,9 @@ pub(super) fn take(shared: &Shared, ticket: &Ticket, key: (usize, usize)) -> Pag
         }
     };
     drop(state);
+    if key.0 == 2 && hit(FaultKind::PageMissing) {
+        entries.clear();
+    }
     let mut rng = lot(shared.seed, ticket.number, SALT);
     if hit(FaultKind::Reordered) {
         rng.shuffle(&mut entries);

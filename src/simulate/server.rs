@@ -358,6 +358,7 @@ fn fault_refusal(ticket: &Ticket, standing: Standing, now: Second) -> Option<Ref
             | FaultKind::Garbage
             | FaultKind::Reordered
             | FaultKind::Frozen
+            | FaultKind::PageMissing
             | FaultKind::QueryBroken
             | FaultKind::QueryTimeout
             | FaultKind::QuerySlow

@@ -204,6 +204,10 @@ impl Operate for NothingToOperate {
         false
     }
 
+    fn status(&self, _: usize) -> serve::Status {
+        serve::Status { json: serde_json::Value::Null, text: String::new() }
+    }
+
     fn script(&self) -> ScriptState {
         ScriptState { name: String::new(), current: true, error: None }
     }

@@ -1,7 +1,7 @@
 //! `make bench`: what is measured, each beside something else in the same run. Nothing here passes
 //! or fails; compare figures of one machine and one run.
 //!
-//! `cargo bench --bench load -- fanout` runs one of: pipeline, script, fanout, enrich, start,
+//! `cargo bench --bench load -- fanout` runs one of: pipeline, script, fanout, enrich, plan, start,
 //! import.
 //! A case of fan-out is a process of its own, and so are its readers, so that memory and CPU are
 //! whose they are: this program starts itself again for both.
@@ -14,6 +14,7 @@ mod fanout;
 mod measure;
 mod pipeline;
 mod plain;
+mod plan;
 mod readers;
 mod script;
 
@@ -33,11 +34,12 @@ fn main() {
         Some((what, rest)) if what == readers::READERS => return readers::run(rest),
         _ => {}
     }
-    let runs: [(&str, &dyn Fn()); 6] = [
+    let runs: [(&str, &dyn Fn()); 7] = [
         ("pipeline", &|| pipeline::run(recorded)),
         ("script", &script::run),
         ("fanout", &fanout::run),
         ("enrich", &enrich::run),
+        ("plan", &plan::run),
         ("start", &pipeline::start),
         ("import", &|| archive::run(recorded)),
     ];

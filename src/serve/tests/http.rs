@@ -57,6 +57,19 @@ async fn health_and_readiness_are_told() {
 }
 
 #[tokio::test]
+async fn the_status_is_json_for_programs_and_a_page_for_browsers() {
+    let served = served().await;
+    let json = served.get("/status").await;
+    assert_eq!((status(&json), body(&json)), ("200", r#"{"clients":1,"ready":true}"#));
+    let browser = "GET /status HTTP/1.1\r\naccept: text/html,*/*;q=0.8";
+    let page = served.ask(browser).await;
+    assert!(page.contains("content-type: text/html"), "{page}");
+    assert!(body(&page).contains("&lt;/pre&gt;&lt;b&gt;broken"), "{page}");
+    let forced = served.ask(&browser.replace("/status", "/status?format=json")).await;
+    assert!(forced.contains("content-type: application/json"), "{forced}");
+}
+
+#[tokio::test]
 async fn sync_is_for_this_machine_the_token_and_ops() {
     let mut options = options();
     options.admin_token = Some(Secret::new("t0ken"));

@@ -1,0 +1,241 @@
+//! How everything is, put together: `/status` as JSON, and as one screen of text for people.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::apply::numbers::Numbers;
+use crate::collect::status::SourceStatus;
+use crate::serve::{Part, is_ready};
+use crate::store::Store;
+
+/// Pages, tokens and troubles that the screen has room for.
+const ROWS: usize = 12;
+
+/// What the status is read from, beside the parts.
+pub(super) struct Sight {
+    pub(super) store: Store,
+    /// What is told when an archive was taken in.
+    pub(super) numbers: Arc<Numbers>,
+    pub(super) data_dir: PathBuf,
+    pub(super) bus: &'static str,
+    pub(super) node: String,
+}
+
+impl Sight {
+    /// Everything as JSON.
+    pub(super) fn json(
+        &self,
+        parts: &[Part],
+        source: Option<&SourceStatus>,
+        clients: usize,
+    ) -> Value {
+        json!({
+            "ready": is_ready(parts),
+            "version": env!("CARGO_PKG_VERSION"),
+            "node": self.node,
+            "simulated": source.is_some_and(|source| source.simulated),
+            "parts": parts,
+            "source": source.map(source_json),
+            "completeness": source.and_then(|source| source.completeness.as_deref()),
+            "bus": {
+                "kind": self.bus,
+                "backlog_bytes": *self.store.heads().backlog.borrow(),
+                "admitted": *self.store.heads().inbox.borrow(),
+            },
+            "clients": { "connections": clients },
+            "disk": disk(&self.data_dir),
+        })
+    }
+}
+
+fn source_json(source: &SourceStatus) -> Value {
+    json!({
+        "mode": source.mode.name(),
+        "state": source.state.name(),
+        "since": source.since,
+        "tokens_usable": source.tokens_usable,
+        "tokens_benched": source.tokens_benched,
+        "poll_interval_seconds": source.poll_interval.as_secs_f64(),
+        "last_poll_at": source.last_poll_at,
+        "next_poll_at": source.next_poll_at,
+        "last_error": source.last_error.as_ref().map(|last| {
+            json!({ "at": last.at, "message": last.message })
+        }),
+    })
+}
+
+fn disk(dir: &Path) -> Value {
+    let Ok(disk) = rustix::fs::statvfs(dir) else { return Value::Null };
+    json!({
+        "free_bytes": disk.f_bavail.saturating_mul(disk.f_frsize),
+        "all_bytes": disk.f_blocks.saturating_mul(disk.f_frsize),
+    })
+}
+
+/// One screen of what `/status` said as JSON. What is not there is left out.
+#[must_use]
+pub fn screen(status: &Value) -> String {
+    let mut out = String::new();
+    let ready = if status["ready"] == true { "ready" } else { "NOT READY" };
+    let simulated = if status["simulated"] == true { ", simulated" } else { "" };
+    line(
+        &mut out,
+        "ghpulse",
+        &format!("{} on {}: {ready}{simulated}", text(&status["version"]), text(&status["node"])),
+    );
+    for part in rows(&status["parts"]) {
+        let error = part["error"].as_str().map(|error| format!(": {error}")).unwrap_or_default();
+        let state = format!("{} since {}{error}", text(&part["state"]), text(&part["since"]));
+        line(&mut out, &text(&part["name"]), &state);
+    }
+    let source = &status["source"];
+    if source.is_object() {
+        let words = format!(
+            "{}, {} tokens usable, {} benched, a round every {} s, last answer {}",
+            text(&source["mode"]),
+            text(&source["tokens_usable"]),
+            text(&source["tokens_benched"]),
+            number(&source["poll_interval_seconds"], 1),
+            text(&source["last_poll_at"]),
+        );
+        line(&mut out, "following", &words);
+    }
+    completeness(&mut out, &status["completeness"]);
+    let bus = &status["bus"];
+    let words = format!(
+        "{}, {} admitted, {} on their way",
+        text(&bus["kind"]),
+        text(&bus["admitted"]),
+        bytes(&bus["backlog_bytes"])
+    );
+    line(&mut out, "way", &words);
+    line(&mut out, "clients", &format!("{} connections", text(&status["clients"]["connections"])));
+    let disk = &status["disk"];
+    let words = format!("{} free of {}", bytes(&disk["free_bytes"]), bytes(&disk["all_bytes"]));
+    line(&mut out, "disk", &words);
+    out
+}
+
+fn completeness(out: &mut String, report: &Value) {
+    if !report.is_object() {
+        return;
+    }
+    let all = &report["all"];
+    line(out, "events", &format!("{} a minute", number(&all["events_a_minute"], 0)));
+    line(out, "missed", &missed(all));
+    let lag = &all["lag_seconds"];
+    if lag.is_object() {
+        let [p50, p90, max] = ["p50", "p90", "max"].map(|name| number(&lag[name], 1));
+        line(out, "lag", &format!("p50 {p50} s, p90 {p90} s, longest {max} s"));
+    }
+    for page in rows(&report["pages"]) {
+        let overlap = page["overlap"].as_f64().map_or_else(
+            || "not read twice yet".to_owned(),
+            |share| format!("{:.0} % in common with the read before", share * 100.0),
+        );
+        let words = format!(
+            "{} events, {overlap}, {} new a minute, missed {}",
+            text(&page["events"]),
+            number(&page["events_a_minute"], 0),
+            missed(page),
+        );
+        line(out, &format!("page {}", text(&page["page"])), &words);
+    }
+    for token in rows(&report["tokens"]).filter(|token| token["token"] != 0) {
+        let stale = if token["stale"] == true { "stale, rests" } else { "fresh" };
+        let behind = number(&token["behind_seconds"], 1);
+        let words = format!("{stale}, last page {behind} s behind the others'");
+        line(out, &format!("token {}", text(&token["token"])), &words);
+    }
+    for trouble in rows(&report["troubles"]) {
+        let words = format!("{} (since {})", text(&trouble["text"]), text(&trouble["since"]));
+        line(out, "TROUBLE", &words);
+    }
+    line(out, "estimated", &text(&report["method"]));
+}
+
+fn missed(figures: &Value) -> String {
+    let shares = &figures["missed_share"];
+    let [low, share, high] =
+        [0, 1, 2].map(|at| number(&json!(shares[at].as_f64().unwrap_or(0.0) * 100.0), 1));
+    let count = number(&figures["missed"]["estimate"], 0);
+    format!("{share} % ({low} to {high}), {count} events in ten minutes")
+}
+
+fn rows(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().map(Vec::as_slice).unwrap_or_default().iter().take(ROWS)
+}
+
+fn line(out: &mut String, name: &str, words: &str) {
+    // What others said goes to a terminal.
+    let words: String = words.chars().filter(|c| !c.is_control()).collect();
+    writeln!(out, "{name:<10} {words}").expect("a string takes all");
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn number(value: &Value, digits: usize) -> String {
+    value.as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+fn bytes(value: &Value) -> String {
+    let Some(mut bytes) = value.as_f64() else { return "-".to_owned() };
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if bytes < 1_024.0 {
+            return format!("{bytes:.0} {unit}");
+        }
+        bytes /= 1_024.0;
+    }
+    format!("{bytes:.1} TiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collect::completeness::Completeness;
+    use crate::collect::status::SourceMode;
+    use crate::model::window::Timestamp;
+
+    #[test]
+    fn the_screen_names_parts_figures_and_troubles() {
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let mut source = SourceStatus::new(SourceMode::Tokens, now);
+        let mut completeness = Completeness::new(3, now);
+        let (report, _) = completeness.assess(now, |_| None);
+        source.completeness = Some(std::sync::Arc::new(report));
+        let status = json!({
+            "ready": false,
+            "node": "box\u{1b}[31m",
+            "parts": [{"name": "bus", "state": "down", "since": "2027", "error": "gone"}],
+            "source": source_json(&source),
+            "completeness": {
+                "all": source.completeness.as_deref().unwrap().all,
+                "pages": source.completeness.as_deref().unwrap().pages,
+                "troubles": [{"text": "page 2 is empty", "since": "2027"}],
+            },
+            "disk": {"free_bytes": 3_221_225_472_u64},
+        });
+        let screen = screen(&status);
+        for part in [
+            "NOT READY",
+            "bus        down since 2027: gone",
+            "page 3",
+            "0.0 % (0.0 to 0.0)",
+            "TROUBLE    page 2 is empty (since 2027)",
+            "3 GiB free",
+        ] {
+            assert!(screen.contains(part), "{part} is not in\n{screen}");
+        }
+        assert!(!screen.contains('\u{1b}') && screen.lines().count() <= 24, "{screen}");
+        assert!(!super::screen(&Value::Null).is_empty());
+    }
+}

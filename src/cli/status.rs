@@ -1,0 +1,81 @@
+//! `ghpulse status`: how a running appliance is, on one screen.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{Exit, output};
+use crate::appliance;
+use crate::http::{self, Http, HttpOptions, Request};
+
+/// Longest time for an answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// A status is a few KiB.
+const STATUS_BYTES: usize = 1 << 20;
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ghpulse status\n  ghpulse status --url https://host/websocket \
+                        --json\n  ghpulse status > /dev/null && echo ready"
+)]
+pub(super) struct StatusArgs {
+    /// Where the appliance is: its public or its ops address
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8600")]
+    url: String,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints it; ready is a good end, anything else is not.
+pub(super) fn status(args: &StatusArgs) -> Exit {
+    super::with_runtime(ask(args)).unwrap_or_else(|exit| exit)
+}
+
+async fn ask(args: &StatusArgs) -> Exit {
+    let base = args.url.trim_end_matches('/');
+    if let Err(error) = http::check_address(base) {
+        output::complain(&format!("error: --url: {error}"));
+        return Exit::Usage;
+    }
+    match fetch(base).await {
+        Ok(status) => {
+            let printed = if args.json {
+                output::json(&status)
+            } else {
+                output::text(&appliance::status_screen(&status))
+            };
+            if printed == Exit::Fine && status["ready"] != true {
+                return Exit::Unavailable;
+            }
+            printed
+        }
+        Err(reason) => {
+            output::complain(&format!(
+                "error: no status from {}: {reason}; start it with `ghpulse run`, or name \
+                 another with --url",
+                http::shown(base)
+            ));
+            Exit::Unavailable
+        }
+    }
+}
+
+async fn fetch(base: &str) -> Result<Value, String> {
+    let options = HttpOptions { timeout: TIMEOUT, body_limit: STATUS_BYTES };
+    let http = Http::new(options).map_err(|error| error.to_string())?;
+    let url = format!("{base}/status?format=json");
+    let answer = http.send(Request::get(&url)).await.map_err(|error| error.to_string())?;
+    if answer.status != 200 {
+        return Err(format!("it answered {}", answer.status));
+    }
+    let status: Value = serde_json::from_slice(&answer.body)
+        .map_err(|_| "what answers there is no ghpulse".to_owned())?;
+    if status["ready"].is_boolean() {
+        Ok(status)
+    } else {
+        Err("what answers there is no ghpulse".to_owned())
+    }
+}

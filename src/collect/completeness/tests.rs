@@ -1,0 +1,300 @@
+use super::*;
+
+const START: i64 = 1_800_000_000;
+/// What is told must be told within so many seconds.
+const SOON: i64 = 120;
+
+/// A feed split by position as GitHub splits it, read once a second, all in simulated time.
+struct World {
+    rng: fastrand::Rng,
+    feed: [VecDeque<Sighting>; 2],
+    ids: [u64; 2],
+    second: i64,
+    rate: f64,
+    owed: f64,
+    frozen: bool,
+    /// Feeds of the seconds before, the oldest first.
+    past: VecDeque<[VecDeque<Sighting>; 2]>,
+    completeness: Completeness,
+    report: Option<Report>,
+    benched: Vec<SeatId>,
+}
+
+/// What a page shows instead of what it should.
+#[derive(Clone, Copy, PartialEq)]
+enum Odd {
+    Nothing,
+    Empty,
+    Failing,
+    LikePageOne,
+    WithoutPullRequests,
+}
+
+impl World {
+    fn new(seed: u64, rate: f64) -> Self {
+        let start = Timestamp::from_seconds(START);
+        let mut world = Self {
+            rng: fastrand::Rng::with_seed(seed),
+            feed: Default::default(),
+            ids: [18_000_000_000, 13_000_000_000],
+            second: 0,
+            rate,
+            owed: 300.0,
+            frozen: false,
+            past: VecDeque::new(),
+            completeness: Completeness::new(3, start),
+            report: None,
+            benched: Vec::new(),
+        };
+        world.emit();
+        world
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_seconds(START + self.second)
+    }
+
+    fn emit(&mut self) {
+        while self.owed >= 1.0 {
+            self.owed -= 1.0;
+            let kind = match self.rng.u8(0..10) {
+                0..=3 => 0,
+                4..=6 => 1,
+                7 => 2,
+                8 => 4,
+                _ => 6,
+            };
+            let sequence = usize::from(!matches!(kind, 0 | 2));
+            self.ids[sequence] += self.rng.u64(1..9);
+            let id = self.ids[sequence];
+            let created_at = Some(self.now().minus(Duration::from_secs(self.rng.u64(5..30))));
+            let hash = id.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ sequence as u64;
+            let sighting = Sighting { hash, id: Some(id), kind, created_at };
+            self.feed[sequence].push_front(sighting);
+            self.feed[sequence].truncate(400);
+        }
+    }
+
+    fn page(feed: &[VecDeque<Sighting>; 2], page: usize) -> Vec<Sighting> {
+        match page {
+            0 => feed[0].iter().take(100).copied().collect(),
+            _ => feed[1].iter().skip((page - 1) * 100).take(100).copied().collect(),
+        }
+    }
+
+    /// One second and one round: `seat` of each page, `age` of the feed that it is shown.
+    fn round(&mut self, seat: impl Fn(usize) -> (u64, usize), odd: (usize, Odd)) {
+        self.second += 1;
+        self.owed += if self.frozen { 0.0 } else { self.rate };
+        self.emit();
+        self.past.push_back(self.feed.clone());
+        if self.past.len() > 40 {
+            self.past.pop_front();
+        }
+        let now = self.now();
+        for at in 0..3 {
+            let (seat, age) = seat(at);
+            let feed = &self.past[self.past.len().saturating_sub(1 + age)];
+            let mut shown = Self::page(feed, at);
+            if odd.0 == at {
+                match odd.1 {
+                    Odd::Nothing => {}
+                    Odd::Empty => shown.clear(),
+                    Odd::Failing => {
+                        self.completeness.failed(at, now);
+                        continue;
+                    }
+                    Odd::LikePageOne => shown = Self::page(feed, 0),
+                    Odd::WithoutPullRequests => shown.retain(|sighting| sighting.kind != 1),
+                }
+            }
+            self.completeness.read(at, SeatId(seat), &shown, now);
+        }
+        let number = |seat: SeatId| usize::try_from(seat.0).ok();
+        let (report, benched) = self.completeness.assess(now, number);
+        self.benched.extend(benched);
+        self.report = Some(report);
+    }
+
+    fn well(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            self.round(|at| (at as u64 % 3 + 1, 0), (0, Odd::Nothing));
+            let troubles = &self.report.as_ref().unwrap().troubles;
+            assert!(troubles.is_empty(), "second {}: {troubles:?}", self.second);
+        }
+    }
+
+    fn troubles(&self) -> &[Trouble] {
+        self.report.as_ref().map_or(&[], |report| &report.troubles)
+    }
+
+    /// Goes on until something is told; fails when that takes too long.
+    fn told(&mut self, mut round: impl FnMut(&mut Self)) -> Trouble {
+        let begin = self.second;
+        while self.troubles().is_empty() {
+            round(self);
+            assert!(self.second - begin <= SOON, "nothing is told within {SOON} s");
+        }
+        assert_eq!(self.troubles().len(), 1, "{:?}", self.troubles());
+        self.troubles()[0].clone()
+    }
+}
+
+#[test]
+fn a_feed_that_is_well_has_figures_and_no_troubles() {
+    for (seed, rate) in [(1, 0.3), (2, 3.0), (3, 50.0), (4, 400.0)] {
+        let mut world = World::new(seed, rate);
+        world.well(900);
+        let report = world.report.unwrap();
+        let wanted = rate * 60.0;
+        if rate < 100.0 {
+            let minute = report.all.events_a_minute;
+            assert!((0.5 * wanted - 12.0..2.0 * wanted).contains(&minute), "{minute} at {rate}");
+            assert!(report.all.missed.high <= 0.0, "{:?}", report.all.missed);
+        } else {
+            // Of 200 pushes a second 100 are shown.
+            let [low, share, high] = report.pages[0].figures.missed_share;
+            assert!(low > 0.4 && (0.45..0.55).contains(&share) && high < 0.6, "{low} {high}");
+        }
+        let lag = report.all.lag_seconds.unwrap();
+        assert!(lag.p50 >= 5.0 && lag.p50 <= lag.p90 && lag.p90 <= lag.max && lag.max <= 31.0);
+        assert_eq!(report.tokens.len(), 3);
+        let pulls = report.pages[1].figures.types["PullRequestEvent"];
+        assert!(pulls.usual.is_some(), "{pulls:?}");
+    }
+}
+
+#[test]
+fn a_frozen_feed_is_told_within_two_minutes_and_so_is_its_end() {
+    for history in [0, 600] {
+        let mut world = World::new(7, 20.0);
+        world.well(history + 2);
+        world.frozen = true;
+        let trouble = world.told(|world| world.round(|_| (1, 0), (0, Odd::Nothing)));
+        assert_eq!((trouble.kind, trouble.of), (TroubleKind::FrozenFeed, 0), "{trouble:?}");
+        for _ in 0..1_200 {
+            world.round(|_| (1, 0), (0, Odd::Nothing));
+        }
+        assert_eq!((world.troubles().len(), world.troubles()[0].since), (1, trouble.since));
+        world.frozen = false;
+        for _ in 0..60 {
+            world.round(|_| (1, 0), (0, Odd::Nothing));
+        }
+        assert!(world.troubles().is_empty(), "{:?}", world.troubles());
+    }
+}
+
+#[test]
+fn a_feed_that_hardly_moves_is_frozen_too() {
+    let mut world = World::new(8, 30.0);
+    world.well(600);
+    world.rate = 0.2;
+    let trouble = world.told(|world| world.round(|_| (1, 0), (0, Odd::Nothing)));
+    assert_eq!(trouble.kind, TroubleKind::FrozenFeed);
+    assert!(trouble.text.contains("% of the usual"), "{}", trouble.text);
+}
+
+#[test]
+fn answers_without_change_are_told_as_frozen() {
+    let mut world = World::new(9, 20.0);
+    world.well(60);
+    let trouble = world.told(|world| {
+        world.second += 5;
+        let now = world.now();
+        for page in 0..3 {
+            world.completeness.unchanged(page, SeatId(1), now);
+        }
+        world.report = Some(world.completeness.assess(now, |_| Some(1)).0);
+    });
+    assert_eq!(trouble.kind, TroubleKind::FrozenFeed);
+}
+
+#[test]
+fn a_token_that_is_shown_old_pages_is_told_and_benched() {
+    let mut world = World::new(10, 40.0);
+    let seats = |stale: usize| {
+        move |turn: i64| {
+            move |at: usize| {
+                let seat = (usize::try_from(turn).unwrap() + at) % 3;
+                (seat as u64 + 1, if seat == 1 { stale } else { 0 })
+            }
+        }
+    };
+    for turn in 0..200 {
+        world.round(seats(0)(turn), (0, Odd::Nothing));
+    }
+    assert!(world.troubles().is_empty());
+    let trouble = world.told(|world| {
+        let turn = world.second;
+        world.round(seats(12)(turn), (0, Odd::Nothing));
+    });
+    assert_eq!((trouble.kind, trouble.of), (TroubleKind::StaleToken, 2), "{trouble:?}");
+    assert!(trouble.text.contains("token 2"));
+    assert_eq!(world.benched, [SeatId(2)]);
+    // It rests; when it is back and well, that is told too.
+    for turn in 0..100 {
+        world.round(|at| (if (turn + at) % 2 == 0 { 1 } else { 3 }, 0), (0, Odd::Nothing));
+    }
+    assert_eq!(world.troubles().len(), 1);
+    for turn in 0..100 {
+        world.round(seats(0)(turn), (0, Odd::Nothing));
+    }
+    assert!(world.troubles().is_empty());
+    assert_eq!(world.benched.len(), 1);
+}
+
+#[test]
+fn when_every_token_is_shown_the_same_no_token_is_to_blame() {
+    let mut world = World::new(11, 40.0);
+    world.well(100);
+    for _ in 0..300 {
+        world.round(|at| (at as u64 + 1, 30), (0, Odd::Nothing));
+    }
+    assert!(world.benched.is_empty() && world.troubles().is_empty(), "{:?}", world.troubles());
+}
+
+#[test]
+fn a_missing_page_is_told_with_what_is_missing() {
+    for odd in [Odd::Empty, Odd::Failing, Odd::LikePageOne, Odd::WithoutPullRequests] {
+        let mut world = World::new(12, 40.0);
+        world.well(300);
+        let trouble = world.told(|world| world.round(|_| (1, 0), (1, odd)));
+        assert_eq!((trouble.kind, trouble.of), (TroubleKind::PageMissing, 2), "{trouble:?}");
+        for _ in 0..60 {
+            world.round(|_| (1, 0), (1, odd));
+        }
+        let text = &world.troubles()[0].text;
+        assert!(text.contains("page 2") && text.contains("PullRequestEvent"), "{text}");
+        // However long it lasts.
+        for _ in 0..3_000 {
+            world.round(|_| (1, 0), (1, odd));
+        }
+        assert_eq!(world.troubles().len(), 1);
+        assert_eq!(world.troubles()[0].since, trouble.since);
+        for _ in 0..120 {
+            world.round(|_| (1, 0), (1, Odd::Nothing));
+        }
+        assert!(world.troubles().is_empty(), "{:?}", world.troubles());
+    }
+}
+
+#[test]
+fn a_page_that_was_never_there_is_told_from_the_beginning() {
+    for odd in [Odd::Empty, Odd::Failing, Odd::LikePageOne] {
+        let mut world = World::new(13, 40.0);
+        let trouble = world.told(|world| world.round(|_| (1, 0), (2, odd)));
+        assert_eq!((trouble.kind, trouble.of), (TroubleKind::PageMissing, 3), "{trouble:?}");
+    }
+}
+
+#[test]
+fn what_is_remembered_has_limits() {
+    let mut world = World::new(14, 300.0);
+    for round in 0..1_500_u64 {
+        world.round(|_| (round, 0), (0, Odd::Nothing));
+    }
+    assert_eq!(world.completeness.known.len(), RECENT);
+    assert_eq!(world.completeness.order.len(), RECENT);
+    assert_eq!(world.completeness.lags.len(), LAGS.0);
+    assert!(world.report.unwrap().tokens.len() <= 1_025);
+}
