@@ -60,7 +60,9 @@ metrics! {
     TOKENS_USABLE Gauge "ghpulse_github_tokens_usable" "" "GitHub tokens that are neither benched nor used up.";
     FEED_LAG_SECONDS Gauge "ghpulse_feed_lag_seconds" "" "Age of the newest event on the last page when it came in.";
     FEED_OVERLAP Gauge "ghpulse_feed_overlap_ratio" "" "Least share of a page that the read before it had too; 0 means that events were missed.";
-    FEED_MISSED Gauge "ghpulse_feed_missed_ratio" "bound" "Estimated part of all events that was missed in the last ten minutes: `estimate`, and the `low` and `high` end of its 95 % interval.";
+    FEED_MISSED Gauge "ghpulse_feed_missed_ratio" "bound"
+        "Estimated part of all events that was missed in the last ten minutes: `estimate`, and \
+            the `low` and `high` end of its 95 % interval.";
     EVENT_LAG_SECONDS Gauge "ghpulse_event_lag_seconds" "quantile" "How long after their `created_at` the newest events came in: `p50`, `p90`, `max`.";
     FEED_EVENTS_MINUTE Gauge "ghpulse_feed_events_per_minute" "" "Events of the last minute that had not been shown before.";
     FEED_TROUBLES Gauge "ghpulse_feed_troubles" "kind" "What is wrong with the feed now: `frozen_feed`, `stale_token` (how many), `page_missing` (how many).";
