@@ -47,6 +47,11 @@ test-tidb: setup ## the tests of the history against a real TiDB, built once fro
 bench: setup ## measures pipeline, merge script, fan-out and start; takes the machine for itself
 	@cargo bench --locked --bench load $(if $(ARGS),-- $(ARGS))
 
+.PHONY: bench-servers
+bench-servers: ## measures collector, edge and a real Pulsar; ARGS="outage=10": seconds that it is away
+	@.ci/setup test
+	@cargo bench --locked --bench servers $(if $(ARGS),-- $(ARGS))
+
 .PHONY: package
 package: build ## the release tarball of this machine's kind, in target/package
 	@.ci/package "$${CARGO_TARGET_DIR:-target}/package"

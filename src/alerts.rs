@@ -38,6 +38,8 @@ pub enum Condition {
     SourceAway,
     /// The history is not brought up to date.
     TidbFailing,
+    /// RabbitMQ is not fed, or its readers have missed something.
+    RabbitMqAway,
     /// The merge script does not hold; the last good one is in force.
     ScriptBroken,
     /// There is hardly any room left for the store.
@@ -48,19 +50,23 @@ pub enum Condition {
     TokenStale,
     /// A page lacks what it used to show, or is not there.
     PageMissing,
+    /// Backups on the schedule are not made.
+    BackupFailing,
 }
 
 impl Condition {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::BusAway,
         Self::SourceAway,
         Self::TidbFailing,
+        Self::RabbitMqAway,
         Self::ScriptBroken,
         Self::DiskNearlyFull,
         Self::FeedFrozen,
         Self::TokenStale,
         Self::PageMissing,
+        Self::BackupFailing,
     ];
 
     /// Its name in machine-readable messages.
@@ -70,11 +76,13 @@ impl Condition {
             Self::BusAway => "bus_away",
             Self::SourceAway => "source_away",
             Self::TidbFailing => "tidb_failing",
+            Self::RabbitMqAway => "rabbitmq_away",
             Self::ScriptBroken => "script_broken",
             Self::DiskNearlyFull => "disk_nearly_full",
             Self::FeedFrozen => "feed_frozen",
             Self::TokenStale => "token_stale",
             Self::PageMissing => "page_missing",
+            Self::BackupFailing => "backup_failing",
         }
     }
 
@@ -84,18 +92,20 @@ impl Condition {
             Self::BusAway => "the bus is away",
             Self::SourceAway => "GitHub cannot be followed",
             Self::TidbFailing => "the sync with TiDB fails",
+            Self::RabbitMqAway => "RabbitMQ is not fed",
             Self::ScriptBroken => "the merge script is broken",
             Self::DiskNearlyFull => "the disk is nearly full",
             Self::FeedFrozen => "GitHub's feed is frozen",
             Self::TokenStale => "a GitHub token is shown old pages",
             Self::PageMissing => "a page of GitHub's feed is missing",
+            Self::BackupFailing => "backups are not made",
         }
     }
 
     /// Whether it is a failure that may pass by itself, and is tolerated for a while. The others
     /// stay until somebody does something, so they are told at once.
     fn may_pass(self) -> bool {
-        matches!(self, Self::BusAway | Self::SourceAway | Self::TidbFailing)
+        matches!(self, Self::BusAway | Self::SourceAway | Self::TidbFailing | Self::RabbitMqAway)
     }
 }
 

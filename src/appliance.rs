@@ -6,9 +6,12 @@
 
 pub mod ops_file;
 
+mod backups;
 mod broker;
+mod copies;
 mod files;
 mod operator;
+mod rabbit;
 mod status;
 mod tokens;
 mod watch;
@@ -22,15 +25,20 @@ use tokio::net::TcpListener;
 use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
-pub use self::broker::check_bus;
 use self::broker::{Broker, BrokerState};
-use self::operator::Operator;
+pub use self::broker::{Unusable, check_bus};
+pub use self::copies::requeue;
+use self::operator::{Operator, Scripts};
+use self::rabbit::Rabbit;
+pub use self::rabbit::check_amqp;
 use self::status::Sight;
 pub use self::status::screen as status_screen;
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
+use crate::apply::aggregates::Aggregates;
 use crate::apply::history::{History, HistorySync, Limits, Setup};
 use crate::apply::numbers::{Numbers, bucket_span};
+pub use crate::apply::requeue::Requeued;
 use crate::apply::script::{self, ScriptHost};
 use crate::apply::tick;
 use crate::archive;
@@ -43,7 +51,7 @@ use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::config::{Config, GitHub, Secret, StoreSync};
-use crate::hub::{Hub, HubOptions, TAIL_BYTES};
+use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
 use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
@@ -102,50 +110,54 @@ impl Appliance {
 }
 
 async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Failure> {
-    warn_of_what_is_missing(&config);
     serve::check(&config.server).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let config = &parts.config;
-    let broker = Broker::new(config, &parts.store, clock)?;
+    let broker = broker::told(async { Broker::new(config, &parts.store, clock) }).await?;
+    let troubles = Sender::new(Vec::new());
+    let tag = broker.as_ref().map_or(parts.store.bus_tag(), |broker| broker.bus.tag());
+    keep_journal(&parts, tag).await?;
+    let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
     let granting = Sender::new(Grant::Unasked);
-    let poller = if config.disable.producer {
-        if broker.is_none() {
-            tracing::warn!("disable.producer without pulsar: nothing is fetched or brought here");
-        }
-        None
-    } else {
-        let options = poller_options(&config.github, tokens);
-        Some(Poller::new(options, clock).map_err(anyhow::Error::from)?)
-    };
+    let poller = poller_of(config, broker.is_some(), tokens, clock)?;
     let enrich = enrich_of(&parts, poller.as_ref())?;
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
     let complaint = enrich.complaint.subscribe();
-    let sight = Sight {
+    let apply = Apply {
         store: parts.store.clone(),
         numbers: Arc::clone(&parts.numbers),
+        history: parts.history.clone(),
+        hub: Arc::clone(&parts.hub),
+        seen_for: config.store.seen_for,
+        clock,
+    };
+    let sight = Sight {
+        store: parts.store.clone(),
+        apply: apply.clone(),
         data_dir: config.data_dir.clone(),
         bus: if broker.is_some() { "pulsar" } else { "embedded" },
         node: config.node_name.clone(),
+        enriched: enrich.recent.subscribe(),
+        clock,
     };
     let watched = source.clone();
+    let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
+    let scripts = Scripts { merge: script, troubles: troubles.subscribe() };
     let operator: Arc<dyn Operate> =
-        Arc::new(Operator::new(source, complaint, bus, script, history, sight, clock));
+        Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
     let public = bind(config.server.listen, Audience::Public).await?;
-    let mut addresses = vec![public.0];
-    let mut listeners = vec![public.1];
+    let (mut listeners, mut ops) = (vec![public.1], None);
+    let (grace, store) = (config.server.grace, parts.store.clone());
     if let Some(address) = config.ops_listen {
         let (address, listener) = bind_ops(address).await?;
-        addresses.push(address);
         listeners.push(listener);
+        ops_file::write(store.dir(), address)?;
+        ops = Some(address);
     }
     let mut stages = Stages::new(stop);
-    let (grace, store) = (config.server.grace, parts.store.clone());
-    if let Some(ops) = addresses.get(1) {
-        ops_file::write(store.dir(), *ops)?;
-    }
     let serve = serve::run(
         listeners,
         serve_options(config),
@@ -155,13 +167,40 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
         parts.stop.hard.clone(),
     );
     stages.start("serve", serve);
+    let public = public.0;
+    let url = url_of(&config.server, public);
     let (alerts, data_dir) = (parts.alerts.clone(), config.data_dir.clone());
     let soft = parts.stop.soft.clone();
     stages.start("watch", watch::run(operator, watched, alerts, data_dir, clock, soft));
-    start_stages(&mut stages, parts, (poller, enrich), broker, granting);
-    let (public, ops) = (addresses[0], addresses.get(1).copied());
-    tracing::info!(url = %format!("http://{public}/"), "serving");
+    if let Some(rabbit) = rabbit {
+        rabbit.start(&mut stages, parts.stop.soft.clone());
+    }
+    start_stages(&mut stages, parts, apply, (poller, enrich), (broker, granting, troubles));
+    tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
+}
+
+/// Who follows GitHub; nobody on a node that only follows a bus.
+fn poller_of(
+    config: &Config,
+    has_broker: bool,
+    tokens: Vec<Secret>,
+    clock: Clock,
+) -> anyhow::Result<Option<Poller>> {
+    if !config.disable.producer {
+        return Ok(Some(Poller::new(poller_options(&config.github, tokens), clock)?));
+    }
+    if !has_broker {
+        tracing::warn!("disable.producer without pulsar: nothing is fetched or brought here");
+    }
+    Ok(None)
+}
+
+/// Where the page is.
+fn url_of(server: &crate::config::Server, public: SocketAddr) -> String {
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    let base = server.base_path.as_deref().unwrap_or_default();
+    format!("{scheme}://{public}{base}/")
 }
 
 /// Opens the store and reads from it what the rest begins with.
@@ -217,6 +256,16 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
     opened.await?
 }
 
+/// Gives the stream its journal.
+async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
+    let applied = parts.store.read(|reader| reader.applied()).await?;
+    let applied = applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position);
+    let config = &parts.config.store;
+    let kept = Kept { duration: config.journal_for, bytes: config.journal_bytes };
+    parts.hub.keep(StreamJournal { store: parts.store.clone(), tag, applied, kept });
+    Ok(())
+}
+
 /// What the configuration says, as far as there are open files for it.
 fn serve_options(config: &Config) -> ServeOptions {
     let mut options = ServeOptions::of(&config.server);
@@ -260,19 +309,20 @@ async fn bind_ops(address: SocketAddr) -> anyhow::Result<(SocketAddr, Listener)>
 fn start_stages(
     stages: &mut Stages,
     parts: Parts,
+    apply: Apply,
     (poller, enrich): (Option<Poller>, Enrich),
-    broker: Option<Broker>,
-    granting: Sender<Grant>,
+    (broker, granting, troubles): (Option<Broker>, Sender<Grant>, Sender<Vec<script::Complaint>>),
 ) {
-    let Parts {
-        config, store, numbers, history, asking, posting, script, hub, clock, stop, ..
-    } = parts;
+    let Parts { config, store, numbers, asking, alerts, posting, script, hub, clock, stop, .. } =
+        parts;
     let soft = stop.soft;
+    let held_by = rabbit::held_by(&config);
     let seen_for = config.store.seen_for;
     if let Some(poller) = poller {
         let reread = tokens::reread(config.github.clone(), poller.pool(), soft.clone());
         stages.start("tokens", reread);
-        let options = IngestOptions { seen_for, backlog_bytes: config.store.outbox_bytes };
+        let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
+        let options = IngestOptions { seen_for, backlog_bytes, pages };
         let (store, stop) = (store.clone(), soft.clone());
         if broker.is_some() {
             let source = WhenGranted::new(poller, granting.subscribe());
@@ -282,14 +332,6 @@ fn start_stages(
         }
     }
     stages.start("enrich", enrich.run(soft.clone()));
-    let apply = Apply {
-        store: store.clone(),
-        numbers: Arc::clone(&numbers),
-        history,
-        hub,
-        seen_for,
-        clock,
-    };
     let tick = tick::run(apply.clone(), Arc::clone(&script), config.interval.latest, soft.clone());
     stages.start("tick", tick);
     stages.start("history", asking.run(soft.clone()));
@@ -299,13 +341,21 @@ fn start_stages(
     if let Some(dir) = config.archive_dir {
         stages.start("archive", archive::run(store.clone(), dir, clock, soft.clone()));
     }
+    if let Some(settings) = config.backup {
+        let run = backups::run(store.clone(), settings, alerts, clock, soft.clone());
+        stages.start("backup", run);
+    }
     let tag = start_bus(stages, apply, broker, granting, &soft);
+    let scripts = config.scripts_dir.clone();
+    let counting = Aggregates { store: store.clone(), tag, hub, scripts, clock, troubles };
+    stages.start("aggregates", counting.run(soft.clone()));
     let retention = Retention {
         tag,
         seen_for,
         buckets: bucket_span(config.interval.latest_during),
         journal_for: config.store.journal_for,
         journal_bytes: config.store.journal_bytes,
+        held_by,
     };
     stages.start("retention", retention::run(store.clone(), retention, clock, soft.clone()));
     let (live, kept) = (numbers, store);
@@ -338,9 +388,9 @@ fn start_bus(
     if let Some(outlet) = outlet {
         let Apply { store, seen_for, clock, .. } = apply.clone();
         let relay = Relay { store, seen_for, grant: granting, clock };
-        stages.start("relay", relay.run(outlet, soft.clone()));
+        stages.start("relay", broker::told(relay.run(outlet, soft.clone())));
     }
-    stages.start("apply", apply.run(bus, soft.clone()));
+    stages.start("apply", broker::told(apply.run(bus, soft.clone())));
     tag
 }
 
@@ -353,19 +403,6 @@ fn keep_last_good(store: &Store, text: &str) {
     });
     if let Err(error) = tokio::runtime::Handle::current().block_on(put) {
         tracing::error!(%error, "the merge script in force cannot be kept for the next start");
-    }
-}
-
-/// What may be configured and is not there yet is said, never silently left out.
-fn warn_of_what_is_missing(config: &Config) {
-    let missing = [
-        ("amqp", config.amqp.is_some(), "nothing is published to RabbitMQ"),
-        ("backup", config.backup.is_some(), "no backups are made"),
-    ];
-    for (key, is_set, what) in missing {
-        if is_set {
-            tracing::warn!("{key} is configured, but this version does not do it yet: {what}");
-        }
     }
 }
 

@@ -21,6 +21,10 @@ pub const POINTS: &[&str] = &[
     "archive.before_commit",
     "archive.after_commit",
     "export.before_rename",
+    "backup.before_rename",
+    "restore.before_rename",
+    "requeue.before_commit",
+    "requeue.after_commit",
 ];
 
 struct Armed {

@@ -8,15 +8,18 @@
 //! Two clients lie behind it. The one for plain loopback needs no certificates, so the demo runs
 //! where none are installed; the other is built when the first request leaves the machine.
 
+mod streaming;
+
 use std::error::Error as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, ClientBuilder, Url};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Url};
 use thiserror::Error;
 
+pub use self::streaming::Streaming;
 use crate::model::window::Timestamp;
 
 /// How we name ourselves to every server.
@@ -234,6 +237,16 @@ impl Http {
     /// # Errors
     /// When there is no complete answer; a bad status is an answer.
     pub async fn send(&self, request: Request<'_>) -> Result<Response, HttpError> {
+        let (sending, host) = self.prepare(request)?;
+        let fault = |error| self.fault(&host, error);
+        let mut answer = sending.send().await.map_err(fault)?;
+        let body = self.read(&mut answer, &host).await?;
+        let status = answer.status().as_u16();
+        Ok(Response { status, headers: Headers(std::mem::take(answer.headers_mut())), body })
+    }
+
+    /// A request ready to be sent, and the host it goes to.
+    fn prepare(&self, request: Request<'_>) -> Result<(RequestBuilder, String), HttpError> {
         let url = parse_url(request.url)?;
         let host = host_of(&url);
         let client = self.client_for(&url)?;
@@ -247,11 +260,7 @@ impl Http {
             value.set_sensitive(secret);
             sending = sending.header(HeaderName::from_static(name), value);
         }
-        let fault = |error| self.fault(&host, error);
-        let mut answer = sending.send().await.map_err(fault)?;
-        let body = self.read(&mut answer, &host).await?;
-        let status = answer.status().as_u16();
-        Ok(Response { status, headers: Headers(std::mem::take(answer.headers_mut())), body })
+        Ok((sending, host))
     }
 
     async fn read(&self, answer: &mut reqwest::Response, host: &str) -> Result<Bytes, HttpError> {
@@ -305,6 +314,18 @@ impl Http {
 /// When it is not: says why.
 pub fn check_address(url: &str) -> Result<(), HttpError> {
     parse_url(url).map(|_| ())
+}
+
+/// An address with a query behind it; names and values are encoded.
+///
+/// # Errors
+/// When the address is none: says why.
+pub fn with_query(url: &str, pairs: &[(&str, &str)]) -> Result<String, HttpError> {
+    let mut url = parse_url(url)?;
+    if !pairs.is_empty() {
+        url.query_pairs_mut().extend_pairs(pairs);
+    }
+    Ok(url.into())
 }
 
 fn builder(options: HttpOptions) -> ClientBuilder {

@@ -3,6 +3,8 @@
 pub mod model;
 
 pub mod alerts;
+#[cfg(feature = "amqp")]
+pub mod amqp;
 pub mod apply;
 pub mod archive;
 pub mod backoff;

@@ -56,6 +56,7 @@ metrics! {
     BUS_LOST Counter "ghpulse_bus_lost_total" "" "Times the connection to the broker was given up, at either end.";
     BUS_BEHIND_SECONDS Gauge "ghpulse_bus_behind_seconds" "" "Age of the newest delivery of the broker while more are waiting; 0 when caught up.";
     MESSAGES_DEAD Counter "ghpulse_messages_dead_total" "" "Messages of the bus that could not be read; kept in the dead-letter log.";
+    LETTERS_REQUEUED Counter "ghpulse_letters_requeued_total" "" "Dead letters that could be read when they were tried again.";
     COMMIT_SECONDS Histogram "ghpulse_store_commit_seconds" "" "Time of one write to the store, its sync included.";
     TOKENS_USABLE Gauge "ghpulse_github_tokens_usable" "" "GitHub tokens that are neither benched nor used up.";
     FEED_LAG_SECONDS Gauge "ghpulse_feed_lag_seconds" "" "Age of the newest event on the last page when it came in.";
@@ -66,11 +67,16 @@ metrics! {
     EVENT_LAG_SECONDS Gauge "ghpulse_event_lag_seconds" "quantile" "How long after their `created_at` the newest events came in: `p50`, `p90`, `max`.";
     FEED_EVENTS_MINUTE Gauge "ghpulse_feed_events_per_minute" "" "Events of the last minute that had not been shown before.";
     FEED_TROUBLES Gauge "ghpulse_feed_troubles" "kind" "What is wrong with the feed now: `frozen_feed`, `stale_token` (how many), `page_missing` (how many).";
-    SCRIPT_SECONDS Histogram "ghpulse_script_seconds" "" "Time of one run of the merge script.";
-    SCRIPT_FAILURES Counter "ghpulse_script_failures_total" "" "Ticks for which the native sum stood in for the merge script.";
+    SCRIPT_SECONDS Histogram "ghpulse_script_seconds" "" "Time of one run of a script.";
+    SCRIPT_FAILURES Counter "ghpulse_script_failures_total" "" "Ticks at which a script failed: the native sum stood in, or its aggregate stayed.";
     TIDB_SYNCS Counter "ghpulse_tidb_syncs_total" "outcome" "Syncs with TiDB by what came of them.";
     ALERTS Counter "ghpulse_alerts_total" "outcome" "Alerts posted to the webhook by what came of it.";
+    BACKUPS Counter "ghpulse_backups_total" "outcome" "Backups on the schedule by what came of them: `made`, `failed`.";
+    BACKUP_AT Gauge "ghpulse_backup_timestamp_seconds" "" "When the newest backup of this store was made, seconds since 1970; 0 when there is none.";
     CONNECTIONS Gauge "ghpulse_connections" "endpoint" "WebSocket connections open now.";
+    AMQP_PUBLISHED Counter "ghpulse_amqp_published_total" "" "Messages that RabbitMQ has confirmed.";
+    AMQP_LOST Counter "ghpulse_amqp_lost_total" "" "Times the connection to RabbitMQ was lost or not to be had.";
+    AMQP_GAPS Counter "ghpulse_amqp_gaps_total" "" "Times events were dropped before they could be published to RabbitMQ.";
     REFUSED Counter "ghpulse_refused_total" "reason" "Connections and requests refused by a limit.";
     DELIVERIES Counter "ghpulse_deliveries_total" "endpoint" "Messages written to readers.";
     SKIPPED Counter "ghpulse_skipped_events_total" "" "Events that slow readers of /sampling were moved past.";

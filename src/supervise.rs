@@ -42,10 +42,16 @@ pub const EXIT_IN_USE: u8 = 75;
 /// The configuration does not hold.
 pub const EXIT_CONFIG: u8 = 78;
 
+/// Context of an error that only another configuration helps against, wherever it was found.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the configuration does not hold")]
+pub struct Misconfigured;
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         let store = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>());
         let code = match store {
+            _ if error.downcast_ref::<Misconfigured>().is_some() => EXIT_CONFIG,
             Some(StoreError::InUse { .. }) => EXIT_IN_USE,
             Some(
                 StoreError::Version { .. } | StoreError::File { .. } | StoreError::Database { .. },
@@ -116,6 +122,14 @@ impl Stages {
         late.abort();
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+/// Lets SIGHUP end nothing from now on, also while no part listens to it: it asks parts to read
+/// their files again.
+pub fn outlive_hangups() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Heard once, it never again does what the system would do.
+    signal(SignalKind::hangup()).map(drop)
 }
 
 /// Turns SIGTERM and SIGINT into the two tokens: the first is soft, the second hard.
@@ -192,5 +206,13 @@ mod tests {
         let in_use = StoreError::InUse { dir: "d".into(), holder: "h".into() };
         let error = anyhow::Error::from(in_use).context("opening");
         assert_eq!(Failure::from(error).code, EXIT_IN_USE);
+    }
+
+    #[test]
+    fn what_was_found_to_be_configuration_is_told_as_such_below_any_context() {
+        let error = anyhow::anyhow!("a topic that cannot be").context(Misconfigured);
+        let failure = Failure::from(error.context("stage `apply` failed"));
+        assert_eq!(failure.code, EXIT_CONFIG);
+        assert!(format!("{:#}", failure.error).ends_with("a topic that cannot be"));
     }
 }

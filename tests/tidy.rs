@@ -39,11 +39,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("hub", &["model", "store"]),
     ("serve", &["model", "hub"]),
     ("archive", &["model", "store"]),
-    ("amqp", &["model", "hub", "store::cursors"]),
+    ("amqp", &["model", "store"]),
     ("simulate", &["model"]),
     (
         "cli",
-        &["appliance", "archive", "model", "apply::history", "apply::script", "simulate", "store"],
+        &[
+            "appliance",
+            "archive",
+            "model",
+            "apply::history",
+            "apply::script",
+            "apply::aggregates",
+            "simulate",
+            "store",
+        ],
     ),
     ("appliance", &["*"]),
     ("build", &[]),
@@ -56,7 +65,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("axum", &["serve", "simulate"]),
     ("base64", &["alerts", "github", "simulate"]),
     ("clap", &["cli", "main"]),
-    ("flate2", &["collect", "archive", "simulate"]),
+    ("flate2", &["collect", "archive", "simulate", "serve"]),
     ("governor", &["serve"]),
     ("http_body_util", &["serve", "simulate"]),
     ("hyper", &["serve", "simulate"]),
@@ -83,6 +92,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("tokio_tungstenite", &["serve", "cli"]),
     ("tower", &["serve", "simulate"]),
     ("tracing_subscriber", &["logging"]),
+    ("zstd", &["serve"]),
 ];
 
 /// Dependencies that any room may use: plain data, the runtime, errors, hashes. `http` is types

@@ -5,13 +5,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::bus::pulsar::{
-    Compression, OAuthOptions, PulsarBus, PulsarOptions, PulsarOutlet, probe,
+    Compression, OAuthOptions, Probed, PulsarBus, PulsarOptions, PulsarOutlet, probe,
 };
-use crate::bus::{BusState, Grant};
+use crate::bus::{BusError, BusState, Grant};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::serve::PartState;
 use crate::store::Store;
+use crate::supervise::Misconfigured;
 
 /// Deliveries older than this are a backlog that is being caught up with.
 const BEHIND: Duration = Duration::from_secs(10);
@@ -41,9 +42,9 @@ impl Broker {
         let Some(pulsar) = &config.pulsar else { return Ok(None) };
         let consume = options(pulsar, &pulsar.consumer_topic);
         let produce = options(pulsar, &pulsar.producer_topic);
-        let bus = PulsarBus::new(&consume, store.clone(), clock)?;
+        let bus = PulsarBus::new(&consume, store.clone(), clock).map_err(BusError::from)?;
         let outlet = (!config.disable.producer).then(|| PulsarOutlet::new(&produce, clock));
-        let outlet = outlet.transpose()?;
+        let outlet = outlet.transpose().map_err(BusError::from)?;
         tracing::info!(
             topic = pulsar.consumer_topic,
             subscription = bus.subscription(),
@@ -66,6 +67,9 @@ impl BrokerState {
         if !bus.connected {
             return (PartState::Down, bus.since, bus.trouble);
         }
+        if bus.stuck {
+            return (PartState::Degraded, bus.since, bus.trouble);
+        }
         if let Some(behind) = bus.behind.filter(|behind| *behind > BEHIND) {
             let seconds = behind.as_secs();
             let words = format!("catching up: {seconds} s behind the newest message");
@@ -77,13 +81,29 @@ impl BrokerState {
     }
 }
 
+/// What only another configuration helps against is told as such.
+pub(super) async fn told<T>(doing: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    doing.await.map_err(|error| match error.downcast_ref::<BusError>() {
+        Some(found) if found.is_configuration() => error.context(Misconfigured),
+        _ => error,
+    })
+}
+
+/// Why a topic cannot be used, in words, and whether only another configuration helps.
+pub struct Unusable {
+    /// In words.
+    pub why: String,
+    /// Whether only another configuration helps.
+    pub is_configuration: bool,
+}
+
 /// Tries the configured topics without touching what they hold: connects, logs in, reads, and,
 /// unless this is an edge, asks to produce. What was found, or what is wrong, in words.
 pub async fn check_bus(
     pulsar: &config::Pulsar,
     produces: bool,
     clock: Clock,
-) -> Result<String, String> {
+) -> Result<String, Unusable> {
     let mut topics = vec![(&pulsar.consumer_topic, false)];
     if produces && pulsar.producer_topic == pulsar.consumer_topic {
         topics[0].1 = true;
@@ -93,15 +113,30 @@ pub async fn check_bus(
     let mut found = Vec::new();
     for (topic, produce) in topics {
         let tried = probe(&options(pulsar, topic), produce, clock).await;
-        let tried = tried.map_err(|error| error.to_string())?;
+        let tried = tried.map_err(|error| Unusable {
+            why: error.to_string(),
+            is_configuration: error.is_configuration(),
+        })?;
         let words = match tried.grant {
             None => "can be read",
             Some(Grant::Standby) => "can be read; another collector produces to it now",
             Some(_) => "can be read and produced to",
         };
-        found.push(format!("{} {words}", tried.topic));
+        found.push(format!("{} {words}{}", tried.topic, reach(&tried, clock)));
     }
     Ok(found.join("; "))
+}
+
+/// How far back a topic goes, and what to see to. How long it is told to keep what everybody has
+/// read is a policy of its namespace, which this protocol does not tell.
+fn reach(tried: &Probed, clock: Clock) -> String {
+    let Some(oldest) = tried.oldest else { return String::new() };
+    let hours = clock.now().since(oldest).as_secs() / 3_600;
+    let name = tried.topic.split_once("://").map_or(tried.topic.as_str(), |(_, name)| name);
+    let namespace = name.rsplit_once('/').map_or(name, |(namespace, _)| namespace);
+    let cure = format!("pulsar-admin namespaces set-retention {namespace} --time 72h --size -1");
+    let why = "a node restored from an older backup lacks what is between";
+    format!(" (goes back {hours} h; {why}; to keep more: {cure})")
 }
 
 /// What connecting to a topic takes, as configured.

@@ -1,7 +1,8 @@
 //! What the server asks of the appliance around it.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -9,17 +10,21 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::watch;
 
 use super::broker::BrokerState;
+use super::copies;
+use super::rabbit::RabbitState;
 use super::status::{Sight, screen};
 use crate::apply::history::{History, HistoryState};
 use crate::apply::numbers::Numbers;
-use crate::apply::script::{InForce, ScriptHost};
+use crate::apply::script::LiveWindow;
+use crate::apply::script::{self, InForce, ScriptHost};
 use crate::archive;
 use crate::clock::Clock;
 use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, Status, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, Status, StoreAnswer,
+    StoreRequest, SyncAnswer,
 };
 use crate::store::Store;
 
@@ -28,24 +33,59 @@ pub(super) struct Operator {
     enrichment: watch::Receiver<Complaint>,
     /// `None` with the embedded bus.
     bus: Option<BrokerState>,
-    script: Arc<ScriptHost>,
+    /// `None` where nothing feeds RabbitMQ.
+    fed: Option<RabbitState>,
+    scripts: Scripts,
     history: History,
     sight: Sight,
     started_at: Timestamp,
+    clock: Clock,
+    /// How each part was at the last look, and since when; that look.
+    seen: Mutex<(Known, Timestamp)>,
+}
+
+/// State of each part, and since when.
+type Known = HashMap<&'static str, (PartState, Timestamp)>;
+
+/// How the scripts are.
+pub(super) struct Scripts {
+    /// The one that makes the language map.
+    pub(super) merge: Arc<ScriptHost>,
+    /// What is wrong with the others.
+    pub(super) troubles: watch::Receiver<Vec<script::Complaint>>,
 }
 
 impl Operator {
     pub(super) fn new(
         source: Option<watch::Receiver<SourceStatus>>,
         enrichment: watch::Receiver<Complaint>,
-        bus: Option<BrokerState>,
-        script: Arc<ScriptHost>,
+        (bus, fed): (Option<BrokerState>, Option<RabbitState>),
+        scripts: Scripts,
         history: History,
         sight: Sight,
         clock: Clock,
     ) -> Self {
         let started_at = clock.now();
-        Self { source, enrichment, bus, script, history, sight, started_at }
+        let seen = Mutex::new((HashMap::new(), started_at));
+        Self { source, enrichment, bus, fed, scripts, history, sight, started_at, clock, seen }
+    }
+
+    /// Says since when each part is as it is: what a part itself says is of its own states, which
+    /// are more, or fewer, than those that are shown.
+    fn dated(&self, mut parts: Vec<Part>) -> Vec<Part> {
+        let now = self.clock.now();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, looked_at) = &mut *seen;
+        for part in &mut parts {
+            match known.get(part.name) {
+                Some((state, since)) if *state == part.state => part.since = *since,
+                Some(_) if part.since < *looked_at => part.since = now,
+                _ => {}
+            }
+            known.insert(part.name, (part.state, part.since));
+        }
+        *looked_at = now;
+        parts
     }
 
     fn part(&self, name: &'static str, state: PartState) -> Part {
@@ -77,9 +117,19 @@ impl Operator {
         Part { name: "bus", state, since, error }
     }
 
+    fn amqp(&self) -> Part {
+        let Some(fed) = &self.fed else { return self.part("amqp", PartState::Off) };
+        let (state, since, error) = fed.look();
+        Part { name: "amqp", state, since, error }
+    }
+
     fn scripts(&self) -> Part {
-        let status = self.script.status();
-        let error = status.complaint().map(ToString::to_string);
+        let status = self.scripts.merge.status();
+        let merge = status.complaint().map(ToString::to_string);
+        let others = self.scripts.troubles.borrow();
+        let all: Vec<String> =
+            merge.into_iter().chain(others.iter().map(ToString::to_string)).collect();
+        let error = Some(all.join("; ")).filter(|all| !all.is_empty());
         let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };
         Part { name: "scripts", state, since: status.since, error }
     }
@@ -98,15 +148,15 @@ impl Operator {
 
 impl Operate for Operator {
     fn parts(&self) -> Vec<Part> {
-        vec![
+        self.dated(vec![
             // A store that fails stops the process: whoever answers is well.
             self.part("store", PartState::Ok),
             self.source(),
             self.bus(),
             self.tidb(),
-            self.part("amqp", PartState::Off),
+            self.amqp(),
             self.scripts(),
-        ]
+        ])
     }
 
     fn sync(&self) -> BoxFuture<'static, SyncAnswer> {
@@ -132,18 +182,23 @@ impl Operate for Operator {
     }
 
     fn script(&self) -> ScriptState {
-        let status = self.script.status();
+        let status = self.scripts.merge.status();
         let name = match status.in_force {
             InForce::File => status.file.to_string(),
             InForce::LastGood => format!("{} (the last good one)", status.file),
-            InForce::NativeSum => "the native sum".to_owned(),
+            InForce::NativeSum | InForce::Nothing => "the native sum".to_owned(),
         };
         let error = status.complaint().map(ToString::to_string);
         ScriptState { name, current: status.in_force == InForce::File, error }
     }
 
+    fn window(&self) -> Option<serde_json::Value> {
+        let window = self.sight.apply.numbers.window(self.clock.now().second());
+        serde_json::to_value(LiveWindow::of(&window)).ok()
+    }
+
     fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
-        let (store, numbers) = (self.sight.store.clone(), Arc::clone(&self.sight.numbers));
+        let (store, numbers) = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
         Box::pin(
             async move {
                 match request {
@@ -157,6 +212,11 @@ impl Operate for Operator {
             }
             .map(|answer: anyhow::Result<_>| answer.map_err(|error| format!("{error:#}"))),
         )
+    }
+
+    fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
+        let (apply, clock) = (self.sight.apply.clone(), self.sight.apply.clock);
+        Box::pin(async move { copies::answer(apply, request, clock).await })
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
-use crate::apply::numbers::Numbers;
+use crate::apply::aggregate::Apply;
+use crate::clock::Clock;
+use crate::collect::enrich::Recent;
 use crate::collect::status::SourceStatus;
 use crate::serve::{Part, is_ready};
 use crate::store::Store;
@@ -17,11 +19,13 @@ const ROWS: usize = 12;
 /// What the status is read from, beside the parts.
 pub(super) struct Sight {
     pub(super) store: Store,
-    /// What is told when an archive was taken in.
-    pub(super) numbers: Arc<Numbers>,
+    /// What is told when an archive was taken in, and takes dead letters.
+    pub(super) apply: Apply,
     pub(super) data_dir: PathBuf,
     pub(super) bus: &'static str,
     pub(super) node: String,
+    pub(super) enriched: watch::Receiver<Recent>,
+    pub(super) clock: Clock,
 }
 
 impl Sight {
@@ -39,6 +43,7 @@ impl Sight {
             "simulated": source.is_some_and(|source| source.simulated),
             "parts": parts,
             "source": source.map(source_json),
+            "enrichment": source.map(|_| self.enriched.borrow().figures(self.clock.now())),
             "completeness": source.and_then(|source| source.completeness.as_deref()),
             "bus": {
                 "kind": self.bus,
@@ -103,6 +108,7 @@ pub fn screen(status: &Value) -> String {
         );
         line(&mut out, "following", &words);
     }
+    enrichment(&mut out, &status["enrichment"]);
     completeness(&mut out, &status["completeness"]);
     let bus = &status["bus"];
     let words = format!(
@@ -117,6 +123,27 @@ pub fn screen(status: &Value) -> String {
     let words = format!("{} free of {}", bytes(&disk["free_bytes"]), bytes(&disk["all_bytes"]));
     line(&mut out, "disk", &words);
     out
+}
+
+fn enrichment(out: &mut String, figures: &Value) {
+    if !figures.is_object() {
+        return;
+    }
+    let words = match figures["share"].as_f64() {
+        None => "nothing lacked anything for ten minutes".to_owned(),
+        Some(share) => {
+            let reasons = figures["unenriched"].as_object().into_iter().flatten();
+            let reasons: Vec<String> =
+                reasons.map(|(reason, count)| format!("{} {reason}", text(count))).collect();
+            let but = if reasons.is_empty() { String::new() } else { ", without: ".to_owned() };
+            let (percent, enriched) = (share * 100.0, text(&figures["enriched"]));
+            let reasons = reasons.join(", ");
+            format!(
+                "{percent:.1} % of what lacked something, {enriched} in ten minutes{but}{reasons}"
+            )
+        }
+    };
+    line(out, "enriched", &words);
 }
 
 fn completeness(out: &mut String, report: &Value) {
@@ -222,6 +249,7 @@ mod tests {
                 "pages": source.completeness.as_deref().unwrap().pages,
                 "troubles": [{"text": "page 2 is empty", "since": "2027"}],
             },
+            "enrichment": {"enriched": 97, "unenriched": {"gone": 1, "late": 2}, "share": 0.97},
             "disk": {"free_bytes": 3_221_225_472_u64},
         });
         let screen = screen(&status);
@@ -232,6 +260,7 @@ mod tests {
             "0.0 % (0.0 to 0.0)",
             "TROUBLE    page 2 is empty (since 2027)",
             "3 GiB free",
+            "enriched   97.0 % of what lacked something, 97 in ten minutes, without: 1 gone, 2 late",
         ] {
             assert!(screen.contains(part), "{part} is not in\n{screen}");
         }

@@ -28,8 +28,7 @@ pub(super) fn all(github: &GitHub) -> Result<Vec<Secret>, Failure> {
     Ok(tokens)
 }
 
-/// Reads the file again on each SIGHUP, until `stop` is called. Without a file the signal is
-/// heard and changes nothing: it must not end the process either.
+/// Reads the file again on each SIGHUP, until `stop` is called. Without a file it changes nothing.
 pub(super) async fn reread(
     github: GitHub,
     pool: Arc<TokenPool>,

@@ -62,6 +62,10 @@ fn tell(alerts: &Alerts, part: &Part) {
     let (condition, is_wrong) = match part.name {
         "source" => (Condition::SourceAway, part.state == PartState::Down),
         "bus" => (Condition::BusAway, part.state == PartState::Down),
+        // Off is well too: another node may do it.
+        "amqp" => {
+            (Condition::RabbitMqAway, matches!(part.state, PartState::Down | PartState::Degraded))
+        }
         "scripts" => (Condition::ScriptBroken, part.state != PartState::Ok),
         _ => return,
     };
@@ -96,7 +100,8 @@ fn tell_troubles(alerts: &Alerts, troubles: &[Trouble]) {
 /// What is wrong with the room on the disk that holds `dir`, if anything is.
 fn nearly_full(dir: &Path) -> Option<String> {
     let disk = rustix::fs::statvfs(dir).ok()?;
-    let (free, all) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    let (free, all) = (bytes(disk.f_bavail), bytes(disk.f_blocks));
     is_hardly_any(free, all).then(|| {
         let mib = free >> 20;
         let dir = dir.display();

@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::entities::claim_entities;
 use super::foreign::{bury, claim_foreign};
 use super::history::History;
 use super::numbers::Numbers;
-use crate::bus::{Bus, Content, Delivery};
+use crate::bus::{Bus, Content, Dead, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Head, Hub, TailEvent};
+use crate::model::entity::{Sight, sights};
 use crate::model::envelope::Envelope;
-use crate::model::event::{Event, EventKey, Outline};
+use crate::model::event::{Event, EventKey, NoEvent, Outline};
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
 use crate::store::keys::{
@@ -58,6 +60,8 @@ pub(super) struct Prepared {
     pub(super) repo_id: Option<u64>,
     pub(super) facts_from: FactsFrom,
     head: Head,
+    /// The objects that it has documents of.
+    pub(super) sights: Vec<Sight>,
     pub(super) envelope: Envelope,
 }
 
@@ -75,8 +79,7 @@ pub(super) enum FactsFrom {
 /// A delivery that cannot be read.
 struct Unread {
     cursor: Cursor,
-    reason: String,
-    body: Vec<u8>,
+    dead: Box<Dead>,
 }
 
 /// What a batch came to.
@@ -136,6 +139,7 @@ impl Apply {
         });
         let (Counted { fresh, known, dead }, receipts) = committed.await?;
         fault::point("apply.after_commit");
+        self.store.heads().applied.send_modify(|commits| *commits = commits.wrapping_add(1));
         metrics::EVENTS_APPLIED.add(fresh.len() as u64);
         metrics::EVENTS_REDELIVERED.add(known);
         metrics::MESSAGES_DEAD.add(dead);
@@ -162,23 +166,41 @@ fn prepare<R>(
             }
             Content::Given(envelope) => read(cursor, envelope, FactsFrom::Elsewhere),
             Content::Bare(envelope) => read(cursor, envelope, FactsFrom::Nobody),
-            Content::Dead { reason, body } => Err(Unread { cursor, reason, body }),
+            Content::Dead(dead) => Err(Unread { cursor, dead: Box::new(dead) }),
         });
     }
     (prepared, receipts)
 }
 
 fn read(cursor: Cursor, envelope: Envelope, facts_from: FactsFrom) -> Result<Prepared, Unread> {
-    match Event::read(&envelope.event).map(Event::outline) {
-        Ok(outline) => Ok(Prepared::new(cursor, envelope, outline, facts_from)),
-        Err(error) => {
-            let body = envelope.event.as_bytes().to_vec();
-            Err(Unread { cursor, reason: error.to_string(), body })
+    match Prepared::read(cursor, envelope, facts_from) {
+        Ok(prepared) => Ok(prepared),
+        Err((error, envelope)) => {
+            let dead = Dead {
+                reason: error.to_string(),
+                body: Some(envelope.event.as_bytes().to_vec()),
+                published_at: envelope.facts.received_at,
+                received: None,
+                schema: None,
+            };
+            Err(Unread { cursor, dead: Box::new(dead) })
         }
     }
 }
 
 impl Prepared {
+    /// Reads the event of an envelope from elsewhere; gives the envelope back when it has none.
+    pub(super) fn read(
+        cursor: Cursor,
+        envelope: Envelope,
+        facts_from: FactsFrom,
+    ) -> Result<Self, (NoEvent, Box<Envelope>)> {
+        match Event::read(&envelope.event).map(Event::outline) {
+            Ok(outline) => Ok(Self::new(cursor, envelope, outline, facts_from)),
+            Err(error) => Err((error, Box::new(envelope))),
+        }
+    }
+
     fn new(cursor: Cursor, envelope: Envelope, outline: Outline, facts_from: FactsFrom) -> Self {
         let received_at = envelope.facts.received_at;
         Self {
@@ -188,7 +210,8 @@ impl Prepared {
             actor_id: outline.actor_id,
             repo_id: outline.repo_id,
             facts_from,
-            head: Head::new(&outline.key.kind, outline.repo_name, outline.actor_login),
+            head: Head::of_outline(&outline, &envelope.facts),
+            sights: sights(&outline.key.kind, &envelope.event),
             key: outline.key,
             envelope,
         }
@@ -218,33 +241,49 @@ fn count(
         applied = Some(cursor);
         let mut event = match event {
             Ok(event) => event,
-            Err(Unread { reason, body, .. }) => {
-                bury(batch, now, cursor, &reason, &body)?;
+            Err(Unread { dead, .. }) => {
+                bury(batch, now, cursor, &dead)?;
                 counted.dead += 1;
                 continue;
             }
         };
-        // The day of receiving is part of the message, so every node claims under the same.
-        let days = claim_days(event.received_at, seen_for);
-        let key_on = |day| AppliedKey(SeenKey::new(Day(day), &event.key));
-        if !batch.claim_within(days.clone(), event.received_at.day().0, key_on)? {
+        if apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
+            counted.fresh.push(event);
+        } else {
             counted.known += 1;
-            continue;
         }
-        claim_foreign(batch, &mut event, days)?;
-        count_numbers(batch, &event)?;
-        row.clear();
-        event.envelope.facts.encode(&mut row);
-        row.extend_from_slice(event.envelope.event.as_bytes());
-        batch.put(&JournalKey { tag: cursor.tag, position: cursor.position }, &row);
-        minutes.add(batch, &event, row.len())?;
-        counted.fresh.push(event);
     }
     minutes.write(batch);
     if let Some(last) = applied.filter(|_| applied != stored) {
         batch.put(&cursor_key, &encode_cursor(last));
     }
     Ok(counted)
+}
+
+/// Claims an event and puts it into the numbers and the journal; false when it was claimed before.
+/// `row` is room for the journal's row.
+pub(super) fn apply_once(
+    batch: &mut Batch<'_>,
+    event: &mut Prepared,
+    minutes: &mut Minutes,
+    row: &mut Vec<u8>,
+    seen_for: Duration,
+) -> Result<bool, StoreError> {
+    // The day of receiving is part of the message, so every node claims under the same.
+    let days = claim_days(event.received_at, seen_for);
+    let key_on = |day| AppliedKey(SeenKey::new(Day(day), &event.key));
+    if !batch.claim_within(days.clone(), event.received_at.day().0, key_on)? {
+        return Ok(false);
+    }
+    claim_foreign(batch, event, days)?;
+    event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.sights)?;
+    count_numbers(batch, event)?;
+    row.clear();
+    event.envelope.facts.encode(row);
+    row.extend_from_slice(event.envelope.event.as_bytes());
+    batch.put(&JournalKey { tag: event.cursor.tag, position: event.cursor.position }, row);
+    minutes.add(batch, event, row.len())?;
+    Ok(true)
 }
 
 fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreError> {
@@ -275,7 +314,7 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
 
 /// The journal's minutes that a batch touches.
 #[derive(Default)]
-struct Minutes(Vec<(MinuteKey, MinuteRow)>);
+pub(super) struct Minutes(Vec<(MinuteKey, MinuteRow)>);
 
 impl Minutes {
     fn add(
@@ -300,7 +339,7 @@ impl Minutes {
         Ok(())
     }
 
-    fn write(self, batch: &mut Batch<'_>) {
+    pub(super) fn write(self, batch: &mut Batch<'_>) {
         for (key, row) in self.0 {
             batch.put(&key, &row.encode());
         }

@@ -8,11 +8,12 @@
 use std::ops::RangeInclusive;
 
 use super::aggregate::{FactsFrom, Prepared};
+use crate::bus::Dead;
 use crate::model::position::Cursor;
 use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{DeadKey, SeenKey};
-use crate::store::rows::encode_refused;
+use crate::store::rows::{Place, encode_dead};
 use crate::store::{Batch, StoreError};
 
 /// Entries that the dead-letter log keeps.
@@ -42,12 +43,20 @@ pub(super) fn bury(
     batch: &mut Batch<'_>,
     now: Timestamp,
     cursor: Cursor,
-    reason: &str,
-    body: &[u8],
+    dead: &Dead,
 ) -> Result<(), StoreError> {
+    let reason = &dead.reason;
     tracing::warn!(%cursor, reason, "a message cannot be read; it is in the dead-letter log");
     let number = batch.next_number("dead")?;
-    batch.put(&DeadKey(number), &encode_refused(now, &format!("{reason}, at {cursor}"), body));
+    let place = Place {
+        cursor: cursor.to_string(),
+        published_at: dead.published_at.micros(),
+        received: dead.received.clone(),
+        schema: dead.schema.clone(),
+    };
+    let body = dead.body.as_deref().unwrap_or_default();
+    let reason = format!("{reason}, at {cursor}");
+    batch.put(&DeadKey(number), &encode_dead(now, &reason, &place, body));
     if let Some(old) = number.checked_sub(DEAD) {
         batch.delete(&DeadKey(old));
     }

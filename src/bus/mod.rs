@@ -44,12 +44,22 @@ pub enum Content {
     /// that out.
     Bare(Envelope),
     /// A message that cannot be read. It goes to the dead-letter log, once.
-    Dead {
-        /// Why it cannot be read.
-        reason: String,
-        /// Its body.
-        body: Vec<u8>,
-    },
+    Dead(Dead),
+}
+
+/// A message that cannot be read, and all that it takes to try it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dead {
+    /// Why it cannot be read.
+    pub reason: String,
+    /// Its body; `None` when it could not even be unpacked.
+    pub body: Option<Vec<u8>>,
+    /// When it was published.
+    pub published_at: Timestamp,
+    /// What it said in its property `received`.
+    pub received: Option<String>,
+    /// What it said in its property `schema`.
+    pub schema: Option<String>,
 }
 
 /// Why nothing can be had from the bus, or given to it.
@@ -71,6 +81,12 @@ impl BusError {
             Self::Store(_) => false,
             Self::Pulsar(error) => error.is_transient(),
         }
+    }
+
+    /// Whether only another configuration helps.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Pulsar(error) if error.is_configuration())
     }
 }
 
@@ -132,6 +148,8 @@ pub struct BusState {
     pub since: Timestamp,
     /// What was wrong last, in words for a person; it stays when it is over.
     pub trouble: Option<String>,
+    /// Whether it has something that it does not bring, or that is gone: `trouble` says it.
+    pub stuck: bool,
     /// How old the newest delivery was when it came, while there are known to be more behind it;
     /// `None` when all that the bus has was delivered, or nothing came yet.
     pub behind: Option<Duration>,

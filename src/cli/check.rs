@@ -13,9 +13,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Exit, FileArgs, line_of, lines_of, output};
-use crate::appliance::check_bus;
+use crate::appliance::{check_amqp, check_bus};
 use crate::apply::history;
-use crate::apply::script;
+use crate::apply::{aggregates, script};
 use crate::clock::Clock;
 use crate::config::{self, Complaint, Config, Loaded, Place, Refused};
 
@@ -57,6 +57,8 @@ enum Deeper {
     Tidb(Box<config::Tidb>),
     /// Login and topics; whether this node produces.
     Pulsar(Box<config::Pulsar>, bool),
+    /// Login and exchange; the name of this node.
+    Amqp(Box<config::Amqp>, String),
 }
 
 /// What came of trying one.
@@ -67,11 +69,14 @@ struct Tried {
     /// Whether it can be used, as far as was tried; `None` when nothing was.
     connected: Option<bool>,
     said: String,
+    /// Whether only another configuration helps.
+    #[serde(skip)]
+    misconfigured: bool,
 }
 
 /// Checks and prints.
 pub(super) fn check(args: &CheckArgs) -> Exit {
-    let loaded = super::load(&args.file, Vec::new()).and_then(with_files);
+    let loaded = with_files(super::load(&args.file, Vec::new()));
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(refused) => return refuse(&refused, args.json),
@@ -87,6 +92,7 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         }
     };
     let away = tried.iter().any(|one| one.connected == Some(false));
+    let misconfigured = tried.iter().any(|one| one.misconfigured);
     let printed = if args.json {
         output::json(&json!({
             "config": loaded.file,
@@ -99,27 +105,48 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         output::text(&report(&loaded, &scripts, &tried, args.offline))
     };
     match printed {
+        Exit::Fine if misconfigured => Exit::Config,
         Exit::Fine if away => Exit::Unavailable,
         other => other,
     }
 }
 
 fn refuse(refused: &Refused, as_json: bool) -> Exit {
+    let scripts = scripts(&refused.rest);
     let printed = if as_json {
         output::json(&json!({
             "config": refused.file,
             "complaints": refused.complaints,
             "notices": refused.notices,
+            "scripts": scripts,
         }))
     } else {
-        output::text(&lines_of(refused).join("\n"))
+        let scripts = scripts.into_iter().map(|line| format!("warning: {line}"));
+        output::text(&lines_of(refused).into_iter().chain(scripts).collect::<Vec<_>>().join("\n"))
     };
     if printed == Exit::Fine { Exit::Config } else { printed }
 }
 
 /// Adds what is wrong with the files that the configuration names.
-fn with_files(loaded: Loaded) -> Result<Loaded, Refused> {
-    let config = &loaded.config;
+fn with_files(loaded: Result<Loaded, Refused>) -> Result<Loaded, Refused> {
+    let missing = match &loaded {
+        Ok(loaded) => missing_files(&loaded.config),
+        Err(refused) => missing_files(&refused.rest),
+    };
+    match loaded {
+        Ok(loaded) if missing.is_empty() => Ok(loaded),
+        Ok(Loaded { config, file, notices }) => {
+            Err(Refused { file, complaints: missing, notices, rest: Box::new(config) })
+        }
+        Err(mut refused) => {
+            refused.complaints.extend(missing);
+            Err(refused)
+        }
+    }
+}
+
+/// The files that the configuration names and that cannot be used.
+fn missing_files(config: &Config) -> Vec<Complaint> {
     let tls = config.server.tls.as_ref();
     let pulsar = config.pulsar.as_ref();
     let oauth = pulsar.and_then(|pulsar| pulsar.oauth.as_ref());
@@ -144,10 +171,7 @@ fn with_files(loaded: Loaded) -> Result<Loaded, Refused> {
         let path = config.data_dir.display();
         complaints.push(about("data.dir", format!("{path} is a file; name a directory")));
     }
-    if complaints.is_empty() {
-        return Ok(loaded);
-    }
-    Err(Refused { file: loaded.file, complaints, notices: loaded.notices })
+    complaints
 }
 
 fn about(key: &str, message: String) -> Complaint {
@@ -157,11 +181,24 @@ fn about(key: &str, message: String) -> Complaint {
 /// What is wrong with the scripts; one line each.
 fn scripts(config: &Config) -> Vec<String> {
     let path = config.scripts_dir.join("merge_latest.rhai");
-    if !path.exists() {
+    let mut said = Vec::new();
+    if path.exists() {
+        said.extend(script::check(&path, None).err().map(|complaint| complaint.to_string()));
+    } else {
         let path = path.display();
-        return vec![format!("{path}: not there, so the native sum is used")];
+        said.push(format!("{path}: not there, so the native sum is used"));
     }
-    script::check(&path, None).err().map(|complaint| complaint.to_string()).into_iter().collect()
+    match aggregates::files(&config.scripts_dir) {
+        Ok((files, refused)) => {
+            said.extend(refused.iter().map(ToString::to_string));
+            let wrong = files.iter().filter_map(|(_, file)| script::check_aggregate(file).err());
+            said.extend(wrong.map(|complaint| complaint.to_string()));
+        }
+        // Then the merge script is not there either, and that is said.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => said.push(format!("{}: {error}", config.scripts_dir.display())),
+    }
+    said
 }
 
 fn servers(config: &Config) -> Vec<Server> {
@@ -179,7 +216,8 @@ fn servers(config: &Config) -> Vec<Server> {
         add("pulsar", &pulsar.url, deeper);
     }
     if let Some(amqp) = &config.amqp {
-        add("amqp", amqp.url.expose(), Deeper::No);
+        let deeper = Deeper::Amqp(Box::new(amqp.clone()), config.node_name.clone());
+        add("amqp", amqp.url.expose(), deeper);
     }
     if let Some(tidb) = &config.tidb {
         let (host, port) = (tidb.host.clone(), tidb.port);
@@ -197,10 +235,11 @@ fn attempt(servers: &[Server]) -> std::io::Result<Vec<Tried>> {
 
 async fn try_one(server: &Server) -> Tried {
     let address = format!("{}:{}", server.host, server.port);
+    let mut misconfigured = false;
     let tried = match (&server.deeper, proxy(server)) {
         (_, Some(variable)) => {
             let said = format!("not tried: {variable} names a proxy on the way");
-            return Tried { server: server.name, address, connected: None, said };
+            return Tried { server: server.name, address, connected: None, said, misconfigured };
         }
         (Deeper::Tidb(tidb), None) => {
             let tried = history::check(tidb, history::Limits::USUAL, Clock::system()).await;
@@ -210,15 +249,20 @@ async fn try_one(server: &Server) -> Tried {
             })
         }
         (Deeper::Pulsar(pulsar, produces), None) => {
-            check_bus(pulsar, *produces, Clock::system()).await
+            let tried = check_bus(pulsar, *produces, Clock::system()).await;
+            tried.map_err(|found| {
+                misconfigured = found.is_configuration;
+                found.why
+            })
         }
+        (Deeper::Amqp(amqp, node), None) => check_amqp(amqp, node, Clock::system()).await,
         (Deeper::No, None) => connect(&server.host, server.port)
             .await
             .map(|()| "takes connections (nothing else was tried)".to_owned()),
     };
     let connected = Some(tried.is_ok());
     let said = tried.unwrap_or_else(|why| why);
-    Tried { server: server.name, address, connected, said }
+    Tried { server: server.name, address, connected, said, misconfigured }
 }
 
 /// Connects and hangs up.
@@ -313,7 +357,7 @@ mod tests {
 
     #[test]
     fn files_that_cannot_be_read_are_named_with_their_key() {
-        let refused = with_files(loaded("github: {tokensFile: /nowhere/tokens}")).unwrap_err();
+        let refused = with_files(Ok(loaded("github: {tokensFile: /nowhere/tokens}"))).unwrap_err();
         let said = refused.complaints[0].to_string();
         assert!(said.starts_with("github.tokensFile: /nowhere/tokens cannot be read"), "{said}");
     }
@@ -329,6 +373,9 @@ mod tests {
         assert!(scripts(&config)[0].contains("merge_latest.rhai:2:"), "{:?}", scripts(&config));
         std::fs::write(&path, script::SHIPPED).unwrap();
         assert!(scripts(&config).is_empty());
+        std::fs::write(directory.path().join("stars.rhai"), script::SHIPPED).unwrap();
+        let said = scripts(&config);
+        assert!(said[0].contains("stars.rhai:1:1: there is no function config"), "{said:?}");
     }
 
     #[test]

@@ -4,17 +4,22 @@
 //! to stderr; `--json` makes results readable for programs. Nothing in here ends the process: the
 //! exit code goes up to `main`.
 
+mod backup;
 mod check;
 mod demo;
 mod export;
 mod import;
+mod inspect;
 mod output;
 mod place;
+mod requeue;
+mod restore;
 mod run;
 mod script;
 mod show;
 mod simulate;
 mod status;
+mod tail;
 mod version;
 
 use std::path::PathBuf;
@@ -100,6 +105,16 @@ enum Command {
     Import(import::ImportArgs),
     /// Writes hours of the journal out, as GH Archive would
     Export(export::ExportArgs),
+    /// Copies a store, also while an appliance runs on it
+    Backup(backup::BackupArgs),
+    /// Makes a store from a backup
+    Restore(restore::RestoreArgs),
+    /// Looks into a store: its families, or rows of one
+    Inspect(inspect::InspectArgs),
+    /// Tries messages of the dead-letter log again
+    Requeue(requeue::RequeueArgs),
+    /// Shows the stream in a terminal, a line an event
+    Tail(tail::TailArgs),
     /// Shows how a running appliance is: parts, completeness, lag, clients, disk
     Status(status::StatusArgs),
     /// Prints version, commit and the version of RocksDB
@@ -139,6 +154,11 @@ fn dispatch(cli: Cli) -> Exit {
         Command::Simulate(args) => simulate::simulate(args),
         Command::Import(args) => import::import(&args),
         Command::Export(args) => export::export(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => restore::restore(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+        Command::Requeue(args) => requeue::requeue(&args),
+        Command::Tail(args) => tail::tail(&args),
         Command::Status(args) => status::status(&args),
         Command::Version(args) => version::version(&args),
     }

@@ -9,13 +9,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Exit, FileArgs, load, output};
-use crate::appliance::ops_file;
+use crate::appliance::{self, Requeued, ops_file};
 use crate::archive::{self, ArchiveError, Exported, Imported};
 use crate::clock::Clock;
 use crate::config::{Config, Flag, StoreSync};
 use crate::http::{Http, HttpOptions, Request};
 use crate::logging;
 use crate::model::window::Hour;
+use crate::store::checkpoint::{self, Backup, CheckpointError};
+use crate::store::inspect::{self, FamilyLook, InspectError, Looked};
 use crate::store::{Store, StoreError, Sync};
 
 /// The longest that an appliance may take for one file, or for an export.
@@ -36,7 +38,7 @@ pub(super) struct StoreArgs {
 /// Where the work is done.
 pub(super) enum Place {
     /// Nobody else has the store.
-    Here(Store),
+    Here(Store, Box<Config>),
     /// An appliance has it, and listens here.
     Ops {
         /// Its ops endpoints.
@@ -63,8 +65,29 @@ impl From<ArchiveError> for Failed {
     }
 }
 
-/// Reads the configuration and opens the store, or finds who has it.
-pub(super) async fn find(args: &StoreArgs) -> Result<Place, Failed> {
+impl From<CheckpointError> for Failed {
+    fn from(error: CheckpointError) -> Self {
+        let exit = match &error {
+            _ if error.is_in_use() => Exit::StoreInUse,
+            _ if error.is_io() => Exit::Io,
+            _ => Exit::Data,
+        };
+        Self { exit, reason: error.to_string() }
+    }
+}
+
+impl From<InspectError> for Failed {
+    fn from(error: InspectError) -> Self {
+        let exit = match &error {
+            InspectError::NoFamily { .. } => Exit::Data,
+            InspectError::Store(_) => Exit::Io,
+        };
+        Self { exit, reason: error.to_string() }
+    }
+}
+
+/// Reads the configuration, and sets up the log as it says.
+pub(super) fn configured(args: &StoreArgs) -> Result<Config, Failed> {
     let dir = args.data.as_ref().map(|dir| dir.display().to_string());
     let flag = |value| Flag { name: "--data", key: "data.dir", value };
     let loaded = load(&args.file, dir.into_iter().map(flag).collect());
@@ -72,15 +95,41 @@ pub(super) async fn find(args: &StoreArgs) -> Result<Place, Failed> {
     let config = loaded.map_err(|refusal| refused(super::complain_all(&refusal)))?.config;
     logging::install(&config.log)
         .map_err(|error| Failed { exit: Exit::Config, reason: error.to_string() })?;
+    Ok(config)
+}
+
+/// Reads the configuration and opens the store, or finds who has it.
+pub(super) async fn find(args: &StoreArgs) -> Result<Place, Failed> {
+    open_or_ask(configured(args)?).await
+}
+
+async fn open_or_ask(config: Config) -> Result<Place, Failed> {
     let data = config.data_dir.clone();
-    let opened = tokio::task::spawn_blocking(move || open(&config));
-    let opened =
-        opened.await.map_err(|error| Failed { exit: Exit::Stage, reason: error.to_string() })?;
+    let opened = beside(move || (open(&config), config)).await?;
     match opened {
-        Ok(store) => Ok(Place::Here(store)),
-        Err(error @ StoreError::InUse { .. }) => elsewhere(&data, &error),
-        Err(error) => Err(Failed { exit: Exit::Io, reason: error.to_string() }),
+        (Ok(store), config) => Ok(Place::Here(store, Box::new(config))),
+        (Err(error @ StoreError::InUse { .. }), _) => elsewhere(&data, &error),
+        (Err(error), _) => Err(Failed { exit: Exit::Io, reason: error.to_string() }),
     }
+}
+
+/// The same where a store must be: looking for one makes none.
+pub(super) async fn find_existing(args: &StoreArgs) -> Result<Place, Failed> {
+    let config = configured(args)?;
+    let data = &config.data_dir;
+    if !data.join("db").exists() {
+        let reason = format!("there is no store in {}: name another with --data", data.display());
+        return Err(Failed { exit: Exit::Data, reason });
+    }
+    open_or_ask(config).await
+}
+
+/// Work that may block.
+pub(super) async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failed> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Failed { exit: Exit::Stage, reason: error.to_string() })
 }
 
 fn open(config: &Config) -> Result<Store, StoreError> {
@@ -110,7 +159,7 @@ impl Place {
     ) -> Result<Imported, Failed> {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         match self {
-            Self::Here(store) => Ok(archive::import(store, &file, read).await?),
+            Self::Here(store, _) => Ok(archive::import(store, &file, read).await?),
             Self::Ops { url, http } => {
                 let opened = std::fs::metadata(&file);
                 let size = opened.map_err(|source| ArchiveError::File {
@@ -118,7 +167,8 @@ impl Place {
                     path: file.clone(),
                     source,
                 })?;
-                let imported = ask(http, url, &json!({ "import": { "file": file } })).await?;
+                let imported =
+                    ask(http, url, "archive", &json!({ "import": { "file": file } })).await?;
                 read(size.len());
                 Ok(imported)
             }
@@ -134,20 +184,74 @@ impl Place {
     ) -> Result<Exported, Failed> {
         let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         match self {
-            Self::Here(store) => {
+            Self::Here(store, _) => {
                 let store = store.clone();
-                let work = move || archive::export(&store, from, until, &to);
-                let done = tokio::task::spawn_blocking(work).await;
-                let stopped = |error: tokio::task::JoinError| Failed {
-                    exit: Exit::Stage,
-                    reason: error.to_string(),
-                };
-                Ok(done.map_err(stopped)??)
+                Ok(beside(move || archive::export(&store, from, until, &to)).await??)
             }
             Self::Ops { url, http } => {
                 let asked = json!({ "export": { "from": from.0, "until": until.0, "to": to } });
-                ask(http, url, &asked).await
+                ask(http, url, "archive", &asked).await
             }
+        }
+    }
+
+    /// Makes a backup.
+    pub(super) async fn backup(&self, to: &Path) -> Result<Backup, Failed> {
+        let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
+        match self {
+            Self::Here(store, _) => {
+                let store = store.clone();
+                Ok(beside(move || checkpoint::backup(&store, &to, Clock::system())).await??)
+            }
+            Self::Ops { url, http } => {
+                ask(http, url, "store", &json!({ "backup": { "to": to } })).await
+            }
+        }
+    }
+
+    /// All families, in figures.
+    pub(super) async fn families(&self) -> Result<Vec<FamilyLook>, Failed> {
+        match self {
+            Self::Here(store, _) => {
+                let store = store.clone();
+                let looked = beside(move || inspect::families(store.reader())).await?;
+                Ok(looked.map_err(InspectError::from)?)
+            }
+            Self::Ops { url, http } => {
+                let asked = json!({ "family": null, "prefix": "", "limit": 1 });
+                ask(http, url, "store", &json!({ "inspect": asked })).await
+            }
+        }
+    }
+
+    /// Rows of a family.
+    pub(super) async fn rows(
+        &self,
+        family: &str,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Looked, Failed> {
+        match self {
+            Self::Here(store, _) => {
+                let (store, family, prefix) = (store.clone(), family.to_owned(), prefix.to_owned());
+                let look = move || inspect::rows(store.reader(), &family, &prefix, limit);
+                Ok(beside(look).await??)
+            }
+            Self::Ops { url, http } => {
+                let asked = json!({ "family": family, "prefix": prefix, "limit": limit });
+                ask(http, url, "store", &json!({ "inspect": asked })).await
+            }
+        }
+    }
+
+    /// Tries the dead letters again.
+    pub(super) async fn requeue(&self) -> Result<Requeued, Failed> {
+        match self {
+            Self::Here(store, config) => {
+                let requeued = appliance::requeue(store, config, Clock::system()).await;
+                requeued.map_err(|error| Failed { exit: Exit::Io, reason: format!("{error:#}") })
+            }
+            Self::Ops { url, http } => ask(http, url, "store", &json!({ "requeue": {} })).await,
         }
     }
 
@@ -158,8 +262,13 @@ impl Place {
     }
 }
 
-async fn ask<T: DeserializeOwned>(http: &Http, url: &str, asked: &Value) -> Result<T, Failed> {
-    let address = format!("{url}/archive");
+async fn ask<T: DeserializeOwned>(
+    http: &Http,
+    url: &str,
+    path: &str,
+    asked: &Value,
+) -> Result<T, Failed> {
+    let address = format!("{url}/{path}");
     let request = Request::post(&address, Bytes::from(asked.to_string()))
         .header("content-type", "application/json");
     let answer = http.send(request).await.map_err(|error| Failed {
@@ -174,7 +283,11 @@ async fn ask<T: DeserializeOwned>(http: &Http, url: &str, asked: &Value) -> Resu
     }
     let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let detail = problem["detail"].as_str().unwrap_or("no reason");
-    let exit = if answer.status == 422 { Exit::Data } else { Exit::Stage };
+    let exit = match answer.status {
+        422 => Exit::Data,
+        507 => Exit::Io,
+        _ => Exit::Stage,
+    };
     Err(Failed { exit, reason: detail.to_owned() })
 }
 

@@ -50,7 +50,10 @@ pub(super) struct Listen {
 /// Runs the appliance until it is stopped.
 pub(super) fn run(args: &RunArgs) -> Exit {
     match prepare(load(&args.file, flags(args))) {
-        Ok(config) => execute(|stop| appliance(config, stop, |_| ())),
+        Ok(config) => execute(|stop| async {
+            supervise::outlive_hangups().map_err(anyhow::Error::from)?;
+            appliance(config, stop, |_| ()).await
+        }),
         Err(exit) => exit,
     }
 }

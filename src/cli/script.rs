@@ -1,14 +1,18 @@
-//! `ghpulse script check | bench FILE`: what a merge script returns and what it costs.
+//! `ghpulse script check | bench FILE`: what a script returns and what it costs. One with a
+//! `config` is an aggregate, any other a merge script.
 
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{Exit, output};
-use crate::apply::script::{self, Complaint};
+use crate::apply::script::{self, Complaint, LiveWindow};
+use crate::http::{self, Http, HttpOptions, Request};
+use crate::model::tally::WindowSnapshot;
 
 /// Arguments of `script`.
 #[derive(Debug, Args)]
@@ -20,10 +24,13 @@ pub(super) struct ScriptArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Compiles a script and tries it on the built-in sample, beside the native sum
-    #[command(after_help = "Example:\n  ghpulse script check scripts/merge_latest.rhai\n\n\
-                            Exit codes: 0 the script holds, 65 it does not, 74 it cannot be read.")]
-    Check(FileArgs),
+    /// Compiles a script, merge script or aggregate, and tries it on the built-in sample
+    #[command(after_help = "Examples:\n  ghpulse script check scripts/merge_latest.rhai\n  \
+                            ghpulse script check scripts/stars.rhai\n  \
+                            ghpulse script check my.rhai --url http://127.0.0.1:8602\n\n\
+                            Exit codes: 0 the script holds, 65 it does not, 69 the appliance is \
+                            not there, 74 it cannot be read.")]
+    Check(CheckArgs),
     /// Measures a script on an hour of 20 languages, beside the native sum
     #[command(after_help = "Example:\n  ghpulse script bench scripts/merge_latest.rhai --json")]
     Bench(FileArgs),
@@ -39,12 +46,59 @@ struct FileArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// The ops address of a running appliance: a merge script is tried on its live window too
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+/// Longest time for an answer, and most bytes of one.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const WINDOW_BYTES: usize = 64 << 20;
+
 /// Tries or measures a script.
 pub(super) fn script(args: &ScriptArgs) -> Exit {
     match &args.what {
-        What::Check(args) => say(script::check(&args.file, None), args),
+        What::Check(args) => {
+            let live = match args.url.as_deref().map(live).transpose() {
+                Ok(live) => live,
+                Err(exit) => return exit,
+            };
+            say(script::check(&args.file.file, live.as_ref()), &args.file)
+        }
         What::Bench(args) => say(script::bench(&args.file), args),
     }
+}
+
+/// The live window of the appliance there.
+fn live(url: &str) -> Result<WindowSnapshot, Exit> {
+    let base = url.trim_end_matches('/');
+    if let Err(error) = http::check_address(base) {
+        output::complain(&format!("error: --url: {error}"));
+        return Err(Exit::Usage);
+    }
+    let fetched = super::with_runtime(async {
+        let http = Http::new(HttpOptions { timeout: TIMEOUT, body_limit: WINDOW_BYTES });
+        let http = http.map_err(|error| error.to_string())?;
+        let answer = http.send(Request::get(&format!("{base}/window"))).await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        if answer.status != 200 {
+            return Err(format!("it answered {}; is that its ops address?", answer.status));
+        }
+        serde_json::from_slice(&answer.body).map_err(|_| "what answers is no window".to_owned())
+    })?;
+    let window: Result<LiveWindow, String> = fetched;
+    window.map(|window| window.snapshot()).map_err(|reason| {
+        let shown = http::shown(base);
+        output::complain(&format!(
+            "error: no live window from {shown}: {reason}; give the ops address (ops.listen), \
+             such as http://127.0.0.1:8602"
+        ));
+        Exit::Unavailable
+    })
 }
 
 fn say(result: Result<impl Display + Serialize, Complaint>, args: &FileArgs) -> Exit {
@@ -66,7 +120,8 @@ mod tests {
     use super::*;
 
     fn exit_of(file: PathBuf) -> Exit {
-        script(&ScriptArgs { what: What::Check(FileArgs { file, json: true }) })
+        let file = FileArgs { file, json: true };
+        script(&ScriptArgs { what: What::Check(CheckArgs { file, url: None }) })
     }
 
     #[test]

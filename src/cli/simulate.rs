@@ -20,7 +20,7 @@ use crate::supervise::{self, Stop};
                         ghpulse run --github http://127.0.0.1:8601")]
 pub(super) struct SimulateArgs {
     /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8601")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8601", value_parser = listen)]
     listen: SocketAddr,
     /// Recorded events instead of the seeded world: .ndjson or .json.gz, in this order
     #[arg(long, value_name = "FILE", num_args = 1..)]
@@ -68,6 +68,17 @@ pub(super) fn simulate(args: SimulateArgs) -> Exit {
         return exit;
     }
     super::with_runtime(begin(args)).unwrap_or_else(|exit| exit)
+}
+
+/// An address and a port, or a port of this machine alone.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let (address, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let address = match address {
+        "" | "localhost" => "127.0.0.1",
+        address => address,
+    };
+    let whole = format!("{address}:{port}");
+    whole.parse().map_err(|_| "give address and port, as 127.0.0.1:8601 or :8601".to_owned())
 }
 
 async fn begin(args: SimulateArgs) -> Exit {

@@ -10,6 +10,7 @@
 mod asker;
 mod desk;
 mod read;
+mod share;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use self::asker::{Asker, Flight};
 pub use self::asker::{Lookup, LookupOptions};
 use self::desk::{Desk, Leaving, Ready};
 use self::read::{Reading, Taught, read};
+pub use self::share::{Enriched, Recent};
 use crate::clock::Clock;
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{InboxKey, OutboxKey};
@@ -45,6 +47,8 @@ pub struct Enrich {
     pub lookup: Option<Lookup>,
     /// Told whether something is in the way of asking.
     pub complaint: watch::Sender<Complaint>,
+    /// Counts what went on with what it lacked, and what without.
+    pub recent: watch::Sender<Recent>,
     /// What time it is.
     pub clock: Clock,
 }
@@ -53,14 +57,16 @@ impl Enrich {
     /// Enriches with nobody to ask.
     #[must_use]
     pub fn without_asking(store: Store, clock: Clock) -> Self {
-        Self { store, lookup: None, complaint: watch::Sender::default(), clock }
+        let (complaint, recent) = (watch::Sender::default(), watch::Sender::default());
+        Self { store, lookup: None, complaint, recent, clock }
     }
 
     /// Enriches what is admitted until `stop` is called.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let asker = self.lookup.map(|lookup| Asker::new(lookup, self.clock));
         let (store, complaint, clock) = (self.store, self.complaint, self.clock);
-        let stage = Stage { store, complaint, clock, desk: Desk::default(), asker };
+        let (desk, recent) = (Desk::default(), self.recent);
+        let stage = Stage { store, complaint, recent, clock, desk, asker };
         stage.enrich(stop).await
     }
 }
@@ -68,6 +74,7 @@ impl Enrich {
 struct Stage {
     store: Store,
     complaint: watch::Sender<Complaint>,
+    recent: watch::Sender<Recent>,
     clock: Clock,
     desk: Desk,
     asker: Option<Asker>,
@@ -225,13 +232,15 @@ impl Stage {
     }
 
     fn count(&self, ready: &[Ready]) {
-        let now = self.clock.instant();
+        let (now, wall) = (self.clock.instant(), self.clock.now());
+        let mut reasons = Vec::new();
         for Ready { event, leaving } in ready {
             let reason = match leaving {
                 Leaving::AsItCame => continue,
                 Leaving::Enriched => {
                     metrics::EVENTS_ENRICHED.add(1);
                     metrics::ENRICH_SECONDS.record(now.saturating_duration_since(event.since));
+                    reasons.push(None);
                     continue;
                 }
                 Leaving::Late => "late",
@@ -240,6 +249,14 @@ impl Stage {
                 Leaving::NoToken => "no_token",
             };
             metrics::EVENTS_UNENRICHED.add_for(reason, 1);
+            reasons.push(Some(reason));
+        }
+        if !reasons.is_empty() {
+            self.recent.send_modify(|recent| {
+                for reason in reasons {
+                    recent.add(reason, wall);
+                }
+            });
         }
     }
 }

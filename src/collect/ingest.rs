@@ -5,15 +5,19 @@
 //! reject log. The next poll is asked for only when this one is on disk and the way behind is not
 //! jammed: `store.outboxBytes` is the most that may lie between admission and journal.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::Xxh3;
 
-use super::source::{Body, EventSource, Poll};
+use super::overlap;
+use super::silence::{self, Look, Silence};
+use super::source::{Body, EventSource, Page, Poll};
 use crate::clock::Clock;
-use crate::model::event::{Event, EventKey};
+use crate::model::event::{EVENT_BYTES, Event, EventKey, NoEvent};
 use crate::model::window::Timestamp;
 use crate::store::keys::{BodyKey, InboxKey, MetaKey, RejectKey, SeenKey};
 use crate::store::retention::remembered_days;
@@ -33,6 +37,8 @@ pub struct IngestOptions {
     pub seen_for: Duration,
     /// Bytes between admission and journal at which fetching pauses.
     pub backlog_bytes: u64,
+    /// Pages of GitHub's feed that are followed.
+    pub pages: u8,
 }
 
 /// What a poll's admission came to.
@@ -54,6 +60,7 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let mut silence = silence::last_polled(&store).await?.map(Silence::new);
     loop {
         let poll = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -64,7 +71,15 @@ pub async fn run(
             stop.cancelled().await;
             return Ok(());
         };
-        admit(&store, poll, options.seen_for, clock).await?;
+        silence = source.silent_since().map(Silence::new).or(silence);
+        let (received_at, whole) = (poll.received_at, !poll.pages.iter().any(Page::is_recorded));
+        let (_, looks) = take_in(&store, poll, options.seen_for, clock).await?;
+        let watched = silence.as_mut().filter(|_| whole);
+        let missed = watched.and_then(|it| it.look(&looks, options.pages, received_at));
+        let over = missed.and_then(|_| silence.take());
+        if let Some(over) = over.filter(|_| missed == Some(true)) {
+            over.record(&store, received_at).await?;
+        }
     }
 }
 
@@ -90,6 +105,16 @@ pub async fn admit(
     seen_for: Duration,
     clock: Clock,
 ) -> Result<Admitted, StoreError> {
+    take_in(store, poll, seen_for, clock).await.map(|(admitted, _)| admitted)
+}
+
+/// The same; with each event as it was found.
+async fn take_in(
+    store: &Store,
+    poll: Poll,
+    seen_for: Duration,
+    clock: Clock,
+) -> Result<(Admitted, Vec<Look>), StoreError> {
     let received_at = poll.received_at;
     let sorted = tokio::task::spawn_blocking(move || sort(&poll));
     let sorted = match sorted.await {
@@ -105,10 +130,11 @@ pub async fn admit(
     let now = clock.now().max(received_at);
     let committed = store.commit(move |batch| {
         let result = claim(batch, &sorted, received_at, now, seen_for)?;
+        silence::keep(batch, received_at);
         fault::point("ingest.before_commit");
         Ok(result)
     });
-    let (admitted, head, bytes) = committed.await?;
+    let Claimed { admitted, head, bytes, looks } = committed.await?;
     fault::point("ingest.after_commit");
     if admitted.new > 0 {
         store.heads().grow_backlog(bytes);
@@ -117,10 +143,22 @@ pub async fn admit(
     metrics::EVENTS_ADMITTED.add(admitted.new);
     metrics::EVENTS_DUPLICATE.add(admitted.known);
     metrics::EVENTS_REJECTED.add(admitted.rejected);
-    Ok(admitted)
+    Ok((admitted, looks))
+}
+
+/// What a batch came to.
+struct Claimed {
+    admitted: Admitted,
+    /// The last admission.
+    head: u64,
+    /// Bytes that were taken in.
+    bytes: u64,
+    looks: Vec<Look>,
 }
 
 struct Candidate {
+    /// The page it is on.
+    page: u8,
     key: EventKey,
     created_at: Timestamp,
     /// A part of the page it came on.
@@ -145,7 +183,7 @@ fn sort(poll: &Poll) -> Sorted {
             Body::Array(_) => match serde_json::from_str::<Vec<&RawValue>>(text) {
                 Ok(values) => {
                     for value in values {
-                        sorted.take(bytes, value.get(), poll.received_at);
+                        sorted.take(page.number, bytes, value.get(), poll.received_at);
                     }
                 }
                 Err(error) => {
@@ -156,7 +194,7 @@ fn sort(poll: &Poll) -> Sorted {
             Body::Lines(_) => {
                 for line in text.lines().filter(|line| !line.trim().is_empty()) {
                     match serde_json::from_str::<&RawValue>(line) {
-                        Ok(value) => sorted.take(bytes, value.get(), poll.received_at),
+                        Ok(value) => sorted.take(page.number, bytes, value.get(), poll.received_at),
                         Err(error) => sorted.reject(format!("no JSON: {error}"), line.as_bytes()),
                     }
                 }
@@ -177,11 +215,25 @@ fn readable(bytes: &Bytes) -> Bytes {
     }
 }
 
+impl Candidate {
+    fn look(&self, new: bool) -> Look {
+        let mut hasher = Xxh3::new();
+        self.key.hash(&mut hasher);
+        let sequence = overlap::sequence(&self.key.kind);
+        Look { page: self.page, sequence, hash: hasher.finish(), new }
+    }
+}
+
 impl Sorted {
     /// Takes an event whose text is a part of `page`.
-    fn take(&mut self, page: &Bytes, text: &str, received_at: Timestamp) {
+    fn take(&mut self, number: u8, page: &Bytes, text: &str, received_at: Timestamp) {
+        if text.len() > EVENT_BYTES {
+            let reason = NoEvent::TooLarge(text.len()).to_string();
+            return self.reject(reason, text.as_bytes());
+        }
         match Event::read(text) {
             Ok(event) => self.candidates.push(Candidate {
+                page: number,
                 created_at: event.created_at.unwrap_or(received_at),
                 key: event.key,
                 text: page.slice_ref(text.as_bytes()),
@@ -198,21 +250,24 @@ impl Sorted {
     }
 }
 
-/// The batch: gives what it came to, the last admission, and the bytes that were taken in.
+/// The batch.
 fn claim(
     batch: &mut Batch<'_>,
     sorted: &Sorted,
     received_at: Timestamp,
     now: Timestamp,
     seen_for: Duration,
-) -> Result<(Admitted, u64, u64), StoreError> {
+) -> Result<Claimed, StoreError> {
+    let mut looks = Vec::with_capacity(sorted.candidates.len());
     let mut admitted = Admitted { rejected: sorted.rejected, ..Admitted::default() };
     let (mut head, mut bytes) = (0, 0_u64);
     let days = remembered_days(now, seen_for);
     let row = encode_inbox(received_at);
     for candidate in &sorted.candidates {
         let key_on = |day| SeenKey::new(crate::model::window::Day(day), &candidate.key);
-        if !batch.claim_within(days.clone(), now.day().0, key_on)? {
+        let new = batch.claim_within(days.clone(), now.day().0, key_on)?;
+        looks.push(candidate.look(new));
+        if !new {
             admitted.known += 1;
             continue;
         }
@@ -233,7 +288,7 @@ fn claim(
             batch.delete(&RejectKey(old));
         }
     }
-    Ok((admitted, head, bytes))
+    Ok(Claimed { admitted, head, bytes, looks })
 }
 
 #[cfg(test)]

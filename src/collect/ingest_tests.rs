@@ -1,10 +1,16 @@
 //! Admission, on a real store.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
-use super::super::source::Page;
+use super::super::source::{Page, SourceError};
 use super::*;
-use crate::store::Sync;
+use crate::model::gap::{Gap, GapReason};
+use crate::model::position::{BusTag, Cursor, Position};
+use crate::store::keys::CursorKey;
+use crate::store::rows::encode_cursor;
+use crate::store::{APPLIED, Sync, gaps};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -68,8 +74,8 @@ async fn what_is_no_event_is_counted_and_kept_with_its_reason() {
     assert_eq!(admitted, Admitted { new: 1, known: 0, rejected: 5 });
     let mut reasons = Vec::new();
     let read = |_: RejectKey, value: &[u8]| {
-        let (_, reason, text) = crate::store::rows::decode_refused(value).unwrap();
-        reasons.push((reason, String::from_utf8(text).unwrap()));
+        let refused = crate::store::rows::decode_refused(value).unwrap();
+        reasons.push((refused.reason, String::from_utf8(refused.text).unwrap()));
         Ok(true)
     };
     store.reader().scan(&RejectKey(0), read).unwrap();
@@ -105,4 +111,92 @@ async fn text_that_is_not_utf8_does_not_lose_the_page() {
     let body = Body::Array(Bytes::from_static(b"[{\"id\":\"1\",\"n\":\"\xff\"},{\"id\":\"2\"}]"));
     poll.pages.push(Page { number: 1, body });
     assert_eq!(admit(&store, poll, DAY, Clock::system()).await.unwrap().new, 2);
+}
+
+/// Polls that are there, each behind a silence that began then; at their end it stops.
+struct Polls {
+    left: VecDeque<(Option<Timestamp>, Poll)>,
+    silent_since: Option<Timestamp>,
+    stop: CancellationToken,
+}
+
+impl EventSource for Polls {
+    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+        let Some((silent_since, poll)) = self.left.pop_front() else {
+            self.stop.cancel();
+            return Ok(None);
+        };
+        self.silent_since = silent_since;
+        Ok(Some(poll))
+    }
+
+    fn silent_since(&mut self) -> Option<Timestamp> {
+        self.silent_since.take()
+    }
+}
+
+fn second(at: i64) -> Timestamp {
+    Timestamp::from_seconds(1_800_000_000 + at)
+}
+
+/// A page of a hundred events, the last of which has this number, read at this second behind a
+/// silence since then.
+fn full_page(last: u64, at: i64, since: Option<i64>) -> (Option<Timestamp>, Poll) {
+    let event = |id: u64| format!(r#"{{"id":"{id}","type":"PushEvent"}}"#);
+    let events: Vec<String> = (last - 99..=last).map(event).collect();
+    let poll = poll(&[&format!("[{}]", events.join(","))]);
+    (since.map(second), Poll { received_at: second(at), ..poll })
+}
+
+/// One life of the stage; the gaps that are known then.
+async fn live(store: &Store, polls: Vec<(Option<Timestamp>, Poll)>) -> Vec<Gap> {
+    let options = IngestOptions { seen_for: DAY, backlog_bytes: 1 << 30, pages: 1 };
+    let stop = CancellationToken::new();
+    let source = Polls { left: polls.into(), silent_since: None, stop: stop.clone() };
+    let clock = Clock::starting_at(second(0));
+    super::run(source, store.clone(), options, clock, stop).await.unwrap();
+    store.read(|reader| gaps::behind(reader, TAG, Position::default(), 9)).await.unwrap()
+}
+
+const TAG: BusTag = BusTag(5);
+
+#[tokio::test]
+async fn what_passed_while_github_was_not_read_is_a_gap_behind_what_was_applied() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let applied = |n: u64| {
+        let cursor = Cursor { tag: TAG, position: Position::counted(n) };
+        let store = store.clone();
+        async move {
+            let key = CursorKey(APPLIED.to_owned());
+            let put = move |batch: &mut Batch<'_>| {
+                batch.put(&key, &encode_cursor(cursor));
+                Ok(())
+            };
+            store.commit(put).await.unwrap();
+        }
+    };
+    applied(7).await;
+    // Half of the page was known; and nothing of it, but without a silence.
+    let polls =
+        vec![full_page(1_200, 0, None), full_page(1_250, 60, Some(0)), full_page(1_500, 61, None)];
+    assert_eq!(live(&store, polls).await, []);
+    // Nothing of it, behind a silence.
+    let gaps =
+        live(&store, vec![full_page(1_510, 62, None), full_page(2_000, 200, Some(62))]).await;
+    let place = Position::counted(7);
+    let gap = |at: i64| Gap {
+        after: place,
+        until: place,
+        count: None,
+        reason: GapReason::Upstream,
+        noticed_at: second(at),
+    };
+    assert_eq!(gaps, [gap(200)]);
+    // A later life knows when the one before it read last.
+    applied(9).await;
+    assert_eq!(live(&store, vec![full_page(2_050, 300, None)]).await.len(), 1);
+    let gaps = live(&store, vec![full_page(9_000, 400, None)]).await;
+    let later = Gap { after: Position::counted(9), until: Position::counted(9), ..gap(400) };
+    assert_eq!(gaps, [gap(200), later]);
 }

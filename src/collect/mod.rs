@@ -7,5 +7,6 @@ pub mod overlap;
 pub mod poller;
 pub mod relay;
 pub mod replay;
+mod silence;
 pub mod source;
 pub mod status;

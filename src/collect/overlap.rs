@@ -52,8 +52,15 @@ impl Sighting {
     /// for the rest.
     #[must_use]
     pub fn sequence(&self) -> usize {
-        usize::from(!matches!(KINDS[self.kind], "PushEvent" | "CreateEvent" | "DeleteEvent"))
+        sequence(KINDS[self.kind])
     }
+}
+
+/// Which of GitHub's two sequences the ids of a type are from: 0 for pushes, creations and
+/// deletions, 1 for the rest.
+#[must_use]
+pub fn sequence(kind: &str) -> usize {
+    usize::from(!matches!(kind, "PushEvent" | "CreateEvent" | "DeleteEvent"))
 }
 
 /// The events on a page; `None` when it is no JSON list. What has no id is passed over.

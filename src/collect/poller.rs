@@ -1,32 +1,35 @@
-//! Follows GitHub's public events: rounds over the pages, as often as is allowed.
+//! Follows GitHub's public events: each page at a pace of its own, as often as is allowed.
 //!
-//! Promises: a round asks for every page that is due and that the budgets allow, all at once, the
-//! one that is to bring most first; rounds are `x-poll-interval` apart without a token and
-//! `loop.break` with one; a page that fails is asked again later and later while the others go on;
-//! nothing that GitHub or the network does ends it. It waits inside, and answers only with pages
-//! that changed.
+//! Promises: a page is asked for when its schedule says so and a token's budget allows it, the one
+//! that is to bring most first; a page that is slow or fails holds up no other; nothing that GitHub
+//! or the network does ends it. It waits inside, and answers only with pages that changed.
 //!
-//! Dropping the future loses nothing: a page's `ETag` is kept only when its body is handed out, so
-//! what was fetched and not handed out is served again. Budgets are settled as answers come.
+//! Dropping the future loses nothing: requests under way are kept and go on when it is asked again.
+//! A page's `ETag` is kept only when its body is handed out, so what was fetched and not handed out
+//! is served again. Budgets are settled as answers come.
+
+mod schedule;
+mod tell;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::completeness::{Completeness, Report, STALE_REST, Trouble, TroubleKind};
+pub use self::schedule::{Rule, Schedule};
+use super::completeness::{Completeness, STALE_REST};
 use super::overlap;
 use super::source::{Body, EventSource, Page, Poll, SourceError};
 use super::status::{LastError, SourceMode, SourceState, SourceStatus};
-use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::github::rest::{Answer, Outcome, Rest, RestOptions};
 use crate::github::tokens::{Grant, Lease, Mode, PoolOptions, SeatId, TokenPool};
-use crate::metrics;
+use crate::model::window::Timestamp;
 
 /// GitHub serves three; a server of one's own may have more.
 pub const MOST_PAGES: u8 = 10;
@@ -34,9 +37,8 @@ pub const MOST_PAGES: u8 = 10;
 pub const POLL_SHARE: f64 = 0.9;
 /// Without an answer for so long, a source that had answered is down.
 const DOWN_AFTER: Duration = Duration::from_secs(30);
-/// Waits after a failure that may pass.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// So many intervals without an answer are a silence, at least [`DOWN_AFTER`].
+const SILENT_INTERVALS: u32 = 3;
 /// The least wait after an answer that will be the same next time.
 const HOPELESS_WAIT: Duration = Duration::from_secs(60);
 /// Tokens whose `ETag` of a page is kept; beyond it all are forgotten, and pages come whole once.
@@ -53,7 +55,7 @@ pub struct PollerOptions {
     pub pages: u8,
     /// Longest time of one request.
     pub timeout: Duration,
-    /// Time between two rounds with tokens.
+    /// The usual time between two reads of a page with tokens.
     pub loop_break: Duration,
     /// Tokens; none is anonymous.
     pub tokens: Vec<Secret>,
@@ -62,44 +64,35 @@ pub struct PollerOptions {
 /// The source that asks GitHub.
 #[derive(Debug)]
 pub struct Poller {
-    rest: Rest,
+    rest: Arc<Rest>,
     pool: Arc<TokenPool>,
     clock: Clock,
     loop_break: Duration,
-    pages: Vec<PageState>,
-    /// The number of the last round.
-    round: u64,
-    /// What the next one is an interval away from: the last one's beginning with tokens; without,
-    /// its end, so that not even the network makes two look closer together to the server.
-    last_round: Option<Instant>,
+    schedule: Schedule,
+    /// Of each page its `ETag`s, which differ by token.
+    etags: Vec<HashMap<SeatId, String>>,
+    /// Of each page the token that it was last asked for with.
+    last_seats: Vec<Option<SeatId>>,
+    flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     /// What the last answer without a token said.
     poll_interval: Option<Duration>,
-    last_answer: Option<Instant>,
+    last_answer: Option<(Instant, Timestamp)>,
+    /// When the last answer before the newest one came, when that was long ago.
+    silent_since: Option<Timestamp>,
     completeness: Completeness,
     last_look: Option<Instant>,
     status: watch::Sender<SourceStatus>,
 }
 
+/// An answer, and whose.
 #[derive(Debug)]
-struct PageState {
-    number: u8,
-    /// `ETag`s differ by token.
-    etags: HashMap<SeatId, String>,
-    not_before: Option<Instant>,
-    backoff: Backoff,
-    /// The last round that asked for it.
-    asked_in: u64,
+struct Landed {
+    page: usize,
+    seat: SeatId,
+    answer: Answer,
 }
 
-/// What to do now.
-enum Plan {
-    /// Ask for these pages (their places), each with a lease.
-    Go(Vec<(usize, Lease)>),
-    /// Nothing before then.
-    Wait(Instant),
-}
-
-/// What a round came to, for the status.
+/// What some answers came to, for the status.
 #[derive(Default)]
 struct Summary {
     /// A page came, or GitHub said that it has not changed.
@@ -126,20 +119,22 @@ impl Poller {
         let burst = u32::from(options.pages);
         let pool = PoolOptions { tokens: options.tokens, share: POLL_SHARE, burst };
         let pool = TokenPool::new(pool, clock);
-        let pages: Vec<_> = (1..=options.pages).map(PageState::new).collect();
+        let pages = usize::from(options.pages);
         let mut status = SourceStatus::new(mode(pool.census().mode), clock.now());
-        status.overlap = vec![None; pages.len()];
+        status.overlap = vec![None; pages];
         Ok(Self {
-            rest,
+            rest: Arc::new(rest),
             pool,
             clock,
             loop_break: options.loop_break,
-            pages,
-            round: 0,
-            last_round: None,
+            schedule: Schedule::new(pages, options.loop_break),
+            etags: vec![HashMap::new(); pages],
+            last_seats: vec![None; pages],
+            flights: FuturesUnordered::new(),
             poll_interval: None,
             last_answer: None,
-            completeness: Completeness::new(usize::from(options.pages), clock.now()),
+            silent_since: None,
+            completeness: Completeness::new(pages, clock.now()),
             last_look: None,
             status: watch::Sender::new(status),
         })
@@ -157,120 +152,157 @@ impl Poller {
         Arc::clone(&self.pool)
     }
 
-    /// The shortest time between two rounds, now.
-    fn interval(&self) -> Duration {
+    /// By what right pages are asked for, now.
+    fn rule(&self) -> Rule {
         match self.pool.census().mode {
-            Mode::Tokens => self.loop_break,
-            Mode::Anonymous => self.poll_interval.unwrap_or(self.loop_break),
+            Mode::Tokens => Rule::Tokens,
+            Mode::Anonymous => Rule::Every(self.poll_interval.unwrap_or(self.loop_break)),
         }
     }
 
-    fn plan(&mut self) -> Plan {
+    /// Sends the requests that are due and allowed; when to look again, `None` with the next
+    /// answer.
+    fn launch(&mut self) -> Option<Instant> {
         let now = self.clock.instant();
-        let next = self.last_round.map_or(now, |last| last + self.interval());
-        let page = self.pages.iter().map(|page| page.not_before.unwrap_or(now)).min();
-        let earliest = next.max(page.unwrap_or(now));
-        if earliest > now {
-            return Plan::Wait(earliest);
-        }
-        let mut due: Vec<_> = (0..self.pages.len())
-            .filter(|at| self.pages[*at].not_before.is_none_or(|from| from <= now))
-            .collect();
-        let asked = |at: usize| self.pages[at].asked_in;
+        let rule = self.rule();
+        let (mut due, _) = self.schedule.due(now, rule);
+        let asked = |page: usize| self.schedule.asked_in(page);
         self.completeness.by_need(&mut due, asked, self.clock.now());
-        let mut going = Vec::new();
-        for at in due {
-            match self.pool.grant() {
-                Grant::Go(lease) => going.push((at, lease)),
-                Grant::Wait(until) if going.is_empty() => return Plan::Wait(until),
-                Grant::Wait(_) => break,
+        let mut allowed = None;
+        for page in due {
+            match self.pool.grant_after(self.last_seats[page]) {
+                Grant::Go(lease) => self.send(page, lease, now),
+                Grant::Wait(until) => {
+                    allowed = Some(until);
+                    break;
+                }
             }
         }
-        Plan::Go(going)
+        let wake = allowed.or_else(|| self.schedule.due(now, rule).1);
+        let next = wake.filter(|_| self.flights.is_empty());
+        let next = next.map(|at| self.clock.now().plus(at.saturating_duration_since(now)));
+        self.status.send_if_modified(|status| {
+            let moved = status.next_poll_at != next;
+            status.next_poll_at = next;
+            moved
+        });
+        wake
     }
 
-    /// Waits until something may be asked.
-    async fn next_round(&mut self) -> Vec<(usize, Lease)> {
+    fn send(&mut self, page: usize, lease: Lease, now: Instant) {
+        self.schedule.asked(page, now);
+        let (rest, seat) = (Arc::clone(&self.rest), lease.seat());
+        self.last_seats[page] = Some(seat);
+        let etag = self.etags[page].get(&seat).cloned();
+        let number = number(page);
+        let flight = async move {
+            let answer = rest.fetch_page(number, lease, etag.as_deref()).await;
+            Landed { page, seat, answer }
+        };
+        self.flights.push(flight.boxed());
+    }
+
+    /// The answers that are there, at least one.
+    async fn land(&mut self) -> Vec<Landed> {
         loop {
-            match self.plan() {
-                Plan::Go(going) => {
-                    self.round += 1;
-                    self.last_round = Some(self.clock.instant());
-                    for (at, _) in &going {
-                        self.pages[*at].asked_in = self.round;
+            let wake = self.launch();
+            let now = self.clock.instant();
+            let asleep = wake.map(|at| self.clock.sleep(at.saturating_duration_since(now)));
+            let asleep = async {
+                match asleep {
+                    Some(asleep) => asleep.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(landed) = self.flights.next() => {
+                    let mut all = vec![landed];
+                    while let Some(Some(landed)) = self.flights.next().now_or_never() {
+                        all.push(landed);
                     }
-                    self.status.send_modify(|status| status.next_poll_at = None);
-                    return going;
+                    return all;
                 }
-                Plan::Wait(until) => {
-                    let wait = until.saturating_duration_since(self.clock.instant());
-                    let at = self.clock.now().plus(wait);
-                    self.status.send_modify(|status| status.next_poll_at = Some(at));
-                    self.clock.sleep(wait).await;
-                }
+                () = asleep => {}
             }
         }
     }
 
-    /// Takes in the answers of a round; the pages that changed. Without any wait in it, so that
-    /// it happens wholly or not at all.
-    fn conclude(&mut self, answers: Vec<(usize, SeatId, Answer)>) -> Vec<Page> {
-        let (now, wall) = (self.clock.instant(), self.clock.now());
-        let (mut pages, mut failed, mut summary) = (Vec::new(), Vec::new(), Summary::default());
-        let all = answers.len();
-        for (at, seat, answer) in answers {
-            if let Some(interval) = answer.limits.poll_interval {
+    /// Takes in answers; the pages that changed. Without any wait in it, so that it happens
+    /// wholly or not at all.
+    fn conclude(&mut self, answers: Vec<Landed>) -> Vec<Page> {
+        let now = self.clock.instant();
+        let (mut pages, mut summary) = (Vec::new(), Summary::default());
+        for landed in answers {
+            if let Some(interval) = landed.answer.limits.poll_interval {
                 self.poll_interval = Some(interval);
             }
-            summary.simulated = answer.simulated.or(summary.simulated);
-            let page = &mut self.pages[at];
-            match answer.outcome {
-                Outcome::Fresh { body, etag } => {
-                    summary.answered = true;
-                    page.works();
-                    let seen = overlap::look(&body);
-                    page.keep(seat, etag.filter(|_| seen.is_some()));
-                    if let Some(seen) = seen {
-                        let overlap = self.completeness.read(at, seat, &seen, wall);
-                        self.status.send_modify(|status| status.overlap[at] = overlap);
-                    } else {
-                        self.completeness.failed(at, wall);
-                        let number = page.number;
-                        summary.trouble = Some(format!("page {number} is no JSON list of events"));
-                    }
-                    pages.push(Page { number: page.number, body: Body::Array(body) });
-                }
-                Outcome::NotModified => {
-                    summary.answered = true;
-                    page.works();
-                    self.completeness.unchanged(at, seat, wall);
-                }
-                Outcome::Limited { wait } => {
-                    summary.limited = true;
-                    let wait = wait.map_or_else(String::new, |w| format!(" for {} s", w.as_secs()));
-                    summary.trouble = Some(format!("GitHub wants fewer requests{wait}"));
-                }
-                Outcome::TokenDead { reason } => {
-                    summary.limited = true;
-                    summary.trouble = Some(format!("GitHub refuses a token ({reason})"));
-                }
-                Outcome::Failed(error) => {
-                    let least = if error.is_transient() { Duration::ZERO } else { HOPELESS_WAIT };
-                    let wait = page.backoff.next_wait().max(least);
-                    failed.push((at, wait.max(error.retry_after().unwrap_or_default())));
-                    self.completeness.failed(at, wall);
-                    summary.trouble = Some(error.to_string());
-                }
-            }
-        }
-        // What takes all pages away takes them away together, and they come back together.
-        let together = failed.iter().map(|(_, wait)| *wait).max().filter(|_| failed.len() == all);
-        for (at, wait) in failed {
-            self.pages[at].not_before = Some(now + together.unwrap_or(wait));
+            summary.simulated = landed.answer.simulated.or(summary.simulated);
+            pages.extend(self.take(landed, now, &mut summary));
         }
         self.tell(&summary);
         self.look(now);
         pages
+    }
+
+    /// Takes in one answer; the page when it changed.
+    fn take(&mut self, landed: Landed, now: Instant, summary: &mut Summary) -> Option<Page> {
+        let Landed { page: at, seat, answer } = landed;
+        let wall = self.clock.now();
+        match answer.outcome {
+            Outcome::Fresh { body, etag } => {
+                summary.answered = true;
+                let seen = overlap::look(&body);
+                self.keep(at, seat, etag.filter(|_| seen.is_some()));
+                if let Some(seen) = seen {
+                    let overlap = self.completeness.read(at, seat, &seen, wall);
+                    self.schedule.came(at, now, overlap.map(|share| 1.0 - share));
+                    self.status.send_modify(|status| status.overlap[at] = overlap);
+                } else {
+                    self.completeness.failed(at, wall);
+                    self.schedule.refused(at, now);
+                    let number = number(at);
+                    summary.trouble = Some(format!("page {number} is no JSON list of events"));
+                }
+                return Some(Page { number: number(at), body: Body::Array(body) });
+            }
+            Outcome::NotModified => {
+                summary.answered = true;
+                self.schedule.came(at, now, Some(0.0));
+                self.completeness.unchanged(at, seat, wall);
+            }
+            Outcome::Limited { wait } => {
+                summary.limited = true;
+                self.schedule.refused(at, now);
+                let wait = wait.map_or_else(String::new, |w| format!(" for {} s", w.as_secs()));
+                summary.trouble = Some(format!("GitHub wants fewer requests{wait}"));
+            }
+            Outcome::TokenDead { reason } => {
+                summary.limited = true;
+                self.schedule.refused(at, now);
+                summary.trouble = Some(format!("GitHub refuses a token ({reason})"));
+            }
+            Outcome::Failed(error) => {
+                let least = if error.is_transient() { Duration::ZERO } else { HOPELESS_WAIT };
+                let least = least.max(error.retry_after().unwrap_or_default());
+                self.schedule.failed(at, now, least);
+                self.completeness.failed(at, wall);
+                summary.trouble = Some(error.to_string());
+            }
+        }
+        None
+    }
+
+    /// Keeps the `ETag` of what was read. What is no list has none: it is asked for again.
+    fn keep(&mut self, page: usize, seat: SeatId, etag: Option<String>) {
+        let etags = &mut self.etags[page];
+        if etags.len() >= MOST_ETAGS {
+            etags.clear();
+        }
+        match etag {
+            Some(etag) => etags.insert(seat, etag),
+            None => etags.remove(&seat),
+        };
     }
 
     /// Looks at how complete the feed is, now and then.
@@ -285,34 +317,43 @@ impl Poller {
         for seat in stale {
             self.pool.rest(seat, STALE_REST);
         }
-        publish(&report);
+        tell::publish(&report);
         self.status.send_modify(|status| {
             let before = status.completeness.as_ref().map_or(&[][..], |old| &old.troubles);
-            tell_troubles(before, &report.troubles);
+            tell::troubles(before, &report.troubles);
             status.completeness = Some(Arc::new(report));
         });
     }
 
     fn tell(&mut self, summary: &Summary) {
         let (now, wall) = (self.clock.instant(), self.clock.now());
+        let interval = match self.rule() {
+            Rule::Tokens => self.loop_break,
+            Rule::Every(interval) => interval,
+        };
         if summary.answered {
-            self.last_answer = Some(now);
+            let before = self.last_answer.replace((now, wall));
+            let long = DOWN_AFTER.max(interval * SILENT_INTERVALS);
+            let silent = before.filter(|(last, _)| now - *last >= long);
+            self.silent_since = silent.map(|(_, wall)| wall).or(self.silent_since);
         }
         let census = self.pool.census();
-        let lately = self.last_answer.is_some_and(|last| now - last < DOWN_AFTER);
-        let failing = self.pages.iter().any(|page| page.backoff.times() > 0);
+        let lately = self.last_answer.is_some_and(|(last, _)| now - last < DOWN_AFTER);
         let all_refused = census.tokens > 0 && census.mode == Mode::Anonymous;
         let state = if !(summary.answered || summary.limited || lately) {
             SourceState::Down
-        } else if !summary.answered || summary.trouble.is_some() || failing || all_refused {
+        } else if !summary.answered
+            || summary.trouble.is_some()
+            || !self.schedule.is_well()
+            || all_refused
+        {
             SourceState::Degraded
         } else {
             SourceState::Ok
         };
-        let interval = self.interval();
         let known = self.status.borrow().overlap.iter().flatten().copied().reduce(f64::min);
         if let Some(share) = known {
-            metrics::FEED_OVERLAP.set(share);
+            tell::overlap(share);
         }
         self.status.send_modify(|status| {
             status.simulated = summary.simulated.unwrap_or(status.simulated);
@@ -344,83 +385,22 @@ impl Poller {
 impl EventSource for Poller {
     async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
         loop {
-            let going = self.next_round().await;
-            let fetches = going.into_iter().map(|(at, lease)| {
-                let (rest, page, seat) = (&self.rest, &self.pages[at], lease.seat());
-                async move {
-                    let etag = page.etags.get(&seat).map(String::as_str);
-                    (at, seat, rest.fetch_page(page.number, lease, etag).await)
-                }
-            });
-            let answers = join_all(fetches).await;
-            if self.pool.census().mode == Mode::Anonymous {
-                self.last_round = Some(self.clock.instant());
-            }
+            let answers = self.land().await;
             let pages = self.conclude(answers);
             if !pages.is_empty() {
                 return Ok(Some(Poll { pages, received_at: self.clock.now() }));
             }
         }
     }
-}
 
-impl PageState {
-    fn new(number: u8) -> Self {
-        Self {
-            number,
-            etags: HashMap::new(),
-            not_before: None,
-            backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
-            asked_in: 0,
-        }
-    }
-
-    fn works(&mut self) {
-        self.backoff.reset();
-        self.not_before = None;
-    }
-
-    /// Keeps the `ETag` of what was read. What is no list has none: it is asked for again.
-    fn keep(&mut self, seat: SeatId, etag: Option<String>) {
-        if self.etags.len() >= MOST_ETAGS {
-            self.etags.clear();
-        }
-        match etag {
-            Some(etag) => self.etags.insert(seat, etag),
-            None => self.etags.remove(&seat),
-        };
+    fn silent_since(&mut self) -> Option<Timestamp> {
+        self.silent_since.take()
     }
 }
 
-/// Says once that something is wrong, and once that it no longer is.
-fn tell_troubles(before: &[Trouble], now: &[Trouble]) {
-    let is_in = |all: &[Trouble], one: &Trouble| {
-        all.iter().any(|other| (other.kind, other.of) == (one.kind, one.of))
-    };
-    for trouble in now.iter().filter(|trouble| !is_in(before, trouble)) {
-        tracing::warn!(trouble = trouble.kind.name(), "{}", trouble.text);
-    }
-    for trouble in before.iter().filter(|trouble| !is_in(now, trouble)) {
-        let since = trouble.since;
-        tracing::info!(trouble = trouble.kind.name(), %since, "over: {}", trouble.text);
-    }
-}
-
-fn publish(report: &Report) {
-    let [low, share, high] = report.all.missed_share;
-    for (bound, value) in [("low", low), ("estimate", share), ("high", high)] {
-        metrics::FEED_MISSED.set_for(bound, value);
-    }
-    if let Some(lag) = report.all.lag_seconds {
-        for (quantile, value) in [("p50", lag.p50), ("p90", lag.p90), ("max", lag.max)] {
-            metrics::EVENT_LAG_SECONDS.set_for(quantile, value);
-        }
-    }
-    metrics::FEED_EVENTS_MINUTE.set(report.all.events_a_minute);
-    for kind in TroubleKind::ALL {
-        let count = report.troubles.iter().filter(|trouble| trouble.kind == kind).count();
-        metrics::FEED_TROUBLES.set_for(kind.name(), f64::from(u32::try_from(count).unwrap_or(0)));
-    }
+/// A page's number, from 1.
+fn number(page: usize) -> u8 {
+    u8::try_from(page + 1).expect("there are at most ten")
 }
 
 fn mode(mode: Mode) -> SourceMode {

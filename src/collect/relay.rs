@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::model::event::Event;
 use crate::model::message::Outgoing;
 use crate::model::window::Day;
+use crate::model::window::Timestamp;
 use crate::store::keys::{AppliedKey, SeenKey};
 use crate::store::retention::claim_days;
 use crate::store::{Reader, Store, StoreError};
@@ -32,7 +33,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// Rows that a collector that stands by looks at each time it asks.
 const LOOKED_AT: usize = 2_000;
 /// Pauses while the broker is away.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 /// What relaying needs beside the outlet.
 pub struct Relay {
@@ -197,5 +198,9 @@ impl<S: EventSource> EventSource for WhenGranted<S> {
             std::future::pending::<()>().await;
         }
         self.source.next_poll().await
+    }
+
+    fn silent_since(&mut self) -> Option<Timestamp> {
+        self.source.silent_since()
     }
 }

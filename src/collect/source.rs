@@ -24,6 +24,14 @@ pub struct Page {
     pub body: Body,
 }
 
+impl Page {
+    /// Whether it is a part of a recorded hour and no page of the feed.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        matches!(self.body, Body::Lines(_))
+    }
+}
+
 /// What is on a page, as it came.
 #[derive(Debug, Clone)]
 pub enum Body {
@@ -54,4 +62,10 @@ pub trait EventSource: Send + 'static {
     /// The next round; waits until it is due. `None`: there are no more. It is asked for only
     /// when the round before is in the store, and dropping the future loses nothing.
     fn next_poll(&mut self) -> impl Future<Output = Result<Option<Poll>, SourceError>> + Send;
+
+    /// Since when nothing had been read before the last round, if that was unusually long; told
+    /// once.
+    fn silent_since(&mut self) -> Option<Timestamp> {
+        None
+    }
 }

@@ -80,9 +80,9 @@ pub struct SourceStatus {
     pub tokens_benched: usize,
     /// When a page was last answered, changed or not.
     pub last_poll_at: Option<Timestamp>,
-    /// When the next round is due; `None` while one is under way.
+    /// When the next page is due; `None` while one is under way.
     pub next_poll_at: Option<Timestamp>,
-    /// The shortest time between two rounds.
+    /// The usual time between two reads of a page with tokens, the shortest one without.
     pub poll_interval: Duration,
     /// Of each page, from the first: the share of its events that the read before it had too,
     /// 0 to 1; `None` until it was read twice. None in common means that events were missed.

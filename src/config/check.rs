@@ -31,11 +31,16 @@ const TAKEN: &[&str] = &[
     "/language/latest",
     "/language/watch",
     "/stream",
+    "/stream/languages",
+    "/aggregate",
     "/readyz",
     "/status",
     "/openapi.json",
     "/play",
     "/topics",
+    "/metrics",
+    "/archive",
+    "/asyncapi.json",
 ];
 
 /// Layers, read by key; what is missing comes from the table.
@@ -77,15 +82,25 @@ impl Values {
         self.layers.complaints.push(complaint);
     }
 
+    /// Complains about a key where another one was written.
+    pub(super) fn complain_at(&mut self, written: &str, path: &str, message: impl Into<String>) {
+        let complaint = Complaint::new(self.place(written), path, message);
+        self.layers.complaints.push(complaint);
+    }
+
     pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
         let about = Complaint::new(self.place(path), path, message);
         self.layers.notices.push(Notice::warning(about));
     }
 
-    /// Complains that a key is missing, unless what was written for it was refused already.
+    /// Complains that a key is missing, unless what was written for it was refused already; the
+    /// place is that of a key beside it.
     pub(super) fn need(&mut self, path: &str, message: impl Into<String>) {
         if !self.layers.refused.contains(&path) {
-            self.complain(path, message);
+            let section = path.rsplit_once('.').map_or(path, |(section, _)| section);
+            let beside = |given: &&&str| given.starts_with(section);
+            let written = self.layers.given.keys().find(beside).copied();
+            self.complain_at(written.unwrap_or(path), path, message);
         }
     }
 
@@ -144,7 +159,8 @@ pub(super) fn build(values: &mut Values, host: &str) -> Config {
             || server.listen.ip().is_unspecified();
         if clash && same {
             let message = format!("port {} is server.port too; give it another", ops.port());
-            values.complain("ops.listen", message);
+            let written = if values.is_given("ops.listen") { "ops.listen" } else { "server.port" };
+            values.complain_at(written, "ops.listen", message);
         }
     }
     Config {
@@ -190,13 +206,14 @@ fn server(values: &mut Values) -> Server {
         );
         values.warn("server.port", message);
     }
-    let health = route(values, "server.health", &[]);
-    let sync_event = route(values, "server.syncEvent", &[&health]);
+    let base_path = base_path(values);
+    let health = route(values, "server.health", base_path.as_deref(), &[]);
+    let sync_event = route(values, "server.syncEvent", base_path.as_deref(), &[&health]);
     Server {
         listen: SocketAddr::new(values.address("server.bind").expect(SET), port),
         health,
         sync_event,
-        base_path: values.text("server.basePath").filter(|path| path != "/"),
+        base_path,
         allowed_origins: values.texts("server.allowedOrigins").unwrap_or_default(),
         admin_token: values.secret("server.adminToken"),
         trusted_proxies: values.networks("server.trustedProxies").unwrap_or_default(),
@@ -207,8 +224,23 @@ fn server(values: &mut Values) -> Server {
     }
 }
 
-fn route(values: &mut Values, key: &str, others: &[&str]) -> String {
+fn base_path(values: &mut Values) -> Option<String> {
+    let base = values.text("server.basePath").filter(|path| path != "/")?;
+    let below = |path: &&&str| {
+        path.strip_prefix(&base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if let Some(path) = TAKEN.iter().find(below) {
+        let message = format!("{base} stands for the endpoint {path} already; use another");
+        values.complain("server.basePath", message);
+    }
+    Some(base)
+}
+
+/// A path that is served with and without the prefix, however it was written.
+fn route(values: &mut Values, key: &str, base: Option<&str>, others: &[&str]) -> String {
     let path = values.text(key).expect(SET);
+    let below = base.and_then(|base| path.strip_prefix(base)).filter(|rest| rest.starts_with('/'));
+    let path = below.map_or(path.clone(), str::to_owned);
     if TAKEN.contains(&path.as_str()) || others.contains(&path.as_str()) {
         values.complain(key, format!("{path} is the path of another endpoint; use another"));
     }

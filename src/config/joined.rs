@@ -48,6 +48,11 @@ pub(super) fn pulsar(values: &mut Values) -> Option<Pulsar> {
         values.warn("pulsar.consumer.topic", message);
     }
     let oauth = if dev { None } else { oauth(values, audience, key_file) };
+    if !dev && url.is_some() && oauth.is_none() {
+        let message = "no credentials (pulsar.audience and pulsar.keypath): it connects without a \
+                       login, which only a broker without authentication accepts";
+        values.warn("pulsar.host", message);
+    }
     let producer_topic = producer_topic.or_else(|| consumer_topic.clone())?;
     let consumer_topic = consumer_topic.unwrap_or_else(|| producer_topic.clone());
     let url = url?;

@@ -62,6 +62,9 @@ impl Layers {
             let place = Place::Variable(name.clone());
             if let Some(key) = KEYS.iter().find(|key| key.variable() == *name) {
                 self.text(key, text, place);
+            } else if is_of_kubernetes(name) {
+                let message = "passed over: Kubernetes sets it for a Service called ghpulse";
+                self.notices.push(Notice::warning(Complaint::whole(place, message)));
             } else {
                 let message = nearest::variable(name);
                 self.complaints.push(Complaint::whole(place, message));
@@ -202,4 +205,15 @@ fn retired(path: &str) -> Option<&'static (&'static str, &'static str)> {
 /// A key as it was written; something that looks like a credential is no key.
 fn shown(path: &str) -> String {
     quotable(path).trim_matches('"').to_owned()
+}
+/// Whether a variable is one of those by which Kubernetes tells of a Service.
+fn is_of_kubernetes(name: &str) -> bool {
+    let rest = name.strip_prefix(table::PREFIX).unwrap_or_default();
+    let of_port = rest.strip_prefix("PORT_").is_some_and(|rest| {
+        rest.starts_with(|c: char| c.is_ascii_digit()) && rest.contains("_TCP")
+    });
+    rest == "PORT"
+        || rest.starts_with("SERVICE_HOST")
+        || rest.starts_with("SERVICE_PORT")
+        || of_port
 }

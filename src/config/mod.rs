@@ -33,7 +33,7 @@ pub use typed::{
     AlertFormat, Alerts, Amqp, Backup, Compression, Config, Disable, Enrich, GitHub, Interval,
     Limits, Log, Network, OAuth, Pulsar, Server, Store, StoreSync, Tidb, Tls,
 };
-pub use units::{Bare, show_bytes, show_duration};
+pub use units::{Bare, duration, show_bytes, show_duration};
 
 /// Where a config file is looked for without `--config`, first found first, from the working
 /// directory.
@@ -109,7 +109,7 @@ pub struct Loaded {
 }
 
 /// A configuration that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Refused {
     /// The file that was read.
     pub file: Option<PathBuf>,
@@ -117,6 +117,8 @@ pub struct Refused {
     pub complaints: Vec<Complaint>,
     /// What would be worth a log line besides.
     pub notices: Vec<Notice>,
+    /// What it would be with the defaults in place of what is wrong: to look for more, not to run.
+    pub rest: Box<Config>,
 }
 
 /// Makes a configuration from defaults, file, environment and flags; later ones win.
@@ -142,7 +144,8 @@ pub fn load(request: &Request) -> Result<Loaded, Refused> {
     if layers.complaints.is_empty() {
         return Ok(Loaded { config, file, notices: layers.notices });
     }
-    Err(Refused { file, complaints: layers.complaints, notices: layers.notices })
+    let (complaints, notices) = (layers.complaints, layers.notices);
+    Err(Refused { file, complaints, notices, rest: Box::new(config) })
 }
 
 /// Scheme, host and port of a configured URL; the port is the scheme's own when none is written.

@@ -81,6 +81,18 @@ pub(super) fn cure(text: &str) -> Option<String> {
         let line = line.trim_start().to_ascii_lowercase();
         line.starts_with("mergelatest:")
     });
+    if found.is_none()
+        && let Some(at) = lines.iter().zip(lines.iter().skip(1)).position(|(line, next)| {
+            let opens =
+                [": |", ": >", ": |-", ": >-"].iter().any(|end| line.trim_end().ends_with(end));
+            opens && !next.trim().is_empty() && indent(next) <= indent(line)
+        })
+    {
+        return Some(format!(
+            "line {} opens a text of several lines, which have to be indented further than it",
+            at + 1
+        ));
+    }
     if let Some(at) = found {
         let next = lines[at + 1..].iter().find(|line| !line.trim().is_empty())?;
         let block = lines[at].split('#').next().unwrap_or_default().trim_end();

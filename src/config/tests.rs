@@ -146,6 +146,37 @@ fn keys_match_without_regard_to_case() {
 }
 
 #[test]
+fn paths_are_the_same_with_and_without_the_prefix() {
+    let config = loaded("server: {basePath: /websocket, health: /websocket/alive}").config;
+    assert_eq!(config.server.health, "/alive");
+    for taken in ["/sampling", "/language", "/stream"] {
+        let said = only(&format!("server: {{basePath: {taken}}}"));
+        assert!(said.contains("server.basePath") && said.contains(taken), "{said}");
+    }
+    for taken in ["/metrics", "/asyncapi.json"] {
+        let said = only(&format!("server: {{health: {taken}}}"));
+        assert!(said.contains("server.health") && said.contains(taken), "{said}");
+    }
+}
+
+#[test]
+fn a_port_that_is_none_is_refused() {
+    let all = complaints("github: {apiUrl: 'http://h:99999', graphqlUrl: 'http://h:port/x'}");
+    assert_eq!(all.len(), 2, "{all:#?}");
+}
+
+#[test]
+fn variables_that_kubernetes_sets_for_a_service_of_that_name_are_passed_over() {
+    let of_service = ["SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_8600_TCP_ADDR"];
+    let names: Vec<String> = of_service.iter().map(|name| format!("GHPULSE_{name}")).collect();
+    let set: Vec<(&str, &str)> =
+        names.iter().map(|name| (name.as_str(), "tcp://10.0.0.1")).collect();
+    let loaded = with_environment("", &set).unwrap();
+    assert_eq!(notices(&loaded, Level::Warning).len(), of_service.len());
+    assert!(with_environment("", &[("GHPULSE_PORTS", "1")]).is_err());
+}
+
+#[test]
 fn values_are_taken_as_people_write_them() {
     let text = "server: {port: '8601', bind: localhost, basePath: /websocket/}\n\
                 tidb: {host: db, db: gh, password: ' 0123 '}\n\
@@ -204,7 +235,7 @@ fn every_complaint_comes_at_once_with_file_line_and_key() {
         "config.yaml:8: github.pages: \"4\" is not accepted: use a whole number from 1 to 3",
         "config.yaml:9: github.enrich.budget: \"1.5\" is not accepted: use a number from 0 to 1",
         "config.yaml:10: store: a section, not a value: below it are sync, seenFor, journal",
-        "server.tls.key: missing",
+        "config.yaml:11: server.tls.key: missing",
     ];
     assert_eq!(all.len(), expected.len(), "{all:#?}");
     for (found, expected) in all.iter().zip(expected) {

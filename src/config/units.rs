@@ -60,7 +60,7 @@ impl Bare {
 
 /// Reads a duration; `None` when it is none or too long to hold.
 #[must_use]
-pub(super) fn duration(text: &str, bare: Bare) -> Option<Duration> {
+pub fn duration(text: &str, bare: Bare) -> Option<Duration> {
     let text = text.trim();
     if let Ok(number) = text.parse::<u64>() {
         let unit = if number == 0 { 1 } else { bare.micros()? };

@@ -174,8 +174,8 @@ fn whole(text: &str) -> Option<u64> {
 fn filter(text: &str) -> Option<String> {
     const LEVELS: &[&str] = &["off", "error", "warn", "warning", "info", "debug", "trace"];
     let lower = text.to_ascii_lowercase();
-    // The peer's logger knows two levels above error.
-    if matches!(lower.as_str(), "fatal" | "panic") {
+    // The peer's logger knows levels above error.
+    if matches!(lower.as_str(), "fatal" | "panic" | "dpanic") {
         return Some("error".to_owned());
     }
     let fits = lower.split(',').all(|directive| {
@@ -212,6 +212,8 @@ pub(super) fn endpoint(url: &str) -> Option<(String, String, u16)> {
     let authority = uri.authority()?;
     let port = match authority.port() {
         Some(port) => port.as_str().parse().ok()?,
+        // A port that is none stays in the text, and counts for none.
+        None if !authority.as_str().ends_with(authority.host()) => return None,
         None => usual,
     };
     let host = authority.host().trim_matches(['[', ']']).to_owned();

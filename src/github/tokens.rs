@@ -255,7 +255,7 @@ impl TokenPool {
         let now = self.clock.instant();
         let mut state = self.lock();
         let turn = state.query_turn;
-        match self.next_seat(&mut state, turn, Resource::Queries, now) {
+        match self.next_seat(&mut state, turn, Resource::Queries, None, now) {
             Ok((lease, turn)) => {
                 state.query_turn = turn;
                 Some(Grant::Go(lease))
@@ -267,10 +267,17 @@ impl TokenPool {
     /// One request, with the token whose turn it is; or when to ask again.
     #[must_use]
     pub fn grant(self: &Arc<Self>) -> Grant {
+        self.grant_after(None)
+    }
+
+    /// The same, with another token than the one that asked for the same page last, if there is
+    /// one: a token that is shown old pages is known by what others are shown.
+    #[must_use]
+    pub fn grant_after(self: &Arc<Self>, last: Option<SeatId>) -> Grant {
         let now = self.clock.instant();
         let mut state = self.lock();
         let turn = state.turn;
-        let earliest = match self.next_seat(&mut state, turn, Resource::Pages, now) {
+        let earliest = match self.next_seat(&mut state, turn, Resource::Pages, last, now) {
             Ok((lease, turn)) => {
                 state.turn = turn;
                 return Grant::Go(lease);
@@ -325,6 +332,7 @@ impl TokenPool {
         state: &mut State,
         turn: usize,
         resource: Resource,
+        last: Option<SeatId>,
         now: Instant,
     ) -> Result<(Lease, usize), Option<Instant>> {
         let count = state.seats.len();
@@ -332,6 +340,7 @@ impl TokenPool {
         let may_rest =
             state.seats.iter().any(|seat| !seat.is_benched(now) && !seat.is_resting(now));
         let mut earliest: Option<Instant> = None;
+        let mut only = None;
         for at in (turn..turn + count).map(|turn| turn % count) {
             let seat = &mut state.seats[at];
             // What is looked up is asked for by name, and no old page.
@@ -341,12 +350,16 @@ impl TokenPool {
                 continue;
             }
             let ready = seat.budget(resource).ready_at(now);
-            if ready <= now {
+            if ready > now {
+                earliest = Some(earliest.map_or(ready, |earlier| earlier.min(ready)));
+            } else if last == Some(seat.id) {
+                only = Some(at);
+            } else {
                 return Ok((self.lease(seat, resource, now), (at + 1) % count));
             }
-            earliest = Some(earliest.map_or(ready, |earlier| earlier.min(ready)));
         }
-        Err(earliest)
+        let at = only.ok_or(earliest)?;
+        Ok((self.lease(&mut state.seats[at], resource, now), (at + 1) % count))
     }
 
     fn lease(self: &Arc<Self>, seat: &mut Seat, resource: Resource, now: Instant) -> Lease {
@@ -378,7 +391,15 @@ impl TokenPool {
                 budget.answered(took);
                 seat.benched_until = None;
             }
-            Verdict::Limited(wait) => budget.refused(now, wait),
+            Verdict::Limited(wait) => {
+                budget.refused(now, wait);
+                // A limit that is none of the hour's counts all that an account asks.
+                if limits.remaining != Some(0) {
+                    for resource in [Resource::Pages, Resource::Queries] {
+                        seat.budget(resource).refused(now, wait);
+                    }
+                }
+            }
             Verdict::Refused(why) if !anonymous => {
                 seat.benched_until = Some(now + QUARANTINE);
                 tell_bench(&mut state, place, why, now);

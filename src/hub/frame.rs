@@ -24,6 +24,12 @@ impl Frame {
         Self(Bytes::from(bytes))
     }
 
+    /// Frames that are encoded already, one or more, whole.
+    #[must_use]
+    pub fn encoded(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
     /// A close frame; a reason that is too long is cut at a character.
     #[must_use]
     pub fn close(code: u16, reason: &str) -> Self {
@@ -81,7 +87,7 @@ impl Frame {
     }
 }
 
-fn push_header(bytes: &mut Vec<u8>, first: u8, length: usize) {
+pub(super) fn push_header(bytes: &mut Vec<u8>, first: u8, length: usize) {
     bytes.push(first);
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short), _) if short < 126 => bytes.push(short),

@@ -88,8 +88,12 @@ pub struct Member {
 pub struct Taken {
     /// In order, each to be sent as it is.
     pub frames: Vec<Frame>,
+    /// How many events are in them, or values.
+    pub messages: u64,
     /// Whether more is there already; the bell does not ring again for it.
     pub more: bool,
+    /// Why nothing comes any more: code and reason of the goodbye.
+    pub ended: Option<(u16, &'static str)>,
 }
 
 impl Groups {
@@ -183,7 +187,7 @@ impl Group {
 
     fn append(&self, events: &[Arc<TailEvent>], lag: usize, bytes: usize) -> u64 {
         let conditions = &self.subscription.conditions;
-        let mut matching = events.iter().filter(|event| conditions.hold(&event.head)).peekable();
+        let mut matching = events.iter().filter(|event| conditions.hold(event.head())).peekable();
         if matching.peek().is_none() {
             return 0;
         }
@@ -216,8 +220,8 @@ impl Group {
     fn take(&self, seat: u64) -> Taken {
         let mut entries = Vec::new();
         let more = lock(&self.state).take(seat, &mut entries);
-        let frames = entries.iter().map(|entry| self.frame(entry)).collect();
-        Taken { frames, more }
+        let frames: Vec<_> = entries.iter().map(|entry| self.frame(entry)).collect();
+        Taken { messages: frames.len() as u64, frames, more, ended: None }
     }
 
     fn frame(&self, entry: &Entry) -> Frame {

@@ -10,33 +10,47 @@
 
 mod bell;
 mod board;
+mod filter;
 mod frame;
 mod group;
+mod head;
 mod language;
 #[cfg(test)]
 mod language_tests;
 mod projection;
 mod query;
+mod sheet;
+mod stream;
 mod tail;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use bell::Bell;
 pub use board::{Board, Tick};
+pub use filter::{
+    Filter, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryError, StreamQuery, VALUE_BYTES,
+    Warning,
+};
 pub use frame::Frame;
 pub use group::{Member, Taken};
+pub use head::Head;
 pub use language::{LanguageQuery, Latest, Watch};
 pub use query::{Conditions, Form, NoPath, PATH_NAMES, Path, Subscription};
-pub use tail::{Head, Stretch, TAIL_BYTES, Tail, TailEvent};
+pub use sheet::{Follow, Note, Reading, Sheet, Sheets, Telling, WINDOWS};
+pub use stream::{
+    Choice, Follower, Kept, Portion, StreamAsk, StreamForm, StreamJournal, StreamStart,
+};
+pub use tail::{Stretch, TAIL_BYTES, Tail, TailEvent};
 
 use crate::clock::Clock;
 use crate::metrics;
 use group::Groups;
+use stream::MaybeStreams;
 
 /// Deliveries a second above which events are gathered for the flush interval.
 const HEAVY: f64 = 4_000.0;
@@ -74,7 +88,10 @@ impl Default for HubOptions {
 pub struct Hub {
     tail: Tail,
     board: Arc<Board>,
+    aggregates: Sheets,
+    rolling: Sheets,
     groups: Arc<Groups>,
+    streams: MaybeStreams,
     appended: Notify,
     flush_interval: Duration,
     clock: Clock,
@@ -87,7 +104,10 @@ impl Hub {
         Self {
             tail: Tail::new(options.tail_bytes),
             board: Arc::new(Board::new(options.api_version, clock)),
+            aggregates: Sheets::default(),
+            rolling: Sheets::default(),
             groups: Arc::new(Groups::new(options.lag)),
+            streams: MaybeStreams::default(),
             appended: Notify::new(),
             flush_interval: options.flush_interval,
             clock,
@@ -120,6 +140,19 @@ impl Hub {
         &self.board
     }
 
+    /// The aggregates of the scripts, by name.
+    #[must_use]
+    pub fn aggregates(&self) -> &Sheets {
+        &self.aggregates
+    }
+
+    /// What is always counted over rolling windows: `languages`, `types`, `activity`, each as
+    /// `name/window`, such as `languages/1h`.
+    #[must_use]
+    pub fn rolling(&self) -> &Sheets {
+        &self.rolling
+    }
+
     /// Follows the events: every `rate`th that matches, counted from now. The bell rings when
     /// there is something to take.
     #[must_use]
@@ -129,13 +162,19 @@ impl Hub {
 
     /// Deals events out to the groups until `stop`. One task a hub.
     pub async fn deal(&self, stop: CancellationToken) {
-        let mut place = self.tail.end();
+        // From the first on: what was appended before this begins is dealt too.
+        let mut place = 0;
         let mut load = Load { rate: 0.0, at: self.clock.instant() };
-        let mut groups = Vec::new();
+        let (mut groups, mut streamed) = (Vec::new(), Vec::new());
+        let mut gaps = self.streams().map(stream::Streams::gaps_found);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.appended.notified() => {}
+                () = changed(&mut gaps) => {
+                    self.streams().inspect(|streams| streams.groups.ring_all());
+                    continue;
+                }
             }
             if load.rate > HEAVY && !self.flush_interval.is_zero() {
                 self.clock.sleep(self.flush_interval).await;
@@ -157,9 +196,42 @@ impl Hub {
                     }
                     tokio::task::yield_now().await;
                 }
+                deliveries += self.deal_streams(&mut streamed, &stretch).await;
             }
             load.add(deliveries, self.clock.instant());
         }
+    }
+}
+
+/// Waits until it is another; for ever where there is nothing to wait for.
+async fn changed(watched: &mut Option<watch::Receiver<u64>>) {
+    let Some(receiver) = watched else { return std::future::pending().await };
+    if receiver.changed().await.is_err() {
+        *watched = None;
+    }
+}
+
+impl Hub {
+    /// The same for the readers of the stream.
+    async fn deal_streams(
+        &self,
+        list: &mut Vec<Arc<stream::StreamGroup>>,
+        stretch: &Stretch,
+    ) -> u64 {
+        let Some(streams) = self.streams() else { return 0 };
+        streams.groups.refresh(list);
+        let start = stretch.next - stretch.events.len() as u64;
+        let mut deliveries = 0;
+        for some in list.chunks(DEAL_GROUPS) {
+            for group in some {
+                deliveries += streams.groups.deal(group, start, &stretch.events);
+            }
+            tokio::task::yield_now().await;
+        }
+        if let Some(newest) = stretch.events.last() {
+            streams.groups.arrived(newest.cursor.position);
+        }
+        deliveries
     }
 }
 

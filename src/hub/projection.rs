@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::frame::Frame;
 use super::query::Path;
 use super::tail::{TailEvent, payload};
+use crate::model::envelope::Flags;
 use crate::model::json;
 
 /// Compiled paths with what is written around their values.
@@ -36,8 +37,10 @@ enum Source {
     Event { names: Vec<Box<str>>, zero: bool },
     /// The whole payload.
     Payload,
-    /// One of the payload's numbers.
+    /// One of the payload's seven numbers.
     Flag(usize),
+    /// Another member of the payload, where it has more than the seven.
+    Other(Box<str>),
     /// From nowhere.
     Nothing,
 }
@@ -106,36 +109,56 @@ impl Projection {
     /// The event in this form.
     #[must_use]
     pub(super) fn encode(&self, event: &TailEvent) -> Frame {
-        let text = &*event.envelope.event;
+        let whole_payload = payload(event.envelope.facts.flags);
+        let of = Of {
+            text: &event.envelope.event,
+            flags: event.envelope.facts.flags,
+            payload: &whole_payload,
+            zeros: event.head().is_pull_request(),
+        };
+        self.pick(of, Frame::text)
+    }
+
+    /// The values of an event's text; `payload` is what the paths into the payload lead into.
+    pub(super) fn pick<R>(&self, of: Of<'_>, write: impl FnOnce(&[&str]) -> R) -> R {
         let mut values = vec![None; self.sources.len()];
-        if self.tree.walk(text, &mut values).is_err() {
+        if self.tree.walk(of.text, &mut values).is_err() {
             // A number beyond all bounds on the way, say: then each path by itself.
             for (value, source) in values.iter_mut().zip(&self.sources) {
                 *value = match source {
-                    Source::Event { names, .. } => json::at(text, names),
+                    Source::Event { names, .. } => json::at(of.text, names),
                     _ => None,
                 };
             }
         }
-        let flags = event.envelope.facts.flags.named();
-        let whole_payload = payload(event.envelope.facts.flags);
-        let is_pull_request = event.head.is_pull_request();
+        let flags = of.flags.named();
         let mut parts: Vec<&str> = Vec::with_capacity(2 * values.len() + 1);
         for ((lead, source), value) in self.leads.iter().zip(&self.sources).zip(values) {
             parts.push(lead);
             parts.push(match source {
-                Source::Event { zero: true, .. } if is_pull_request => {
+                Source::Event { zero: true, .. } if of.zeros => {
                     value.filter(|value| *value != "null").unwrap_or("0")
                 }
                 Source::Event { .. } => value.unwrap_or("null"),
-                Source::Payload => &whole_payload,
+                Source::Payload => of.payload,
                 Source::Flag(i) => ["0", "1"][usize::from(flags[*i].1)],
+                Source::Other(name) => json::pick(of.payload, [name])[0].unwrap_or("null"),
                 Source::Nothing => "null",
             });
         }
         parts.push(self.end);
-        Frame::text(&parts)
+        write(&parts)
     }
+}
+
+/// What values are picked from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Of<'a> {
+    pub(super) text: &'a str,
+    pub(super) flags: Flags,
+    pub(super) payload: &'a str,
+    /// Whether unknown numbers of lines are written as 0.
+    pub(super) zeros: bool,
 }
 
 impl Source {
@@ -148,8 +171,9 @@ impl Source {
         match (names.next(), names.next()) {
             (None, _) => Self::Payload,
             (Some(name), None) => {
-                let flags = crate::model::envelope::Flags::default().named();
-                flags.iter().position(|(flag, _)| *flag == name).map_or(Self::Nothing, Self::Flag)
+                let flags = Flags::default().named();
+                let flag = flags.iter().position(|(flag, _)| *flag == name);
+                flag.map_or_else(|| Self::Other(name.into()), Self::Flag)
             }
             (Some(_), Some(_)) => Self::Nothing,
         }

@@ -3,7 +3,7 @@
 //! Two readers who asked for the same are equal here, so that they can share the work; how many of
 //! the events each of them takes is its own and not part of it.
 
-use super::tail::Head;
+use super::head::Head;
 
 /// Which events in which form. Readers with equal subscriptions form a group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -59,12 +59,12 @@ impl Conditions {
     /// Whether an event satisfies them. What an event does not have satisfies no condition on it.
     #[must_use]
     pub fn hold(&self, head: &Head) -> bool {
-        let holds = |wanted: &Option<Box<str>>, is: &Option<Box<str>>| {
-            wanted.is_none() || wanted.as_deref() == is.as_deref()
+        let holds = |wanted: &Option<Box<str>>, is: Option<&str>| {
+            wanted.is_none() || wanted.as_deref() == is
         };
-        holds(&self.kind, &head.kind)
-            && holds(&self.repo_name, &head.repo_name)
-            && holds(&self.actor_login, &head.actor_login)
+        holds(&self.kind, head.kind())
+            && holds(&self.repo_name, head.repo_name())
+            && holds(&self.actor_login, head.actor_login())
     }
 }
 
@@ -107,10 +107,13 @@ impl Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::envelope::Facts;
+    use crate::model::event::Event;
 
     #[test]
     fn what_an_event_lacks_satisfies_no_condition() {
-        let head = Head { kind: Some("PushEvent".into()), ..Head::default() };
+        let event = Event::read(r#"{"id":"1","type":"PushEvent"}"#).unwrap();
+        let head = Head::of(&event, &Facts::default());
         let of = |kind: Option<&str>, repo: Option<&str>| Conditions {
             kind: kind.map(Box::from),
             repo_name: repo.map(Box::from),

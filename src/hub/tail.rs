@@ -6,10 +6,16 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use bytes::Bytes;
+
 use super::frame::Frame;
+use super::head::Head;
+use super::stream::StreamForm;
+use crate::model::entity::{Entity, entities};
 use crate::model::envelope::{Envelope, Flags};
-use crate::model::event::{self, Event};
-use crate::model::position::Cursor;
+use crate::model::event::Event;
+use crate::model::json;
+use crate::model::position::{Cursor, Position};
 
 /// The most bytes of events that the ring holds; each may be held twice, raw and as a frame.
 pub const TAIL_BYTES: usize = 32 << 20;
@@ -21,57 +27,51 @@ pub struct TailEvent {
     pub cursor: Cursor,
     /// The event and its facts.
     pub envelope: Envelope,
-    /// What readers choose by.
-    pub head: Head,
+    head: OnceLock<Head>,
+    action: OnceLock<Option<Box<str>>>,
+    entities: OnceLock<Box<[Entity]>>,
     whole: OnceLock<Frame>,
-}
-
-/// What readers choose events by, read once an event.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Head {
-    /// GitHub's type.
-    pub kind: Option<Box<str>>,
-    /// `owner/name`.
-    pub repo_name: Option<Box<str>>,
-    /// The actor's login.
-    pub actor_login: Option<Box<str>>,
-}
-
-impl Head {
-    /// Of an event that was read.
-    #[must_use]
-    pub fn of(event: &Event<'_>) -> Self {
-        let [repo_name, actor_login] =
-            [&event.repo_name, &event.actor_login].map(|text| text.as_deref().map(Box::from));
-        Self::new(&event.key.kind, repo_name, actor_login)
-    }
-
-    /// Of what was read before; an event without a type has an empty one.
-    #[must_use]
-    pub fn new(kind: &str, repo_name: Option<Box<str>>, actor_login: Option<Box<str>>) -> Self {
-        let kind = Some(kind).filter(|kind| !kind.is_empty()).map(Box::from);
-        Self { kind, repo_name, actor_login }
-    }
-
-    /// Whether it is of the type that is counted by day and by language.
-    #[must_use]
-    pub fn is_pull_request(&self) -> bool {
-        self.kind.as_deref() == Some(event::PULL_REQUEST)
-    }
+    /// As the stream has it, in each of its forms.
+    streamed: [OnceLock<Bytes>; StreamForm::ALL.len()],
 }
 
 impl TailEvent {
-    /// Reads the head from the event's text; one that cannot be read has an empty head.
+    /// What readers choose by is read when the first of them asks.
     #[must_use]
     pub fn new(cursor: Cursor, envelope: Envelope) -> Self {
-        let head = Event::read(&envelope.event).map_or_else(|_| Head::default(), |e| Head::of(&e));
-        Self::with_head(cursor, envelope, head)
+        let (head, action, entities, whole, streamed) = Default::default();
+        Self { cursor, envelope, head, action, entities, whole, streamed }
     }
 
     /// For who has read the event already.
     #[must_use]
     pub fn with_head(cursor: Cursor, envelope: Envelope, head: Head) -> Self {
-        Self { cursor, envelope, head, whole: OnceLock::new() }
+        let event = Self::new(cursor, envelope);
+        event.head.get_or_init(|| head);
+        event
+    }
+
+    /// What readers choose by; empty when the event cannot be read.
+    pub fn head(&self) -> &Head {
+        self.head.get_or_init(|| {
+            let event = Event::read(&self.envelope.event);
+            event.map_or_else(|_| Head::default(), |e| Head::of(&e, &self.envelope.facts))
+        })
+    }
+
+    /// `payload.action` with A to Z made a to z. Few ask for it, so it is not part of the head.
+    pub fn action(&self) -> Option<&str> {
+        let read = || {
+            let action = json::at(&self.envelope.event, &["payload", "action"])?;
+            Some(json::text(action)?.to_ascii_lowercase().into())
+        };
+        self.action.get_or_init(read).as_deref()
+    }
+
+    /// The documents that it makes, with their keys; made for the first who asks.
+    pub fn entities(&self) -> &[Entity] {
+        let kind = || self.head().kind().unwrap_or_default();
+        self.entities.get_or_init(|| entities(kind(), &self.envelope).into())
     }
 
     /// `{"event":…,"payload":…}` as a frame, encoded by the first who asks.
@@ -80,6 +80,11 @@ impl TailEvent {
             let payload = payload(self.envelope.facts.flags);
             Frame::text(&["{\"event\":", &self.envelope.event, ",\"payload\":", &payload, "}"])
         })
+    }
+
+    /// The event as the stream has it, encoded by the first who asks.
+    pub(super) fn streamed(&self, form: StreamForm, encode: impl FnOnce() -> Bytes) -> &Bytes {
+        self.streamed[form as usize].get_or_init(encode)
     }
 
     /// The bytes of the event's text, by which memory is counted.
@@ -124,6 +129,8 @@ struct Ring {
     events: VecDeque<Arc<TailEvent>>,
     first: u64,
     bytes: usize,
+    /// The newest event that is not held: all behind it are.
+    floor: Option<Cursor>,
 }
 
 impl Tail {
@@ -145,7 +152,37 @@ impl Tail {
             let gone = ring.events.pop_front().expect("more than one is there");
             ring.bytes -= gone.weight();
             ring.first += 1;
+            ring.floor = Some(gone.cursor);
         }
+    }
+
+    /// Says that everything up to here is elsewhere, and what comes next will be appended. Nothing
+    /// happens once anything was.
+    pub fn begin_behind(&self, cursor: Cursor) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        if ring.first == 0 && ring.events.is_empty() {
+            ring.floor = Some(cursor);
+        }
+    }
+
+    /// The newest event; `None` while nothing is known.
+    #[must_use]
+    pub fn newest(&self) -> Option<Cursor> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.events.back().map(|event| event.cursor).or(ring.floor)
+    }
+
+    /// Where to read on behind a position of the bus; `None` when what lies behind it is not all
+    /// held here.
+    #[must_use]
+    pub fn place_behind(&self, position: Position) -> Option<u64> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let floor = ring.floor.or_else(|| ring.events.front().map(|event| event.cursor))?;
+        if position < floor.position {
+            return None;
+        }
+        let before = ring.events.partition_point(|event| event.cursor.position <= position);
+        Some(ring.first + before as u64)
     }
 
     /// The place behind the newest event.
@@ -211,6 +248,24 @@ pub(crate) mod tests {
         assert_eq!((rest.missed, rest.next, rest.events.len()), (0, 5, 1));
         assert_eq!(tail.end(), 5);
         assert!(tail.read(5, 10).events.is_empty());
+    }
+
+    #[test]
+    fn a_place_is_found_by_position_only_where_nothing_is_missing() {
+        let weight = numbered(10).weight();
+        let tail = Tail::new(3 * weight);
+        assert_eq!((tail.newest(), tail.place_behind(Position::counted(9))), (None, None));
+        tail.begin_behind(numbered(10).cursor);
+        let behind = |n| tail.place_behind(Position::counted(n));
+        assert_eq!([9, 10, 11].map(behind), [None, Some(0), Some(0)]);
+        tail.append([12, 14].map(numbered).into());
+        assert_eq!(
+            [9, 10, 11, 12, 13, 14, 15].map(behind),
+            [None, Some(0), Some(0), Some(1), Some(1), Some(2), Some(2)]
+        );
+        tail.append([16, 18].map(numbered).into());
+        assert_eq!([11, 12, 14, 18].map(behind), [None, Some(1), Some(2), Some(4)]);
+        assert_eq!(tail.newest().map(|cursor| cursor.position), Some(Position::counted(18)));
     }
 
     #[test]

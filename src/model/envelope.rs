@@ -42,6 +42,9 @@ pub struct Facts {
     pub title: Option<String>,
     /// Whether it is a draft, as it was asked for; `None` once it is written back.
     pub draft: Option<bool>,
+    /// Which of the event's documents are of objects never seen here before: a bit for each, in
+    /// the order of [`super::entity::entities`]. Found out where the event is applied.
+    pub inserted: u64,
 }
 
 /// The seven flags of the payload; each counts one or nothing.
@@ -65,9 +68,11 @@ pub struct Flags {
 }
 
 /// The first byte of encoded facts. Version 1 had nothing to write back but `merged`: its rows are
-/// those of version 2 with none of the later fields present.
+/// those of version 2 with none of the later fields present. Version 3 is version 2 with
+/// `inserted` behind it, and is written only where that is not 0.
 const VERSION: u8 = 2;
-const VERSIONS: std::ops::RangeInclusive<u8> = 1..=VERSION;
+const WITH_INSERTED: u8 = 3;
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=WITH_INSERTED;
 
 /// Bits that say which fields are present in the bytes, or are such a field's value.
 mod present {
@@ -115,7 +120,7 @@ impl Facts {
 
     /// Appends the bytes that the store keeps.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.push(VERSION);
+        out.push(if self.inserted == 0 { VERSION } else { WITH_INSERTED });
         out.extend_from_slice(&self.received_at.micros().to_be_bytes());
         out.push(self.flags.to_bits());
         let bit = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
@@ -136,6 +141,9 @@ impl Facts {
             let length = u32::try_from(text.len()).expect("an event is smaller than 4 GiB");
             out.extend_from_slice(&length.to_be_bytes());
             out.extend_from_slice(text.as_bytes());
+        }
+        if self.inserted != 0 {
+            out.extend_from_slice(&self.inserted.to_be_bytes());
         }
     }
 
@@ -172,6 +180,11 @@ impl Facts {
         };
         let language = text(has(present::LANGUAGE))?;
         let title = text(has(present::TITLE))?;
+        let mut inserted = 0;
+        if version == WITH_INSERTED {
+            let (bits, behind) = rest.split_first_chunk::<8>()?;
+            (inserted, rest) = (u64::from_be_bytes(*bits), behind);
+        }
         let facts = Self {
             received_at: Timestamp::from_micros(i64::from_be_bytes(*received_at)),
             flags: Flags::from_bits(flags),
@@ -182,6 +195,7 @@ impl Facts {
             changed_files,
             title,
             draft: has(present::DRAFT).then(|| has(present::IS_DRAFT)),
+            inserted,
         };
         Some((facts, rest))
     }

@@ -7,7 +7,7 @@ use super::*;
 fn facts() -> impl Strategy<Value = Facts> {
     let number = || prop::option::of(any::<u64>());
     let text = || prop::option::of(".{0,20}");
-    let numbers = (number(), number(), number());
+    let numbers = (number(), number(), number(), number());
     (any::<i64>(), any::<u8>(), any::<bool>(), text(), numbers, text(), any::<Option<bool>>())
         .prop_map(|(at, flags, enriched, language, numbers, title, draft)| Facts {
             received_at: Timestamp::from_micros(at),
@@ -19,6 +19,7 @@ fn facts() -> impl Strategy<Value = Facts> {
             changed_files: numbers.2,
             title,
             draft,
+            inserted: numbers.3.unwrap_or(0),
         })
 }
 
@@ -39,6 +40,10 @@ fn the_bytes_of_facts_stay() {
     let mut first_version = golden;
     first_version[0] = 1;
     assert_eq!(Facts::decode(&first_version), Some((facts.clone(), &[][..])));
+    let mut bytes = Vec::new();
+    Facts { inserted: 6, ..facts.clone() }.encode(&mut bytes);
+    assert_eq!((bytes[0], &bytes[1..24]), (3, &golden[1..]));
+    assert_eq!(bytes[24..], [0, 0, 0, 0, 0, 0, 0, 6]);
     let asked = Facts {
         changed_files: Some(3),
         title: Some("T".to_owned()),

@@ -16,6 +16,8 @@ pub const PULL_REQUEST: &str = "PullRequestEvent";
 
 /// The largest event that is taken; Pulsar's default limit of a message is 5 MiB.
 pub const EVENT_BYTES: usize = 4 << 20;
+/// By how much the enrichment may make an event larger.
+const WRITTEN_BACK_BYTES: usize = 64 << 10;
 
 /// What makes an event the same event: its type and its id.
 ///
@@ -75,6 +77,8 @@ pub struct Outline {
     pub repo_id: Option<u64>,
     /// `repo.name`.
     pub repo_name: Option<Box<str>>,
+    /// `org.login`.
+    pub org_login: Option<Box<str>>,
 }
 
 /// What is read of a pull-request event's payload.
@@ -109,12 +113,12 @@ pub enum NoEvent {
 }
 
 impl<'a> Event<'a> {
-    /// Reads an event.
+    /// Reads an event of ours or of another node: one that was admitted, and perhaps enriched.
     pub fn read(text: &'a str) -> Result<Self, NoEvent> {
         if !json::is_object(text) {
             return Err(NoEvent::NotAnObject);
         }
-        if text.len() > EVENT_BYTES {
+        if text.len() > EVENT_BYTES + WRITTEN_BACK_BYTES {
             return Err(NoEvent::TooLarge(text.len()));
         }
         let [id, kind, actor, repo, org, payload, created_at] =
@@ -154,6 +158,7 @@ impl<'a> Event<'a> {
             actor_login: self.actor_login.map(Box::from),
             repo_id: self.repo_id,
             repo_name: self.repo_name.map(Box::from),
+            org_login: self.org_login.map(Box::from),
         }
     }
 

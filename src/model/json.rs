@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The members of those names of a JSON object, as text; all `None` when `json` is no object.
@@ -27,6 +27,13 @@ pub fn at<'a>(json: &'a str, path: &[impl AsRef<str>]) -> Option<&'a str> {
     Some(value)
 }
 
+/// The first values of a JSON list, at most `most`; none when it is no list.
+#[must_use]
+pub fn items(json: &str, most: usize) -> Vec<&str> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    reader.deserialize_any(Items { most }).unwrap_or_default()
+}
+
 /// The text of a JSON string; `None` for any other value.
 #[must_use]
 pub fn text(json: &str) -> Option<Cow<'_, str>> {
@@ -37,6 +44,15 @@ pub fn text(json: &str) -> Option<Cow<'_, str>> {
         Some(Cow::Borrowed(inner))
     }
 }
+
+/// The members of an object in the order they are written, names as bytes and values as text.
+pub fn members(object: &str) -> Result<Vec<Member<'_>>, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_str(object);
+    reader.deserialize_map(All)
+}
+
+/// Name and value.
+pub type Member<'a> = (Cow<'a, [u8]>, &'a str);
 
 /// A whole number from 0 to 2^64 - 1, written as such; `None` for any other value.
 #[must_use]
@@ -137,6 +153,30 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
     }
 }
 
+struct Items {
+    most: usize,
+}
+
+impl<'de> Visitor<'de> for Items {
+    type Value = Vec<&'de str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut found = Vec::new();
+        while found.len() < self.most {
+            match list.next_element::<&'de RawValue>()? {
+                Some(value) => found.push(value.get()),
+                None => return Ok(found),
+            }
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(found)
+    }
+}
+
 /// A member's name, borrowed where it has no escapes. Bytes: JSON allows half a surrogate pair in a
 /// name, which no text can hold, and one such name must not hide the others.
 struct Key<'a>(Cow<'a, [u8]>);
@@ -144,6 +184,24 @@ struct Key<'a>(Cow<'a, [u8]>);
 impl<'de> Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         reader.deserialize_bytes(Name).map(Self)
+    }
+}
+
+struct All;
+
+impl<'de> Visitor<'de> for All {
+    type Value = Vec<Member<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
+            members.push((key, map.next_value::<&'de RawValue>()?.get()));
+        }
+        Ok(members)
     }
 }
 
@@ -185,6 +243,16 @@ mod tests {
     fn what_is_no_object_has_no_members() {
         for json in ["null", "[1]", "3", "\"{}\"", "", "{\"a\":"] {
             assert_eq!(pick(json, ["a"]), [None], "{json}");
+        }
+    }
+
+    #[test]
+    fn the_first_items_of_a_list_are_as_they_were_written() {
+        let json = r#"[1.50, {"a":1},"x\n"]"#;
+        assert_eq!(items(json, 9), ["1.50", r#"{"a":1}"#, r#""x\n""#]);
+        assert_eq!(items(json, 2), ["1.50", r#"{"a":1}"#]);
+        for no_list in ["", "null", "{}", "[1,", "\"[]\""] {
+            assert_eq!(items(no_list, 9), Vec::<&str>::new(), "{no_list}");
         }
     }
 

@@ -76,12 +76,9 @@ impl Outgoing {
         let mut body = String::with_capacity(event.text.len() + 200);
         body.push_str("{\"event\":");
         body.push_str(event.text);
-        body.push_str(",\"payload\":{");
-        for (name, set) in facts.flags.named() {
-            let _ = write!(body, "\"{name}\":{},", u8::from(set));
-        }
-        push_enrichment(&mut body, facts);
-        body.push_str("}}");
+        body.push_str(",\"payload\":");
+        push_payload(&mut body, facts);
+        body.push('}');
         Self { key: event.repo_id.map(|id| id.to_string()), properties, body }
     }
 
@@ -91,6 +88,17 @@ impl Outgoing {
         const AROUND: usize = 120;
         self.body.len() + AROUND
     }
+}
+
+/// Writes the payload: the seven flags and what enrichment added.
+pub fn push_payload(body: &mut String, facts: &Facts) {
+    for (i, (name, set)) in facts.flags.named().into_iter().enumerate() {
+        let open = if i == 0 { '{' } else { ',' };
+        let _ = write!(body, "{open}\"{name}\":{}", u8::from(set));
+    }
+    body.push(',');
+    push_enrichment(body, facts);
+    body.push('}');
 }
 
 fn push_enrichment(body: &mut String, facts: &Facts) {

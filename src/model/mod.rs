@@ -1,11 +1,14 @@
 //! The words of the house: no I/O, no runtime, no database.
 
 pub mod counts;
+pub mod entity;
 pub mod envelope;
 pub mod event;
+pub mod gap;
 pub mod gaps;
 pub mod json;
 pub mod message;
+pub mod place;
 pub mod position;
 pub mod routing;
 pub mod tally;

@@ -39,11 +39,30 @@ pub struct Cursor {
 #[error("`{0}` is no cursor: give one back as it came, such as {example}", example = example())]
 pub struct NoCursor(String);
 
+impl NoCursor {
+    /// Of that text; only its beginning is kept.
+    pub(super) fn of(text: &str) -> Self {
+        Self(text.chars().take(80).collect())
+    }
+}
+
 impl Position {
     /// The place of the embedded bus's `n`th entry.
     #[must_use]
     pub fn counted(n: u64) -> Self {
         Self { ledger: 0, entry: n, index: 0 }
+    }
+
+    /// The last place before this one; none before the first.
+    #[must_use]
+    pub fn before(self) -> Option<Self> {
+        let Self { ledger, entry, index } = self;
+        match (ledger, entry, index) {
+            (0, 0, 0) => None,
+            (0, _, 0) | (_, 1.., 0) => Some(Self { ledger, entry: entry - 1, index: u32::MAX }),
+            (_, 0, 0) => Some(Self { ledger: ledger - 1, entry: u64::MAX, index: u32::MAX }),
+            _ => Some(Self { ledger, entry, index: index - 1 }),
+        }
     }
 
     /// 20 bytes that sort as the positions do.
@@ -75,13 +94,13 @@ fn example() -> Cursor {
 }
 
 /// `b` for no digit (zero), `c` for one, and so on to `r` for sixteen: letters that sort.
-fn write_number(f: &mut fmt::Formatter<'_>, number: u64) -> fmt::Result {
+pub(super) fn write_number(f: &mut fmt::Formatter<'_>, number: u64) -> fmt::Result {
     let digits = (64 - number.leading_zeros()).div_ceil(4);
     let length = char::from(b'b' + u8::try_from(digits).expect("at most 16 digits"));
     if digits == 0 { write!(f, "{length}") } else { write!(f, "{length}{number:x}") }
 }
 
-fn read_number<'a>(text: &'a str, rest: &mut &'a str) -> Option<u64> {
+pub(super) fn read_number<'a>(text: &'a str, rest: &mut &'a str) -> Option<u64> {
     let digits = usize::from(text.bytes().next()?.checked_sub(b'b')?);
     if digits > 16 {
         return None;
@@ -121,7 +140,7 @@ impl FromStr for Cursor {
             // One text a cursor: what is not written as we write it is not ours.
             (rest.is_empty() && cursor.to_string() == text).then_some(cursor)
         };
-        read().ok_or_else(|| NoCursor(text.chars().take(80).collect()))
+        read().ok_or_else(|| NoCursor::of(text))
     }
 }
 

@@ -1,9 +1,59 @@
-//! Routing keys: what a message is about, in three words.
+//! Routing keys: what a message is about, in three words; and patterns of them.
+
+mod catalogue;
+mod pattern;
 
 use std::fmt;
 
+pub use catalogue::{Collection, ENTITY_TOPICS, EventTopic, NEVER, Never, event_topics};
+pub use pattern::{MANY_WORDS, NoPattern, RoutingPattern};
+
 /// The longest routing key, in bytes; AMQP's limit.
 pub const KEY_BYTES: usize = 255;
+
+/// The second words of the events that GitHub's feed shows today; the rule is open to others.
+pub const EVENT_WORDS: [&str; 17] = [
+    "commitcomment",
+    "create",
+    "delete",
+    "discussion",
+    "fork",
+    "gollum",
+    "issuecomment",
+    "issues",
+    "member",
+    "public",
+    "pullrequest",
+    "pullrequestreview",
+    "pullrequestreviewcomment",
+    "push",
+    "release",
+    "sponsorship",
+    "watch",
+];
+
+/// The collections whose documents are made from events.
+pub const COLLECTIONS: [&str; 10] = [
+    "commit_comments",
+    "commits",
+    "forks",
+    "issue_comments",
+    "issues",
+    "pull_request_comments",
+    "pull_requests",
+    "repo_collaborators",
+    "repos",
+    "watchers",
+];
+
+/// What happened to a document of a collection. Nothing in the feed says that one is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// Its id is seen here for the first time.
+    Insert,
+    /// Its id was seen before.
+    Update,
+}
 
 /// Three words with `.` between them, such as `evt.push.insert`; at most [`KEY_BYTES`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,11 +82,38 @@ impl RoutingKey {
         Self(format!("evt.{word}.insert"))
     }
 
+    /// The key of a document: `ent.<collection>.<insert|update>`. `collection` is one of
+    /// [`COLLECTIONS`].
+    #[must_use]
+    pub fn of_entity(collection: &'static str, change: Change) -> Self {
+        Self(format!("ent.{collection}.{}", change.word()))
+    }
+
     /// Its text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+impl Change {
+    /// The third word of its key.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+        }
+    }
+}
+
+/// Every key that can be told in advance: of [`EVENT_WORDS`] and of [`COLLECTIONS`].
+pub fn known_keys() -> impl Iterator<Item = RoutingKey> {
+    let events = EVENT_WORDS.iter().map(|word| RoutingKey(format!("evt.{word}.insert")));
+    let entities = COLLECTIONS.iter().flat_map(|collection| {
+        [Change::Insert, Change::Update].map(|change| RoutingKey::of_entity(collection, change))
+    });
+    events.chain(entities)
 }
 
 impl fmt::Display for RoutingKey {

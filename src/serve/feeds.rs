@@ -1,6 +1,7 @@
 //! The three feeds: what a connection is told first, what its params mean, what it gets then.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::params::{self, BadParams};
 use crate::hub::{Bell, Frame, Hub, Latest, Member, Taken, Watch};
@@ -9,6 +10,8 @@ use crate::hub::{Bell, Frame, Hub, Latest, Member, Taken, Watch};
 pub(super) trait Feed: Send + 'static {
     /// The endpoint's path, as metrics and logs name it.
     const NAME: &'static str;
+    /// How often [`Self::beat`] is asked for something.
+    const BEAT: Option<Duration> = None;
 
     /// What is told unasked.
     fn first(&mut self) -> Option<Frame>;
@@ -16,8 +19,31 @@ pub(super) trait Feed: Send + 'static {
     /// Takes in params; bad ones change nothing.
     fn ask(&mut self, text: &str) -> Result<(), BadParams>;
 
+    /// Whether good params are there without a message.
+    fn has_asked(&self) -> bool {
+        false
+    }
+
     /// What is there now, up to a limit.
     fn take(&mut self) -> Taken;
+
+    /// How a refusal is told.
+    fn complaint(&self, code: &'static str, bad: &BadParams) -> Frame {
+        let field = serde_json::to_string(&bad.field).expect("a name can be written");
+        let message = serde_json::to_string(&bad.message).expect("a text can be written");
+        let head = format!(r#"{{"error":{{"code":"{code}","field":{field},"message":"#);
+        Frame::text(&[&head, &message, "}}"])
+    }
+
+    /// What is told from time to time.
+    fn beat(&mut self) -> Option<Frame> {
+        None
+    }
+
+    /// What is told before the server stops.
+    fn bye(&mut self, _reason: &str) -> Option<Frame> {
+        None
+    }
 }
 
 /// `/sampling`.
@@ -118,5 +144,6 @@ impl Feed for LanguageWatch {
 }
 
 fn one(frame: Option<Frame>) -> Taken {
-    Taken { frames: frame.into_iter().collect(), more: false }
+    let frames: Vec<_> = frame.into_iter().collect();
+    Taken { messages: frames.len() as u64, frames, ..Taken::default() }
 }

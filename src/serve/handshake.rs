@@ -3,12 +3,11 @@
 //! By hand, because the connection is then ours: its small buffers, its own order of writes, and a
 //! task that the server can stop, which an upgraded connection of the HTTP library is not.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -32,7 +31,7 @@ pub(super) fn open<F: Feed>(
     hint: &str,
     feed: impl FnOnce(&Arc<Server>, &Arc<Bell>) -> F,
 ) -> Response {
-    let accept = match check(server, request.headers(), hint, F::NAME) {
+    let accept = match check(server, &request, hint, F::NAME) {
         Ok(accept) => accept,
         Err(refusal) => return refusal.into_response(),
     };
@@ -40,8 +39,7 @@ pub(super) fn open<F: Feed>(
         let detail = "this connection cannot become a WebSocket";
         return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response();
     };
-    let client = client_behind(peer.address, request.headers(), &server.options.trusted_proxies);
-    let behind = match place_of(server, &peer, client) {
+    let behind = match place_behind_proxy(server, &peer, request.headers()) {
         Ok(behind) => behind,
         Err(refusal) => return refusal.into_response(),
     };
@@ -76,7 +74,12 @@ pub(super) fn open<F: Feed>(
 }
 
 /// The place of a client behind a proxy; the proxy's own connection is counted without one.
-fn place_of(server: &Server, peer: &Peer, client: IpAddr) -> Result<Option<Slot>, Problem> {
+pub(super) fn place_behind_proxy(
+    server: &Server,
+    peer: &Peer,
+    headers: &HeaderMap,
+) -> Result<Option<Slot>, Problem> {
+    let client = client_behind(peer.address, headers, &server.options.trusted_proxies);
     if client == peer.address {
         return Ok(None);
     }
@@ -86,15 +89,18 @@ fn place_of(server: &Server, peer: &Peer, client: IpAddr) -> Result<Option<Slot>
 /// The value of `Sec-WebSocket-Accept`, or why there is none.
 fn check(
     server: &Server,
-    headers: &HeaderMap,
+    request: &Request<Body>,
     hint: &str,
     endpoint: &str,
 ) -> Result<HeaderValue, Problem> {
-    if !is_listed(headers, header::UPGRADE, "websocket")
-        || !is_listed(headers, header::CONNECTION, "upgrade")
-    {
+    let headers = request.headers();
+    // RFC 6455, 4.1: a GET of HTTP/1.1 or later.
+    let is_get = request.method() == Method::GET && request.version() >= Version::HTTP_11;
+    if !is_get || !is_websocket(headers) {
+        let scheme = if server.options.tls.is_some() { "wss" } else { "ws" };
+        let base = server.options.base_path.as_deref().unwrap_or_default();
         return Err(upgrade_required(&format!(
-            "this is a WebSocket endpoint: connect to ws://HOST:PORT{endpoint}, {hint}"
+            "this is a WebSocket endpoint: connect to {scheme}://HOST:PORT{base}{endpoint}, {hint}"
         )));
     }
     check_origin(&server.options.allowed_origins, headers)?;
@@ -107,26 +113,56 @@ fn check(
         return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
     }
     if server.soft.is_cancelled() {
-        let detail = "the server is stopping: connect again in a while";
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
-        return Err(problem.with(header::RETRY_AFTER, "5"));
+        return Err(stopping());
     }
     HeaderValue::from_str(&derive_accept_key(key))
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is no text"))
 }
 
-/// Who names no origin is no browser, and whoever is no browser could name any.
-fn check_origin(allowed: &[String], headers: &HeaderMap) -> Result<(), Problem> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().unwrap_or_default().trim_end_matches('/');
-    let is_allowed = |known: &String| known == "*" || known.eq_ignore_ascii_case(origin);
-    if allowed.is_empty() || allowed.iter().any(is_allowed) {
-        return Ok(());
+/// Who comes too late.
+pub(super) fn stopping() -> Problem {
+    let detail = "the server is stopping: connect again in a while";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+    problem.with(header::RETRY_AFTER, "5")
+}
+
+/// Whether a WebSocket is asked for.
+pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
+    is_listed(headers, header::UPGRADE, "websocket")
+        && is_listed(headers, header::CONNECTION, "upgrade")
+}
+
+/// Who names no origin is no browser, and whoever is no browser could name any. What a page is to
+/// be told of the origins that may read.
+pub(super) fn check_origin(
+    allowed: &[String],
+    headers: &HeaderMap,
+) -> Result<Option<HeaderValue>, Problem> {
+    let Some(told) = headers.get(header::ORIGIN) else { return Ok(None) };
+    let origin = told.to_str().unwrap_or_default().trim_end_matches('/');
+    if allowed.is_empty() || allowed.iter().any(|known| known == "*") {
+        return Ok(Some(HeaderValue::from_static("*")));
+    }
+    let is_allowed = |known: &String| known.eq_ignore_ascii_case(origin);
+    if allowed.iter().any(is_allowed) || is_own(origin, headers) {
+        return Ok(Some(told.clone()));
     }
     metrics::REFUSED.add_for("origin", 1);
     let shown: String = origin.chars().take(200).collect();
     let detail = format!("pages of {shown} may not connect here (server.allowedOrigins)");
     Err(Problem::new(StatusCode::FORBIDDEN, detail))
+}
+
+/// Whether a page is one of ours: its origin is the host that it asks. Which of `http` and `https`
+/// it came by, a proxy before us may have decided.
+fn is_own(origin: &str, headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let of_page = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    of_page.zip(host).is_some_and(|(of_page, host)| {
+        let port = |port| host.strip_suffix(port).unwrap_or(host);
+        let host = if origin.starts_with("https:") { port(":443") } else { port(":80") };
+        !host.is_empty() && of_page.eq_ignore_ascii_case(host)
+    })
 }
 
 fn upgrade_required(line: &str) -> Problem {

@@ -19,6 +19,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use super::admission::{Refusal, Slot};
 use super::routes;
@@ -55,6 +56,8 @@ pub enum Audience {
 pub(super) struct Peer {
     pub(super) address: IpAddr,
     pub(super) audience: Audience,
+    /// Ends the connection at once.
+    pub(super) cut: CancellationToken,
     /// The connection's place; whoever holds this holds the place.
     _slot: Option<Arc<Slot>>,
 }
@@ -86,7 +89,8 @@ pub(super) async fn accept(
             Ok(slot) => {
                 let slot = Some(Arc::new(slot));
                 let address = address.ip().to_canonical();
-                Answer::Serve(Peer { address, audience: listener.audience, _slot: slot })
+                let cut = CancellationToken::new();
+                Answer::Serve(Peer { address, audience: listener.audience, cut, _slot: slot })
             }
             Err(refusal) => {
                 if refused.fetch_add(1, Ordering::Relaxed) >= REFUSED_AT_ONCE {
@@ -185,12 +189,22 @@ async fn speak(server: &Arc<Server>, stream: Stream, answer: &Answer, router: Ro
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = server.soft.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let cut = match answer {
+        Answer::Serve(peer) => peer.cut.clone(),
+        Answer::Refuse { .. } => CancellationToken::new(),
+    };
+    let politely = async {
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = server.soft.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
+    };
+    let ended = tokio::select! {
+        ended = politely => ended,
+        () = cut.cancelled() => return,
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");

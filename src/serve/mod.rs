@@ -6,11 +6,13 @@
 //! says why and is counted.
 
 mod admission;
-mod archive;
+mod api;
+mod endpoints;
 mod feeds;
 mod handshake;
 mod listen;
 mod operate;
+mod ops;
 mod options;
 mod pace;
 mod page;
@@ -18,11 +20,14 @@ mod params;
 mod problem;
 mod routes;
 mod server;
+mod sheets;
 mod socket;
 mod status;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod topics;
 mod wire;
 
 use std::sync::Arc;
@@ -31,8 +36,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use listen::{Audience, Listener};
 pub use operate::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, Status, SyncAnswer,
-    is_ready,
+    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, Status, StoreAnswer,
+    StoreRefusal, StoreRequest, SyncAnswer, is_ready,
 };
 pub use options::ServeOptions;
 

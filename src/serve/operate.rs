@@ -25,8 +25,51 @@ pub trait Operate: Send + Sync + 'static {
     /// The merge script in force.
     fn script(&self) -> ScriptState;
 
+    /// The live window that the merge script is given, as JSON; `None` where there is none.
+    fn window(&self) -> Option<serde_json::Value> {
+        None
+    }
+
     /// Takes recorded hours in or writes them out; the answer is what came of it, as JSON.
     fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer>;
+
+    /// Copies the store, looks into it, or tries dead letters again; the answer is what came of
+    /// it, as JSON.
+    fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer>;
+}
+
+/// What came of a [`StoreRequest`], or why nothing did.
+pub type StoreAnswer = Result<Box<RawValue>, StoreRefusal>;
+
+/// Why nothing came of a [`StoreRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreRefusal {
+    /// Whether a disk failed; otherwise what was asked for is wrong.
+    pub is_io: bool,
+    /// Which, and what to do.
+    pub reason: String,
+}
+
+/// Something about the store of a running appliance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum StoreRequest {
+    /// Make a backup.
+    Backup {
+        /// Its directory, by its whole path.
+        to: PathBuf,
+    },
+    /// Show the families, or rows of one.
+    Inspect {
+        /// Which; all of them, in figures, without.
+        family: Option<String>,
+        /// How keys begin.
+        prefix: String,
+        /// Rows at most.
+        limit: usize,
+    },
+    /// Try the dead letters again.
+    Requeue {},
 }
 
 /// What came of an [`ArchiveRequest`], or why nothing did.

@@ -1,7 +1,7 @@
-//! The page at `/`: what this is, how it is, and the events passing.
+//! The pages: `/`, what this is, how it is, and the events passing; `/play`, to try the stream.
 //!
-//! One file without anything from elsewhere. What changes from start to start is put into it as
-//! data, which its script only ever shows as text.
+//! Each is one file without anything from elsewhere. What changes from start to start is put into
+//! it as data, which its script only ever shows as text.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::operate::{Part, ScriptState};
 use super::server::Server;
 
 const PAGE: &str = include_str!("ui/index.html");
+const PLAY: &str = include_str!("ui/play.html");
 /// Where the page wants its data and the word that its script is known by.
 const ABOUT: &str = "{{about}}";
 const NONCE: &str = "{{nonce}}";
@@ -29,6 +30,14 @@ struct About {
 }
 
 pub(super) async fn show(State(server): State<Arc<Server>>) -> Response {
+    written(PAGE, &server)
+}
+
+pub(super) async fn play(State(server): State<Arc<Server>>) -> Response {
+    written(PLAY, &server)
+}
+
+fn written(page: &str, server: &Server) -> Response {
     let about = About {
         version: env!("CARGO_PKG_VERSION"),
         simulated: server.operate.simulated(),
@@ -47,6 +56,6 @@ pub(super) async fn show(State(server): State<Arc<Server>>) -> Response {
          connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'"
     );
-    let page = PAGE.replace(NONCE, &nonce).replace(ABOUT, &about);
+    let page = page.replace(NONCE, &nonce).replace(ABOUT, &about);
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
 }

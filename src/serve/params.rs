@@ -5,9 +5,7 @@
 //! right.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::hub::{Conditions, Form, LanguageQuery, Path, Subscription};
@@ -40,12 +38,13 @@ const USER_NAME: &str = r#"{"samplingRate":1,"userName":"octocat"}"#;
 const FILTER: &str = r#"{"samplingRate":1,"filter":["event.id","payload.merge"]}"#;
 const RETURN_TYPE: &str = r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#;
 const LANGUAGE: &str = r#"{"language":["Java","C++"]}"#;
+const WINDOW: &str = r#"{"window":"1m"}"#;
 const TOP: &str = r#"{"top":10}"#;
 
 /// Reads params of `/sampling`; a filter has at most `paths` paths.
 pub(super) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadParams> {
     let fields = Fields::read(text, RATE)?;
-    let rate = fields.whole("samplingRate", RATE)?;
+    let rate = fields.whole("samplingRate", 1, RATE)?;
     let rate = rate.filter(|rate| *rate > 0).ok_or_else(|| {
         let what = if rate.is_none() { "is missing" } else { "must not be 0" };
         bad("samplingRate", what, "give a whole number from 1 on: 1 for every event", RATE)
@@ -76,13 +75,23 @@ pub(super) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadPa
 pub(super) fn latest(text: &str) -> Result<LanguageQuery, BadParams> {
     let fields = Fields::read(text, TOP)?;
     let names = read_languages(&fields)?;
-    let top = fields.whole("top", TOP)?.unwrap_or(0);
+    let top = fields.whole("top", 0, TOP)?.unwrap_or(0);
     Ok(LanguageQuery::new(names, usize::try_from(top).unwrap_or(usize::MAX)))
 }
 
 /// Reads params of `/language/watch`: the languages.
 pub(super) fn watch(text: &str) -> Result<Vec<Box<str>>, BadParams> {
     read_languages(&Fields::read(text, LANGUAGE)?)
+}
+
+/// Reads params of what takes none: any JSON object.
+pub(super) fn nothing(text: &str) -> Result<(), BadParams> {
+    Fields::read(text, "{}").map(drop)
+}
+
+/// Reads params of the rolling counts: the window, if one is named.
+pub(super) fn window(text: &str) -> Result<Option<Box<str>>, BadParams> {
+    Fields::read(text, WINDOW)?.text("window", WINDOW)
 }
 
 fn read_languages(fields: &Fields<'_>) -> Result<Vec<Box<str>>, BadParams> {
@@ -107,21 +116,21 @@ fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<Path>, BadParams
     texts.into_iter().map(path).collect()
 }
 
-fn bad(field: &'static str, what: &str, accepted: &str, example: &str) -> BadParams {
+pub(super) fn bad(field: &'static str, what: &str, accepted: &str, example: &str) -> BadParams {
     let message = format!("{field}: {what}; {accepted}, such as {example}");
     BadParams { field: Some(field), message }
 }
 
 /// The beginning of a text, for a message.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
 /// The members of an object, values as text.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a str)>);
+pub(super) struct Fields<'a>(Vec<(Cow<'a, [u8]>, &'a str)>);
 
 impl<'a> Fields<'a> {
-    fn read(text: &'a str, example: &str) -> Result<Self, BadParams> {
+    pub(super) fn read(text: &'a str, example: &str) -> Result<Self, BadParams> {
         let no_object = |what: String| BadParams {
             field: None,
             message: format!("{what}; send one JSON object, such as {example}"),
@@ -134,18 +143,47 @@ impl<'a> Fields<'a> {
         if !json::is_object(value.get()) {
             return Err(no_object("this is JSON but no object".to_owned()));
         }
-        let mut reader = serde_json::Deserializer::from_str(value.get());
-        let members = reader.deserialize_map(Members);
+        let members = json::members(value.get());
         members.map(Self).map_err(|error| no_object(format!("this is no JSON: {error}")))
     }
 
     /// The value of a key, unless it is as good as nothing; of doubled ones the last.
-    fn get(&self, name: &str) -> Option<&'a str> {
-        let values = self.0.iter().rev().filter(|(key, _)| key.eq_ignore_ascii_case(name));
+    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
+        let values =
+            self.0.iter().rev().filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
         values.map(|(_, value)| *value).find(|value| {
             let is_empty_list = value.starts_with('[') && json::compact(value) == "[]";
             !matches!(*value, "null" | "\"\"") && !is_empty_list
         })
+    }
+
+    /// The keys, as they came, each once; of at most so many, that nobody has us compare many.
+    pub(super) fn names(&self, most: usize) -> Result<Vec<&str>, BadParams> {
+        if self.0.len() > most {
+            let message = format!("{} members; give at most {most}", self.0.len());
+            return Err(BadParams { field: None, message });
+        }
+        let mut names: Vec<&str> = Vec::new();
+        for key in self.0.iter().filter_map(|(key, _)| std::str::from_utf8(key).ok()) {
+            if !names.iter().any(|known| known.eq_ignore_ascii_case(key)) {
+                names.push(key);
+            }
+        }
+        Ok(names)
+    }
+
+    /// A text, a number, true or false, or a list of them, as texts; `None` for anything else.
+    pub(super) fn scalars(value: &str) -> Option<Vec<String>> {
+        let scalar = |value: &str| match value.as_bytes().first()? {
+            b'"' => json::text(value).map(Cow::into_owned),
+            b'[' | b'{' | b'n' => None,
+            _ => Some(whole_float(value).map_or_else(|| value.to_owned(), |n| n.to_string())),
+        };
+        if !value.starts_with('[') {
+            return scalar(value).map(|value| vec![value]);
+        }
+        let entries: Vec<&RawValue> = serde_json::from_str(value).ok()?;
+        entries.iter().map(|entry| scalar(entry.get())).collect()
     }
 
     fn text(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, BadParams> {
@@ -172,13 +210,20 @@ impl<'a> Fields<'a> {
         entries.iter().map(text).collect()
     }
 
-    fn whole(&self, name: &'static str, example: &str) -> Result<Option<u64>, BadParams> {
+    /// A whole number that is `least` or more; 0 is told to who may not send it by the caller.
+    fn whole(
+        &self,
+        name: &'static str,
+        least: u64,
+        example: &str,
+    ) -> Result<Option<u64>, BadParams> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let whole = json::whole(value).or_else(|| whole_float(value));
         whole.map(Some).ok_or_else(|| {
             let is_number = value.starts_with(|c: char| c == '-' || c.is_ascii_digit());
             let what = if is_number { shown(value) } else { kind(value).to_owned() };
-            bad(name, &format!("is {what}"), "give a whole number that is not negative", example)
+            let accepted = format!("give a whole number from {least} to {}", u64::MAX);
+            bad(name, &format!("is {what}"), &accepted, example)
         })
     }
 }
@@ -205,27 +250,6 @@ fn kind(value: &str) -> &'static str {
         Some(b't' | b'f') => "true or false",
         Some(b'n') => "null",
         _ => "a number",
-    }
-}
-
-struct Members;
-
-#[derive(serde::Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Visitor<'de> for Members {
-    type Value = Vec<(Cow<'de, str>, &'de str)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
-            members.push((key, map.next_value::<&'de RawValue>()?.get()));
-        }
-        Ok(members)
     }
 }
 

@@ -151,3 +151,9 @@ fn more_languages_than_there_are_cannot_be_asked_for() {
         assert!(refused.message.contains("give at most 1000"), "{}", refused.message);
     }
 }
+
+#[test]
+fn a_name_that_no_text_can_hold_is_unknown_and_ignored() {
+    let text = r#"{"samplingRate":1,"\ud800":2}"#;
+    assert!(sampling(text, 10).is_ok());
+}

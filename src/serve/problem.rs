@@ -5,9 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-/// The endpoints that a lost client is pointed to.
-pub(super) const ENDPOINTS: &[&str] =
-    &["/", "/sampling", "/language/latest", "/language/watch", "/readyz", "/status"];
+use super::endpoints;
 
 /// A refusal with its reason.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ struct Body<'a> {
     status: u16,
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    endpoints: Option<&'a [&'static str]>,
+    endpoints: Option<&'static [&'static str]>,
 }
 
 impl Problem {
@@ -59,7 +57,7 @@ impl IntoResponse for Problem {
             title: self.status.canonical_reason().unwrap_or("refused"),
             status: self.status.as_u16(),
             detail: &self.detail,
-            endpoints: self.list.then_some(ENDPOINTS),
+            endpoints: self.list.then(endpoints::listed),
         };
         let (mut response, kind) = if self.plain {
             ((self.status, self.detail).into_response(), "text/plain; charset=utf-8")

@@ -7,18 +7,16 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 
 use super::admission::client_behind;
-use super::archive::archive;
 use super::feeds::{LanguageLatest, LanguageWatch, Sampling};
 use super::listen::{Audience, Peer};
 use super::operate::is_ready;
 use super::options::ServeOptions;
 use super::problem::Problem;
 use super::server::Server;
-use super::{handshake, page, status};
+use super::{endpoints, handshake};
 use crate::metrics;
 
 /// Headers that a proxy adds; a request with one is not from this machine, whoever brings it.
@@ -31,35 +29,18 @@ const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
 /// All routes. Two that want the same path are an error that names it.
 pub(super) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
     let ServeOptions { health, sync_event, .. } = &server.options;
-    let fixed = [
-        "/",
-        "/sampling",
-        "/language/latest",
-        "/language/watch",
-        "/readyz",
-        "/status",
-        "/metrics",
-        "/archive",
-    ];
+    let all = endpoints::all();
     for (key, path) in [("server.health", health), ("server.syncEvent", sync_event)] {
         let is_plain = path.starts_with('/') && !path.contains(['{', '}', '*', ':']);
         ensure!(is_plain, "{key}: `{path}` is no plain path: write one such as /health");
-        ensure!(!fixed.contains(&path.as_str()), "{key}: `{path}` is taken: choose another path");
+        let is_taken = all.iter().any(|endpoint| endpoint.place.is_over(path));
+        ensure!(!is_taken, "{key}: `{path}` is taken: choose another path");
     }
     ensure!(health != sync_event, "server.health and server.syncEvent are both `{health}`");
-    let router = Router::new()
-        .route("/", get(page::show))
-        .route("/sampling", get(sampling))
-        .route("/language/latest", get(language_latest))
-        .route("/language/watch", get(language_watch))
-        .route("/readyz", get(ready))
-        .route("/status", get(status::show))
-        .route("/metrics", get(exposition))
-        .route("/archive", post(archive))
-        .route(health, get(async || "OK"))
-        .route(sync_event, any(sync))
-        .method_not_allowed_fallback(wrong_method)
-        .fallback(nothing_here);
+    let router = all.into_iter().fold(Router::new(), |router, endpoint| {
+        router.route(endpoint.place.path(&server.options), endpoint.route)
+    });
+    let router = router.method_not_allowed_fallback(wrong_method).fallback(nothing_here);
     Ok(router.with_state(Arc::clone(server)))
 }
 
@@ -97,26 +78,35 @@ pub(super) fn secure(headers: &mut HeaderMap) {
     }
 }
 
-async fn sampling(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(super) async fn sampling(
+    State(server): State<Arc<Server>>,
+    request: Request<Body>,
+) -> Response {
     handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, bell| {
         let paths = server.options.limits.filter_paths;
         Sampling::new(Arc::clone(&server.hub), Arc::clone(bell), paths)
     })
 }
 
-async fn language_latest(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(super) async fn language_latest(
+    State(server): State<Arc<Server>>,
+    request: Request<Body>,
+) -> Response {
     handshake::open(&server, request, r#"then send {"top":10}"#, |server, bell| {
         LanguageLatest::new(Arc::clone(&server.hub), Arc::clone(bell))
     })
 }
 
-async fn language_watch(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(super) async fn language_watch(
+    State(server): State<Arc<Server>>,
+    request: Request<Body>,
+) -> Response {
     handshake::open(&server, request, r#"then send {"language":["Java"]}"#, |server, bell| {
         LanguageWatch::new(&server.hub, bell)
     })
 }
 
-async fn ready(State(server): State<Arc<Server>>) -> Response {
+pub(super) async fn ready(State(server): State<Arc<Server>>) -> Response {
     let parts = server.operate.parts();
     let status = if is_ready(&parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = (status, axum::Json(parts)).into_response();
@@ -126,7 +116,7 @@ async fn ready(State(server): State<Arc<Server>>) -> Response {
     response
 }
 
-async fn exposition(request: Request<Body>) -> Response {
+pub(super) async fn exposition(request: Request<Body>) -> Response {
     if audience(&request) != Audience::Ops {
         return nothing_here(request).await;
     }
@@ -134,7 +124,7 @@ async fn exposition(request: Request<Body>) -> Response {
     (kind, metrics::render()).into_response()
 }
 
-async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(super) async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
     if !matches!(*request.method(), Method::GET | Method::POST) {
         return wrong_method(request).await;
     }
@@ -151,12 +141,15 @@ async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Resp
 fn may_operate(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
     let headers = request.headers();
     let is_forwarded = FORWARDING.iter().any(|name| headers.contains_key(*name));
+    // A browser here that shows a page from elsewhere is not somebody here.
+    let is_of_page = headers.contains_key(header::ORIGIN)
+        || headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
     let peer = request.extensions().get::<Peer>();
     let is_local = peer.is_some_and(|peer| {
         let trusted = &server.options.trusted_proxies;
         peer.address.is_loopback() && client_behind(peer.address, headers, trusted).is_loopback()
     });
-    if audience(request) == Audience::Ops || (is_local && !is_forwarded) {
+    if audience(request) == Audience::Ops || (is_local && !is_forwarded && !is_of_page) {
         return Ok(());
     }
     let Some(token) = &server.options.admin_token else {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -9,6 +10,7 @@ use super::admission::Admission;
 use super::operate::Operate;
 use super::options::ServeOptions;
 use super::socket::SocketOptions;
+use super::stream;
 use crate::clock::Clock;
 use crate::hub::Hub;
 
@@ -24,6 +26,8 @@ pub(super) struct Server {
     pub(super) public: Arc<Admission>,
     /// Who is in, of the ops listeners.
     pub(super) ops: Arc<Admission>,
+    /// Streams that are made smaller on their way.
+    pub(super) packing: Arc<Semaphore>,
     /// Every connection and every WebSocket.
     pub(super) tracker: TaskTracker,
     /// Ends everything politely.
@@ -45,6 +49,7 @@ impl Server {
             public: Arc::new(Admission::new(limits.connections, limits.per_address)),
             ops: Arc::new(Admission::new(OPS_CONNECTIONS, OPS_CONNECTIONS)),
             clock: hub.clock(),
+            packing: Arc::new(Semaphore::new(stream::PACKED)),
             tracker: TaskTracker::new(),
             options,
             hub,

@@ -35,6 +35,8 @@ const READ_BYTES: usize = 1 << 10;
 const READ_TIMES: usize = 4;
 /// The most bytes that wait inside the library, for its own replies.
 const REPLY_BYTES: usize = 16 << 10;
+/// Pings, pongs and binary messages a minute that are read; more come from nobody who means well.
+const CHATTER_PER_MINUTE: u32 = 600;
 /// How long a peer has to read our last words and go.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -78,8 +80,10 @@ struct Socket<F> {
     /// Whether there is more to fetch without the bell.
     more: bool,
     params: Allowance,
+    chatter: Allowance,
     heard_at: Instant,
     pinged_at: Instant,
+    beat_at: Instant,
     /// Since when the connection takes nothing, and how much it had taken by then.
     stuck: Option<(Instant, u64)>,
     timer: Timer,
@@ -115,17 +119,21 @@ pub(super) async fn serve<F: Feed>(
         .max_frame_size(most);
     let peer = WebSocketStream::from_partially_read(wire, early, Role::Server, Some(config)).await;
     let now = options.clock.instant();
+    let look_at = options.ping_every.min(options.silence).min(F::BEAT.unwrap_or(Duration::MAX));
+    let asked = feed.has_asked();
     let mut socket = Socket {
         peer,
         feed,
         bell,
-        asked: false,
-        more: false,
+        asked,
+        more: asked,
         params: Allowance::new(options.params_per_minute, now),
+        chatter: Allowance::new(CHATTER_PER_MINUTE, now),
         heard_at: now,
         pinged_at: now,
+        beat_at: now,
         stuck: None,
-        timer: Timer::new(options.clock, now + options.ping_every.min(options.silence)),
+        timer: Timer::new(options.clock, now + look_at),
         options,
     };
     let ending = socket.live().await;
@@ -141,13 +149,13 @@ impl<F: Feed> Socket<F> {
         loop {
             let next = match poll_fn(|cx| self.poll_step(cx, stop.as_mut())).await {
                 Step::Heard(heard) => self.hear(heard),
-                Step::Fetch => {
-                    self.fetch();
-                    ControlFlow::Continue(())
-                }
+                Step::Fetch => self.fetch(),
                 Step::Time => self.look_around(),
                 Step::Stop => {
                     let reason = "the server is stopping: connect again in a while";
+                    if let Some(frame) = self.feed.bye(reason) {
+                        self.peer.get_mut().push(frame);
+                    }
                     ControlFlow::Break(Ending::Close(GOING_AWAY, reason.to_owned()))
                 }
                 Step::Broken => ControlFlow::Break(Ending::Gone),
@@ -190,15 +198,18 @@ impl<F: Feed> Socket<F> {
         self.timer.by(now + self.options.write_timeout);
     }
 
-    fn fetch(&mut self) {
+    fn fetch(&mut self) -> ControlFlow<Ending> {
         let taken = self.feed.take();
         self.more = taken.more;
-        if taken.frames.is_empty() {
-            return;
+        if taken.messages > 0 {
+            metrics::DELIVERIES.add_for(F::NAME, taken.messages);
         }
-        metrics::DELIVERIES.add_for(F::NAME, taken.frames.len() as u64);
         for frame in taken.frames {
             self.peer.get_mut().push(frame);
+        }
+        match taken.ended {
+            Some((code, reason)) => ControlFlow::Break(Ending::Close(code, reason.to_owned())),
+            None => ControlFlow::Continue(()),
         }
     }
 
@@ -207,7 +218,13 @@ impl<F: Feed> Socket<F> {
         match heard {
             Some(Ok(Message::Text(text))) => self.hear_params(&text),
             // The reply to a goodbye is queued by the next look, which then says that this is all.
-            Some(Ok(_)) => ControlFlow::Continue(()),
+            Some(Ok(_)) if self.chatter.take(self.heard_at) => ControlFlow::Continue(()),
+            Some(Ok(_)) => {
+                metrics::REFUSED.add_for("chatter", 1);
+                let reason =
+                    format!("more than {CHATTER_PER_MINUTE} pings or binary messages a minute");
+                ControlFlow::Break(Ending::Close(POLICY, reason))
+            }
             None | Some(Err(Error::ConnectionClosed)) => ControlFlow::Break(Ending::Answered),
             Some(Err(Error::Capacity(_))) => ControlFlow::Break(self.too_big()),
             Some(Err(Error::Utf8(_))) => {
@@ -269,11 +286,9 @@ impl<F: Feed> Socket<F> {
         Ending::Close(TOO_BIG, format!("a message of more than {most} bytes"))
     }
 
-    fn complain(&mut self, code: &str, bad: &BadParams) {
-        let field = serde_json::to_string(&bad.field).expect("a name can be written");
-        let message = serde_json::to_string(&bad.message).expect("a text can be written");
-        let head = format!(r#"{{"error":{{"code":"{code}","field":{field},"message":"#);
-        self.peer.get_mut().push(Frame::text(&[&head, &message, "}}"]));
+    fn complain(&mut self, code: &'static str, bad: &BadParams) {
+        let complaint = self.feed.complaint(code, bad);
+        self.peer.get_mut().push(complaint);
     }
 
     /// The timer has run out: pings, drops the silent, drops who takes nothing.
@@ -297,8 +312,15 @@ impl<F: Feed> Socket<F> {
                 self.peer.get_mut().push(Frame::ping());
             }
         }
+        if F::BEAT.is_some_and(|every| self.beat_at + every <= now) {
+            self.beat_at = now;
+            if let Some(frame) = self.feed.beat().filter(|_| self.stuck.is_none()) {
+                self.peer.get_mut().push(frame);
+            }
+        }
         let ping_at = self.pinged_at + self.options.ping_every;
-        let next = [Some(ping_at), Some(silent_at), stuck_at].into_iter().flatten().min();
+        let beat_at = F::BEAT.map(|every| self.beat_at + every);
+        let next = [Some(ping_at), Some(silent_at), stuck_at, beat_at].into_iter().flatten().min();
         self.timer = Timer::new(self.options.clock, next.unwrap_or(ping_at));
         ControlFlow::Continue(())
     }
@@ -312,11 +334,15 @@ impl<F: Feed> Socket<F> {
         }
         // Who has taken nothing so far gets as long as any write has.
         let clock = self.options.clock;
-        let drained = tokio::select! {
-            drained = poll_fn(|cx| wire.poll_drain(cx)) => drained.is_ok(),
+        let leaving = async {
+            poll_fn(|cx| wire.poll_drain(cx)).await?;
+            wire.stream().shutdown().await
+        };
+        let left = tokio::select! {
+            left = leaving => left.is_ok(),
             () = clock.sleep(self.options.write_timeout) => false,
         };
-        if !drained || wire.stream().shutdown().await.is_err() {
+        if !left {
             return;
         }
         // Closing with something unread would reset the connection, and our last words with it.
@@ -341,10 +367,10 @@ fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
 }
 
 /// One more connection, while it lives.
-struct Counted(&'static str);
+pub(super) struct Counted(&'static str);
 
 impl Counted {
-    fn new(endpoint: &'static str) -> Self {
+    pub(super) fn new(endpoint: &'static str) -> Self {
         metrics::CONNECTIONS.shift_for(endpoint, 1.0);
         Self(endpoint)
     }

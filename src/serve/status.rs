@@ -19,13 +19,13 @@ pub(super) async fn show(
     let clients = server.public.count();
     let status = server.operate.status(clients);
     if wants_page(request.uri().query(), request.headers()) {
-        return page(&status.text);
+        return page("Status", &status.text, Some(AGAIN));
     }
     axum::Json(status.json).into_response()
 }
 
 /// Browsers say that they want HTML; what asks for anything, such as curl, gets JSON.
-fn wants_page(query: Option<&str>, headers: &HeaderMap) -> bool {
+pub(super) fn wants_page(query: Option<&str>, headers: &HeaderMap) -> bool {
     let format = query.into_iter().flat_map(|query| query.split('&'));
     let format = format.filter_map(|pair| pair.strip_prefix("format=")).next_back();
     match format {
@@ -38,18 +38,24 @@ fn wants_page(query: Option<&str>, headers: &HeaderMap) -> bool {
     }
 }
 
-fn page(text: &str) -> Response {
+/// A page of plain text that can also be had as JSON; `again` is the seconds after which it looks
+/// again.
+pub(super) fn page(title: &str, text: &str, again: Option<u32>) -> Response {
     let mut nonce = String::new();
     write!(nonce, "{:032x}", fastrand::u128(..)).expect("a string takes all");
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let (refresh, says) = again.map_or_else(Default::default, |seconds| {
+        let refresh = format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">");
+        (refresh, format!(" · looks again every {seconds} s"))
+    });
+    let small = title.to_lowercase();
     let page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta http-equiv=\"refresh\" content=\"{AGAIN}\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>ghpulse: status</title><style nonce=\"{nonce}\">:root{{color-scheme:light dark}}\
+         {refresh}<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>ghpulse: {small}</title><style nonce=\"{nonce}\">:root{{color-scheme:light dark}}\
          body{{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}}\
-         pre{{white-space:pre-wrap;font-size:.9rem}}</style></head><body><main><h1>Status</h1>\
-         <pre>{text}</pre><p><a href=\"?format=json\">as JSON</a> · looks again every {AGAIN} s\
+         pre{{white-space:pre-wrap;font-size:.9rem}}</style></head><body><main><h1>{title}</h1>\
+         <pre>{text}</pre><p><a href=\"?format=json\">as JSON</a>{says}\
          </p></main></body></html>"
     );
     let policy = format!(

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ArchiveAnswer, ArchiveRequest, Audience, Listener, Operate, Part, PartState, ScriptState,
-    ServeOptions, Status, SyncAnswer, run,
+    ServeOptions, Status, StoreAnswer, StoreRefusal, StoreRequest, SyncAnswer, run,
 };
 use crate::clock::Clock;
 use crate::config::{Lookup, Request};
@@ -75,6 +75,16 @@ impl Operate for Around {
     fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
         let answer = serde_json::value::to_raw_value(&request);
         async move { answer.map_err(|error| error.to_string()) }.boxed()
+    }
+
+    fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
+        let refused = |is_io| StoreRefusal { is_io, reason: "why".to_owned() };
+        let answer = match &request {
+            StoreRequest::Requeue {} => Err(refused(true)),
+            StoreRequest::Inspect { family: Some(_), .. } => Err(refused(false)),
+            asked => Ok(serde_json::value::to_raw_value(asked).expect("it is JSON")),
+        };
+        async move { answer }.boxed()
     }
 }
 

@@ -36,11 +36,13 @@ pub(super) struct Wire {
     /// Whether the library's writes are dropped, because our own close frame was the last word.
     mute: bool,
     written: u64,
+    /// Whether the connection keeps some of that to itself: TLS takes in more than has left.
+    is_held: bool,
 }
 
 impl Wire {
     pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, queue: VecDeque::new(), mute: false, written: 0 }
+        Self { stream, queue: VecDeque::new(), mute: false, written: 0, is_held: false }
     }
 
     /// Queues a frame.
@@ -61,9 +63,6 @@ impl Wire {
 
     /// Writes what is queued; ready when all of it has left.
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.queue.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         while !self.queue.is_empty() {
             let mut pieces = [IoSlice::new(&[]); WRITE_PIECES];
             let count = self.queue.len().min(WRITE_PIECES);
@@ -76,9 +75,14 @@ impl Wire {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += taken as u64;
+            self.is_held = true;
             self.advance(taken);
         }
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if self.is_held {
+            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+            self.is_held = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn advance(&mut self, mut taken: usize) {

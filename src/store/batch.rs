@@ -36,6 +36,8 @@ pub struct Batch<'w> {
     writes: rocksdb::WriteBatch,
     claimed: HashSet<(Family, Vec<u8>), foldhash::fast::RandomState>,
     key: Vec<u8>,
+    /// Whether it is synced before it is answered, whatever the policy says.
+    pub(super) is_awaited: bool,
 }
 
 impl<'w> Batch<'w> {
@@ -50,7 +52,14 @@ impl<'w> Batch<'w> {
             writes: rocksdb::WriteBatch::default(),
             claimed: HashSet::default(),
             key: Vec::with_capacity(64),
+            is_awaited: false,
         }
+    }
+
+    /// Brings this batch to the disk before it is answered, whatever [`super::Sync`] says: for
+    /// what somebody outside is told to forget once it is here.
+    pub fn sync_first(&mut self) {
+        self.is_awaited = true;
     }
 
     /// The counters' last values and all else, ready to be written.
@@ -123,6 +132,32 @@ impl<'w> Batch<'w> {
         self.key[..day_of_claim.len()].copy_from_slice(&day_of_claim);
         self.keep_claim(K::FAMILY);
         Ok(true)
+    }
+
+    /// True when it was claimed in none of `periods`. Whatever it was, it is claimed in the last of
+    /// them afterwards: so it is remembered from the last time it was seen, not from the first.
+    pub fn claim_again<K: Key>(
+        &mut self,
+        periods: RangeInclusive<i32>,
+        key_in: impl Fn(i32) -> K,
+    ) -> Result<bool, StoreError> {
+        let last = *periods.end();
+        let mut is_first = true;
+        for period in periods.rev() {
+            self.key.clear();
+            key_in(period).encode(&mut self.key);
+            if self.is_key_claimed(K::FAMILY)? {
+                if period == last {
+                    return Ok(false);
+                }
+                is_first = false;
+                break;
+            }
+        }
+        self.key.clear();
+        key_in(last).encode(&mut self.key);
+        self.keep_claim(K::FAMILY);
+        Ok(is_first)
     }
 
     /// Of the key in `self.key`.

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
     Direction, IteratorMode, Options, ReadOptions,
@@ -22,6 +23,11 @@ const BUFFER_BYTES: usize = 64 << 20;
 const FAMILY_BUFFER_BYTES: usize = 16 << 20;
 /// The write-ahead log is cut down when it is larger, bytes.
 const LOG_BYTES: u64 = 128 << 20;
+
+/// RocksDB's names for what [`Database::about`] asks.
+const ROWS: &str = "rocksdb.estimate-num-keys";
+const TABLES: &str = "rocksdb.live-sst-files-size";
+const MEMORY: &str = "rocksdb.cur-size-active-mem-table";
 
 pub(super) struct Database {
     db: DB,
@@ -98,12 +104,50 @@ impl Database {
         Ok(None)
     }
 
+    /// Reads of one moment, whatever is written meanwhile.
+    pub(super) fn moment(&self) -> Moment<'_> {
+        Moment { database: self, snapshot: self.db.snapshot() }
+    }
+
     pub(super) fn write(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
         self.db.write(batch).map_err(|e| self.error(&e))
     }
 
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.db.flush_wal(true).map_err(|e| self.error(&e))
+    }
+
+    /// A copy of this moment in `dir`, which must not be there.
+    pub(super) fn checkpoint(&self, dir: &Path) -> Result<(), StoreError> {
+        let checkpoint = Checkpoint::new(&self.db).map_err(|e| self.error(&e))?;
+        checkpoint.create_checkpoint(dir).map_err(|e| self.error(&e))
+    }
+
+    /// Rows of a family as they are, from `from` on, in order, while `take` says so.
+    pub(super) fn scan_bytes(
+        &self,
+        family: Family,
+        from: &[u8],
+        mut take: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let mode = IteratorMode::From(from, Direction::Forward);
+        for row in self.db.iterator_cf(self.family(family), mode) {
+            let (key, value) = row.map_err(|e| self.error(&e))?;
+            if !take(&key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// About how many rows a family has, and how many bytes they take on the disk and in memory.
+    pub(super) fn about(&self, family: Family) -> Result<(u64, u64), StoreError> {
+        let of = |property| {
+            let found = self.db.property_int_value_cf(self.family(family), property);
+            found.map(Option::unwrap_or_default).map_err(|e| self.error(&e))
+        };
+        let bytes = of(TABLES)?.saturating_add(of(MEMORY)?);
+        Ok((of(ROWS)?, bytes))
     }
 
     /// Ends background work; without it, closing during the process's end may abort.
@@ -113,6 +157,52 @@ impl Database {
 
     fn error(&self, error: &rocksdb::Error) -> StoreError {
         database_error(&self.dir, error)
+    }
+}
+
+/// The database as it was at one moment.
+pub(super) struct Moment<'d> {
+    database: &'d Database,
+    snapshot: rocksdb::Snapshot<'d>,
+}
+
+impl Moment<'_> {
+    pub(super) fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
+        let family = self.database.family(K::FAMILY);
+        self.snapshot.get_cf(family, key.to_bytes()).map_err(|e| self.database.error(&e))
+    }
+
+    /// Rows in order from the first at or behind `from`, or backwards from the last before it,
+    /// while `take` says so. Values are not copied, and what is read does not push what others
+    /// read out of memory.
+    pub(super) fn walk<K: Key>(
+        &self,
+        from: &K,
+        direction: Direction,
+        mut take: impl FnMut(K, &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut reads = ReadOptions::default();
+        reads.fill_cache(false);
+        let family = self.database.family(K::FAMILY);
+        let mut rows = self.snapshot.raw_iterator_cf_opt(family, reads);
+        let start = from.to_bytes();
+        let forward = matches!(direction, Direction::Forward);
+        if forward {
+            rows.seek(&start);
+        } else {
+            rows.seek_for_prev(&start);
+            if rows.key() == Some(&start) {
+                rows.prev();
+            }
+        }
+        while let Some((key, value)) = rows.item() {
+            let corrupt = || StoreError::corrupt(K::FAMILY.name(), key);
+            if !take(K::decode(key).ok_or_else(corrupt)?, value)? {
+                break;
+            }
+            if forward { rows.next() } else { rows.prev() }
+        }
+        rows.status().map_err(|e| self.database.error(&e))
     }
 }
 

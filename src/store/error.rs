@@ -30,6 +30,12 @@ pub enum StoreError {
         /// What this build reads.
         expected: u32,
     },
+    /// It is a backup.
+    #[error("{dir} is a backup, not a store: `ghpulse restore {dir}` makes a store of it")]
+    IsBackup {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The directory or a file in it cannot be used.
     #[error("cannot {verb} {path}: {cause}")]
     File {

@@ -13,6 +13,8 @@ pub enum Family {
     Seen,
     /// (received day, id, type) -> (): every event applied once, within `store.seenFor`.
     Applied,
+    /// (period, object) -> (): whose documents were seen, for some weeks after the last time.
+    Entities,
     /// admission -> the event as GitHub sent it, until it is in the journal.
     Bodies,
     /// admission -> when it was received: admitted, not yet enriched.
@@ -37,6 +39,8 @@ pub enum Family {
     Journal,
     /// (bus, received minute) -> first position and bytes.
     Minutes,
+    /// (bus, position, reason) -> where it ends and how much it is: what is missing here.
+    Gaps,
     /// name -> position.
     Cursors,
     /// number -> time, reason and text of what was no event; bounded.
@@ -69,12 +73,14 @@ pub const ALL: &[(Family, &str, Access)] = &[
     (Family::Sizes, "sizes", Access::Values),
     (Family::Outbox, "outbox", Access::Queue),
     (Family::Applied, "applied", Access::Membership),
+    (Family::Entities, "entities", Access::Membership),
     (Family::Buckets, "buckets", Access::Values),
     (Family::Hours, "hours", Access::Values),
     (Family::Since, "since", Access::Values),
     (Family::History, "history", Access::Values),
     (Family::Journal, "journal", Access::Log),
     (Family::Minutes, "minutes", Access::Values),
+    (Family::Gaps, "gaps", Access::Values),
     (Family::Cursors, "cursors", Access::Values),
     (Family::Rejects, "rejects", Access::Log),
     (Family::Dead, "dead", Access::Log),

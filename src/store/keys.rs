@@ -3,6 +3,7 @@
 //! Fixed-width parts come first, big-endian (signed ones with the sign bit turned), so that bytes
 //! sort as the values do; at most one string, last.
 
+pub mod entity;
 pub mod history;
 
 use xxhash_rust::xxh3::xxh3_128;

@@ -72,8 +72,17 @@ fn patiently(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryL
     try_lock()
 }
 
-/// Refuses a directory of another layout; marks a new one with ours.
-pub(super) fn check_version(dir: &Path) -> Result<(), StoreError> {
+/// A backup that were written to would be none any more.
+pub(super) fn check_no_backup(dir: &Path) -> Result<(), StoreError> {
+    if dir.join("BACKUP").exists() {
+        return Err(StoreError::IsBackup { dir: dir.to_owned() });
+    }
+    Ok(())
+}
+
+/// Refuses a directory of another layout; marks a new one with ours. `ours` is whether a database
+/// without a version can only have been put there by us.
+pub(super) fn check_version(dir: &Path, ours: bool) -> Result<(), StoreError> {
     let path = dir.join("VERSION");
     match std::fs::read_to_string(&path) {
         Ok(found) if found.trim() == VERSION.to_string() => Ok(()),
@@ -82,7 +91,7 @@ pub(super) fn check_version(dir: &Path) -> Result<(), StoreError> {
             Err(StoreError::Version { dir: dir.to_owned(), found, expected: VERSION })
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if dir.join("db").exists() {
+            if dir.join("db").exists() && !ours {
                 let found = "none".to_owned();
                 return Err(StoreError::Version { dir: dir.to_owned(), found, expected: VERSION });
             }
@@ -92,7 +101,7 @@ pub(super) fn check_version(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     // By another name first: half a file must never be taken for a version.
     let draft = path.with_extension("new");
     let write = || -> std::io::Result<()> {

@@ -5,10 +5,14 @@
 //! of it. With [`Sync::EveryBatch`] an answer means that it survives a power cut.
 
 mod batch;
+pub mod checkpoint;
 mod database;
 mod error;
 pub mod families;
 pub mod firsts;
+pub mod gaps;
+pub mod inspect;
+pub mod journal;
 pub mod keys;
 mod lock;
 pub mod repos;
@@ -26,10 +30,10 @@ pub use batch::Batch;
 pub use error::StoreError;
 
 use self::database::Database;
-use self::keys::{CounterKey, Key, MetaKey};
+use self::keys::{CounterKey, CursorKey, Key, MetaKey};
 use self::writer::{Failure, Job};
 use crate::clock::Clock;
-use crate::model::position::BusTag;
+use crate::model::position::{BusTag, Cursor};
 
 /// When the write-ahead log is brought to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +71,22 @@ pub struct Heads {
     pub outbox: watch::Sender<u64>,
     /// Bytes of bodies between admission and journal.
     pub backlog: watch::Sender<u64>,
+    /// Counts commits of applied events; what counts is that it moves.
+    pub applied: watch::Sender<u64>,
+    /// Gaps of the bus that were found in this life.
+    pub gaps: watch::Sender<u64>,
+    /// How far retention has dropped the journal.
+    pub dropped: watch::Sender<Option<Cursor>>,
 }
 
 /// The two may come in either order: what is applied before its admission is told makes the number
 /// wrap around, and only until it is told. Whoever admits looks after it has told.
 impl Heads {
+    /// A gap of the bus was found and is kept.
+    pub fn found_gap(&self) {
+        self.gaps.send_modify(|found| *found += 1);
+    }
+
     /// So many bytes were admitted.
     pub fn grow_backlog(&self, bytes: u64) {
         self.backlog.send_modify(|backlog| *backlog = backlog.wrapping_add(bytes));
@@ -103,7 +118,8 @@ impl Store {
     /// Opens the store in `dir`, making both when they are not there. Blocks.
     pub fn open(dir: &Path, sync: Sync, clock: Clock) -> Result<Self, StoreError> {
         let lock = lock::Lock::take(dir, clock)?;
-        lock::check_version(dir)?;
+        lock::check_no_backup(dir)?;
+        lock::check_version(dir, false)?;
         let database = Arc::new(Database::open(dir)?);
         let bus_tag = bus_tag(&database)?;
         let id = store_id(&database)?;
@@ -112,6 +128,7 @@ impl Store {
             Ok(watch::Sender::new(u64::try_from(count).unwrap_or(0)))
         };
         let (inbox, outbox, backlog) = (head(ADMISSIONS)?, head(ENTRIES)?, head(BACKLOG)?);
+        let dropped = watch::Sender::new(journal::dropped(&database)?);
         let failure = Arc::new(OnceLock::new());
         let (jobs, thread) =
             writer::start(Arc::clone(&database), sync, clock, Arc::clone(&failure));
@@ -122,7 +139,14 @@ impl Store {
             dir: dir.to_owned(),
             bus_tag,
             id,
-            heads: Heads { inbox, outbox, backlog },
+            heads: Heads {
+                inbox,
+                outbox,
+                backlog,
+                gaps: watch::Sender::default(),
+                applied: watch::Sender::new(0),
+                dropped,
+            },
             failure,
             _lock: lock,
         };
@@ -209,6 +233,12 @@ impl Reader<'_> {
         self.database.count(key)
     }
 
+    /// Up to where the bus is applied; `None` when nothing was yet.
+    pub fn applied(&self) -> Result<Option<Cursor>, StoreError> {
+        let value = self.get(&CursorKey(APPLIED.to_owned()))?;
+        value.map(|value| rows::decode_cursor(APPLIED, &value)).transpose()
+    }
+
     /// Rows of a family from `from` on, in order, while `take` returns true.
     pub fn scan<K: Key>(
         &self,
@@ -242,9 +272,17 @@ fn bus_tag(database: &Database) -> Result<BusTag, StoreError> {
         .map_err(|_| StoreError::corrupt("meta", &key.to_bytes()))
 }
 
+fn store_id_key() -> MetaKey {
+    MetaKey("store_id".to_owned())
+}
+
+fn fresh_id() -> String {
+    format!("{:016x}", fastrand::u64(..))
+}
+
 fn store_id(database: &Database) -> Result<String, StoreError> {
-    let key = MetaKey("store_id".to_owned());
-    let drawn = drawn_once(database, &key, || format!("{:016x}", fastrand::u64(..)).into_bytes())?;
+    let key = store_id_key();
+    let drawn = drawn_once(database, &key, || fresh_id().into_bytes())?;
     String::from_utf8(drawn).map_err(|_| StoreError::corrupt("meta", &key.to_bytes()))
 }
 

@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::keys::{AppliedKey, BucketKey, JournalKey, MinuteKey, RepoKey, SeenKey};
+use super::gaps::GapKey;
+use super::journal::DROPPED;
+use super::keys::entity::EntityKey;
+use super::keys::{AppliedKey, BucketKey, CursorKey, JournalKey, MinuteKey, RepoKey, SeenKey};
+use super::rows::{decode_cursor, encode_cursor};
 use super::{Batch, Reader, Store, StoreError, repos};
 use crate::clock::Clock;
 use crate::fault;
+use crate::model::entity::ObjectId;
 use crate::model::event::{EventId, EventKey};
-use crate::model::position::{BusTag, Position};
+use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Day, Minute, Second, Timestamp};
 
 /// How long things are kept.
@@ -25,6 +30,9 @@ pub struct Retention {
     pub journal_for: Duration,
     /// Bytes of events in the journal, before compression.
     pub journal_bytes: u64,
+    /// The cursor of one who reads the journal for others: what it has not read yet stays, within
+    /// `journal_bytes`, however old it is.
+    pub held_by: Option<&'static str>,
 }
 
 /// How often it is looked.
@@ -71,9 +79,10 @@ pub async fn drop_due(
     let tag = retention.tag;
     let look = move |reader: Reader<'_>| {
         let cut = journal_cut(reader, tag, retention, now)?;
-        Ok((cut, others_kept(reader, tag)?, newest_received(reader, tag)?))
+        let dropped = cut.as_ref().map(|cut| last_dropped(reader, tag, cut.start)).transpose()?;
+        Ok((cut, dropped.flatten(), others_kept(reader, tag)?, newest_received(reader, tag)?))
     };
-    let (cut, others, newest) = store.read(look).await?;
+    let (cut, dropped, others, newest) = store.read(look).await?;
     // A node that reads a topic's past needs that past's claims, whatever the clock says.
     let claims_now = newest.map_or(now, |newest| newest.min(now));
     store
@@ -82,6 +91,9 @@ pub async fn drop_due(
             let (from, until) = (first_key(i32::MIN), first_key(first_day));
             batch.delete_range(&from, &until);
             batch.delete_range(&AppliedKey(from), &AppliedKey(until));
+            let entity = |period| EntityKey { period, id: ObjectId::from_bytes([0; 12]) };
+            let first_period = *EntityKey::periods(claims_now).start();
+            batch.delete_range(&entity(i32::MIN), &entity(first_period));
             let bucket = |second| BucketKey { second, language: String::new() };
             let oldest = now.minus(retention.buckets).second();
             batch.delete_range(&bucket(Second(i64::MIN)), &bucket(oldest));
@@ -94,6 +106,11 @@ pub async fn drop_due(
                 }
                 let first = JournalKey { tag, position: Position::default() };
                 batch.delete_range(&first, &JournalKey { tag, position: start });
+                // Who stands before `start` is told of what is gone in any case.
+                batch.delete_range(&GapKey::first(tag, first.position), &GapKey::first(tag, start));
+                if let Some(dropped) = dropped {
+                    batch.put(&CursorKey(DROPPED.to_owned()), &encode_cursor(dropped));
+                }
             }
             if others {
                 drop_others(batch, tag);
@@ -101,7 +118,22 @@ pub async fn drop_due(
             fault::point("retention.before_commit");
             Ok(())
         })
-        .await
+        .await?;
+    if dropped.is_some() {
+        store.heads().dropped.send_replace(dropped);
+    }
+    Ok(())
+}
+
+/// The last event of those that go.
+fn last_dropped(
+    reader: Reader<'_>,
+    tag: BusTag,
+    start: Position,
+) -> Result<Option<Cursor>, StoreError> {
+    let last = reader.last_before(&JournalKey { tag, position: start })?;
+    let last = last.filter(|key| key.tag == tag);
+    Ok(last.map(|key| Cursor { tag, position: key.position }))
 }
 
 fn first_key(day: i32) -> SeenKey {
@@ -138,6 +170,8 @@ fn drop_others(batch: &mut Batch<'_>, tag: BusTag) {
     for (from, until) in ends.into_iter().filter(|(from, until)| from < until) {
         batch.delete_range(&journal(from), &journal(until));
         batch.delete_range(&minute(from), &minute(until));
+        let gap = |tag| GapKey::first(tag, Position::default());
+        batch.delete_range(&gap(from), &gap(until));
     }
 }
 
@@ -172,6 +206,7 @@ fn journal_cut(
     // Minutes are of receiving, positions of the bus: they may overlap where nodes differ.
     let young = minutes.iter().filter(|(minute, _)| *minute >= oldest).map(|(_, row)| row.first);
     let by_age = young.min().unwrap_or_default();
+    let held = held_at(reader, tag, retention.held_by)?;
     // Bytes are counted by position: minutes that a wrong clock once put into the future must not
     // hold back all that came after them.
     minutes.sort_by_key(|(_, row)| row.first);
@@ -182,6 +217,11 @@ fn journal_cut(
     };
     let kept = minutes.iter().rev().take_while(fits).count().max(1);
     let by_bytes = minutes[minutes.len() - kept].1.first;
+    let by_age = held.map_or(by_age, |held| {
+        // Whole minutes go: the one that the reader is in stays.
+        let unread = minutes.iter().rev().map(|(_, row)| row.first).find(|first| *first <= held);
+        by_age.min(unread.unwrap_or_default())
+    });
     let start = by_age.max(by_bytes);
     let (gone, stays) = minutes.split_at(minutes.partition_point(|(_, row)| row.first < start));
     if gone.is_empty() {
@@ -190,6 +230,18 @@ fn journal_cut(
     let before = stays.iter().map(|(minute, _)| *minute).min().unwrap_or(oldest);
     let also = gone.iter().map(|(minute, _)| *minute).filter(|minute| *minute >= before);
     Ok(Some(Cut { start, before, also: also.collect() }))
+}
+
+/// Where the reader is that the journal is held for.
+fn held_at(
+    reader: Reader<'_>,
+    tag: BusTag,
+    name: Option<&'static str>,
+) -> Result<Option<Position>, StoreError> {
+    let Some(name) = name else { return Ok(None) };
+    let value = reader.get(&CursorKey(name.to_owned()))?;
+    let cursor = value.map(|value| decode_cursor(name, &value)).transpose()?;
+    Ok(cursor.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position))
 }
 
 /// The value of a [`MinuteKey`].

@@ -1,5 +1,7 @@
 //! The values of the rows that move along the way, each behind a version byte.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::StoreError;
 use super::keys::{InboxKey, Key as _, OutboxKey};
 use crate::model::envelope::Facts;
@@ -7,6 +9,8 @@ use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 
 const VERSION: u8 = 1;
+/// Of entries of the dead-letter log, which had none of their place before.
+const VERSION_DEAD: u8 = 2;
 
 /// The value of an [`InboxKey`]: when the event was received.
 #[must_use]
@@ -64,7 +68,7 @@ pub fn decode_cursor(name: &str, value: &[u8]) -> Result<Cursor, StoreError> {
     read().ok_or_else(|| StoreError::corrupt("cursors", name.as_bytes()))
 }
 
-/// The value of an entry of the reject or dead-letter log. The text is cut at [`LOGGED_BYTES`].
+/// The value of an entry of the reject log. The text is cut at [`LOGGED_BYTES`].
 #[must_use]
 pub fn encode_refused(at: Timestamp, reason: &str, text: &[u8]) -> Vec<u8> {
     let text = &text[..text.len().min(LOGGED_BYTES)];
@@ -79,16 +83,85 @@ pub fn encode_refused(at: Timestamp, reason: &str, text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Reads it: when, why, and what it was. `None` for anything else.
+/// The value of an entry of the dead-letter log: what it takes to try it again. The text is cut at
+/// [`DEAD_BYTES`], and then cannot be.
 #[must_use]
-pub fn decode_refused(value: &[u8]) -> Option<(Timestamp, String, Vec<u8>)> {
-    let (at, rest) = value.strip_prefix(&[VERSION])?.split_first_chunk::<8>()?;
+pub fn encode_dead(at: Timestamp, reason: &str, place: &Place, text: &[u8]) -> Vec<u8> {
+    let whole = text.len() <= DEAD_BYTES;
+    let about = About { reason: reason.to_owned(), place: place.clone(), whole };
+    let about = serde_json::to_vec(&about).expect("texts and numbers are JSON");
+    let text = &text[..text.len().min(DEAD_BYTES)];
+    let mut out = Vec::with_capacity(13 + about.len() + text.len());
+    out.push(VERSION_DEAD);
+    out.extend_from_slice(&at.micros().to_be_bytes());
+    let length = u32::try_from(about.len()).expect("properties are shorter than their message");
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&about);
+    out.extend_from_slice(text);
+    out
+}
+
+/// Reads an entry of either log; `None` for anything else.
+#[must_use]
+pub fn decode_refused(value: &[u8]) -> Option<Refused> {
+    let (version, rest) = value.split_first()?;
+    let (at, rest) = rest.split_first_chunk::<8>()?;
+    let at = Timestamp::from_micros(i64::from_be_bytes(*at));
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let (reason, text) = rest.split_at_checked(length)?;
-    let reason = String::from_utf8(reason.to_vec()).ok()?;
-    Some((Timestamp::from_micros(i64::from_be_bytes(*at)), reason, text.to_vec()))
+    let (about, text) = rest.split_at_checked(length)?;
+    let text = text.to_vec();
+    match *version {
+        VERSION => {
+            let reason = String::from_utf8(about.to_vec()).ok()?;
+            Some(Refused { at, reason, whole: text.len() < LOGGED_BYTES, text, place: None })
+        }
+        VERSION_DEAD => {
+            let About { reason, place, whole } = serde_json::from_slice(about).ok()?;
+            Some(Refused { at, reason, text, whole, place: Some(place) })
+        }
+        _ => None,
+    }
 }
+
+/// An entry of the reject log or of the dead-letter log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// When it was refused.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// What it was, or the beginning of it.
+    pub text: Vec<u8>,
+    /// Whether it is all of it.
+    pub whole: bool,
+    /// Where it came from, of a message of the bus.
+    pub place: Option<Place>,
+}
+
+/// A message's place on the bus, and what it said beside its body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The cursor's text.
+    pub cursor: String,
+    /// When it was published, microseconds since 1970.
+    pub published_at: i64,
+    /// Its property `received`.
+    pub received: Option<String>,
+    /// Its property `schema`.
+    pub schema: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct About {
+    reason: String,
+    #[serde(flatten)]
+    place: Place,
+    whole: bool,
+}
+
+/// How much of a message that cannot be read is kept.
+pub const DEAD_BYTES: usize = 256 << 10;
 
 /// How much of a refused text is kept.
 pub const LOGGED_BYTES: usize = 16 << 10;
@@ -107,13 +180,31 @@ mod tests {
         let cursor = Cursor { tag: BusTag(3), position: Position::counted(9) };
         assert_eq!(decode_cursor("x", &encode_cursor(cursor)).unwrap(), cursor);
         let refused = encode_refused(at, "why", b"what");
-        assert_eq!(decode_refused(&refused), Some((at, "why".to_owned(), b"what".to_vec())));
+        let reason = "why".to_owned();
+        let wanted = Refused { at, reason, text: b"what".to_vec(), whole: true, place: None };
+        assert_eq!(decode_refused(&refused), Some(wanted.clone()));
+        let place = Place {
+            cursor: cursor.to_string(),
+            published_at: 7,
+            received: Some("8".to_owned()),
+            schema: None,
+        };
+        let dead = encode_dead(at, "why", &place, b"what");
+        assert_eq!(decode_refused(&dead), Some(Refused { place: Some(place.clone()), ..wanted }));
+        let cut = decode_refused(&encode_dead(at, "", &place, &vec![b'x'; DEAD_BYTES + 1]));
+        let cut = cut.unwrap();
+        assert!(!cut.whole && cut.text.len() == DEAD_BYTES);
     }
 
     #[test]
     fn other_bytes_are_damage_and_never_a_panic() {
-        for bytes in [&b""[..], b"\x01", b"\x02aaaaaaaaaaaaaaaaaaaaaaaaaaaaa", b"\x01aaaaaaaaa\xff"]
-        {
+        for bytes in [
+            &b""[..],
+            b"\x01",
+            b"\x02\0\0\0\0\0\0\0\0\0\0\0\x09{}",
+            b"\x02aaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            b"\x01aaaaaaaaa\xff",
+        ] {
             assert!(decode_inbox(InboxKey(1), bytes).is_err());
             assert!(decode_outbox(OutboxKey(1), bytes).is_err());
             assert!(decode_cursor("x", bytes).is_err());

@@ -1,8 +1,12 @@
 //! The store's promises, on a real database.
 
-use super::keys::{BucketKey, FirstKey, JournalKey, MinuteKey, RejectKey, Scope, SeenKey};
+use super::keys::entity::EntityKey;
+use super::keys::{
+    BucketKey, CursorKey, FirstKey, JournalKey, MinuteKey, RejectKey, Scope, SeenKey,
+};
 use super::retention::{MinuteRow, Retention, drop_due, remembered_days};
 use super::*;
+use crate::model::entity::ObjectId;
 use crate::model::event::{EventId, EventKey};
 use crate::model::position::Position;
 use crate::model::window::{Day, Minute, Second, Timestamp};
@@ -25,6 +29,20 @@ async fn a_claim_is_true_once_within_a_batch_and_after_a_restart() {
     drop(store);
     let store = open(dir.path());
     assert!(!store.commit(move |b| b.claim(&key)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_claim_made_again_is_remembered_from_the_last_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let claim = async |periods| {
+        let key = |period| EntityKey { period, id: ObjectId::from_bytes([7; 12]) };
+        store.commit(move |batch| batch.claim_again(periods, key)).await.unwrap()
+    };
+    assert!(claim(7..=10).await);
+    assert!(!claim(7..=10).await && !claim(10..=13).await);
+    assert!(!claim(13..=16).await, "it was seen in 13");
+    assert!(claim(17..=20).await, "it was not seen from 17 on");
 }
 
 #[tokio::test]
@@ -138,6 +156,7 @@ async fn what_is_due_is_dropped_and_nothing_else() {
         buckets: hours(2),
         journal_for: hours(48),
         journal_bytes: 350,
+        held_by: None,
     };
     drop_due(&store, retention, now).await.unwrap();
     let mut seen = Vec::new();
@@ -163,6 +182,52 @@ async fn what_is_due_is_dropped_and_nothing_else() {
     assert_eq!(kept, [8, 9, 10], "the newest three minutes are the most that 350 bytes hold");
     let bucket = BucketKey { second: Second(now.second().0 - 7_300), language: "C".into() };
     assert_eq!(store.reader().count(&bucket).unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_reader_holds_the_journal_back_as_far_as_the_limit_of_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let tag = store.bus_tag();
+    let now = Timestamp::from_seconds(1_000 * 86_400);
+    let hours = |n: u64| std::time::Duration::from_secs(n * 3_600);
+    let put = move |batch: &mut Batch<'_>| {
+        for n in 1..=10_u64 {
+            let position = Position::counted(n);
+            batch.put(&JournalKey { tag, position }, b"x");
+            let minute = Minute(i64::try_from(n).unwrap());
+            let row = MinuteRow { first: position, bytes: 100 };
+            batch.put(&MinuteKey { tag, minute }, &row.encode());
+        }
+        let cursor = Cursor { tag, position: Position::counted(7) };
+        batch.put(&CursorKey("reader".to_owned()), &rows::encode_cursor(cursor));
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+    let retention = Retention {
+        tag,
+        seen_for: hours(72),
+        buckets: hours(2),
+        journal_for: hours(48),
+        journal_bytes: 100_000,
+        held_by: Some("reader"),
+    };
+    let oldest = || {
+        let mut oldest = 0;
+        let read = |key: JournalKey, _: &[u8]| {
+            oldest = key.position.entry;
+            Ok(false)
+        };
+        let first = JournalKey { tag, position: Position::default() };
+        store.reader().scan(&first, read).unwrap();
+        oldest
+    };
+    drop_due(&store, retention, now).await.unwrap();
+    assert_eq!(oldest(), 7, "the minute that it is in stays, however old");
+    drop_due(&store, Retention { journal_bytes: 250, ..retention }, now).await.unwrap();
+    assert_eq!(oldest(), 9, "but not beyond the limit");
+    drop_due(&store, Retention { held_by: None, ..retention }, now).await.unwrap();
+    assert_eq!(oldest(), 10, "who is not told of holds nothing");
 }
 
 #[tokio::test]
@@ -206,6 +271,7 @@ async fn a_journal_of_another_bus_is_dropped_and_claims_live_as_long_as_the_past
         buckets: hours(2),
         journal_for: hours(48),
         journal_bytes: 350,
+        held_by: None,
     };
     drop_due(&store, retention, now).await.unwrap();
     let mut tags = Vec::new();
@@ -253,6 +319,7 @@ async fn a_clock_that_was_once_in_the_future_does_not_let_the_journal_grow() {
         buckets: hours(2),
         journal_for: hours(48),
         journal_bytes: 350,
+        held_by: None,
     };
     drop_due(&store, retention, now).await.unwrap();
     let mut kept = Vec::new();

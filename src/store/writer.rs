@@ -36,6 +36,8 @@ pub(super) type Failure = Arc<OnceLock<StoreError>>;
 struct Written {
     answer: Answer,
     began: Instant,
+    /// Whether it is answered only after a sync.
+    is_awaited: bool,
 }
 
 pub(super) fn start(
@@ -80,8 +82,8 @@ fn write(
         }
         let began = clock.instant();
         match commit(database, &mut counters, job) {
-            Ok(answer) => {
-                if written.send(Written { answer, began }).is_err() {
+            Ok((answer, is_awaited)) => {
+                if written.send(Written { answer, began, is_awaited }).is_err() {
                     return;
                 }
             }
@@ -119,7 +121,9 @@ fn bring_to_disk(
         let since = *unsynced_since.get_or_insert_with(|| clock.instant());
         let due = match sync {
             Sync::EveryBatch => true,
-            Sync::Every(interval) => since.elapsed() >= interval,
+            Sync::Every(interval) => {
+                since.elapsed() >= interval || group.iter().any(|written| written.is_awaited)
+            }
         };
         let mut synced = Ok(());
         if due {
@@ -127,7 +131,7 @@ fn bring_to_disk(
             synced = database.sync();
             unsynced_since = None;
         }
-        for Written { answer, began } in group {
+        for Written { answer, began, .. } in group {
             metrics::COMMIT_SECONDS.record(began.elapsed());
             answer(synced.as_ref().map_or_else(|error| Err(error.again()), |()| Ok(())));
         }
@@ -142,13 +146,19 @@ fn bring_to_disk(
     }
 }
 
-fn commit(database: &Database, counters: &mut Counters, job: Job) -> Result<Answer, StoreError> {
+/// Writes a batch; gives how to answer, and whether only after a sync.
+fn commit(
+    database: &Database,
+    counters: &mut Counters,
+    job: Job,
+) -> Result<(Answer, bool), StoreError> {
     let mut batch = Batch::new(database, counters);
     let answer = job(&mut batch)?;
+    let is_awaited = batch.is_awaited;
     if let Err(error) = database.write(batch.finish()) {
         answer(Err(error.again()));
         return Err(error);
     }
     fault::point("store.after_write");
-    Ok(answer)
+    Ok((answer, is_awaited))
 }

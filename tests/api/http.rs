@@ -25,7 +25,8 @@ async fn a_plain_get_of_an_endpoint_gets_426_and_one_line_that_says_how() {
         for path in [endpoint.to_owned(), format!("/websocket{endpoint}?x=1")] {
             let answer = request(site.running.public, "GET", &path, &[]).await;
             assert_eq!(answer.status, 426, "{path}");
-            assert!(answer.body.contains(&format!("ws://HOST:PORT{endpoint}")), "{}", answer.body);
+            let hint = format!("ws://HOST:PORT/websocket{endpoint}");
+            assert!(answer.body.contains(&hint), "{}", answer.body);
             assert_eq!(answer.body.lines().count(), 1, "{}", answer.body);
             let upgrade = header(&answer, "upgrade").expect("RFC 9110 wants it");
             assert!(upgrade.eq_ignore_ascii_case("websocket"));
@@ -69,7 +70,17 @@ async fn any_origin_may_connect_unless_some_are_named() {
         let told = [("origin", origin)];
         assert!(Client::open(site.running.public, "/sampling", &told).await.is_ok(), "{origin}");
     }
-    for origin in ["https://evil.example", "http://ok.example", "null", "https://ok.example.evil"] {
+    // The pages that are served here need not be named.
+    let own = format!("http://{}", site.running.public);
+    assert!(Client::open(site.running.public, "/sampling", &[("origin", &own)]).await.is_ok());
+    let neighbour = format!("http://{}0", site.running.public);
+    for origin in [
+        "https://evil.example",
+        "http://ok.example",
+        "null",
+        "https://ok.example.evil",
+        neighbour.as_str(),
+    ] {
         let told = [("origin", origin)];
         let opened = Client::open(site.running.public, "/sampling", &told).await;
         let Err(answer) = opened else { panic!("{origin} may not connect") };

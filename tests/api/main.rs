@@ -2,14 +2,17 @@
 //! that know nothing of it. The events are made up here and served by the simulated GitHub; what
 //! is expected is written out, byte for byte.
 //!
-//! `http`, `limits`, `program`, `script`: what surrounds the three endpoints. `recorded`: hours
-//! of real events, where the machine has them.
+//! `aggregates`: numbers as streams. `documents`, `http`, `limits`, `program`, `script`, `store`,
+//! `tail`: what surrounds the three endpoints. `recorded`: hours of real events, where the machine
+//! has them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod aggregates;
+mod documents;
 mod events;
 mod frames;
 mod http;
@@ -21,3 +24,6 @@ mod recorded;
 mod sampling;
 mod script;
 mod site;
+mod store;
+mod stream;
+mod tail;

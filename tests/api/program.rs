@@ -289,6 +289,22 @@ async fn what_stops_it_before_it_runs_has_its_own_exit_code_and_says_what_to_do(
     assert!(log.contains("server.tls.cert") && log.contains("no.pem"), "{log}");
     assert!(!log.contains("serving"), "before a port is bound: {log}");
 
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, "no certificate").unwrap();
+    for (key, value, word) in [
+        ("GHPULSE_PULSAR_CA", ca.to_str().unwrap(), "no certificate in PEM form"),
+        ("GHPULSE_PULSAR_DEVHOST", "pulsar://me:secret@x:6650", "pulsar.audience"),
+        ("GHPULSE_PULSAR_CONSUMER_TOPIC", "non-persistent://a/b/c", "not persistent"),
+    ] {
+        let mut wrong = run(&dir, &github.url);
+        wrong.env("GHPULSE_PULSAR_ENV", "dev").env("GHPULSE_PULSAR_DEVHOST", "pulsar://127.0.0.1");
+        wrong.env("GHPULSE_PULSAR_PRODUCER_TOPIC", "t").env("GHPULSE_PULSAR_CONSUMER_TOPIC", "t");
+        wrong.env(key, value);
+        let (code, log, _) = end(wrong).await;
+        assert_eq!(code, Some(78), "{key}: {log}");
+        assert!(log.contains(word) && !log.contains("serving"), "{key}: {log}");
+    }
+
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut busy = command(&["run", "--listen", &address, "--github", &github.url, "--data"]);

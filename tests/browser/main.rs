@@ -159,3 +159,161 @@ async fn what_comes_from_outside_is_text_and_nothing_else() {
     browser.end().await;
     running.end().await;
 }
+
+/// What an `EventSource` got, kept in the page: cursors of events, and the types of the others
+/// (of gaps, their reasons).
+const FOLLOW: &str = "window.got = []; window.others = new Set(); \
+    window.source = new EventSource('/stream?types=PushEvent&latest=5'); \
+    source.addEventListener('event', (e) => got.push([JSON.parse(e.data).cursor, e.lastEventId])); \
+    for (const type of ['hello', 'ack', 'caught_up', 'gap', 'bye']) \
+        source.addEventListener(type, (e) => \
+            others.add(type === 'gap' ? JSON.parse(e.data).reason : type)); true";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_source_comes_back_by_itself_and_misses_nothing() {
+    let test = "an_event_source_comes_back_by_itself_and_misses_nothing";
+    let Some(mut browser) = browser(test).await else { return };
+    let Site { _github: github, _dir: dir, running } = Site::start(&[]).await;
+    let host = running.public.to_string();
+    let mut page = browser.page(800, 600, "light").await;
+    page.open(&format!("http://{host}/")).await;
+    shows(&mut page, EVENTS_PASS).await;
+    assert_eq!(page.evaluate(FOLLOW).await, json!(true));
+    shows(&mut page, "got.length >= 30").await;
+    running.end().await;
+    shows(&mut page, "others.has('bye')").await;
+    let before = page.evaluate("got.length").await;
+    let port = host.rsplit(':').next().unwrap();
+    let settings = [("GHPULSE_SERVER_PORT", port)];
+    let running = Running::start(dir.path(), &github.url, &settings).await;
+    shows(&mut page, &format!("got.length >= {before} + 30")).await;
+    let got = page.evaluate("JSON.stringify(got)").await;
+    let got: Vec<(String, String)> = serde_json::from_str(got.as_str().unwrap()).unwrap();
+    assert!(got.iter().all(|(cursor, id)| cursor == id));
+    let first = &got[0].0;
+    let path = format!("/stream?poll=1&types=PushEvent&cursor={first}");
+    let polled = common::client::request(running.public, "GET", &path, &[]).await.body;
+    let polled = polled.lines().map(serde_json::from_str::<serde_json::Value>);
+    let polled = polled.map(Result::unwrap).filter(|message| message["type"] == "event");
+    let polled: Vec<String> =
+        polled.map(|message| message["cursor"].as_str().unwrap().to_owned()).collect();
+    let got: Vec<String> = got.into_iter().skip(1).map(|(cursor, _)| cursor).collect();
+    assert_eq!(got, polled[..got.len()], "twice, left out, or out of order");
+    // What GitHub showed while nobody asked is said to be missing; nothing else may be.
+    for reason in ["retention", "slow", "bus_changed"] {
+        let told = page.evaluate(&format!("others.has('{reason}')")).await;
+        assert_eq!(told, json!(false), "{reason}");
+    }
+    browser.end().await;
+    running.end().await;
+}
+
+/// Presses a button.
+fn press(id: &str) -> String {
+    format!("document.getElementById('{id}').click()")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_can_be_tried_resumed_and_taken_elsewhere() {
+    const CAME: &str = "Number(document.getElementById('count').textContent) >= 10";
+    let test = "the_stream_can_be_tried_resumed_and_taken_elsewhere";
+    let Some(mut browser) = browser(test).await else { return };
+    let site = Site::start(&[("GHPULSE_SERVER_BASEPATH", "/websocket")]).await;
+    let host = site.running.public.to_string();
+    for (name, scheme, width, prefix) in [
+        ("light", "light", 1400, ""),
+        ("dark", "dark", 1400, "/websocket"),
+        ("narrow", "light", 390, ""),
+    ] {
+        let mut page = browser.page(width, 1100, scheme).await;
+        page.open(&format!("http://{host}{prefix}/play")).await;
+        shows(&mut page, "document.getElementById('types') !== null").await;
+        page.evaluate(&press("go")).await;
+        shows(&mut page, LIVE).await;
+        shows(&mut page, CAME).await;
+        shows(&mut page, "document.getElementById('cursor').textContent.includes('-')").await;
+        // Another query on the same connection.
+        page.evaluate("document.getElementById('types').value = 'PushEvent'").await;
+        page.evaluate("document.getElementById('from').value = 'latest'").await;
+        page.evaluate("document.getElementById('from').dispatchEvent(new Event('change'))").await;
+        page.evaluate(&press("clear")).await;
+        page.evaluate(&press("go")).await;
+        shows(&mut page, "document.querySelectorAll('#events details').length >= 5").await;
+        let acknowledged = "[...document.querySelectorAll('#events .note')]\
+                            .some((note) => note.textContent.includes('holds'))";
+        shows(&mut page, acknowledged).await;
+        page.evaluate("document.querySelector('#events summary').click()").await;
+        shows(&mut page, "document.querySelector('#events pre').textContent.includes('cursor')")
+            .await;
+        let curl = page.evaluate("document.getElementById('curl').textContent").await;
+        let wanted = format!("curl -N 'http://{host}{prefix}/stream?types=PushEvent&latest=20'");
+        assert_eq!(curl, json!(wanted));
+        let overflow =
+            page.evaluate("document.documentElement.scrollWidth > window.innerWidth").await;
+        assert_eq!(overflow, json!(false), "{name}: nothing to scroll sideways for");
+        let unnamed = "[...document.querySelectorAll('button, input, select')].filter((control) => \
+                       !control.textContent.trim() && !control.labels?.length).length";
+        assert_eq!(page.evaluate(unnamed).await, json!(0), "every control has a name");
+        page.screenshot(&format!("play-{name}.png")).await;
+        // A query that cannot be read is said, and the page can go on.
+        page.evaluate("document.getElementById('keys').value = 'evt.#.#.#.x'").await;
+        page.evaluate(&press("go")).await;
+        shows(&mut page, "document.querySelector('#events .note.bad') !== null").await;
+        page.evaluate(&press("stop")).await;
+        let gone = "document.getElementById('link').textContent.startsWith('Not connected')";
+        shows(&mut page, gone).await;
+        check_quiet(&page, &host);
+    }
+    browser.end().await;
+    site.running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_the_page_work_as_they_stand() {
+    let test = "the_examples_of_the_page_work_as_they_stand";
+    let Some(mut browser) = browser(test).await else { return };
+    let site = Site::start(&[]).await;
+    let host = site.running.public.to_string();
+    let mut page = browser.page(1280, 2600, "light").await;
+    page.open(&format!("http://{host}/")).await;
+    shows(&mut page, LIVE).await;
+    page.screenshot("page-examples.png").await;
+    let example = async |page: &mut Page, id: &str| {
+        let shown = format!("document.getElementById('example-{id}').innerText");
+        page.evaluate(&shown).await.as_str().unwrap().to_owned()
+    };
+    let (curl, script, python) = (
+        example(&mut page, "curl").await,
+        example(&mut page, "script").await,
+        example(&mut page, "python").await,
+    );
+    assert!(script.lines().count() <= 20, "{script}");
+    for (program, text) in [("sh", curl), ("python3", python)] {
+        let mut child = tokio::process::Command::new(program)
+            .args(["-c", &text])
+            .env("PYTHONUNBUFFERED", "1")
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(
+            child.stdout.take().unwrap(),
+        ));
+        let found = loop {
+            let line = soon("a line", lines.next_line()).await.unwrap();
+            let line = line.unwrap_or_else(|| panic!("{program} ended: {text}"));
+            if line.contains("opened") || line.contains("closed") {
+                break line;
+            }
+        };
+        assert!(!found.starts_with("again"), "{found}");
+    }
+    // The page's policy lets nothing be made a script of, so it runs in a page without one.
+    let mut bare = browser.page(800, 600, "light").await;
+    let run = format!("window.said = []; console.log = (...all) => said.push(all); {script}");
+    bare.evaluate(&format!("{{ {run} }}; true")).await;
+    shows(&mut bare, "said.length >= 3 && said.every((line) => line.length === 2)").await;
+    browser.end().await;
+    site.running.end().await;
+}

@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod copies;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -128,9 +129,17 @@ async fn dies_at(point: &str) {
     site.finish().await;
 }
 
-/// Places that are passed when hours are imported and exported: `tests/archive` goes through them.
-const ELSEWHERE: &[&str] =
-    &["archive.before_commit", "archive.after_commit", "export.before_rename"];
+/// Places that are passed when hours are imported and exported (`tests/archive` goes through them)
+/// and when stores are copied and dead letters tried again (`copies`).
+const ELSEWHERE: &[&str] = &[
+    "archive.before_commit",
+    "archive.after_commit",
+    "export.before_rename",
+    "backup.before_rename",
+    "restore.before_rename",
+    "requeue.before_commit",
+    "requeue.after_commit",
+];
 
 macro_rules! points {
     ($($name:ident $point:literal;)*) => {

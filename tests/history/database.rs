@@ -113,7 +113,8 @@ impl Database {
                 command
             }
         };
-        command.args(&self.extra).stdin(Stdio::null());
+        // What TiDB logs beside is nobody's: it goes with the directory.
+        command.args(&self.extra).stdin(Stdio::null()).current_dir(self.dir.path());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, ready) = mpsc::channel();
         watch(child.stdout.take().unwrap(), sender.clone());

@@ -49,7 +49,7 @@ async fn refused(tidb: Tidb) -> String {
     let wrong = check(&tidb, PATIENT, clock).await.expect_err("check finds it too");
     let checked: Vec<String> = wrong.iter().map(ToString::to_string).collect();
     // Where in the text it is wrong depends on what stands around it.
-    let same = |one: &String| one.split(" near ").next() == said.split(" near ").next();
+    let same = |one: &String| one.split(" to use ").next() == said.split(" to use ").next();
     assert!(checked.iter().any(same), "{said}\n{checked:#?}");
     assert!(!format!("{checked:?}{wrong:?}{tidb:?}").contains(PASSWORD));
     said

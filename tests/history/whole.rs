@@ -3,13 +3,11 @@
 
 use ghpulse::clock::Clock;
 use ghpulse::simulate::Options;
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use serde_json::json;
 
 use super::common::client::{Client, request};
 use super::common::running::{GitHub, Running, soon};
+use super::common::webhook::webhook;
 use super::database::{Database, PASSWORD, kind};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,40 +116,6 @@ async fn people_are_told_when_the_database_is_away_and_when_it_is_back() {
     assert_eq!((&told["condition"], &told["state"]), (&json!("tidb_failing"), &json!("over")));
     running.end().await;
     assert!(posts.try_recv().is_err(), "there was a third");
-}
-
-/// A small HTTP server, and the JSON that is posted to it.
-async fn webhook() -> (String, mpsc::UnboundedReceiver<Value>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let (sender, posts) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(take_posts(stream, sender.clone()));
-        }
-    });
-    (url, posts)
-}
-
-/// Takes posts until the connection ends.
-async fn take_posts(mut stream: TcpStream, posts: mpsc::UnboundedSender<Value>) -> Option<()> {
-    let mut bytes = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let head = head.to_ascii_lowercase();
-            let length = head.split("content-length: ").nth(1)?.lines().next()?.parse().ok()?;
-            if body.len() >= length {
-                posts.send(serde_json::from_str(body).unwrap()).ok()?;
-                bytes.clear();
-                stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.ok()?;
-                continue;
-            }
-        }
-        if stream.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-    }
 }
 
 /// What a new client of `/sampling` is told first.

@@ -16,7 +16,10 @@ use ghpulse::hub::{Hub, HubOptions, TailEvent};
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
 use ghpulse::model::position::{BusTag, Cursor, Position};
-use ghpulse::serve::{self, Audience, Listener, Operate, Part, ScriptState, ServeOptions};
+use ghpulse::serve::{
+    self, Audience, Listener, Operate, Part, ScriptState, ServeOptions, StoreAnswer, StoreRefusal,
+    StoreRequest,
+};
 use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
 
@@ -152,13 +155,13 @@ impl Server {
 }
 
 /// The process with the readers.
-struct Readers {
+pub struct Readers {
     process: Child,
     said: BufReader<std::process::ChildStdout>,
 }
 
 impl Readers {
-    async fn start(address: &str, count: usize, params: &str) -> Self {
+    pub async fn start(address: &str, count: usize, params: &str) -> Self {
         let this = std::env::current_exe().expect("a program knows itself");
         let mut process = Command::new(this)
             .args([READERS, address, &count.to_string(), params])
@@ -177,7 +180,7 @@ impl Readers {
     }
 
     /// Deliveries, and microseconds: median, 99th of a hundred, longest.
-    fn end(mut self) -> [u64; 4] {
+    pub fn end(mut self) -> [u64; 4] {
         drop(self.process.stdin.take());
         let mut line = String::new();
         self.said.read_to_string(&mut line).expect("it speaks");
@@ -188,7 +191,7 @@ impl Readers {
 }
 
 /// The appliance around the server, which no reader of `/sampling` asks for anything.
-struct NothingToOperate;
+pub struct NothingToOperate;
 
 impl Operate for NothingToOperate {
     fn parts(&self) -> Vec<Part> {
@@ -214,5 +217,10 @@ impl Operate for NothingToOperate {
 
     fn archive(&self, _: serve::ArchiveRequest) -> BoxFuture<'static, serve::ArchiveAnswer> {
         Box::pin(async { Err("there is no archive here".to_owned()) })
+    }
+
+    fn store(&self, _: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
+        let reason = "a benchmark has no store".to_owned();
+        Box::pin(async move { Err(StoreRefusal { is_io: false, reason }) })
     }
 }

@@ -1,21 +1,21 @@
 //! What can be caught: for so many tokens and so many events a second, which part of the pushes and
-//! of the pull requests is on a page that is read. In simulated time, by the poller's own rules:
-//! its pool of tokens with their budgets and GitHub's seconds of work, its rounds, its order of
-//! pages. The feed is split as GitHub splits it, and answers take as long as GitHub's do.
+//! of the pull requests is on a page that is read. In simulated time, by the poller's own
+//! schedule and its pool of tokens with their budgets and GitHub's seconds of work. The feed is
+//! split as GitHub splits it, and answers take as long as GitHub's do.
 //!
 //! It is a model: GitHub's pages are no steady window, and what it never shows is in no figure.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ghpulse::clock::Clock;
 use ghpulse::collect::completeness::Completeness;
 use ghpulse::collect::overlap::Sighting;
-use ghpulse::collect::poller::POLL_SHARE;
+use ghpulse::collect::poller::{POLL_SHARE, Rule, Schedule};
 use ghpulse::config::Secret;
 use ghpulse::github::limits::{Limits, Reset};
 use ghpulse::github::tokens::{Grant, Lease, PoolOptions, TokenPool, Verdict};
 use ghpulse::model::window::Timestamp;
+use tokio::time::Instant;
 
 const TOKENS: [usize; 4] = [0, 1, 3, 10];
 const RATES: [u32; 4] = [50, 100, 160, 250];
@@ -51,93 +51,91 @@ pub fn run() {
 }
 
 /// A part of the feed: events are numbered as they come; pages show the newest.
-#[derive(Default)]
 struct Part {
     rate: f64,
-    /// Up to which number all is seen or gone, and how many were seen.
-    to: f64,
-    seen: f64,
+    seen: Vec<bool>,
+}
+
+/// A request under way.
+struct Flight {
+    page: usize,
+    lease: Lease,
+    /// When GitHub looked, and when its answer is here.
+    looked_at: Instant,
+    lands_at: Instant,
 }
 
 impl Part {
-    /// A page showed the events from `from` to `to`; those of two pages at once come in order.
-    fn show(&mut self, from: f64, to: f64) {
-        if to > self.to {
-            self.seen += to - from.max(self.to);
-            self.to = to;
-        }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of events")]
+    fn new(rate: f64) -> Self {
+        Self { rate, seen: vec![false; (rate * TIME.as_secs_f64()) as usize + 1_000] }
+    }
+
+    /// The number of the newest event after so long.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of events")]
+    fn newest(&self, after: Duration) -> usize {
+        (self.rate * after.as_secs_f64()) as usize
+    }
+
+    /// Which part of the events between two times was shown.
+    #[expect(clippy::cast_precision_loss, reason = "counts of events")]
+    fn share(&self, from: Duration, to: Duration) -> f64 {
+        let seen = &self.seen[self.newest(from)..self.newest(to)];
+        seen.iter().filter(|seen| **seen).count() as f64 / seen.len() as f64
     }
 }
 
+/// The poller's own schedule and pool against a feed of this rate.
 async fn follow(tokens: usize, rate: f64) -> (f64, f64) {
     let clock = Clock::starting_at(Timestamp::from_seconds(1_800_000_000));
     let secrets = (0..tokens).map(|n| Secret::new(format!("token-{n}"))).collect();
     let pool = TokenPool::new(PoolOptions { tokens: secrets, share: POLL_SHARE, burst: 3 }, clock);
     let mut completeness = Completeness::new(3, clock.now());
-    let mut parts =
-        [PUSHES, 1.0 - PUSHES].map(|part| Part { rate: rate * part, ..Part::default() });
-    let mut asked = [0_u64; 3];
+    let mut schedule = Schedule::new(3, LOOP_BREAK);
+    let mut parts = [PUSHES, 1.0 - PUSHES].map(|part| Part::new(rate * part));
     let mut used = vec![0_u64; tokens + 1];
+    let rule = if tokens == 0 { Rule::Every(POLL_INTERVAL) } else { Rule::Tokens };
     let start = clock.instant();
-    let mut warm = None;
-    for round in 1_u64.. {
-        let begin = clock.instant();
-        let seconds = (begin - start).as_secs_f64();
-        if warm.is_none() && begin - start >= WARM_UP {
-            warm = Some((seconds, parts.each_ref().map(|part| part.seen)));
-        }
-        if begin - start >= TIME {
-            let (from, before) = warm.expect("the warm-up is shorter");
-            let share =
-                |at: usize| (parts[at].seen - before[at]) / (parts[at].rate * (seconds - from));
-            return (share(0).min(1.0), share(1).min(1.0));
-        }
-        let mut due = vec![0, 1, 2];
-        completeness.by_need(&mut due, |at| asked[at], clock.now());
-        let (leases, wait) = grants(&pool, &due);
-        if leases.is_empty() {
-            clock.sleep(wait.unwrap_or(LOOP_BREAK)).await;
-            continue;
-        }
-        let mut pages: Vec<usize> = leases.iter().map(|(at, _)| *at).collect();
-        // Deeper pages first: what they show is older.
-        pages.sort_unstable_by(|a, b| b.cmp(a));
-        let longest = pages.iter().map(|at| ANSWERS[usize::from(*at > 0)]).max();
-        clock.sleep(longest.expect("there is one")).await;
-        for at in pages {
-            asked[at] = round;
-            let part = &mut parts[usize::from(at > 0)];
-            let above = if at == 2 { 100.0 } else { 0.0 };
-            let newest = (part.rate * seconds - above).max(0.0);
-            part.show((newest - 100.0).max(0.0), newest);
-            completeness.read(at, leases[0].1.seat(), &page(at, newest), clock.now());
-        }
-        for (at, lease) in leases {
+    let mut flights: Vec<Flight> = Vec::new();
+    while clock.instant() - start < TIME {
+        let now = clock.instant();
+        let (landed, waiting) = flights.into_iter().partition(|flight| flight.lands_at <= now);
+        flights = waiting;
+        for Flight { page, lease, looked_at, .. } in landed {
+            let part = &mut parts[usize::from(page > 0)];
+            let newest = part.newest(looked_at - start).saturating_sub(100 * (page / 2));
+            part.seen[newest.saturating_sub(100)..newest].fill(true);
+            let shown = shown(page, newest);
+            let overlap = completeness.read(page, lease.seat(), &shown, clock.now());
+            schedule.came(page, now, overlap.map(|share| 1.0 - share));
             let seat = pool.number(lease.seat()).expect("it is there");
             used[seat] += 1;
-            settle(lease, used[seat], ANSWERS[usize::from(at > 0)], clock);
+            settle(lease, used[seat], ANSWERS[usize::from(page > 0)], clock);
         }
-        let (from, interval) =
-            if tokens == 0 { (clock.instant(), POLL_INTERVAL) } else { (begin, LOOP_BREAK) };
-        let next = from + interval;
-        clock.sleep(next.saturating_duration_since(clock.instant())).await;
-    }
-    unreachable!("rounds go on until the time is over")
-}
-
-/// As many leases as there are, for the first pages; else how long to wait.
-fn grants(pool: &Arc<TokenPool>, due: &[usize]) -> (Vec<(usize, Lease)>, Option<Duration>) {
-    let mut leases = Vec::new();
-    for at in due {
-        match pool.grant() {
-            Grant::Go(lease) => leases.push((*at, lease)),
-            Grant::Wait(until) => {
-                let wait = until.saturating_duration_since(Clock::system().instant());
-                return (leases, Some(wait.max(Duration::from_millis(10))));
+        let mut allowed = None;
+        let mut due = schedule.due(now, rule).0;
+        completeness.by_need(&mut due, |page| schedule.asked_in(page), clock.now());
+        for page in due {
+            match pool.grant() {
+                Grant::Go(lease) => {
+                    schedule.asked(page, now);
+                    let takes = ANSWERS[usize::from(page > 0)];
+                    let (looked_at, lands_at) = (now + takes / 2, now + takes);
+                    flights.push(Flight { page, lease, looked_at, lands_at });
+                }
+                Grant::Wait(until) => {
+                    allowed = Some(until);
+                    break;
+                }
             }
         }
+        let wake = allowed.or_else(|| schedule.due(now, rule).1);
+        let lands = flights.iter().map(|flight| flight.lands_at).min();
+        let next = wake.into_iter().chain(lands).min().expect("something is due or under way");
+        let least = Duration::from_millis(1);
+        clock.sleep(next.saturating_duration_since(now).max(least)).await;
     }
-    (leases, None)
+    (parts[0].share(WARM_UP, TIME), parts[1].share(WARM_UP, TIME))
 }
 
 fn settle(lease: Lease, used: u64, took: Duration, clock: Clock) {
@@ -156,15 +154,14 @@ fn settle(lease: Lease, used: u64, took: Duration, clock: Clock) {
 }
 
 /// The hundred events up to that one.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of events")]
-fn page(at: usize, newest: f64) -> Vec<Sighting> {
-    let newest = newest as u64;
-    let sequence = u64::from(at > 0);
-    (newest.saturating_sub(100)..newest)
+fn shown(page: usize, newest: usize) -> Vec<Sighting> {
+    let sequence = u64::from(page > 0);
+    let number = |n: usize| u64::try_from(n).expect("counts of events");
+    (number(newest.saturating_sub(100))..number(newest))
         .map(|n| Sighting {
             hash: n * 2 + sequence,
             id: Some(n * 4),
-            kind: usize::from(at > 0),
+            kind: usize::from(page > 0),
             created_at: None,
         })
         .collect()

@@ -18,13 +18,14 @@ pub const READERS: &str = "readers-of-a-case";
 /// Digits of a stamp: microseconds since 1970; zeros are not counted.
 pub const STAMP_DIGITS: usize = 16;
 /// The stamp is the first value of an event, so it is in the first bytes of a message.
-const STAMP_WITHIN: usize = 64;
+const STAMP_WITHIN: usize = 192;
 /// Readers that connect at once.
 const AT_ONCE: usize = 32;
 /// Bytes that a read has room for at least.
 const READ_BYTES: usize = 32 << 10;
 
-/// Runs `[address, count, params]`.
+/// Runs `[address, count, params]`. Params that begin with `/` are paths of their own, one a line,
+/// dealt out in turn; others are sent to `/sampling`.
 pub fn run(args: &[String]) {
     let [address, count, params] = args else { panic!("three words, not {args:?}") };
     let address: SocketAddr = address.parse().expect("an address");
@@ -42,8 +43,9 @@ async fn read_all(address: SocketAddr, count: usize, params: &str) {
     while connected < count {
         let some: Vec<_> = (connected..count.min(connected + AT_ONCE)).collect();
         let mut opening = tokio::task::JoinSet::new();
-        for _ in &some {
-            let params = params.to_owned();
+        for number in &some {
+            let each: Vec<&str> = params.split('\n').collect();
+            let params = each[number % each.len()].to_owned();
             opening.spawn_local(async move { subscribe(address, &params).await });
         }
         connected += some.len();
@@ -73,8 +75,9 @@ async fn read_all(address: SocketAddr, count: usize, params: &str) {
 async fn subscribe(address: SocketAddr, params: &str) -> (TcpStream, Frames) {
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
     stream.set_nodelay(true).expect("it is connected");
+    let (path, params) = if params.starts_with('/') { (params, "") } else { ("/sampling", params) };
     let request = format!(
-        "GET /sampling HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\n\
          upgrade: websocket\r\nsec-websocket-version: 13\r\n\
          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
@@ -89,8 +92,11 @@ async fn subscribe(address: SocketAddr, params: &str) -> (TcpStream, Frames) {
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
     // Masked with zeros, which leaves the text as it is.
     let length = u16::try_from(params.len()).expect("params are short").to_be_bytes();
-    let mut sent = vec![0x81, 0xfe, length[0], length[1], 0, 0, 0, 0];
-    sent.extend_from_slice(params.as_bytes());
+    let mut sent = Vec::new();
+    if !params.is_empty() {
+        sent.extend_from_slice(&[0x81, 0xfe, length[0], length[1], 0, 0, 0, 0]);
+        sent.extend_from_slice(params.as_bytes());
+    }
     sent.extend_from_slice(&[0x89, 0x80, 0, 0, 0, 0]);
     stream.write_all(&sent).await.expect("it is open");
     let mut answered = false;

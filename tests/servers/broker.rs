@@ -239,6 +239,14 @@ impl Broker {
         }
     }
 
+    /// Ready on the data of its last life, with the topic loaded anew. Clients that are back before
+    /// its storage is make a standalone broker load a topic whose older entries it then does not
+    /// read, whoever asks, until the topic is unloaded.
+    pub(crate) async fn ready_again(&self, topic: &str) {
+        self.ready().await;
+        self.to_topic("PUT", topic, "/unload", "").await;
+    }
+
     /// Asks the admin interface: status and body.
     pub(crate) async fn ask(
         &self,

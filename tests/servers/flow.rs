@@ -58,6 +58,7 @@ async fn what_is_admitted_is_applied_once_on_every_node_at_the_same_cursors() {
     assert_eq!(texts, events, "in the order of admission, as GitHub sent them");
     let later = Node::edge(&dirs[2], &options).await;
     assert_same(&here, &later.holds(1_500).await);
+    until("readers are told of each", || (later.applied() == 1_500).then_some(())).await;
     collector.is_relayed().await;
     let day = Day::parse("2026-03-01").unwrap();
     for node in [&collector, &edge, &later] {
@@ -164,7 +165,7 @@ async fn a_check_finds_the_topic_free_or_taken_and_leaves_nothing_behind() {
     let clock = Clock::system();
     let found = probe(&options, true, clock).await.unwrap();
     assert_eq!(found.topic, "persistent://public/default/checked");
-    assert_eq!(found.grant, Some(Grant::Granted));
+    assert_eq!((found.grant, found.oldest), (Some(Grant::Granted), None));
     let dir = tempdir().unwrap();
     let mut collector = Node::collector(&dir, &options).await;
     collector.is(Grant::Granted).await;
@@ -173,6 +174,8 @@ async fn a_check_finds_the_topic_free_or_taken_and_leaves_nothing_behind() {
     until("the collector still produces", || Some(*collector.grant.borrow())).await;
     collector.admit(&pull_requests(1, 5)).await;
     collector.holds(5).await;
+    let oldest = probe(&options, false, clock).await.unwrap().oldest.unwrap();
+    assert!(clock.now().since(oldest).as_secs() < 3_600, "{oldest:?}");
     let stats = pulsar.broker.to_topic("GET", topic, "/stats", "").await;
     assert!(!stats.contains("ghpulse-check"), "{stats}");
     collector.end().await;

@@ -163,8 +163,8 @@ async fn what_cannot_be_read_goes_to_the_dead_letter_log_and_holds_nothing_up() 
     is_acknowledged(pulsar.broker, topic, &edge).await;
     let mut dead = Vec::new();
     let read = |key: DeadKey, value: &[u8]| {
-        let (_, reason, body) = decode_refused(value).unwrap();
-        dead.push((key.0, reason, body));
+        let refused = decode_refused(value).unwrap();
+        dead.push((key.0, refused.reason, refused.text));
         Ok(true)
     };
     edge.store.reader().scan(&DeadKey(0), read).unwrap();

@@ -7,10 +7,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![expect(clippy::large_futures, reason = "the client library's are, and a test has few of them")]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod broker;
+mod deaf;
 mod faults;
 mod flow;
 mod formats;
 mod node;
+mod processes;
+mod restored;
 mod secured;
 mod standby;

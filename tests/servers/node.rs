@@ -40,6 +40,7 @@ pub(crate) struct Node {
     pub(crate) state: watch::Receiver<BusState>,
     pub(crate) grant: watch::Receiver<Grant>,
     pub(crate) subscription: String,
+    hub: Arc<Hub>,
     stages: Vec<JoinHandle<anyhow::Result<()>>>,
     stop: CancellationToken,
     topic: String,
@@ -67,11 +68,12 @@ impl Node {
         let stop = CancellationToken::new();
         let bus = PulsarBus::new(options, store.clone(), clock).unwrap();
         let (state, subscription) = (bus.state(), bus.subscription().to_owned());
+        let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
         let apply = Apply {
             store: store.clone(),
             numbers: Arc::new(Numbers::load(&store, 3_600, clock).unwrap()),
             history: no_history(&store, clock),
-            hub: Arc::new(Hub::new(&HubOptions::default(), clock)),
+            hub: Arc::clone(&hub),
             seen_for: SEEN_FOR,
             clock,
         };
@@ -85,7 +87,7 @@ impl Node {
             stages.push(tokio::spawn(relay.run(outlet, stop.clone())));
         }
         let topic = options.topic.clone();
-        Self { store, state, grant, subscription, stages, stop, topic }
+        Self { store, state, grant, subscription, hub, stages, stop, topic }
     }
 
     /// Stops it, as SIGTERM would, and closes its store.
@@ -134,6 +136,11 @@ impl Node {
         let start = JournalKey { tag, position: Position::default() };
         self.store.reader().scan(&start, read).unwrap();
         rows
+    }
+
+    /// Events that readers were told of since it runs.
+    pub(crate) fn applied(&self) -> u64 {
+        self.hub.tail().end()
     }
 
     /// The journal, as soon as there are so many events in it.

@@ -9,6 +9,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod enriched;
+mod missed;
+mod troubles;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

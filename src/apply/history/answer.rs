@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::Query;
+use super::query::Query;
 use crate::model::window::{Day, Year};
 use crate::store::keys::history::{Figure, Metric};
 

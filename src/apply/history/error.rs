@@ -1,34 +1,10 @@
 //! What can go wrong between us and TiDB, in words that say where to look. A password is in none.
 
-use std::fmt;
 use std::time::Duration;
 
 use super::answer::Malformed;
+use super::query::Query;
 use crate::store::StoreError;
-
-/// Which of the two queries of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Query {
-    /// The days' counts.
-    Daily,
-    /// The year's sums.
-    Yearly,
-}
-
-impl Query {
-    /// Both, in the order they are asked in.
-    pub const ALL: [Self; 2] = [Self::Daily, Self::Yearly];
-}
-
-/// The key of the configuration that holds it.
-impl fmt::Display for Query {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Daily => "tidb.sql.eventsDaily",
-            Self::Yearly => "tidb.sql.yearly",
-        })
-    }
-}
 
 /// Why figures could not be had. `at` is host and port.
 #[derive(Debug, thiserror::Error)]

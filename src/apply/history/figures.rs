@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::error::Query;
+use super::query::Query;
 use crate::model::counts::{Counts, DayCounts};
 use crate::model::envelope::Facts;
 use crate::model::window::{Timestamp, Year};

@@ -12,6 +12,7 @@
 mod answer;
 mod error;
 mod figures;
+mod query;
 mod schedule;
 mod server;
 
@@ -25,7 +26,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use answer::Malformed;
-pub use error::{HistoryError, Query};
+pub use error::HistoryError;
+pub use query::Query;
 pub use server::Limits;
 
 use self::figures::Figures;

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::error::Query;
+use super::query::Query;
 use crate::config::Interval;
 
 /// When which query is asked next; `None` is only when somebody wants it.
@@ -33,7 +33,7 @@ impl Schedule {
     }
 
     /// After `asked` was done at `now`: what `failed`, and may succeed later, is tried again soon,
-    /// as often as the interval says; then it waits for its turn.
+    /// until there were as many attempts as the interval says; then it waits for its turn.
     pub(super) fn advance(
         &mut self,
         asked: &[Query],
@@ -42,7 +42,7 @@ impl Schedule {
         now: Instant,
     ) {
         let any = asked.iter().any(|query| failed(*query));
-        let again = any && self.failures < interval.retry;
+        let again = any && self.failures + 1 < interval.retry;
         self.failures = if again { self.failures + 1 } else { 0 };
         for &query in asked {
             let pace = match query {
@@ -75,7 +75,7 @@ mod tests {
             daily: 60 * SECOND,
             day_count: 60 * SECOND,
             year_count: 300 * SECOND,
-            retry: 2,
+            retry: 3,
             retry_wait: 10 * SECOND,
             latest: SECOND,
             latest_during: 3600,

@@ -13,7 +13,8 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, SslOpts, Value};
 
 use super::answer::{self, Malformed, Table};
-use super::error::{HistoryError, Query};
+use super::error::HistoryError;
+use super::query::Query;
 use crate::config::{Secret, Tidb};
 use crate::model::window::{Timestamp, Year};
 

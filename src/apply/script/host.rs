@@ -15,7 +15,8 @@ use serde::Serialize;
 use tracing::{info, warn};
 
 use super::complaint::Complaint;
-use super::run::{self, Compiled, SOURCE_BYTES};
+use super::run::{self, Compiled, Kind, SOURCE_BYTES};
+use crate::apply::rule::Rule;
 use crate::clock::{Clock, Stopwatch};
 use crate::metrics;
 use crate::model::tally::{Tally, WindowSnapshot};
@@ -33,22 +34,24 @@ pub enum InForce {
     /// No script: plain addition.
     #[serde(rename = "native sum")]
     NativeSum,
+    /// No script, and so no aggregate.
+    Nothing,
 }
 
-/// The state of the merge script, for `/readyz` and the page.
+/// The state of a script, for `/readyz` and the page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScriptStatus {
     /// The file, as complaints name it.
     pub file: Arc<str>,
     /// What decides the tally.
     pub in_force: InForce,
-    /// 16 hexadecimal digits made from the text in force; none for the native sum.
+    /// 16 hexadecimal digits made from the text in force; none when no script is.
     pub hash: Option<String>,
-    /// When this script, or the native sum, came into force.
+    /// When this script, or none, came into force.
     pub since: Timestamp,
     /// Why the file as it is now is not in force.
     pub refused: Option<Complaint>,
-    /// Why the native sum stood in at the last tick.
+    /// Why the script made nothing of the last tick.
     pub failed: Option<Complaint>,
 }
 
@@ -61,9 +64,10 @@ pub struct Merged {
     pub complaint: Option<Complaint>,
 }
 
-/// The merge script in force.
+/// The script in force for one file.
 #[derive(Debug)]
 pub struct ScriptHost {
+    kind: Kind,
     file: Arc<str>,
     clock: Clock,
     force: ArcSwap<Force>,
@@ -98,11 +102,17 @@ impl ScriptHost {
     /// from disk before [`refresh`](Self::refresh). `file` is what complaints call the script.
     #[must_use]
     pub fn new(file: &str, last_good: Option<&str>, clock: Clock) -> Self {
+        Self::of(Kind::Merge, file, last_good, clock)
+    }
+
+    /// The same for a script of either kind.
+    #[must_use]
+    pub fn of(kind: Kind, file: &str, last_good: Option<&str>, clock: Clock) -> Self {
         let file: Arc<str> = file.into();
         let mut script = None;
         let mut refused = None;
         if let Some(text) = last_good {
-            match run::prepare(text, &file, None) {
+            match run::prepare_as(kind, text, &file, |_| None) {
                 Ok(compiled) => script = Some(Arc::new(compiled)),
                 Err(complaint) => {
                     warn!(file = %file, %complaint, "the last good script no longer works");
@@ -110,13 +120,13 @@ impl ScriptHost {
                 }
             }
         }
-        let in_force = if script.is_some() { InForce::LastGood } else { InForce::NativeSum };
+        let in_force = if script.is_some() { InForce::LastGood } else { without(kind) };
         let hash = script.as_ref().map(|script| script.fingerprint());
         let since = clock.now();
         let status =
             ScriptStatus { file: Arc::clone(&file), in_force, hash, since, refused, failed: None };
         let force = ArcSwap::from_pointee(Force { script, status });
-        Self { file, clock, force, found: Mutex::new(Found::Unknown) }
+        Self { kind, file, clock, force, found: Mutex::new(Found::Unknown) }
     }
 
     /// The state now.
@@ -131,26 +141,33 @@ impl ScriptHost {
         self.force.load().script.as_ref().map(|script| Arc::clone(script.source()))
     }
 
+    /// What is counted for the script in force; none when none is, or it is the merge script.
+    #[must_use]
+    pub fn rule(&self) -> Option<Rule> {
+        self.force.load().script.as_ref().and_then(|script| script.rule().cloned())
+    }
+
     /// The tally of a window by the script in force. Blocks for at most the deadline of a run.
     pub fn merge(&self, window: &WindowSnapshot) -> Merged {
+        match self.run(window) {
+            None => Merged { tally: window.sum(), complaint: None },
+            Some(Ok(tally)) => Merged { tally, complaint: None },
+            Some(Err(complaint)) => Merged { tally: window.sum(), complaint: Some(complaint) },
+        }
+    }
+
+    /// What the script in force makes of a window; `None` when none is. Blocks as `merge` does.
+    pub fn run(&self, window: &WindowSnapshot) -> Option<Result<Tally, Complaint>> {
         let force = self.force.load_full();
-        let Some(script) = &force.script else {
-            return Merged { tally: window.sum(), complaint: None };
-        };
+        let script = force.script.as_ref()?;
         let watch = Stopwatch::start();
         let outcome = script.run(window);
         metrics::SCRIPT_SECONDS.record(watch.elapsed());
-        match outcome {
-            Ok(tally) => {
-                self.note_tick(script, None);
-                Merged { tally, complaint: None }
-            }
-            Err(complaint) => {
-                metrics::SCRIPT_FAILURES.add(1);
-                self.note_tick(script, Some(&complaint));
-                Merged { tally: window.sum(), complaint: Some(complaint) }
-            }
+        if outcome.is_err() {
+            metrics::SCRIPT_FAILURES.add(1);
         }
+        self.note_tick(script, outcome.as_ref().err());
+        Some(outcome)
     }
 
     /// Looks at the file and, when it says something new, judges it: compiles it, tries it on the
@@ -160,6 +177,14 @@ impl ScriptHost {
     pub fn refresh<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
     where
         L: FnOnce() -> Option<WindowSnapshot>,
+    {
+        self.refresh_with(path, |_| live())
+    }
+
+    /// The same; `live` is told what is to be counted.
+    pub fn refresh_with<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
+    where
+        L: FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
     {
         let read = read(path);
         let now = match &read {
@@ -172,7 +197,7 @@ impl ScriptHost {
             return None;
         }
         let kept = match read {
-            Ok(Some(text)) => self.judge(&text, live().as_ref()),
+            Ok(Some(text)) => self.judge(&text, live),
             Ok(None) => self.refuse(&self.about_file("there is no such file")),
             Err(reason) => self.refuse(&self.about_file(&format!("cannot be read: {reason}"))),
         };
@@ -184,8 +209,11 @@ impl ScriptHost {
         Complaint::new(&self.file, None, reason)
     }
 
-    fn judge(&self, text: &str, live: Option<&WindowSnapshot>) -> Option<Arc<str>> {
-        match run::prepare(text, &self.file, live) {
+    fn judge<L>(&self, text: &str, live: L) -> Option<Arc<str>>
+    where
+        L: FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
+    {
+        match run::prepare_as(self.kind, text, &self.file, live) {
             Ok(compiled) => Some(self.adopt(compiled)),
             Err(complaint) => self.refuse(&complaint),
         }
@@ -216,13 +244,14 @@ impl ScriptHost {
     fn refuse(&self, complaint: &Complaint) -> Option<Arc<str>> {
         self.force.rcu(|old| {
             let in_force =
-                if old.script.is_some() { InForce::LastGood } else { InForce::NativeSum };
+                if old.script.is_some() { InForce::LastGood } else { without(self.kind) };
             let refused = Some(complaint.clone());
             let status = ScriptStatus { in_force, refused, ..old.status.clone() };
             Force { script: old.script.clone(), status }
         });
         let stays = match self.force.load().status.in_force {
             InForce::NativeSum => "the native sum stays in force",
+            InForce::Nothing => "there is no aggregate of this name",
             InForce::File | InForce::LastGood => "the last good script stays in force",
         };
         warn!(%complaint, "{stays}");
@@ -236,6 +265,9 @@ impl ScriptHost {
             return;
         }
         match (&before.status.failed, failed) {
+            (None, Some(complaint)) if self.kind == Kind::Aggregate => {
+                warn!(%complaint, "the aggregate stays as it was");
+            }
             (None, Some(complaint)) => warn!(%complaint, "the native sum stands in for the script"),
             (Some(_), None) => info!(file = %self.file, "the script works again"),
             _ => {}
@@ -248,6 +280,14 @@ impl ScriptHost {
             }
             Force { script: old.script.clone(), status }
         });
+    }
+}
+
+/// What there is without a script.
+fn without(kind: Kind) -> InForce {
+    match kind {
+        Kind::Merge => InForce::NativeSum,
+        Kind::Aggregate => InForce::Nothing,
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rhai::{EvalAltResult, Position};
 
 use crate::clock::Stopwatch;
+use crate::model::tally::NAME_BYTES;
 
 /// Limits of one run. Reaching one ends the run; a script cannot catch it.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,8 @@ pub(super) struct Limits {
     pub(super) native_work: u64,
     /// Counts held by all tallies of a run together, 8 bytes each.
     pub(super) tally_cells: u64,
+    /// The longest name of a tally, in bytes.
+    pub(super) name_bytes: usize,
     /// Time by the wall.
     pub(super) deadline: Duration,
 }
@@ -31,6 +34,7 @@ impl Default for Limits {
             operations: 5_000_000,
             native_work: 100_000_000,
             tally_cells: 8_000_000,
+            name_bytes: NAME_BYTES,
             deadline: Duration::from_millis(200),
         }
     }
@@ -58,6 +62,11 @@ pub(super) fn begin(limits: Limits) {
     let meter =
         Meter { limits, watch: Stopwatch::start(), native_work: 0, looked_at: 0, tally_cells: 0 };
     METER.set(Some(meter));
+}
+
+/// The longest name that this thread's run may use, in bytes.
+pub(super) fn name_bytes() -> usize {
+    METER.get().map_or(NAME_BYTES, |meter| meter.limits.name_bytes)
 }
 
 /// For the interpreter's progress report: why to stop, if so.

@@ -1,5 +1,5 @@
-//! The merge script: what `/language/latest` says is decided by a file that users edit while the
-//! appliance runs. Door to the `rhai` and `notify` crates.
+//! The scripts: what `/language/latest` and the aggregates say is decided by files that users edit
+//! while the appliance runs. Door to the `rhai` and `notify` crates.
 //!
 //! Promises: a script computes and does nothing else; it can neither stop the tick nor run away
 //! with time or memory; a broken one never takes the place of a working one; what is wrong is said
@@ -13,9 +13,11 @@
 mod complaint;
 mod engine;
 mod host;
+mod live;
 mod meter;
 mod objects;
 mod report;
+mod rules;
 mod run;
 mod sample;
 mod sum;
@@ -23,8 +25,9 @@ mod watch;
 
 pub use complaint::Complaint;
 pub use host::{InForce, Merged, ScriptHost, ScriptStatus};
-pub use report::{Benched, Checked, Cost, Trial, bench, check};
-pub use run::{Compiled, SOURCE_BYTES, prepare};
+pub use live::LiveWindow;
+pub use report::{Benched, Checked, Cost, Trial, bench, check, check_aggregate};
+pub use run::{Compiled, Kind, SOURCE_BYTES, prepare};
 pub use watch::watch;
 
 /// The shipped `scripts/merge_latest.rhai`: the plain sum.

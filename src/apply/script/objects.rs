@@ -30,8 +30,9 @@ impl Second {
     }
 
     fn age(&self) -> INT {
-        // `until` is the first second after the current one.
-        self.taken.window().until.0 - 1 - self.at
+        // `until` is the first second after the current bucket.
+        let current = window::Second(self.taken.window().until.0 - 1);
+        self.taken.bucket_of(current).0 - self.at
     }
 
     fn get(&self, name: &str) -> INT {
@@ -74,6 +75,7 @@ impl Seconds {
     }
 
     fn at(&self, at: INT) -> Second {
+        let at = self.taken.bucket_of(window::Second(at)).0;
         let buckets = self.buckets();
         let found = buckets.binary_search_by_key(&at, |bucket| bucket.at().0).ok();
         let counted = found.map(|index| Arc::clone(&buckets[index]));
@@ -154,6 +156,7 @@ fn register_tally(engine: &mut Engine) {
         .register_fn("drop", |sum: &mut Sum, name: &str| sum.drop_name(name))
         .register_fn("keep", |sum: &mut Sum, names: Array| sum.keep(&texts(&names)?))
         .register_fn("top", top)
+        .register_fn("sum", |sum: &mut Sum, form: &str| sum.sum(form))
         .register_fn("names", |sum: &mut Sum| names(sum))
         .register_get("names", |sum: &mut Sum| names(sum))
         .register_fn("to_string", |sum: &mut Sum| sum.to_string())

@@ -9,8 +9,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::complaint::Complaint;
-use super::run::{self, Compiled};
+use super::run::{self, Compiled, Kind};
 use super::{host, sample};
+use crate::apply::rule::Rule;
 use crate::clock::Stopwatch;
 use crate::model::tally::{Tally, WindowSnapshot};
 
@@ -39,6 +40,8 @@ pub struct Checked {
     pub file: Arc<str>,
     /// 16 hexadecimal digits made from its text.
     pub hash: String,
+    /// What an aggregate counts; none for the merge script.
+    pub config: Option<serde_json::Value>,
     /// On the built-in hour of 20 languages.
     pub sample: Trial,
     /// On the window that was given, if one was.
@@ -76,18 +79,32 @@ pub struct Benched {
 /// Compiles a script and tries it on the built-in sample, and on a live window if one is given.
 pub fn check(path: &Path, live: Option<&WindowSnapshot>) -> Result<Checked, Complaint> {
     let script = load(path, live)?;
+    checked(path, &script, live)
+}
+
+/// The same for a file beside the merge script, which must be an aggregate.
+pub fn check_aggregate(path: &Path) -> Result<Checked, Complaint> {
+    checked(path, &load_as(Some(Kind::Aggregate), path, None)?, None)
+}
+
+fn checked(
+    path: &Path,
+    script: &Compiled,
+    live: Option<&WindowSnapshot>,
+) -> Result<Checked, Complaint> {
     Ok(Checked {
         file: path.to_string_lossy().into(),
         hash: script.fingerprint(),
-        sample: attempt(&script, &sample::window())?,
-        live: live.map(|live| attempt(&script, live)).transpose()?,
+        config: script.rule().map(Rule::json),
+        sample: attempt(script, &script.sample())?,
+        live: live.map(|live| attempt(script, live)).transpose()?,
     })
 }
 
 /// Runs a script 50 times on 3,600 seconds of 20 languages.
 pub fn bench(path: &Path) -> Result<Benched, Complaint> {
     let script = load(path, None)?;
-    let window = sample::window();
+    let window = script.sample();
     Ok(Benched {
         file: path.to_string_lossy().into(),
         hash: script.fingerprint(),
@@ -102,11 +119,23 @@ pub fn bench(path: &Path) -> Result<Benched, Complaint> {
     })
 }
 
+/// As what it is: a script with a `config` is an aggregate.
 fn load(path: &Path, live: Option<&WindowSnapshot>) -> Result<Compiled, Complaint> {
+    load_as(None, path, live)
+}
+
+fn load_as(
+    kind: Option<Kind>,
+    path: &Path,
+    live: Option<&WindowSnapshot>,
+) -> Result<Compiled, Complaint> {
     let file: Arc<str> = path.to_string_lossy().into();
     let wrong = |reason: &str| Complaint::new(&file, None, reason);
     match host::read(path) {
-        Ok(Some(text)) => run::prepare(&text, &file, live),
+        Ok(Some(text)) => {
+            let kind = kind.unwrap_or_else(|| run::kind_of(&text));
+            run::prepare_as(kind, &text, &file, |_| live.cloned())
+        }
         Ok(None) => Err(wrong("there is no such file")),
         Err(reason) => Err(wrong(&format!("cannot be read: {reason}"))),
     }
@@ -163,6 +192,9 @@ impl Trial {
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: good ({})", self.file, self.hash)?;
+        if let Some(config) = &self.config {
+            writeln!(f, "counts: {config}")?;
+        }
         self.sample.write(f, "sample")?;
         self.live.as_ref().map_or(Ok(()), |live| live.write(f, "live"))
     }

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::thread;
 
-use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, FnAccess, Scope};
+use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, FnAccess, FuncArgs, Scope};
 
 use super::complaint::{Complaint, Place};
 use super::meter::{self, Limits};
 use super::objects::{self, Seconds};
 use super::sum::{self, Sum};
-use super::{engine, sample};
+use super::{engine, rules, sample};
+use crate::apply::rule::{NAME_BYTES, Rule};
 use crate::model::tally::{Tally, WindowSnapshot};
 
 /// The longest script, in bytes; the shipped one has less than 2,000.
@@ -24,10 +25,23 @@ const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 const MERGE: &str = "merge";
 const FORM: &str = "fn merge(window) { … }";
+const CONFIG: &str = "config";
+const CONFIG_FORM: &str = "fn config() { #{ by: \"event.repo.name\", window: \"1h\" } }";
 
-/// A merge script that compiled; run it as often as you like, from any thread.
+/// What a script is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It makes the language map.
+    Merge,
+    /// It says itself what is counted, and makes the value of an aggregate.
+    Aggregate,
+}
+
+/// A script that compiled; run it as often as you like, from any thread.
 #[derive(Debug)]
 pub struct Compiled {
+    /// What is counted for it; none for the merge script.
+    rule: Option<Rule>,
     file: Arc<str>,
     source: Arc<str>,
     hash: u64,
@@ -45,10 +59,23 @@ pub fn prepare(
     file: &str,
     live: Option<&WindowSnapshot>,
 ) -> Result<Compiled, Complaint> {
-    let compiled = Compiled::new(source, file, Limits::default())?;
-    compiled.run(&sample::window())?;
-    if let Some(live) = live {
-        compiled.run(live)?;
+    prepare_as(Kind::Merge, source, file, |_| live.cloned())
+}
+
+/// The same for either kind; `live` is told what is to be counted.
+pub(super) fn prepare_as(
+    kind: Kind,
+    source: &str,
+    file: &str,
+    live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
+) -> Result<Compiled, Complaint> {
+    let compiled = match kind {
+        Kind::Merge => Compiled::new(source, file, Limits::default())?,
+        Kind::Aggregate => Compiled::aggregate(source, file, Limits::default())?,
+    };
+    compiled.run(&compiled.sample())?;
+    if let Some(live) = live(compiled.rule.as_ref()) {
+        compiled.run(&live)?;
     }
     Ok(compiled)
 }
@@ -81,10 +108,37 @@ impl Compiled {
             Ok(Err(error)) => return Err(Complaint::parse(&file, &error)),
             Err(reason) => return Err(Complaint::new(&file, None, reason)),
         };
-        let merge_at = place_of_merge(source);
-        check_form(&ast).map_err(|reason| Complaint::new(&file, Some(merge_at), reason))?;
+        let merge_at = place_of(MERGE, source);
+        let form = check_form(&ast, MERGE, 1, FORM);
+        form.map_err(|reason| Complaint::new(&file, Some(merge_at), reason))?;
         let (source, hash) = (source.into(), hash(source));
-        Ok(Self { file, source, hash, engine, ast, limits, merge_at })
+        Ok(Self { rule: None, file, source, hash, engine, ast, limits, merge_at })
+    }
+
+    /// The same for an aggregate, whose `config` is run.
+    pub(super) fn aggregate(source: &str, file: &str, limits: Limits) -> Result<Self, Complaint> {
+        let limits = Limits { name_bytes: NAME_BYTES, ..limits };
+        let mut compiled = Self::new(source, file, limits)?;
+        let at = place_of(CONFIG, source);
+        let complain = |reason: String| Complaint::new(&compiled.file, Some(at), reason);
+        check_form(&compiled.ast, CONFIG, 0, CONFIG_FORM).map_err(complain)?;
+        let read = compiled.call(CONFIG, (), at, rules::read)?;
+        compiled.rule = Some(read);
+        Ok(compiled)
+    }
+
+    /// What is counted for it; none for the merge script.
+    #[must_use]
+    pub fn rule(&self) -> Option<&Rule> {
+        self.rule.as_ref()
+    }
+
+    /// A window as the script will see them.
+    pub(super) fn sample(&self) -> WindowSnapshot {
+        match &self.rule {
+            Some(rule) => sample::window_of(|language| rule.sample_name(language)),
+            None => sample::window(),
+        }
     }
 
     /// Its text.
@@ -102,38 +156,38 @@ impl Compiled {
     /// What the script makes of a window: names with counts above 0. Takes at most the deadline
     /// of 200 ms; the calling thread waits for it.
     pub fn run(&self, window: &WindowSnapshot) -> Result<Tally, Complaint> {
-        let seconds = Seconds::new(window.clone());
+        self.call(MERGE, (Seconds::new(window.clone()),), self.merge_at, accept)
+    }
+
+    /// Calls a function of the script, on a thread of its own, and reads what it returns there.
+    fn call<T: Send>(
+        &self,
+        name: &str,
+        args: impl FuncArgs + Send,
+        at: Place,
+        read: impl FnOnce(&Dynamic) -> Result<T, String> + Send,
+    ) -> Result<T, Complaint> {
+        let complain = |reason| Complaint::new(&self.file, Some(at), reason);
         let outcome = apart(|| {
             meter::begin(self.limits);
             let options = CallFnOptions::default();
-            let call = self.engine.call_fn_with_options::<Dynamic>(
-                options,
-                &mut Scope::new(),
-                &self.ast,
-                MERGE,
-                (seconds,),
-            );
-            call.map(|result| accept(&result).map_err(|reason| self.complain(reason)))
-                .map_err(|error| self.complain_of(*error))
+            let scope = &mut Scope::new();
+            let call = self
+                .engine
+                .call_fn_with_options::<Dynamic>(options, scope, &self.ast, name, args)
+                .map_err(|error| self.complain_of(*error, at))?;
+            read(&call).map_err(complain)
         });
-        match outcome {
-            Ok(Ok(accepted)) => accepted,
-            Ok(Err(complaint)) => Err(complaint),
-            Err(reason) => Err(self.complain(reason)),
-        }
+        outcome.unwrap_or_else(|reason| Err(complain(reason)))
     }
 
-    fn complain(&self, reason: String) -> Complaint {
-        Complaint::new(&self.file, Some(self.merge_at), reason)
-    }
-
-    fn complain_of(&self, error: EvalAltResult) -> Complaint {
+    fn complain_of(&self, error: EvalAltResult, at: Place) -> Complaint {
         if matches!(error.unwrap_inner(), EvalAltResult::ErrorTooManyOperations(_)) {
-            let mut complaint = Complaint::run(&self.file, error, self.merge_at);
+            let mut complaint = Complaint::run(&self.file, error, at);
             complaint.reason = format!("more than {} operations", self.limits.operations);
             return complaint;
         }
-        Complaint::run(&self.file, error, self.merge_at)
+        Complaint::run(&self.file, error, at)
     }
 }
 
@@ -152,39 +206,51 @@ fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     })
 }
 
-/// There must be a `merge` that takes the window.
-fn check_form(ast: &AST) -> Result<(), String> {
+/// What a text is for that has no name to tell: with a `config` it is an aggregate.
+pub(super) fn kind_of(source: &str) -> Kind {
+    match find(CONFIG, source) {
+        Some(_) => Kind::Aggregate,
+        None => Kind::Merge,
+    }
+}
+
+/// There must be a function of this name with so many parameters.
+fn check_form(ast: &AST, name: &str, params: usize, form: &str) -> Result<(), String> {
     let mut arities = Vec::new();
-    for function in ast.iter_functions().filter(|function| function.name == MERGE) {
-        if function.params.len() == 1 && function.access == FnAccess::Public {
+    for function in ast.iter_functions().filter(|function| function.name == name) {
+        if function.params.len() == params && function.access == FnAccess::Public {
             return Ok(());
         }
         let private = if function.access == FnAccess::Private { ", and is private" } else { "" };
         arities.push(format!("takes {} parameters{private}", function.params.len()));
     }
     Err(match arities.first() {
-        None => format!("there is no function merge; write {FORM}"),
-        Some(form) => format!("merge {form}; write {FORM}"),
+        None => format!("there is no function {name}; write {form}"),
+        Some(arity) => format!("{name} {arity}; write {form}"),
     })
 }
 
-/// Line and column of `merge` in its definition, or the start of the text.
-fn place_of_merge(source: &str) -> Place {
+/// Line and column of a function's definition, or the start of the text.
+fn place_of(function: &str, source: &str) -> Place {
+    find(function, source).unwrap_or((1, 1))
+}
+
+fn find(function: &str, source: &str) -> Option<Place> {
     for (line, text) in (1..).zip(source.lines()) {
         let code = text.split("//").next().unwrap_or_default();
         for (start, _) in code.match_indices("fn") {
             let before = code[..start].chars().next_back().unwrap_or(' ');
             let after = &code[start + 2..];
             let name = after.trim_start();
-            let rest = name.strip_prefix(MERGE);
+            let rest = name.strip_prefix(function);
             let whole = rest.is_some_and(|rest| rest.trim_start().starts_with('('));
             if before.is_whitespace() && after.starts_with(char::is_whitespace) && whole {
                 let column = code[..start].chars().count() + 1;
-                return (line, u32::try_from(column).unwrap_or(u32::MAX));
+                return Some((line, u32::try_from(column).unwrap_or(u32::MAX)));
             }
         }
     }
-    (1, 1)
+    None
 }
 
 /// A Tally, or a map of names and numbers.
@@ -256,7 +322,7 @@ mod tests {
             ("nothing", (1, 1)),
         ];
         for (text, place) in texts {
-            assert_eq!(place_of_merge(text), place, "{text}");
+            assert_eq!(place_of(MERGE, text), place, "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The window that scripts are tried on before any event was seen: always the same.
+//! The window that scripts are tried on before any event was seen: the counts are always the same.
 
 use crate::model::tally::{Buckets, WindowSnapshot};
 use crate::model::window::{Second, Window};
@@ -47,6 +47,12 @@ const NAMES: [&str; 32] = [
 
 /// Two hours of every second; 20 of 32 languages in each, common ones with larger counts.
 pub(super) fn window() -> WindowSnapshot {
+    window_of(str::to_owned)
+}
+
+/// The same under other names, one for each language.
+pub(super) fn window_of(name_of: impl Fn(&str) -> String) -> WindowSnapshot {
+    let names = NAMES.map(name_of);
     let mut buckets = Buckets::new();
     let mut state = 42_u64;
     for age in 0..i64::from(SECONDS) * 2 {
@@ -59,7 +65,7 @@ pub(super) fn window() -> WindowSnapshot {
             let n = 1 + random % (60 / (name + 1)).max(2);
             let n = i64::try_from(n).expect("at most 60");
             let second = Second(LAST.0 - age);
-            buckets.add(second, NAMES[name], n).expect("the names are short and few");
+            buckets.add(second, &names[name], n).expect("the names are short and few");
         }
     }
     buckets.snapshot(Window::ending_with(LAST, SECONDS))

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use rhai::{Dynamic, EvalAltResult, FLOAT, INT, Position};
 
 use super::meter;
-use crate::model::tally::{Bucket, NAME_BYTES, NAMES, Tally, WindowSnapshot};
+use crate::apply::rule::Glob;
+use crate::model::tally::{Bucket, NAMES, Tally, WindowSnapshot};
 
 /// What a native call answers; the error takes the place of the call.
 pub(super) type Answer<T> = Result<T, Box<EvalAltResult>>;
@@ -69,14 +70,15 @@ pub(super) fn rounded(n: f64) -> i64 {
 }
 
 pub(super) fn check_name(name: &str) -> Result<(), String> {
-    match name.len() {
-        0 => Err("a name must not be empty".to_owned()),
-        1..=NAME_BYTES => Ok(()),
-        long => {
-            let start: String = name.chars().take(20).collect();
-            Err(format!("the name \"{start}…\" has {long} bytes, {NAME_BYTES} are allowed"))
-        }
+    let (long, most) = (name.len(), meter::name_bytes());
+    if long == 0 {
+        return Err("a name must not be empty".to_owned());
     }
+    if long > most {
+        let start: String = name.chars().take(20).collect();
+        return Err(format!("the name \"{start}…\" has {long} bytes, {most} are allowed"));
+    }
+    Ok(())
 }
 
 impl Counts {
@@ -197,6 +199,15 @@ impl Sum {
     pub(super) fn get(&self, name: &str) -> Dynamic {
         let n = self.0.get(name);
         if self.0.fractional { n.into() } else { rounded(n).into() }
+    }
+
+    /// The sum of the counts whose names are of this form, `*` standing for anything.
+    pub(super) fn sum(&self, form: &str) -> Answer<Dynamic> {
+        let glob = Glob::new(form);
+        meter::work(self.0.len().saturating_mul(4))?;
+        let found = self.0.entries().into_iter().filter(|(name, _)| glob.matches(name));
+        let n = found.map(|(_, n)| n).sum();
+        Ok(if self.0.fractional { FLOAT::from(n).into() } else { rounded(n).into() })
     }
 
     pub(super) fn set(&mut self, name: &str, n: f64, fractional: bool) -> Answer<()> {

@@ -12,14 +12,16 @@ mod link;
 mod oauth;
 mod outlet;
 mod probe;
+mod session;
 mod topic;
 mod words;
 
 use std::path::PathBuf;
 
-pub use self::consumer::{PulsarBus, Receipt};
+pub use self::consumer::PulsarBus;
 pub use self::outlet::PulsarOutlet;
 pub use self::probe::{Probed, probe};
+pub use self::session::Receipt;
 pub use self::topic::tag_of;
 
 /// What connecting needs. Printing it shows no secret: it holds none, only where one is.
@@ -137,5 +139,16 @@ impl PulsarError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Away { .. })
+    }
+    /// Whether only another configuration helps, or another file in the place it names.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Address { .. }
+            | Self::Topic { .. }
+            | Self::File { .. }
+            | Self::Partitioned { .. } => true,
+            Self::Anew { .. } | Self::Away { .. } => false,
+        }
     }
 }

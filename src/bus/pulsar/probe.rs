@@ -1,13 +1,18 @@
 //! Trying the service without touching what it holds, for `ghpulse check`.
 
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
 use pulsar::consumer::InitialPosition;
 use pulsar::{Consumer, ConsumerOptions, ProducerOptions, SubType, TokioExecutor};
 
 use super::link::{Link, OPEN, within};
+use super::session::published_at;
 use super::words::{away, is_taken};
 use super::{PulsarError, PulsarOptions};
 use crate::bus::Grant;
 use crate::clock::Clock;
+use crate::model::window::Timestamp;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +21,14 @@ pub struct Probed {
     pub topic: String,
     /// Whether it could be produced to now; `None` when that was not tried.
     pub grant: Option<Grant>,
+    /// When the oldest message that it has was published; `None` when none came at once.
+    pub oldest: Option<Timestamp>,
 }
+
+/// More messages than an entry has: while the library hands one out, it answers nothing.
+const ENTRY: u32 = 10_000;
+/// How long the oldest message may take.
+const OLDEST: Duration = Duration::from_secs(3);
 
 /// Connects, logs in, looks the topic up, reads it by a subscription that leaves nothing behind,
 /// and, with `produce`, asks to produce (sends nothing). Beside a collector that is running it
@@ -38,12 +50,17 @@ pub async fn probe(
             .with_options(
                 ConsumerOptions::default()
                     .durable(false)
-                    .with_initial_position(InitialPosition::Latest),
+                    .with_initial_position(InitialPosition::Earliest)
+                    .with_receiver_queue_size(ENTRY),
             )
+            .with_batch_size(1)
             .build();
         let doing = |verb| format!("{verb} {} at {}", link.topic, link.url);
         let consumer: Result<Consumer<Vec<u8>, TokioExecutor>, _> = Box::pin(reading).await;
         let mut consumer = consumer.map_err(|error| away(doing("reading"), &error))?;
+        let first = tokio::time::timeout(OLDEST, consumer.next()).await;
+        let first = first.ok().flatten().and_then(Result::ok);
+        let oldest = first.map(|message| published_at(&message));
         let grant = if produce {
             let shared = ProducerOptions { access_mode: Some(0), ..ProducerOptions::default() };
             let asking = client.producer().with_topic(&link.topic).with_options(shared).build();
@@ -60,7 +77,7 @@ pub async fn probe(
             None
         };
         let _ = Box::pin(consumer.close()).await;
-        Ok(Probed { topic: link.topic.clone(), grant })
+        Ok(Probed { topic: link.topic.clone(), grant, oldest })
     });
     within(OPEN, doing, trying).await
 }

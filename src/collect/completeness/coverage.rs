@@ -13,6 +13,9 @@
 //! how many they share tells which part p of what is there one read shows (Petersen). What n reads
 //! of the same ids leave unseen is (1 - p)^n.
 //!
+//! Of a page: its gaps, as far as no other page shows what is in them. So a page misses nothing
+//! where nothing was missed, and events that wander from page to page are counted once.
+//!
 //! What is not known: what GitHub itself never shows. No poller sees that.
 
 use std::collections::VecDeque;
@@ -30,8 +33,10 @@ const MOST_RUNS: usize = 4_096;
 const RUN_BREAK: u64 = 24;
 /// Fewer ids are no run.
 const SHORTEST_RUN: usize = 6;
+/// Two runs that are no more than so many usual steps apart meet: two pages of one moment do.
+const NEIGHBOURS: f64 = 3.0;
 /// Standard deviations to each side of a 95 % interval, and a little for what is not modelled.
-const DEVIATIONS: f64 = 2.2;
+const DEVIATIONS: f64 = 2.4;
 /// Events must be shared by more than this part for a run to count as all neighbours.
 const WHOLE: f64 = 0.9;
 /// Ids are told apart by how many reads covered them, up to so many.
@@ -65,12 +70,21 @@ struct Run {
     at: Timestamp,
     first: u64,
     last: u64,
-    steps: f64,
+    events: u32,
     /// Sum of the squares of the steps.
     squares: f64,
     /// Events in the ids that the read before covered too: in either, and twice those in both.
     either: f64,
     both: f64,
+}
+
+/// A stretch of ids that is covered.
+#[derive(Debug, Clone, Copy)]
+struct Island {
+    /// When its first part was read.
+    at: Timestamp,
+    first: u64,
+    last: u64,
 }
 
 impl Missed {
@@ -117,8 +131,8 @@ impl Coverage {
                     2.0 * count(now.iter().filter(|id| before.binary_search(id).is_ok()).count());
             }
             let squares = run.windows(2).map(|pair| float(pair[1] - pair[0]).powi(2)).sum();
-            let steps = count(run.len() - 1);
-            self.runs.push_back(Run { at, first, last, steps, squares, either, both });
+            let events = u32::try_from(run.len()).unwrap_or(u32::MAX);
+            self.runs.push_back(Run { at, first, last, events, squares, either, both });
         }
         self.before = ids;
         while self.runs.len() > MOST_RUNS {
@@ -136,7 +150,19 @@ impl Coverage {
 
     /// What was missed in the window.
     pub(super) fn missed(&self) -> Missed {
-        let steps: f64 = self.runs.iter().map(|run| run.steps).sum();
+        self.estimate(&self.islands(), &self.gaps())
+    }
+
+    /// What was missed of what passed one page: the part of its gaps that no other page shows
+    /// either. `self` is all pages together. A page that is taken up by another sequence for a
+    /// while, as when the feed is short, has gaps that mean nothing.
+    pub(super) fn missed_on(&self, page: &Self) -> Missed {
+        self.estimate(&page.islands(), &common(&page.gaps(), &self.gaps()))
+    }
+
+    /// Islands of ids that are covered, and what lies in these gaps, by the spacing of all ids.
+    fn estimate(&self, islands: &[Island], gaps: &[(u64, u64)]) -> Missed {
+        let steps: f64 = self.runs.iter().map(|run| f64::from(run.events - 1)).sum();
         let length: f64 = self.runs.iter().map(|run| float(run.last - run.first)).sum();
         if length <= 0.0 {
             return Missed::default();
@@ -144,47 +170,57 @@ impl Coverage {
         let (density, mean) = (steps / length, length / steps);
         let squares: f64 = self.runs.iter().map(|run| run.squares).sum();
         let variation = (squares / steps / (mean * mean) - 1.0).clamp(0.1, 25.0);
-        let (covered, islands, gaps, gap_ids) = self.union();
-        let seen = covered * density + islands;
-        let expected = (gap_ids * density - gaps).max(0.0);
-        let known = (DEVIATIONS * (variation / seen.max(1.0)).sqrt()).min(0.9);
-        let own = DEVIATIONS * ((gap_ids * density + gaps) * variation).sqrt();
-        let own = if gaps > 0.0 { own } else { 0.0 };
+        let events = |islands: &[Island]| {
+            let ids: f64 = islands.iter().map(|island| float(island.last - island.first)).sum();
+            ids * density + count(islands.len())
+        };
+        let seen = events(islands);
+        // A sum of nothing is -0, which would be shown.
+        let gap_ids = gaps.iter().fold(0.0, |sum, (from, to)| sum + float(to - from));
+        let number = count(gaps.len());
+        let expected = (gap_ids * density - number).max(0.0);
+        // Every spacing was seen by many reads and tells something once.
+        let drawn = events(&self.islands()).max(1.0);
+        let known = (DEVIATIONS * (variation / drawn).sqrt()).min(0.9);
+        let own = DEVIATIONS * ((gap_ids * density + number) * variation).sqrt();
+        let own = if gaps.is_empty() { 0.0 } else { own };
         let below = own.hypot(expected - expected / (1.0 + known));
         let above = own.hypot(expected / (1.0 - known) - expected);
-        let gap = Missed {
+        self.with_holes(Missed {
             seen,
             low: (expected - below).max(0.0),
             estimate: expected,
             high: expected + above,
-        };
-        self.with_holes(gap)
+        })
     }
 
-    /// Ids that are covered, in how many islands; gaps between them, and the ids in these. A gap
-    /// is one only when what lies above it was read no earlier than what lies below: after GitHub
-    /// began its ids anew, or served an old page, there is nothing between the two.
-    fn union(&self) -> (f64, f64, f64, f64) {
+    /// Stretches of ids that are covered, ascending.
+    fn islands(&self) -> Vec<Island> {
         let mut runs: Vec<&Run> = self.runs.iter().collect();
         runs.sort_unstable_by_key(|run| run.first);
-        let mut islands: Vec<(Timestamp, u64, u64)> = Vec::new();
+        let ids: f64 = runs.iter().map(|run| float(run.last - run.first)).sum();
+        let events: f64 = runs.iter().map(|run| f64::from(run.events)).sum();
+        let near = NEIGHBOURS * ids / events.max(1.0);
+        let mut islands: Vec<Island> = Vec::new();
         for run in runs {
             match islands.last_mut() {
-                Some((at, _, last)) if run.first <= *last => {
-                    *last = run.last.max(*last);
-                    *at = run.at.min(*at);
+                Some(island) if float(run.first.saturating_sub(island.last)) <= near => {
+                    island.last = run.last.max(island.last);
+                    island.at = run.at.min(island.at);
                 }
-                _ => islands.push((run.at, run.first, run.last)),
+                _ => islands.push(Island { at: run.at, first: run.first, last: run.last }),
             }
         }
-        let covered = islands.iter().map(|(_, first, last)| float(last - first)).sum();
-        let gaps = islands.windows(2).filter(|pair| pair[0].0 <= pair[1].0);
-        let (mut number, mut ids) = (0.0, 0.0);
-        for pair in gaps {
-            number += 1.0;
-            ids += float(pair[1].1 - pair[0].2);
-        }
-        (covered, count(islands.len()), number, ids)
+        islands
+    }
+
+    /// Gaps between islands, ascending. A gap is one only when what lies above it was read no
+    /// earlier than what lies below: after GitHub began its ids anew, or served an old page, there
+    /// is nothing between the two.
+    fn gaps(&self) -> Vec<(u64, u64)> {
+        let islands = self.islands();
+        let pairs = islands.windows(2).filter(|pair| pair[0].at <= pair[1].at);
+        pairs.map(|pair| (pair[0].last, pair[1].first)).collect()
     }
 
     /// Adds what lies unseen between the events of reads that show only a part.
@@ -245,6 +281,19 @@ fn hidden(depths: &[f64; DEPTHS], part: f64) -> f64 {
         all += length;
     }
     if all > 0.0 { (missed / all).min(0.98) } else { 0.0 }
+}
+
+/// What both of two lists of stretches hold; both ascending.
+fn common(one: &[(u64, u64)], other: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let (mut both, mut a, mut b) = (Vec::new(), 0, 0);
+    while let (Some(left), Some(right)) = (one.get(a), other.get(b)) {
+        let (from, to) = (left.0.max(right.0), left.1.min(right.1));
+        if from < to {
+            both.push((from, to));
+        }
+        if left.1 < right.1 { a += 1 } else { b += 1 }
+    }
+    both
 }
 
 fn within(ids: &[u64], first: u64, last: u64) -> &[u64] {

@@ -63,6 +63,30 @@ fn reads_that_meet_missed_nothing() {
 }
 
 #[test]
+fn what_passed_a_page_and_another_showed_is_not_missed_there() {
+    let ids = draw(&mut fastrand::Rng::with_seed(2), 5_000);
+    let (mut all, mut page) = (Coverage::default(), Coverage::default());
+    for (second, end) in (200..=ids.len()).step_by(150).enumerate() {
+        let second = at(i64::try_from(second).unwrap());
+        // The page shows the second hundred, another one the first; half of what passes it is
+        // shown there only.
+        for shown in [&ids[end - 100..end], &ids[end - 200..end - 100]] {
+            all.take(shown.to_vec(), second);
+        }
+        page.take(ids[end - 200..end - 100].to_vec(), second);
+    }
+    assert!(page.missed().low > 1_000.0, "{:?}", page.missed());
+    let missed = all.missed_on(&page);
+    assert!(missed.low <= 0.0 && missed.high < 0.01 * missed.seen, "{missed:?}");
+    assert!(missed.seen > 2_500.0, "{missed:?}");
+    // What nobody shows passed it all the same.
+    all.take(ids[4_000..].iter().map(|id| id + 20_000).collect(), at(60));
+    page.take(ids[4_000..].iter().map(|id| id + 20_000).collect(), at(60));
+    let (whole, own) = (all.missed(), all.missed_on(&page));
+    assert!(own.low > 0.0 && (own.estimate - whole.estimate).abs() < 1.0, "{own:?} {whole:?}");
+}
+
+#[test]
 fn reads_that_show_only_a_part_are_told_by_what_they_share() {
     let inside = (0..100).filter(|seed| {
         let mut rng = fastrand::Rng::with_seed(*seed);

@@ -36,8 +36,11 @@ const FEW_ANSWERS: u32 = 3;
 const MISSING_AFTER: Duration = Duration::from_secs(45);
 /// A page is full from so many events on: GitHub leaves some out.
 const FULL: usize = 90;
-/// The part of a page that another page of the same round has at most by accident.
+/// The part of a page that another page has at most by accident, when it was read so soon after.
 const SAME: f64 = 0.9;
+const SOON_AFTER: Duration = Duration::from_secs(10);
+/// A sequence is at home on a page that one in so many of its events is from.
+const HOME: usize = 4;
 /// The weight of the newest read in what a page brings.
 const NEWEST_WEIGHT: f64 = 0.3;
 /// A page that was not read for so long goes first, whatever it brought.
@@ -136,7 +139,10 @@ impl Completeness {
                 self.seats.shown(page, sequence, *newest, seat, at);
             }
             self.sequences[sequence].take(ids.clone(), at);
-            record.sequences[sequence].take(ids, at);
+            // A few strays say nothing of what passes this page.
+            if HOME * ids.len() >= seen.len() {
+                record.sequences[sequence].take(ids, at);
+            }
         }
         (record.failing_since, record.read_at) = (None, Some(at));
         record.empty_since = hashes.is_empty().then(|| record.empty_since.unwrap_or(at));
@@ -235,8 +241,12 @@ impl Completeness {
         let report = Report {
             at: now,
             method: METHOD,
-            all: figures(&self.sequences, &self.slots, &self.lags),
-            pages: self.pages.iter().enumerate().map(|(at, page)| page.report(at + 1)).collect(),
+            all: figures(
+                self.sequences[0].missed().and(self.sequences[1].missed()),
+                &self.slots,
+                &self.lags,
+            ),
+            pages: self.pages.iter().zip(1..).map(|(page, n)| page.report(n, self)).collect(),
             tokens: self.tokens(&number),
             troubles: self.troubles.clone(),
         };
@@ -256,17 +266,20 @@ impl Completeness {
         tokens.into_values().collect()
     }
 
-    /// Whether a page shows what another one of the same round shows.
+    /// Whether a page shows what another one showed at the same time or soon after. Events only
+    /// move to later pages, so that never happens by itself.
     fn compare_pages(&mut self, now: Timestamp) {
         for at in 1..self.pages.len() {
             let page = &self.pages[at];
-            let same = (0..at).find(|other| {
-                let other = &self.pages[*other];
-                let together = page.read_at.is_some() && page.read_at == other.read_at;
-                let big = page.hashes.len() >= FULL / 4;
-                together
-                    && big
-                    && overlap::share(&page.hashes, &other.hashes).is_some_and(|s| s >= SAME)
+            let big = page.hashes.len() >= FULL / 4;
+            let Some(read_at) = page.read_at.filter(|_| big) else { continue };
+            let mut later = (0..at).filter(|other| {
+                let read = self.pages[*other].read_at;
+                read.is_some_and(|read| read >= read_at && read.since(read_at) <= SOON_AFTER)
+            });
+            let looked = later.clone().next().is_some();
+            let same = later.find(|other| {
+                overlap::share(&page.hashes, &self.pages[*other].hashes).is_some_and(|s| s >= SAME)
             });
             let page = &mut self.pages[at];
             match same {
@@ -274,7 +287,7 @@ impl Completeness {
                     page.same_since.get_or_insert(now);
                     page.same_as = other + 1;
                 }
-                None if page.read_at == Some(now) => page.same_since = None,
+                None if looked => page.same_since = None,
                 None => {}
             }
         }
@@ -389,19 +402,19 @@ impl PageRecord {
         self.empty_since.or(self.failing_since).or(self.same_since).is_some()
     }
 
-    fn report(&self, page: usize) -> PageReport {
+    fn report(&self, page: usize, all: &Completeness) -> PageReport {
+        let [one, other] = [0, 1].map(|at| all.sequences[at].missed_on(&self.sequences[at]));
         PageReport {
             page,
             events: self.hashes.len(),
             read_at: self.read_at,
             overlap: self.overlap,
-            figures: figures(&self.sequences, &self.slots, &self.lags),
+            figures: figures(one.and(other), &self.slots, &self.lags),
         }
     }
 }
 
-fn figures(sequences: &[Coverage; 2], slots: &Slots, lags: &VecDeque<u32>) -> Figures {
-    let missed = sequences[0].missed().and(sequences[1].missed());
+fn figures(missed: Missed, slots: &Slots, lags: &VecDeque<u32>) -> Figures {
     let usual = |usual: f64| slots.is_known().then_some(usual);
     let compared = slots.compared().into_iter();
     Figures {

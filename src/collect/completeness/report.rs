@@ -98,7 +98,7 @@ pub struct PageReport {
     pub read_at: Option<Timestamp>,
     /// The part of it that the read before showed too, 0 to 1; `None` until it was read twice.
     pub overlap: Option<f64>,
-    /// Its figures. What one page misses another may show.
+    /// Its figures. Missed on a page is what passed it and no other page showed either.
     #[serde(flatten)]
     pub figures: Figures,
 }

@@ -49,25 +49,15 @@ async fn every_event_that_a_troubled_server_served_is_brought() {
         control.set_fault(fault.parse().unwrap());
     }
     let mut brought = BTreeSet::new();
-    for _ in 0..12 {
+    for _ in 0..8 {
         control.emit(40);
-        brought.extend(events(&poller.next_poll().await.unwrap().unwrap()));
-    }
-    control.clear_faults();
-    control.emit(1);
-    while control.unserved() > 0 {
-        brought.extend(events(&poller.next_poll().await.unwrap().unwrap()));
-        if control.unserved() > 0 {
-            control.emit(1);
-        }
-        if brought.len() > 1_000 {
-            break;
+        // Nothing moves on meanwhile, so whatever goes wrong, all of it is brought in the end.
+        while control.unserved() > 0 || !texts(control.served()).is_subset(&brought) {
+            let poll = tokio::time::timeout(Duration::from_secs(60), poller.next_poll()).await;
+            brought.extend(events(&poll.expect("what is left is asked for").unwrap().unwrap()));
         }
     }
-    let served = texts(control.served());
-    assert!(served.len() > 200, "{}", served.len());
-    let missing: Vec<_> = served.difference(&brought).collect();
-    assert!(missing.is_empty(), "{} of {} are missing", missing.len(), served.len());
+    assert!(control.served().len() > 200);
     assert!(poller.status().borrow().simulated);
 }
 
@@ -76,10 +66,14 @@ async fn anonymous_rounds_are_the_servers_interval_apart_and_unchanged_pages_are
     let (simulation, control) = simulated(Options::by_hand(3)).await;
     let mut poller = poller(&simulation, &[]);
     control.emit(150);
-    let first = poller.next_poll().await.unwrap().unwrap();
-    assert_eq!(first.pages.len(), 3);
-    let brought: BTreeSet<_> = events(&first).into_iter().collect();
-    assert_eq!(brought, texts(control.served()));
+    let mut brought = BTreeSet::new();
+    let mut pages = 0;
+    while pages < 3 {
+        let poll = poller.next_poll().await.unwrap().unwrap();
+        brought.extend(events(&poll));
+        pages += poll.pages.len();
+    }
+    assert_eq!((pages, &brought), (3, &texts(control.served())));
     // A second round finds nothing new and goes on; what is new then comes in the third.
     let status = poller.status();
     {
@@ -105,7 +99,10 @@ async fn a_small_limit_is_spread_and_never_passed() {
         simulated(Options { anonymous_limit: 60, ..Options::by_hand(5) }).await;
     let mut poller = poller(&simulation, &[]);
     control.emit(150);
-    poller.next_poll().await.unwrap().unwrap();
+    let mut pages = 0;
+    while pages < 3 {
+        pages += poller.next_poll().await.unwrap().unwrap().pages.len();
+    }
     let mut status = poller.status();
     let ahead = |status: &SourceStatus| {
         let next = status.next_poll_at?;

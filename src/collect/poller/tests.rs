@@ -32,6 +32,15 @@ async fn next(poller: &mut Poller) -> Poll {
     poller.next_poll().await.unwrap().unwrap()
 }
 
+/// Goes on until every page came so many times; all that came.
+async fn each(poller: &mut Poller, times: usize) -> Vec<Page> {
+    let mut pages: Vec<Page> = Vec::new();
+    while (1..=3).any(|n| pages.iter().filter(|page| page.number == n).count() < times) {
+        pages.extend(next(poller).await.pages);
+    }
+    pages
+}
+
 fn numbers(poll: &Poll) -> Vec<u8> {
     poll.pages.iter().map(|page| page.number).collect()
 }
@@ -56,14 +65,14 @@ fn is_far(status: &SourceStatus) -> bool {
 }
 
 #[tokio::test]
-async fn the_first_round_asks_for_every_page_at_once() {
+async fn every_page_is_asked_for_at_once() {
     let fake = Fake::start(|asked| page(asked.page().into()).with("X-Simulated", "ghpulse")).await;
     let mut poller = poller(&fake, &[], 1_000);
     let before = poller.status().borrow().clone();
     assert_eq!((before.state, before.simulated), (SourceState::Degraded, false));
-    let poll = next(&mut poller).await;
-    assert_eq!(numbers(&poll), [1, 2, 3]);
-    for page in &poll.pages {
+    let pages = each(&mut poller, 1).await;
+    assert_eq!(pages.len(), 3);
+    for page in &pages {
         let Body::Array(body) = &page.body else { panic!("no list") };
         let wanted = format!("[{{\"id\":\"{}\",\"type\":\"PushEvent\"}}]", page.number);
         assert_eq!(body, wanted.as_bytes());
@@ -71,14 +80,14 @@ async fn the_first_round_asks_for_every_page_at_once() {
     let status = poller.status().borrow().clone();
     assert_eq!((status.state, status.simulated), (SourceState::Ok, true));
     assert_eq!((status.mode, status.overlap), (SourceMode::Anonymous, vec![None; 3]));
-    assert!(status.last_poll_at.unwrap() <= poll.received_at);
+    assert!(status.last_poll_at.is_some());
 }
 
 #[tokio::test]
 async fn where_headers_say_nothing_the_next_request_is_a_minute_away() {
     let fake = Fake::start(|asked| page(asked.page().into())).await;
     let mut poller = poller(&fake, &[], 1);
-    next(&mut poller).await;
+    each(&mut poller, 1).await;
     let status = until(&mut poller, is_far).await;
     let ahead = seconds_ahead(&status).unwrap();
     assert!((55.0..65.0).contains(&ahead), "{ahead}");
@@ -90,7 +99,7 @@ async fn without_tokens_the_poll_interval_is_obeyed_whatever_the_limit() {
     let fake =
         Fake::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 600)).await;
     let mut poller = poller(&fake, &[], 1);
-    next(&mut poller).await;
+    each(&mut poller, 1).await;
     let status = until(&mut poller, is_far).await;
     let ahead = seconds_ahead(&status).unwrap();
     assert!((590.0..=600.0).contains(&ahead), "{ahead}");
@@ -104,9 +113,7 @@ async fn a_generous_server_is_polled_whole_each_second() {
     let mut poller = poller(&fake, &[], 60_000);
     let clock = Clock::system();
     let start = clock.instant();
-    for round in 0..3 {
-        assert_eq!(numbers(&next(&mut poller).await), [1, 2, 3], "round {round}");
-    }
+    assert_eq!(each(&mut poller, 3).await.len(), 9);
     let took = clock.instant() - start;
     assert!(took >= Duration::from_secs(2), "{took:?}");
     let status = poller.status().borrow().clone();
@@ -118,11 +125,9 @@ async fn with_tokens_the_configured_break_paces() {
     let fake =
         Fake::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 600)).await;
     let mut fast = poller(&fake, &SECRETS, 200);
-    for _ in 0..4 {
-        assert_eq!(numbers(&next(&mut fast).await), [1, 2, 3]);
-    }
+    each(&mut fast, 4).await;
     let mut slow = poller(&fake, &SECRETS, 40_000);
-    next(&mut slow).await;
+    each(&mut slow, 1).await;
     let status = until(&mut slow, is_far).await;
     assert_eq!(status.poll_interval, Duration::from_secs(40));
     assert_eq!((status.mode, status.tokens_usable), (SourceMode::Tokens, 2));
@@ -159,8 +164,7 @@ async fn what_has_not_changed_is_not_brought_again() {
     })
     .await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
-    next(&mut poller).await;
-    next(&mut poller).await;
+    each(&mut poller, 2).await;
     assert!(fake.asked().len() >= 12 && version.load(Ordering::SeqCst) < 24);
     assert_eq!(poller.status().borrow().state, SourceState::Ok);
 }
@@ -175,7 +179,9 @@ async fn a_page_that_fails_does_not_stop_the_others_and_comes_back() {
     })
     .await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
-    assert_eq!(numbers(&next(&mut poller).await), [1, 3]);
+    while poller.status().borrow().last_error.is_none() {
+        assert!(!numbers(&next(&mut poller).await).contains(&2));
+    }
     let status = poller.status().borrow().clone();
     assert_eq!(status.state, SourceState::Degraded);
     assert!(status.last_error.unwrap().message.contains("page 2 of http://127.0.0.1:"));
@@ -200,7 +206,7 @@ async fn a_server_that_never_answered_is_down_until_it_does() {
     let mut poller = poller(&fake, &SECRETS, 1);
     let status = until(&mut poller, |status| status.state == SourceState::Down).await;
     assert!(status.last_error.is_some() && status.last_poll_at.is_none());
-    next(&mut poller).await;
+    each(&mut poller, 1).await;
     assert_eq!(poller.status().borrow().state, SourceState::Ok);
 }
 
@@ -223,7 +229,7 @@ async fn when_every_token_is_refused_it_goes_on_anonymously_and_says_so() {
     })
     .await;
     let mut poller = poller(&fake, &SECRETS, 1);
-    while numbers(&next(&mut poller).await).len() < 3 {}
+    each(&mut poller, 1).await;
     let status = poller.status().borrow().clone();
     assert_eq!((status.mode, status.tokens_benched), (SourceMode::Anonymous, 2));
     assert_eq!(status.state, SourceState::Degraded);
@@ -236,7 +242,7 @@ async fn when_every_token_is_refused_it_goes_on_anonymously_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_was_fetched_and_not_handed_out_is_fetched_again() {
+async fn a_future_that_is_dropped_loses_nothing_and_a_page_that_hangs_holds_up_no_other() {
     let first = Arc::new(AtomicU32::new(0));
     let fake = Fake::start(move |asked| {
         if asked.page() == 3 && first.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -249,16 +255,12 @@ async fn what_was_fetched_and_not_handed_out_is_fetched_again() {
     })
     .await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
-    {
-        let round = poller.next_poll();
-        tokio::pin!(round);
-        // Until pages 1 and 2 are here and page 3 is not; then the future is dropped.
-        while fake.asked().len() < 3 {
-            let turn = tokio::time::timeout(Duration::from_millis(5), round.as_mut()).await;
-            assert!(turn.is_err(), "page 3 hangs");
-        }
-    }
+    // A page that hangs holds up no other; the future that waits is dropped again and again.
     let mut brought = Vec::new();
+    while fake.asked().len() < 3 || brought.len() < 2 {
+        let turn = tokio::time::timeout(Duration::from_millis(5), poller.next_poll()).await;
+        brought.extend(turn.map_or_else(|_| Vec::new(), |poll| numbers(&poll.unwrap().unwrap())));
+    }
     while brought.len() < 3 {
         brought.extend(numbers(&next(&mut poller).await));
     }
@@ -270,7 +272,7 @@ async fn what_was_fetched_and_not_handed_out_is_fetched_again() {
 async fn what_is_no_list_is_passed_on_once_and_asked_for_again_whole() {
     let fake = Fake::start(|_| generous(Reply::new(200, "<html>")).with("ETag", "\"x\"")).await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
-    for _ in 0..2 {
+    for _ in 0..4 {
         let poll = next(&mut poller).await;
         assert!(matches!(&poll.pages[0].body, Body::Array(body) if &body[..] == b"<html>"));
     }

@@ -225,3 +225,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_minute_sees_more_than_nine_hundred_whatever_the_limit() {
+    let now = start();
+    let mut budget = Budget::new(TOKEN, now);
+    let generous = |_| (Spent::One, told(10_000_000, 9_000_000, 3_600));
+    let went = times(&mut budget, now, now + seconds(180), generous);
+    let most = most_within(&went, seconds(60));
+    assert!((850..=900).contains(&most), "{most}");
+}

@@ -47,6 +47,29 @@ async fn tokens_take_turns() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_page_is_asked_for_by_one_token_after_the_other() {
+    let three = pool(&["a", "b", "c"], clock());
+    let (mut last, mut pairs) = ([None; 3], BTreeMap::new());
+    for _ in 0..12 {
+        for (page, last) in last.iter_mut().enumerate() {
+            let Grant::Go(lease) = three.grant_after(*last) else { panic!("nobody has to wait") };
+            assert_ne!(*last, Some(lease.seat()));
+            *last = Some(lease.seat());
+            *pairs.entry((page, shown(&lease))).or_insert(0) += 1;
+            settle(lease, Verdict::Served, &limits(4_000));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+    }
+    assert_eq!(pairs.len(), 9, "{pairs:?}");
+    // One alone goes each time.
+    let one = pool(&["a"], clock());
+    let lease = go(&one);
+    let seat = lease.seat();
+    settle(lease, Verdict::Served, &limits(4_000));
+    assert!(matches!(one.grant_after(Some(seat)), Grant::Go(lease) if lease.seat() == seat));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_is_used_up_is_passed_over_and_then_waited_for() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
@@ -185,4 +208,55 @@ async fn queries_leave_the_time_that_they_took_before_the_next() {
     }
     // 30 seconds of work a minute, and the burst.
     assert!((14..=18).contains(&went), "{went}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_whose_pages_are_old_rests_and_its_queries_go_on() {
+    let clock = clock();
+    let pool = pool(&["a", "b"], clock);
+    let lease = go(&pool);
+    let (seat, name) = (lease.seat(), shown(&lease));
+    pool.rest(seat, Duration::from_secs(600));
+    // What is under way ends as it would have, and wakes nobody up.
+    settle(lease, Verdict::Served, &limits(4_000));
+    assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 2, benched: 0, usable: 1 });
+    for _ in 0..3 {
+        let other = go(&pool);
+        assert_ne!(shown(&other), name);
+        settle(other, Verdict::Served, &limits(4_000));
+        clock.sleep(Duration::from_secs(2)).await;
+    }
+    let query = || match pool.grant_query() {
+        Some(Grant::Go(lease)) => shown(&lease),
+        other => panic!("{other:?}"),
+    };
+    assert_ne!(query(), query());
+    // The last one never rests: old pages are better than none.
+    let other = go(&pool);
+    pool.rest(other.seat(), Duration::from_secs(600));
+    settle(other, Verdict::Served, &limits(4_000));
+    assert_eq!(pool.census().usable, 1);
+    // A token that is no longer there is nobody's.
+    pool.rest(SeatId(77), Duration::from_secs(600));
+    clock.sleep(Duration::from_secs(601)).await;
+    let names = [go(&pool), go(&pool)].map(|lease| shown(&lease));
+    assert!(names.contains(&name), "{names:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secondary_limit_holds_for_all_that_a_token_asks_and_the_hours_for_one_kind() {
+    let clock = clock();
+    let waits = |pool: &Arc<TokenPool>| match pool.grant_query() {
+        Some(Grant::Wait(until)) => Some(until - clock.instant()),
+        Some(Grant::Go(_)) => None,
+        None => panic!("there is a token"),
+    };
+    let secondary = pool(&["a"], clock);
+    let wait = Duration::from_secs(90);
+    settle(go(&secondary), Verdict::Limited(Some(wait)), &limits(4_000));
+    assert_eq!(waits(&secondary), Some(wait));
+    let primary = pool(&["a"], clock);
+    settle(go(&primary), Verdict::Limited(Some(wait)), &limits(0));
+    assert_eq!(waits(&primary), None);
+    assert!(matches!(primary.grant(), Grant::Wait(_)));
 }

@@ -15,21 +15,47 @@ use std::sync::Arc;
 use super::{NAME_BYTES, NAMES, Tally};
 use crate::model::window::{Second, Window};
 
-/// The most seconds that are held, two windows of a day and some; past it the oldest goes.
+/// The most buckets that are held, two windows of a day and some; past it the oldest goes.
 const SECONDS: usize = 200_000;
+
+/// How wide buckets are, and how much they hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Seconds of a bucket, at least 1. A bucket begins at a multiple of it.
+    pub step: u32,
+    /// The longest name that is counted, in bytes.
+    pub name_bytes: usize,
+    /// The most names that are counted at once, at most 60,000.
+    pub names: usize,
+    /// The most counts that are held, a count being that of a name in a bucket; past it the oldest
+    /// bucket goes.
+    pub cells: usize,
+}
+
+impl Shape {
+    /// What the languages of a window are counted in: seconds, [`NAMES`] names.
+    pub const USUAL: Self =
+        Self { step: 1, name_bytes: NAME_BYTES, names: NAMES, cells: usize::MAX };
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self::USUAL
+    }
+}
 
 /// Why a count was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// There is nothing to count under.
-    #[error("a language without a name is not counted")]
+    #[error("an empty name is not counted")]
     Empty,
-    /// Longer than [`NAME_BYTES`].
-    #[error("a language name of {0} bytes is not counted, {NAME_BYTES} are allowed")]
-    TooLong(usize),
-    /// A new name while [`NAMES`] are counted.
-    #[error("a new language name is not counted while {NAMES} others are")]
-    TooMany,
+    /// Longer than [`Shape::name_bytes`].
+    #[error("a name of {0} bytes is not counted, {1} are allowed")]
+    TooLong(usize, usize),
+    /// A new name while [`Shape::names`] are counted.
+    #[error("a new name is not counted while {0} others are")]
+    TooMany(usize),
 }
 
 /// The number of a name in a [`Names`].
@@ -51,9 +77,14 @@ pub struct Bucket {
     counts: Vec<(NameId, i64)>,
 }
 
-/// The counts of the last seconds, one bucket a second that has any.
+/// The counts of the last seconds, one bucket for each step that has any.
 #[derive(Debug, Default)]
 pub struct Buckets {
+    shape: Shape,
+    /// Counts that are held.
+    cells: usize,
+    /// The first second behind what was dropped for want of room.
+    dropped_before: Option<Second>,
     seconds: BTreeMap<Second, Arc<Bucket>>,
     names: Arc<Names>,
     /// How many buckets count the name of this number.
@@ -68,6 +99,7 @@ pub struct WindowSnapshot(Arc<Taken>);
 #[derive(Debug)]
 struct Taken {
     window: Window,
+    step: i64,
     names: Arc<Names>,
     buckets: Vec<Arc<Bucket>>,
     /// Where in `buckets` the window itself begins.
@@ -75,7 +107,7 @@ struct Taken {
 }
 
 impl Bucket {
-    /// The second it counts.
+    /// The second it counts; the first of them when it counts several.
     #[must_use]
     pub fn at(&self) -> Second {
         self.at
@@ -121,18 +153,25 @@ impl Bucket {
 }
 
 impl Buckets {
-    /// One without counts.
+    /// One without counts, of [`Shape::USUAL`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds `n` to a language's count in a second.
+    /// One without counts.
+    #[must_use]
+    pub fn shaped(shape: Shape) -> Self {
+        Self { shape, ..Self::default() }
+    }
+
+    /// Adds `n` to a name's count in a second.
     pub fn add(&mut self, second: Second, name: &str, n: i64) -> Result<(), Refused> {
         if n == 0 {
             return Ok(());
         }
         let id = self.intern(name)?;
+        let second = floor(second, self.step());
         let bucket = self
             .seconds
             .entry(second)
@@ -140,16 +179,38 @@ impl Buckets {
         let (new, gone) = Arc::make_mut(bucket).add(id, n);
         let empty = bucket.counts.is_empty();
         self.uses[usize::from(id)] += u32::from(new);
+        self.cells += usize::from(new);
         if gone {
+            self.cells -= 1;
             self.release(id);
         }
         if empty {
             self.seconds.remove(&second);
         }
-        if self.seconds.len() > SECONDS {
+        while self.seconds.len() > SECONDS || self.cells > self.shape.cells {
+            let Some((&oldest, _)) = self.seconds.first_key_value() else { break };
             self.drop_oldest();
+            self.dropped_before = Some(Second(oldest.0 + self.step()));
         }
         Ok(())
+    }
+
+    /// The first second from which on nothing was dropped for want of room; `None` when nothing
+    /// ever was.
+    #[must_use]
+    pub fn dropped_before(&self) -> Option<Second> {
+        self.dropped_before
+    }
+
+    /// The window of `seconds` seconds that ends with the bucket this second lies in.
+    #[must_use]
+    pub fn window(&self, last: Second, seconds: u32) -> Window {
+        let last = floor(last, self.step()).0 + self.step() - 1;
+        Window::ending_with(Second(last), seconds)
+    }
+
+    fn step(&self) -> i64 {
+        i64::from(self.shape.step.max(1))
     }
 
     /// Forgets the seconds before this one. Keep two windows: a snapshot has the one before too.
@@ -169,10 +230,11 @@ impl Buckets {
         let mut buckets: Vec<_> = range(window.previous()).map(|(_, b)| Arc::clone(b)).collect();
         let split = buckets.len();
         buckets.extend(range(window).map(|(_, bucket)| Arc::clone(bucket)));
-        WindowSnapshot(Arc::new(Taken { window, names: Arc::clone(&self.names), buckets, split }))
+        let (step, names) = (self.step(), Arc::clone(&self.names));
+        WindowSnapshot(Arc::new(Taken { window, step, names, buckets, split }))
     }
 
-    /// How many seconds have counts.
+    /// How many buckets have counts.
     #[must_use]
     pub fn seconds(&self) -> usize {
         self.seconds.len()
@@ -190,11 +252,13 @@ impl Buckets {
         }
         match name.len() {
             0 => return Err(Refused::Empty),
-            1..=NAME_BYTES => {}
-            long => return Err(Refused::TooLong(long)),
+            long if long > self.shape.name_bytes => {
+                return Err(Refused::TooLong(long, self.shape.name_bytes));
+            }
+            _ => {}
         }
-        if self.names.ids.len() >= NAMES {
-            return Err(Refused::TooMany);
+        if self.names.ids.len() >= self.shape.names {
+            return Err(Refused::TooMany(self.shape.names));
         }
         let name: Arc<str> = name.into();
         // Copied only when a snapshot still holds the table: new names are rare.
@@ -205,7 +269,7 @@ impl Buckets {
         } else {
             names.list.push(Arc::clone(&name));
             self.uses.push(0);
-            NameId::try_from(names.list.len() - 1).expect("there are at most NAMES numbers")
+            NameId::try_from(names.list.len() - 1).expect("there are at most 60,000 numbers")
         };
         names.ids.insert(name, id);
         Ok(id)
@@ -224,6 +288,7 @@ impl Buckets {
 
     fn drop_oldest(&mut self) {
         if let Some((_, bucket)) = self.seconds.pop_first() {
+            self.cells -= bucket.counts.len();
             for &(id, _) in &bucket.counts {
                 self.release(id);
             }
@@ -231,7 +296,18 @@ impl Buckets {
     }
 }
 
+/// The first second of the step that this one lies in.
+fn floor(second: Second, step: i64) -> Second {
+    Second(second.0 - second.0.rem_euclid(step))
+}
+
 impl WindowSnapshot {
+    /// The first second of the bucket that this one lies in, whether it has counts or not.
+    #[must_use]
+    pub fn bucket_of(&self, second: Second) -> Second {
+        floor(second, self.0.step)
+    }
+
     /// Which seconds it is about.
     #[must_use]
     pub fn window(&self) -> Window {

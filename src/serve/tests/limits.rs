@@ -2,9 +2,16 @@
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use std::future::poll_fn;
+use std::task::Poll;
+
+use tokio::net::TcpSocket;
+use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::config::Network;
+use crate::hub::Frame;
+use crate::serve::wire::{Stream, Wire};
 
 const IDS: &str = r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#;
 
@@ -175,13 +182,15 @@ async fn who_takes_nothing_is_dropped_after_the_write_timeout() {
 /// The folder with a certificate for `localhost` and its key, made for this test alone.
 const TLS_FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
-#[tokio::test]
-async fn with_a_certificate_the_public_listener_speaks_tls() {
-    let [cert, key] = ["cert", "key"].map(|name| format!("{TLS_FILES}/{name}.pem"));
-    let files = crate::config::Tls { cert: cert.clone().into(), key: key.into() };
-    let served = served_by(|options| options.tls = Some(files)).await;
+fn tls_files() -> crate::config::Tls {
+    let [cert, key] = ["cert", "key"].map(|name| format!("{TLS_FILES}/{name}.pem").into());
+    crate::config::Tls { cert, key }
+}
+
+/// A connection to a server that speaks TLS with those files.
+async fn tls_to(stream: TcpStream) -> TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(cert).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_file(tls_files().cert).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -189,8 +198,13 @@ async fn with_a_certificate_the_public_listener_speaks_tls() {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let stream = TcpStream::connect(served.public).await.unwrap();
-    let stream = soon(connector.connect("localhost".try_into().unwrap(), stream)).await.unwrap();
+    soon(connector.connect("localhost".try_into().unwrap(), stream)).await.unwrap()
+}
+
+#[tokio::test]
+async fn with_a_certificate_the_public_listener_speaks_tls() {
+    let served = served_by(|options| options.tls = Some(tls_files())).await;
+    let stream = tls_to(TcpStream::connect(served.public).await.unwrap()).await;
     let request = "ws://localhost/sampling";
     let connecting = Box::pin(tokio_tungstenite::client_async(request, stream));
     let (mut socket, _) = soon(connecting).await.unwrap();
@@ -198,4 +212,49 @@ async fn with_a_certificate_the_public_listener_speaks_tls() {
     assert!(first.into_text().unwrap().contains("firstMessageTag"));
     let health = ask(served.ops, "GET /health HTTP/1.1").await;
     assert!(health.starts_with("HTTP/1.1 200 "), "ops stays plain");
+}
+
+#[tokio::test]
+async fn what_tls_has_taken_in_leaves_although_nothing_comes_after_it() {
+    // Less than TLS takes in at once, and more than the system does.
+    const BYTES: usize = 50_000;
+    let [near, far] = [(); 2].map(|()| TcpSocket::new_v4().unwrap());
+    near.set_send_buffer_size(4_096).unwrap();
+    far.set_recv_buffer_size(4_096).unwrap();
+    near.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = near.listen(1).unwrap();
+    let far = far.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (near, _) = listener.accept().await.unwrap();
+    let acceptor = crate::serve::tls::acceptor(&tls_files()).unwrap();
+    let (near, mut far) = tokio::join!(acceptor.accept(near), tls_to(far));
+    let mut wire = Wire::new(Stream::Tls(Box::new(near.unwrap())));
+    wire.push(Frame::text(&[&"x".repeat(BYTES)]));
+    let drained = poll_fn(|cx| Poll::Ready(wire.poll_drain(cx).is_ready())).await;
+    assert!(!drained, "all of it fits into the system's buffers, so nothing is tried");
+    let drain = async { poll_fn(|cx| wire.poll_drain(cx)).await.unwrap() };
+    let mut got = vec![0; BYTES];
+    let read = async { far.read_exact(&mut got).await.unwrap() };
+    soon(async { tokio::join!(drain, read) }).await;
+}
+
+#[tokio::test]
+async fn pings_without_end_end_the_connection() {
+    let served = served().await;
+    let mut client = served.connect("/language/latest").await;
+    for _ in 0..700 {
+        client.0.feed(Message::Ping(Vec::new().into())).await.unwrap();
+    }
+    client.0.flush().await.unwrap();
+    let close = async {
+        loop {
+            match client.0.next().await {
+                Some(Ok(Message::Close(Some(frame)))) => return frame,
+                Some(Ok(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let frame = soon(close).await;
+    assert_eq!(u16::from(frame.code), 1008);
+    assert!(frame.reason.contains("600"), "{}", frame.reason);
 }

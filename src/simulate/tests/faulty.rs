@@ -152,3 +152,25 @@ async fn a_reordered_page_has_the_same_events() {
     assert_eq!(sorted(straight), sorted(shuffled));
     github.end().await;
 }
+
+#[tokio::test]
+async fn page_missing_empties_page_2_and_no_other() {
+    let github = start(Options::by_hand(1)).await;
+    github.control.emit(500);
+    github.control.set_fault("page-missing".parse().unwrap());
+    let sizes = |n: u8| {
+        let github = &github;
+        async move {
+            let reply = github.get(&format!("/events?per_page=100&page={n}")).await;
+            (reply.status, reply.json().as_array().map(Vec::len))
+        }
+    };
+    for (page, size) in [(1, 100), (2, 0), (3, 100)] {
+        assert_eq!(sizes(page).await, (200, Some(size)), "page {page}");
+    }
+    let outcomes = github.control.outcomes();
+    assert_eq!((outcomes["200"], outcomes["200 page-missing"]), (2, 1), "{outcomes:?}");
+    github.control.clear_faults();
+    assert_eq!(sizes(2).await, (200, Some(100)));
+    github.end().await;
+}

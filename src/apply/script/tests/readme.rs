@@ -1,7 +1,9 @@
 //! The examples of `scripts/README.md` do what it says.
 
-use super::super::sample;
+use super::super::{Kind, sample};
 use super::*;
+use crate::apply::aggregates::AGGREGATES;
+use crate::apply::rule;
 
 const README: &str = include_str!("../../../../scripts/README.md");
 
@@ -37,9 +39,14 @@ fn example(heading: &str) -> String {
 #[test]
 fn every_example_runs_on_an_hour_within_its_limits() {
     let examples = examples();
-    assert_eq!(examples.len(), 7);
+    assert_eq!(examples.len(), 8);
     for (heading, source) in examples {
-        let result = run(&source, &sample::window());
+        let window = sample::window();
+        let result = match super::super::run::kind_of(&source) {
+            Kind::Merge => run(&source, &window),
+            Kind::Aggregate => Compiled::aggregate(&source, "x.rhai", Limits::default())
+                .and_then(|script| script.run(&window)),
+        };
         assert!(result.is_ok_and(|tally| !tally.is_empty()), "{heading}");
     }
 }
@@ -108,6 +115,12 @@ fn the_limits_it_names_are_the_limits() {
     assert_eq!(limits.deadline.as_millis(), 200);
     assert_eq!(limits.operations, 5_000_000);
     for number in ["200 ms", "5,000,000 operations", "64 bytes", "10,000 names"] {
+        assert!(README.contains(number), "{number}");
+    }
+    let of_aggregates = (AGGREGATES, rule::NAMES, rule::NAME_BYTES, rule::CELLS, rule::BUCKETS);
+    assert_eq!(of_aggregates, (16, 30_000, 256, 500_000, 3_600));
+    for number in ["16 aggregates", "30,000 names", "256 bytes", "500,000 counts", "3,600 buckets"]
+    {
         assert!(README.contains(number), "{number}");
     }
 }

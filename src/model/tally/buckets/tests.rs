@@ -47,12 +47,12 @@ fn names_are_refused_by_name_and_counted_under_no_other() {
     let mut buckets = Buckets::new();
     let longest = "x".repeat(NAME_BYTES);
     assert_eq!(buckets.add(Second(1), &longest, 1), Ok(()));
-    assert_eq!(buckets.add(Second(1), &"x".repeat(65), 1), Err(Refused::TooLong(65)));
+    assert_eq!(buckets.add(Second(1), &"x".repeat(65), 1), Err(Refused::TooLong(65, 64)));
     assert_eq!(buckets.add(Second(1), "", 1), Err(Refused::Empty));
     for other in 1..NAMES {
         buckets.add(Second(2), &format!("language {other}"), 1).unwrap();
     }
-    assert_eq!(buckets.add(Second(3), "one too many", 1), Err(Refused::TooMany));
+    assert_eq!(buckets.add(Second(3), "one too many", 1), Err(Refused::TooMany(NAMES)));
     assert_eq!(buckets.add(Second(3), "language 1", 1), Ok(()), "a known name is still counted");
     let all = buckets.snapshot(Window { from: Second(0), until: Second(9) }).sum();
     assert_eq!((all.len(), all.get("language 1"), all.get("one too many")), (NAMES, 2, 0));
@@ -76,6 +76,35 @@ fn seconds_are_bounded_and_the_oldest_goes_first() {
     }
     assert_eq!(buckets.seconds(), SECONDS);
     assert!(buckets.snapshot(Window::ending_with(Second(0), 1)).buckets().is_empty());
+}
+
+#[test]
+fn wide_buckets_begin_at_multiples_of_their_width() {
+    let mut buckets = Buckets::shaped(Shape { step: 24, ..Shape::USUAL });
+    for second in [47, 48, 71, 72] {
+        buckets.add(Second(second), "Go", 1).unwrap();
+    }
+    let window = buckets.window(Second(50), 48);
+    assert_eq!(window, Window { from: Second(24), until: Second(72) });
+    let taken = buckets.snapshot(window);
+    let counts: Vec<_> = taken.buckets().iter().map(|b| (b.at().0, b.total())).collect();
+    assert_eq!(counts, [(24, 1), (48, 2)]);
+    assert_eq!(taken.bucket_of(Second(71)), Second(48));
+}
+
+#[test]
+fn what_is_dropped_for_want_of_room_is_known() {
+    let mut buckets = Buckets::shaped(Shape { cells: 3, ..Shape::USUAL });
+    for (second, name) in [(1, "Go"), (1, "C"), (2, "Go")] {
+        buckets.add(Second(second), name, 1).unwrap();
+    }
+    assert_eq!(buckets.dropped_before(), None);
+    buckets.add(Second(3), "C", 1).unwrap();
+    assert_eq!((buckets.dropped_before(), buckets.seconds()), (Some(Second(2)), 2));
+    buckets.add(Second(3), "C", -1).unwrap();
+    buckets.add(Second(4), "C", 1).unwrap();
+    buckets.add(Second(4), "Go", 1).unwrap();
+    assert_eq!((buckets.dropped_before(), buckets.seconds()), (Some(Second(2)), 2));
 }
 
 proptest! {

@@ -1,0 +1,65 @@
+//! What is published of an event: itself, and the documents of the objects that it is about.
+
+use crate::model::entity::{ObjectId, entities, event_document};
+use crate::model::envelope::Envelope;
+use crate::model::event::Event;
+use crate::model::routing::RoutingKey;
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) key: RoutingKey,
+    /// The same whoever publishes it, and however often: readers know doubles by it.
+    pub(super) id: String,
+    /// GitHub's type, or the collection.
+    pub(super) kind: String,
+    /// Unix seconds: when it happened, by GitHub's clock where that is known.
+    pub(super) at: u64,
+    /// JSON, `_id` first.
+    pub(super) body: String,
+}
+
+/// The messages of an event, itself first; none of what cannot be read.
+pub(super) fn messages(envelope: &Envelope) -> Vec<Message> {
+    let Ok(event) = Event::read(&envelope.event) else { return Vec::new() };
+    let kind = &event.key.kind;
+    let id = ObjectId::of(kind, &event.key.id.to_string());
+    let at = event.created_at.unwrap_or(envelope.facts.received_at).second().0;
+    let at = u64::try_from(at).unwrap_or(0);
+    let itself = Message {
+        key: RoutingKey::of_event(kind),
+        id: id.to_string(),
+        kind: kind.clone(),
+        at,
+        body: event_document(id, &envelope.event),
+    };
+    let made = entities(kind, envelope).into_iter().enumerate().map(|(n, made)| Message {
+        kind: made.key.as_str().split('.').nth(1).unwrap_or_default().to_owned(),
+        key: made.key,
+        id: format!("{id}-{n}"),
+        at,
+        body: made.document,
+    });
+    std::iter::once(itself).chain(made).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::envelope::Facts;
+
+    #[test]
+    fn an_event_is_followed_by_its_documents() {
+        let text = r#"{"id":"5","type":"IssuesEvent","repo":{"id":1,"name":"a/b"},"payload":
+            {"action":"opened","issue":{"id":3,"title":"T"}},"created_at":"2026-02-24T21:33:46Z"}"#;
+        let facts = Facts { inserted: 1, ..Facts::default() };
+        let found = messages(&Envelope { facts, event: text.into() });
+        let told: Vec<(&str, &str)> = found.iter().map(|m| (m.key.as_str(), &*m.kind)).collect();
+        assert_eq!(told, [("evt.issues.insert", "IssuesEvent"), ("ent.issues.insert", "issues")]);
+        assert_eq!(found[1].id, format!("{}-0", found[0].id));
+        assert_eq!((found[0].at, found[1].at), (1_771_968_826, 1_771_968_826));
+        let begin = format!(r#"{{"_id":{{"$oid":"{}"}},"id":"5","type""#, found[0].id);
+        assert!(found[0].body.starts_with(&begin), "{}", found[0].body);
+        assert!(messages(&Envelope { facts: Facts::default(), event: "[]".into() }).is_empty());
+    }
+}

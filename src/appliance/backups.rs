@@ -1,0 +1,177 @@
+//! Backups on a schedule (`backup.dir`): one when the newest is older than `backup.every`, and the
+//! oldest go when there are more than `backup.keep`.
+//!
+//! When the next is due is read from the backups that are there, so a restart makes none too many.
+//! Only what is a backup of this very store, and was named here, is ever removed: several nodes may
+//! share a directory. A disk that fails is no reason to stop: it is said, by alert too, and tried
+//! again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::alerts::{Alerts, Condition};
+use crate::clock::Clock;
+use crate::config;
+use crate::metrics;
+use crate::model::window::Timestamp;
+use crate::store::Store;
+use crate::store::checkpoint::{self, CheckpointError};
+
+/// How often it is looked whether one is due.
+const EVERY: Duration = Duration::from_secs(20);
+/// After one that failed, the next is tried no earlier.
+const AGAIN: Duration = Duration::from_secs(300);
+/// How the names of backups begin that are made here.
+const NAMED: &str = "ghpulse-";
+/// How the hidden names of those end that are being removed.
+const GONE: &str = ".gone";
+
+/// Makes backups until `stop` is called.
+pub(super) async fn run(
+    store: Store,
+    settings: config::Backup,
+    alerts: Alerts,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut not_before = clock.now();
+    loop {
+        let now = clock.now();
+        if now >= not_before {
+            let (store, settings) = (store.clone(), settings.clone());
+            let pass = tokio::task::spawn_blocking(move || pass(&store, &settings, clock)).await?;
+            match pass {
+                Ok(made) => {
+                    alerts.clear(Condition::BackupFailing);
+                    if let Some(made) = made {
+                        metrics::BACKUPS.add_for("made", 1);
+                        let dir = made.dir.display();
+                        tracing::info!(%dir, bytes = made.bytes, "a backup is made");
+                    }
+                }
+                Err(error) => {
+                    metrics::BACKUPS.add_for("failed", 1);
+                    tracing::error!(%error, "no backup can be made; trying again");
+                    alerts.raise(Condition::BackupFailing, &error.to_string());
+                    not_before = now.plus(AGAIN);
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = clock.sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Makes a backup if one is due, and removes what there is too much of.
+fn pass(
+    store: &Store,
+    settings: &config::Backup,
+    clock: Clock,
+) -> Result<Option<checkpoint::Backup>, CheckpointError> {
+    let now = clock.now();
+    let mut kept = own(&settings.dir, store.store_id());
+    let newest = kept.last().map(|(at, _)| *at);
+    let is_due = newest.is_none_or(|newest| now >= newest.plus(settings.every));
+    let made = if is_due {
+        let to = settings.dir.join(name_of(now));
+        let made = checkpoint::backup(store, &to, clock)?;
+        kept.push((now, to));
+        Some(made)
+    } else {
+        None
+    };
+    let at = kept.last().map_or(0, |(at, _)| at.second().0);
+    #[expect(clippy::cast_precision_loss, reason = "seconds of this millennium are exact")]
+    metrics::BACKUP_AT.set(at as f64);
+    let keep = settings.keep.max(1);
+    let much = kept.len().saturating_sub(keep);
+    for (_, dir) in kept.drain(..much) {
+        remove(&dir);
+    }
+    tidy(&settings.dir, store.store_id());
+    Ok(made)
+}
+
+/// `ghpulse-2026-11-22T05-00-00Z`.
+fn name_of(now: Timestamp) -> String {
+    format!("{NAMED}{}", now.second().start()).replace(':', "-")
+}
+
+/// This store's backups that were named here, oldest first, with when they were made.
+fn own(dir: &Path, store_id: &str) -> Vec<(Timestamp, PathBuf)> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(NAMED));
+    let mut found: Vec<_> = named
+        .filter_map(|entry| checkpoint::read(&entry.path()).ok())
+        .filter(|backup| backup.note.store_id == store_id)
+        .filter_map(|backup| Some((Timestamp::parse(&backup.note.made_at)?, backup.dir)))
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// A backup that loses its files first loses its name: half of one must not look like one.
+fn remove(dir: &Path) {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let gone = dir.with_file_name(format!(".{name}{GONE}"));
+    let removed = fs::rename(dir, &gone).and_then(|()| fs::remove_dir_all(&gone));
+    match removed {
+        Ok(()) => tracing::info!(dir = %dir.display(), "an old backup is removed"),
+        Err(error) => tracing::warn!(dir = %dir.display(), %error, "an old backup stays"),
+    }
+}
+
+/// Removes what a crash left behind of backups that were being made or removed.
+fn tidy(dir: &Path, store_id: &str) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_left = name.ends_with(&format!(".{store_id}.part")) || name.ends_with(GONE);
+        if name.starts_with(&format!(".{NAMED}")) && is_left {
+            // What cannot be removed now is tried again at the next pass.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Sync;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_is_made_when_it_is_due_and_the_oldest_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::starting_at(Timestamp::parse("2026-11-22T05:00:00Z").unwrap());
+        let store = Store::open(&dir.path().join("data"), Sync::EveryBatch, clock).unwrap();
+        let to = dir.path().join("backups");
+        let every = Duration::from_secs(3_600);
+        let settings = config::Backup { dir: to.clone(), every, keep: 2 };
+        let names = || {
+            let entries = fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name());
+            let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        assert!(pass(&store, &settings, clock).unwrap().is_some());
+        assert!(pass(&store, &settings, clock).unwrap().is_none(), "none is due");
+        assert_eq!(names(), ["ghpulse-2026-11-22T05-00-00Z"]);
+        // What is somebody else's stays, and what a crash left goes.
+        fs::create_dir(to.join("ghpulse-of-another")).unwrap();
+        let left = format!(".ghpulse-x.{}.part", store.store_id());
+        fs::create_dir(to.join(left)).unwrap();
+        for _ in 0..2 {
+            tokio::time::advance(every).await;
+            assert!(pass(&store, &settings, clock).unwrap().is_some());
+        }
+        let kept = ["ghpulse-2026-11-22T06-00-00Z", "ghpulse-2026-11-22T07-00-00Z"];
+        assert_eq!(names(), [kept[0], kept[1], "ghpulse-of-another"]);
+        let blocked = config::Backup { dir: to.join("file"), ..settings };
+        fs::write(&blocked.dir, "").unwrap();
+        assert!(pass(&store, &blocked, clock).unwrap_err().is_io());
+    }
+}

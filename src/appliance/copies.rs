@@ -1,0 +1,88 @@
+//! What is asked about the store of a running appliance, answered; and the one of these things
+//! that takes more than the store when no appliance runs.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::to_raw_value;
+
+use crate::alerts::Alerts;
+use crate::apply::aggregate::Apply;
+use crate::apply::history::{History, Limits, Setup};
+use crate::apply::numbers::Numbers;
+use crate::apply::requeue::Requeued;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::hub::{Hub, HubOptions};
+use crate::serve::{StoreAnswer, StoreRefusal, StoreRequest};
+use crate::store::checkpoint::{self, CheckpointError};
+use crate::store::inspect::{self, InspectError};
+use crate::store::{Store, StoreError};
+
+/// Answers a request.
+pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) -> StoreAnswer {
+    let store = apply.store.clone();
+    match request {
+        StoreRequest::Backup { to } => beside(move || checkpoint::backup(&store, &to, clock))
+            .await?
+            .map_err(|error| of_copy(&error))
+            .and_then(|made| written(&made)),
+        StoreRequest::Inspect { family: None, .. } => {
+            let looked = beside(move || inspect::families(store.reader())).await?;
+            looked.map_err(|error| of_store(&error)).and_then(|families| written(&families))
+        }
+        StoreRequest::Inspect { family: Some(family), prefix, limit } => {
+            let look = move || inspect::rows(store.reader(), &family, &prefix, limit);
+            beside(look).await?.map_err(|error| of_look(&error)).and_then(|rows| written(&rows))
+        }
+        StoreRequest::Requeue {} => {
+            let requeued = apply.requeue().await;
+            requeued.map_err(|error| of_store(&error)).and_then(|requeued| written(&requeued))
+        }
+    }
+}
+
+/// Tries the dead letters of a store that no appliance has.
+pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Result<Requeued> {
+    let numbers = Numbers::load(store, config.interval.latest_during, clock)?;
+    let setup = Setup {
+        tidb: config.tidb.clone(),
+        interval: config.interval.clone(),
+        on_request: true,
+        limits: Limits::USUAL,
+    };
+    let (history, _) = History::load(store, setup, Alerts::off(), clock)?;
+    let apply = Apply {
+        store: store.clone(),
+        numbers: Arc::new(numbers),
+        history,
+        hub: Arc::new(Hub::new(&HubOptions::default(), clock)),
+        seen_for: config.store.seen_for,
+        clock,
+    };
+    Ok(apply.requeue().await?)
+}
+
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreRefusal> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StoreRefusal { is_io: true, reason: error.to_string() })
+}
+
+fn written(answer: &impl Serialize) -> StoreAnswer {
+    to_raw_value(answer).map_err(|error| StoreRefusal { is_io: true, reason: error.to_string() })
+}
+
+fn of_copy(error: &CheckpointError) -> StoreRefusal {
+    StoreRefusal { is_io: error.is_io(), reason: error.to_string() }
+}
+
+fn of_look(error: &InspectError) -> StoreRefusal {
+    let is_io = matches!(error, InspectError::Store(_));
+    StoreRefusal { is_io, reason: error.to_string() }
+}
+
+fn of_store(error: &StoreError) -> StoreRefusal {
+    StoreRefusal { is_io: true, reason: error.to_string() }
+}

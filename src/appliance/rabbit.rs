@@ -1,0 +1,147 @@
+//! RabbitMQ, when it is configured and this build can feed it.
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::model::position::BusTag;
+use crate::model::window::Timestamp;
+use crate::serve::PartState;
+use crate::store::Store;
+use crate::supervise::{EXIT_CONFIG, Failure, Stages};
+
+#[cfg(feature = "amqp")]
+use crate::amqp::{self, AmqpOptions, Sink, SinkState};
+#[cfg(feature = "amqp")]
+use tokio::sync::watch;
+
+/// What a build without the feature says.
+#[cfg(not(feature = "amqp"))]
+const WITHOUT: &str =
+    "amqp is configured, but this build is without it: build with --features amqp";
+
+/// What feeds RabbitMQ, not yet started.
+pub(super) struct Rabbit {
+    #[cfg(feature = "amqp")]
+    sink: Sink,
+}
+
+/// How that is doing, for the operator.
+#[derive(Clone)]
+pub(super) struct RabbitState {
+    #[cfg(feature = "amqp")]
+    sink: watch::Receiver<SinkState>,
+    #[cfg(feature = "amqp")]
+    clock: Clock,
+}
+
+#[cfg(feature = "amqp")]
+impl Rabbit {
+    /// Of this configuration; `None` without an `amqp` section.
+    pub(super) fn new(
+        config: &Config,
+        store: &Store,
+        tag: BusTag,
+        clock: Clock,
+    ) -> Result<Option<Self>, Failure> {
+        let Some(amqp) = &config.amqp else { return Ok(None) };
+        let options = options(amqp, &config.node_name);
+        let sink = Sink::new(store.clone(), tag, options, clock);
+        let sink = sink.map_err(|error| Failure { code: EXIT_CONFIG, error: error.into() })?;
+        Ok(Some(Self { sink }))
+    }
+
+    /// How it does.
+    pub(super) fn state(&self, clock: Clock) -> RabbitState {
+        RabbitState { sink: self.sink.state(), clock }
+    }
+
+    /// Starts it.
+    pub(super) fn start(self, stages: &mut Stages, soft: CancellationToken) {
+        stages.start("amqp", self.sink.run(soft));
+    }
+}
+
+#[cfg(feature = "amqp")]
+impl RabbitState {
+    /// The state, since when, and what there is to say.
+    pub(super) fn look(&self) -> (PartState, Timestamp, Option<String>) {
+        let state = self.sink.borrow().clone();
+        let gap = state.fresh_gap(self.clock.now()).map(str::to_owned);
+        let (part, words) = match (state.connected, state.trouble.or(gap)) {
+            (false, trouble) => (PartState::Down, trouble.unwrap_or_default()),
+            (true, Some(trouble)) => (PartState::Degraded, trouble),
+            (true, None) => {
+                return (PartState::Ok, state.since, Some(format!("feeds {}", state.feeds)));
+            }
+        };
+        (part, state.since, Some(format!("{words} (feeds {})", state.feeds)))
+    }
+}
+
+#[cfg(feature = "amqp")]
+fn options(amqp: &config::Amqp, node: &str) -> AmqpOptions {
+    AmqpOptions {
+        url: amqp.url.clone(),
+        exchange: amqp.exchange.clone(),
+        ca: amqp.ca.clone(),
+        node: node.to_owned(),
+    }
+}
+
+/// Tries the configured broker without changing it. What was found, or what is wrong, in words.
+#[cfg(feature = "amqp")]
+pub async fn check_amqp(amqp: &config::Amqp, node: &str, clock: Clock) -> Result<String, String> {
+    let tried = amqp::probe(&options(amqp, node), clock).await;
+    tried.map_err(|error| error.to_string())
+}
+
+/// The name of the cursor that the journal is held for.
+#[cfg(feature = "amqp")]
+pub(super) fn held_by(config: &Config) -> Option<&'static str> {
+    config.amqp.as_ref().map(|_| amqp::CURSOR)
+}
+
+#[cfg(not(feature = "amqp"))]
+impl Rabbit {
+    /// Refuses what this build cannot do.
+    pub(super) fn new(
+        config: &Config,
+        _: &Store,
+        _: BusTag,
+        _: Clock,
+    ) -> Result<Option<Self>, Failure> {
+        match &config.amqp {
+            None => Ok(None),
+            Some(_) => Err(Failure { code: EXIT_CONFIG, error: anyhow::anyhow!(WITHOUT) }),
+        }
+    }
+
+    /// Never asked.
+    pub(super) fn state(&self, _: Clock) -> RabbitState {
+        RabbitState {}
+    }
+
+    /// Never asked.
+    pub(super) fn start(self, _: &mut Stages, _: CancellationToken) {}
+}
+
+#[cfg(not(feature = "amqp"))]
+impl RabbitState {
+    /// Never asked.
+    pub(super) fn look(&self) -> (PartState, Timestamp, Option<String>) {
+        (PartState::Off, Timestamp::default(), None)
+    }
+}
+
+/// Says that this build cannot.
+#[cfg(not(feature = "amqp"))]
+pub async fn check_amqp(_: &config::Amqp, _: &str, _: Clock) -> Result<String, String> {
+    Err(WITHOUT.to_owned())
+}
+
+/// Nobody holds the journal.
+#[cfg(not(feature = "amqp"))]
+pub(super) fn held_by(_: &Config) -> Option<&'static str> {
+    None
+}

@@ -1,0 +1,23 @@
+//! Which of an event's documents are of objects never seen here before.
+
+use crate::model::entity::Sight;
+use crate::model::window::Timestamp;
+use crate::store::keys::entity::EntityKey;
+use crate::store::{Batch, StoreError};
+
+/// Claims the objects of an event and gives the bits of `inserted` of its facts. It goes
+/// by the time of receiving, which is part of the message.
+pub(super) fn claim_entities(
+    batch: &mut Batch<'_>,
+    received_at: Timestamp,
+    sights: &[Sight],
+) -> Result<u64, StoreError> {
+    let periods = EntityKey::periods(received_at);
+    let mut inserted = 0;
+    for (i, sight) in sights.iter().enumerate() {
+        let key_in = |period| EntityKey { period, id: sight.id };
+        let is_first = batch.claim_again(periods.clone(), key_in)?;
+        inserted |= u64::from(is_first && sight.is_new) << i;
+    }
+    Ok(inserted)
+}

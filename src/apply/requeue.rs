@@ -1,0 +1,153 @@
+//! Dead letters, tried again: what could not be read once may be readable for a newer ghpulse.
+//!
+//! A message keeps its place. Read now, it is applied as it would have been: claimed, counted, and
+//! put into the journal at its own position, so that every node that does the same has the same
+//! numbers and the same journal, and a replay shows it where it belongs. Readers who are past that
+//! position are not sent it. One batch holds what was applied and the end of its dead letter, so a
+//! crash repeats nothing.
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+use super::aggregate::{Apply, FactsFrom, Minutes, Prepared, apply_once};
+use crate::model::message::{Incoming, RECEIVED, SCHEMA};
+use crate::model::window::Timestamp;
+use crate::store::StoreError;
+use crate::store::keys::DeadKey;
+use crate::store::rows::{Place, Refused, decode_refused};
+use crate::{fault, metrics};
+
+/// Dead letters that are tried in one batch.
+const AT_ONCE: usize = 50;
+/// Reasons that are told of letters that stay dead.
+const REASONS: usize = 20;
+
+/// What came of trying all dead letters again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requeued {
+    /// So many were tried.
+    pub tried: u64,
+    /// So many were read and are applied.
+    pub applied: u64,
+    /// So many were read, and their events had been applied before.
+    pub known: u64,
+    /// So many stay dead.
+    pub dead: u64,
+    /// Why, of the first of these.
+    pub reasons: Vec<String>,
+}
+
+/// A dead letter, tried.
+enum Tried {
+    Read(Box<Prepared>),
+    StillDead(String),
+}
+
+impl Apply {
+    /// Tries every dead letter again.
+    pub async fn requeue(&self) -> Result<Requeued, StoreError> {
+        let mut requeued = Requeued::default();
+        let mut next = DeadKey(0);
+        loop {
+            let from = next;
+            let letters = self.store.read(move |reader| {
+                let mut letters = Vec::with_capacity(AT_ONCE);
+                reader.scan(&from, |key: DeadKey, value| {
+                    letters.push((key, try_again(value)));
+                    Ok(letters.len() < AT_ONCE)
+                })?;
+                Ok(letters)
+            });
+            let letters = letters.await?;
+            let Some((last, _)) = letters.last() else { return Ok(requeued) };
+            next = DeadKey(last.0.saturating_add(1));
+            requeued.tried += letters.len() as u64;
+            let mut read = Vec::new();
+            for (key, tried) in letters {
+                match tried {
+                    Tried::Read(event) => read.push((key, *event)),
+                    Tried::StillDead(reason) => {
+                        requeued.dead += 1;
+                        if requeued.reasons.len() < REASONS {
+                            requeued.reasons.push(format!("{}: {reason}", key.0));
+                        }
+                    }
+                }
+            }
+            let (applied, known) = self.apply_letters(read).await?;
+            requeued.applied += applied;
+            requeued.known += known;
+        }
+    }
+
+    /// Applies letters that were read; says how many, and how many had been applied before.
+    async fn apply_letters(
+        &self,
+        read: Vec<(DeadKey, Prepared)>,
+    ) -> Result<(u64, u64), StoreError> {
+        if read.is_empty() {
+            return Ok((0, 0));
+        }
+        let (seen_for, history) = (self.seen_for, self.history.clone());
+        let committed = self.store.commit(move |batch| {
+            let (mut fresh, mut known) = (Vec::new(), 0);
+            let (mut minutes, mut row) = (Minutes::default(), Vec::new());
+            for (key, mut event) in read {
+                if apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
+                    fresh.push(event);
+                } else {
+                    known += 1;
+                }
+                batch.delete(&key);
+            }
+            minutes.write(batch);
+            history.count(batch, fresh.iter().map(|e| (&e.envelope.facts, e.happened_at)));
+            fault::point("requeue.before_commit");
+            Ok((fresh, known))
+        });
+        let (fresh, known) = committed.await?;
+        fault::point("requeue.after_commit");
+        metrics::EVENTS_APPLIED.add(fresh.len() as u64);
+        metrics::LETTERS_REQUEUED.add(fresh.len() as u64 + known);
+        self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
+        Ok((fresh.len() as u64, known))
+    }
+}
+
+fn try_again(value: &[u8]) -> Tried {
+    match read_again(value) {
+        ControlFlow::Continue(event) => Tried::Read(Box::new(event)),
+        ControlFlow::Break(reason) => Tried::StillDead(reason),
+    }
+}
+
+/// The event, or why it still is none.
+fn read_again(value: &[u8]) -> ControlFlow<String, Prepared> {
+    let dead = |reason: &str| ControlFlow::Break(reason.to_owned());
+    let Some(Refused { reason, text, whole, place, .. }) = decode_refused(value) else {
+        return dead("the entry of the dead-letter log is damaged");
+    };
+    let Some(Place { cursor, published_at, received, schema }) = place else {
+        return dead("it was kept without its place on the bus");
+    };
+    if !whole {
+        return dead("it was too long to be kept whole");
+    }
+    let Ok(cursor) = cursor.parse() else { return dead("its place on the bus is damaged") };
+    let property = |name: &str| match name {
+        RECEIVED => received.as_deref(),
+        SCHEMA => schema.as_deref(),
+        _ => None,
+    };
+    let published_at = Timestamp::from_micros(published_at);
+    let Ok(Incoming { envelope, flags_given }) = Incoming::read(&text, property, published_at)
+    else {
+        return ControlFlow::Break(reason);
+    };
+    let facts_from = if flags_given { FactsFrom::Elsewhere } else { FactsFrom::Nobody };
+    match Prepared::read(cursor, envelope, facts_from) {
+        Ok(prepared) => ControlFlow::Continue(prepared),
+        Err((error, _)) => ControlFlow::Break(error.to_string()),
+    }
+}

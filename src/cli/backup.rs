@@ -1,0 +1,53 @@
+//! `ghpulse backup DIR`: a copy of the store, of one moment, while it is written.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::place::{self, Failed, StoreArgs};
+use super::{Exit, output};
+use crate::store::checkpoint::Backup;
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  ghpulse backup /srv/backups/2026-11-22\n  \
+                        ghpulse backup --data /var/lib/ghpulse --json /srv/backups/today\n\n\
+                        The directory must not be there yet, or be empty; it has its name when the \
+                        backup is whole. On the store's own disk it takes hardly any room at \
+                        first: large files are shared. `backup.dir` in the configuration makes \
+                        backups on a schedule; `ghpulse restore` makes a store of one.")]
+pub(super) struct BackupArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Directory of the backup
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes it, in the running appliance if there is one.
+pub(super) fn backup(args: &BackupArgs) -> Exit {
+    super::with_runtime(async {
+        match make(args).await {
+            Ok(made) if args.json => output::json(&made),
+            Ok(made) => output::text(&format!(
+                "backup of store {} in {}, {}; `ghpulse restore {}` makes a store of it",
+                made.note.store_id,
+                made.dir.display(),
+                output::bytes(made.bytes),
+                made.dir.display(),
+            )),
+            Err(failed) => place::complain(&failed),
+        }
+    })
+    .unwrap_or_else(|exit| exit)
+}
+
+async fn make(args: &BackupArgs) -> Result<Backup, Failed> {
+    let found = place::find_existing(&args.store).await?;
+    let made = found.backup(&args.dir).await;
+    found.close().await;
+    made
+}

@@ -1,0 +1,107 @@
+//! `ghpulse inspect [FAMILY]`: what a store holds.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde_json::json;
+
+use super::place::{self, Failed, Place, StoreArgs};
+use super::{Exit, output};
+use crate::store::inspect::{FamilyLook, Looked};
+
+/// Characters of a value that a line for people shows.
+const VALUE_CHARS: usize = 400;
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ghpulse inspect\n  ghpulse inspect hours --prefix 2026-11-22\n  \
+                        ghpulse inspect dead\n  ghpulse inspect journal --limit 3 --json\n\n\
+                        Without a family: all of them, with rows and bytes as RocksDB estimates \
+                        them. With one: its first rows by key; long values are cut, but not with \
+                        --json."
+)]
+pub(super) struct InspectArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// One of the families, such as journal, hours, rejects or dead
+    #[arg(value_name = "FAMILY")]
+    family: Option<String>,
+    /// Only rows whose keys begin so
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        requires = "family",
+        hide_default_value = true
+    )]
+    prefix: String,
+    /// Rows at most
+    #[arg(long, value_name = "ROWS", default_value_t = 20, requires = "family",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Prints one line of JSON a row
+    #[arg(long)]
+    json: bool,
+}
+
+/// Looks, through the running appliance if there is one.
+pub(super) fn inspect(args: &InspectArgs) -> Exit {
+    super::with_runtime(async {
+        let found = match place::find_existing(&args.store).await {
+            Ok(found) => found,
+            Err(failed) => return place::complain(&failed),
+        };
+        let looked = look(args, &found).await;
+        found.close().await;
+        looked.unwrap_or_else(|failed| place::complain(&failed))
+    })
+    .unwrap_or_else(|exit| exit)
+}
+
+async fn look(args: &InspectArgs, found: &Place) -> Result<Exit, Failed> {
+    let Some(family) = &args.family else {
+        let families = found.families().await?;
+        return Ok(if args.json { lines(&families) } else { output::text(&table(&families)) });
+    };
+    let looked = found.rows(family, &args.prefix, args.limit.into()).await?;
+    let printed = if args.json { lines(&looked.rows) } else { output::text(&rows(&looked)) };
+    if looked.gave_up {
+        output::complain("note: too many rows that begin otherwise; give more of the key");
+    } else if looked.more {
+        output::complain("note: there are more; see --limit and --prefix");
+    }
+    Ok(printed)
+}
+
+fn lines(rows: &[impl serde::Serialize]) -> Exit {
+    let mut out = String::new();
+    for row in rows {
+        let line = serde_json::to_string(row);
+        let line = line.unwrap_or_else(|error| json!({ "error": error.to_string() }).to_string());
+        out.push_str(&line);
+        out.push('\n');
+    }
+    output::text(&out)
+}
+
+fn table(families: &[FamilyLook]) -> String {
+    let mut out = format!("{:<9} {:>12} {:>10}  holds\n", "family", "about rows", "bytes");
+    for look in families {
+        let bytes = output::bytes(look.about_bytes);
+        writeln!(out, "{:<9} {:>12} {:>10}  {}", look.family, look.about_rows, bytes, look.holds)
+            .expect("a string takes all");
+    }
+    out
+}
+
+fn rows(looked: &Looked) -> String {
+    let mut out = String::new();
+    for row in &looked.rows {
+        let value = output::plain(row.value.get());
+        let shown: String = value.chars().take(VALUE_CHARS).collect();
+        let cut = if shown.len() < value.len() { "…" } else { "" };
+        writeln!(out, "{}  {shown}{cut}", output::plain(&row.key)).expect("a string takes all");
+    }
+    out
+}

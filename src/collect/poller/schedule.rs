@@ -1,0 +1,176 @@
+//! When which page is asked for: each has a pace of its own.
+//!
+//! With tokens a page is read as often as it changes: so that about a third of it is new each
+//! time, between twice as often as `loop.break` says and a quarter as often. A request that takes
+//! longer than that does not hold up the next one; a few are under way together. Without a token
+//! a page is asked for when the server's interval has passed since its last answer. A page that
+//! fails is asked for later and later; when it was all of them, the first answer calls all back.
+//!
+//! Pure: it is told the time and waits for nothing. Budgets are the pool's.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+
+/// The part of a page that is to be new at each read: what comes in bursts fits into the rest.
+const NEW_EACH_TIME: f64 = 1.0 / 3.0;
+/// At most so many times as often as `loop.break` says, and at least one in so many times.
+const FASTER: u32 = 2;
+const SLOWER: u32 = 4;
+/// The weight of the newest read in what is known of a page's pace.
+const NEWEST_WEIGHT: f64 = 0.3;
+/// Requests for one page that are under way together.
+const MOST_UNDER_WAY: u32 = 4;
+/// Waits after a failure that may pass.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// By what right pages are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// With tokens: as often as pays.
+    Tokens,
+    /// Without: so long after an answer, as the server says.
+    Every(Duration),
+}
+
+/// The pages and their paces.
+#[derive(Debug)]
+pub struct Schedule {
+    usual: Duration,
+    pages: Vec<Pace>,
+    turn: u64,
+}
+
+#[derive(Debug)]
+struct Pace {
+    asked_at: Option<Instant>,
+    /// A number that rises with each request, for taking turns.
+    asked_in: u64,
+    landed_at: Option<Instant>,
+    under_way: u32,
+    not_before: Option<Instant>,
+    backoff: Backoff,
+    /// How many times a second the whole page is new.
+    turnover: Option<f64>,
+    /// How it ended last time.
+    is_well: bool,
+}
+
+impl Schedule {
+    /// So many pages, with tokens usually this far between two reads of one.
+    #[must_use]
+    pub fn new(pages: usize, usual: Duration) -> Self {
+        let page = || Pace {
+            asked_at: None,
+            asked_in: 0,
+            landed_at: None,
+            under_way: 0,
+            not_before: None,
+            backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
+            turnover: None,
+            is_well: true,
+        };
+        Self { usual, pages: (0..pages).map(|_| page()).collect(), turn: 0 }
+    }
+
+    /// The pages (counted from 0) that may be asked for now; else when the first of the others
+    /// is due, `None` while all are waited for.
+    #[must_use]
+    pub fn due(&self, now: Instant, rule: Rule) -> (Vec<usize>, Option<Instant>) {
+        let due = self.pages.iter().map(|page| page.due(now, rule, self.usual));
+        let later = due.clone().flatten().filter(|at| *at > now).min();
+        let now = due.enumerate().filter(|(_, due)| due.is_some_and(|due| due <= now));
+        (now.map(|(page, _)| page).collect(), later)
+    }
+
+    /// In which turn a page was last asked for: a higher number is later.
+    #[must_use]
+    pub fn asked_in(&self, page: usize) -> u64 {
+        self.pages[page].asked_in
+    }
+
+    /// Whether every page was well when it last came.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.pages.iter().all(|page| page.is_well)
+    }
+
+    /// A request for it goes out.
+    pub fn asked(&mut self, page: usize, now: Instant) {
+        self.turn += 1;
+        let page = &mut self.pages[page];
+        (page.asked_at, page.asked_in) = (Some(now), self.turn);
+        page.under_way += 1;
+    }
+
+    /// It came, this part of it new; `None`: not known.
+    pub fn came(&mut self, page: usize, now: Instant, new: Option<f64>) {
+        if self.pages.iter().all(|page| page.backoff.times() > 0) {
+            self.pages.iter_mut().for_each(|page| page.not_before = None);
+        }
+        let page = &mut self.pages[page];
+        if let (Some(new), Some(before)) = (new, page.landed_at) {
+            let seconds = now.saturating_duration_since(before).as_secs_f64().max(0.001);
+            let lately = new / seconds;
+            let known = page.turnover.unwrap_or(lately);
+            page.turnover = Some(known + (lately - known) * NEWEST_WEIGHT);
+        }
+        page.landed(now);
+        page.backoff.reset();
+        (page.not_before, page.is_well) = (None, true);
+    }
+
+    /// Something else came than a page: of limits, of tokens, or no list.
+    pub fn refused(&mut self, page: usize, now: Instant) {
+        let page = &mut self.pages[page];
+        page.landed(now);
+        page.is_well = false;
+    }
+
+    /// It did not come; not before this long from now again.
+    pub fn failed(&mut self, page: usize, now: Instant, least: Duration) {
+        let page = &mut self.pages[page];
+        page.landed(now);
+        page.not_before = Some(now + page.backoff.next_wait().max(least));
+        page.is_well = false;
+    }
+}
+
+impl Pace {
+    fn landed(&mut self, now: Instant) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.landed_at = Some(now);
+    }
+
+    fn due(&self, now: Instant, rule: Rule, usual: Duration) -> Option<Instant> {
+        let most = match rule {
+            Rule::Tokens if self.is_well => MOST_UNDER_WAY,
+            Rule::Tokens | Rule::Every(_) => 1,
+        };
+        if self.under_way >= most {
+            return None;
+        }
+        let paced = match rule {
+            Rule::Tokens => self.asked_at.map(|asked| asked + self.interval(usual)),
+            Rule::Every(interval) => self.landed_at.map(|landed| landed + interval),
+        };
+        let due = paced.unwrap_or(now);
+        Some(self.not_before.map_or(due, |from| due.max(from)))
+    }
+
+    /// The time between two requests, with tokens.
+    fn interval(&self, usual: Duration) -> Duration {
+        let Some(turnover) = self.turnover else { return usual };
+        let wanted = NEW_EACH_TIME / turnover.max(1e-6);
+        Duration::try_from_secs_f64(wanted)
+            .unwrap_or(Duration::MAX)
+            .clamp(usual / FASTER, usual * SLOWER)
+    }
+}
+
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod tests;

@@ -1,0 +1,58 @@
+//! Answers without an end, read as they come.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Headers, Http, HttpError, Request};
+
+/// The whole of a stream may take so long; what limits it is silence.
+const WHOLE: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// An answer whose body is read in pieces.
+pub struct Streaming {
+    /// The status, 200 to 599.
+    pub status: u16,
+    /// Its headers.
+    pub headers: Headers,
+    answer: reqwest::Response,
+    host: String,
+    silence: Duration,
+}
+
+impl Http {
+    /// Sends a request and reads the head of the answer. No limit of this client holds for the
+    /// body; it breaks off when nothing comes for so long as `silence`.
+    ///
+    /// # Errors
+    /// When there is no answer; a bad status is an answer.
+    pub async fn open(
+        &self,
+        request: Request<'_>,
+        silence: Duration,
+    ) -> Result<Streaming, HttpError> {
+        let (sending, host) = self.prepare(request)?;
+        let opened = tokio::time::timeout(self.options.timeout, sending.timeout(WHOLE).send());
+        let late = || HttpError::Timeout { host: host.clone(), after: self.options.timeout };
+        let mut answer =
+            opened.await.map_err(|_| late())?.map_err(|error| self.fault(&host, error))?;
+        let status = answer.status().as_u16();
+        let headers = Headers(std::mem::take(answer.headers_mut()));
+        Ok(Streaming { status, headers, answer, host, silence })
+    }
+}
+
+impl Streaming {
+    /// The next piece, decompressed; `None` at the end.
+    ///
+    /// # Errors
+    /// When the connection breaks, or is silent for too long.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let broken = |cause: String| HttpError::Broken { host: self.host.clone(), cause };
+        match tokio::time::timeout(self.silence, self.answer.chunk()).await {
+            Ok(Ok(piece)) => Ok(piece),
+            Ok(Err(error)) => Err(broken(super::causes(&error.without_url()))),
+            Err(_) => Err(broken(format!("nothing came for {} s", self.silence.as_secs()))),
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Sheets: named values that change at ticks, and who follows them.
+//!
+//! A sheet shows the latest reading of one thing that is counted over a rolling window. Who
+//! follows it is told the whole of it first and then, at each tick, either the whole again or what
+//! has changed since it was last told; a reader that was slow gets one change and not several.
+//! Each text is written once and shared.
+//!
+//! The law: a snapshot and all changes after it, added up, are the snapshot of the last of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use super::bell::Bell;
+use super::board::map_text;
+use super::frame::Frame;
+use crate::model::json;
+use crate::model::position::Cursor;
+use crate::model::tally::Tally;
+use crate::model::window::Second;
+
+/// The windows over which the rolling counts are shown, with their seconds.
+pub const WINDOWS: [(&str, u32); 3] = [("1m", 60), ("1h", 3_600), ("24h", 86_400)];
+
+/// The most changes of one tick that are kept written: one for each tick that some reader was told
+/// last.
+const CHANGES: usize = 64;
+
+/// What was counted in a window, as of a place on the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// Up to which event it is counted, that one included.
+    pub cursor: Cursor,
+    /// The window's first second.
+    pub from: Second,
+    /// The window's last second.
+    pub to: Second,
+    /// The second from which on everything was counted; not after `from` when the window is whole.
+    pub counted_from: Second,
+    /// Events of the window's time that could not be counted for want of room, since the start.
+    pub left_out: u64,
+    /// Name -> count.
+    pub value: Tally,
+}
+
+/// One message for a reader.
+#[derive(Debug, Clone)]
+pub struct Note {
+    /// Its `type`.
+    pub kind: &'static str,
+    /// Up to where it is counted; none of what is not about counts.
+    pub cursor: Option<Cursor>,
+    /// The whole message; [`Frame::body`] is its text.
+    pub frame: Frame,
+}
+
+/// All sheets of one kind, by name.
+#[derive(Debug, Default)]
+pub struct Sheets {
+    sheets: Mutex<BTreeMap<Box<str>, Arc<Sheet>>>,
+}
+
+/// One named value.
+#[derive(Debug)]
+pub struct Sheet {
+    name: Box<str>,
+    /// What it is, as a JSON object.
+    about: ArcSwap<String>,
+    shown: ArcSwapOption<Shown>,
+    readers: Mutex<Readers>,
+}
+
+#[derive(Debug, Default)]
+struct Readers {
+    next: u64,
+    bells: BTreeMap<u64, Arc<Bell>>,
+    closed: bool,
+}
+
+/// A reading with its number; numbers grow by one a tick.
+#[derive(Debug)]
+struct Shown {
+    number: u64,
+    reading: Reading,
+    snapshot: OnceLock<Frame>,
+    tick: OnceLock<Frame>,
+    /// What leads here from the reading of that number; `None` when nothing changed.
+    changes: Mutex<Vec<(u64, Option<Frame>)>>,
+}
+
+/// What a reader is told after the first snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// The whole value, at each tick.
+    Values,
+    /// What has changed, at each tick at which something has.
+    Changes,
+}
+
+/// One reader of a sheet.
+#[derive(Debug)]
+pub struct Follow {
+    sheet: Arc<Sheet>,
+    number: u64,
+    telling: Telling,
+    told: Option<Arc<Shown>>,
+    ended: bool,
+}
+
+impl Sheets {
+    /// The sheet of this name, made when it is not there.
+    #[must_use]
+    pub fn open(&self, name: &str) -> Arc<Sheet> {
+        let mut sheets = lock(&self.sheets);
+        let sheet = sheets.entry(name.into()).or_insert_with(|| Arc::new(Sheet::new(name)));
+        Arc::clone(sheet)
+    }
+
+    /// Takes a sheet away; who follows it is told so.
+    pub fn close(&self, name: &str) {
+        if let Some(sheet) = lock(&self.sheets).remove(name) {
+            lock(&sheet.readers).closed = true;
+            sheet.ring();
+        }
+    }
+
+    /// The sheet of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Sheet>> {
+        lock(&self.sheets).get(name).map(Arc::clone)
+    }
+
+    /// All names, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<Box<str>> {
+        lock(&self.sheets).keys().cloned().collect()
+    }
+}
+
+impl Sheet {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            about: ArcSwap::from_pointee("{}".to_owned()),
+            shown: ArcSwapOption::empty(),
+            readers: Mutex::default(),
+        }
+    }
+
+    /// Says what this is: a JSON object, for the list of all sheets.
+    pub fn describe(&self, about: String) {
+        self.about.store(Arc::new(about));
+    }
+
+    /// What this is, as a JSON object.
+    #[must_use]
+    pub fn about(&self) -> Arc<String> {
+        self.about.load_full()
+    }
+
+    /// Its name as members of a JSON object: `"name":"languages","window":"1h"`.
+    #[must_use]
+    pub fn labels(&self) -> String {
+        let mut text = r#""name":"#.to_owned();
+        let (name, window) = self.name.split_once('/').unwrap_or((&self.name, ""));
+        json::push_text(&mut text, name);
+        if !window.is_empty() {
+            text.push_str(r#","window":"#);
+            json::push_text(&mut text, window);
+        }
+        text
+    }
+
+    /// Shows a new reading and tells everyone who follows it. From one place.
+    pub fn show(&self, reading: Reading) {
+        let number = self.shown.load().as_ref().map_or(1, |shown| shown.number + 1);
+        self.shown.store(Some(Arc::new(Shown {
+            number,
+            reading,
+            snapshot: OnceLock::new(),
+            tick: OnceLock::new(),
+            changes: Mutex::default(),
+        })));
+        self.ring();
+    }
+
+    /// The value now; `None` before the first tick.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<Note> {
+        self.shown.load_full().map(|shown| self.snapshot_of(&shown))
+    }
+
+    /// Follows it: the snapshot, then what was asked for. The bell rings at each tick.
+    #[must_use]
+    pub fn follow(self: &Arc<Self>, telling: Telling, bell: &Arc<Bell>) -> Follow {
+        let mut readers = lock(&self.readers);
+        let number = readers.next;
+        readers.next += 1;
+        readers.bells.insert(number, Arc::clone(bell));
+        drop(readers);
+        Follow { sheet: Arc::clone(self), number, telling, told: None, ended: false }
+    }
+
+    fn ring(&self) {
+        lock(&self.readers).bells.values().for_each(|bell| bell.ring());
+    }
+
+    fn is_closed(&self) -> bool {
+        lock(&self.readers).closed
+    }
+
+    fn snapshot_of(&self, shown: &Shown) -> Note {
+        let frame = shown.snapshot.get_or_init(|| self.whole("snapshot", &shown.reading)).clone();
+        Note { kind: "snapshot", cursor: Some(shown.reading.cursor), frame }
+    }
+
+    fn tick_of(&self, shown: &Shown) -> Note {
+        let frame = shown.tick.get_or_init(|| self.whole("tick", &shown.reading)).clone();
+        Note { kind: "tick", cursor: Some(shown.reading.cursor), frame }
+    }
+
+    fn whole(&self, kind: &str, reading: &Reading) -> Frame {
+        let head = self.head(kind, reading);
+        let left_out = match reading.left_out {
+            0 => String::new(),
+            n => format!(r#","left_out":{n}"#),
+        };
+        Frame::text(&[&head, &left_out, r#","value":"#, &map_text(&reading.value), "}"])
+    }
+
+    fn change(&self, from: &Shown, to: &Shown) -> Option<Note> {
+        let mut changes = lock(&to.changes);
+        let known = changes.iter().find(|(number, _)| *number == from.number);
+        let frame = if let Some((_, frame)) = known {
+            frame.clone()
+        } else {
+            let frame = self.written_change(&from.reading, &to.reading);
+            if changes.len() < CHANGES {
+                changes.push((from.number, frame.clone()));
+            }
+            frame
+        };
+        drop(changes);
+        frame.map(|frame| Note { kind: "delta", cursor: Some(to.reading.cursor), frame })
+    }
+
+    fn written_change(&self, from: &Reading, to: &Reading) -> Option<Frame> {
+        let (deletions, mut changes) = Tally::difference(&from.value, &to.value);
+        for (name, n) in deletions.iter() {
+            changes.add(Arc::clone(name), -n);
+        }
+        if changes.is_empty() {
+            return None;
+        }
+        let head = self.head("delta", to);
+        Some(Frame::text(&[&head, r#","changes":"#, &map_text(&changes), "}"]))
+    }
+
+    /// The members that all messages have.
+    fn head(&self, kind: &str, reading: &Reading) -> String {
+        let (cursor, labels) = (reading.cursor, self.labels());
+        let mut text = format!(r#"{{"type":"{kind}","cursor":"{cursor}",{labels}"#);
+        let (from, to) = (reading.from.start(), reading.to.start());
+        let counted_from = reading.counted_from.start();
+        let whole = reading.counted_from <= reading.from;
+        write!(
+            text,
+            r#","from":"{from}","to":"{to}","counted_from":"{counted_from}","complete":{whole}"#
+        )
+        .expect("a string takes all");
+        text
+    }
+}
+
+impl Follow {
+    /// What this reader was not told yet; the newest of it.
+    #[must_use]
+    pub fn take(&mut self) -> Option<Note> {
+        if self.ended {
+            return None;
+        }
+        if self.sheet.is_closed() {
+            self.ended = true;
+            return Some(self.bye("it is not counted any more"));
+        }
+        let now = self.sheet.shown.load_full()?;
+        let note = match &self.told {
+            None => Some(self.sheet.snapshot_of(&now)),
+            Some(told) if told.number == now.number => return None,
+            Some(_) if self.telling == Telling::Values => Some(self.sheet.tick_of(&now)),
+            Some(told) => self.sheet.change(told, &now),
+        };
+        self.told = Some(now);
+        note
+    }
+
+    /// Says where this reader is.
+    #[must_use]
+    pub fn heartbeat(&self) -> Note {
+        self.place("heartbeat", "")
+    }
+
+    /// Says goodbye.
+    #[must_use]
+    pub fn bye(&self, reason: &str) -> Note {
+        let mut why = r#","reason":"#.to_owned();
+        json::push_text(&mut why, reason);
+        self.place("bye", &why)
+    }
+
+    /// Before the snapshot there is no place.
+    fn place(&self, kind: &'static str, members: &str) -> Note {
+        let cursor = self.told.as_ref().map(|told| told.reading.cursor);
+        let place = cursor.map(|cursor| format!(r#","cursor":"{cursor}""#)).unwrap_or_default();
+        let text = format!(r#"{{"type":"{kind}"{members}{place}}}"#);
+        Note { kind, cursor, frame: Frame::text(&[&text]) }
+    }
+
+    /// Whether nothing more will come.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        lock(&self.sheet.readers).bells.remove(&self.number);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "sheet_tests.rs"]
+mod tests;

@@ -1,0 +1,164 @@
+//! Messages of the stream that are no events: what a reader is told about its own place.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::form::StreamForm;
+use crate::hub::filter::Warning;
+use crate::model::gap::GapReason;
+use crate::model::json;
+use crate::model::place::Place;
+
+/// What is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// For so long.
+    pub duration: Duration,
+    /// At most so many bytes of events.
+    pub bytes: u64,
+}
+
+/// The first message: who speaks, where the newest event is, what is kept from where on.
+pub(super) fn hello(
+    form: StreamForm,
+    newest: Place,
+    oldest: Place,
+    kept: Kept,
+    simulated: bool,
+) -> Bytes {
+    let text = format!(
+        "{{\"type\":\"hello\",\"version\":\"{}\",\"cursor\":\"{newest}\",\
+         \"retention\":{{\"seconds\":{},\"bytes\":{}}},\"oldest\":\"{oldest}\",\
+         \"simulated\":{simulated}}}",
+        env!("CARGO_PKG_VERSION"),
+        kept.duration.as_secs(),
+        kept.bytes,
+    );
+    // Without an id: who is cut off behind it must come back to where it wanted to begin.
+    whole(form, "hello", None, &text)
+}
+
+/// A query holds from behind this place on.
+pub(super) fn push_ack(out: &mut Vec<u8>, form: StreamForm, place: Place, warnings: &[Warning]) {
+    let cursor = place.to_string();
+    let mut text = format!("{{\"type\":\"ack\",\"cursor\":\"{cursor}\",\"warnings\":[");
+    for (i, warning) in warnings.iter().enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        text.extend([comma, "{\"field\":\"", warning.field, "\",\"value\":"]);
+        json::push_text(&mut text, &warning.value);
+        text.push_str(",\"message\":");
+        json::push_text(&mut text, &warning.message);
+        text.push('}');
+    }
+    text.push_str("]}");
+    form.push(out, "ack", Some(&cursor), &[&text]);
+}
+
+/// `caught_up` or `heartbeat`: a type and where the reader is.
+pub(super) fn at(form: StreamForm, kind: &str, place: Place) -> Bytes {
+    let cursor = place.to_string();
+    let text = format!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\"}}");
+    whole(form, kind, Some(&cursor), &text)
+}
+
+/// What lay behind `from` and not behind `to` is missing.
+pub(super) fn push_gap(
+    out: &mut Vec<u8>,
+    form: StreamForm,
+    from: &str,
+    to: &str,
+    count: Option<u64>,
+    reason: GapReason,
+) {
+    let count = count.map_or_else(|| "null".to_owned(), |count| count.to_string());
+    let text = format!(
+        "{{\"type\":\"gap\",\"from\":\"{from}\",\"to\":\"{to}\",\"count\":{count},\
+         \"reason\":\"{}\"}}",
+        reason.name(),
+    );
+    form.push(out, "gap", Some(to), &[&text]);
+}
+
+/// Something was refused; what held before holds on.
+pub(super) fn error(form: StreamForm, code: &str, field: Option<&str>, message: &str) -> Bytes {
+    let mut text = format!("{{\"type\":\"error\",\"code\":\"{code}\",\"field\":");
+    match field {
+        Some(field) => json::push_text(&mut text, field),
+        None => text.push_str("null"),
+    }
+    text.push_str(",\"message\":");
+    json::push_text(&mut text, message);
+    text.push('}');
+    whole(form, "error", None, &text)
+}
+
+/// The last message: why it ends, and where to come back to.
+pub(super) fn bye(form: StreamForm, reason: &str, place: Place) -> Bytes {
+    let cursor = place.to_string();
+    let mut text = "{\"type\":\"bye\",\"reason\":".to_owned();
+    json::push_text(&mut text, reason);
+    text.extend([",\"cursor\":\"", &cursor, "\"}"]);
+    whole(form, "bye", Some(&cursor), &text)
+}
+
+fn whole(form: StreamForm, kind: &str, id: Option<&str>, text: &str) -> Bytes {
+    let mut out = Vec::with_capacity(text.len() + 64);
+    form.push(&mut out, kind, id, &[text]);
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_messages_are_written_as_the_contract_has_them() {
+        let near: Place = "51a70c3e-be1f4b".parse().unwrap();
+        let kept = Kept { duration: Duration::from_secs(172_800), bytes: 9 };
+        let form = StreamForm::Ndjson;
+        let hello = hello(form, near, near, kept, true);
+        assert!(line(&hello).ends_with(concat!(
+            r#","cursor":"51a70c3e-be1f4b","retention":{"seconds":172800,"bytes":9},"#,
+            r#""oldest":"51a70c3e-be1f4b","simulated":true}"#,
+            "\n"
+        )));
+        let mut out = Vec::new();
+        let (value, message) = ("a.b".to_owned(), "no \"key\"".to_owned());
+        push_ack(&mut out, form, near, &[Warning { field: "keys", value, message }]);
+        push_gap(&mut out, form, "a", "b", None, GapReason::BusChanged);
+        assert_eq!(
+            line(&out),
+            concat!(
+                r#"{"type":"ack","cursor":"51a70c3e-be1f4b","#,
+                r#""warnings":[{"field":"keys","value":"a.b","message":"no \"key\""}]}"#,
+                "\n",
+                r#"{"type":"gap","from":"a","to":"b","count":null,"reason":"bus_changed"}"#,
+                "\n"
+            )
+        );
+        assert_eq!(
+            line(&at(StreamForm::Sse, "heartbeat", near)),
+            concat!(
+                "event: heartbeat\nid: 51a70c3e-be1f4b\n",
+                r#"data: {"type":"heartbeat","cursor":"51a70c3e-be1f4b"}"#,
+                "\n\n"
+            )
+        );
+        assert_eq!(
+            line(&error(form, "invalid_query", Some("keys"), "no")),
+            concat!(
+                r#"{"type":"error","code":"invalid_query","field":"keys","message":"no"}"#,
+                "\n"
+            )
+        );
+        assert_eq!(
+            line(&bye(form, "stopping", near)),
+            concat!(r#"{"type":"bye","reason":"stopping","cursor":"51a70c3e-be1f4b"}"#, "\n")
+        );
+    }
+}

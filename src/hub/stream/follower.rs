@@ -1,0 +1,382 @@
+//! One reader of the stream: a place, and the ways to go on from it.
+//!
+//! It takes from the group of its equals while it is near the head, from the ring where it is
+//! further back than the group, and from the journal where it is further back than the ring. The
+//! place says what it has; everything that comes is behind the place, and the place moves with
+//! what is given away. Nothing is queued for it but one page of the journal.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::task::AbortHandle;
+
+use super::choice::Choice;
+use super::control;
+use super::form::StreamForm;
+use super::group::{Member, lock};
+use super::page::{self, Page, StreamStart, Wanted};
+use super::{Reading, Streams};
+use crate::hub::Hub;
+use crate::hub::bell::Bell;
+use crate::hub::filter::Warning;
+use crate::model::gap::GapReason;
+use crate::model::place::Place;
+use crate::model::position::Cursor;
+use crate::store::StoreError;
+
+/// Events of the ring that are looked at before the connection gets its turn.
+const RING_EVENTS: usize = 256;
+
+/// A reader of the stream.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing to remember")]
+pub struct Follower {
+    hub: Arc<Hub>,
+    form: StreamForm,
+    bell: Arc<Bell>,
+    choice: Arc<Choice>,
+    place: Place,
+    mode: Mode,
+    /// Whether it ends when it has caught up.
+    once: bool,
+    told_caught_up: bool,
+    /// Whether nothing was given of what is asked for now.
+    is_fresh: bool,
+    /// Whether it comes back from elsewhere: then the journal is asked what is missing there.
+    is_back: bool,
+    /// How many gaps of the bus were known when it last asked the journal.
+    gaps_seen: u64,
+    /// Control messages that go first.
+    front: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Mode {
+    /// Begins where the query says, or behind the place.
+    Begin(StreamStart, Option<Vec<Warning>>),
+    /// A page is on its way.
+    Paging(Paging),
+    /// Follows the ring.
+    Live(Member),
+    /// Waits until its place is there.
+    Ahead,
+    /// Nothing comes any more.
+    Ended,
+}
+
+/// A page on its way, and the right to be counted as one who reads pages.
+#[derive(Debug)]
+struct Paging {
+    slot: Arc<Mutex<Option<Result<Page, StoreError>>>>,
+    task: AbortHandle,
+    reading: Reading,
+}
+
+impl Drop for Paging {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What a reader is given.
+#[derive(Debug, Default)]
+pub struct Portion {
+    /// To be sent as they are; each is one or more whole messages.
+    pub chunks: Vec<Bytes>,
+    /// Events and entities in them.
+    pub messages: u64,
+    /// Whether more is there already; the bell does not ring again for it.
+    pub more: bool,
+    /// Whether this was the last.
+    pub ended: bool,
+}
+
+impl Follower {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        form: StreamForm,
+        choice: Arc<Choice>,
+        place: Place,
+        bell: Arc<Bell>,
+    ) -> Self {
+        let mode = Mode::Begin(StreamStart::Behind(place), None);
+        let mut follower = Self {
+            hub,
+            form,
+            bell,
+            choice,
+            place,
+            mode,
+            once: false,
+            told_caught_up: false,
+            is_fresh: true,
+            is_back: false,
+            gaps_seen: 0,
+            front: Vec::new(),
+        };
+        follower.gaps_seen = follower.streams().gaps();
+        follower
+    }
+
+    /// The first message; `simulated` where the events are made up.
+    #[must_use]
+    pub fn hello(&self, simulated: bool) -> Bytes {
+        let streams = self.streams();
+        let newest = Place::behind(streams.newest(&self.hub));
+        let oldest = Place::behind(streams.oldest());
+        control::hello(self.form, newest, oldest, streams.journal.kept, simulated)
+    }
+
+    /// Asks for something from here on; an `ack` says from which place on that holds.
+    pub fn ask(&mut self, choice: Choice, start: StreamStart, warnings: Vec<Warning>) {
+        self.choice = Arc::new(choice);
+        (self.told_caught_up, self.is_fresh) = (false, true);
+        let tag = self.streams().journal.tag;
+        let start = match start {
+            StreamStart::Here => StreamStart::Behind(self.place),
+            StreamStart::Oldest => StreamStart::Behind(self.choice.behind(self.streams().oldest())),
+            other => other,
+        };
+        let StreamStart::Behind(mut place) = start else {
+            self.mode = Mode::Begin(start, Some(warnings));
+            return;
+        };
+        let asked = place;
+        if place.cursor.tag != tag {
+            place = self.choice.behind(self.streams().oldest());
+        }
+        control::push_ack(&mut self.front, self.form, place, &warnings);
+        if asked.cursor.tag != tag {
+            let (from, to) = (asked.to_string(), place.to_string());
+            let reason = GapReason::BusChanged;
+            control::push_gap(&mut self.front, self.form, &from, &to, None, reason);
+        }
+        self.is_back = place != self.place;
+        self.place = place;
+        self.mode = Mode::Begin(StreamStart::Behind(place), None);
+    }
+
+    /// Ends when it has caught up.
+    pub fn only_once(&mut self) {
+        self.once = true;
+    }
+
+    /// What is there now, up to a limit. Never waits; the bell rings when there is more.
+    #[must_use]
+    pub fn take(&mut self) -> Portion {
+        let mut portion = Portion::default();
+        if !self.front.is_empty() {
+            portion.chunks.push(std::mem::take(&mut self.front).into());
+        }
+        loop {
+            self.mode = match std::mem::replace(&mut self.mode, Mode::Ended) {
+                Mode::Ended => {
+                    portion.ended = true;
+                    return portion;
+                }
+                Mode::Begin(start, ack) => self.begin(start, ack, None),
+                Mode::Ahead if self.is_ahead() && !self.once => {
+                    self.mode = Mode::Ahead;
+                    return portion;
+                }
+                Mode::Ahead => Mode::Begin(StreamStart::Behind(self.place), None),
+                Mode::Paging(paging) => {
+                    self.take_page(paging, &mut portion);
+                    return portion;
+                }
+                Mode::Live(member) => {
+                    self.take_live(member, &mut portion);
+                    if !portion.more {
+                        self.catch_up(&mut portion);
+                    }
+                    return portion;
+                }
+            }
+        }
+    }
+
+    /// Where it is: everything up to here was given, or was not asked for.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Says where it is, so that it is known to live.
+    #[must_use]
+    pub fn heartbeat(&self) -> Bytes {
+        control::at(self.form, "heartbeat", self.place)
+    }
+
+    /// Says that something was refused.
+    #[must_use]
+    pub fn error(&self, code: &str, field: Option<&str>, message: &str) -> Bytes {
+        control::error(self.form, code, field, message)
+    }
+
+    /// Says goodbye, and where to come back to.
+    #[must_use]
+    pub fn bye(&self, reason: &str) -> Bytes {
+        control::bye(self.form, reason, self.place)
+    }
+
+    fn streams(&self) -> &Streams {
+        self.hub.streams().expect("a follower is made where there is a journal")
+    }
+
+    fn is_ahead(&self) -> bool {
+        let newest = self.streams().newest(&self.hub);
+        newest.position < self.place.cursor.position
+    }
+
+    /// The way on from a start.
+    fn begin(
+        &mut self,
+        start: StreamStart,
+        ack: Option<Vec<Warning>>,
+        reading: Option<Reading>,
+    ) -> Mode {
+        let StreamStart::Behind(place) = start else { return self.page(start, ack, reading) };
+        self.place = place;
+        if self.choice.is_partly_had(place) {
+            if self.is_ahead() && !self.once {
+                self.streams().groups.wait_for(place.cursor.position, &self.bell);
+                return Mode::Ahead;
+            }
+            return self.page(start, ack, reading);
+        }
+        let near = self.hub.tail().place_behind(place.cursor.position);
+        match near.filter(|_| !self.is_back) {
+            Some(next) => Mode::Live(self.join(next)),
+            None => self.page(start, ack, reading),
+        }
+    }
+
+    fn join(&self, next: u64) -> Member {
+        let (streams, tail) = (self.streams(), self.hub.tail());
+        if self.is_ahead() {
+            streams.groups.wait_for(self.place.cursor.position, &self.bell);
+        }
+        streams.groups.join(&self.choice, self.form, next, || tail.end(), &self.bell)
+    }
+
+    /// Sends for a page.
+    fn page(
+        &mut self,
+        start: StreamStart,
+        ack: Option<Vec<Warning>>,
+        reading: Option<Reading>,
+    ) -> Mode {
+        self.gaps_seen = self.streams().gaps();
+        let streams = self.streams();
+        let reason = if self.is_fresh { GapReason::Retention } else { GapReason::Slow };
+        let reading = reading.unwrap_or_else(|| streams.begin_reading());
+        let wanted = Wanted {
+            choice: Arc::clone(&self.choice),
+            form: self.form,
+            tag: streams.journal.tag,
+            start,
+            ack,
+            reason,
+            bytes: reading.page_bytes(),
+        };
+        let (store, turns) = (streams.journal.store.clone(), Arc::clone(&streams.turns));
+        let (slot, bell) = (Arc::new(Mutex::new(None)), Arc::clone(&self.bell));
+        let filled = Arc::clone(&slot);
+        let task = tokio::spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            let page = store.read(move |reader| page::read(reader, wanted)).await;
+            *lock(&filled) = Some(page);
+            bell.ring();
+        });
+        Mode::Paging(Paging { slot, task: task.abort_handle(), reading })
+    }
+
+    fn take_page(&mut self, paging: Paging, portion: &mut Portion) {
+        let page = lock(&paging.slot).take();
+        let page = match page {
+            None => {
+                self.mode = Mode::Paging(paging);
+                return;
+            }
+            Some(Ok(page)) => page,
+            Some(Err(error)) => {
+                tracing::error!(%error, "the journal cannot be read for a stream");
+                portion.chunks.push(self.bye("the journal cannot be read"));
+                portion.ended = true;
+                return;
+            }
+        };
+        (self.told_caught_up, self.is_fresh, self.is_back) = (false, false, false);
+        self.place = page.place;
+        portion.messages += page.messages;
+        portion.more = true;
+        if !page.bytes.is_empty() {
+            portion.chunks.push(page.bytes);
+        }
+        // While this page is written, the next one is read.
+        let next = StreamStart::Behind(page.place);
+        self.mode = self.begin(next, None, Some(paging.reading.clone()));
+        portion.more = !matches!(self.mode, Mode::Paging(_) | Mode::Ahead);
+    }
+
+    fn take_live(&mut self, mut member: Member, portion: &mut Portion) {
+        self.is_fresh = false;
+        if self.gaps_seen != self.streams().gaps() {
+            // The journal says where; what comes meanwhile waits behind it.
+            self.is_back = true;
+            self.mode = Mode::Begin(StreamStart::Behind(self.place), None);
+            portion.more = true;
+            return;
+        }
+        let after = self.place.cursor.position;
+        // Who goes when it has all takes from the ring, which has it before the groups do.
+        let taken = if self.once { None } else { member.take(after) };
+        if let Some(taken) = taken {
+            portion.messages += taken.messages;
+            portion.more = taken.more;
+            portion.chunks.extend(taken.chunks);
+            self.move_to(taken.upto);
+            self.mode = Mode::Live(member);
+            return;
+        }
+        let stretch = self.hub.tail().read(member.next(), RING_EVENTS);
+        if stretch.missed > 0 {
+            drop(member);
+            self.told_caught_up = false;
+            self.mode = Mode::Begin(StreamStart::Behind(self.place), None);
+            portion.more = true;
+            return;
+        }
+        let mut out = Vec::new();
+        for event in stretch.events.iter().filter(|event| event.cursor.position > after) {
+            portion.messages += self.choice.push(&mut out, self.form, event, None);
+        }
+        if !out.is_empty() {
+            portion.chunks.push(out.into());
+        }
+        self.move_to(stretch.events.last().map(|event| event.cursor));
+        member.advance(stretch.next);
+        portion.more = !self.once || !stretch.events.is_empty();
+        self.mode = Mode::Live(member);
+    }
+
+    /// Has everything up to there.
+    fn move_to(&mut self, cursor: Option<Cursor>) {
+        let cursor = cursor.filter(|cursor| cursor.position > self.place.cursor.position);
+        if let Some(cursor) = cursor {
+            self.place = self.choice.behind(cursor);
+        }
+    }
+
+    /// Says once that from here on it is live.
+    fn catch_up(&mut self, portion: &mut Portion) {
+        if !self.told_caught_up && (self.once || !self.is_ahead()) {
+            self.told_caught_up = true;
+            portion.chunks.push(control::at(self.form, "caught_up", self.place));
+        }
+        if self.once {
+            portion.ended = true;
+            self.mode = Mode::Ended;
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The forms in which the stream leaves: a WebSocket's frames, server-sent events, lines of JSON.
+//!
+//! A message is one JSON object in each of them. What is written here goes on the wire as it is.
+
+use bytes::Bytes;
+
+use crate::hub::frame::push_header;
+
+/// How messages are put on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamForm {
+    /// One text frame a message.
+    WebSocket,
+    /// One event a message, with the message's `type` as its name and the cursor as its id.
+    Sse,
+    /// One line a message.
+    Ndjson,
+}
+
+impl StreamForm {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::Sse, Self::Ndjson];
+
+    /// One whole message. `id` is where a reader of server-sent events comes back to.
+    #[must_use]
+    pub fn message(self, kind: &str, id: Option<&str>, text: &str) -> Bytes {
+        let mut out = Vec::new();
+        self.push(&mut out, kind, id, &[text]);
+        Bytes::from(out)
+    }
+
+    /// Appends a message made of these parts. `id` is where a reader of server-sent events comes
+    /// back to; without one it stays where it was.
+    pub(super) fn push(self, out: &mut Vec<u8>, kind: &str, id: Option<&str>, parts: &[&str]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        out.reserve(length + 64);
+        match self {
+            Self::WebSocket => push_header(out, 0x81, length),
+            Self::Sse => {
+                let mut lead = |parts: &[&str]| {
+                    for part in parts {
+                        out.extend_from_slice(part.as_bytes());
+                    }
+                };
+                lead(&["event: ", kind]);
+                if let Some(id) = id {
+                    lead(&["\nid: ", id]);
+                }
+                lead(&["\ndata: "]);
+            }
+            Self::Ndjson => {}
+        }
+        for part in parts {
+            out.extend_from_slice(part.as_bytes());
+        }
+        match self {
+            Self::WebSocket => {}
+            Self::Sse => out.extend_from_slice(b"\n\n"),
+            Self::Ndjson => out.push(b'\n'),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_the_same_text_in_each_form() {
+        let parts = [r#"{"type":"#, r#""event"}"#];
+        let of = |form: StreamForm, id| {
+            let mut out = Vec::new();
+            form.push(&mut out, "event", id, &parts);
+            out
+        };
+        assert_eq!(of(StreamForm::WebSocket, Some("c")), b"\x81\x10{\"type\":\"event\"}");
+        assert_eq!(of(StreamForm::Ndjson, Some("c")), b"{\"type\":\"event\"}\n");
+        let sse = b"event: event\nid: c\ndata: {\"type\":\"event\"}\n\n";
+        assert_eq!(of(StreamForm::Sse, Some("c")), sse);
+        assert_eq!(of(StreamForm::Sse, None), b"event: event\ndata: {\"type\":\"event\"}\n\n");
+    }
+}

@@ -1,0 +1,319 @@
+//! Live readers of the stream who asked for the same: they share choosing, writing, and the bytes.
+//!
+//! A group has a log of the messages that its readers are asked to be told, by the ring's numbers:
+//! all that match between the two ends of the log are in it. A member is a cursor into it, never a
+//! queue. Who is further back than the log reads the ring by itself, and comes back when it meets
+//! the log; nothing is given twice and nothing left out, because both count by the same numbers.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use bytes::Bytes;
+
+use super::choice::{Choice, StreamAsk};
+use super::form::StreamForm;
+use crate::hub::bell::Bell;
+use crate::hub::tail::TailEvent;
+use crate::model::position::{Cursor, Position};
+
+/// The most bytes of events that one group's log holds for its slow members.
+const GROUP_BYTES: usize = 8 << 20;
+/// The most that all logs hold together; each group has an equal share, up to its own limit.
+const GROUPS_BYTES: usize = 64 << 20;
+/// What an entry costs beside the event's text.
+const ENTRY_BYTES: usize = 256;
+/// A log shorter than this is not searched for what everyone has taken.
+const TRIM_FROM: usize = 32;
+/// The most events that a member takes at once.
+const TAKE_EVENTS: usize = 64;
+/// The most bytes that a member takes at once; one event always goes.
+const TAKE_BYTES: usize = 128 << 10;
+
+/// All groups of the stream.
+#[derive(Debug, Default)]
+pub(in crate::hub) struct StreamGroups {
+    registry: Mutex<HashMap<Key, Arc<Group>>>,
+    changed: AtomicBool,
+    count: AtomicUsize,
+    /// Who waits for a position that has not come yet.
+    waiting: Mutex<Vec<(Position, Weak<Bell>)>>,
+}
+
+type Key = (StreamAsk, StreamForm);
+
+#[derive(Debug)]
+pub(in crate::hub) struct Group {
+    key: Key,
+    choice: Arc<Choice>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    log: VecDeque<Arc<Entry>>,
+    /// From here up to `upto`, numbers of the ring, all that match is in the log.
+    from: u64,
+    upto: u64,
+    /// The last event before `upto`.
+    newest: Option<Cursor>,
+    bytes: usize,
+    trim_at: usize,
+    seats: BTreeMap<u64, Seat>,
+    next_seat: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    event: Arc<TailEvent>,
+    encoded: OnceLock<(Bytes, u64)>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    /// The number of the ring from which on it takes.
+    next: u64,
+    bell: Arc<Bell>,
+}
+
+/// A reader's place in a group. Leaving is dropping it.
+#[derive(Debug)]
+pub(super) struct Member {
+    groups: Arc<StreamGroups>,
+    group: Arc<Group>,
+    seat: u64,
+}
+
+/// What a member took.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) chunks: Vec<Bytes>,
+    pub(super) messages: u64,
+    /// Everything up to here was taken, or does not match.
+    pub(super) upto: Option<Cursor>,
+    /// Whether more is there already.
+    pub(super) more: bool,
+}
+
+impl StreamGroups {
+    /// Joins the group of those who asked for the same, to take from `next` on; `end` is the
+    /// ring's end, at which a new group begins.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        choice: &Arc<Choice>,
+        form: StreamForm,
+        next: u64,
+        end: impl FnOnce() -> u64,
+        bell: &Arc<Bell>,
+    ) -> Member {
+        let mut registry = lock(&self.registry);
+        let group = registry.entry((choice.ask().clone(), form)).or_insert_with_key(|key| {
+            self.changed.store(true, Ordering::Release);
+            let state = State::new(end());
+            Arc::new(Group { key: key.clone(), choice: Arc::clone(choice), state: state.into() })
+        });
+        let group = Arc::clone(group);
+        let seat = lock(&group.state).sit_down(next, bell);
+        self.count.store(registry.len(), Ordering::Relaxed);
+        Member { groups: Arc::clone(self), group, seat }
+    }
+
+    fn leave(&self, group: &Group, seat: u64) {
+        // Under the registry's lock, so that nobody joins a group that is being dropped.
+        let mut registry = lock(&self.registry);
+        let mut state = lock(&group.state);
+        state.seats.remove(&seat);
+        if state.seats.is_empty() {
+            registry.remove(&group.key);
+            self.changed.store(true, Ordering::Release);
+            self.count.store(registry.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Brings `list` up to date with the groups there are.
+    pub(in crate::hub) fn refresh(&self, list: &mut Vec<Arc<Group>>) {
+        if self.changed.swap(false, Ordering::AcqRel) {
+            list.clear();
+            list.extend(lock(&self.registry).values().cloned());
+        }
+    }
+
+    /// Tells a group of events of the ring, of which `start` is the first one's number. How many
+    /// deliveries come of it is returned.
+    pub(in crate::hub) fn deal(&self, group: &Group, start: u64, events: &[Arc<TailEvent>]) -> u64 {
+        let share = GROUPS_BYTES / self.count.load(Ordering::Relaxed).max(1);
+        let mut state = lock(&group.state);
+        state.append(&group.choice, start, events, share.min(GROUP_BYTES))
+    }
+
+    /// Rings for everyone.
+    pub(in crate::hub) fn ring_all(&self) {
+        for group in lock(&self.registry).values() {
+            lock(&group.state).seats.values().for_each(|seat| seat.bell.ring());
+        }
+    }
+
+    /// Rings when an event at this position or behind it has come.
+    pub(super) fn wait_for(&self, position: Position, bell: &Arc<Bell>) {
+        let mut waiting = lock(&self.waiting);
+        waiting.retain(|(_, other)| other.strong_count() > 0);
+        waiting.push((position, Arc::downgrade(bell)));
+    }
+
+    /// Rings for those who waited for what has come.
+    pub(in crate::hub) fn arrived(&self, newest: Position) {
+        lock(&self.waiting).retain(|(position, bell)| {
+            let Some(bell) = bell.upgrade() else { return false };
+            if *position <= newest {
+                bell.ring();
+            }
+            *position > newest
+        });
+    }
+}
+
+impl State {
+    fn new(end: u64) -> Self {
+        Self {
+            log: VecDeque::new(),
+            from: end,
+            upto: end,
+            newest: None,
+            bytes: 0,
+            trim_at: TRIM_FROM,
+            seats: BTreeMap::new(),
+            next_seat: 0,
+        }
+    }
+
+    fn sit_down(&mut self, next: u64, bell: &Arc<Bell>) -> u64 {
+        let seat = self.next_seat;
+        self.next_seat += 1;
+        self.seats.insert(seat, Seat { next, bell: Arc::clone(bell) });
+        seat
+    }
+
+    fn append(
+        &mut self,
+        choice: &Choice,
+        start: u64,
+        events: &[Arc<TailEvent>],
+        bytes: usize,
+    ) -> u64 {
+        let end = start + events.len() as u64;
+        if end <= self.upto {
+            return 0;
+        }
+        if start > self.upto {
+            // What lies between was dealt before this group was seen; its members read the ring.
+            self.log.clear();
+            (self.bytes, self.from) = (0, start);
+        }
+        let mut matching = 0;
+        for (number, event) in (start..).zip(events) {
+            if number >= self.upto && choice.takes(event) {
+                let entry = Entry { number, event: Arc::clone(event), encoded: OnceLock::new() };
+                self.bytes += entry.bytes();
+                self.log.push_back(Arc::new(entry));
+                matching += 1;
+            }
+        }
+        self.upto = end;
+        self.newest = events.last().map(|event| event.cursor);
+        while self.bytes > bytes && self.log.len() > 1 {
+            self.drop_oldest();
+        }
+        self.trim();
+        if matching > 0 {
+            self.seats.values().for_each(|seat| seat.bell.ring());
+        }
+        matching * self.seats.len() as u64
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(entry) = self.log.pop_front() {
+            self.bytes -= entry.bytes();
+            self.from = entry.number + 1;
+        }
+    }
+
+    /// Drops what every member has taken. Done at doubled lengths, so an event costs a few looks.
+    fn trim(&mut self) {
+        if self.log.len() < self.trim_at {
+            return;
+        }
+        let needed = self.seats.values().map(|seat| seat.next).min().unwrap_or(self.upto);
+        while self.log.front().is_some_and(|entry| entry.number < needed) {
+            self.drop_oldest();
+        }
+        self.trim_at = (2 * self.log.len()).max(TRIM_FROM);
+    }
+
+    /// `None` for who is further back than the log.
+    fn take(&mut self, seat: u64) -> Option<(Vec<Arc<Entry>>, Option<Cursor>, bool)> {
+        let seat = self.seats.get_mut(&seat)?;
+        if seat.next < self.from {
+            return None;
+        }
+        let begin = self.log.partition_point(|entry| entry.number < seat.next);
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        for entry in self.log.range(begin..).take(TAKE_EVENTS) {
+            if bytes >= TAKE_BYTES {
+                break;
+            }
+            bytes += entry.bytes();
+            entries.push(Arc::clone(entry));
+        }
+        let more = begin + entries.len() < self.log.len();
+        let last = entries.last().filter(|_| more);
+        let upto = last.map(|entry| entry.event.cursor).or(self.newest);
+        seat.next = last.map_or(self.upto.max(seat.next), |entry| entry.number + 1);
+        Some((entries, upto, more))
+    }
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.event.weight() + ENTRY_BYTES
+    }
+}
+
+impl Member {
+    /// What is there behind `after`, up to a limit; `None` for who has to read the ring first.
+    pub(super) fn take(&mut self, after: Position) -> Option<Taken> {
+        let (entries, upto, more) = lock(&self.group.state).take(self.seat)?;
+        let mut taken = Taken { upto, more, ..Taken::default() };
+        let (choice, form) = (&self.group.choice, self.group.key.1);
+        for entry in entries.iter().filter(|entry| entry.event.cursor.position > after) {
+            let (bytes, messages) =
+                entry.encoded.get_or_init(|| choice.encode(form, &entry.event)).clone();
+            taken.messages += messages;
+            taken.chunks.push(bytes);
+        }
+        Some(taken)
+    }
+
+    /// From which number on it takes.
+    pub(super) fn next(&self) -> u64 {
+        lock(&self.group.state).seats.get(&self.seat).map_or(0, |seat| seat.next)
+    }
+
+    /// Has taken by itself what lies before that number.
+    pub(super) fn advance(&mut self, next: u64) {
+        if let Some(seat) = lock(&self.group.state).seats.get_mut(&self.seat) {
+            seat.next = next;
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.groups.leave(&self.group, self.seat);
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,151 @@
+//! The stream: events by cursor, from the journal into live without a seam.
+//!
+//! A reader is a [`Follower`]: one place, and the ways on from it. Near the head equal readers
+//! form groups; further back each reads the ring, and further still the journal, a page at a time
+//! beside the async workers. How much all pages hold together, and how many are read at once, is
+//! bounded; so who reads slowly holds one page, and nobody waits for anybody.
+
+mod choice;
+mod control;
+mod follower;
+mod form;
+mod group;
+mod page;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{Semaphore, watch};
+
+pub use self::choice::{Choice, StreamAsk};
+pub use self::control::Kept;
+pub use self::follower::{Follower, Portion};
+pub use self::form::StreamForm;
+pub(in crate::hub) use self::group::{Group as StreamGroup, StreamGroups};
+pub use self::page::StreamStart;
+use super::{Bell, Hub};
+use crate::model::place::Place;
+use crate::model::position::{BusTag, Cursor, Position};
+use crate::store::Store;
+
+/// Bytes of all pages that wait for their readers, about; a page is at least [`PAGE_LEAST`].
+const PAGES_BYTES: usize = 64 << 20;
+/// Bytes of a page.
+const PAGE_LEAST: usize = 16 << 10;
+const PAGE_MOST: usize = 512 << 10;
+/// Pages that are read at once; the machine has other things to do.
+const READS_AT_ONCE: usize = 2;
+
+/// Where the stream is read from when it is further back than the ring.
+#[derive(Clone)]
+pub struct StreamJournal {
+    /// The store with the journal.
+    pub store: Store,
+    /// The bus it is of.
+    pub tag: BusTag,
+    /// Everything up to here is in the journal, and what comes next will be appended to the hub.
+    pub applied: Option<Position>,
+    /// What is kept of it.
+    pub kept: Kept,
+}
+
+/// The journal, and who follows it live.
+pub(super) struct Streams {
+    journal: StreamJournal,
+    pub(super) groups: Arc<StreamGroups>,
+    turns: Arc<Semaphore>,
+    readers: Arc<AtomicUsize>,
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams").field("tag", &self.journal.tag).finish_non_exhaustive()
+    }
+}
+
+/// One of those who read pages, while it is held. A clone is the same one.
+#[derive(Debug, Clone)]
+struct Reading(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Reading {
+    /// Bytes of its next page: an equal share, twice, because one is written while one is read.
+    fn page_bytes(&self) -> usize {
+        let readers = self.0.0.load(Ordering::Relaxed).max(1);
+        (PAGES_BYTES / 2 / readers).clamp(PAGE_LEAST, PAGE_MOST)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Streams {
+    fn begin_reading(&self) -> Reading {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        Reading(Arc::new(Counted(Arc::clone(&self.readers))))
+    }
+
+    /// How many gaps of the bus were found in this life.
+    fn gaps(&self) -> u64 {
+        *self.journal.store.heads().gaps.borrow()
+    }
+
+    /// Tells of them.
+    pub(super) fn gaps_found(&self) -> watch::Receiver<u64> {
+        self.journal.store.heads().gaps.subscribe()
+    }
+
+    /// The newest event there is.
+    fn newest(&self, hub: &Hub) -> Cursor {
+        let none = Cursor { tag: self.journal.tag, position: Position::default() };
+        hub.tail().newest().unwrap_or(none)
+    }
+
+    /// Behind this is the oldest event that is kept.
+    fn oldest(&self) -> Cursor {
+        let tag = self.journal.tag;
+        let dropped = *self.journal.store.heads().dropped.borrow();
+        let none = Cursor { tag, position: Position::default() };
+        dropped.filter(|dropped| dropped.tag == tag).unwrap_or(none)
+    }
+}
+
+/// What [`Hub`] holds of the stream; nothing, where there is no journal.
+pub(super) type MaybeStreams = OnceLock<Streams>;
+
+impl Hub {
+    /// Gives the stream its journal, once, before the first event is appended.
+    pub fn keep(&self, journal: StreamJournal) {
+        let StreamJournal { tag, applied, .. } = journal;
+        self.tail().begin_behind(Cursor { tag, position: applied.unwrap_or_default() });
+        let streams = Streams {
+            journal,
+            groups: Arc::default(),
+            turns: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            readers: Arc::default(),
+        };
+        let is_first = self.streams.set(streams).is_ok();
+        debug_assert!(is_first, "a hub has one journal");
+    }
+
+    /// A reader of the stream, behind the newest event until it asks for something else; `None`
+    /// where there is no journal. The bell rings when there is something to take.
+    #[must_use]
+    pub fn follow(self: &Arc<Self>, form: StreamForm, bell: &Arc<Bell>) -> Option<Follower> {
+        let streams = self.streams()?;
+        let choice = Arc::new(Choice::new(StreamAsk::default()));
+        let place = Place::behind(streams.newest(self));
+        Some(Follower::new(Arc::clone(self), form, choice, place, Arc::clone(bell)))
+    }
+
+    pub(super) fn streams(&self) -> Option<&Streams> {
+        self.streams.get()
+    }
+}

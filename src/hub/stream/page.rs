@@ -1,0 +1,224 @@
+//! A page of the stream from the journal: what a reader gets that is further back than the ring.
+//!
+//! A page is one piece of bytes, written by a thread that may block: neither the async workers nor
+//! the writing thread take part. It is read as of one moment together with how far retention had
+//! come by then, so that what is missing is said at its place.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::choice::Choice;
+use super::control;
+use super::form::StreamForm;
+use crate::hub::filter::Warning;
+use crate::hub::tail::TailEvent;
+use crate::model::envelope::{Envelope, Facts};
+use crate::model::gap::GapReason;
+use crate::model::place::Place;
+use crate::model::position::{BusTag, Cursor, Position};
+use crate::model::window::Timestamp;
+use crate::store::journal::Journal;
+use crate::store::{Reader, StoreError, gaps};
+
+/// Events that are looked at for one page, so that a reader whom little concerns hears of its
+/// place now and then, and a query can be changed.
+const PAGE_EVENTS: usize = 8_192;
+/// Bytes of events that are looked at for one page.
+const PAGE_SCAN_BYTES: usize = 8 << 20;
+/// Events that are searched for where `latest` or `since` begins.
+const SEARCH_EVENTS: usize = 200_000;
+
+/// Gaps of the bus that are looked at; there are few, and they go with the journal around them.
+const GAPS: usize = 1_000;
+
+/// Where a query begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamStart {
+    /// Where the reader is; at first, behind the newest event.
+    Here,
+    /// With the oldest event that is kept.
+    Oldest,
+    /// Behind this place.
+    Behind(Place),
+    /// With the first event received then or later.
+    Since(Timestamp),
+    /// With the last so many that match, or with fewer where they are too far back.
+    Latest(usize),
+}
+
+/// What a page is to hold.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) choice: Arc<Choice>,
+    pub(super) form: StreamForm,
+    pub(super) tag: BusTag,
+    pub(super) start: StreamStart,
+    /// Warnings of an `ack` that could not be given before the start was found.
+    pub(super) ack: Option<Vec<Warning>>,
+    /// Why events are missing, if they are.
+    pub(super) reason: GapReason,
+    /// Bytes after which it ends.
+    pub(super) bytes: usize,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) bytes: Bytes,
+    /// Events and entities in it.
+    pub(super) messages: u64,
+    /// Everything up to here is in it, or was before it.
+    pub(super) place: Place,
+}
+
+pub(super) fn read(reader: Reader<'_>, wanted: Wanted) -> Result<Page, StoreError> {
+    let Wanted { choice, form, tag, start, ack, reason, bytes } = wanted;
+    let mut out = Vec::with_capacity(bytes.min(4 << 10));
+    // Before the moment of the journal, so that what retention drops of both is known from it.
+    let mut known = gaps::behind(reader, tag, Position::default(), GAPS)?;
+    let journal = reader.journal(tag)?;
+    let Found { mut place, short, warning } = find(&journal, &choice, tag, start)?;
+    if let Some(mut warnings) = ack {
+        warnings.extend(warning);
+        control::push_ack(&mut out, form, place, &warnings);
+    }
+    // Of an event that is gone, what was still to come of it is missing too.
+    let is_partly_had = choice.is_partly_had(place) && place != oldest(tag);
+    let is_gone = |dropped: &Position| {
+        *dropped > place.cursor.position || (is_partly_had && *dropped == place.cursor.position)
+    };
+    let dropped = journal.dropped().filter(is_gone);
+    if dropped.is_some() || short {
+        let position = dropped.unwrap_or(place.cursor.position);
+        let from = if short { oldest(tag) } else { place };
+        place = choice.behind(Cursor { tag, position });
+        let (from, to) = (from.to_string(), place.to_string());
+        control::push_gap(&mut out, form, &from, &to, None, reason);
+    }
+    let had = choice.is_partly_had(place).then_some(place);
+    let after = match had {
+        Some(place) => place.cursor.position.before().unwrap_or_default(),
+        None => place.cursor.position,
+    };
+    known.retain(|gap| gap.after.max(gap.until) >= after);
+    let mut known = known.into_iter().peekable();
+    let mut push_gaps = |out: &mut Vec<u8>, before: Option<Position>| {
+        while let Some(gap) = known.next_if(|gap| before.is_none_or(|before| gap.after < before)) {
+            let last = gap.until.before().unwrap_or_default().max(gap.after);
+            let [from, to] = [gap.after, last].map(|position| Cursor { tag, position }.to_string());
+            control::push_gap(out, form, &from, &to, gap.count, gap.reason);
+        }
+    };
+    let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
+    journal.read_behind(after, |position, facts, text| {
+        let cursor = Cursor { tag, position };
+        push_gaps(&mut out, Some(position));
+        messages += choice.push(&mut out, form, &read_event(cursor, facts, text), had);
+        place = choice.behind(cursor);
+        events += 1;
+        scanned += text.len();
+        is_end = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
+        Ok(is_end)
+    })?;
+    if is_end {
+        push_gaps(&mut out, None);
+    }
+    if events == 0 {
+        place = choice.behind(place.cursor);
+    }
+    Ok(Page { bytes: out.into(), messages, place })
+}
+
+fn read_event(cursor: Cursor, facts: Facts, text: &str) -> TailEvent {
+    TailEvent::new(cursor, Envelope { facts, event: text.into() })
+}
+
+/// Before everything that ever was.
+fn oldest(tag: BusTag) -> Place {
+    Place::behind(Cursor { tag, position: Position::default() })
+}
+
+/// Where a query begins.
+struct Found {
+    place: Place,
+    /// Whether it was to begin earlier than anything is kept.
+    short: bool,
+    warning: Option<Warning>,
+}
+
+fn find(
+    journal: &Journal<'_>,
+    choice: &Choice,
+    tag: BusTag,
+    start: StreamStart,
+) -> Result<Found, StoreError> {
+    let at = |position| choice.behind(Cursor { tag, position });
+    let found = |place| Found { place, short: false, warning: None };
+    match start {
+        StreamStart::Behind(place) => Ok(found(place)),
+        StreamStart::Here | StreamStart::Oldest => {
+            Ok(found(at(journal.dropped().unwrap_or_default())))
+        }
+        StreamStart::Since(since) => {
+            let (position, short) = find_since(journal, since)?;
+            Ok(Found { short, ..found(at(position)) })
+        }
+        StreamStart::Latest(most) => find_latest(journal, choice, tag, most),
+    }
+}
+
+/// The position behind which everything was received then or later, but for what the clocks of two
+/// machines disagree about; and whether there was more once.
+fn find_since(journal: &Journal<'_>, since: Timestamp) -> Result<(Position, bool), StoreError> {
+    let Some(first) = journal.first_since(since.minute())? else {
+        return Ok((journal.newest()?.unwrap_or_default(), false));
+    };
+    let mut position = first.before().unwrap_or_default();
+    let mut searched = 0;
+    journal.read_behind(position, |at, facts, _| {
+        searched += 1;
+        if facts.received_at >= since || searched > SEARCH_EVENTS {
+            return Ok(false);
+        }
+        position = at;
+        Ok(true)
+    })?;
+    // Before the oldest minute: then all that is kept is wanted, and there was more.
+    let is_oldest = journal.oldest_minute()?.is_some_and(|oldest| since.minute() < oldest);
+    let short = journal.dropped().filter(|_| is_oldest);
+    Ok((short.unwrap_or(position), short.is_some()))
+}
+
+fn find_latest(
+    journal: &Journal<'_>,
+    choice: &Choice,
+    tag: BusTag,
+    most: usize,
+) -> Result<Found, StoreError> {
+    let (mut found, mut searched) = (0, 0);
+    let end = Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX };
+    let mut position = None;
+    journal.read_before(end, |at, facts, text| {
+        if searched == 0 {
+            // Without any that match, it begins behind the newest.
+            position = Some(at);
+        }
+        searched += 1;
+        let cursor = Cursor { tag, position: at };
+        if choice.takes(&read_event(cursor, facts, text)) {
+            found += 1;
+            position = at.before();
+        }
+        Ok(found < most && searched < SEARCH_EVENTS)
+    })?;
+    let warning = (found < most && searched == SEARCH_EVENTS).then(|| Warning {
+        field: "latest",
+        value: most.to_string(),
+        message: format!(
+            "{found} of the last {SEARCH_EVENTS} events match: no more were looked at"
+        ),
+    });
+    let position = position.unwrap_or_default();
+    Ok(Found { place: choice.behind(Cursor { tag, position }), short: false, warning })
+}

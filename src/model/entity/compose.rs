@@ -1,0 +1,136 @@
+//! How a document is written: GitHub's object as it came, and a few members around it.
+
+use std::borrow::Cow;
+
+use super::ObjectId;
+use crate::model::json;
+
+/// What a document is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Body<'a> {
+    object: &'a str,
+    /// Members behind the object's own, each with a comma before it.
+    behind: String,
+}
+
+/// The member of a collection's objects that GitHub's own has, and a trimmed one has not; `None`
+/// where an event never has the whole object.
+pub(super) fn whole_by(collection: &str) -> Option<&'static str> {
+    match collection {
+        "issues" => Some("title"),
+        "issue_comments" => Some("body"),
+        "pull_requests" => Some("commits"),
+        "pull_request_comments" | "commit_comments" => Some("author_association"),
+        "repos" | "forks" => Some("subscribers_count"),
+        _ => None,
+    }
+}
+
+/// An object with `_id` before and something behind its members.
+pub(super) fn with_id(id: ObjectId, object: &str, behind: &str) -> String {
+    const AROUND: usize = 48;
+    let inside = object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let inside = inside.unwrap_or_default().trim();
+    let comma = if inside.is_empty() { "" } else { "," };
+    let mut out = String::with_capacity(inside.len() + behind.len() + AROUND);
+    out.push_str("{\"_id\":{\"$oid\":\"");
+    out.push_str(&id.to_string());
+    out.extend(["\"}", comma, inside, behind, "}"]);
+    out
+}
+
+impl<'a> Body<'a> {
+    /// An object of a repository: `repo` and `owner` are its names, as GHTorrent had them, where
+    /// the object has no members of that name.
+    pub(super) fn bound(object: &'a str, repo: Option<&str>, whole_by: Option<&str>) -> Self {
+        let mut behind = String::new();
+        let [has_repo, has_owner] = json::pick(object, ["repo", "owner"]).map(|v| v.is_some());
+        if let Some(full) = repo.and_then(full_name)
+            && let Some((owner, name)) = full.split_once('/')
+        {
+            if !has_repo {
+                push_text(&mut behind, "repo", name);
+            }
+            if !has_owner {
+                push_text(&mut behind, "owner", owner);
+            }
+        }
+        push_partial(&mut behind, object, whole_by);
+        Self { object, behind }
+    }
+
+    /// The repository that a fork is, with what the event says of the one it was forked from.
+    pub(super) fn fork(forkee: &'a str, repo: Option<&str>, whole_by: Option<&str>) -> Self {
+        let mut behind = String::new();
+        let is_without = json::pick(forkee, ["parent"])[0].is_none();
+        if let Some(parent) = repo.and_then(repository).filter(|_| is_without) {
+            behind.push_str(",\"parent\":{");
+            behind.push_str(parent.strip_prefix(',').unwrap_or(&parent));
+            behind.push('}');
+        }
+        push_partial(&mut behind, forkee, whole_by);
+        Self { object: forkee, behind }
+    }
+
+    /// Who starred a repository, and when.
+    pub(super) fn watcher(actor: &'a str, repo: Option<&str>, at: Option<&str>) -> Self {
+        let mut body = Self::bound(actor, repo, None);
+        if let Some(at) = at.filter(|at| at.starts_with('"')) {
+            let partial = body.behind.len() - PARTIAL.len();
+            body.behind.insert_str(partial, &format!(",\"created_at\":{at}"));
+        }
+        body
+    }
+
+    /// A repository of which only its creation is known.
+    pub(super) fn created(repo: &str, payload: &str) -> Option<Body<'static>> {
+        let mut behind = repository(repo)?;
+        let [description, branch] = json::pick(payload, ["description", "master_branch"]);
+        for (name, value) in [("description", description), ("default_branch", branch)] {
+            if let Some(value) = value {
+                behind.extend([",\"", name, "\":", value]);
+            }
+        }
+        behind.push_str(PARTIAL);
+        Some(Body { object: "{}", behind })
+    }
+
+    pub(super) fn document(&self, id: ObjectId) -> String {
+        with_id(id, self.object, &self.behind)
+    }
+}
+
+const PARTIAL: &str = ",\"partial\":true";
+
+fn push_partial(behind: &mut String, object: &str, whole_by: Option<&str>) {
+    let is_whole = whole_by.is_some_and(|name| json::pick(object, [name])[0].is_some());
+    if !is_whole {
+        behind.push_str(PARTIAL);
+    }
+}
+
+/// `repo` of an event in the names of GitHub's repository: there `name` is without the owner.
+fn repository(repo: &str) -> Option<String> {
+    let [id, url] = json::pick(repo, ["id", "url"]);
+    let full = full_name(repo)?;
+    let (owner, name) = full.split_once('/')?;
+    let mut out = format!(",\"id\":{}", id?);
+    push_text(&mut out, "name", name);
+    push_text(&mut out, "full_name", &full);
+    out.push_str(",\"owner\":{\"login\":");
+    json::push_text(&mut out, owner);
+    out.push('}');
+    if let Some(url) = url {
+        out.extend([",\"url\":", url]);
+    }
+    Some(out)
+}
+
+fn full_name(repo: &str) -> Option<Cow<'_, str>> {
+    json::text(json::pick(repo, ["name"])[0]?)
+}
+
+fn push_text(out: &mut String, name: &str, text: &str) {
+    out.extend([",\"", name, "\":"]);
+    json::push_text(out, text);
+}

@@ -1,0 +1,155 @@
+//! What there is to subscribe to: each known key, what it is about and where it comes from; and
+//! which collections of GHTorrent can never appear, and why.
+
+use super::{COLLECTIONS, EVENT_WORDS};
+
+/// A key of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventTopic {
+    /// `evt.<word>.insert`
+    pub key: String,
+    /// GitHub's type, when its spelling is known.
+    pub kind: &'static str,
+}
+
+/// The keys of a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Collection {
+    /// Its name, the second word of its keys.
+    pub name: &'static str,
+    /// The events that its documents come from.
+    pub from: &'static [&'static str],
+    /// When a document is an insert, its id never having been seen; all others are updates.
+    pub insert: &'static str,
+    /// When a document has `"partial":true`.
+    pub partial: &'static str,
+}
+
+/// A collection that GHTorrent had and no event can give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Never {
+    /// Its name.
+    pub name: &'static str,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// GitHub's types, in the order of [`EVENT_WORDS`].
+const KINDS: [&str; EVENT_WORDS.len()] = [
+    "CommitCommentEvent",
+    "CreateEvent",
+    "DeleteEvent",
+    "DiscussionEvent",
+    "ForkEvent",
+    "GollumEvent",
+    "IssueCommentEvent",
+    "IssuesEvent",
+    "MemberEvent",
+    "PublicEvent",
+    "PullRequestEvent",
+    "PullRequestReviewEvent",
+    "PullRequestReviewCommentEvent",
+    "PushEvent",
+    "ReleaseEvent",
+    "SponsorshipEvent",
+    "WatchEvent",
+];
+
+const ALWAYS: &str = "always: the event has only part of it";
+
+/// In the order of [`COLLECTIONS`].
+pub const ENTITY_TOPICS: [Collection; COLLECTIONS.len()] = [
+    Collection {
+        name: "commit_comments",
+        from: &["CommitCommentEvent"],
+        insert: "a comment was made",
+        partial: "where the event lacks `author_association`, as it does since October 2025",
+    },
+    Collection {
+        name: "commits",
+        from: &["PushEvent"],
+        insert: "a commit was pushed; only where the event names its commits, which GitHub's own \
+                 feed has not done since October 2025",
+        partial: ALWAYS,
+    },
+    Collection {
+        name: "forks",
+        from: &["ForkEvent"],
+        insert: "a repository was forked",
+        partial: "where the event lacks `subscribers_count`, which it mostly does",
+    },
+    Collection {
+        name: "issue_comments",
+        from: &["IssueCommentEvent"],
+        insert: "a comment was made on an issue or a pull request",
+        partial: "where the event lacks its `body`, which it mostly has",
+    },
+    Collection {
+        name: "issues",
+        from: &["IssuesEvent"],
+        insert: "an issue was opened",
+        partial: "where the event lacks its `title`, which it mostly has",
+    },
+    Collection {
+        name: "pull_request_comments",
+        from: &["PullRequestReviewCommentEvent"],
+        insert: "a comment was made on a line of a pull request",
+        partial: "where the event lacks `author_association`, as it does since October 2025",
+    },
+    Collection {
+        name: "pull_requests",
+        from: &["PullRequestEvent"],
+        insert: "a pull request was opened",
+        partial: "where the event lacks `commits`, as it does since October 2025; what enrichment \
+                  learnt is in it",
+    },
+    Collection {
+        name: "repo_collaborators",
+        from: &["MemberEvent"],
+        insert: "somebody became a collaborator",
+        partial: ALWAYS,
+    },
+    Collection {
+        name: "repos",
+        from: &["CreateEvent", "ForkEvent"],
+        insert: "a repository was created, or a fork was made",
+        partial: "where the event lacks `subscribers_count`, which it mostly does",
+    },
+    Collection {
+        name: "watchers",
+        from: &["WatchEvent"],
+        insert: "somebody starred a repository",
+        partial: ALWAYS,
+    },
+];
+
+/// Collections that GHTorrent made by asking GitHub for more than its events say.
+pub const NEVER: [Never; 6] = [
+    Never { name: "followers", why: "the feed has no events about followers since 2013" },
+    Never { name: "geo_cache", why: "no event says where somebody lives" },
+    Never { name: "issue_events", why: "they are not in the feed of public events" },
+    Never { name: "org_members", why: "no event says who belongs to an organisation" },
+    Never { name: "repo_labels", why: "no event is about the labels of a repository" },
+    Never { name: "users", why: "an event only names its actor; see `actor` in each `evt.*`" },
+];
+
+/// The keys of events.
+pub fn event_topics() -> impl Iterator<Item = EventTopic> {
+    let both = EVENT_WORDS.iter().zip(KINDS);
+    both.map(|(word, kind)| EventTopic { key: format!("evt.{word}.insert"), kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RoutingKey;
+    use super::*;
+
+    #[test]
+    fn lists_that_belong_together_are_in_one_order() {
+        for topic in event_topics() {
+            assert_eq!(RoutingKey::of_event(topic.kind).as_str(), topic.key);
+        }
+        assert_eq!(ENTITY_TOPICS.map(|collection| collection.name), COLLECTIONS);
+        assert!(NEVER.iter().all(|never| !COLLECTIONS.contains(&never.name)));
+    }
+}

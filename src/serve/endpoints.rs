@@ -1,0 +1,262 @@
+//! The table of what is served. The router is made of it, and so are the list that a lost client
+//! is given, `/openapi.json` and `/asyncapi.json`: what is not in here is not served, and what is
+//! served is documented.
+
+mod about;
+mod operate;
+mod sheets;
+mod sockets;
+mod stream;
+
+use std::sync::{Arc, LazyLock};
+
+use axum::routing::MethodRouter;
+use serde_json::{Value, json};
+
+use super::listen::Audience;
+use super::options::ServeOptions;
+use super::server::Server;
+
+/// Something that is served.
+pub(super) struct Endpoint {
+    pub(super) place: Place,
+    pub(super) audience: Audience,
+    pub(super) route: MethodRouter<Arc<Server>>,
+    pub(super) operations: Vec<Operation>,
+    /// What travels when it becomes a WebSocket.
+    pub(super) frames: Option<Frames>,
+}
+
+/// Where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Always there.
+    At(&'static str),
+    /// `server.health`.
+    Health,
+    /// `server.syncEvent`.
+    SyncEvent,
+}
+
+/// One method of it.
+pub(super) struct Operation {
+    /// In lower case.
+    pub(super) method: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) parameters: Vec<Value>,
+    /// Schema of the JSON that is sent.
+    pub(super) request: Option<Value>,
+    pub(super) answers: Vec<Answer>,
+}
+
+/// One answer to it.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) meaning: &'static str,
+    /// Media type and schema.
+    pub(super) content: Vec<(&'static str, Value)>,
+}
+
+/// The messages of a WebSocket.
+pub(super) struct Frames {
+    pub(super) summary: &'static str,
+    /// From the client.
+    pub(super) sent: Vec<Message>,
+    /// From us.
+    pub(super) received: Vec<Message>,
+}
+
+/// One kind of message.
+pub(super) struct Message {
+    /// In camel case.
+    pub(super) name: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) payload: Value,
+    pub(super) example: Value,
+}
+
+/// Everything that is served, in the order of reading.
+pub(super) fn all() -> Vec<Endpoint> {
+    let mut all = vec![about::page()];
+    all.extend(sockets::all());
+    all.extend(sheets::all());
+    all.push(stream::endpoint());
+    all.extend(about::all());
+    all.extend(operate::all());
+    all
+}
+
+/// The public endpoints that are always where they are.
+static LISTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let public = all().into_iter().filter(|endpoint| endpoint.audience == Audience::Public);
+    let fixed = public.filter_map(|endpoint| match endpoint.place {
+        Place::At(path) => Some(path),
+        Place::Health | Place::SyncEvent => None,
+    });
+    fixed.collect()
+});
+
+/// What a lost client is pointed to.
+pub(super) fn listed() -> &'static [&'static str] {
+    &LISTED
+}
+
+impl Place {
+    /// The path, as the configuration has it.
+    pub(super) fn path(self, options: &ServeOptions) -> &str {
+        match self {
+            Self::At(path) => path,
+            Self::Health => &options.health,
+            Self::SyncEvent => &options.sync_event,
+        }
+    }
+
+    /// Whether it is always at that path, or below it whatever the name.
+    pub(super) fn is_over(self, path: &str) -> bool {
+        let Self::At(fixed) = self else { return false };
+        let below = fixed.split_once('{').map(|(above, _)| above);
+        fixed == path || below.is_some_and(|above| path.starts_with(above))
+    }
+}
+
+impl Endpoint {
+    fn new(audience: Audience, place: Place, route: MethodRouter<Arc<Server>>) -> Self {
+        Self { place, audience, route, operations: Vec::new(), frames: None }
+    }
+
+    fn public(place: Place, route: MethodRouter<Arc<Server>>) -> Self {
+        Self::new(Audience::Public, place, route)
+    }
+
+    fn ops(path: &'static str, route: MethodRouter<Arc<Server>>) -> Self {
+        Self::new(Audience::Ops, Place::At(path), route)
+    }
+
+    fn on(mut self, operation: Operation) -> Self {
+        self.operations.push(operation);
+        self
+    }
+
+    fn with_frames(mut self, frames: Frames) -> Self {
+        self.frames = Some(frames);
+        self
+    }
+}
+
+impl Operation {
+    fn get(summary: &'static str) -> Self {
+        Self::of("get", summary)
+    }
+
+    fn post(summary: &'static str) -> Self {
+        Self::of("post", summary)
+    }
+
+    fn of(method: &'static str, summary: &'static str) -> Self {
+        Self { method, summary, parameters: Vec::new(), request: None, answers: Vec::new() }
+    }
+
+    fn parameter(mut self, name: &str, meaning: &str, schema: &Value) -> Self {
+        self.parameters
+            .push(json!({ "name": name, "in": "query", "description": meaning, "schema": schema }));
+        self
+    }
+
+    fn takes(mut self, schema: Value) -> Self {
+        self.request = Some(schema);
+        self
+    }
+
+    fn answers(
+        mut self,
+        status: u16,
+        meaning: &'static str,
+        kind: &'static str,
+        schema: Value,
+    ) -> Self {
+        match self.answers.iter_mut().find(|answer| answer.status == status) {
+            Some(answer) => answer.content.push((kind, schema)),
+            None => self.answers.push(Answer { status, meaning, content: vec![(kind, schema)] }),
+        }
+        self
+    }
+
+    fn says(self, status: u16, meaning: &'static str, kind: &'static str) -> Self {
+        self.answers(status, meaning, kind, text())
+    }
+
+    fn json(self, meaning: &'static str, schema: Value) -> Self {
+        self.answers(200, meaning, JSON, schema)
+    }
+
+    fn refuses(self, status: u16, meaning: &'static str) -> Self {
+        self.answers(status, meaning, PROBLEM, named("Problem"))
+    }
+}
+
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
+const HTML: &str = "text/html; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// One of the schemas that have a name.
+fn named(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn whole() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+fn list(items: &Value) -> Value {
+    json!({ "type": "array", "items": items })
+}
+
+/// An object with these properties, of which those without a `?` are always there.
+fn object(properties: &[(&str, Value)]) -> Value {
+    let required = properties.iter().map(|(name, _)| *name).filter(|name| !name.ends_with('?'));
+    let required: Vec<&str> = required.collect();
+    let all = properties.iter();
+    let all = all.map(|(name, schema)| (name.trim_end_matches('?').to_owned(), schema.clone()));
+    let all: serde_json::Map<_, _> = all.collect();
+    let mut schema = json!({ "type": "object", "properties": all });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+/// A value of that schema, or null.
+fn nullable(schema: &Value) -> Value {
+    json!({ "anyOf": [schema, { "type": "null" }] })
+}
+
+/// Text -> a value of that schema.
+fn map(values: &Value) -> Value {
+    json!({ "type": "object", "additionalProperties": values })
+}
+
+/// The schemas that have a name.
+pub(super) fn schemas() -> Value {
+    let state = json!({ "type": "string", "enum": ["ok", "degraded", "down", "off"] });
+    json!({
+        "Problem": object(&[
+            ("type", text()),
+            ("title", text()),
+            ("status", whole()),
+            ("detail", json!({ "type": "string", "description": "What is wrong, and what to do" })),
+            ("endpoints?", list(&text())),
+        ]),
+        "Part": object(&[
+            ("name", text()),
+            ("state", state),
+            ("since", json!({ "type": "string", "format": "date-time" })),
+            ("error", nullable(&text())),
+        ]),
+        "Event": sockets::event_schema(),
+    })
+}

@@ -1,0 +1,93 @@
+//! Rows of the table: how the appliance is, pages, and the documents about it all.
+
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use super::super::{api, page, routes, status, topics};
+use super::{Endpoint, HTML, JSON, Operation, Place, TEXT, list, map, named, object, text, whole};
+
+/// What comes first.
+pub(super) fn page() -> Endpoint {
+    let what = "A page: what this is, how it is, and the events passing";
+    Endpoint::public(Place::At("/"), get(page::show))
+        .on(Operation::get(what).says(200, "The page", HTML))
+}
+
+/// Their rows.
+pub(super) fn all() -> Vec<Endpoint> {
+    let document = || json!({ "type": "object" });
+    vec![
+        Endpoint::public(Place::At("/play"), get(page::play)).on(Operation::get(
+            "A page to try the stream: queries, events, cursors, and the same for curl",
+        )
+        .says(200, "The page", HTML)),
+        Endpoint::public(Place::Health, get(async || "OK")).on(Operation::get(
+            "Whether the process serves (`server.health`)",
+        )
+        .says(200, "`OK`", TEXT)),
+        Endpoint::public(Place::At("/readyz"), get(routes::ready)).on(Operation::get(
+            "How each part is: store, source, bus, tidb, amqp, scripts",
+        )
+        .json("Ready", list(&named("Part")))
+        .answers(503, "Store, bus or source is down", JSON, list(&named("Part")))),
+        Endpoint::public(Place::At("/status"), get(status::show)).on(status_operation()),
+        Endpoint::public(Place::At("/topics"), get(topics::show)).on(topics_operation()),
+        Endpoint::public(Place::At("/openapi.json"), get(api::openapi)).on(Operation::get(
+            "This document: the HTTP endpoints",
+        )
+        .json("OpenAPI 3.1", document())),
+        Endpoint::public(Place::At("/asyncapi.json"), get(api::asyncapi)).on(Operation::get(
+            "The WebSocket endpoints and their messages",
+        )
+        .json("AsyncAPI 3.0", document())),
+    ]
+}
+
+const FORM: &str = "Which form; without it a page for whoever accepts HTML, else JSON";
+
+fn form() -> Value {
+    json!({ "type": "string", "enum": ["json", "html"] })
+}
+
+fn topics_operation() -> Operation {
+    let entity = object(&[
+        ("collection", text()),
+        ("keys", list(&text())),
+        ("from", list(&text())),
+        ("insert", text()),
+        ("partial", text()),
+    ]);
+    let catalogue = object(&[
+        ("patterns", text()),
+        ("rule", text()),
+        ("events", list(&object(&[("key", text()), ("type", text())]))),
+        ("entities", list(&entity)),
+        ("never", list(&object(&[("collection", text()), ("why", text())]))),
+    ]);
+    Operation::get("What there is to subscribe to: every known routing key")
+        .parameter("format", FORM, &form())
+        .json("The catalogue", catalogue)
+        .says(200, "The catalogue", HTML)
+}
+
+fn status_operation() -> Operation {
+    Operation::get("How everything is: parts, source, completeness, lag, bus, clients, disk")
+        .parameter("format", FORM, &form())
+        .json("Everything", status_schema())
+        .says(200, "Everything", HTML)
+}
+
+fn status_schema() -> Value {
+    object(&[
+        ("ready", json!({ "type": "boolean" })),
+        ("version?", text()),
+        ("node?", text()),
+        ("simulated?", json!({ "type": "boolean" })),
+        ("parts?", list(&named("Part"))),
+        ("source?", json!({ "type": ["object", "null"] })),
+        ("completeness?", json!({ "type": ["object", "null"] })),
+        ("bus?", json!({ "type": "object" })),
+        ("clients?", map(&whole())),
+        ("disk?", json!({ "type": ["object", "null"] })),
+    ])
+}

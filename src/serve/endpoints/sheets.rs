@@ -1,0 +1,170 @@
+//! Rows of the table: numbers as streams.
+
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use super::super::sheets;
+use super::{Endpoint, Frames, JSON, Message, Operation, Place, list, map, object, text, whole};
+
+const EVENTS: &str = "text/event-stream";
+const LINES: &str = "application/x-ndjson";
+
+/// Their rows.
+pub(super) fn all() -> Vec<Endpoint> {
+    vec![
+        rolling("/stream/languages", "Pull-request events by language in a rolling window"),
+        rolling("/stream/types", "Events by type in a rolling window"),
+        rolling("/stream/activity", "Events, and how many repositories and developers they are of"),
+        Endpoint::public(Place::At("/aggregate"), get(sheets::list))
+            .on(Operation::get("The aggregates of the scripts: what they count, how they are")
+                .json("All of them", list(&about()))),
+        aggregate(),
+    ]
+}
+
+fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
+    let windows = json!({ "type": "string", "enum": ["1m", "1h", "24h"], "default": "1h" });
+    Endpoint::public(Place::At(path), get(sheets::rolling))
+        .on(forms(summary, "snapshot")
+            .parameter("window", "Which window", &windows)
+            .refuses(400, "No such window"))
+        .with_frames(Frames {
+            summary: "The whole first, then at each tick what has changed",
+            sent: vec![Message {
+                name: "windowParams",
+                summary: "Another window; its snapshot follows",
+                payload: object(&[("window?", text())]),
+                example: json!({ "window": "1m" }),
+            }],
+            received: vec![
+                hello(),
+                value("snapshot", "The whole window"),
+                Message {
+                    name: "delta",
+                    summary: "What has changed since the last message, added to or taken off",
+                    payload: message("delta", ("changes", map(&json!({ "type": "integer" })))),
+                    example: example("delta", "changes", &json!({ "Go": 2, "Rust": -1 })),
+                },
+                heartbeat(),
+                bye(),
+            ],
+        })
+}
+
+fn aggregate() -> Endpoint {
+    let operation = forms("The value of an aggregate, now or at each tick", "snapshot")
+        .refuses(404, "No such aggregate; the names of all are told");
+    Endpoint::public(Place::At("/aggregate/{name}"), get(sheets::aggregate))
+        .on(operation)
+        .with_frames(Frames {
+            summary: "The value now, then the value at each tick",
+            sent: Vec::new(),
+            received: vec![
+                value("snapshot", "The value now"),
+                value("tick", "The value at a tick"),
+                heartbeat(),
+                bye(),
+            ],
+        })
+}
+
+/// An operation that answers in each form.
+fn forms(summary: &'static str, kind: &'static str) -> Operation {
+    let snapshot = message(kind, ("value", map(&whole())));
+    Operation::get(summary)
+        .answers(
+            200,
+            "The value now; as a stream without end where that is asked for",
+            JSON,
+            snapshot,
+        )
+        .says(200, "A stream", EVENTS)
+        .says(200, "A stream", LINES)
+        .refuses(503, "Not counted yet: the journal is being read, or the script has no good text")
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn message(kind: &str, (key, schema): (&str, Value)) -> Value {
+    object(&[
+        ("type", json!({ "const": kind })),
+        ("cursor", text()),
+        ("name", text()),
+        ("window?", text()),
+        ("from", time()),
+        ("to", time()),
+        ("counted_from", time()),
+        ("complete", json!({ "type": "boolean" })),
+        ("left_out?", whole()),
+        (key, schema),
+    ])
+}
+
+fn example(kind: &str, key: &str, value: &Value) -> Value {
+    json!({
+        "type": kind, "cursor": "51a70c3e-be1f4b", "name": "languages",
+        "from": "2026-01-01T00:00:01Z", "to": "2026-01-01T01:00:00Z",
+        "counted_from": "2025-12-31T00:00:00Z", "complete": true, key: value,
+    })
+}
+
+fn value(name: &'static str, summary: &'static str) -> Message {
+    let payload = message(name, ("value", map(&whole())));
+    Message { name, summary, payload, example: example(name, "value", &json!({ "Go": 12 })) }
+}
+
+fn hello() -> Message {
+    Message {
+        name: "hello",
+        summary: "What this is",
+        payload: object(&[
+            ("type", json!({ "const": "hello" })),
+            ("version", text()),
+            ("simulated", json!({ "type": "boolean" })),
+            ("name", text()),
+            ("window", text()),
+        ]),
+        example: json!({
+            "type": "hello", "version": "0.1.0", "simulated": false,
+            "name": "languages", "window": "1h",
+        }),
+    }
+}
+
+fn heartbeat() -> Message {
+    Message {
+        name: "heartbeat",
+        summary: "Every 15 seconds: up to here everything is counted",
+        payload: object(&[("type", json!({ "const": "heartbeat" })), ("cursor?", text())]),
+        example: json!({ "type": "heartbeat", "cursor": "51a70c3e-be1f4b" }),
+    }
+}
+
+fn bye() -> Message {
+    Message {
+        name: "bye",
+        summary: "The end, and why",
+        payload: object(&[
+            ("type", json!({ "const": "bye" })),
+            ("reason", text()),
+            ("cursor?", text()),
+        ]),
+        example: json!({ "type": "bye", "reason": "it is not counted any more" }),
+    }
+}
+
+/// An aggregate in the list of all.
+fn about() -> Value {
+    let error = json!({ "type": ["string", "null"] });
+    object(&[
+        ("name", text()),
+        ("file", text()),
+        ("in_force", json!({ "type": "string", "enum": ["file", "last good", "nothing"] })),
+        ("since", time()),
+        ("counts", json!({ "type": ["object", "null"] })),
+        ("reading", json!({ "type": "boolean" })),
+        ("error", error),
+    ])
+}

@@ -1,0 +1,82 @@
+//! What the ops listener alone is asked for: recorded hours in and out, and the store itself. Who
+//! names files to be read and written is whoever has this machine. A page in a browser cannot ask:
+//! it has an `Origin`, and JSON takes a permission that is never given.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{Request, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use super::listen::Audience;
+use super::operate::{ArchiveRequest, StoreRequest};
+use super::problem::Problem;
+use super::routes::{audience, nothing_here};
+use super::server::Server;
+
+/// Bytes of a request.
+const ASKED_BYTES: usize = 64 << 10;
+
+/// Answers a request for hours in or out when all is done.
+pub(super) async fn archive(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    if audience(&request) != Audience::Ops {
+        return nothing_here(request).await;
+    }
+    let asked: ArchiveRequest = match read(request).await {
+        Ok(asked) => asked,
+        Err(problem) => return problem.into_response(),
+    };
+    match server.operate.archive(asked).await {
+        Ok(answer) => axum::Json(answer).into_response(),
+        Err(reason) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason).into_response(),
+    }
+}
+
+/// The live window, for trying a script on it.
+pub(super) async fn window(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    if audience(&request) != Audience::Ops {
+        return nothing_here(request).await;
+    }
+    match server.operate.window() {
+        Some(window) => axum::Json(window).into_response(),
+        None => Problem::new(StatusCode::NOT_FOUND, "there is no window").into_response(),
+    }
+}
+
+/// Answers a request about the store when all is done.
+pub(super) async fn store(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    if audience(&request) != Audience::Ops {
+        return nothing_here(request).await;
+    }
+    let asked: StoreRequest = match read(request).await {
+        Ok(asked) => asked,
+        Err(problem) => return problem.into_response(),
+    };
+    match server.operate.store(asked).await {
+        Ok(answer) => axum::Json(answer).into_response(),
+        Err(refusal) if refusal.is_io => {
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, refusal.reason).into_response()
+        }
+        Err(refusal) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, refusal.reason).into_response()
+        }
+    }
+}
+
+async fn read<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem> {
+    let (head, body) = request.into_parts();
+    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if kind != Some("application/json") || head.headers.contains_key(header::ORIGIN) {
+        let detail = "send application/json, and not from a page";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let bytes = to_bytes(body, ASKED_BYTES).await.map_err(|error| {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the request is no request: {error}"))
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let detail = format!("the request is none that this path takes: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })
+}

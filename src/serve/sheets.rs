@@ -1,0 +1,236 @@
+//! Numbers as streams: `/aggregate/NAME`, `/stream/languages` and its like.
+//!
+//! One reader in four forms: a WebSocket, server-sent events, lines of JSON, or the value of now as
+//! a plain answer. A reader is a place in a sheet, so a slow one is told less often and costs no
+//! more. Each form says the same messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode, header};
+
+use super::feeds::Feed;
+use super::handshake;
+use super::params::{self, BadParams};
+use super::problem::Problem;
+use super::server::Server;
+use super::stream::feed::BEAT;
+use super::stream::pump::{self, Pump, Source};
+use super::stream::{NDJSON, SSE};
+use crate::hub::{
+    Bell, Follow, Frame, Hub, Note, Portion, Sheet, StreamForm, Taken, Telling, WINDOWS,
+};
+
+/// The window that is meant when none is named.
+const WINDOW: &str = "1h";
+/// How a WebSocket ends whose aggregate was taken away.
+const GONE: (u16, &str) = (1000, "it is not counted any more");
+const AGGREGATE: &str = "/aggregate";
+const ROLLING: &str = "/stream/languages";
+
+/// As a WebSocket: of an aggregate, or of the rolling counts.
+struct SheetFeed<const IS_ROLLING: bool> {
+    follow: Follow,
+    hello: Option<Note>,
+    hub: Arc<Hub>,
+    bell: Arc<Bell>,
+    /// `languages`, `types` or `activity`; none of an aggregate.
+    of: Option<String>,
+}
+
+/// The same as an answer over HTTP.
+struct SheetSource<const IS_ROLLING: bool> {
+    follow: Follow,
+    form: StreamForm,
+}
+
+/// `/aggregate`: all of them.
+pub(super) async fn list(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+    let sheets = server.hub.aggregates();
+    let abouts = sheets.names().into_iter().filter_map(|name| sheets.get(&name));
+    let abouts: Vec<String> = abouts.map(|sheet| sheet.about().to_string()).collect();
+    json_answer(&server, &headers, Ok(format!("[{}]", abouts.join(","))))
+}
+
+/// `/aggregate/NAME`.
+pub(super) async fn aggregate(
+    State(server): State<Arc<Server>>,
+    Path(name): Path<String>,
+    request: Request<Body>,
+) -> Response {
+    let sheets = server.hub.aggregates();
+    let Some(sheet) = sheets.get(&name) else {
+        let shown: String = name.chars().take(80).collect();
+        let names = sheets.names().join(", ");
+        let there = if names.is_empty() {
+            "there are none: put a script beside merge_latest.rhai (scripts.dir)".to_owned()
+        } else {
+            format!("there are: {names}")
+        };
+        let detail = format!("there is no aggregate `{shown}`; {there}");
+        return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
+    };
+    answer::<false>(&server, request, &sheet, None)
+}
+
+/// `/stream/languages`, `/stream/types`, `/stream/activity`.
+pub(super) async fn rolling(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    let of = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+    let window = match window_of(request.uri().query().unwrap_or_default()) {
+        Ok(window) => window,
+        Err(detail) => return Problem::new(StatusCode::BAD_REQUEST, detail).into_response(),
+    };
+    let sheet = server.hub.rolling().open(&format!("{of}/{window}"));
+    answer::<true>(&server, request, &sheet, Some(of))
+}
+
+/// The last `window=` of a query.
+fn window_of(query: &str) -> Result<&'static str, String> {
+    let mut named = query.split('&').filter_map(|pair| pair.strip_prefix("window="));
+    named.rfind(|window| !window.is_empty()).map_or(Ok(WINDOW), known_window)
+}
+
+fn known_window(text: &str) -> Result<&'static str, String> {
+    let known = WINDOWS.iter().find(|(name, _)| *name == text);
+    known.map(|(name, _)| *name).ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        let all: Vec<_> = WINDOWS.iter().map(|(name, _)| *name).collect();
+        format!("window: `{shown}` is none; give one of {}", all.join(", "))
+    })
+}
+
+fn answer<const IS_ROLLING: bool>(
+    server: &Arc<Server>,
+    request: Request<Body>,
+    sheet: &Arc<Sheet>,
+    of: Option<String>,
+) -> Response {
+    let telling = if IS_ROLLING { Telling::Changes } else { Telling::Values };
+    let hello = IS_ROLLING.then(|| hello(sheet, server.operate.simulated()));
+    if handshake::is_websocket(request.headers()) {
+        return handshake::open(server, request, "nothing else is needed", |server, bell| {
+            let (hub, bell) = (Arc::clone(&server.hub), Arc::clone(bell));
+            let follow = sheet.follow(telling, &bell);
+            SheetFeed::<IS_ROLLING> { follow, hello, hub, bell, of }
+        });
+    }
+    let accepts = |kind: &str| {
+        let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        accept.is_some_and(|accept| accept.to_ascii_lowercase().contains(kind))
+    };
+    let (form, kind) = match (accepts(SSE), accepts(NDJSON)) {
+        (true, _) => (StreamForm::Sse, SSE),
+        (_, true) => (StreamForm::Ndjson, NDJSON),
+        _ => return json_answer(server, request.headers(), value(sheet)),
+    };
+    let allowed = match handshake::check_origin(&server.options.allowed_origins, request.headers())
+    {
+        Ok(allowed) => allowed,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let bell = Arc::new(Bell::default());
+    let source = SheetSource::<IS_ROLLING> { follow: sheet.follow(telling, &bell), form };
+    let first = hello.map(|note| written(form, &note));
+    let pump = Pump::new(server, &request, source, bell, first);
+    pump::answer(kind, pump.map(Pump::into_response), allowed)
+}
+
+/// The value of now.
+fn value(sheet: &Sheet) -> Result<String, Problem> {
+    if let Some(note) = sheet.snapshot() {
+        return Ok(note.frame.body().to_owned());
+    }
+    let detail = format!("nothing is counted yet; how it is: {}", sheet.about());
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+    Err(problem.with(header::RETRY_AFTER, "2"))
+}
+
+fn json_answer(server: &Server, asked: &HeaderMap, body: Result<String, Problem>) -> Response {
+    match handshake::check_origin(&server.options.allowed_origins, asked) {
+        Ok(allowed) => {
+            pump::answer("application/json", body.map(IntoResponse::into_response), allowed)
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn hello(sheet: &Sheet, simulated: bool) -> Note {
+    let version = env!("CARGO_PKG_VERSION");
+    let about = sheet.labels();
+    let text =
+        format!(r#"{{"type":"hello","version":"{version}","simulated":{simulated},{about}}}"#);
+    Note { kind: "hello", cursor: None, frame: Frame::text(&[&text]) }
+}
+
+fn written(form: StreamForm, note: &Note) -> Bytes {
+    let cursor = note.cursor.map(|cursor| cursor.to_string());
+    form.message(note.kind, cursor.as_deref(), note.frame.body())
+}
+
+impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {
+    const NAME: &'static str = if IS_ROLLING { ROLLING } else { AGGREGATE };
+    const BEAT: Option<Duration> = Some(BEAT);
+
+    fn first(&mut self) -> Option<Frame> {
+        self.hello.take().map(|note| note.frame)
+    }
+
+    fn has_asked(&self) -> bool {
+        true
+    }
+
+    /// Of the rolling counts another window, answered by its snapshot.
+    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+        let Some(of) = &self.of else { return params::nothing(text) };
+        let Some(window) = params::window(text)? else { return Ok(()) };
+        let window = known_window(&window)
+            .map_err(|message| BadParams { field: Some("window"), message })?;
+        let sheet = self.hub.rolling().open(&format!("{of}/{window}"));
+        self.follow = sheet.follow(Telling::Changes, &self.bell);
+        Ok(())
+    }
+
+    fn take(&mut self) -> Taken {
+        let note = self.follow.take();
+        Taken {
+            messages: u64::from(note.is_some()),
+            frames: note.map(|note| note.frame).into_iter().collect(),
+            more: false,
+            ended: self.follow.has_ended().then_some(GONE),
+        }
+    }
+
+    fn beat(&mut self) -> Option<Frame> {
+        Some(self.follow.heartbeat().frame)
+    }
+
+    fn bye(&mut self, reason: &str) -> Option<Frame> {
+        Some(self.follow.bye(reason).frame)
+    }
+}
+
+impl<const IS_ROLLING: bool> Source for SheetSource<IS_ROLLING> {
+    const NAME: &'static str = if IS_ROLLING { ROLLING } else { AGGREGATE };
+
+    fn take(&mut self) -> Portion {
+        let note = self.follow.take();
+        Portion {
+            messages: u64::from(note.is_some()),
+            chunks: note.iter().map(|note| written(self.form, note)).collect(),
+            more: false,
+            ended: self.follow.has_ended(),
+        }
+    }
+
+    fn heartbeat(&mut self) -> Bytes {
+        written(self.form, &self.follow.heartbeat())
+    }
+
+    fn bye(&mut self, reason: &str) -> Bytes {
+        written(self.form, &self.follow.bye(reason))
+    }
+}

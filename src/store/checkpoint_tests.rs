@@ -1,0 +1,142 @@
+//! Tests of backup and restore: whole or not there, while the store is written.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::super::keys::{BodyKey, InboxKey, MetaKey};
+use super::super::{ADMISSIONS, Sync};
+use super::*;
+
+const CLOCK: fn() -> Clock = Clock::system;
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, Sync::Every(Duration::from_secs(60)), CLOCK()).unwrap()
+}
+
+async fn admit(store: &Store, body: &'static [u8]) -> u64 {
+    let admitted = store.commit(move |batch| {
+        let number = batch.next_number(ADMISSIONS)?;
+        batch.put(&BodyKey(number), body);
+        batch.put(&InboxKey(number), b"x");
+        Ok(number)
+    });
+    admitted.await.unwrap()
+}
+
+/// Rows that were written together, and what their counter says.
+fn rows(store: &Store) -> (i64, usize, usize) {
+    let reader = store.reader();
+    let mut bodies = 0;
+    let counting = |_: BodyKey, _: &[u8]| {
+        bodies += 1;
+        Ok(true)
+    };
+    reader.scan(&BodyKey(0), counting).unwrap();
+    let mut inbox = 0;
+    let counting = |_: InboxKey, _: &[u8]| {
+        inbox += 1;
+        Ok(true)
+    };
+    reader.scan(&InboxKey(0), counting).unwrap();
+    (reader.count(&MetaKey(ADMISSIONS.to_owned())).unwrap(), bodies, inbox)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_made_while_the_store_is_written_is_of_one_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir.path().join("data"));
+    let going_on = Arc::new(AtomicBool::new(true));
+    let writing = tokio::spawn({
+        let (store, going_on) = (store.clone(), Arc::clone(&going_on));
+        async move {
+            while going_on.load(Ordering::Relaxed) {
+                admit(&store, &[7; 2_000]).await;
+            }
+        }
+    });
+    for round in 0..4_u32 {
+        admit(&store, b"before").await;
+        let before = store.reader().count(&MetaKey(ADMISSIONS.to_owned())).unwrap();
+        let to = dir.path().join(format!("backup-{round}"));
+        let (copied, from) = (to.clone(), store.clone());
+        let made = tokio::task::spawn_blocking(move || backup(&from, &copied, CLOCK()));
+        let made = made.await.unwrap().unwrap();
+        assert_eq!(made, read(&to).unwrap());
+        assert_eq!(made.note.store_id, store.store_id());
+        let data = dir.path().join(format!("restored-{round}"));
+        let restored = restore(&to, &data, CLOCK()).unwrap();
+        assert_ne!(restored.store_id, store.store_id());
+        let again = open(&data);
+        assert_eq!(again.store_id(), restored.store_id);
+        assert_eq!(again.bus_tag(), store.bus_tag());
+        let (counted, bodies, inbox) = rows(&again);
+        assert!(counted >= before, "what was there before is in it");
+        assert_eq!((bodies, inbox), (usize::try_from(counted).unwrap(), bodies));
+        let entries = again.reader().count(&MetaKey(ENTRIES.to_owned())).unwrap();
+        assert!(entries >= ENTRIES_APART, "{entries}");
+    }
+    going_on.store(false, Ordering::Relaxed);
+    writing.await.unwrap();
+    let hidden = fs::read_dir(dir.path()).unwrap();
+    let hidden = hidden.filter(|e| e.as_ref().unwrap().file_name().as_encoded_bytes()[0] == b'.');
+    assert_eq!(hidden.count(), 0, "nothing is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_is_never_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, to) = (dir.path().join("data"), dir.path().join("to"));
+    let store = open(&data);
+    admit(&store, b"one").await;
+    fs::create_dir(&to).unwrap();
+    assert_eq!(backup(&store, &to, CLOCK()).unwrap().dir, to, "an empty directory will do");
+    let again = backup(&store, &to, CLOCK()).unwrap_err();
+    assert!(again.to_string().ends_with("name a directory that is not there yet"), "{again}");
+    let file = dir.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    assert!(matches!(backup(&store, &file, CLOCK()), Err(CheckpointError::NotEmpty { .. })));
+    // The store is open, and after that it is full.
+    let in_use = restore(&to, &data, CLOCK()).unwrap_err();
+    assert!(in_use.is_in_use(), "{in_use}");
+    drop(store);
+    let full = restore(&to, &data, CLOCK()).unwrap_err();
+    assert!(matches!(&full, CheckpointError::Occupied { found, .. } if found == "db"), "{full}");
+    let strange = dir.path().join("strange");
+    fs::create_dir(&strange).unwrap();
+    fs::write(strange.join("thesis.txt"), "mine").unwrap();
+    let full = restore(&to, &strange, CLOCK()).unwrap_err();
+    assert!(full.to_string().contains("thesis.txt"), "{full}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_backup_is_refused_by_what_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, to) = (dir.path().join("data"), dir.path().join("to"));
+    let store = open(&data);
+    admit(&store, b"one").await;
+    backup(&store, &to, CLOCK()).unwrap();
+    drop(store);
+    let refused = |from: &Path| {
+        let into = dir.path().join("into");
+        let refused = restore(from, &into, CLOCK()).unwrap_err().to_string();
+        assert!(!into.join("db").exists(), "{refused}");
+        refused
+    };
+    assert!(refused(&data).contains("it has no file `BACKUP`"));
+    let opened = Store::open(&to, Sync::EveryBatch, CLOCK()).err().unwrap().to_string();
+    assert!(opened.contains("is a backup, not a store"), "{opened}");
+    fs::write(to.join("VERSION"), "99\n").unwrap();
+    assert!(refused(&to).contains("version `99`"));
+    fs::write(to.join("VERSION"), "1\n").unwrap();
+    // Half of it went missing.
+    let table = fs::read_dir(to.join("db")).unwrap().map(|entry| entry.unwrap().path());
+    let table = table.filter(|path| path.extension().is_some_and(|end| end == "sst"));
+    fs::remove_file(table.last().expect("there is a table")).unwrap();
+    let lacking = refused(&to);
+    assert!(lacking.contains("fails"), "{lacking}");
+    fs::remove_file(to.join("db").join("CURRENT")).unwrap();
+    assert!(refused(&to).contains("it has no database"));
+    fs::write(to.join(NOTE), "{}").unwrap();
+    assert!(refused(&to).contains("`BACKUP` is wrong"));
+}

@@ -1,0 +1,198 @@
+//! Rows of [`Family::Gaps`]: where on the bus something is missing here, found once and kept as
+//! long as the journal around it, so that every reader who comes by is told.
+
+use super::error::StoreError;
+use super::families::Family;
+use super::keys::Key;
+use super::{Batch, Reader};
+use crate::model::gap::{Gap, GapReason};
+use crate::model::position::{BusTag, Position};
+use crate::model::window::Timestamp;
+
+const VERSION: u8 = 1;
+
+/// A gap: the bus, the last place before it, and why it is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GapKey {
+    /// The bus.
+    pub tag: BusTag,
+    /// The last place before it.
+    pub after: Position,
+    /// Why.
+    pub reason: GapReason,
+}
+
+impl GapKey {
+    /// The first that a gap behind this place can have.
+    #[must_use]
+    pub fn first(tag: BusTag, after: Position) -> Self {
+        Self { tag, after, reason: GapReason::ALL[0] }
+    }
+}
+
+impl Key for GapKey {
+    const FAMILY: Family = Family::Gaps;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.tag.0.to_be_bytes());
+        out.extend_from_slice(&self.after.to_bytes());
+        out.push(self.reason as u8);
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first_chunk::<4>()?;
+        let (after, rest) = rest.split_first_chunk::<20>()?;
+        let [reason] = rest else { return None };
+        let reason = GapReason::ALL.into_iter().find(|known| *known as u8 == *reason)?;
+        let tag = BusTag(u32::from_be_bytes(*tag));
+        Some(Self { tag, after: Position::from_bytes(*after), reason })
+    }
+}
+
+/// Keeps a gap. One of the same reason behind the same place grows by it.
+pub fn record(batch: &mut Batch<'_>, tag: BusTag, gap: Gap) -> Result<(), StoreError> {
+    let key = GapKey { tag, after: gap.after, reason: gap.reason };
+    let known = batch.get(&key)?.map(|value| decode(&key, &value)).transpose()?;
+    let mut gap = gap;
+    if let Some(known) = known {
+        gap.until = gap.until.max(known.until);
+        gap.count = gap.count.zip(known.count).map(|(one, other)| one.saturating_add(other));
+    }
+    batch.put(&key, &encode(&gap));
+    Ok(())
+}
+
+/// The gaps that a reader meets who has everything up to `after`, in the bus's order, at most
+/// `limit`. One that begins before that place and reaches behind it is among them.
+pub fn behind(
+    reader: Reader<'_>,
+    tag: BusTag,
+    after: Position,
+    limit: usize,
+) -> Result<Vec<Gap>, StoreError> {
+    let mut found = Vec::new();
+    let start = GapKey::first(tag, after);
+    if let Some(last) = reader.last_before(&start)?.filter(|key| key.tag == tag) {
+        for reason in GapReason::ALL {
+            let key = GapKey { reason, ..last };
+            let gap = reader.get(&key)?.map(|value| decode(&key, &value)).transpose()?;
+            found.extend(gap.filter(|gap| gap.until > after));
+        }
+    }
+    reader.scan(&start, |key: GapKey, value| {
+        if key.tag != tag || found.len() >= limit {
+            return Ok(false);
+        }
+        found.push(decode(&key, value)?);
+        Ok(true)
+    })?;
+    Ok(found)
+}
+
+fn encode(gap: &Gap) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    out.extend_from_slice(&gap.until.to_bytes());
+    out.extend_from_slice(&gap.noticed_at.micros().to_be_bytes());
+    if let Some(count) = gap.count {
+        out.extend_from_slice(&count.to_be_bytes());
+    }
+    out
+}
+
+pub(super) fn decode(key: &GapKey, value: &[u8]) -> Result<Gap, StoreError> {
+    let read = || {
+        let rest = value.strip_prefix(&[VERSION])?;
+        let (until, rest) = rest.split_first_chunk::<20>()?;
+        let (at, rest) = rest.split_first_chunk::<8>()?;
+        let count = match rest {
+            [] => None,
+            rest => Some(u64::from_be_bytes(rest.try_into().ok()?)),
+        };
+        Some(Gap {
+            after: key.after,
+            until: Position::from_bytes(*until),
+            count,
+            reason: key.reason,
+            noticed_at: Timestamp::from_micros(i64::from_be_bytes(*at)),
+        })
+    };
+    read().ok_or_else(|| StoreError::corrupt("gaps", &key.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::{Store, Sync};
+
+    const TAG: BusTag = BusTag(7);
+
+    fn gap(after: u64, until: u64, count: Option<u64>) -> Gap {
+        Gap {
+            after: Position { ledger: after, entry: 5, index: 0 },
+            until: Position { ledger: until, entry: 0, index: 0 },
+            count,
+            reason: GapReason::Retention,
+            noticed_at: Timestamp::from_seconds(9),
+        }
+    }
+
+    #[test]
+    fn bytes_once_assigned_never_change() {
+        let at = Position { ledger: 1, entry: 2, index: 3 };
+        let key = GapKey { tag: TAG, after: at, reason: GapReason::Upstream };
+        let parts = [&[0, 0, 0, 7][..], &at.to_bytes(), &[3]];
+        assert_eq!(key.to_bytes(), parts.concat());
+        assert_eq!(encode(&gap(1, 2, None)).len(), 29);
+        assert_eq!(encode(&gap(1, 2, Some(4)))[29..], 4_u64.to_be_bytes());
+    }
+
+    #[tokio::test]
+    async fn a_reader_meets_the_gaps_ahead_and_the_one_it_stands_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let gaps = [gap(1, 3, Some(2)), gap(5, 9, None), gap(12, 14, None)];
+        store
+            .commit(move |batch| {
+                record(batch, BusTag(6), gap(9, 9, None))?;
+                record(batch, BusTag(8), gap(9, 9, None))?;
+                let upstream = Gap { reason: GapReason::Upstream, ..gap(5, 5, None) };
+                record(batch, TAG, upstream)?;
+                gaps.into_iter().try_for_each(|gap| record(batch, TAG, gap))
+            })
+            .await
+            .unwrap();
+        let at = |ledger| Position { ledger, entry: 5, index: 0 };
+        let seen = |from| {
+            let mut seen = behind(store.reader(), TAG, at(from), 9).unwrap();
+            seen.retain(|gap| gap.reason == GapReason::Retention);
+            seen
+        };
+        assert_eq!(seen(0), gaps);
+        assert_eq!(seen(2), gaps, "it stands in the first");
+        assert_eq!(seen(3), gaps[1..]);
+        assert_eq!(seen(5), gaps[1..]);
+        assert_eq!(seen(8), gaps[1..]);
+        assert_eq!(seen(13), gaps[2..]);
+        assert_eq!(seen(20), []);
+        assert_eq!(behind(store.reader(), TAG, at(0), 1).unwrap(), gaps[..1]);
+        store.commit(move |batch| record(batch, TAG, gap(1, 4, Some(3)))).await.unwrap();
+        assert_eq!(seen(0)[0], gap(1, 4, Some(5)));
+    }
+
+    proptest! {
+        #[test]
+        fn keys_sort_and_any_bytes_decode(
+            (a, b) in any::<((u64, u64, u32), (u64, u64, u32))>(), bytes in any::<Vec<u8>>()
+        ) {
+            let key = |(ledger, entry, index)| {
+                GapKey::first(TAG, Position { ledger, entry, index })
+            };
+            prop_assert_eq!(GapKey::decode(&key(a).to_bytes()), Some(key(a)));
+            prop_assert_eq!(key(a).to_bytes().cmp(&key(b).to_bytes()), key(a).cmp(&key(b)));
+            let _ = (GapKey::decode(&bytes), decode(&key(a), &bytes));
+        }
+    }
+}

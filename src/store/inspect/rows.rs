@@ -1,0 +1,320 @@
+//! The table: what each family holds, and how its keys and values are shown.
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+
+use super::super::families::Family;
+use super::super::gaps::GapKey;
+use super::super::keys::entity::EntityKey;
+use super::super::keys::history::{Figure, HistoryKey, Metric, SinceKey};
+use super::super::keys::{
+    AppliedKey, BucketKey, CursorKey, FirstKey, HourKey, HourMetric, InboxKey, JournalKey, Key,
+    MetaKey, MinuteKey, Origin, OutboxKey, RepoKey, Scope, SeenKey, SizeKey, day_bytes,
+};
+use super::super::repos::RepoRow;
+use super::super::retention::MinuteRow;
+use super::super::rows::{decode_cursor, decode_inbox, decode_outbox, decode_refused};
+use super::hex;
+use crate::model::envelope::Facts;
+use crate::model::event::EventId;
+use crate::model::json;
+use crate::model::position::{BusTag, Cursor};
+use crate::model::window::{Day, Timestamp};
+
+/// How rows of a family are shown.
+pub(super) struct Shown {
+    pub(super) holds: &'static str,
+    /// So many characters at the front of a key's text sort as its bytes do.
+    pub(super) sorted: usize,
+    /// Where keys begin whose text has this prefix, where that can be said.
+    pub(super) start: fn(&str) -> Option<Vec<u8>>,
+    pub(super) key: fn(&[u8]) -> Option<String>,
+    pub(super) value: fn(&[u8], &[u8]) -> Option<Box<RawValue>>,
+}
+
+/// A date.
+const DATE: usize = 10;
+
+/// The row of a family in the table.
+pub(super) fn shown(family: Family) -> Shown {
+    let row = |holds, key, value| Shown { holds, sorted: 0, start: |_| None, key, value };
+    let by_day =
+        |holds, key, value| Shown { sorted: DATE, start: of_day, ..row(holds, key, value) };
+    let by_name = |holds, key, value| Shown {
+        sorted: usize::MAX,
+        start: |prefix| Some(prefix.as_bytes().to_vec()),
+        ..row(holds, key, value)
+    };
+    let numbered = |holds, value| Shown { start: of_number, ..row(holds, number, value) };
+    match family {
+        Family::Meta => by_name("what the store is, and counts that go on", name, meta),
+        Family::Seen => by_day("events admitted, by the day they were received", seen, nothing),
+        Family::Applied => {
+            by_day("events applied, by the day they were received", applied, nothing)
+        }
+        Family::Entities => {
+            row("objects whose documents were seen, by the ten days it was in", entity, nothing)
+        }
+        Family::Bodies => numbered("events on their way, as GitHub sent them", body),
+        Family::Inbox => numbered("admitted, waiting to be enriched", inbox),
+        Family::Outbox => numbered("enriched, waiting for the bus", outbox),
+        Family::Repos => numbered("languages of repositories", repo),
+        Family::Firsts => row("who was seen for the first time, when", first, nothing),
+        Family::Sizes => row("how many were seen for the first time", size, count),
+        Family::Buckets => Shown {
+            sorted: DATE,
+            start: |prefix| day_of(prefix).map(|day| seconds(day.start().second().0)),
+            ..row("pull-request events by second and language", bucket, count)
+        },
+        Family::Hours => Shown {
+            sorted: DATE,
+            start: |prefix| day_of(prefix).map(|day| seconds(day.start().hour().0)),
+            ..row("counts by hour", hour, count)
+        },
+        Family::Since => by_day("counted since TiDB was asked", since, count),
+        Family::History => by_day("what TiDB said", history, count),
+        Family::Journal => Shown {
+            sorted: usize::MAX,
+            start: of_cursor,
+            ..row("events applied, by their place on the bus", journal, event)
+        },
+        Family::Minutes => row("where minutes begin in the journal", minute, minute_row),
+        Family::Gaps => row("where something is missing on the bus", gap, gap_row),
+        Family::Cursors => by_name("how far readers of the journal are", name, cursor),
+        Family::Rejects => numbered("what was no event, with the reason", refused),
+        Family::Dead => numbered("messages that could not be read, with the reason", refused),
+    }
+}
+
+fn day_of(prefix: &str) -> Option<Day> {
+    Day::parse(prefix.get(..DATE)?)
+}
+
+fn of_day(prefix: &str) -> Option<Vec<u8>> {
+    day_of(prefix).map(|day| day_bytes(day.0).to_vec())
+}
+
+fn seconds(at: i64) -> Vec<u8> {
+    (at.cast_unsigned() ^ (1 << 63)).to_be_bytes().to_vec()
+}
+
+fn of_number(prefix: &str) -> Option<Vec<u8>> {
+    prefix.parse::<u64>().ok().map(|number| number.to_be_bytes().to_vec())
+}
+
+fn of_cursor(prefix: &str) -> Option<Vec<u8>> {
+    if let Ok(cursor) = prefix.parse::<Cursor>() {
+        return Some(JournalKey { tag: cursor.tag, position: cursor.position }.to_bytes());
+    }
+    let tag = u32::from_str_radix(prefix.get(..8)?, 16).ok()?;
+    Some(tag.to_be_bytes().to_vec())
+}
+
+fn name(key: &[u8]) -> Option<String> {
+    MetaKey::decode(key).map(|key| key.0)
+}
+
+fn number(key: &[u8]) -> Option<String> {
+    Some(u64::from_be_bytes(key.try_into().ok()?).to_string())
+}
+
+fn seen(key: &[u8]) -> Option<String> {
+    let SeenKey { day, event } = SeenKey::decode(key)?;
+    let id = match event.id {
+        EventId::Number(number) => number.to_string(),
+        EventId::Text(text) => text,
+    };
+    Some(format!("{day}/{id}/{}", event.kind))
+}
+
+fn applied(key: &[u8]) -> Option<String> {
+    AppliedKey::decode(key).and_then(|key| seen(&key.0.to_bytes()))
+}
+
+fn entity(key: &[u8]) -> Option<String> {
+    let EntityKey { period, id } = EntityKey::decode(key)?;
+    Some(format!("{}/{}", Day(period.checked_mul(10)?), id))
+}
+
+fn of_scope(scope: Scope, period: i32) -> String {
+    match scope {
+        Scope::DeveloperDay => format!("developer_day/{}", Day(period)),
+        Scope::DeveloperYear => format!("developer_year/{period}"),
+        Scope::RepositoryYear => format!("repository_year/{period}"),
+    }
+}
+
+fn first(key: &[u8]) -> Option<String> {
+    let FirstKey { scope, period, id } = FirstKey::decode(key)?;
+    Some(format!("{}/{id}", of_scope(scope, period)))
+}
+
+fn size(key: &[u8]) -> Option<String> {
+    SizeKey::decode(key).map(|key| of_scope(key.scope, key.period))
+}
+
+fn bucket(key: &[u8]) -> Option<String> {
+    let BucketKey { second, language } = BucketKey::decode(key)?;
+    Some(format!("{}/{language}", second.start()))
+}
+
+fn hour(key: &[u8]) -> Option<String> {
+    let HourKey { hour, origin, metric } = HourKey::decode(key)?;
+    let at = Timestamp::from_seconds(hour.0.checked_mul(3_600)?).to_string();
+    let origin = match origin {
+        Origin::Live => "live",
+        Origin::Archive => "archive",
+    };
+    let metric = match metric {
+        HourMetric::Opened => "opened",
+        HourMetric::Merged => "merged",
+        HourMetric::Closed => "closed",
+        HourMetric::Additions => "additions",
+        HourMetric::Deletions => "deletions",
+        HourMetric::PullRequests => "pull_requests",
+        HourMetric::Events => "events",
+    };
+    Some(format!("{}/{origin}/{metric}", at.get(..13)?))
+}
+
+fn figure(Figure { day, metric }: Figure) -> String {
+    let metric = match metric {
+        Metric::Developers => "developers",
+        Metric::Opened => "opened",
+        Metric::Closed => "closed",
+        Metric::Merged => "merged",
+        Metric::YearDevelopers => "year_developers",
+        Metric::YearRepositories => "year_repositories",
+        Metric::YearAdditions => "year_additions",
+        Metric::YearDeletions => "year_deletions",
+    };
+    format!("{day}/{metric}")
+}
+
+fn since(key: &[u8]) -> Option<String> {
+    SinceKey::decode(key).map(|key| figure(key.0))
+}
+
+fn history(key: &[u8]) -> Option<String> {
+    HistoryKey::decode(key).map(|key| figure(key.0))
+}
+
+fn journal(key: &[u8]) -> Option<String> {
+    let JournalKey { tag, position } = JournalKey::decode(key)?;
+    Some(Cursor { tag, position }.to_string())
+}
+
+fn minute(key: &[u8]) -> Option<String> {
+    let MinuteKey { tag: BusTag(tag), minute } = MinuteKey::decode(key)?;
+    let at = Timestamp::from_seconds(minute.0.checked_mul(60)?).to_string();
+    Some(format!("{tag:08x}/{}", at.get(..16)?))
+}
+
+fn gap(key: &[u8]) -> Option<String> {
+    let GapKey { tag, after, reason } = GapKey::decode(key)?;
+    Some(format!("{}/{}", Cursor { tag, position: after }, reason.name()))
+}
+
+/// An event of the journal.
+#[derive(Serialize)]
+struct EventLook {
+    facts: Value,
+    event: Box<RawValue>,
+}
+
+fn shown_as(value: &impl Serialize) -> Option<Box<RawValue>> {
+    to_raw_value(value).ok()
+}
+
+fn nothing(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    value.is_empty().then(|| shown_as(&Value::Null))?
+}
+
+fn count(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    shown_as(&i64::from_be_bytes(value.try_into().ok()?))
+}
+
+/// Some are counts, some texts, some a few bytes.
+fn meta(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let text = std::str::from_utf8(value).ok();
+    let text = text.filter(|text| !text.chars().any(|c| c.is_control() && !c.is_whitespace()));
+    match text {
+        Some(text) => shown_as(&text),
+        None => count(key, value).or_else(|| shown_as(&format!("0x{}", hex(value)))),
+    }
+}
+
+/// Compact, and a number has all its digits.
+fn raw(text: &[u8]) -> Option<Box<RawValue>> {
+    let text = json::compact(std::str::from_utf8(text).ok()?);
+    RawValue::from_string(text.to_string()).ok()
+}
+
+fn body(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    raw(value)
+}
+
+fn facts(facts: &Facts) -> Value {
+    json!({
+        "received_at": facts.received_at,
+        "flags": facts.flags.named().into_iter().filter(|(_, set)| *set)
+            .map(|(name, _)| name).collect::<Vec<_>>(),
+        "enriched": facts.enriched,
+        "language": facts.language,
+        "additions": facts.additions,
+        "deletions": facts.deletions,
+    })
+}
+
+fn inbox(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let received_at = decode_inbox(InboxKey::decode(key)?, value).ok()?;
+    shown_as(&json!({ "received_at": received_at }))
+}
+
+fn outbox(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let (admission, known) = decode_outbox(OutboxKey::decode(key)?, value).ok()?;
+    shown_as(&json!({ "body": admission, "facts": facts(&known) }))
+}
+
+fn repo(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let row = RepoRow::decode(RepoKey::decode(key)?, value).ok()?;
+    shown_as(&json!({ "language": row.language, "as_of": row.as_of }))
+}
+
+fn event(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let (known, text) = Facts::decode(value)?;
+    shown_as(&EventLook { facts: facts(&known), event: raw(text)? })
+}
+
+fn minute_row(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let key = MinuteKey::decode(key)?;
+    let row = MinuteRow::decode(&key, value).ok()?;
+    let first = Cursor { tag: key.tag, position: row.first };
+    shown_as(&json!({ "first": first.to_string(), "bytes": row.bytes }))
+}
+
+fn gap_row(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let key = GapKey::decode(key)?;
+    let gap = super::super::gaps::decode(&key, value).ok()?;
+    let until = Cursor { tag: key.tag, position: gap.until };
+    let until = until.to_string();
+    shown_as(&json!({ "until": until, "count": gap.count, "noticed_at": gap.noticed_at }))
+}
+
+fn cursor(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let CursorKey(name) = CursorKey::decode(key)?;
+    let place = decode_cursor(&name, value).map(|cursor| cursor.to_string());
+    shown_as(&place.unwrap_or_else(|_| format!("0x{}", hex(value))))
+}
+
+fn refused(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let refused = decode_refused(value)?;
+    shown_as(&json!({
+        "at": refused.at,
+        "reason": refused.reason,
+        "cursor": refused.place.map(|place| place.cursor),
+        "whole": refused.whole,
+        "text": String::from_utf8_lossy(&refused.text),
+    }))
+}

@@ -1,0 +1,122 @@
+//! A node as the appliance wires it, without what RabbitMQ does not touch: a store in a temporary
+//! directory, enrich, apply on the embedded bus, and what feeds the exchange.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ghpulse::alerts::Alerts;
+use ghpulse::amqp::{AmqpOptions, Sink, SinkState};
+use ghpulse::apply::aggregate::Apply;
+use ghpulse::apply::history::{History, Limits, Setup};
+use ghpulse::apply::numbers::Numbers;
+use ghpulse::bus::embedded::EmbeddedBus;
+use ghpulse::clock::Clock;
+use ghpulse::collect::enrich::Enrich;
+use ghpulse::collect::ingest;
+use ghpulse::collect::source::{Body, Page, Poll};
+use ghpulse::config::Interval;
+use ghpulse::hub::{Hub, HubOptions};
+use ghpulse::store::{Store, Sync};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::PATIENCE;
+
+const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
+
+/// A node that runs.
+pub(crate) struct Node {
+    store: Store,
+    state: watch::Receiver<SinkState>,
+    stages: Vec<JoinHandle<anyhow::Result<()>>>,
+    stop: CancellationToken,
+}
+
+impl Node {
+    /// Starts one that feeds that exchange.
+    pub(crate) fn start(dir: &Path, options: &AmqpOptions) -> Self {
+        let clock = Clock::system();
+        let store = Store::open(dir, Sync::EveryBatch, clock).unwrap();
+        let stop = CancellationToken::new();
+        let apply = Apply {
+            store: store.clone(),
+            numbers: Arc::new(Numbers::load(&store, 3_600, clock).unwrap()),
+            history: no_history(&store, clock),
+            hub: Arc::new(Hub::new(&HubOptions::default(), clock)),
+            seen_for: SEEN_FOR,
+            clock,
+        };
+        let sink = Sink::new(store.clone(), store.bus_tag(), options.clone(), clock).unwrap();
+        let state = sink.state();
+        let bus = EmbeddedBus::new(store.clone());
+        let stages = vec![
+            tokio::spawn(Enrich::without_asking(store.clone(), clock).run(stop.clone())),
+            tokio::spawn(apply.run(bus, stop.clone())),
+            tokio::spawn(sink.run(stop.clone())),
+        ];
+        Self { store, state, stages, stop }
+    }
+
+    /// Stops it, as SIGTERM would, and closes its store.
+    pub(crate) async fn end(self) {
+        self.stop.cancel();
+        for stage in self.stages {
+            stage.await.unwrap().unwrap();
+        }
+    }
+
+    /// Admits events as one page.
+    pub(crate) async fn admit(&self, events: &[String]) {
+        let body = Body::Array(Bytes::from(format!("[{}]", events.join(","))));
+        let clock = Clock::system();
+        let poll = Poll { pages: vec![Page { number: 1, body }], received_at: clock.now() };
+        ingest::admit(&self.store, poll, SEEN_FOR, clock).await.unwrap();
+    }
+
+    /// Waits until the exchange is fed, or is not; gives back what is said of it.
+    pub(crate) async fn is_connected(&mut self, connected: bool) -> String {
+        let waited = self.state.wait_for(|state| {
+            state.connected == connected && state.trouble.as_deref() != Some("not connected yet")
+        });
+        let state = tokio::time::timeout(PATIENCE, waited).await.expect("in time").unwrap();
+        state.trouble.clone().unwrap_or_default()
+    }
+}
+
+fn no_history(store: &Store, clock: Clock) -> History {
+    let every = Duration::from_secs(3_600);
+    let interval = Interval {
+        daily: every,
+        day_count: every,
+        year_count: every,
+        retry: 1,
+        retry_wait: every,
+        latest: Duration::from_secs(1),
+        latest_during: 3_600,
+    };
+    let setup = Setup { tidb: None, interval, on_request: false, limits: Limits::USUAL };
+    History::load(store, setup, Alerts::off(), clock).unwrap().0
+}
+
+/// A push.
+pub(crate) fn push(id: usize) -> String {
+    event(id, "PushEvent", r#"{"ref":"x"}"#)
+}
+
+/// An issue that was opened, or changed in another way.
+pub(crate) fn issue(id: usize, issue: usize, action: &str) -> String {
+    let payload = format!(r#"{{"action":"{action}","issue":{{"id":{issue},"title":"T"}}}}"#);
+    event(id, "IssuesEvent", &payload)
+}
+
+fn event(id: usize, kind: &str, payload: &str) -> String {
+    [
+        format!(r#"{{"id":"{id}","type":"{kind}","actor":{{"id":7,"login":"ann"}},"#),
+        format!(r#""repo":{{"id":9,"name":"bob/tool"}},"payload":{payload},"#),
+        r#""created_at":"2026-03-01T10:00:00Z"}"#.to_owned(),
+    ]
+    .concat()
+}

@@ -1,0 +1,22 @@
+# The client of GHTorrent's page on streaming, word for word but for host, port and key, which are
+# given, and for its end: it stops after so many messages.
+require 'bunny'
+
+host, port, key, wanted = ARGV
+conn = Bunny.new(:host => host, :port => port.to_i, :username => 'streamer', :password => 'streamer')
+conn.start
+ch = conn.create_channel
+exchange = ch.topic('ght-streams', :durable => true)
+q = ch.queue("gousiosg_queue", :auto_delete => true)
+q.bind(exchange, :routing_key => key)
+STDOUT.sync = true
+puts "bound"
+seen = 0
+done = Queue.new
+q.subscribe do |delivery_info, metadata, payload|
+  puts "#{delivery_info.routing_key}: #{payload}"
+  seen += 1
+  done.push(true) if seen == wanted.to_i
+end
+done.pop
+conn.close

@@ -1,0 +1,126 @@
+//! Runs that miss a known part of a simulated feed: what is estimated, beside the truth.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ghpulse::clock::Clock;
+use ghpulse::collect::completeness::{Completeness, Missed};
+use ghpulse::collect::overlap;
+use ghpulse::config::Secret;
+use ghpulse::github::rest::{Outcome, Rest, RestOptions};
+use ghpulse::github::tokens::{Grant, Lease, PoolOptions, TokenPool};
+use ghpulse::simulate::{Control, Options, Shape, Simulation};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Reads of all pages in a run.
+const READS: usize = 20;
+/// So many that none has to wait.
+const TOKENS: usize = 60;
+/// Of all events of the simulated feed: pushes, creations and deletions.
+const PUSHES: f64 = 0.555;
+
+/// One run: all pages together, then each page; estimated and true.
+pub async fn run(seed: u64, share: f64) -> [(Missed, f64); 4] {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let stop = CancellationToken::new();
+    let options = Options { shape: Shape::Today, ..Options::by_hand(seed) };
+    let simulation = Simulation::start(listener, options, Clock::system(), stop.clone());
+    let simulation = simulation.expect("nothing is odd about it");
+    let control = simulation.control();
+    let mut reader = Reader::new(&simulation.url());
+    let mut chance = fastrand::Rng::with_seed(seed);
+    control.emit(1_000);
+    reader.read().await;
+    let before = unserved(&control);
+    for _ in 0..READS {
+        control.emit(step(share, &mut chance));
+        reader.read().await;
+    }
+    let after = unserved(&control);
+    stop.cancel();
+    let (pushes, rest) = (after.0 - before.0, after.1 - before.1);
+    let (report, _) = reader.completeness.assess(Clock::system().now(), |_| None);
+    let page = |at: usize| report.pages[at].figures.missed;
+    [(report.all.missed, pushes + rest), (page(0), pushes), (page(1), rest), (page(2), rest)]
+}
+
+/// Whether the truth lies in the interval; counts are whole, so half an event is none.
+pub fn holds((missed, truth): &(Missed, f64)) -> bool {
+    (missed.low - 0.5..=missed.high + 0.5).contains(truth)
+}
+
+/// Events between two reads, so that about this share is not shown.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few thousand")]
+fn step(share: f64, chance: &mut fastrand::Rng) -> usize {
+    if share <= 0.0 {
+        return chance.usize(20..140);
+    }
+    let missed =
+        |n: f64| ((PUSHES * n - 100.0).max(0.0) + ((1.0 - PUSHES) * n - 200.0).max(0.0)) / n;
+    let mut mean = 100.0;
+    while missed(mean) < share {
+        mean += 10.0;
+    }
+    (mean * (0.8 + 0.4 * chance.f64())) as usize
+}
+
+/// Pushes and others that went in and were never shown.
+fn unserved(control: &Control) -> (f64, f64) {
+    let served: HashSet<Arc<str>> = control.served().into_iter().collect();
+    let mut counts = [0_u32; 2];
+    for event in control.emitted() {
+        if !served.contains(&event) {
+            let pushed = ["Push", "Create", "Delete"]
+                .iter()
+                .any(|name| event.contains(&format!("\"type\":\"{name}Event\"")));
+            counts[usize::from(!pushed)] += 1;
+        }
+    }
+    (f64::from(counts[0]), f64::from(counts[1]))
+}
+
+struct Reader {
+    rest: Rest,
+    pool: Arc<TokenPool>,
+    completeness: Completeness,
+}
+
+impl Reader {
+    fn new(url: &str) -> Self {
+        let clock = Clock::system();
+        let options = RestOptions { api_url: url.to_owned(), timeout: Duration::from_secs(20) };
+        let tokens = (0..TOKENS).map(|n| Secret::new(format!("token-{n}"))).collect();
+        Self {
+            rest: Rest::new(&options, clock).expect("it is an address"),
+            pool: TokenPool::new(PoolOptions { tokens, share: 0.9, burst: 3 }, clock),
+            completeness: Completeness::new(3, clock.now()),
+        }
+    }
+
+    /// Reads all pages, the deepest first, as events move to later pages.
+    async fn read(&mut self) {
+        for at in [2, 1, 0] {
+            let lease = self.lease().await;
+            let seat = lease.seat();
+            let number = u8::try_from(at + 1).expect("three");
+            let answer = self.rest.fetch_page(number, lease, None).await;
+            let Outcome::Fresh { body, .. } = answer.outcome else { panic!("{answer:?}") };
+            let seen = overlap::look(&body).expect("a list");
+            self.completeness.read(at, seat, &seen, Clock::system().now());
+        }
+    }
+
+    async fn lease(&self) -> Lease {
+        loop {
+            match self.pool.grant() {
+                Grant::Go(lease) => return lease,
+                Grant::Wait(until) => {
+                    let clock = Clock::system();
+                    clock.sleep(until.saturating_duration_since(clock.instant())).await;
+                }
+            }
+        }
+    }
+}

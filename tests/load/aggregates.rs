@@ -1,0 +1,86 @@
+//! Aggregates: how fast they read what lies behind after a start, and what the shipped ones cost a
+//! tick. Reading rests as long as it works, so the rate by the clock is about half of a core's.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ghpulse::apply::aggregates::Aggregates;
+use ghpulse::apply::script;
+use ghpulse::clock::Clock;
+use ghpulse::hub::{Hub, HubOptions};
+use ghpulse::model::envelope::Facts;
+use ghpulse::model::event::Event;
+use ghpulse::model::position::{BusTag, Position};
+use ghpulse::store::keys::{JournalKey, MinuteKey};
+use ghpulse::store::retention::MinuteRow;
+use ghpulse::store::{Store, Sync};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::measure::{Usage, events};
+
+/// Where the shipped scripts are.
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
+/// Rows of the journal that is read.
+const ROWS: usize = 200_000;
+/// Rows that are written at once.
+const BATCH: usize = 2_000;
+const TAG: BusTag = BusTag(1);
+
+/// Measures and prints.
+pub fn run() {
+    for name in ["stars", "bots", "growth"] {
+        let file = PathBuf::from(SCRIPTS).join(format!("{name}.rhai"));
+        let benched = script::bench(&file).expect("the shipped scripts hold");
+        let (script, native) = (benched.script.median_micros, benched.native.median_micros);
+        println!("aggregates: {name}.rhai on an hour: {script} us a tick, native sum {native} us");
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    runtime.block_on(catch_up());
+}
+
+/// Reads a journal from the start until the day's counts are shown.
+async fn catch_up() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let clock = Clock::system();
+    let store = Store::open(dir.path(), Sync::Every(Duration::from_secs(1)), clock);
+    let store = store.expect("a new store");
+    let (name, events) = events(None);
+    fill(&store, clock, &events).await;
+    let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
+    let stop = CancellationToken::new();
+    let (troubles, _) = watch::channel(Vec::new());
+    let (scripts, sheets) = (PathBuf::from(SCRIPTS), Arc::clone(&hub));
+    let usage = Usage::now();
+    let counting = Aggregates { store, tag: TAG, hub: sheets, scripts, clock, troubles };
+    let stage = tokio::spawn(counting.run(stop.clone()));
+    while hub.rolling().open("types/24h").snapshot().is_none() {
+        clock.sleep(Duration::from_millis(5)).await;
+    }
+    usage.figures(ROWS).print(&format!("aggregates: {ROWS} rows read, {name}"));
+    stop.cancel();
+    stage.await.expect("it does not panic").expect("it ends when it is asked to");
+}
+
+async fn fill(store: &Store, clock: Clock, events: &[String]) {
+    let received_at = clock.now();
+    for first in (0..ROWS).step_by(BATCH) {
+        let some = (first..first + BATCH).map(|n| events[n % events.len()].clone());
+        let some: Vec<String> = some.collect();
+        let work = move |batch: &mut ghpulse::store::Batch<'_>| {
+            for (n, text) in (first as u64 + 1..).zip(&some) {
+                let event = Event::read(text).expect("the world makes events");
+                let mut row = Vec::new();
+                Facts::of(&event, received_at).encode(&mut row);
+                row.extend_from_slice(text.as_bytes());
+                batch.put(&JournalKey { tag: TAG, position: Position::counted(n) }, &row);
+            }
+            let row = MinuteRow { first: Position::counted(1), bytes: 1 };
+            let minute = received_at.minute();
+            batch.put(&MinuteKey { tag: TAG, minute }, &row.encode());
+            Ok(())
+        };
+        store.commit(work).await.expect("there is room");
+    }
+}

@@ -1,0 +1,198 @@
+//! `/stream`: a thousand live readers with twenty queries, alone, and beside one reader that has
+//! the whole journal replayed to it.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ghpulse::clock::{Clock, Stopwatch};
+use ghpulse::hub::{Hub, HubOptions, Kept, StreamJournal, TailEvent};
+use ghpulse::model::envelope::{Envelope, Facts};
+use ghpulse::model::event::Event;
+use ghpulse::model::position::{BusTag, Cursor, Position};
+use ghpulse::serve::{self, Audience, Listener, ServeOptions};
+use ghpulse::store::keys::JournalKey;
+use ghpulse::store::{Store, Sync};
+use ghpulse::supervise::Stop;
+use tokio::net::TcpListener;
+
+use crate::fanout::{NothingToOperate, Readers};
+use crate::measure::{Usage, defaults, events, resident_bytes};
+use crate::readers::STAMP_DIGITS;
+
+/// As what this program is started for the case.
+pub const CASE: &str = "case-of-stream";
+/// Events of the journal that is replayed.
+const KEPT: u64 = 200_000;
+/// Events written at once.
+const BATCH: u64 = 1_000;
+/// Live readers.
+const READERS: usize = 1_000;
+/// Between two live events: 100 a second.
+const BETWEEN: Duration = Duration::from_millis(10);
+/// Live events that are measured.
+const MEASURED: usize = 1_000;
+const SETTLE: Duration = Duration::from_secs(1);
+const TAG: BusTag = BusTag(1);
+
+const QUERIES: &str = "/stream
+/stream?types=PushEvent
+/stream?types=!PushEvent
+/stream?types=PullRequestEvent
+/stream?types=IssuesEvent,IssueCommentEvent
+/stream?types=WatchEvent,ForkEvent
+/stream?types=CreateEvent
+/stream?keys=evt.push.*
+/stream?keys=evt.pullrequest.*,evt.issues.*
+/stream?keys=!evt.push.%23,evt.%23
+/stream?sample=2
+/stream?sample=10
+/stream?repos=a*,b*,c*
+/stream?repos=*/*.github.io,*/*-js
+/stream?actors=!*bot*
+/stream?actions=opened,closed
+/stream?fields=event.sent_at,event.type,event.repo.name
+/stream?types=PushEvent&fields=event.sent_at,event.actor.login
+/stream?languages=Go,Rust,C*
+/stream?types=*Comment*";
+
+/// Measures and prints, in a process of its own.
+pub fn run() {
+    println!("stream: {READERS} readers with 20 queries at 100 events a second, and a replay");
+    let this = std::env::current_exe().expect("a program knows itself");
+    let case = Command::new(this).arg(CASE).status();
+    assert!(case.expect("a process starts").success(), "the case failed");
+}
+
+/// The case.
+pub fn case(recorded: Option<&Path>) {
+    let (_, events) = events(recorded);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.expect("a runtime starts").block_on(async {
+        let clock = Clock::system();
+        let dir = tempfile::tempdir().expect("a directory can be made");
+        let store = Store::open(dir.path(), Sync::Every(Duration::from_secs(1)), clock);
+        let store = store.expect("the store opens");
+        let bytes = fill(&store, &events).await;
+        println!("  a journal of {KEPT} events, {} MB as JSON", bytes / 1_000_000);
+        let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
+        let kept = Kept { duration: Duration::from_secs(60), bytes };
+        let applied = Some(Position::counted(KEPT));
+        hub.keep(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
+        let mut options = ServeOptions::of(&defaults().server);
+        options.limits.per_address = options.limits.connections;
+        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = socket.local_addr().expect("it is bound").to_string();
+        let listener = Listener { socket, audience: Audience::Public };
+        let Stop { soft, hard } = Stop::default();
+        let nothing = Arc::new(NothingToOperate);
+        tokio::spawn(serve::run(vec![listener], options, Arc::clone(&hub), nothing, soft, hard));
+        let mut told = KEPT;
+        for with_replay in [false, true] {
+            let readers = Readers::start(&address, READERS, QUERIES).await;
+            clock.sleep(SETTLE).await;
+            let stop = Arc::new(AtomicBool::new(false));
+            let replaying = with_replay.then(|| {
+                let (address, stop) = (address.clone(), Arc::clone(&stop));
+                std::thread::spawn(move || replay(&address, &stop))
+            });
+            let usage = Usage::now();
+            let mut at = clock.instant();
+            for event in events.iter().cycle().take(MEASURED) {
+                told += 1;
+                tell(&hub, event, told, clock);
+                at += BETWEEN;
+                clock.sleep(at.saturating_duration_since(clock.instant())).await;
+            }
+            clock.sleep(SETTLE).await;
+            stop.store(true, Ordering::Relaxed);
+            let cpu = usage.figures(1).cpu_seconds;
+            let [arrived, p50, p99, last] = readers.end();
+            println!(
+                "  {} {arrived} deliveries: {:.2} us CPU each, p50 {} ms, p99 {} ms, last {} ms; \
+                 {} MB resident",
+                if with_replay { "beside a replay:" } else { "live alone:" },
+                cpu * 1e6 / f64::from(u32::try_from(arrived).unwrap_or(u32::MAX)),
+                p50 / 1_000,
+                p99 / 1_000,
+                last / 1_000,
+                resident_bytes() / 1_000_000,
+            );
+            if let Some(replaying) = replaying {
+                println!("  {}", replaying.join().expect("the replay does not panic"));
+            }
+        }
+        println!(
+            "  {}",
+            replay(&address, &AtomicBool::new(true)).replace("replay", "replay alone")
+        );
+    });
+}
+
+async fn fill(store: &Store, events: &[String]) -> u64 {
+    let mut bytes = 0;
+    for first in (1..=KEPT).step_by(usize::try_from(BATCH).expect("it is small")) {
+        let rows: Vec<(JournalKey, Vec<u8>)> = (first..first + BATCH)
+            .map(|entry| {
+                let at = usize::try_from(entry).expect("it is small") % events.len();
+                let event = Event::read(&events[at]).expect("recorded events are events");
+                let mut row = Vec::new();
+                Facts::of(&event, Clock::system().now()).encode(&mut row);
+                row.extend_from_slice(event.text.as_bytes());
+                bytes += event.text.len() as u64;
+                (JournalKey { tag: TAG, position: Position::counted(entry) }, row)
+            })
+            .collect();
+        let written = store.commit(move |batch| {
+            for (key, row) in &rows {
+                batch.put(key, row);
+            }
+            Ok(())
+        });
+        written.await.expect("the store takes it");
+    }
+    bytes
+}
+
+fn tell(hub: &Hub, event: &str, entry: u64, clock: Clock) {
+    let stamp = format!("{{\"sent_at\":\"{:0STAMP_DIGITS$}\",", clock.now().micros());
+    let event = event.replacen('{', &stamp, 1);
+    let facts = Facts::of(&Event::read(&event).expect("it was one before"), clock.now());
+    let cursor = Cursor { tag: TAG, position: Position::counted(entry) };
+    hub.append(vec![TailEvent::new(cursor, Envelope { facts, event: event.into() })]);
+}
+
+/// Has the journal replayed at least once, and until it is stopped.
+fn replay(address: &str, stop: &AtomicBool) -> String {
+    let watch = Stopwatch::start();
+    let (mut lines, mut bytes, mut replays) = (0, 0, 0);
+    let mut space = vec![0; 1 << 20];
+    while replays == 0 || !stop.load(Ordering::Relaxed) {
+        let mut stream = TcpStream::connect(address).expect("the server listens");
+        let head = format!(
+            "GET /stream?poll=1 HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+             accept: application/x-ndjson\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("it is open");
+        loop {
+            let read = stream.read(&mut space).expect("it is open");
+            if read == 0 {
+                break;
+            }
+            bytes += read;
+            lines += space[..read].windows(2).filter(|two| *two == b"}\n").count();
+        }
+        replays += 1;
+    }
+    let seconds = watch.elapsed().as_secs_f64();
+    let rate = |n: usize| f64::from(u32::try_from(n / 1_000).unwrap_or(u32::MAX)) / seconds;
+    format!(
+        "replay: {lines} events in {seconds:.1} s, {:.0} thousand events/s, {:.0} MB/s",
+        rate(lines),
+        rate(bytes) / 1_000.0
+    )
+}

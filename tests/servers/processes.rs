@@ -1,0 +1,149 @@
+//! The whole of it: one collector and two edges, processes of their own, on a simulated GitHub and
+//! a real broker; an edge, the broker and the collector die in turn. All three count the same, and
+//! what GitHub's own list says.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use ghpulse::simulate::{Options, Shape};
+use tempfile::{TempDir, tempdir};
+use tokio::process::{Child, Command};
+
+use crate::broker::{alone, free_port};
+use crate::common::client::request;
+use crate::common::model::Expected;
+use crate::common::running::{GitHub, soon};
+use crate::common::stored;
+
+/// How long everything may take on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+struct Process {
+    name: &'static str,
+    dir: TempDir,
+    ops: SocketAddr,
+    settings: Vec<(&'static str, String)>,
+    child: Child,
+    /// Events that it had applied in earlier lives.
+    before: usize,
+}
+
+impl Process {
+    fn start(name: &'static str, github: &str, pulsar: &str, collects: bool) -> Self {
+        let ops = format!("127.0.0.1:{}", free_port());
+        let settings = vec![
+            ("GHPULSE_GITHUB_APIURL", github.to_owned()),
+            ("GHPULSE_GITHUB_TOKENS", "token-of-a-test".to_owned()),
+            ("GHPULSE_GITHUB_LOOP_BREAK", "20".to_owned()),
+            ("GHPULSE_OPS_LISTEN", ops.clone()),
+            ("GHPULSE_LOG_LEVEL", "warn".to_owned()),
+            ("GHPULSE_PULSAR_ENV", "dev".to_owned()),
+            ("GHPULSE_PULSAR_DEVHOST", pulsar.to_owned()),
+            ("GHPULSE_PULSAR_PRODUCER_TOPIC", "processes".to_owned()),
+            ("GHPULSE_PULSAR_CONSUMER_TOPIC", "processes".to_owned()),
+            ("GHPULSE_DISABLE_PRODUCER", (!collects).to_string()),
+        ];
+        let dir = tempdir().unwrap();
+        let child = spawn(&dir, &settings);
+        Self { name, dir, ops: ops.parse().unwrap(), settings, child, before: 0 }
+    }
+
+    async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    fn start_again(&mut self) {
+        self.before = stored::journal(self.dir.path()).len();
+        self.child = spawn(&self.dir, &self.settings);
+    }
+
+    /// SIGTERM, and exit 0.
+    async fn end(&mut self) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        assert!(soon("it stops", self.child.wait()).await.unwrap().success(), "{}", self.name);
+    }
+
+    /// Waits until it has applied so many events.
+    async fn has_applied(&self, events: usize) {
+        let mut looks = tokio::time::interval(Duration::from_millis(100));
+        let looking = async {
+            loop {
+                looks.tick().await;
+                if tokio::net::TcpStream::connect(self.ops).await.is_err() {
+                    continue;
+                }
+                let metrics = request(self.ops, "GET", "/metrics", &[]).await.body;
+                let applied = metrics
+                    .lines()
+                    .find_map(|line| line.strip_prefix("ghpulse_events_applied_total "))
+                    .map_or(0, |count| count.parse::<usize>().unwrap());
+                if self.before + applied >= events {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, looking).await.is_err() {
+            let parts = request(self.ops, "GET", "/readyz", &[]).await.body;
+            panic!("{} has not applied {events} events in time: {parts}", self.name);
+        }
+    }
+}
+
+fn spawn(dir: &TempDir, settings: &[(&'static str, String)]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_ghpulse"))
+        .args(["run", "--listen", "127.0.0.1:0", "--data"])
+        .arg(dir.path())
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .envs(settings.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_and_two_edges_count_the_same_whoever_dies() {
+    let Some(pulsar) = alone("processes").await else { return };
+    let broker = pulsar.broker;
+    let github = GitHub::start(Options { shape: Shape::Old, ..Options::by_hand(4) }).await;
+    let start = |name, collects| Process::start(name, &github.url, &broker.url(), collects);
+    let mut collector = start("the collector", true);
+    let (mut one, mut other) = (start("one edge", false), start("the other edge", false));
+    let feed = async |batches: usize| {
+        for _ in 0..batches {
+            let requests = github.control.requests();
+            github.control.emit(20);
+            let asked = github.control.until(|control| control.requests() > requests + 3);
+            soon("GitHub is asked", asked).await;
+        }
+    };
+    feed(5).await;
+    one.has_applied(100).await;
+    one.kill().await;
+    feed(5).await;
+    broker.kill();
+    feed(5).await;
+    one.start_again();
+    broker.start();
+    broker.ready_again("processes").await;
+    feed(5).await;
+    collector.kill().await;
+    github.control.emit(20);
+    collector.start_again();
+    feed(5).await;
+    let served = github.control.until(|control| control.unserved() == 0);
+    soon("all is served", served).await;
+    let emitted = github.control.emitted();
+    let expected = Expected::of(emitted.iter().map(AsRef::as_ref));
+    let mut journals = Vec::new();
+    for process in [&mut collector, &mut one, &mut other] {
+        process.has_applied(expected.events.len()).await;
+        process.end().await;
+        stored::assert_holds(process.dir.path(), &expected);
+        journals.push(stored::journal(process.dir.path()));
+    }
+    assert_eq!(journals[0], journals[1], "the same events at the same positions, the same facts");
+    assert_eq!(journals[1], journals[2]);
+}
