@@ -40,9 +40,14 @@ async fn the_first_message_has_what_the_database_says() {
     let answer = request(running.public, "POST", "/sync-event", &[]).await;
     assert_eq!((answer.status, answer.json()["synced"].clone()), (200, json!(true)));
     let day = format!("{year}-01-01");
+    let sums = json!({
+        "additions": "64787714692", "deletions": "25243554672", "dev": "2373829",
+        "repo": "7594633",
+    });
+    // The days are written before the year, and a tick may come between the two.
     let told = loop {
         let told = first(&running).await;
-        if told["eventMap"] != json!({}) {
+        if told["sumMap"] == sums {
             break told;
         }
     };
@@ -51,11 +56,6 @@ async fn the_first_message_has_what_the_database_says() {
     assert_eq!(told["closeMap"], json!({ day.as_str(): "3" }));
     assert_eq!(told["mergeMap"], json!({ day.as_str(): "2" }));
     assert_eq!(told["devMap"], json!({ day.as_str(): "5" }));
-    let sums = json!({
-        "additions": "64787714692", "deletions": "25243554672", "dev": "2373829",
-        "repo": "7594633",
-    });
-    assert_eq!(told["sumMap"], sums);
     assert_eq!(tidb(&running).await["state"], "ok");
     // Without the database the next life tells the same, and says what is wrong.
     running.end().await;
