@@ -100,28 +100,46 @@ impl Relay {
     }
 
     /// Sends what is in the outbox and what comes into it, until that fails: says how, and
-    /// whether anything was sent before.
+    /// whether anything was sent before. While a batch is under way the next one is read, and the
+    /// rows of the one before are given up.
     async fn forward(&self, outlet: &mut impl Outlet) -> anyhow::Result<(BusError, bool)> {
         let mut head = self.store.heads().outbox.subscribe();
         let (mut done, mut sent) = (0, false);
+        let (mut ahead, mut acknowledged) = (Messages::default(), Vec::new());
         loop {
-            let newest = *head.wait_for(|head| *head > done).await?;
-            let from = done + 1;
-            let (messages, rows) = self.store.read(move |reader| read(reader, from)).await?;
-            let Some(last) = rows.last() else {
-                done = newest;
-                continue;
+            if ahead.spent.is_empty() {
+                self.give_up(std::mem::take(&mut acknowledged)).await?;
+                let newest = *head.wait_for(|head| *head > done).await?;
+                ahead = self.read(done + 1).await?;
+                if ahead.spent.is_empty() {
+                    done = newest;
+                    continue;
+                }
+            }
+            let Messages { bodies, spent } = std::mem::take(&mut ahead);
+            done = spent.last().map_or(done, |last| last.entry);
+            let rest = async {
+                self.give_up(std::mem::take(&mut acknowledged)).await?;
+                if *head.borrow() > done { self.read(done + 1).await } else { Ok(ahead) }
             };
-            done = last.entry;
-            if let Err(error) = outlet.send(messages).await {
+            let (taken, rest) = tokio::join!(outlet.send(bodies), rest);
+            ahead = rest?;
+            if let Err(error) = taken {
                 return Ok((error, sent));
             }
             sent = true;
-            self.give_up(rows).await?;
+            acknowledged = spent;
         }
     }
 
+    async fn read(&self, from: u64) -> Result<Messages, StoreError> {
+        self.store.read(move |reader| read(reader, from)).await
+    }
+
     async fn give_up(&self, spent: Vec<Spent>) -> Result<(), StoreError> {
+        if spent.is_empty() {
+            return Ok(());
+        }
         let rows = spent.clone();
         self.store.commit(move |batch| outbox::settle(&rows, batch)).await?;
         outbox::settled(&self.store, &spent);
@@ -147,23 +165,29 @@ impl Relay {
         let (last, applied) = self.store.read(find).await?;
         if !applied.is_empty() {
             tracing::info!(rows = applied.len(), "the other collector produced them too");
-            self.give_up(applied).await?;
         }
+        self.give_up(applied).await?;
         Ok(last)
     }
 }
 
-fn read(reader: Reader<'_>, from: u64) -> Result<(Vec<Outgoing>, Vec<Spent>), StoreError> {
+/// What is sent together, and the rows that are given up for it.
+#[derive(Default)]
+struct Messages {
+    bodies: Vec<Outgoing>,
+    spent: Vec<Spent>,
+}
+
+fn read(reader: Reader<'_>, from: u64) -> Result<Messages, StoreError> {
     let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
-    let mut messages = Vec::with_capacity(entries.len());
-    let mut spent = Vec::with_capacity(entries.len());
+    let mut messages = Messages::default();
     for Entry { envelope, spent: row, .. } in entries {
         let event = Event::read(&envelope.event)
             .map_err(|_| StoreError::corrupt("bodies", &row.entry.to_be_bytes()))?;
-        messages.push(Outgoing::new(&envelope.facts, &event));
-        spent.push(row);
+        messages.bodies.push(Outgoing::new(&envelope.facts, &event));
+        messages.spent.push(row);
     }
-    Ok((messages, spent))
+    Ok(messages)
 }
 
 fn is_applied(reader: Reader<'_>, entry: &Entry, seen_for: Duration) -> Result<bool, StoreError> {
