@@ -14,10 +14,10 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::admission::{Refusal, Slot, client_behind};
 use super::feeds::Feed;
 use super::listen::Peer;
+use super::patient::Patient;
 use super::problem::Problem;
 use super::server::Server;
 use super::socket;
-use super::wire::Stream;
 use crate::hub::Bell;
 use crate::metrics;
 
@@ -50,11 +50,11 @@ pub(super) fn open<F: Feed>(
     server.tracker.spawn(async move {
         let life = async {
             let Ok(upgraded) = upgrade.await else { return };
-            let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
+            let Ok(parts) = upgraded.downcast::<TokioIo<Patient>>() else {
                 tracing::error!("an upgraded connection is not of this server's kind");
                 return;
             };
-            let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+            let (stream, early) = (parts.io.into_inner().into_stream(), parts.read_buf.to_vec());
             socket::serve(stream, early, feed, bell, options).await;
         };
         tokio::select! {

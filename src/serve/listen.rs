@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Refusal, Slot};
+use super::patient::Patient;
 use super::routes;
 use super::server::Server;
 use super::wire::Stream;
@@ -182,11 +183,13 @@ async fn speak(server: &Arc<Server>, stream: Stream, answer: &Answer, router: Ro
             Ok::<_, std::convert::Infallible>(response)
         }
     });
+    let patience = server.options.limits.write_timeout;
+    let patient = Patient::new(stream, patience, server.clock);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(server.options.limits.handshake_timeout)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(patient), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let cut = match answer {

@@ -17,6 +17,7 @@ mod options;
 mod pace;
 mod page;
 mod params;
+mod patient;
 mod problem;
 mod routes;
 mod server;

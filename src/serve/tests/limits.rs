@@ -179,6 +179,22 @@ async fn who_takes_nothing_is_dropped_after_the_write_timeout() {
     assert!(matches!(last, Some(Message::Text(_))), "it could not even be told");
 }
 
+#[tokio::test]
+async fn who_takes_no_answers_is_dropped_after_the_write_timeout() {
+    let served = served_by(|options| {
+        options.limits.write_timeout = Duration::from_millis(100);
+        options.limits.connections = 1;
+    })
+    .await;
+    let (answers, mut asks) = TcpStream::connect(served.public).await.unwrap().into_split();
+    // More than all buffers on the way hold; nothing is read meanwhile.
+    let request = b"GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n".repeat(1_000);
+    let asking = soon(async { while asks.write_all(&request).await.is_ok() {} });
+    let free = soon(async { while !served.get("/health").await.starts_with("HTTP/1.1 200 ") {} });
+    tokio::join!(asking, free);
+    drop(answers);
+}
+
 /// The folder with a certificate for `localhost` and its key, made for this test alone.
 const TLS_FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
