@@ -1,10 +1,10 @@
 //! The pages: `/`, what this is, how it is, and the events passing; `/play`, to try the stream.
 //!
-//! Each is one file without anything from elsewhere. What changes from start to start is put into
-//! it as data, which its script only ever shows as text.
+//! Each is one document without anything from elsewhere. What changes from start to start is put
+//! into it as data, which its script only ever shows as text.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
@@ -14,11 +14,17 @@ use serde::Serialize;
 use super::operate::{Part, ScriptState};
 use super::server::Server;
 
-const PAGE: &str = include_str!("ui/index.html");
-const PLAY: &str = include_str!("ui/play.html");
-/// Where the page wants its data and the word that its script is known by.
+static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("ui/index.html")));
+static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("ui/play.html")));
+/// Where a page wants its data and the word that its script is known by.
 const ABOUT: &str = "{{about}}";
 const NONCE: &str = "{{nonce}}";
+
+/// A page with what both have in common.
+fn whole(page: &str) -> String {
+    page.replace("{{style}}", include_str!("ui/shared.css"))
+        .replace("{{script}}", include_str!("ui/shared.js"))
+}
 
 #[derive(Serialize)]
 struct About {
@@ -30,11 +36,11 @@ struct About {
 }
 
 pub(super) async fn show(State(server): State<Arc<Server>>) -> Response {
-    written(PAGE, &server)
+    written(&PAGE, &server)
 }
 
 pub(super) async fn play(State(server): State<Arc<Server>>) -> Response {
-    written(PLAY, &server)
+    written(&PLAY, &server)
 }
 
 fn written(page: &str, server: &Server) -> Response {
