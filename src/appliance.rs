@@ -11,6 +11,7 @@ mod broker;
 mod copies;
 mod files;
 mod operator;
+mod ports;
 mod rabbit;
 mod status;
 mod tokens;
@@ -20,8 +21,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::sync::watch::Sender;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +28,7 @@ use self::broker::{Broker, BrokerState};
 pub use self::broker::{Unusable, check_bus};
 pub use self::copies::requeue;
 use self::operator::{Operator, Scripts};
+use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
 use self::status::Sight;
@@ -53,14 +53,12 @@ use crate::collect::relay::{Relay, WhenGranted};
 use crate::config::{Config, GitHub, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
-use crate::serve::{self, Audience, Listener, Operate, ServeOptions};
+use crate::serve::{self, Audience, Operate};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
 use crate::store::{Store, Sync};
 use crate::supervise::{EXIT_CONFIG, Failure, Stages, Stop};
 
-/// Where the ops endpoints are when nothing is said (`ops.listen`).
-const DEFAULT_OPS: &str = "127.0.0.1:8602";
 /// The script that makes the language map.
 const MERGE_SCRIPT: &str = "merge_latest.rhai";
 /// Under which name the last good merge script is kept in the store.
@@ -196,13 +194,6 @@ fn poller_of(
     Ok(None)
 }
 
-/// Where the page is.
-fn url_of(server: &crate::config::Server, public: SocketAddr) -> String {
-    let scheme = if server.tls.is_some() { "https" } else { "http" };
-    let base = server.base_path.as_deref().unwrap_or_default();
-    format!("{scheme}://{public}{base}/")
-}
-
 /// Opens the store and reads from it what the rest begins with.
 async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts> {
     let opened = tokio::task::spawn_blocking(move || {
@@ -264,46 +255,6 @@ async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
     let kept = Kept { duration: config.journal_for, bytes: config.journal_bytes };
     parts.hub.keep(StreamJournal { store: parts.store.clone(), tag, applied, kept });
     Ok(())
-}
-
-/// What the configuration says, as far as there are open files for it.
-fn serve_options(config: &Config) -> ServeOptions {
-    let mut options = ServeOptions::of(&config.server);
-    let wanted = options.limits.connections;
-    if let Some((room, files)) = files::room_for_connections().filter(|(room, _)| *room < wanted) {
-        tracing::warn!(
-            wanted,
-            allowed = room,
-            files,
-            "server.limits.connections is lowered, the store needs its share of the open files: \
-             raise `ulimit -n`"
-        );
-        options.limits.connections = room;
-    }
-    options
-}
-
-async fn bind(address: SocketAddr, audience: Audience) -> anyhow::Result<(SocketAddr, Listener)> {
-    let key = match audience {
-        Audience::Public => "server.port (or --listen)",
-        Audience::Ops => "ops.listen",
-    };
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; set {key} to a free one"))?;
-    Ok((listener.local_addr()?, Listener { socket: listener, audience }))
-}
-
-/// A second appliance on one machine, with another data directory, must not fail over a port that
-/// nobody chose: when the default one is taken, a free one is used, and said.
-async fn bind_ops(address: SocketAddr) -> anyhow::Result<(SocketAddr, Listener)> {
-    let taken = match bind(address, Audience::Ops).await {
-        Err(error) if address.to_string() == DEFAULT_OPS => error,
-        bound => return bound,
-    };
-    let bound = bind(SocketAddr::new(address.ip(), 0), Audience::Ops).await?;
-    tracing::warn!(error = %format!("{taken:#}"), ops = %bound.0, "the ops endpoints are elsewhere");
-    Ok(bound)
 }
 
 fn start_stages(

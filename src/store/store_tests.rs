@@ -15,6 +15,49 @@ fn open(dir: &Path) -> Store {
     Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap()
 }
 
+/// What is kept how long, unless a test says otherwise.
+fn usual(tag: BusTag) -> Retention {
+    Retention {
+        tag,
+        seen_for: hours(72),
+        buckets: hours(2),
+        journal_for: hours(48),
+        journal_bytes: 350,
+        held_by: None,
+    }
+}
+
+fn hours(n: u64) -> Duration {
+    Duration::from_secs(n * 3_600)
+}
+
+/// Puts into the journal as many events of 100 bytes, each received in the minute that is told.
+fn put_journal(batch: &mut Batch<'_>, tag: BusTag, events: u64, minute_of: impl Fn(i64) -> Minute) {
+    for n in 1..=events {
+        let position = Position::counted(n);
+        batch.put(&JournalKey { tag, position }, b"x");
+        let key = MinuteKey { tag, minute: minute_of(n.cast_signed()) };
+        batch.put(&key, &MinuteRow { first: position, bytes: 100 }.encode());
+    }
+}
+
+/// What `look` says of the keys that are there, from `first` on.
+fn kept<K: Key, T>(store: &Store, first: &K, look: impl Fn(K) -> T) -> Vec<T> {
+    let mut kept = Vec::new();
+    let take = |key: K, _: &[u8]| {
+        kept.push(look(key));
+        Ok(true)
+    };
+    store.reader().scan(first, take).unwrap();
+    kept
+}
+
+/// The numbers of the events in the journal.
+fn journal(store: &Store, tag: BusTag) -> Vec<u64> {
+    let first = JournalKey { tag, position: Position::default() };
+    kept(store, &first, |key| key.position.entry)
+}
+
 fn event(id: u64) -> EventKey {
     EventKey { id: EventId::Number(id), kind: "PushEvent".to_owned() }
 }
@@ -101,7 +144,7 @@ async fn another_version_is_refused_by_name() {
 #[tokio::test]
 async fn syncing_at_intervals_answers_at_once_and_keeps_all_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let interval = Sync::Every(std::time::Duration::from_millis(50));
+    let interval = Sync::Every(Duration::from_millis(50));
     let store = Store::open(dir.path(), interval, Clock::system()).unwrap();
     for n in 0..20_u64 {
         store
@@ -130,7 +173,6 @@ async fn what_is_due_is_dropped_and_nothing_else() {
     let store = open(dir.path());
     let tag = store.bus_tag();
     let now = Timestamp::from_seconds(1_000 * 86_400);
-    let hours = |n: u64| std::time::Duration::from_secs(n * 3_600);
     store
         .commit(move |batch| {
             for day in 990..=1_000 {
@@ -139,46 +181,16 @@ async fn what_is_due_is_dropped_and_nothing_else() {
             for second in [now.second().0 - 7_300, now.second().0 - 10] {
                 batch.add(&BucketKey { second: Second(second), language: "C".into() }, 1)?;
             }
-            for n in 1..=10_u64 {
-                let position = Position::counted(n);
-                batch.put(&JournalKey { tag, position }, b"x");
-                let minute = Minute(now.minute().0 - 10 + i64::try_from(n).unwrap());
-                let row = MinuteRow { first: position, bytes: 100 };
-                batch.put(&MinuteKey { tag, minute }, &row.encode());
-            }
+            put_journal(batch, tag, 10, |n| Minute(now.minute().0 - 10 + n));
             Ok(())
         })
         .await
         .unwrap();
-    let retention = Retention {
-        tag,
-        seen_for: hours(72),
-        buckets: hours(2),
-        journal_for: hours(48),
-        journal_bytes: 350,
-        held_by: None,
-    };
-    drop_due(&store, retention, now).await.unwrap();
-    let mut seen = Vec::new();
-    let first = SeenKey::new(Day(0), &event(0));
-    store
-        .reader()
-        .scan(&first, |key, _| {
-            seen.push(key.day.0);
-            Ok(true)
-        })
-        .unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    let seen = kept(&store, &SeenKey::new(Day(0), &event(0)), |key| key.day.0);
     assert_eq!(seen, [997, 998, 999, 1_000]);
-    assert_eq!(*remembered_days(now, retention.seen_for).start(), 997);
-    let mut kept = Vec::new();
-    let start = JournalKey { tag, position: Position::default() };
-    store
-        .reader()
-        .scan(&start, |key, _| {
-            kept.push(key.position.entry);
-            Ok(true)
-        })
-        .unwrap();
+    assert_eq!(*remembered_days(now, usual(tag).seen_for).start(), 997);
+    let kept = journal(&store, tag);
     assert_eq!(kept, [8, 9, 10], "the newest three minutes are the most that 350 bytes hold");
     let bucket = BucketKey { second: Second(now.second().0 - 7_300), language: "C".into() };
     assert_eq!(store.reader().count(&bucket).unwrap(), 0);
@@ -190,38 +202,15 @@ async fn a_reader_holds_the_journal_back_as_far_as_the_limit_of_bytes() {
     let store = open(dir.path());
     let tag = store.bus_tag();
     let now = Timestamp::from_seconds(1_000 * 86_400);
-    let hours = |n: u64| std::time::Duration::from_secs(n * 3_600);
     let put = move |batch: &mut Batch<'_>| {
-        for n in 1..=10_u64 {
-            let position = Position::counted(n);
-            batch.put(&JournalKey { tag, position }, b"x");
-            let minute = Minute(i64::try_from(n).unwrap());
-            let row = MinuteRow { first: position, bytes: 100 };
-            batch.put(&MinuteKey { tag, minute }, &row.encode());
-        }
+        put_journal(batch, tag, 10, Minute);
         let cursor = Cursor { tag, position: Position::counted(7) };
         batch.put(&CursorKey("reader".to_owned()), &rows::encode_cursor(cursor));
         Ok(())
     };
     store.commit(put).await.unwrap();
-    let retention = Retention {
-        tag,
-        seen_for: hours(72),
-        buckets: hours(2),
-        journal_for: hours(48),
-        journal_bytes: 100_000,
-        held_by: Some("reader"),
-    };
-    let oldest = || {
-        let mut oldest = 0;
-        let read = |key: JournalKey, _: &[u8]| {
-            oldest = key.position.entry;
-            Ok(false)
-        };
-        let first = JournalKey { tag, position: Position::default() };
-        store.reader().scan(&first, read).unwrap();
-        oldest
-    };
+    let retention = Retention { journal_bytes: 100_000, held_by: Some("reader"), ..usual(tag) };
+    let oldest = || journal(&store, tag)[0];
     drop_due(&store, retention, now).await.unwrap();
     assert_eq!(oldest(), 7, "the minute that it is in stays, however old");
     drop_due(&store, Retention { journal_bytes: 250, ..retention }, now).await.unwrap();
@@ -248,7 +237,6 @@ async fn a_journal_of_another_bus_is_dropped_and_claims_live_as_long_as_the_past
     let store = open(dir.path());
     let (tag, old, newer) = (BusTag(5), BusTag(2), BusTag(9));
     let now = Timestamp::from_seconds(1_000 * 86_400);
-    let hours = |n: u64| std::time::Duration::from_secs(n * 3_600);
     let past = Timestamp::from_seconds(500 * 86_400);
     store
         .commit(move |batch| {
@@ -265,29 +253,10 @@ async fn a_journal_of_another_bus_is_dropped_and_claims_live_as_long_as_the_past
         })
         .await
         .unwrap();
-    let retention = Retention {
-        tag,
-        seen_for: hours(72),
-        buckets: hours(2),
-        journal_for: hours(48),
-        journal_bytes: 350,
-        held_by: None,
-    };
-    drop_due(&store, retention, now).await.unwrap();
-    let mut tags = Vec::new();
+    drop_due(&store, usual(tag), now).await.unwrap();
     let start = JournalKey { tag: BusTag(0), position: Position::default() };
-    let read = |key: JournalKey, _: &[u8]| {
-        tags.push(key.tag);
-        Ok(true)
-    };
-    store.reader().scan(&start, read).unwrap();
-    assert_eq!(tags, [tag]);
-    let mut days = Vec::new();
-    let read = |key: SeenKey, _: &[u8]| {
-        days.push(key.day.0);
-        Ok(true)
-    };
-    store.reader().scan(&SeenKey::new(Day(0), &event(0)), read).unwrap();
+    assert_eq!(kept(&store, &start, |key| key.tag), [tag]);
+    let days = kept(&store, &SeenKey::new(Day(0), &event(0)), |key| key.day.0);
     assert_eq!(days, [497, 500]);
 }
 
@@ -297,45 +266,19 @@ async fn a_clock_that_was_once_in_the_future_does_not_let_the_journal_grow() {
     let store = open(dir.path());
     let tag = store.bus_tag();
     let now = Timestamp::from_seconds(1_000 * 86_400);
-    let hours = |n: u64| std::time::Duration::from_secs(n * 3_600);
     // The first two events were received years ahead, the others one a minute, up to now.
-    let minute_of = move |n: u64| match n {
-        1 | 2 => Minute(now.minute().0 + 3_000_000 + i64::try_from(n).unwrap()),
-        _ => Minute(now.minute().0 - 20 + i64::try_from(n).unwrap()),
+    let minute_of = move |n| match n {
+        1 | 2 => Minute(now.minute().0 + 3_000_000 + n),
+        _ => Minute(now.minute().0 - 20 + n),
     };
     let put = move |batch: &mut Batch<'_>| {
-        for n in 1..=20_u64 {
-            let position = Position::counted(n);
-            batch.put(&JournalKey { tag, position }, b"x");
-            let row = MinuteRow { first: position, bytes: 100 };
-            batch.put(&MinuteKey { tag, minute: minute_of(n) }, &row.encode());
-        }
+        put_journal(batch, tag, 20, minute_of);
         Ok(())
     };
     store.commit(put).await.unwrap();
-    let retention = Retention {
-        tag,
-        seen_for: hours(72),
-        buckets: hours(2),
-        journal_for: hours(48),
-        journal_bytes: 350,
-        held_by: None,
-    };
-    drop_due(&store, retention, now).await.unwrap();
-    let mut kept = Vec::new();
-    let first = JournalKey { tag, position: Position::default() };
-    let read = |key: JournalKey, _: &[u8]| {
-        kept.push(key.position.entry);
-        Ok(true)
-    };
-    store.reader().scan(&first, read).unwrap();
-    assert_eq!(kept, [18, 19, 20]);
-    let mut minutes = Vec::new();
-    let read = |key: MinuteKey, _: &[u8]| {
-        minutes.push(key.minute);
-        Ok(true)
-    };
-    store.reader().scan(&MinuteKey { tag, minute: Minute(i64::MIN) }, read).unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(journal(&store, tag), [18, 19, 20]);
+    let minutes = kept(&store, &MinuteKey { tag, minute: Minute(i64::MIN) }, |key| key.minute);
     assert_eq!(minutes, [18, 19, 20].map(minute_of));
 }
 

@@ -1,0 +1,64 @@
+//! Where clients come in: the ports that are taken, and what is offered at them.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use super::files;
+use crate::config::{Config, Server};
+use crate::serve::{Audience, Listener, ServeOptions};
+
+/// Where the ops endpoints are when nothing is said (`ops.listen`).
+const DEFAULT_OPS: &str = "127.0.0.1:8602";
+
+/// Where the page is.
+pub(super) fn url_of(server: &Server, public: SocketAddr) -> String {
+    let scheme = if server.tls.is_some() { "https" } else { "http" };
+    let base = server.base_path.as_deref().unwrap_or_default();
+    format!("{scheme}://{public}{base}/")
+}
+
+/// What the configuration says, as far as there are open files for it.
+pub(super) fn serve_options(config: &Config) -> ServeOptions {
+    let mut options = ServeOptions::of(&config.server);
+    let wanted = options.limits.connections;
+    if let Some((room, files)) = files::room_for_connections().filter(|(room, _)| *room < wanted) {
+        tracing::warn!(
+            wanted,
+            allowed = room,
+            files,
+            "server.limits.connections is lowered, the store needs its share of the open files: \
+             raise `ulimit -n`"
+        );
+        options.limits.connections = room;
+    }
+    options
+}
+
+/// Takes a port, or says which key to set.
+pub(super) async fn bind(
+    address: SocketAddr,
+    audience: Audience,
+) -> anyhow::Result<(SocketAddr, Listener)> {
+    let key = match audience {
+        Audience::Public => "server.port (or --listen)",
+        Audience::Ops => "ops.listen",
+    };
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; set {key} to a free one"))?;
+    Ok((listener.local_addr()?, Listener { socket: listener, audience }))
+}
+
+/// A second appliance on one machine, with another data directory, must not fail over a port that
+/// nobody chose: when the default one is taken, a free one is used, and said.
+pub(super) async fn bind_ops(address: SocketAddr) -> anyhow::Result<(SocketAddr, Listener)> {
+    let taken = match bind(address, Audience::Ops).await {
+        Err(error) if address.to_string() == DEFAULT_OPS => error,
+        bound => return bound,
+    };
+    let bound = bind(SocketAddr::new(address.ip(), 0), Audience::Ops).await?;
+    tracing::warn!(error = %format!("{taken:#}"), ops = %bound.0, "the ops endpoints are elsewhere");
+    Ok(bound)
+}
