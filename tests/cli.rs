@@ -105,6 +105,19 @@ fn a_server_that_is_away_is_69_and_one_that_is_there_0() {
 }
 
 #[test]
+fn a_key_file_that_is_not_there_ends_with_78_before_anything_is_served() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = "pulsar:\n  env: prod\n  host: pulsar+ssl://pulsar.invalid:6651\n  audience: urn:a\n  \
+                keypath: key.json\n  producer: {topic: t}\n  consumer: {topic: t, name: n}\n";
+    std::fs::write(directory.path().join("config.yaml"), text).expect("written");
+    for arguments in [["run", "--listen", "127.0.0.1:0"].as_slice(), &["check"]] {
+        let (code, stdout, stderr) = read(&ghpulse(directory.path(), arguments, &[]));
+        assert_eq!(code, 78, "{arguments:?} {stdout} {stderr}");
+        assert!(format!("{stdout}{stderr}").contains("key.json"), "{stdout} {stderr}");
+    }
+}
+
+#[test]
 fn the_printed_default_file_is_a_configuration() {
     let directory = tempfile::tempdir().expect("a directory");
     let (_, text, _) = run(&["config", "default"]);

@@ -10,7 +10,7 @@ use ghpulse::simulate::{Options, Shape};
 use tempfile::{TempDir, tempdir};
 use tokio::process::{Child, Command};
 
-use crate::broker::{alone, free_port};
+use crate::broker::{alone, free_port, shared};
 use crate::common::client::request;
 use crate::common::model::Expected;
 use crate::common::running::{GitHub, soon};
@@ -146,4 +146,33 @@ async fn a_collector_and_two_edges_count_the_same_whoever_dies() {
     }
     assert_eq!(journals[0], journals[1], "the same events at the same positions, the same facts");
     assert_eq!(journals[1], journals[2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partitioned_topic_ends_a_node_with_78_and_says_why() {
+    let Some(pulsar) = shared("processes_parts").await else { return };
+    pulsar.broker.to_topic("PUT", "processes_parts", "/partitions", "3").await;
+    let dir = tempdir().unwrap();
+    let ran = Command::new(env!("CARGO_BIN_EXE_ghpulse"))
+        .args(["run", "--listen", "127.0.0.1:0", "--data"])
+        .arg(dir.path())
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .envs([
+            ("GHPULSE_OPS_LISTEN", "127.0.0.1:0"),
+            ("GHPULSE_PULSAR_ENV", "dev"),
+            ("GHPULSE_PULSAR_DEVHOST", &pulsar.broker.url()),
+            ("GHPULSE_PULSAR_PRODUCER_TOPIC", "processes_parts"),
+            ("GHPULSE_PULSAR_CONSUMER_TOPIC", "processes_parts"),
+            ("GHPULSE_DISABLE_PRODUCER", "true"),
+        ])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let ran = soon("it ends", ran).await.unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("persistent://public/default/processes_parts has 3 partitions"),
+        "{said}"
+    );
 }
