@@ -16,7 +16,7 @@ use ghpulse::model::event::Event;
 use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::serve::{self, Audience, Listener, ServeOptions};
 use ghpulse::store::keys::JournalKey;
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::{Store, Sync, inspect};
 use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
 
@@ -130,7 +130,53 @@ pub fn case(recorded: Option<&Path>) {
             "  {}",
             replay(&address, &AtomicBool::new(true)).replace("replay", "replay alone")
         );
+        stored(&store, bytes).await;
+        for encoding in ["identity", "gzip", "zstd"] {
+            on_the_wire(&address, encoding, bytes);
+        }
     });
+}
+
+/// What the journal takes on the disk, with what its background work has made of it so far.
+async fn stored(store: &Store, json: u64) {
+    let families = store.read(inspect::families).await.expect("the store can be read");
+    let journal = families.iter().find(|look| look.family == "journal").expect("it is there");
+    println!(
+        "  the journal takes {} bytes an event of {} bytes of JSON",
+        journal.about_bytes / KEPT,
+        json / KEPT,
+    );
+}
+
+/// What a replay takes on the wire, and of the processor, its reader included.
+fn on_the_wire(address: &str, encoding: &str, json: u64) {
+    let usage = Usage::now();
+    let mut stream = ask(address, encoding);
+    let mut bytes = 0;
+    let mut space = vec![0; 1 << 20];
+    loop {
+        match stream.read(&mut space).expect("it is open") {
+            0 => break,
+            read => bytes += read as u64,
+        }
+    }
+    println!(
+        "  a replay as {encoding}: {} bytes an event on the wire ({} % of its JSON), {:.1} us CPU",
+        bytes / KEPT,
+        bytes * 100 / json,
+        usage.figures(1).cpu_seconds * 1e6 / f64::from(u32::try_from(KEPT).expect("it is small")),
+    );
+}
+
+/// Asks for the whole journal.
+fn ask(address: &str, encoding: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("the server listens");
+    let head = format!(
+        "GET /stream?poll=1 HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         accept: application/x-ndjson\r\naccept-encoding: {encoding}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("it is open");
+    stream
 }
 
 async fn fill(store: &Store, events: &[String]) -> u64 {
@@ -172,12 +218,7 @@ fn replay(address: &str, stop: &AtomicBool) -> String {
     let (mut lines, mut bytes, mut replays) = (0, 0, 0);
     let mut space = vec![0; 1 << 20];
     while replays == 0 || !stop.load(Ordering::Relaxed) {
-        let mut stream = TcpStream::connect(address).expect("the server listens");
-        let head = format!(
-            "GET /stream?poll=1 HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-             accept: application/x-ndjson\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).expect("it is open");
+        let mut stream = ask(address, "identity");
         loop {
             let read = stream.read(&mut space).expect("it is open");
             if read == 0 {

@@ -201,7 +201,8 @@ impl PulsarBus {
             tracing::warn!(
                 after = shown(after),
                 until = shown(first),
-                "the topic no longer has what this store lacks: a gap; for next time, give its                  namespace a longer retention"
+                "the topic no longer has what this store lacks: a gap; for next time, give its \
+                 namespace a longer retention"
             );
         }
         session.is_joined = true;
