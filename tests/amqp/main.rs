@@ -7,6 +7,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![cfg(feature = "amqp")]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod broker;
 mod node;
 

@@ -6,17 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ghpulse::alerts::Alerts;
 use ghpulse::amqp::{AmqpOptions, Sink, SinkState};
 use ghpulse::apply::aggregate::Apply;
-use ghpulse::apply::history::{History, Limits, Setup};
 use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
 use ghpulse::collect::source::{Body, Page, Poll};
-use ghpulse::config::Interval;
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Store, Sync};
 use tokio::sync::watch;
@@ -24,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::PATIENCE;
+use crate::common::history::no_history;
 
 const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
 
@@ -84,21 +82,6 @@ impl Node {
         let state = tokio::time::timeout(PATIENCE, waited).await.expect("in time").unwrap();
         state.trouble.clone().unwrap_or_default()
     }
-}
-
-fn no_history(store: &Store, clock: Clock) -> History {
-    let every = Duration::from_secs(3_600);
-    let interval = Interval {
-        daily: every,
-        day_count: every,
-        year_count: every,
-        retry: 1,
-        retry_wait: every,
-        latest: Duration::from_secs(1),
-        latest_during: 3_600,
-    };
-    let setup = Setup { tidb: None, interval, on_request: false, limits: Limits::USUAL };
-    History::load(store, setup, Alerts::off(), clock).unwrap().0
 }
 
 /// A push.

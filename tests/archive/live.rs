@@ -7,19 +7,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use ghpulse::alerts::Alerts;
 use ghpulse::apply::aggregate::Apply;
-use ghpulse::apply::history::{History, Limits, Setup};
 use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
 use ghpulse::collect::source::{Body, Page, Poll};
-use ghpulse::config::Interval;
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Store, Sync};
 use tokio_util::sync::CancellationToken;
+
+use crate::common::history::no_history;
 
 const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
 
@@ -54,21 +53,6 @@ pub(crate) fn apply(data: &Path, events: &[String]) {
             stage.await.unwrap().unwrap();
         }
     });
-}
-
-fn no_history(store: &Store, clock: Clock) -> History {
-    let every = Duration::from_secs(3_600);
-    let interval = Interval {
-        daily: every,
-        day_count: every,
-        year_count: every,
-        retry: 1,
-        retry_wait: every,
-        latest: Duration::from_secs(1),
-        latest_during: 3_600,
-    };
-    let setup = Setup { tidb: None, interval, on_request: false, limits: Limits::USUAL };
-    History::load(store, setup, Alerts::off(), clock).unwrap().0
 }
 
 /// All events of some files.

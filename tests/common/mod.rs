@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by a panic")]
 
 pub mod client;
+pub mod history;
 pub mod missed;
 pub mod model;
 pub mod running;

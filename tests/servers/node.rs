@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ghpulse::alerts::Alerts;
 use ghpulse::apply::aggregate::Apply;
-use ghpulse::apply::history::{History, Limits, Setup};
 use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::pulsar::{PulsarBus, PulsarOptions, PulsarOutlet, tag_of};
 use ghpulse::bus::{BusState, Grant};
@@ -18,7 +16,6 @@ use ghpulse::collect::ingest;
 use ghpulse::collect::ingest::Admitted;
 use ghpulse::collect::relay::Relay;
 use ghpulse::collect::source::{Body, Page, Poll};
-use ghpulse::config::Interval;
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::model::envelope::Facts;
 use ghpulse::model::position::{Cursor, Position};
@@ -28,6 +25,8 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::common::history::no_history;
 
 /// How long anything may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -194,21 +193,6 @@ pub(crate) async fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
     tokio::time::timeout(PATIENCE, looking)
         .await
         .unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain until {what}"))
-}
-
-fn no_history(store: &Store, clock: Clock) -> History {
-    let every = Duration::from_secs(3_600);
-    let interval = Interval {
-        daily: every,
-        day_count: every,
-        year_count: every,
-        retry: 1,
-        retry_wait: every,
-        latest: Duration::from_secs(1),
-        latest_during: 3_600,
-    };
-    let setup = Setup { tidb: None, interval, on_request: false, limits: Limits::USUAL };
-    History::load(store, setup, Alerts::off(), clock).unwrap().0
 }
 
 /// A pull-request event as GitHub sent it before October 2025.

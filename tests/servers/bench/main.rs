@@ -13,6 +13,8 @@
 #[path = "../broker.rs"]
 #[expect(dead_code, reason = "the tests use all of it")]
 mod broker;
+#[path = "../../common/mod.rs"]
+mod common;
 #[path = "../../load/measure.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the other benchmarks use all of it")]
 mod measure;

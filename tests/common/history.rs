@@ -1,0 +1,25 @@
+//! The history of a node that has no TiDB.
+
+use std::time::Duration;
+
+use ghpulse::alerts::Alerts;
+use ghpulse::apply::history::{History, Limits, Setup};
+use ghpulse::clock::Clock;
+use ghpulse::config::Interval;
+use ghpulse::store::Store;
+
+/// What shows no more than this node has counted, and asks nobody.
+pub fn no_history(store: &Store, clock: Clock) -> History {
+    let every = Duration::from_secs(3_600);
+    let interval = Interval {
+        daily: every,
+        day_count: every,
+        year_count: every,
+        retry: 1,
+        retry_wait: every,
+        latest: Duration::from_secs(1),
+        latest_during: 3_600,
+    };
+    let setup = Setup { tidb: None, interval, on_request: false, limits: Limits::USUAL };
+    History::load(store, setup, Alerts::off(), clock).unwrap().0
+}
