@@ -104,6 +104,49 @@ fn a_server_that_is_away_is_69_and_one_that_is_there_0() {
     assert!(stdout.contains(&format!("error: github at {address}: cannot be connected to")));
 }
 
+#[cfg(feature = "amqp")]
+#[test]
+fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let url = format!("amqps://me:telltale@{address}/");
+    let about = |more: &[(&'static str, &'static str)], arguments: &[&str]| {
+        let mut environment =
+            vec![("GHPULSE_AMQP_URL", url.as_str()), ("GHPULSE_DISABLE_PRODUCER", "true")];
+        environment.extend(more);
+        let (code, stdout, stderr) = read(&ghpulse(directory.path(), arguments, &environment));
+        assert!(!stdout.contains("telltale") && !stderr.contains("telltale"));
+        (code, stdout + &stderr)
+    };
+    let (code, said) = about(&[], &["check"]);
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains(&format!("amqp at {address}: connecting: nobody listens")), "{said}");
+
+    let missing = [("GHPULSE_AMQP_CA", "nowhere.pem")];
+    for arguments in [["check"].as_slice(), &["check", "--offline"]] {
+        let (code, said) = about(&missing, arguments);
+        assert_eq!(code, 78, "{said}");
+        assert!(
+            said.contains("amqp.ca: ") && said.contains("nowhere.pem cannot be read"),
+            "{said}"
+        );
+    }
+    std::fs::write(directory.path().join("empty.pem"), "").expect("written");
+    let empty = [("GHPULSE_AMQP_CA", "empty.pem")];
+    let run = ["run", "--listen", "127.0.0.1:0"];
+    for (environment, arguments, words) in [
+        (&empty, ["check"].as_slice(), "empty.pem: it holds no PEM certificate"),
+        (&empty, &run, "empty.pem: it holds no PEM certificate"),
+        (&missing, &run, "nowhere.pem: No such file"),
+    ] {
+        let (code, said) = about(environment, arguments);
+        assert_eq!(code, 78, "{arguments:?} {said}");
+        assert!(said.contains("cannot use `amqp.ca` ") && said.contains(words), "{said}");
+    }
+}
+
 #[test]
 fn a_key_file_that_is_not_there_ends_with_78_before_anything_is_served() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -83,7 +83,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ring", &["alerts"]),
     ("rocksdb", &["store"]),
     ("rustix", &["appliance"]),
-    ("rustls", &["http", "serve", "main"]),
+    ("rustls", &["amqp", "http", "serve", "main"]),
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),
     ("strsim", &["config", "cli"]),

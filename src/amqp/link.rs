@@ -1,65 +1,54 @@
-//! Door to lapin: one connection, one channel with confirms, and errors in our words.
+//! Door to lapin: one connection, one channel with confirms, and errors in our words. How a broker
+//! is reached: `dial.rs`.
 //!
 //! The library's own recovery is not used: it gives up after some tries and does not bring closed
 //! channels back, so a loop of our own is needed anyway, and one is enough.
 
-use std::str::FromStr as _;
-
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
-use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{
-    BasicProperties, Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind,
-    PublisherConfirm,
-};
+use lapin::{BasicProperties, Channel, Connection, ErrorKind, ExchangeKind, PublisherConfirm};
+use tokio_util::sync::DropGuard;
 
+use super::dial::{Dialled, authority, away, dial, place, reason};
 use super::outbound::Message;
 use super::{AmqpError, AmqpOptions};
 
-/// Seconds between two signs of life of an idle connection, unless the URL says otherwise.
-const HEARTBEAT: u16 = 20;
 /// Not kept on disk by the broker: whoever is away reads on by cursor, from the stream.
 const TRANSIENT: u8 = 1;
 const REPLY_SUCCESS: u16 = 200;
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
 const PRECONDITION_FAILED: u16 = 406;
-const NOT_ALLOWED: u16 = 530;
 
 /// A connection that can be published to.
 pub(super) struct Link {
     connection: Connection,
     channel: Channel,
     exchange: ShortString,
+    /// Last, so that it goes when all has been said.
+    _cut: DropGuard,
 }
 
 /// A message on its way.
 pub(super) struct Unconfirmed(PublisherConfirm);
 
-/// Where a URL leads, without what is secret in it: `host:port`, and the virtual host.
-pub(super) fn place(url: &str) -> Result<(String, String), AmqpError> {
-    let uri = parse(url)?;
-    Ok((format!("{}:{}", uri.authority.host, uri.authority.port), uri.vhost))
+/// What can be wrong before a broker is asked; where it is otherwise, and the virtual host.
+pub(super) fn checked(options: &AmqpOptions) -> Result<(String, String), AmqpError> {
+    name(&options.exchange)?;
+    authority(options.ca.as_deref())?;
+    place(options.url.expose())
 }
 
-fn parse(url: &str) -> Result<AMQPUri, AmqpError> {
-    // The parser's own words may hold the URL, and that holds the password.
-    let mut uri = AMQPUri::from_str(url).map_err(|_| AmqpError::Url)?;
-    if uri.scheme == AMQPScheme::AMQPS {
-        return Err(AmqpError::Encrypted);
-    }
-    if uri.vhost.is_empty() {
-        "/".clone_into(&mut uri.vhost);
-    }
-    uri.query.heartbeat.get_or_insert(HEARTBEAT);
-    Ok(uri)
+fn name(exchange: &str) -> Result<ShortString, AmqpError> {
+    ShortString::try_new(exchange)
+        .map_err(|_| AmqpError::ExchangeName { exchange: exchange.chars().take(80).collect() })
 }
 
 impl Link {
     /// Connects, logs in, and sees to it that the exchange is there: topic and durable.
     pub(super) async fn open(options: &AmqpOptions) -> Result<Self, AmqpError> {
-        let (connection, exchange) = connect(options).await?;
+        let exchange = name(&options.exchange)?;
+        let Dialled { connection, cut } = dial(options).await?;
         let mut channel = channel(&connection).await?;
         let active = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         if let Err(error) = declare(&channel, &exchange, active).await {
@@ -76,12 +65,13 @@ impl Link {
         }
         let select = channel.confirm_select(ConfirmSelectOptions::default()).await;
         select.map_err(|error| away("asking for confirms", &error))?;
-        Ok(Self { connection, channel, exchange })
+        Ok(Self { connection, channel, exchange, _cut: cut })
     }
 
     /// Tries a broker without changing it: what was found.
     pub(super) async fn probe(options: &AmqpOptions) -> Result<&'static str, AmqpError> {
-        let (connection, exchange) = connect(options).await?;
+        let exchange = name(&options.exchange)?;
+        let Dialled { connection, cut: _cut } = dial(options).await?;
         let passive = ExchangeDeclareOptions {
             passive: true,
             durable: true,
@@ -155,32 +145,6 @@ impl Unconfirmed {
     }
 }
 
-async fn connect(options: &AmqpOptions) -> Result<(Connection, ShortString), AmqpError> {
-    let uri = parse(options.url.expose())?;
-    let exchange = ShortString::try_new(&*options.exchange).map_err(|_| AmqpError::Exchange {
-        exchange: options.exchange.chars().take(80).collect(),
-        reason: "its name has more than 255 bytes; set amqp.exchange to a shorter one".to_owned(),
-    })?;
-    let authority = options.ca.as_ref().map(|path| {
-        std::fs::read_to_string(path).map_err(|error| AmqpError::Away {
-            doing: "reading amqp.ca",
-            reason: format!("{}: {error}", path.display()),
-        })
-    });
-    let tls = OwnedTLSConfig { identity: None, cert_chain: authority.transpose()? };
-    let runtime = lapin::runtime::default_runtime().map_err(|e| away("connecting", &e))?;
-    let name = format!("ghpulse {}", options.node);
-    let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let (user, vhost) = (uri.authority.userinfo.username.clone(), uri.vhost.clone());
-    let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
-    let connection = Box::pin(connecting).await.map_err(|error| match code(&error) {
-        Some(ACCESS_REFUSED) => AmqpError::Login { user },
-        Some(NOT_ALLOWED) => AmqpError::VirtualHost { vhost, reason: reason(&error) },
-        _ => away("connecting", &error),
-    })?;
-    Ok((connection, exchange))
-}
-
 async fn channel(connection: &Connection) -> Result<Channel, AmqpError> {
     connection.create_channel().await.map_err(|error| away("opening a channel", &error))
 }
@@ -213,37 +177,9 @@ fn about_exchange(options: &AmqpOptions, error: &lapin::Error) -> AmqpError {
     AmqpError::Exchange { exchange: options.exchange.clone(), reason }
 }
 
-fn away(doing: &'static str, error: &lapin::Error) -> AmqpError {
-    AmqpError::Away { doing, reason: reason(error) }
-}
-
-/// The broker's own words where it said some.
-fn reason(error: &lapin::Error) -> String {
-    match error.kind() {
-        ErrorKind::ProtocolError(said) => format!("{} {}", said.get_id(), said.get_message()),
-        _ => error.to_string(),
-    }
-}
-
 fn code(error: &lapin::Error) -> Option<u16> {
     match error.kind() {
         ErrorKind::ProtocolError(said) => Some(said.get_id()),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_told_without_what_is_secret() {
-        let told = place("amqp://me:telltale@rabbit.example.org").unwrap();
-        assert_eq!(told, ("rabbit.example.org:5672".to_owned(), "/".to_owned()));
-        assert_eq!(place("amqps://h").unwrap_err(), AmqpError::Encrypted);
-        assert_eq!(place("amqp://u:p@h:5673/%2fdev").unwrap().1, "/dev");
-        assert_eq!(place("amqp://h/").unwrap().1, "/");
-        let wrong = place("amqp://u:telltale@h:notaport/").unwrap_err().to_string();
-        assert!(!wrong.contains("telltale"), "{wrong}");
     }
 }

@@ -6,8 +6,10 @@
 //! back for it up to the journal's limit of bytes; what goes beyond is said as a gap. Nothing else
 //! waits for the broker: it may be away for days.
 //!
-//! Door to lapin: its file `link.rs`.
+//! Door to lapin: its files `link.rs` and `dial.rs`.
 
+mod dial;
+mod error;
 mod link;
 mod outbound;
 mod window;
@@ -28,7 +30,8 @@ use crate::model::window::Timestamp;
 use crate::store::keys::CursorKey;
 use crate::store::rows::{decode_cursor, encode_cursor};
 use crate::store::{APPLIED, Reader, Store, StoreError};
-use link::Link;
+pub use error::AmqpError;
+use link::{Link, Unconfirmed};
 use outbound::{Message, messages};
 use window::Window;
 
@@ -62,61 +65,10 @@ pub struct AmqpOptions {
     pub url: Secret,
     /// The topic exchange.
     pub exchange: String,
-    /// Certificate authority of the broker (PEM), when it is not a public one.
+    /// Certificate authority of the broker (PEM), beside the public ones.
     pub ca: Option<PathBuf>,
     /// The name of this node, which the broker shows.
     pub node: String,
-}
-
-/// What goes wrong with a broker.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AmqpError {
-    /// The URL cannot be read.
-    #[error("amqp.url is no address of a broker: write amqp://USER:PASSWORD@HOST:5672/")]
-    Url,
-    /// TLS is not spoken here.
-    #[error(
-        "amqp.url: amqps is not spoken yet: publish through a tunnel (ssh -L, stunnel) to amqp"
-    )]
-    Encrypted,
-    /// User or password are wrong.
-    #[error("login refused for user `{user}`: check name and password in amqp.url")]
-    Login {
-        /// The user's name.
-        user: String,
-    },
-    /// The virtual host is not there, or not for this user.
-    #[error("virtual host `{vhost}` is refused: make it, or give the user rights on it ({reason})")]
-    VirtualHost {
-        /// Its name.
-        vhost: String,
-        /// The broker's words.
-        reason: String,
-    },
-    /// The exchange cannot be used.
-    #[error("exchange `{exchange}`: {reason}")]
-    Exchange {
-        /// Its name.
-        exchange: String,
-        /// What is wrong, and what to do.
-        reason: String,
-    },
-    /// The broker is away, or went away.
-    #[error("{doing}: {reason}")]
-    Away {
-        /// What was being done.
-        doing: &'static str,
-        /// Why it failed.
-        reason: String,
-    },
-}
-
-impl AmqpError {
-    /// Whether it may pass by itself; the others pass when somebody does what they say.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Away { .. })
-    }
 }
 
 /// How the feeding goes.
@@ -174,7 +126,7 @@ impl Sink {
         options: AmqpOptions,
         clock: Clock,
     ) -> Result<Self, AmqpError> {
-        let (broker, vhost) = link::place(options.url.expose())?;
+        let (broker, vhost) = link::checked(&options)?;
         let feeds = format!("exchange `{}` at {broker}, virtual host `{vhost}`", options.exchange);
         let state = SinkState {
             connected: false,
@@ -289,7 +241,7 @@ impl Sink {
         stop: &CancellationToken,
     ) -> Result<std::convert::Infallible, Halt> {
         let mut applied = self.store.heads().applied.subscribe();
-        let mut window = Window::default();
+        let mut window = Window::new();
         loop {
             applied.borrow_and_update();
             let page = self.page(progress.read).await.map_err(Halt::Store)?;
@@ -359,7 +311,7 @@ impl Sink {
     async fn confirm(
         &self,
         link: &Link,
-        window: &mut Window,
+        window: &mut Window<Unconfirmed>,
         progress: &mut Progress,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {

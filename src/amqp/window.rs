@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use super::link::Unconfirmed;
 use crate::model::position::Position;
 
 /// The most messages in it; more gain nothing.
@@ -10,21 +9,24 @@ const MESSAGES: usize = 256;
 /// The most bytes of bodies; one message always fits.
 const BYTES: usize = 8 << 20;
 
-/// The window.
-#[derive(Default)]
-pub(super) struct Window {
-    sent: VecDeque<Sent>,
+/// The window, of what waits for a confirm.
+pub(super) struct Window<T> {
+    sent: VecDeque<Sent<T>>,
     bytes: usize,
 }
 
-struct Sent {
-    message: Unconfirmed,
+struct Sent<T> {
+    message: T,
     /// The event that is done with when this is confirmed.
     done: Option<Position>,
     bytes: usize,
 }
 
-impl Window {
+impl<T> Window<T> {
+    pub(super) fn new() -> Self {
+        Self { sent: VecDeque::new(), bytes: 0 }
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.sent.len() >= MESSAGES || self.bytes >= BYTES
     }
@@ -33,7 +35,7 @@ impl Window {
         self.sent.is_empty()
     }
 
-    pub(super) fn push(&mut self, message: Unconfirmed, done: Option<Position>, bytes: usize) {
+    pub(super) fn push(&mut self, message: T, done: Option<Position>, bytes: usize) {
         self.bytes += bytes;
         self.sent.push_back(Sent { message, done, bytes });
     }
@@ -46,9 +48,45 @@ impl Window {
     }
 
     /// The oldest, to be waited for.
-    pub(super) fn pop(&mut self) -> Option<(Unconfirmed, Option<Position>)> {
+    pub(super) fn pop(&mut self) -> Option<(T, Option<Position>)> {
         let sent = self.sent.pop_front()?;
         self.bytes -= sent.bytes;
         Some((sent.message, sent.done))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_full_by_messages_or_by_bytes_and_one_message_always_fits() {
+        let mut window = Window::new();
+        for n in 0..MESSAGES {
+            assert!(!window.is_full());
+            window.push(n, None, 100);
+        }
+        assert!(window.is_full());
+        assert_eq!(window.pop(), Some((0, None)));
+        assert!(!window.is_full());
+
+        let mut window = Window::new();
+        window.push(1, None, BYTES + 1);
+        assert!(window.is_full());
+        assert_eq!(window.pop(), Some((1, None)));
+        assert!(window.is_empty() && !window.is_full());
+        assert_eq!(window.pop(), None);
+    }
+
+    #[test]
+    fn an_event_is_done_with_when_all_up_to_it_is_confirmed() {
+        let mut window = Window::new();
+        window.push('a', None, 1);
+        let [first, second, third] = [1, 2, 3].map(Position::counted);
+        window.push('b', Some(first), 1);
+        window.pass(second);
+        window.push('c', Some(third), 1);
+        let popped: Vec<_> = std::iter::from_fn(|| window.pop()).collect();
+        assert_eq!(popped, [('a', None), ('b', Some(second)), ('c', Some(third))]);
     }
 }

@@ -89,7 +89,7 @@ pub(super) async fn told<T>(doing: impl Future<Output = anyhow::Result<T>>) -> a
     })
 }
 
-/// Why a topic cannot be used, in words, and whether only another configuration helps.
+/// Why a topic or a broker cannot be used, in words, and whether only another configuration helps.
 pub struct Unusable {
     /// In words.
     pub why: String,

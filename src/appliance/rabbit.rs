@@ -2,6 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
+use super::broker::Unusable;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::model::position::BusTag;
@@ -91,9 +92,12 @@ fn options(amqp: &config::Amqp, node: &str) -> AmqpOptions {
 
 /// Tries the configured broker without changing it. What was found, or what is wrong, in words.
 #[cfg(feature = "amqp")]
-pub async fn check_amqp(amqp: &config::Amqp, node: &str, clock: Clock) -> Result<String, String> {
+pub async fn check_amqp(amqp: &config::Amqp, node: &str, clock: Clock) -> Result<String, Unusable> {
     let tried = amqp::probe(&options(amqp, node), clock).await;
-    tried.map_err(|error| error.to_string())
+    tried.map_err(|error| Unusable {
+        why: error.to_string(),
+        is_configuration: error.is_configuration(),
+    })
 }
 
 /// The name of the cursor that the journal is held for.
@@ -136,8 +140,8 @@ impl RabbitState {
 
 /// Says that this build cannot.
 #[cfg(not(feature = "amqp"))]
-pub async fn check_amqp(_: &config::Amqp, _: &str, _: Clock) -> Result<String, String> {
-    Err(WITHOUT.to_owned())
+pub async fn check_amqp(_: &config::Amqp, _: &str, _: Clock) -> Result<String, Unusable> {
+    Err(Unusable { why: WITHOUT.to_owned(), is_configuration: true })
 }
 
 /// Nobody holds the journal.

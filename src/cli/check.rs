@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Exit, FileArgs, line_of, lines_of, output};
-use crate::appliance::{check_amqp, check_bus};
+use crate::appliance::{Unusable, check_amqp, check_bus};
 use crate::apply::history;
 use crate::apply::{aggregates, script};
 use crate::clock::Clock;
@@ -236,6 +236,10 @@ fn attempt(servers: &[Server]) -> std::io::Result<Vec<Tried>> {
 async fn try_one(server: &Server) -> Tried {
     let address = format!("{}:{}", server.host, server.port);
     let mut misconfigured = false;
+    let mut told = |found: Unusable| {
+        misconfigured = found.is_configuration;
+        found.why
+    };
     let tried = match (&server.deeper, proxy(server)) {
         (_, Some(variable)) => {
             let said = format!("not tried: {variable} names a proxy on the way");
@@ -249,13 +253,11 @@ async fn try_one(server: &Server) -> Tried {
             })
         }
         (Deeper::Pulsar(pulsar, produces), None) => {
-            let tried = check_bus(pulsar, *produces, Clock::system()).await;
-            tried.map_err(|found| {
-                misconfigured = found.is_configuration;
-                found.why
-            })
+            check_bus(pulsar, *produces, Clock::system()).await.map_err(&mut told)
         }
-        (Deeper::Amqp(amqp, node), None) => check_amqp(amqp, node, Clock::system()).await,
+        (Deeper::Amqp(amqp, node), None) => {
+            check_amqp(amqp, node, Clock::system()).await.map_err(&mut told)
+        }
         (Deeper::No, None) => connect(&server.host, server.port)
             .await
             .map(|()| "takes connections (nothing else was tried)".to_owned()),

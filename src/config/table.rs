@@ -357,7 +357,7 @@ pub const KEYS: &[Key] = keys! {
         "Query of the year's sums: developers, repositories, additions, deletions.";
 
     ours "amqp.url", Kind::SecretUrl(&["amqp", "amqps"]), "",
-        "RabbitMQ to publish to (`amqp://USER:PASSWORD@HOST:5672/`).";
+        "RabbitMQ to publish to (`amqp://USER:PASSWORD@HOST:5672/`, or `amqps://…:5671/` with TLS).";
     ours "amqp.exchange", Kind::Text, "ght-streams",
         "Topic exchange to publish to.";
     ours "amqp.ca", Kind::Path, "",

@@ -34,22 +34,48 @@ pub(crate) struct Reader {
     lines: mpsc::UnboundedReceiver<String>,
 }
 
-/// A broker for a test; `None` when the machine is said to have none, which is said aloud.
-pub(crate) async fn broker(test: &str) -> Option<Broker> {
+/// Whether there is a RabbitMQ to test with; when the machine is said to have none, which is said
+/// aloud, there is not.
+fn may_have_one(test: &str) -> bool {
     if std::env::var_os("GHPULSE_TEST_WITHOUT_SERVERS").is_some_and(|value| value == "1") {
         let mut out = std::io::stdout();
         let why = "GHPULSE_TEST_WITHOUT_SERVERS=1 is set, so there is no RabbitMQ";
         writeln!(out, "skipped: {test}: {why}").unwrap();
-        return None;
+        return false;
     }
     assert!(
         Path::new(SERVER).exists(),
         "no RabbitMQ at {SERVER}: install rabbitmq-server, ruby-bunny and python3-pika (make test \
          does), or set GHPULSE_TEST_WITHOUT_SERVERS=1"
     );
-    let mut broker = Broker::new();
+    true
+}
+
+/// A broker for a test; `None` when there is none.
+pub(crate) async fn broker(test: &str) -> Option<Broker> {
+    if !may_have_one(test) {
+        return None;
+    }
+    let mut broker = Broker::new("");
     broker.start().await;
     Some(broker)
+}
+
+/// The same, which also speaks TLS, with the certificate that stands in that directory as
+/// `cert.pem` and `key.pem`; and the port where it does.
+pub(crate) async fn secured(test: &str, files: &Path) -> Option<(Broker, u16)> {
+    if !may_have_one(test) {
+        return None;
+    }
+    let (port, files) = (free_port(), files.display());
+    let conf = format!(
+        "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {files}/ca.pem\n\
+         ssl_options.certfile = {files}/cert.pem\nssl_options.keyfile = {files}/key.pem\n\
+         ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n"
+    );
+    let mut broker = Broker::new(&conf);
+    broker.start().await;
+    Some((broker, port))
 }
 
 fn free_port() -> u16 {
@@ -57,7 +83,7 @@ fn free_port() -> u16 {
 }
 
 impl Broker {
-    fn new() -> Self {
+    fn new(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap().keep();
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/rabbitmq.json");
         let shipped = std::fs::read_to_string(shipped).unwrap();
@@ -75,12 +101,23 @@ impl Broker {
         std::fs::write(dir.join("enabled_plugins"), "[].").unwrap();
         let conf = format!(
             "load_definitions = {0}/definitions.json\ndisk_free_limit.absolute = 10MB\n\
-             log.file.level = warning\n",
+             log.file.level = warning\n{more}",
             dir.display()
         );
         std::fs::write(dir.join("rabbitmq.conf"), conf).unwrap();
         let (port, dist_port, epmd_port) = (free_port(), free_port(), free_port());
         Self { dir, port, dist_port, epmd_port, process: None }
+    }
+
+    /// How a program of its finds it.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.dir)
+            .env("HOME", &self.dir)
+            .env("RABBITMQ_NODENAME", format!("ghpulse{}@localhost", self.port))
+            .env("ERL_EPMD_PORT", self.epmd_port.to_string());
+        command
     }
 
     /// Starts it on its directory, new or with what it had, and waits until it listens.
@@ -90,17 +127,13 @@ impl Broker {
         let script = "set -m; \"$0\" >>log 2>&1 & read -r rest; kill -9 -- -$!; wait; \
             epmd -port \"$ERL_EPMD_PORT\" -kill >/dev/null 2>&1; \
             test \"$rest\" = keep || rm -rf \"$PWD\"";
-        let name = format!("ghpulse{}@localhost", self.port);
         let file = |name: &str| self.dir.join(name);
-        let shell = Command::new("bash")
+        let shell = self
+            .command("bash")
             .args(["-c", script, SERVER])
-            .current_dir(&self.dir)
-            .env("HOME", &self.dir)
-            .env("RABBITMQ_NODENAME", name)
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_NODE_PORT", self.port.to_string())
             .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
-            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
             .env("RABBITMQ_MNESIA_BASE", file("mnesia"))
             .env("RABBITMQ_LOG_BASE", file("logs"))
             .env("RABBITMQ_PID_FILE", file("pid"))

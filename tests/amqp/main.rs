@@ -12,6 +12,7 @@ mod common;
 
 mod broker;
 mod node;
+mod secured;
 
 use std::collections::BTreeSet;
 
