@@ -16,6 +16,7 @@ const READY: Duration = Duration::from_secs(180);
 /// How long a message may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const CONTROL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 /// `ghpulse`, salted: the user that publishes in these tests.
 const PUBLISHER: &str = "AQIDCte10wWSVHYM+9zwTdcYW2sQKeu+3ueTgxah/61utZe8";
 
@@ -118,6 +119,31 @@ impl Broker {
             .env("RABBITMQ_NODENAME", format!("ghpulse{}@localhost", self.port))
             .env("ERL_EPMD_PORT", self.epmd_port.to_string());
         command
+    }
+
+    /// Has it do something that its own tool can ask of it.
+    pub(crate) async fn control(&self, arguments: &[&str]) {
+        let mut command = self.command(CONTROL);
+        command.args(arguments);
+        let ran = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{arguments:?}: {said}");
+    }
+
+    /// Halts it where it is: the system goes on taking in what is sent to it.
+    pub(crate) fn pause(&self) {
+        let pid = std::fs::read_to_string(self.dir.join("pid")).unwrap();
+        let paused = Command::new("kill").args(["-STOP", pid.trim()]).status().unwrap();
+        assert!(paused.success());
+    }
+
+    /// Bytes that were sent to it, and that it has not read.
+    pub(crate) fn unread(&self) -> u64 {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let ours = format!(":{:04X}", self.port);
+        let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let ours = rows.filter(|row| row[1].ends_with(&ours));
+        ours.map(|row| u64::from_str_radix(row[4].split(':').nth(1).unwrap(), 16).unwrap()).sum()
     }
 
     /// Starts it on its directory, new or with what it had, and waits until it listens.

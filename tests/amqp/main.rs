@@ -11,6 +11,7 @@
 mod common;
 
 mod broker;
+mod faults;
 mod node;
 mod secured;
 
