@@ -65,7 +65,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("axum", &["serve", "simulate"]),
     ("base64", &["alerts", "github", "simulate"]),
     ("clap", &["cli", "main"]),
-    ("flate2", &["collect", "archive", "simulate", "serve"]),
+    ("flate2", &["collect", "archive", "hub::deflate", "simulate", "serve"]),
     ("governor", &["serve"]),
     ("http_body_util", &["serve", "simulate"]),
     ("hyper", &["serve", "simulate"]),

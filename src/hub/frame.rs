@@ -1,15 +1,24 @@
 //! WebSocket frames, encoded once and shared by everyone who is sent them.
 //!
-//! A server's frames carry no mask, so the same bytes serve any number of connections.
+//! A server's frames carry no mask, so the same bytes serve any number of connections. Those that
+//! take messages deflated share other bytes, which are made when the first of them asks.
+
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+
+use super::deflate;
 
 /// The longest reason that fits a close frame: 125 bytes less the code.
 const REASON_BYTES: usize = 123;
 
 /// One whole WebSocket frame, header and all. A clone shares the bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame(Bytes);
+#[derive(Debug, Clone)]
+pub struct Frame {
+    bytes: Bytes,
+    /// The same deflated, of text that is long enough for that.
+    deflated: Option<Arc<OnceLock<Bytes>>>,
+}
 
 impl Frame {
     /// A text message made of these parts.
@@ -21,13 +30,14 @@ impl Frame {
         for part in parts {
             bytes.extend_from_slice(part.as_bytes());
         }
-        Self(Bytes::from(bytes))
+        let deflated = (length >= deflate::WORTH_BYTES).then(Arc::default);
+        Self { bytes: Bytes::from(bytes), deflated }
     }
 
     /// Frames that are encoded already, one or more, whole.
     #[must_use]
     pub fn encoded(bytes: Bytes) -> Self {
-        Self(bytes)
+        Self { bytes, deflated: None }
     }
 
     /// A close frame; a reason that is too long is cut at a character.
@@ -41,51 +51,73 @@ impl Frame {
         push_header(&mut bytes, 0x88, end + 2);
         bytes.extend_from_slice(&code.to_be_bytes());
         bytes.extend_from_slice(&reason.as_bytes()[..end]);
-        Self(Bytes::from(bytes))
+        Self::encoded(Bytes::from(bytes))
     }
 
     /// A ping without a body.
     #[must_use]
     pub fn ping() -> Self {
-        Self(Bytes::from_static(&[0x89, 0]))
+        Self::encoded(Bytes::from_static(&[0x89, 0]))
     }
 
     /// The bytes that go on the wire.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
     }
 
     /// The bytes that go on the wire, given away.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
-        self.0
+        self.bytes
+    }
+
+    /// The bytes for a connection that takes messages deflated. The work is done once, whoever
+    /// asks; what does not become smaller stays as it is.
+    #[must_use]
+    pub fn into_deflated(self) -> Bytes {
+        let Some(deflated) = &self.deflated else { return self.bytes };
+        let deflate = || {
+            let mut out = Vec::with_capacity(self.bytes.len() / 2);
+            deflate::push_text(&mut out, &[self.body()]);
+            if out.len() < self.bytes.len() { out.into() } else { self.bytes.clone() }
+        };
+        deflated.get_or_init(deflate).clone()
     }
 
     /// How many bytes go on the wire.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
     /// Never: even a frame without a body has a header.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bytes.is_empty()
     }
 
     /// The text inside; empty for a ping or a close frame.
     #[must_use]
     pub fn body(&self) -> &str {
-        let head = match self.0.get(..2) {
+        let head = match self.bytes.get(..2) {
             Some([0x81, 126]) => 4,
             Some([0x81, 127]) => 10,
             Some([0x81, _]) => 2,
-            _ => self.0.len(),
+            _ => self.bytes.len(),
         };
-        std::str::from_utf8(&self.0[head..]).unwrap_or_default()
+        std::str::from_utf8(&self.bytes[head..]).unwrap_or_default()
     }
 }
+
+/// By what goes on the wire.
+impl PartialEq for Frame {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Frame {}
 
 pub(super) fn push_header(bytes: &mut Vec<u8>, first: u8, length: usize) {
     bytes.push(first);
@@ -129,5 +161,19 @@ mod tests {
         assert_eq!(frame.bytes()[..4], [0x88, 124, 0x03, 0xf0]);
         assert_eq!(frame.len(), 2 + 124);
         assert_eq!(Frame::ping().body(), "");
+    }
+
+    #[test]
+    fn a_frame_is_deflated_once_for_all_who_share_it() {
+        let text = r#"{"type":"PushEvent"}"#.repeat(40);
+        let frame = Frame::text(&[&text]);
+        let [one, two] = [frame.clone(), frame.clone()].map(Frame::into_deflated);
+        assert_eq!(one.as_ptr(), two.as_ptr());
+        assert!(one.len() < frame.len());
+        assert_eq!(deflate::tests::texts(&one), [(text.clone(), true)]);
+        assert_eq!(frame.body(), text, "the others share what they did");
+        for short in [Frame::text(&["short"]), Frame::ping(), Frame::close(1000, "bye")] {
+            assert_eq!(short.clone().into_deflated(), short.into_bytes());
+        }
     }
 }

@@ -10,6 +10,7 @@
 
 mod bell;
 mod board;
+mod deflate;
 mod filter;
 mod frame;
 mod group;

@@ -17,7 +17,8 @@ use crate::model::event::Event;
 use crate::model::json;
 use crate::model::position::{Cursor, Position};
 
-/// The most bytes of events that the ring holds; each may be held twice, raw and as a frame.
+/// The most bytes of events that the ring holds; each may be held in the forms that readers ask for
+/// too.
 pub const TAIL_BYTES: usize = 32 << 20;
 
 /// An event at its place on the bus.

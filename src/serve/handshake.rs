@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::admission::{Refusal, Slot, client_behind};
+use super::deflate;
 use super::feeds::Feed;
 use super::listen::Peer;
 use super::patient::Patient;
@@ -43,6 +44,8 @@ pub(super) fn open<F: Feed>(
         Ok(behind) => behind,
         Err(refusal) => return refusal.into_response(),
     };
+    let agreed = deflate::agree(request.headers());
+    let deflates = agreed.is_some();
     let bell = Arc::new(Bell::default());
     let feed = feed(server, &bell);
     let upgrade = hyper::upgrade::on(&mut request);
@@ -55,7 +58,7 @@ pub(super) fn open<F: Feed>(
                 return;
             };
             let (stream, early) = (parts.io.into_inner().into_stream(), parts.read_buf.to_vec());
-            socket::serve(stream, early, feed, bell, options).await;
+            socket::serve(stream, early, deflates, feed, bell, options).await;
         };
         tokio::select! {
             () = hard.cancelled_owned() => {}
@@ -70,6 +73,9 @@ pub(super) fn open<F: Feed>(
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(agreed) = agreed {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed);
+    }
     response
 }
 

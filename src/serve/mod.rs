@@ -7,9 +7,11 @@
 
 mod admission;
 mod api;
+mod deflate;
 mod endpoints;
 mod feeds;
 mod handshake;
+mod inflow;
 mod listen;
 mod operate;
 mod ops;

@@ -6,6 +6,7 @@
 //! why, and the connection is kept until the peer has had time to read it.
 
 use std::future::poll_fn;
+use std::io;
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::feeds::Feed;
+use super::inflow::{Inflow, Unreadable};
 use super::pace::{Allowance, Timer};
 use super::params::BadParams;
 use super::wire::{Stream, Wire};
@@ -97,26 +99,29 @@ enum Step {
     Broken,
 }
 
-/// Serves one connection until it ends. `early` is what came behind the handshake.
+/// Serves one connection until it ends. `early` is what came behind the handshake; `deflates` is
+/// whether it was agreed there that messages may be deflated.
 pub(super) async fn serve<F: Feed>(
     stream: Stream,
-    early: Vec<u8>,
+    mut early: Vec<u8>,
+    deflates: bool,
     mut feed: F,
     bell: Arc<Bell>,
     options: SocketOptions,
 ) {
     let counted = Counted::new(F::NAME);
-    let mut wire = Wire::new(stream);
+    let most = options.message_bytes.saturating_mul(READ_TIMES);
+    let inflow = deflates.then(|| Inflow::new(most, &std::mem::take(&mut early)));
+    let mut wire = Wire::new(stream, inflow);
     if let Some(first) = feed.first() {
         wire.push(first);
     }
-    let most = Some(options.message_bytes.saturating_mul(READ_TIMES));
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(REPLY_BYTES)
-        .max_message_size(most)
-        .max_frame_size(most);
+        .max_message_size(Some(most))
+        .max_frame_size(Some(most));
     let peer = WebSocketStream::from_partially_read(wire, early, Role::Server, Some(config)).await;
     let now = options.clock.instant();
     let look_at = options.ping_every.min(options.silence).min(F::BEAT.unwrap_or(Duration::MAX));
@@ -234,7 +239,18 @@ impl<F: Feed> Socket<F> {
                 let reason = format!("not as RFC 6455 has it: {error}");
                 ControlFlow::Break(Ending::Close(PROTOCOL_ERROR, reason))
             }
+            Some(Err(Error::Io(error))) => ControlFlow::Break(self.unreadable(&error)),
             Some(Err(_)) => ControlFlow::Break(Ending::Gone),
+        }
+    }
+
+    /// Reading failed: the connection is gone, or a deflated message is nothing to go on from.
+    fn unreadable(&mut self, error: &io::Error) -> Ending {
+        match Unreadable::of(error) {
+            None => Ending::Gone,
+            Some(Unreadable::TooLong) => self.too_big(),
+            Some(broken @ Unreadable::Broken) => Ending::Close(NO_TEXT, broken.to_string()),
+            Some(mixed @ Unreadable::Mixed) => Ending::Close(PROTOCOL_ERROR, mixed.to_string()),
         }
     }
 

@@ -1,4 +1,5 @@
-//! The wire of one WebSocket: what is read goes through, what is written goes in one order.
+//! The wire of one WebSocket: what is read goes through, inflated where that was agreed to; what is
+//! written goes in one order.
 //!
 //! Two write to it: the WebSocket library its pongs and close replies, and the connection's task
 //! frames that others share. Both are queued whole and leave at frame boundaries, many in one
@@ -6,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -14,12 +16,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::inflow::Inflow;
 use crate::hub::Frame;
 
 /// The most pieces that leave in one write.
 const WRITE_PIECES: usize = 64;
 /// The most pieces in the queue: what is fetched at once, and as many replies.
 const QUEUE_PIECES: usize = 2 * WRITE_PIECES;
+/// Bytes that are read at once where messages may have to be inflated.
+const READ_BYTES: usize = 1 << 10;
 
 /// A connection as it was accepted.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(super) enum Stream {
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: Stream,
+    /// Where deflated messages were agreed to: what becomes of those that come.
+    inflow: Option<Box<Inflow>>,
     queue: VecDeque<Bytes>,
     /// Whether the library's writes are dropped, because our own close frame was the last word.
     mute: bool,
@@ -41,13 +48,17 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, queue: VecDeque::new(), mute: false, written: 0, is_held: false }
+    /// With an `inflow`, messages may be deflated both ways.
+    pub(super) fn new(stream: Stream, inflow: Option<Inflow>) -> Self {
+        let inflow = inflow.map(Box::new);
+        let queue = VecDeque::new();
+        Self { stream, inflow, queue, mute: false, written: 0, is_held: false }
     }
 
     /// Queues a frame.
     pub(super) fn push(&mut self, frame: Frame) {
-        self.queue.push_back(frame.into_bytes());
+        let deflates = self.inflow.is_some();
+        self.queue.push_back(if deflates { frame.into_deflated() } else { frame.into_bytes() });
     }
 
     /// Queues the last frame; what the library wants to write after it is dropped.
@@ -103,11 +114,28 @@ impl Wire {
 
 impl AsyncRead for Wire {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let this = self.get_mut();
+        let Some(inflow) = &mut this.inflow else {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        };
+        loop {
+            let next = inflow.next(buf.remaining()).map_err(io::Error::other)?;
+            if !next.is_empty() {
+                buf.put_slice(&next);
+                return Poll::Ready(Ok(()));
+            }
+            let mut space = [MaybeUninit::uninit(); READ_BYTES];
+            let mut came = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut came))?;
+            if came.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            inflow.put(came.filled());
+        }
     }
 }
 

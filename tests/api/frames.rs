@@ -10,30 +10,46 @@ use crate::common::running::soon;
 use crate::events::push;
 use crate::site::Site;
 
-const TEXT: u8 = 0x81;
-const CLOSE: u8 = 0x88;
+pub(crate) const TEXT: u8 = 0x81;
+pub(crate) const CLOSE: u8 = 0x88;
 const PONG: u8 = 0x8a;
 
 /// A client's frame: masked, with a mask that changes every byte.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let length = u8::try_from(payload.len()).expect("short").min(125);
-    let mut bytes = vec![first, 0x80 | length];
+    let mut bytes = vec![first];
+    match u16::try_from(payload.len()).expect("not that long") {
+        short @ 0..126 => bytes.push(0x80 | u8::try_from(short).expect("it is short")),
+        long => {
+            bytes.push(0x80 | 0x7e);
+            bytes.extend(long.to_be_bytes());
+        }
+    }
     bytes.extend(MASK);
     bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     bytes
 }
 
-struct Raw(TcpStream);
+pub(crate) struct Raw(TcpStream);
 
 impl Raw {
     /// Sends the handshake and `early` in one write, and reads the answer's head.
     async fn open(to: SocketAddr, path: &str, early: &[u8]) -> Self {
+        Self::open_with(to, path, "", early).await.0
+    }
+
+    /// The same with further headers, whole lines; the answer's head is given too.
+    pub(crate) async fn open_with(
+        to: SocketAddr,
+        path: &str,
+        headers: &str,
+        early: &[u8],
+    ) -> (Self, String) {
         let mut stream = TcpStream::connect(to).await.unwrap();
         let head = format!(
             "GET {path} HTTP/1.1\r\nhost: {to}\r\nconnection: keep-alive, Upgrade\r\n\
              Upgrade: WebSocket\r\nsec-websocket-version: 13\r\n\
-             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         stream.write_all(&[head.as_bytes(), early].concat()).await.unwrap();
         let mut answer = Vec::new();
@@ -44,15 +60,15 @@ impl Raw {
         assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
         // The key and its answer are the example of RFC 6455.
         assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
-        Self(stream)
+        (Self(stream), answer)
     }
 
-    async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).await.unwrap();
     }
 
     /// The next frame: its first byte and its payload.
-    async fn next(&mut self) -> (u8, Vec<u8>) {
+    pub(crate) async fn next(&mut self) -> (u8, Vec<u8>) {
         let read = async {
             let first = self.0.read_u8().await.unwrap();
             let length = match self.0.read_u8().await.unwrap() {

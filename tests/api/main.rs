@@ -12,6 +12,7 @@
 mod common;
 
 mod aggregates;
+mod deflate;
 mod documents;
 mod events;
 mod frames;

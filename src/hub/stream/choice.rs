@@ -159,7 +159,9 @@ impl Choice {
     pub(super) fn encode(&self, form: StreamForm, event: &TailEvent) -> (Bytes, u64) {
         if self.projection.is_none() && !self.ask.filter.wants_entities() {
             let encode = || {
-                let mut out = Vec::with_capacity(event.weight() + 400);
+                let is_deflated = form == StreamForm::Deflated;
+                let room = if is_deflated { 0 } else { event.weight() + 400 };
+                let mut out = Vec::with_capacity(room);
                 self.push_event(&mut out, form, event);
                 out.into()
             };

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use crate::hub::deflate;
 use crate::hub::frame::push_header;
 
 /// How messages are put on the wire.
@@ -11,6 +12,8 @@ use crate::hub::frame::push_header;
 pub enum StreamForm {
     /// One text frame a message.
     WebSocket,
+    /// The same, deflated where the message is long enough (RFC 7692).
+    Deflated,
     /// One event a message, with the message's `type` as its name and the cursor as its id.
     Sse,
     /// One line a message.
@@ -19,7 +22,7 @@ pub enum StreamForm {
 
 impl StreamForm {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::WebSocket, Self::Sse, Self::Ndjson];
+    pub const ALL: [Self; 4] = [Self::WebSocket, Self::Deflated, Self::Sse, Self::Ndjson];
 
     /// One whole message. `id` is where a reader of server-sent events comes back to.
     #[must_use]
@@ -32,6 +35,9 @@ impl StreamForm {
     /// Appends a message made of these parts. `id` is where a reader of server-sent events comes
     /// back to; without one it stays where it was.
     pub(super) fn push(self, out: &mut Vec<u8>, kind: &str, id: Option<&str>, parts: &[&str]) {
+        if self == Self::Deflated {
+            return deflate::push_text(out, parts);
+        }
         let length: usize = parts.iter().map(|part| part.len()).sum();
         out.reserve(length + 64);
         match self {
@@ -48,13 +54,13 @@ impl StreamForm {
                 }
                 lead(&["\ndata: "]);
             }
-            Self::Ndjson => {}
+            Self::Ndjson | Self::Deflated => {}
         }
         for part in parts {
             out.extend_from_slice(part.as_bytes());
         }
         match self {
-            Self::WebSocket => {}
+            Self::WebSocket | Self::Deflated => {}
             Self::Sse => out.extend_from_slice(b"\n\n"),
             Self::Ndjson => out.push(b'\n'),
         }
@@ -78,5 +84,10 @@ mod tests {
         let sse = b"event: event\nid: c\ndata: {\"type\":\"event\"}\n\n";
         assert_eq!(of(StreamForm::Sse, Some("c")), sse);
         assert_eq!(of(StreamForm::Sse, None), b"event: event\ndata: {\"type\":\"event\"}\n\n");
+        assert_eq!(of(StreamForm::Deflated, None), of(StreamForm::WebSocket, None), "it is short");
+        let long = [r#"{"type":"#, &r#""event","#.repeat(100), "}"];
+        let mut out = Vec::new();
+        StreamForm::Deflated.push(&mut out, "event", None, &long);
+        assert_eq!(deflate::tests::texts(&out), [(long.concat(), true)]);
     }
 }

@@ -30,9 +30,10 @@ impl StreamFeed {
     pub(super) fn new(
         server: Arc<Server>,
         bell: &Arc<Bell>,
+        form: StreamForm,
         asked: Result<StreamParams, BadParams>,
     ) -> Self {
-        let mut follower = server.hub.follow(StreamForm::WebSocket, bell);
+        let mut follower = server.hub.follow(form, bell);
         let mut refused = None;
         match (asked, &mut follower) {
             (Ok(asked), Some(follower)) => ask(follower, asked),

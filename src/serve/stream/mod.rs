@@ -20,10 +20,10 @@ pub(super) use self::pack::PACKED;
 pub(super) use self::params::NAMES;
 use self::params::{Bounds, StreamParams};
 use self::pump::{Pump, Source};
-use super::handshake;
 use super::params::BadParams;
 use super::problem::Problem;
 use super::server::Server;
+use super::{deflate, handshake};
 use crate::hub::{Bell, Follower, Portion, StreamForm};
 use crate::metrics;
 
@@ -49,9 +49,11 @@ fn open(server: &Arc<Server>, request: Request<Body>) -> Result<Response, Proble
     if server.hub.follow(StreamForm::WebSocket, &Arc::default()).is_none() {
         return Err(no_journal());
     }
+    let deflates = deflate::agree(request.headers()).is_some();
+    let form = if deflates { StreamForm::Deflated } else { StreamForm::WebSocket };
     let hint = "or ask for text/event-stream or application/x-ndjson with `Accept`";
     Ok(handshake::open(server, request, hint, |server, bell| {
-        StreamFeed::new(Arc::clone(server), bell, asked)
+        StreamFeed::new(Arc::clone(server), bell, form, asked)
     }))
 }
 
