@@ -106,7 +106,7 @@ impl Hub {
             tail: Tail::new(options.tail_bytes),
             board: Arc::new(Board::new(options.api_version, clock)),
             aggregates: Sheets::default(),
-            rolling: Sheets::default(),
+            rolling: Sheets::keeping(),
             groups: Arc::new(Groups::new(options.lag)),
             streams: MaybeStreams::default(),
             appended: Notify::new(),

@@ -6,17 +6,21 @@
 //! Each text is written once and shared.
 //!
 //! The law: a snapshot and all changes after it, added up, are the snapshot of the last of them.
+//! Who comes back with the [`Mark`] of a value that is still known here is told what has changed
+//! since that value; everyone else begins with a snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::bell::Bell;
 use super::board::map_text;
 use super::frame::Frame;
 use crate::model::json;
+use crate::model::mark::Mark;
 use crate::model::position::Cursor;
 use crate::model::tally::Tally;
 use crate::model::window::Second;
@@ -27,6 +31,9 @@ pub const WINDOWS: [(&str, u32); 3] = [("1m", 60), ("1h", 3_600), ("24h", 86_400
 /// The most changes of one tick that are kept written: one for each tick that some reader was told
 /// last.
 const CHANGES: usize = 64;
+/// The most values that are known of a sheet to whose readers one may come back: at a tick a second
+/// those of two minutes, a few kilobytes each.
+const KEPT_VALUES: usize = 120;
 
 /// What was counted in a window, as of a place on the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +57,8 @@ pub struct Reading {
 pub struct Note {
     /// Its `type`.
     pub kind: &'static str,
-    /// Up to where it is counted; none of what is not about counts.
-    pub cursor: Option<Cursor>,
+    /// Which value it leads to; none of what is not about counts.
+    pub mark: Option<Mark>,
     /// The whole message; [`Frame::body`] is its text.
     pub frame: Frame,
 }
@@ -60,6 +67,8 @@ pub struct Note {
 #[derive(Debug, Default)]
 pub struct Sheets {
     sheets: Mutex<BTreeMap<Box<str>, Arc<Sheet>>>,
+    /// How many values each of them remembers.
+    keep: usize,
 }
 
 /// One named value.
@@ -69,6 +78,9 @@ pub struct Sheet {
     /// What it is, as a JSON object.
     about: ArcSwap<String>,
     shown: ArcSwapOption<Shown>,
+    /// The last different values, that of now among them.
+    kept: Mutex<VecDeque<Arc<Shown>>>,
+    keep: usize,
     readers: Mutex<Readers>,
 }
 
@@ -84,6 +96,7 @@ struct Readers {
 struct Shown {
     number: u64,
     reading: Reading,
+    hash: OnceLock<u64>,
     snapshot: OnceLock<Frame>,
     tick: OnceLock<Frame>,
     /// What leads here from the reading of that number; `None` when nothing changed.
@@ -110,11 +123,18 @@ pub struct Follow {
 }
 
 impl Sheets {
+    /// Sheets to whose readers one may come back: they remember some of their last values.
+    #[must_use]
+    pub fn keeping() -> Self {
+        Self { keep: KEPT_VALUES, ..Self::default() }
+    }
+
     /// The sheet of this name, made when it is not there.
     #[must_use]
     pub fn open(&self, name: &str) -> Arc<Sheet> {
         let mut sheets = lock(&self.sheets);
-        let sheet = sheets.entry(name.into()).or_insert_with(|| Arc::new(Sheet::new(name)));
+        let new = || Arc::new(Sheet::new(name, self.keep));
+        let sheet = sheets.entry(name.into()).or_insert_with(new);
         Arc::clone(sheet)
     }
 
@@ -140,11 +160,13 @@ impl Sheets {
 }
 
 impl Sheet {
-    fn new(name: &str) -> Self {
+    fn new(name: &str, keep: usize) -> Self {
         Self {
             name: name.into(),
             about: ArcSwap::from_pointee("{}".to_owned()),
             shown: ArcSwapOption::empty(),
+            kept: Mutex::default(),
+            keep,
             readers: Mutex::default(),
         }
     }
@@ -176,13 +198,18 @@ impl Sheet {
     /// Shows a new reading and tells everyone who follows it. From one place.
     pub fn show(&self, reading: Reading) {
         let number = self.shown.load().as_ref().map_or(1, |shown| shown.number + 1);
-        self.shown.store(Some(Arc::new(Shown {
+        let shown = Arc::new(Shown {
             number,
             reading,
+            hash: OnceLock::new(),
             snapshot: OnceLock::new(),
             tick: OnceLock::new(),
             changes: Mutex::default(),
-        })));
+        });
+        if self.keep > 0 {
+            self.keep(&shown);
+        }
+        self.shown.store(Some(shown));
         self.ring();
     }
 
@@ -203,6 +230,23 @@ impl Sheet {
         Follow { sheet: Arc::clone(self), number, telling, told: None, ended: false }
     }
 
+    /// Remembers a value; of equal ones in a row only the first.
+    fn keep(&self, shown: &Arc<Shown>) {
+        let mut kept = lock(&self.kept);
+        if kept.back().is_some_and(|last| last.reading.value == shown.reading.value) {
+            return;
+        }
+        if kept.len() >= self.keep {
+            kept.pop_front();
+        }
+        kept.push_back(Arc::clone(shown));
+    }
+
+    fn mark_of(&self, shown: &Shown) -> Mark {
+        let value = (self.keep > 0).then(|| shown.hash());
+        Mark { cursor: shown.reading.cursor, value }
+    }
+
     fn ring(&self) {
         lock(&self.readers).bells.values().for_each(|bell| bell.ring());
     }
@@ -212,17 +256,17 @@ impl Sheet {
     }
 
     fn snapshot_of(&self, shown: &Shown) -> Note {
-        let frame = shown.snapshot.get_or_init(|| self.whole("snapshot", &shown.reading)).clone();
-        Note { kind: "snapshot", cursor: Some(shown.reading.cursor), frame }
+        let frame = shown.snapshot.get_or_init(|| self.whole("snapshot", shown)).clone();
+        Note { kind: "snapshot", mark: Some(self.mark_of(shown)), frame }
     }
 
     fn tick_of(&self, shown: &Shown) -> Note {
-        let frame = shown.tick.get_or_init(|| self.whole("tick", &shown.reading)).clone();
-        Note { kind: "tick", cursor: Some(shown.reading.cursor), frame }
+        let frame = shown.tick.get_or_init(|| self.whole("tick", shown)).clone();
+        Note { kind: "tick", mark: Some(self.mark_of(shown)), frame }
     }
 
-    fn whole(&self, kind: &str, reading: &Reading) -> Frame {
-        let head = self.head(kind, reading);
+    fn whole(&self, kind: &str, shown: &Shown) -> Frame {
+        let (head, reading) = (self.head(kind, shown), &shown.reading);
         let left_out = match reading.left_out {
             0 => String::new(),
             n => format!(r#","left_out":{n}"#),
@@ -236,18 +280,19 @@ impl Sheet {
         let frame = if let Some((_, frame)) = known {
             frame.clone()
         } else {
-            let frame = self.written_change(&from.reading, &to.reading);
+            let frame = self.written_change(from, to);
             if changes.len() < CHANGES {
                 changes.push((from.number, frame.clone()));
             }
             frame
         };
         drop(changes);
-        frame.map(|frame| Note { kind: "delta", cursor: Some(to.reading.cursor), frame })
+        frame.map(|frame| Note { kind: "delta", mark: Some(self.mark_of(to)), frame })
     }
 
-    fn written_change(&self, from: &Reading, to: &Reading) -> Option<Frame> {
-        let (deletions, mut changes) = Tally::difference(&from.value, &to.value);
+    fn written_change(&self, from: &Shown, to: &Shown) -> Option<Frame> {
+        let (from, now) = (&from.reading.value, &to.reading.value);
+        let (deletions, mut changes) = Tally::difference(from, now);
         for (name, n) in deletions.iter() {
             changes.add(Arc::clone(name), -n);
         }
@@ -259,8 +304,8 @@ impl Sheet {
     }
 
     /// The members that all messages have.
-    fn head(&self, kind: &str, reading: &Reading) -> String {
-        let (cursor, labels) = (reading.cursor, self.labels());
+    fn head(&self, kind: &str, shown: &Shown) -> String {
+        let (cursor, labels, reading) = (self.mark_of(shown), self.labels(), &shown.reading);
         let mut text = format!(r#"{{"type":"{kind}","cursor":"{cursor}",{labels}"#);
         let (from, to) = (reading.from.start(), reading.to.start());
         let counted_from = reading.counted_from.start();
@@ -274,7 +319,22 @@ impl Sheet {
     }
 }
 
+impl Shown {
+    /// Of the value and nothing else.
+    fn hash(&self) -> u64 {
+        *self.hash.get_or_init(|| xxh3_64(map_text(&self.reading.value).as_bytes()))
+    }
+}
+
 impl Follow {
+    /// Goes on from the value that this reader has, if it is still known here; else it begins
+    /// with the snapshot.
+    pub fn come_back(&mut self, mark: Mark) {
+        let Some(value) = mark.value else { return };
+        let kept = lock(&self.sheet.kept);
+        self.told = kept.iter().rev().find(|shown| shown.hash() == value).map(Arc::clone);
+    }
+
     /// What this reader was not told yet; the newest of it.
     #[must_use]
     pub fn take(&mut self) -> Option<Note> {
@@ -312,10 +372,10 @@ impl Follow {
 
     /// Before the snapshot there is no place.
     fn place(&self, kind: &'static str, members: &str) -> Note {
-        let cursor = self.told.as_ref().map(|told| told.reading.cursor);
-        let place = cursor.map(|cursor| format!(r#","cursor":"{cursor}""#)).unwrap_or_default();
+        let mark = self.told.as_ref().map(|told| self.sheet.mark_of(told));
+        let place = mark.map(|mark| format!(r#","cursor":"{mark}""#)).unwrap_or_default();
         let text = format!(r#"{{"type":"{kind}"{members}{place}}}"#);
-        Note { kind, cursor, frame: Frame::text(&[&text]) }
+        Note { kind, mark, frame: Frame::text(&[&text]) }
     }
 
     /// Whether nothing more will come.

@@ -7,6 +7,7 @@ pub mod event;
 pub mod gap;
 pub mod gaps;
 pub mod json;
+pub mod mark;
 pub mod message;
 pub mod place;
 pub mod position;

@@ -2,13 +2,13 @@
 //!
 //! One reader in four forms: a WebSocket, server-sent events, lines of JSON, or the value of now as
 //! a plain answer. A reader is a place in a sheet, so a slow one is told less often and costs no
-//! more. Each form says the same messages.
+//! more. Each form says the same messages. Of the rolling counts a reader comes back by cursor.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
@@ -20,10 +20,11 @@ use super::problem::Problem;
 use super::server::Server;
 use super::stream::feed::BEAT;
 use super::stream::pump::{self, Pump, Source};
-use super::stream::{NDJSON, SSE};
+use super::stream::{LAST_EVENT_ID, NDJSON, SSE};
 use crate::hub::{
     Bell, Follow, Frame, Hub, Note, Portion, Sheet, StreamForm, Taken, Telling, WINDOWS,
 };
+use crate::model::mark::Mark;
 
 /// The window that is meant when none is named.
 const WINDOW: &str = "1h";
@@ -74,24 +75,46 @@ pub(super) async fn aggregate(
         let detail = format!("there is no aggregate `{shown}`; {there}");
         return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
     };
-    answer::<false>(&server, request, &sheet, None)
+    answer::<false>(&server, request, &sheet, Asked::default())
+}
+
+/// What is asked of the rolling counts.
+#[derive(Debug, Default)]
+struct Asked {
+    /// `languages`, `types` or `activity`; none of an aggregate.
+    of: Option<String>,
+    /// What the reader comes back with.
+    back: Option<Mark>,
 }
 
 /// `/stream/languages`, `/stream/types`, `/stream/activity`.
 pub(super) async fn rolling(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
     let of = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-    let window = match window_of(request.uri().query().unwrap_or_default()) {
-        Ok(window) => window,
+    let (window, back) = match asked(&request) {
+        Ok(asked) => asked,
         Err(detail) => return Problem::new(StatusCode::BAD_REQUEST, detail).into_response(),
     };
     let sheet = server.hub.rolling().open(&format!("{of}/{window}"));
-    answer::<true>(&server, request, &sheet, Some(of))
+    answer::<true>(&server, request, &sheet, Asked { of: Some(of), back })
 }
 
-/// The last `window=` of a query.
-fn window_of(query: &str) -> Result<&'static str, String> {
-    let mut named = query.split('&').filter_map(|pair| pair.strip_prefix("window="));
-    named.rfind(|window| !window.is_empty()).map_or(Ok(WINDOW), known_window)
+/// The window that a request names, and where its reader comes back from; the last of several
+/// holds. What a page's `EventSource` brings goes before what the URL says, and is no reason to
+/// refuse it.
+fn asked(request: &Request<Body>) -> Result<(&'static str, Option<Mark>), String> {
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
+    let Query(pairs) = pairs.map_err(|error| format!("the URL's query: {error}"))?;
+    let last = |name: &str| {
+        let mut named = pairs.iter().rev().filter(|(known, _)| known == name);
+        named.find(|(_, value)| !value.is_empty()).map(|(_, value)| value.as_str())
+    };
+    let window = last("window").map_or(Ok(WINDOW), known_window)?;
+    let last_id = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+    let back = match last_id.and_then(|id| id.parse().ok()) {
+        Some(mark) => Some(mark),
+        None => last("cursor").map(str::parse).transpose().map_err(|e| format!("cursor: {e}"))?,
+    };
+    Ok((window, back))
 }
 
 fn known_window(text: &str) -> Result<&'static str, String> {
@@ -107,14 +130,21 @@ fn answer<const IS_ROLLING: bool>(
     server: &Arc<Server>,
     request: Request<Body>,
     sheet: &Arc<Sheet>,
-    of: Option<String>,
+    Asked { of, back }: Asked,
 ) -> Response {
     let telling = if IS_ROLLING { Telling::Changes } else { Telling::Values };
     let hello = IS_ROLLING.then(|| hello(sheet, server.operate.simulated()));
+    let follow = |bell: &Arc<Bell>| {
+        let mut follow = sheet.follow(telling, bell);
+        if let Some(mark) = back {
+            follow.come_back(mark);
+        }
+        follow
+    };
     if handshake::is_websocket(request.headers()) {
         return handshake::open(server, request, "nothing else is needed", |server, bell| {
             let (hub, bell) = (Arc::clone(&server.hub), Arc::clone(bell));
-            let follow = sheet.follow(telling, &bell);
+            let follow = follow(&bell);
             SheetFeed::<IS_ROLLING> { follow, hello, hub, bell, of }
         });
     }
@@ -133,7 +163,7 @@ fn answer<const IS_ROLLING: bool>(
         Err(refusal) => return refusal.into_response(),
     };
     let bell = Arc::new(Bell::default());
-    let source = SheetSource::<IS_ROLLING> { follow: sheet.follow(telling, &bell), form };
+    let source = SheetSource::<IS_ROLLING> { follow: follow(&bell), form };
     let first = hello.map(|note| written(form, &note));
     let pump = Pump::new(server, &request, source, bell, first);
     pump::answer(kind, pump.map(Pump::into_response), allowed)
@@ -163,12 +193,12 @@ fn hello(sheet: &Sheet, simulated: bool) -> Note {
     let about = sheet.labels();
     let text =
         format!(r#"{{"type":"hello","version":"{version}","simulated":{simulated},{about}}}"#);
-    Note { kind: "hello", cursor: None, frame: Frame::text(&[&text]) }
+    Note { kind: "hello", mark: None, frame: Frame::text(&[&text]) }
 }
 
 fn written(form: StreamForm, note: &Note) -> Bytes {
-    let cursor = note.cursor.map(|cursor| cursor.to_string());
-    form.message(note.kind, cursor.as_deref(), note.frame.body())
+    let id = note.mark.map(|mark| mark.to_string());
+    form.message(note.kind, id.as_deref(), note.frame.body())
 }
 
 impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {

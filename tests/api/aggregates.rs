@@ -126,8 +126,13 @@ struct Said {
 
 impl Events {
     async fn open(site: &Site, path: &str, accept: &str) -> Self {
+        Self::back(site, path, accept, "").await
+    }
+
+    /// Comes back with a cursor, as an `EventSource` does.
+    async fn back(site: &Site, path: &str, accept: &str, last_id: &str) -> Self {
         let mut stream = TcpStream::connect(site.running.public).await.unwrap();
-        let page = "origin: https://page.example.org";
+        let page = format!("origin: https://page.example.org\r\nlast-event-id: {last_id}");
         let ask = format!("GET {path} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\n{page}\r\n\r\n");
         stream.write_all(ask.as_bytes()).await.unwrap();
         let mut lines = BufReader::new(stream).lines();
@@ -302,6 +307,65 @@ async fn a_snapshot_and_all_deltas_are_the_snapshot_of_the_last_cursor() {
     while map.is_empty() {
         follow(&mut map, &minute.json().await);
     }
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_by_cursor_is_told_what_has_changed_and_never_a_wrong_sum() {
+    const PATH: &str = "/stream/languages?window=1h";
+    let (_scripts, settings) = folder();
+    let site = start(&settings).await;
+    site.push(&[opened(1, "Go"), opened(2, "C")]);
+    let both: Map = [("Go".to_owned(), 1), ("C".to_owned(), 1)].into();
+    until_value(&site, PATH, json!(both)).await;
+    let mut socket = site.connect(PATH).await;
+    assert_eq!(socket.json().await["type"], "hello");
+    let first = socket.json().await;
+    assert_eq!((&first["type"], &first["value"]), (&json!("snapshot"), &json!(both)));
+    let cursor = first["cursor"].as_str().unwrap();
+    drop(socket);
+    site.push(&[opened(3, "Go"), opened(4, "Rust")]);
+    let wanted: Map = [("Go".to_owned(), 2), ("C".to_owned(), 1), ("Rust".to_owned(), 1)].into();
+    until_value(&site, PATH, json!(wanted)).await;
+    // Each way to come back, and the delta leads from what was had to what is.
+    let changes = json!({ "Go": 1, "Rust": 1 });
+    let back = format!("{PATH}&cursor={}", cursor.replace('~', "%7E"));
+    let mut socket = site.connect(&back).await;
+    assert_eq!(socket.json().await["type"], "hello");
+    let told = socket.json().await;
+    assert_eq!((&told["type"], &told["changes"]), (&json!("delta"), &changes), "{told}");
+    let mut lines = Events::open(&site, &back, "application/x-ndjson").await;
+    assert_eq!(lines.json().await["type"], "hello");
+    assert_eq!(lines.json().await["changes"], changes);
+    let mut events = Events::back(&site, PATH, "text/event-stream", cursor).await;
+    assert_eq!(events.next().await.event, "hello");
+    let said = events.next().await;
+    assert_eq!((said.event.as_str(), &said.data["changes"]), ("delta", &changes));
+    assert_eq!(said.data["cursor"], said.id);
+    // Up to there the stream of events has not been counted: it goes on behind it.
+    let behind = get(&site, &format!("/stream?poll=1&cursor={cursor}")).await.body;
+    assert_eq!(behind.matches(r#""type":"event""#).count(), 2, "{behind}");
+
+    // The same value of another life leads on too; what is not known there does not.
+    let now = said.id;
+    let site = restarted(site, &settings).await;
+    until_value(&site, PATH, json!(wanted)).await;
+    for (cursor, kind) in [(now.as_str(), "delta"), (cursor, "snapshot")] {
+        let mut socket = site.connect(&format!("{PATH}&cursor={cursor}")).await;
+        assert_eq!(socket.json().await["type"], "hello");
+        site.push(&[opened(10 + u64::from(kind == "snapshot"), "Zig")]);
+        let told = socket.json().await;
+        assert_eq!(told["type"], kind, "{told}");
+        let mut map = if kind == "delta" { wanted.clone() } else { Map::new() };
+        follow(&mut map, &told);
+        assert_eq!(map["Go"], 2);
+    }
+    let bad = get(&site, &format!("{PATH}&cursor=nonsense")).await;
+    assert!(bad.status == 400 && bad.body.contains("cursor"), "{}", bad.body);
+    // What a page brings from elsewhere is no reason to refuse it.
+    let mut events = Events::back(&site, PATH, "text/event-stream", "nonsense").await;
+    assert_eq!(events.next().await.event, "hello");
+    assert_eq!(events.next().await.event, "snapshot");
     site.end().await;
 }
 

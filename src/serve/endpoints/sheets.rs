@@ -8,6 +8,10 @@ use super::{Endpoint, Frames, JSON, Message, Operation, Place, list, map, object
 
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
+/// What coming back means.
+const CURSOR: &str = "The last `cursor` that a stream of this endpoint told: it goes on with what \
+    has changed since, or with a new snapshot when that is no longer known; `Last-Event-ID` is the \
+    same";
 
 /// Their rows.
 pub(super) fn all() -> Vec<Endpoint> {
@@ -27,9 +31,11 @@ fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
     Endpoint::public(Place::At(path), get(sheets::rolling))
         .on(forms(summary, "snapshot")
             .parameter("window", "Which window", &windows)
-            .refuses(400, "No such window"))
+            .parameter("cursor", CURSOR, &text())
+            .refuses(400, "No such window, or no cursor"))
         .with_frames(Frames {
-            summary: "The whole first, then at each tick what has changed",
+            summary: "The whole first, or what has changed since `cursor`; then at each tick what \
+                      has changed",
             sent: vec![Message {
                 name: "windowParams",
                 summary: "Another window; its snapshot follows",
@@ -104,7 +110,7 @@ fn message(kind: &str, (key, schema): (&str, Value)) -> Value {
 
 fn example(kind: &str, key: &str, value: &Value) -> Value {
     json!({
-        "type": kind, "cursor": "51a70c3e-be1f4b", "name": "languages",
+        "type": kind, "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394", "name": "languages",
         "from": "2026-01-01T00:00:01Z", "to": "2026-01-01T01:00:00Z",
         "counted_from": "2025-12-31T00:00:00Z", "complete": true, key: value,
     })
@@ -138,7 +144,7 @@ fn heartbeat() -> Message {
         name: "heartbeat",
         summary: "Every 15 seconds: up to here everything is counted",
         payload: object(&[("type", json!({ "const": "heartbeat" })), ("cursor?", text())]),
-        example: json!({ "type": "heartbeat", "cursor": "51a70c3e-be1f4b" }),
+        example: json!({ "type": "heartbeat", "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394" }),
     }
 }
 

@@ -32,7 +32,7 @@ const NAME: &str = "/stream";
 pub(super) const SSE: &str = "text/event-stream";
 pub(super) const NDJSON: &str = "application/x-ndjson";
 /// What a reader comes back with.
-const LAST_EVENT_ID: &str = "last-event-id";
+pub(super) const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(super) async fn stream(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
     let answer = if handshake::is_websocket(request.headers()) {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::hub::{Choice, Filter, Path, QueryError, StreamAsk, StreamQuery, StreamStart, Warning};
+use crate::model::mark::Mark;
 use crate::model::place::Place;
 use crate::model::window::Timestamp;
 use crate::serve::params::{BadParams, Fields, bad, shown};
@@ -209,7 +210,9 @@ impl Given {
             return Err(BadParams { field: Some("cursor"), message });
         }
         if let Some(text) = self.one("cursor", "cursor=51a70c3e-be1f4b")? {
-            let place: Place = text.parse().map_err(|error| {
+            // A cursor of counts leads behind the last event that is counted.
+            let place = text.parse::<Mark>().map(|mark| Place::behind(mark.cursor));
+            let place = place.or_else(|_| text.parse()).map_err(|error| {
                 let message = format!("cursor: {error}");
                 BadParams { field: Some("cursor"), message }
             })?;

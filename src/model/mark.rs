@@ -1,0 +1,75 @@
+//! The cursor of counts: up to which event they are counted, and which value that gave.
+//!
+//! A window slides on also where no event comes, so a place on the bus alone does not say what a
+//! reader has. The value's hash does: who comes back is given what leads from that very value to
+//! the one of now, whichever node told it and when, or the whole. Its text is the cursor's with
+//! `~` and sixteen digits behind.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::position::{Cursor, NoCursor};
+
+/// What a reader of counts comes back with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Up to which event it is counted.
+    pub cursor: Cursor,
+    /// The value's hash; none where nobody can come back to it.
+    pub value: Option<u64>,
+}
+
+const DIGITS: usize = 16;
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cursor)?;
+        self.value.map_or(Ok(()), |value| write!(f, "~{value:0DIGITS$x}"))
+    }
+}
+
+impl FromStr for Mark {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let Some((cursor, value)) = text.split_once('~') else {
+            return Ok(Self { cursor: text.parse()?, value: None });
+        };
+        let is_hash = value.len() == DIGITS
+            && value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let value = u64::from_str_radix(value, 16).ok().filter(|_| is_hash);
+        let read = cursor.parse().ok().zip(value);
+        let (cursor, value) = read.ok_or_else(|| NoCursor::of(text))?;
+        Ok(Self { cursor, value: Some(value) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_a_cursor_and_the_hash_of_a_value() {
+        let cursor: Cursor = "51a70c3e-be1f4b".parse().unwrap();
+        for (text, value) in [
+            ("51a70c3e-be1f4b", None),
+            ("51a70c3e-be1f4b~00000000000000ff", Some(255)),
+            ("51a70c3e-be1f4b~ffffffffffffffff", Some(u64::MAX)),
+        ] {
+            assert_eq!(text.parse(), Ok(Mark { cursor, value }));
+            assert_eq!(Mark { cursor, value }.to_string(), text);
+        }
+        for wrong in [
+            "",
+            "~",
+            "51a70c3e-be1f4b~",
+            "51a70c3e-be1f4b~ff",
+            "51a70c3e-be1f4b~00000000000000FF",
+            "51a70c3e-be1f4b~+0000000000000ff",
+            "51a70c3e-be1f4b~00000000000000ff~",
+            "~00000000000000ff",
+        ] {
+            assert!(wrong.parse::<Mark>().is_err(), "{wrong}");
+        }
+    }
+}
