@@ -4,6 +4,8 @@
 //!
 //! `GHPULSE_SIM_SEED` repeats one run, `GHPULSE_SIM_RUNS` says how many there are.
 
+mod gaps;
+
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +84,22 @@ fn choice(query: usize, fields: bool) -> Choice {
 }
 
 impl World {
+    fn new(store: &Store, tag: BusTag, seed: u64) -> Self {
+        let mut world = Self {
+            store: store.clone(),
+            tag,
+            hub: Arc::new(Hub::new(&HubOptions::default(), Clock::system())),
+            stop: CancellationToken::new(),
+            items: Vec::new(),
+            last: 0,
+            minute: 0,
+            pending: Vec::new(),
+            rng: Rng::with_seed(seed),
+        };
+        world.start_hub();
+        world
+    }
+
     fn start_hub(&mut self) {
         self.stop.cancel();
         self.stop = CancellationToken::new();
@@ -290,18 +308,7 @@ impl Reader {
 
 async fn run(store: &Store, seed: u64) {
     let tag = BusTag(u32::try_from(seed % 1_000_000).unwrap() + 1);
-    let mut world = World {
-        store: store.clone(),
-        tag,
-        hub: Arc::new(Hub::new(&HubOptions::default(), Clock::system())),
-        stop: CancellationToken::new(),
-        items: Vec::new(),
-        last: 0,
-        minute: 0,
-        pending: Vec::new(),
-        rng: Rng::with_seed(seed),
-    };
-    world.start_hub();
+    let mut world = World::new(store, tag, seed);
     let mut readers: Vec<Reader> = (0..READERS).map(|_| world.connect(None)).collect();
     for _ in 0..STEPS {
         let at = world.rng.usize(..READERS);
@@ -359,64 +366,4 @@ fn replay_runs_into_live_without_a_seam() {
             std::panic::resume_unwind(panic);
         }
     }
-}
-
-#[tokio::test]
-async fn a_gap_that_is_found_while_a_reader_is_live_is_told_at_its_place() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
-    let mut world = World {
-        store: store.clone(),
-        tag: BusTag(3),
-        hub: Arc::new(Hub::new(&HubOptions::default(), Clock::system())),
-        stop: CancellationToken::new(),
-        items: Vec::new(),
-        last: 0,
-        minute: 0,
-        pending: Vec::new(),
-        rng: Rng::with_seed(1),
-    };
-    world.start_hub();
-    let bell = Arc::new(Bell::default());
-    let mut follower = world.hub.follow(StreamForm::Ndjson, &bell).unwrap();
-    world.write().await;
-    let after = world.items.last().unwrap().0.cursor;
-    world.tell();
-    let mut said = String::new();
-    let mut hear = async |follower: &mut Follower, mark: &str| {
-        while !said.contains(mark) {
-            let portion = follower.take();
-            portion.chunks.iter().for_each(|c| said.push_str(std::str::from_utf8(c).unwrap()));
-            if !portion.more && !said.contains(mark) {
-                poll_fn(|cx| bell.poll_rung(cx)).await;
-            }
-        }
-        std::mem::take(&mut said)
-    };
-    hear(&mut follower, &format!(r#""cursor":"{after}","key""#)).await;
-    store
-        .commit(move |batch| {
-            let gap = crate::model::gap::Gap {
-                after: after.position,
-                until: after.position,
-                count: None,
-                reason: crate::model::gap::GapReason::Upstream,
-                noticed_at: Timestamp::default(),
-            };
-            crate::store::gaps::record(batch, BusTag(3), gap)
-        })
-        .await
-        .unwrap();
-    store.heads().found_gap();
-    let told = hear(&mut follower, "upstream").await;
-    let gap = format!(
-        r#"{{"type":"gap","from":"{after}","to":"{after}","count":null,"reason":"upstream"}}"#
-    );
-    assert!(told.contains(&gap), "{told}");
-    world.write().await;
-    world.tell();
-    let next = world.items.last().unwrap().0.cursor;
-    let told = hear(&mut follower, &format!(r#""cursor":"{next}","key""#)).await;
-    assert!(!told.contains("upstream"), "once is enough: {told}");
-    world.stop.cancel();
 }

@@ -7,6 +7,7 @@ use super::super::stream;
 use super::{
     Endpoint, Frames, Message, Operation, Place, list, named, nullable, object, text, whole,
 };
+use crate::model::gap::GapReason;
 
 const SSE: &str = "text/event-stream";
 const NDJSON: &str = "application/x-ndjson";
@@ -151,7 +152,7 @@ fn ack() -> Message {
 }
 
 fn gap() -> Message {
-    let reasons = json!({ "enum": ["retention", "slow", "upstream", "bus_changed"] });
+    let reasons = json!({ "enum": GapReason::ALL.map(GapReason::name) });
     let properties =
         [("from", text()), ("to", text()), ("count", nullable(&whole())), ("reason", reasons)];
     Message {

@@ -1,0 +1,182 @@
+//! A gap of each reason, at its place: what is missing is never passed over in silence.
+
+use super::*;
+use crate::model::gap::{Gap, GapReason};
+use crate::store::gaps;
+
+const TAG: BusTag = BusTag(3);
+/// Writes that fill several of the smallest pages.
+const WRITES: usize = 100;
+/// So many that pages are as small as they get.
+const READERS_OF_PAGES: usize = PAGES_BYTES / PAGE_LEAST;
+
+struct Told {
+    bell: Arc<Bell>,
+    follower: Follower,
+    said: String,
+}
+
+impl Told {
+    fn new(world: &World) -> Self {
+        let bell = Arc::new(Bell::default());
+        let follower = world.hub.follow(StreamForm::Ndjson, &bell).unwrap();
+        Self { bell, follower, said: String::new() }
+    }
+
+    /// For all events behind a place.
+    fn behind(world: &World, place: Place) -> Self {
+        let mut told = Self::new(world);
+        told.follower.ask(choice(0, false), StreamStart::Behind(place), Vec::new());
+        told
+    }
+
+    /// Everything up to the first line with this mark; what comes behind it is heard next.
+    async fn until(&mut self, mark: &str) -> Vec<Value> {
+        loop {
+            let at = self.said.find(mark);
+            if let Some(end) = at.and_then(|at| Some(at + self.said[at..].find('\n')?)) {
+                let lines: String = self.said.drain(..=end).collect();
+                return lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            }
+            let portion = self.follower.take();
+            for chunk in &portion.chunks {
+                self.said.push_str(std::str::from_utf8(chunk).unwrap());
+            }
+            if !portion.more && portion.chunks.is_empty() {
+                let rung = poll_fn(|cx| self.bell.poll_rung(cx));
+                let heard = tokio::time::timeout(Duration::from_secs(20), rung).await;
+                assert!(heard.is_ok(), "no {mark} comes, only {}", self.said);
+            }
+        }
+    }
+
+    async fn until_event(&mut self, world: &World) -> Vec<Value> {
+        let newest = newest(world);
+        self.until(&format!(r#""cursor":"{newest}","key""#)).await
+    }
+}
+
+fn newest(world: &World) -> Cursor {
+    world.items.last().expect("something was written").0.cursor
+}
+
+fn gap(from: Place, to: Place, reason: &str) -> Value {
+    let (from, to) = (from.to_string(), to.to_string());
+    serde_json::json!({ "type": "gap", "from": from, "to": to, "count": null, "reason": reason })
+}
+
+fn is_gap(message: &Value) -> bool {
+    message["type"] == "gap"
+}
+
+fn world() -> (tempfile::TempDir, World) {
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        Store::open(dir.path(), Sync::Every(Duration::from_secs(3_600)), Clock::system()).unwrap();
+    (dir, World::new(&store, TAG, 1))
+}
+
+/// Writes so that nothing written before is kept.
+async fn outlive(world: &mut World) {
+    world.minute += 10;
+    world.write().await;
+    world.tell();
+    world.retain().await;
+}
+
+#[tokio::test]
+async fn who_comes_back_too_late_begins_at_the_oldest_with_a_gap_of_the_retention() {
+    let (_dir, mut world) = world();
+    world.write().await;
+    let had = Place::behind(world.items[0].0.cursor);
+    for _ in 0..10 {
+        world.write().await;
+    }
+    outlive(&mut world).await;
+    let dropped = Place::behind(world.dropped().cursor);
+    assert!(dropped > had, "it was dropped");
+    let mut told = Told::behind(&world, had);
+    let messages = told.until_event(&world).await;
+    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    assert_eq!(gaps, [&gap(had, dropped, "retention")]);
+    let at = messages.iter().position(is_gap).unwrap();
+    assert_eq!(messages[at - 1]["type"], "ack", "before everything that is kept");
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn who_is_overtaken_by_the_retention_on_its_way_is_told_that_it_was_slow() {
+    let (_dir, mut world) = world();
+    for _ in 0..WRITES {
+        world.write().await;
+    }
+    world.tell();
+    // Where many read the journal, each is given small pages: here some fifty events.
+    world.hub.streams().unwrap().readers.fetch_add(READERS_OF_PAGES, Ordering::Relaxed);
+    let oldest = Place::behind(Cursor { tag: TAG, position: Position::default() });
+    let mut told = Told::behind(&world, oldest);
+    let messages = told.until(r#""type":"event""#).await;
+    assert!(!messages.iter().any(is_gap), "{messages:?}");
+    let had = told.follower.place();
+    // It takes nothing more for so long that the journal lets go of what was to come.
+    outlive(&mut world).await;
+    let dropped = Place::behind(world.dropped().cursor);
+    assert!(dropped > had, "it was dropped");
+    let messages = told.until_event(&world).await;
+    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    assert_eq!(gaps.len(), 1, "{messages:?}");
+    assert_eq!(gaps[0]["reason"], "slow");
+    assert_eq!(gaps[0]["to"], dropped.to_string());
+    // A page that was read already is given; what lay behind it is said to be missing.
+    let from: Place = gaps[0]["from"].as_str().unwrap().parse().unwrap();
+    assert!(from >= had && from < dropped, "{from}");
+    // A query of its own afterwards is not slow any more.
+    told.follower.ask(choice(1, false), StreamStart::Oldest, Vec::new());
+    let messages = told.until("caught_up").await;
+    assert!(!messages.iter().any(is_gap), "{messages:?}");
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_bus_begins_at_the_oldest_with_a_gap() {
+    let (_dir, mut world) = world();
+    world.write().await;
+    world.tell();
+    let elsewhere = Cursor { tag: BusTag(4), position: Position::counted(1) };
+    let mut told = Told::behind(&world, Place::behind(elsewhere));
+    let messages = told.until_event(&world).await;
+    let oldest = Place::behind(Cursor { tag: TAG, position: Position::default() });
+    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    assert_eq!(gaps, [&gap(Place::behind(elsewhere), oldest, "bus_changed")]);
+    let events = messages.iter().filter(|message| message["type"] == "event").count();
+    let written = world.items.iter().filter(|(place, _)| place.entities == 0).count();
+    assert_eq!(events, written, "all that is kept");
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_gap_upstream_that_is_found_while_a_reader_is_live_is_told_at_its_place() {
+    let (_dir, mut world) = world();
+    let mut told = Told::new(&world);
+    world.write().await;
+    world.tell();
+    told.until_event(&world).await;
+    let after = newest(&world);
+    let found = Gap {
+        after: after.position,
+        until: after.position,
+        count: None,
+        reason: GapReason::Upstream,
+        noticed_at: Timestamp::default(),
+    };
+    world.store.commit(move |batch| gaps::record(batch, TAG, found)).await.unwrap();
+    world.store.heads().found_gap();
+    let messages = told.until("upstream").await;
+    let after = Place::behind(after);
+    assert_eq!(messages.last(), Some(&gap(after, after, "upstream")));
+    world.write().await;
+    world.tell();
+    let messages = told.until_event(&world).await;
+    assert!(!messages.iter().any(is_gap), "once is enough: {messages:?}");
+    world.stop.cancel();
+}
