@@ -6,14 +6,15 @@
 //! only what some member has not taken yet, within the limits below; the form is written by the
 //! first member who takes an event, so that what nobody takes is never written.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::bell::Bell;
 use super::frame::Frame;
+use super::lock;
 use super::projection::Projection;
 use super::query::{Form, Subscription};
+use super::registry::Registry;
 use super::tail::TailEvent;
 use crate::metrics;
 
@@ -34,9 +35,7 @@ const TAKE_BYTES: usize = 256 << 10;
 /// All groups.
 #[derive(Debug)]
 pub(super) struct Groups {
-    registry: Mutex<HashMap<Subscription, Arc<Group>>>,
-    changed: AtomicBool,
-    count: AtomicUsize,
+    registry: Registry<Subscription, Group>,
     lag: usize,
 }
 
@@ -98,12 +97,7 @@ pub struct Taken {
 
 impl Groups {
     pub(super) fn new(lag: usize) -> Self {
-        Self {
-            registry: Mutex::default(),
-            changed: AtomicBool::new(false),
-            count: AtomicUsize::new(0),
-            lag: lag.max(1),
-        }
+        Self { registry: Registry::default(), lag: lag.max(1) }
     }
 
     /// Joins the group of those who asked for the same, or begins it.
@@ -113,47 +107,30 @@ impl Groups {
         rate: u64,
         bell: &Arc<Bell>,
     ) -> Member {
-        let mut registry = lock(&self.registry);
-        let group = registry.entry(subscription).or_insert_with_key(|subscription| {
-            self.changed.store(true, Ordering::Release);
-            Arc::new(Group::new(subscription.clone()))
-        });
-        let group = Arc::clone(group);
-        let seat = group.sit_down(rate.max(1), bell);
-        self.count.store(registry.len(), Ordering::Relaxed);
+        let begin = |subscription: &Subscription| Group::new(subscription.clone());
+        let (group, seat) =
+            self.registry.join(subscription, begin, |group| group.sit_down(rate.max(1), bell));
         Member { groups: Arc::clone(self), group, seat }
     }
 
     fn leave(&self, group: &Group, seat: u64) {
-        // Under the registry's lock, so that nobody joins a group that is being dropped.
-        let mut registry = lock(&self.registry);
-        let mut state = lock(&group.state);
-        state.seats.remove(&seat);
-        if state.seats.is_empty() {
-            registry.remove(&group.subscription);
-            self.changed.store(true, Ordering::Release);
-            self.count.store(registry.len(), Ordering::Relaxed);
-        }
+        self.registry.leave(&group.subscription, || {
+            let seats = &mut lock(&group.state).seats;
+            seats.remove(&seat);
+            seats.is_empty()
+        });
     }
 
     /// Brings `list` up to date with the groups there are.
     pub(super) fn refresh(&self, list: &mut Vec<Arc<Group>>) {
-        if self.changed.swap(false, Ordering::AcqRel) {
-            list.clear();
-            list.extend(lock(&self.registry).values().cloned());
-        }
+        self.registry.refresh(list);
     }
 
     /// Puts the events that match into the group's log and tells its members. How many deliveries
     /// come of it is returned.
     pub(super) fn deal(&self, group: &Group, events: &[Arc<TailEvent>]) -> u64 {
-        let share = GROUPS_BYTES / self.count.load(Ordering::Relaxed).max(1);
+        let share = self.registry.share_of(GROUPS_BYTES);
         group.append(events, self.lag, share.min(GROUP_BYTES))
-    }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        lock(&self.registry).len()
     }
 }
 
@@ -289,10 +266,6 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.groups.leave(&self.group, self.seat);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

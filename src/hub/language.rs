@@ -4,11 +4,12 @@
 //! map, or the change to it from what it was last told; there is no queue of ticks.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::bell::Bell;
 use super::board::{Board, Shown, map_text};
 use super::frame::Frame;
+use super::lock;
 use crate::model::tally::Tally;
 
 /// The most changes, by where they begin, that a group keeps of one tick; in quiet times it is one.
@@ -313,8 +314,4 @@ impl Told {
             Self::Mixed(map) => map,
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -20,11 +20,12 @@ mod language;
 mod language_tests;
 mod projection;
 mod query;
+mod registry;
 mod sheet;
 mod stream;
 mod tail;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -234,6 +235,11 @@ impl Hub {
         }
         deliveries
     }
+}
+
+/// Locks; what a panic elsewhere left behind is whole, since every change is.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Deliveries a second, of about the last second.

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use xxhash_rust::xxh3::xxh3_64;
@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::bell::Bell;
 use super::board::map_text;
 use super::frame::Frame;
+use super::lock;
 use crate::model::json;
 use crate::model::mark::Mark;
 use crate::model::position::Cursor;
@@ -389,10 +390,6 @@ impl Drop for Follow {
     fn drop(&mut self) {
         lock(&self.sheet.readers).bells.remove(&self.number);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

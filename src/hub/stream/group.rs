@@ -5,15 +5,16 @@
 //! queue. Who is further back than the log reads the ring by itself, and comes back when it meets
 //! the log; nothing is given twice and nothing left out, because both count by the same numbers.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bytes::Bytes;
 
 use super::choice::{Choice, StreamAsk};
 use super::form::StreamForm;
 use crate::hub::bell::Bell;
+use crate::hub::lock;
+use crate::hub::registry::Registry;
 use crate::hub::tail::TailEvent;
 use crate::model::position::{Cursor, Position};
 
@@ -33,9 +34,7 @@ const TAKE_BYTES: usize = 128 << 10;
 /// All groups of the stream.
 #[derive(Debug, Default)]
 pub(in crate::hub) struct StreamGroups {
-    registry: Mutex<HashMap<Key, Arc<Group>>>,
-    changed: AtomicBool,
-    count: AtomicUsize,
+    registry: Registry<Key, Group>,
     /// Who waits for a position that has not come yet.
     waiting: Mutex<Vec<(Position, Weak<Bell>)>>,
 }
@@ -107,49 +106,40 @@ impl StreamGroups {
         end: impl FnOnce() -> u64,
         bell: &Arc<Bell>,
     ) -> Member {
-        let mut registry = lock(&self.registry);
-        let group = registry.entry((choice.ask().clone(), form)).or_insert_with_key(|key| {
-            self.changed.store(true, Ordering::Release);
+        let begin = |key: &Key| {
             let state = State::new(end());
-            Arc::new(Group { key: key.clone(), choice: Arc::clone(choice), state: state.into() })
-        });
-        let group = Arc::clone(group);
-        let seat = lock(&group.state).sit_down(next, bell);
-        self.count.store(registry.len(), Ordering::Relaxed);
+            Group { key: key.clone(), choice: Arc::clone(choice), state: state.into() }
+        };
+        let key = (choice.ask().clone(), form);
+        let sit_down = |group: &Group| lock(&group.state).sit_down(next, bell);
+        let (group, seat) = self.registry.join(key, begin, sit_down);
         Member { groups: Arc::clone(self), group, seat }
     }
 
     fn leave(&self, group: &Group, seat: u64) {
-        // Under the registry's lock, so that nobody joins a group that is being dropped.
-        let mut registry = lock(&self.registry);
-        let mut state = lock(&group.state);
-        state.seats.remove(&seat);
-        if state.seats.is_empty() {
-            registry.remove(&group.key);
-            self.changed.store(true, Ordering::Release);
-            self.count.store(registry.len(), Ordering::Relaxed);
-        }
+        self.registry.leave(&group.key, || {
+            let seats = &mut lock(&group.state).seats;
+            seats.remove(&seat);
+            seats.is_empty()
+        });
     }
 
     /// Brings `list` up to date with the groups there are.
     pub(in crate::hub) fn refresh(&self, list: &mut Vec<Arc<Group>>) {
-        if self.changed.swap(false, Ordering::AcqRel) {
-            list.clear();
-            list.extend(lock(&self.registry).values().cloned());
-        }
+        self.registry.refresh(list);
     }
 
     /// Tells a group of events of the ring, of which `start` is the first one's number. How many
     /// deliveries come of it is returned.
     pub(in crate::hub) fn deal(&self, group: &Group, start: u64, events: &[Arc<TailEvent>]) -> u64 {
-        let share = GROUPS_BYTES / self.count.load(Ordering::Relaxed).max(1);
+        let share = self.registry.share_of(GROUPS_BYTES);
         let mut state = lock(&group.state);
         state.append(&group.choice, start, events, share.min(GROUP_BYTES))
     }
 
     /// Rings for everyone.
     pub(in crate::hub) fn ring_all(&self) {
-        for group in lock(&self.registry).values() {
+        for group in self.registry.all() {
             lock(&group.state).seats.values().for_each(|seat| seat.bell.ring());
         }
     }
@@ -312,8 +302,4 @@ impl Drop for Member {
     fn drop(&mut self) {
         self.groups.leave(&self.group, self.seat);
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
