@@ -37,6 +37,8 @@ const BETWEEN: Duration = Duration::from_millis(10);
 /// Live events that are measured.
 const MEASURED: usize = 1_000;
 const SETTLE: Duration = Duration::from_secs(1);
+/// Events that are told to one reader as they are, and deflated.
+const FRAMES: u32 = 10_000;
 const TAG: BusTag = BusTag(1);
 
 const QUERIES: &str = "/stream
@@ -134,6 +136,7 @@ pub fn case(recorded: Option<&Path>) {
         for encoding in ["identity", "gzip", "zstd"] {
             on_the_wire(&address, encoding, bytes);
         }
+        as_frames(&address);
     });
 }
 
@@ -177,6 +180,38 @@ fn ask(address: &str, encoding: &str) -> TcpStream {
     );
     stream.write_all(head.as_bytes()).expect("it is open");
     stream
+}
+
+/// What the last events take as frames, as they are and deflated, and what deflating costs.
+fn as_frames(address: &str) {
+    const OFFER: &str = "sec-websocket-extensions: permessage-deflate\r\n";
+    let [plain, deflated] = ["", OFFER].map(|headers| {
+        let usage = Usage::now();
+        let mut stream = TcpStream::connect(address).expect("the server listens");
+        let head = format!(
+            "GET /stream?poll=1&latest={FRAMES} HTTP/1.1\r\nhost: {address}\r\n\
+             connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+             sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("it is open");
+        let (mut bytes, mut space, mut end) = (0, vec![0; 1 << 20], Vec::new());
+        // Up to the reason of its close frame.
+        while !end.ends_with(b"that is all there is now") {
+            let read = stream.read(&mut space).expect("it is open");
+            assert!(read > 0, "it ends with a goodbye");
+            bytes += read;
+            end.extend_from_slice(&space[..read]);
+            end.drain(..end.len().saturating_sub(64));
+        }
+        (f64::from(u32::try_from(bytes).expect("it is small")), usage.figures(1).cpu_seconds)
+    });
+    println!(
+        "  as frames: {:.0} bytes an event, deflated {:.0} ({:.1} times less), for {:.1} us CPU each",
+        plain.0 / f64::from(FRAMES),
+        deflated.0 / f64::from(FRAMES),
+        plain.0 / deflated.0,
+        (deflated.1 - plain.1) * 1e6 / f64::from(FRAMES),
+    );
 }
 
 async fn fill(store: &Store, events: &[String]) -> u64 {
