@@ -63,6 +63,7 @@ fn source_json(source: &SourceStatus) -> Value {
         "since": source.since,
         "tokens_usable": source.tokens_usable,
         "tokens_benched": source.tokens_benched,
+        "accounts": source.accounts,
         "poll_interval_seconds": source.poll_interval.as_secs_f64(),
         "last_poll_at": source.last_poll_at,
         "next_poll_at": source.next_poll_at,
@@ -99,10 +100,11 @@ pub fn screen(status: &Value) -> String {
     let source = &status["source"];
     if source.is_object() {
         let words = format!(
-            "{}, {} tokens usable, {} benched, a round every {} s, last answer {}",
+            "{}, {} tokens usable, {} benched, of {} accounts, a round every {} s, last answer {}",
             text(&source["mode"]),
             text(&source["tokens_usable"]),
             text(&source["tokens_benched"]),
+            text(&source["accounts"]),
             number(&source["poll_interval_seconds"], 1),
             text(&source["last_poll_at"]),
         );

@@ -7,6 +7,8 @@
 //! Dropping the future loses nothing: requests under way are kept and go on when it is asked again.
 //! A page's `ETag` is kept only when its body is handed out, so what was fetched and not handed out
 //! is served again. Budgets are settled as answers come.
+//!
+//! Of several tokens it also asks, once each, whose they are: those of one account share limits.
 
 mod schedule;
 mod tell;
@@ -20,29 +22,31 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::schedule::MOST_UNDER_WAY;
 pub use self::schedule::{Rule, Schedule};
+use self::tell::Summary;
 use super::completeness::{Completeness, STALE_REST};
 use super::overlap;
 use super::source::{Body, EventSource, Page, Poll, SourceError};
-use super::status::{LastError, SourceMode, SourceState, SourceStatus};
+use super::status::SourceStatus;
 use crate::clock::Clock;
 use crate::config::Secret;
+use crate::github::limits::MOST_AT_ONCE;
 use crate::github::rest::{Answer, Outcome, Rest, RestOptions};
-use crate::github::tokens::{Grant, Lease, Mode, PoolOptions, SeatId, TokenPool};
+use crate::github::tokens::{Grant, Identity, Lease, Mode, PoolOptions, SeatId, TokenPool};
 use crate::model::window::Timestamp;
 
 /// GitHub serves three; a server of one's own may have more.
 pub const MOST_PAGES: u8 = 10;
 /// The part of each token's limit that polling uses; the rest is kept for looking things up.
 pub const POLL_SHARE: f64 = 0.9;
-/// Without an answer for so long, a source that had answered is down.
-const DOWN_AFTER: Duration = Duration::from_secs(30);
-/// So many intervals without an answer are a silence, at least [`DOWN_AFTER`].
-const SILENT_INTERVALS: u32 = 3;
 /// The least wait after an answer that will be the same next time.
 const HOPELESS_WAIT: Duration = Duration::from_secs(60);
 /// Tokens whose `ETag` of a page is kept; beyond it all are forgotten, and pages come whole once.
 const MOST_ETAGS: usize = 1_024;
+/// Requests under way together that ask whose a token is.
+const MOST_INTRODUCTIONS: u32 = 4;
+const _: () = assert!(MOST_PAGES as u32 * MOST_UNDER_WAY + MOST_INTRODUCTIONS <= MOST_AT_ONCE / 2);
 /// Time between two looks at how complete the feed is.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -74,6 +78,8 @@ pub struct Poller {
     /// Of each page the token that it was last asked for with.
     last_seats: Vec<Option<SeatId>>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
+    /// How many of them ask whose a token is.
+    introductions: u32,
     /// What the last answer without a token said.
     poll_interval: Option<Duration>,
     last_answer: Option<(Instant, Timestamp)>,
@@ -84,23 +90,13 @@ pub struct Poller {
     status: watch::Sender<SourceStatus>,
 }
 
-/// An answer, and whose.
+/// What a request came to.
 #[derive(Debug)]
-struct Landed {
-    page: usize,
-    seat: SeatId,
-    answer: Answer,
-}
-
-/// What some answers came to, for the status.
-#[derive(Default)]
-struct Summary {
-    /// A page came, or GitHub said that it has not changed.
-    answered: bool,
-    /// GitHub set a limit or refused a token: it is there.
-    limited: bool,
-    simulated: Option<bool>,
-    trouble: Option<String>,
+enum Landed {
+    /// An answer to the request for a page, and whose.
+    Page { page: usize, seat: SeatId, answer: Box<Answer> },
+    /// Whose a token is, where GitHub told.
+    Identity { seat: SeatId, identity: Option<Identity> },
 }
 
 impl Poller {
@@ -120,7 +116,7 @@ impl Poller {
         let pool = PoolOptions { tokens: options.tokens, share: POLL_SHARE, burst };
         let pool = TokenPool::new(pool, clock);
         let pages = usize::from(options.pages);
-        let mut status = SourceStatus::new(mode(pool.census().mode), clock.now());
+        let mut status = SourceStatus::new(tell::mode(pool.census().mode), clock.now());
         status.overlap = vec![None; pages];
         Ok(Self {
             rest: Arc::new(rest),
@@ -131,6 +127,7 @@ impl Poller {
             etags: vec![HashMap::new(); pages],
             last_seats: vec![None; pages],
             flights: FuturesUnordered::new(),
+            introductions: 0,
             poll_interval: None,
             last_answer: None,
             silent_since: None,
@@ -163,6 +160,7 @@ impl Poller {
     /// Sends the requests that are due and allowed; when to look again, `None` with the next
     /// answer.
     fn launch(&mut self) -> Option<Instant> {
+        self.introduce();
         let now = self.clock.instant();
         let rule = self.rule();
         let (mut due, _) = self.schedule.due(now, rule);
@@ -197,9 +195,24 @@ impl Poller {
         let number = number(page);
         let flight = async move {
             let answer = rest.fetch_page(number, lease, etag.as_deref()).await;
-            Landed { page, seat, answer }
+            Landed::Page { page, seat, answer: Box::new(answer) }
         };
         self.flights.push(flight.boxed());
+    }
+
+    /// Asks whose the tokens are that are new.
+    fn introduce(&mut self) {
+        while self.introductions < MOST_INTRODUCTIONS
+            && let Some(lease) = self.pool.grant_introduction()
+        {
+            let (rest, seat) = (Arc::clone(&self.rest), lease.seat());
+            let flight = async move {
+                let identity = rest.fetch_identity(lease).await;
+                Landed::Identity { seat, identity }
+            };
+            self.flights.push(flight.boxed());
+            self.introductions += 1;
+        }
     }
 
     /// The answers that are there, at least one.
@@ -233,21 +246,39 @@ impl Poller {
     fn conclude(&mut self, answers: Vec<Landed>) -> Vec<Page> {
         let now = self.clock.instant();
         let (mut pages, mut summary) = (Vec::new(), Summary::default());
+        let any_page = answers.iter().any(|landed| matches!(landed, Landed::Page { .. }));
         for landed in answers {
-            if let Some(interval) = landed.answer.limits.poll_interval {
-                self.poll_interval = Some(interval);
+            match landed {
+                Landed::Page { page, seat, answer } => {
+                    if let Some(interval) = answer.limits.poll_interval {
+                        self.poll_interval = Some(interval);
+                    }
+                    summary.simulated = answer.simulated.or(summary.simulated);
+                    pages.extend(self.take((page, seat), *answer, now, &mut summary));
+                }
+                Landed::Identity { seat, identity } => {
+                    self.introductions -= 1;
+                    if let Some(identity) = identity {
+                        self.pool.introduce(seat, identity);
+                    }
+                }
             }
-            summary.simulated = landed.answer.simulated.or(summary.simulated);
-            pages.extend(self.take(landed, now, &mut summary));
         }
-        self.tell(&summary);
-        self.look(now);
+        if any_page {
+            self.tell(&summary);
+            self.look(now);
+        }
         pages
     }
 
     /// Takes in one answer; the page when it changed.
-    fn take(&mut self, landed: Landed, now: Instant, summary: &mut Summary) -> Option<Page> {
-        let Landed { page: at, seat, answer } = landed;
+    fn take(
+        &mut self,
+        (at, seat): (usize, SeatId),
+        answer: Answer,
+        now: Instant,
+        summary: &mut Summary,
+    ) -> Option<Page> {
         let wall = self.clock.now();
         match answer.outcome {
             Outcome::Fresh { body, etag } => {
@@ -324,62 +355,6 @@ impl Poller {
             status.completeness = Some(Arc::new(report));
         });
     }
-
-    fn tell(&mut self, summary: &Summary) {
-        let (now, wall) = (self.clock.instant(), self.clock.now());
-        let interval = match self.rule() {
-            Rule::Tokens => self.loop_break,
-            Rule::Every(interval) => interval,
-        };
-        if summary.answered {
-            let before = self.last_answer.replace((now, wall));
-            let long = DOWN_AFTER.max(interval * SILENT_INTERVALS);
-            let silent = before.filter(|(last, _)| now - *last >= long);
-            self.silent_since = silent.map(|(_, wall)| wall).or(self.silent_since);
-        }
-        let census = self.pool.census();
-        let lately = self.last_answer.is_some_and(|(last, _)| now - last < DOWN_AFTER);
-        let all_refused = census.tokens > 0 && census.mode == Mode::Anonymous;
-        let state = if !(summary.answered || summary.limited || lately) {
-            SourceState::Down
-        } else if !summary.answered
-            || summary.trouble.is_some()
-            || !self.schedule.is_well()
-            || all_refused
-        {
-            SourceState::Degraded
-        } else {
-            SourceState::Ok
-        };
-        let known = self.status.borrow().overlap.iter().flatten().copied().reduce(f64::min);
-        if let Some(share) = known {
-            tell::overlap(share);
-        }
-        self.status.send_modify(|status| {
-            status.simulated = summary.simulated.unwrap_or(status.simulated);
-            let turned = status.turn(state, wall);
-            if let Some(message) = &summary.trouble {
-                let again = status.last_error.as_ref().is_some_and(|last| last.message == *message);
-                if turned || !again {
-                    tracing::warn!(state = state.name(), "{message}");
-                }
-                status.last_error = Some(LastError { at: wall, message: message.clone() });
-            } else if turned {
-                tracing::info!(
-                    state = state.name(),
-                    simulated = status.simulated,
-                    "GitHub answers"
-                );
-            }
-            status.mode = mode(census.mode);
-            status.tokens_usable = census.usable;
-            status.tokens_benched = census.benched;
-            status.poll_interval = interval;
-            if summary.answered {
-                status.last_poll_at = Some(wall);
-            }
-        });
-    }
 }
 
 impl EventSource for Poller {
@@ -401,13 +376,6 @@ impl EventSource for Poller {
 /// A page's number, from 1.
 fn number(page: usize) -> u8 {
     u8::try_from(page + 1).expect("there are at most ten")
-}
-
-fn mode(mode: Mode) -> SourceMode {
-    match mode {
-        Mode::Anonymous => SourceMode::Anonymous,
-        Mode::Tokens => SourceMode::Tokens,
-    }
 }
 
 #[cfg(test)]

@@ -78,6 +78,8 @@ pub struct SourceStatus {
     pub tokens_usable: usize,
     /// Tokens that GitHub refuses.
     pub tokens_benched: usize,
+    /// Accounts that the tokens are of, as far as GitHub has told: tokens of one share its limits.
+    pub accounts: usize,
     /// When a page was last answered, changed or not.
     pub last_poll_at: Option<Timestamp>,
     /// When the next page is due; `None` while one is under way.
@@ -103,6 +105,7 @@ impl SourceStatus {
             mode,
             tokens_usable: 0,
             tokens_benched: 0,
+            accounts: 0,
             last_poll_at: None,
             next_poll_at: None,
             poll_interval: Duration::ZERO,

@@ -79,6 +79,27 @@ enum Meter {
     Told { limit: u64, left: u64, epoch: i64, reset: Instant },
 }
 
+impl Meter {
+    /// What is known of a limit by two ways.
+    fn join(self, other: Self) -> Self {
+        match (self, other) {
+            (
+                Self::Told { limit, left, epoch, reset },
+                Self::Told { limit: limit2, left: left2, epoch: epoch2, reset: reset2 },
+            ) if epoch == epoch2 => {
+                let (limit, left) = (limit.min(limit2), left.min(left2));
+                Self::Told { limit, left: left.min(limit), epoch, reset: reset.max(reset2) }
+            }
+            (Self::Told { epoch, .. }, Self::Told { epoch: other_epoch, .. }) => {
+                if epoch > other_epoch { self } else { other }
+            }
+            (told @ Self::Told { .. }, _) | (_, told @ Self::Told { .. }) => told,
+            (Self::Assumed, Self::Assumed) => Self::Assumed,
+            _ => Self::Interval,
+        }
+    }
+}
+
 impl Budget {
     /// A budget nobody has said anything about yet.
     #[must_use]
@@ -159,6 +180,19 @@ impl Budget {
         };
         let until = now + wait;
         self.blocked_until = Some(self.blocked_until.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    /// Takes in another budget, which was found to be one for the same limit: what both have out
+    /// counts, and of what both were told the more careful.
+    pub fn join(&mut self, other: &Self, now: Instant) {
+        let ahead = |due: Instant| due.saturating_duration_since(now);
+        self.due = self.due.min(now) + ahead(self.due) + ahead(other.due);
+        self.under_way += other.under_way;
+        self.unheard += other.unheard;
+        self.blocked_until = self.blocked_until.max(other.blocked_until);
+        self.penalties = self.penalties.max(other.penalties);
+        self.answer_time = self.answer_time.max(other.answer_time);
+        self.meter = self.meter.join(other.meter);
     }
 
     /// Whether it is refused for now, or used up until its window ends.

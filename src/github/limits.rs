@@ -14,6 +14,9 @@ const LONGEST_RESET: Duration = Duration::from_secs(3_900);
 const LONGEST_RETRY: Duration = Duration::from_secs(6 * 3_600);
 /// The longest `x-poll-interval` that is believed.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Requests of one account that GitHub lets be under way together, for pages and queries: who asks
+/// for pages keeps to one half of them, who asks for pull requests to the other.
+pub const MOST_AT_ONCE: u32 = 100;
 /// How much of a refusal's body is read for its reason.
 const REASON_BYTES: usize = 4_096;
 

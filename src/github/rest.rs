@@ -1,9 +1,11 @@
-//! One page of the public events, and what GitHub's answer to it means.
+//! One page of the public events, and what GitHub's answer to it means; and whose a token is.
 //!
 //! Promises: every answer becomes one [`Outcome`], nothing is retried here, and what was learnt of
 //! limits has reached the token's budget before the outcome is told. `per_page=100` is said aloud,
 //! because GitHub's default is another; the API version is pinned; an `ETag` goes back as it came,
 //! quotes, `W/` and all.
+
+mod identity;
 
 use std::time::Duration;
 

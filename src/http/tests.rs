@@ -58,13 +58,17 @@ async fn a_body_is_measured_after_decompression() {
 #[tokio::test]
 async fn redirects_are_followed_and_end() {
     let fake = Fake::start(|asked| match asked.target.as_str() {
-        "/moved" => Reply::new(301, "").with("Location", "/here"),
+        "/moved-301" => Reply::new(301, "").with("Location", "/here"),
+        "/moved-302" => Reply::new(302, "").with("Location", "/here"),
+        "/moved-307" => Reply::new(307, "").with("Location", "/here"),
         "/circle" => Reply::new(302, "").with("Location", "/circle"),
         _ => Reply::new(200, "found"),
     })
     .await;
-    let answer = get(&format!("{}/moved", fake.url)).await.unwrap();
-    assert_eq!(&answer.body[..], b"found");
+    for status in [301, 302, 307] {
+        let answer = get(&format!("{}/moved-{status}", fake.url)).await.unwrap();
+        assert_eq!(&answer.body[..], b"found", "{status}");
+    }
     let error = get(&format!("{}/circle", fake.url)).await.unwrap_err();
     assert!(matches!(error, HttpError::Redirects { .. }), "{error}");
 }

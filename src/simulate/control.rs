@@ -100,6 +100,12 @@ impl Control {
         self.0.state().asked
     }
 
+    /// The most requests for pages and queries that were under way at one time for one account.
+    #[must_use]
+    pub fn most_at_once(&self) -> u32 {
+        self.0.state().most_at_once
+    }
+
     /// The pull requests of the seeded world as they stand now, each as the whole JSON object that
     /// it was in events before October 2025; the newest 50,000, oldest first.
     #[must_use]

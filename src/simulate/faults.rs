@@ -7,6 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::limits::account;
+
 /// Requests hit when nothing else is said.
 pub const DEFAULT_SHARE: f64 = 0.2;
 
@@ -111,7 +113,7 @@ pub struct Fault {
     pub share: f64,
     /// How long `slow` waits, and how long `limited` and `retry-after` ask for.
     pub wait: Duration,
-    /// Hits requests with this token only.
+    /// Hits requests with this token only, or with those of this account.
     pub token: Option<String>,
 }
 
@@ -170,7 +172,7 @@ impl Fault {
         Self { wait, ..self }
     }
 
-    /// The fault hitting every request with this token, and no other.
+    /// The fault hitting every request with this token, or of this account, and no other.
     #[must_use]
     pub fn token(self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), share: 1.0, ..self }
@@ -178,7 +180,8 @@ impl Fault {
 
     /// Whether the request of this number is hit.
     pub(super) fn hits(&self, seed: u64, request: u64, token: Option<&str>) -> bool {
-        let meant = self.token.as_deref().is_none_or(|named| token == Some(named));
+        let is = |named: &str| token.is_some_and(|it| it == named || account(it) == named);
+        let meant = self.token.as_deref().is_none_or(is);
         meant && lot(seed, request, self.kind as u64).f64() < self.share
     }
 }
@@ -304,5 +307,8 @@ mod tests {
         let fault = Fault::new(FaultKind::Revoked).token("a");
         assert!(fault.hits(1, 1, Some("a")));
         assert!(!fault.hits(1, 1, Some("b")) && !fault.hits(1, 1, None));
+        assert!(fault.hits(1, 1, Some("a/2")), "a token of that account");
+        let fault = Fault::new(FaultKind::Revoked).token("a/2");
+        assert!(fault.hits(1, 1, Some("a/2")) && !fault.hits(1, 1, Some("a/1")));
     }
 }

@@ -1,6 +1,6 @@
 //! `POST /graphql`: pull requests of the seeded world by node id or by name, under the limits that
 //! GitHub has beside the number of requests: ten seconds a query, a minute of work a minute and
-//! token, points an hour. Recorded events have no world behind them, so nothing of them is found.
+//! account, points an hour. Recorded events have no world behind them, so nothing of them is found.
 
 mod language;
 mod schema;
@@ -18,8 +18,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::schema::{Answering, Trouble};
+use super::at_once::{self, AtOnce};
 use super::faults::{Fault, FaultKind, lot};
-use super::limits::{Caller, Standing};
+use super::limits::{Caller, Standing, account};
 use super::server::{Refusal, admit, tell_of};
 use super::state::{Shared, Ticket};
 
@@ -27,7 +28,7 @@ use super::state::{Shared, Ticket};
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// Work is counted over this span.
 const MINUTE: Duration = Duration::from_secs(60);
-/// Tokens whose work is counted; beyond, all are forgotten.
+/// Accounts whose work is counted; beyond, all are forgotten.
 const MOST_WORKERS: usize = 10_000;
 /// Mixed into chance, so that what a fault does is not tied to whether it hits.
 const SALT: u64 = 65;
@@ -35,13 +36,13 @@ const SALT: u64 = 65;
 /// How `/graphql` behaves.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QueryOptions {
-    /// Points an hour for a token; a query costs one.
+    /// Points an hour for an account; a query costs one.
     pub limit: u32,
     /// Time that a query takes.
     pub delay: Duration,
     /// Time that each pull request adds to it.
     pub delay_each: Duration,
-    /// Work that a token may cause in a minute.
+    /// Work that an account may cause in a minute.
     pub work_a_minute: Duration,
 }
 
@@ -56,7 +57,7 @@ impl Default for QueryOptions {
     }
 }
 
-/// The work of each token in the last minute.
+/// The work of each account in the last minute.
 #[derive(Default)]
 pub(super) struct Work(HashMap<String, VecDeque<(Instant, Duration)>>);
 
@@ -64,15 +65,15 @@ impl Work {
     /// Adds work; how long to stay away when there was too much of it before.
     fn add(
         &mut self,
-        token: &str,
+        account: &str,
         now: Instant,
         work: Duration,
         most: Duration,
     ) -> Option<Duration> {
-        if self.0.len() >= MOST_WORKERS && !self.0.contains_key(token) {
+        if self.0.len() >= MOST_WORKERS && !self.0.contains_key(account) {
             self.0.clear();
         }
-        let done = self.0.entry(token.to_owned()).or_default();
+        let done = self.0.entry(account.to_owned()).or_default();
         while done.front().is_some_and(|(at, _)| now.duration_since(*at) >= MINUTE) {
             done.pop_front();
         }
@@ -102,6 +103,9 @@ pub(super) async fn query(
         Err(refusal) => return end(&shared, "refused", refusal.into_response()),
     };
     let caller = Caller::Token(token.clone());
+    let Some(_at_once) = AtOnce::enter(&shared, &caller) else {
+        return end(&shared, "secondary", secondary(at_once::WAIT));
+    };
     let ticket = shared.begin_query(&token);
     if let Some(fault) = ticket.fault(FaultKind::QuerySlow) {
         shared.stop.run_until_cancelled(shared.clock.sleep(fault.wait)).await;
@@ -124,7 +128,7 @@ pub(super) async fn query(
     let options = shared.query;
     let work = (options.delay + options.delay_each.saturating_mul(count)).min(TIME_LIMIT);
     let instant = shared.clock.instant();
-    let added = shared.state().work.add(&token, instant, work, options.work_a_minute);
+    let added = shared.state().work.add(account(&token), instant, work, options.work_a_minute);
     if let Some(wait) = added {
         return end(&shared, "secondary", secondary(wait));
     }

@@ -1,4 +1,6 @@
-//! The hourly budgets of callers, counted as GitHub counts: by token, or by address without one.
+//! The hourly budgets of callers, counted as GitHub counts: by account, or by address without a
+//! token. A token's account is what its text begins with, up to the first `/`: `alice/laptop` and
+//! `alice/server` are two tokens of one account, and a token without one is alone in its own.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,6 +19,21 @@ pub(super) enum Caller {
     Address(IpAddr),
     /// Anybody, once there are too many to tell apart.
     Overflow,
+}
+
+impl Caller {
+    /// Who pays: the account, where it is a token.
+    pub(super) fn payer(&self) -> Self {
+        match self {
+            Self::Token(token) => Self::Token(account(token).to_owned()),
+            other => other.clone(),
+        }
+    }
+}
+
+/// The account of a token.
+pub(super) fn account(token: &str) -> &str {
+    token.split('/').next().unwrap_or(token)
 }
 
 /// How a caller stands, as the headers of a response say it.
@@ -63,6 +80,7 @@ impl Limits {
 
     fn budget(&mut self, caller: &Caller, now: Timestamp) -> (u32, &mut (u32, Second)) {
         let now = now.second();
+        let caller = &caller.payer();
         if self.budgets.len() >= MAX_CALLERS && !self.budgets.contains_key(caller) {
             self.budgets.retain(|_, (_, reset)| *reset > now);
         }
@@ -102,6 +120,14 @@ mod tests {
         let later = now().plus(std::time::Duration::from_secs(3_600));
         assert_eq!(limits.standing(&token, later).remaining(), 2);
         assert_eq!(limits.standing(&token, later).reset.0, later.second().0 + 3_600);
+    }
+
+    #[test]
+    fn tokens_of_one_account_share_a_budget() {
+        let mut limits = Limits::new(5, 1);
+        limits.spend(&Caller::Token("alice/laptop".into()), now());
+        assert_eq!(limits.standing(&Caller::Token("alice/server".into()), now()).used, 1);
+        assert_eq!(limits.standing(&Caller::Token("bob/laptop".into()), now()).used, 0);
     }
 
     #[test]

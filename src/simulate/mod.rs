@@ -14,6 +14,7 @@
 //! `payloads*`: their JSON), `recorded` reads them, `pace` puts them into the `feed`, `server`
 //! shows its pages under `limits` and `faults`; `graphql` answers from what is `known`.
 
+mod at_once;
 mod cast;
 mod control;
 mod faults;
@@ -35,6 +36,7 @@ mod pulls;
 mod recorded;
 mod server;
 mod state;
+mod user;
 mod world;
 
 #[cfg(test)]
@@ -89,6 +91,12 @@ impl std::str::FromStr for Shape {
     }
 }
 
+/// The account that a token is of: what its text begins with, up to the first `/`.
+#[must_use]
+pub fn account_of(token: &str) -> &str {
+    limits::account(token)
+}
+
 /// What to simulate. The defaults are those of `ghpulse simulate`.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -109,7 +117,7 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// `X-Poll-Interval`, seconds.
     pub poll_interval: u32,
-    /// Requests an hour for a token.
+    /// Requests an hour for an account with tokens; see [`account_of`].
     pub limit: u32,
     /// Requests an hour for an address without a token.
     pub anonymous_limit: u32,

@@ -17,6 +17,7 @@ use axum::serve::ListenerExt;
 use futures_util::stream;
 use tokio::net::TcpListener;
 
+use super::at_once::{self, AtOnce};
 use super::faults::FaultKind;
 use super::feed::VISIBLE;
 use super::graphql;
@@ -24,6 +25,7 @@ use super::json::Object;
 use super::limits::{Caller, Standing};
 use super::page::{self, Page};
 use super::state::{Shared, Ticket};
+use super::user;
 use crate::model::window::Second;
 
 const API_VERSIONS: &[&str] = &["2022-11-28", "2026-03-10"];
@@ -40,6 +42,7 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) -> anyhow::R
         .route("/", get(root))
         .route("/rate_limit", get(rate_limit))
         .route("/events", get(events))
+        .route("/user", get(user::user))
         .route("/graphql", post(graphql::query))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
@@ -123,6 +126,9 @@ async fn events(
     let token = match &caller {
         Caller::Token(token) => Some(token.as_str()),
         Caller::Address(_) | Caller::Overflow => None,
+    };
+    let Some(_at_once) = AtOnce::enter(&shared, &caller) else {
+        return refused(&shared, at_once::refusal());
     };
     let ticket = shared.begin(token);
     if let Some(slow) = ticket.fault(FaultKind::Slow) {
@@ -311,7 +317,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-fn refused(shared: &Shared, refusal: Refusal) -> Response {
+pub(super) fn refused(shared: &Shared, refusal: Refusal) -> Response {
     let status = refusal.status.as_u16();
     shared.count(match refusal.fault {
         Some(fault) => format!("{status} {fault}"),
@@ -320,13 +326,13 @@ fn refused(shared: &Shared, refusal: Refusal) -> Response {
     refusal.into_response()
 }
 
-fn limited(standing: Standing) -> Refusal {
+pub(super) fn limited(standing: Standing) -> Refusal {
     let message = "API rate limit exceeded. Check the x-ratelimit-reset header.";
     Refusal::new(StatusCode::FORBIDDEN, message).standing(standing)
 }
 
 /// The first fault of this request that refuses it.
-fn fault_refusal(ticket: &Ticket, standing: Standing, now: Second) -> Option<Refusal> {
+pub(super) fn fault_refusal(ticket: &Ticket, standing: Standing, now: Second) -> Option<Refusal> {
     ticket.faults.iter().find_map(|fault| {
         let seconds = fault.wait.as_secs_f64().ceil();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
@@ -381,7 +387,7 @@ pub(super) fn json(status: StatusCode, body: String) -> Response {
 }
 
 /// The limit headers.
-fn tell(headers: &mut HeaderMap, standing: Standing) {
+pub(super) fn tell(headers: &mut HeaderMap, standing: Standing) {
     tell_of(headers, standing, "core");
 }
 

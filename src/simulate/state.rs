@@ -13,7 +13,7 @@ use super::faults::{Fault, FaultKind};
 use super::feed::{Entry, Feed};
 use super::graphql::{QueryOptions, Work};
 use super::known::Known;
-use super::limits::Limits;
+use super::limits::{Caller, Limits};
 use super::recorded::Recorded;
 use super::world::World;
 use crate::clock::Clock;
@@ -62,6 +62,10 @@ pub(super) struct State {
     pub(super) requests: u64,
     /// GraphQL queries so far.
     pub(super) asked: u64,
+    /// Requests of each caller that are under way.
+    pub(super) at_once: HashMap<Caller, u32>,
+    /// The most of them that ever were, of one caller.
+    pub(super) most_at_once: u32,
     /// Whether the recorded events are at their end.
     pub(super) finished: bool,
 }
@@ -115,6 +119,8 @@ impl Shared {
                 outcomes: BTreeMap::new(),
                 requests: 0,
                 asked: 0,
+                at_once: HashMap::new(),
+                most_at_once: 0,
                 finished: false,
             }),
             changes: watch::Sender::new(0),
@@ -206,6 +212,14 @@ impl Shared {
         drop(state);
         self.changed();
         Ticket { number, faults }
+    }
+
+    /// Somebody asks whose a token is: the faults that hit every request of it. Chance is no part
+    /// of it, so that what hits the pages of a run does not depend on it.
+    pub(super) fn begin_user(&self, token: &str) -> Ticket {
+        let state = self.state();
+        let hit = |fault: &&Fault| fault.share >= 1.0 && fault.hits(self.seed, 0, Some(token));
+        Ticket { number: 0, faults: state.faults.iter().filter(hit).cloned().collect() }
     }
 
     /// Looks at the pull requests that can be asked for; none of recorded events.

@@ -9,6 +9,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod enriched;
+mod limits;
 mod missed;
 mod troubles;
 

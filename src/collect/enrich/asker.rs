@@ -16,11 +16,13 @@ use super::desk::Desk;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::github::graphql::{Form, Found, GraphQl, MOST_PULLS, Outcome, Wanted};
+use crate::github::limits::MOST_AT_ONCE;
 use crate::github::node_id;
 use crate::github::tokens::{Grant, Mode, TokenPool};
 
 /// Queries under way at once.
 const MOST_FLIGHTS: usize = 16;
+const _: () = assert!(MOST_FLIGHTS <= MOST_AT_ONCE as usize / 2);
 /// More may come to be asked for together: a query waits for so long unless it is full.
 const GATHER: Duration = Duration::from_secs(1);
 /// Whole answers after which more are asked for at once.

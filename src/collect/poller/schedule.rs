@@ -22,7 +22,7 @@ const SLOWER: u32 = 4;
 /// The weight of the newest read in what is known of a page's pace.
 const NEWEST_WEIGHT: f64 = 0.3;
 /// Requests for one page that are under way together.
-const MOST_UNDER_WAY: u32 = 4;
+pub(super) const MOST_UNDER_WAY: u32 = 4;
 /// Waits after a failure that may pass.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -5,6 +5,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::collect::status::{SourceMode, SourceState};
 use crate::simulate::{Control, Options, Simulation};
 
 async fn simulated(options: Options) -> (Simulation, Control) {

@@ -1,7 +1,88 @@
-//! What the poller has to say, to the log and in metrics.
+//! What the poller has to say, to the log, in metrics and by its status.
 
+use std::time::Duration;
+
+use super::{Poller, Rule};
 use crate::collect::completeness::{Report, Trouble, TroubleKind};
+use crate::collect::status::{LastError, SourceMode, SourceState};
+use crate::github::tokens::Mode;
 use crate::metrics;
+
+/// Without an answer for so long, a source that had answered is down.
+const DOWN_AFTER: Duration = Duration::from_secs(30);
+/// So many intervals without an answer are a silence, at least [`DOWN_AFTER`].
+const SILENT_INTERVALS: u32 = 3;
+
+/// What some answers came to, for the status.
+#[derive(Default)]
+pub(super) struct Summary {
+    /// A page came, or GitHub said that it has not changed.
+    pub(super) answered: bool,
+    /// GitHub set a limit or refused a token: it is there.
+    pub(super) limited: bool,
+    pub(super) simulated: Option<bool>,
+    pub(super) trouble: Option<String>,
+}
+
+impl Poller {
+    /// Tells how it stands after some answers.
+    pub(super) fn tell(&mut self, summary: &Summary) {
+        let (now, wall) = (self.clock.instant(), self.clock.now());
+        let interval = match self.rule() {
+            Rule::Tokens => self.loop_break,
+            Rule::Every(interval) => interval,
+        };
+        if summary.answered {
+            let before = self.last_answer.replace((now, wall));
+            let long = DOWN_AFTER.max(interval * SILENT_INTERVALS);
+            let silent = before.filter(|(last, _)| now - *last >= long);
+            self.silent_since = silent.map(|(_, wall)| wall).or(self.silent_since);
+        }
+        let census = self.pool.census();
+        let lately = self.last_answer.is_some_and(|(last, _)| now - last < DOWN_AFTER);
+        let all_refused = census.tokens > 0 && census.mode == Mode::Anonymous;
+        let state = if !(summary.answered || summary.limited || lately) {
+            SourceState::Down
+        } else if !summary.answered
+            || summary.trouble.is_some()
+            || !self.schedule.is_well()
+            || all_refused
+        {
+            SourceState::Degraded
+        } else {
+            SourceState::Ok
+        };
+        let known = self.status.borrow().overlap.iter().flatten().copied().reduce(f64::min);
+        if let Some(share) = known {
+            overlap(share);
+        }
+        self.status.send_modify(|status| {
+            status.simulated = summary.simulated.unwrap_or(status.simulated);
+            let turned = status.turn(state, wall);
+            if let Some(message) = &summary.trouble {
+                let again = status.last_error.as_ref().is_some_and(|last| last.message == *message);
+                if turned || !again {
+                    tracing::warn!(state = state.name(), "{message}");
+                }
+                status.last_error = Some(LastError { at: wall, message: message.clone() });
+            } else if turned {
+                tracing::info!(
+                    state = state.name(),
+                    simulated = status.simulated,
+                    "GitHub answers"
+                );
+            }
+            status.mode = mode(census.mode);
+            status.tokens_usable = census.usable;
+            status.tokens_benched = census.benched;
+            status.accounts = census.accounts;
+            status.poll_interval = interval;
+            if summary.answered {
+                status.last_poll_at = Some(wall);
+            }
+        });
+    }
+}
 
 /// Says once that something is wrong, and once that it no longer is.
 pub(super) fn troubles(before: &[Trouble], now: &[Trouble]) {
@@ -37,4 +118,11 @@ pub(super) fn publish(report: &Report) {
 /// The least part that a page has in common with the read before it.
 pub(super) fn overlap(share: f64) {
     metrics::FEED_OVERLAP.set(share);
+}
+
+pub(super) fn mode(mode: Mode) -> SourceMode {
+    match mode {
+        Mode::Anonymous => SourceMode::Anonymous,
+        Mode::Tokens => SourceMode::Tokens,
+    }
 }

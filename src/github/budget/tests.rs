@@ -235,3 +235,36 @@ fn no_minute_sees_more_than_nine_hundred_whatever_the_limit() {
     let most = most_within(&went, seconds(60));
     assert!((850..=900).contains(&most), "{most}");
 }
+
+#[test]
+fn two_budgets_that_turn_out_to_be_one_have_spent_what_both_spent() {
+    let now = start();
+    let mut server = Server { limit: 60, window: 3_600, start: now, counted: (0, 0) };
+    let mut budgets = [(); 2].map(|()| Budget::new(Plan { assumed: 60, ..ANONYMOUS }, now));
+    // The answer to the last request of each is not there yet.
+    let mut under_way = Vec::new();
+    for budget in &mut budgets {
+        for n in 0..3 {
+            assert_eq!(budget.ready_at(now), now);
+            let step = budget.take(now);
+            let counted = server.count(now, false);
+            if n < 2 {
+                budget.settle(now, step, Spent::One, &server.says(counted, now));
+            } else {
+                under_way.push((step, server.says(counted, now)));
+            }
+        }
+    }
+    let [mut budget, other] = budgets;
+    budget.refused(now, Some(seconds(20)));
+    budget.join(&other, now);
+    assert!(budget.ready_at(now) >= now + seconds(20), "a refusal holds for both");
+    for (step, says) in under_way {
+        budget.settle(now, step, Spent::One, &says);
+    }
+    let went = times(&mut budget, now, now + seconds(3_599), |at| {
+        let counted = server.count(at, false);
+        (Spent::One, server.says(counted, at))
+    });
+    assert!((50..=54).contains(&went.len()), "{} of the 54 that are left", went.len());
+}

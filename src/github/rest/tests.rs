@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config::Secret;
-use crate::github::tokens::{Census, Grant, Mode, PoolOptions, TokenPool};
+use crate::github::tokens::{Census, Grant, Identity, Mode, PoolOptions, TokenPool};
 use crate::http::fake::{Fake, Reply};
 
 const SECRET: &str = "ghp_s3cret";
@@ -74,7 +74,10 @@ async fn without_a_token_none_is_sent() {
 async fn a_401_benches_the_token_and_without_one_says_what_is_wanted() {
     let (answer, census, _) = ask(true, || Reply::new(401, "Bad credentials")).await;
     assert!(matches!(answer.outcome, Outcome::TokenDead { reason: Dead::Revoked }));
-    assert_eq!(census, Census { mode: Mode::Anonymous, tokens: 1, benched: 1, usable: 0 });
+    assert_eq!(
+        census,
+        Census { mode: Mode::Anonymous, tokens: 1, benched: 1, usable: 0, accounts: 1 }
+    );
     let (answer, ..) = ask(false, || Reply::new(401, "Bad\r\ncredentials")).await;
     let error = failure(&answer);
     assert!(!error.is_transient());
@@ -184,4 +187,43 @@ fn an_address_that_is_none_is_refused_before_anything_is_asked() {
     for bad in ["", "api.github.com", "ws://host"] {
         assert!(Rest::new(&options(bad), Clock::system()).is_err(), "{bad}");
     }
+}
+
+#[tokio::test]
+async fn whose_a_token_is_is_what_github_answers() {
+    let ask = async |reply: fn() -> Reply| {
+        let fake = Fake::start(move |_| reply()).await;
+        let pool = pool(true);
+        let identity = rest(&fake.url, 5_000).fetch_identity(lease(&pool)).await;
+        let asked = &fake.asked()[0];
+        assert_eq!(asked.target, "/user");
+        assert_eq!(asked.header("authorization"), Some("Bearer ghp_s3cret"));
+        assert_eq!(asked.header("x-github-api-version"), Some("2022-11-28"));
+        (identity, pool.census())
+    };
+    let (identity, census) =
+        ask(|| Reply::new(200, r#"{"login":"octocat","id":583231,"type":"User"}"#)).await;
+    assert_eq!((identity, census.usable), (Some(Identity::User(583_231)), 1));
+    // An installation has no user, and is well: its limits are in the headers of its pages.
+    let integration = || {
+        let reply = Reply::new(403, r#"{"message":"Resource not accessible by integration"}"#);
+        reply.with("X-RateLimit-Limit", 5_000).with("X-RateLimit-Remaining", 4_999)
+    };
+    let (identity, census) = ask(integration).await;
+    assert_eq!((identity, census.usable, census.benched), (Some(Identity::Nobody), 1, 0));
+    let (identity, census) = ask(|| Reply::new(404, "Not Found")).await;
+    assert_eq!((identity, census.usable), (Some(Identity::Nobody), 1));
+    // What says nothing of it is asked again.
+    for reply in [
+        (|| Reply::new(503, "")) as fn() -> Reply,
+        || Reply::new(200, "<html>"),
+        || Reply::Cut(Vec::new()),
+    ] {
+        let (identity, census) = ask(reply).await;
+        assert_eq!((identity, census.usable), (None, 1));
+    }
+    let (identity, census) = ask(|| Reply::new(401, "Bad credentials")).await;
+    assert_eq!((identity, census.benched), (None, 1));
+    let (identity, census) = ask(|| Reply::new(403, "secondary rate limit")).await;
+    assert_eq!((identity, census.benched, census.usable), (None, 0, 0));
 }

@@ -74,7 +74,10 @@ async fn one_that_is_used_up_is_passed_over_and_then_waited_for() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
     settle(go(&pool), Verdict::Served, &limits(0));
-    assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 2, benched: 0, usable: 1 });
+    assert_eq!(
+        pool.census(),
+        Census { mode: Mode::Tokens, tokens: 2, benched: 0, usable: 1, accounts: 2 }
+    );
     let lease = go(&pool);
     assert_eq!(shown(&lease), "b");
     settle(lease, Verdict::Limited(Some(Duration::from_secs(300))), &Limits::default());
@@ -96,7 +99,10 @@ async fn dead_tokens_rest_and_the_last_one_leaves_us_anonymous() {
         assert_eq!(shown(&lease), name);
         settle(lease, Verdict::Refused(why), &Limits::default());
     }
-    assert_eq!(pool.census(), Census { mode: Mode::Anonymous, tokens: 2, benched: 2, usable: 0 });
+    assert_eq!(
+        pool.census(),
+        Census { mode: Mode::Anonymous, tokens: 2, benched: 2, usable: 0, accounts: 2 }
+    );
     let lease = go(&pool);
     assert_eq!((shown(&lease).as_str(), lease.seat()), ("none", SeatId(0)));
     settle(lease, Verdict::Served, &Limits::default());
@@ -107,14 +113,20 @@ async fn dead_tokens_rest_and_the_last_one_leaves_us_anonymous() {
     let lease = go(&pool);
     assert_eq!(shown(&lease), "b");
     settle(lease, Verdict::Served, &Limits::default());
-    assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 2, benched: 1, usable: 1 });
+    assert_eq!(
+        pool.census(),
+        Census { mode: Mode::Tokens, tokens: 2, benched: 1, usable: 1, accounts: 2 }
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_tokens_sixty_go_in_an_hour() {
     let clock = clock();
     let pool = pool(&[], clock);
-    assert_eq!(pool.census(), Census { mode: Mode::Anonymous, tokens: 0, benched: 0, usable: 0 });
+    assert_eq!(
+        pool.census(),
+        Census { mode: Mode::Anonymous, tokens: 0, benched: 0, usable: 0, accounts: 0 }
+    );
     let (end, mut went) = (clock.instant() + Duration::from_secs(3_600), 0);
     while clock.instant() < end {
         match pool.grant() {
@@ -145,7 +157,10 @@ async fn a_new_list_keeps_what_is_known_of_the_old_ones() {
     let kept = b.seat();
     settle(a, Verdict::Refused(Dead::Revoked), &Limits::default());
     pool.replace(["b", "a", "b", "", "c\n", "d d"].map(Secret::new).into());
-    assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 3, benched: 1, usable: 2 });
+    assert_eq!(
+        pool.census(),
+        Census { mode: Mode::Tokens, tokens: 3, benched: 1, usable: 2, accounts: 3 }
+    );
     settle(b, Verdict::Served, &limits(0));
     assert_eq!(pool.census().usable, 1);
     let lease = go(&pool);
@@ -153,7 +168,10 @@ async fn a_new_list_keeps_what_is_known_of_the_old_ones() {
     pool.replace(vec![Secret::new("b")]);
     // Its token is gone; nothing is left to settle with.
     settle(lease, Verdict::Refused(Dead::Revoked), &Limits::default());
-    assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 1, benched: 0, usable: 0 });
+    assert_eq!(
+        pool.census(),
+        Census { mode: Mode::Tokens, tokens: 1, benched: 0, usable: 0, accounts: 1 }
+    );
     assert!(matches!(pool.grant(), Grant::Wait(_)), "{kept:?} is still used up");
 }
 
@@ -219,7 +237,10 @@ async fn a_token_whose_pages_are_old_rests_and_its_queries_go_on() {
     pool.rest(seat, Duration::from_secs(600));
     // What is under way ends as it would have, and wakes nobody up.
     settle(lease, Verdict::Served, &limits(4_000));
-    assert_eq!(pool.census(), Census { mode: Mode::Tokens, tokens: 2, benched: 0, usable: 1 });
+    assert_eq!(
+        pool.census(),
+        Census { mode: Mode::Tokens, tokens: 2, benched: 0, usable: 1, accounts: 2 }
+    );
     for _ in 0..3 {
         let other = go(&pool);
         assert_ne!(shown(&other), name);
@@ -259,4 +280,147 @@ async fn a_secondary_limit_holds_for_all_that_a_token_asks_and_the_hours_for_one
     settle(go(&primary), Verdict::Limited(Some(wait)), &limits(0));
     assert_eq!(waits(&primary), None);
     assert!(matches!(primary.grant(), Grant::Wait(_)));
+}
+
+/// Takes the two as tokens of these users.
+fn introduced(pool: &Arc<TokenPool>, users: &[u64]) {
+    for user in users {
+        let lease = pool.grant_introduction().expect("it was not asked yet");
+        let seat = lease.seat();
+        settle(lease, Verdict::Served, &Limits::default());
+        pool.introduce(seat, Identity::User(*user));
+    }
+    assert!(pool.grant_introduction().is_none(), "each is asked once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_one_account_share_its_hour() {
+    let clock = clock();
+    let pool = pool(&["a", "b", "c"], clock);
+    assert_eq!(pool.census().accounts, 3, "nothing is known yet");
+    introduced(&pool, &[7, 8, 7]);
+    assert_eq!((pool.census().tokens, pool.census().accounts), (3, 2));
+    // What one of them is told is left is left for both.
+    clock.sleep(Duration::from_secs(60)).await;
+    while shown(&go(&pool)) != "c" {}
+    settle(go(&pool), Verdict::Served, &limits(0));
+    assert_eq!(pool.census().usable, 1);
+    for _ in 0..2 {
+        clock.sleep(Duration::from_secs(5)).await;
+        let lease = go(&pool);
+        assert_eq!(shown(&lease), "b");
+        settle(lease, Verdict::Served, &limits(4_000));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secondary_limit_of_one_token_holds_for_all_of_its_account_and_for_no_other() {
+    let clock = clock();
+    let pool = pool(&["a", "b", "c"], clock);
+    introduced(&pool, &[7, 8, 7]);
+    clock.sleep(Duration::from_secs(60)).await;
+    let lease = go(&pool);
+    assert_eq!(shown(&lease), "a");
+    let wait = Duration::from_secs(90);
+    settle(lease, Verdict::Limited(Some(wait)), &Limits::default());
+    for _ in 0..4 {
+        clock.sleep(Duration::from_secs(5)).await;
+        let lease = go(&pool);
+        assert_eq!(shown(&lease), "b");
+        settle(lease, Verdict::Served, &limits(4_000));
+        let Some(Grant::Go(query)) = pool.grant_query() else { panic!("one may ask") };
+        assert_eq!(shown(&query), "b");
+        settle(query, Verdict::Served, &limits(4_000));
+    }
+    clock.sleep(wait).await;
+    let names = [(); 3].map(|()| shown(&go(&pool)));
+    assert!(names.contains(&"a".to_owned()) && names.contains(&"c".to_owned()), "{names:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_account_goes_no_faster_with_many_tokens_than_with_one() {
+    let clock = clock();
+    let went = async |tokens: &[&str]| {
+        let pool = pool(tokens, clock);
+        if tokens.len() > 1 {
+            introduced(&pool, &vec![7; tokens.len()]);
+        }
+        let (end, mut went, mut left) = (clock.instant() + Duration::from_secs(600), 0, 5_000);
+        while clock.instant() < end {
+            match pool.grant() {
+                Grant::Go(lease) => {
+                    (went, left) = (went + 1, left - 1);
+                    // An answer takes a second of GitHub's work, which counts by account too.
+                    lease.settle(Verdict::Served, &limits(left), Duration::from_secs(1));
+                }
+                Grant::Wait(until) => tokio::time::sleep_until(until).await,
+            }
+        }
+        went
+    };
+    let (one, many) = (went(&["a"]).await, went(&["a", "b", "c", "d"]).await);
+    assert!((550..620).contains(&one), "{one}");
+    assert!(many <= one + 5, "{many} with four tokens, {one} with one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_a_token_is_is_asked_of_several_only_and_again_when_it_was_not_told() {
+    let clock = clock();
+    assert!(pool(&["a"], clock).grant_introduction().is_none(), "it shares with nobody");
+    assert!(pool(&[], clock).grant_introduction().is_none());
+    let pool = pool(&["a", "b"], clock);
+    drop(pool.grant_introduction().expect("the first"));
+    let second = pool.grant_introduction().expect("the second");
+    pool.introduce(second.seat(), Identity::Nobody);
+    drop(second);
+    assert!(pool.grant_introduction().is_none(), "both were asked");
+    clock.sleep(ASK_AGAIN).await;
+    let again = pool.grant_introduction().expect("the first was not told");
+    assert_eq!(shown(&again), "a");
+    drop(again);
+    assert!(pool.grant_introduction().is_none(), "an installation has no user");
+    assert_eq!(pool.census().accounts, 2);
+    // One that is refused is not asked.
+    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    clock.sleep(ASK_AGAIN).await;
+    assert!(pool.grant_introduction().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_token_that_was_taken_out_still_has_under_way_counts_for_its_account() {
+    let pool = pool(&["a", "b"], clock());
+    introduced(&pool, &[7, 7]);
+    let lease = go(&pool);
+    assert_eq!(shown(&lease), "a");
+    pool.replace(vec![Secret::new("b"), Secret::new("c")]);
+    settle(lease, Verdict::Limited(Some(Duration::from_secs(90))), &Limits::default());
+    assert_eq!(pool.census().usable, 1, "b is of the account that has to wait");
+    // Nobody is of that account any more, so nothing is known of it.
+    pool.replace(vec![Secret::new("c")]);
+    pool.replace(vec![Secret::new("b"), Secret::new("c")]);
+    assert_eq!((pool.census().usable, pool.census().accounts), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_minute_sees_two_thousand_points_of_queries_whatever_the_limit() {
+    let clock = clock();
+    let pool = pool(&["a", "b"], clock);
+    pool.allow_queries(1.0);
+    introduced(&pool, &[7, 7]);
+    let (end, mut went) = (clock.instant() + Duration::from_secs(180), Vec::new());
+    while clock.instant() < end {
+        match pool.grant_query().expect("there is a token") {
+            Grant::Go(lease) => {
+                went.push(clock.instant());
+                settle(lease, Verdict::Served, &limits(1_000_000));
+            }
+            Grant::Wait(until) => tokio::time::sleep_until(until).await,
+        }
+    }
+    let minute = Duration::from_secs(60);
+    let within =
+        |from: &Instant| went.iter().filter(|at| *at >= from && **at < *from + minute).count();
+    let most = went.iter().map(within).max().unwrap();
+    assert!((500..2_000).contains(&most), "{most}");
 }

@@ -1,0 +1,69 @@
+//! Whose a token is: `GET /user`, which GitHub answers to a user's token of any kind and right.
+//!
+//! An installation of an app has no user and is refused by name; its limits are its own. That
+//! refusal is no word about limits, and no reason to leave the token alone.
+
+use serde_json::Value;
+
+use super::{API_VERSION, MEDIA_TYPE, Rest};
+use crate::github::limits::{Limits, Refusal};
+use crate::github::tokens::{Dead, Identity, Lease, Verdict};
+use crate::http::{Request, Response};
+use crate::metrics;
+
+/// How GitHub words it that a token is no user's.
+const NO_USER: &str = "not accessible by integration";
+
+impl Rest {
+    /// Asks whose the lease's token is, and settles the lease with what came of it; `None` when
+    /// that is not known yet.
+    pub async fn fetch_identity(&self, lease: Lease) -> Option<Identity> {
+        let url = format!("{}/user", self.base);
+        let authorization = format!("Bearer {}", lease.token()?.expose());
+        let request = Request::get(&url)
+            .header("accept", MEDIA_TYPE)
+            .header("x-github-api-version", API_VERSION)
+            .secret("authorization", &authorization);
+        let start = self.clock.instant();
+        let result = self.http.send(request).await;
+        let took = self.clock.instant() - start;
+        let (verdict, limits, identity) = match result {
+            Ok(response) => {
+                let limits = Limits::read(&response.headers, self.clock.now());
+                let (verdict, identity) = read(&response, &limits);
+                (verdict, limits, identity)
+            }
+            Err(error) if error.is_unsent() => (Verdict::Unsent, Limits::default(), None),
+            Err(_) => (Verdict::Failed, Limits::default(), None),
+        };
+        lease.settle(verdict, &limits, took);
+        metrics::REQUESTS.add_for("identity", 1);
+        identity
+    }
+}
+
+fn read(response: &Response, limits: &Limits) -> (Verdict, Option<Identity>) {
+    let body = &response.body;
+    match response.status {
+        200 => {
+            let user: Option<Value> = serde_json::from_slice(body).ok();
+            let id = user.and_then(|user| user["id"].as_u64());
+            (Verdict::Served, id.map(Identity::User))
+        }
+        401 => (Verdict::Refused(Dead::Revoked), None),
+        // A server of one's own may not have it at all.
+        404 => (Verdict::Failed, Some(Identity::Nobody)),
+        403 if String::from_utf8_lossy(body).to_lowercase().contains(NO_USER) => {
+            (Verdict::Failed, Some(Identity::Nobody))
+        }
+        status @ (403 | 429) => {
+            let verdict = match limits.refusal(status, body, true) {
+                Refusal::Wait(wait) => Verdict::Limited(Some(wait)),
+                Refusal::WaitLonger => Verdict::Limited(None),
+                Refusal::Suspended => Verdict::Refused(Dead::Suspended),
+            };
+            (verdict, None)
+        }
+        _ => (Verdict::Failed, None),
+    }
+}

@@ -1,0 +1,112 @@
+//! Whose limits a token counts against: GitHub's are an account's, and its tokens share them.
+
+use std::collections::HashMap;
+
+use tokio::time::Instant;
+
+use super::words::{Resource, SeatId};
+use crate::github::budget::{Budget, Plan};
+
+/// GitHub's limit with a token, an hour and user.
+const USER_LIMIT: u64 = 5_000;
+/// GitHub works at most 90 seconds a minute for a user, of these 60 for GraphQL. Pages take up to
+/// 60, one after another; queries are so far apart that they take the other 30.
+const QUERY_ANSWER_TIMES: f64 = 2.0;
+/// How many queries may go together: a poll brings many pull requests at once.
+const QUERY_BURST: u32 = 3;
+
+/// An account, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    /// That of this token, and of no other as far as is known.
+    Token(SeatId),
+    /// GitHub's user of this number.
+    User(u64),
+}
+
+/// The budgets of an account: GitHub has a limit for each resource.
+#[derive(Debug)]
+struct Account {
+    pages: Budget,
+    /// What is left for GraphQL; never used without a token.
+    queries: Budget,
+}
+
+/// The budgets of all accounts that have a token here.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    all: HashMap<Owner, Account>,
+    /// The part of each account's limit that polling may use.
+    share: f64,
+    /// The same of the limit for queries.
+    query_share: f64,
+    /// Pages that may be asked for together.
+    burst: u32,
+}
+
+impl Accounts {
+    pub(super) fn new(share: f64, query_share: f64, burst: u32) -> Self {
+        Self { all: HashMap::new(), share, query_share, burst }
+    }
+
+    /// A new token's, of which nothing is known yet.
+    pub(super) fn open(&mut self, seat: SeatId, now: Instant) -> Owner {
+        let plan =
+            Plan { assumed: USER_LIMIT, share: self.share, burst: self.burst, answer_times: 1.0 };
+        self.open_with(plan, seat, now)
+    }
+
+    /// That of requests without a token: nobody's, with limits that are said here.
+    pub(super) fn open_with(&mut self, plan: Plan, seat: SeatId, now: Instant) -> Owner {
+        let account = Account { pages: Budget::new(plan, now), queries: self.query_budget(now) };
+        let owner = Owner::Token(seat);
+        self.all.insert(owner, account);
+        owner
+    }
+
+    /// Sets the part of each limit for queries that may be used; before any of them.
+    pub(super) fn allow_queries(&mut self, share: f64, now: Instant) {
+        self.query_share = share;
+        let queries = self.query_budget(now);
+        for account in self.all.values_mut() {
+            account.queries = queries.clone();
+        }
+    }
+
+    /// Puts what is spent of one account down to another: they were found to be the same.
+    pub(super) fn join(&mut self, from: Owner, to: Owner, now: Instant) {
+        let Some(account) = self.all.remove(&from) else { return };
+        match self.all.get_mut(&to) {
+            Some(known) => {
+                known.pages.join(&account.pages, now);
+                known.queries.join(&account.queries, now);
+            }
+            None => {
+                self.all.insert(to, account);
+            }
+        }
+    }
+
+    /// Forgets those that are not wanted.
+    pub(super) fn retain(&mut self, wanted: impl Fn(Owner) -> bool) {
+        self.all.retain(|owner, _| wanted(*owner));
+    }
+
+    pub(super) fn budget(&mut self, owner: Owner, resource: Resource) -> &mut Budget {
+        let account = self.all.get_mut(&owner).expect("it is kept while a token names it");
+        match resource {
+            Resource::Pages => &mut account.pages,
+            Resource::Queries => &mut account.queries,
+        }
+    }
+
+    fn query_budget(&self, now: Instant) -> Budget {
+        let plan = Plan {
+            assumed: USER_LIMIT,
+            share: self.query_share,
+            burst: QUERY_BURST,
+            answer_times: QUERY_ANSWER_TIMES,
+        };
+        Budget::new(plan, now)
+    }
+}

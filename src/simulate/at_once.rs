@@ -1,0 +1,56 @@
+//! How many requests a caller has under way: GitHub refuses more than a hundred of one account, for
+//! pages and queries together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+
+use super::limits::Caller;
+use super::server::Refusal;
+use super::state::Shared;
+
+/// GitHub's secondary limit.
+const MOST: u32 = 100;
+/// How long GitHub wants to be left alone then.
+pub(super) const WAIT: Duration = Duration::from_secs(60);
+
+/// A request that is under way, until it is dropped.
+pub(super) struct AtOnce {
+    shared: Arc<Shared>,
+    payer: Caller,
+}
+
+impl AtOnce {
+    /// One more of this caller; `None` when there are too many.
+    pub(super) fn enter(shared: &Arc<Shared>, caller: &Caller) -> Option<Self> {
+        let payer = caller.payer();
+        let mut state = shared.state();
+        let known = state.at_once.get(&payer).copied().unwrap_or(0);
+        if known >= MOST {
+            return None;
+        }
+        state.at_once.insert(payer.clone(), known + 1);
+        state.most_at_once = state.most_at_once.max(known + 1);
+        drop(state);
+        Some(Self { shared: shared.clone(), payer })
+    }
+}
+
+impl Drop for AtOnce {
+    fn drop(&mut self) {
+        let mut state = self.shared.state();
+        let left = state.at_once.get(&self.payer).map_or(0, |known| known.saturating_sub(1));
+        if left == 0 {
+            state.at_once.remove(&self.payer);
+        } else {
+            state.at_once.insert(self.payer.clone(), left);
+        }
+    }
+}
+
+/// What is said to the one too many.
+pub(super) fn refusal() -> Refusal {
+    let message = "You have exceeded a secondary rate limit. Please wait.";
+    Refusal::new(StatusCode::FORBIDDEN, message).retry_after(WAIT.as_secs())
+}

@@ -1,0 +1,84 @@
+//! GitHub's limits of an account, as the simulated one keeps them: its tokens share them, and no
+//! more than a hundred of its requests are under way together.
+
+use super::*;
+use crate::common::client::request;
+
+/// The tokens of one account, as the simulated GitHub reads them.
+fn tokens_of(account: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{account}/{n}")).collect()
+}
+
+async fn status(appliance: &Running) -> Value {
+    request(appliance.public, "GET", "/status?format=json", &[]).await.json()
+}
+
+/// Waits until the status is as wanted.
+async fn until(appliance: &Running, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let looked = async {
+        loop {
+            let status = status(appliance).await;
+            if wanted(&status) {
+                return status;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(what, looked).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secondary_limit_of_one_token_keeps_all_tokens_of_its_account_away() {
+    let options = Options { rate: 60.0, shape: Shape::Today, seed: 41, ..Options::default() };
+    let github = GitHub::start(options).await;
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = [tokens_of("alice", 40), tokens_of("bob", 2), vec!["ghs_app".to_owned()]];
+    let tokens = tokens.concat().join(",");
+    let settings = [("GHPULSE_GITHUB_TOKENS", tokens.as_str())];
+    let appliance = Running::start(dir.path(), &github.url, &settings).await;
+    let known = until(&appliance, "accounts are known", |s| s["source"]["accounts"] == 3).await;
+    assert_eq!(known["source"]["tokens_usable"], 43);
+    let page = request(appliance.public, "GET", "/status?format=html", &[]).await.body;
+    assert!(page.contains("of 3 accounts") && !page.contains("alice"), "{page}");
+    let outcomes = github.control.outcomes();
+    assert_eq!((outcomes["user 200"], outcomes["user 403"]), (42, 1), "each was asked once");
+
+    let wait = Duration::from_secs(600);
+    github.control.set_fault(Fault::new(FaultKind::RetryAfter).token("alice").wait(wait));
+    let away = |status: &Value| status["source"]["tokens_usable"] == 3;
+    until(&appliance, "all of alice's tokens wait", away).await;
+    let requests = github.control.requests();
+    let on = github.control.until(|control| control.requests() > requests + 200);
+    soon("the others go on", on).await;
+    // Those that were under way when the first answer came: four for each of three pages.
+    let refused = github.control.outcomes()["429 retry-after"];
+    assert!((1..=12).contains(&refused), "{refused} of 40 tokens were refused");
+    appliance.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn never_more_than_a_hundred_requests_of_an_account_are_under_way() {
+    let github = GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(42) }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = tokens_of("alice", 30).join(",");
+    // More pages than GitHub has, and events that must not wait long: all that can be under way.
+    let settings = [
+        ("GHPULSE_GITHUB_TOKENS", tokens.as_str()),
+        ("GHPULSE_GITHUB_LOOP_BREAK", "1"),
+        ("GHPULSE_GITHUB_ENRICH_BATCH", "1"),
+    ];
+    let appliance = Running::start(dir.path(), &github.url, &settings).await;
+    until(&appliance, "accounts are known", |s| s["source"]["accounts"] == 1).await;
+    github.control.emit(150);
+    for kind in [FaultKind::Slow, FaultKind::QuerySlow] {
+        github.control.set_fault(Fault::always(kind).wait(Duration::from_secs(3)));
+    }
+    let requests = github.control.requests();
+    let asked = github.control.until(|c| c.requests() > requests + 30 && c.queries() > 5);
+    soon("pages and queries are under way together", asked).await;
+    let most = github.control.most_at_once();
+    assert!((5..=100).contains(&most), "{most}");
+    let outcomes = github.control.outcomes();
+    assert!(!outcomes.keys().any(|outcome| outcome.contains("403")), "{outcomes:?}");
+    appliance.end().await;
+}
