@@ -1,14 +1,16 @@
 //! The second arrow: facts are added, and the event goes from the inbox to the outbox.
 //!
 //! What an event counts as is read from itself. What GitHub left out of a pull request is asked
-//! for; an event that lacks something waits for it, the others pass it by. It never waits longer
-//! than `github.enrich.deadline`, and what comes later only fills the cache of languages. Whether
+//! for; an event that lacks something waits for it, the others pass it by. Those of one poll that
+//! wait leave in their order, so each waits for the older ones too. It never waits longer than
+//! `github.enrich.deadline`, and what comes later only fills the cache of languages. Whether
 //! an event is a developer's or a repository's first of the day or year is claimed here, in the
 //! order of the outbox, in the same batch that moves it. The inbox's row stays until then and is
 //! all that is needed to begin again: a crash while events wait loses nothing.
 
 mod asker;
 mod desk;
+mod line;
 mod read;
 mod share;
 
@@ -159,10 +161,9 @@ impl Stage {
                 continue;
             }
             let deadline = event.since + asker.lookup.deadline;
-            match self.desk.hold(event, wanted, deadline, now) {
-                None => holding = true,
-                Some(leaves) => ready.push(leaves),
-            }
+            let leave = self.desk.hold(event, wanted, deadline, now);
+            holding |= leave.is_empty();
+            ready.extend(leave);
         }
         holding
     }

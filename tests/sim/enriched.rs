@@ -58,6 +58,35 @@ async fn todays_shape_gives_the_numbers_of_the_old_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pull_requests_of_a_poll_keep_their_order_whatever_answer_comes_first() {
+    let github = today(27).await;
+    // Many queries for a poll, of which some take long.
+    let slow = Fault::new(FaultKind::QuerySlow).share(0.4).wait(Duration::from_millis(700));
+    github.control.set_fault(slow);
+    let settings = [PATIENT[0], ("GHPULSE_GITHUB_ENRICH_BATCH", "4")];
+    let dir = tempfile::tempdir().unwrap();
+    follow(&github, dir.path(), &settings, 3).await;
+    assert!(github.control.outcomes()["graphql query-slow"] > 3);
+    let mut polls: BTreeMap<_, [Vec<(String, u64)>; 2]> = BTreeMap::new();
+    for (_, facts, event) in stored::journal(dir.path()) {
+        let text = |name: &str| event[name].as_str().unwrap().to_owned();
+        let place = (text("created_at"), text("id").parse().unwrap());
+        // A review lacks nothing when its repository is known: it may pass by.
+        match (facts.flags.pr, event["payload"].get("pull_request")) {
+            (true, _) => polls.entry(facts.received_at).or_default()[1].push(place),
+            (false, None) => polls.entry(facts.received_at).or_default()[0].push(place),
+            (false, Some(_)) => {}
+        }
+    }
+    let longest = polls.values().map(|[_, pulls]| pulls.len()).max().unwrap();
+    assert!(longest > 12, "no poll had several queries: {longest}");
+    for (poll, [others, pulls]) in polls {
+        assert!(others.is_sorted(), "{poll}: {others:?}");
+        assert!(pulls.is_sorted(), "{poll}: {pulls:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn other_node_ids_are_found_out_at_the_start_and_later() {
     let github = today(22).await;
     let dir = tempfile::tempdir().unwrap();

@@ -2,20 +2,22 @@
 //! nobody.
 //!
 //! Promises: a pull request is asked for once, however many events wait for it; an event leaves at
-//! its deadline at the latest; the newest are asked for first, because when there are more than can
-//! be asked for, the oldest will be late anyway. Nothing here is on disk: the inbox keeps the rows
-//! until their events have moved on, and a restart reads them again.
+//! its deadline at the latest, and not before an older one of its poll that waits; the newest are
+//! asked for first, because when there are more than can be asked for, the oldest will be late
+//! anyway. Nothing here is on disk: the inbox keeps the rows until their events have moved on, and
+//! a restart reads them again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::line::Lines;
 use super::read::{Admitted, Taught};
 use crate::github::graphql::{Found, Language, Learnt, Wanted};
 use crate::store::keys::RepoKey;
 
-/// Events that wait at most; more go on at once, without.
+/// Events that wait at most; more go on at once, without, and before those that wait.
 pub(super) const MOST_EVENTS: usize = 20_000;
 /// Times that a pull request is asked for before its events go on without.
 const MOST_TRIES: u32 = 10;
@@ -56,6 +58,8 @@ struct Held {
     event: Admitted,
     key: PullKey,
     deadline: Instant,
+    /// How it leaves, once only its order keeps it.
+    leaving: Option<Leaving>,
 }
 
 #[derive(Debug)]
@@ -74,6 +78,7 @@ struct Ask {
 pub(super) struct Desk {
     events: HashMap<u64, Held>,
     deadlines: BTreeSet<(Instant, u64)>,
+    lines: Lines,
     asks: HashMap<PullKey, Ask>,
     /// What is to be asked for, oldest first.
     queue: BTreeMap<u64, PullKey>,
@@ -82,35 +87,37 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// Lets an event wait until `deadline`; gives it back when it cannot.
+    /// Lets an event wait until `deadline`; those that leave: it, when it cannot wait, or nobody.
     pub(super) fn hold(
         &mut self,
         event: Admitted,
         wanted: Wanted,
         deadline: Instant,
         now: Instant,
-    ) -> Option<Ready> {
+    ) -> Vec<Ready> {
         let key = (wanted.base_repo_id, wanted.pull_id);
-        let leaving = match self.gone.get(&key) {
-            Some(until) if *until > now => Some(Leaving::Gone),
-            _ if deadline <= now => Some(Leaving::Late),
-            _ if self.events.len() >= MOST_EVENTS => Some(Leaving::Full),
-            _ => None,
-        };
-        if let Some(leaving) = leaving {
-            return Some(Ready { event, leaving });
+        // When it is too late for this one, it is for all older ones.
+        if deadline <= now {
+            return vec![Ready { event, leaving: Leaving::Late }];
+        }
+        if self.events.len() >= MOST_EVENTS {
+            return vec![Ready { event, leaving: Leaving::Full }];
         }
         let (admission, since) = (event.admission, event.since);
+        self.lines.join(event.facts.received_at, admission);
         self.deadlines.insert((deadline, admission));
-        self.events.insert(admission, Held { event, key, deadline });
+        self.events.insert(admission, Held { event, key, deadline, leaving: None });
+        if self.gone.get(&key).is_some_and(|until| *until > now) {
+            return self.free(admission, Leaving::Gone);
+        }
         if let Some(ask) = self.asks.get_mut(&key) {
             ask.admissions.push(admission);
-            return None;
+            return Vec::new();
         }
         let place = self.place(key);
         let ask = Ask { wanted, admissions: vec![admission], place: Some(place), since, tries: 0 };
         self.asks.insert(key, ask);
-        None
+        Vec::new()
     }
 
     fn place(&mut self, key: PullKey) -> u64 {
@@ -154,13 +161,15 @@ impl Desk {
     ) -> (Vec<Ready>, Option<Taught>) {
         match found {
             Found::Pull(learnt) => {
-                let events = self.end(wanted).into_iter().map(|mut event| {
-                    complete(&mut event, learnt);
-                    let whole = event.facts.enriched;
+                let mut ready = Vec::new();
+                for admission in self.end(wanted) {
+                    let Some(held) = self.events.get_mut(&admission) else { continue };
+                    complete(&mut held.event, learnt);
+                    let whole = held.event.facts.enriched;
                     let leaving = if whole { Leaving::Enriched } else { Leaving::Gone };
-                    Ready { event, leaving }
-                });
-                (events.collect(), taught(wanted, &learnt.language))
+                    ready.extend(self.free(admission, leaving));
+                }
+                (ready, taught(wanted, &learnt.language))
             }
             Found::Gone => {
                 self.remember_gone((wanted.base_repo_id, wanted.pull_id), now);
@@ -199,9 +208,28 @@ impl Desk {
             && deadline <= now
         {
             self.deadlines.pop_first();
-            let Some(held) = self.events.remove(&admission) else { continue };
-            late.push(Ready { event: held.event, leaving: Leaving::Late });
-            let Some(ask) = self.asks.get_mut(&held.key) else { continue };
+            let Some(held) = self.events.get(&admission) else { continue };
+            let leave = self.lines.drive_out(held.event.facts.received_at, admission);
+            late.extend(leave.into_iter().filter_map(|admission| self.go(admission)));
+        }
+        late
+    }
+
+    /// Lets one leave as soon as no older one of its poll waits; those that leave now.
+    fn free(&mut self, admission: u64, leaving: Leaving) -> Vec<Ready> {
+        let Some(held) = self.events.get_mut(&admission) else { return Vec::new() };
+        held.leaving = Some(leaving);
+        let leave = self.lines.free(held.event.facts.received_at, admission);
+        leave.into_iter().filter_map(|admission| self.go(admission)).collect()
+    }
+
+    /// It leaves: as it was to, or late.
+    fn go(&mut self, admission: u64) -> Option<Ready> {
+        let held = self.events.remove(&admission)?;
+        self.deadlines.remove(&(held.deadline, admission));
+        if held.leaving.is_none()
+            && let Some(ask) = self.asks.get_mut(&held.key)
+        {
             ask.admissions.retain(|waiting| *waiting != admission);
             // One that is under way is let come: it teaches a language.
             if let Some(place) = ask.place.filter(|_| ask.admissions.is_empty()) {
@@ -209,16 +237,20 @@ impl Desk {
                 self.asks.remove(&held.key);
             }
         }
-        late
+        Some(Ready { event: held.event, leaving: held.leaving.unwrap_or(Leaving::Late) })
     }
 
     /// All events, at once: nobody can be asked.
     pub(super) fn release(&mut self) -> Vec<Ready> {
         self.deadlines.clear();
+        self.lines.clear();
         self.queue.clear();
         self.asks.clear();
         let all = self.events.drain();
-        let ready = |held: Held| Ready { event: held.event, leaving: Leaving::NoToken };
+        let ready = |held: Held| {
+            let leaving = held.leaving.unwrap_or(Leaving::NoToken);
+            Ready { event: held.event, leaving }
+        };
         all.map(|(_, held)| ready(held)).collect()
     }
 
@@ -228,19 +260,14 @@ impl Desk {
     }
 
     fn leave(&mut self, wanted: &Wanted, leaving: Leaving) -> Vec<Ready> {
-        self.end(wanted).into_iter().map(|event| Ready { event, leaving }).collect()
+        let ended = self.end(wanted).into_iter();
+        ended.flat_map(|admission| self.free(admission, leaving)).collect()
     }
 
     /// Removes what was taken, and gives the events that waited for it.
-    fn end(&mut self, wanted: &Wanted) -> Vec<Admitted> {
+    fn end(&mut self, wanted: &Wanted) -> Vec<u64> {
         let key = (wanted.base_repo_id, wanted.pull_id);
-        let admissions = self.asks.remove(&key).map(|ask| ask.admissions).unwrap_or_default();
-        let held = admissions.iter().filter_map(|admission| {
-            let held = self.events.remove(admission)?;
-            self.deadlines.remove(&(held.deadline, *admission));
-            Some(held.event)
-        });
-        held.collect()
+        self.asks.remove(&key).map(|ask| ask.admissions).unwrap_or_default()
     }
 
     fn remember_gone(&mut self, key: PullKey, now: Instant) {

@@ -14,7 +14,12 @@ fn now() -> Instant {
 fn event(admission: u64, pr: bool, since: Instant) -> Admitted {
     Admitted {
         admission,
-        facts: Facts { flags: Flags { pr, ..Flags::default() }, ..Facts::default() },
+        // Each is from a poll of its own, unless a test says otherwise.
+        facts: Facts {
+            flags: Flags { pr, ..Flags::default() },
+            received_at: Timestamp::from_seconds(i64::try_from(admission).unwrap()),
+            ..Facts::default()
+        },
         happened_at: Timestamp::from_seconds(0),
         actor_id: None,
         repo_id: None,
@@ -41,7 +46,7 @@ fn found(language: Language) -> Found {
 
 fn hold(desk: &mut Desk, admission: u64, pull_id: u64, now: Instant) -> Option<Leaving> {
     let held = desk.hold(event(admission, true, now), wanted(pull_id), now + 20 * SECOND, now);
-    held.map(|ready| ready.leaving)
+    held.first().map(|ready| ready.leaving)
 }
 
 fn left(ready: &[Ready]) -> Vec<(u64, Leaving)> {
@@ -82,8 +87,8 @@ fn what_github_sent_stays_and_a_review_takes_the_language_only() {
     sent.facts.additions = Some(99);
     sent.facts.language = Some("Ada".to_owned());
     sent.lacks_language = false;
-    assert!(desk.hold(sent, wanted(7), now + SECOND, now).is_none());
-    assert!(desk.hold(event(2, false, now), wanted(7), now + SECOND, now).is_none());
+    assert!(desk.hold(sent, wanted(7), now + SECOND, now).is_empty());
+    assert!(desk.hold(event(2, false, now), wanted(7), now + SECOND, now).is_empty());
     desk.take(9);
     let (ready, _) = desk.answered(&wanted(7), &found(Language::Absent), now);
     let facts =
@@ -120,6 +125,33 @@ fn one_that_is_gone_is_not_asked_for_again_for_a_while() {
 }
 
 #[test]
+fn an_answer_waits_for_the_older_events_of_its_poll_and_their_deadline() {
+    let (mut desk, now) = (Desk::default(), now());
+    let hold = |desk: &mut Desk, admission, pull, poll, now| {
+        let mut event = event(admission, true, now);
+        event.facts.received_at = Timestamp::from_seconds(poll);
+        assert!(desk.hold(event, wanted(pull), now + 20 * SECOND, now).is_empty());
+    };
+    for admission in 1..=4 {
+        hold(&mut desk, admission, admission, 100, now);
+    }
+    hold(&mut desk, 5, 5, 200, now + SECOND);
+    desk.take(9);
+    let answer =
+        |desk: &mut Desk, pull, found: &Found| left(&desk.answered(&wanted(pull), found, now).0);
+    let enriched = |n| (n, Leaving::Enriched);
+    assert_eq!(answer(&mut desk, 4, &found(Language::Absent)), []);
+    assert_eq!(answer(&mut desk, 3, &Found::Gone), []);
+    assert_eq!(answer(&mut desk, 5, &found(Language::Absent)), [enriched(5)], "another poll's");
+    assert_eq!(answer(&mut desk, 1, &found(Language::Absent)), [enriched(1)]);
+    assert_eq!(left(&desk.expire(now + 19 * SECOND)), []);
+    // The second one is late, and nobody waits longer than it.
+    let last = [(2, Leaving::Late), (3, Leaving::Gone), enriched(4)];
+    assert_eq!(left(&desk.expire(now + 20 * SECOND)), last);
+    assert_eq!((desk.queued(), desk.next_deadline()), (0, None));
+}
+
+#[test]
 fn one_that_is_never_answered_is_given_up() {
     let (mut desk, now) = (Desk::default(), now());
     hold(&mut desk, 1, 7, now);
@@ -137,21 +169,27 @@ fn one_that_is_never_answered_is_given_up() {
 
 proptest! {
     #[test]
-    fn every_event_leaves_once(steps in prop::collection::vec((0..6_u8, 0..5_u64), 1..200)) {
+    fn every_event_leaves_once_and_those_of_a_poll_in_their_order(
+        steps in prop::collection::vec((0..6_u8, 0..5_u64), 1..200),
+    ) {
         let (mut desk, mut now) = (Desk::default(), now());
         let (mut admitted, mut gone_on) = (0, Vec::new());
         let mut taken: Vec<Wanted> = Vec::new();
-        let mut keep = |ready: Vec<Ready>| gone_on.extend(ready.iter().map(|r| r.event.admission));
+        // As the stage does: all that leave together, in their order.
+        let mut keep = |mut ready: Vec<Ready>| {
+            ready.sort_by_key(|ready| ready.event.admission);
+            gone_on.extend(ready.iter().map(|r| r.event.admission));
+        };
+        let poll = |admission: u64| Timestamp::from_seconds(i64::try_from(admission / 4).unwrap());
         for (step, n) in steps {
             now += SECOND;
             match step {
                 0 | 1 => {
                     admitted += 1;
                     let deadline = now + 7 * SECOND;
-                    let event = event(admitted, true, now);
-                    if let Some(ready) = desk.hold(event, wanted(n), deadline, now) {
-                        keep(vec![ready]);
-                    }
+                    let mut event = event(admitted, true, now);
+                    event.facts.received_at = poll(admitted);
+                    keep(desk.hold(event, wanted(n), deadline, now));
                 }
                 2 => taken.extend(desk.take(usize::try_from(n).unwrap())),
                 3 => keep(desk.expire(now)),
@@ -164,6 +202,10 @@ proptest! {
         keep(desk.expire(now + 100 * SECOND));
         prop_assert_eq!(desk.next_deadline(), None);
         prop_assert_eq!(desk.queued(), 0);
+        for of in 0..=admitted / 4 {
+            let mut poll = gone_on.iter().filter(|admission| **admission / 4 == of);
+            prop_assert!(poll.by_ref().is_sorted(), "poll {} of {:?}", of, gone_on);
+        }
         gone_on.sort_unstable();
         prop_assert_eq!(gone_on, (1..=admitted).collect::<Vec<_>>());
     }
