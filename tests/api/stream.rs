@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use ghpulse::clock::Clock;
 use ghpulse::simulate::Options;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -318,4 +320,46 @@ async fn what_cannot_be_asked_is_refused_with_its_reason() {
     assert_eq!((&gap["type"], &gap["reason"]), (&json!("gap"), &json!("bus_changed")));
     assert_eq!(gap["from"], "00000001-be1f4b");
     running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_is_told_of_what_passed_while_github_was_not_read() {
+    let github = GitHub::start(Options::by_hand(51)).await;
+    let dir = tempfile::tempdir().unwrap();
+    github.control.emit(150);
+    let appliance = Running::start(dir.path(), &github.url, &[]).await;
+    let before = polled_at_least(appliance.public, 150).await;
+    let last = &before.last().unwrap().0;
+    appliance.end().await;
+    // An hour passes, and more events than the pages show.
+    github.control.emit(2_000);
+    let hour = Duration::from_secs(3_600);
+    let clock = Clock::starting_at(Clock::system().now().plus(hour));
+    let appliance = Running::start_at(dir.path(), &github.url, &[], clock).await;
+    let path = format!("/stream?cursor={last}");
+    let headers = ["accept: text/event-stream"];
+    let mut flow = Flow::open(appliance.public, &path, &headers).await;
+    let (mut events, mut heartbeats) = (0, 0);
+    let gap = loop {
+        let (name, _, frame) = flow.event().await.expect("it goes on");
+        events += usize::from(name == "event");
+        heartbeats += usize::from(name == "heartbeat");
+        assert!(heartbeats < 4, "the pages were read long ago");
+        if name == "gap" {
+            break frame;
+        }
+    };
+    let told = json!({
+        "type": "gap", "from": gap["from"], "to": gap["to"], "count": null, "reason": "upstream",
+    });
+    assert_eq!(gap, told);
+    assert!(events <= 300, "no more is shown than three pages: {events}");
+    // Whoever passes there later is told the same, at the same place.
+    let path = format!("/stream?poll=1&cursor={last}");
+    let answer =
+        request(appliance.public, "GET", &path, &["accept: application/x-ndjson"]).await.body;
+    let lines = answer.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let gaps: Vec<Value> = lines.filter(|line| line["type"] == "gap").collect();
+    assert_eq!(gaps, [told]);
+    appliance.end().await;
 }

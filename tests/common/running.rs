@@ -85,9 +85,19 @@ pub fn config(dir: &Path, github: &str, settings: &[(&str, &str)]) -> config::Co
 
 impl Running {
     pub async fn start(dir: &Path, github: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_at(dir, github, settings, Clock::system()).await
+    }
+
+    /// The same by another clock.
+    pub async fn start_at(
+        dir: &Path,
+        github: &str,
+        settings: &[(&str, &str)],
+        clock: Clock,
+    ) -> Self {
         let stop = Stop::default();
         let config = config(dir, github, settings);
-        let started = Appliance::start(config, Clock::system(), stop.clone()).await;
+        let started = Appliance::start(config, clock, stop.clone()).await;
         let appliance = started.unwrap_or_else(|failure| panic!("{:#}", failure.error));
         let (public, ops) = (appliance.public, appliance.ops.expect("it is configured"));
         let ended = tokio::spawn(appliance.end());
