@@ -2,7 +2,7 @@
 //! server can be connected to.
 //!
 //! Of most servers only the connection is tried, and that is what is said; TiDB is logged in to,
-//! and both queries are looked at there without running them. What is wrong with the configuration
+//! and the queries are looked at there without running them. What is wrong with the configuration
 //! is 78, a server that is away or does not let us 69; a script that does not hold is a warning,
 //! because the appliance goes on with the last good one.
 

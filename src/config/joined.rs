@@ -97,6 +97,7 @@ pub(super) fn tidb(values: &mut Values) -> Option<Tidb> {
     let ca = values.path("tidb.ca");
     let events_daily = values.text("tidb.sql.eventsDaily").expect(SET);
     let yearly = values.text("tidb.sql.yearly").expect(SET);
+    let repo_languages = values.text("tidb.sql.repoLanguages");
     let Some(host) = host else {
         if password.is_some() || db.is_some() {
             values.need("tidb.host", "missing: the other keys of tidb need a host");
@@ -115,7 +116,7 @@ pub(super) fn tidb(values: &mut Values) -> Option<Tidb> {
         "off" => false,
         _ => !is_loopback(&host),
     };
-    Some(Tidb { host, port, user, password, db, tls, ca, events_daily, yearly })
+    Some(Tidb { host, port, user, password, db, tls, ca, events_daily, yearly, repo_languages })
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -355,6 +355,9 @@ pub const KEYS: &[Key] = keys! {
         "Query of the day counts: day, developers, opened, closed, merged.";
     peer "tidb.sql.yearly", Kind::Text, YEARLY_SQL,
         "Query of the year's sums: developers, repositories, additions, deletions.";
+    ours "tidb.sql.repoLanguages", Kind::Text, "",
+        "Query of languages that need not be asked of GitHub: repo_id, language and, if known, \
+         as_of (UTC); at most 100,000 rows, run with eventsDaily.";
 
     ours "amqp.url", Kind::SecretUrl(&["amqp", "amqps"]), "",
         "RabbitMQ to publish to (`amqp://USER:PASSWORD@HOST:5672/`, or `amqps://…:5671/` with TLS).";

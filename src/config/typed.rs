@@ -265,6 +265,8 @@ pub struct Tidb {
     pub events_daily: String,
     /// Query of the year's sums.
     pub yearly: String,
+    /// Query of repositories' languages.
+    pub repo_languages: Option<String>,
 }
 
 /// RabbitMQ.

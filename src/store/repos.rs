@@ -1,7 +1,7 @@
 //! What is remembered of repositories: the language, and as of when.
 //!
-//! Filled by whatever says it: answers of GitHub, old-shape events, forks. Written only when it is
-//! new, another one, or a day old, so that a busy repository costs one write a day.
+//! Filled by whatever says it: answers of GitHub, old-shape events, forks, TiDB. Written only when
+//! it is new, another one, or a day old, so that a busy repository costs one write a day.
 
 use std::time::Duration;
 
@@ -75,6 +75,35 @@ pub fn remember(
     let row = RepoRow { as_of: now, language: language.map(str::to_owned) };
     batch.put(&key, &row.encode());
     Ok(())
+}
+
+/// Remembers a language that somebody else knew at `as_of`, or at a time that is not known: that
+/// stands only in for nothing, and is asked for again when a chance comes. What is known of a
+/// later time stays.
+pub fn remember_foreign(
+    batch: &mut Batch<'_>,
+    key: RepoKey,
+    language: &str,
+    as_of: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    if language.is_empty() || language.len() > NAME_BYTES {
+        return Ok(false);
+    }
+    let known = batch.get(&key)?.map(|value| RepoRow::decode(key, &value)).transpose()?;
+    let as_of = match (as_of, &known) {
+        (None, Some(_)) => return Ok(false),
+        (None, None) => now.minus(FRESH_FOR),
+        (Some(as_of), _) => as_of.min(now),
+    };
+    let is_news = known.is_none_or(|row| {
+        let same = row.language.as_deref() == Some(language);
+        as_of > row.as_of && !(same && row.is_fresh(now))
+    });
+    if is_news {
+        batch.put(&key, &RepoRow { as_of, language: Some(language.to_owned()) }.encode());
+    }
+    Ok(is_news)
 }
 
 /// Forgets what was not heard of for [`FORGOTTEN_AFTER`], of the next [`SWEPT`] rows from `from`
@@ -156,6 +185,36 @@ mod tests {
         for bytes in [&b""[..], b"\x01abc", b"\x02aaaaaaaaaaaa", b"\x01aaaaaaaa\xff"] {
             assert!(RepoRow::decode(RepoKey(1), bytes).is_err());
         }
+    }
+
+    #[tokio::test]
+    async fn what_others_knew_is_taken_when_it_is_newer_and_without_a_time_only_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let now = Timestamp::from_seconds(1_790_000_000);
+        let hours = |n: u64| now.minus(Duration::from_secs(n * 3_600));
+        let row = async |id: u64, language: &'static str, as_of: Option<Timestamp>| {
+            let put = move |batch: &mut Batch<'_>| {
+                remember_foreign(batch, RepoKey(id), language, as_of, now)
+            };
+            let written = store.commit(put).await.unwrap();
+            let value = store.reader().get(&RepoKey(id)).unwrap();
+            let row = value.map(|value| RepoRow::decode(RepoKey(id), &value).unwrap());
+            (written, row.map(|row| (row.language.unwrap(), row.as_of)))
+        };
+        let is = |language: &str, as_of| Some((language.to_owned(), as_of));
+        assert_eq!(row(1, "C", Some(hours(50))).await, (true, is("C", hours(50))));
+        assert_eq!(row(1, "Ada", Some(hours(60))).await, (false, is("C", hours(50))));
+        assert_eq!(row(1, "Ada", None).await, (false, is("C", hours(50))));
+        assert_eq!(row(1, "Zig", Some(hours(2))).await, (true, is("Zig", hours(2))));
+        assert_eq!(row(1, "Zig", Some(hours(1))).await, (false, is("Zig", hours(2))), "a busy one");
+        // A time that has not come is now; one that is not known is long ago.
+        let ahead = now.plus(FRESH_FOR);
+        assert_eq!(row(2, "C", Some(ahead)).await, (true, is("C", now)));
+        let (written, unknown) = row(3, "C", None).await;
+        let row_is_fresh = RepoRow { as_of: unknown.unwrap().1, language: None }.is_fresh(now);
+        assert!(written && !row_is_fresh);
+        assert_eq!(row(4, "", None).await, (false, None));
     }
 
     #[tokio::test]

@@ -183,6 +183,7 @@ impl Database {
             ca: None,
             events_daily,
             yearly,
+            repo_languages: None,
         }
     }
 }

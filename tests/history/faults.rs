@@ -199,7 +199,7 @@ async fn columns_may_have_any_order_and_type() {
     tidb.yearly = "SELECT 5, 6.00, CAST('64787714692' AS CHAR), NULL -- that is all".to_owned();
     let said = check(&tidb, PATIENT, Clock::starting_at(at(NOW))).await;
     let said = said.unwrap_or_else(|wrong| panic!("{wrong:?}"));
-    says(&said, &["without TLS", "`gharchive`", "both queries hold"]);
+    says(&said, &["without TLS", "`gharchive`", "the queries hold"]);
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), tidb, NOW, PATIENT);
     node.synced().await;
@@ -272,7 +272,7 @@ async fn tls_is_asked_for_and_the_certificate_is_looked_at() {
     let ours = Tidb { ca: Some(file("ca.pem")), ..public };
     let said = check(&ours, PATIENT, Clock::starting_at(at(NOW))).await;
     let said = said.unwrap_or_else(|wrong| panic!("{wrong:?}"));
-    says(&said, &["with TLS", "both queries hold"]);
+    says(&said, &["with TLS", "the queries hold"]);
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), ours.clone(), NOW, PATIENT);
     node.synced().await;

@@ -58,6 +58,7 @@ fn database_that_is_away() -> ghpulse::config::Tidb {
         ca: None,
         events_daily: "SELECT 1".to_owned(),
         yearly: "SELECT 1".to_owned(),
+        repo_languages: None,
     }
 }
 

@@ -9,5 +9,6 @@ mod common;
 mod database;
 mod faults;
 mod figures;
+mod languages;
 mod node;
 mod whole;

@@ -10,6 +10,8 @@ use ghpulse::config::{Interval, Tidb};
 use ghpulse::model::counts::{Counts, DayCounts};
 use ghpulse::model::envelope::{Facts, Flags};
 use ghpulse::model::window::{Day, Timestamp, Year};
+use ghpulse::store::keys::RepoKey;
+use ghpulse::store::repos::RepoRow;
 use ghpulse::store::{Store, Sync};
 use tokio_util::sync::CancellationToken;
 
@@ -150,6 +152,13 @@ impl Node {
     /// What is shown of a year of which nothing was counted here.
     pub fn shown_alone(&self, year: i32) -> Counts {
         self.shown(Counts::of(Year(year)))
+    }
+
+    /// What is known of a repository's language, and as of when.
+    pub fn language(&self, repo: u64) -> Option<(String, Timestamp)> {
+        let value = self.store.reader().get(&RepoKey(repo)).unwrap()?;
+        let row = RepoRow::decode(RepoKey(repo), &value).unwrap();
+        Some((row.language.unwrap_or_default(), row.as_of))
     }
 
     pub fn health(&self) -> Health {

@@ -55,6 +55,16 @@ pub enum Malformed {
         /// What it says.
         text: String,
     },
+    /// A text that is no time.
+    #[error("column {column} of row {row} is {text:?}, which is no time like 2026-01-31 12:34:56")]
+    Time {
+        /// Which row.
+        row: usize,
+        /// Which column, by the server's name.
+        column: String,
+        /// What it says.
+        text: String,
+    },
     /// A text that is no day.
     #[error("column {column} of row {row} is {text:?}, which is no day like 2026-01-31")]
     Date {
@@ -101,17 +111,21 @@ fn wanted(query: Query) -> &'static [Wanted] {
 
 /// Whether columns with these names can be read; says for each wanted one which it is.
 pub(super) fn places(query: Query, columns: &[String]) -> Result<Vec<usize>, Malformed> {
-    let wanted = wanted(query);
+    let names: Vec<&str> = wanted(query).iter().map(|(name, _)| *name).collect();
+    places_of(&names, columns)
+}
+
+/// The same for columns of these names.
+pub(super) fn places_of(wanted: &[&str], columns: &[String]) -> Result<Vec<usize>, Malformed> {
     if columns.len() != wanted.len() {
-        let needed: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
         return Err(Malformed::Columns {
             found: columns.iter().map(|name| quoted(name)).collect(),
             wanted: wanted.len(),
-            needed: needed.join(", "),
+            needed: wanted.join(", "),
         });
     }
     let named = |name: &str| columns.iter().position(|column| column.eq_ignore_ascii_case(name));
-    let by_name: Vec<Option<usize>> = wanted.iter().map(|(name, _)| named(name)).collect();
+    let by_name: Vec<Option<usize>> = wanted.iter().map(|name| named(name)).collect();
     let mut others = (0..columns.len()).filter(|at| !by_name.contains(&Some(*at)));
     let place = |at: &Option<usize>| at.or_else(|| others.next());
     Ok(by_name.iter().filter_map(place).collect())
@@ -172,7 +186,7 @@ fn read_day(text: &str) -> Option<Day> {
 
 /// A count: digits, perhaps with a fraction, which is cut off, or as a float is written. What does
 /// not fit is the largest number there is.
-fn read_number(text: &str) -> Option<i64> {
+pub(super) fn read_number(text: &str) -> Option<i64> {
     let text = text.trim().trim_start_matches('+');
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -186,7 +200,7 @@ fn read_number(text: &str) -> Option<i64> {
     (float >= 0.0).then_some(float as i64)
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut short: String = text.chars().take(QUOTED_CHARS).collect();
     if short.len() < text.len() {
         short.push('…');

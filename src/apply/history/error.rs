@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::answer::Malformed;
-use super::query::Query;
+use super::query::Text;
 use crate::store::StoreError;
 
 /// Why figures could not be had. `at` is host and port.
@@ -111,7 +111,7 @@ pub enum HistoryError {
     #[error("`{query}` does not fit database `{db}` ({cause}): correct the query, or `tidb.db`")]
     Schema {
         /// Which query.
-        query: Query,
+        query: Text,
         /// In which database.
         db: String,
         /// What the server says.
@@ -121,7 +121,7 @@ pub enum HistoryError {
     #[error("`{query}` fails with error {code}: {cause}")]
     Refused {
         /// Which query.
-        query: Query,
+        query: Text,
         /// The server's number for it.
         code: u16,
         /// What the server says.
@@ -144,15 +144,15 @@ pub enum HistoryError {
     )]
     QueryTimeout {
         /// Which query.
-        query: Query,
+        query: Text,
         /// The limit that was passed.
         after: Duration,
     },
-    /// It was answered with something else than figures.
+    /// It was answered with something else than was wanted.
     #[error("`{query}` answers wrongly: {cause}")]
     Malformed {
         /// Which query.
-        query: Query,
+        query: Text,
         /// What is wrong.
         cause: Malformed,
     },
@@ -215,6 +215,7 @@ impl HistoryError {
                 | Self::Malformed { cause: Malformed::Columns { .. }, .. }
                 | Self::Malformed { cause: Malformed::Number { .. }, .. }
                 | Self::Malformed { cause: Malformed::Date { .. }, .. }
+                | Self::Malformed { cause: Malformed::Time { .. }, .. }
                 | Self::Malformed { cause: Malformed::Twice { .. }, .. }
         )
     }

@@ -5,32 +5,35 @@
 //! is never counted twice and may fall at a sync; a TiDB that is away, slow or wrong costs nothing
 //! but fresh figures. One task asks, so there is never more than one connection: who asks for a
 //! sync while one runs gets that one's answer. Two queries have two paces, so each has its own
-//! begin and its own figures.
+//! begin and its own figures. A third brings languages of repositories, whenever the days are asked
+//! for.
 //!
 //! Door to `mysql_async`.
 
 mod answer;
 mod error;
 mod figures;
+mod languages;
 mod query;
+mod round;
 mod schedule;
 mod server;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use answer::Malformed;
 pub use error::HistoryError;
-pub use query::Query;
+pub use query::{Query, Text};
+pub use round::Synced;
 pub use server::Limits;
 
 use self::figures::Figures;
+use self::round::Round;
 use self::schedule::Schedule;
 use self::server::{Server, Session};
 use crate::alerts::{Alerts, Condition};
@@ -94,21 +97,6 @@ pub enum HistoryState {
     Off,
 }
 
-/// What came of a sync.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Synced {
-    /// Whether anything was asked; not when there is no TiDB, or too many are waiting.
-    pub tried: bool,
-    /// The days, when they were written: how many figures.
-    pub daily: Option<usize>,
-    /// The year, when it was written: how many figures.
-    pub yearly: Option<usize>,
-    /// Milliseconds that it took.
-    pub took_ms: u64,
-    /// What went wrong, if anything did.
-    pub error: Option<String>,
-}
-
 /// The stage that asks.
 pub struct HistorySync {
     history: History,
@@ -165,7 +153,7 @@ impl History {
         self.0.figures.merge(ours)
     }
 
-    /// Asks now, both queries, and answers when it is done; who asks while it is being done gets
+    /// Asks now, all queries, and answers when it is done; who asks while it is being done gets
     /// the same answer.
     pub async fn sync_now(&self) -> Synced {
         if !self.0.is_configured {
@@ -202,50 +190,6 @@ impl History {
 
 /// Answers who asks when there is nobody left to do it.
 const STOPPED: &str = "this node is stopping";
-
-impl Synced {
-    fn refused(why: &str) -> Self {
-        let error = Some(why.to_owned());
-        Self { tried: false, daily: None, yearly: None, took_ms: 0, error }
-    }
-}
-
-/// One line: what was written, and what went wrong.
-impl fmt::Display for Synced {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = Vec::new();
-        let mut wrote = |what: &str, n: Option<usize>| {
-            if let Some(n) = n {
-                said.push(format!("wrote {n} figures of {what}"));
-            }
-        };
-        wrote("the days", self.daily);
-        wrote("the year", self.yearly);
-        said.extend(self.error.clone());
-        write!(f, "{}", said.join("; "))
-    }
-}
-
-/// What came of asking once.
-#[derive(Debug, Default)]
-struct Round {
-    daily: Option<usize>,
-    yearly: Option<usize>,
-    error: Option<HistoryError>,
-}
-
-impl Round {
-    fn wrote(&self, query: Query) -> Option<usize> {
-        match query {
-            Query::Daily => self.daily,
-            Query::Yearly => self.yearly,
-        }
-    }
-
-    fn is_transient(&self) -> bool {
-        self.error.as_ref().is_some_and(HistoryError::is_transient)
-    }
-}
 
 impl HistorySync {
     /// Asks on the interval, and when somebody wants it, until `stop` is called.
@@ -308,17 +252,27 @@ impl HistorySync {
             Ok(session) => session,
             Err(error) => return Ok(Round { error: Some(error), ..round }),
         };
+        let mut goes_on = true;
         for &query in asked {
             match self.fetch(&mut session, query).await {
                 Ok(wrote) if query == Query::Daily => round.daily = Some(wrote),
                 Ok(wrote) => round.yearly = Some(wrote),
                 Err(HistoryError::Store(error)) => return Err(error),
                 Err(error) => {
-                    let goes_on = error.leaves_connection();
+                    goes_on = error.leaves_connection();
                     round.error.get_or_insert(error);
                     if !goes_on {
                         break;
                     }
+                }
+            }
+        }
+        if goes_on && asked.contains(&Query::Daily) && server.knows_languages() {
+            match languages::fetch(&mut session, &self.store, self.clock.now()).await {
+                Ok(taken) => round.languages = Some(taken),
+                Err(HistoryError::Store(error)) => return Err(error),
+                Err(error) => {
+                    round.error.get_or_insert(error);
                 }
             }
         }
@@ -331,9 +285,9 @@ impl HistorySync {
         let figures = &self.history.0.figures;
         let now = self.clock.now();
         figures.begin(query, now);
-        let answered = session.ask(query).await.and_then(|table| {
+        let answered = session.ask(query.into(), answer::MOST_ROWS).await.and_then(|table| {
             let read = answer::read(query, session.year(), &table);
-            read.map_err(|cause| HistoryError::Malformed { query, cause })
+            read.map_err(|cause| HistoryError::Malformed { query: query.into(), cause })
         });
         let base = answered.inspect_err(|_| figures.give_up(query))?;
         let (history, wrote) = (self.history.clone(), base.len());
@@ -358,11 +312,9 @@ impl HistorySync {
             self.alerts.clear(Condition::TidbFailing);
         }
         self.history.set_health(error.as_deref(), self.clock.now());
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let synced =
-            Synced { tried: true, daily: round.daily, yearly: round.yearly, took_ms, error };
+        let synced = round.synced(took, error);
         if synced.error.is_none() {
-            tracing::info!(at = server.at(), took_ms, "{synced}");
+            tracing::info!(at = server.at(), took_ms = synced.took_ms, "{synced}");
         }
         synced
     }
@@ -375,13 +327,14 @@ async fn until(clock: Clock, at: Option<Instant>) {
     }
 }
 
-/// Tries a server for `ghpulse check`: connects, logs in, and has both queries looked at without
+/// Tries a server for `ghpulse check`: connects, logs in, and has the queries looked at without
 /// running them. Says what the server is, or all that is wrong.
 pub async fn check(tidb: &Tidb, limits: Limits, clock: Clock) -> Result<String, Vec<HistoryError>> {
     let server = Server::new(tidb.clone(), limits);
     let mut session = server.open(clock.now()).await.map_err(|error| vec![error])?;
     let mut wrong = Vec::new();
-    for query in Query::ALL {
+    let languages = server.knows_languages().then_some(Text::Languages);
+    for query in Query::ALL.into_iter().map(Text::from).chain(languages) {
         if let Err(error) = session.try_out(query).await {
             wrong.push(error);
         }
@@ -393,7 +346,7 @@ pub async fn check(tidb: &Tidb, limits: Limits, clock: Clock) -> Result<String, 
         Ok(version) if wrong.is_empty() => {
             let (db, user) = (&tidb.db, &tidb.user);
             let how = if tidb.tls { "with TLS" } else { "without TLS" };
-            Ok(format!("{version} {how}, user `{user}`, database `{db}`: both queries hold"))
+            Ok(format!("{version} {how}, user `{user}`, database `{db}`: the queries hold"))
         }
         _ => Err(wrong),
     }

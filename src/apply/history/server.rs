@@ -1,4 +1,4 @@
-//! Door to `mysql_async`: one connection a sync, two texts of SQL, answers as text.
+//! Door to `mysql_async`: one connection a sync, the texts of SQL, answers as text.
 //!
 //! A fresh connection each time and no pool: a query an hour wants none, and a connection that was
 //! given up in the middle is closed, not cleaned. Everything here has a time limit, also what the
@@ -14,7 +14,8 @@ use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, S
 
 use super::answer::{self, Malformed, Table};
 use super::error::HistoryError;
-use super::query::Query;
+use super::languages;
+use super::query::{Query, Text};
 use crate::config::{Secret, Tidb};
 use crate::model::window::{Timestamp, Year};
 
@@ -59,7 +60,7 @@ pub(super) struct Session<'s> {
 #[derive(Debug, Clone, Copy)]
 enum Doing {
     Connecting,
-    Asking(Query),
+    Asking(Text),
 }
 
 impl Server {
@@ -78,10 +79,16 @@ impl Server {
         &self.at
     }
 
-    fn text_of(&self, query: Query) -> &str {
+    /// Whether there is a query of languages.
+    pub(super) fn knows_languages(&self) -> bool {
+        self.tidb.repo_languages.is_some()
+    }
+
+    fn text_of(&self, query: Text) -> &str {
         match query {
-            Query::Daily => &self.tidb.events_daily,
-            Query::Yearly => &self.tidb.yearly,
+            Text::Figures(Query::Daily) => &self.tidb.events_daily,
+            Text::Figures(Query::Yearly) => &self.tidb.yearly,
+            Text::Languages => self.tidb.repo_languages.as_deref().unwrap_or_default(),
         }
     }
 
@@ -228,16 +235,21 @@ impl Session<'_> {
         self.year
     }
 
-    /// Runs a query of the configuration.
-    pub(super) async fn ask(&mut self, query: Query) -> Result<Table, HistoryError> {
+    /// Runs a query of the configuration; at most so many rows are taken.
+    pub(super) async fn ask(&mut self, query: Text, most: usize) -> Result<Table, HistoryError> {
         let text = self.server.text_of(query).to_owned();
-        self.ask_text(query, text).await
+        self.ask_text(query, text, most).await
     }
 
-    async fn ask_text(&mut self, query: Query, text: String) -> Result<Table, HistoryError> {
+    async fn ask_text(
+        &mut self,
+        query: Text,
+        text: String,
+        most: usize,
+    ) -> Result<Table, HistoryError> {
         let after = self.server.limits.query;
         let server = self.server;
-        match tokio::time::timeout(after, table(&mut self.conn, text)).await {
+        match tokio::time::timeout(after, table(&mut self.conn, text, most)).await {
             Ok(Ok(answered)) => answered.map_err(|cause| HistoryError::Malformed { query, cause }),
             Ok(Err(error)) => Err(server.fault(Doing::Asking(query), error)),
             Err(_) => Err(HistoryError::QueryTimeout { query, after }),
@@ -245,18 +257,22 @@ impl Session<'_> {
     }
 
     /// Whether a query would be answered, and with the columns that are needed; no row is read.
-    pub(super) async fn try_out(&mut self, query: Query) -> Result<(), HistoryError> {
+    pub(super) async fn try_out(&mut self, query: Text) -> Result<(), HistoryError> {
         let text = self.server.text_of(query).trim().trim_end_matches(';').to_owned();
         // On lines of their own, because the text may end with a comment.
         let nothing = format!("SELECT * FROM (\n{text}\n) AS ghpulse_check LIMIT 0");
-        let answered = match self.ask_text(query, nothing).await {
+        let answered = match self.ask_text(query, nothing, answer::MOST_ROWS).await {
             // Not everything that answers with rows can stand in brackets.
             Err(HistoryError::Schema { .. } | HistoryError::Refused { .. }) => {
-                return self.ask_text(query, format!("EXPLAIN {text}")).await.map(drop);
+                let explain = format!("EXPLAIN {text}");
+                return self.ask_text(query, explain, answer::MOST_ROWS).await.map(drop);
             }
             answered => answered?,
         };
-        let checked = answer::places(query, &answered.columns);
+        let checked = match query {
+            Text::Figures(query) => answer::places(query, &answered.columns),
+            Text::Languages => languages::places(&answered.columns),
+        };
         checked.map(drop).map_err(|cause| HistoryError::Malformed { query, cause })
     }
 
@@ -287,15 +303,19 @@ impl Session<'_> {
     }
 }
 
-async fn table(conn: &mut Conn, text: String) -> Result<Result<Table, Malformed>, Error> {
+async fn table(
+    conn: &mut Conn,
+    text: String,
+    most: usize,
+) -> Result<Result<Table, Malformed>, Error> {
     let mut result = conn.query_iter(text).await?;
     let name = |column: &Column| column.name_str().into_owned();
     let columns: Vec<String> = result.columns_ref().iter().map(name).collect();
     let mut rows = Vec::new();
     let width = columns.len();
     while let Some(row) = result.next().await? {
-        if rows.len() == answer::MOST_ROWS {
-            return Ok(Err(Malformed::Rows { most: answer::MOST_ROWS }));
+        if rows.len() == most {
+            return Ok(Err(Malformed::Rows { most }));
         }
         rows.push((0..width).map(|at| cell(&row, at)).collect());
     }
@@ -336,6 +356,7 @@ mod tests {
             ca: None,
             events_daily: "SELECT 1".to_owned(),
             yearly: "SELECT 2".to_owned(),
+            repo_languages: None,
         };
         Server::new(tidb, Limits::USUAL)
     }
@@ -344,7 +365,7 @@ mod tests {
     fn what_servers_say_by_number_becomes_what_to_do() {
         let server = server(false);
         assert_eq!(server.at(), "[::1]:4000");
-        let asking = Doing::Asking(Query::Yearly);
+        let asking = Doing::Asking(Query::Yearly.into());
         let insecure = "Connections using insecure transport are prohibited. See https://…";
         let said = [
             (1045, Doing::Connecting, "denied", "refuses user `me` (denied)"),
@@ -371,7 +392,7 @@ mod tests {
         assert!(fault(1040).is_transient() && fault(1105).is_transient());
         assert!(!fault(1045).is_transient() && !fault(1049).is_transient());
         let closed = DriverError::ConnectionClosed.into();
-        assert!(server.fault(Doing::Asking(Query::Daily), closed).is_transient());
+        assert!(server.fault(Doing::Asking(Query::Daily.into()), closed).is_transient());
         let none = DriverError::NoClientSslFlagFromServer.into();
         assert!(!server.fault(Doing::Connecting, none).is_transient());
     }

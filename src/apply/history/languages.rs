@@ -1,0 +1,141 @@
+//! Languages of repositories that TiDB knows: they need not be asked of GitHub, and without a token
+//! cannot be.
+//!
+//! `repo_id`, `language` and, where the database knows it, `as_of`; a row without a language says
+//! nothing. What is taken goes into the store's cache beside what events and GitHub told, and never
+//! over what is newer.
+
+use std::collections::BTreeMap;
+
+use super::answer::{self, Malformed, Table, quoted};
+use super::error::HistoryError;
+use super::query::Text;
+use super::server::Session;
+use crate::model::window::Timestamp;
+use crate::store::keys::RepoKey;
+use crate::store::{Store, repos};
+
+/// Repositories that one query may bring.
+const MOST_REPOS: usize = 100_000;
+/// So many are written at once.
+const BATCH: usize = 5_000;
+const COLUMNS: [&str; 3] = ["repo_id", "language", "as_of"];
+
+/// A repository's language, and as of when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Told {
+    repo: u64,
+    language: String,
+    as_of: Option<Timestamp>,
+}
+
+/// Asks, and keeps what is news; how many repositories that were.
+pub(super) async fn fetch(
+    session: &mut Session<'_>,
+    store: &Store,
+    now: Timestamp,
+) -> Result<usize, HistoryError> {
+    let query = Text::Languages;
+    let table = session.ask(query, MOST_REPOS).await?;
+    let told = read(&table).map_err(|cause| HistoryError::Malformed { query, cause })?;
+    let mut taken = 0;
+    for part in told.chunks(BATCH) {
+        let part = part.to_vec();
+        let keep = store.commit(move |batch| {
+            let mut taken = 0;
+            for Told { repo, language, as_of } in &part {
+                let key = RepoKey(*repo);
+                taken += usize::from(repos::remember_foreign(batch, key, language, *as_of, now)?);
+            }
+            Ok(taken)
+        });
+        taken += keep.await?;
+    }
+    Ok(taken)
+}
+
+/// Whether columns with these names can be read; says for each wanted one which it is.
+pub(super) fn places(columns: &[String]) -> Result<Vec<usize>, Malformed> {
+    let wanted = if columns.len() == 2 { &COLUMNS[..2] } else { &COLUMNS };
+    answer::places_of(wanted, columns)
+}
+
+/// The rows that say a language; of a repository that has several, the newest.
+fn read(table: &Table) -> Result<Vec<Told>, Malformed> {
+    let places = places(&table.columns)?;
+    let mut told: BTreeMap<u64, Told> = BTreeMap::new();
+    for (row, cells) in table.rows.iter().enumerate() {
+        let row = row + 1;
+        let cell = |of: usize| {
+            let at = *places.get(of)?;
+            let text = cells.get(at).and_then(Option::as_deref)?;
+            Some((quoted(table.columns.get(at).map_or("", String::as_str)), text.trim()))
+        };
+        let (Some((column, id)), Some((_, language))) = (cell(0), cell(1)) else { continue };
+        let number = answer::read_number(id).and_then(|id| u64::try_from(id).ok());
+        let refuse = || Malformed::Number { row, column, text: quoted(id) };
+        let repo = number.ok_or_else(refuse)?;
+        let as_of = match cell(2) {
+            None => None,
+            Some((column, text)) => {
+                let refuse = || Malformed::Time { row, column, text: quoted(text) };
+                Some(read_time(text).ok_or_else(refuse)?)
+            }
+        };
+        let newer = told.get(&repo).is_none_or(|known| known.as_of < as_of);
+        if newer && !language.is_empty() {
+            told.insert(repo, Told { repo, language: language.to_owned(), as_of });
+        }
+    }
+    Ok(told.into_values().collect())
+}
+
+/// A DATETIME or a DATE, in UTC.
+fn read_time(text: &str) -> Option<Timestamp> {
+    let (date, time) = text.split_once([' ', 'T']).unwrap_or((text, "00:00:00"));
+    Timestamp::parse(&format!("{date}T{}Z", time.trim_end_matches('Z')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> Table {
+        let columns = columns.iter().map(|name| (*name).to_owned()).collect();
+        let rows = rows.iter().map(|row| row.iter().map(|cell| cell.map(str::to_owned)).collect());
+        Table { columns, rows: rows.collect() }
+    }
+
+    fn told(repo: u64, language: &str, as_of: Option<&str>) -> Told {
+        let as_of = as_of.map(|text| Timestamp::parse(text).unwrap());
+        Told { repo, language: language.to_owned(), as_of }
+    }
+
+    #[test]
+    fn columns_are_known_by_name_or_place_and_the_time_may_be_missing() {
+        let rows: &[&[_]] = &[
+            &[Some("2026-01-31 12:34:56.5"), Some("7"), Some("C")],
+            &[None, Some("8"), Some("Zig")],
+            &[Some("2026-01-31"), Some("9"), None],
+            &[Some("2026-01-30"), Some("7"), Some("Ada")],
+        ];
+        let by_name = read(&table(&["as_of", "repo_id", "language"], rows)).unwrap();
+        let seven = told(7, "C", Some("2026-01-31T12:34:56.5Z"));
+        assert_eq!(by_name, [seven, told(8, "Zig", None)]);
+        let by_place = table(&["id", "primary_language"], &[&[Some("5"), Some("C")]]);
+        assert_eq!(read(&by_place).unwrap(), [told(5, "C", None)]);
+    }
+
+    #[test]
+    fn what_is_no_number_no_time_or_too_few_columns_is_refused_by_its_place() {
+        let refused = |columns: &[&str], row: &[Option<&str>]| {
+            read(&table(columns, &[row])).unwrap_err().to_string()
+        };
+        let words = refused(&["repo_id", "language"], &[Some("-1"), Some("C")]);
+        assert!(words.contains("column repo_id of row 1 is \"-1\""), "{words}");
+        let words = refused(&COLUMNS, &[Some("1"), Some("C"), Some("yesterday")]);
+        assert!(words.contains("no time like"), "{words}");
+        let words = refused(&["repo_id"], &[Some("1")]);
+        assert!(words.contains("repo_id, language, as_of"), "{words}");
+    }
+}

@@ -1,0 +1,79 @@
+//! What came of a sync.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::error::HistoryError;
+use super::query::Query;
+
+/// What came of a sync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Synced {
+    /// Whether anything was asked; not when there is no TiDB, or too many are waiting.
+    pub tried: bool,
+    /// The days, when they were written: how many figures.
+    pub daily: Option<usize>,
+    /// The year, when it was written: how many figures.
+    pub yearly: Option<usize>,
+    /// Repositories whose language was news; not when it was not asked for.
+    pub languages: Option<usize>,
+    /// Milliseconds that it took.
+    pub took_ms: u64,
+    /// What went wrong, if anything did.
+    pub error: Option<String>,
+}
+
+impl Synced {
+    pub(super) fn refused(why: &str) -> Self {
+        let error = Some(why.to_owned());
+        Self { tried: false, daily: None, yearly: None, languages: None, took_ms: 0, error }
+    }
+}
+
+/// One line: what was written, and what went wrong.
+impl fmt::Display for Synced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = Vec::new();
+        let mut wrote = |what: &str, n: Option<usize>| {
+            if let Some(n) = n {
+                said.push(format!("wrote {n} {what}"));
+            }
+        };
+        wrote("figures of the days", self.daily);
+        wrote("figures of the year", self.yearly);
+        wrote("languages of repositories", self.languages);
+        said.extend(self.error.clone());
+        write!(f, "{}", said.join("; "))
+    }
+}
+
+/// What came of asking once.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    pub(super) daily: Option<usize>,
+    pub(super) yearly: Option<usize>,
+    pub(super) languages: Option<usize>,
+    pub(super) error: Option<HistoryError>,
+}
+
+impl Round {
+    pub(super) fn wrote(&self, query: Query) -> Option<usize> {
+        match query {
+            Query::Daily => self.daily,
+            Query::Yearly => self.yearly,
+        }
+    }
+
+    /// What it came to, for whoever asked.
+    pub(super) fn synced(&self, took: Duration, error: Option<String>) -> Synced {
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let Self { daily, yearly, languages, .. } = *self;
+        Synced { tried: true, daily, yearly, languages, took_ms, error }
+    }
+
+    pub(super) fn is_transient(&self) -> bool {
+        self.error.as_ref().is_some_and(HistoryError::is_transient)
+    }
+}
