@@ -11,7 +11,9 @@ use std::str::FromStr as _;
 use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
-use rustls::{AlertDescription, CertificateError};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{AlertDescription, CertificateError, RootCertStore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{AmqpError, AmqpOptions};
@@ -65,11 +67,16 @@ pub(super) fn authority(file: Option<&Path>) -> Result<Option<String>, AmqpError
     let Some(path) = file else { return Ok(None) };
     let refuse = |cause: String| AmqpError::CaFile { path: path.display().to_string(), cause };
     let read = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-    let pem = String::from_utf8_lossy(&read).into_owned();
-    if !pem.contains("BEGIN CERTIFICATE") {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read).collect();
+    let found = found.map_err(|error| refuse(format!("its PEM cannot be read: {error}")))?;
+    if found.is_empty() {
         return Err(refuse("it holds no PEM certificate".to_owned()));
     }
-    Ok(Some(pem))
+    // The library leaves out what it cannot read, and says nothing.
+    if RootCertStore::empty().add_parsable_certificates(found).0 == 0 {
+        return Err(refuse("no certificate in it can be read".to_owned()));
+    }
+    Ok(Some(String::from_utf8_lossy(&read).into_owned()))
 }
 
 /// Connects and logs in. The file of the authority is read each time, so it may be renewed.
@@ -136,7 +143,7 @@ fn why(error: &lapin::Error, uri: &AMQPUri, options: &AmqpOptions) -> AmqpError 
         ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_)
             if uri.scheme == AMQPScheme::AMQP =>
         {
-            AmqpError::Foreign { at: at(uri), cause: reason(error) }
+            AmqpError::Foreign { at: at(uri), cause: "its answer is not AMQP 0-9-1".to_owned() }
         }
         _ => away("connecting", error),
     }
@@ -237,8 +244,17 @@ mod tests {
         assert!(
             missing.starts_with("cannot use `amqp.ca` ") && missing.contains("ca.pem: No such")
         );
-        std::fs::write(&path, "telltale").unwrap();
-        let empty = authority(Some(&path)).unwrap_err().to_string();
-        assert!(empty.ends_with("ca.pem: it holds no PEM certificate"), "{empty}");
+        let pem = |inside: &str| {
+            format!("-----BEGIN CERTIFICATE-----\n{inside}\n-----END CERTIFICATE-----\n")
+        };
+        for (text, words) in [
+            ("telltale".to_owned(), "ca.pem: it holds no PEM certificate"),
+            (pem("telltale!"), "ca.pem: its PEM cannot be read: "),
+            (pem("dGVsbHRhbGU="), "ca.pem: no certificate in it can be read"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let said = authority(Some(&path)).unwrap_err().to_string();
+            assert!(said.contains(words) && !said.contains("telltale"), "{said}");
+        }
     }
 }

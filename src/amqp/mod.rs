@@ -339,8 +339,8 @@ impl Sink {
         loop {
             tokio::select! {
                 done = &mut work => {
-                    if was_blocked {
-                        self.tell(true, None);
+                    if was_blocked && self.tell(true, None) {
+                        tracing::info!("RabbitMQ takes messages again");
                     }
                     return done.map_err(Halt::Broker);
                 }
@@ -351,7 +351,9 @@ impl Sink {
                 waited = Duration::ZERO;
                 was_blocked = true;
                 let words = "RabbitMQ takes nothing: its memory or disk alarm is on";
-                self.tell(true, Some(words.to_owned()));
+                if self.tell(true, Some(words.to_owned())) {
+                    tracing::warn!("{words}");
+                }
             } else if waited >= PATIENCE {
                 return Err(Halt::Broker(late(doing, PATIENCE)));
             }
@@ -401,7 +403,8 @@ impl Sink {
         Cursor { tag: self.tag, position }
     }
 
-    fn tell(&self, connected: bool, trouble: Option<String>) {
+    /// Says how it goes; whether it went otherwise before.
+    fn tell(&self, connected: bool, trouble: Option<String>) -> bool {
         let now = self.clock.now();
         self.state.send_if_modified(|state| {
             let is_other = (state.connected, &state.trouble) != (connected, &trouble);
@@ -413,7 +416,7 @@ impl Sink {
             }
             (state.connected, state.trouble) = (connected, trouble);
             is_other
-        });
+        })
     }
 
     fn tell_gap(&self, text: String) {

@@ -234,7 +234,9 @@ fn attempt(servers: &[Server]) -> std::io::Result<Vec<Tried>> {
 }
 
 async fn try_one(server: &Server) -> Tried {
-    let address = format!("{}:{}", server.host, server.port);
+    let (host, port) = (&server.host, server.port);
+    let address =
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let mut misconfigured = false;
     let mut told = |found: Unusable| {
         misconfigured = found.is_configuration;
