@@ -195,8 +195,9 @@ impl State {
         if end <= self.upto {
             return 0;
         }
-        if start > self.upto {
-            // What lies between was dealt before this group was seen; its members read the ring.
+        let is_passed_over = start > self.upto;
+        if is_passed_over {
+            // The ring let go of what lies between before it was dealt; members look elsewhere.
             self.log.clear();
             (self.bytes, self.from) = (0, start);
         }
@@ -215,7 +216,7 @@ impl State {
             self.drop_oldest();
         }
         self.trim();
-        if matching > 0 {
+        if matching > 0 || is_passed_over {
             self.seats.values().for_each(|seat| seat.bell.ring());
         }
         matching * self.seats.len() as u64
