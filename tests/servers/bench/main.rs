@@ -26,8 +26,10 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use ghpulse::bus::Grant;
+use ghpulse::bus::pulsar::{Compression, PulsarOptions};
 use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::simulate::{Shape, World};
+use pulsar::compression::CompressionLz4;
 use pulsar::{Consumer, Producer, ProducerOptions, Pulsar, SubType, TokioExecutor};
 use tempfile::{TempDir, tempdir};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -60,7 +62,7 @@ struct Two {
 
 impl Two {
     async fn on(broker: &Broker, topic: &str, events: usize) -> Self {
-        let options = broker.options(topic);
+        let options = PulsarOptions { compression: Compression::Lz4, ..broker.options(topic) };
         let dirs = [tempdir().unwrap(), tempdir().unwrap()];
         let mut collector = Node::collector(&dirs[0], &options).await;
         let mut edge = Node::edge(&dirs[1], &options).await;
@@ -144,6 +146,12 @@ async fn as_fast_as_it_goes(broker: &Broker) {
     two.end().await;
 }
 
+/// Packed as ours are when nothing is said.
+fn lz4() -> ProducerOptions {
+    let packed = pulsar::compression::Compression::Lz4(CompressionLz4::default());
+    ProducerOptions { compression: Some(packed), ..ProducerOptions::default() }
+}
+
 /// A producer and a consumer, and what they share.
 async fn plain(
     broker: &Broker,
@@ -162,7 +170,7 @@ async fn plain_fast(broker: &Broker, events: &[String]) -> measure::Figures {
         batch_size: Some(500),
         batch_timeout: Some(Duration::from_millis(20)),
         block_queue_if_full: true,
-        ..ProducerOptions::default()
+        ..lz4()
     };
     let (mut producer, mut consumer) = plain(broker, "plain-fast", options).await;
     let count = events.len();
@@ -192,7 +200,7 @@ async fn plain_fast(broker: &Broker, events: &[String]) -> measure::Figures {
 async fn one_by_one(broker: &Broker) {
     let clock = Clock::system();
     let mut two = Two::on(broker, "steady", 0).await;
-    let options = ProducerOptions::default();
+    let options = lz4();
     let (mut producer, mut consumer) = plain(broker, "plain-steady", options).await;
     let (mut sent, mut came) = (Vec::<Instant>::new(), Vec::<Duration>::new());
     let (mut plain_sent, mut plain_came) = (Vec::<Instant>::new(), Vec::<Duration>::new());
