@@ -88,10 +88,19 @@ impl<'w> Batch<'w> {
         self.writes.delete_cf(self.database.family(K::FAMILY), &self.key);
     }
 
-    /// Removes all rows from `from` to before `until`.
-    pub fn delete_range<K: Key>(&mut self, from: &K, until: &K) {
-        let family = self.database.family(K::FAMILY);
-        self.writes.delete_range_cf(family, from.to_bytes(), until.to_bytes());
+    /// Removes all rows on disk from `from` to before `until`. Where there are none nothing is
+    /// written: every reader has to step around what removes a range.
+    pub fn delete_range<K: Key>(&mut self, from: &K, until: &K) -> Result<(), StoreError> {
+        let (from, until) = (from.to_bytes(), until.to_bytes());
+        let mut is_empty = true;
+        self.database.scan_bytes(K::FAMILY, &from, |key, _| {
+            is_empty = key >= until.as_slice();
+            false
+        })?;
+        if !is_empty {
+            self.writes.delete_range_cf(self.database.family(K::FAMILY), from, until);
+        }
+        Ok(())
     }
 
     /// What is on disk; what this batch wrote is not seen yet.

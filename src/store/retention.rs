@@ -89,31 +89,34 @@ pub async fn drop_due(
         .commit(move |batch| {
             let first_day = *remembered_days(claims_now, retention.seen_for).start();
             let (from, until) = (first_key(i32::MIN), first_key(first_day));
-            batch.delete_range(&from, &until);
-            batch.delete_range(&AppliedKey(from), &AppliedKey(until));
+            batch.delete_range(&from, &until)?;
+            batch.delete_range(&AppliedKey(from), &AppliedKey(until))?;
             let entity = |period| EntityKey { period, id: ObjectId::from_bytes([0; 12]) };
             let first_period = *EntityKey::periods(claims_now).start();
-            batch.delete_range(&entity(i32::MIN), &entity(first_period));
+            batch.delete_range(&entity(i32::MIN), &entity(first_period))?;
             let bucket = |second| BucketKey { second, language: String::new() };
             let oldest = now.minus(retention.buckets).second();
-            batch.delete_range(&bucket(Second(i64::MIN)), &bucket(oldest));
+            batch.delete_range(&bucket(Second(i64::MIN)), &bucket(oldest))?;
             batch.forget_counters(move |key: &BucketKey| key.second < oldest);
             if let Some(Cut { start, before, also }) = cut {
                 let minute_key = |minute| MinuteKey { tag, minute };
-                batch.delete_range(&minute_key(Minute(i64::MIN)), &minute_key(before));
+                batch.delete_range(&minute_key(Minute(i64::MIN)), &minute_key(before))?;
                 for minute in also {
                     batch.delete(&minute_key(minute));
                 }
                 let first = JournalKey { tag, position: Position::default() };
-                batch.delete_range(&first, &JournalKey { tag, position: start });
+                batch.delete_range(&first, &JournalKey { tag, position: start })?;
                 // Who stands before `start` is told of what is gone in any case.
-                batch.delete_range(&GapKey::first(tag, first.position), &GapKey::first(tag, start));
+                batch.delete_range(
+                    &GapKey::first(tag, first.position),
+                    &GapKey::first(tag, start),
+                )?;
                 if let Some(dropped) = dropped {
                     batch.put(&CursorKey(DROPPED.to_owned()), &encode_cursor(dropped));
                 }
             }
             if others {
-                drop_others(batch, tag);
+                drop_others(batch, tag)?;
             }
             fault::point("retention.before_commit");
             Ok(())
@@ -162,17 +165,18 @@ fn others_kept(reader: Reader<'_>, tag: BusTag) -> Result<bool, StoreError> {
 }
 
 /// Drops the journal of every other bus: its cursors lead nowhere any more.
-fn drop_others(batch: &mut Batch<'_>, tag: BusTag) {
+fn drop_others(batch: &mut Batch<'_>, tag: BusTag) -> Result<(), StoreError> {
     let journal = |tag| JournalKey { tag, position: Position::default() };
     let minute = |tag| MinuteKey { tag, minute: Minute(i64::MIN) };
     let behind = BusTag(tag.0.saturating_add(1));
     let ends = [(BusTag(0), tag), (behind, BusTag(u32::MAX))];
     for (from, until) in ends.into_iter().filter(|(from, until)| from < until) {
-        batch.delete_range(&journal(from), &journal(until));
-        batch.delete_range(&minute(from), &minute(until));
+        batch.delete_range(&journal(from), &journal(until))?;
+        batch.delete_range(&minute(from), &minute(until))?;
         let gap = |tag| GapKey::first(tag, Position::default());
-        batch.delete_range(&gap(from), &gap(until));
+        batch.delete_range(&gap(from), &gap(until))?;
     }
+    Ok(())
 }
 
 /// What goes of the journal.

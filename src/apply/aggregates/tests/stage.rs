@@ -155,7 +155,7 @@ async fn a_newcomer_that_retention_overtakes_says_from_when_on_it_is_complete() 
     .await;
     let drop_old = store.commit(|batch| {
         let at = |n| JournalKey { tag: TAG, position: Position::counted(n) };
-        batch.delete_range(&at(0), &at(20_001));
+        batch.delete_range(&at(0), &at(20_001))?;
         let dropped = Cursor { tag: TAG, position: Position::counted(20_000) };
         batch.put(&CursorKey(DROPPED.to_owned()), &encode_cursor(dropped));
         Ok(())
