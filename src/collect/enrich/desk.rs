@@ -2,11 +2,12 @@
 //! nobody.
 //!
 //! Promises: a pull request is asked for once, however many events wait for it; an event leaves at
-//! its deadline at the latest, and not before an older one of its poll that waits; the newest are
-//! asked for first, because when there are more than can be asked for, the oldest will be late
-//! anyway. Nothing here is on disk: the inbox keeps the rows until their events have moved on, and
-//! a restart reads them again.
+//! its deadline at the latest, and not before an older one of its poll that waits; the newest polls
+//! are asked for first, because when there are more than can be asked for, the oldest will be late
+//! anyway, and of a poll the oldest events, because the others wait for them. Nothing here is on
+//! disk: the inbox keeps the rows until their events have moved on, and a restart reads them again.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use super::line::Lines;
 use super::read::{Admitted, Taught};
 use crate::github::graphql::{Found, Language, Learnt, Wanted};
+use crate::model::window::Timestamp;
 use crate::store::keys::RepoKey;
 
 /// Events that wait at most; more go on at once, without, and before those that wait.
@@ -28,6 +30,9 @@ const MOST_GONE: usize = 50_000;
 
 /// Base repository and pull request, by GitHub's numbers.
 type PullKey = (u64, u64);
+
+/// A place in the queue: the poll, and of its events the oldest last, which is asked for first.
+type Place = (Timestamp, Reverse<u64>);
 
 /// How an event leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +71,9 @@ struct Held {
 struct Ask {
     wanted: Wanted,
     admissions: Vec<u64>,
-    /// Its place in the queue; `None` while it is asked for.
-    place: Option<u64>,
+    place: Place,
+    /// Whether it is in the queue; not while it is asked for.
+    is_queued: bool,
     /// Since when the first of them is in our hands.
     since: Instant,
     tries: u32,
@@ -80,9 +86,8 @@ pub(super) struct Desk {
     deadlines: BTreeSet<(Instant, u64)>,
     lines: Lines,
     asks: HashMap<PullKey, Ask>,
-    /// What is to be asked for, oldest first.
-    queue: BTreeMap<u64, PullKey>,
-    next_place: u64,
+    /// What is to be asked for; the last one first.
+    queue: BTreeMap<Place, PullKey>,
     gone: HashMap<PullKey, Instant>,
 }
 
@@ -104,6 +109,7 @@ impl Desk {
             return vec![Ready { event, leaving: Leaving::Full }];
         }
         let (admission, since) = (event.admission, event.since);
+        let place = (event.facts.received_at, Reverse(admission));
         self.lines.join(event.facts.received_at, admission);
         self.deadlines.insert((deadline, admission));
         self.events.insert(admission, Held { event, key, deadline, leaving: None });
@@ -112,18 +118,20 @@ impl Desk {
         }
         if let Some(ask) = self.asks.get_mut(&key) {
             ask.admissions.push(admission);
+            // It is asked for when the newest poll of those is that wait for it: else all of that
+            // poll would wait behind this event.
+            let place = place.max(ask.place);
+            if ask.is_queued && self.queue.remove(&ask.place).is_some() {
+                self.queue.insert(place, key);
+            }
+            ask.place = place;
             return Vec::new();
         }
-        let place = self.place(key);
-        let ask = Ask { wanted, admissions: vec![admission], place: Some(place), since, tries: 0 };
+        self.queue.insert(place, key);
+        let admissions = vec![admission];
+        let ask = Ask { wanted, admissions, place, is_queued: true, since, tries: 0 };
         self.asks.insert(key, ask);
         Vec::new()
-    }
-
-    fn place(&mut self, key: PullKey) -> u64 {
-        self.next_place += 1;
-        self.queue.insert(self.next_place, key);
-        self.next_place
     }
 
     /// Pull requests to be asked for.
@@ -137,14 +145,14 @@ impl Desk {
         self.asks.get(key).map(|ask| ask.since)
     }
 
-    /// Takes the newest out to be asked for, at most so many.
+    /// Takes those out that are to be asked for next, at most so many.
     pub(super) fn take(&mut self, most: usize) -> Vec<Wanted> {
         let mut taken = Vec::with_capacity(most.min(self.queue.len()));
         while taken.len() < most
             && let Some((_, key)) = self.queue.pop_last()
         {
             if let Some(ask) = self.asks.get_mut(&key) {
-                ask.place = None;
+                ask.is_queued = false;
                 ask.tries += 1;
                 taken.push(ask.wanted.clone());
             }
@@ -179,7 +187,7 @@ impl Desk {
         }
     }
 
-    /// Puts one that was taken back to the newest end, unless nobody waits for it any more. The
+    /// Puts one that was taken back to its place, unless nobody waits for it any more. The
     /// events that go on without, when it `counts` as a try and was tried too often.
     pub(super) fn put_back(&mut self, wanted: &Wanted, counts: bool) -> Vec<Ready> {
         let key = (wanted.base_repo_id, wanted.pull_id);
@@ -187,17 +195,15 @@ impl Desk {
         if !counts {
             ask.tries = ask.tries.saturating_sub(1);
         }
-        // It was asked for again meanwhile: it has its place, and the queue holds it once.
-        if ask.place.is_some() {
+        // It was held again meanwhile, and the queue holds it once.
+        if ask.is_queued {
             return Vec::new();
         }
         if ask.admissions.is_empty() || ask.tries >= MOST_TRIES {
             return self.leave(wanted, Leaving::Late);
         }
-        let place = self.place(key);
-        if let Some(ask) = self.asks.get_mut(&key) {
-            ask.place = Some(place);
-        }
+        ask.is_queued = true;
+        self.queue.insert(ask.place, key);
         Vec::new()
     }
 
@@ -232,8 +238,8 @@ impl Desk {
         {
             ask.admissions.retain(|waiting| *waiting != admission);
             // One that is under way is let come: it teaches a language.
-            if let Some(place) = ask.place.filter(|_| ask.admissions.is_empty()) {
-                self.queue.remove(&place);
+            if ask.is_queued && ask.admissions.is_empty() {
+                self.queue.remove(&ask.place);
                 self.asks.remove(&held.key);
             }
         }

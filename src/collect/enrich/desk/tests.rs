@@ -58,7 +58,7 @@ fn left(ready: &[Ready]) -> Vec<(u64, Leaving)> {
 #[test]
 fn a_pull_request_is_asked_for_once_and_answers_all_who_wait() {
     let (mut desk, now) = (Desk::default(), now());
-    for (admission, pull) in [(1, 7), (2, 8), (3, 7)] {
+    for (admission, pull) in [(1, 7), (2, 7), (3, 8)] {
         assert_eq!(hold(&mut desk, admission, pull, now), None);
     }
     assert_eq!((desk.queued(), desk.oldest_queued()), (2, Some(now)));
@@ -69,7 +69,7 @@ fn a_pull_request_is_asked_for_once_and_answers_all_who_wait() {
     let language = || Language::Named("C".to_owned());
     let (ready, taught) = desk.answered(&wanted(7), &found(language()), now);
     let enriched = |n| (n, Leaving::Enriched);
-    assert_eq!(left(&ready), [enriched(1), enriched(3), enriched(4)]);
+    assert_eq!(left(&ready), [enriched(1), enriched(2), enriched(4)]);
     assert_eq!(taught, Some((RepoKey(1), Some("C".to_owned()))));
     let facts = &ready[0].event.facts;
     assert_eq!(
@@ -149,6 +149,28 @@ fn an_answer_waits_for_the_older_events_of_its_poll_and_their_deadline() {
     let last = [(2, Leaving::Late), (3, Leaving::Gone), enriched(4)];
     assert_eq!(left(&desk.expire(now + 20 * SECOND)), last);
     assert_eq!((desk.queued(), desk.next_deadline()), (0, None));
+}
+
+#[test]
+fn the_newest_poll_is_asked_for_first_and_of_a_poll_the_oldest_that_others_wait_for() {
+    let (mut desk, now) = (Desk::default(), now());
+    for (admission, poll) in [(1, 100), (2, 100), (3, 100), (4, 200), (5, 200)] {
+        let mut event = event(admission, true, now);
+        event.facts.received_at = Timestamp::from_seconds(poll);
+        desk.hold(event, wanted(admission), now + 20 * SECOND, now);
+    }
+    assert_eq!(desk.take(3), [wanted(4), wanted(5), wanted(1)]);
+    assert_eq!(left(&desk.put_back(&wanted(5), false)), []);
+    assert_eq!(desk.take(2), [wanted(5), wanted(2)], "it has its place again");
+    // One that an event of a newer poll waits for, too, goes with that poll.
+    let mut again = event(6, true, now);
+    again.facts.received_at = Timestamp::from_seconds(300);
+    desk.hold(again, wanted(3), now + 20 * SECOND, now);
+    desk.hold(event(7, true, now), wanted(9), now + 20 * SECOND, now);
+    assert_eq!((desk.take(1), desk.queued()), (vec![wanted(3)], 1));
+    // What was asked for leaves at once, also of a poll that was asked for in part only.
+    let (ready, _) = desk.answered(&wanted(1), &found(Language::Absent), now);
+    assert_eq!(left(&ready), [(1, Leaving::Enriched)]);
 }
 
 #[test]
