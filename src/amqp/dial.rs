@@ -157,7 +157,9 @@ fn why_io(error: &io::Error, uri: &AMQPUri, options: &AmqpOptions) -> AmqpError 
     }
     match (error.kind(), uri.scheme == AMQPScheme::AMQPS) {
         (ConnectionAborted | ConnectionReset | UnexpectedEof, true) => {
-            AmqpError::Tls { at, cause, cure: NO_TLS }
+            // A port without TLS, or a gate without a broker behind it: the latter passes.
+            let reason = format!("{at} hangs up on TLS ({cause}); if it goes on, {NO_TLS}");
+            AmqpError::Away { doing: "connecting", reason }
         }
         (ConnectionAborted | ConnectionReset | UnexpectedEof, false) => {
             AmqpError::Foreign { at, cause }

@@ -339,7 +339,7 @@ impl Sink {
         loop {
             tokio::select! {
                 done = &mut work => {
-                    if was_blocked && self.tell(true, None) {
+                    if was_blocked && done.is_ok() && self.tell(true, None) {
                         tracing::info!("RabbitMQ takes messages again");
                     }
                     return done.map_err(Halt::Broker);

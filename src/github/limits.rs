@@ -87,6 +87,12 @@ impl Limits {
         self.limit.is_some() || self.remaining.is_some() || self.reset.is_some()
     }
 
+    /// Whether a 403 with these headers and this body is about limits, and not about rights.
+    #[must_use]
+    pub fn is_meant(&self, body: &[u8]) -> bool {
+        self.retry_after.is_some() || self.remaining == Some(0) || speaks_of_limits(body)
+    }
+
     /// What a 403 or 429 with these headers and this body means, for a request with a token or
     /// without one.
     #[must_use]

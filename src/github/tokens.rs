@@ -111,7 +111,9 @@ impl TokenPool {
             };
             state.seats.push(seat);
         }
-        state.departed = old;
+        state.departed.extend(old);
+        let too_many = state.departed.len().saturating_sub(MOST_TOKENS);
+        state.departed.drain(..too_many);
         state.tidy();
         (state.turn, state.query_turn) = (0, 0);
         publish(&mut state, now);

@@ -210,7 +210,10 @@ impl Sheet {
         if self.keep > 0 {
             self.keep(&shown);
         }
-        self.shown.store(Some(shown));
+        if let Some(old) = self.shown.swap(Some(shown)) {
+            // The value may be remembered; who is told of a change from now on is told a later one.
+            lock(&old.changes).clear();
+        }
         self.ring();
     }
 

@@ -228,7 +228,12 @@ impl HistorySync {
             if self.setup.on_request {
                 schedule = Schedule::starting(None);
             } else {
-                let failed = |query| round.is_transient() && round.wrote(query).is_none();
+                // The languages go with the days.
+                let languages = !server.knows_languages() || round.languages.is_some();
+                let failed = |query| {
+                    let all = round.wrote(query).is_some() && (languages || query != Query::Daily);
+                    round.is_transient() && !all
+                };
                 schedule.advance(&asked, failed, &self.setup.interval, now);
             }
             // Who asked while it ran, and got all that was asked for.

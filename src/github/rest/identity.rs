@@ -1,7 +1,7 @@
 //! Whose a token is: `GET /user`, which GitHub answers to a user's token of any kind and right.
 //!
-//! An installation of an app has no user and is refused by name; its limits are its own. That
-//! refusal is no word about limits, and no reason to leave the token alone.
+//! An installation of an app has no user and is refused; its limits are its own. A refusal that
+//! is no word about limits is no reason to leave the token alone: its pages tell how it stands.
 
 use serde_json::Value;
 
@@ -10,9 +10,6 @@ use crate::github::limits::{Limits, Refusal};
 use crate::github::tokens::{Dead, Identity, Lease, Verdict};
 use crate::http::{Request, Response};
 use crate::metrics;
-
-/// How GitHub words it that a token is no user's.
-const NO_USER: &str = "not accessible by integration";
 
 impl Rest {
     /// Asks whose the lease's token is, and settles the lease with what came of it; `None` when
@@ -53,16 +50,14 @@ fn read(response: &Response, limits: &Limits) -> (Verdict, Option<Identity>) {
         401 => (Verdict::Refused(Dead::Revoked), None),
         // A server of one's own may not have it at all.
         404 => (Verdict::Failed, Some(Identity::Nobody)),
-        403 if String::from_utf8_lossy(body).to_lowercase().contains(NO_USER) => {
-            (Verdict::Failed, Some(Identity::Nobody))
-        }
+        // An installation is refused like this; so is whom a server of one's own shows pages only.
+        403 if !limits.is_meant(body) => (Verdict::Failed, Some(Identity::Nobody)),
         status @ (403 | 429) => {
-            let verdict = match limits.refusal(status, body, true) {
-                Refusal::Wait(wait) => Verdict::Limited(Some(wait)),
-                Refusal::WaitLonger => Verdict::Limited(None),
-                Refusal::Suspended => Verdict::Refused(Dead::Suspended),
+            let wait = match limits.refusal(status, body, true) {
+                Refusal::Wait(wait) => Some(wait),
+                Refusal::WaitLonger | Refusal::Suspended => None,
             };
-            (verdict, None)
+            (Verdict::Limited(wait), None)
         }
         _ => (Verdict::Failed, None),
     }

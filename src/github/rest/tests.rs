@@ -211,8 +211,15 @@ async fn whose_a_token_is_is_what_github_answers() {
     };
     let (identity, census) = ask(integration).await;
     assert_eq!((identity, census.usable, census.benched), (Some(Identity::Nobody), 1, 0));
-    let (identity, census) = ask(|| Reply::new(404, "Not Found")).await;
-    assert_eq!((identity, census.usable), (Some(Identity::Nobody), 1));
+    // Who may not ask, in whatever words, may still read pages.
+    for reply in [
+        (|| Reply::new(404, "Not Found")) as fn() -> Reply,
+        || Reply::new(403, "Forbidden"),
+        || Reply::new(403, "Forbidden").with("X-RateLimit-Remaining", 4_999),
+    ] {
+        let (identity, census) = ask(reply).await;
+        assert_eq!((identity, census.usable, census.benched), (Some(Identity::Nobody), 1, 0));
+    }
     // What says nothing of it is asked again.
     for reply in [
         (|| Reply::new(503, "")) as fn() -> Reply,

@@ -16,7 +16,7 @@ pub(super) const ANONYMOUS_LIMIT: u64 = 60;
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) seats: Vec<Seat>,
-    /// Those of the last list that are not in this one: their answers may be under way, and count.
+    /// Those of earlier lists that are not in this one: their answers may be under way, and count.
     pub(super) departed: Vec<Seat>,
     pub(super) anonymous: Seat,
     pub(super) accounts: Accounts,
