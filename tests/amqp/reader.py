@@ -9,8 +9,14 @@ import pika
 
 port, user, password, queue, durable = sys.argv[1:6]
 keys = sys.argv[6:]
+# A broker that has just started listens before it lets anybody in.
 parameters = pika.ConnectionParameters(
-    "127.0.0.1", int(port), "/", pika.PlainCredentials(user, password)
+    "127.0.0.1",
+    int(port),
+    "/",
+    pika.PlainCredentials(user, password),
+    connection_attempts=60,
+    retry_delay=0.5,
 )
 channel = pika.BlockingConnection(parameters).channel()
 channel.exchange_declare("ght-streams", "topic", durable=True)

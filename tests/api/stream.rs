@@ -190,7 +190,9 @@ async fn a_reader_comes_back_by_cursor_after_cuts_and_a_restart() {
         let mut taken = 0;
         while taken < 40 {
             let message = socket.json().await;
-            assert_ne!(message["type"], "gap");
+            // The restart may take so long that more passes than the pages show.
+            let is_told = message["type"] != "gap" || message["reason"] == "upstream";
+            assert!(is_told, "{message}");
             if message["type"] == "event" {
                 cursor = message["cursor"].as_str().unwrap().to_owned();
                 seen.push(cursor.clone());
@@ -354,6 +356,9 @@ async fn a_reader_is_told_of_what_passed_while_github_was_not_read() {
     });
     assert_eq!(gap, told);
     assert!(events <= 300, "no more is shown than three pages: {events}");
+    // Something has to come behind it: who asks for what is there now is not told of its edge.
+    github.control.emit(20);
+    while flow.event().await.expect("it goes on").0 != "event" {}
     // Whoever passes there later is told the same, at the same place.
     let path = format!("/stream?poll=1&cursor={last}");
     let answer =
