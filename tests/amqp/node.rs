@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ghpulse::amqp::{AmqpOptions, Sink, SinkState};
+use ghpulse::amqp::{AmqpOptions, CURSOR, Sink, SinkState};
 use ghpulse::apply::aggregate::Apply;
 use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
@@ -15,7 +15,9 @@ use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
 use ghpulse::collect::source::{Body, Page, Poll};
 use ghpulse::hub::{Hub, HubOptions};
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::keys::CursorKey;
+use ghpulse::store::rows::decode_cursor;
+use ghpulse::store::{Reader, Store, Sync};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +66,22 @@ impl Node {
         for stage in self.stages {
             stage.await.unwrap().unwrap();
         }
+    }
+
+    /// Waits until all that was applied is confirmed, and that is kept.
+    pub(crate) async fn has_fed_all(&self) {
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        let look = |reader: Reader<'_>| {
+            let kept = reader.get(&CursorKey(CURSOR.to_owned()))?;
+            let kept = kept.map(|value| decode_cursor(CURSOR, &value)).transpose()?;
+            Ok(kept == reader.applied()?)
+        };
+        let looking = async {
+            while !self.store.read(look).await.unwrap() {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, looking).await.expect("all is confirmed in time");
     }
 
     /// Admits events as one page.
