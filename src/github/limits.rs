@@ -89,7 +89,7 @@ impl Limits {
 
     /// Whether a 403 with these headers and this body is about limits, and not about rights.
     #[must_use]
-    pub fn is_meant(&self, body: &[u8]) -> bool {
+    pub fn is_about_limits(&self, body: &[u8]) -> bool {
         self.retry_after.is_some() || self.remaining == Some(0) || speaks_of_limits(body)
     }
 

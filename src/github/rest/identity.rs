@@ -51,7 +51,7 @@ fn read(response: &Response, limits: &Limits) -> (Verdict, Option<Identity>) {
         // A server of one's own may not have it at all.
         404 => (Verdict::Failed, Some(Identity::Nobody)),
         // An installation is refused like this; so is whom a server of one's own shows pages only.
-        403 if !limits.is_meant(body) => (Verdict::Failed, Some(Identity::Nobody)),
+        403 if !limits.is_about_limits(body) => (Verdict::Failed, Some(Identity::Nobody)),
         status @ (403 | 429) => {
             let wait = match limits.refusal(status, body, true) {
                 Refusal::Wait(wait) => Some(wait),
