@@ -181,7 +181,7 @@ const TOP_LEVEL: &[&str] = &[
     "src",
     "tests",
 ];
-const TOP_LEVEL_IGNORED: &[&str] = &["target", "config.yaml"];
+const TOP_LEVEL_IGNORED: &[&str] = &["target", "config.yaml", "proptest-regressions"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
