@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 ARGS ?=
+CASES ?= 2000
 CARGO_RUN := cargo run --release --locked --quiet --bin ghpulse --
 
 .PHONY: help
@@ -42,6 +43,10 @@ test: ## installs what the tests need and runs all of them: format, clippy, docs
 .PHONY: test-tidb
 test-tidb: setup ## the tests of the history against a real TiDB, built once from its Go module (12 minutes)
 	@server=$$(.ci/tidb) && GHPULSE_TEST_TIDB=$$server cargo test --release --locked --test history
+
+.PHONY: test-properties
+test-properties: setup ## the properties with inputs that no run had before, CASES=2000 each
+	@PROPTEST_CASES=$(CASES) cargo test --release --locked --lib -- $(ARGS)
 
 .PHONY: bench
 bench: setup ## measures pipeline, merge script, fan-out and start; takes the machine for itself

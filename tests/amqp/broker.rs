@@ -2,7 +2,7 @@
 //! that `config/` has and one user more, killed and started again from outside.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use ghpulse::amqp::AmqpOptions;
 use ghpulse::config::Secret;
 use tokio::sync::mpsc;
+
+use crate::common::ports::free_port;
 
 /// Until a broker that was started takes connections; a loaded machine takes a minute.
 const READY: Duration = Duration::from_secs(180);
@@ -77,10 +79,6 @@ pub(crate) async fn secured(test: &str, files: &Path) -> Option<(Broker, u16)> {
     let mut broker = Broker::new(&conf);
     broker.start().await;
     Some((broker, port))
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Broker {

@@ -142,16 +142,18 @@ async fn a_source_that_is_away_is_503_in_readiness_alone() {
     let asked = site.github.control.until(|control| control.requests() > 0);
     soon("GitHub is asked", asked).await;
     let mut ticks = site.latest("{}").await;
-    let mut last = (0, Value::Null);
-    for _ in 0..30 {
-        last = part(&site, "source").await;
-        if last.1["state"] == "down" {
-            break;
+    let down = async {
+        loop {
+            let (status, source) = part(&site, "source").await;
+            if source["state"] == "down" {
+                return (status, source);
+            }
+            ticks.text().await;
         }
-        ticks.text().await;
-    }
-    assert_eq!((last.0, &last.1["state"]), (503, &Value::from("down")), "{}", last.1);
-    assert!(last.1["error"].as_str().unwrap().contains("502"), "{}", last.1);
+    };
+    let (status, source) = soon("the source is down", down).await;
+    assert_eq!(status, 503, "{source}");
+    assert!(source["error"].as_str().unwrap().contains("502"), "{source}");
     let health = request(site.running.public, "GET", "/health", &[]).await;
     assert_eq!((health.status, health.body.as_str()), (200, "OK"), "it serves");
     assert_eq!(site.connect("/sampling").await.json().await["firstMessageTag"], true);

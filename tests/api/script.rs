@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::common::client::{Client, request};
-use crate::common::running::Running;
+use crate::common::running::{Running, soon};
 use crate::events::opened;
 use crate::site::Site;
 
@@ -24,16 +24,6 @@ fn save(scripts: &Path, text: &str) {
     std::fs::rename(new, scripts.join("merge_latest.rhai")).unwrap();
 }
 
-/// How many ticks pass until the map is this.
-async fn ticks_until(latest: &mut Client, wanted: &str) -> usize {
-    for tick in 1..=60 {
-        if latest.text().await == wanted {
-            return tick;
-        }
-    }
-    panic!("{wanted} does not come");
-}
-
 async fn scripts_part(running: &Running) -> Value {
     let parts = request(running.public, "GET", "/readyz", &[]).await;
     assert_eq!(parts.status, 200, "a bad script stops nothing");
@@ -44,15 +34,16 @@ async fn scripts_part(running: &Running) -> Value {
 
 /// Waits until `/readyz` speaks of the third line.
 async fn until_refused(latest: &mut Client, running: &Running) {
-    let mut part = Value::Null;
-    for _ in 0..60 {
-        part = scripts_part(running).await;
-        if part["state"] == "degraded" {
-            break;
+    let refused = async {
+        loop {
+            let part = scripts_part(running).await;
+            if part["state"] == "degraded" {
+                return part;
+            }
+            latest.text().await;
         }
-        latest.text().await;
-    }
-    assert_eq!(part["state"], "degraded", "{part}");
+    };
+    let part = soon("the script is refused", refused).await;
     let error = part["error"].as_str().unwrap();
     assert!(error.contains("merge_latest.rhai:3:"), "file, line and column: {error}");
     let page = request(running.public, "GET", "/", &[]).await.body;
@@ -60,7 +51,7 @@ async fn until_refused(latest: &mut Client, running: &Running) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edit_shows_within_two_seconds_and_a_broken_one_never_is_in_force() {
+async fn an_edit_shows_and_a_broken_one_never_is_in_force() {
     let scripts = tempfile::tempdir().unwrap();
     save(scripts.path(), &shipped());
     let folder = scripts.path().to_str().unwrap().to_owned();
@@ -70,11 +61,10 @@ async fn an_edit_shows_within_two_seconds_and_a_broken_one_never_is_in_force() {
     site.push(&[opened(1, "Go"), opened(2, "Go"), opened(3, "C")]);
     site.settle(&mut reader, 3).await;
     let mut latest = site.latest("{}").await;
-    ticks_until(&mut latest, r#"{"C":1,"Go":2}"#).await;
+    latest.until(r#"{"C":1,"Go":2}"#).await;
 
     save(scripts.path(), TWICE);
-    let ticks = ticks_until(&mut latest, r#"{"C":2,"Go":4}"#).await;
-    assert!(ticks <= 3, "a tick a second, and two seconds: it took {ticks}");
+    latest.until(r#"{"C":2,"Go":4}"#).await;
     assert_eq!(scripts_part(&site.running).await["state"], "ok");
 
     save(scripts.path(), BROKEN);
@@ -87,7 +77,7 @@ async fn an_edit_shows_within_two_seconds_and_a_broken_one_never_is_in_force() {
     let running = Running::start(dir.path(), &github.url, &settings).await;
     let site = Site { github, dir, running };
     let mut latest = site.latest("{}").await;
-    ticks_until(&mut latest, r#"{"C":2,"Go":4}"#).await;
+    latest.until(r#"{"C":2,"Go":4}"#).await;
     until_refused(&mut latest, &site.running).await;
     std::fs::remove_file(scripts.path().join("merge_latest.rhai")).unwrap();
     for _ in 0..3 {
@@ -95,7 +85,7 @@ async fn an_edit_shows_within_two_seconds_and_a_broken_one_never_is_in_force() {
     }
 
     save(scripts.path(), &shipped());
-    ticks_until(&mut latest, r#"{"C":1,"Go":2}"#).await;
+    latest.until(r#"{"C":1,"Go":2}"#).await;
     site.end().await;
 }
 
@@ -108,20 +98,20 @@ async fn without_a_file_and_a_last_good_one_it_is_the_native_sum_and_failing_tic
     site.push(&[opened(1, "Go"), opened(2, "C")]);
     site.settle(&mut reader, 2).await;
     let mut latest = site.latest("{}").await;
-    ticks_until(&mut latest, r#"{"C":1,"Go":1}"#).await;
+    latest.until(r#"{"C":1,"Go":1}"#).await;
     let part = scripts_part(&site.running).await;
     assert!(part["error"].as_str().unwrap().contains("no such file"), "{part}");
     // Good on the sample and on the window of now, bad later.
     let until_three = "fn merge(window) {\n    let t = Tally();\n    t.add(window);\n    \
                        if t.get(\"Go\") == 3 { throw \"three\"; }\n    t.set(\"Seen\", 7);\n    t\n}\n";
     save(scripts.path(), until_three);
-    ticks_until(&mut latest, r#"{"C":1,"Go":1,"Seen":7}"#).await;
+    latest.until(r#"{"C":1,"Go":1,"Seen":7}"#).await;
     site.push(&[opened(3, "Go"), opened(4, "Go")]);
-    ticks_until(&mut latest, r#"{"C":1,"Go":3}"#).await;
+    latest.until(r#"{"C":1,"Go":3}"#).await;
     let part = scripts_part(&site.running).await;
     assert!(part["error"].as_str().unwrap().contains("three"), "{part}");
     site.push(&[opened(5, "Go")]);
-    ticks_until(&mut latest, r#"{"C":1,"Go":4,"Seen":7}"#).await;
+    latest.until(r#"{"C":1,"Go":4,"Seen":7}"#).await;
     assert_eq!(scripts_part(&site.running).await["state"], "ok");
     site.end().await;
 }

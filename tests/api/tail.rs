@@ -5,9 +5,10 @@ use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::Command;
 
+use crate::common::ports::free_port;
 use crate::common::running::{Running, soon};
 use crate::events::{opened, push};
 use crate::site::Site;
@@ -37,7 +38,13 @@ fn ids(lines: &str) -> Vec<u64> {
 
 /// A site with pull requests 1 to `count` applied.
 async fn site_with(count: u64) -> Site {
-    let site = Site::start(&[]).await;
+    site_at(0, count).await
+}
+
+/// The same at this port.
+async fn site_at(port: u16, count: u64) -> Site {
+    let port = port.to_string();
+    let site = Site::start(&[("GHPULSE_SERVER_PORT", &port)]).await;
     let mut reader = site.sampling(r#"{"samplingRate":1,"filter":["event.id"]}"#).await;
     let events: Vec<String> = (1..=count).map(|id| opened(id, "Go")).collect();
     site.push(&events);
@@ -97,7 +104,7 @@ async fn connections_that_are_cut_anywhere_lose_and_double_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_goes_on_when_the_appliance_comes_back() {
-    let site = site_with(20).await;
+    let site = site_at(free_port(), 20).await;
     let public = site.running.public;
     let arguments = ["--since", "1h", "--json", "--limit", "40"];
     let mut child = tail(public, &arguments).spawn().unwrap();
@@ -152,9 +159,10 @@ async fn lines_are_for_people_and_queries_are_the_streams() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nobody_is_it_says_so() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Nobody listens there, and nobody else gets the port meanwhile.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
     let (code, _, stderr) = ended(tail(address, &[])).await;
     assert_eq!(code, Some(69), "{stderr}");
     assert!(stderr.contains(&address.to_string()) && stderr.contains("--url"), "{stderr}");

@@ -173,7 +173,9 @@ const FOLLOW: &str = "window.got = []; window.others = new Set(); \
 async fn an_event_source_comes_back_by_itself_and_misses_nothing() {
     let test = "an_event_source_comes_back_by_itself_and_misses_nothing";
     let Some(mut browser) = browser(test).await else { return };
-    let Site { _github: github, _dir: dir, running } = Site::start(&[]).await;
+    let port = common::ports::free_port().to_string();
+    let settings = [("GHPULSE_SERVER_PORT", port.as_str())];
+    let Site { _github: github, _dir: dir, running } = Site::start(&settings).await;
     let host = running.public.to_string();
     let mut page = browser.page(800, 600, "light").await;
     page.open(&format!("http://{host}/")).await;
@@ -183,8 +185,6 @@ async fn an_event_source_comes_back_by_itself_and_misses_nothing() {
     running.end().await;
     shows(&mut page, "others.has('bye')").await;
     let before = page.evaluate("got.length").await;
-    let port = host.rsplit(':').next().unwrap();
-    let settings = [("GHPULSE_SERVER_PORT", port)];
     let running = Running::start(dir.path(), &github.url, &settings).await;
     shows(&mut page, &format!("got.length >= {before} + 30")).await;
     let got = page.evaluate("JSON.stringify(got)").await;

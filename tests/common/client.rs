@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::running::soon;
+use super::running::{PATIENCE, soon};
 
 /// A connection to one of the endpoints.
 pub struct Client {
@@ -128,6 +128,18 @@ impl Client {
             Came::Text(text) => text,
             other => panic!("a text was to come, not {other:?}"),
         }
+    }
+
+    /// Reads on until this text comes.
+    pub async fn until(&mut self, wanted: &str) {
+        let mut last = String::new();
+        let came = tokio::time::timeout(PATIENCE, async {
+            while last != wanted {
+                last = self.text().await;
+            }
+        });
+        let came = came.await.is_ok();
+        assert!(came, "{wanted} was to come within {PATIENCE:?}, the last was {last}");
     }
 
     /// The next message, which must be JSON.

@@ -9,6 +9,7 @@ pub mod client;
 pub mod history;
 pub mod missed;
 pub mod model;
+pub mod ports;
 pub mod running;
 pub mod stored;
 pub mod webhook;

@@ -3,7 +3,6 @@
 //! `GHPULSE_TEST_TIDB` names.
 
 use std::io::{BufRead as _, BufReader, Read};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -13,6 +12,8 @@ use std::time::Duration;
 use ghpulse::config::{Secret, Tidb};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
+
+use crate::common::ports::free_port;
 
 /// Longest wait for a server that starts on a busy machine.
 const START: Duration = Duration::from_secs(90);
@@ -195,11 +196,6 @@ impl Drop for Database {
             let _ = child.wait();
         }
     }
-}
-
-/// A port that nobody listens on.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Reads what a server says for as long as it runs: a full pipe would stop it.

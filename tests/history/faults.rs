@@ -5,8 +5,9 @@ use ghpulse::apply::history::{HistoryState, Limits, check};
 use ghpulse::clock::Clock;
 use ghpulse::config::{Secret, Tidb};
 
-use super::database::{Database, Kind, PASSWORD, free_port, kind};
+use super::database::{Database, Kind, PASSWORD, kind};
 use super::node::{HASTY, Node, PATIENT, Pull, at, days, sums};
+use crate::common::ports::free_port;
 
 const NOW: &str = "2026-03-03T10:00:00Z";
 

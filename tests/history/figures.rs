@@ -50,7 +50,7 @@ async fn the_peers_queries_are_shown_as_the_database_counts() {
 fn database_that_is_away() -> ghpulse::config::Tidb {
     ghpulse::config::Tidb {
         host: "127.0.0.1".to_owned(),
-        port: super::database::free_port(),
+        port: crate::common::ports::free_port(),
         user: "ghpulse".to_owned(),
         password: None,
         db: "gharchive".to_owned(),

@@ -5,7 +5,6 @@
 //! broker suffer has it alone.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,6 +13,8 @@ use std::time::Duration;
 use ghpulse::bus::pulsar::{Compression, PulsarOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::common::ports::free_port;
 
 /// Until a broker that was started is ready; a loaded machine takes a minute.
 const READY: Duration = Duration::from_secs(180);
@@ -101,10 +102,6 @@ fn cache() -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
     base.unwrap_or_else(|| home.join(".cache")).join("ghpulse/servers")
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Broker {

@@ -10,9 +10,10 @@ use ghpulse::simulate::{Options, Shape};
 use tempfile::{TempDir, tempdir};
 use tokio::process::{Child, Command};
 
-use crate::broker::{alone, free_port, shared};
+use crate::broker::{alone, shared};
 use crate::common::client::request;
 use crate::common::model::Expected;
+use crate::common::ports::free_port;
 use crate::common::running::{GitHub, soon};
 use crate::common::stored;
 

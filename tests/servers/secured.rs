@@ -10,7 +10,8 @@ use tempfile::tempdir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::broker::{free_port, own};
+use crate::broker::own;
+use crate::common::ports::free_port;
 use crate::node::{Node, pull_requests};
 
 /// What the broker checks tokens with.
