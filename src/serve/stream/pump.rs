@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -16,7 +17,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, Stream};
 use http::{HeaderValue, Request, StatusCode, header};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::feed::BEAT;
 use super::pack::Packer;
@@ -61,6 +62,8 @@ pub(in crate::serve) struct Pump<S> {
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     given: Arc<Given>,
     packer: Option<Packer>,
+    /// Ends the task that looks after this, so that nobody waits for it when this is over.
+    _watched: DropGuard,
     /// What the connection holds while this lives.
     _held: (Peer, Option<Slot>, Counted),
 }
@@ -102,7 +105,9 @@ impl<S: Source> Pump<S> {
         let clock = server.clock;
         let given = Arc::new(Given::default());
         let timeout = server.options.limits.write_timeout;
-        server.tracker.spawn(watch(Arc::downgrade(&given), clock, timeout, peer.cut.clone()));
+        let over = CancellationToken::new();
+        let ends = (over.clone(), peer.cut.clone());
+        server.tracker.spawn(watch(Arc::clone(&given), clock, timeout, ends));
         Ok(Self {
             source,
             bell,
@@ -114,6 +119,7 @@ impl<S: Source> Pump<S> {
             stop: Box::pin(server.soft.clone().cancelled_owned()),
             given,
             packer,
+            _watched: over.drop_guard(),
             _held: (peer, behind, Counted::new(S::NAME)),
         })
     }
@@ -218,19 +224,20 @@ impl<S: Source> Stream for Pump<S> {
     }
 }
 
-/// Cuts a connection off that has taken nothing for so long.
+/// Cuts a connection off that has taken nothing for so long; until the answer is over, or the
+/// connection is cut by others.
 async fn watch(
-    given: std::sync::Weak<Given>,
+    given: Arc<Given>,
     clock: Clock,
-    timeout: std::time::Duration,
-    cut: CancellationToken,
+    timeout: Duration,
+    (over, cut): (CancellationToken, CancellationToken),
 ) {
     loop {
         tokio::select! {
+            () = over.cancelled() => return,
             () = cut.cancelled() => return,
             () = clock.sleep(timeout / 2) => {}
         }
-        let Some(given) = given.upgrade() else { return };
         if given.get().is_some_and(|at| clock.instant().duration_since(at) >= timeout) {
             metrics::REFUSED.add_for("write_timeout", 1);
             cut.cancel();
