@@ -130,13 +130,13 @@ fn refuse(refused: &Refused, as_json: bool) -> Exit {
 /// Adds what is wrong with the files that the configuration names.
 fn with_files(loaded: Result<Loaded, Refused>) -> Result<Loaded, Refused> {
     let missing = match &loaded {
-        Ok(loaded) => missing_files(&loaded.config),
-        Err(refused) => missing_files(&refused.rest),
+        Ok(loaded) => missing_files(&loaded.config, &loaded.places),
+        Err(refused) => missing_files(&refused.rest, &refused.places),
     };
     match loaded {
         Ok(loaded) if missing.is_empty() => Ok(loaded),
-        Ok(Loaded { config, file, notices }) => {
-            Err(Refused { file, complaints: missing, notices, rest: Box::new(config) })
+        Ok(Loaded { config, file, notices, places }) => {
+            Err(Refused { file, complaints: missing, notices, rest: Box::new(config), places })
         }
         Err(mut refused) => {
             refused.complaints.extend(missing);
@@ -146,10 +146,15 @@ fn with_files(loaded: Result<Loaded, Refused>) -> Result<Loaded, Refused> {
 }
 
 /// The files that the configuration names and that cannot be used.
-fn missing_files(config: &Config) -> Vec<Complaint> {
+fn missing_files(config: &Config, places: &config::Places) -> Vec<Complaint> {
     let tls = config.server.tls.as_ref();
     let pulsar = config.pulsar.as_ref();
     let oauth = pulsar.and_then(|pulsar| pulsar.oauth.as_ref());
+    let about = |key: &str, message| Complaint {
+        place: places.get(key).cloned().unwrap_or(Place::Nowhere),
+        key: Some(key.to_owned()),
+        message,
+    };
     let named = [
         ("server.tls.cert", tls.map(|tls| &tls.cert)),
         ("server.tls.key", tls.map(|tls| &tls.key)),
@@ -172,10 +177,6 @@ fn missing_files(config: &Config) -> Vec<Complaint> {
         complaints.push(about("data.dir", format!("{path} is a file; name a directory")));
     }
     complaints
-}
-
-fn about(key: &str, message: String) -> Complaint {
-    Complaint { place: Place::Nowhere, key: Some(key.to_owned()), message }
 }
 
 /// What is wrong with the scripts; one line each.
@@ -361,9 +362,10 @@ mod tests {
 
     #[test]
     fn files_that_cannot_be_read_are_named_with_their_key() {
-        let refused = with_files(Ok(loaded("github: {tokensFile: /nowhere/tokens}"))).unwrap_err();
-        let said = refused.complaints[0].to_string();
-        assert!(said.starts_with("github.tokensFile: /nowhere/tokens cannot be read"), "{said}");
+        let loaded = loaded("server: {port: 8700}\ngithub: {tokensFile: /nowhere/tokens}");
+        let said = with_files(Ok(loaded)).unwrap_err().complaints[0].to_string();
+        let expected = "config.yaml:2: github.tokensFile: /nowhere/tokens cannot be read";
+        assert!(said.contains(expected), "{said}");
     }
 
     #[test]

@@ -32,6 +32,8 @@ const TAKEN: &[&str] = &[
     "/language/watch",
     "/stream",
     "/stream/languages",
+    "/stream/types",
+    "/stream/activity",
     "/aggregate",
     "/readyz",
     "/status",
@@ -41,7 +43,11 @@ const TAKEN: &[&str] = &[
     "/metrics",
     "/archive",
     "/asyncapi.json",
+    "/store",
+    "/window",
 ];
+/// Below it is a path for each script.
+const AGGREGATES: &str = "/aggregate/";
 
 /// Layers, read by key; what is missing comes from the table.
 pub(super) struct Values {
@@ -97,9 +103,9 @@ impl Values {
     /// place is that of a key beside it.
     pub(super) fn need(&mut self, path: &str, message: impl Into<String>) {
         if !self.layers.refused.contains(&path) {
-            let section = path.rsplit_once('.').map_or(path, |(section, _)| section);
-            let beside = |given: &&&str| given.starts_with(section);
-            let written = self.layers.given.keys().find(beside).copied();
+            let mut sections = path.match_indices('.').rev().map(|(end, _)| &path[..=end]);
+            let beside = |section| self.layers.given.keys().find(|key| key.starts_with(section));
+            let written = sections.find_map(beside).copied();
             self.complain_at(written.unwrap_or(path), path, message);
         }
     }
@@ -207,8 +213,15 @@ fn server(values: &mut Values) -> Server {
         values.warn("server.port", message);
     }
     let base_path = base_path(values);
-    let health = route(values, "server.health", base_path.as_deref(), &[]);
-    let sync_event = route(values, "server.syncEvent", base_path.as_deref(), &[&health]);
+    let health = route(values, "server.health", base_path.as_deref());
+    let sync_event = route(values, "server.syncEvent", base_path.as_deref());
+    if sync_event == health {
+        // One of them may be a default, which has no place and can be no mistake.
+        let keys = ["server.syncEvent", "server.health"];
+        let key = keys.into_iter().find(|key| values.place(key) != Place::Nowhere);
+        let message = "server.health and server.syncEvent are the same path; use another";
+        values.complain(key.unwrap_or(keys[0]), message);
+    }
     Server {
         listen: SocketAddr::new(values.address("server.bind").expect(SET), port),
         health,
@@ -237,11 +250,11 @@ fn base_path(values: &mut Values) -> Option<String> {
 }
 
 /// A path that is served with and without the prefix, however it was written.
-fn route(values: &mut Values, key: &str, base: Option<&str>, others: &[&str]) -> String {
+fn route(values: &mut Values, key: &str, base: Option<&str>) -> String {
     let path = values.text(key).expect(SET);
     let below = base.and_then(|base| path.strip_prefix(base)).filter(|rest| rest.starts_with('/'));
     let path = below.map_or(path.clone(), str::to_owned);
-    if TAKEN.contains(&path.as_str()) || others.contains(&path.as_str()) {
+    if TAKEN.contains(&path.as_str()) || path.starts_with(AGGREGATES) {
         values.complain(key, format!("{path} is the path of another endpoint; use another"));
     }
     path

@@ -23,6 +23,7 @@ mod typed;
 mod units;
 mod value;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use complaint::{Complaint, Level, Notice, Place};
@@ -106,7 +107,12 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// What is worth a log line.
     pub notices: Vec<Notice>,
+    /// Where each key was written; not those that have their default.
+    pub places: Places,
 }
+
+/// Where keys were written, by their names.
+pub type Places = BTreeMap<&'static str, Place>;
 
 /// A configuration that does not hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,6 +125,8 @@ pub struct Refused {
     pub notices: Vec<Notice>,
     /// What it would be with the defaults in place of what is wrong: to look for more, not to run.
     pub rest: Box<Config>,
+    /// Where each key was written that is accepted.
+    pub places: Places,
 }
 
 /// Makes a configuration from defaults, file, environment and flags; later ones win.
@@ -140,12 +148,12 @@ pub fn load(request: &Request) -> Result<Loaded, Refused> {
     }
     let mut values = check::Values::new(layers);
     let config = check::build(&mut values, &request.host);
-    let layers = values.end();
-    if layers.complaints.is_empty() {
-        return Ok(Loaded { config, file, notices: layers.notices });
+    let layers::Layers { given, complaints, notices, .. } = values.end();
+    let places = given.into_iter().map(|(key, given)| (key, given.place)).collect();
+    if complaints.is_empty() {
+        return Ok(Loaded { config, file, notices, places });
     }
-    let (complaints, notices) = (layers.complaints, layers.notices);
-    Err(Refused { file, complaints, notices, rest: Box::new(config) })
+    Err(Refused { file, complaints, notices, rest: Box::new(config), places })
 }
 
 /// Scheme, host and port of a configured URL; the port is the scheme's own when none is written.

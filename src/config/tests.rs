@@ -153,10 +153,32 @@ fn paths_are_the_same_with_and_without_the_prefix() {
         let said = only(&format!("server: {{basePath: {taken}}}"));
         assert!(said.contains("server.basePath") && said.contains(taken), "{said}");
     }
-    for taken in ["/metrics", "/asyncapi.json"] {
+    for taken in ["/metrics", "/asyncapi.json", "/store", "/stream/types", "/aggregate/stars"] {
         let said = only(&format!("server: {{health: {taken}}}"));
         assert!(said.contains("server.health") && said.contains(taken), "{said}");
     }
+}
+
+#[test]
+fn what_is_wrong_between_keys_is_said_where_one_of_them_was_written() {
+    for (text, expected) in [
+        ("server:\n  health: /sync-event", "config.yaml:2: server.health: "),
+        ("server:\n  syncEvent: /health", "config.yaml:2: server.syncEvent: "),
+        ("server:\n  health: /a\n  syncEvent: /a", "config.yaml:3: server.syncEvent: "),
+        ("pulsar:\n  devHost: 'pulsar://q'\n  env: dev", "config.yaml:2: pulsar.producer.topic: "),
+        ("server:\n  health: '/:id'", "config.yaml:2: server.health: \"/:id\" is not accepted"),
+    ] {
+        let said = only(text);
+        assert!(said.starts_with(expected), "{said}\nshould begin with\n{expected}");
+    }
+}
+
+#[test]
+fn a_choice_of_on_and_off_takes_true_and_false() {
+    let tls = |word: &str| loaded(&format!("tidb: {{host: h, db: x, tls: {word}}}")).config;
+    let tls = |word: &str| tls(word).tidb.unwrap().tls;
+    assert_eq!((tls("true"), tls("false"), tls("on"), tls("'off'")), (true, false, true, false));
+    assert!(only("log: {format: on}").contains("one of text, json, console"));
 }
 
 #[test]

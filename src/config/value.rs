@@ -54,7 +54,7 @@ pub(super) fn read(key: &Key, written: &str) -> Result<Value, String> {
         Kind::Text => Ok(Value::Text(text.to_owned())),
         Kind::Choice(words) => words
             .iter()
-            .find(|word| word.eq_ignore_ascii_case(text))
+            .find(|word| word.eq_ignore_ascii_case(text) || means(word, text))
             .map(|word| Value::Text((*word).to_owned()))
             .ok_or_else(|| wrong(&describe(key.kind))),
         Kind::Filter => filter(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind))),
@@ -123,7 +123,7 @@ pub(super) fn describe(kind: Kind) -> String {
             "error, warn, info, debug or trace, or directives as info,ghpulse::store=debug".into()
         }
         Kind::Path => "a path".to_owned(),
-        Kind::Route => "a path that begins with / and has no spaces, ? or #".to_owned(),
+        Kind::Route => "a path that begins with / and has no spaces, ?, #, : or *".to_owned(),
         Kind::Url(schemes) => format!("a URL that begins with {}", describe_schemes(schemes)),
         Kind::SecretUrl(schemes) => {
             format!("a URL that begins with {} (secret)", describe_schemes(schemes))
@@ -188,9 +188,18 @@ fn filter(text: &str) -> Option<String> {
     fits.then(|| lower.replace("warning", "warn").replace(' ', ""))
 }
 
+/// Whether a word is how a choice says `true` or `false`.
+fn means(word: &str, text: &str) -> bool {
+    match switch(text) {
+        Some(true) => word == "on",
+        Some(false) => word == "off",
+        None => false,
+    }
+}
+
 fn route(text: &str) -> Option<String> {
     let fits = text.starts_with('/')
-        && text.chars().all(|c| c.is_ascii_graphic() && !"?#{}*".contains(c))
+        && text.chars().all(|c| c.is_ascii_graphic() && !"?#{}*:".contains(c))
         && !text.contains("//");
     let bare = text.trim_end_matches('/');
     fits.then(|| if bare.is_empty() { "/".to_owned() } else { bare.to_owned() })
