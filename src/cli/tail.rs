@@ -38,7 +38,7 @@ pub(super) struct TailArgs {
     /// Shows these values alone: paths that begin with event or payload
     #[arg(long, value_name = "PATH", num_args = 1.., value_delimiter = ',')]
     field: Vec<String>,
-    /// From then on: a time (2026-11-22T05:00:00Z), or how long ago (15m)
+    /// From then on: a time (2026-11-22T05:00:00Z), a day, or how long ago (15m)
     #[arg(long, value_name = "TIME", conflicts_with = "cursor")]
     since: Option<String>,
     /// Behind this cursor

@@ -10,6 +10,8 @@ use crate::hub::{Bell, Frame, Hub, Latest, Member, Taken, Watch};
 pub(super) trait Feed: Send + 'static {
     /// The endpoint's path, as metrics and logs name it.
     const NAME: &'static str;
+    /// Params that would be accepted.
+    const EXAMPLE: &'static str;
     /// How often [`Self::beat`] is asked for something.
     const BEAT: Option<Duration> = None;
 
@@ -79,6 +81,7 @@ impl Sampling {
 
 impl Feed for Sampling {
     const NAME: &'static str = "/sampling";
+    const EXAMPLE: &'static str = r#"{"samplingRate":1}"#;
 
     fn first(&mut self) -> Option<Frame> {
         Some(self.hub.board().first_of_sampling())
@@ -103,6 +106,7 @@ impl LanguageLatest {
 
 impl Feed for LanguageLatest {
     const NAME: &'static str = "/language/latest";
+    const EXAMPLE: &'static str = r#"{"top":10}"#;
 
     fn first(&mut self) -> Option<Frame> {
         None
@@ -128,6 +132,7 @@ impl LanguageWatch {
 
 impl Feed for LanguageWatch {
     const NAME: &'static str = "/language/watch";
+    const EXAMPLE: &'static str = r#"{"language":["Java"]}"#;
 
     fn first(&mut self) -> Option<Frame> {
         self.first.take()

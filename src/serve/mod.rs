@@ -32,6 +32,7 @@ mod tests;
 mod tls;
 mod topics;
 mod wire;
+mod wish;
 
 use std::sync::Arc;
 

@@ -19,9 +19,22 @@ use super::server::Server;
 use super::{endpoints, handshake};
 use crate::metrics;
 
-/// Headers that a proxy adds; a request with one is not from this machine, whoever brings it.
-const FORWARDING: [&str; 6] =
-    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
+/// Headers that a proxy adds, beside all that begin with [`FORWARDED`]; a request with one is not
+/// from this machine, whoever brings it.
+const FORWARDING: [&str; 10] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-envoy-external-address",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+];
+/// `x-forwarded-for`, `x-forwarded-host` and their like.
+const FORWARDED: &str = "x-forwarded";
 
 /// Says in `/readyz` that the events are made up, with the simulated GitHub's own header.
 const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
@@ -126,7 +139,9 @@ pub(super) async fn exposition(request: Request<Body>) -> Response {
 
 pub(super) async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
     if !matches!(*request.method(), Method::GET | Method::POST) {
-        return wrong_method(request).await;
+        let mut refused = wrong_method(request).await;
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,POST"));
+        return refused;
     }
     if let Err(refusal) = may_operate(&server, &request) {
         return refusal.into_response();
@@ -140,7 +155,10 @@ pub(super) async fn sync(State(server): State<Arc<Server>>, request: Request<Bod
 /// the token.
 fn may_operate(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
     let headers = request.headers();
-    let is_forwarded = FORWARDING.iter().any(|name| headers.contains_key(*name));
+    let is_forwarded = headers
+        .keys()
+        .map(HeaderName::as_str)
+        .any(|name| name.starts_with(FORWARDED) || FORWARDING.contains(&name));
     // A browser here that shows a page from elsewhere is not somebody here.
     let is_of_page = headers.contains_key(header::ORIGIN)
         || headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");

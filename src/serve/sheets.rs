@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 
 use super::feeds::Feed;
-use super::handshake;
 use super::params::{self, BadParams};
 use super::problem::Problem;
 use super::server::Server;
 use super::stream::feed::BEAT;
 use super::stream::pump::{self, Pump, Source};
 use super::stream::{LAST_EVENT_ID, NDJSON, SSE};
+use super::{handshake, wish};
 use crate::hub::{
     Bell, Follow, Frame, Hub, Note, Portion, Sheet, StreamForm, Taken, Telling, WINDOWS,
 };
@@ -102,8 +102,7 @@ pub(super) async fn rolling(State(server): State<Arc<Server>>, request: Request<
 /// holds. What a page's `EventSource` brings goes before what the URL says, and is no reason to
 /// refuse it.
 fn asked(request: &Request<Body>) -> Result<(&'static str, Option<Mark>), String> {
-    let pairs = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
-    let Query(pairs) = pairs.map_err(|error| format!("the URL's query: {error}"))?;
+    let pairs = wish::pairs(request.uri()).map_err(|error| format!("the URL's query: {error}"))?;
     let last = |name: &str| {
         let mut named = pairs.iter().rev().filter(|(known, _)| known == name);
         named.find(|(_, value)| !value.is_empty()).map(|(_, value)| value.as_str())
@@ -148,13 +147,12 @@ fn answer<const IS_ROLLING: bool>(
             SheetFeed::<IS_ROLLING> { follow, hello, hub, bell, of }
         });
     }
-    let accepts = |kind: &str| {
-        let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok());
-        accept.is_some_and(|accept| accept.to_ascii_lowercase().contains(kind))
-    };
-    let (form, kind) = match (accepts(SSE), accepts(NDJSON)) {
-        (true, _) => (StreamForm::Sse, SSE),
-        (_, true) => (StreamForm::Ndjson, NDJSON),
+    let liked = |kind: &str| wish::weight(request.headers(), kind);
+    let (form, kind) = match (liked(SSE), liked(NDJSON), liked("application/json")) {
+        (events, lines, value) if events > 0 && events >= lines.max(value) => {
+            (StreamForm::Sse, SSE)
+        }
+        (_, lines, value) if lines > 0 && lines >= value => (StreamForm::Ndjson, NDJSON),
         _ => return json_answer(server, request.headers(), value(sheet)),
     };
     let allowed = match handshake::check_origin(&server.options.allowed_origins, request.headers())
@@ -203,6 +201,7 @@ fn written(form: StreamForm, note: &Note) -> Bytes {
 
 impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {
     const NAME: &'static str = if IS_ROLLING { ROLLING } else { AGGREGATE };
+    const EXAMPLE: &'static str = if IS_ROLLING { r#"{"window":"1m"}"# } else { "{}" };
     const BEAT: Option<Duration> = Some(BEAT);
 
     fn first(&mut self) -> Option<Frame> {

@@ -296,7 +296,8 @@ impl<F: Feed> Socket<F> {
         let most = self.options.message_bytes;
         let message = format!(
             "a message of more than {most} bytes (server.limits.messageBytes); \
-             send shorter params, such as {{\"samplingRate\":1}}"
+             send shorter params, such as {}",
+            F::EXAMPLE
         );
         self.complain("invalid_params", &BadParams { field: None, message });
         Ending::Close(TOO_BIG, format!("a message of more than {most} bytes"))

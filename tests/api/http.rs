@@ -192,10 +192,12 @@ async fn a_tidb_that_is_away_delays_and_stops_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sync_is_for_this_machine_for_the_token_and_for_ops() {
-    const PROXIED: [&str; 4] = [
+    const PROXIED: [&str; 6] = [
         "x-forwarded-for: 127.0.0.1",
+        "X-Forwarded-Port: 443",
         "forwarded: for=127.0.0.1",
         "x-real-ip: 127.0.0.1",
+        "CF-Connecting-IP: 127.0.0.1",
         "via: 1.1 proxy",
     ];
     let site = Site::start(&[]).await;
@@ -213,7 +215,8 @@ async fn the_sync_is_for_this_machine_for_the_token_and_for_ops() {
             assert_eq!(answer.status, 200, "always on the ops listener");
         }
     }
-    assert_eq!(request(public, "PUT", "/sync-event", &[]).await.status, 405);
+    let wrong = request(public, "PUT", "/sync-event", &[]).await;
+    assert_eq!((wrong.status, header(&wrong, "allow").as_deref()), (405, Some("GET,POST")));
     site.end().await;
 
     let settings =
@@ -230,6 +233,27 @@ async fn the_sync_is_for_this_machine_for_the_token_and_for_ops() {
         assert_eq!(answer.status, 401, "{wrong}");
         assert!(!answer.body.contains("sesame"), "{}", answer.body);
         assert!(header(&answer, "www-authenticate").is_some());
+    }
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_an_endpoint_has_is_refused_for_another_before_anything_starts() {
+    let site = Site::start(&[]).await;
+    let table = request(site.running.public, "GET", "/openapi.json", &[]).await.json();
+    let paths: Vec<&String> = table["paths"].as_object().unwrap().keys().collect();
+    assert!(paths.len() > 15, "{paths:?}");
+    for path in paths.into_iter().filter(|path| !["/health", "/sync-event"].contains(&&***path)) {
+        let path = path.replace("{name}", "stars");
+        let refused = ghpulse::config::load(&ghpulse::config::Request {
+            lookup: ghpulse::config::Lookup::Nothing,
+            directory: env!("CARGO_MANIFEST_DIR").into(),
+            environment: vec![("GHPULSE_SERVER_HEALTH".to_owned(), path.clone())],
+            flags: Vec::new(),
+            host: "test".to_owned(),
+        });
+        let complaints = refused.expect_err(&path).complaints;
+        assert_eq!(complaints[0].key.as_deref(), Some("server.health"), "{path}: {complaints:?}");
     }
     site.end().await;
 }

@@ -217,6 +217,55 @@ async fn a_reader_comes_back_by_cursor_after_cuts_and_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_gets_the_form_it_likes_most() {
+    let (dir, github) = (tempfile::tempdir().unwrap(), feed(20).await);
+    let running = Running::start(dir.path(), &github.url, &[]).await;
+    let kind = async |path: &str, accept: &str| {
+        let answer = request(running.public, "GET", path, &[&format!("accept: {accept}")]).await;
+        let lines = answer.head.lines().map(str::to_ascii_lowercase);
+        let mut kinds =
+            lines.filter_map(|line| Some(line.strip_prefix("content-type: ")?.to_owned()));
+        kinds.next().unwrap_or_default()
+    };
+    for (accept, expected) in [
+        ("text/event-stream;q=0.1, application/x-ndjson;q=0.9", "application/x-ndjson"),
+        ("application/x-ndjson, text/event-stream", "text/event-stream"),
+        ("text/event-stream;q=0, */*", "application/x-ndjson"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/plain; charset=utf-8"),
+        ("application/json", "application/x-ndjson"),
+        ("text/event-stream;q=0", "application/problem+json"),
+        ("image/png", "application/problem+json"),
+    ] {
+        assert_eq!(kind("/stream?poll=1", accept).await, expected, "{accept}");
+    }
+    // The value of now is refused until there is one.
+    let accept = "application/json, text/event-stream;q=0.5";
+    let value = async || kind("/stream/types", accept).await;
+    let mut came = value().await;
+    while came == "application/problem+json" {
+        came = value().await;
+    }
+    assert_eq!(came, "application/json");
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_over_http_holds_no_stop_up() {
+    // Whoever looks after a reader does so at half of this, long after a test has given up.
+    let settings = [("GHPULSE_SERVER_LIMITS_WRITETIMEOUT", "10m"), ("GHPULSE_SERVER_GRACE", "10m")];
+    let (dir, github) = (tempfile::tempdir().unwrap(), feed(20).await);
+    let running = Running::start(dir.path(), &github.url, &settings).await;
+    polled_at_least(running.public, 1).await;
+    let mut flows = Vec::new();
+    for path in ["/stream", "/stream/types"] {
+        let mut flow = Flow::open(running.public, path, &["accept: text/event-stream"]).await;
+        assert_eq!(flow.event().await.unwrap().0, "hello");
+        flows.push(flow);
+    }
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_query_changes_in_mid_stream_from_the_place_the_ack_names() {
     let (dir, github) = (tempfile::tempdir().unwrap(), feed(200).await);
     let running = Running::start(dir.path(), &github.url, &[]).await;
@@ -271,6 +320,10 @@ async fn a_query_changes_in_mid_stream_from_the_place_the_ack_names() {
 async fn a_poll_shows_the_latest_what_is_since_and_a_sample_and_ends() {
     let (dir, github) = (tempfile::tempdir().unwrap(), feed(100).await);
     let running = Running::start(dir.path(), &github.url, &[]).await;
+    // The first page that is read may be one without any push.
+    while polled(running.public, "types=PushEvent").await.len() < 7 {
+        tokio::task::yield_now().await;
+    }
     let all = polled_at_least(running.public, 100).await;
     let latest = polled(running.public, "latest=7&types=PushEvent").await;
     assert_eq!(latest.len(), 7);

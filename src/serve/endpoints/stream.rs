@@ -25,7 +25,7 @@ const MEANINGS: [&str; stream::NAMES.len()] = [
     "One in so many, by a hash of type and id: the same events for everyone",
     "Only these values: paths that begin with `event` or `payload`",
     "Behind this cursor",
-    "From then on: a time, or how long ago (15m)",
+    "From then on: a time, a day, or how long ago (15m)",
     "The last so many that match, then live",
     "1: what is there now, and end; from the oldest on when nothing else is said",
 ];

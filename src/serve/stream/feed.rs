@@ -54,6 +54,7 @@ pub(super) fn ask(follower: &mut Follower, asked: StreamParams) {
 
 impl Feed for StreamFeed {
     const NAME: &'static str = NAME;
+    const EXAMPLE: &'static str = r#"{"types":["PushEvent"]}"#;
     const BEAT: Option<Duration> = Some(BEAT);
 
     fn first(&mut self) -> Option<Frame> {

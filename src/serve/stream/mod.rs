@@ -10,7 +10,7 @@ pub(super) mod pump;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
@@ -23,7 +23,7 @@ use self::pump::{Pump, Source};
 use super::params::BadParams;
 use super::problem::Problem;
 use super::server::Server;
-use super::{deflate, handshake};
+use super::{deflate, handshake, wish};
 use crate::hub::{Bell, Follower, Portion, StreamForm};
 use crate::metrics;
 
@@ -124,8 +124,7 @@ pub(super) async fn preflight(
 
 /// The query of a request.
 fn asked(server: &Server, request: &Request<Body>) -> Result<StreamParams, BadParams> {
-    let pairs = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
-    let Query(pairs) = pairs.map_err(|error| BadParams {
+    let pairs = wish::pairs(request.uri()).map_err(|error| BadParams {
         field: None,
         message: format!("the URL's query cannot be read: {error}"),
     })?;
@@ -139,25 +138,26 @@ fn bounds(server: &Server) -> Bounds {
     Bounds { values: limits.patterns, paths: limits.filter_paths, now: server.clock.now() }
 }
 
-/// The form that `Accept` asks for.
+/// The form that `Accept` asks for most; of several it likes alike, the first here.
 fn form_of(headers: &HeaderMap) -> Result<(StreamForm, &'static str), Problem> {
-    let values = headers.get_all(header::ACCEPT);
-    let values = values.iter().filter_map(|value| value.to_str().ok());
-    let kinds = values.flat_map(|value| value.split(','));
-    let kinds: Vec<&str> = kinds.filter_map(|kind| kind.split(';').next()).map(str::trim).collect();
-    let asks = |kind: &str| kinds.iter().any(|asked| asked.eq_ignore_ascii_case(kind));
-    if asks(SSE) {
-        return Ok((StreamForm::Sse, SSE));
-    }
-    if asks(NDJSON) || kinds.is_empty() {
+    // Someone looks at it in a browser, which would put the other kind into a file.
+    const LOOKED_AT: &str = "text/plain; charset=utf-8";
+    if !headers.contains_key(header::ACCEPT) {
         return Ok((StreamForm::Ndjson, NDJSON));
     }
-    if asks("text/html") || asks("text/plain") {
-        // Someone looks at it in a browser, which would put the other kind into a file.
-        return Ok((StreamForm::Ndjson, "text/plain; charset=utf-8"));
-    }
-    if asks("*/*") || asks("application/*") || asks("application/json") {
-        return Ok((StreamForm::Ndjson, NDJSON));
+    let any: &[&str] = &["*/*", "application/*", "application/json"];
+    let forms = [
+        (StreamForm::Sse, SSE, &[SSE][..]),
+        (StreamForm::Ndjson, NDJSON, &[NDJSON]),
+        (StreamForm::Ndjson, LOOKED_AT, &["text/html", "text/plain"]),
+        (StreamForm::Ndjson, NDJSON, any),
+    ];
+    let liked = |kinds: &[&str]| kinds.iter().map(|kind| wish::weight(headers, kind)).max();
+    let weights = forms.map(|(form, kind, kinds)| (liked(kinds).unwrap_or_default(), form, kind));
+    let most = weights.iter().map(|(weight, ..)| *weight).max().unwrap_or_default();
+    let found = weights.into_iter().find(|(weight, ..)| *weight == most && most > 0);
+    if let Some((_, form, kind)) = found {
+        return Ok((form, kind));
     }
     let detail = format!("the stream comes as {SSE}, as {NDJSON}, or as a WebSocket");
     Err(Problem::new(StatusCode::NOT_ACCEPTABLE, detail))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::hub::{Choice, Filter, Path, QueryError, StreamAsk, StreamQuery, StreamStart, Warning};
 use crate::model::mark::Mark;
 use crate::model::place::Place;
-use crate::model::window::Timestamp;
+use crate::model::window::{Day, Timestamp};
 use crate::serve::params::{BadParams, Fields, bad, shown};
 
 /// The most events that `latest` begins before the newest.
@@ -219,13 +219,17 @@ impl Given {
             return Ok(StreamStart::Behind(place));
         }
         if let Some(text) = self.one("since", SINCE)? {
-            let since = Timestamp::parse(&text).or_else(|| Some(now.minus(duration(&text)?)));
+            // A `+` of a time in a URL comes as a space.
+            let since = Timestamp::parse(&text)
+                .or_else(|| Timestamp::parse(&text.replace(' ', "+")))
+                .or_else(|| Day::parse(&text).map(Day::start))
+                .or_else(|| Some(now.minus(duration(&text)?)));
             let what = || format!("is `{}`", shown(&text));
             let since = since.ok_or_else(|| {
                 bad(
                     "since",
                     &what(),
-                    "give a time, or how long ago: a number and s, m, h or d",
+                    "give a time, a day, or how long ago: a number and s, m, h or d",
                     SINCE,
                 )
             })?;
@@ -303,6 +307,9 @@ mod tests {
         let ago = StreamStart::Since(Timestamp::from_seconds(1_000_000 - 900));
         assert_eq!(start("since=15m"), ago);
         assert_eq!(start("since=1970-01-12T13:31:40Z"), ago);
+        assert_eq!(start("since=1970-01-12T14:31:40 01:00"), ago);
+        let day = StreamStart::Since(Timestamp::from_seconds(11 * 86_400));
+        assert_eq!(start("since=1970-01-12"), day);
         let pairs = [("since".to_owned(), "1h".to_owned())];
         let back = of_url(&pairs, Some("51a70c3e-be1f4b"), bounds()).unwrap();
         assert_eq!(back.start, StreamStart::Behind(place));
