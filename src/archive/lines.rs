@@ -17,8 +17,9 @@ use super::{ArchiveError, BUFFER};
 const LONGEST_LINE: u64 = 64 << 20;
 /// How events begin, as far as it tells them from the objects inside of them.
 const BEGINNINGS: [&str; 3] = ["{\"id\":\"", "{\"created_at\":\"", "{\"repository\":{"];
-/// Beginnings inside of one broken piece that are tried.
-const TRIES: usize = 64;
+/// What is read in vain of a line, at most, in lengths of it: of pieces that are open to its end,
+/// one inside of the other, each would be read to there.
+const VAIN: usize = 16;
 
 /// Calls `take` with the line and each event of a file, or why there is none. `read` is told of
 /// bytes that were read from the disk.
@@ -80,11 +81,13 @@ fn read_lines(
     Ok(())
 }
 
-/// Calls `take` with each event of a line, and why what stands between them is none.
+/// Calls `take` with each event of a line, and why what stands between them is none. Takes time in
+/// proportion to the line, whatever is in it.
 fn pieces<'a, E>(
     line: &'a str,
     mut take: impl FnMut(Result<&'a str, String>) -> Result<(), E>,
 ) -> Result<(), E> {
+    let mut patience = line.len().saturating_mul(VAIN);
     let mut rest = trimmed(line);
     while !rest.is_empty() {
         match first_object(rest) {
@@ -92,9 +95,14 @@ fn pieces<'a, E>(
                 take(Ok(object))?;
                 rest = trimmed(behind);
             }
-            Err(reason) => {
-                take(Err(reason))?;
-                rest = next_readable(rest);
+            Err(broken) => {
+                patience = patience.saturating_sub(broken.read);
+                take(Err(broken.reason))?;
+                let Some(next) = next_readable(rest, &mut patience) else {
+                    let reason = "too broken; the rest of the line is passed over".to_owned();
+                    return take(Err(reason));
+                };
+                rest = next;
             }
         }
     }
@@ -105,32 +113,45 @@ fn trimmed(text: &str) -> &str {
     text.trim_matches(|c: char| c == '\0' || c.is_ascii_whitespace())
 }
 
+/// Why a text does not begin with an object.
+struct NoObject {
+    reason: String,
+    /// Bytes that were read to see it.
+    read: usize,
+}
+
 /// The object that a text begins with, and what comes behind it.
-fn first_object(text: &str) -> Result<(&str, &str), String> {
+fn first_object(text: &str) -> Result<(&str, &str), NoObject> {
     if !text.starts_with('{') {
-        return Err("not a JSON object".to_owned());
+        return Err(NoObject { reason: "not a JSON object".to_owned(), read: 1 });
     }
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     match values.next() {
         Some(Ok(object)) => Ok((object.get(), &text[values.byte_offset()..])),
-        Some(Err(error)) => Err(format!("broken JSON at byte {} of it", error.column())),
-        None => Err("nothing".to_owned()),
+        Some(Err(error)) => {
+            // A text has one line, so the column is the byte.
+            let read = error.column();
+            Err(NoObject { reason: format!("broken JSON at byte {read} of it"), read })
+        }
+        None => Err(NoObject { reason: "nothing".to_owned(), read: 1 }),
     }
 }
 
-/// Where the next whole event begins behind a broken one; empty when there is none.
-fn next_readable(text: &str) -> &str {
-    let behind = text.char_indices().nth(1).map_or(text.len(), |(at, _)| at);
-    let mut from = behind;
-    for _ in 0..TRIES {
-        let found = BEGINNINGS.iter().filter_map(|begin| text[from..].find(begin)).min();
-        let Some(at) = found.map(|at| from + at) else { break };
-        if first_object(&text[at..]).is_ok() {
-            return &text[at..];
+/// Where the next whole event begins behind a broken one; empty when there is none, `None` when
+/// there is no patience left to look for it.
+fn next_readable<'a>(text: &'a str, patience: &mut usize) -> Option<&'a str> {
+    for (at, _) in text.match_indices('{').filter(|(at, _)| *at > 0) {
+        let found = &text[at..];
+        if !BEGINNINGS.iter().any(|begin| found.starts_with(begin)) {
+            continue;
         }
-        from = at + 1;
+        match first_object(found) {
+            Ok(_) => return Some(found),
+            Err(broken) if broken.read < *patience => *patience -= broken.read,
+            Err(_) => return None,
+        }
     }
-    ""
+    Some("")
 }
 
 #[cfg(test)]
@@ -167,6 +188,30 @@ mod tests {
         assert_eq!(split("{\"id\":\"1\",\"x"), (Vec::new(), 1));
         assert_eq!(split("[1]"), (Vec::new(), 1));
         assert_eq!(split("\0\0 \n"), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn a_long_line_of_joined_events_is_read_once() {
+        let events: Vec<String> = (0..30_000)
+            .map(|n| {
+                format!("{{\"id\":\"{n}\",\"payload\":{{\"commits\":[{{\"sha\":\"{n:x}\"}}]}}}}")
+            })
+            .collect();
+        // Each comma is a broken piece, with all of the line behind it.
+        let (whole, broken) = split(&events.join(","));
+        assert_eq!(broken, events.len() - 1);
+        assert!(whole == events);
+    }
+
+    #[test]
+    fn pieces_that_are_all_open_to_the_end_are_given_up() {
+        let open = "{\"id\":\"1\",\"x\":[{\"id\":\"2\"},";
+        let (whole, broken) = split(&open.repeat(3));
+        assert_eq!((whole.len(), broken), (3, 4), "so many are read through");
+        let (whole, broken) = split(&open.repeat(1_000));
+        // Each event that is found has cost the reading of what is open around the next.
+        assert!((VAIN - 1..=VAIN).contains(&whole.len()), "{}", whole.len());
+        assert_eq!(broken, whole.len() + 2);
     }
 
     proptest! {
