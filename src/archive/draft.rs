@@ -52,15 +52,20 @@ impl Draft {
         Ok(Self { path, part, seen, before, fresh: 0, out: None })
     }
 
+    /// Whether there was a file with events already.
+    pub(super) fn is_there(&self) -> bool {
+        self.before > 0
+    }
+
     /// Adds an event, unless the file has it.
     pub(super) fn add(&mut self, event: &Event<'_>) -> Result<(), ArchiveError> {
         if !self.seen.insert(key_of(event)) {
             return Ok(());
         }
-        let failed = ArchiveError::file("write", &self.part);
+        let (failed, is_there) = (ArchiveError::file("write", &self.part), self.is_there());
         let out = match &mut self.out {
             Some(out) => out,
-            none => none.insert(begin(&self.path, &self.part, self.before > 0).map_err(&failed)?),
+            none => none.insert(begin(&self.path, &self.part, is_there).map_err(&failed)?),
         };
         out.write_all(event.text.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(failed)?;
         self.fresh += 1;

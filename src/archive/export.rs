@@ -5,8 +5,15 @@
 //! that found no place. An event that does not say when it was created is of the hour in which it
 //! was received. Each pass of the stage begins behind the last event before the first of an hour
 //! that was not settled; what it sees again, the files tell it.
+//!
+//! Whoever imports a file takes it for the whole hour. An hour that the journal does not hold from
+//! its beginning is said to be cut, and the stage begins no file of one: not of the hour in which
+//! it was started, not of older ones that a late event is of. A file that is there gets what is
+//! late.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -20,9 +27,9 @@ use super::{ArchiveError, SETTLED, file_name};
 use crate::clock::Clock;
 use crate::model::envelope::Facts;
 use crate::model::event::Event;
-use crate::model::position::{Cursor, Position};
+use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Hour, Minute, Timestamp};
-use crate::store::keys::{CursorKey, JournalKey, Key as _, MinuteKey};
+use crate::store::keys::{CursorKey, JournalKey, Key as _, MetaKey, MinuteKey};
 use crate::store::retention::MinuteRow;
 use crate::store::rows::{decode_cursor, encode_cursor};
 use crate::store::{APPLIED, Reader, Store, StoreError};
@@ -35,6 +42,9 @@ const AHEAD: i64 = 15;
 const EVERY: Duration = Duration::from_secs(30);
 /// Name of the cursor behind which everything is exported.
 const CURSOR: &str = "archive";
+/// Name of the first hour that was not settled when that cursor was put: what was received of it
+/// and of later ones is behind the cursor.
+const UNTIL: &str = "exported_until";
 
 /// One at a time in a process: two would write under the same hidden names.
 static WRITING: Mutex<()> = Mutex::new(());
@@ -44,8 +54,8 @@ static WRITING: Mutex<()> = Mutex::new(());
 pub struct Exported {
     /// The hours, oldest first.
     pub hours: Vec<WrittenHour>,
-    /// The first hour of which the journal may lack the beginning, by name; `None` when the
-    /// journal is older than what was asked for.
+    /// The hour that the journal begins in, by name; `None` when it begins before what was asked
+    /// for, or is empty.
     pub begins_within: Option<String>,
 }
 
@@ -58,6 +68,9 @@ pub struct WrittenHour {
     pub events: u64,
     /// Events that it did not have before; with none the file was left alone.
     pub fresh: u64,
+    /// Whether the journal may lack the hour's beginning: then so does the file, unless it had it
+    /// before.
+    pub cut: bool,
 }
 
 /// The first hour that is not settled: hours before it are exported.
@@ -76,14 +89,15 @@ pub fn export(
 ) -> Result<Exported, ArchiveError> {
     let reader = store.reader();
     let Some(applied) = applied(reader)? else { return Ok(Exported::default()) };
-    let minute = Minute(from.0.saturating_mul(60).saturating_sub(AHEAD));
-    let Some((oldest, position)) = journal_from(reader, applied, minute)? else {
-        return Ok(Exported::default());
+    let oldest = oldest_minute(reader, applied.tag)?.filter(|oldest| !is_before(*oldest, from));
+    let begins_within = oldest.map(|oldest| HourName(hour_of(oldest)).to_string());
+    let minute = Minute(first_minute(from).0.saturating_sub(AHEAD));
+    let Some(position) = journal_from(reader, applied, minute)? else {
+        return Ok(Exported { hours: Vec::new(), begins_within });
     };
-    let begins_within = (oldest.0 > minute.0 && oldest.0 < until.0.saturating_mul(60))
-        .then(|| HourName(Hour(oldest.0.div_euclid(60))).to_string());
     let start = Cursor { tag: applied.tag, position };
-    let hours = write(reader, start, |hour| from <= hour && hour < until, dir)?.0;
+    let wanted = Wanted { hours: from..until, since: from, cut_too: true };
+    let hours = write(reader, start, &wanted, dir)?.hours;
     Ok(Exported { hours, begins_within })
 }
 
@@ -123,27 +137,35 @@ async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>
     let work = move || -> Result<_, ArchiveError> {
         std::fs::create_dir_all(&dir).map_err(ArchiveError::file("create", &dir))?;
         let reader = reading.reader();
-        let Some(applied) = applied(reader)? else { return Ok((Vec::new(), None)) };
-        let start = match cursor(reader, CURSOR)?.filter(|cursor| cursor.tag == applied.tag) {
-            Some(cursor) => cursor,
-            None => Cursor { tag: applied.tag, position: Position::default() },
+        let Some(applied) = applied(reader)? else { return Ok(Written::default()) };
+        let known = cursor(reader, CURSOR)?.filter(|cursor| cursor.tag == applied.tag);
+        let (start, since) = match known.zip(exported_until(reader)?) {
+            Some(known) => known,
+            None => (Cursor { tag: applied.tag, position: Position::default() }, Hour(i64::MIN)),
         };
-        write(reader, start, |hour| hour < until, &dir)
+        let wanted = Wanted { hours: Hour(i64::MIN)..until, since, cut_too: false };
+        write(reader, start, &wanted, &dir)
     };
-    let (hours, behind) = match tokio::task::spawn_blocking(work).await {
+    let written = match tokio::task::spawn_blocking(work).await {
         Ok(result) => result?,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => return Err(StoreError::Closed.into()),
     };
-    if let Some(behind) = behind {
+    if let (Some(first), Some(last)) = (written.left_out.first(), written.left_out.last()) {
+        let hours = written.left_out.len();
+        let (first, last) = (HourName(*first), HourName(*last));
+        tracing::info!(hours, %first, %last, "hours that are not whole here get no file");
+    }
+    if let Some(behind) = written.behind {
         let key = CursorKey(CURSOR.to_owned());
         let kept = store.commit(move |batch| {
             batch.put(&key, &encode_cursor(behind));
+            batch.put(&MetaKey(UNTIL.to_owned()), &until.0.to_be_bytes());
             Ok(())
         });
         kept.await?;
     }
-    Ok(hours)
+    Ok(written.hours)
 }
 
 fn cursor(reader: Reader<'_>, name: &str) -> Result<Option<Cursor>, StoreError> {
@@ -156,80 +178,146 @@ fn applied(reader: Reader<'_>) -> Result<Option<Cursor>, StoreError> {
     cursor(reader, APPLIED)
 }
 
-/// The oldest minute from one on, and where the journal of it and all later ones begins.
+/// The first hour that the last pass took for one that was not settled.
+fn exported_until(reader: Reader<'_>) -> Result<Option<Hour>, StoreError> {
+    let row = reader.get(&MetaKey(UNTIL.to_owned()))?;
+    Ok(row.and_then(|value| value.try_into().ok()).map(|hour| Hour(i64::from_be_bytes(hour))))
+}
+
+fn first_minute(hour: Hour) -> Minute {
+    Minute(hour.0.saturating_mul(60))
+}
+
+fn hour_of(minute: Minute) -> Hour {
+    Hour(minute.0.div_euclid(60))
+}
+
+/// Whether who began in that minute has the hour from its beginning: events are received about
+/// when they are created, or later.
+fn is_before(minute: Minute, hour: Hour) -> bool {
+    minute < first_minute(hour)
+}
+
+/// The minute in which the first event of the journal was received.
+fn oldest_minute(reader: Reader<'_>, tag: BusTag) -> Result<Option<Minute>, StoreError> {
+    let mut oldest = None;
+    reader.scan(&MinuteKey { tag, minute: Minute(i64::MIN) }, |key, _| {
+        oldest = (key.tag == tag).then_some(key.minute);
+        Ok(false)
+    })?;
+    Ok(oldest)
+}
+
+/// Where the journal of a minute and all later ones begins; `None` when there is none of them.
 fn journal_from(
     reader: Reader<'_>,
     applied: Cursor,
     minute: Minute,
-) -> Result<Option<(Minute, Position)>, StoreError> {
-    let mut found: Option<(Minute, Position)> = None;
+) -> Result<Option<Position>, StoreError> {
+    let mut found: Option<Position> = None;
     reader.scan(&MinuteKey { tag: applied.tag, minute }, |key, value| {
         if key.tag != applied.tag {
             return Ok(false);
         }
         let first = MinuteRow::decode(&key, value)?.first;
         // Minutes are of receiving, positions of the bus: they may overlap.
-        found = Some(found.map_or((key.minute, first), |(oldest, at)| (oldest, at.min(first))));
+        found = Some(found.map_or(first, |at| at.min(first)));
         Ok(true)
     })?;
     Ok(found)
 }
 
-/// Writes the files of wanted hours from events at or behind `start`. Gives back the cursor behind
-/// which no event of another hour is, when there is one.
+/// Which hours are to be written.
+struct Wanted {
+    hours: Range<Hour>,
+    /// What the journal holds of this hour and of later ones is in what is read; of earlier ones
+    /// it is what came late.
+    since: Hour,
+    /// Whether hours that are cut get files too.
+    cut_too: bool,
+}
+
+impl Wanted {
+    /// Whether what is read may lack the beginning of an hour. To be asked while the journal is
+    /// read: what has been dropped of it by then, the reading may still see.
+    fn cuts(&self, reader: Reader<'_>, tag: BusTag, hour: Hour) -> Result<bool, StoreError> {
+        let oldest = oldest_minute(reader, tag)?;
+        Ok(hour < self.since || !oldest.is_some_and(|oldest| is_before(oldest, hour)))
+    }
+}
+
+/// What was written, and what was not.
+#[derive(Default)]
+struct Written {
+    hours: Vec<WrittenHour>,
+    /// Hours that are cut and have no file.
+    left_out: BTreeSet<Hour>,
+    /// Behind it is no event of another hour than the wanted ones; `None` when the first is of one.
+    behind: Option<Cursor>,
+}
+
+/// Writes the files of wanted hours from events at or behind `start`.
 fn write(
     reader: Reader<'_>,
     start: Cursor,
-    is_wanted: impl Fn(Hour) -> bool,
+    wanted: &Wanted,
     dir: &Path,
-) -> Result<(Vec<WrittenHour>, Option<Cursor>), ArchiveError> {
-    write_with(reader, start, is_wanted, dir, OPEN)
+) -> Result<Written, ArchiveError> {
+    write_with(reader, start, wanted, dir, OPEN)
 }
 
 /// The same with so many files at the same time.
 fn write_with(
     reader: Reader<'_>,
     start: Cursor,
-    is_wanted: impl Fn(Hour) -> bool,
+    wanted: &Wanted,
     dir: &Path,
     open: usize,
-) -> Result<(Vec<WrittenHour>, Option<Cursor>), ArchiveError> {
+) -> Result<Written, ArchiveError> {
     let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut done: BTreeMap<Hour, WrittenHour> = BTreeMap::new();
+    let mut left_out = BTreeSet::new();
     let (mut behind, mut is_whole) = (None, true);
     loop {
-        let mut drafts: BTreeMap<Hour, Draft> = BTreeMap::new();
+        let mut drafts: BTreeMap<Hour, (Draft, bool)> = BTreeMap::new();
         let mut later = BTreeSet::new();
         let is_first = done.is_empty();
         each_event(reader, start, |position, hour, event| {
-            if !is_wanted(hour) {
+            if !wanted.hours.contains(&hour) {
                 is_whole = false;
                 return Ok(());
             }
             if is_first && is_whole {
                 behind = Some(Cursor { tag: start.tag, position });
             }
-            if done.contains_key(&hour) {
+            if done.contains_key(&hour) || left_out.contains(&hour) {
                 return Ok(());
             }
             if drafts.len() >= open && !drafts.contains_key(&hour) {
                 later.insert(hour);
                 return Ok(());
             }
-            let draft = match drafts.entry(hour) {
-                std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-                std::collections::btree_map::Entry::Vacant(new) => {
-                    new.insert(Draft::open(dir, hour)?)
+            let (draft, _) = match drafts.entry(hour) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let cut = wanted.cuts(reader, start.tag, hour)?;
+                    let draft = Draft::open(dir, hour)?;
+                    if cut && !wanted.cut_too && !draft.is_there() {
+                        left_out.insert(hour);
+                        return Ok(());
+                    }
+                    new.insert((draft, cut))
                 }
             };
             draft.add(event)
         })?;
-        for (hour, draft) in drafts {
+        for (hour, (draft, cut)) in drafts {
             let (events, fresh) = draft.finish()?;
-            done.insert(hour, WrittenHour { file: dir.join(file_name(hour)), events, fresh });
+            let file = dir.join(file_name(hour));
+            done.insert(hour, WrittenHour { file, events, fresh, cut });
         }
         if later.is_empty() {
-            return Ok((done.into_values().collect(), behind));
+            return Ok(Written { hours: done.into_values().collect(), left_out, behind });
         }
     }
 }

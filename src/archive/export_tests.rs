@@ -26,7 +26,8 @@ impl Site {
         self.dir.path().join("hours")
     }
 
-    /// Puts events, by id and created time, at their ids' positions, received at a time.
+    /// Puts events, by id and created time, at their ids' positions, received at a time; with
+    /// none only that the journal reaches back to then.
     async fn journal(&self, received: &str, events: &[(u64, &str)]) {
         let received_at = Timestamp::parse(received).unwrap();
         let tag = self.tag;
@@ -43,7 +44,7 @@ impl Site {
                 let applied = Cursor { tag, position };
                 batch.put(&CursorKey(APPLIED.to_owned()), &encode_cursor(applied));
             }
-            let row = MinuteRow { first: first.unwrap(), bytes: 1 };
+            let row = MinuteRow { first: first.unwrap_or_default(), bytes: 1 };
             batch.put(&MinuteKey { tag, minute: received_at.minute() }, &row.encode());
             Ok(())
         });
@@ -86,10 +87,13 @@ async fn events_are_in_the_file_of_the_hour_they_were_created_in() {
     assert_eq!(site.names(), ["2026-02-03-10.json.gz"]);
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [2, 3]);
     assert_eq!((exported.hours[0].events, exported.hours[0].fresh), (2, 2));
+    assert!(exported.hours[0].cut, "the journal begins in that hour");
     assert_eq!(exported.begins_within.as_deref(), Some("2026-02-03-10"));
     let all = export(&site.store, hour("00:00:00"), hour("12:00:00"), &site.to()).unwrap();
     let fresh: Vec<_> = all.hours.iter().map(|hour| hour.fresh).collect();
     assert_eq!(fresh, [1, 0, 1]);
+    let cut: Vec<_> = all.hours.iter().map(|hour| hour.cut).collect();
+    assert_eq!(cut, [true, true, false]);
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [2, 3]);
 }
 
@@ -97,6 +101,7 @@ async fn events_are_in_the_file_of_the_hour_they_were_created_in() {
 async fn the_stage_writes_settled_hours_and_adds_what_comes_late() {
     let site = Site::new();
     let settled = |at: &str| settled_until(Timestamp::parse(at).unwrap());
+    site.journal("2026-02-03T09:59:00Z", &[]).await;
     site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "10:29:30")]).await;
     site.journal("2026-02-03T11:05:00Z", &[(3, "11:01:00"), (4, "10:58:00")]).await;
     let early = pass(&site.store, settled("2026-02-03T11:09:59Z"), &site.to()).await.unwrap();
@@ -116,6 +121,7 @@ async fn the_stage_writes_settled_hours_and_adds_what_comes_late() {
 #[tokio::test]
 async fn a_lost_cursor_and_a_half_written_file_do_no_harm() {
     let site = Site::new();
+    site.journal("2026-02-03T09:59:00Z", &[]).await;
     site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "10:29:30")]).await;
     let until = hour("11:00:00");
     pass(&site.store, until, &site.to()).await.unwrap();
@@ -138,11 +144,72 @@ async fn more_hours_than_are_open_at_once_are_all_written() {
     site.journal("2026-02-03T23:59:00Z", &events).await;
     let start = Cursor { tag: site.tag, position: Position::default() };
     std::fs::create_dir(site.to()).unwrap();
-    let open = 5;
-    let (hours, behind) =
-        write_with(site.store.reader(), start, |_| true, &site.to(), open).unwrap();
-    assert_eq!((hours.len(), site.names().len()), (24, 24));
-    assert_eq!(behind.unwrap().position, Position::counted(24));
+    let (open, all) = (5, Hour(i64::MIN)..Hour(i64::MAX));
+    let wanted = Wanted { hours: all, since: Hour(i64::MIN), cut_too: true };
+    let written = write_with(site.store.reader(), start, &wanted, &site.to(), open).unwrap();
+    assert_eq!((written.hours.len(), site.names().len()), (24, 24));
+    assert_eq!(written.behind.unwrap().position, Position::counted(24));
+}
+
+#[tokio::test]
+async fn hours_before_the_journals_beginning_are_said_to_be_cut() {
+    let site = Site::new();
+    site.journal("2026-02-03T12:42:00Z", &[(1, "10:12:00"), (2, "12:41:00")]).await;
+    std::fs::create_dir(site.to()).unwrap();
+    let exported = export(&site.store, hour("10:00:00"), hour("12:00:00"), &site.to()).unwrap();
+    assert_eq!(exported.begins_within.as_deref(), Some("2026-02-03-12"));
+    let said: Vec<_> = exported.hours.iter().map(|hour| (hour.events, hour.cut)).collect();
+    assert_eq!(said, [(1, true)]);
+}
+
+#[tokio::test]
+async fn a_journal_that_is_older_is_said_to_be_whole_however_slow_the_feed() {
+    let site = Site::new();
+    site.journal("2026-02-03T09:10:00Z", &[(1, "09:09:00")]).await;
+    site.journal("2026-02-03T10:20:00Z", &[(2, "10:19:00")]).await;
+    std::fs::create_dir(site.to()).unwrap();
+    let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.to()).unwrap();
+    assert_eq!(exported.begins_within, None);
+    assert!(!exported.hours[0].cut);
+    // Where it has nothing to give, it still says where it begins.
+    let before = export(&site.store, hour("08:00:00"), hour("09:00:00"), &site.to()).unwrap();
+    assert_eq!(before.begins_within.as_deref(), Some("2026-02-03-9"));
+    assert_eq!(before.hours, []);
+}
+
+#[tokio::test]
+async fn the_stage_begins_no_file_of_an_hour_that_the_journal_lacks_the_beginning_of() {
+    let site = Site::new();
+    let early = [(1, "10:12:00"), (2, "12:41:00"), (3, "12:42:00")];
+    site.journal("2026-02-03T12:42:00Z", &early).await;
+    site.journal("2026-02-03T13:01:00Z", &[(4, "12:59:00"), (5, "13:00:00")]).await;
+    assert_eq!(pass(&site.store, hour("14:00:00"), &site.to()).await.unwrap().len(), 1);
+    assert_eq!(site.names(), ["2026-02-03-13.json.gz"]);
+    assert_eq!(site.ids("2026-02-03-13.json.gz"), [5]);
+    // What comes late of such an hour makes no file either, and holds nothing up.
+    site.journal("2026-02-03T14:05:00Z", &[(6, "12:58:00"), (7, "13:59:00")]).await;
+    site.journal("2026-02-03T14:06:00Z", &[(8, "14:05:00")]).await;
+    pass(&site.store, hour("15:00:00"), &site.to()).await.unwrap();
+    assert_eq!(site.names(), ["2026-02-03-13.json.gz", "2026-02-03-14.json.gz"]);
+    assert_eq!(site.ids("2026-02-03-13.json.gz"), [5, 7]);
+}
+
+#[tokio::test]
+async fn a_late_event_of_an_hour_whose_file_was_taken_away_makes_no_new_one() {
+    let site = Site::new();
+    site.journal("2026-02-03T09:59:00Z", &[]).await;
+    site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "10:29:30")]).await;
+    site.journal("2026-02-03T11:01:00Z", &[(3, "11:00:30")]).await;
+    pass(&site.store, hour("11:00:00"), &site.to()).await.unwrap();
+    let name = "2026-02-03-10.json.gz";
+    std::fs::remove_file(site.to().join(name)).unwrap();
+    site.journal("2026-02-03T11:02:00Z", &[(4, "10:59:59")]).await;
+    pass(&site.store, hour("12:00:00"), &site.to()).await.unwrap();
+    assert_eq!(site.names(), ["2026-02-03-11.json.gz"]);
+    // Who asks for the hour gets all of it.
+    let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.to()).unwrap();
+    assert!(!exported.hours[0].cut);
+    assert_eq!(site.ids(name), [1, 2, 4]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::place::{self, Failed, Place, StoreArgs};
 use super::{Exit, output};
-use crate::archive::{Exported, settled_until};
+use crate::archive::{Exported, WrittenHour, settled_until};
 use crate::clock::Clock;
 use crate::model::window::{Day, Timestamp};
 
@@ -17,8 +17,11 @@ use crate::model::window::{Day, Timestamp};
                         ghpulse export --since 2026-11-21 --until 2026-11-22 --to .\n\n\
                         Events are in the file of the hour they were created in. Hours that ended \
                         less than 10 minutes ago are left out. A file that is there is kept, and \
-                        gets what it lacks. The journal holds what `store.journal.for` says.\n\n\
-                        `archive.dir` in the configuration does the same, hour by hour.")]
+                        gets what it lacks. The journal holds what `store.journal.for` says; of the \
+                        hour that it begins in, and of those before, files are not whole, which \
+                        is said.\n\n\
+                        `archive.dir` in the configuration does the same, hour by hour, and \
+                        begins no file of an hour that is not whole.")]
 pub(super) struct ExportArgs {
     #[command(flatten)]
     store: StoreArgs,
@@ -75,8 +78,10 @@ fn say(args: &ExportArgs, exported: &Exported) -> Exit {
     if exported.hours.is_empty() {
         output::complain("note: the journal has no events of hours that are over in that time");
     }
-    let line = |hour: &crate::archive::WrittenHour| {
-        format!("{}: {} events, {} of them new\n", hour.file.display(), hour.events, hour.fresh)
+    let line = |hour: &WrittenHour| {
+        let cut = if hour.cut { "; the beginning of this hour may be missing" } else { "" };
+        let WrittenHour { file, events, fresh, .. } = hour;
+        format!("{}: {events} events, {fresh} of them new{cut}\n", file.display())
     };
     output::text(&exported.hours.iter().map(line).collect::<String>())
 }
