@@ -14,7 +14,7 @@ use crate::apply::requeue::Requeued;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::{Hub, HubOptions};
-use crate::serve::{StoreAnswer, StoreRefusal, StoreRequest};
+use crate::serve::{Refusal, StoreAnswer, StoreRequest};
 use crate::store::checkpoint::{self, CheckpointError};
 use crate::store::inspect::{self, InspectError};
 use crate::store::{Store, StoreError};
@@ -63,26 +63,28 @@ pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Re
     Ok(apply.requeue().await?)
 }
 
-async fn beside<T: Send + 'static>(
+/// Work that may block.
+pub(super) async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StoreRefusal> {
+) -> Result<T, Refusal> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| StoreRefusal { is_io: true, reason: error.to_string() })
+    done.map_err(|error| Refusal { is_io: true, reason: error.to_string() })
 }
 
-fn written(answer: &impl Serialize) -> StoreAnswer {
-    to_raw_value(answer).map_err(|error| StoreRefusal { is_io: true, reason: error.to_string() })
+/// An answer as it is sent.
+pub(super) fn written(answer: &impl Serialize) -> StoreAnswer {
+    to_raw_value(answer).map_err(|error| Refusal { is_io: true, reason: error.to_string() })
 }
 
-fn of_copy(error: &CheckpointError) -> StoreRefusal {
-    StoreRefusal { is_io: error.is_io(), reason: error.to_string() }
+fn of_copy(error: &CheckpointError) -> Refusal {
+    Refusal { is_io: error.is_io(), reason: error.to_string() }
 }
 
-fn of_look(error: &InspectError) -> StoreRefusal {
+fn of_look(error: &InspectError) -> Refusal {
     let is_io = matches!(error, InspectError::Store(_));
-    StoreRefusal { is_io, reason: error.to_string() }
+    Refusal { is_io, reason: error.to_string() }
 }
 
-fn of_store(error: &StoreError) -> StoreRefusal {
-    StoreRefusal { is_io: true, reason: error.to_string() }
+fn of_store(error: &StoreError) -> Refusal {
+    Refusal { is_io: true, reason: error.to_string() }
 }

@@ -1,12 +1,9 @@
 //! What the server asks of the appliance around it.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::watch;
 
 use super::broker::BrokerState;
@@ -14,19 +11,17 @@ use super::copies;
 use super::rabbit::RabbitState;
 use super::status::{Sight, screen};
 use crate::apply::history::{History, HistoryState};
-use crate::apply::numbers::Numbers;
 use crate::apply::script::LiveWindow;
 use crate::apply::script::{self, InForce, ScriptHost};
-use crate::archive;
+use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
 use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, Status, StoreAnswer,
-    StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
+    StoreAnswer, StoreRequest, SyncAnswer,
 };
-use crate::store::Store;
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
@@ -199,19 +194,24 @@ impl Operate for Operator {
 
     fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
         let (store, numbers) = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
-        Box::pin(
-            async move {
-                match request {
-                    ArchiveRequest::Import { file } => import(store, &numbers, &file).await,
-                    ArchiveRequest::Export { from, until, to } => {
-                        let export = move || archive::export(&store, Hour(from), Hour(until), &to);
-                        let exported = tokio::task::spawn_blocking(export).await?;
-                        Ok(to_raw_value(&exported?)?)
+        Box::pin(async move {
+            match request {
+                ArchiveRequest::Import { file } => {
+                    let imported = archive::import(&store, &file, |_| ()).await;
+                    let imported = imported.map_err(|error| of_archive(&error))?;
+                    // Readers are told with the next tick.
+                    if let Some(day) = imported.day {
+                        numbers.touch(Day(day));
                     }
+                    copies::written(&imported)
+                }
+                ArchiveRequest::Export { from, until, to } => {
+                    let export = move || archive::export(&store, Hour(from), Hour(until), &to);
+                    let exported = copies::beside(export).await?;
+                    copies::written(&exported.map_err(|error| of_archive(&error))?)
                 }
             }
-            .map(|answer: anyhow::Result<_>| answer.map_err(|error| format!("{error:#}"))),
-        )
+        })
     }
 
     fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
@@ -220,11 +220,6 @@ impl Operate for Operator {
     }
 }
 
-async fn import(store: Store, numbers: &Numbers, file: &Path) -> anyhow::Result<Box<RawValue>> {
-    let imported = archive::import(&store, file, |_| ()).await?;
-    // Readers are told with the next tick.
-    if let Some(day) = imported.day {
-        numbers.touch(Day(day));
-    }
-    Ok(to_raw_value(&imported)?)
+fn of_archive(error: &ArchiveError) -> Refusal {
+    Refusal { is_io: error.is_io(), reason: error.to_string() }
 }

@@ -75,9 +75,9 @@ impl ArchiveError {
         move |source| Self::File { verb, path: path.to_owned(), source }
     }
 
-    /// Whether it is a file or the disk that fails, not what a file says.
+    /// Whether it is a file, the disk or the store on it that fails, not what a file says.
     #[must_use]
     pub fn is_io(&self) -> bool {
-        matches!(self, Self::File { .. })
+        matches!(self, Self::File { .. } | Self::Store(_))
     }
 }

@@ -56,11 +56,7 @@ pub(super) struct Failed {
 
 impl From<ArchiveError> for Failed {
     fn from(error: ArchiveError) -> Self {
-        let exit = match &error {
-            ArchiveError::Store(_) => Exit::Stage,
-            _ if error.is_io() => Exit::Io,
-            _ => Exit::Data,
-        };
+        let exit = if error.is_io() { Exit::Io } else { Exit::Data };
         Self { exit, reason: error.to_string() }
     }
 }

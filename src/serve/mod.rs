@@ -40,8 +40,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use listen::{Audience, Listener};
 pub use operate::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, ScriptState, Status, StoreAnswer,
-    StoreRefusal, StoreRequest, SyncAnswer, is_ready,
+    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
+    StoreAnswer, StoreRequest, SyncAnswer, is_ready,
 };
 pub use options::ServeOptions;
 

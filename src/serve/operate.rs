@@ -39,12 +39,12 @@ pub trait Operate: Send + Sync + 'static {
 }
 
 /// What came of a [`StoreRequest`], or why nothing did.
-pub type StoreAnswer = Result<Box<RawValue>, StoreRefusal>;
+pub type StoreAnswer = Result<Box<RawValue>, Refusal>;
 
-/// Why nothing came of a [`StoreRequest`].
+/// Why nothing came of a [`StoreRequest`] or an [`ArchiveRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreRefusal {
-    /// Whether a disk failed; otherwise what was asked for is wrong.
+pub struct Refusal {
+    /// Whether a file or the disk failed; otherwise what was asked for is wrong.
     pub is_io: bool,
     /// Which, and what to do.
     pub reason: String,
@@ -73,7 +73,7 @@ pub enum StoreRequest {
 }
 
 /// What came of an [`ArchiveRequest`], or why nothing did.
-pub type ArchiveAnswer = Result<Box<RawValue>, String>;
+pub type ArchiveAnswer = Result<Box<RawValue>, Refusal>;
 
 /// Recorded hours, in or out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

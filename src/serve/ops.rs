@@ -11,7 +11,7 @@ use http::{Request, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::listen::Audience;
-use super::operate::{ArchiveRequest, StoreRequest};
+use super::operate::{ArchiveRequest, Refusal, StoreRequest};
 use super::problem::Problem;
 use super::routes::{audience, nothing_here};
 use super::server::Server;
@@ -30,7 +30,7 @@ pub(super) async fn archive(State(server): State<Arc<Server>>, request: Request<
     };
     match server.operate.archive(asked).await {
         Ok(answer) => axum::Json(answer).into_response(),
-        Err(reason) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason).into_response(),
+        Err(refusal) => refused(refusal),
     }
 }
 
@@ -56,13 +56,18 @@ pub(super) async fn store(State(server): State<Arc<Server>>, request: Request<Bo
     };
     match server.operate.store(asked).await {
         Ok(answer) => axum::Json(answer).into_response(),
-        Err(refusal) if refusal.is_io => {
-            Problem::new(StatusCode::INSUFFICIENT_STORAGE, refusal.reason).into_response()
-        }
-        Err(refusal) => {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, refusal.reason).into_response()
-        }
+        Err(refusal) => refused(refusal),
     }
+}
+
+/// Tells a disk that fails from a request that is wrong: the command has an exit code for each.
+fn refused(refusal: Refusal) -> Response {
+    let status = if refusal.is_io {
+        StatusCode::INSUFFICIENT_STORAGE
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
+    Problem::new(status, refusal.reason).into_response()
 }
 
 async fn read<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem> {

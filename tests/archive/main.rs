@@ -263,6 +263,22 @@ async fn a_running_appliance_is_asked_to_do_it() {
     let imported = tokio::task::spawn_blocking(move || import(&place, &asked)).await.unwrap();
     assert_eq!(imported.len(), files.len());
     assert!(imported.iter().all(|file| file["state"] == "imported"));
+    // What goes wrong is said alike, with the same exit code, whoever has the store.
+    let (busy, free) = (data.clone(), dir.path().join("other"));
+    let odd = [dir.path().join("2026-03-09-1.json.gz"), dir.path().join("notes.txt")];
+    std::fs::create_dir(&odd[0]).unwrap();
+    std::fs::write(&odd[1], "no hour").unwrap();
+    let said = tokio::task::spawn_blocking(move || {
+        let said = |data: &Path, file: &PathBuf| {
+            let output = ghpulse(data, &["import"], std::slice::from_ref(file), None);
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        };
+        odd.map(|file| (said(&busy, &file), said(&free, &file)))
+    });
+    for ((asked, direct), code) in said.await.unwrap().into_iter().zip([74, 65]) {
+        assert_eq!(asked.0, Some(code), "{}", asked.1);
+        assert_eq!(asked, direct);
+    }
     let export = ["export", "--json", "--since", "24h", "--to", "out"];
     let place = data.clone();
     let exported = tokio::task::spawn_blocking(move || ghpulse(&place, &export, &[], None));

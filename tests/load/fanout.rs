@@ -17,7 +17,7 @@ use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
 use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::serve::{
-    self, Audience, Listener, Operate, Part, ScriptState, ServeOptions, StoreAnswer, StoreRefusal,
+    self, Audience, Listener, Operate, Part, Refusal, ScriptState, ServeOptions, StoreAnswer,
     StoreRequest,
 };
 use ghpulse::supervise::Stop;
@@ -216,11 +216,12 @@ impl Operate for NothingToOperate {
     }
 
     fn archive(&self, _: serve::ArchiveRequest) -> BoxFuture<'static, serve::ArchiveAnswer> {
-        Box::pin(async { Err("there is no archive here".to_owned()) })
+        let reason = "a benchmark has no archive".to_owned();
+        Box::pin(async move { Err(Refusal { is_io: false, reason }) })
     }
 
     fn store(&self, _: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
         let reason = "a benchmark has no store".to_owned();
-        Box::pin(async move { Err(StoreRefusal { is_io: false, reason }) })
+        Box::pin(async move { Err(Refusal { is_io: false, reason }) })
     }
 }

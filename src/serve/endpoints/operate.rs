@@ -28,7 +28,8 @@ pub(super) fn all() -> Vec<Endpoint> {
         .takes(archive_schema())
         .json("What came of it", json!({ "type": "object" }))
         .refuses(404, "Not on the ops listener")
-        .refuses(422, "A file is no hour, or cannot be read or written")),
+        .refuses(422, "A file is no hour")
+        .refuses(507, "A file cannot be read or written")),
         Endpoint::ops("/store", post(ops::store)).on(Operation::post(
             "Copies the store, looks into it, or tries dead letters again (`ghpulse backup`, \
              `inspect`, `requeue`)",
