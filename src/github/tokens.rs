@@ -82,11 +82,14 @@ impl TokenPool {
         pool
     }
 
-    /// Takes over a new list; a token that was there before keeps its account and its bench.
+    /// Takes over a new list; a token that was there before keeps its account and its bench, also
+    /// when it was away for some lists.
     pub fn replace(&self, tokens: Vec<Secret>) {
         let now = self.clock.instant();
         let mut state = self.lock();
-        let mut old = std::mem::take(&mut state.seats);
+        // Last those of the last list: these are the ones that are kept longest.
+        let mut old = std::mem::take(&mut state.departed);
+        old.append(&mut state.seats);
         let given = tokens.len();
         for (i, token) in tokens.into_iter().enumerate() {
             // White space around it, as a file of tokens has it, is no part of a token.
@@ -102,7 +105,7 @@ impl TokenPool {
             }
             let kept = old.iter().position(|seat| seat.token.as_ref() == Some(&token));
             let seat = if let Some(at) = kept {
-                old.swap_remove(at)
+                old.remove(at)
             } else {
                 let id = SeatId(state.next_id);
                 state.next_id += 1;
@@ -111,9 +114,8 @@ impl TokenPool {
             };
             state.seats.push(seat);
         }
-        state.departed.extend(old);
-        let too_many = state.departed.len().saturating_sub(MOST_TOKENS);
-        state.departed.drain(..too_many);
+        let too_many = old.len().saturating_sub(MOST_TOKENS);
+        state.departed = old.split_off(too_many);
         state.tidy();
         (state.turn, state.query_turn) = (0, 0);
         publish(&mut state, now);
@@ -308,12 +310,11 @@ impl TokenPool {
                 state.bench(lease.seat, None);
             }
             Verdict::Limited(wait) => {
-                budget.refused(now, wait);
                 // A limit that is none of the hour's counts all that an account asks.
-                if limits.remaining != Some(0) {
-                    for resource in [Resource::Pages, Resource::Queries] {
-                        state.accounts.budget(owner, resource).refused(now, wait);
-                    }
+                let all = [Resource::Pages, Resource::Queries];
+                let is_of_hour = limits.remaining == Some(0);
+                for resource in all.into_iter().filter(|r| !is_of_hour || *r == lease.resource) {
+                    state.accounts.budget(owner, resource).refused(now, wait);
                 }
             }
             Verdict::Refused(why) if lease.token.is_some() => {

@@ -396,10 +396,44 @@ async fn what_a_token_that_was_taken_out_still_has_under_way_counts_for_its_acco
     pool.replace(vec![Secret::new("b"), Secret::new("c")]);
     settle(lease, Verdict::Limited(Some(Duration::from_secs(90))), &Limits::default());
     assert_eq!(pool.census().usable, 1, "b is of the account that has to wait");
-    // Nobody is of that account any more, so nothing is known of it.
+    // Who is put back is who it was.
     pool.replace(vec![Secret::new("c")]);
-    pool.replace(vec![Secret::new("b"), Secret::new("c")]);
-    assert_eq!((pool.census().usable, pool.census().accounts), (2, 2));
+    pool.replace(["b", "c", "a"].map(Secret::new).into());
+    assert_eq!((pool.census().usable, pool.census().accounts), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_taken_out_and_is_put_back_still_waits() {
+    let clock = clock();
+    let pool = pool(&["a"], clock);
+    let wait = Duration::from_secs(600);
+    settle(go(&pool), Verdict::Limited(Some(wait)), &limits(4_000));
+    let refused_at = clock.instant();
+    pool.replace(vec![Secret::new("b")]);
+    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    clock.sleep(Duration::from_secs(60)).await;
+    pool.replace(vec![Secret::new("a"), Secret::new("b")]);
+    assert_eq!(
+        pool.census(),
+        Census { mode: Mode::Tokens, tokens: 2, benched: 1, usable: 0, accounts: 2 }
+    );
+    let Grant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+    assert_eq!(until, refused_at + wait);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_tokens_that_were_taken_out_has_an_end() {
+    let pool = pool(&["a"], clock());
+    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    pool.replace((0..MOST_TOKENS).map(|n| Secret::new(format!("x{n}"))).collect());
+    pool.replace(vec![Secret::new("x0"), Secret::new("b")]);
+    pool.replace(vec![Secret::new("a"), Secret::new("b")]);
+    assert_eq!(pool.census().benched, 1, "it and 999 of that list are 1,000");
+    // Behind a thousand others it is forgotten.
+    pool.replace((0..MOST_TOKENS).map(|n| Secret::new(format!("y{n}"))).collect());
+    pool.replace(vec![Secret::new("c")]);
+    pool.replace(vec![Secret::new("a")]);
+    assert_eq!(pool.census().benched, 0);
 }
 
 #[tokio::test(start_paused = true)]
