@@ -44,9 +44,30 @@ fn pack(out: &mut Vec<u8>, number: u64) {
 mod tests {
     use super::*;
 
+    /// Base repository, pull request and node id, from answers of GitHub that hold all three; the
+    /// first is the example of its documentation.
+    const KNOWN: [(u64, u64, &str); 5] = [
+        (1, 10, "PR_kwABCg"),
+        (63_260_554, 1_012_225_049, "PR_kwDOA8VHis48VVQZ"),
+        (63_260_554, 1_023_297_178, "PR_kwDOA8VHis48_kaa"),
+        (851_268_184, 2_175_477_439, "PR_kwDOMr1SWM6Bqya_"),
+        (1_138_065_373, 4_192_087_193, "PR_kwDOQ9V_3c753iyZ"),
+    ];
+    /// The same of answers that hold the repository (`rails/rails`, `cli/cli`) and the node id: two
+    /// bytes for the one, eight for the other's pull request.
+    const KNOWN_IN_PART: [(u64, u64, &str); 2] = [
+        (8_514, 988_273_751, "PR_kwDNIULOOufcVw"),
+        (212_613_049, 4_334_082_864, "PR_kwDODKw3uc8AAAABAlTbMA"),
+    ];
+
     #[test]
     fn they_are_githubs_own() {
-        assert_eq!(of_pull(851_268_184, 2_175_477_439), "PR_kwDOMr1SWM6Bqya_");
+        for (repo, pull, id) in KNOWN.into_iter().chain(KNOWN_IN_PART) {
+            assert_eq!(of_pull(repo, pull), id, "{pull} of {repo}");
+        }
+        // What else is in a repository is named alike: a label whose number is above 2^32.
+        let label = of_pull(120_519_269, 4_439_792_681).replace("PR_", "LA_");
+        assert_eq!(label, "LA_kwDOBy76Zc8AAAABCKHcKQ");
     }
 
     #[test]

@@ -35,7 +35,19 @@ mod tests {
 
     #[test]
     fn node_ids_are_as_github_makes_them() {
-        assert_eq!(node_id("PR", &[851_268_184, 2_175_477_439]), "PR_kwDOMr1SWM6Bqya_");
+        // From GitHub's documentation, and from answers of its own.
+        let known: [(&str, &[u64], &str); 7] = [
+            ("R", &[1], "R_kgAB"),
+            ("U", &[161], "U_kgDMoQ"),
+            ("R", &[1_233_409_373], "R_kgDOSYRVXQ"),
+            ("RE", &[1_132_028_291, 283_262_188], "RE_kwDOQ3lhg84Q4jzs"),
+            ("LA", &[120_519_269, 4_439_792_681], "LA_kwDOBy76Zc8AAAABCKHcKQ"),
+            ("PR", &[1, 10], "PR_kwABCg"),
+            ("PR", &[851_268_184, 2_175_477_439], "PR_kwDOMr1SWM6Bqya_"),
+        ];
+        for (prefix, numbers, id) in known {
+            assert_eq!(node_id(prefix, numbers), id);
+        }
         // Every width of number.
         let bytes = |number| {
             let id = node_id("R", &[number]);
