@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::draft::Draft;
 use super::name::HourName;
-use super::{ArchiveError, SETTLED, file_name};
+use super::{ArchiveError, SETTLED, blocking, file_name};
 use crate::clock::Clock;
 use crate::model::envelope::Facts;
 use crate::model::event::Event;
@@ -146,11 +146,7 @@ async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>
         let wanted = Wanted { hours: Hour(i64::MIN)..until, since, cut_too: false };
         write(reader, start, &wanted, &dir)
     };
-    let written = match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result?,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => return Err(StoreError::Closed.into()),
-    };
+    let written = blocking(work).await?;
     if let (Some(first), Some(last)) = (written.left_out.first(), written.left_out.last()) {
         let hours = written.left_out.len();
         let (first, last) = (HourName(*first), HourName(*last));

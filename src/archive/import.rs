@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::name::HourName;
 use super::recorded::{Pull, Recorded};
-use super::{ArchiveError, BUFFER, lines};
+use super::{ArchiveError, BUFFER, blocking, lines};
 use crate::fault;
 use crate::model::envelope::Flags;
 use crate::model::window::Hour;
@@ -97,16 +97,6 @@ pub async fn import(
         .await?;
     fault::point("archive.after_commit");
     Ok(imported)
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
-) -> Result<T, ArchiveError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(StoreError::Closed.into()),
-    }
 }
 
 /// A file that was read.

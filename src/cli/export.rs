@@ -1,7 +1,6 @@
 //! `ghpulse export`: hours of the journal become files in the naming and shape of GH Archive.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
@@ -9,6 +8,7 @@ use super::place::{self, Failed, Place, StoreArgs};
 use super::{Exit, output};
 use crate::archive::{Exported, WrittenHour, settled_until};
 use crate::clock::Clock;
+use crate::config::{Bare, duration};
 use crate::model::window::{Day, Timestamp};
 
 /// Arguments of `export`.
@@ -88,23 +88,9 @@ fn say(args: &ExportArgs, exported: &Exported) -> Exit {
 
 fn moment(text: &str) -> Result<Timestamp, String> {
     let now = Clock::system().now();
-    let ago = || ago(text).map(|ago| now.minus(ago));
+    let ago = || duration(text, Bare::Refused).map(|ago| now.minus(ago));
     let moment = Timestamp::parse(text).or_else(|| Day::parse(text).map(Day::start)).or_else(ago);
     moment.ok_or_else(|| "give a time as 2026-11-21T05:00:00Z, a day, or how long ago (24h)".into())
-}
-
-/// `90m`, `24h`, `7d`.
-fn ago(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    let number: u64 = number.parse().ok()?;
-    Some(Duration::from_secs(number.checked_mul(seconds)?))
 }
 
 #[cfg(test)]
@@ -120,7 +106,7 @@ mod tests {
         let now = Clock::system().now().hour();
         let day_ago = hour("24h");
         assert!(Hour(now.0 - 24) <= day_ago && day_ago <= Hour(now.0 - 23));
-        assert_eq!(ago("90m"), Some(Duration::from_secs(5_400)));
+        assert!(hour("1h30m") >= Hour(now.0 - 2));
         for wrong in ["", "h", "yesterday", "1w", "-1h", "99999999999999999999h"] {
             assert!(moment(wrong).is_err(), "{wrong}");
         }

@@ -192,7 +192,7 @@ impl GraphQl {
     fn read(&self, form: Form, wanted: &[Wanted], response: &Response) -> (Outcome, Limits) {
         let now = self.clock.now();
         let mut limits = Limits::read(&response.headers, now);
-        let said = || answer::first_words(&response.body);
+        let said = || answer::words_of(&response.body);
         let outcome = match response.status {
             200 => {
                 let read = answer::read(form, wanted, &response.body);

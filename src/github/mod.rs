@@ -10,4 +10,5 @@ pub mod graphql;
 pub mod limits;
 pub mod node_id;
 pub mod rest;
+mod shown;
 pub mod tokens;

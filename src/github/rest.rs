@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::github::limits::{Limits, Refusal};
+use crate::github::shown::first_words;
 use crate::github::tokens::{Dead, Lease, Verdict};
 use crate::http::{self, Headers, Http, HttpError, HttpOptions, Request, Response};
 use crate::metrics;
@@ -25,8 +26,6 @@ const PAGE_BYTES: usize = 32 << 20;
 /// The version of GitHub's API that we speak.
 const API_VERSION: &str = "2022-11-28";
 const MEDIA_TYPE: &str = "application/vnd.github+json";
-/// How much of a refusal is shown.
-const SHOWN_CHARS: usize = 160;
 
 /// Why a page did not come.
 #[derive(Debug, Error)]
@@ -242,11 +241,7 @@ fn is_simulated(headers: &Headers) -> bool {
 
 /// The beginning of a body as one printable line, a colon before it; nothing for an empty one.
 fn said(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN_CHARS)]);
-    let text: String = text.chars().take(SHOWN_CHARS).collect();
-    let text: Vec<_> = text.split(|c: char| c.is_whitespace() || c.is_control()).collect();
-    let text = text.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-    if text.is_empty() { text } else { format!(": {text}") }
+    first_words(body).map_or_else(String::new, |words| format!(": {words}"))
 }
 
 #[cfg(test)]

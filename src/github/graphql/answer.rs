@@ -4,10 +4,8 @@ use serde_json::Value;
 
 use super::query::alias;
 use super::{Form, Found, Language, Learnt, Wanted};
+use crate::github::shown::first_words;
 use crate::model::window::Timestamp;
-
-/// How much of an error is shown.
-const SHOWN_CHARS: usize = 160;
 
 /// What the body says.
 pub(super) struct Read {
@@ -35,14 +33,14 @@ enum Trouble {
 
 pub(super) fn read(form: Form, wanted: &[Wanted], body: &[u8]) -> Read {
     let Ok(answer) = serde_json::from_slice::<Value>(body) else {
-        return Read { answer: Answer::Nothing(first_words(body)), rate: None };
+        return Read { answer: Answer::Nothing(words_of(body)), rate: None };
     };
     let data = &answer["data"];
     let rate = rate(&data["rateLimit"]);
     let errors = answer["errors"].as_array().map_or(&[][..], Vec::as_slice);
     let troubles: Vec<_> = errors.iter().map(|error| (trouble(error), &error["path"])).collect();
     let has = |wanted: Trouble| troubles.iter().any(|(trouble, _)| *trouble == wanted);
-    let words = || errors.first().map_or_else(|| first_words(body), message);
+    let words = || errors.first().map_or_else(|| words_of(body), message);
     let has_data = match form {
         Form::NodeIds => data["nodes"].is_array(),
         Form::Names => data.is_object(),
@@ -130,16 +128,10 @@ fn trouble(error: &Value) -> Trouble {
 }
 
 fn message(error: &Value) -> String {
-    first_words(error["message"].as_str().unwrap_or("an error without words").as_bytes())
+    words_of(error["message"].as_str().unwrap_or("an error without words").as_bytes())
 }
 
-/// The beginning of a text as one printable line.
-pub(super) fn first_words(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN_CHARS)]);
-    let text: String = text.chars().take(SHOWN_CHARS).collect();
-    let words: Vec<_> = text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|w| !w.is_empty())
-        .collect();
-    if words.is_empty() { "nothing".to_owned() } else { words.join(" ") }
+/// The beginning of a text, for whoever reads the log.
+pub(super) fn words_of(body: &[u8]) -> String {
+    first_words(body).unwrap_or_else(|| "nothing".to_owned())
 }
