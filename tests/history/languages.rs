@@ -7,7 +7,7 @@ use ghpulse::simulate::{Options, Shape};
 use serde_json::{Value, json};
 
 use super::common::client::{Client, request};
-use super::common::running::{GitHub, Running};
+use super::common::running::{GitHub, Running, soon};
 use super::common::stored;
 use super::database::{Database, PASSWORD, kind};
 use super::node::{Node, PATIENT, at};
@@ -115,8 +115,14 @@ async fn without_a_token_the_language_wall_has_what_the_database_knows() {
     assert!(answer["message"].as_str().unwrap().contains(&said), "{answer}");
     let mut wall = Client::connect(running.public, "/language/latest").await;
     wall.subscribe("{}").await;
+    let mut reader = Client::connect(running.public, "/sampling").await;
+    reader.json().await;
+    reader.subscribe(r#"{"samplingRate":1}"#).await;
     github.control.emit(250);
-    while wall.json().await == json!({}) {}
+    for _ in 0..250 {
+        reader.json().await;
+    }
+    soon("the wall shows it", async { while wall.json().await == json!({}) {} }).await;
     running.end().await;
     let mut counted = 0;
     for (_, facts, event) in stored::journal(dir.path()).iter().filter(|(_, f, _)| f.flags.pr) {

@@ -3,7 +3,8 @@
 
 use ghpulse::clock::Clock;
 use ghpulse::simulate::Options;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::common::client::{Client, request};
 use super::common::running::{GitHub, Running, soon};
@@ -105,26 +106,38 @@ async fn people_are_told_when_the_database_is_away_and_when_it_is_back() {
         let answer = request(running.public, "POST", "/sync-event", &[]).await;
         assert_eq!(answer.json()["synced"], json!(false));
     }
-    let told = soon("an alert is posted", posts.recv()).await.unwrap();
-    assert_eq!((&told["condition"], &told["state"]), (&json!("tidb_failing"), &json!("begins")));
+    let told = soon("an alert is posted", of_tidb(&mut posts)).await.unwrap();
+    assert_eq!(told["state"], json!("begins"));
     assert_eq!(told["node"], json!("box"));
     assert!(told["text"].as_str().unwrap().contains("cannot connect to 127.0.0.1"), "{told}");
     database.run();
     let answer = request(running.public, "POST", "/sync-event", &[]).await;
     assert_eq!(answer.json()["synced"], json!(true), "{}", answer.body);
-    let told = soon("the end is posted", posts.recv()).await.unwrap();
-    assert_eq!((&told["condition"], &told["state"]), (&json!("tidb_failing"), &json!("over")));
+    let told = soon("the end is posted", of_tidb(&mut posts)).await.unwrap();
+    assert_eq!(told["state"], json!("over"));
     running.end().await;
-    assert!(posts.try_recv().is_err(), "there was a third");
+    while let Ok(third) = posts.try_recv() {
+        assert_ne!(third["condition"], json!("tidb_failing"), "there was a third");
+    }
+}
+
+/// The next alert about the database; on a slow machine the feed or the disk may have theirs.
+async fn of_tidb(posts: &mut mpsc::UnboundedReceiver<Value>) -> Option<Value> {
+    loop {
+        let told = posts.recv().await?;
+        if told["condition"] == json!("tidb_failing") {
+            return Some(told);
+        }
+    }
 }
 
 /// What a new client of `/sampling` is told first.
-async fn first(running: &Running) -> serde_json::Value {
+async fn first(running: &Running) -> Value {
     let mut client = Client::connect(running.public, "/sampling").await;
     client.json().await
 }
 
-async fn tidb(running: &Running) -> serde_json::Value {
+async fn tidb(running: &Running) -> Value {
     let parts = request(running.public, "GET", "/readyz", &[]).await.json();
     let list = parts.as_array().or_else(|| parts["parts"].as_array());
     let found = list.and_then(|parts| parts.iter().find(|part| part["name"] == "tidb"));

@@ -190,9 +190,13 @@ pub(crate) async fn until<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, looking)
-        .await
-        .unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain until {what}"))
+    soon(what, looking).await
+}
+
+/// Waits, and fails with words when it takes too long.
+pub(crate) async fn soon<T>(what: &str, waited_for: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(PATIENCE, waited_for).await;
+    waited.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain until {what}"))
 }
 
 /// A pull-request event as GitHub sent it before October 2025.

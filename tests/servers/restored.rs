@@ -11,7 +11,7 @@ use tempfile::tempdir;
 
 use crate::broker::{Broker, shared};
 use crate::flow::{assert_same, is_acknowledged};
-use crate::node::{Node, pull_requests};
+use crate::node::{Node, pull_requests, soon};
 
 /// Copies a data directory that nobody uses, as a backup that was restored: under a new name.
 async fn restore(from: &Path, to: &Path) {
@@ -38,16 +38,15 @@ async fn forget_name(dir: &Path) {
 
 /// Waits until the topic has let go of a ledger.
 async fn is_trimmed(broker: &Broker, topic: &str, ledger: u64) {
-    broker.to_topic("POST", topic, "/trim", "").await;
     let mut looks = tokio::time::interval(std::time::Duration::from_millis(100));
-    for _ in 0..300 {
-        looks.tick().await;
-        let stats = broker.to_topic("GET", topic, "/internalStats", "").await;
-        if !stats.contains(&format!("\"ledgerId\":{ledger},")) {
-            return;
+    let ledger = format!("\"ledgerId\":{ledger},");
+    let trimmed = async {
+        while broker.to_topic("GET", topic, "/internalStats", "").await.contains(&ledger) {
+            broker.to_topic("POST", topic, "/trim", "").await;
+            looks.tick().await;
         }
-    }
-    panic!("the topic keeps ledger {ledger}");
+    };
+    soon("the ledger is gone", trimmed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
