@@ -51,6 +51,14 @@ pub enum Spent {
     Nothing,
 }
 
+/// A request that was taken out of a budget, to be given to [`Budget::settle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    at: Instant,
+    /// By how much it moved the pace.
+    step: Duration,
+}
+
 /// One token's budget for one of GitHub's resources.
 #[derive(Debug, Clone)]
 pub struct Budget {
@@ -61,6 +69,9 @@ pub struct Budget {
     /// Requests that ended without a word while others were under way: an answer sent before
     /// them may come after them, and does not know of them.
     unheard: u64,
+    /// Those that ended so before any that is under way went out. The next answer knows of them;
+    /// a window that began by our clock alone does not.
+    lost: u64,
     /// When the next request would be due, were all of them evenly spread.
     due: Instant,
     blocked_until: Option<Instant>,
@@ -76,24 +87,51 @@ enum Meter {
     /// The server names an interval and no limit.
     Interval,
     /// What GitHub said, less what went out since.
-    Told { limit: u64, left: u64, epoch: i64, reset: Instant },
+    Told(Window),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    limit: u64,
+    left: u64,
+    /// GitHub's name for it: when it ends.
+    epoch: i64,
+    /// The same by our clock, never earlier.
+    reset: Instant,
+    /// When the one before ended, if nobody has told us of this one yet.
+    rolled: Option<Instant>,
+}
+
+impl Window {
+    /// What is known of one window by two ways.
+    fn join(self, other: Self) -> Self {
+        match (self.rolled, other.rolled) {
+            (Some(_), None) => return self,
+            (None, Some(_)) => return other,
+            _ => {}
+        }
+        let limit = self.limit.min(other.limit);
+        Self {
+            limit,
+            left: self.left.min(other.left).min(limit),
+            epoch: self.epoch,
+            reset: self.reset.max(other.reset),
+            rolled: self.rolled.max(other.rolled),
+        }
+    }
 }
 
 impl Meter {
     /// What is known of a limit by two ways.
     fn join(self, other: Self) -> Self {
         match (self, other) {
-            (
-                Self::Told { limit, left, epoch, reset },
-                Self::Told { limit: limit2, left: left2, epoch: epoch2, reset: reset2 },
-            ) if epoch == epoch2 => {
-                let (limit, left) = (limit.min(limit2), left.min(left2));
-                Self::Told { limit, left: left.min(limit), epoch, reset: reset.max(reset2) }
+            (Self::Told(one), Self::Told(two)) if one.epoch == two.epoch => {
+                Self::Told(one.join(two))
             }
-            (Self::Told { epoch, .. }, Self::Told { epoch: other_epoch, .. }) => {
-                if epoch > other_epoch { self } else { other }
+            (Self::Told(one), Self::Told(two)) => {
+                Self::Told(if one.epoch > two.epoch { one } else { two })
             }
-            (told @ Self::Told { .. }, _) | (_, told @ Self::Told { .. }) => told,
+            (told @ Self::Told(_), _) | (_, told @ Self::Told(_)) => told,
             (Self::Assumed, Self::Assumed) => Self::Assumed,
             _ => Self::Interval,
         }
@@ -109,6 +147,7 @@ impl Budget {
             meter: Meter::Assumed,
             under_way: 0,
             unheard: 0,
+            lost: 0,
             due: now,
             blocked_until: None,
             penalties: 0,
@@ -121,7 +160,7 @@ impl Budget {
         self.roll(now);
         let blocked = self.blocked_until.unwrap_or(now);
         let budget = match self.meter {
-            Meter::Told { reset, .. } if self.usable() == 0 => reset,
+            Meter::Told(window) if self.usable() == 0 => window.reset,
             _ => {
                 let slack = self.step(now) * (self.plan.burst.max(1) - 1);
                 self.due.checked_sub(slack).unwrap_or(now)
@@ -130,29 +169,30 @@ impl Budget {
         now.max(blocked).max(budget)
     }
 
-    /// Takes one request out. Ask [`Budget::ready_at`] first. Answers by how much this moved the
-    /// pace, to be given to [`Budget::settle`].
-    pub fn take(&mut self, now: Instant) -> Duration {
+    /// Takes one request out. Ask [`Budget::ready_at`] first.
+    pub fn take(&mut self, now: Instant) -> Taken {
         let step = self.step(now);
         self.under_way += 1;
         self.due = self.due.max(now) + step;
-        step
+        Taken { at: now, step }
     }
 
     /// The answer to a request that was taken out, or the end of waiting for it.
-    pub fn settle(&mut self, now: Instant, step: Duration, spent: Spent, limits: &Limits) {
+    pub fn settle(&mut self, now: Instant, taken: Taken, spent: Spent, limits: &Limits) {
         self.under_way = self.under_way.saturating_sub(1);
         if spent == Spent::Nothing {
-            self.due = self.due.checked_sub(step).unwrap_or(self.due);
+            self.due = self.due.checked_sub(taken.step).unwrap_or(self.due);
         }
-        if !self.hear(now, limits) && spent == Spent::One {
+        if self.hear(now, taken, spent, limits) {
+            self.lost = 0;
+        } else if spent == Spent::One {
             self.unheard += 1;
-            if let Meter::Told { left, .. } = &mut self.meter {
-                *left = left.saturating_sub(1);
+            if let Meter::Told(window) = &mut self.meter {
+                window.left = window.left.saturating_sub(1);
             }
         }
         if self.under_way == 0 {
-            self.unheard = 0;
+            self.lost += std::mem::take(&mut self.unheard);
         }
     }
 
@@ -188,7 +228,7 @@ impl Budget {
         let ahead = |due: Instant| due.saturating_duration_since(now);
         self.due = self.due.min(now) + ahead(self.due) + ahead(other.due);
         self.under_way += other.under_way;
-        self.unheard += other.unheard;
+        self.unheard += std::mem::take(&mut self.lost) + other.unheard + other.lost;
         self.blocked_until = self.blocked_until.max(other.blocked_until);
         self.penalties = self.penalties.max(other.penalties);
         self.answer_time = self.answer_time.max(other.answer_time);
@@ -199,23 +239,26 @@ impl Budget {
     pub fn is_exhausted(&mut self, now: Instant) -> bool {
         self.roll(now);
         let blocked = self.blocked_until.is_some_and(|until| until > now);
-        blocked || (matches!(self.meter, Meter::Told { .. }) && self.usable() == 0)
+        blocked || (matches!(self.meter, Meter::Told(_)) && self.usable() == 0)
     }
 
     /// Lets go of what is over.
     fn roll(&mut self, now: Instant) {
-        if let Meter::Told { limit, left, reset, .. } = &mut self.meter
-            && *reset <= now
+        if let Meter::Told(window) = &mut self.meter
+            && window.reset <= now
         {
-            self.due = self.due.min(*reset);
-            *left = *limit;
-            *reset = now + WINDOW;
+            self.due = self.due.min(window.reset);
+            // Whoever has not been heard of may have come after GitHub's window had ended, which
+            // is a little earlier than ours.
+            window.left = window.limit.saturating_sub(self.unheard + self.lost);
+            window.rolled = Some(window.reset);
+            window.reset = now + WINDOW;
         }
     }
 
     /// Requests that may still go in this window; meaningless without a meter that was told.
     fn usable(&self) -> u64 {
-        let Meter::Told { limit, left, .. } = self.meter else { return u64::MAX };
+        let Meter::Told(Window { limit, left, .. }) = self.meter else { return u64::MAX };
         left.saturating_sub(limit - self.part(limit)).saturating_sub(self.under_way)
     }
 
@@ -239,7 +282,7 @@ impl Budget {
                 let part = self.part(self.plan.assumed);
                 divide(WINDOW, part.saturating_sub(u64::from(self.plan.burst)).max(1))
             }
-            Meter::Told { reset, .. } => {
+            Meter::Told(Window { reset, .. }) => {
                 divide(reset.saturating_duration_since(now), self.usable().max(1))
             }
         };
@@ -248,7 +291,7 @@ impl Budget {
     }
 
     /// Takes in what an answer says; whether it said what is left.
-    fn hear(&mut self, now: Instant, limits: &Limits) -> bool {
+    fn hear(&mut self, now: Instant, taken: Taken, spent: Spent, limits: &Limits) -> bool {
         let Some(told_left) = limits.remaining else {
             let short = limits.poll_interval.is_some_and(|interval| interval < USUAL_INTERVAL);
             if short && !limits.tells_budget() && matches!(self.meter, Meter::Assumed) {
@@ -262,15 +305,25 @@ impl Budget {
         let told = limits.reset.unwrap_or(Reset { epoch: 0, after: WINDOW });
         let left_now = told_left.saturating_sub(self.unheard);
         match &mut self.meter {
-            Meter::Told { epoch, .. } if told.epoch < *epoch => {}
-            Meter::Told { limit, left, epoch, .. } if told.epoch == *epoch => {
-                *limit = limits.limit.unwrap_or(*limit).max(told_left);
-                *left = left_now.min(*left);
+            Meter::Told(window) if told.epoch < window.epoch => {}
+            // The end of a window that is over here; who went out since then and is still told of
+            // it knows better.
+            Meter::Told(Window { epoch, rolled: Some(over), .. })
+                if told.epoch == *epoch && taken.at < *over => {}
+            Meter::Told(window) if told.epoch == window.epoch => {
+                window.limit = limits.limit.unwrap_or(window.limit).max(told_left);
+                window.left = left_now.min(window.left);
+                window.reset = window.reset.min(now + told.after);
             }
             meter => {
                 let limit = limits.limit.unwrap_or(told_left).max(told_left);
-                let reset = now + told.after;
-                *meter = Meter::Told { limit, left: left_now, epoch: told.epoch, reset };
+                let (epoch, reset) = (told.epoch, now + told.after);
+                *meter = Meter::Told(Window { limit, left: left_now, epoch, reset, rolled: None });
+                // A new window owes the old one nothing but the round that this is one of.
+                let round = self.under_way + u64::from(spent == Spent::One);
+                let round = round.min(self.plan.burst.into());
+                self.due = now + self.step(now) * u32::try_from(round).unwrap_or(u32::MAX);
+                return true;
             }
         }
         // What has gone out ahead of time stays so many requests ahead, at the new pace.

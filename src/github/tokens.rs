@@ -287,9 +287,14 @@ impl TokenPool {
         resource: Resource,
         now: Instant,
     ) -> Lease {
-        let step = accounts.budget(seat.owner, resource).take(now);
-        let (seat, token) = (seat.id, seat.token.clone());
-        Lease { pool: Arc::clone(self), seat, token, resource, step, settled: false }
+        Lease {
+            pool: Arc::clone(self),
+            seat: seat.id,
+            token: seat.token.clone(),
+            resource,
+            taken: accounts.budget(seat.owner, resource).take(now),
+            settled: false,
+        }
     }
 
     fn settle(&self, lease: &Lease, verdict: Verdict, limits: &Limits, took: Duration) {
@@ -303,7 +308,7 @@ impl TokenPool {
             _ => Spent::One,
         };
         let budget = state.accounts.budget(owner, lease.resource);
-        budget.settle(now, lease.step, spent, limits);
+        budget.settle(now, lease.taken, spent, limits);
         match verdict {
             Verdict::Served | Verdict::Unchanged => {
                 budget.answered(took);

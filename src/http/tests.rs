@@ -104,8 +104,10 @@ async fn what_is_broken_names_the_host_and_may_be_tried_again() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_named() {
-    // Bound and let go: nobody listens there now.
-    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Nobody listens there, and nobody else gets the port meanwhile.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
     let error = get(&format!("http://{address}/")).await.unwrap_err();
     assert!(matches!(error, HttpError::Connect { .. }) && error.is_transient(), "{error:?}");
     assert!(error.to_string().starts_with(&format!("cannot connect to {address}: ")), "{error}");

@@ -71,10 +71,10 @@ async fn never_more_than_a_hundred_requests_of_an_account_are_under_way() {
     until(&appliance, "accounts are known", |s| s["source"]["accounts"] == 1).await;
     github.control.emit(150);
     for kind in [FaultKind::Slow, FaultKind::QuerySlow] {
-        github.control.set_fault(Fault::always(kind).wait(Duration::from_secs(3)));
+        github.control.set_fault(Fault::always(kind).wait(Duration::from_secs(1)));
     }
     let requests = github.control.requests();
-    let asked = github.control.until(|c| c.requests() > requests + 30 && c.queries() > 5);
+    let asked = github.control.until(|c| c.requests() > requests + 14 && c.queries() > 5);
     soon("pages and queries are under way together", asked).await;
     let most = github.control.most_at_once();
     assert!((5..=100).contains(&most), "{most}");

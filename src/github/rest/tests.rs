@@ -172,8 +172,10 @@ async fn no_answer_is_a_failure_that_names_the_host_and_no_token() {
 
 #[tokio::test]
 async fn a_server_that_is_away_costs_no_budget() {
-    // Bound and let go: nobody listens there now.
-    let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Nobody listens there, and nobody else gets the port meanwhile.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
     let (pool, rest) = (pool(false), rest(&format!("http://{address}"), 5_000));
     for _ in 0..20 {
         let answer = rest.fetch_page(1, lease(&pool), None).await;

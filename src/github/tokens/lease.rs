@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::TokenPool;
 use super::words::{Resource, SeatId, Verdict};
 use crate::config::Secret;
+use crate::github::budget::Taken;
 use crate::github::limits::Limits;
 
 /// One request that may be sent.
@@ -15,7 +16,7 @@ pub struct Lease {
     pub(super) seat: SeatId,
     pub(super) token: Option<Secret>,
     pub(super) resource: Resource,
-    pub(super) step: Duration,
+    pub(super) taken: Taken,
     pub(super) settled: bool,
 }
 
