@@ -178,12 +178,24 @@ impl Credentials {
             .map_err(|_| format!("{} answers without an access_token", shown(endpoint)))
     }
 
+    /// The text without the secret, as it is and in the spellings in which a form may have it.
+    fn without_secret(&self, text: &str) -> String {
+        let secret = &self.key.client_secret;
+        let sent = [encoded(secret, true), encoded(secret, false)];
+        let spaced = [sent[0].replace("%20", "+"), sent[1].replace("%20", "+")];
+        let spellings = [secret].into_iter().chain(&sent).chain(&spaced);
+        let hide = |text: String, spelling: &String| text.replace(spelling, "‹secret›");
+        spellings.filter(|spelling| !spelling.is_empty()).fold(text.to_owned(), hide)
+    }
+
     fn refusal(&self, endpoint: &str, answer: &Response) -> String {
         let refused: Option<Refused> = serde_json::from_slice(&answer.body).ok();
         let words = refused.map_or_else(String::new, |refused| {
             let words = format!(": {} {}", refused.error, refused.error_description);
-            let words: String = words.chars().filter(|c| !c.is_control()).take(REPEATED).collect();
-            words.replace(&self.key.client_secret, "‹secret›").trim_end().to_owned()
+            let words: String = words.chars().filter(|c| !c.is_control()).collect();
+            // Before it is cut: a part of the secret would not be found.
+            let words = self.without_secret(&words);
+            words.chars().take(REPEATED).collect::<String>().trim_end().to_owned()
         });
         format!(
             "{} refuses the login of {} with status {}{words}; check the key file and \
@@ -236,21 +248,20 @@ fn local(path: &Path) -> PathBuf {
 
 /// Fields as a form sends them.
 fn form(fields: &[(&str, &str)]) -> String {
-    use std::fmt::Write as _;
+    let fields = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value, true)));
+    fields.collect::<Vec<_>>().join("&")
+}
+
+/// A value as a form sends it, with escapes in capital letters, or in small ones.
+fn encoded(value: &str, capital: bool) -> String {
     let mut out = String::new();
-    for (name, value) in fields {
-        if !out.is_empty() {
-            out.push('&');
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+            continue;
         }
-        out.push_str(name);
-        out.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                out.push(char::from(byte));
-            } else {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
+        let escape = format!("%{byte:02X}");
+        out.push_str(&if capital { escape } else { escape.to_lowercase() });
     }
     out
 }

@@ -92,6 +92,26 @@ async fn a_refusal_says_who_and_what_to_check_and_never_the_secret() {
     assert!(!text.contains(SECRET));
 }
 
+#[test]
+fn words_that_repeat_the_secret_are_cut_without_leaving_a_part_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let credentials = credentials("http://127.0.0.1:1", dir.path());
+    let sent = encoded(SECRET, true);
+    assert_eq!(sent, "s3cr%26t%2F%2B");
+    for secret in [SECRET, &sent, &encoded(SECRET, false)] {
+        // At the start, across the place where it is cut, and at its very edge.
+        for before in [0, REPEATED - 20, REPEATED - 15, REPEATED - 12, REPEATED - 9] {
+            let description = "x".repeat(before) + secret + " and more";
+            let body = format!(r#"{{"error":"denied","error_description":"{description}"}}"#);
+            let headers = crate::http::Headers::default();
+            let answer = Response { status: 403, headers, body: Bytes::from(body) };
+            let text = credentials.refusal("http://127.0.0.1:1/token", &answer);
+            let words = text.split_once("status 403").unwrap().1.split_once("; check").unwrap().0;
+            assert!(words.contains("denied") && !words.contains("s3c"), "{before}: {text}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_issuer_that_is_none_is_named() {
     let dir = tempfile::tempdir().unwrap();
