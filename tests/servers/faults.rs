@@ -1,6 +1,7 @@
 //! Through a broker that suffers: killed, paused, its topic unloaded or deleted, its data gone.
 
 use ghpulse::bus::Grant;
+use ghpulse::bus::pulsar::PulsarOptions;
 use tempfile::{TempDir, tempdir};
 
 use crate::broker::{Alone, alone};
@@ -102,26 +103,69 @@ async fn a_topic_that_is_deleted_begins_again_behind_what_it_was() {
     two.assert_whole().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_whose_data_is_gone_is_told_from_one_that_has_it() {
-    let Some(two) = Two::on("forgotten").await else { return };
-    let Two { pulsar, collector, edge, events, _dirs: dirs, .. } = two;
-    for page in events[..200].chunks(50) {
+/// A topic with entries that an edge has applied, on a broker that forgets all of it then; the
+/// topic that comes after it is shorter, and of an older ledger.
+async fn forgotten(topic: &str) -> Option<(Alone, PulsarOptions, TempDir, Node)> {
+    let pulsar = alone(topic).await?;
+    for n in 0..10 {
+        // Each has a ledger, and their numbers ascend.
+        pulsar.broker.to_topic("PUT", &format!("before-{topic}-{n}"), "", "").await;
+    }
+    let options = pulsar.broker.options(topic);
+    let [theirs, dir] = [tempdir().unwrap(), tempdir().unwrap()];
+    let collector = Node::collector(&theirs, &options).await;
+    let edge = Node::edge(&dir, &options).await;
+    for page in pull_requests(1, 200).chunks(50) {
         collector.admit(page).await;
-        // An entry each, so that the new topic is shorter.
+        // An entry each.
         collector.is_relayed().await;
     }
     edge.holds(200).await;
     collector.end().await;
+    Some((pulsar, options, dir, edge))
+}
+
+/// Another collector, on a topic that is new.
+async fn after_all(dir: &TempDir, options: &PulsarOptions) -> Node {
+    let new = Node::collector(dir, options).await;
+    new.admit(&pull_requests(1_000, 1)).await;
+    new.holds(1).await;
+    new
+}
+
+fn assert_anew(why: &str) {
+    assert!(why.contains("it is a new topic under the old name"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_whose_data_is_gone_is_told_from_one_that_has_it() {
+    let Some((pulsar, options, dir, edge)) = forgotten("forgotten").await else { return };
+    edge.end().await;
     pulsar.broker.kill();
     pulsar.broker.forget();
     pulsar.broker.start();
     pulsar.broker.ready().await;
     let other = tempdir().unwrap();
-    let new = Node::collector(&other, &pulsar.broker.options("forgotten")).await;
-    new.admit(&events[..1]).await;
-    let why = edge.failure().await;
-    assert!(why.contains("it is a new topic under the old name"), "{why}");
+    let new = after_all(&other, &options).await;
+    let edge = Node::edge(&dir, &options).await;
+    assert_anew(&edge.failure().await);
     new.end().await;
-    drop(dirs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_whose_data_is_gone_is_told_by_a_node_that_was_there_before_anything_new() {
+    let Some((pulsar, options, _dir, mut edge)) = forgotten("forgotten-first").await else {
+        return;
+    };
+    pulsar.broker.kill();
+    edge.is_connected(false).await;
+    pulsar.broker.forget();
+    pulsar.broker.start();
+    pulsar.broker.ready().await;
+    // It is well: nothing says that an empty topic is another one.
+    edge.is_connected(true).await;
+    let other = tempdir().unwrap();
+    let new = after_all(&other, &options).await;
+    assert_anew(&edge.failure().await);
+    new.end().await;
 }

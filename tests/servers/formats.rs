@@ -48,7 +48,7 @@ struct PeerPayload {
 }
 
 /// Produces as the peer does: shared, without a key, without properties.
-async fn produce(url: &str, topic: &str, bodies: Vec<Vec<u8>>) {
+pub(crate) async fn produce(url: &str, topic: &str, bodies: Vec<Vec<u8>>) {
     let client: Pulsar<_> = Pulsar::builder(url, TokioExecutor).build().await.unwrap();
     let mut producer = client.producer().with_topic(topic).build().await.unwrap();
     for body in bodies {
@@ -57,7 +57,7 @@ async fn produce(url: &str, topic: &str, bodies: Vec<Vec<u8>>) {
     producer.close().await.unwrap();
 }
 
-fn peers(event: &str, payload: &str) -> Vec<u8> {
+pub(crate) fn peers(event: &str, payload: &str) -> Vec<u8> {
     format!(r#"{{"event":{event},"payload":{payload}}}"#).into_bytes()
 }
 

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::common::history::no_history;
 
 /// How long anything may take on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(150);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 /// How long events are remembered.
 pub(crate) const SEEN_FOR: Duration = Duration::from_secs(72 * 3_600);
 

@@ -16,8 +16,10 @@ use pulsar::consumer::InitialPosition;
 use pulsar::{ConsumerOptions, SubType};
 use tokio::sync::watch;
 
+use super::arrived::Receipt;
+use super::course::{entry_of, is_hole};
 use super::link::{Link, OPEN, within};
-use super::session::{Receipt, Session, Stuck, end_of, entry_of};
+use super::session::{Session, Stuck, end_of};
 use super::topic::tag_of;
 use super::words::away;
 use super::{PulsarError, PulsarOptions};
@@ -37,8 +39,6 @@ const AHEAD: u32 = 2_000;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// How often catching up is told in the log.
 const TOLD: Duration = Duration::from_secs(10);
-/// Deliveries older than this when they come mean that we are behind.
-const LATE: Duration = Duration::from_secs(60);
 /// Under which name the store keeps the subscription that it reads by.
 const SUBSCRIPTION: &str = "pulsar_subscription";
 
@@ -50,6 +50,8 @@ pub struct PulsarBus {
     subscription: String,
     tag: BusTag,
     session: Option<Session>,
+    /// Whether its first new delivery was compared with what was applied.
+    is_joined: bool,
     backoff: Backoff,
     stuck: Stuck,
     /// What has come and was not handed out yet.
@@ -71,6 +73,7 @@ impl PulsarBus {
             subscription: format!("{}-{}", options.consumer_name, store.store_id()),
             store,
             session: None,
+            is_joined: false,
             backoff: Backoff::new(PAUSES.0, PAUSES.1),
             stuck: Stuck::default(),
             held: Vec::new(),
@@ -102,12 +105,17 @@ impl PulsarBus {
                     behind = session.ahead.is_some(),
                     "the bus is connected"
                 );
-                let stuck = self.stuck.is_so() && session.ahead.is_some();
-                self.session = Some(session);
+                let is_behind = session.ahead.is_some();
+                let stuck = self.stuck.is_so() && is_behind;
+                (self.session, self.is_joined) = (Some(session), false);
                 let since = self.link.clock.now();
                 self.state.send_modify(|state| {
                     (state.connected, state.since, state.stuck) = (true, since, stuck);
+                    state.behind = state.behind.filter(|_| is_behind);
                 });
+                if !is_behind {
+                    metrics::BUS_BEHIND_SECONDS.set(0.0);
+                }
                 Ok(())
             }
             Err(error) if error.is_transient() => {
@@ -171,16 +179,15 @@ impl PulsarBus {
         Ok(Session::new(consumer, client, applied, end, now))
     }
 
-    /// Before the first of a session's deliveries is handed out: keeps a gap when the topic did
-    /// not have what this store needs next, and by which subscription it reads.
+    /// Before the first new one of a session's deliveries is handed out: keeps a gap when the topic
+    /// did not have what this store needs next, and by which subscription it reads.
     async fn look_for_gap(&mut self) -> Result<(), StoreError> {
-        let Some(session) = self.session.as_mut().filter(|session| !session.is_joined) else {
+        let Some(session) = self.session.as_ref().filter(|_| !self.is_joined) else {
             return Ok(());
         };
         let (applied, tag, name) = (session.began_behind, self.tag, self.subscription.clone());
-        let Some(first) = self.held.first().map(|delivery| delivery.position) else {
-            return Ok(());
-        };
+        let begins_known = self.held.first().map(|delivery| delivery.position) <= applied;
+        let began = session.course.began();
         let noticed_at = self.link.clock.now();
         let found = self.store.commit(move |batch| {
             let key = MetaKey(SUBSCRIPTION.to_owned());
@@ -189,40 +196,42 @@ impl PulsarBus {
             if known.is_none() || is_new {
                 batch.put(&key, name.as_bytes());
             }
-            let Some(after) = applied.filter(|applied| is_gap(*applied, first, is_new)) else {
+            let is_new = is_new && !begins_known;
+            let Some((after, until)) = applied.zip(began).filter(|(a, b)| is_gap(*a, *b, is_new))
+            else {
                 return Ok(None);
             };
             let reason = GapReason::Retention;
-            gaps::record(batch, tag, Gap { after, until: first, count: None, reason, noticed_at })?;
-            Ok(Some(after))
+            gaps::record(batch, tag, Gap { after, until, count: None, reason, noticed_at })?;
+            Ok(Some((after, until)))
         });
-        if let Some(after) = found.await? {
+        if let Some((after, until)) = found.await? {
             let shown = |position| Cursor { tag, position }.to_string();
             tracing::warn!(
                 after = shown(after),
-                until = shown(first),
+                until = shown(until),
                 "the topic no longer has what this store lacks: a gap; for next time, give its \
                  namespace a longer retention"
             );
         }
-        session.is_joined = true;
+        self.is_joined = began.is_some();
         Ok(())
     }
 
     /// Tells how far behind the newest delivery was.
     fn report(&mut self) {
         let Some(session) = &mut self.session else { return };
-        let Some(published_at) = session.published_at else { return };
-        let age = self.link.clock.now().since(published_at);
-        let behind = (session.ahead.is_some() || age > LATE).then_some(age);
+        let behind = session.behind(&self.link);
         metrics::BUS_BEHIND_SECONDS.set(behind.unwrap_or_default().as_secs_f64());
         let was_behind = self.state.borrow().behind.is_some();
         let now = self.link.clock.instant();
-        if behind.is_none() && was_behind {
-            tracing::info!("all that the topic had is caught up with");
-        } else if behind.is_some() && now.duration_since(session.told_at) > TOLD {
-            session.told_at = now;
-            tracing::info!(seconds_behind = age.as_secs(), "catching up with the topic");
+        match behind {
+            None if was_behind => tracing::info!("all that the topic had is caught up with"),
+            Some(age) if now.duration_since(session.told_at) > TOLD => {
+                session.told_at = now;
+                tracing::info!(seconds_behind = age.as_secs(), "catching up with the topic");
+            }
+            _ => {}
         }
         self.state.send_if_modified(|state| {
             let changed = state.stuck || state.behind != behind;
@@ -284,13 +293,7 @@ impl Bus for PulsarBus {
 /// that the topic has, so what it does not begin with is gone. Ours keeps what it has not given
 /// out, and goes on from ledger to ledger.
 fn is_gap(applied: Position, first: Position, is_new: bool) -> bool {
-    if first <= applied || entry_of(first) == entry_of(applied) {
-        return false;
-    }
-    if first.ledger == applied.ledger {
-        return first.entry > applied.entry + 1;
-    }
-    is_new || first.entry > 0
+    is_hole(applied, first) || (is_new && first > applied && first.ledger != applied.ledger)
 }
 
 #[cfg(test)]

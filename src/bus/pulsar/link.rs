@@ -9,8 +9,8 @@ use std::time::Duration;
 use pulsar::compression::{CompressionLz4, CompressionZlib, CompressionZstd};
 use pulsar::{ConnectionRetryOptions, OperationRetryOptions, Pulsar, TokioExecutor};
 
+use super::course::shown;
 use super::oauth::Credentials;
-use super::session::shown;
 use super::topic::whole_name;
 use super::words::{away, is_shut_out, too_slow};
 use super::{Compression, PulsarError, PulsarOptions};

@@ -7,21 +7,24 @@
 //! doubt drops all of it and connects anew, with growing pauses. What that delivers or sends twice
 //! is applied once.
 
+mod arrived;
 mod consumer;
+mod course;
 mod link;
 mod oauth;
 mod outlet;
 mod probe;
 mod session;
 mod topic;
+mod unread;
 mod words;
 
 use std::path::PathBuf;
 
+pub use self::arrived::Receipt;
 pub use self::consumer::PulsarBus;
 pub use self::outlet::PulsarOutlet;
 pub use self::probe::{Probed, probe};
-pub use self::session::Receipt;
 pub use self::topic::tag_of;
 
 /// What connecting needs. Printing it shows no secret: it holds none, only where one is.

@@ -6,8 +6,8 @@ use futures_util::StreamExt as _;
 use pulsar::consumer::InitialPosition;
 use pulsar::{Consumer, ConsumerOptions, ProducerOptions, SubType, TokioExecutor};
 
+use super::arrived::published_at;
 use super::link::{Link, OPEN, within};
-use super::session::published_at;
 use super::words::{away, is_taken};
 use super::{PulsarError, PulsarOptions};
 use crate::bus::Grant;

@@ -2,7 +2,7 @@
 //!
 //! The library hands out messages one by one; an entry of which every message is on disk here is
 //! acknowledged, with all before it. An entry that cannot be unpacked comes as an error without
-//! its place: it is held until the next message shows where it was.
+//! its place, which what comes behind it shows, or the topic's end when nothing does.
 
 use std::time::Duration;
 
@@ -13,10 +13,13 @@ use pulsar::{Consumer, TokioExecutor};
 use tokio::time::Instant;
 
 use super::PulsarError;
+use super::arrived::{Receipt, published_at, read, size, unpacked};
+use super::course::{Course, Entry, Step, entry_of, place_of, shown};
 use super::link::{Client, Link, within};
+use super::unread::Unread;
 use super::words::{away, is_unreadable_entry};
-use crate::bus::{Content, Dead, Delivery};
-use crate::model::message::{Incoming, RECEIVED, SCHEMA};
+use crate::bus::Delivery;
+use crate::metrics;
 use crate::model::position::Position;
 use crate::model::window::Timestamp;
 
@@ -24,8 +27,8 @@ use crate::model::window::Timestamp;
 const DELIVERIES: usize = 500;
 /// Bytes of them at once.
 const DELIVERY_BYTES: usize = 4 << 20;
-/// Entries in a row that cannot be unpacked; with more, the session is given up.
-const UNREAD: usize = 1_000;
+/// Deliveries older than this when they come mean that there may be more.
+const LATE: Duration = Duration::from_secs(60);
 /// After so long a silence the session has to prove that it lives, and again each time.
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long what the broker says it has may take to arrive, the first time; then twice as long.
@@ -33,17 +36,7 @@ const PROOF: Duration = Duration::from_secs(10);
 /// The longest that it may take.
 const MOST_PROOF: Duration = Duration::from_secs(600);
 
-/// An entry of the topic: ledger and number. The messages of one batch share it.
-pub(super) type Entry = (u64, u64);
 type Received = Option<Result<Message<Vec<u8>>, pulsar::Error>>;
-
-/// What a delivery is acknowledged with.
-#[derive(Debug, Clone, Copy)]
-pub struct Receipt {
-    entry: Entry,
-    /// Whether its entry is complete with it.
-    is_last: bool,
-}
 
 /// A consumer and what came of it.
 pub(super) struct Session {
@@ -52,18 +45,32 @@ pub(super) struct Session {
     _client: Client,
     /// Up to where this store had applied the topic when the session began.
     pub(super) began_behind: Option<Position>,
-    /// Whether the first delivery was compared with that.
-    pub(super) is_joined: bool,
-    /// The newest entry that was delivered, or applied before.
-    reached: Option<Entry>,
+    pub(super) course: Course,
+    /// The last of what is not passed on until the topic is known to be the one that was applied.
+    withheld: Option<Delivery<Receipt>>,
     /// The topic's end while that is not reached.
     pub(super) ahead: Option<Entry>,
-    pub(super) published_at: Option<Timestamp>,
+    /// When the newest delivery was published.
+    published_at: Option<Timestamp>,
+    /// Whether that was long before it came, so that there may be more.
+    is_late: bool,
+    /// Whether more was there when the last deliveries were taken.
+    has_more: bool,
+    /// Whether something came since the topic was asked for its end.
+    is_unasked: bool,
     pub(super) told_at: Instant,
-    /// Why the entries behind `reached` cannot be unpacked, one by one.
-    unread: Vec<String>,
+    /// The entries behind what came last that cannot be unpacked.
+    unread: Unread,
     /// Found after deliveries that were still good.
     broken: Option<PulsarError>,
+}
+
+/// What waiting came to.
+enum Silence {
+    /// Something came.
+    Broken(Box<Received>),
+    /// Nothing came, and the topic ends there, which settles something.
+    Settled(Option<Entry>),
 }
 
 /// How often nothing came although the topic goes on. What expired there is never delivered, so
@@ -98,23 +105,26 @@ impl Session {
         end: Option<Entry>,
         told_at: Instant,
     ) -> Self {
-        let reached = applied.map(entry_of);
+        let course = Course::new(applied, end);
         Self {
             consumer,
             _client: client,
             began_behind: applied,
-            is_joined: false,
-            reached,
-            ahead: end.filter(|end| reached < Some(*end)),
+            ahead: end.filter(|end| course.reached() < Some(*end)),
+            course,
+            withheld: None,
             published_at: None,
+            is_late: false,
+            has_more: false,
+            is_unasked: false,
             told_at,
-            unread: Vec::new(),
+            unread: Unread::default(),
             broken: None,
         }
     }
 
-    /// What has arrived, at least one delivery. Between taking the first and returning nothing
-    /// is waited for, so dropping the future loses nothing.
+    /// What has arrived; nothing when something else has changed: how far behind it is. Between
+    /// taking the first and returning nothing is waited for, so dropping the future loses nothing.
     pub(super) async fn receive(
         &mut self,
         link: &Link,
@@ -125,18 +135,35 @@ impl Session {
         }
         let mut deliveries = Vec::new();
         while deliveries.is_empty() {
-            let first = if let Some(received) = self.consumer.next().now_or_never() {
-                received
+            if let Some(received) = self.consumer.next().now_or_never() {
+                self.take(link, received, &mut deliveries)?;
+            } else if self.has_to_ask() {
+                // Only when nothing waits to be taken: the library answers no question while it
+                // has no room for what comes.
+                let end = end_of(link, &mut self.consumer).await?;
+                self.settle(link, end, &mut deliveries)?;
+                return Ok(deliveries);
             } else {
-                self.look_ahead(link).await?;
-                self.first(link, stuck).await?
-            };
-            self.take(link, first, &mut deliveries)?;
+                match self.first(link, stuck).await? {
+                    Silence::Broken(first) => self.take(link, *first, &mut deliveries)?,
+                    Silence::Settled(end) => {
+                        self.settle(link, end, &mut deliveries)?;
+                        if let Some(end) = end.filter(|end| self.ends_with_unread(*end)) {
+                            self.bury(link, (end.0, end.1 + 1), &mut deliveries)?;
+                        }
+                        return Ok(deliveries);
+                    }
+                }
+            }
         }
         stuck.is_over();
         let mut bytes: usize = deliveries.iter().map(size).sum();
+        self.has_more = true;
         while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES {
-            let Some(received) = self.consumer.next().now_or_never() else { break };
+            let Some(received) = self.consumer.next().now_or_never() else {
+                self.has_more = false;
+                break;
+            };
             let taken = deliveries.len();
             if let Err(error) = self.take(link, received, &mut deliveries) {
                 self.broken = Some(error);
@@ -144,15 +171,32 @@ impl Session {
             }
             bytes += deliveries[taken..].iter().map(size).sum::<usize>();
         }
+        self.is_late = self.age(link).is_some_and(|age| age > LATE);
         Ok(deliveries)
     }
 
-    /// Whether there is more, once all that was known of is reached. Only when nothing waits to be
-    /// taken: the library answers no question while it has no room for what came.
-    async fn look_ahead(&mut self, link: &Link) -> Result<(), PulsarError> {
-        if self.ahead.is_some_and(|end| self.reached >= Some(end)) {
-            let end = end_of(link, &mut self.consumer).await?;
-            self.ahead = end.filter(|end| self.reached < Some(*end));
+    /// Whether what came tells that the topic has to be asked how far it goes: all that was known
+    /// of it has come, or something came late, or what came is known.
+    fn has_to_ask(&self) -> bool {
+        let has_come = self.ahead.is_some_and(|end| self.has_come_to(end));
+        self.is_unasked && (has_come || self.is_late || self.withheld.is_some())
+    }
+
+    /// The topic ends there, and nothing waits to be taken: how far it is ahead, and the last of
+    /// what was withheld when it goes as far as it did. All of that is known here; with the last
+    /// one all before it is acknowledged. An end that is not known proves nothing.
+    fn settle(
+        &mut self,
+        link: &Link,
+        end: Option<Entry>,
+        deliveries: &mut Vec<Delivery<Receipt>>,
+    ) -> Result<(), PulsarError> {
+        link.check_end(end, self.course.reached())?;
+        (self.is_unasked, self.is_late) = (false, false);
+        self.ahead = end.filter(|end| !self.has_come_to(*end));
+        if end.is_some() {
+            self.course.prove();
+            deliveries.extend(self.withheld.take());
         }
         Ok(())
     }
@@ -160,19 +204,24 @@ impl Session {
     /// Waits for the next thing on the stream; after a silence the session has to prove itself:
     /// the broker answers for this consumer, and has nothing that it does not send. A topic that
     /// grows meanwhile proves nothing.
-    async fn first(&mut self, link: &Link, stuck: &mut Stuck) -> Result<Received, PulsarError> {
+    async fn first(&mut self, link: &Link, stuck: &mut Stuck) -> Result<Silence, PulsarError> {
         let mut doubted = None;
         loop {
             if let Ok(received) = tokio::time::timeout(SILENCE, self.consumer.next()).await {
-                return Ok(received);
+                return Ok(Silence::Broken(Box::new(received)));
             }
             let end = end_of(link, &mut self.consumer).await?;
-            link.check_end(end, self.reached)?;
-            let Some(end) = end.filter(|end| !self.has_come_to(*end)) else {
+            link.check_end(end, self.course.reached())?;
+            let rest = end.filter(|end| !self.has_come_to(*end));
+            if rest.is_none() {
                 stuck.is_over();
                 doubted = None;
-                continue;
-            };
+            }
+            let tells = |end| self.withheld.is_some() || self.ends_with_unread(end);
+            if end.is_some_and(tells) || rest.is_none() && self.ahead.is_some() {
+                return Ok(Silence::Settled(end));
+            }
+            let Some(end) = rest else { continue };
             let now = link.clock.instant();
             if now.duration_since(*doubted.get_or_insert(now)) >= stuck.patience() {
                 stuck.0 = stuck.0.saturating_add(1);
@@ -190,11 +239,32 @@ impl Session {
 
     /// Whether everything up to that entry has come, counting those that cannot be unpacked.
     fn has_come_to(&self, end: Entry) -> bool {
-        let unread = self.unread.len() as u64;
-        match self.reached {
+        let unread = self.unread.count();
+        match self.course.reached() {
             Some((ledger, entry)) => end <= (ledger, entry.saturating_add(unread)),
             None => end.1 < unread,
         }
+    }
+
+    /// Whether the topic ends with the entries that could not be unpacked: exactly as many of them
+    /// are between what came last and its end.
+    fn ends_with_unread(&self, end: Entry) -> bool {
+        let unread = self.unread.count();
+        unread > 0
+            && match self.course.last() {
+                Some((ledger, entry)) => end == (ledger, entry.saturating_add(unread)),
+                None => end.1 == unread - 1,
+            }
+    }
+
+    /// How old the newest delivery was, when there is more behind it.
+    pub(super) fn behind(&self, link: &Link) -> Option<Duration> {
+        let is_behind = self.ahead.is_some() || self.is_late && self.has_more;
+        self.age(link).filter(|_| is_behind)
+    }
+
+    fn age(&self, link: &Link) -> Option<Duration> {
+        Some(link.clock.now().since(self.published_at?))
     }
 
     /// Adds what came of something on the stream; nothing when its place is not known yet.
@@ -205,18 +275,16 @@ impl Session {
         deliveries: &mut Vec<Delivery<Receipt>>,
     ) -> Result<(), PulsarError> {
         let doing = || format!("reading {} at {}", link.topic, link.url);
+        self.is_unasked = true;
         match received {
             Some(Ok(message)) => {
                 let id = message.message_id();
-                let entry = (id.ledger_id, id.entry_id);
-                let reasons = std::mem::take(&mut self.unread);
-                let places = places(self.reached, reasons.len(), entry);
-                deliveries.extend(reasons.into_iter().zip(places).filter_map(unpacked));
-                deliveries.push(self.read(message));
-                Ok(())
+                self.bury(link, (id.ledger_id, id.entry_id), deliveries)?;
+                self.published_at = Some(published_at(&message));
+                self.pass(link, read(message), deliveries)
             }
-            Some(Err(error)) if is_unreadable_entry(&error) && self.unread.len() < UNREAD => {
-                self.unread.push(format!("an entry of the topic cannot be unpacked: {error}"));
+            Some(Err(error)) if is_unreadable_entry(&error) => {
+                self.unread.add(format!("an entry of the topic cannot be unpacked: {error}"));
                 Ok(())
             }
             Some(Err(error)) => Err(away(doing(), &error)),
@@ -227,35 +295,52 @@ impl Session {
         }
     }
 
-    fn read(&mut self, message: Message<Vec<u8>>) -> Delivery<Receipt> {
-        let id = message.message_id();
-        let entry = (id.ledger_id, id.entry_id);
-        let index = id.batch_index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
-        let published_at = published_at(&message);
-        let payload = message.payload;
-        let size = payload.metadata.num_messages_in_batch;
-        let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(1);
-        let properties = &payload.metadata.properties;
-        let property = |name: &str| {
-            properties.iter().find(|property| property.key == name).map(|p| p.value.as_str())
+    /// Puts the entries aside that came before `next` and cannot be unpacked.
+    fn bury(
+        &mut self,
+        link: &Link,
+        next: Entry,
+        deliveries: &mut Vec<Delivery<Receipt>>,
+    ) -> Result<(), PulsarError> {
+        for (entry, reason) in self.unread.take(self.course.reached(), next) {
+            match reason {
+                Some(reason) => self.pass(link, unpacked(entry, reason), deliveries)?,
+                None => _ = self.come_to(link, place_of(entry))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes on what comes, or withholds it.
+    fn pass(
+        &mut self,
+        link: &Link,
+        delivery: Delivery<Receipt>,
+        deliveries: &mut Vec<Delivery<Receipt>>,
+    ) -> Result<(), PulsarError> {
+        let known = if self.come_to(link, delivery.position)? {
+            deliveries.push(delivery);
+            self.withheld.take()
+        } else {
+            self.withheld.replace(delivery)
         };
-        let content = match Incoming::read(&payload.data, property, published_at) {
-            Ok(incoming) if incoming.flags_given => Content::Given(incoming.envelope),
-            Ok(incoming) => Content::Bare(incoming.envelope),
-            Err(why) => Content::Dead(Dead {
-                reason: why.to_string(),
-                received: property(RECEIVED).map(str::to_owned),
-                schema: property(SCHEMA).map(str::to_owned),
-                published_at,
-                body: Some(payload.data),
-            }),
-        };
-        self.reached = Some(entry);
-        self.published_at = Some(published_at);
-        Delivery {
-            position: Position { ledger: entry.0, entry: entry.1, index },
-            content,
-            receipt: Receipt { entry, is_last: index + 1 >= size },
+        metrics::EVENTS_REDELIVERED.add(known.iter().len() as u64);
+        Ok(())
+    }
+
+    /// Whether what comes from there may be passed on. Where something is missing before it, the
+    /// session is over: what only got lost on the way comes in the next one, and what the topic
+    /// does not have any more shows there.
+    fn come_to(&mut self, link: &Link, at: Position) -> Result<bool, PulsarError> {
+        match self.course.come_to(at) {
+            Step::Pass => Ok(true),
+            Step::Withhold => Ok(false),
+            Step::Hole(before) => {
+                let doing = format!("reading {} at {}", link.topic, link.url);
+                let (before, at) = (shown(before), shown(entry_of(at)));
+                let why = format!("behind {before} came {at}: asking again for what is between");
+                Err(PulsarError::Away { doing, why })
+            }
         }
     }
 
@@ -268,56 +353,6 @@ impl Session {
             tracing::debug!(%error, "an acknowledgement was not sent; the next one covers it");
         }
     }
-}
-
-/// Where as many entries were that came before `next` and could not be unpacked. Numbers in a
-/// ledger are without holes, so they are the ones before `next`; those of a ledger that ended
-/// there go on behind `before`, the entry before them. When what was delivered is delivered again,
-/// `before` is ahead of `next`, and says nothing: those were put aside the first time.
-fn places(before: Option<Entry>, count: usize, next: Entry) -> Vec<Option<Entry>> {
-    let count = count as u64;
-    let in_ledger = count.min(next.1);
-    let before = before.filter(|before| *before < next);
-    let ended = (1..=count - in_ledger).map(|n| before.map(|(ledger, entry)| (ledger, entry + n)));
-    ended.chain((next.1 - in_ledger..next.1).map(|entry| Some((next.0, entry)))).collect()
-}
-
-fn unpacked((reason, entry): (String, Option<Entry>)) -> Option<Delivery<Receipt>> {
-    let entry = entry?;
-    Some(Delivery {
-        position: Position { ledger: entry.0, entry: entry.1, index: 0 },
-        content: Content::Dead(Dead {
-            reason,
-            body: None,
-            published_at: Timestamp::default(),
-            received: None,
-            schema: None,
-        }),
-        receipt: Receipt { entry, is_last: true },
-    })
-}
-
-fn size(delivery: &Delivery<Receipt>) -> usize {
-    match &delivery.content {
-        Content::Own(envelope, _) | Content::Given(envelope) | Content::Bare(envelope) => {
-            envelope.event.len()
-        }
-        Content::Dead(dead) => dead.body.as_ref().map_or(0, Vec::len),
-    }
-}
-
-/// When a message was published, by its producer's clock.
-pub(super) fn published_at(message: &Message<Vec<u8>>) -> Timestamp {
-    let millis = i64::try_from(message.payload.metadata.publish_time).unwrap_or(i64::MAX);
-    Timestamp::from_micros(millis.saturating_mul(1_000))
-}
-
-pub(super) fn entry_of(position: Position) -> Entry {
-    (position.ledger, position.entry)
-}
-
-pub(super) fn shown((ledger, entry): Entry) -> String {
-    format!("{ledger}:{entry}")
 }
 
 /// The topic's last entry; `None` when its newest ledger is empty.
@@ -339,20 +374,6 @@ pub(super) async fn end_of(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_entry_that_cannot_be_unpacked_is_where_the_next_one_shows() {
-        assert_eq!(places(Some((7, 3)), 0, (7, 4)), []);
-        assert_eq!(places(Some((7, 3)), 2, (7, 6)), [Some((7, 4)), Some((7, 5))]);
-        assert_eq!(places(None, 2, (7, 2)), [Some((7, 0)), Some((7, 1))]);
-        // The one ledger ended with two of them, the other began with one.
-        let across = [Some((7, 4)), Some((7, 5)), Some((9, 0))];
-        assert_eq!(places(Some((7, 3)), 3, (9, 1)), across);
-        // Delivered again.
-        assert_eq!(places(Some((7, 9)), 1, (7, 3)), [Some((7, 2))]);
-        assert_eq!(places(Some((9, 5)), 2, (9, 1)), [None, Some((9, 0))]);
-        assert_eq!(places(None, 1, (9, 0)), [None]);
-    }
 
     #[test]
     fn patience_with_a_topic_that_brings_nothing_grows_and_has_an_end() {
