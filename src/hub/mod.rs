@@ -42,7 +42,7 @@ pub use frame::Frame;
 pub use group::{Member, Taken};
 pub use head::Head;
 pub use language::{LanguageQuery, Latest, Watch};
-pub use query::{Conditions, Form, NoPath, PATH_NAMES, Path, Subscription};
+pub use query::{Conditions, Form, NoPath, PATH_BYTES, PATH_NAMES, Path, Subscription};
 pub use sheet::{Follow, Note, Reading, Sheet, Sheets, Telling, WINDOWS};
 pub use stream::{
     Choice, Follower, Kept, Portion, StreamAsk, StreamForm, StreamJournal, StreamStart,

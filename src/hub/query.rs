@@ -3,6 +3,7 @@
 //! Two readers who asked for the same are equal here, so that they can share the work; how many of
 //! the events each of them takes is its own and not part of it.
 
+use super::filter::VALUE_BYTES;
 use super::head::Head;
 
 /// Which events in which form. Readers with equal subscriptions form a group.
@@ -50,10 +51,16 @@ pub enum NoPath {
     /// It has more names than [`PATH_NAMES`].
     #[error("`{0}` has more than {PATH_NAMES} names")]
     Deep(String),
+    /// It has more bytes than [`PATH_BYTES`]; its beginning.
+    #[error("`{0}…` has more than {PATH_BYTES} bytes")]
+    Long(String),
 }
 
 /// The most names of a path; GitHub's deepest values lie below ten.
 pub const PATH_NAMES: usize = 32;
+/// The most bytes of a path; it stands in each message of who asks for it. GitHub's longest have
+/// sixty.
+pub const PATH_BYTES: usize = VALUE_BYTES;
 
 impl Conditions {
     /// Whether an event satisfies them. What an event does not have satisfies no condition on it.
@@ -88,6 +95,9 @@ impl Path {
         }
         if names.count() >= PATH_NAMES {
             return Err(NoPath::Deep(shown()));
+        }
+        if text.len() > PATH_BYTES {
+            return Err(NoPath::Long(shown()));
         }
         Ok(Self(text.into()))
     }
@@ -136,5 +146,14 @@ mod tests {
         }
         assert!(Path::read(&format!("event{}", ".x".repeat(31))).is_ok());
         assert!(Path::read(&format!("event{}", ".x".repeat(32))).is_err());
+    }
+
+    #[test]
+    fn a_path_has_a_length_because_each_message_repeats_it() {
+        let of = |bytes: usize| Path::read(&format!("event.{}", "x".repeat(bytes - 6)));
+        assert!(of(PATH_BYTES).is_ok());
+        let refused = of(PATH_BYTES + 1).unwrap_err();
+        assert!(matches!(refused, NoPath::Long(_)), "{refused}");
+        assert!(refused.to_string().len() < 200, "{refused}");
     }
 }

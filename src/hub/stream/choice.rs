@@ -14,6 +14,9 @@ use crate::model::position::Cursor;
 
 /// More entities than an event has: a place with so many is behind all of them.
 const ALL_ENTITIES: u32 = u32::MAX;
+/// What a message takes at most beside the values of its event: its key and its cursor, the
+/// payload with a language of any length that is known, and what the form puts around it.
+const MESSAGE_BYTES: usize = 400;
 
 /// Which messages in which form. Readers who asked for the same share the work.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -102,6 +105,17 @@ impl Choice {
         messages
     }
 
+    /// The most bytes that are written of an event that is taken, or held for it.
+    pub(super) fn bytes_of(&self, event: &TailEvent) -> usize {
+        let weight = event.weight();
+        let projected = self.projection.as_ref().map_or(0, |form| form.bytes_of(weight));
+        let wants_entities = self.ask.filter.wants_entities();
+        let entities = if wants_entities { event.entities() } else { &[] };
+        let documents: usize =
+            entities.iter().map(|entity| entity.document.len() + MESSAGE_BYTES).sum();
+        weight.max(projected) + MESSAGE_BYTES + documents
+    }
+
     fn push_entities(
         &self,
         out: &mut Vec<u8>,
@@ -160,7 +174,7 @@ impl Choice {
         if self.projection.is_none() && !self.ask.filter.wants_entities() {
             let encode = || {
                 let is_deflated = form == StreamForm::Deflated;
-                let room = if is_deflated { 0 } else { event.weight() + 400 };
+                let room = if is_deflated { 0 } else { event.weight() + MESSAGE_BYTES };
                 let mut out = Vec::with_capacity(room);
                 self.push_event(&mut out, form, event);
                 out.into()

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use super::choice::Choice;
 use super::control;
 use super::form::StreamForm;
-use super::group::Member;
+use super::group::{Member, TAKE_BYTES};
 use super::page::{self, Page, StreamStart, Wanted};
 use super::{Reading, Streams};
 use crate::hub::Hub;
@@ -349,14 +349,22 @@ impl Follower {
             return;
         }
         let mut out = Vec::new();
-        for event in stretch.events.iter().filter(|event| event.cursor.position > after) {
-            portion.messages += self.choice.push(&mut out, self.form, event, None);
+        let first = stretch.next - stretch.events.len() as u64;
+        let mut had = None;
+        for (next, event) in (first + 1..).zip(&stretch.events) {
+            if event.cursor.position > after {
+                portion.messages += self.choice.push(&mut out, self.form, event, None);
+            }
+            had = Some((next, event.cursor));
+            if out.len() >= TAKE_BYTES {
+                break;
+            }
         }
         if !out.is_empty() {
             portion.chunks.push(out.into());
         }
-        self.move_to(stretch.events.last().map(|event| event.cursor));
-        member.advance(stretch.next);
+        self.move_to(had.map(|(_, cursor)| cursor));
+        member.advance(had.map_or(stretch.next, |(next, _)| next));
         portion.more = !self.once || !stretch.events.is_empty();
         self.mode = Mode::Live(member);
     }

@@ -18,18 +18,19 @@ use crate::hub::registry::Registry;
 use crate::hub::tail::TailEvent;
 use crate::model::position::{Cursor, Position};
 
-/// The most bytes of events that one group's log holds for its slow members.
-const GROUP_BYTES: usize = 8 << 20;
+/// The most bytes, of events or of what is written of them, that one group's log holds for its
+/// slow members.
+pub(super) const GROUP_BYTES: usize = 8 << 20;
 /// The most that all logs hold together; each group has an equal share, up to its own limit.
 const GROUPS_BYTES: usize = 64 << 20;
-/// What an entry costs beside the event's text.
+/// What an entry costs beside what is written of it.
 const ENTRY_BYTES: usize = 256;
 /// A log shorter than this is not searched for what everyone has taken.
 const TRIM_FROM: usize = 32;
 /// The most events that a member takes at once.
 const TAKE_EVENTS: usize = 64;
-/// The most bytes that a member takes at once; one event always goes.
-const TAKE_BYTES: usize = 128 << 10;
+/// The most bytes that a reader takes at once; one event always goes.
+pub(super) const TAKE_BYTES: usize = 128 << 10;
 
 /// All groups of the stream.
 #[derive(Debug, Default)]
@@ -67,6 +68,8 @@ struct Entry {
     number: u64,
     event: Arc<TailEvent>,
     encoded: OnceLock<(Bytes, u64)>,
+    /// What it takes at most: the event or, where that is more, what is written of it.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -204,9 +207,10 @@ impl State {
         let mut matching = 0;
         for (number, event) in (start..).zip(events) {
             if number >= self.upto && choice.takes(event) {
-                let entry = Entry { number, event: Arc::clone(event), encoded: OnceLock::new() };
-                self.bytes += entry.bytes();
-                self.log.push_back(Arc::new(entry));
+                let (event, encoded) = (Arc::clone(event), OnceLock::new());
+                let bytes = choice.bytes_of(&event) + ENTRY_BYTES;
+                self.bytes += bytes;
+                self.log.push_back(Arc::new(Entry { number, event, encoded, bytes }));
                 matching += 1;
             }
         }
@@ -224,7 +228,7 @@ impl State {
 
     fn drop_oldest(&mut self) {
         if let Some(entry) = self.log.pop_front() {
-            self.bytes -= entry.bytes();
+            self.bytes -= entry.bytes;
             self.from = entry.number + 1;
         }
     }
@@ -254,7 +258,7 @@ impl State {
             if bytes >= TAKE_BYTES {
                 break;
             }
-            bytes += entry.bytes();
+            bytes += entry.bytes;
             entries.push(Arc::clone(entry));
         }
         let more = begin + entries.len() < self.log.len();
@@ -262,12 +266,6 @@ impl State {
         let upto = last.map(|entry| entry.event.cursor).or(self.newest);
         seat.next = last.map_or(self.upto.max(seat.next), |entry| entry.number + 1);
         Some((entries, upto, more))
-    }
-}
-
-impl Entry {
-    fn bytes(&self) -> usize {
-        self.event.weight() + ENTRY_BYTES
     }
 }
 
@@ -296,6 +294,14 @@ impl Member {
         if let Some(seat) = lock(&self.group.state).seats.get_mut(&self.seat) {
             seat.next = next;
         }
+    }
+}
+
+#[cfg(test)]
+impl Group {
+    /// How many events its log holds.
+    pub(super) fn held(&self) -> usize {
+        lock(&self.state).log.len()
     }
 }
 

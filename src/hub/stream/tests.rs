@@ -4,6 +4,7 @@
 //!
 //! `GHPULSE_SIM_SEED` repeats one run, `GHPULSE_SIM_RUNS` says how many there are.
 
+mod bounds;
 mod gaps;
 
 use std::future::poll_fn;
