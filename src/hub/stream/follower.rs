@@ -5,25 +5,23 @@
 //! place says what it has; everything that comes is behind the place, and the place moves with
 //! what is given away. Nothing is queued for it but one page of the journal.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::task::AbortHandle;
 
 use super::choice::Choice;
 use super::control;
 use super::form::StreamForm;
 use super::group::{Member, TAKE_BYTES};
-use super::page::{self, Page, StreamStart, Wanted};
+use super::page::{StreamStart, Wanted};
+use super::paging::Paging;
 use super::{Reading, Streams};
 use crate::hub::Hub;
 use crate::hub::bell::Bell;
 use crate::hub::filter::Warning;
-use crate::hub::lock;
 use crate::model::gap::GapReason;
 use crate::model::place::Place;
 use crate::model::position::Cursor;
-use crate::store::StoreError;
 
 /// Events of the ring that are looked at before the connection gets its turn.
 const RING_EVENTS: usize = 256;
@@ -63,20 +61,6 @@ enum Mode {
     Ahead,
     /// Nothing comes any more.
     Ended,
-}
-
-/// A page on its way, and the right to be counted as one who reads pages.
-#[derive(Debug)]
-struct Paging {
-    slot: Arc<Mutex<Option<Result<Page, StoreError>>>>,
-    task: AbortHandle,
-    reading: Reading,
-}
-
-impl Drop for Paging {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// What a reader is given.
@@ -130,9 +114,11 @@ impl Follower {
 
     /// Asks for something from here on; an `ack` says from which place on that holds.
     pub fn ask(&mut self, choice: Choice, start: StreamStart, warnings: Vec<Warning>) {
+        self.pass_over();
         self.choice = Arc::new(choice);
         (self.told_caught_up, self.is_fresh) = (false, true);
         let tag = self.streams().journal.tag;
+        let is_here = start == StreamStart::Here;
         let start = match start {
             StreamStart::Here => StreamStart::Behind(self.place),
             StreamStart::Oldest => StreamStart::Behind(self.choice.behind(self.streams().oldest())),
@@ -152,7 +138,8 @@ impl Follower {
             let reason = GapReason::BusChanged;
             control::push_gap(&mut self.front, self.form, &from, &to, None, reason);
         }
-        self.is_back = place != self.place;
+        // Who was to ask the journal for another reason has not been answered yet.
+        self.is_back |= !is_here;
         self.place = place;
         self.mode = Mode::Begin(StreamStart::Behind(place), None);
     }
@@ -204,7 +191,8 @@ impl Follower {
 
     /// Says where it is, so that it is known to live.
     #[must_use]
-    pub fn heartbeat(&self) -> Bytes {
+    pub fn heartbeat(&mut self) -> Bytes {
+        self.pass_over();
         control::at(self.form, "heartbeat", self.place)
     }
 
@@ -216,7 +204,8 @@ impl Follower {
 
     /// Says goodbye, and where to come back to.
     #[must_use]
-    pub fn bye(&self, reason: &str) -> Bytes {
+    pub fn bye(&mut self, reason: &str) -> Bytes {
+        self.pass_over();
         control::bye(self.form, reason, self.place)
     }
 
@@ -229,6 +218,16 @@ impl Follower {
         newest.position < self.place.cursor.position
     }
 
+    /// Whether its place has not come yet. The bell rings when it does.
+    fn waits(&self) -> bool {
+        if !self.is_ahead() {
+            return false;
+        }
+        self.streams().groups.wait_for(self.place.cursor.position, &self.bell);
+        // It may have come before that was known.
+        self.is_ahead()
+    }
+
     /// The way on from a start.
     fn begin(
         &mut self,
@@ -239,8 +238,7 @@ impl Follower {
         let StreamStart::Behind(place) = start else { return self.page(start, ack, reading) };
         self.place = place;
         if self.choice.is_partly_had(place) {
-            if self.is_ahead() && !self.once {
-                self.streams().groups.wait_for(place.cursor.position, &self.bell);
+            if !self.once && self.waits() {
                 return Mode::Ahead;
             }
             return self.page(start, ack, reading);
@@ -254,9 +252,7 @@ impl Follower {
 
     fn join(&self, next: u64) -> Member {
         let (streams, tail) = (self.streams(), self.hub.tail());
-        if self.is_ahead() {
-            streams.groups.wait_for(self.place.cursor.position, &self.bell);
-        }
+        self.waits();
         streams.groups.join(&self.choice, self.form, next, || tail.end(), &self.bell)
     }
 
@@ -280,21 +276,11 @@ impl Follower {
             reason,
             bytes: reading.page_bytes(),
         };
-        let (store, turns) = (streams.journal.store.clone(), Arc::clone(&streams.turns));
-        let (slot, bell) = (Arc::new(Mutex::new(None)), Arc::clone(&self.bell));
-        let filled = Arc::clone(&slot);
-        let task = tokio::spawn(async move {
-            let _turn = turns.acquire_owned().await;
-            let page = store.read(move |reader| page::read(reader, wanted)).await;
-            *lock(&filled) = Some(page);
-            bell.ring();
-        });
-        Mode::Paging(Paging { slot, task: task.abort_handle(), reading })
+        Mode::Paging(Paging::begin(streams, wanted, reading, &self.bell))
     }
 
     fn take_page(&mut self, paging: Paging, portion: &mut Portion) {
-        let page = lock(&paging.slot).take();
-        let page = match page {
+        let page = match paging.take() {
             None => {
                 self.mode = Mode::Paging(paging);
                 return;
@@ -316,7 +302,7 @@ impl Follower {
         }
         // While this page is written, the next one is read.
         let next = StreamStart::Behind(page.place);
-        self.mode = self.begin(next, None, Some(paging.reading.clone()));
+        self.mode = self.begin(next, None, Some(paging.reading().clone()));
         portion.more = !matches!(self.mode, Mode::Paging(_) | Mode::Ahead);
     }
 
@@ -374,6 +360,16 @@ impl Follower {
         let cursor = cursor.filter(|cursor| cursor.position > self.place.cursor.position);
         if let Some(cursor) = cursor {
             self.place = self.choice.behind(cursor);
+        }
+    }
+
+    /// Moves over what is not asked for, where nothing else is there: nobody rings for that.
+    fn pass_over(&mut self) {
+        let Mode::Live(member) = &mut self.mode else { return };
+        let passed = member.pass();
+        // A gap among it is not passed over: the journal is asked from the place.
+        if self.gaps_seen == self.streams().gaps() {
+            self.move_to(passed);
         }
     }
 

@@ -149,9 +149,11 @@ impl StreamGroups {
 
     /// Rings when an event at this position or behind it has come.
     pub(super) fn wait_for(&self, position: Position, bell: &Arc<Bell>) {
+        let bell = Arc::downgrade(bell);
         let mut waiting = lock(&self.waiting);
-        waiting.retain(|(_, other)| other.strong_count() > 0);
-        waiting.push((position, Arc::downgrade(bell)));
+        // Who asks again waits for that only.
+        waiting.retain(|(_, other)| other.strong_count() > 0 && !other.ptr_eq(&bell));
+        waiting.push((position, bell));
     }
 
     /// Rings for those who waited for what has come.
@@ -245,6 +247,17 @@ impl State {
         self.trim_at = (2 * self.log.len()).max(TRIM_FROM);
     }
 
+    /// Goes on to the end where nothing lies between; tells the last event before it.
+    fn pass(&mut self, seat: u64) -> Option<Cursor> {
+        let seat = self.seats.get_mut(&seat)?;
+        let has_more = self.log.back().is_some_and(|entry| entry.number >= seat.next);
+        if seat.next < self.from || has_more {
+            return None;
+        }
+        seat.next = self.upto.max(seat.next);
+        self.newest
+    }
+
     /// `None` for who is further back than the log.
     fn take(&mut self, seat: u64) -> Option<(Vec<Arc<Entry>>, Option<Cursor>, bool)> {
         let seat = self.seats.get_mut(&seat)?;
@@ -284,6 +297,12 @@ impl Member {
         Some(taken)
     }
 
+    /// Goes on over what is not asked for, for which nobody rings, where nothing else is there;
+    /// tells up to where.
+    pub(super) fn pass(&mut self) -> Option<Cursor> {
+        lock(&self.group.state).pass(self.seat)
+    }
+
     /// From which number on it takes.
     pub(super) fn next(&self) -> u64 {
         lock(&self.group.state).seats.get(&self.seat).map_or(0, |seat| seat.next)
@@ -294,6 +313,14 @@ impl Member {
         if let Some(seat) = lock(&self.group.state).seats.get_mut(&self.seat) {
             seat.next = next;
         }
+    }
+}
+
+#[cfg(test)]
+impl StreamGroups {
+    /// How many wait for a position.
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.waiting).len()
     }
 }
 

@@ -11,6 +11,7 @@ mod follower;
 mod form;
 mod group;
 mod page;
+mod paging;
 #[cfg(test)]
 mod tests;
 

@@ -72,13 +72,18 @@ pub(super) struct Page {
     pub(super) place: Place,
 }
 
-pub(super) fn read(reader: Reader<'_>, wanted: Wanted) -> Result<Page, StoreError> {
+/// Reads it, for as long as `is_waited_for`.
+pub(super) fn read(
+    reader: Reader<'_>,
+    wanted: Wanted,
+    is_waited_for: &dyn Fn() -> bool,
+) -> Result<Page, StoreError> {
     let Wanted { choice, form, tag, start, ack, reason, bytes } = wanted;
     let mut out = Vec::with_capacity(bytes.min(4 << 10));
     // Before the moment of the journal, so that what retention drops of both is known from it.
     let mut known = gaps::behind(reader, tag, Position::default(), GAPS)?;
     let journal = reader.journal(tag)?;
-    let Found { mut place, short, warning } = find(&journal, &choice, tag, start)?;
+    let Found { mut place, short, warning } = find(&journal, &choice, tag, start, is_waited_for)?;
     if let Some(mut warnings) = ack {
         warnings.extend(warning);
         control::push_ack(&mut out, form, place, &warnings);
@@ -101,28 +106,30 @@ pub(super) fn read(reader: Reader<'_>, wanted: Wanted) -> Result<Page, StoreErro
         Some(place) => place.cursor.position.before().unwrap_or_default(),
         None => place.cursor.position,
     };
-    known.retain(|gap| gap.after.max(gap.until) >= after);
+    known.retain(|gap| gap.after.max(gap.until) >= place.cursor.position);
     let mut known = known.into_iter().peekable();
-    let mut push_gaps = |out: &mut Vec<u8>, before: Option<Position>| {
+    let mut push_gaps = |out: &mut Vec<u8>, place: Place, before: Option<Position>| {
         while let Some(gap) = known.next_if(|gap| before.is_none_or(|before| gap.after < before)) {
             let last = gap.until.before().unwrap_or_default().max(gap.after);
-            let [from, to] = [gap.after, last].map(|position| Cursor { tag, position }.to_string());
+            let from = Cursor { tag, position: gap.after }.to_string();
+            // Behind all that was told before it: who comes back to it is not told that again.
+            let to = choice.behind(Cursor { tag, position: last }).max(place).to_string();
             control::push_gap(out, form, &from, &to, gap.count, gap.reason);
         }
     };
     let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
     journal.read_behind(after, |position, facts, text| {
         let cursor = Cursor { tag, position };
-        push_gaps(&mut out, Some(position));
+        push_gaps(&mut out, place, Some(position));
         messages += choice.push(&mut out, form, &read_event(cursor, facts, text), had);
         place = choice.behind(cursor);
         events += 1;
         scanned += text.len();
         is_end = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
-        Ok(is_end)
+        Ok(is_end && is_waited_for())
     })?;
     if is_end {
-        push_gaps(&mut out, None);
+        push_gaps(&mut out, place, None);
     }
     if events == 0 {
         place = choice.behind(place.cursor);
@@ -152,6 +159,7 @@ fn find(
     choice: &Choice,
     tag: BusTag,
     start: StreamStart,
+    is_waited_for: &dyn Fn() -> bool,
 ) -> Result<Found, StoreError> {
     let at = |position| choice.behind(Cursor { tag, position });
     let found = |place| Found { place, short: false, warning: None };
@@ -161,16 +169,20 @@ fn find(
             Ok(found(at(journal.dropped().unwrap_or_default())))
         }
         StreamStart::Since(since) => {
-            let (position, short) = find_since(journal, since)?;
+            let (position, short) = find_since(journal, since, is_waited_for)?;
             Ok(Found { short, ..found(at(position)) })
         }
-        StreamStart::Latest(most) => find_latest(journal, choice, tag, most),
+        StreamStart::Latest(most) => find_latest(journal, choice, tag, most, is_waited_for),
     }
 }
 
 /// The position behind which everything was received then or later, but for what the clocks of two
 /// machines disagree about; and whether there was more once.
-fn find_since(journal: &Journal<'_>, since: Timestamp) -> Result<(Position, bool), StoreError> {
+fn find_since(
+    journal: &Journal<'_>,
+    since: Timestamp,
+    is_waited_for: &dyn Fn() -> bool,
+) -> Result<(Position, bool), StoreError> {
     let Some(first) = journal.first_since(since.minute())? else {
         return Ok((journal.newest()?.unwrap_or_default(), false));
     };
@@ -182,7 +194,7 @@ fn find_since(journal: &Journal<'_>, since: Timestamp) -> Result<(Position, bool
             return Ok(false);
         }
         position = at;
-        Ok(true)
+        Ok(is_waited_for())
     })?;
     // Before the oldest minute: then all that is kept is wanted, and there was more.
     let is_oldest = journal.oldest_minute()?.is_some_and(|oldest| since.minute() < oldest);
@@ -195,6 +207,7 @@ fn find_latest(
     choice: &Choice,
     tag: BusTag,
     most: usize,
+    is_waited_for: &dyn Fn() -> bool,
 ) -> Result<Found, StoreError> {
     let (mut found, mut searched) = (0, 0);
     let end = Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX };
@@ -210,7 +223,7 @@ fn find_latest(
             found += 1;
             position = at.before();
         }
-        Ok(found < most && searched < SEARCH_EVENTS)
+        Ok(found < most && searched < SEARCH_EVENTS && is_waited_for())
     })?;
     let warning = (found < most && searched == SEARCH_EVENTS).then(|| Warning {
         field: "latest",

@@ -9,6 +9,7 @@ mod gaps;
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -279,7 +280,7 @@ impl Reader {
                 assert!(at >= self.had, "{at} is before {}", self.had);
                 assert_eq!(world.wanted(self.query, self.had, at), [], "left out at {at}");
                 self.had = at;
-                self.caught_up = true;
+                self.caught_up |= message["type"] == "caught_up";
             }
             "gap" => {
                 let (from, to) = (place("from"), place("to"));
@@ -288,6 +289,24 @@ impl Reader {
                 self.had = to.max(self.had);
             }
             other => panic!("{other}"),
+        }
+    }
+
+    /// Hears where it is.
+    fn beat(&mut self, world: &World) {
+        let said = self.follower.heartbeat();
+        self.hear(world, &serde_json::from_slice(&said).unwrap());
+    }
+
+    /// Hears of its place until that is the newest, whatever it asked for.
+    async fn come_to_the_newest(&mut self, world: &World) {
+        let newest = world.hub.tail().newest().unwrap();
+        while self.had.cursor < newest {
+            tokio::task::yield_now().await;
+            // Nobody takes without being rung for.
+            let rung = poll_fn(|cx| Poll::Ready(self.bell.poll_rung(cx).is_ready())).await;
+            while rung && self.take(world) {}
+            self.beat(world);
         }
     }
 
@@ -339,6 +358,7 @@ async fn run(store: &Store, seed: u64) {
                     *reader = world.connect(Some(reader.had));
                 }
             }
+            18 if readers[at].asked.is_empty() => readers[at].beat(&world),
             _ => tokio::task::yield_now().await,
         }
     }
@@ -346,6 +366,13 @@ async fn run(store: &Store, seed: u64) {
     world.tell();
     for reader in &mut readers {
         reader.drain(&world).await;
+    }
+    world.write().await;
+    world.tell();
+    for reader in &mut readers {
+        let at_the_newest = reader.come_to_the_newest(&world);
+        let came = tokio::time::timeout(Duration::from_secs(20), at_the_newest).await;
+        assert!(came.is_ok(), "it stays at {}", reader.follower.place());
     }
     world.stop.cancel();
 }
@@ -389,7 +416,7 @@ async fn members_of_a_group_that_was_passed_over_are_told_though_nothing_new_mat
     let other = std::iter::repeat_with(|| world.event()).find(is_other).unwrap();
     // The ring let go of five events before they were dealt; some may have been pushes.
     assert_eq!(groups.deal(&list[0], 5, &[Arc::new(other)]), 0);
-    let rung = poll_fn(|cx| std::task::Poll::Ready(bell.poll_rung(cx).is_ready())).await;
+    let rung = poll_fn(|cx| Poll::Ready(bell.poll_rung(cx).is_ready())).await;
     assert!(rung, "who waits must look for what it was not dealt");
     assert!(member.take(Position::default()).is_none(), "it reads the ring, and then the journal");
     world.stop.cancel();

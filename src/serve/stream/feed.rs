@@ -98,10 +98,10 @@ impl Feed for StreamFeed {
     }
 
     fn beat(&mut self) -> Option<Frame> {
-        self.follower.as_ref().map(|follower| Frame::encoded(follower.heartbeat()))
+        self.follower.as_mut().map(|follower| Frame::encoded(follower.heartbeat()))
     }
 
     fn bye(&mut self, reason: &str) -> Option<Frame> {
-        self.follower.as_ref().map(|follower| Frame::encoded(follower.bye(reason)))
+        self.follower.as_mut().map(|follower| Frame::encoded(follower.bye(reason)))
     }
 }

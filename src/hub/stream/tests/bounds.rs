@@ -88,3 +88,102 @@ async fn a_reader_of_the_ring_takes_so_many_bytes_at_once_and_no_event_is_left_o
     }
     assert_eq!(positions, (2..=EVENTS).map(Position::counted).collect::<Vec<_>>());
 }
+
+/// A page that begins so, of all events, read while it is waited for or not.
+fn page(store: &Store, start: StreamStart, is_waited_for: bool) -> super::super::page::Page {
+    let wanted = super::super::page::Wanted {
+        choice: Arc::new(choice(0, false)),
+        form: StreamForm::Ndjson,
+        tag: TAG,
+        start,
+        ack: None,
+        reason: crate::model::gap::GapReason::Retention,
+        bytes: PAGE_MOST,
+    };
+    super::super::page::read(store.reader(), wanted, &|| is_waited_for).unwrap()
+}
+
+#[tokio::test]
+async fn a_page_that_nobody_waits_for_is_not_read_on_and_not_searched_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let mut world = World::new(&store, TAG, 1);
+    // Several of the last minute too: those that are older than its middle are passed over.
+    let (mut minute, mut writes) = (0, 0);
+    while world.items.len() < 100 || writes < 5 {
+        world.write().await;
+        (minute, writes) = (world.minute, if world.minute == minute { writes + 1 } else { 0 });
+    }
+    let middle = Timestamp::from_seconds(world.minute * 60 + 30);
+    let is_event = |(place, _): &&(Place, String)| place.entities == 0;
+    let events = world.items.iter().filter(is_event).count() as u64;
+    let last = Place::behind(world.items[world.items.len() - 1].0.cursor);
+    for (start, all) in [
+        (StreamStart::Oldest, events),
+        (StreamStart::Latest(50), 50),
+        (StreamStart::Since(middle), 0),
+    ] {
+        let read = page(&store, start, true);
+        assert_eq!((read.messages, read.place), (all, last), "{start:?}");
+        let read = page(&store, start, false);
+        assert!(read.messages <= 1, "{start:?}: {} were read", read.messages);
+        let is_searched = matches!(start, StreamStart::Latest(_));
+        assert_eq!(read.place == last, is_searched, "{start:?}: from the newest or the oldest on");
+    }
+    world.stop.cancel();
+}
+
+/// One thread for all that blocks, so that a page that was sent for waits for it.
+#[test]
+fn who_goes_while_its_page_is_read_leaves_its_turn_when_the_reading_ends() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let mut world = World::new(&store, TAG, 1);
+        world.write().await;
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let turns = Arc::clone(&world.hub.streams().unwrap().turns);
+        let bell = Arc::new(Bell::default());
+        let mut follower = world.hub.follow(StreamForm::Ndjson, &bell).unwrap();
+        follower.ask(choice(0, false), StreamStart::Latest(1), Vec::new());
+        assert!(!follower.take().more);
+        while turns.available_permits() == READS_AT_ONCE {
+            tokio::task::yield_now().await;
+        }
+        drop(follower);
+        // Whatever was to end with the reader has ended.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(turns.available_permits(), READS_AT_ONCE - 1, "it may still be read");
+        let_go.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        let all = turns.acquire_many(u32::try_from(READS_AT_ONCE).unwrap());
+        let given_back = tokio::time::timeout(Duration::from_secs(20), all).await;
+        assert!(given_back.is_ok(), "a turn ends with the reading");
+        world.stop.cancel();
+    });
+}
+
+#[test]
+fn who_asks_again_and_again_for_what_is_to_come_waits_once() {
+    let groups = StreamGroups::default();
+    let [one, other, gone] = [0; 3].map(|_| Arc::new(Bell::default()));
+    for ahead in 1..100 {
+        groups.wait_for(Position::counted(ahead), &one);
+    }
+    groups.wait_for(Position::counted(50), &gone);
+    drop(gone);
+    groups.wait_for(Position::counted(50), &other);
+    assert_eq!(groups.waiting(), 2);
+    groups.arrived(Position::counted(98));
+    assert_eq!(groups.waiting(), 1, "it waits for what it asked for last");
+    groups.arrived(Position::counted(99));
+    assert_eq!(groups.waiting(), 0);
+}

@@ -76,6 +76,19 @@ fn world() -> (tempfile::TempDir, World) {
     (dir, World::new(&store, TAG, 1))
 }
 
+/// Something is missing between an event and the next one.
+async fn miss_behind(world: &World, after: Cursor) {
+    let gap = Gap {
+        after: after.position,
+        until: after.position,
+        count: None,
+        reason: GapReason::Upstream,
+        noticed_at: Timestamp::default(),
+    };
+    world.store.commit(move |batch| gaps::record(batch, TAG, gap)).await.unwrap();
+    world.store.heads().found_gap();
+}
+
 /// Writes so that nothing written before is kept.
 async fn outlive(world: &mut World) {
     world.minute += 10;
@@ -162,15 +175,7 @@ async fn a_gap_upstream_that_is_found_while_a_reader_is_live_is_told_at_its_plac
     world.tell();
     told.until_event(&world).await;
     let after = newest(&world);
-    let found = Gap {
-        after: after.position,
-        until: after.position,
-        count: None,
-        reason: GapReason::Upstream,
-        noticed_at: Timestamp::default(),
-    };
-    world.store.commit(move |batch| gaps::record(batch, TAG, found)).await.unwrap();
-    world.store.heads().found_gap();
+    miss_behind(&world, after).await;
     let messages = told.until("upstream").await;
     let after = Place::behind(after);
     assert_eq!(messages.last(), Some(&gap(after, after, "upstream")));
@@ -178,5 +183,112 @@ async fn a_gap_upstream_that_is_found_while_a_reader_is_live_is_told_at_its_plac
     world.tell();
     let messages = told.until_event(&world).await;
     assert!(!messages.iter().any(is_gap), "once is enough: {messages:?}");
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_gap_is_told_though_the_query_changes_while_it_is_looked_up() {
+    let (_dir, mut world) = world();
+    let mut live = Told::new(&world);
+    world.write().await;
+    world.tell();
+    live.until_event(&world).await;
+    let after = newest(&world);
+    miss_behind(&world, after).await;
+    while live.follower.take().more {}
+    // The journal is being read for it, and has not been: nothing was awaited.
+    live.follower.ask(choice(1, false), StreamStart::Here, Vec::new());
+    let messages = live.until("caught_up").await;
+    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    let place = Place::behind(after);
+    assert_eq!(gaps, [&gap(place, place, "upstream")], "{messages:?}");
+    // The same for who comes back and changes its mind at once.
+    let mut back = Told::behind(&world, place);
+    back.follower.ask(choice(1, false), StreamStart::Here, Vec::new());
+    let messages = back.until("caught_up").await;
+    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    assert_eq!(gaps, [&gap(place, place, "upstream")], "{messages:?}");
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn who_comes_back_to_a_gap_is_given_nothing_again() {
+    let (_dir, mut world) = world();
+    let is_document = |world: &World| world.items.last().is_some_and(|(at, _)| at.entities > 0);
+    while !is_document(&world) {
+        world.write().await;
+    }
+    let after = newest(&world);
+    let had = world.items.last().unwrap().0;
+    miss_behind(&world, after).await;
+    while newest(&world) == after || !is_document(&world) {
+        world.write().await;
+    }
+    world.tell();
+    let end = world.items.last().unwrap().0.to_string();
+    let documents = || choice(2, false);
+    let mut told = Told::new(&world);
+    told.follower.ask(documents(), StreamStart::Oldest, Vec::new());
+    let messages = told.until(&format!(r#""cursor":"{end}""#)).await;
+    let place = |message: &Value| {
+        let place = message.get("to").or(message.get("cursor")).unwrap();
+        place.as_str().unwrap().parse::<Place>().unwrap()
+    };
+    let of = |messages: &[Value], kind: &str| -> Vec<Place> {
+        messages.iter().filter(|message| message["type"] == kind).map(place).collect()
+    };
+    let [at] = of(&messages, "gap")[..] else { panic!("one gap: {messages:?}") };
+    assert!(at > had, "{at} is before {had}, which was told before it");
+    assert!(messages.iter().map(place).is_sorted(), "{messages:?}");
+    for from in [at, had] {
+        let mut told = Told::new(&world);
+        told.follower.ask(documents(), StreamStart::Behind(from), Vec::new());
+        let again = told.until(&format!(r#""cursor":"{end}""#)).await;
+        assert_eq!(of(&again, "entity"), world.wanted(2, had, world.items.last().unwrap().0));
+    }
+    // Nor of an event that was had in part is the gap before it told again.
+    let next = world.items.iter().find(|(at, _)| at.cursor > after && at.entities > 0).unwrap().0;
+    let mut told = Told::new(&world);
+    told.follower.ask(documents(), StreamStart::Behind(next), Vec::new());
+    let again = told.until("caught_up").await;
+    assert!(again.iter().map(place).all(|at| at >= next), "behind {next}: {again:?}");
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_heartbeat_moves_on_where_nothing_matches_and_never_over_a_gap() {
+    let (_dir, mut world) = world();
+    let mut quiet = Told::new(&world);
+    let types = vec!["NopeEvent".to_owned()];
+    let query = StreamQuery { types, ..StreamQuery::default() };
+    let (filter, _) = Filter::compile(&query).unwrap();
+    let nothing = Choice::new(StreamAsk::new(filter, Vec::new()));
+    quiet.follower.ask(nothing, StreamStart::Here, Vec::new());
+    quiet.until("caught_up").await;
+    for _ in 0..3 {
+        world.write().await;
+        world.tell();
+        let newest = newest(&world).to_string();
+        let mut heard = String::new();
+        for _ in 0..1_000 {
+            heard = String::from_utf8(quiet.follower.heartbeat().into()).unwrap();
+            if heard.contains(&newest) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert!(heard.contains(&newest), "{heard} and not {newest}");
+    }
+    let place = Place::behind(newest(&world));
+    miss_behind(&world, place.cursor).await;
+    world.write().await;
+    world.tell();
+    // The event is dealt meanwhile; the gap before it is told first.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(quiet.follower.heartbeat().ends_with(format!("\"{place}\"}}\n").as_bytes()));
+    let messages = quiet.until("upstream").await;
+    assert_eq!(messages.last(), Some(&gap(place, place, "upstream")));
     world.stop.cancel();
 }
