@@ -22,6 +22,8 @@ const BINARY: u8 = 2;
 const MASKED: u8 = 0x80;
 /// What the sender has taken off the end (RFC 7692, 7.2.2).
 const FLUSHED: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
+/// A last block of nothing: behind a message that is whole, inflating ends with it.
+const LAST: [u8; 5] = [0x01, 0x00, 0x00, 0xff, 0xff];
 /// Room that an inflated message has at first.
 const ROOM: usize = 1 << 10;
 
@@ -219,7 +221,13 @@ fn inflated(payload: &[u8], most: usize) -> Result<Vec<u8>, Unreadable> {
             }
         }
     }
-    Ok(out)
+    // In the middle of a block it is something else, or not enough.
+    let (before, written) = (inflate.total_in(), inflate.total_out());
+    let ended = inflate.decompress(&LAST, &mut [0], FlushDecompress::None);
+    let is_whole = matches!(ended, Ok(Status::StreamEnd))
+        && inflate.total_in() - before == LAST.len() as u64
+        && inflate.total_out() == written;
+    if is_whole { Ok(out) } else { Err(Unreadable::Broken) }
 }
 
 #[cfg(test)]
@@ -360,6 +368,18 @@ mod tests {
             sent.extend(frame(CONTINUATION, &nothing));
         }
         assert_eq!(through(&sent, 1_000), Err(Unreadable::TooLong));
+    }
+
+    #[test]
+    fn a_message_that_is_cut_off_is_refused() {
+        let query = br#"{"types":["PushEvent"]}                                "#;
+        let hello = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
+        for payload in [deflated(query, 6), deflated(&query.repeat(30), 1), hello.to_vec()] {
+            for left in 0..payload.len() {
+                let sent = frame(FIN | RSV1 | TEXT, &payload[..left]);
+                assert_eq!(through(&sent, 400), Err(Unreadable::Broken), "{left} bytes are left");
+            }
+        }
     }
 
     #[test]
