@@ -335,8 +335,9 @@ impl Follow {
     /// with the snapshot.
     pub fn come_back(&mut self, mark: Mark) {
         let Some(value) = mark.value else { return };
-        let kept = lock(&self.sheet.kept);
-        self.told = kept.iter().rev().find(|shown| shown.hash() == value).map(Arc::clone);
+        // A hash may have to be made: nobody waits for that.
+        let kept: Vec<Arc<Shown>> = lock(&self.sheet.kept).iter().rev().cloned().collect();
+        self.told = kept.into_iter().find(|shown| shown.hash() == value);
     }
 
     /// What this reader was not told yet; the newest of it.
