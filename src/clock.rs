@@ -89,3 +89,32 @@ impl Stopwatch {
         self.0.elapsed()
     }
 }
+
+/// Time for which this thread computes: it stands still while the thread waits or the machine has
+/// other things to do. Only the thread that began it may ask.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkWatch {
+    wall: Stopwatch,
+    began: Duration,
+}
+
+impl WorkWatch {
+    /// Begins now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { wall: Stopwatch::start(), began: computed() }
+    }
+
+    /// Whether this thread has computed for at least so long since.
+    #[must_use]
+    pub fn has_reached(&self, limit: Duration) -> bool {
+        // The wall's clock is cheap to ask, and never behind.
+        self.wall.elapsed() >= limit && computed().saturating_sub(self.began) >= limit
+    }
+}
+
+/// For how long this thread has computed in all.
+fn computed() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}

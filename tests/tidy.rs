@@ -82,7 +82,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rhai", &["apply::script"]),
     ("ring", &["alerts"]),
     ("rocksdb", &["store"]),
-    ("rustix", &["appliance"]),
+    ("rustix", &["appliance", "clock"]),
     ("rustls", &["amqp", "http", "serve", "main"]),
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),

@@ -147,7 +147,8 @@ impl ScriptHost {
         self.force.load().script.as_ref().and_then(|script| script.rule().cloned())
     }
 
-    /// The tally of a window by the script in force. Blocks for at most the deadline of a run.
+    /// The tally of a window by the script in force. Blocks until the run ends, which computes for
+    /// at most its deadline.
     pub fn merge(&self, window: &WindowSnapshot) -> Merged {
         match self.run(window) {
             None => Merged { tally: window.sum(), complaint: None },

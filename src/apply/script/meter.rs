@@ -2,14 +2,15 @@
 //!
 //! Rhai counts its own operations, but not what a native call does: a loop of
 //! `total.add(window)` is few operations and much work. Each run has its thread (`run.rs`), so the
-//! meter is a thread's own and costs no lock.
+//! meter is a thread's own and costs no lock. Time is the thread's too: a script cannot wait, so
+//! what it computes is all it does, and a machine that stalls is no fault of the script.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use rhai::{EvalAltResult, Position};
 
-use crate::clock::Stopwatch;
+use crate::clock::WorkWatch;
 use crate::model::tally::NAME_BYTES;
 
 /// Limits of one run. Reaching one ends the run; a script cannot catch it.
@@ -24,7 +25,7 @@ pub(super) struct Limits {
     pub(super) tally_cells: u64,
     /// The longest name of a tally, in bytes.
     pub(super) name_bytes: usize,
-    /// Time by the wall.
+    /// Time for which it computes.
     pub(super) deadline: Duration,
 }
 
@@ -47,7 +48,7 @@ const NATIVE_LOOK_EVERY: u64 = 4_096;
 #[derive(Clone, Copy)]
 struct Meter {
     limits: Limits,
-    watch: Stopwatch,
+    watch: WorkWatch,
     native_work: u64,
     looked_at: u64,
     tally_cells: u64,
@@ -60,7 +61,7 @@ thread_local! {
 /// Begins to measure this thread's run.
 pub(super) fn begin(limits: Limits) {
     let meter =
-        Meter { limits, watch: Stopwatch::start(), native_work: 0, looked_at: 0, tally_cells: 0 };
+        Meter { limits, watch: WorkWatch::start(), native_work: 0, looked_at: 0, tally_cells: 0 };
     METER.set(Some(meter));
 }
 
@@ -110,7 +111,27 @@ fn spend(steps: usize, cells: usize) -> Result<(), Box<EvalAltResult>> {
 
 impl Meter {
     fn late(&self) -> Option<String> {
-        (self.watch.elapsed() >= self.limits.deadline)
-            .then(|| format!("it takes longer than {} ms", self.limits.deadline.as_millis()))
+        let is_late = self.watch.has_reached(self.limits.deadline);
+        is_late.then(|| format!("it takes longer than {} ms", self.limits.deadline.as_millis()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn time_in_which_a_run_does_not_compute_is_not_its_own() {
+        let deadline = Duration::from_millis(100);
+        begin(Limits { deadline, native_work: u64::MAX, ..Limits::default() });
+        // The machine has other things to do for three times as long.
+        let (_silent, nothing) = channel::<()>();
+        assert!(nothing.recv_timeout(3 * deadline).is_err());
+        let look = usize::try_from(NATIVE_LOOK_EVERY).unwrap();
+        assert!(work(look).is_ok() && progress(LOOK_EVERY).is_none());
+        while work(look).is_ok() {}
+        assert_eq!(progress(LOOK_EVERY).as_deref(), Some("it takes longer than 100 ms"));
     }
 }

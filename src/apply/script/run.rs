@@ -153,8 +153,8 @@ impl Compiled {
         fingerprint(self.hash)
     }
 
-    /// What the script makes of a window: names with counts above 0. Takes at most the deadline
-    /// of 200 ms; the calling thread waits for it.
+    /// What the script makes of a window: names with counts above 0. Computes for at most
+    /// the deadline of 200 ms; the calling thread waits for it.
     pub fn run(&self, window: &WindowSnapshot) -> Result<Tally, Complaint> {
         self.call(MERGE, (Seconds::new(window.clone()),), self.merge_at, accept)
     }

@@ -21,7 +21,7 @@ fn a_loop_without_end_is_ended() {
 }
 
 #[test]
-fn time_by_the_wall_is_limited() {
+fn time_of_computing_is_limited() {
     let limits = Limits { operations: u64::MAX, ..Limits::default() };
     let complaint = run_within("fn merge(window) {\n  loop { }\n}", &small(), limits).unwrap_err();
     assert_eq!((complaint.line, &*complaint.reason), (Some(1), "it takes longer than 200 ms"));
