@@ -25,12 +25,13 @@ use crate::metrics;
 /// A key is 16 bytes as base64.
 const KEY_CHARS: usize = 24;
 
-/// Answers a request for a WebSocket and serves it.
+/// Answers a request for a WebSocket and serves it. `feed` is told whether messages may go
+/// deflated.
 pub(super) fn open<F: Feed>(
     server: &Arc<Server>,
     mut request: Request<Body>,
     hint: &str,
-    feed: impl FnOnce(&Arc<Server>, &Arc<Bell>) -> F,
+    feed: impl FnOnce(&Arc<Server>, &Arc<Bell>, bool) -> F,
 ) -> Response {
     let accept = match check(server, &request, hint, F::NAME) {
         Ok(accept) => accept,
@@ -47,7 +48,7 @@ pub(super) fn open<F: Feed>(
     let agreed = deflate::agree(request.headers());
     let deflates = agreed.is_some();
     let bell = Arc::new(Bell::default());
-    let feed = feed(server, &bell);
+    let feed = feed(server, &bell, deflates);
     let upgrade = hyper::upgrade::on(&mut request);
     let (options, hard) = (server.socket_options(), server.hard.clone());
     server.tracker.spawn(async move {

@@ -95,7 +95,7 @@ pub(super) async fn sampling(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Response {
-    handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, bell| {
+    handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, bell, _| {
         let paths = server.options.limits.filter_paths;
         Sampling::new(Arc::clone(&server.hub), Arc::clone(bell), paths)
     })
@@ -105,7 +105,7 @@ pub(super) async fn language_latest(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Response {
-    handshake::open(&server, request, r#"then send {"top":10}"#, |server, bell| {
+    handshake::open(&server, request, r#"then send {"top":10}"#, |server, bell, _| {
         LanguageLatest::new(Arc::clone(&server.hub), Arc::clone(bell))
     })
 }
@@ -114,7 +114,7 @@ pub(super) async fn language_watch(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Response {
-    handshake::open(&server, request, r#"then send {"language":["Java"]}"#, |server, bell| {
+    handshake::open(&server, request, r#"then send {"language":["Java"]}"#, |server, bell, _| {
         LanguageWatch::new(&server.hub, bell)
     })
 }

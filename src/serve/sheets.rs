@@ -141,7 +141,7 @@ fn answer<const IS_ROLLING: bool>(
         follow
     };
     if handshake::is_websocket(request.headers()) {
-        return handshake::open(server, request, "nothing else is needed", |server, bell| {
+        return handshake::open(server, request, "nothing else is needed", |server, bell, _| {
             let (hub, bell) = (Arc::clone(&server.hub), Arc::clone(bell));
             let follow = follow(&bell);
             SheetFeed::<IS_ROLLING> { follow, hello, hub, bell, of }

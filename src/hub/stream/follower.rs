@@ -144,9 +144,9 @@ impl Follower {
         self.mode = Mode::Begin(StreamStart::Behind(place), None);
     }
 
-    /// Ends when it has caught up.
-    pub fn only_once(&mut self) {
-        self.once = true;
+    /// Whether it ends when it has caught up; each query says so anew.
+    pub fn only_once(&mut self, once: bool) {
+        self.once = once;
     }
 
     /// What is there now, up to a limit. Never waits; the bell rings when there is more.

@@ -146,6 +146,12 @@ impl Hub {
         Some(Follower::new(Arc::clone(self), form, choice, place, Arc::clone(bell)))
     }
 
+    /// Whether there is a journal, and so a stream.
+    #[must_use]
+    pub fn has_journal(&self) -> bool {
+        self.streams.get().is_some()
+    }
+
     pub(super) fn streams(&self) -> Option<&Streams> {
         self.streams.get()
     }

@@ -47,9 +47,7 @@ impl StreamFeed {
 pub(super) fn ask(follower: &mut Follower, asked: StreamParams) {
     let StreamParams { choice, start, once, warnings } = asked;
     follower.ask(choice, start, warnings);
-    if once {
-        follower.only_once();
-    }
+    follower.only_once(once);
 }
 
 impl Feed for StreamFeed {

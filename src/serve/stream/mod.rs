@@ -23,7 +23,7 @@ use self::pump::{Pump, Source};
 use super::params::BadParams;
 use super::problem::Problem;
 use super::server::Server;
-use super::{deflate, handshake, wish};
+use super::{handshake, wish};
 use crate::hub::{Bell, Follower, Portion, StreamForm};
 use crate::metrics;
 
@@ -46,13 +46,12 @@ pub(super) async fn stream(State(server): State<Arc<Server>>, request: Request<B
 /// As a WebSocket. A query that cannot be read is answered on it, where a page can see it.
 fn open(server: &Arc<Server>, request: Request<Body>) -> Result<Response, Problem> {
     let asked = asked(server, &request);
-    if server.hub.follow(StreamForm::WebSocket, &Arc::default()).is_none() {
+    if !server.hub.has_journal() {
         return Err(no_journal());
     }
-    let deflates = deflate::agree(request.headers()).is_some();
-    let form = if deflates { StreamForm::Deflated } else { StreamForm::WebSocket };
     let hint = "or ask for text/event-stream or application/x-ndjson with `Accept`";
-    Ok(handshake::open(server, request, hint, |server, bell| {
+    Ok(handshake::open(server, request, hint, |server, bell, deflates| {
+        let form = if deflates { StreamForm::Deflated } else { StreamForm::WebSocket };
         StreamFeed::new(Arc::clone(server), bell, form, asked)
     }))
 }

@@ -171,6 +171,29 @@ fn who_goes_while_its_page_is_read_leaves_its_turn_when_the_reading_ends() {
     });
 }
 
+#[tokio::test]
+async fn a_query_that_was_to_end_is_replaced_by_one_that_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let mut world = World::new(&store, TAG, 1);
+    world.write().await;
+    world.tell();
+    for once in [true, false] {
+        let bell = Arc::new(Bell::default());
+        let mut follower = world.hub.follow(StreamForm::Ndjson, &bell).unwrap();
+        follower.ask(choice(0, false), StreamStart::Here, Vec::new());
+        follower.only_once(true);
+        follower.ask(choice(0, false), StreamStart::Here, Vec::new());
+        follower.only_once(once);
+        let mut portion = follower.take();
+        while portion.more {
+            portion = follower.take();
+        }
+        assert_eq!(portion.ended, once);
+    }
+    world.stop.cancel();
+}
+
 #[test]
 fn who_asks_again_and_again_for_what_is_to_come_waits_once() {
     let groups = StreamGroups::default();
