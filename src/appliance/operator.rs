@@ -125,8 +125,12 @@ impl Operator {
         let all: Vec<String> =
             merge.into_iter().chain(others.iter().map(ToString::to_string)).collect();
         let error = Some(all.join("; ")).filter(|all| !all.is_empty());
-        let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };
-        Part { name: "scripts", state, since: status.since, error }
+        // A script says since when it is in force; what is wrong is so since it was first seen.
+        let (state, since) = match error {
+            Some(_) => (PartState::Degraded, self.started_at),
+            None => (PartState::Ok, status.since),
+        };
+        Part { name: "scripts", state, since, error }
     }
 
     fn tidb(&self) -> Part {

@@ -2,6 +2,8 @@
 
 use std::process::Stdio;
 
+use ghpulse::clock::Clock;
+use ghpulse::model::window::Timestamp;
 use ghpulse::simulate::{Fault, FaultKind, Options};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::net::TcpSocket;
@@ -109,6 +111,45 @@ async fn a_signal_closes_everyone_with_1001_and_ends_with_0() {
         let (code, log, stdout) = program.end().await;
         assert_eq!((code, stdout.as_str()), (Some(0), ""), "{log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_script_is_so_since_it_broke_and_not_since_the_one_before_is_in_force() {
+    const GOOD: &str = "the script is in force";
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = scripts.path().join("merge_latest.rhai");
+    // As editors save: never half of it is there.
+    let save = |text: &str| {
+        let new = scripts.path().join(".merge_latest.rhai.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, &file).unwrap();
+    };
+    save("fn merge(window) { #{ Go: 1 } }");
+    let mut command = run(&dir, &github.url);
+    command.env("GHPULSE_SCRIPTS_DIR", scripts.path());
+    let mut program = Program::start(command);
+    let address = program.address().await;
+    if !program.log.contains(GOOD) {
+        program.until(GOOD).await;
+    }
+    let look = async || {
+        let parts = request(address, "GET", "/readyz", &[]).await.json();
+        let mut parts = parts.as_array().unwrap().clone().into_iter();
+        parts.find(|part| part["name"] == "scripts").unwrap()
+    };
+    assert_eq!(look().await["state"], "ok");
+    save("fn merge(window) { #{ Go: 2 } }");
+    program.until(GOOD).await;
+    let good_until = Clock::system().now();
+    save("fn merge(window) {");
+    program.until("the last good script stays in force").await;
+    let part = look().await;
+    assert_eq!(part["state"], "degraded", "{part}");
+    let since = Timestamp::parse(part["since"].as_str().unwrap()).unwrap();
+    assert!(since >= good_until, "{part} was good until {good_until}");
+    program.signal("-TERM").await;
+    assert_eq!(program.end().await.0, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
