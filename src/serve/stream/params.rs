@@ -3,8 +3,7 @@
 //! A value may be given several times, in a list, or with commas between. Nothing is guessed: what
 //! cannot be read is refused by name, and what is not known is said in the `ack`.
 
-use std::time::Duration;
-
+use crate::config::{Bare, duration};
 use crate::hub::{Choice, Filter, Path, QueryError, StreamAsk, StreamQuery, StreamStart, Warning};
 use crate::model::mark::Mark;
 use crate::model::place::Place;
@@ -223,13 +222,13 @@ impl Given {
             let since = Timestamp::parse(&text)
                 .or_else(|| Timestamp::parse(&text.replace(' ', "+")))
                 .or_else(|| Day::parse(&text).map(Day::start))
-                .or_else(|| Some(now.minus(duration(&text)?)));
+                .or_else(|| Some(now.minus(duration(&text, Bare::Refused)?)));
             let what = || format!("is `{}`", shown(&text));
             let since = since.ok_or_else(|| {
                 bad(
                     "since",
                     &what(),
-                    "give a time, a day, or how long ago: a number and s, m, h or d",
+                    "give a time, a day, or how long ago, as 90s, 1h30m or 2d",
                     SINCE,
                 )
             })?;
@@ -248,20 +247,6 @@ impl Given {
         }
         Ok(if once { StreamStart::Oldest } else { StreamStart::Here })
     }
-}
-
-/// A number and a unit.
-fn duration(text: &str) -> Option<Duration> {
-    let unit = text.chars().next_back()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => return None,
-    };
-    let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
-    Some(Duration::from_secs(u64::from(number) * seconds))
 }
 
 #[cfg(test)]
@@ -306,6 +291,7 @@ mod tests {
         assert_eq!(start("poll=1&latest=7"), StreamStart::Latest(7));
         let ago = StreamStart::Since(Timestamp::from_seconds(1_000_000 - 900));
         assert_eq!(start("since=15m"), ago);
+        assert_eq!(start("since=0.25h"), ago);
         assert_eq!(start("since=1970-01-12T13:31:40Z"), ago);
         assert_eq!(start("since=1970-01-12T14:31:40 01:00"), ago);
         let day = StreamStart::Since(Timestamp::from_seconds(11 * 86_400));
