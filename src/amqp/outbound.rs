@@ -33,7 +33,8 @@ pub(super) fn messages(envelope: &Envelope) -> Vec<Message> {
         at,
         body: event_document(id, &envelope.event),
     };
-    let made = entities(kind, envelope).into_iter().enumerate().map(|(n, made)| Message {
+    let made = entities(&event, envelope.facts.inserted).into_iter();
+    let made = made.enumerate().map(|(n, made)| Message {
         kind: made.key.as_str().split('.').nth(1).unwrap_or_default().to_owned(),
         key: made.key,
         id: format!("{id}-{n}"),

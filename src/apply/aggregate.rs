@@ -17,9 +17,10 @@ use super::numbers::Numbers;
 use crate::bus::{Bus, Content, Dead, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Head, Hub, TailEvent};
-use crate::model::entity::{Sight, sights};
+use crate::model::entity::Sight;
 use crate::model::envelope::Envelope;
-use crate::model::event::{Event, EventKey, NoEvent, Outline};
+use crate::model::event::EventKey;
+use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
 use crate::store::keys::{
@@ -50,7 +51,7 @@ pub struct Apply {
     pub clock: Clock,
 }
 
-/// A delivery, read.
+/// A delivery that was read.
 pub(super) struct Prepared {
     pub(super) cursor: Cursor,
     pub(super) key: EventKey,
@@ -61,7 +62,7 @@ pub(super) struct Prepared {
     pub(super) facts_from: FactsFrom,
     head: Head,
     /// The objects that it has documents of.
-    pub(super) sights: Vec<Sight>,
+    pub(super) sights: Box<[Sight]>,
     pub(super) envelope: Envelope,
 }
 
@@ -164,44 +165,25 @@ fn prepare<R>(
             Content::Own(envelope, outline) => {
                 Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Here))
             }
-            Content::Given(envelope) => read(cursor, envelope, FactsFrom::Elsewhere),
-            Content::Bare(envelope) => read(cursor, envelope, FactsFrom::Nobody),
+            Content::Given(envelope, outline) => {
+                Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Elsewhere))
+            }
+            Content::Bare(envelope, outline) => {
+                Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Nobody))
+            }
             Content::Dead(dead) => Err(Unread { cursor, dead: Box::new(dead) }),
         });
     }
     (prepared, receipts)
 }
 
-fn read(cursor: Cursor, envelope: Envelope, facts_from: FactsFrom) -> Result<Prepared, Unread> {
-    match Prepared::read(cursor, envelope, facts_from) {
-        Ok(prepared) => Ok(prepared),
-        Err((error, envelope)) => {
-            let dead = Dead {
-                reason: error.to_string(),
-                body: Some(envelope.event.as_bytes().to_vec()),
-                published_at: envelope.facts.received_at,
-                received: None,
-                schema: None,
-            };
-            Err(Unread { cursor, dead: Box::new(dead) })
-        }
-    }
-}
-
 impl Prepared {
-    /// Reads the event of an envelope from elsewhere; gives the envelope back when it has none.
-    pub(super) fn read(
+    pub(super) fn new(
         cursor: Cursor,
         envelope: Envelope,
+        outline: Outline,
         facts_from: FactsFrom,
-    ) -> Result<Self, (NoEvent, Box<Envelope>)> {
-        match Event::read(&envelope.event).map(Event::outline) {
-            Ok(outline) => Ok(Self::new(cursor, envelope, outline, facts_from)),
-            Err(error) => Err((error, Box::new(envelope))),
-        }
-    }
-
-    fn new(cursor: Cursor, envelope: Envelope, outline: Outline, facts_from: FactsFrom) -> Self {
+    ) -> Self {
         let received_at = envelope.facts.received_at;
         Self {
             cursor,
@@ -211,7 +193,7 @@ impl Prepared {
             repo_id: outline.repo_id,
             facts_from,
             head: Head::of_outline(&outline, &envelope.facts),
-            sights: sights(&outline.key.kind, &envelope.event),
+            sights: outline.sights,
             key: outline.key,
             envelope,
         }

@@ -141,13 +141,10 @@ fn read_again(value: &[u8]) -> ControlFlow<String, Prepared> {
         _ => None,
     };
     let published_at = Timestamp::from_micros(published_at);
-    let Ok(Incoming { envelope, flags_given }) = Incoming::read(&text, property, published_at)
-    else {
+    let Ok(incoming) = Incoming::read(&text, property, published_at) else {
         return ControlFlow::Break(reason);
     };
+    let Incoming { envelope, outline, flags_given } = incoming;
     let facts_from = if flags_given { FactsFrom::Elsewhere } else { FactsFrom::Nobody };
-    match Prepared::read(cursor, envelope, facts_from) {
-        Ok(prepared) => ControlFlow::Continue(prepared),
-        Err((error, _)) => ControlFlow::Break(error.to_string()),
-    }
+    ControlFlow::Continue(Prepared::new(cursor, envelope, outline, facts_from))
 }

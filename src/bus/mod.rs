@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use self::pulsar::PulsarError;
 use crate::model::envelope::Envelope;
-use crate::model::event::Outline;
 use crate::model::message::Outgoing;
+use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Timestamp;
 use crate::store::{Batch, StoreError};
@@ -39,10 +39,10 @@ pub enum Content {
     /// on the way in.
     Own(Envelope, Outline),
     /// An event whose facts are complete. This store may see it for the first time.
-    Given(Envelope),
+    Given(Envelope, Outline),
     /// An event of which nobody said what was seen for the first time: whoever applies it finds
     /// that out.
-    Bare(Envelope),
+    Bare(Envelope, Outline),
     /// A message that cannot be read. It goes to the dead-letter log, once.
     Dead(Dead),
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::model::envelope::{Envelope, written_back};
-use crate::model::event::{Event, Outline};
+use crate::model::event::Event;
+use crate::model::outline::Outline;
 use crate::store::keys::{BodyKey, Key as _, MetaKey, OutboxKey};
 use crate::store::rows::decode_outbox;
 use crate::store::{BACKLOG, Batch, Reader, Store, StoreError};
@@ -53,7 +54,7 @@ pub fn read(
         facts.forget_written();
         let envelope = Envelope { facts, event: written };
         let spent = Spent { entry: key.0, admission, body_bytes: raw.len() };
-        found.push(Entry { envelope, outline: event.outline(), spent });
+        found.push(Entry { envelope, outline: Outline::of(event), spent });
         Ok(found.len() < entries)
     })?;
     Ok(found)

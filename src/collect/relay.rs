@@ -181,10 +181,8 @@ struct Messages {
 fn read(reader: Reader<'_>, from: u64) -> Result<Messages, StoreError> {
     let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
     let mut messages = Messages::default();
-    for Entry { envelope, spent: row, .. } in entries {
-        let event = Event::read(&envelope.event)
-            .map_err(|_| StoreError::corrupt("bodies", &row.entry.to_be_bytes()))?;
-        messages.bodies.push(Outgoing::new(&envelope.facts, &event));
+    for Entry { envelope, outline, spent: row } in entries {
+        messages.bodies.push(Outgoing::new(&envelope, &outline));
         messages.spent.push(row);
     }
     Ok(messages)

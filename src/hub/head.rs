@@ -7,7 +7,8 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::envelope::Facts;
-use crate::model::event::{self, Event, EventKey, Outline};
+use crate::model::event::{self, Event, EventKey};
+use crate::model::outline::Outline;
 use crate::model::routing::RoutingKey;
 
 /// What an event is chosen by. What it does not have is `None`.
@@ -158,7 +159,7 @@ mod tests {
         let folded = [Value::Kind, Value::Repo, Value::Actor, Value::Org, Value::Language];
         let folded = folded.map(|value| head.folded(value).unwrap());
         assert_eq!(folded, ["pushevent", "ann/tool", "ann", "", "c++"]);
-        assert_eq!(Head::of_outline(&event.outline(), &facts), head);
+        assert_eq!(Head::of_outline(&Outline::of(event), &facts), head);
     }
 
     #[test]

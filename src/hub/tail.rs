@@ -71,8 +71,9 @@ impl TailEvent {
 
     /// The documents that it makes, with their keys; made for the first who asks.
     pub fn entities(&self) -> &[Entity] {
-        let kind = || self.head().kind().unwrap_or_default();
-        self.entities.get_or_init(|| entities(kind(), &self.envelope).into())
+        let Envelope { event, facts } = &self.envelope;
+        let make = || Event::read(event).map(|event| entities(&event, facts.inserted).into());
+        self.entities.get_or_init(|| make().unwrap_or_default())
     }
 
     /// `{"event":…,"payload":…}` as a frame, encoded by the first who asks.

@@ -8,12 +8,12 @@
 
 mod compose;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::envelope::Envelope;
-use super::event::PULL_REQUEST;
+use super::event::{Event, Object, PULL_REQUEST};
 use super::json;
 use super::routing::{Change, RoutingKey};
 use compose::Body;
@@ -84,24 +84,23 @@ impl fmt::Display for ObjectId {
 
 /// The objects that an event has documents of, in the order of [`entities`].
 #[must_use]
-pub fn sights(kind: &str, event: &str) -> Vec<Sight> {
-    let drafts = drafts(kind, event);
-    drafts.iter().map(|draft| Sight { id: draft.id, is_new: draft.is_new }).collect()
+pub fn sights(event: &Event<'_>) -> Vec<Sight> {
+    let drafts = drafts(event).into_iter();
+    drafts.map(|draft| Sight { id: draft.id, is_new: draft.is_new }).collect()
 }
 
-/// The documents of an event, with their keys. `kind` is the event's type.
+/// The documents of an event, with their keys; `inserted` is what its facts say of them.
 #[must_use]
-pub fn entities(kind: &str, envelope: &Envelope) -> Vec<Entity> {
+pub fn entities(event: &Event<'_>, inserted: u64) -> Vec<Entity> {
     let make = |(i, draft): (usize, Draft<'_>)| {
-        let is_insert = envelope.facts.inserted & (1 << i) != 0;
-        let change = if is_insert { Change::Insert } else { Change::Update };
+        let change = if inserted & (1 << i) != 0 { Change::Insert } else { Change::Update };
         Entity {
             key: RoutingKey::of_entity(draft.collection, change),
             id: draft.id,
             document: draft.body.document(draft.id),
         }
     };
-    drafts(kind, &envelope.event).into_iter().enumerate().map(make).collect()
+    drafts(event).into_iter().enumerate().map(make).collect()
 }
 
 /// An event with an `_id` before all else, as GHTorrent's readers expect it.
@@ -111,137 +110,121 @@ pub fn event_document(id: ObjectId, event: &str) -> String {
 }
 
 /// What an event could make documents of. Deletions and removals make none.
-fn drafts<'a>(kind: &str, event: &'a str) -> Vec<Draft<'a>> {
-    // Most events are pushes, and most of those have no commits any more: no need to read them.
-    let is_worth_reading = match kind {
-        "PushEvent" => event.contains("\"commits\""),
-        "CreateEvent" => event.contains("\"repository\""),
-        "WatchEvent"
-        | "ForkEvent"
-        | "IssuesEvent"
-        | "IssueCommentEvent"
-        | "CommitCommentEvent"
-        | "PullRequestReviewCommentEvent"
-        | "MemberEvent"
-        | PULL_REQUEST => true,
-        _ => false,
-    };
-    if !is_worth_reading {
+fn drafts<'a>(event: &Event<'a>) -> Vec<Draft<'a>> {
+    if !event.payload.is_some_and(json::is_object) {
         return Vec::new();
     }
-    let [payload, repo, actor, at] = json::pick(event, ["payload", "repo", "actor", "created_at"]);
-    let Some(payload) = payload.filter(|payload| json::is_object(payload)) else {
-        return Vec::new();
-    };
-    let from = Origin { payload, repo, actor, at, action: json::pick(payload, ["action"])[0] };
-    let mut drafts = match kind {
+    let inside = &event.parts.inside;
+    let from = Origin { event };
+    let mut drafts = match event.key.kind.as_str() {
         "PushEvent" => from.commits(),
         "CreateEvent" => from.created().into_iter().collect(),
         "WatchEvent" => from.watcher().into_iter().collect(),
         "ForkEvent" => from.fork(),
         "MemberEvent" => from.collaborator().into_iter().collect(),
-        "IssuesEvent" => from.member("issue", "issues", "opened"),
-        PULL_REQUEST => from.member("pull_request", "pull_requests", "opened"),
-        "IssueCommentEvent" => from.member("comment", "issue_comments", "created"),
-        "CommitCommentEvent" => from.member("comment", "commit_comments", "created"),
-        _ => from.member("comment", "pull_request_comments", "created"),
+        "IssuesEvent" => from.member(inside.issue, "issues", "opened"),
+        PULL_REQUEST => from.member(inside.pull, "pull_requests", "opened"),
+        "IssueCommentEvent" => from.member(inside.comment, "issue_comments", "created"),
+        "CommitCommentEvent" => from.member(inside.comment, "commit_comments", "created"),
+        "PullRequestReviewCommentEvent" => {
+            from.member(inside.comment, "pull_request_comments", "created")
+        }
+        _ => Vec::new(),
     };
     drafts.truncate(ENTITIES);
     drafts
 }
 
-/// The parts of an event that documents are made of.
-struct Origin<'a> {
-    payload: &'a str,
-    repo: Option<&'a str>,
-    actor: Option<&'a str>,
-    at: Option<&'a str>,
-    action: Option<&'a str>,
+/// The event that documents are made of.
+struct Origin<'e, 'a> {
+    event: &'e Event<'a>,
 }
 
-impl<'a> Origin<'a> {
+impl<'a> Origin<'_, 'a> {
+    fn action(&self) -> Option<Cow<'a, str>> {
+        self.event.parts.inside.action.and_then(json::text)
+    }
+
+    /// An object with what belongs to it in every document.
+    fn bound(&self, object: &'a str, collection: &'static str) -> Body<'a> {
+        Body::Bound { object, repo: self.event.parts.repo, whole_by: compose::whole_by(collection) }
+    }
+
     /// A member of the payload that is the object itself; new by one action, gone by another.
-    fn member(&self, name: &str, collection: &'static str, new_by: &str) -> Vec<Draft<'a>> {
-        let action = self.action.and_then(json::text);
+    fn member(&self, member: Object<'a>, collection: &'static str, new_by: &str) -> Vec<Draft<'a>> {
+        let action = self.action();
         let action = action.as_deref();
         if matches!(action, Some("deleted" | "transferred")) {
             return Vec::new();
         }
-        let object = json::pick(self.payload, [name])[0];
-        let Some((object, id)) = object.and_then(with_own_id) else { return Vec::new() };
+        let Some((object, id)) = member.text().zip(member.id()) else { return Vec::new() };
         // Comments on commits had no action once: they were all new.
         let is_new = action.map_or(collection == "commit_comments", |action| action == new_by);
-        let body = Body::bound(object, self.repo, compose::whole_by(collection));
-        vec![Draft { collection, id: ObjectId::of(collection, id), is_new, body }]
+        let id = ObjectId::of(collection, &id.to_string());
+        vec![Draft { collection, id, is_new, body: self.bound(object, collection) }]
     }
 
     fn fork(&self) -> Vec<Draft<'a>> {
-        let forkee = json::pick(self.payload, ["forkee"])[0].and_then(with_own_id);
-        let Some((forkee, id)) = forkee else { return Vec::new() };
+        let forkee = self.event.parts.inside.forkee;
+        let Some((forkee, id)) = forkee.text().zip(forkee.id()) else { return Vec::new() };
+        let (id, repo) = (id.to_string(), self.event.parts.repo);
         ["forks", "repos"]
             .map(|collection| Draft {
                 collection,
-                id: ObjectId::of(collection, id),
+                id: ObjectId::of(collection, &id),
                 is_new: true,
-                body: Body::fork(forkee, self.repo, compose::whole_by(collection)),
+                body: Body::Fork { forkee, repo, whole_by: compose::whole_by(collection) },
             })
             .into()
     }
 
     fn watcher(&self) -> Option<Draft<'a>> {
-        let (actor, who) = with_own_id(self.actor?)?;
-        let (_, what) = with_own_id(self.repo?)?;
+        let parts = &self.event.parts;
+        let (who, what) = self.event.actor_id.zip(self.event.repo_id)?;
         Some(Draft {
             collection: "watchers",
             id: ObjectId::of("watchers", &format!("{what} {who}")),
             is_new: true,
-            body: Body::watcher(actor, self.repo, self.at),
+            body: Body::Watcher { actor: parts.actor?, repo: parts.repo, at: parts.created_at },
         })
     }
 
     fn collaborator(&self) -> Option<Draft<'a>> {
-        let action = self.action.and_then(json::text);
+        let action = self.action();
         if action.as_deref() == Some("removed") {
             return None;
         }
-        let (member, who) = with_own_id(json::pick(self.payload, ["member"])[0]?)?;
-        let (_, what) = with_own_id(self.repo?)?;
+        let member = self.event.parts.inside.member;
+        let (who, what) = member.id().zip(self.event.repo_id)?;
         let collection = "repo_collaborators";
         Some(Draft {
             collection,
             id: ObjectId::of(collection, &format!("{what} {who}")),
             is_new: action.as_deref() == Some("added"),
-            body: Body::bound(member, self.repo, compose::whole_by(collection)),
+            body: self.bound(member.text()?, collection),
         })
     }
 
     fn created(&self) -> Option<Draft<'a>> {
-        let [what] = json::pick(self.payload, ["ref_type"]);
-        if what.and_then(json::text).as_deref() != Some("repository") {
+        let parts = &self.event.parts;
+        if parts.inside.ref_type.and_then(json::text).as_deref() != Some("repository") {
             return None;
         }
-        let (repo, id) = with_own_id(self.repo?)?;
-        let body = Body::created(repo, self.payload)?;
-        Some(Draft { collection: "repos", id: ObjectId::of("repos", id), is_new: true, body })
+        let id = ObjectId::of("repos", &self.event.repo_id?.to_string());
+        let body = Body::created(parts.repo?, self.event.payload?)?;
+        Some(Draft { collection: "repos", id, is_new: true, body })
     }
 
     fn commits(&self) -> Vec<Draft<'a>> {
-        let commits = json::pick(self.payload, ["commits"])[0].unwrap_or_default();
+        let commits = self.event.parts.inside.commits.unwrap_or_default();
         let commits = json::items(commits, ENTITIES);
         let draft = |commit: &'a str| {
             let sha = json::text(json::pick(commit, ["sha"])[0]?).filter(|sha| !sha.is_empty())?;
-            let body = Body::bound(commit, self.repo, compose::whole_by("commits"));
-            let id = ObjectId::of("commits", &sha);
-            Some(Draft { collection: "commits", id, is_new: true, body })
+            let (collection, id) = ("commits", ObjectId::of("commits", &sha));
+            Some(Draft { collection, id, is_new: true, body: self.bound(commit, collection) })
         };
         commits.into_iter().filter_map(draft).collect()
     }
-}
-
-/// An object and its `id`, when it is an object and has a number for it.
-fn with_own_id(object: &str) -> Option<(&str, &str)> {
-    let id = json::pick(object, ["id"])[0]?;
-    json::whole(id).is_some().then_some((object, id))
 }
 
 #[cfg(test)]

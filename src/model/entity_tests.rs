@@ -2,7 +2,6 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::model::envelope::Facts;
 
 fn documents_of(kind: &str, payload: &str, inserted: u64) -> Vec<(String, Value)> {
     let event = format!(
@@ -10,11 +9,8 @@ fn documents_of(kind: &str, payload: &str, inserted: u64) -> Vec<(String, Value)
         "repo":{{"id":9,"name":"bob/tool","url":"https://x/bob/tool"}},
         "payload":{payload},"created_at":"2026-02-24T21:33:46Z"}}"#
     );
-    let envelope = Envelope {
-        facts: Facts { inserted, ..Facts::default() },
-        event: json::compact(&event).into(),
-    };
-    let made = entities(kind, &envelope).into_iter();
+    let event = json::compact(&event);
+    let made = entities(&Event::read(&event).unwrap(), inserted).into_iter();
     made.map(|made| {
         assert!(made.document.starts_with(&format!(r#"{{"_id":{{"$oid":"{}"}}"#, made.id)));
         let mut document: Value = serde_json::from_str(&made.document).unwrap();
@@ -135,8 +131,9 @@ fn deletions_removals_and_what_has_no_id_make_none() {
 #[test]
 fn what_an_action_does_not_call_new_is_an_update() {
     let sight = |payload: &str| {
-        let event = format!(r#"{{"repo":{{"id":1,"name":"a/b"}},"payload":{payload}}}"#);
-        sights("IssuesEvent", &event)[0]
+        let (kind, repo) = ("IssuesEvent", r#"{"id":1,"name":"a/b"}"#);
+        let event = format!(r#"{{"type":"{kind}","repo":{repo},"payload":{payload}}}"#);
+        sights(&Event::read(&event).unwrap())[0]
     };
     let opened = sight(r#"{"action":"opened","issue":{"id":3}}"#);
     let closed = sight(r#"{"action":"closed","issue":{"id":3}}"#);

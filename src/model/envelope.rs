@@ -5,6 +5,7 @@
 //! and what was asked for because GitHub no longer sends it. The bytes of [`Facts::encode`] are
 //! kept in the store: they begin with a version and may only grow by new versions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::event::Event;
@@ -106,7 +107,7 @@ impl Facts {
             received_at,
             flags,
             enriched: complete && pull.additions.is_some() && pull.deletions.is_some(),
-            language: pull.language.map(std::borrow::Cow::into_owned),
+            language: pull.language.map(Cow::into_owned),
             additions: pull.additions,
             deletions: pull.deletions,
             ..Self::default()
@@ -235,9 +236,9 @@ impl Flags {
 /// The event as readers get it: compact, with what GitHub left out of a pull request put where it
 /// used to be, as far as it is known. `merged` is known from the action alone.
 #[must_use]
-pub fn written_back(event: &Event<'_>, facts: &Facts) -> String {
+pub fn written_back<'a>(event: &Event<'a>, facts: &Facts) -> Cow<'a, str> {
     let whole = event.text;
-    let Some(gaps) = Gaps::of(event) else { return json::compact(whole).into_owned() };
+    let Some(gaps) = Gaps::of(event) else { return event.compact() };
     let number = |n: Option<u64>| n.map(|n| n.to_string());
     let merged = event.pull_request().map(|pull| pull.is_merge().to_string());
     // Asked for and not there is null, as GitHub wrote it; of a review nobody ever asked for it.
@@ -270,10 +271,10 @@ pub fn written_back(event: &Event<'_>, facts: &Facts) -> String {
         }
     }
     text.push_str(&whole[copied..]);
-    match json::compact(&text) {
-        std::borrow::Cow::Borrowed(_) => text,
-        std::borrow::Cow::Owned(compact) => compact,
+    if !event.is_compact() {
+        text = json::compact(&text).into_owned();
     }
+    Cow::Owned(text)
 }
 
 fn quoted(text: &str) -> String {

@@ -61,7 +61,7 @@ fn the_bytes_of_facts_stay() {
 }
 
 fn written(text: &str, facts: &Facts) -> String {
-    written_back(&Event::read(text).unwrap(), facts)
+    written_back(&Event::read(text).unwrap(), facts).into_owned()
 }
 
 fn event(kind: &str, action: &str, pull: &str) -> String {

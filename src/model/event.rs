@@ -3,11 +3,15 @@
 //! Both shapes are read: today's trimmed one (since October 2025) and the old full one. Whatever
 //! is missing, null or odd is simply not known; only what is no event at all is refused.
 
+mod parts;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_128;
 
+pub(super) use self::parts::Object;
+use self::parts::Parts;
 use super::json;
 use super::window::Timestamp;
 
@@ -60,25 +64,8 @@ pub struct Event<'a> {
     pub org_login: Option<Cow<'a, str>>,
     /// `payload`, as text.
     pub payload: Option<&'a str>,
-}
-
-/// What is kept of a reading by who carries the text elsewhere, so that it is read once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outline {
-    /// What makes it the same event.
-    pub key: EventKey,
-    /// `created_at`, when it is a time.
-    pub created_at: Option<Timestamp>,
-    /// `actor.id`.
-    pub actor_id: Option<u64>,
-    /// `actor.login`.
-    pub actor_login: Option<Box<str>>,
-    /// `repo.id`.
-    pub repo_id: Option<u64>,
-    /// `repo.name`.
-    pub repo_name: Option<Box<str>>,
-    /// `org.login`.
-    pub org_login: Option<Box<str>>,
+    /// What else is looked at, as it is written.
+    pub(super) parts: Parts<'a>,
 }
 
 /// What is read of a pull-request event's payload.
@@ -121,10 +108,9 @@ impl<'a> Event<'a> {
         if text.len() > EVENT_BYTES + WRITTEN_BACK_BYTES {
             return Err(NoEvent::TooLarge(text.len()));
         }
-        let [id, kind, actor, repo, org, payload, created_at] =
-            json::pick(text, ["id", "type", "actor", "repo", "org", "payload", "created_at"]);
-        let kind = kind.and_then(json::text);
-        let id = id.and_then(EventId::read);
+        let parts = Parts::read(text);
+        let kind = parts.kind.and_then(json::text);
+        let id = parts.id.and_then(EventId::read);
         if id.is_none() && kind.is_none() {
             return Err(NoEvent::Nameless);
         }
@@ -132,34 +118,30 @@ impl<'a> Event<'a> {
             id: id.unwrap_or_else(|| EventId::Text(format!("#{:032x}", xxh3_128(text.as_bytes())))),
             kind: kind.unwrap_or_default().into_owned(),
         };
-        let [actor_id, actor_login] = actor.map_or([None; 2], |a| json::pick(a, ["id", "login"]));
-        let [repo_id, repo_name] = repo.map_or([None; 2], |r| json::pick(r, ["id", "name"]));
-        let [org_login] = org.map_or([None], |o| json::pick(o, ["login"]));
         Ok(Self {
             text,
             key,
-            created_at: created_at.and_then(json::text).and_then(|at| Timestamp::parse(&at)),
-            actor_id: actor_id.and_then(json::whole),
-            actor_login: actor_login.and_then(json::text),
-            repo_id: repo_id.and_then(json::whole),
-            repo_name: repo_name.and_then(json::text),
-            org_login: org_login.and_then(json::text),
-            payload,
+            created_at: parts.created_at.and_then(json::text).and_then(|at| Timestamp::parse(&at)),
+            actor_id: parts.actor_id.and_then(json::whole),
+            actor_login: parts.actor_login.and_then(json::text),
+            repo_id: parts.repo_id.and_then(json::whole),
+            repo_name: parts.repo_name.and_then(json::text),
+            org_login: parts.org_login.and_then(json::text),
+            payload: parts.payload,
+            parts,
         })
     }
 
-    /// What does not need the text any more.
+    /// The text without white space between its parts.
     #[must_use]
-    pub fn outline(self) -> Outline {
-        Outline {
-            key: self.key,
-            created_at: self.created_at,
-            actor_id: self.actor_id,
-            actor_login: self.actor_login.map(Box::from),
-            repo_id: self.repo_id,
-            repo_name: self.repo_name.map(Box::from),
-            org_login: self.org_login.map(Box::from),
-        }
+    pub fn compact(&self) -> Cow<'a, str> {
+        if self.is_compact() { Cow::Borrowed(self.text) } else { json::compact(self.text) }
+    }
+
+    /// Whether the text has no white space between its parts.
+    #[must_use]
+    pub fn is_compact(&self) -> bool {
+        self.parts.is_compact
     }
 
     /// The pull request that a [`PULL_REQUEST`] event is about; `None` for other types.
@@ -168,18 +150,14 @@ impl<'a> Event<'a> {
         if self.key.kind != PULL_REQUEST {
             return None;
         }
-        let [action, object] =
-            self.payload.map_or([None; 2], |p| json::pick(p, ["action", "pull_request"]));
-        let [merged, additions, deletions, base] = object
-            .map_or([None; 4], |o| json::pick(o, ["merged", "additions", "deletions", "base"]));
-        let language = base.and_then(|b| json::at(b, &["repo", "language"]));
+        let inside = &self.parts.inside;
         Some(PullRequest {
-            action: action.and_then(json::text),
-            object: object.filter(|o| json::is_object(o)),
-            merged: merged.and_then(|m| m.parse().ok()),
-            additions: additions.and_then(json::whole),
-            deletions: deletions.and_then(json::whole),
-            language: language.and_then(json::text).filter(|l| !l.is_empty()),
+            action: inside.action.and_then(json::text),
+            object: inside.pull.text(),
+            merged: inside.merged.and_then(|merged| merged.parse().ok()),
+            additions: inside.additions.and_then(json::whole),
+            deletions: inside.deletions.and_then(json::whole),
+            language: inside.base_language.and_then(json::text).filter(|l| !l.is_empty()),
         })
     }
 }

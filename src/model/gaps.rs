@@ -51,42 +51,24 @@ impl<'a> Gaps<'a> {
         if !whole && !REVIEWS.contains(&event.key.kind.as_str()) {
             return None;
         }
-        let [object] = json::pick(event.payload?, ["pull_request"]);
-        let object = object.filter(|object| json::is_object(object))?;
-        let [id, number, base, missing @ ..] = json::pick(
-            object,
-            [
-                "id",
-                "number",
-                "base",
-                "merged",
-                "additions",
-                "deletions",
-                "changed_files",
-                "title",
-                "draft",
-            ],
-        );
-        let [merged, additions, deletions, changed_files, title, draft] =
-            missing.map(|found| whole && found.is_none());
-        let [base_repo] = base.map_or([None], |base| json::pick(base, ["repo"]));
-        let base_repo = base_repo.filter(|repo| json::is_object(repo));
-        let [base_repo_id, language] =
-            base_repo.map_or([None; 2], |repo| json::pick(repo, ["id", "language"]));
+        let inside = &event.parts.inside;
+        let object = inside.pull.text()?;
+        let missing = |found: Option<&str>| whole && found.is_none();
+        let base_repo = inside.base_repo.text();
         Some(Self {
             object,
             base_repo,
-            pull_id: id.and_then(json::whole),
-            number: number.and_then(json::whole),
-            base_repo_id: base_repo_id.and_then(json::whole),
-            sent_language: language,
-            merged,
-            additions,
-            deletions,
-            changed_files,
-            title,
-            draft,
-            language: base_repo.is_some() && language.is_none(),
+            pull_id: inside.pull.id(),
+            number: inside.number.and_then(json::whole),
+            base_repo_id: inside.base_repo.id(),
+            sent_language: inside.base_language,
+            merged: missing(inside.merged),
+            additions: missing(inside.additions),
+            deletions: missing(inside.deletions),
+            changed_files: missing(inside.changed_files),
+            title: missing(inside.title),
+            draft: missing(inside.draft),
+            language: base_repo.is_some() && inside.base_language.is_none(),
         })
     }
 

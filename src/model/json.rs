@@ -4,27 +4,32 @@
 //! nothing is modelled; a reader picks the few members it needs and leaves the rest as text, to
 //! the last digit. Doubled members: the last one holds, as in every common parser.
 
+mod find;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+pub use self::find::{Found, find};
+
 /// The members of those names of a JSON object, as text; all `None` when `json` is no object.
 #[must_use]
 pub fn pick<'a, const N: usize>(json: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
-    let mut reader = serde_json::Deserializer::from_str(json);
-    reader.deserialize_any(Members { names }).unwrap_or([None; N])
+    let paths = names.map(|name| [name]);
+    find(json, std::array::from_fn(|i| &paths[i][..])).values
 }
 
 /// The value at a path of member names; `None` where the path leads nowhere.
 #[must_use]
 pub fn at<'a>(json: &'a str, path: &[impl AsRef<str>]) -> Option<&'a str> {
-    let mut value = json;
-    for name in path {
-        [value] = [pick(value, [name.as_ref()])[0]?];
+    if path.is_empty() {
+        return Some(json);
     }
-    Some(value)
+    let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
+    let [value] = find(json, [&path]).values;
+    value
 }
 
 /// The first values of a JSON list, at most `most`; none when it is no list.
@@ -128,29 +133,10 @@ pub fn offset_in(whole: &str, part: &str) -> Option<usize> {
     (offset + part.len() <= whole.len()).then_some(offset)
 }
 
-struct Members<'n, const N: usize> {
-    names: [&'n str; N],
-}
-
-impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
-    type Value = [Option<&'de str>; N];
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = [None; N];
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            match self.names.iter().position(|name| name.as_bytes() == &*key.0) {
-                Some(i) => found[i] = Some(map.next_value::<&'de RawValue>()?.get()),
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(found)
-    }
+/// The name of a member, as it is written.
+fn name(quoted: &str) -> Option<Cow<'_, [u8]>> {
+    let mut reader = serde_json::Deserializer::from_str(quoted);
+    Key::deserialize(&mut reader).ok().map(|Key(name)| name)
 }
 
 struct Items {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::envelope::{Envelope, Facts, Flags, written_back};
 use super::event::{Event, NoEvent};
 use super::json;
+use super::outline::Outline;
 use super::routing::RoutingKey;
 use super::window::Timestamp;
 
@@ -24,6 +25,8 @@ pub const KEY: &str = "key";
 pub const SCHEMA: &str = "schema";
 /// The version that we write.
 const OUR_SCHEMA: &str = "1";
+/// Bytes of a body beside its event, about.
+const AROUND_EVENT: usize = 200;
 /// How long a message may have waited for its broker; `received` before that is not believed.
 const WAITED: Duration = Duration::from_secs(400 * 86_400);
 /// How far the clocks of two machines may be apart; `received` beyond it is not believed.
@@ -45,6 +48,8 @@ pub struct Outgoing {
 pub struct Incoming {
     /// The event with its facts.
     pub envelope: Envelope,
+    /// What was read of that event.
+    pub outline: Outline,
     /// Whether whoever produced it says what was seen for the first time; otherwise whoever
     /// applies it finds out.
     pub flags_given: bool,
@@ -65,21 +70,22 @@ pub enum Unreadable {
 }
 
 impl Outgoing {
-    /// The message of an envelope; `event` is the envelope's own, read.
+    /// The message of an envelope; `outline` is of its event.
     #[must_use]
-    pub fn new(facts: &Facts, event: &Event<'_>) -> Self {
+    pub fn new(envelope: &Envelope, outline: &Outline) -> Self {
+        let Envelope { facts, event } = envelope;
         let properties = [
             (RECEIVED, facts.received_at.micros().to_string()),
-            (KEY, RoutingKey::of_event(&event.key.kind).to_string()),
+            (KEY, RoutingKey::of_event(&outline.key.kind).to_string()),
             (SCHEMA, OUR_SCHEMA.to_owned()),
         ];
-        let mut body = String::with_capacity(event.text.len() + 200);
+        let mut body = String::with_capacity(event.len() + AROUND_EVENT);
         body.push_str("{\"event\":");
-        body.push_str(event.text);
+        body.push_str(event);
         body.push_str(",\"payload\":");
         push_payload(&mut body, facts);
         body.push('}');
-        Self { key: event.repo_id.map(|id| id.to_string()), properties, body }
+        Self { key: outline.repo_id.map(|id| id.to_string()), properties, body }
     }
 
     /// Bytes that it takes on the way, about.
@@ -136,14 +142,21 @@ impl Incoming {
             .filter(|schema| schema.parse::<u32>().is_ok_and(|version| version > 0))
             .and(payload.filter(|payload| json::is_object(payload)));
         let (facts, text) = if let Some(payload) = given {
-            (given_facts(payload, received_at), json::compact(event.text))
+            (given_facts(payload, received_at), event.compact())
         } else {
             let facts = Facts::of(&event, received_at);
             let text = written_back(&event, &facts);
-            (facts, text.into())
+            (facts, text)
         };
-        let envelope = Envelope { facts, event: Arc::from(text) };
-        Ok(Self { envelope, flags_given: given.is_some() })
+        let text: Arc<str> = Arc::from(text);
+        // An event without an id is known by its text, so what is read is what is kept.
+        let event = if *text == *event.text { event } else { Event::read(&text)? };
+        let outline = Outline::of(event);
+        Ok(Self {
+            envelope: Envelope { facts, event: text },
+            outline,
+            flags_given: given.is_some(),
+        })
     }
 }
 

@@ -12,6 +12,11 @@ fn nothing(_: &str) -> Option<&'static str> {
     None
 }
 
+fn outgoing(facts: &Facts, text: &str) -> Outgoing {
+    let envelope = Envelope { facts: facts.clone(), event: text.into() };
+    Outgoing::new(&envelope, &Outline::of(Event::read(text).unwrap()))
+}
+
 fn read_back(outgoing: &Outgoing) -> Incoming {
     let property = |name: &str| {
         outgoing.properties.iter().find(|(known, _)| *known == name).map(|(_, v)| v.as_str())
@@ -31,7 +36,7 @@ fn a_message_of_ours_is_the_peers_body_and_three_properties() {
         additions: Some(3),
         ..Facts::default()
     };
-    let outgoing = Outgoing::new(&facts, &Event::read(text).unwrap());
+    let outgoing = outgoing(&facts, text);
     let payload = r#"{"pr":1,"open":1,"merge":0,"close":0,"devDay":0,"devYear":1,"repoYear":0,"language":"C\"","additions":3,"deletions":null,"enriched":1}"#;
     assert_eq!(outgoing.body, format!("{{\"event\":{text},\"payload\":{payload}}}"));
     assert_eq!(outgoing.key.as_deref(), Some("9"));
@@ -60,6 +65,29 @@ fn a_message_of_the_peer_is_believed_for_its_event_alone() {
     assert_eq!(facts.flags, Flags { pr: true, merge: true, ..Flags::default() });
     assert_eq!((facts.language.as_deref(), facts.additions), (Some("Go"), Some(5)));
     assert!(read.envelope.event.starts_with(r#"{"id":"7","type""#));
+    assert_eq!(read.outline, Outline::of(Event::read(&read.envelope.event).unwrap()));
+}
+
+#[test]
+fn what_was_read_of_a_message_is_what_is_kept_of_it() {
+    let ours = |name: &str| (name == SCHEMA).then_some("1");
+    for event in [
+        r#"{"type":"X","n":1}"#,
+        r#"{ "type":"X" , "n" : 1 }"#,
+        r#"{"type":"PullRequestEvent","payload":{"action":"opened","pull_request":{"id":4}}}"#,
+        r#"{"id":"5","type":"IssuesEvent","repo":{"id":1},"payload":
+            {"action":"opened","issue":{"id":3}}}"#,
+    ] {
+        let body = format!(r#"{{"event":{event},"payload":{{}}}}"#);
+        for read in [
+            Incoming::read(body.as_bytes(), ours, published()).unwrap(),
+            Incoming::read(body.as_bytes(), nothing, published()).unwrap(),
+        ] {
+            let kept = Event::read(&read.envelope.event).unwrap();
+            assert!(kept.is_compact());
+            assert_eq!(read.outline, Outline::of(kept), "{event}");
+        }
+    }
 }
 
 #[test]
@@ -116,8 +144,7 @@ proptest! {
             deletions: additions.map(|n| n / 2),
             ..Facts::default()
         };
-        let event = Event::read(r#"{"id":"1","type":"X"}"#).unwrap();
-        let read = read_back(&Outgoing::new(&facts, &event));
+        let read = read_back(&outgoing(&facts, r#"{"id":"1","type":"X"}"#));
         prop_assert_eq!(read.envelope.facts, facts);
     }
 

@@ -9,6 +9,7 @@ pub mod gaps;
 pub mod json;
 pub mod mark;
 pub mod message;
+pub mod outline;
 pub mod place;
 pub mod position;
 pub mod routing;

@@ -3,9 +3,10 @@
 use ghpulse::bus::pulsar::{Compression, PulsarOptions, PulsarOutlet};
 use ghpulse::bus::{Grant, Outlet as _};
 use ghpulse::clock::Clock;
-use ghpulse::model::envelope::Facts;
+use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
 use ghpulse::model::message::Outgoing;
+use ghpulse::model::outline::Outline;
 use ghpulse::model::window::{Day, Year};
 use ghpulse::store::keys::{Scope, SizeKey};
 use tempfile::tempdir;
@@ -128,7 +129,9 @@ async fn what_is_produced_twice_is_applied_once() {
     let message = |id| {
         let text = pull_request(id, id, id, "opened", false);
         let event = Event::read(&text).unwrap();
-        Outgoing::new(&Facts::of(&event, Clock::system().now()), &event)
+        let facts = Facts::of(&event, Clock::system().now());
+        let envelope = Envelope { facts, event: text.as_str().into() };
+        Outgoing::new(&envelope, &Outline::of(event))
     };
     let together: Vec<_> = (1..=50).map(message).collect();
     // A producer that died after sending and before it knew sends again, in other batches.

@@ -30,8 +30,8 @@ pub(super) fn read(message: Message<Vec<u8>>) -> Delivery<Receipt> {
         properties.iter().find(|property| property.key == name).map(|p| p.value.as_str())
     };
     let content = match Incoming::read(&payload.data, property, published_at) {
-        Ok(incoming) if incoming.flags_given => Content::Given(incoming.envelope),
-        Ok(incoming) => Content::Bare(incoming.envelope),
+        Ok(Incoming { envelope, outline, flags_given: true }) => Content::Given(envelope, outline),
+        Ok(Incoming { envelope, outline, .. }) => Content::Bare(envelope, outline),
         Err(why) => Content::Dead(Dead {
             reason: why.to_string(),
             received: property(RECEIVED).map(str::to_owned),
@@ -65,7 +65,7 @@ pub(super) fn unpacked(entry: Entry, reason: String) -> Delivery<Receipt> {
 /// Bytes that a delivery takes.
 pub(super) fn size(delivery: &Delivery<Receipt>) -> usize {
     match &delivery.content {
-        Content::Own(envelope, _) | Content::Given(envelope) | Content::Bare(envelope) => {
+        Content::Own(envelope, _) | Content::Given(envelope, _) | Content::Bare(envelope, _) => {
             envelope.event.len()
         }
         Content::Dead(dead) => dead.body.as_ref().map_or(0, Vec::len),

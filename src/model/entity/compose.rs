@@ -7,10 +7,17 @@ use crate::model::json;
 
 /// What a document is made of.
 #[derive(Debug, Clone)]
-pub(super) struct Body<'a> {
-    object: &'a str,
-    /// Members behind the object's own, each with a comma before it.
-    behind: String,
+pub(super) enum Body<'a> {
+    /// An object of a repository: `repo` and `owner` are its names, as GHTorrent had them, where
+    /// the object has no members of that name.
+    Bound { object: &'a str, repo: Option<&'a str>, whole_by: Option<&'static str> },
+    /// The repository that a fork is, with what the event says of the one it was forked from.
+    Fork { forkee: &'a str, repo: Option<&'a str>, whole_by: Option<&'static str> },
+    /// Who starred a repository, and when.
+    Watcher { actor: &'a str, repo: Option<&'a str>, at: Option<&'a str> },
+    /// A repository of which only its creation is known: all its members, each with a comma
+    /// before it.
+    Created { members: String },
 }
 
 /// The member of a collection's objects that GitHub's own has, and a trimmed one has not; `None`
@@ -39,65 +46,75 @@ pub(super) fn with_id(id: ObjectId, object: &str, behind: &str) -> String {
     out
 }
 
-impl<'a> Body<'a> {
-    /// An object of a repository: `repo` and `owner` are its names, as GHTorrent had them, where
-    /// the object has no members of that name.
-    pub(super) fn bound(object: &'a str, repo: Option<&str>, whole_by: Option<&str>) -> Self {
-        let mut behind = String::new();
-        let [has_repo, has_owner] = json::pick(object, ["repo", "owner"]).map(|v| v.is_some());
-        if let Some(full) = repo.and_then(full_name)
-            && let Some((owner, name)) = full.split_once('/')
-        {
-            if !has_repo {
-                push_text(&mut behind, "repo", name);
-            }
-            if !has_owner {
-                push_text(&mut behind, "owner", owner);
-            }
-        }
-        push_partial(&mut behind, object, whole_by);
-        Self { object, behind }
-    }
-
-    /// The repository that a fork is, with what the event says of the one it was forked from.
-    pub(super) fn fork(forkee: &'a str, repo: Option<&str>, whole_by: Option<&str>) -> Self {
-        let mut behind = String::new();
-        let is_without = json::pick(forkee, ["parent"])[0].is_none();
-        if let Some(parent) = repo.and_then(repository).filter(|_| is_without) {
-            behind.push_str(",\"parent\":{");
-            behind.push_str(parent.strip_prefix(',').unwrap_or(&parent));
-            behind.push('}');
-        }
-        push_partial(&mut behind, forkee, whole_by);
-        Self { object: forkee, behind }
-    }
-
-    /// Who starred a repository, and when.
-    pub(super) fn watcher(actor: &'a str, repo: Option<&str>, at: Option<&str>) -> Self {
-        let mut body = Self::bound(actor, repo, None);
-        if let Some(at) = at.filter(|at| at.starts_with('"')) {
-            let partial = body.behind.len() - PARTIAL.len();
-            body.behind.insert_str(partial, &format!(",\"created_at\":{at}"));
-        }
-        body
-    }
-
-    /// A repository of which only its creation is known.
-    pub(super) fn created(repo: &str, payload: &str) -> Option<Body<'static>> {
-        let mut behind = repository(repo)?;
+impl Body<'_> {
+    /// A repository of which only its creation is known; `None` when it is not even named.
+    pub(super) fn created(repo: &str, payload: &str) -> Option<Self> {
+        let mut members = repository(repo)?;
         let [description, branch] = json::pick(payload, ["description", "master_branch"]);
         for (name, value) in [("description", description), ("default_branch", branch)] {
             if let Some(value) = value {
-                behind.extend([",\"", name, "\":", value]);
+                members.extend([",\"", name, "\":", value]);
             }
         }
-        behind.push_str(PARTIAL);
-        Some(Body { object: "{}", behind })
+        members.push_str(PARTIAL);
+        Some(Self::Created { members })
     }
 
     pub(super) fn document(&self, id: ObjectId) -> String {
-        with_id(id, self.object, &self.behind)
+        match *self {
+            Self::Bound { object, repo, whole_by } => {
+                with_id(id, object, &behind_bound(object, repo, whole_by))
+            }
+            Self::Fork { forkee, repo, whole_by } => {
+                with_id(id, forkee, &behind_fork(forkee, repo, whole_by))
+            }
+            Self::Watcher { actor, repo, at } => {
+                with_id(id, actor, &behind_watcher(actor, repo, at))
+            }
+            Self::Created { ref members } => with_id(id, "{}", members),
+        }
     }
+}
+
+/// What goes behind the members of an object of a repository, each with a comma before it.
+fn behind_bound(object: &str, repo: Option<&str>, whole_by: Option<&str>) -> String {
+    let mut behind = String::new();
+    let [has_repo, has_owner] = json::pick(object, ["repo", "owner"]).map(|v| v.is_some());
+    if let Some(full) = repo.and_then(full_name)
+        && let Some((owner, name)) = full.split_once('/')
+    {
+        if !has_repo {
+            push_text(&mut behind, "repo", name);
+        }
+        if !has_owner {
+            push_text(&mut behind, "owner", owner);
+        }
+    }
+    push_partial(&mut behind, object, whole_by);
+    behind
+}
+
+/// The same of a fork.
+fn behind_fork(forkee: &str, repo: Option<&str>, whole_by: Option<&str>) -> String {
+    let mut behind = String::new();
+    let is_without = json::pick(forkee, ["parent"])[0].is_none();
+    if let Some(parent) = repo.and_then(repository).filter(|_| is_without) {
+        behind.push_str(",\"parent\":{");
+        behind.push_str(parent.strip_prefix(',').unwrap_or(&parent));
+        behind.push('}');
+    }
+    push_partial(&mut behind, forkee, whole_by);
+    behind
+}
+
+/// The same of who starred a repository.
+fn behind_watcher(actor: &str, repo: Option<&str>, at: Option<&str>) -> String {
+    let mut behind = behind_bound(actor, repo, None);
+    if let Some(at) = at.filter(|at| at.starts_with('"')) {
+        let partial = behind.len() - PARTIAL.len();
+        behind.insert_str(partial, &format!(",\"created_at\":{at}"));
+    }
+    behind
 }
 
 const PARTIAL: &str = ",\"partial\":true";
