@@ -111,7 +111,7 @@ impl<'a> Parts<'a> {
         let json::Found { values, is_compact } = json::find(event, PATHS);
         let [id, kind, actor, actor_id, actor_login, values @ ..] = values;
         let [repo, repo_id, repo_name, org_login, created_at, payload, values @ ..] = values;
-        let inside = Inside::named(values);
+        let inside = Inside::named(&values);
         Self {
             id,
             kind,
@@ -131,12 +131,13 @@ impl<'a> Parts<'a> {
 }
 
 impl<'a> Inside<'a> {
-    fn named(values: [Option<&'a str>; 24]) -> Self {
-        let [action, ref_type, commits, values @ ..] = values;
-        let [issue, issue_id, comment, comment_id, member, member_id, values @ ..] = values;
-        let [forkee, forkee_id, forkee_language, pull, pull_id, values @ ..] = values;
-        let [number, merged, additions, deletions, changed_files, title, draft, base @ ..] = values;
-        let [base_repo, base_repo_id, base_language] = base;
+    fn named(values: &[Option<&'a str>; 24]) -> Self {
+        let &[action, ref_type, commits, ref values @ ..] = values;
+        let &[issue, issue_id, comment, comment_id, member, member_id, ref values @ ..] = values;
+        let &[forkee, forkee_id, forkee_language, pull, pull_id, ref values @ ..] = values;
+        let &[number, merged, additions, deletions, changed_files, title, draft, ref base @ ..] =
+            values;
+        let &[base_repo, base_repo_id, base_language] = base;
         let object = |text, id| Object { text, id };
         Self {
             action,
