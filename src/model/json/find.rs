@@ -19,7 +19,8 @@ pub struct Found<'a, const N: usize> {
 const PATHS: usize = u64::BITS as usize;
 
 /// The values at paths of member names, at most 64 of them; none when `json` is no object. What is
-/// behind the object is not looked at.
+/// behind the object is not looked at. As deep as the longest path, calls are in each other: paths
+/// are ours, never a client's.
 #[must_use]
 pub fn find<'a, const N: usize>(json: &'a str, paths: [&[&str]; N]) -> Found<'a, N> {
     const { assert!(N <= PATHS, "a bit for each path") };
