@@ -4,7 +4,8 @@
 //! what passes by itself within the tolerance; not more than one beginning in a pause. Raising and
 //! clearing never wait and never fail. There is no queue: what is kept is how each condition
 //! stands and what was told of it, so what waits is one message a condition at most, and a webhook
-//! that was away is told how things are when it is back, not how they were.
+//! that was away is told how things are when it is back, not how they were. All of it is as long as
+//! the process: after a restart what is still wrong begins anew, what is well is not told as over.
 //!
 //! A webhook's address is a secret: of it only the host is ever shown.
 
