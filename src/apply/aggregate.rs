@@ -243,7 +243,7 @@ fn count(
 }
 
 /// Claims an event and puts it into the numbers and the journal; false when it was claimed before.
-/// `row` is room for the journal's row.
+/// `row` is room for the journal's row; what has its place where the journal was dropped gets none.
 pub(super) fn apply_once(
     batch: &mut Batch<'_>,
     event: &mut Prepared,
@@ -260,6 +260,9 @@ pub(super) fn apply_once(
     claim_foreign(batch, event, days)?;
     event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.sights)?;
     count_numbers(batch, event)?;
+    if minutes.is_dropped(event.cursor) {
+        return Ok(true);
+    }
     row.clear();
     event.envelope.facts.encode(row);
     row.extend_from_slice(event.envelope.event.as_bytes());
@@ -296,9 +299,23 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
 
 /// The journal's minutes that a batch touches.
 #[derive(Default)]
-pub(super) struct Minutes(Vec<(MinuteKey, MinuteRow)>);
+pub(super) struct Minutes {
+    rows: Vec<(MinuteKey, MinuteRow)>,
+    /// Up to where this bus's journal was dropped, if anything may still come from before that.
+    dropped: Option<Cursor>,
+}
 
 impl Minutes {
+    /// Of a batch whose events may come from where the journal was dropped.
+    pub(super) fn behind(dropped: Option<Cursor>) -> Self {
+        Self { rows: Vec::new(), dropped }
+    }
+
+    fn is_dropped(&self, cursor: Cursor) -> bool {
+        let dropped = self.dropped.filter(|dropped| dropped.tag == cursor.tag);
+        dropped.is_some_and(|dropped| cursor.position <= dropped.position)
+    }
+
     fn add(
         &mut self,
         batch: &mut Batch<'_>,
@@ -307,22 +324,22 @@ impl Minutes {
     ) -> Result<(), StoreError> {
         let key = MinuteKey { tag: event.cursor.tag, minute: event.received_at.minute() };
         let position = event.cursor.position;
-        let at = if let Some(at) = self.0.iter().position(|(known, _)| *known == key) {
+        let at = if let Some(at) = self.rows.iter().position(|(known, _)| *known == key) {
             at
         } else {
             let stored = batch.get(&key)?.map(|value| MinuteRow::decode(&key, &value));
             let row = stored.transpose()?.unwrap_or(MinuteRow { first: position, bytes: 0 });
-            self.0.push((key, row));
-            self.0.len() - 1
+            self.rows.push((key, row));
+            self.rows.len() - 1
         };
-        let row = &mut self.0[at].1;
+        let row = &mut self.rows[at].1;
         row.first = row.first.min(position);
         row.bytes = row.bytes.saturating_add(bytes as u64);
         Ok(())
     }
 
     pub(super) fn write(self, batch: &mut Batch<'_>) {
-        for (key, row) in self.0 {
+        for (key, row) in self.rows {
             batch.put(&key, &row.encode());
         }
     }

@@ -3,8 +3,8 @@
 //! A message keeps its place. Read now, it is applied as it would have been: claimed, counted, and
 //! put into the journal at its own position, so that every node that does the same has the same
 //! numbers and the same journal, and a replay shows it where it belongs. Readers who are past that
-//! position are not sent it. One batch holds what was applied and the end of its dead letter, so a
-//! crash repeats nothing.
+//! position are not sent it, and where the journal was dropped it is only counted. One batch holds
+//! what was applied and the end of its dead letter, so a crash repeats nothing.
 
 use std::ops::ControlFlow;
 
@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::aggregate::{Apply, FactsFrom, Minutes, Prepared, apply_once};
 use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
-use crate::store::StoreError;
-use crate::store::keys::DeadKey;
-use crate::store::rows::{Place, Refused, decode_refused};
+use crate::store::journal::DROPPED;
+use crate::store::keys::{CursorKey, DeadKey};
+use crate::store::rows::{Place, Refused, decode_cursor, decode_refused};
+use crate::store::{Batch, StoreError};
 use crate::{fault, metrics};
 
 /// Dead letters that are tried in one batch.
@@ -92,7 +93,7 @@ impl Apply {
         let (seen_for, history) = (self.seen_for, self.history.clone());
         let committed = self.store.commit(move |batch| {
             let (mut fresh, mut known) = (Vec::new(), 0);
-            let (mut minutes, mut row) = (Minutes::default(), Vec::new());
+            let (mut minutes, mut row) = (minutes(batch)?, Vec::new());
             for (key, mut event) in read {
                 if apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
                     fresh.push(event);
@@ -113,6 +114,14 @@ impl Apply {
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
         Ok((fresh.len() as u64, known))
     }
+}
+
+/// The journal's minutes, and up to where it was dropped: readers were told that nothing is left
+/// there, and nothing may come back.
+fn minutes(batch: &mut Batch<'_>) -> Result<Minutes, StoreError> {
+    let dropped = batch.get(&CursorKey(DROPPED.to_owned()))?;
+    let dropped = dropped.map(|value| decode_cursor(DROPPED, &value)).transpose()?;
+    Ok(Minutes::behind(dropped))
 }
 
 fn try_again(value: &[u8]) -> Tried {
@@ -147,4 +156,68 @@ fn read_again(value: &[u8]) -> ControlFlow<String, Prepared> {
     let Incoming { envelope, outline, flags_given } = incoming;
     let facts_from = if flags_given { FactsFrom::Elsewhere } else { FactsFrom::Nobody };
     ControlFlow::Continue(Prepared::new(cursor, envelope, outline, facts_from))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::model::position::{BusTag, Cursor, Position};
+    use crate::store::keys::JournalKey;
+    use crate::store::rows::{encode_cursor, encode_dead};
+    use crate::store::{Store, Sync};
+
+    const TAG: BusTag = BusTag(7);
+
+    fn at(entry: u64) -> Cursor {
+        Cursor { tag: TAG, position: Position { ledger: 3, entry, index: 0 } }
+    }
+
+    /// A letter of an event that can be read, from that place.
+    fn letter(entry: u64) -> Prepared {
+        let event = format!(
+            r#"{{"id":"{entry}","type":"WatchEvent","created_at":"2026-03-01T10:00:00Z"}}"#
+        );
+        let body = format!(r#"{{"event":{event},"payload":{{}}}}"#);
+        let cursor = at(entry).to_string();
+        let place = Place { cursor, published_at: 1, received: None, schema: None };
+        let value = encode_dead(Timestamp::from_seconds(1), "no", &place, body.as_bytes());
+        match read_again(&value) {
+            ControlFlow::Continue(event) => event,
+            ControlFlow::Break(why) => panic!("{why}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_letter_from_where_the_journal_was_dropped_is_counted_and_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let applied = store.commit(|batch| {
+            batch.put(&CursorKey(DROPPED.to_owned()), &encode_cursor(at(500)));
+            Ok(())
+        });
+        applied.await.unwrap();
+        let applied = store.commit(|batch| {
+            let (mut minutes, mut row) = (minutes(batch)?, Vec::new());
+            let seen_for = Duration::from_secs(3_600);
+            let mut fresh = Vec::new();
+            for entry in [499, 500, 501] {
+                let mut event = letter(entry);
+                fresh.push(apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)?);
+            }
+            minutes.write(batch);
+            Ok(fresh)
+        });
+        assert_eq!(applied.await.unwrap(), [true; 3]);
+        let mut kept = Vec::new();
+        let start = JournalKey { tag: TAG, position: Position::default() };
+        let read = |key: JournalKey, _: &[u8]| {
+            kept.push(key.position.entry);
+            Ok(true)
+        };
+        store.reader().scan(&start, read).unwrap();
+        assert_eq!(kept, [501]);
+    }
 }

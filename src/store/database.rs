@@ -14,6 +14,7 @@ use rocksdb::{
 use super::error::StoreError;
 use super::families::{self, Access, Family};
 use super::keys::{CounterKey, Key};
+use super::read_count;
 
 /// Blocks of all families that are kept in memory, bytes.
 const CACHE_BYTES: usize = 48 << 20;
@@ -63,11 +64,7 @@ impl Database {
 
     /// A counter; one that was never touched is 0.
     pub(super) fn count<K: CounterKey>(&self, key: &K) -> Result<i64, StoreError> {
-        let Some(value) = self.get(key)? else { return Ok(0) };
-        let bytes = value.as_slice().try_into();
-        bytes
-            .map(i64::from_be_bytes)
-            .map_err(|_| StoreError::corrupt(K::FAMILY.name(), &key.to_bytes()))
+        self.get(key)?.map_or(Ok(0), |value| read_count(key, &value))
     }
 
     /// Rows from `from` on, in order, while `take` says so.

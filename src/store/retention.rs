@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::gaps::GapKey;
-use super::journal::DROPPED;
+use super::journal::{DROPPED, dropped};
 use super::keys::entity::EntityKey;
 use super::keys::{AppliedKey, BucketKey, CursorKey, JournalKey, MinuteKey, RepoKey, SeenKey};
 use super::rows::{decode_cursor, encode_cursor};
@@ -128,7 +128,8 @@ pub async fn drop_due(
     Ok(())
 }
 
-/// The last event of those that go.
+/// The last event of those that go, or that went before: what came late to an old place may go
+/// behind others.
 fn last_dropped(
     reader: Reader<'_>,
     tag: BusTag,
@@ -136,7 +137,8 @@ fn last_dropped(
 ) -> Result<Option<Cursor>, StoreError> {
     let last = reader.last_before(&JournalKey { tag, position: start })?;
     let last = last.filter(|key| key.tag == tag);
-    Ok(last.map(|key| Cursor { tag, position: key.position }))
+    let last = last.map(|key| Cursor { tag, position: key.position });
+    Ok(last.max(dropped(reader.database)?.filter(|known| known.tag == tag)))
 }
 
 fn first_key(day: i32) -> SeenKey {

@@ -220,6 +220,31 @@ async fn a_reader_holds_the_journal_back_as_far_as_the_limit_of_bytes() {
 }
 
 #[tokio::test]
+async fn how_far_the_journal_was_dropped_never_goes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let tag = store.bus_tag();
+    let now = Timestamp::from_seconds(1_000 * 86_400);
+    store
+        .commit(move |batch| {
+            put_journal(batch, tag, 1, Minute);
+            // Dropped up to there, and one came late to an old place.
+            let cursor = Cursor { tag, position: Position::counted(9) };
+            batch.put(&CursorKey(super::journal::DROPPED.to_owned()), &rows::encode_cursor(cursor));
+            let (first, key) = (Position::counted(20), MinuteKey { tag, minute: now.minute() });
+            batch.put(&JournalKey { tag, position: first }, b"x");
+            batch.put(&key, &MinuteRow { first, bytes: 1 }.encode());
+            Ok(())
+        })
+        .await
+        .unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(journal(&store, tag), [20]);
+    let dropped = store.reader().journal(tag).unwrap().dropped();
+    assert_eq!(dropped, Some(Position::counted(9)));
+}
+
+#[tokio::test]
 async fn a_store_keeps_its_id_and_no_two_have_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

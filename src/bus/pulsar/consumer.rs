@@ -29,9 +29,8 @@ use crate::clock::Clock;
 use crate::metrics;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Cursor, Position};
-use crate::store::keys::{CursorKey, MetaKey};
-use crate::store::rows::decode_cursor;
-use crate::store::{APPLIED, Batch, Store, StoreError, gaps};
+use crate::store::keys::MetaKey;
+use crate::store::{Batch, Store, StoreError, gaps};
 
 /// Messages that the broker may send ahead; more than any producer puts into one entry.
 const AHEAD: u32 = 2_000;
@@ -145,14 +144,8 @@ impl PulsarBus {
     /// Up to where this store has applied the topic.
     async fn applied(&self) -> Result<Option<Position>, StoreError> {
         let tag = self.tag;
-        self.store
-            .read(move |reader| {
-                let value = reader.get(&CursorKey(APPLIED.to_owned()))?;
-                let cursor = value.map(|value| decode_cursor(APPLIED, &value)).transpose()?;
-                let ours = cursor.filter(|cursor| cursor.tag == tag);
-                Ok(ours.map(|cursor| cursor.position))
-            })
-            .await
+        let applied = self.store.read(|reader| reader.applied()).await?;
+        Ok(applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position))
     }
 
     async fn open(&self, applied: Option<Position>) -> Result<Session, PulsarError> {
