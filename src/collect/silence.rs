@@ -91,9 +91,7 @@ impl Silence {
                     Gap { after, until, count: None, reason: GapReason::Upstream, noticed_at };
                 gaps::record(batch, cursor.tag, gap)
             })
-            .await?;
-        store.heads().found_gap();
-        Ok(())
+            .await
     }
 }
 

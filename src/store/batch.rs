@@ -38,6 +38,8 @@ pub struct Batch<'w> {
     key: Vec<u8>,
     /// Whether it is synced before it is answered, whatever the policy says.
     pub(super) is_awaited: bool,
+    /// Whether a gap of the bus was found.
+    pub(super) finds_gap: bool,
 }
 
 impl<'w> Batch<'w> {
@@ -53,6 +55,7 @@ impl<'w> Batch<'w> {
             claimed: HashSet::default(),
             key: Vec::with_capacity(64),
             is_awaited: false,
+            finds_gap: false,
         }
     }
 

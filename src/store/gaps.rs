@@ -59,6 +59,7 @@ pub fn record(batch: &mut Batch<'_>, tag: BusTag, gap: Gap) -> Result<(), StoreE
         gap.count = gap.count.zip(known.count).map(|(one, other)| one.saturating_add(other));
     }
     batch.put(&key, &encode(&gap));
+    batch.finds_gap = true;
     Ok(())
 }
 

@@ -73,7 +73,7 @@ pub struct Heads {
     pub backlog: watch::Sender<u64>,
     /// Counts commits of applied events; what counts is that it moves.
     pub applied: watch::Sender<u64>,
-    /// Gaps of the bus that were found in this life.
+    /// Gaps of the bus that were found in this life; moves before any commit behind them is told.
     pub gaps: watch::Sender<u64>,
     /// How far retention has dropped the journal.
     pub dropped: watch::Sender<Option<Cursor>>,
@@ -82,11 +82,6 @@ pub struct Heads {
 /// The two may come in either order: what is applied before its admission is told makes the number
 /// wrap around, and only until it is told. Whoever admits looks after it has told.
 impl Heads {
-    /// A gap of the bus was found and is kept.
-    pub fn found_gap(&self) {
-        self.gaps.send_modify(|found| *found += 1);
-    }
-
     /// So many bytes were admitted.
     pub fn grow_backlog(&self, bytes: u64) {
         self.backlog.send_modify(|backlog| *backlog = backlog.wrapping_add(bytes));
@@ -185,11 +180,18 @@ impl Store {
         work: impl FnOnce(&mut Batch<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let (sender, receiver) = oneshot::channel();
+        let gaps = self.shared.heads.gaps.clone();
         // Who asked may have gone; the work is done all the same.
         let job: Job = Box::new(move |batch| match work(batch) {
-            Ok(result) => Ok(Box::new(move |written: Result<(), StoreError>| {
-                let _ = sender.send(written.map(|()| result));
-            })),
+            Ok(result) => {
+                let finds_gap = batch.finds_gap;
+                Ok(Box::new(move |written: Result<(), StoreError>| {
+                    if finds_gap && written.is_ok() {
+                        gaps.send_modify(|found| *found += 1);
+                    }
+                    let _ = sender.send(written.map(|()| result));
+                }))
+            }
             Err(error) => {
                 let _ = sender.send(Err(error.again()));
                 Err(error)

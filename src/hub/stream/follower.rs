@@ -41,7 +41,7 @@ pub struct Follower {
     told_caught_up: bool,
     /// Whether nothing was given of what is asked for now.
     is_fresh: bool,
-    /// Whether it comes back from elsewhere: then the journal is asked what is missing there.
+    /// Whether something may be missing on its way: then the journal is asked, which says what.
     is_back: bool,
     /// How many gaps of the bus were known when it last asked the journal.
     gaps_seen: u64,
@@ -293,7 +293,8 @@ impl Follower {
                 return;
             }
         };
-        (self.told_caught_up, self.is_fresh, self.is_back) = (false, false, false);
+        (self.told_caught_up, self.is_fresh) = (false, false);
+        self.is_back = page.is_before_a_gap;
         self.place = page.place;
         portion.messages += page.messages;
         portion.more = true;

@@ -70,6 +70,8 @@ pub(super) struct Page {
     pub(super) messages: u64,
     /// Everything up to here is in it, or was before it.
     pub(super) place: Place,
+    /// Whether a gap lies further on: the ring, which may have all the rest, knows of none.
+    pub(super) is_before_a_gap: bool,
 }
 
 /// Reads it, for as long as `is_waited_for`.
@@ -134,7 +136,8 @@ pub(super) fn read(
     if events == 0 {
         place = choice.behind(place.cursor);
     }
-    Ok(Page { bytes: out.into(), messages, place })
+    let is_before_a_gap = known.peek().is_some();
+    Ok(Page { bytes: out.into(), messages, place, is_before_a_gap })
 }
 
 fn read_event(cursor: Cursor, facts: Facts, text: &str) -> TailEvent {

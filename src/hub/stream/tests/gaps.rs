@@ -86,7 +86,6 @@ async fn miss_behind(world: &World, after: Cursor) {
         noticed_at: Timestamp::default(),
     };
     world.store.commit(move |batch| gaps::record(batch, TAG, gap)).await.unwrap();
-    world.store.heads().found_gap();
 }
 
 /// Writes so that nothing written before is kept.
@@ -183,6 +182,28 @@ async fn a_gap_upstream_that_is_found_while_a_reader_is_live_is_told_at_its_plac
     world.tell();
     let messages = told.until_event(&world).await;
     assert!(!messages.iter().any(is_gap), "once is enough: {messages:?}");
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn a_gap_behind_the_first_page_is_told_though_the_ring_has_all_the_rest() {
+    let (_dir, mut world) = world();
+    world.write().await;
+    let first = Place::behind(newest(&world));
+    for _ in 0..WRITES {
+        world.write().await;
+    }
+    let after = newest(&world);
+    miss_behind(&world, after).await;
+    world.write().await;
+    world.tell();
+    // Small pages: the gap is several of them away.
+    world.hub.streams().unwrap().readers.fetch_add(READERS_OF_PAGES, Ordering::Relaxed);
+    let mut told = Told::behind(&world, first);
+    let messages = told.until_event(&world).await;
+    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    let after = Place::behind(after);
+    assert_eq!(gaps, [&gap(after, after, "upstream")]);
     world.stop.cancel();
 }
 
