@@ -222,8 +222,13 @@ impl Broker {
         let answers = async {
             loop {
                 tries.tick().await;
-                let asked = self.ask("GET", "/admin/v2/brokers/health", "");
-                if let Ok(Ok((200, _))) = tokio::time::timeout(READY / 12, asked).await {
+                // Well, and with the namespace of the topics, which comes a little later.
+                let asked = async {
+                    let health = self.ask("GET", "/admin/v2/brokers/health", "").await;
+                    let topics = self.ask("GET", "/admin/v2/persistent/public/default", "").await;
+                    [health, topics].iter().all(|said| matches!(said, Ok((200, _))))
+                };
+                if let Ok(true) = tokio::time::timeout(READY / 12, asked).await {
                     return;
                 }
             }
