@@ -65,11 +65,7 @@ impl Browser {
 
     /// A new tab of this size and colour scheme.
     pub(crate) async fn page(&mut self, width: u32, height: u32, scheme: &str) -> Page {
-        let stream = TcpStream::connect(&self.address).await.unwrap();
-        let url = format!("ws://{}{}", self.address, self.path);
-        let (socket, _) = client_async(url, stream).await.unwrap();
-        let (complaints, requests) = (Vec::new(), Vec::new());
-        let mut page = Page { socket, session: String::new(), next: 0, complaints, requests };
+        let mut page = self.connect().await;
         let target = page.call("Target.createTarget", json!({"url": "about:blank"})).await;
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let attached = page.call("Target.attachToTarget", attach).await;
@@ -85,8 +81,19 @@ impl Browser {
         page
     }
 
+    /// To the browser as a whole.
+    async fn connect(&self) -> Page {
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        let url = format!("ws://{}{}", self.address, self.path);
+        let (socket, _) = client_async(url, stream).await.unwrap();
+        let (complaints, requests) = (Vec::new(), Vec::new());
+        Page { socket, session: String::new(), next: 0, complaints, requests }
+    }
+
+    /// Closes it. Were it killed, its helpers would go on writing into a profile that is removed.
     pub(crate) async fn end(mut self) {
-        self.child.kill().await.unwrap();
+        self.connect().await.call("Browser.close", json!({})).await;
+        soon("the browser ends", self.child.wait()).await.unwrap();
     }
 }
 
@@ -102,7 +109,11 @@ fn spawn(name: &str, profile: &Path) -> Option<Child> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    command.spawn().ok()
+    match command.spawn() {
+        Ok(child) => Some(child),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("{name} cannot be run: {error}"),
+    }
 }
 
 impl Page {

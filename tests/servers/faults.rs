@@ -62,7 +62,7 @@ async fn a_broker_that_is_killed_and_started_again_loses_and_doubles_nothing() {
     let trouble = two.edge.state.borrow().trouble.clone().unwrap_or_default();
     assert!(trouble.contains(&two.pulsar.broker.url()), "{trouble}");
     two.pulsar.broker.start();
-    two.pulsar.broker.ready_again(two.topic).await;
+    two.pulsar.broker.ready().await;
     two.admit(800..1_200).await;
     two.assert_whole().await;
 }

@@ -128,7 +128,7 @@ async fn a_collector_and_two_edges_count_the_same_whoever_dies() {
     feed(5).await;
     one.start_again();
     broker.start();
-    broker.ready_again("processes").await;
+    broker.ready().await;
     feed(5).await;
     collector.kill().await;
     github.control.emit(20);
