@@ -366,9 +366,10 @@ impl Sink {
             let journal = reader.journal(tag)?;
             let lost = journal.dropped().filter(|dropped| *dropped > after);
             let (mut events, mut bytes) = (Vec::new(), 0);
-            journal.read_behind(after, |position, facts, text| {
-                events.push((position, messages(&Envelope { facts, event: text.into() })));
-                bytes += text.len();
+            journal.read_behind(after, |position, row| {
+                bytes += row.event.len();
+                let envelope = Envelope { facts: row.facts, event: row.event.into() };
+                events.push((position, messages(&envelope)));
                 Ok(events.len() < PAGE_EVENTS && bytes < PAGE_BYTES)
             })?;
             Ok(Page { events, lost })

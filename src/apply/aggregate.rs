@@ -16,10 +16,11 @@ use super::history::History;
 use super::numbers::Numbers;
 use crate::bus::{Bus, Content, Dead, Delivery};
 use crate::clock::Clock;
-use crate::hub::{Head, Hub, TailEvent};
+use crate::hub::{Hub, TailEvent};
 use crate::model::entity::Sight;
 use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
+use crate::model::head::Head;
 use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
@@ -27,7 +28,7 @@ use crate::store::keys::{
     AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, JournalKey, MinuteKey, Origin, SeenKey,
 };
 use crate::store::retention::{MinuteRow, claim_days};
-use crate::store::rows::{decode_cursor, encode_cursor};
+use crate::store::rows::{decode_cursor, encode_cursor, push_journal};
 use crate::store::{APPLIED, Batch, Store, StoreError};
 use crate::{fault, metrics};
 
@@ -264,8 +265,7 @@ pub(super) fn apply_once(
         return Ok(true);
     }
     row.clear();
-    event.envelope.facts.encode(row);
-    row.extend_from_slice(event.envelope.event.as_bytes());
+    push_journal(row, &event.head, &event.envelope.facts, &event.envelope.event);
     batch.put(&JournalKey { tag: event.cursor.tag, position: event.cursor.position }, row);
     minutes.add(batch, event, row.len())?;
     Ok(true)

@@ -25,13 +25,12 @@ use super::draft::Draft;
 use super::name::HourName;
 use super::{ArchiveError, SETTLED, blocking, file_name};
 use crate::clock::Clock;
-use crate::model::envelope::Facts;
 use crate::model::event::Event;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Hour, Minute, Timestamp};
 use crate::store::keys::{CursorKey, JournalKey, Key as _, MetaKey, MinuteKey};
 use crate::store::retention::MinuteRow;
-use crate::store::rows::{decode_cursor, encode_cursor};
+use crate::store::rows::{decode_cursor, decode_journal, encode_cursor};
 use crate::store::{APPLIED, Reader, Store, StoreError};
 
 /// Files that are written at the same time.
@@ -330,11 +329,10 @@ fn each_event(
         if key.tag != start.tag {
             return Ok(false);
         }
-        let corrupt = || StoreError::corrupt("journal", &key.to_bytes());
-        let (facts, text) = Facts::decode(value).ok_or_else(corrupt)?;
-        let text = std::str::from_utf8(text).map_err(|_| corrupt())?;
-        let event = Event::read(text).map_err(|_| corrupt())?;
-        let hour = event.created_at.unwrap_or(facts.received_at).hour();
+        let row = decode_journal(&key, value)?;
+        let corrupt = |_| StoreError::corrupt("journal", &key.to_bytes());
+        let event = Event::read(row.event).map_err(corrupt)?;
+        let hour = event.created_at.unwrap_or(row.facts.received_at).hour();
         if let Err(error) = take(key.position, hour, &event) {
             failure = Some(error);
             return Ok(false);

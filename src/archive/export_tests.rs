@@ -5,6 +5,7 @@ use std::io::Read as _;
 use flate2::read::MultiGzDecoder;
 
 use super::*;
+use crate::model::envelope::Facts;
 use crate::model::position::BusTag;
 use crate::store::Sync;
 

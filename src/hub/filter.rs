@@ -12,8 +12,8 @@
 
 mod words;
 
-use super::head::Value;
 use super::tail::TailEvent;
+use crate::model::head::Value;
 use crate::model::routing::{EVENT_WORDS, KEY_BYTES, RoutingPattern, known_keys};
 use words::{Choice, Words};
 
@@ -43,7 +43,7 @@ pub struct StreamQuery {
     pub languages: Vec<String>,
     /// `payload.action`, such as `opened`.
     pub actions: Vec<String>,
-    /// One event in so many, by [`super::Head::sampling_hash`]; `None` is all.
+    /// One event in so many, by [`crate::model::head::Head::sampling_hash`]; `None` is all.
     pub sample: Option<u64>,
 }
 

@@ -14,7 +14,6 @@ mod deflate;
 mod filter;
 mod frame;
 mod group;
-mod head;
 mod language;
 #[cfg(test)]
 mod language_tests;
@@ -40,7 +39,6 @@ pub use filter::{
 };
 pub use frame::Frame;
 pub use group::{Member, Taken};
-pub use head::Head;
 pub use language::{LanguageQuery, Latest, Watch};
 pub use query::{Conditions, Form, NoPath, PATH_BYTES, PATH_NAMES, Path, Subscription};
 pub use sheet::{Follow, Note, Reading, Sheet, Sheets, Telling, WINDOWS};

@@ -4,7 +4,7 @@
 //! the events each of them takes is its own and not part of it.
 
 use super::filter::VALUE_BYTES;
-use super::head::Head;
+use crate::model::head::Head;
 
 /// Which events in which form. Readers with equal subscriptions form a group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

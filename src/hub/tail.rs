@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 
 use super::frame::Frame;
-use super::head::Head;
 use super::stream::StreamForm;
 use crate::model::entity::{Entity, entities};
 use crate::model::envelope::{Envelope, Flags};
 use crate::model::event::Event;
+use crate::model::head::Head;
 use crate::model::json;
 use crate::model::position::{Cursor, Position};
 

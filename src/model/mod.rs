@@ -6,6 +6,7 @@ pub mod envelope;
 pub mod event;
 pub mod gap;
 pub mod gaps;
+pub mod head;
 pub mod json;
 pub mod mark;
 pub mod message;

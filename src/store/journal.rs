@@ -5,11 +5,10 @@
 //! writing thread nor what is kept in memory for it. Blocks.
 
 use super::database::{Database, Moment};
-use super::keys::{CursorKey, JournalKey, Key as _, MinuteKey};
+use super::keys::{CursorKey, JournalKey, MinuteKey};
 use super::retention::MinuteRow;
-use super::rows::decode_cursor;
+use super::rows::{JournalRow, decode_cursor, decode_journal};
 use super::{Reader, StoreError};
-use crate::model::envelope::Facts;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Minute;
 
@@ -47,12 +46,11 @@ impl Journal<'_> {
         self.dropped
     }
 
-    /// The events behind a position, oldest first, while `take` returns true: their position,
-    /// their facts, and their text.
+    /// The events behind a position, oldest first, while `take` returns true.
     pub fn read_behind(
         &self,
         after: Position,
-        mut take: impl FnMut(Position, Facts, &str) -> Result<bool, StoreError>,
+        mut take: impl FnMut(Position, JournalRow<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let from = JournalKey { tag: self.tag, position: after };
         self.moment.walk(&from, rocksdb::Direction::Forward, |key: JournalKey, value| {
@@ -62,8 +60,7 @@ impl Journal<'_> {
             if key.position == after {
                 return Ok(true);
             }
-            let (facts, text) = decode(&key, value)?;
-            take(key.position, facts, text)
+            take(key.position, decode_journal(&key, value)?)
         })
     }
 
@@ -71,15 +68,14 @@ impl Journal<'_> {
     pub fn read_before(
         &self,
         until: Position,
-        mut take: impl FnMut(Position, Facts, &str) -> Result<bool, StoreError>,
+        mut take: impl FnMut(Position, JournalRow<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let from = JournalKey { tag: self.tag, position: until };
         self.moment.walk(&from, rocksdb::Direction::Reverse, |key: JournalKey, value| {
             if key.tag != self.tag {
                 return Ok(false);
             }
-            let (facts, text) = decode(&key, value)?;
-            take(key.position, facts, text)
+            take(key.position, decode_journal(&key, value)?)
         })
     }
 
@@ -87,7 +83,7 @@ impl Journal<'_> {
     pub fn newest(&self) -> Result<Option<Position>, StoreError> {
         let end = Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX };
         let mut newest = None;
-        self.read_before(end, |position, _, _| {
+        self.read_before(end, |position, _| {
             newest = Some(position);
             Ok(false)
         })?;
@@ -122,20 +118,13 @@ impl Journal<'_> {
     }
 }
 
-fn decode<'v>(key: &JournalKey, value: &'v [u8]) -> Result<(Facts, &'v str), StoreError> {
-    let read = || {
-        let (facts, text) = Facts::decode(value)?;
-        Some((facts, std::str::from_utf8(text).ok()?))
-    };
-    read().ok_or_else(|| StoreError::corrupt("journal", &key.to_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::clock::Clock;
+    use crate::model::envelope::Facts;
     use crate::model::window::Timestamp;
     use crate::store::retention::{Retention, drop_due};
     use crate::store::{Store, Sync};
@@ -161,8 +150,8 @@ mod tests {
 
     fn behind(journal: &Journal<'_>, after: u64) -> Vec<u64> {
         let mut found = Vec::new();
-        let take = |position: Position, _: Facts, text: &str| {
-            assert_eq!(text, format!("{{\"id\":\"{}\"}}", position.entry));
+        let take = |position: Position, row: JournalRow<'_>| {
+            assert_eq!(row.event, format!("{{\"id\":\"{}\"}}", position.entry));
             found.push(position.entry);
             Ok(found.len() < 4)
         };
@@ -202,7 +191,7 @@ mod tests {
         assert_eq!((other.dropped(), behind(&other, 0)), (None, Vec::new()));
 
         let mut newest = Vec::new();
-        let take = |position: Position, _: Facts, _: &str| {
+        let take = |position: Position, _: JournalRow<'_>| {
             newest.push(position.entry);
             Ok(newest.len() < 3)
         };

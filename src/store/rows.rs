@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::keys::{InboxKey, Key as _, OutboxKey};
+use super::keys::{InboxKey, JournalKey, Key as _, OutboxKey};
 use crate::model::envelope::Facts;
+use crate::model::head::Head;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 
@@ -47,6 +48,54 @@ pub fn decode_outbox(key: OutboxKey, value: &[u8]) -> Result<(u64, Facts), Store
         rest.is_empty().then_some((u64::from_be_bytes(*admission), facts))
     };
     read().ok_or_else(|| StoreError::corrupt("outbox", &key.to_bytes()))
+}
+
+/// The first byte of a row of the journal that has the head before the facts; without it, the
+/// facts come first, whose own first byte is a small number.
+const HEADED: u8 = 0x80;
+
+/// An event as the journal keeps it.
+#[derive(Debug, Clone)]
+pub struct JournalRow<'v> {
+    /// What was added.
+    pub facts: Facts,
+    /// The event's text.
+    pub event: &'v str,
+    head: Option<&'v [u8]>,
+}
+
+impl JournalRow<'_> {
+    /// What readers choose by, where it is kept: rows of older versions have none, and those of
+    /// events with a value that is too long for it.
+    #[must_use]
+    pub fn head(&self) -> Option<Head> {
+        self.head.and_then(|head| Head::decode(head, &self.facts))
+    }
+}
+
+/// Appends the value of a [`JournalKey`]. The head is kept so that whoever reads far back need not
+/// read each event for it.
+pub fn push_journal(out: &mut Vec<u8>, head: &Head, facts: &Facts, event: &str) {
+    let begin = out.len();
+    out.push(HEADED);
+    if !head.encode(out) {
+        out.truncate(begin);
+    }
+    facts.encode(out);
+    out.extend_from_slice(event.as_bytes());
+}
+
+/// Reads it.
+pub fn decode_journal<'v>(key: &JournalKey, value: &'v [u8]) -> Result<JournalRow<'v>, StoreError> {
+    let read = || {
+        let (head, rest) = match value.strip_prefix(&[HEADED]) {
+            Some(rest) => Head::split(rest).map(|(head, rest)| (Some(head), rest))?,
+            None => (None, value),
+        };
+        let (facts, text) = Facts::decode(rest)?;
+        Some(JournalRow { facts, event: std::str::from_utf8(text).ok()?, head })
+    };
+    read().ok_or_else(|| StoreError::corrupt("journal", &key.to_bytes()))
 }
 
 /// The value of a cursor.
@@ -169,6 +218,7 @@ pub const LOGGED_BYTES: usize = 16 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::event::Event;
 
     #[test]
     fn rows_come_back_from_their_bytes() {
@@ -194,6 +244,35 @@ mod tests {
         let cut = decode_refused(&encode_dead(at, "", &place, &vec![b'x'; DEAD_BYTES + 1]));
         let cut = cut.unwrap();
         assert!(!cut.whole && cut.text.len() == DEAD_BYTES);
+    }
+
+    #[test]
+    fn the_journal_has_events_with_and_without_their_head() {
+        let key = JournalKey { tag: BusTag(3), position: Position::counted(9) };
+        let text = r#"{"id":"7","type":"PushEvent","repo":{"name":"a/b"}}"#;
+        let facts = Facts { language: Some("Go".to_owned()), ..Facts::default() };
+        let head = Head::of(&Event::read(text).unwrap(), &facts);
+        let mut with = Vec::new();
+        push_journal(&mut with, &head, &facts, text);
+        let row = decode_journal(&key, &with).unwrap();
+        assert_eq!((row.head(), row.event, &row.facts), (Some(head.clone()), text, &facts));
+
+        let mut without = Vec::new();
+        facts.encode(&mut without);
+        without.extend_from_slice(text.as_bytes());
+        let row = decode_journal(&key, &without).unwrap();
+        assert_eq!((row.head(), row.event, &row.facts), (None, text, &facts));
+
+        let long = format!(r#"{{"id":"7","repo":{{"name":"{}"}}}}"#, "n".repeat(70_000));
+        let head = Head::of(&Event::read(&long).unwrap(), &facts);
+        let mut bytes = Vec::new();
+        push_journal(&mut bytes, &head, &facts, &long);
+        let row = decode_journal(&key, &bytes).unwrap();
+        assert_eq!((row.head(), row.event), (None, &*long));
+
+        for end in 0..with.len() - text.len() {
+            assert!(decode_journal(&key, &with[..end]).is_err(), "{end}");
+        }
     }
 
     #[test]

@@ -271,6 +271,8 @@ async fn a_snapshot_and_all_deltas_are_the_snapshot_of_the_last_cursor() {
     let (_scripts, settings) = folder();
     let site = start(&settings).await;
     until(&site, "/stream/languages", |answer| answer.status == 200).await;
+    // Known with the first answer of the simulated GitHub.
+    until(&site, "/readyz", |answer| answer.head.contains("x-simulated")).await;
     let mut client = site.connect("/stream/languages?window=1m").await;
     let hello = client.json().await;
     assert_eq!((&hello["type"], &hello["window"]), (&json!("hello"), &json!("1m")));

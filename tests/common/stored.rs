@@ -5,12 +5,15 @@ use std::path::Path;
 
 use ghpulse::clock::Clock;
 use ghpulse::model::envelope::Facts;
+use ghpulse::model::event::Event;
+use ghpulse::model::head::Head;
 use ghpulse::model::position::{BusTag, Position};
 use ghpulse::model::window::{Day, Hour, Second};
 use ghpulse::store::keys::{
     BodyKey, BucketKey, HourKey, HourMetric, InboxKey, JournalKey, Key, MetaKey, Origin, OutboxKey,
     Scope, SizeKey,
 };
+use ghpulse::store::rows::decode_journal;
 use ghpulse::store::{Store, Sync, read_count};
 use serde_json::Value;
 
@@ -22,8 +25,11 @@ pub fn journal(dir: &Path) -> Vec<(Position, Facts, Value)> {
     let start = JournalKey { tag: BusTag(0), position: Position::default() };
     let mut found = Vec::new();
     let read = |key: JournalKey, value: &[u8]| {
-        let (facts, text) = Facts::decode(value).expect("the journal's rows are ours");
-        found.push((key.position, facts, serde_json::from_slice(text).unwrap()));
+        let row = decode_journal(&key, value)?;
+        // What readers choose by is kept as it would be read.
+        let head = Head::of(&Event::read(row.event).unwrap(), &row.facts);
+        assert_eq!(row.head(), Some(head), "{}", row.event);
+        found.push((key.position, row.facts, serde_json::from_str(row.event).unwrap()));
         Ok(true)
     };
     store.reader().scan(&start, read).unwrap();

@@ -13,9 +13,11 @@ use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::hub::{Hub, HubOptions, Kept, StreamJournal, TailEvent};
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
+use ghpulse::model::head::Head;
 use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::serve::{self, Audience, Listener, ServeOptions};
 use ghpulse::store::keys::JournalKey;
+use ghpulse::store::rows::push_journal;
 use ghpulse::store::{Store, Sync, inspect};
 use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
@@ -221,9 +223,9 @@ async fn fill(store: &Store, events: &[String]) -> u64 {
             .map(|entry| {
                 let at = usize::try_from(entry).expect("it is small") % events.len();
                 let event = Event::read(&events[at]).expect("recorded events are events");
+                let facts = Facts::of(&event, Clock::system().now());
                 let mut row = Vec::new();
-                Facts::of(&event, Clock::system().now()).encode(&mut row);
-                row.extend_from_slice(event.text.as_bytes());
+                push_journal(&mut row, &Head::of(&event, &facts), &facts, event.text);
                 bytes += event.text.len() as u64;
                 (JournalKey { tag: TAG, position: Position::counted(entry) }, row)
             })

@@ -158,11 +158,11 @@ impl Broker {
         }
     }
 
-    /// Removes what its storage node registered in its last life, as a metadata server does when a
-    /// session ends. The file that stands in for that server keeps it; the node that finds it
-    /// registers anew, sees the old registration go, takes that for its own, and so on without end,
-    /// thousands of times a second (apache/pulsar issue 17759). A topic that is made in between finds
-    /// no storage.
+    /// Removes what its storage node registered in its last life, as a metadata server does when
+    /// a session ends. The file that stands in for that server keeps it; the node that finds it
+    /// registers anew, sees the old registration go, takes that for its own, and so on without
+    /// end, thousands of times a second (apache/pulsar issue 17759). A topic that is made in
+    /// between finds no storage.
     fn end_registration(&self) {
         let path = self.dir.join("data/metadata");
         if !path.exists() {

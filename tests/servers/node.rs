@@ -20,6 +20,7 @@ use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::model::envelope::Facts;
 use ghpulse::model::position::{Cursor, Position};
 use ghpulse::store::keys::{CounterKey, JournalKey};
+use ghpulse::store::rows::decode_journal;
 use ghpulse::store::{Store, Sync};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -127,9 +128,9 @@ impl Node {
         let tag = tag_of(&self.topic).unwrap();
         let mut rows = Vec::new();
         let read = |key: JournalKey, value: &[u8]| {
-            let (facts, text) = Facts::decode(value).expect("the journal's rows are ours");
+            let row = decode_journal(&key, value)?;
             let cursor = Cursor { tag: key.tag, position: key.position };
-            rows.push((cursor, facts, String::from_utf8(text.to_vec()).unwrap()));
+            rows.push((cursor, row.facts, row.event.to_owned()));
             Ok(true)
         };
         let start = JournalKey { tag, position: Position::default() };

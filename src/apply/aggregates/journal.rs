@@ -106,7 +106,7 @@ impl Group {
         let overtaken = journal.dropped().filter(|dropped| *dropped > self.place);
         let (mut rows, mut ended, mut is_first) = (0, true, overtaken.is_some());
         let Self { place, members, .. } = self;
-        journal.read_behind(*place, |position, facts, event| {
+        journal.read_behind(*place, |position, row| {
             if until.is_some_and(|until| position > until) {
                 return Ok(false);
             }
@@ -116,12 +116,12 @@ impl Group {
             }
             rows += 1;
             if std::mem::take(&mut is_first) {
-                let left = facts.received_at.second();
+                let left = row.facts.received_at.second();
                 for member in &mut *members {
                     member.begin(left);
                 }
             }
-            let subject = Subject::new(&facts, event);
+            let subject = Subject::new(&row.facts, row.event);
             for member in &mut *members {
                 member.count(&subject);
             }
@@ -141,8 +141,8 @@ impl Group {
 /// journal has all that was received; `None` when it has nothing.
 fn start_of(journal: &Journal<'_>, from: Second) -> Result<(Position, Option<Second>), StoreError> {
     let mut whole_from = None;
-    journal.read_behind(Position::default(), |_, facts, _| {
-        whole_from = Some(facts.received_at.second());
+    journal.read_behind(Position::default(), |_, row| {
+        whole_from = Some(row.facts.received_at.second());
         Ok(false)
     })?;
     // Positions are the bus's, seconds those of receiving: where nodes differ, they overlap.
@@ -154,7 +154,7 @@ fn start_of(journal: &Journal<'_>, from: Second) -> Result<(Position, Option<Sec
         return Ok((journal.newest()?.unwrap_or_default(), whole_from));
     };
     let mut before = Position::default();
-    journal.read_before(first, |position, _, _| {
+    journal.read_before(first, |position, _| {
         if position < first {
             before = position;
         }

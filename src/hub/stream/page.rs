@@ -13,12 +13,13 @@ use super::control;
 use super::form::StreamForm;
 use crate::hub::filter::Warning;
 use crate::hub::tail::TailEvent;
-use crate::model::envelope::{Envelope, Facts};
+use crate::model::envelope::Envelope;
 use crate::model::gap::GapReason;
 use crate::model::place::Place;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 use crate::store::journal::Journal;
+use crate::store::rows::JournalRow;
 use crate::store::{Reader, StoreError, gaps};
 
 /// Events that are looked at for one page, so that a reader whom little concerns hears of its
@@ -120,13 +121,13 @@ pub(super) fn read(
         }
     };
     let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
-    journal.read_behind(after, |position, facts, text| {
+    journal.read_behind(after, |position, row| {
         let cursor = Cursor { tag, position };
         push_gaps(&mut out, place, Some(position));
-        messages += choice.push(&mut out, form, &read_event(cursor, facts, text), had);
+        scanned += row.event.len();
+        messages += choice.push(&mut out, form, &read_event(cursor, row), had);
         place = choice.behind(cursor);
         events += 1;
-        scanned += text.len();
         is_end = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
         Ok(is_end && is_waited_for())
     })?;
@@ -140,8 +141,13 @@ pub(super) fn read(
     Ok(Page { bytes: out.into(), messages, place, is_before_a_gap })
 }
 
-fn read_event(cursor: Cursor, facts: Facts, text: &str) -> TailEvent {
-    TailEvent::new(cursor, Envelope { facts, event: text.into() })
+fn read_event(cursor: Cursor, row: JournalRow<'_>) -> TailEvent {
+    let head = row.head();
+    let envelope = Envelope { facts: row.facts, event: row.event.into() };
+    match head {
+        Some(head) => TailEvent::with_head(cursor, envelope, head),
+        None => TailEvent::new(cursor, envelope),
+    }
 }
 
 /// Before everything that ever was.
@@ -191,9 +197,9 @@ fn find_since(
     };
     let mut position = first.before().unwrap_or_default();
     let mut searched = 0;
-    journal.read_behind(position, |at, facts, _| {
+    journal.read_behind(position, |at, row| {
         searched += 1;
-        if facts.received_at >= since || searched > SEARCH_EVENTS {
+        if row.facts.received_at >= since || searched > SEARCH_EVENTS {
             return Ok(false);
         }
         position = at;
@@ -215,14 +221,14 @@ fn find_latest(
     let (mut found, mut searched) = (0, 0);
     let end = Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX };
     let mut position = None;
-    journal.read_before(end, |at, facts, text| {
+    journal.read_before(end, |at, row| {
         if searched == 0 {
             // Without any that match, it begins behind the newest.
             position = Some(at);
         }
         searched += 1;
         let cursor = Cursor { tag, position: at };
-        if choice.takes(&read_event(cursor, facts, text)) {
+        if choice.takes(&read_event(cursor, row)) {
             found += 1;
             position = at.before();
         }

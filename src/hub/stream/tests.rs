@@ -24,6 +24,7 @@ use crate::model::window::Timestamp;
 use crate::store::Sync;
 use crate::store::keys::{JournalKey, MinuteKey};
 use crate::store::retention::{MinuteRow, Retention, drop_due};
+use crate::store::rows::push_journal;
 
 const RUNS: u64 = 600;
 /// Runs that share a store. Each leaves deleted ranges in its memory, which whoever begins to read
@@ -144,9 +145,14 @@ impl World {
         let rows: Vec<_> = events
             .iter()
             .map(|event| {
-                let mut row = Vec::new();
-                event.envelope.facts.encode(&mut row);
-                row.extend_from_slice(event.envelope.event.as_bytes());
+                let (mut row, Envelope { facts, event: text }) = (Vec::new(), &event.envelope);
+                if event.cursor.position.entry.is_multiple_of(2) {
+                    push_journal(&mut row, event.head(), facts, text);
+                } else {
+                    // As older versions wrote it.
+                    facts.encode(&mut row);
+                    row.extend_from_slice(text.as_bytes());
+                }
                 (JournalKey { tag: self.tag, position: event.cursor.position }, row)
             })
             .collect();

@@ -14,7 +14,9 @@ use super::super::keys::{
 };
 use super::super::repos::RepoRow;
 use super::super::retention::MinuteRow;
-use super::super::rows::{decode_cursor, decode_inbox, decode_outbox, decode_refused};
+use super::super::rows::{
+    decode_cursor, decode_inbox, decode_journal, decode_outbox, decode_refused,
+};
 use super::hex;
 use crate::model::envelope::Facts;
 use crate::model::event::EventId;
@@ -282,9 +284,9 @@ fn repo(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
     shown_as(&json!({ "language": row.language, "as_of": row.as_of }))
 }
 
-fn event(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
-    let (known, text) = Facts::decode(value)?;
-    shown_as(&EventLook { facts: facts(&known), event: raw(text)? })
+fn event(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let row = decode_journal(&JournalKey::decode(key)?, value).ok()?;
+    shown_as(&EventLook { facts: facts(&row.facts), event: raw(row.event.as_bytes())? })
 }
 
 fn minute_row(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {

@@ -6,10 +6,10 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::envelope::Facts;
-use crate::model::event::{self, Event, EventKey};
-use crate::model::outline::Outline;
-use crate::model::routing::RoutingKey;
+use super::envelope::Facts;
+use super::event::{self, Event, EventKey};
+use super::outline::Outline;
+use super::routing::RoutingKey;
 
 /// What an event is chosen by. What it does not have is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,15 +24,27 @@ pub struct Head {
 }
 
 const VALUES: usize = 6;
+/// The values that are kept, in their order.
+const KEPT: [Value; 4] = [Value::Kind, Value::Repo, Value::Actor, Value::Org];
+/// The length of a value that is not there.
+const ABSENT: u16 = u16::MAX;
+/// The bytes of the hash.
+const HASH: usize = 8;
 
 /// One of the values that a filter looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Value {
+pub enum Value {
+    /// The routing key.
     Key = 0,
+    /// GitHub's type.
     Kind = 1,
+    /// `owner/name`.
     Repo = 2,
+    /// The actor's login.
     Actor = 3,
+    /// The organisation's login.
     Org = 4,
+    /// The language of the repository.
     Language = 5,
 }
 
@@ -42,7 +54,7 @@ impl Head {
     pub fn of(event: &Event<'_>, facts: &Facts) -> Self {
         let names = [&event.repo_name, &event.actor_login, &event.org_login];
         let [repo, actor, org] = names.map(|name| name.as_deref());
-        Self::pack(&event.key, [repo, actor, org, facts.language.as_deref()])
+        Self::of_key(&event.key, [repo, actor, org, facts.language.as_deref()])
     }
 
     /// Of one that was read before.
@@ -50,17 +62,21 @@ impl Head {
     pub fn of_outline(outline: &Outline, facts: &Facts) -> Self {
         let names = [&outline.repo_name, &outline.actor_login, &outline.org_login];
         let [repo, actor, org] = names.map(|name| name.as_deref());
-        Self::pack(&outline.key, [repo, actor, org, facts.language.as_deref()])
+        Self::of_key(&outline.key, [repo, actor, org, facts.language.as_deref()])
     }
 
-    fn pack(key: &EventKey, names: [Option<&str>; 4]) -> Self {
-        let routing = RoutingKey::of_event(&key.kind);
+    fn of_key(key: &EventKey, names: [Option<&str>; 4]) -> Self {
         let kind = Some(&*key.kind).filter(|kind| !kind.is_empty());
+        Self::pack(sampling_hash(key), kind, names)
+    }
+
+    fn pack(hash: u64, kind: Option<&str>, names: [Option<&str>; 4]) -> Self {
+        let routing = RoutingKey::of_event(kind.unwrap_or_default());
         let [repo, actor, org, language] = names;
         let values = [Some(routing.as_str()), kind, repo, actor, org, language];
         let length: usize = values.iter().flatten().map(|value| value.len()).sum();
         let mut text = String::with_capacity(2 * length);
-        let mut head = Self { hash: sampling_hash(key), ..Self::default() };
+        let mut head = Self { hash, ..Self::default() };
         for (i, value) in values.into_iter().enumerate() {
             if let Some(value) = value {
                 text.push_str(value);
@@ -72,6 +88,56 @@ impl Head {
         text[length..].make_ascii_lowercase();
         head.text = text.into();
         head
+    }
+
+    /// Appends the bytes that the store keeps, of what neither the key nor the facts say again;
+    /// false, and nothing is appended, where a value is too long for them.
+    #[must_use]
+    pub fn encode(&self, out: &mut Vec<u8>) -> bool {
+        let values = KEPT.map(|value| self.value(value, 0));
+        let lengths = values.map(|value| {
+            value.map_or(Ok(ABSENT), |value| {
+                u16::try_from(value.len()).ok().filter(|length| *length != ABSENT).ok_or(())
+            })
+        });
+        if lengths.contains(&Err(())) {
+            return false;
+        }
+        out.extend_from_slice(&self.hash.to_be_bytes());
+        for length in lengths.into_iter().flatten() {
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+        for value in values.into_iter().flatten() {
+            out.extend_from_slice(value.as_bytes());
+        }
+        true
+    }
+
+    /// What [`Self::encode`] wrote, and the bytes behind it; `None` for any others.
+    #[must_use]
+    pub fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+        let lengths = bytes.get(HASH..HASH + 2 * KEPT.len())?.chunks_exact(2);
+        let lengths = lengths.map(|two| u16::from_be_bytes([two[0], two[1]]));
+        let values: usize = lengths.filter(|length| *length != ABSENT).map(usize::from).sum();
+        bytes.split_at_checked(HASH + 2 * KEPT.len() + values)
+    }
+
+    /// Reads what [`Self::encode`] wrote of an event with these facts; `None` for any other bytes.
+    #[must_use]
+    pub fn decode(bytes: &[u8], facts: &Facts) -> Option<Self> {
+        let (hash, rest) = bytes.split_first_chunk()?;
+        let (lengths, mut rest) = rest.split_at_checked(2 * KEPT.len())?;
+        let mut values = [None; KEPT.len()];
+        for (value, two) in values.iter_mut().zip(lengths.chunks_exact(2)) {
+            let length = u16::from_be_bytes([two[0], two[1]]);
+            if length != ABSENT {
+                let (text, behind) = rest.split_at_checked(length.into())?;
+                (*value, rest) = (Some(std::str::from_utf8(text).ok()?), behind);
+            }
+        }
+        let [kind, repo, actor, org] = values;
+        let names = [repo, actor, org, facts.language.as_deref()];
+        rest.is_empty().then(|| Self::pack(u64::from_be_bytes(*hash), kind, names))
     }
 
     /// The routing key; empty only of an event that could not be read.
@@ -124,7 +190,8 @@ impl Head {
     }
 
     /// A value with A to Z made a to z.
-    pub(super) fn folded(&self, value: Value) -> Option<&str> {
+    #[must_use]
+    pub fn folded(&self, value: Value) -> Option<&str> {
         self.value(value, self.text.len() / 2)
     }
 
@@ -144,6 +211,8 @@ fn sampling_hash(key: &EventKey) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -177,5 +246,42 @@ mod tests {
         let head = Head::of(&Event::read(text).unwrap(), &Facts::default());
         assert_eq!(head.sampling_hash(), xxh3_64(b"PushEvent 4936706147"));
         assert_eq!(head.sampling_hash(), 12_192_772_503_300_875_015);
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_is_read_as_it_was_kept(
+            hash: u64,
+            kind in proptest::option::of("\\PC{1,20}"),
+            names in proptest::array::uniform4(proptest::option::of("\\PC{0,20}")),
+            behind in "\\PC{0,8}",
+        ) {
+            let [_, _, _, language] = &names;
+            let facts = Facts { language: language.clone(), ..Facts::default() };
+            let names = names.each_ref().map(Option::as_deref);
+            let head = Head::pack(hash, kind.as_deref(), names);
+            let mut bytes = Vec::new();
+            prop_assert!(head.encode(&mut bytes));
+            bytes.extend_from_slice(behind.as_bytes());
+            let (own, rest) = Head::split(&bytes).unwrap();
+            prop_assert_eq!(rest, behind.as_bytes());
+            prop_assert_eq!(Head::decode(own, &facts), Some(head));
+            for short in 0..own.len() {
+                prop_assert_eq!(Head::split(&own[..short]), None);
+                prop_assert_eq!(Head::decode(&own[..short], &facts), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_of_any_length_is_kept_or_nothing_is() {
+        for (length, is_kept) in [(65_534, true), (65_535, false), (70_000, false)] {
+            let name = "n".repeat(length);
+            let head = Head::pack(1, Some("PushEvent"), [None, Some(&name), None, None]);
+            let mut bytes = vec![7];
+            assert_eq!(head.encode(&mut bytes), is_kept, "{length}");
+            let read = Head::decode(&bytes[1..], &Facts::default());
+            assert_eq!((read, bytes.len() > 1), (is_kept.then_some(head), is_kept));
+        }
     }
 }
