@@ -100,11 +100,11 @@ pub fn screen(status: &Value) -> String {
     let source = &status["source"];
     if source.is_object() {
         let words = format!(
-            "{}, {} tokens usable, {} benched, of {} accounts, a round every {} s, last answer {}",
+            "{}, {} usable, {} benched, of {}, a round every {} s, last answer {}",
             text(&source["mode"]),
-            text(&source["tokens_usable"]),
+            counted(&source["tokens_usable"], "token"),
             text(&source["tokens_benched"]),
-            text(&source["accounts"]),
+            counted(&source["accounts"], "account"),
             number(&source["poll_interval_seconds"], 1),
             text(&source["last_poll_at"]),
         );
@@ -120,7 +120,7 @@ pub fn screen(status: &Value) -> String {
         bytes(&bus["backlog_bytes"])
     );
     line(&mut out, "way", &words);
-    line(&mut out, "clients", &format!("{} connections", text(&status["clients"]["connections"])));
+    line(&mut out, "clients", &counted(&status["clients"]["connections"], "connection"));
     let disk = &status["disk"];
     let words = format!("{} free of {}", bytes(&disk["free_bytes"]), bytes(&disk["all_bytes"]));
     line(&mut out, "disk", &words);
@@ -210,6 +210,11 @@ fn text(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     }
+}
+
+fn counted(value: &Value, of: &str) -> String {
+    let plural = if value == 1 { "" } else { "s" };
+    format!("{} {of}{plural}", text(value))
 }
 
 fn number(value: &Value, digits: usize) -> String {

@@ -54,7 +54,11 @@ impl Two {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_killed_and_started_again_loses_and_doubles_nothing() {
     let Some(mut two) = Two::on("killed").await else { return };
-    two.admit(0..400).await;
+    two.admit(0..200).await;
+    // Were it killed with a ledger of which nothing is written yet, its storage could not always
+    // open that again ("digest mismatch" of entry -1).
+    two.edge.holds(1).await;
+    two.admit(200..400).await;
     // Somewhere in the middle of these.
     two.pulsar.broker.kill();
     two.admit(400..800).await;

@@ -239,6 +239,9 @@ async fn one_by_one(broker: &Broker) {
 
 async fn while_it_is_away(broker: &Broker, outage: Duration) {
     let mut two = Two::on(broker, "away", 0).await;
+    // A ledger that has nothing yet could not always be opened again.
+    two.admit(usize::try_from(WHILE_AWAY).unwrap()).await;
+    two.has_come().await;
     let before = megabytes();
     broker.kill();
     let watch = Stopwatch::start();
