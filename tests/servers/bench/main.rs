@@ -40,6 +40,9 @@ use node::Node;
 
 /// Events as fast as they go.
 const MANY: usize = 30_000;
+/// Events of each kind before that: a broker that has just started compiles itself, for some time
+/// on most of what two cores have.
+const WARM: usize = 20_000;
 /// Events at [`STEADY`] a second.
 const TIMED: usize = 2_000;
 /// Events a second while it is measured how long one takes.
@@ -79,6 +82,17 @@ impl Two {
         let page: Vec<_> = (0..events).map(made).collect();
         self.admitted += page.len() as u64;
         self.collector.admit(&page).await;
+    }
+
+    /// Has so many pass as fast as they go.
+    async fn pass(&mut self, events: usize) {
+        let end = self.admitted + events as u64;
+        let mut waiting = self.collector.store.heads().backlog.subscribe();
+        while self.admitted < end {
+            self.admit(100).await;
+            waiting.wait_for(|bytes| *bytes < WAITING).await.unwrap();
+        }
+        self.has_come().await;
     }
 
     /// Waits until the edge has all that was admitted.
@@ -129,18 +143,16 @@ fn megabytes() -> u64 {
 }
 
 async fn as_fast_as_it_goes(broker: &Broker) {
-    let mut two = Two::on(broker, "fast", MANY).await;
-    let bytes: usize = two.events.as_slice().iter().map(String::len).sum();
-    println!("  {MANY} simulated events, {} bytes each", bytes / MANY);
-    let plain = plain_fast(broker, two.events.as_slice()).await;
+    let mut two = Two::on(broker, "fast", WARM + MANY).await;
+    let (warm, many) = two.events.as_slice().split_at(WARM);
+    let bytes: usize = many.iter().map(String::len).sum();
+    println!("  {MANY} simulated events, {} bytes each, after {WARM} others", bytes / MANY);
+    plain_fast(broker, warm).await;
+    let plain = plain_fast(broker, many).await;
     plain.print("  plain producer to plain consumer, the same bytes");
+    two.pass(WARM).await;
     let usage = Usage::now();
-    let mut waiting = two.collector.store.heads().backlog.subscribe();
-    while two.events.len() > 0 {
-        two.admit(100).await;
-        waiting.wait_for(|bytes| *bytes < WAITING).await.unwrap();
-    }
-    two.has_come().await;
+    two.pass(MANY).await;
     usage.figures(MANY).print("  collector to edge, from admission, both in this process");
     println!("    {} MB resident", megabytes());
     two.end().await;
