@@ -116,22 +116,20 @@ impl Head {
     /// What [`Self::encode`] wrote, and the bytes behind it; `None` for any others.
     #[must_use]
     pub fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-        let lengths = bytes.get(HASH..HASH + 2 * KEPT.len())?.chunks_exact(2);
-        let lengths = lengths.map(|two| u16::from_be_bytes([two[0], two[1]]));
-        let values: usize = lengths.filter(|length| *length != ABSENT).map(usize::from).sum();
-        bytes.split_at_checked(HASH + 2 * KEPT.len() + values)
+        let (lengths, values) = read_lengths(bytes.get(HASH..)?)?;
+        let all: usize = lengths.into_iter().flatten().sum();
+        bytes.split_at_checked(bytes.len() - values.len() + all)
     }
 
     /// Reads what [`Self::encode`] wrote of an event with these facts; `None` for any other bytes.
     #[must_use]
     pub fn decode(bytes: &[u8], facts: &Facts) -> Option<Self> {
         let (hash, rest) = bytes.split_first_chunk()?;
-        let (lengths, mut rest) = rest.split_at_checked(2 * KEPT.len())?;
+        let (lengths, mut rest) = read_lengths(rest)?;
         let mut values = [None; KEPT.len()];
-        for (value, two) in values.iter_mut().zip(lengths.chunks_exact(2)) {
-            let length = u16::from_be_bytes([two[0], two[1]]);
-            if length != ABSENT {
-                let (text, behind) = rest.split_at_checked(length.into())?;
+        for (value, length) in values.iter_mut().zip(lengths) {
+            if let Some(length) = length {
+                let (text, behind) = rest.split_at_checked(length)?;
                 (*value, rest) = (Some(std::str::from_utf8(text).ok()?), behind);
             }
         }
@@ -203,6 +201,17 @@ impl Head {
         let begin = if i == 0 { 0 } else { self.ends[i - 1] as usize };
         self.text.get(half + begin..half + self.ends[i] as usize)
     }
+}
+
+/// How long the kept values are, `None` where one is not there; and the bytes behind.
+fn read_lengths(bytes: &[u8]) -> Option<([Option<usize>; KEPT.len()], &[u8])> {
+    let (lengths, rest) = bytes.split_first_chunk::<{ 2 * KEPT.len() }>()?;
+    let mut read = [None; KEPT.len()];
+    for (length, two) in read.iter_mut().zip(lengths.chunks_exact(2)) {
+        let written = u16::from_be_bytes([two[0], two[1]]);
+        *length = (written != ABSENT).then_some(written.into());
+    }
+    Some((read, rest))
 }
 
 fn sampling_hash(key: &EventKey) -> u64 {
