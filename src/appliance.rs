@@ -40,7 +40,7 @@ use crate::apply::history::{History, HistorySync, Limits, Setup};
 use crate::apply::numbers::{Numbers, bucket_span};
 pub use crate::apply::requeue::Requeued;
 use crate::apply::script::{self, ScriptHost};
-use crate::apply::tick;
+use crate::apply::tick::Ticker;
 use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, Grant};
@@ -144,6 +144,9 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
     let scripts = Scripts { merge: script, troubles: troubles.subscribe() };
+    let ticker = Ticker::new(apply.clone(), Arc::clone(&parts.script));
+    // The latest values are there before anybody can connect: a first message is never corrected.
+    ticker.tick().await?;
     let operator: Arc<dyn Operate> =
         Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
     let public = bind(config.server.listen, Audience::Public).await?;
@@ -173,7 +176,13 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
-    start_stages(&mut stages, parts, apply, (poller, enrich), (broker, granting, troubles));
+    start_stages(
+        &mut stages,
+        parts,
+        (apply, ticker),
+        (poller, enrich),
+        (broker, granting, troubles),
+    );
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
 }
@@ -211,10 +220,9 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
             None => (Alerts::off(), None),
         };
         let setup = Setup {
-            tidb: config.tidb.clone(),
+            tidb: config.tidb.clone().map(|tidb| (tidb.clone(), Limits::of(&tidb))),
             interval: config.interval.clone(),
             on_request: config.disable.interval,
-            limits: Limits::USUAL,
         };
         let (history, asking) = History::load(&store, setup, alerts.clone(), clock)?;
         let last_good = store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?;
@@ -260,7 +268,7 @@ async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
 fn start_stages(
     stages: &mut Stages,
     parts: Parts,
-    apply: Apply,
+    (apply, ticker): (Apply, Ticker),
     (poller, enrich): (Option<Poller>, Enrich),
     (broker, granting, troubles): (Option<Broker>, Sender<Grant>, Sender<Vec<script::Complaint>>),
 ) {
@@ -283,8 +291,7 @@ fn start_stages(
         }
     }
     stages.start("enrich", enrich.run(soft.clone()));
-    let tick = tick::run(apply.clone(), Arc::clone(&script), config.interval.latest, soft.clone());
-    stages.start("tick", tick);
+    stages.start("tick", ticker.run(config.interval.latest, soft.clone()));
     stages.start("history", asking.run(soft.clone()));
     if let Some(posting) = posting {
         stages.start("alerts", posting.run(soft.clone()));

@@ -163,7 +163,7 @@ impl Operate for Operator {
         Box::pin(async move {
             let synced = history.sync_now().await;
             SyncAnswer {
-                synced: synced.daily.is_some() || synced.yearly.is_some(),
+                synced: synced.is_complete(),
                 failed: synced.tried && synced.error.is_some(),
                 message: synced.to_string(),
             }

@@ -19,14 +19,12 @@ use super::source::{Body, EventSource, Page, Poll};
 use crate::clock::Clock;
 use crate::model::event::{EVENT_BYTES, Event, EventKey, NoEvent};
 use crate::model::window::Timestamp;
-use crate::store::keys::{BodyKey, InboxKey, MetaKey, RejectKey, SeenKey};
+use crate::store::keys::{BodyKey, InboxKey, MetaKey, SeenKey};
 use crate::store::retention::remembered_days;
-use crate::store::rows::{encode_inbox, encode_refused};
-use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError};
+use crate::store::rows::encode_inbox;
+use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError, rejects};
 use crate::{fault, metrics};
 
-/// Entries that the reject log keeps.
-const REJECTS: u64 = 1_000;
 /// Entries of one poll that are kept in the reject log; all of them are counted.
 const REJECTS_A_POLL: usize = 50;
 
@@ -282,11 +280,7 @@ fn claim(
         batch.add(&MetaKey(BACKLOG.to_owned()), bytes)?;
     }
     for (reason, text) in &sorted.rejects {
-        let number = batch.next_number("rejects")?;
-        batch.put(&RejectKey(number), &encode_refused(received_at, reason, text));
-        if let Some(old) = number.checked_sub(REJECTS) {
-            batch.delete(&RejectKey(old));
-        }
+        rejects::keep(batch, received_at, reason, text)?;
     }
     Ok(Claimed { admitted, head, bytes, looks })
 }

@@ -351,6 +351,8 @@ pub const KEYS: &[Key] = keys! {
         "Encryption; auto is on unless the host is loopback.";
     ours "tidb.ca", Kind::Path, "",
         "Certificate authority (PEM) of the server, when it is not a public one.";
+    ours "tidb.timeout", span(S, DAY), "10m",
+        "Longest time for one query; a year of events is a long scan on a small server.";
     peer "tidb.sql.eventsDaily", Kind::Text, DAILY_SQL,
         "Query of the day counts: day, developers, opened, closed, merged.";
     peer "tidb.sql.yearly", Kind::Text, YEARLY_SQL,
@@ -362,7 +364,10 @@ pub const KEYS: &[Key] = keys! {
     ours "amqp.url", Kind::SecretUrl(&["amqp", "amqps"]), "",
         "RabbitMQ to publish to (`amqp://USER:PASSWORD@HOST:5672/`, or `amqps://…:5671/` with TLS).";
     ours "amqp.exchange", Kind::Text, "ght-streams",
-        "Topic exchange to publish to.";
+        "Topic exchange that readers bind to.";
+    ours "amqp.source", Kind::Text, "",
+        "Topic exchange to publish to, which `amqp.exchange` is then bound to: readers without the \
+         right to configure it cannot remove it. Without it: `amqp.exchange` itself.";
     ours "amqp.ca", Kind::Path, "",
         "Certificate authority (PEM) of the broker, when it is not a public one.";
 
