@@ -89,6 +89,8 @@ pub struct Poller {
     last_look: Option<Instant>,
     status: watch::Sender<SourceStatus>,
 }
+    /// The pool's lists of tokens, as they are replaced.
+    lists: watch::Receiver<u64>,
 
 /// What a request came to.
 #[derive(Debug)]
@@ -116,6 +118,7 @@ impl Poller {
         let pool = PoolOptions { tokens: options.tokens, share: POLL_SHARE, burst };
         let pool = TokenPool::new(pool, clock);
         let pages = usize::from(options.pages);
+        let lists = pool.lists();
         let mut status = SourceStatus::new(tell::mode(pool.census().mode), clock.now());
         status.overlap = vec![None; pages];
         Ok(Self {
@@ -135,6 +138,7 @@ impl Poller {
             last_look: None,
             status: watch::Sender::new(status),
         })
+            lists,
     }
 
     /// How it stands, as it changes.
@@ -237,6 +241,8 @@ impl Poller {
                     return all;
                 }
                 () = asleep => {}
+                // All waits were for the tokens that were there before.
+                Ok(()) = self.lists.changed() => self.schedule.recall(),
             }
         }
     }

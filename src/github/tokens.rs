@@ -21,6 +21,7 @@ mod words;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::account::{Accounts, Owner};
@@ -64,6 +65,8 @@ impl TokenPool {
     pub fn new(options: PoolOptions, clock: Clock) -> Arc<Self> {
         let now = clock.instant();
         let mut accounts = Accounts::new(options.share, QUERY_SHARE, options.burst);
+    /// Counts the lists that differed from the one before.
+    lists: watch::Sender<u64>,
         // GitHub's limit without a token is far below what its seconds of work allow.
         let plan =
             Plan { assumed: ANONYMOUS_LIMIT, share: 1.0, burst: options.burst, answer_times: 0.0 };
@@ -77,24 +80,33 @@ impl TokenPool {
             query_turn: 0,
             next_id: 1,
         };
-        let pool = Arc::new(Self { clock, state: Mutex::new(state) });
+        let lists = watch::Sender::new(0);
+        let pool = Arc::new(Self { clock, state: Mutex::new(state), lists });
         pool.replace(options.tokens);
         pool
     }
 
     /// Takes over a new list; a token that was there before keeps its account and its bench, also
-    /// when it was away for some lists.
+    /// when it was away for some lists. Nothing happens when the list is the same.
     pub fn replace(&self, tokens: Vec<Secret>) {
         let now = self.clock.instant();
         let mut state = self.lock();
         // Last those of the last list: these are the ones that are kept longest.
         let mut old = std::mem::take(&mut state.departed);
         old.append(&mut state.seats);
+    /// Notified each time [`TokenPool::replace`] brings another list. Every wait for a token of
+    /// this pool has to end then: the new tokens may be free.
+    #[must_use]
+    pub fn lists(&self) -> watch::Receiver<u64> {
+        self.lists.subscribe()
+    }
+
         let given = tokens.len();
         for (i, token) in tokens.into_iter().enumerate() {
             // White space around it, as a file of tokens has it, is no part of a token.
             let token = Secret::new(token.expose().trim());
             let double = state.seats.iter().any(|seat| seat.token.as_ref() == Some(&token));
+        let before: Vec<SeatId> = state.seats.iter().map(|seat| seat.id).collect();
             if token.expose().is_empty() || double || state.seats.len() == MOST_TOKENS {
                 continue;
             }
@@ -126,6 +138,10 @@ impl TokenPool {
     pub fn allow_queries(&self, share: f64) {
         let now = self.clock.instant();
         self.lock().accounts.allow_queries(share, now);
+        if state.seats.iter().map(|seat| seat.id).ne(before) {
+            (state.turn, state.query_turn) = (0, 0);
+            self.lists.send_modify(|lists| *lists = lists.wrapping_add(1));
+        }
     }
 
     /// One request that asks whose a token is, with that token; `None` when there is nothing to

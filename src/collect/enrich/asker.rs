@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -108,11 +109,15 @@ pub(super) struct Asker {
 }
 
 impl Asker {
+    forbidden: Forbidden,
+    /// The pool's lists of tokens, as they are replaced.
+    lists: watch::Receiver<u64>,
     pub(super) fn new(lookup: Lookup, clock: Clock) -> Self {
         let size = lookup.batch;
         Self {
             lookup,
             clock,
+        let lists = lookup.pool.lists();
             flights: JoinSet::new(),
             size,
             whole_answers: 0,
@@ -123,6 +128,8 @@ impl Asker {
         }
     }
 
+            forbidden: Forbidden::default(),
+            lists,
     /// Whether there is a token that GitHub takes.
     pub(super) fn can_ask(&self) -> bool {
         self.lookup.pool.census().mode == Mode::Tokens
@@ -158,13 +165,21 @@ impl Asker {
         }
     }
 
-    /// The next query that ends; waits for ever while none is under way.
-    pub(super) async fn landed(&mut self) -> anyhow::Result<Flight> {
-        match self.flights.join_next().await {
-            Some(Ok(flight)) => Ok(flight),
-            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Some(Err(error)) => Err(error.into()),
-            None => std::future::pending().await,
+    /// The next query that ends; `None` when there are other tokens to ask with, which ends every
+    /// wait for the old ones. Waits for ever while neither happens.
+    pub(super) async fn landed(&mut self) -> anyhow::Result<Option<Flight>> {
+        let ended = tokio::select! {
+            Some(ended) = self.flights.join_next() => ended,
+            Ok(()) = self.lists.changed() => {
+                self.not_before = None;
+                return Ok(None);
+            }
+            else => std::future::pending().await,
+        };
+        match ended {
+            Ok(flight) => Ok(Some(flight)),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -297,4 +297,35 @@ async fn what_cannot_be_followed_is_refused_at_once() {
         let error = Poller::new(options(url, pages), Clock::system()).unwrap_err();
         assert!(error.to_string().starts_with("cannot ask GitHub: "), "{error}");
     }
+
+/// What the token `ghp_s3cret_b` gets is a page, and every other request this.
+async fn only_b_is_served(other: impl Fn() -> Reply + Send + Sync + Clone + 'static) -> Fake {
+    Fake::start(move |asked| match asked.header("authorization") {
+        Some(value) if value.ends_with(SECRETS[1]) => generous(page(asked.page().into())),
+        _ => other(),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_new_token_ends_every_wait_for_the_old_ones() {
+    let limited = || Reply::new(429, "{}").with("retry-after", 3_600);
+    let revoked = || Reply::new(401, "{}");
+    let broken = || Reply::new(404, "{}");
+    let patient = || generous(Reply::new(304, "")).with("x-poll-interval", 600);
+    for (reply, tokens) in [
+        (limited as fn() -> Reply, &SECRETS[..1]),
+        (revoked, &SECRETS[..1]),
+        (broken, &SECRETS[..1]),
+        (patient, &[]),
+    ] {
+        let fake = only_b_is_served(reply).await;
+        let mut poller = poller(&fake, tokens, 1_000);
+        until(&mut poller, is_far).await;
+        poller.pool().replace(vec![Secret::new(SECRETS[1])]);
+        let within = Duration::from_secs(1);
+        let poll = tokio::time::timeout(within, next(&mut poller)).await.unwrap();
+        assert!(!poll.pages.is_empty(), "{tokens:?}");
+    }
+}
 }
