@@ -42,7 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ground", &["model::window"]),
     ("supervise", &["store::StoreError"]), // an error's exit code is named where the process ends
     ("store", &["model"]),
-    ("github", &["model::window"]),
+    ("github", &["model::window", "model::json"]),
     ("collect", &["model", "store", "github", "bus", "!bus::embedded", "!bus::pulsar"]),
     ("bus", &["model", "store"]),
     ("apply", &["model", "store", "bus", "!bus::embedded", "!bus::pulsar", "hub"]),

@@ -10,6 +10,7 @@
 
 mod asker;
 mod desk;
+mod forbidden;
 mod line;
 mod read;
 mod share;
@@ -249,6 +250,7 @@ impl Stage {
                 }
                 Leaving::Late => "late",
                 Leaving::Gone => "gone",
+                Leaving::Forbidden => "forbidden",
                 Leaving::Full => "full",
                 Leaving::NoToken => "no_token",
             };
