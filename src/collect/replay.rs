@@ -233,6 +233,7 @@ mod tests {
                     Body::Lines(bytes) | Body::Array(bytes) => {
                         polls.push(String::from_utf8(bytes.to_vec()).unwrap());
                     }
+                    Body::Entries(_) => panic!("it passes on what it read"),
                 },
             }
         }
@@ -321,6 +322,7 @@ mod tests {
                         Body::Lines(bytes) | Body::Array(bytes) => {
                             all.push_str(std::str::from_utf8(bytes).unwrap());
                         }
+                        Body::Entries(_) => panic!("it passes on what it read"),
                     },
                 },
             }
