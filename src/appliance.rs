@@ -278,8 +278,8 @@ fn start_stages(
     let held_by = rabbit::held_by(&config);
     let seen_for = config.store.seen_for;
     if let Some(poller) = poller {
-        let reread = tokens::reread(config.github.clone(), poller.pool(), soft.clone());
-        stages.start("tokens", reread);
+        let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
+        stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
         let options = IngestOptions { seen_for, backlog_bytes, pages };
         let (store, stop) = (store.clone(), soft.clone());

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::super::source::{Page, SourceError};
+use super::super::source::{Body, Page, SourceError};
 use super::*;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Cursor, Position};

@@ -265,7 +265,7 @@ pub const KEYS: &[Key] = keys! {
     peer "github.tokens", Kind::Tokens, "",
         "Read-only tokens, used in turn; without any, anonymous within 60 requests an hour.";
     ours "github.tokensFile", Kind::Path, "",
-        "File with more tokens, one a line; read again on SIGHUP.";
+        "File with more tokens, one a line; read again when it changes, and on SIGHUP.";
     peer "github.loop.timeout", bare(Bare::Milliseconds, 10, 10 * M), "5000",
         "Longest time that one request may take; a bare number is milliseconds.";
     peer "github.loop.break", bare(Bare::Milliseconds, 0, H), "1000",

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::query::Query;
-use crate::model::window::{Day, Year};
+use crate::model::window::{Day, Timestamp, Year};
 use crate::store::keys::history::{Figure, Metric};
 
 /// An answer as the server sent it, every cell as text, NULL as `None`.
@@ -187,8 +187,8 @@ fn is_no_date(text: &str) -> bool {
 fn read_day(text: &str) -> Option<Day> {
     let text = text.trim();
     let (date, rest) = text.split_at_checked(10)?;
-    if !rest.is_empty() && !rest.starts_with([' ', 'T']) {
-        return None;
+    if !rest.is_empty() {
+        Timestamp::parse_utc(text).or_else(|| Timestamp::parse(text))?;
     }
     Day::parse(date)
 }
