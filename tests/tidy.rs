@@ -84,6 +84,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ipnet", &["config", "serve"]),
     ("jiff", &["model::window"]),
     ("lapin", &["amqp"]),
+    ("memchr", &["hub::filter"]),
     ("metrics_exporter_prometheus", &["metrics"]),
     ("mysql_async", &["apply::history"]),
     ("notify", &["apply::script"]),
