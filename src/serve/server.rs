@@ -72,6 +72,7 @@ impl Server {
             write_timeout: limits.write_timeout,
             ping_every: self.options.ping_every,
             silence: self.options.silence,
+            message_within: self.options.message_within,
             soft: self.soft.clone(),
         }
     }
