@@ -85,6 +85,13 @@ pub fn is_object(json: &str) -> bool {
     json.starts_with('{')
 }
 
+/// Whether the text is one JSON object and nothing else but white space around it: by the same
+/// grammar that admits events, however deep it is nested.
+#[must_use]
+pub fn is_only_object(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok_and(|value| is_object(value.get()))
+}
+
 /// The same value without white space between its parts; what is in strings stays.
 #[must_use]
 pub fn compact(json: &str) -> Cow<'_, str> {
