@@ -56,7 +56,7 @@ use crate::model::position::BusTag;
 use crate::serve::{self, Audience, Operate};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
-use crate::store::{Store, Sync};
+use crate::store::{Reader, Store, Sync};
 use crate::supervise::{EXIT_CONFIG, Failure, Stages, Stop};
 
 /// The script that makes the language map.
@@ -257,8 +257,13 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
 
 /// Gives the stream its journal.
 async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
-    let applied = parts.store.read(|reader| reader.applied()).await?;
-    let applied = applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position);
+    let known = move |reader: Reader<'_>| {
+        // A bus that was in use before has a journal already, or had one.
+        let journal = reader.journal(tag)?;
+        let applied = reader.applied_on(tag)?.map(|cursor| cursor.position);
+        Ok(applied.max(journal.dropped()).max(journal.newest()?))
+    };
+    let applied = parts.store.read(known).await?;
     let config = &parts.config.store;
     let kept = Kept { duration: config.journal_for, bytes: config.journal_bytes };
     parts.hub.keep(StreamJournal { store: parts.store.clone(), tag, applied, kept });

@@ -27,9 +27,8 @@ use crate::config::Secret;
 use crate::metrics;
 use crate::model::envelope::Envelope;
 use crate::model::position::{BusTag, Cursor, Position};
-use crate::store::keys::CursorKey;
-use crate::store::rows::{decode_cursor, encode_cursor};
-use crate::store::{APPLIED, Reader, Store, StoreError, rejects};
+use crate::store::journal::Step;
+use crate::store::{Reader, Store, StoreError, rejects};
 pub use error::AmqpError;
 use link::{Link, Unconfirmed};
 use outbound::{Message, messages};
@@ -169,20 +168,19 @@ impl Sink {
     async fn begin(&self) -> Result<Progress, StoreError> {
         let tag = self.tag;
         let read = move |reader: Reader<'_>| {
-            let kept = reader.get(&CursorKey(CURSOR.to_owned()))?;
-            let kept = kept.map(|value| decode_cursor(CURSOR, &value)).transpose()?;
-            let applied = reader.get(&CursorKey(APPLIED.to_owned()))?;
-            let applied = applied.map(|value| decode_cursor(APPLIED, &value)).transpose()?;
-            Ok((kept, applied.filter(|applied| applied.tag == tag)))
+            let (last, kept) = (reader.cursor(CURSOR)?, reader.cursor_on(CURSOR, tag)?);
+            Ok((last, kept, reader.applied_on(tag)?))
         };
-        let (kept, applied) = self.store.read(read).await?;
+        let (last, kept, applied) = self.store.read(read).await?;
+        let is_other = last.is_some_and(|last| last.tag != tag);
+        if is_other {
+            let text = "the bus is another one than before: what it had left is not published";
+            self.reporter.notice(NoticeKind::Gap, text.to_owned());
+        }
         let (position, is_kept) = match kept {
-            Some(cursor) if cursor.tag == tag => (cursor.position, true),
-            Some(_) => {
-                let text = "the bus is another one than before: what it had left is not published";
-                self.reporter.notice(NoticeKind::Gap, text.to_owned());
-                (Position::default(), false)
-            }
+            // Of a bus that was in use before: where it was left.
+            Some(cursor) => (cursor.position, !is_other),
+            None if is_other => (Position::default(), false),
             // The first time: live from here on, not the whole journal.
             None => (applied.map(|cursor| cursor.position).unwrap_or_default(), false),
         };
@@ -261,8 +259,9 @@ impl Sink {
             if let Some(lost) = page.lost {
                 let (from, to) = (self.cursor(progress.read), self.cursor(lost));
                 let text = format!(
-                    "the journal's limit was reached: what came after {from} up to {to} was \
-                     dropped before it could be published; raise store.journal.bytes"
+                    "what came after {from} up to {to} is not published: the journal's limit was \
+                     reached (raise store.journal.bytes), or a part of it cannot be read (see the \
+                     log)"
                 );
                 self.reporter.notice(NoticeKind::Gap, text);
                 progress.read = progress.read.max(lost);
@@ -445,9 +444,18 @@ impl Sink {
         let tag = self.tag;
         let read = move |reader: Reader<'_>| {
             let journal = reader.journal(tag)?;
-            let lost = journal.dropped().filter(|dropped| *dropped > after);
+            let mut lost = journal.dropped().filter(|dropped| *dropped > after);
             let (mut events, mut bytes) = (Vec::new(), 0);
-            journal.read_behind(after, |position, row| {
+            journal.walk_behind(after, |step| {
+                let (position, row) = match step {
+                    Step::Event(position, row) => (position, row),
+                    // What was read before it goes out first.
+                    Step::Damaged(_) if !events.is_empty() => return Ok(false),
+                    Step::Damaged(up_to) => {
+                        lost = lost.max(Some(up_to));
+                        return Ok(true);
+                    }
+                };
                 bytes += row.event.len();
                 let envelope = Envelope { facts: row.facts, event: row.event.into() };
                 events.push((position, messages(&envelope)));
@@ -484,10 +492,7 @@ impl Sink {
             return Ok(());
         }
         let cursor = self.cursor(progress.confirmed);
-        let put = move |batch: &mut crate::store::Batch<'_>| {
-            batch.put(&CursorKey(CURSOR.to_owned()), &encode_cursor(cursor));
-            Ok(())
-        };
+        let put = move |batch: &mut crate::store::Batch<'_>| batch.put_cursor(CURSOR, cursor);
         self.store.commit(put).await?;
         progress.kept = Some(progress.confirmed);
         Ok(())
