@@ -15,6 +15,7 @@ use crate::apply::script::LiveWindow;
 use crate::apply::script::{self, InForce, ScriptHost};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
+use crate::clock::witness::Verdict;
 use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::{Day, Hour, Timestamp};
@@ -87,6 +88,17 @@ impl Operator {
         Part { name, state, since: self.started_at, error: None }
     }
 
+    /// A store that fails stops the process; what makes it wait is said here.
+    fn store(&self) -> Part {
+        let verdict = self.sight.witness.judge();
+        let clock = matches!(verdict, Verdict::Disagrees { .. }).then(|| verdict.to_string());
+        let room = self.sight.store.room().complaint();
+        let all: Vec<String> = room.into_iter().chain(clock).collect();
+        let error = Some(all.join("; ")).filter(|all| !all.is_empty());
+        let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };
+        Part { error, ..self.part("store", state) }
+    }
+
     fn source(&self) -> Part {
         let Some(source) = &self.source else { return self.part("source", PartState::Off) };
         let status = source.borrow();
@@ -148,8 +160,7 @@ impl Operator {
 impl Operate for Operator {
     fn parts(&self) -> Vec<Part> {
         self.dated(vec![
-            // A store that fails stops the process: whoever answers is well.
-            self.part("store", PartState::Ok),
+            self.store(),
             self.source(),
             self.bus(),
             self.tidb(),

@@ -54,6 +54,12 @@ pub enum StoreError {
         /// `RocksDB`'s own words.
         reason: String,
     },
+    /// There is no room on its disk.
+    #[error("the disk of {dir} is full: make room, or give another directory with --data")]
+    Full {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// Our own data is not what we wrote.
     #[error("the store is damaged: {what}; restore a backup, or start with an empty directory")]
     Corrupt {
@@ -73,6 +79,7 @@ impl StoreError {
                 Self::Database { dir: dir.clone(), reason: reason.clone() }
             }
             Self::Corrupt { what } => Self::Corrupt { what: what.clone() },
+            Self::Full { dir } => Self::Full { dir: dir.clone() },
             _ => Self::Closed,
         }
     }

@@ -15,8 +15,11 @@ pub mod inspect;
 pub mod journal;
 pub mod keys;
 mod lock;
+pub mod periods;
+pub mod reach;
 pub mod repos;
 pub mod retention;
+pub mod room;
 pub mod rows;
 mod writer;
 
@@ -31,6 +34,8 @@ pub use error::StoreError;
 
 use self::database::Database;
 use self::keys::{CounterKey, CursorKey, Key, MetaKey};
+use self::reach::Reach;
+use self::room::Room;
 use self::writer::{Failure, Job};
 use crate::clock::Clock;
 use crate::model::position::{BusTag, Cursor};
@@ -58,6 +63,7 @@ struct Shared {
     bus_tag: BusTag,
     id: String,
     heads: Heads,
+    room: Arc<Room>,
     failure: Failure,
     _lock: lock::Lock,
 }
@@ -77,6 +83,8 @@ pub struct Heads {
     pub gaps: watch::Sender<u64>,
     /// How far retention has dropped the journal.
     pub dropped: watch::Sender<Option<Cursor>>,
+    /// How far the journal reaches, and how much of the disk it takes; measured each minute.
+    pub reach: watch::Sender<Reach>,
 }
 
 /// The two may come in either order: what is applied before its admission is told makes the number
@@ -125,8 +133,9 @@ impl Store {
         let (inbox, outbox, backlog) = (head(ADMISSIONS)?, head(ENTRIES)?, head(BACKLOG)?);
         let dropped = watch::Sender::new(journal::dropped(&database)?);
         let failure = Arc::new(OnceLock::new());
-        let (jobs, thread) =
-            writer::start(Arc::clone(&database), sync, clock, Arc::clone(&failure));
+        let room = Arc::new(Room::default());
+        let state = (Arc::clone(&failure), Arc::clone(&room));
+        let (jobs, thread) = writer::start(Arc::clone(&database), sync, clock, state);
         let shared = Shared {
             database,
             jobs: Some(jobs),
@@ -141,7 +150,9 @@ impl Store {
                 gaps: watch::Sender::default(),
                 applied: watch::Sender::new(0),
                 dropped,
+                reach: watch::Sender::default(),
             },
+            room,
             failure,
             _lock: lock,
         };
@@ -164,6 +175,12 @@ impl Store {
     #[must_use]
     pub fn store_id(&self) -> &str {
         &self.shared.id
+    }
+
+    /// The room on its disk: whether fetching and writing wait for some.
+    #[must_use]
+    pub fn room(&self) -> &Room {
+        &self.shared.room
     }
 
     /// How far the stages have come. A stage moves its head after its commit.
@@ -309,6 +326,7 @@ fn drawn_once(
 impl Drop for Shared {
     fn drop(&mut self) {
         drop(self.jobs.take());
+        self.room.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

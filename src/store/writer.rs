@@ -17,6 +17,7 @@ use super::Sync;
 use super::batch::{Batch, Counters};
 use super::database::Database;
 use super::error::StoreError;
+use super::room::Room;
 use crate::clock::Clock;
 use crate::{fault, metrics};
 
@@ -44,15 +45,17 @@ pub(super) fn start(
     database: Arc<Database>,
     sync: Sync,
     clock: Clock,
-    failure: Failure,
+    (failure, room): (Failure, Arc<Room>),
 ) -> (mpsc::Sender<Job>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (written, to_sync) = std::sync::mpsc::sync_channel(QUEUE);
     let syncing = {
         let (database, failure) = (Arc::clone(&database), Arc::clone(&failure));
+        let database = Patient { database, room: Arc::clone(&room) };
         spawn("store-sync", move || bring_to_disk(&database, sync, clock, &to_sync, &failure))
     };
     let writing = spawn("store", move || {
+        let database = Patient { database, room };
         write(&database, clock, receiver, &written, &failure);
         drop(written);
         if syncing.join().is_err() {
@@ -67,9 +70,49 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     thread.expect("a process that starts can start a thread")
 }
 
+/// The database, whose writes wait while the disk is full.
+struct Patient {
+    database: Arc<Database>,
+    room: Arc<Room>,
+}
+
+impl Patient {
+    /// Writes a batch. One that found no room was not written at all, so it can be tried again.
+    fn write(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
+        // Writing takes the batch away; a copy costs little beside the log and the tables.
+        let copy = batch.data().to_vec();
+        let mut batch = Some(batch);
+        self.until_room(|database| {
+            let batch = batch.take().unwrap_or_else(|| rocksdb::WriteBatch::from_data(&copy));
+            database.write(batch)
+        })
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.until_room(Database::sync)
+    }
+
+    fn until_room(
+        &self,
+        mut write: impl FnMut(&Database) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        loop {
+            match write(&self.database) {
+                Err(StoreError::Full { .. }) if self.room.wait_to_write() => {}
+                result => {
+                    if result.is_ok() {
+                        self.room.wrote();
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+}
+
 /// Writes until nobody sends work any more, or something fails.
 fn write(
-    database: &Database,
+    database: &Patient,
     clock: Clock,
     mut jobs: mpsc::Receiver<Job>,
     written: &SyncSender<Written>,
@@ -99,7 +142,7 @@ fn write(
 
 /// Syncs what was written, and answers, until nothing more is written or a sync fails.
 fn bring_to_disk(
-    database: &Database,
+    database: &Patient,
     sync: Sync,
     clock: Clock,
     written: &Receiver<Written>,
@@ -148,11 +191,11 @@ fn bring_to_disk(
 
 /// Writes a batch; gives how to answer, and whether only after a sync.
 fn commit(
-    database: &Database,
+    database: &Patient,
     counters: &mut Counters,
     job: Job,
 ) -> Result<(Answer, bool), StoreError> {
-    let mut batch = Batch::new(database, counters);
+    let mut batch = Batch::new(&database.database, counters);
     let answer = job(&mut batch)?;
     let is_awaited = batch.is_awaited;
     if let Err(error) = database.write(batch.finish()) {
