@@ -45,6 +45,7 @@ use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, Grant};
 use crate::clock::Clock;
+use crate::clock::witness::Witness;
 use crate::collect::enrich::{Enrich, Lookup, LookupOptions};
 use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
@@ -119,6 +120,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
     let granting = Sender::new(Grant::Unasked);
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
+    let witness = poller.as_ref().map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness);
     let enrich = enrich_of(&parts, poller.as_ref())?;
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
@@ -139,6 +141,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
         bus: if broker.is_some() { "pulsar" } else { "embedded" },
         node: config.node_name.clone(),
         enriched: enrich.recent.subscribe(),
+        witness: Arc::clone(&witness),
         clock,
     };
     let watched = source.clone();
@@ -172,17 +175,14 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let url = url_of(&config.server, public);
     let (alerts, data_dir) = (parts.alerts.clone(), config.data_dir.clone());
     let soft = parts.stop.soft.clone();
+    let look = watch::look(Arc::clone(&operator), store.clone(), clock, soft.clone());
+    stages.start("look", look);
     stages.start("watch", watch::run(operator, watched, alerts, data_dir, clock, soft));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
-    start_stages(
-        &mut stages,
-        parts,
-        (apply, ticker),
-        (poller, enrich),
-        (broker, granting, troubles),
-    );
+    let ways = (broker, granting, troubles);
+    start_stages(&mut stages, parts, (apply, ticker), (poller, enrich, witness), ways);
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
 }
@@ -274,7 +274,7 @@ fn start_stages(
     stages: &mut Stages,
     parts: Parts,
     (apply, ticker): (Apply, Ticker),
-    (poller, enrich): (Option<Poller>, Enrich),
+    (poller, enrich, witness): (Option<Poller>, Enrich, Arc<Witness>),
     (broker, granting, troubles): (Option<Broker>, Sender<Grant>, Sender<Vec<script::Complaint>>),
 ) {
     let Parts { config, store, numbers, asking, alerts, posting, script, hub, clock, stop, .. } =
@@ -286,13 +286,13 @@ fn start_stages(
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
-        let options = IngestOptions { seen_for, backlog_bytes, pages };
+        let options = IngestOptions { backlog_bytes, pages };
         let (store, stop) = (store.clone(), soft.clone());
         if broker.is_some() {
             let source = WhenGranted::new(poller, granting.subscribe());
-            stages.start("ingest", ingest::run(source, store, options, clock, stop));
+            stages.start("ingest", ingest::run(source, store, options, stop));
         } else {
-            stages.start("ingest", ingest::run(poller, store, options, clock, stop));
+            stages.start("ingest", ingest::run(poller, store, options, stop));
         }
     }
     stages.start("enrich", enrich.run(soft.clone()));
@@ -302,10 +302,12 @@ fn start_stages(
         stages.start("alerts", posting.run(soft.clone()));
     }
     if let Some(dir) = config.archive_dir {
-        stages.start("archive", archive::run(store.clone(), dir, clock, soft.clone()));
+        let run = archive::run(store.clone(), dir, Arc::clone(&witness), clock, soft.clone());
+        stages.start("archive", run);
     }
     if let Some(settings) = config.backup {
-        let run = backups::run(store.clone(), settings, alerts, clock, soft.clone());
+        let time = (Arc::clone(&witness), clock);
+        let run = backups::run(store.clone(), settings, alerts, time, soft.clone());
         stages.start("backup", run);
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);
@@ -320,7 +322,8 @@ fn start_stages(
         journal_bytes: config.store.journal_bytes,
         held_by,
     };
-    stages.start("retention", retention::run(store.clone(), retention, clock, soft.clone()));
+    let run = retention::run(store.clone(), retention, witness, clock, soft.clone());
+    stages.start("retention", run);
     let (live, kept) = (numbers, store);
     let watch = script::watch(
         script,

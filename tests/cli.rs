@@ -26,6 +26,20 @@ fn read(output: &Output) -> (i32, String, String) {
 }
 
 #[test]
+fn the_unit_is_started_again_for_as_long_as_a_disk_is_full() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/config/ghpulse.service");
+    let unit = std::fs::read_to_string(unit).expect("the unit is there");
+    let value = |name: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("{name} is not set"))
+    };
+    assert_eq!(value("Restart"), "on-failure");
+    assert_eq!(value("StartLimitIntervalSec"), "0", "no number of failed starts is the last");
+    let prevented: Vec<&str> = value("RestartPreventExitStatus").split(' ').collect();
+    assert_eq!(prevented, ["64", "78"], "74 mends itself");
+}
+
+#[test]
 fn what_is_asked_for_goes_to_stdout_and_ends_with_0() {
     for arguments in [
         ["--version"].as_slice(),

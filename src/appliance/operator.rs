@@ -16,6 +16,7 @@ use crate::apply::script::LiveWindow;
 use crate::apply::script::{self, InForce, ScriptHost};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
+use crate::clock::witness::Verdict;
 use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::{Day, Hour, Timestamp};
@@ -91,6 +92,20 @@ impl Operator {
         Part { name, state, since: self.started_at, error: None }
     }
 
+    /// A store that fails stops the process. What makes it wait is reported here, and for a while
+    /// what an earlier end of the process took from it.
+    fn store(&self) -> Part {
+        let (store, now) = (&self.sight.store, self.clock.now());
+        let verdict = self.sight.witness.judge();
+        let clock = matches!(verdict, Verdict::Disagrees { .. }).then(|| verdict.to_string());
+        let lost = store.lost_tail().filter(|lost| now.since(lost.noticed_at) < LOSS_SHOWN);
+        let lost = lost.map(ToString::to_string);
+        let all: Vec<String> = [store.room().complaint(), clock, lost].into_iter().flatten().collect();
+        let error = Some(all.join("; ")).filter(|all| !all.is_empty());
+        let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };
+        Part { error, ..self.part("store", state) }
+    }
+
     fn source(&self) -> Part {
         let Some(source) = &self.source else { return self.part("source", PartState::Off) };
         let status = source.borrow();
@@ -107,18 +122,6 @@ impl Operator {
             _ => (state, error),
         };
         Part { name: "source", state, since: status.since, error }
-    }
-
-    /// A store that fails stops the process. What an earlier end of the process took from it is
-    /// shown for a while.
-    fn store(&self) -> Part {
-        let lost = self.sight.store.lost_tail();
-        let Some(lost) = lost.filter(|lost| self.clock.now().since(lost.noticed_at) < LOSS_SHOWN)
-        else {
-            return self.part("store", PartState::Ok);
-        };
-        let (state, since) = (PartState::Degraded, lost.noticed_at);
-        Part { name: "store", state, since, error: Some(lost.to_string()) }
     }
 
     fn bus(&self) -> Part {

@@ -303,8 +303,9 @@ pub const KEYS: &[Key] = keys! {
         "How long an event is remembered, so that it counts once.";
     ours "store.journal.for", span(M, 365 * DAY), "48h",
         "How long events can be read again.";
-    ours "store.journal.bytes", Kind::Bytes(MIB, 64 * TIB), "8 GiB",
-        "Most bytes that they take on the disk.";
+    ours "store.journal.bytes", Kind::Bytes(MIB, 64 * TIB), "32 GiB",
+        "Most bytes that they take on the disk, compressed: enough for 48 hours of 300 events a \
+         second. How far back they really reach is in `hello`, `/status` and a metric.";
     ours "store.outboxBytes", Kind::Bytes(MIB, 64 * TIB), "4 GiB",
         "Most bytes that wait for a broker that is away; then fetching pauses.";
 

@@ -90,7 +90,7 @@ fn every_default_is_what_the_contract_says() {
     );
     assert_eq!(config.store.sync, StoreSync::Batch);
     assert_eq!((config.store.seen_for, config.store.journal_for), (hour * 72, hour * 48));
-    assert_eq!(config.store.journal_bytes, 8 << 30);
+    assert_eq!(config.store.journal_bytes, 32 << 30);
     assert_eq!((config.pulsar, config.tidb, config.amqp), (None, None, None));
     assert_eq!((config.alerts, config.archive_dir, config.backup), (None, None, None));
 }

@@ -7,6 +7,16 @@ use std::collections::BTreeMap;
 
 use super::window::{Day, Year};
 
+/// The most lines that one event counts for, added or deleted. The largest pull requests have some
+/// tens of millions; a number beyond this is wrong, and must not pin the sum of a year.
+pub const MOST_LINES: i64 = 1_000_000_000;
+
+/// Lines of one event as they are counted: at most [`MOST_LINES`]; unknown ones are 0.
+#[must_use]
+pub fn counted_lines(lines: Option<u64>) -> i64 {
+    i64::try_from(lines.unwrap_or(0)).unwrap_or(MOST_LINES).min(MOST_LINES)
+}
+
 /// Pull-request events of one UTC day, by what they did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DayCounts {

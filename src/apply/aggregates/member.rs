@@ -149,7 +149,7 @@ impl Scripted {
         }
         self.ticked_at = Some(now);
         let window = self.buckets.window(now, self.rule.window());
-        self.buckets.expire(window.previous().from);
+        self.buckets.expire_window(window.previous().from, window.until);
         let taken = self.buckets.snapshot(window);
         // A script that fails is said by its host; the value stays what it was.
         if let Some(Ok(value)) = self.host.run(&taken) {

@@ -116,7 +116,11 @@ impl Follower {
         let streams = self.streams();
         let newest = Place::behind(streams.newest(&self.hub));
         let oldest = Place::behind(streams.oldest());
-        control::hello(self.form, newest, oldest, streams.journal.kept, simulated)
+        let reach = *streams.journal.store.heads().reach.borrow();
+        let now = self.hub.clock().now();
+        let seconds = reach.oldest.map(|oldest| now.since(oldest).as_secs());
+        let held = control::Held { seconds, bytes: reach.bytes };
+        control::hello(self.form, newest, oldest, (streams.journal.kept, held), simulated)
     }
 
     /// Asks for something from here on; an `ack` says from which place on that holds.
