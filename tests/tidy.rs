@@ -422,3 +422,25 @@ fn every_fault_point_is_listed_and_passed() {
     }));
     settle(&complaints);
 }
+
+/// Where events pass as text: what is needed of one is picked from it (`model::json`). A model of
+/// JSON has no place for half a surrogate pair, or for a number beyond all bounds.
+const TEXT_ONLY: &[&str] = &["model", "collect", "hub", "bus", "archive", "amqp", "cli::tail"];
+
+#[test]
+fn events_are_text_and_never_parsed_into_a_model() {
+    let mut complaints = Vec::new();
+    for source in read_rust(root(), "src") {
+        let module = module_of(&source.path);
+        if !TEXT_ONLY.iter().any(|room| within(&module, room)) {
+            continue;
+        }
+        for word in ["serde_json::Value", "serde_json::{", "serde_json::json", "serde_json::Map"] {
+            for (at, _) in source.live.match_indices(word) {
+                let place = source.place(at);
+                complaints.push(format!("{place}: `{word}`: pick from the text with model::json"));
+            }
+        }
+    }
+    settle(&complaints);
+}

@@ -155,4 +155,12 @@ mod tests {
         let told: Vec<i32> = counts.filled_days().map(|(day, _)| day.0 - first.0).collect();
         assert_eq!(told, [0, 3]);
     }
+
+    #[test]
+    fn figures_at_the_end_of_their_range_stay_there() {
+        let most = DayCounts { open: i64::MAX, merge: i64::MAX, close: 1, developers: i64::MAX };
+        assert_eq!((most.events(), most.plus(most).open), (i64::MAX, i64::MAX));
+        let sums = YearCounts { additions: i64::MAX, ..YearCounts::default() };
+        assert_eq!(sums.plus(sums).additions, i64::MAX);
+    }
 }
