@@ -147,6 +147,12 @@ impl Database {
         Ok((of(ROWS)?, bytes))
     }
 
+    /// A number that RocksDB keeps of itself; 0 when it does not know it.
+    pub(super) fn property(&self, family: Family, name: &str) -> u64 {
+        let found = self.db.property_int_value_cf(self.family(family), name);
+        found.ok().flatten().unwrap_or_default()
+    }
+
     /// Ends background work; without it, closing during the process's end may abort.
     pub(super) fn close(&self) {
         self.db.cancel_all_background_work(true);

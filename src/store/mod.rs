@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod journal;
 pub mod keys;
 mod lock;
+pub mod pressure;
 pub mod repos;
 pub mod retention;
 pub mod rows;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use batch::Batch;
 pub use error::StoreError;
+pub use lock::is_in_use;
 
 use self::database::Database;
 use self::keys::{CounterKey, CursorKey, Key, MetaKey};
@@ -164,6 +166,12 @@ impl Store {
     #[must_use]
     pub fn store_id(&self) -> &str {
         &self.shared.id
+    }
+
+    /// How RocksDB keeps up with what is written.
+    #[must_use]
+    pub fn pressure(&self) -> pressure::Pressure {
+        pressure::of(&self.shared.database)
     }
 
     /// How far the stages have come. A stage moves its head after its commit.
