@@ -22,8 +22,18 @@ use source::{
 };
 
 /// Mechanisms that know nothing of the events' way; they may know each other, without circles.
-const GROUND: &[&str] =
-    &["clock", "config", "http", "fault", "metrics", "logging", "alerts", "supervise", "backoff"];
+const GROUND: &[&str] = &[
+    "clock",
+    "config",
+    "http",
+    "fault",
+    "metrics",
+    "logging",
+    "alerts",
+    "supervise",
+    "backoff",
+    "reload",
+];
 
 /// Room -> what of the crate it may name beside the ground. A longer path allows only that part.
 /// `ground` is the row of those of [`GROUND`] that have none of their own; `!` forbids a path.
@@ -75,6 +85,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("jiff", &["model::window"]),
     ("lapin", &["amqp"]),
     ("metrics_exporter_prometheus", &["metrics"]),
+    ("metrics_process", &["metrics"]),
     ("mysql_async", &["apply::history"]),
     ("notify", &["apply::script"]),
     ("pulsar", &["bus::pulsar"]),
@@ -83,7 +94,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ring", &["alerts"]),
     ("rocksdb", &["store"]),
     ("rustix", &["appliance", "clock"]),
-    ("rustls", &["amqp", "http", "serve", "main"]),
+    ("rustls", &["amqp", "http", "reload", "serve", "main"]),
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),
     ("strsim", &["config", "cli"]),
