@@ -10,11 +10,14 @@ mod backups;
 mod broker;
 mod copies;
 mod files;
+mod gauges;
 mod operator;
 mod ports;
 mod rabbit;
+mod renewed;
 mod status;
 mod tokens;
+mod tried;
 mod watch;
 
 use std::net::SocketAddr;
@@ -31,8 +34,10 @@ use self::operator::{Operator, Scripts};
 use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
+use self::renewed::Renewed;
 use self::status::Sight;
 pub use self::status::screen as status_screen;
+pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
 use crate::apply::aggregates::Aggregates;
@@ -53,7 +58,7 @@ use crate::collect::relay::{Relay, WhenGranted};
 use crate::config::{Config, GitHub, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
-use crate::serve::{self, Audience, Operate};
+use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
 use crate::store::{Store, Sync};
@@ -108,7 +113,8 @@ impl Appliance {
 }
 
 async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Failure> {
-    serve::check(&config.server).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
+    let certificate =
+        serve::certificate(&config.server).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let config = &parts.config;
@@ -132,7 +138,9 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
         seen_for: config.store.seen_for,
         clock,
     };
+    let renewed = Renewed::new(config, certificate.clone(), clock);
     let sight = Sight {
+        files: renewed.state(),
         store: parts.store.clone(),
         apply: apply.clone(),
         data_dir: config.data_dir.clone(),
@@ -158,7 +166,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let mut stages = Stages::new(stop);
     let serve = serve::run(
         listeners,
-        serve_options(config),
+        ServeOptions { certificate, ..serve_options(config) },
         Arc::clone(&parts.hub),
         Arc::clone(&operator),
         parts.stop.soft.clone(),
@@ -170,6 +178,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let (alerts, data_dir) = (parts.alerts.clone(), config.data_dir.clone());
     let soft = parts.stop.soft.clone();
     stages.start("watch", watch::run(operator, watched, alerts, data_dir, clock, soft));
+    stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
@@ -283,6 +292,8 @@ fn start_stages(
         }
     }
     stages.start("enrich", enrich.run(soft.clone()));
+    let measured = (store.clone(), config.data_dir.clone());
+    stages.start("gauges", gauges::run(measured.0, measured.1, clock, soft.clone()));
     let tick = tick::run(apply.clone(), Arc::clone(&script), config.interval.latest, soft.clone());
     stages.start("tick", tick);
     stages.start("history", asking.run(soft.clone()));
