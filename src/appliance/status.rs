@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::renewed::State;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
 use crate::collect::enrich::Recent;
@@ -25,6 +26,8 @@ pub(super) struct Sight {
     pub(super) bus: &'static str,
     pub(super) node: String,
     pub(super) enriched: watch::Receiver<Recent>,
+    /// Files that were replaced by ones that cannot be used.
+    pub(super) files: State,
     pub(super) clock: Clock,
 }
 
@@ -87,11 +90,9 @@ pub fn screen(status: &Value) -> String {
     let mut out = String::new();
     let ready = if status["ready"] == true { "ready" } else { "NOT READY" };
     let simulated = if status["simulated"] == true { ", simulated" } else { "" };
-    line(
-        &mut out,
-        "ghpulse",
-        &format!("{} on {}: {ready}{simulated}", text(&status["version"]), text(&status["node"])),
-    );
+    // Strangers are not told where it runs.
+    let on = status["node"].as_str().map(|node| format!(" on {node}")).unwrap_or_default();
+    line(&mut out, "ghpulse", &format!("{}{on}: {ready}{simulated}", text(&status["version"])));
     for part in rows(&status["parts"]) {
         let error = part["error"].as_str().map(|error| format!(": {error}")).unwrap_or_default();
         let state = format!("{} since {}{error}", text(&part["state"]), text(&part["since"]));

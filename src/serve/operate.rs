@@ -22,6 +22,9 @@ pub trait Operate: Send + Sync + 'static {
     /// How everything is, with so many connections to the public listeners.
     fn status(&self, clients: usize) -> Status;
 
+    /// The screen of such a JSON, also of one that says less.
+    fn screen(&self, json: &serde_json::Value) -> String;
+
     /// The merge script in force.
     fn script(&self) -> ScriptState;
 
