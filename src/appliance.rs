@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
 use self::broker::{Broker, BrokerState};
@@ -50,7 +50,7 @@ use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, Grant};
 use crate::clock::Clock;
-use crate::collect::enrich::{Enrich, Lookup, LookupOptions};
+use crate::collect::enrich::{Enrich, Lookup, LookupOptions, Recent};
 use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
@@ -130,25 +130,10 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
     let complaint = enrich.complaint.subscribe();
-    let apply = Apply {
-        store: parts.store.clone(),
-        numbers: Arc::clone(&parts.numbers),
-        history: parts.history.clone(),
-        hub: Arc::clone(&parts.hub),
-        seen_for: config.store.seen_for,
-        clock,
-    };
+    let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
-    let sight = Sight {
-        files: renewed.state(),
-        store: parts.store.clone(),
-        apply: apply.clone(),
-        data_dir: config.data_dir.clone(),
-        bus: if broker.is_some() { "pulsar" } else { "embedded" },
-        node: config.node_name.clone(),
-        enriched: enrich.recent.subscribe(),
-        clock,
-    };
+    let enriched = enrich.recent.subscribe();
+    let sight = sight_of(&parts, &apply, broker.is_some(), enriched, renewed.state());
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
     let scripts = Scripts { merge: script, troubles: troubles.subscribe() };
@@ -185,6 +170,37 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     start_stages(&mut stages, parts, apply, (poller, enrich), (broker, granting, troubles));
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
+}
+
+fn apply_of(parts: &Parts) -> Apply {
+    Apply {
+        store: parts.store.clone(),
+        numbers: Arc::clone(&parts.numbers),
+        history: parts.history.clone(),
+        hub: Arc::clone(&parts.hub),
+        seen_for: parts.config.store.seen_for,
+        clock: parts.clock,
+    }
+}
+
+/// What the operator's status is read from.
+fn sight_of(
+    parts: &Parts,
+    apply: &Apply,
+    has_broker: bool,
+    enriched: Receiver<Recent>,
+    files: renewed::State,
+) -> Sight {
+    Sight {
+        files,
+        store: parts.store.clone(),
+        apply: apply.clone(),
+        data_dir: parts.config.data_dir.clone(),
+        bus: if has_broker { "pulsar" } else { "embedded" },
+        node: parts.config.node_name.clone(),
+        enriched,
+        clock: parts.clock,
+    }
 }
 
 /// Who follows GitHub; nobody on a node that only follows a bus.

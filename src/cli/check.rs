@@ -107,6 +107,10 @@ fn look(loaded: Result<Loaded, Refused>, offline: bool) -> std::io::Result<Repor
     };
     let mut findings = machine::look(&config, &places, &complaints);
     complaints.extend(bad_files(&config, &places, offline));
+    if config.disable.producer && config.pulsar.is_none() {
+        let said = "without pulsar nothing is fetched, and nothing is brought here";
+        findings.push(Finding::warning("disable.producer", "true", said));
+    }
     let mut tokens = config.github.tokens.clone();
     if let Some(path) = &config.github.tokens_file
         && let Some(lines) = machine::tokens_of(path)

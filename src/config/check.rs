@@ -123,7 +123,7 @@ impl Values {
             let Layers { given, left_out, refused, .. } = &self.layers;
             given.contains_key(path) || left_out.contains(path) || refused.contains(path)
         };
-        if addresses.iter().any(|path| is_known(path)) {
+        if addresses.iter().any(is_known) {
             return;
         }
         let is_of = |path: &&&str| keys.iter().any(|key| path.starts_with(key));

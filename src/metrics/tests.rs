@@ -19,7 +19,7 @@ fn labels(series: &str) -> Vec<&str> {
     inside.split(',').filter_map(|pair| pair.split_once('=').map(|(name, _)| name)).collect()
 }
 
-/// The rules of `promtool check metrics` (prometheus/client_golang, promlint) that hold for the
+/// The rules of `promtool check metrics` (promlint of Prometheus' client for Go) that hold for the
 /// text format: what it says of each metric that breaks one.
 fn lint(text: &str) -> Vec<String> {
     let of = |what: &str| -> BTreeMap<&str, &str> {

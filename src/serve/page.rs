@@ -48,7 +48,7 @@ pub(super) async fn play(State(server): State<Arc<Server>>, request: Request<Bod
 fn written(page: &str, server: &Server, request: &Request<Body>) -> Response {
     let (mut script, mut parts) = (server.operate.script(), server.operate.parts());
     if !public::sees_details(server, request) {
-        (script, parts) = (public::script(script), public::parts(parts));
+        (script, parts) = (public::script(&script), public::parts(parts));
     }
     let about = About {
         version: env!("CARGO_PKG_VERSION"),

@@ -75,11 +75,11 @@ fn words(part: &Part, error: &str) -> Option<String> {
 }
 
 /// The state of the merge script as strangers read it.
-pub(super) fn script(script: ScriptState) -> ScriptState {
+pub(super) fn script(script: &ScriptState) -> ScriptState {
     ScriptState {
         name: without_directories(&script.name),
         error: script.error.as_deref().map(without_directories),
-        ..script
+        current: script.current,
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
         let expected = "merge_latest.rhai:2:3: division by zero: 1 / 0";
         assert_eq!(shown[0].error.as_deref(), Some(expected));
         let name = "/etc/telltale/merge_latest.rhai (the last good one)".to_owned();
-        let shown = script(ScriptState { name, current: false, error: None });
+        let shown = script(&ScriptState { name, current: false, error: None });
         assert_eq!(shown.name, "merge_latest.rhai (the last good one)");
     }
 
