@@ -10,18 +10,21 @@ mod backups;
 mod broker;
 mod copies;
 mod files;
+mod gauges;
 mod operator;
 mod ports;
 mod rabbit;
+mod renewed;
 mod status;
 mod tokens;
+mod tried;
 mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
 use self::broker::{Broker, BrokerState};
@@ -31,8 +34,10 @@ use self::operator::{Operator, Scripts};
 use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
+use self::renewed::Renewed;
 use self::status::Sight;
 pub use self::status::screen as status_screen;
+pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
 use crate::apply::aggregates::Aggregates;
@@ -46,7 +51,7 @@ use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, Grant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
-use crate::collect::enrich::{Enrich, Lookup, LookupOptions};
+use crate::collect::enrich::{Enrich, Lookup, LookupOptions, Recent};
 use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
@@ -54,7 +59,7 @@ use crate::collect::relay::{Relay, WhenGranted};
 use crate::config::{Config, GitHub, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
-use crate::serve::{self, Audience, Operate};
+use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
 use crate::store::{Reader, Store, Sync};
@@ -109,7 +114,8 @@ impl Appliance {
 }
 
 async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Failure> {
-    serve::check(&config.server).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
+    let certificate =
+        serve::certificate(&config.server).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let config = &parts.config;
@@ -126,24 +132,10 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
     let complaint = enrich.complaint.subscribe();
-    let apply = Apply {
-        store: parts.store.clone(),
-        numbers: Arc::clone(&parts.numbers),
-        history: parts.history.clone(),
-        hub: Arc::clone(&parts.hub),
-        seen_for: config.store.seen_for,
-        clock,
-    };
-    let sight = Sight {
-        store: parts.store.clone(),
-        apply: apply.clone(),
-        data_dir: config.data_dir.clone(),
-        bus: if broker.is_some() { "pulsar" } else { "embedded" },
-        node: config.node_name.clone(),
-        enriched: enrich.recent.subscribe(),
-        witness: Arc::clone(&witness),
-        clock,
-    };
+    let apply = apply_of(&parts);
+    let renewed = Renewed::new(config, certificate.clone(), clock);
+    let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
+    let sight = sight_of(&parts, &apply, broker.is_some(), watching);
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
     let scripts = Scripts { merge: script, troubles: troubles.subscribe() };
@@ -164,7 +156,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let mut stages = Stages::new(stop);
     let serve = serve::run(
         listeners,
-        serve_options(config),
+        ServeOptions { certificate, ..serve_options(config) },
         Arc::clone(&parts.hub),
         Arc::clone(&operator),
         parts.stop.soft.clone(),
@@ -178,6 +170,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let look = watch::look(Arc::clone(&operator), store.clone(), clock, soft.clone());
     stages.start("look", look);
     stages.start("watch", watch::run(operator, watched, alerts, data_dir, clock, soft));
+    stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
@@ -185,6 +178,37 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     start_stages(&mut stages, parts, (apply, ticker), (poller, enrich, witness), ways);
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
+}
+
+fn apply_of(parts: &Parts) -> Apply {
+    Apply {
+        store: parts.store.clone(),
+        numbers: Arc::clone(&parts.numbers),
+        history: parts.history.clone(),
+        hub: Arc::clone(&parts.hub),
+        seen_for: parts.config.store.seen_for,
+        clock: parts.clock,
+    }
+}
+
+/// What the operator's status is read from.
+fn sight_of(
+    parts: &Parts,
+    apply: &Apply,
+    has_broker: bool,
+    (enriched, files, witness): (Receiver<Recent>, renewed::State, Arc<Witness>),
+) -> Sight {
+    Sight {
+        files,
+        witness,
+        store: parts.store.clone(),
+        apply: apply.clone(),
+        data_dir: parts.config.data_dir.clone(),
+        bus: if has_broker { "pulsar" } else { "embedded" },
+        node: parts.config.node_name.clone(),
+        enriched,
+        clock: parts.clock,
+    }
 }
 
 /// Who follows GitHub; nobody on a node that only follows a bus.
@@ -296,6 +320,8 @@ fn start_stages(
         }
     }
     stages.start("enrich", enrich.run(soft.clone()));
+    let measured = store.clone();
+    stages.start("gauges", gauges::run(measured, clock, soft.clone()));
     stages.start("tick", ticker.run(config.interval.latest, soft.clone()));
     stages.start("history", asking.run(soft.clone()));
     if let Some(posting) = posting {

@@ -19,6 +19,7 @@ pub mod http;
 pub mod hub;
 pub mod logging;
 pub mod metrics;
+pub mod reload;
 pub mod serve;
 pub mod simulate;
 pub mod store;

@@ -33,6 +33,7 @@ const GROUND: &[&str] = &[
     "supervise",
     "backoff",
     "gunzip",
+    "reload",
 ];
 
 /// Room -> what of the crate it may name beside the ground. A longer path allows only that part.
@@ -84,6 +85,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("lapin", &["amqp"]),
     ("memchr", &["hub::filter"]),
     ("metrics_exporter_prometheus", &["metrics"]),
+    ("metrics_process", &["metrics"]),
     ("mysql_async", &["apply::history"]),
     ("notify", &["apply::script"]),
     ("pulsar", &["bus::pulsar"]),
@@ -92,7 +94,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ring", &["alerts"]),
     ("rocksdb", &["store"]),
     ("rustix", &["appliance", "clock"]),
-    ("rustls", &["amqp", "http", "serve", "main"]),
+    ("rustls", &["amqp", "http", "reload", "serve", "main"]),
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),
     ("strsim", &["config", "cli"]),

@@ -164,16 +164,29 @@ impl Operator {
     }
 }
 
+impl Operator {
+    /// Files that were replaced by ones that cannot be used; no part while there are none.
+    fn files(&self) -> Option<Part> {
+        let found = self.sight.files.borrow();
+        let since = found.iter().map(|file| file.since).min()?;
+        let words: Vec<&str> = found.iter().map(|file| &*file.words).collect();
+        let error = Some(words.join("; "));
+        Some(Part { name: "files", state: PartState::Degraded, since, error })
+    }
+}
+
 impl Operate for Operator {
     fn parts(&self) -> Vec<Part> {
-        self.dated(vec![
+        let mut parts = self.dated(vec![
             self.store(),
             self.source(),
             self.bus(),
             self.tidb(),
             self.amqp(),
             self.scripts(),
-        ])
+        ]);
+        parts.extend(self.files());
+        parts
     }
 
     fn sync(&self) -> BoxFuture<'static, SyncAnswer> {
@@ -196,6 +209,10 @@ impl Operate for Operator {
         let source = self.source.as_ref().map(|source| source.borrow().clone());
         let json = self.sight.json(&self.parts(), source.as_ref(), clients);
         Status { text: screen(&json), json }
+    }
+
+    fn screen(&self, json: &serde_json::Value) -> String {
+        screen(json)
     }
 
     fn script(&self) -> ScriptState {

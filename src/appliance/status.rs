@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::renewed::State;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
 use crate::clock::witness::{Verdict, Witness};
@@ -31,6 +32,8 @@ pub(super) struct Sight {
     pub(super) node: String,
     pub(super) enriched: watch::Receiver<Recent>,
     pub(super) witness: Arc<Witness>,
+    /// Files that were replaced by ones that cannot be used.
+    pub(super) files: State,
     pub(super) clock: Clock,
 }
 
@@ -119,11 +122,9 @@ pub fn screen(status: &Value) -> String {
     let mut out = String::new();
     let ready = if status["ready"] == true { "ready" } else { "NOT READY" };
     let simulated = if status["simulated"] == true { ", simulated" } else { "" };
-    line(
-        &mut out,
-        "ghpulse",
-        &format!("{} on {}: {ready}{simulated}", text(&status["version"]), text(&status["node"])),
-    );
+    // Strangers are not told where it runs.
+    let on = status["node"].as_str().map(|node| format!(" on {node}")).unwrap_or_default();
+    line(&mut out, "ghpulse", &format!("{}{on}: {ready}{simulated}", text(&status["version"])));
     for part in rows(&status["parts"]) {
         let error = part["error"].as_str().map(|error| format!(": {error}")).unwrap_or_default();
         let state = format!("{} since {}{error}", text(&part["state"]), text(&part["since"]));

@@ -22,6 +22,7 @@ mod page;
 mod params;
 mod patient;
 mod problem;
+mod public;
 mod routes;
 mod server;
 mod sheets;
@@ -45,13 +46,15 @@ pub use operate::{
     StoreAnswer, StoreRequest, SyncAnswer, is_ready,
 };
 pub use options::ServeOptions;
+pub use tls::Certificate;
 
 use crate::hub::Hub;
 use server::Server;
 
-/// Reads the files that [`run`] will need, so that a wrong one is known before anything begins.
-pub fn check(server: &crate::config::Server) -> anyhow::Result<()> {
-    server.tls.as_ref().map(tls::acceptor).transpose().map(drop)
+/// Reads the files of `server.tls`, so that a wrong one is known before anything begins; `None`
+/// without any. To be given to [`run`] in its options, and renewed while that runs.
+pub fn certificate(server: &crate::config::Server) -> anyhow::Result<Option<Certificate>> {
+    server.tls.as_ref().map(Certificate::read).transpose()
 }
 
 /// Serves until `soft` and then until the last connection is gone, or until `hard`.
@@ -65,7 +68,11 @@ pub async fn run(
     soft: CancellationToken,
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
-    let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+    let tls = match (&options.certificate, &options.tls) {
+        (Some(certificate), _) => Some(certificate.acceptor()?),
+        (None, Some(files)) => Some(tls::acceptor(files)?),
+        (None, None) => None,
+    };
     let server = Arc::new(Server::new(options, hub, operate, soft, hard));
     let router = routes::router(&server)?;
     for listener in listeners {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::tls::Certificate;
 use crate::config::{Limits, Network, Secret, Server, Tls};
 
 /// How the server behaves. The limits hold for the public listeners.
@@ -21,6 +22,8 @@ pub struct ServeOptions {
     pub trusted_proxies: Vec<Network>,
     /// Certificate and key of the public listeners; `None` is plain text.
     pub tls: Option<Tls>,
+    /// The same, read and renewable; without it the files are read once.
+    pub certificate: Option<Certificate>,
     /// What clients may take.
     pub limits: Limits,
     /// A WebSocket is pinged that often.
@@ -43,6 +46,7 @@ impl ServeOptions {
             admin_token: server.admin_token.clone(),
             trusted_proxies: server.trusted_proxies.clone(),
             tls: server.tls.clone(),
+            certificate: None,
             limits: server.limits.clone(),
             ping_every: Duration::from_secs(30),
             silence: Duration::from_secs(75),

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, Request, header};
 
+use super::public;
 use super::server::Server;
 
 /// Seconds after which the page looks again.
@@ -17,7 +18,11 @@ pub(super) async fn show(
     request: Request<axum::body::Body>,
 ) -> Response {
     let clients = server.public.count();
-    let status = server.operate.status(clients);
+    let mut status = server.operate.status(clients);
+    if !public::sees_details(&server, &request) {
+        status.json = public::status(status.json, &public::parts(server.operate.parts()));
+        status.text = server.operate.screen(&status.json);
+    }
     if wants_page(request.uri().query(), request.headers()) {
         return page("Status", &status.text, Some(AGAIN));
     }

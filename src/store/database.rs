@@ -166,6 +166,12 @@ impl Database {
         self.db.get_approximate_sizes_cf(self.family(family), &ranges)
     }
 
+    /// A number that `RocksDB` keeps of itself; 0 when it does not know it.
+    pub(super) fn property(&self, family: Family, name: &str) -> u64 {
+        let found = self.db.property_int_value_cf(self.family(family), name);
+        found.ok().flatten().unwrap_or_default()
+    }
+
     /// Brings what is only in memory of a family into a table on the disk.
     #[cfg(test)]
     pub(super) fn flush(&self, family: Family) -> Result<(), StoreError> {

@@ -17,9 +17,10 @@ pub mod inspect;
 pub mod journal;
 pub mod keys;
 mod lock;
-pub mod rejects;
 pub mod periods;
+pub mod pressure;
 pub mod reach;
+pub mod rejects;
 pub mod repos;
 pub mod retention;
 pub mod room;
@@ -36,6 +37,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use batch::Batch;
 pub use error::StoreError;
+pub use lock::is_in_use;
 pub use unclean::LostTail;
 
 use self::database::Database;
@@ -203,6 +205,12 @@ impl Store {
     #[must_use]
     pub fn room(&self) -> &Room {
         &self.shared.room
+    }
+
+    /// How `RocksDB` keeps up with what is written.
+    #[must_use]
+    pub fn pressure(&self) -> pressure::Pressure {
+        pressure::of(&self.shared.database)
     }
 
     /// How far the stages have come. A stage moves its head after its commit.

@@ -26,6 +26,7 @@ use self::seats::Freshness;
 use self::slots::Slots;
 use super::overlap::{self, KINDS, Sighting};
 use crate::github::tokens::SeatId;
+use crate::metrics;
 use crate::model::window::Timestamp;
 
 /// Without anything new for so long, in spite of answers, the feed is frozen.
@@ -213,6 +214,9 @@ impl Completeness {
         self.shown += u64::from(new);
         if new > 0 {
             (self.last_new, self.answers_since) = (at, 0);
+        }
+        if let Some(name) = metrics::FEED_EVENTS.values.get(page) {
+            metrics::FEED_EVENTS.add_for(name, u64::from(new));
         }
         new
     }

@@ -106,10 +106,9 @@ pub fn publish(report: &Report) {
         metrics::FEED_MISSED.set_for(bound, value);
     }
     let lag = report.all.lag_seconds.unwrap_or(Lag { p50: unknown, p90: unknown, max: unknown });
-    for (quantile, value) in [("p50", lag.p50), ("p90", lag.p90), ("max", lag.max)] {
-        metrics::EVENT_LAG_SECONDS.set_for(quantile, value);
+    for (point, value) in [("p50", lag.p50), ("p90", lag.p90), ("max", lag.max)] {
+        metrics::EVENT_LAG_SECONDS.set_for(point, value);
     }
-    metrics::FEED_EVENTS_MINUTE.set(report.all.events_a_minute.unwrap_or(unknown));
     for kind in TroubleKind::ALL {
         let count = report.troubles.iter().filter(|trouble| trouble.kind == kind).count();
         metrics::FEED_TROUBLES.set_for(kind.name(), f64::from(u32::try_from(count).unwrap_or(0)));

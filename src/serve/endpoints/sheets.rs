@@ -170,6 +170,8 @@ fn about() -> Value {
         ("in_force", json!({ "type": "string", "enum": ["file", "last good", "nothing"] })),
         ("since", time()),
         ("counts", json!({ "type": ["object", "null"] })),
+        ("counted?", json!({ "type": ["integer", "null"] })),
+        ("note?", json!({ "type": ["string", "null"] })),
         ("reading", json!({ "type": "boolean" })),
         ("error", error),
     ])

@@ -232,6 +232,17 @@ async fn with_a_certificate_the_public_listener_speaks_tls() {
     assert!(health.starts_with("HTTP/1.1 200 "), "ops stays plain");
 }
 
+#[test]
+fn a_pair_that_does_not_belong_together_changes_nothing() {
+    let read = |name: &str| std::fs::read(format!("{TLS_FILES}/{name}")).unwrap();
+    let certificate = crate::serve::Certificate::read(&tls_files()).unwrap();
+    let renew = |cert: &str, key: &str| certificate.renew(&read(cert), &read(key));
+    assert!(renew("renewed-cert.pem", "key.pem").unwrap_err().contains("belong together"));
+    assert!(renew("key.pem", "key.pem").unwrap_err().contains("no certificate"));
+    assert!(renew("cert.pem", "cert.pem").unwrap_err().contains("no readable PEM key"));
+    renew("renewed-cert.pem", "renewed-key.pem").unwrap();
+}
+
 #[tokio::test]
 async fn what_tls_has_taken_in_leaves_although_nothing_comes_after_it() {
     // Less than TLS takes in at once, and more than the system does.
