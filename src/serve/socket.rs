@@ -27,7 +27,7 @@ use super::pace::{Allowance, Timer};
 use super::params::BadParams;
 use super::wire::{Stream, Wire};
 use crate::clock::Clock;
-use crate::hub::{Bell, Frame};
+use crate::hub::{Bell, Frame, retry_after};
 use crate::metrics;
 
 /// Small, because there are thousands and clients say little.
@@ -172,7 +172,7 @@ impl<F: Feed> Socket<F> {
                 Step::Time => self.look_around(),
                 Step::Stop => {
                     let reason = "the server is stopping: connect again in a while";
-                    if let Some(frame) = self.feed.bye(reason) {
+                    if let Some(frame) = self.feed.bye(reason, retry_after()) {
                         self.peer.get_mut().push(frame);
                     }
                     ControlFlow::Break(Ending::Close(GOING_AWAY, reason.to_owned()))

@@ -9,7 +9,18 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
+use super::wire::Stream;
 use crate::config::Tls;
+
+/// What is spoken over TLS, by its registered name, the best first (RFC 7301).
+const HTTP_2: &[u8] = b"h2";
+const PROTOCOLS: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"http/1.0"];
+
+/// Whether that was agreed to be HTTP/2.
+pub(super) fn speaks_http2(stream: &Stream) -> bool {
+    let Stream::Tls(stream) = stream else { return false };
+    stream.get_ref().1.alpn_protocol() == Some(HTTP_2)
+}
 
 /// Reads the files and makes ready to accept.
 pub(super) fn acceptor(files: &Tls) -> anyhow::Result<TlsAcceptor> {
@@ -24,7 +35,7 @@ pub(super) fn acceptor(files: &Tls) -> anyhow::Result<TlsAcceptor> {
         .with_no_client_auth()
         .with_single_cert(certificates, key)
         .context("server.tls: certificate and key do not fit together")?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
