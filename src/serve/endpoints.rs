@@ -7,6 +7,8 @@ mod operate;
 mod sheets;
 mod sockets;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, LazyLock};
 
@@ -296,19 +298,19 @@ fn text() -> Value {
 fn cursor(behind: &str) -> Value {
     let tag = "[0-9a-f]{8}-";
     let (long, short) = (number(16), number(8));
-    json!({ "type": "string", "pattern": format!("^({tag}{long}{long}{short}{behind})?$") })
+    json!({ "type": "string", "pattern": format!("^({tag}(b|{long})(b|{long})(b|{short}){behind})?$") })
 }
 
 /// What stands behind a cursor of counts: the value's hash.
 const MARK: &str = "(~[0-9a-f]{16})?";
 
-/// A number of up to so many hexadecimal digits, behind a letter that says how many there are.
+/// A number from 1 on of up to so many hexadecimal digits, behind a letter that says how many.
 fn number(digits: u8) -> String {
     let some = (1..=digits).map(|digits| {
         let rest = if digits > 1 { format!("[0-9a-f]{{{}}}", digits - 1) } else { String::new() };
-        format!("|{}[1-9a-f]{rest}", char::from(b'b' + digits))
+        format!("{}[1-9a-f]{rest}", char::from(b'b' + digits))
     });
-    format!("(b{})", some.collect::<String>())
+    some.collect::<Vec<_>>().join("|")
 }
 
 fn whole() -> Value {

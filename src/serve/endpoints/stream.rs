@@ -46,7 +46,7 @@ pub(super) fn endpoint() -> Endpoint {
             "sample" | "latest" => json!({ "type": "integer", "minimum": 1 }),
             "poll" => json!({ "type": "string", "enum": ["0", "1", "false", "true"] }),
             // That of an entity among those of an event, or that of counts.
-            "cursor" => cursor(&format!("(\\.{}|{MARK})", number(8))),
+            "cursor" => cursor(&format!("(\\.({})|{MARK})", number(8))),
             "since" => text(),
             _ => list(&text()),
         };
