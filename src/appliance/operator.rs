@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -22,6 +23,9 @@ use crate::serve::{
     ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
     StoreAnswer, StoreRequest, SyncAnswer,
 };
+
+/// How long it is shown that the end of the store's log was lost.
+const LOSS_SHOWN: Duration = Duration::from_secs(3_600);
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
@@ -105,6 +109,18 @@ impl Operator {
         Part { name: "source", state, since: status.since, error }
     }
 
+    /// A store that fails stops the process. What an earlier end of the process took from it is
+    /// shown for a while.
+    fn store(&self) -> Part {
+        let lost = self.sight.store.lost_tail();
+        let Some(lost) = lost.filter(|lost| self.clock.now().since(lost.noticed_at) < LOSS_SHOWN)
+        else {
+            return self.part("store", PartState::Ok);
+        };
+        let (state, since) = (PartState::Degraded, lost.noticed_at);
+        Part { name: "store", state, since, error: Some(lost.to_string()) }
+    }
+
     fn bus(&self) -> Part {
         // An embedded bus that fails stops the process: whoever answers is well.
         let Some(bus) = &self.bus else { return self.part("bus", PartState::Ok) };
@@ -148,8 +164,7 @@ impl Operator {
 impl Operate for Operator {
     fn parts(&self) -> Vec<Part> {
         self.dated(vec![
-            // A store that fails stops the process: whoever answers is well.
-            self.part("store", PartState::Ok),
+            self.store(),
             self.source(),
             self.bus(),
             self.tidb(),
@@ -163,7 +178,7 @@ impl Operate for Operator {
         Box::pin(async move {
             let synced = history.sync_now().await;
             SyncAnswer {
-                synced: synced.daily.is_some() || synced.yearly.is_some(),
+                synced: synced.is_complete(),
                 failed: synced.tried && synced.error.is_some(),
                 message: synced.to_string(),
             }

@@ -24,6 +24,9 @@ pub(super) struct Draft {
     /// Under which name it grows: a hidden one beside its own.
     part: PathBuf,
     seen: HashSet<u128, foldhash::fast::RandomState>,
+    /// Of a file that is there the bytes that are kept: zeros and garbage behind a gzip would hide
+    /// what is added from most programs.
+    whole: Option<u64>,
     /// Events that the file had before.
     before: u64,
     fresh: u64,
@@ -35,9 +38,9 @@ impl Draft {
     pub(super) fn open(dir: &Path, hour: Hour) -> Result<Self, ArchiveError> {
         let name = file_name(hour);
         let (path, part) = (dir.join(&name), dir.join(format!(".{name}.part")));
-        let mut seen = HashSet::default();
+        let (mut seen, mut whole) = (HashSet::default(), None);
         if path.try_exists().map_err(ArchiveError::file("look for", &path))? {
-            lines::read_file(
+            let ending = lines::read_file(
                 &path,
                 |_| (),
                 |_, piece| {
@@ -47,9 +50,10 @@ impl Draft {
                     Ok(())
                 },
             )?;
+            whole = ending.whole;
         }
         let before = seen.len() as u64;
-        Ok(Self { path, part, seen, before, fresh: 0, out: None })
+        Ok(Self { path, part, seen, whole, before, fresh: 0, out: None })
     }
 
     /// Whether there was a file with events already.
@@ -65,7 +69,9 @@ impl Draft {
         let (failed, is_there) = (ArchiveError::file("write", &self.part), self.is_there());
         let out = match &mut self.out {
             Some(out) => out,
-            none => none.insert(begin(&self.path, &self.part, is_there).map_err(&failed)?),
+            none => {
+                none.insert(begin(&self.path, &self.part, is_there, self.whole).map_err(&failed)?)
+            }
         };
         out.write_all(event.text.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(failed)?;
         self.fresh += 1;
@@ -99,12 +105,20 @@ impl Drop for Draft {
     }
 }
 
-fn begin(path: &Path, part: &Path, is_there: bool) -> io::Result<GzEncoder<BufWriter<File>>> {
+fn begin(
+    path: &Path,
+    part: &Path,
+    is_there: bool,
+    whole: Option<u64>,
+) -> io::Result<GzEncoder<BufWriter<File>>> {
     if is_there {
         std::fs::copy(path, part)?;
     } else {
         File::create(part)?;
     }
     let file = OpenOptions::new().append(true).open(part)?;
+    if let Some(whole) = whole.filter(|_| is_there) {
+        file.set_len(whole)?;
+    }
     Ok(GzEncoder::new(BufWriter::with_capacity(BUFFER, file), Compression::default()))
 }

@@ -373,7 +373,7 @@ impl Follow {
         let mut why = r#","reason":"#.to_owned();
         json::push_text(&mut why, reason);
         if let Some(after) = retry_after {
-            why.push_str(&format!(r#","retry_after":{after}"#));
+            why.extend([r#","retry_after":"#, &after.to_string()]);
         }
         self.place("bye", &why)
     }

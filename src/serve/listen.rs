@@ -89,13 +89,13 @@ pub(super) async fn accept(
         let (slot, refusal) = match admit(&server, audience, address, false) {
             Ok(slot) => (slot, None),
             // It is told why, and how the server is, where there is a place for that.
-            Err(refusal) => match admit(&server, audience, address, true) {
-                Ok(slot) => (slot, Some(refusal)),
-                Err(_) => {
+            Err(refusal) => {
+                let Ok(slot) = admit(&server, audience, address, true) else {
                     drop(refusal.problem());
                     continue;
-                }
-            },
+                };
+                (slot, Some(refusal))
+            }
         };
         let (slot, cut) = (Some(Arc::new(slot)), CancellationToken::new());
         let address = address.ip().to_canonical();

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
+use super::api::Documents;
 use super::operate::Operate;
 use super::options::ServeOptions;
 use super::socket::SocketOptions;
@@ -30,6 +31,8 @@ pub(super) struct Server {
     pub(super) ops: Arc<Admission>,
     /// Connections that were refused and are told why.
     pub(super) refused: Arc<Admission>,
+    /// `/openapi.json` and `/asyncapi.json`.
+    pub(super) documents: Documents,
     /// Streams that are made smaller on their way.
     pub(super) packing: Arc<Semaphore>,
     /// Every connection and every WebSocket.
@@ -54,6 +57,7 @@ impl Server {
             ops: Arc::new(Admission::new(OPS_CONNECTIONS, OPS_CONNECTIONS)),
             refused: Arc::new(Admission::waiting(REFUSED.0, REFUSED.1)),
             clock: hub.clock(),
+            documents: Documents::default(),
             packing: Arc::new(Semaphore::new(stream::PACKED)),
             tracker: TaskTracker::new(),
             options,

@@ -44,7 +44,7 @@ impl Database {
             ColumnFamilyDescriptor::new(*name, family_options(*access, &cache))
         });
         let db = DB::open_cf_descriptors(&database_options(), dir.join("db"), families)
-            .map_err(|error| database_error(dir, &error))?;
+            .map_err(|error| StoreError::of_database(dir, &error))?;
         Ok(Self { db, dir: dir.to_owned(), reads: ReadOptions::default() })
     }
 
@@ -114,6 +114,11 @@ impl Database {
         self.db.flush_wal(true).map_err(|e| self.error(&e))
     }
 
+    /// The number of the last write.
+    pub(super) fn sequence(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
     /// A copy of this moment in `dir`, which must not be there.
     pub(super) fn checkpoint(&self, dir: &Path) -> Result<(), StoreError> {
         let checkpoint = Checkpoint::new(&self.db).map_err(|e| self.error(&e))?;
@@ -153,7 +158,7 @@ impl Database {
     }
 
     fn error(&self, error: &rocksdb::Error) -> StoreError {
-        database_error(&self.dir, error)
+        StoreError::of_database(&self.dir, error)
     }
 }
 
@@ -203,10 +208,6 @@ impl Moment<'_> {
     }
 }
 
-fn database_error(dir: &Path, error: &rocksdb::Error) -> StoreError {
-    StoreError::Database { dir: dir.to_owned(), reason: error.to_string() }
-}
-
 fn database_options() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -219,6 +220,8 @@ fn database_options() -> Options {
     options.set_keep_log_file_num(3);
     options.set_max_log_file_size(4 << 20);
     options.set_stats_dump_period_sec(0);
+    // A log that was synced and is gone or shorter is refused, not taken for a shorter history.
+    options.set_track_and_verify_wals_in_manifest(true);
     options
 }
 

@@ -20,6 +20,7 @@ mod frames;
 mod http;
 mod language;
 mod limits;
+mod odd;
 mod params;
 mod program;
 mod recorded;

@@ -132,7 +132,7 @@ async fn idle_connections_end() {
     let (mut requests, driven) = connect(&served).await;
     let accept = [("accept", "text/event-stream")];
     let response = soon(get(&mut requests, "/stream/types", &accept).await).await.unwrap();
-    let open = tokio::time::timeout(Duration::from_millis(600), async { driven.await }).await;
+    let open = tokio::time::timeout(Duration::from_millis(600), driven).await;
     assert!(open.is_err(), "it has an open request");
     drop(response);
 }
