@@ -287,9 +287,9 @@ fn each_dependency_is_in_one_table() {
     let missing = named.difference(&known).map(|name| {
         format!("Cargo.toml: `{name}` has no door: add it to DOORS (or COMMON) in tests/tidy.rs")
     });
-    let stale = known
-        .difference(&named)
-        .map(|name| format!("tests/tidy.rs: `{name}` is not a dependency any more: remove its row"));
+    let stale = known.difference(&named).map(|name| {
+        format!("tests/tidy.rs: `{name}` is not a dependency any more: remove its row")
+    });
     let sources = read_rust(root(), "src");
     let is_used = |name: &str| {
         let path = format!("{name}::");

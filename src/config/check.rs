@@ -253,6 +253,8 @@ fn server(values: &mut Values) -> Server {
         allowed_origins: values.texts("server.allowedOrigins").unwrap_or_default(),
         admin_token: values.secret("server.adminToken"),
         trusted_proxies: values.networks("server.trustedProxies").unwrap_or_default(),
+        client_header: values.text("server.clientHeader").expect(SET),
+        keep_alive: values.span("server.keepAlive").expect(SET),
         flush_interval: values.span("server.flushInterval").expect(SET),
         tls: tls(values),
         grace: values.span("server.grace").expect(SET),

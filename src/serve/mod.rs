@@ -10,8 +10,11 @@ mod api;
 mod deflate;
 mod endpoints;
 mod feeds;
+mod front;
 mod goodbye;
 mod handshake;
+mod head;
+mod http2;
 mod inflow;
 mod listen;
 mod operate;
@@ -22,6 +25,7 @@ mod page;
 mod params;
 mod patient;
 mod problem;
+mod proxies;
 mod public;
 mod routes;
 mod server;
@@ -46,6 +50,7 @@ pub use operate::{
     StoreAnswer, StoreRequest, SyncAnswer, is_ready,
 };
 pub use options::ServeOptions;
+pub use proxies::Proxies;
 pub use tls::Certificate;
 
 use crate::hub::Hub;

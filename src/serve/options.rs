@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::proxies::Proxies;
 use super::tls::Certificate;
-use crate::config::{Limits, Network, Secret, Server, Tls};
+use crate::config::{Limits, Secret, Server, Tls};
 
 /// How the server behaves. The limits hold for the public listeners.
 #[derive(Debug, Clone)]
@@ -18,8 +19,10 @@ pub struct ServeOptions {
     pub allowed_origins: Vec<String>,
     /// Bearer token for the sync from other hosts.
     pub admin_token: Option<Secret>,
-    /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<Network>,
+    /// Proxies that are believed whom they name as the client.
+    pub trusted_proxies: Proxies,
+    /// Longest idle time between two requests of a connection.
+    pub keep_alive: Duration,
     /// Certificate and key of the public listeners; `None` is plain text.
     pub tls: Option<Tls>,
     /// The same, read and renewable; without it the files are read once.
@@ -44,7 +47,11 @@ impl ServeOptions {
             base_path: server.base_path.clone(),
             allowed_origins: server.allowed_origins.clone(),
             admin_token: server.admin_token.clone(),
-            trusted_proxies: server.trusted_proxies.clone(),
+            trusted_proxies: Proxies {
+                networks: server.trusted_proxies.clone(),
+                header: server.client_header.clone(),
+            },
+            keep_alive: server.keep_alive,
             tls: server.tls.clone(),
             certificate: None,
             limits: server.limits.clone(),

@@ -9,6 +9,7 @@ use http::{HeaderMap, Request, header};
 
 use super::public;
 use super::server::Server;
+use super::wish;
 
 /// Seconds after which the page looks again.
 const AGAIN: u32 = 5;
@@ -36,10 +37,8 @@ pub(super) fn wants_page(query: Option<&str>, headers: &HeaderMap) -> bool {
     match format {
         Some("json") => false,
         Some("html") => true,
-        _ => {
-            let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-            accept.is_some_and(|accept| accept.contains("text/html"))
-        }
+        // What takes neither of the two gets JSON, as it would without saying so.
+        _ => wish::choose(headers, 0, &["application/json", "text/html"]) == Some(1),
     }
 }
 

@@ -3,7 +3,9 @@
 //! Nothing here waits for time to pass: a pong says that the params before the ping hold.
 
 mod frames;
+mod front;
 mod http;
+mod http2;
 mod limits;
 mod sampling;
 

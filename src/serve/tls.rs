@@ -16,6 +16,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
+use super::wire::Stream;
 use crate::config::Tls;
 use crate::reload;
 
@@ -56,7 +57,7 @@ impl Certificate {
             .context("server.tls: no protocol version to offer")?
             .with_no_client_auth()
             .with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 }
@@ -77,6 +78,16 @@ impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Certificate")
     }
+}
+
+/// What is spoken over TLS, by its registered name, the best first (RFC 7301).
+const HTTP_2: &[u8] = b"h2";
+const PROTOCOLS: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"http/1.0"];
+
+/// Whether that was agreed to be HTTP/2.
+pub(super) fn speaks_http2(stream: &Stream) -> bool {
+    let Stream::Tls(stream) = stream else { return false };
+    stream.get_ref().1.alpn_protocol() == Some(HTTP_2)
 }
 
 /// Reads the files and makes ready to accept.

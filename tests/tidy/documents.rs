@@ -47,7 +47,9 @@ fn every_metric_is_in_the_table_and_no_other() {
         format!("config/README.md: metric `{name}` is not in the table of metrics: add its row")
     });
     let gone = told.difference(&measured).map(|name| {
-        format!("config/README.md: metric `{name}` does not exist in src/metrics.rs: remove its row")
+        format!(
+            "config/README.md: metric `{name}` does not exist in src/metrics.rs: remove its row"
+        )
     });
     settle(&untold.chain(gone).collect::<Vec<_>>());
 }

@@ -105,12 +105,13 @@ pub(super) fn error(form: StreamForm, code: &str, field: Option<&str>, message: 
     whole(form, "error", None, &text)
 }
 
-/// The last message: why it ends, and where to come back to.
-pub(super) fn bye(form: StreamForm, reason: &str, place: Place) -> Bytes {
+/// The last message: why it ends, where to come back to, and after how many milliseconds.
+pub(super) fn bye(form: StreamForm, reason: &str, place: Place, retry_after: u64) -> Bytes {
     let cursor = place.to_string();
     let mut text = "{\"type\":\"bye\",\"reason\":".to_owned();
     json::push_text(&mut text, reason);
-    text.extend([",\"cursor\":\"", &cursor, "\"}"]);
+    let retry_after = format!(",\"retry_after\":{retry_after}}}");
+    text.extend([",\"cursor\":\"", &cursor, "\"", &retry_after]);
     whole(form, "bye", Some(&cursor), &text)
 }
 
@@ -173,8 +174,12 @@ mod tests {
             )
         );
         assert_eq!(
-            line(&bye(form, "stopping", near)),
-            concat!(r#"{"type":"bye","reason":"stopping","cursor":"51a70c3e-be1f4b"}"#, "\n")
+            line(&bye(form, "stopping", near, 2500)),
+            concat!(
+                r#"{"type":"bye","reason":"stopping","cursor":"51a70c3e-be1f4b","#,
+                r#""retry_after":2500}"#,
+                "\n"
+            )
         );
     }
 }
