@@ -4,7 +4,7 @@
 //! `info`. Directives (`info,ghpulse::store=debug`) say all of it themselves. Colour only on a
 //! terminal, and never with `NO_COLOR`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::config::Log;
+use crate::private;
 
 /// Why there is no log.
 #[derive(Debug, Error)]
@@ -82,8 +83,7 @@ fn directives(level: &str) -> String {
 }
 
 fn open(path: &Path) -> Result<File, LoggingError> {
-    let opened = OpenOptions::new().create(true).append(true).open(path);
-    opened.map_err(|cause| LoggingError::File { path: path.to_owned(), cause })
+    private::append(path).map_err(|cause| LoggingError::File { path: path.to_owned(), cause })
 }
 
 #[cfg(test)]

@@ -22,8 +22,20 @@ use source::{
 };
 
 /// Mechanisms that know nothing of the events' way; they may know each other, without circles.
-const GROUND: &[&str] =
-    &["clock", "config", "http", "fault", "metrics", "logging", "alerts", "supervise", "backoff"];
+const GROUND: &[&str] = &[
+    "clock",
+    "config",
+    "http",
+    "fault",
+    "metrics",
+    "logging",
+    "alerts",
+    "supervise",
+    "backoff",
+    "terminal",
+    "secrets",
+    "private",
+];
 
 /// Room -> what of the crate it may name beside the ground. A longer path allows only that part.
 /// `ground` is the row of those of [`GROUND`] that have none of their own; `!` forbids a path.
@@ -80,9 +92,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pulsar", &["bus::pulsar"]),
     ("reqwest", &["http"]),
     ("rhai", &["apply::script"]),
-    ("ring", &["alerts"]),
+    ("ring", &["alerts", "secrets"]),
     ("rocksdb", &["store"]),
-    ("rustix", &["appliance", "clock"]),
+    ("rustix", &["appliance", "clock", "cli", "private"]),
     ("rustls", &["amqp", "http", "serve", "main"]),
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),

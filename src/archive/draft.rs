@@ -5,7 +5,7 @@
 //! whatever happened to whoever wrote it.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ use super::{ArchiveError, BUFFER, file_name, lines};
 use crate::fault;
 use crate::model::event::Event;
 use crate::model::window::Hour;
+use crate::private;
 
 /// A file being written.
 pub(super) struct Draft {
@@ -36,8 +37,10 @@ impl Draft {
         let name = file_name(hour);
         let (path, part) = (dir.join(&name), dir.join(format!(".{name}.part")));
         let mut seen = HashSet::default();
-        if path.try_exists().map_err(ArchiveError::file("look for", &path))? {
-            lines::read_file(
+        if is_there(&path)? {
+            let file = private::open_plain(&path).map_err(ArchiveError::file("open", &path))?;
+            lines::read_opened(
+                file,
                 &path,
                 |_| (),
                 |_, piece| {
@@ -89,6 +92,15 @@ impl Draft {
     }
 }
 
+/// Whether something has the name, a symbolic link that leads nowhere included.
+fn is_there(path: &Path) -> Result<bool, ArchiveError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(ArchiveError::file("look for", path)(error)),
+    }
+}
+
 /// Nobody is served by half a file.
 impl Drop for Draft {
     fn drop(&mut self) {
@@ -99,12 +111,12 @@ impl Drop for Draft {
     }
 }
 
+/// A new file under the hidden name, with the bytes of the one that is there. The directory may be
+/// one that others write to: neither name is followed when it is a symbolic link.
 fn begin(path: &Path, part: &Path, is_there: bool) -> io::Result<GzEncoder<BufWriter<File>>> {
+    let mut file = private::fresh(part)?;
     if is_there {
-        std::fs::copy(path, part)?;
-    } else {
-        File::create(part)?;
+        io::copy(&mut private::open_plain(path)?, &mut file)?;
     }
-    let file = OpenOptions::new().append(true).open(part)?;
     Ok(GzEncoder::new(BufWriter::with_capacity(BUFFER, file), Compression::default()))
 }

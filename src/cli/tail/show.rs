@@ -8,9 +8,12 @@ use std::io::{IsTerminal as _, Write as _};
 use serde_json::Value;
 
 use super::super::{Exit, output};
+use crate::terminal;
 
 /// Characters of what an event says beside its kind, repository and actor.
 const DETAIL_CHARS: usize = 90;
+/// Characters of a name or a value; a longer one is cut.
+const NAME_CHARS: usize = 200;
 
 /// Whether to go on.
 pub(super) enum Shown {
@@ -22,6 +25,8 @@ pub(super) enum Shown {
 /// Where messages are shown.
 pub(super) struct Show {
     json: bool,
+    /// Whether lines of JSON are escaped for a terminal.
+    escaped: bool,
     colour: bool,
     left: Option<u64>,
 }
@@ -29,8 +34,9 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn new(json: bool, limit: Option<u64>) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let colour = !json && wanted && std::io::stdout().is_terminal();
-        Self { json, colour, left: limit }
+        let is_terminal = std::io::stdout().is_terminal();
+        let colour = !json && wanted && is_terminal;
+        Self { json, escaped: is_terminal, colour, left: limit }
     }
 
     /// Shows a message; `line` is it as it came.
@@ -40,7 +46,7 @@ impl Show {
             Some("gap") => {
                 note(&gap(message));
                 if self.json {
-                    return Self::print(line);
+                    return self.print_json(line);
                 }
                 return Shown::On;
             }
@@ -61,7 +67,7 @@ impl Show {
             _ => return Shown::On,
         }
         let shown = if self.json {
-            Self::print(line)
+            self.print_json(line)
         } else {
             Self::print(event(message, self.colour).as_bytes())
         };
@@ -72,6 +78,15 @@ impl Show {
             }
         }
         shown
+    }
+
+    /// A line as it came; on a terminal, escaped.
+    fn print_json(&self, line: &[u8]) -> Shown {
+        if !self.escaped {
+            return Self::print(line);
+        }
+        let text = String::from_utf8_lossy(line);
+        Self::print(terminal::json(&text).as_bytes())
     }
 
     fn print(line: &[u8]) -> Shown {
@@ -102,31 +117,40 @@ fn gap(message: &Value) -> String {
     format!("{what} are missing here: {why}")
 }
 
+/// Text without what a terminal obeys, cut after [`NAME_CHARS`].
+fn short(text: &str) -> String {
+    let plain = output::plain(text);
+    match plain.char_indices().nth(NAME_CHARS) {
+        Some((end, _)) => format!("{}…", &plain[..end]),
+        None => plain,
+    }
+}
+
 /// One line: when, what, where, who, and what about.
 fn event(message: &Value, colour: bool) -> String {
     let paint = |code: &str, text: &str| {
         if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     };
     if let Some(fields) = message["fields"].as_object() {
-        let shown = fields.iter().map(|(path, value)| {
-            format!("{}={}", paint("2", &output::plain(path)), output::plain(&text(value)))
-        });
+        let shown = fields
+            .iter()
+            .map(|(path, value)| format!("{}={}", paint("2", &short(path)), short(&text(value))));
         return shown.collect::<Vec<_>>().join("  ");
     }
     if message["type"] == "entity" {
         let document = output::plain(&message["document"].to_string());
         let cut: String = document.chars().take(DETAIL_CHARS * 2).collect();
-        let key = format!("{:<34}", output::plain(&text(&message["key"])));
+        let key = format!("{:<34}", short(&text(&message["key"])));
         return format!("{} {cut}", paint("36", &key));
     }
     let event = &message["event"];
     let at = event["created_at"].as_str().and_then(|at| at.get(11..19)).unwrap_or("--:--:--");
     let kind = words(event["type"].as_str().unwrap_or("?"));
-    let repo = output::plain(&text(&event["repo"]["name"]));
-    let actor = output::plain(&text(&event["actor"]["login"]));
+    let repo = short(&text(&event["repo"]["name"]));
+    let actor = short(&text(&event["actor"]["login"]));
     let detail: String = output::plain(&detail(event, &message["payload"]));
     let detail: String = detail.chars().take(DETAIL_CHARS).collect();
-    let kind = format!("{:<19}", output::plain(&kind));
+    let kind = format!("{:<19}", short(&kind));
     let line = format!(
         "{} {} {} {} {detail}",
         paint("2", &output::plain(at)),
@@ -250,6 +274,8 @@ mod tests {
         for line in lines {
             assert!(!line.chars().any(char::is_control) && !line.contains('\u{202e}'), "{line:?}");
         }
+        let long = json!({ "type": "event", "event": { "actor": { "login": "x".repeat(9_999) } } });
+        assert!(event(&long, false).chars().count() < 3 * NAME_CHARS, "long names are cut");
     }
 
     #[test]
