@@ -181,6 +181,10 @@ fn missing_files(config: &Config, places: &config::Places) -> Vec<Complaint> {
 
 /// What is wrong with the scripts; one line each.
 fn scripts(config: &Config) -> Vec<String> {
+    // Without a directory the built-in ones are in force, and those hold.
+    if script::has_no_directory(&config.scripts_dir) {
+        return Vec::new();
+    }
     let path = config.scripts_dir.join("merge_latest.rhai");
     let mut said = Vec::new();
     if path.exists() {
