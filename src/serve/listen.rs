@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::{Refusal, Slot};
 use super::patient::Patient;
-use super::routes;
 use super::server::Server;
 use super::wire::Stream;
+use super::{identity, routes};
 
 /// How long accepting rests when the system has no more connections to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -223,7 +223,10 @@ async fn route(
     let mut request = request.map(Body::new);
     routes::strip(&mut request, server.options.base_path.as_deref());
     request.extensions_mut().insert(peer);
-    let mut response = tower::ServiceExt::oneshot(router, request).await.into_response();
+    let mut response = match identity::refuse_host(server, &request) {
+        Some(problem) => problem.into_response(),
+        None => tower::ServiceExt::oneshot(router, request).await.into_response(),
+    };
     routes::secure(response.headers_mut());
     response
 }

@@ -11,6 +11,7 @@ mod deflate;
 mod endpoints;
 mod feeds;
 mod handshake;
+mod identity;
 mod inflow;
 mod listen;
 mod operate;

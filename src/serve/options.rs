@@ -17,6 +17,8 @@ pub struct ServeOptions {
     pub allowed_origins: Vec<String>,
     /// Bearer token for the sync from other hosts.
     pub admin_token: Option<Secret>,
+    /// What a POST on the ops listener must bring; without one none is taken.
+    pub ops_secret: Option<Secret>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// Certificate and key of the public listeners; `None` is plain text.
@@ -39,6 +41,7 @@ impl ServeOptions {
             base_path: server.base_path.clone(),
             allowed_origins: server.allowed_origins.clone(),
             admin_token: server.admin_token.clone(),
+            ops_secret: None,
             trusted_proxies: server.trusted_proxies.clone(),
             tls: server.tls.clone(),
             limits: server.limits.clone(),
