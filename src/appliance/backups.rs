@@ -6,12 +6,14 @@
 //! share a directory. A disk that fails is no reason to stop: it is said, by alert too, and tried
 //! again.
 
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::chores::{Chore, Chores};
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
 use crate::config;
@@ -33,7 +35,7 @@ const GONE: &str = ".gone";
 pub(super) async fn run(
     store: Store,
     settings: config::Backup,
-    alerts: Alerts,
+    (alerts, chores): (Alerts, Chores),
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -43,6 +45,8 @@ pub(super) async fn run(
         if now >= not_before {
             let (store, settings) = (store.clone(), settings.clone());
             let pass = tokio::task::spawn_blocking(move || pass(&store, &settings, clock)).await?;
+            let failed = pass.as_ref().err().map(|error| error as &(dyn Error + 'static));
+            chores.went(Chore::Backup, failed);
             match pass {
                 Ok(made) => {
                     alerts.clear(Condition::BackupFailing);

@@ -7,9 +7,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::broker::BrokerState;
-use super::copies;
 use super::rabbit::RabbitState;
 use super::status::{Sight, screen};
+use super::{copies, exchange};
 use crate::apply::history::{History, HistoryState};
 use crate::apply::script::LiveWindow;
 use crate::apply::script::{self, InForce, ScriptHost};
@@ -87,6 +87,17 @@ impl Operator {
         Part { name, state, since: self.started_at, error: None }
     }
 
+    /// A store that fails stops the process: whoever answers is well. What is copied out of it may
+    /// fail all the same.
+    fn store_part(&self) -> Part {
+        match self.sight.failing.borrow().words() {
+            None => self.part("store", PartState::Ok),
+            Some((words, since)) => {
+                Part { name: "store", state: PartState::Degraded, since, error: Some(words) }
+            }
+        }
+    }
+
     fn source(&self) -> Part {
         let Some(source) = &self.source else { return self.part("source", PartState::Off) };
         let status = source.borrow();
@@ -148,8 +159,7 @@ impl Operator {
 impl Operate for Operator {
     fn parts(&self) -> Vec<Part> {
         self.dated(vec![
-            // A store that fails stops the process: whoever answers is well.
-            self.part("store", PartState::Ok),
+            self.store_part(),
             self.source(),
             self.bus(),
             self.tidb(),
@@ -184,11 +194,13 @@ impl Operate for Operator {
         let status = self.scripts.merge.status();
         let name = match status.in_force {
             InForce::File => status.file.to_string(),
+            InForce::BuiltIn => "the built-in merge_latest.rhai".to_owned(),
             InForce::LastGood => format!("{} (the last good one)", status.file),
             InForce::NativeSum | InForce::Nothing => "the native sum".to_owned(),
         };
         let error = status.complaint().map(ToString::to_string);
-        ScriptState { name, current: status.in_force == InForce::File, error }
+        let current = matches!(status.in_force, InForce::File | InForce::BuiltIn);
+        ScriptState { name, current, error }
     }
 
     fn window(&self) -> Option<serde_json::Value> {
@@ -200,7 +212,8 @@ impl Operate for Operator {
         let (store, numbers) = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
         Box::pin(async move {
             match request {
-                ArchiveRequest::Import { file } => {
+                ArchiveRequest::Import { from, file } => {
+                    let file = exchange::file_in(store.dir(), &from, &file)?;
                     let imported = archive::import(&store, &file, |_| ()).await;
                     let imported = imported.map_err(|error| of_archive(&error))?;
                     // Readers are told with the next tick.
@@ -209,10 +222,13 @@ impl Operate for Operator {
                     }
                     copies::written(&imported)
                 }
-                ArchiveRequest::Export { from, until, to } => {
-                    let export = move || archive::export(&store, Hour(from), Hour(until), &to);
-                    let exported = copies::beside(export).await?;
-                    copies::written(&exported.map_err(|error| of_archive(&error))?)
+                ArchiveRequest::Export { from, until, into } => {
+                    let export = move || {
+                        let to = exchange::make(store.dir(), &into)?;
+                        let exported = archive::export(&store, Hour(from), Hour(until), &to);
+                        exported.map_err(|error| of_archive(&error))
+                    };
+                    copies::written(&copies::beside(export).await??)
                 }
             }
         })

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::chores::Failing;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
 use crate::collect::enrich::Recent;
 use crate::collect::status::SourceStatus;
 use crate::serve::{Part, is_ready};
 use crate::store::Store;
+use crate::terminal;
 
 /// Pages, tokens and troubles that the screen has room for.
 const ROWS: usize = 12;
@@ -25,6 +27,8 @@ pub(super) struct Sight {
     pub(super) bus: &'static str,
     pub(super) node: String,
     pub(super) enriched: watch::Receiver<Recent>,
+    /// Backups and exports that fail.
+    pub(super) failing: watch::Receiver<Failing>,
     pub(super) clock: Clock,
 }
 
@@ -200,7 +204,7 @@ fn rows(list: &Value) -> impl Iterator<Item = &Value> {
 
 fn line(out: &mut String, name: &str, words: &str) {
     // What others said goes to a terminal.
-    let words: String = words.chars().filter(|c| !c.is_control()).collect();
+    let (name, words) = (terminal::plain(name), terminal::plain(words));
     writeln!(out, "{name:<10} {words}").expect("a string takes all");
 }
 
@@ -249,7 +253,7 @@ mod tests {
         let status = json!({
             "ready": false,
             "node": "box\u{1b}[31m",
-            "parts": [{"name": "bus", "state": "down", "since": "2027", "error": "gone"}],
+            "parts": [{"name": "bus\u{1b}]0;x\u{7}", "state": "down", "since": "2027", "error": "\u{202e}gone"}],
             "source": source_json(&source),
             "completeness": {
                 "all": source.completeness.as_deref().unwrap().all,
@@ -262,7 +266,7 @@ mod tests {
         let screen = screen(&status);
         for part in [
             "NOT READY",
-            "bus        down since 2027: gone",
+            "bus]0;x    down since 2027: gone",
             "page 3",
             "0.0 % (0.0 to 0.0)",
             "TROUBLE    page 2 is empty (since 2027)",

@@ -101,10 +101,11 @@ pub fn export(
 }
 
 /// Exports each hour once it is settled, and what comes late, until `stop` is called. A disk that
-/// fails is no reason to stop: it is said, and tried again.
+/// fails is not a reason to stop: it is said, and tried again. `went` learns how each pass went.
 pub async fn run(
     store: Store,
     dir: PathBuf,
+    went: impl Fn(Option<&ArchiveError>) + Send,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -112,7 +113,9 @@ pub async fn run(
     loop {
         let until = settled_until(clock.now());
         if done != Some(until) {
-            match pass(&store, until, &dir).await {
+            let passed = pass(&store, until, &dir).await;
+            went(passed.as_ref().err());
+            match passed {
                 Ok(hours) => {
                     for hour in hours.iter().filter(|hour| hour.fresh > 0) {
                         let file = hour.file.display();

@@ -34,6 +34,7 @@ use self::keys::{CounterKey, CursorKey, Key, MetaKey};
 use self::writer::{Failure, Job};
 use crate::clock::Clock;
 use crate::model::position::{BusTag, Cursor};
+use crate::private;
 
 /// When the write-ahead log is brought to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +101,10 @@ pub const ENTRIES: &str = "entries";
 /// Bytes of bodies between admission and journal.
 pub const BACKLOG: &str = "backlog_bytes";
 
+/// How directories in the data directory begin through which an appliance and a command pass each
+/// other files: neither may be able to reach where the other's files are.
+pub const EXCHANGE: &str = ".exchange-";
+
 /// Name of the cursor behind which everything of the bus is applied.
 pub const APPLIED: &str = "applied";
 
@@ -116,6 +121,8 @@ impl Store {
         lock::check_no_backup(dir)?;
         lock::check_version(dir, false)?;
         let database = Arc::new(Database::open(dir)?);
+        let db = dir.join("db");
+        private::hide_dir(&db).map_err(lock::file_error("hide", &db))?;
         let bus_tag = bus_tag(&database)?;
         let id = store_id(&database)?;
         let head = |name: &str| -> Result<watch::Sender<u64>, StoreError> {
