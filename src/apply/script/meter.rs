@@ -25,8 +25,7 @@ pub(super) struct Limits {
     pub(super) tally_cells: u64,
     /// The longest name of a tally, in bytes.
     pub(super) name_bytes: usize,
-    /// Bytes by which the process may grow while it runs. What else grows meanwhile counts too, so
-    /// it is far above what a script needs.
+    /// Bytes of memory that it may be the first to touch: far above what a script needs.
     pub(super) memory: u64,
     /// Time for which it computes.
     pub(super) deadline: Duration,
@@ -51,6 +50,11 @@ const NATIVE_LOOK_EVERY: u64 = 4_096;
 /// The longest time between two looks at clock and memory: one operation may copy a container of
 /// any size.
 const LOOK_AFTER: Duration = Duration::from_millis(1);
+/// The smallest page that systems have: where they are larger, more is allowed.
+const PAGE_BYTES: u64 = 4_096;
+/// By how many times its memory the whole process may grow meanwhile: of huge pages a thread touches
+/// few, and what others do counts here.
+const MUCH_MORE: u64 = 4;
 
 #[derive(Clone, Copy)]
 struct Meter {
@@ -59,8 +63,7 @@ struct Meter {
     native_work: u64,
     looked_at: u64,
     tally_cells: u64,
-    /// Bytes of memory when it began, where that is known.
-    memory_before: Option<u64>,
+    memory_before: Memory,
 }
 
 thread_local! {
@@ -76,7 +79,7 @@ pub(super) fn begin(limits: Limits) {
         native_work: 0,
         looked_at: 0,
         tally_cells: 0,
-        memory_before: memory(),
+        memory_before: Memory::now(),
     };
     LOOKED.set(Some(Stopwatch::start()));
     METER.set(Some(meter));
@@ -138,18 +141,44 @@ impl Meter {
     }
 
     fn large(&self) -> Option<String> {
-        let grown = memory()?.saturating_sub(self.memory_before?);
-        let most = self.limits.memory;
-        (grown > most).then(|| format!("memory grew by more than {} MiB while it ran", most >> 20))
+        let (now, before, most) = (Memory::now(), self.memory_before, self.limits.memory);
+        let grown = |now: Option<u64>, before: Option<u64>| {
+            now.zip(before).map_or(0, |(now, before)| now.saturating_sub(before))
+        };
+        let is_large = grown(now.touched, before.touched) > most
+            || grown(now.held, before.held) / MUCH_MORE > most;
+        is_large.then(|| format!("memory grew by more than {} MiB while it ran", most >> 20))
     }
 }
 
-/// Bytes of memory that the process has taken for data; `None` where the system does not tell.
-fn memory() -> Option<u64> {
+/// What the system tells of memory, as far as it does.
+#[derive(Clone, Copy)]
+struct Memory {
+    /// Bytes that this thread was the first to touch.
+    touched: Option<u64>,
+    /// Bytes that the process holds for data.
+    held: Option<u64>,
+}
+
+impl Memory {
+    fn now() -> Self {
+        Self { touched: touched(), held: held() }
+    }
+}
+
+/// Page faults of this thread, in bytes.
+fn touched() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").ok()?;
+    // The name before the last `)` may contain anything; `minflt` is the eighth field behind it.
+    let faults: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(7)?.parse().ok()?;
+    faults.checked_mul(PAGE_BYTES)
+}
+
+fn held() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib << 10)
+    kib.checked_mul(1 << 10)
 }
 
 #[cfg(test)]

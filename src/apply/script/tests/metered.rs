@@ -53,7 +53,8 @@ const CASES: &[(&str, &str)] = &[
     ("m.to_json()", "length of string"),
     ("#{ deep: [m] }.to_json()", "length of string"),
     ("let b = []; b.pad(10001, 0);", "size of array"),
-    ("let b = [a]; b.pad(9000, a);", "size of array"),
+    ("let b = [a]; b.pad(9000, a);", "length of string"),
+    ("let b = [[1, 2]]; b.pad(9000, [1, 2]);", "size of array"),
 ];
 
 #[test]
