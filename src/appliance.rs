@@ -43,7 +43,7 @@ use crate::apply::history::{History, HistorySync, Limits, Setup};
 use crate::apply::numbers::{Numbers, bucket_span};
 pub use crate::apply::requeue::Requeued;
 use crate::apply::script::{self, Kind, ScriptHost, Trials};
-use crate::apply::tick;
+use crate::apply::tick::Ticker;
 use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, Grant};
@@ -59,7 +59,7 @@ use crate::model::position::BusTag;
 use crate::serve::{self, Audience, Operate};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
-use crate::store::{Store, Sync};
+use crate::store::{Reader, Store, Sync};
 use crate::supervise::{EXIT_CONFIG, Failure, Stages, Stop};
 
 /// The script that makes the language map.
@@ -149,6 +149,9 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
     let scripts = Scripts { merge: script, troubles: troubles.subscribe() };
+    let ticker = Ticker::new(apply.clone(), Arc::clone(&parts.script));
+    // The latest values are there before anybody can connect: a first message is never corrected.
+    ticker.tick().await?;
     let operator: Arc<dyn Operate> =
         Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
     let public = bind(config.server.listen, Audience::Public).await?;
@@ -179,7 +182,13 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
-    start_stages(&mut stages, parts, apply, (poller, enrich), (broker, granting, troubles));
+    start_stages(
+        &mut stages,
+        parts,
+        (apply, ticker),
+        (poller, enrich),
+        (broker, granting, troubles),
+    );
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
 }
@@ -218,10 +227,9 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
             None => (Alerts::off(), None),
         };
         let setup = Setup {
-            tidb: config.tidb.clone(),
+            tidb: config.tidb.clone().map(|tidb| (tidb.clone(), Limits::of(&tidb))),
             interval: config.interval.clone(),
             on_request: config.disable.interval,
-            limits: Limits::USUAL,
         };
         let (history, asking) = History::load(&store, setup, alerts.clone(), clock)?;
         let last_good = store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?;
@@ -259,8 +267,13 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
 
 /// Gives the stream its journal.
 async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
-    let applied = parts.store.read(|reader| reader.applied()).await?;
-    let applied = applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position);
+    let known = move |reader: Reader<'_>| {
+        // A bus that was in use before has a journal already, or had one.
+        let journal = reader.journal(tag)?;
+        let applied = reader.applied_on(tag)?.map(|cursor| cursor.position);
+        Ok(applied.max(journal.dropped()).max(journal.newest()?))
+    };
+    let applied = parts.store.read(known).await?;
     let config = &parts.config.store;
     let kept = Kept { duration: config.journal_for, bytes: config.journal_bytes };
     parts.hub.keep(StreamJournal { store: parts.store.clone(), tag, applied, kept });
@@ -270,7 +283,7 @@ async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
 fn start_stages(
     stages: &mut Stages,
     parts: Parts,
-    apply: Apply,
+    (apply, ticker): (Apply, Ticker),
     (poller, enrich): (Option<Poller>, Enrich),
     (broker, granting, troubles): (Option<Broker>, Sender<Grant>, Sender<Vec<script::Complaint>>),
 ) {
@@ -279,8 +292,8 @@ fn start_stages(
     let held_by = rabbit::held_by(&config);
     let seen_for = config.store.seen_for;
     if let Some(poller) = poller {
-        let reread = tokens::reread(config.github.clone(), poller.pool(), soft.clone());
-        stages.start("tokens", reread);
+        let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
+        stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
         let options = IngestOptions { seen_for, backlog_bytes, pages };
         let (store, stop) = (store.clone(), soft.clone());
@@ -292,8 +305,7 @@ fn start_stages(
         }
     }
     stages.start("enrich", enrich.run(soft.clone()));
-    let tick = tick::run(apply.clone(), Arc::clone(&script), config.interval.latest, soft.clone());
-    stages.start("tick", tick);
+    stages.start("tick", ticker.run(config.interval.latest, soft.clone()));
     stages.start("history", asking.run(soft.clone()));
     if let Some(posting) = posting {
         stages.start("alerts", posting.run(soft.clone()));

@@ -1,8 +1,8 @@
 //! Door to `reqwest`: one client, small words, errors that name the host and never a secret.
 //!
 //! Promises: TLS by the one provider of the house; a time limit on every request; a limit on every
-//! body, counted after decompression; redirects followed a few times, never with the credentials
-//! of another host; proxies from the environment, except to this machine itself, because a
+//! body, counted after decompression; redirects followed a few times, and never with a body, a
+//! secret, or from https to http; proxies from the environment, except to this machine itself, because a
 //! simulated GitHub on loopback must not be asked for at a company's proxy.
 //!
 //! Two clients lie behind it. The one for plain loopback needs no certificates, so the demo runs
@@ -34,7 +34,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Limits of a client.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpOptions {
-    /// From the first byte sent to the last one read.
+    /// From the first byte sent to the last one read, each time that a redirect is followed.
     pub timeout: Duration,
     /// Bytes of a body, decompressed.
     pub body_limit: usize,
@@ -95,6 +95,17 @@ pub enum HttpError {
         /// The limit that was passed.
         limit: usize,
     },
+    /// A redirect that is not followed.
+    #[error(
+        "{host} redirects to {to}; that is not followed, because a body or a secret goes nowhere \
+         else and https never becomes http: give the address where it leads"
+    )]
+    Redirected {
+        /// Host and port.
+        host: String,
+        /// Scheme, host and port of where it leads.
+        to: String,
+    },
     /// Redirects in a circle.
     #[error("{host} redirects more than {MOST_REDIRECTS} times; check the address")]
     Redirects {
@@ -112,6 +123,7 @@ impl HttpError {
             Self::Timeout { .. }
                 | Self::Broken { .. }
                 | Self::TooLarge { .. }
+                | Self::Redirected { .. }
                 | Self::Redirects { .. }
         )
     }
@@ -125,6 +137,7 @@ impl HttpError {
             | Self::Header { .. }
             | Self::Setup { .. }
             | Self::TooLarge { .. }
+            | Self::Redirected { .. }
             | Self::Redirects { .. } => false,
         }
     }
@@ -162,6 +175,11 @@ impl<'a> Request<'a> {
     pub fn secret(mut self, name: &'static str, value: &'a str) -> Self {
         self.headers.push((name, value, true));
         self
+    }
+
+    /// Whether it carries what must not go to another address than it was given for.
+    fn is_bound(&self) -> bool {
+        self.body.is_some() || self.headers.iter().any(|(_, _, secret)| *secret)
     }
 }
 
@@ -206,6 +224,9 @@ pub fn parse_date(text: &str) -> Option<Timestamp> {
     let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let mut words = text.trim().strip_suffix(" GMT")?.split(' ').skip(1);
     let (day, name, year, time) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    if words.next().is_some() {
+        return None;
+    }
     let at = months.find(name).filter(|at| at % 3 == 0 && name.len() == 3)?;
     Timestamp::parse(&format!("{year}-{:02}-{day:0>2}T{time}Z", at / 3 + 1))
 }
@@ -237,30 +258,55 @@ impl Http {
     /// # Errors
     /// When there is no complete answer; a bad status is an answer.
     pub async fn send(&self, request: Request<'_>) -> Result<Response, HttpError> {
-        let (sending, host) = self.prepare(request)?;
-        let fault = |error| self.fault(&host, error);
-        let mut answer = sending.send().await.map_err(fault)?;
+        let (mut answer, host) = self.follow(&request, None).await?;
         let body = self.read(&mut answer, &host).await?;
         let status = answer.status().as_u16();
         Ok(Response { status, headers: Headers(std::mem::take(answer.headers_mut())), body })
     }
 
-    /// A request ready to be sent, and the host it goes to.
-    fn prepare(&self, request: Request<'_>) -> Result<(RequestBuilder, String), HttpError> {
-        let url = parse_url(request.url)?;
-        let host = host_of(&url);
+    /// Sends a request and goes where redirects lead; the head of the answer, and the host that
+    /// gave it. The whole of each answer may take as long as `whole` says, or as the client's
+    /// limit does.
+    async fn follow(
+        &self,
+        request: &Request<'_>,
+        whole: Option<Duration>,
+    ) -> Result<(reqwest::Response, String), HttpError> {
+        let mut url = parse_url(request.url)?;
+        for _ in 0..=MOST_REDIRECTS {
+            let host = host_of(&url);
+            let sending = self.prepare(request, url.clone())?;
+            let sending = match whole {
+                Some(whole) => sending.timeout(whole),
+                None => sending,
+            };
+            let answer = sending.send().await.map_err(|error| self.fault(&host, error))?;
+            let Some(next) = redirect(&url, &answer) else { return Ok((answer, host)) };
+            if request.is_bound() || (url.scheme() == "https" && next.scheme() != "https") {
+                return Err(HttpError::Redirected {
+                    host,
+                    to: next.origin().ascii_serialization(),
+                });
+            }
+            url = next;
+        }
+        Err(HttpError::Redirects { host: host_of(&url) })
+    }
+
+    /// A request ready to be sent.
+    fn prepare(&self, request: &Request<'_>, url: Url) -> Result<RequestBuilder, HttpError> {
         let client = self.client_for(&url)?;
-        let mut sending = match request.body {
-            Some(body) => client.post(url).body(body),
+        let mut sending = match &request.body {
+            Some(body) => client.post(url).body(body.clone()),
             None => client.get(url),
         };
-        for (name, value, secret) in request.headers {
+        for &(name, value, secret) in &request.headers {
             let header = || HttpError::Header { name: name.to_owned() };
             let mut value = HeaderValue::from_str(value).map_err(|_| header())?;
             value.set_sensitive(secret);
             sending = sending.header(HeaderName::from_static(name), value);
         }
-        Ok((sending, host))
+        Ok(sending)
     }
 
     async fn read(&self, answer: &mut reqwest::Response, host: &str) -> Result<Bytes, HttpError> {
@@ -300,8 +346,6 @@ impl Http {
             HttpError::Connect { host, cause }
         } else if error.is_timeout() {
             HttpError::Timeout { host, after: self.options.timeout }
-        } else if error.is_redirect() {
-            HttpError::Redirects { host }
         } else {
             HttpError::Broken { host, cause: causes(&error) }
         }
@@ -314,6 +358,12 @@ impl Http {
 /// When it is not: says why.
 pub fn check_address(url: &str) -> Result<(), HttpError> {
     parse_url(url).map(|_| ())
+}
+
+/// Whether what is sent there is safe from others on the way: https, or this machine.
+#[must_use]
+pub fn keeps_secrets(url: &str) -> bool {
+    parse_url(url).is_ok_and(|url| url.scheme() == "https" || is_loopback(&url))
 }
 
 /// An address with a query behind it; names and values are encoded.
@@ -334,7 +384,7 @@ fn builder(options: HttpOptions) -> ClientBuilder {
         .timeout(options.timeout)
         .connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
         .pool_idle_timeout(IDLE_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::limited(MOST_REDIRECTS))
+        .redirect(reqwest::redirect::Policy::none())
         .referer(false)
 }
 
@@ -367,6 +417,16 @@ pub fn shown(text: &str) -> String {
         None if text.is_empty() => "an empty text".to_owned(),
         None => text.rsplit('@').next().unwrap_or_default().to_owned(),
     }
+}
+
+/// Where an answer leads instead; `None` when it is no redirect, or leads nowhere.
+fn redirect(from: &Url, answer: &reqwest::Response) -> Option<Url> {
+    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = answer.headers().get(reqwest::header::LOCATION)?.to_str().ok()?;
+    let next = from.join(location).ok()?;
+    (matches!(next.scheme(), "http" | "https") && next.has_host()).then_some(next)
 }
 
 fn host_of(url: &Url) -> String {

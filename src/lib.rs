@@ -14,6 +14,7 @@ pub mod collect;
 pub mod config;
 pub mod fault;
 pub mod github;
+pub mod gunzip;
 pub mod http;
 pub mod hub;
 pub mod logging;

@@ -77,6 +77,8 @@ metrics! {
     AMQP_PUBLISHED Counter "ghpulse_amqp_published_total" "" "Messages that RabbitMQ has confirmed.";
     AMQP_LOST Counter "ghpulse_amqp_lost_total" "" "Times the connection to RabbitMQ was lost or not to be had.";
     AMQP_GAPS Counter "ghpulse_amqp_gaps_total" "" "Times events were dropped before they could be published to RabbitMQ.";
+    AMQP_REFUSED Counter "ghpulse_amqp_refused_total" "" "Messages that RabbitMQ refused; they are kept in the reject log.";
+    AMQP_REMOVED Counter "ghpulse_amqp_exchange_removed_total" "" "Times the exchange was missing and was declared again; its readers have to bind again.";
     REFUSED Counter "ghpulse_refused_total" "reason" "Connections and requests refused by a limit.";
     DELIVERIES Counter "ghpulse_deliveries_total" "endpoint" "Messages written to readers.";
     SKIPPED Counter "ghpulse_skipped_events_total" "" "Events that slow readers of /sampling were moved past.";

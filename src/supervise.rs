@@ -54,7 +54,11 @@ impl From<anyhow::Error> for Failure {
             _ if error.downcast_ref::<Misconfigured>().is_some() => EXIT_CONFIG,
             Some(StoreError::InUse { .. }) => EXIT_IN_USE,
             Some(
-                StoreError::Version { .. } | StoreError::File { .. } | StoreError::Database { .. },
+                StoreError::Version { .. }
+                | StoreError::File { .. }
+                | StoreError::NoDatabase { .. }
+                | StoreError::Damaged { .. }
+                | StoreError::Database { .. },
             ) => EXIT_IO,
             _ if error.chain().any(<dyn std::error::Error>::is::<std::io::Error>) => EXIT_IO,
             _ => EXIT_STAGE,

@@ -66,6 +66,18 @@ pub enum AmqpError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// The exchange was there and is missing.
+    #[error("exchange `{exchange}` was removed: declaring it again")]
+    Removed {
+        /// Its name.
+        exchange: String,
+    },
+    /// The broker refuses one message, such as one above its `max_message_size`.
+    #[error("RabbitMQ refuses a message: {reason}")]
+    Refused {
+        /// The broker's words.
+        reason: String,
+    },
     /// The broker is away, or went away.
     #[error("{doing}: {reason}")]
     Away {
@@ -80,7 +92,10 @@ impl AmqpError {
     /// Whether it may pass by itself; the others pass when somebody does what they say.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Away { .. } | Self::Foreign { .. })
+        matches!(
+            self,
+            Self::Away { .. } | Self::Foreign { .. } | Self::Removed { .. } | Self::Refused { .. }
+        )
     }
 
     /// Whether only another configuration helps, or another file in the place it names.

@@ -12,6 +12,7 @@ mod dial;
 mod error;
 mod link;
 mod outbound;
+mod state;
 mod window;
 
 use std::path::PathBuf;
@@ -26,13 +27,13 @@ use crate::config::Secret;
 use crate::metrics;
 use crate::model::envelope::Envelope;
 use crate::model::position::{BusTag, Cursor, Position};
-use crate::model::window::Timestamp;
-use crate::store::keys::CursorKey;
-use crate::store::rows::{decode_cursor, encode_cursor};
-use crate::store::{APPLIED, Reader, Store, StoreError};
+use crate::store::journal::Step;
+use crate::store::{Reader, Store, StoreError, rejects};
 pub use error::AmqpError;
 use link::{Link, Unconfirmed};
 use outbound::{Message, messages};
+use state::Reporter;
+pub use state::{Notice, NoticeKind, SinkState};
 use window::Window;
 
 /// Name of the cursor: everything up to it is confirmed.
@@ -55,35 +56,23 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Waits between two tries to connect.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MOST_WAIT: Duration = Duration::from_secs(30);
-/// How long a gap is told of.
-const GAP_TOLD: Duration = Duration::from_secs(3_600);
+/// How long what readers missed is reported.
+const NOTICE_FOR: Duration = Duration::from_secs(3_600);
 
 /// What feeding an exchange takes.
 #[derive(Debug, Clone)]
 pub struct AmqpOptions {
     /// Broker with user, password and virtual host.
     pub url: Secret,
-    /// The topic exchange.
+    /// The topic exchange that readers bind to.
     pub exchange: String,
+    /// The topic exchange that is published to, when it is another one: the readers' is bound to
+    /// it, and who may not configure this one cannot remove it.
+    pub source: Option<String>,
     /// Certificate authority of the broker (PEM), beside the public ones.
     pub ca: Option<PathBuf>,
     /// The name of this node, which the broker shows.
     pub node: String,
-}
-
-/// How the feeding goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SinkState {
-    /// Whether the exchange is there and takes messages.
-    pub connected: bool,
-    /// Since when it is so.
-    pub since: Timestamp,
-    /// What is fed: the exchange and the broker, nothing secret.
-    pub feeds: String,
-    /// What is wrong.
-    pub trouble: Option<String>,
-    /// What retention took before it could be published, and when that was found.
-    pub gap: Option<(String, Timestamp)>,
 }
 
 /// The stage.
@@ -92,7 +81,7 @@ pub struct Sink {
     tag: BusTag,
     options: AmqpOptions,
     clock: Clock,
-    state: watch::Sender<SinkState>,
+    reporter: Reporter,
 }
 
 /// Why feeding stopped.
@@ -100,6 +89,9 @@ enum Halt {
     Asked,
     Store(StoreError),
     Broker(AmqpError),
+    /// The broker closed the channel for a message: the next connection finds out which one, or
+    /// leaves it out.
+    Refused,
 }
 
 /// How far it has come.
@@ -109,6 +101,13 @@ struct Progress {
     confirmed: Position,
     kept: Option<Position>,
     kept_at: tokio::time::Instant,
+    looked_at: tokio::time::Instant,
+    /// Whether the exchange was fed before, so that its absence is a removal.
+    has_fed: bool,
+    /// Up to here messages are published one by one, because the broker refused one of them.
+    careful_to: Option<Position>,
+    /// Ids of messages that the broker refuses, of the event that is being published.
+    refused: Vec<String>,
 }
 
 /// Events behind a place.
@@ -128,20 +127,14 @@ impl Sink {
     ) -> Result<Self, AmqpError> {
         let (broker, vhost) = link::checked(&options)?;
         let feeds = format!("exchange `{}` at {broker}, virtual host `{vhost}`", options.exchange);
-        let state = SinkState {
-            connected: false,
-            since: clock.now(),
-            feeds,
-            trouble: Some("not connected yet".to_owned()),
-            gap: None,
-        };
-        Ok(Self { store, tag, options, clock, state: watch::Sender::new(state) })
+        let reporter = Reporter::new(feeds, clock);
+        Ok(Self { store, tag, options, clock, reporter })
     }
 
     /// How it goes, to be watched.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<SinkState> {
-        self.state.subscribe()
+        self.reporter.subscribe()
     }
 
     /// Feeds the exchange until `stop`. Only the store's errors end it.
@@ -152,10 +145,11 @@ impl Sink {
             let error = match Box::pin(self.feed(&mut progress, &mut backoff, &stop)).await {
                 Halt::Asked => return Ok(()),
                 Halt::Store(error) => return Err(error.into()),
+                Halt::Refused => continue,
                 Halt::Broker(error) => error,
             };
             metrics::AMQP_LOST.add(1);
-            self.tell(false, Some(error.to_string()));
+            self.reporter.report(false, Some(error.to_string()));
             let wait = backoff.next_wait();
             let again_in = format!("{:.1} s", wait.as_secs_f64());
             if error.is_transient() {
@@ -174,20 +168,19 @@ impl Sink {
     async fn begin(&self) -> Result<Progress, StoreError> {
         let tag = self.tag;
         let read = move |reader: Reader<'_>| {
-            let kept = reader.get(&CursorKey(CURSOR.to_owned()))?;
-            let kept = kept.map(|value| decode_cursor(CURSOR, &value)).transpose()?;
-            let applied = reader.get(&CursorKey(APPLIED.to_owned()))?;
-            let applied = applied.map(|value| decode_cursor(APPLIED, &value)).transpose()?;
-            Ok((kept, applied.filter(|applied| applied.tag == tag)))
+            let (last, kept) = (reader.cursor(CURSOR)?, reader.cursor_on(CURSOR, tag)?);
+            Ok((last, kept, reader.applied_on(tag)?))
         };
-        let (kept, applied) = self.store.read(read).await?;
+        let (last, kept, applied) = self.store.read(read).await?;
+        let is_other = last.is_some_and(|last| last.tag != tag);
+        if is_other {
+            let text = "the bus is another one than before: what it had left is not published";
+            self.reporter.notice(NoticeKind::Gap, text.to_owned());
+        }
         let (position, is_kept) = match kept {
-            Some(cursor) if cursor.tag == tag => (cursor.position, true),
-            Some(_) => {
-                let text = "the bus is another one than before: what it had left is not published";
-                self.tell_gap(text.to_owned());
-                (Position::default(), false)
-            }
+            // Of a bus that was in use before: where it was left.
+            Some(cursor) => (cursor.position, !is_other),
+            None if is_other => (Position::default(), false),
             // The first time: live from here on, not the whole journal.
             None => (applied.map(|cursor| cursor.position).unwrap_or_default(), false),
         };
@@ -196,6 +189,10 @@ impl Sink {
             confirmed: position,
             kept: is_kept.then_some(position),
             kept_at: self.clock.instant(),
+            looked_at: self.clock.instant(),
+            has_fed: is_kept,
+            careful_to: None,
+            refused: Vec::new(),
         };
         self.keep(&mut progress).await?;
         Ok(progress)
@@ -217,12 +214,26 @@ impl Sink {
             Ok(link) => link,
             Err(error) => return Halt::Broker(error),
         };
-        self.tell(true, None);
-        tracing::info!(feeds = self.state.borrow().feeds, "RabbitMQ is connected");
+        self.reporter.report(true, None);
+        tracing::info!(feeds = self.reporter.feeds(), "RabbitMQ is connected");
+        if link.has_declared() && progress.has_fed {
+            let text = format!(
+                "exchange `{}` was removed and is declared again: what readers had bound to it is \
+                 gone, and each has to bind again",
+                self.options.exchange
+            );
+            self.reporter.notice(NoticeKind::Removed, text);
+        }
+        progress.has_fed = true;
         // What was not confirmed is published again.
         progress.read = progress.confirmed;
         let halt = match Box::pin(self.publish(&link, progress, backoff, stop)).await {
             Ok(never) => match never {},
+            Err(Halt::Broker(AmqpError::Refused { reason })) => {
+                tracing::warn!(reason, "RabbitMQ refuses a message; looking for it");
+                progress.careful_to = Some(progress.read);
+                Halt::Refused
+            }
             Err(halt) => halt,
         };
         let kept = self.keep(progress).await;
@@ -247,29 +258,38 @@ impl Sink {
             let page = self.page(progress.read).await.map_err(Halt::Store)?;
             if let Some(lost) = page.lost {
                 let (from, to) = (self.cursor(progress.read), self.cursor(lost));
-                self.tell_gap(format!(
-                    "the journal's limit was reached: what came after {from} up to {to} was \
-                     dropped before it could be published; raise store.journal.bytes"
-                ));
+                let text = format!(
+                    "what came after {from} up to {to} is not published: the journal's limit was \
+                     reached (raise store.journal.bytes), or a part of it cannot be read (see the \
+                     log)"
+                );
+                self.reporter.notice(NoticeKind::Gap, text);
                 progress.read = progress.read.max(lost);
             }
             let is_idle = page.events.is_empty();
             for (position, messages) in page.events {
-                let last = messages.len();
-                for (n, message) in messages.into_iter().enumerate() {
-                    while window.is_full() {
-                        self.confirm(link, &mut window, progress, stop).await?;
+                if progress.careful_to.is_some() {
+                    let event = (position, messages);
+                    Box::pin(self.publish_carefully(link, event, progress, stop)).await?;
+                    backoff.reset();
+                } else {
+                    let last = messages.len();
+                    // Before anything is sent: an error is about this event or an earlier one.
+                    progress.read = position;
+                    for (n, message) in messages.into_iter().enumerate() {
+                        while window.is_full() {
+                            self.confirm(link, &mut window, progress, stop).await?;
+                        }
+                        let sent = self.patiently(link, stop, "publishing", link.publish(&message));
+                        let sent = Box::pin(sent).await?;
+                        let done = (n + 1 == last).then_some(position);
+                        window.push(sent, done, message.body.len());
                     }
-                    let sent = self.patiently(link, stop, "publishing", link.publish(&message));
-                    let sent = Box::pin(sent).await?;
-                    let done = (n + 1 == last).then_some(position);
-                    window.push(sent, done, message.body.len());
+                    if last == 0 {
+                        window.pass(position);
+                    }
                 }
-                if last == 0 {
-                    window.pass(position);
-                }
-                progress.read = position;
-                self.keep_now_and_then(progress).await?;
+                self.now_and_then(link, progress, stop).await?;
             }
             if !is_idle {
                 continue;
@@ -280,7 +300,7 @@ impl Sink {
             }
             progress.confirmed = progress.read;
             self.keep(progress).await.map_err(Halt::Store)?;
-            self.idle(link, &mut applied, stop).await?;
+            self.idle(link, progress, &mut applied, stop).await?;
         }
     }
 
@@ -288,6 +308,7 @@ impl Sink {
     async fn idle(
         &self,
         link: &Link,
+        progress: &mut Progress,
         applied: &mut watch::Receiver<u64>,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
@@ -304,7 +325,66 @@ impl Sink {
                 let (doing, reason) = ("waiting for events", "the connection is gone".to_owned());
                 return Err(Halt::Broker(AmqpError::Away { doing, reason }));
             }
+            self.now_and_then(link, progress, stop).await?;
         }
+    }
+
+    /// Publishes the messages of one event, each confirmed before the next, so that the one that
+    /// the broker refuses is known. That one is set aside in the reject log.
+    async fn publish_carefully(
+        &self,
+        link: &Link,
+        (position, messages): (Position, Vec<Message>),
+        progress: &mut Progress,
+        stop: &CancellationToken,
+    ) -> Result<(), Halt> {
+        for message in messages {
+            if progress.refused.contains(&message.id) {
+                continue;
+            }
+            let sending = async {
+                let sent = link.publish(&message).await?;
+                link.confirmed(sent).await
+            };
+            match Box::pin(self.patiently(link, stop, "publishing", sending)).await {
+                Ok(()) => metrics::AMQP_PUBLISHED.add(1),
+                Err(Halt::Broker(AmqpError::Refused { reason })) => {
+                    self.set_aside(position, &message, &reason).await.map_err(Halt::Store)?;
+                    progress.refused.push(message.id);
+                    return Err(Halt::Refused);
+                }
+                Err(halt) => return Err(halt),
+            }
+        }
+        (progress.read, progress.confirmed) = (position, position);
+        progress.refused.clear();
+        progress.careful_to = progress.careful_to.filter(|to| *to > position);
+        Ok(())
+    }
+
+    /// Keeps a message that the broker refuses where it can be looked at, and reports it.
+    async fn set_aside(
+        &self,
+        position: Position,
+        message: &Message,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let reason = format!(
+            "RabbitMQ refused message {} ({}, {} bytes) of cursor {}: {reason}",
+            message.id,
+            message.key.as_str(),
+            message.body.len(),
+            self.cursor(position)
+        );
+        let now = self.clock.now();
+        let (text, body) = (reason.clone(), message.body.clone());
+        let put = move |batch: &mut crate::store::Batch<'_>| {
+            rejects::keep(batch, now, &text, body.as_bytes())
+        };
+        self.store.commit(put).await?;
+        let text = format!("{reason}; see `ghpulse inspect rejects`");
+        self.reporter.notice(NoticeKind::Refused, text);
+        Ok(())
     }
 
     /// Waits for the oldest confirm.
@@ -317,7 +397,7 @@ impl Sink {
     ) -> Result<(), Halt> {
         let Some((sent, done)) = window.pop() else { return Ok(()) };
         let doing = "waiting for a confirm";
-        Box::pin(self.patiently(link, stop, doing, sent.confirmed())).await?;
+        Box::pin(self.patiently(link, stop, doing, link.confirmed(sent))).await?;
         metrics::AMQP_PUBLISHED.add(1);
         if let Some(position) = done {
             progress.confirmed = position;
@@ -339,7 +419,7 @@ impl Sink {
         loop {
             tokio::select! {
                 done = &mut work => {
-                    if was_blocked && done.is_ok() && self.tell(true, None) {
+                    if was_blocked && done.is_ok() && self.reporter.report(true, None) {
                         tracing::info!("RabbitMQ takes messages again");
                     }
                     return done.map_err(Halt::Broker);
@@ -351,7 +431,7 @@ impl Sink {
                 waited = Duration::ZERO;
                 was_blocked = true;
                 let words = "RabbitMQ takes nothing: its memory or disk alarm is on";
-                if self.tell(true, Some(words.to_owned())) {
+                if self.reporter.report(true, Some(words.to_owned())) {
                     tracing::warn!("{words}");
                 }
             } else if waited >= PATIENCE {
@@ -364,9 +444,18 @@ impl Sink {
         let tag = self.tag;
         let read = move |reader: Reader<'_>| {
             let journal = reader.journal(tag)?;
-            let lost = journal.dropped().filter(|dropped| *dropped > after);
+            let mut lost = journal.dropped().filter(|dropped| *dropped > after);
             let (mut events, mut bytes) = (Vec::new(), 0);
-            journal.read_behind(after, |position, row| {
+            journal.walk_behind(after, |step| {
+                let (position, row) = match step {
+                    Step::Event(position, row) => (position, row),
+                    // What was read before it goes out first.
+                    Step::Damaged(_) if !events.is_empty() => return Ok(false),
+                    Step::Damaged(up_to) => {
+                        lost = lost.max(Some(up_to));
+                        return Ok(true);
+                    }
+                };
                 bytes += row.event.len();
                 let envelope = Envelope { facts: row.facts, event: row.event.into() };
                 events.push((position, messages(&envelope)));
@@ -377,11 +466,23 @@ impl Sink {
         self.store.read(read).await
     }
 
-    async fn keep_now_and_then(&self, progress: &mut Progress) -> Result<(), Halt> {
-        if self.clock.instant().duration_since(progress.kept_at) < KEEP_EVERY {
-            return Ok(());
+    /// Keeps the cursor, and looks whether the readers' exchange is there, each at its own pace.
+    async fn now_and_then(
+        &self,
+        link: &Link,
+        progress: &mut Progress,
+        stop: &CancellationToken,
+    ) -> Result<(), Halt> {
+        let now = self.clock.instant();
+        if now.duration_since(progress.looked_at) >= LOOK {
+            progress.looked_at = now;
+            let looking = self.patiently(link, stop, "looking at the exchange", link.look());
+            Box::pin(looking).await?;
         }
-        self.keep(progress).await.map_err(Halt::Store)
+        if now.duration_since(progress.kept_at) >= KEEP_EVERY {
+            self.keep(progress).await.map_err(Halt::Store)?;
+        }
+        Ok(())
     }
 
     /// Keeps the cursor where everything before it is confirmed.
@@ -391,10 +492,7 @@ impl Sink {
             return Ok(());
         }
         let cursor = self.cursor(progress.confirmed);
-        let put = move |batch: &mut crate::store::Batch<'_>| {
-            batch.put(&CursorKey(CURSOR.to_owned()), &encode_cursor(cursor));
-            Ok(())
-        };
+        let put = move |batch: &mut crate::store::Batch<'_>| batch.put_cursor(CURSOR, cursor);
         self.store.commit(put).await?;
         progress.kept = Some(progress.confirmed);
         Ok(())
@@ -402,38 +500,6 @@ impl Sink {
 
     fn cursor(&self, position: Position) -> Cursor {
         Cursor { tag: self.tag, position }
-    }
-
-    /// Says how it goes; whether it went otherwise before.
-    fn tell(&self, connected: bool, trouble: Option<String>) -> bool {
-        let now = self.clock.now();
-        self.state.send_if_modified(|state| {
-            let is_other = (state.connected, &state.trouble) != (connected, &trouble);
-            if state.connected != connected {
-                state.since = now;
-            }
-            if state.gap.as_ref().is_some_and(|(_, at)| at.plus(GAP_TOLD) < now) {
-                state.gap = None;
-            }
-            (state.connected, state.trouble) = (connected, trouble);
-            is_other
-        })
-    }
-
-    fn tell_gap(&self, text: String) {
-        metrics::AMQP_GAPS.add(1);
-        tracing::error!("a gap for RabbitMQ's readers: {text}");
-        let now = self.clock.now();
-        self.state.send_modify(|state| state.gap = Some((text, now)));
-    }
-}
-
-impl SinkState {
-    /// A gap that is still worth telling of.
-    #[must_use]
-    pub fn fresh_gap(&self, now: Timestamp) -> Option<&str> {
-        let (text, at) = self.gap.as_ref()?;
-        (at.plus(GAP_TOLD) >= now).then_some(text)
     }
 }
 

@@ -63,4 +63,21 @@ mod tests {
         assert!(found[0].body.starts_with(&begin), "{}", found[0].body);
         assert!(messages(&Envelope { facts: Facts::default(), event: "[]".into() }).is_empty());
     }
+
+    #[test]
+    fn what_no_model_of_json_holds_is_published_as_it_is() {
+        let deep = ["[", "]"].map(|bracket| bracket.repeat(200)).concat();
+        for odd in [r#""half \ud83d""#, "1e999", &deep, r#"{"\ud800":-0}"#] {
+            let text = format!(
+                r#"{{"id":"5","type":"IssuesEvent","actor":{odd},"repo":{odd},"payload":
+                {{"action":{odd},"issue":{{"id":3,"title":{odd},"\udfff":{odd}}}}},"x":{odd}}}"#
+            );
+            let found =
+                messages(&Envelope { facts: Facts::default(), event: text.as_str().into() });
+            assert_eq!(found.len(), 2, "{odd}");
+            assert!(found[0].body.ends_with(text.strip_prefix('{').unwrap()), "{odd}");
+            let issue = format!(r#""id":3,"title":{odd},"\udfff":{odd}"#);
+            assert!(found[1].body.contains(&issue), "{}", found[1].body);
+        }
+    }
 }

@@ -49,12 +49,8 @@ pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) ->
 /// Tries the dead letters of a store that no appliance has.
 pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Result<Requeued> {
     let numbers = Numbers::load(store, config.interval.latest_during, clock)?;
-    let setup = Setup {
-        tidb: config.tidb.clone(),
-        interval: config.interval.clone(),
-        on_request: true,
-        limits: Limits::USUAL,
-    };
+    let tidb = config.tidb.clone().map(|tidb| (tidb.clone(), Limits::of(&tidb)));
+    let setup = Setup { tidb, interval: config.interval.clone(), on_request: true };
     let (history, _) = History::load(store, setup, Alerts::off(), clock)?;
     let apply = Apply {
         store: store.clone(),

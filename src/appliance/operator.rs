@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -22,6 +23,9 @@ use crate::serve::{
     ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
     StoreAnswer, StoreRequest, SyncAnswer,
 };
+
+/// How long it is shown that the end of the store's log was lost.
+const LOSS_SHOWN: Duration = Duration::from_secs(3_600);
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
@@ -87,17 +91,6 @@ impl Operator {
         Part { name, state, since: self.started_at, error: None }
     }
 
-    /// A store that fails stops the process: whoever answers is well. What is copied out of it may
-    /// fail all the same.
-    fn store_part(&self) -> Part {
-        match self.sight.failing.borrow().words() {
-            None => self.part("store", PartState::Ok),
-            Some((words, since)) => {
-                Part { name: "store", state: PartState::Degraded, since, error: Some(words) }
-            }
-        }
-    }
-
     fn source(&self) -> Part {
         let Some(source) = &self.source else { return self.part("source", PartState::Off) };
         let status = source.borrow();
@@ -114,6 +107,21 @@ impl Operator {
             _ => (state, error),
         };
         Part { name: "source", state, since: status.since, error }
+    }
+
+    /// A store that fails stops the process. What an earlier end of the process took from it is
+    /// shown for a while, and that it cannot be copied, for as long as it is so.
+    fn store_part(&self) -> Part {
+        let lost = self.sight.store.lost_tail();
+        let lost = lost.filter(|lost| self.clock.now().since(lost.noticed_at) < LOSS_SHOWN);
+        let lost = lost.map(|lost| (lost.to_string(), lost.noticed_at));
+        let failing = self.sight.failing.borrow().words();
+        let all: Vec<_> = lost.into_iter().chain(failing).collect();
+        let Some(since) = all.iter().map(|(_, since)| *since).min() else {
+            return self.part("store", PartState::Ok);
+        };
+        let words: Vec<_> = all.into_iter().map(|(words, _)| words).collect();
+        Part { name: "store", state: PartState::Degraded, since, error: Some(words.join("; ")) }
     }
 
     fn bus(&self) -> Part {
@@ -173,7 +181,7 @@ impl Operate for Operator {
         Box::pin(async move {
             let synced = history.sync_now().await;
             SyncAnswer {
-                synced: synced.daily.is_some() || synced.yearly.is_some(),
+                synced: synced.is_complete(),
                 failed: synced.tried && synced.error.is_some(),
                 message: synced.to_string(),
             }

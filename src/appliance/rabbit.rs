@@ -68,13 +68,11 @@ impl RabbitState {
     /// The state, since when, and what there is to say.
     pub(super) fn look(&self) -> (PartState, Timestamp, Option<String>) {
         let state = self.sink.borrow().clone();
-        let gap = state.fresh_gap(self.clock.now()).map(str::to_owned);
-        let (part, words) = match (state.connected, state.trouble.or(gap)) {
+        let notices = state.fresh_notices(self.clock.now());
+        let (part, words) = match (state.connected, state.trouble.or(notices)) {
             (false, trouble) => (PartState::Down, trouble.unwrap_or_default()),
             (true, Some(trouble)) => (PartState::Degraded, trouble),
-            (true, None) => {
-                return (PartState::Ok, state.since, Some(format!("feeds {}", state.feeds)));
-            }
+            (true, None) => return (PartState::Ok, state.since, None),
         };
         (part, state.since, Some(format!("{words} (feeds {})", state.feeds)))
     }
@@ -85,6 +83,7 @@ fn options(amqp: &config::Amqp, node: &str) -> AmqpOptions {
     AmqpOptions {
         url: amqp.url.clone(),
         exchange: amqp.exchange.clone(),
+        source: amqp.source.clone(),
         ca: amqp.ca.clone(),
         node: node.to_owned(),
     }

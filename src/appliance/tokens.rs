@@ -1,55 +1,109 @@
-//! Tokens in a file of their own (`github.tokensFile`), read at the start and again on SIGHUP, so
-//! that one can be exchanged without a stop.
+//! Tokens in a file of their own (`github.tokensFile`): read at the start, on SIGHUP, and when the
+//! file changes, so that one can be exchanged without a stop.
+//!
+//! The text is looked at twice a second and taken when two looks agree, so that half a file is
+//! never taken. What is looked at is whatever the path leads to: editors rename another file over
+//! it, and Kubernetes swaps a symbolic link above it. SIGHUP takes it at once.
 //!
 //! A line holds a token; empty lines and those that begin with `#` are passed over. A file that
 //! cannot be read ends the start; later it leaves the tokens as they are, and the log says so.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::config::{GitHub, Secret};
 use crate::github::tokens::TokenPool;
 use crate::supervise::{EXIT_CONFIG, Failure};
 
 /// Largest file of tokens, bytes: more than a thousand of them.
 const FILE_BYTES: u64 = 1 << 20;
+/// Time between two looks at the file.
+const LOOK: Duration = Duration::from_millis(400);
 
 /// The configured tokens, then those of the file.
 pub(super) fn all(github: &GitHub) -> Result<Vec<Secret>, Failure> {
-    let mut tokens = github.tokens.clone();
+    let tokens = joined(github).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
     if let Some(path) = &github.tokens_file {
-        let read = read(path).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
-        tracing::info!(file = %path.display(), tokens = read.len(), "tokens read");
-        tokens.extend(read);
+        let of_file = tokens.len() - github.tokens.len();
+        tracing::info!(file = %path.display(), tokens = of_file, "tokens read");
     }
     Ok(tokens)
 }
 
-/// Reads the file again on each SIGHUP, until `stop` is called. Without a file it changes nothing.
-pub(super) async fn reread(
+/// Takes over what the file says when it changes and on each SIGHUP, until `stop` is called.
+/// Without a file it changes nothing.
+pub(super) async fn follow(
     github: GitHub,
     pool: Arc<TokenPool>,
+    clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
+    let mut followed = Followed::default();
     loop {
-        tokio::select! {
+        let asked = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            _ = hangups.recv() => {}
-        }
-        let github = github.clone();
-        let read = tokio::task::spawn_blocking(move || all(&github)).await?;
-        match read {
-            Ok(tokens) => pool.replace(tokens),
-            Err(failure) => {
-                let error = format!("{:#}", failure.error);
-                tracing::error!(error, "SIGHUP: the tokens stay as they were");
-            }
+            _ = hangups.recv() => true,
+            () = clock.sleep(LOOK), if github.tokens_file.is_some() => false,
+        };
+        let looked = github.clone();
+        let read = tokio::task::spawn_blocking(move || joined(&looked)).await?;
+        if let Some(tokens) = followed.look(read, asked) {
+            pool.replace(tokens);
         }
     }
+}
+
+/// What the last looks at the file came to.
+#[derive(Default)]
+struct Followed {
+    /// What it said last; `None` when it could not be read, or before the first look.
+    last: Option<Vec<Secret>>,
+    taken: Option<Vec<Secret>>,
+    /// Why it could not be read last; reported once.
+    error: Option<String>,
+}
+
+impl Followed {
+    /// The tokens to take over after a look; `asked` is whether a signal asks for them at once.
+    fn look(&mut self, read: anyhow::Result<Vec<Secret>>, asked: bool) -> Option<Vec<Secret>> {
+        let tokens = match read {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                let error = format!("{error:#}");
+                if asked || self.error.as_ref() != Some(&error) {
+                    tracing::error!(error, "the tokens stay as they were");
+                }
+                (self.last, self.error) = (None, Some(error));
+                return None;
+            }
+        };
+        self.error = None;
+        let is_whole = asked || self.last.as_ref() == Some(&tokens);
+        self.last = Some(tokens.clone());
+        if !is_whole || (!asked && self.taken.as_ref() == Some(&tokens)) {
+            return None;
+        }
+        // What the start read is not known here: the pool passes over a list that it has.
+        if asked || self.taken.is_some() {
+            tracing::info!(tokens = tokens.len(), "tokens read again");
+        }
+        self.taken = Some(tokens.clone());
+        Some(tokens)
+    }
+}
+
+fn joined(github: &GitHub) -> anyhow::Result<Vec<Secret>> {
+    let mut tokens = github.tokens.clone();
+    if let Some(path) = &github.tokens_file {
+        tokens.extend(read(path)?);
+    }
+    Ok(tokens)
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<Secret>> {
@@ -82,5 +136,25 @@ mod tests {
     fn a_file_that_cannot_be_read_is_named_with_its_key() {
         let error = read(Path::new("/nowhere/tokens")).unwrap_err().to_string();
         assert!(error.starts_with("github.tokensFile: /nowhere/tokens cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn a_change_is_taken_when_two_looks_agree_or_a_signal_asks() {
+        let list = |names: &[&str]| names.iter().map(|name| Secret::new(*name)).collect::<Vec<_>>();
+        let (old, half, new) = (list(&["a", "b"]), list(&["c"]), list(&["c", "d"]));
+        let mut followed = Followed::default();
+        let mut look = |read: Option<&Vec<Secret>>, asked| {
+            followed.look(read.cloned().ok_or_else(|| anyhow::anyhow!("gone")), asked)
+        };
+        assert_eq!(look(Some(&old), false), None);
+        assert_eq!(look(Some(&old), false), Some(old.clone()), "the pool knows whether it has it");
+        assert_eq!(look(Some(&old), false), None);
+        assert_eq!(look(Some(&half), false), None, "half a file");
+        assert_eq!(look(Some(&new), false), None);
+        assert_eq!(look(Some(&new), false), Some(new.clone()));
+        assert_eq!(look(None, false), None, "a file that is swapped is away for a moment");
+        assert_eq!(look(Some(&old), false), None);
+        assert_eq!(look(Some(&old), false), Some(old));
+        assert_eq!(look(Some(&new), true), Some(new));
     }
 }

@@ -20,16 +20,18 @@ use crate::hub::{Hub, TailEvent};
 use crate::model::entity::Sight;
 use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
+use crate::model::gap::{Gap, GapReason};
 use crate::model::head::Head;
 use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
+use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
     AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, JournalKey, MinuteKey, Origin, SeenKey,
 };
 use crate::store::retention::{MinuteRow, claim_days};
-use crate::store::rows::{decode_cursor, encode_cursor, push_journal};
-use crate::store::{APPLIED, Batch, Store, StoreError};
+use crate::store::rows::{decode_cursor, push_journal};
+use crate::store::{APPLIED, Batch, Store, StoreError, gaps};
 use crate::{fault, metrics};
 
 /// How long the bus is left alone after it failed.
@@ -131,9 +133,10 @@ impl Apply {
             Err(_) => return Err(StoreError::Closed),
         };
         let (now, seen_for) = (self.clock.now(), self.seen_for);
+        let own = self.store.bus_tag();
         let history = self.history.clone();
         let committed = self.store.commit(move |batch| {
-            let counted = count(batch, prepared, now, seen_for)?;
+            let counted = count(batch, prepared, (tag, own), now, seen_for)?;
             history.count(batch, counted.fresh.iter().map(|e| (&e.envelope.facts, e.happened_at)));
             B::settle(&receipts, batch)?;
             fault::point("apply.before_commit");
@@ -205,12 +208,11 @@ impl Prepared {
 fn count(
     batch: &mut Batch<'_>,
     prepared: Vec<Result<Prepared, Unread>>,
+    (tag, own): (BusTag, BusTag),
     now: Timestamp,
     seen_for: Duration,
 ) -> Result<Counted, StoreError> {
-    let cursor_key = CursorKey(APPLIED.to_owned());
-    let stored = batch.get(&cursor_key)?;
-    let stored = stored.map(|value| decode_cursor(APPLIED, &value)).transpose()?;
+    let stored = batch.cursor_on(APPLIED, tag)?;
     let mut applied = stored;
     let mut counted = Counted { fresh: Vec::with_capacity(prepared.len()), known: 0, dead: 0 };
     let mut minutes = Minutes::default();
@@ -220,6 +222,9 @@ fn count(
         if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
             counted.known += 1;
             continue;
+        }
+        if applied == stored {
+            begin_journal(batch, &event, stored, own, now)?;
         }
         applied = Some(cursor);
         let mut event = match event {
@@ -238,9 +243,37 @@ fn count(
     }
     minutes.write(batch);
     if let Some(last) = applied.filter(|_| applied != stored) {
-        batch.put(&cursor_key, &encode_cursor(last));
+        batch.put_cursor(APPLIED, last)?;
     }
     Ok(counted)
+}
+
+/// Before something is applied: when it is the first of this bus, or the first since another bus
+/// was in use, the journal begins with it. What the embedded log was not given meanwhile, because
+/// it went over another bus, is missing in it; a topic keeps what its subscribers have not read.
+fn begin_journal(
+    batch: &mut Batch<'_>,
+    event: &Result<Prepared, Unread>,
+    stored: Option<Cursor>,
+    own: BusTag,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (cursor, received_at) = match event {
+        Ok(event) => (event.cursor, event.received_at),
+        Err(unread) => (unread.cursor, now),
+    };
+    let last = batch.get(&CursorKey(APPLIED.to_owned()))?;
+    let last = last.map(|value| decode_cursor(APPLIED, &value)).transpose()?;
+    if last.is_some_and(|last| last.tag == cursor.tag) {
+        return Ok(());
+    }
+    journal::begin_at(batch, cursor.tag, received_at.minute());
+    let Some(Cursor { position: after, .. }) = stored.filter(|_| cursor.tag == own) else {
+        return Ok(());
+    };
+    let (until, reason) = (after, GapReason::BusChanged);
+    let gap = Gap { after, until, count: None, reason, noticed_at: now };
+    gaps::record(batch, own, gap)
 }
 
 /// Claims an event and puts it into the numbers and the journal; false when it was claimed before.
@@ -261,7 +294,7 @@ pub(super) fn apply_once(
     claim_foreign(batch, event, days)?;
     event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.sights)?;
     count_numbers(batch, event)?;
-    if minutes.is_dropped(event.cursor) {
+    if minutes.is_dropped(batch, event.cursor)? {
         return Ok(true);
     }
     row.clear();
@@ -301,19 +334,23 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
 #[derive(Default)]
 pub(super) struct Minutes {
     rows: Vec<(MinuteKey, MinuteRow)>,
-    /// Up to where this bus's journal was dropped, if anything may still come from before that.
-    dropped: Option<Cursor>,
+    /// Whether events may come from where the journal was dropped: readers were told that nothing
+    /// is left there, and nothing may come back.
+    has_old_places: bool,
 }
 
 impl Minutes {
-    /// Of a batch whose events may come from where the journal was dropped.
-    pub(super) fn behind(dropped: Option<Cursor>) -> Self {
-        Self { rows: Vec::new(), dropped }
+    /// Of a batch whose events may come from where the journal was dropped, of whichever bus.
+    pub(super) fn of_old_places() -> Self {
+        Self { rows: Vec::new(), has_old_places: true }
     }
 
-    fn is_dropped(&self, cursor: Cursor) -> bool {
-        let dropped = self.dropped.filter(|dropped| dropped.tag == cursor.tag);
-        dropped.is_some_and(|dropped| cursor.position <= dropped.position)
+    fn is_dropped(&self, batch: &mut Batch<'_>, cursor: Cursor) -> Result<bool, StoreError> {
+        if !self.has_old_places {
+            return Ok(false);
+        }
+        let dropped = batch.cursor_on(DROPPED, cursor.tag)?;
+        Ok(dropped.is_some_and(|dropped| cursor.position <= dropped.position))
     }
 
     fn add(
@@ -344,3 +381,6 @@ impl Minutes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

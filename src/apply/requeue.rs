@@ -13,10 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::aggregate::{Apply, FactsFrom, Minutes, Prepared, apply_once};
 use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
-use crate::store::journal::DROPPED;
-use crate::store::keys::{CursorKey, DeadKey};
-use crate::store::rows::{Place, Refused, decode_cursor, decode_refused};
-use crate::store::{Batch, StoreError};
+use crate::store::StoreError;
+use crate::store::keys::DeadKey;
+use crate::store::rows::{Place, Refused, decode_refused};
 use crate::{fault, metrics};
 
 /// Dead letters that are tried in one batch.
@@ -93,7 +92,7 @@ impl Apply {
         let (seen_for, history) = (self.seen_for, self.history.clone());
         let committed = self.store.commit(move |batch| {
             let (mut fresh, mut known) = (Vec::new(), 0);
-            let (mut minutes, mut row) = (minutes(batch)?, Vec::new());
+            let (mut minutes, mut row) = (Minutes::of_old_places(), Vec::new());
             for (key, mut event) in read {
                 if apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
                     fresh.push(event);
@@ -114,14 +113,6 @@ impl Apply {
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
         Ok((fresh.len() as u64, known))
     }
-}
-
-/// The journal's minutes, and up to where it was dropped: readers were told that nothing is left
-/// there, and nothing may come back.
-fn minutes(batch: &mut Batch<'_>) -> Result<Minutes, StoreError> {
-    let dropped = batch.get(&CursorKey(DROPPED.to_owned()))?;
-    let dropped = dropped.map(|value| decode_cursor(DROPPED, &value)).transpose()?;
-    Ok(Minutes::behind(dropped))
 }
 
 fn try_again(value: &[u8]) -> Tried {
@@ -165,8 +156,9 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::model::position::{BusTag, Cursor, Position};
+    use crate::store::journal::DROPPED;
     use crate::store::keys::JournalKey;
-    use crate::store::rows::{encode_cursor, encode_dead};
+    use crate::store::rows::encode_dead;
     use crate::store::{Store, Sync};
 
     const TAG: BusTag = BusTag(7);
@@ -194,13 +186,12 @@ mod tests {
     async fn a_letter_from_where_the_journal_was_dropped_is_counted_and_not_kept() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let other = Cursor { tag: BusTag(8), ..at(900) };
+        for dropped in [at(500), other] {
+            store.commit(move |batch| batch.put_cursor(DROPPED, dropped)).await.unwrap();
+        }
         let applied = store.commit(|batch| {
-            batch.put(&CursorKey(DROPPED.to_owned()), &encode_cursor(at(500)));
-            Ok(())
-        });
-        applied.await.unwrap();
-        let applied = store.commit(|batch| {
-            let (mut minutes, mut row) = (minutes(batch)?, Vec::new());
+            let (mut minutes, mut row) = (Minutes::of_old_places(), Vec::new());
             let seen_for = Duration::from_secs(3_600);
             let mut fresh = Vec::new();
             for entry in [499, 500, 501] {

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -25,6 +25,9 @@ pub(super) struct Draft {
     /// Under which name it grows: a hidden one beside its own.
     part: PathBuf,
     seen: HashSet<u128, foldhash::fast::RandomState>,
+    /// Of a file that is there the bytes that are kept: zeros and garbage behind a gzip would hide
+    /// what is added from most programs.
+    whole: Option<u64>,
     /// Events that the file had before.
     before: u64,
     fresh: u64,
@@ -36,10 +39,10 @@ impl Draft {
     pub(super) fn open(dir: &Path, hour: Hour) -> Result<Self, ArchiveError> {
         let name = file_name(hour);
         let (path, part) = (dir.join(&name), dir.join(format!(".{name}.part")));
-        let mut seen = HashSet::default();
+        let (mut seen, mut whole) = (HashSet::default(), None);
         if is_there(&path)? {
             let file = private::open_plain(&path).map_err(ArchiveError::file("open", &path))?;
-            lines::read_opened(
+            let ending = lines::read_opened(
                 file,
                 &path,
                 |_| (),
@@ -50,9 +53,10 @@ impl Draft {
                     Ok(())
                 },
             )?;
+            whole = ending.whole;
         }
         let before = seen.len() as u64;
-        Ok(Self { path, part, seen, before, fresh: 0, out: None })
+        Ok(Self { path, part, seen, whole, before, fresh: 0, out: None })
     }
 
     /// Whether there was a file with events already.
@@ -68,7 +72,9 @@ impl Draft {
         let (failed, is_there) = (ArchiveError::file("write", &self.part), self.is_there());
         let out = match &mut self.out {
             Some(out) => out,
-            none => none.insert(begin(&self.path, &self.part, is_there).map_err(&failed)?),
+            none => {
+                none.insert(begin(&self.path, &self.part, is_there, self.whole).map_err(&failed)?)
+            }
         };
         out.write_all(event.text.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(failed)?;
         self.fresh += 1;
@@ -113,10 +119,19 @@ impl Drop for Draft {
 
 /// A new file under the hidden name, with the bytes of the one that is there. The directory may be
 /// one that others write to: neither name is followed when it is a symbolic link.
-fn begin(path: &Path, part: &Path, is_there: bool) -> io::Result<GzEncoder<BufWriter<File>>> {
+fn begin(
+    path: &Path,
+    part: &Path,
+    is_there: bool,
+    whole: Option<u64>,
+) -> io::Result<GzEncoder<BufWriter<File>>> {
     let mut file = private::fresh(part)?;
     if is_there {
         io::copy(&mut private::open_plain(path)?, &mut file)?;
+    }
+    if let Some(whole) = whole.filter(|_| is_there) {
+        file.set_len(whole)?;
+        file.seek(io::SeekFrom::End(0))?;
     }
     Ok(GzEncoder::new(BufWriter::with_capacity(BUFFER, file), Compression::default()))
 }

@@ -37,13 +37,15 @@ pub enum ArchiveError {
         reason: String,
     },
     /// Nothing in it says when it was created, so it stands for no hour.
-    #[error("{}: holds no event with a time ({broken} broken lines); nothing is replaced by it",
+    #[error("{}: holds no event with a time ({broken} broken lines); nothing is replaced by it{hint}",
             path.display())]
     Empty {
         /// The file.
         path: PathBuf,
         /// Lines that were no events.
         broken: u64,
+        /// What it looks like and what to do, a semicolon before it; or nothing.
+        hint: &'static str,
     },
     /// It is named after another hour than its events are of.
     #[error("{}: its events were created in the hour {found}; rename it, or fetch it again",

@@ -28,15 +28,16 @@ use crate::clock::Clock;
 use crate::model::event::Event;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Hour, Minute, Timestamp};
-use crate::store::keys::{CursorKey, JournalKey, Key as _, MetaKey, MinuteKey};
-use crate::store::retention::MinuteRow;
-use crate::store::rows::{decode_cursor, decode_journal, encode_cursor};
-use crate::store::{APPLIED, Reader, Store, StoreError};
+use crate::store::journal::Step;
+use crate::store::keys::{JournalKey, Key as _, MetaKey};
+use crate::store::{Reader, Store, StoreError};
 
 /// Files that are written at the same time.
 const OPEN: usize = 48;
 /// GitHub's clock may be ahead of ours: so much earlier than it was created an event may have come.
 const AHEAD: i64 = 15;
+/// Hours before the one behind a damaged place that are said to be cut at most: a year.
+const DAMAGED_HOURS: i64 = 366 * 24;
 /// How often the stage looks whether an hour is due.
 const EVERY: Duration = Duration::from_secs(30);
 /// Name of the cursor behind which everything is exported.
@@ -88,10 +89,11 @@ pub fn export(
 ) -> Result<Exported, ArchiveError> {
     let reader = store.reader();
     let Some(applied) = applied(reader)? else { return Ok(Exported::default()) };
-    let oldest = oldest_minute(reader, applied.tag)?.filter(|oldest| !is_before(*oldest, from));
-    let begins_within = oldest.map(|oldest| HourName(hour_of(oldest)).to_string());
+    let whole = reader.journal(applied.tag)?.complete_from()?;
+    let whole = whole.filter(|whole| !is_before(*whole, from));
+    let begins_within = whole.map(|whole| HourName(hour_of(whole)).to_string());
     let minute = Minute(first_minute(from).0.saturating_sub(AHEAD));
-    let Some(position) = journal_from(reader, applied, minute)? else {
+    let Some(position) = reader.journal(applied.tag)?.first_since(minute)? else {
         return Ok(Exported { hours: Vec::new(), begins_within });
     };
     let start = Cursor { tag: applied.tag, position };
@@ -140,7 +142,7 @@ async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>
         std::fs::create_dir_all(&dir).map_err(ArchiveError::file("create", &dir))?;
         let reader = reading.reader();
         let Some(applied) = applied(reader)? else { return Ok(Written::default()) };
-        let known = cursor(reader, CURSOR)?.filter(|cursor| cursor.tag == applied.tag);
+        let known = reader.cursor_on(CURSOR, applied.tag)?;
         let (start, since) = match known.zip(exported_until(reader)?) {
             Some(known) => known,
             None => (Cursor { tag: applied.tag, position: Position::default() }, Hour(i64::MIN)),
@@ -155,9 +157,8 @@ async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>
         tracing::info!(hours, %first, %last, "hours that are not whole here get no file");
     }
     if let Some(behind) = written.behind {
-        let key = CursorKey(CURSOR.to_owned());
         let kept = store.commit(move |batch| {
-            batch.put(&key, &encode_cursor(behind));
+            batch.put_cursor(CURSOR, behind)?;
             batch.put(&MetaKey(UNTIL.to_owned()), &until.0.to_be_bytes());
             Ok(())
         });
@@ -166,14 +167,9 @@ async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>
     Ok(written.hours)
 }
 
-fn cursor(reader: Reader<'_>, name: &str) -> Result<Option<Cursor>, StoreError> {
-    let row = reader.get(&CursorKey(name.to_owned()))?;
-    row.map(|value| decode_cursor(name, &value)).transpose()
-}
-
 /// The end of the journal, and by its tag the bus that it is of.
 fn applied(reader: Reader<'_>) -> Result<Option<Cursor>, StoreError> {
-    cursor(reader, APPLIED)
+    reader.applied()
 }
 
 /// The first hour that the last pass took for one that was not settled.
@@ -190,39 +186,10 @@ fn hour_of(minute: Minute) -> Hour {
     Hour(minute.0.div_euclid(60))
 }
 
-/// Whether who began in that minute has the hour from its beginning: events are received about
-/// when they are created, or later.
+/// Whether a journal that is complete from that minute on has the hour from its beginning: events
+/// are received about when they are created, or later.
 fn is_before(minute: Minute, hour: Hour) -> bool {
     minute < first_minute(hour)
-}
-
-/// The minute in which the first event of the journal was received.
-fn oldest_minute(reader: Reader<'_>, tag: BusTag) -> Result<Option<Minute>, StoreError> {
-    let mut oldest = None;
-    reader.scan(&MinuteKey { tag, minute: Minute(i64::MIN) }, |key, _| {
-        oldest = (key.tag == tag).then_some(key.minute);
-        Ok(false)
-    })?;
-    Ok(oldest)
-}
-
-/// Where the journal of a minute and all later ones begins; `None` when there is none of them.
-fn journal_from(
-    reader: Reader<'_>,
-    applied: Cursor,
-    minute: Minute,
-) -> Result<Option<Position>, StoreError> {
-    let mut found: Option<Position> = None;
-    reader.scan(&MinuteKey { tag: applied.tag, minute }, |key, value| {
-        if key.tag != applied.tag {
-            return Ok(false);
-        }
-        let first = MinuteRow::decode(&key, value)?.first;
-        // Minutes are of receiving, positions of the bus: they may overlap.
-        found = Some(found.map_or(first, |at| at.min(first)));
-        Ok(true)
-    })?;
-    Ok(found)
 }
 
 /// Which hours are to be written.
@@ -239,8 +206,8 @@ impl Wanted {
     /// Whether what is read may lack the beginning of an hour. To be asked while the journal is
     /// read: what has been dropped of it by then, the reading may still see.
     fn cuts(&self, reader: Reader<'_>, tag: BusTag, hour: Hour) -> Result<bool, StoreError> {
-        let oldest = oldest_minute(reader, tag)?;
-        Ok(hour < self.since || !oldest.is_some_and(|oldest| is_before(oldest, hour)))
+        let whole = reader.journal(tag)?.complete_from()?;
+        Ok(hour < self.since || !whole.is_some_and(|whole| is_before(whole, hour)))
     }
 }
 
@@ -280,7 +247,7 @@ fn write_with(
         let mut drafts: BTreeMap<Hour, (Draft, bool)> = BTreeMap::new();
         let mut later = BTreeSet::new();
         let is_first = done.is_empty();
-        each_event(reader, start, |position, hour, event| {
+        let damaged = each_event(reader, start, |position, hour, event| {
             if !wanted.hours.contains(&hour) {
                 is_whole = false;
                 return Ok(());
@@ -309,7 +276,14 @@ fn write_with(
             };
             draft.add(event)
         })?;
-        for (hour, (draft, cut)) in drafts {
+        for (hour, (draft, mut cut)) in drafts {
+            if damaged.contains(&hour) {
+                cut = true;
+                if !wanted.cut_too && !draft.is_there() {
+                    left_out.insert(hour);
+                    continue;
+                }
+            }
             let (events, fresh) = draft.finish()?;
             let file = dir.join(file_name(hour));
             done.insert(hour, WrittenHour { file, events, fresh, cut });
@@ -320,29 +294,45 @@ fn write_with(
     }
 }
 
-/// Calls `take` with each event of the journal from a position on.
+/// Calls `take` with each event of the journal from a position on. Gives back the hours of which
+/// events may be among those that cannot be read.
 fn each_event(
     reader: Reader<'_>,
     start: Cursor,
     mut take: impl FnMut(Position, Hour, &Event<'_>) -> Result<(), ArchiveError>,
-) -> Result<(), ArchiveError> {
+) -> Result<BTreeSet<Hour>, ArchiveError> {
     let mut failure = None;
-    let first = JournalKey { tag: start.tag, position: start.position };
-    reader.scan(&first, |key: JournalKey, value| {
-        if key.tag != start.tag {
-            return Ok(false);
-        }
-        let row = decode_journal(&key, value)?;
+    let (mut damaged, mut received, mut was_damaged) = (BTreeSet::new(), None, false);
+    let before = start.position.before().unwrap_or_default();
+    reader.journal(start.tag)?.walk_behind(before, |step| {
+        let (position, row) = match step {
+            Step::Event(position, row) => (position, row),
+            Step::Damaged(_) => {
+                was_damaged = true;
+                return Ok(true);
+            }
+        };
+        let key = JournalKey { tag: start.tag, position };
         let corrupt = |_| StoreError::corrupt("journal", &key.to_bytes());
         let event = Event::read(row.event).map_err(corrupt)?;
+        let now = row.facts.received_at.hour();
+        if std::mem::take(&mut was_damaged) {
+            // Events are of the hour in which they were received, or of the one before it.
+            let first = received.unwrap_or(now).0.max(now.0 - DAMAGED_HOURS) - 1;
+            damaged.extend((first..=now.0).map(Hour));
+        }
+        received = Some(now);
         let hour = event.created_at.unwrap_or(row.facts.received_at).hour();
-        if let Err(error) = take(key.position, hour, &event) {
+        if let Err(error) = take(position, hour, &event) {
             failure = Some(error);
             return Ok(false);
         }
         Ok(true)
     })?;
-    failure.map_or(Ok(()), Err)
+    if was_damaged && let Some(last) = received {
+        damaged.extend([Hour(last.0 - 1), last]);
+    }
+    failure.map_or(Ok(damaged), Err)
 }
 
 #[cfg(test)]

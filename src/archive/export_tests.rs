@@ -7,7 +7,11 @@ use flate2::read::MultiGzDecoder;
 use super::*;
 use crate::model::envelope::Facts;
 use crate::model::position::BusTag;
+use crate::store::APPLIED;
 use crate::store::Sync;
+use crate::store::keys::{CursorKey, MinuteKey};
+use crate::store::retention::MinuteRow;
+use crate::store::rows::encode_cursor;
 
 struct Site {
     dir: tempfile::TempDir,
@@ -218,4 +222,31 @@ async fn an_empty_journal_has_no_hours() {
     let site = Site::new();
     let exported = export(&site.store, hour("00:00:00"), hour("12:00:00"), &site.to()).unwrap();
     assert_eq!(exported, Exported::default());
+}
+
+#[tokio::test]
+async fn hour_whose_beginning_was_dropped_is_cut_though_an_older_event_came_late() {
+    let site = Site::new();
+    site.journal("2026-02-03T08:30:00Z", &[(1, "08:29:00")]).await;
+    site.journal("2026-02-03T10:10:00Z", &[(2, "10:09:00")]).await;
+    site.journal("2026-02-03T10:40:00Z", &[(3, "10:39:00")]).await;
+    let retention = crate::store::retention::Retention {
+        tag: site.tag,
+        seen_for: Duration::from_secs(3_600),
+        buckets: Duration::from_secs(3_600),
+        journal_for: Duration::from_secs(600),
+        journal_bytes: u64::MAX,
+        held_by: None,
+    };
+    let now = Timestamp::parse("2026-02-03T10:45:00Z").unwrap();
+    crate::store::retention::drop_due(&site.store, retention, now).await.unwrap();
+    // It was received long before: it was stuck somewhere, or was a dead letter.
+    site.journal("2026-02-01T07:00:00Z", &[(4, "07:00:00")]).await;
+    site.journal("2026-02-03T11:30:00Z", &[(5, "11:29:00")]).await;
+    std::fs::create_dir(site.to()).unwrap();
+    let exported = export(&site.store, hour("10:00:00"), hour("12:00:00"), &site.to()).unwrap();
+    assert_eq!(exported.begins_within.as_deref(), Some("2026-02-03-10"));
+    let said: Vec<_> = exported.hours.iter().map(|hour| (hour.events, hour.cut)).collect();
+    assert_eq!(said, [(1, true), (1, false)]);
+    pass(&site.store, hour("12:00:00"), &site.to()).await.unwrap();
 }

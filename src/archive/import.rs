@@ -26,6 +26,9 @@ use crate::store::{Batch, Store, StoreError};
 const EVENTS: usize = 8_000_000;
 /// Hours of one file that are told apart: its own, and those that strays are of.
 const HOURS: usize = 64;
+/// What a file is told that is read line by line, and that no line of has an event.
+const LIST: &str = "; it is a JSON list over several lines, and an hour has an event a line: \
+                    make it with `jq -c '.[]'`";
 /// Broken lines of a file that are named; all are counted.
 const NAMED: usize = 100;
 
@@ -131,7 +134,7 @@ fn look(
         return Ok(Found { imported, counted: None });
     }
     let mut hours = Hours::default();
-    lines::read_file(path, read, |line, piece| {
+    let ending = lines::read_file(path, read, |line, piece| {
         let event = piece.and_then(|text| Recorded::read(text).map_err(|e| e.to_string()));
         match event {
             Ok(event) => hours.add(path, event)?,
@@ -144,7 +147,8 @@ fn look(
         }
         Ok(())
     })?;
-    let empty = || ArchiveError::Empty { path: path.to_owned(), broken: imported.broken };
+    let hint = if ending.is_list { LIST } else { "" };
+    let empty = || ArchiveError::Empty { path: path.to_owned(), broken: imported.broken, hint };
     let (hour, counts, strays) = hours.settle().ok_or_else(empty)?;
     if !name.fits(hour) {
         let found = HourName(hour).to_string();

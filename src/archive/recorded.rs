@@ -99,6 +99,9 @@ fn number_of(name: &str) -> u64 {
 fn first_form(text: &str) -> Option<Timestamp> {
     let mut parts = text.split_ascii_whitespace();
     let (date, time, offset) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
     let (hours, minutes) = offset.split_at_checked(3)?;
     Timestamp::parse(&format!("{}T{time}{hours}:{minutes}", date.replace('/', "-")))
 }

@@ -253,7 +253,7 @@ async fn try_one(server: &Server) -> Tried {
             return Tried { server: server.name, address, connected: None, said, misconfigured };
         }
         (Deeper::Tidb(tidb), None) => {
-            let tried = history::check(tidb, history::Limits::USUAL, Clock::system()).await;
+            let tried = history::check(tidb, history::Limits::of(tidb), Clock::system()).await;
             tried.map_err(|wrong| {
                 let said: Vec<String> = wrong.iter().map(ToString::to_string).collect();
                 said.join("; ")

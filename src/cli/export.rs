@@ -8,8 +8,8 @@ use super::place::{self, Failed, Place, StoreArgs};
 use super::{Exit, output};
 use crate::archive::{Exported, WrittenHour, settled_until};
 use crate::clock::Clock;
-use crate::config::{Bare, duration};
-use crate::model::window::{Day, Timestamp};
+use crate::config;
+use crate::model::window::Timestamp;
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
@@ -87,10 +87,10 @@ fn say(args: &ExportArgs, exported: &Exported) -> Exit {
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {
-    let now = Clock::system().now();
-    let ago = || duration(text, Bare::Refused).map(|ago| now.minus(ago));
-    let moment = Timestamp::parse(text).or_else(|| Day::parse(text).map(Day::start)).or_else(ago);
-    moment.ok_or_else(|| "give a time as 2026-11-21T05:00:00Z, a day, or how long ago (24h)".into())
+    config::moment(text, Clock::system().now()).ok_or_else(|| {
+        "give a time as 2026-11-21T05:00:00Z (UTC without the Z), a day, or how long ago (24h)"
+            .into()
+    })
 }
 
 #[cfg(test)]
@@ -102,12 +102,15 @@ mod tests {
     fn moments_are_times_days_or_how_long_ago() {
         let hour = |text: &str| moment(text).unwrap().hour();
         assert_eq!(hour("2026-11-21T05:59:00Z"), hour("2026-11-21T05:00:00Z"));
+        assert_eq!(hour("2026-11-21T05:59:00"), hour("2026-11-21T05:00:00Z"));
         assert_eq!(hour("2026-11-21"), hour("2026-11-21T00:00:00Z"));
         let now = Clock::system().now().hour();
         let day_ago = hour("24h");
         assert!(Hour(now.0 - 24) <= day_ago && day_ago <= Hour(now.0 - 23));
         assert!(hour("1h30m") >= Hour(now.0 - 2));
-        for wrong in ["", "h", "yesterday", "1w", "-1h", "99999999999999999999h"] {
+        for wrong in
+            ["", "h", "yesterday", "1w", "-1h", "99999999999999999999h", "2026-11-21T05:00:00x"]
+        {
             assert!(moment(wrong).is_err(), "{wrong}");
         }
     }

@@ -10,6 +10,7 @@
 
 mod asker;
 mod desk;
+mod forbidden;
 mod line;
 mod read;
 mod share;
@@ -104,7 +105,10 @@ impl Stage {
                     grown?;
                     Woken::Grown
                 }
-                flight = landed(&mut self.asker) => Woken::Landed(Box::new(flight?)),
+                flight = landed(&mut self.asker) => match flight? {
+                    Some(flight) => Woken::Landed(Box::new(flight)),
+                    None => Woken::InTime,
+                },
                 () = self.clock.sleep(wait) => Woken::InTime,
             };
             let mut ready = Vec::new();
@@ -246,6 +250,7 @@ impl Stage {
                 }
                 Leaving::Late => "late",
                 Leaving::Gone => "gone",
+                Leaving::Forbidden => "forbidden",
                 Leaving::Full => "full",
                 Leaving::NoToken => "no_token",
             };
@@ -267,7 +272,7 @@ async fn grown_beyond(inbox: &mut watch::Receiver<u64>, done: u64) -> anyhow::Re
     Ok(())
 }
 
-async fn landed(asker: &mut Option<Asker>) -> anyhow::Result<Flight> {
+async fn landed(asker: &mut Option<Asker>) -> anyhow::Result<Option<Flight>> {
     match asker {
         Some(asker) => asker.landed().await,
         None => std::future::pending().await,

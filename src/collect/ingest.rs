@@ -9,24 +9,22 @@ use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::entries::{Broken, Entries};
 use super::overlap;
 use super::silence::{self, Look, Silence};
-use super::source::{Body, EventSource, Page, Poll};
+use super::source::{EventSource, Page, Poll};
 use crate::clock::Clock;
 use crate::model::event::{EVENT_BYTES, Event, EventKey, NoEvent};
 use crate::model::window::Timestamp;
-use crate::store::keys::{BodyKey, InboxKey, MetaKey, RejectKey, SeenKey};
+use crate::store::keys::{BodyKey, InboxKey, MetaKey, SeenKey};
 use crate::store::retention::remembered_days;
-use crate::store::rows::{encode_inbox, encode_refused};
-use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError};
+use crate::store::rows::encode_inbox;
+use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError, rejects};
 use crate::{fault, metrics};
 
-/// Entries that the reject log keeps.
-const REJECTS: u64 = 1_000;
 /// Entries of one poll that are kept in the reject log; all of them are counted.
 const REJECTS_A_POLL: usize = 50;
 
@@ -176,43 +174,22 @@ struct Sorted {
 fn sort(poll: &Poll) -> Sorted {
     let mut sorted = Sorted::default();
     for page in &poll.pages {
-        let (Body::Array(bytes) | Body::Lines(bytes)) = &page.body;
-        let bytes = &readable(bytes);
-        let text = std::str::from_utf8(bytes).expect("it was made so");
-        match &page.body {
-            Body::Array(_) => match serde_json::from_str::<Vec<&RawValue>>(text) {
-                Ok(values) => {
-                    for value in values {
-                        sorted.take(page.number, bytes, value.get(), poll.received_at);
-                    }
-                }
-                Err(error) => {
-                    let reason = format!("page {} is no JSON list: {error}", page.number);
-                    sorted.reject(reason, bytes);
-                }
-            },
-            Body::Lines(_) => {
-                for line in text.lines().filter(|line| !line.trim().is_empty()) {
-                    match serde_json::from_str::<&RawValue>(line) {
-                        Ok(value) => sorted.take(page.number, bytes, value.get(), poll.received_at),
-                        Err(error) => sorted.reject(format!("no JSON: {error}"), line.as_bytes()),
-                    }
-                }
-            }
+        let entries = page.body.entries();
+        for entry in entries.iter() {
+            sorted.take(page.number, &entries, entry, poll.received_at);
         }
+        let (count, broken) = entries.broken();
+        for Broken { reason, text } in broken {
+            let is_list = entries.is_list();
+            let page = if is_list { String::new() } else { format!("page {} is ", page.number) };
+            sorted.reject(format!("{page}{reason}"), text);
+        }
+        sorted.rejected += (count - broken.len()) as u64;
     }
     sorted
         .candidates
         .sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.key.id.cmp(&b.key.id)));
     sorted
-}
-
-/// The same bytes when they are UTF-8, else with replacement characters.
-fn readable(bytes: &Bytes) -> Bytes {
-    match std::str::from_utf8(bytes) {
-        Ok(_) => bytes.clone(),
-        Err(_) => Bytes::from(String::from_utf8_lossy(bytes).into_owned()),
-    }
 }
 
 impl Candidate {
@@ -225,8 +202,8 @@ impl Candidate {
 }
 
 impl Sorted {
-    /// Takes an event whose text is a part of `page`.
-    fn take(&mut self, number: u8, page: &Bytes, text: &str, received_at: Timestamp) {
+    /// Takes an event that is an entry of `page`.
+    fn take(&mut self, number: u8, page: &Entries, text: &str, received_at: Timestamp) {
         if text.len() > EVENT_BYTES {
             let reason = NoEvent::TooLarge(text.len()).to_string();
             return self.reject(reason, text.as_bytes());
@@ -236,7 +213,7 @@ impl Sorted {
                 page: number,
                 created_at: event.created_at.unwrap_or(received_at),
                 key: event.key,
-                text: page.slice_ref(text.as_bytes()),
+                text: page.share(text),
             }),
             Err(reason) => self.reject(reason.to_string(), text.as_bytes()),
         }
@@ -282,11 +259,7 @@ fn claim(
         batch.add(&MetaKey(BACKLOG.to_owned()), bytes)?;
     }
     for (reason, text) in &sorted.rejects {
-        let number = batch.next_number("rejects")?;
-        batch.put(&RejectKey(number), &encode_refused(received_at, reason, text));
-        if let Some(old) = number.checked_sub(REJECTS) {
-            batch.delete(&RejectKey(old));
-        }
+        rejects::keep(batch, received_at, reason, text)?;
     }
     Ok(Claimed { admitted, head, bytes, looks })
 }

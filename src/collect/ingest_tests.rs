@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::super::source::{Page, SourceError};
+use super::super::source::{Body, Page, SourceError};
 use super::*;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Cursor, Position};
-use crate::store::keys::CursorKey;
+use crate::store::keys::{CursorKey, RejectKey};
 use crate::store::rows::encode_cursor;
 use crate::store::{APPLIED, Sync, gaps};
 
@@ -100,7 +100,7 @@ async fn the_reject_log_is_bounded() {
             Ok(true)
         })
         .unwrap();
-    assert_eq!(kept, REJECTS);
+    assert_eq!(kept, rejects::KEPT);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 pub mod completeness;
 pub mod enrich;
+pub mod entries;
 pub mod ingest;
 pub mod overlap;
 pub mod poller;

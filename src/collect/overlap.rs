@@ -6,9 +6,10 @@
 
 use std::collections::HashSet;
 
-use serde_json::value::RawValue;
+use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::entries::Entries;
 use crate::model::json;
 use crate::model::window::Timestamp;
 
@@ -66,9 +67,15 @@ pub fn sequence(kind: &str) -> usize {
 /// The events on a page; `None` when it is no JSON list. What has no id is passed over.
 #[must_use]
 pub fn look(body: &[u8]) -> Option<Vec<Sighting>> {
-    let entries: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
-    let sighting = |entry: &&RawValue| {
-        let [kind, id, created] = json::pick(entry.get(), ["type", "id", "created_at"]);
+    let entries = Entries::of_list(&Bytes::copy_from_slice(body));
+    entries.is_list().then(|| sightings(&entries))
+}
+
+/// The events among the entries of a page. What has no id is passed over.
+#[must_use]
+pub fn sightings(entries: &Entries) -> Vec<Sighting> {
+    let sighting = |entry: &str| {
+        let [kind, id, created] = json::pick(entry, ["type", "id", "created_at"]);
         let id = id?;
         let mut hasher = Xxh3::new();
         hasher.update(kind.unwrap_or_default().as_bytes());
@@ -82,7 +89,7 @@ pub fn look(body: &[u8]) -> Option<Vec<Sighting>> {
             created_at: created.and_then(json::text).and_then(|text| Timestamp::parse(&text)),
         })
     };
-    Some(entries.iter().filter_map(sighting).collect())
+    entries.iter().filter_map(sighting).collect()
 }
 
 /// The share of `now` that is in `before`, 0 to 1; `None` for an empty page.
@@ -130,8 +137,9 @@ mod tests {
     fn odd_entries_are_passed_over_and_what_is_no_list_is_none() {
         let odd = ids(br#"[null, 7, "x", [], {}, {"id":null}, {"id":12}, {"type":"A","id":"1"}]"#);
         assert_eq!(odd.unwrap().len(), 3);
-        for body in [&b"{}"[..], b"", b"<html>", b"[{\"id\":\"1\"}", b"\xff\xfe"] {
+        for body in [&b"{}"[..], b"", b"<html>", b"\xff\xfe"] {
             assert_eq!(ids(body), None);
         }
+        assert_eq!(ids(b"[{\"id\":\"1\",\"x\":\"\xff\"}").unwrap().len(), 1, "damaged, and a list");
     }
 }

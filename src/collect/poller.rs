@@ -26,6 +26,7 @@ use self::schedule::MOST_UNDER_WAY;
 pub use self::schedule::{Rule, Schedule};
 use self::tell::Summary;
 use super::completeness::{Completeness, STALE_REST};
+use super::entries::Entries;
 use super::overlap;
 use super::source::{Body, EventSource, Page, Poll, SourceError};
 use super::status::SourceStatus;
@@ -88,6 +89,8 @@ pub struct Poller {
     completeness: Completeness,
     last_look: Option<Instant>,
     status: watch::Sender<SourceStatus>,
+    /// The pool's lists of tokens, as they are replaced.
+    lists: watch::Receiver<u64>,
 }
 
 /// What a request came to.
@@ -115,6 +118,7 @@ impl Poller {
         let burst = u32::from(options.pages);
         let pool = PoolOptions { tokens: options.tokens, share: POLL_SHARE, burst };
         let pool = TokenPool::new(pool, clock);
+        let lists = pool.lists();
         let pages = usize::from(options.pages);
         let mut status = SourceStatus::new(tell::mode(pool.census().mode), clock.now());
         status.overlap = vec![None; pages];
@@ -134,6 +138,7 @@ impl Poller {
             completeness: Completeness::new(pages, clock.now()),
             last_look: None,
             status: watch::Sender::new(status),
+            lists,
         })
     }
 
@@ -236,6 +241,8 @@ impl Poller {
                     }
                     return all;
                 }
+                // All waits were for the tokens that were there before.
+                Ok(()) = self.lists.changed() => self.schedule.recall(),
                 () = asleep => {}
             }
         }
@@ -283,9 +290,16 @@ impl Poller {
         match answer.outcome {
             Outcome::Fresh { body, etag } => {
                 summary.answered = true;
-                let seen = overlap::look(&body);
-                self.keep(at, seat, etag.filter(|_| seen.is_some()));
-                if let Some(seen) = seen {
+                let entries = Entries::of_list(&body);
+                // What is damaged is asked for again, whole.
+                self.keep(at, seat, etag.filter(|_| entries.is_whole()));
+                if entries.is_list() && !entries.is_whole() {
+                    let (number, (parts, _)) = (number(at), entries.broken());
+                    summary.trouble =
+                        Some(format!("page {number} is damaged: {parts} parts of it are no JSON"));
+                }
+                if entries.is_list() {
+                    let seen = overlap::sightings(&entries);
                     let overlap = self.completeness.read(at, seat, &seen, wall);
                     self.schedule.came(at, now, overlap.map(|share| 1.0 - share));
                     self.status.send_modify(|status| status.overlap[at] = overlap);
@@ -295,7 +309,7 @@ impl Poller {
                     let number = number(at);
                     summary.trouble = Some(format!("page {number} is no JSON list of events"));
                 }
-                return Some(Page { number: number(at), body: Body::Array(body) });
+                return Some(Page { number: number(at), body: Body::Entries(entries) });
             }
             Outcome::NotModified => {
                 summary.answered = true;

@@ -12,12 +12,12 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
-use flate2::bufread::MultiGzDecoder;
 use tokio::sync::{mpsc, watch};
 
 use super::source::{Body, EventSource, Page, Poll, SourceError};
 use super::status::{SourceMode, SourceState, SourceStatus};
 use crate::clock::Clock;
+use crate::gunzip::{Gunzip, is_zipped};
 
 /// The longest line, or list, that is read; the largest events weigh a few hundred kilobytes.
 const LONGEST_LINE: u64 = 32 << 20;
@@ -109,12 +109,16 @@ fn read_all(paths: &[PathBuf], batch: usize, sender: &mpsc::Sender<Batch>) {
 fn read_file(path: &Path, lines: &mut Lines<'_>) -> Result<Result<(), Gone>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut raw = BufReader::with_capacity(256 << 10, file);
-    let zipped = raw.fill_buf().map_err(|error| error.to_string())?.starts_with(&[0x1f, 0x8b]);
-    if zipped {
-        read_lines(BufReader::with_capacity(256 << 10, MultiGzDecoder::new(raw)), lines)
-    } else {
-        read_lines(raw, lines)
+    if !is_zipped(raw.fill_buf().map_err(|error| error.to_string())?) {
+        return read_lines(raw, lines);
     }
+    let mut unpacked = BufReader::with_capacity(256 << 10, Gunzip::new(raw));
+    let brought = read_lines(&mut unpacked, lines);
+    let garbage = unpacked.get_ref().garbage();
+    if garbage > 0 {
+        tracing::warn!(file = %path.display(), garbage, "bytes behind the gzip are passed over");
+    }
+    brought
 }
 
 fn read_lines(mut from: impl BufRead, lines: &mut Lines<'_>) -> Result<Result<(), Gone>, String> {
@@ -229,6 +233,7 @@ mod tests {
                     Body::Lines(bytes) | Body::Array(bytes) => {
                         polls.push(String::from_utf8(bytes.to_vec()).unwrap());
                     }
+                    Body::Entries(_) => panic!("it passes on what it read"),
                 },
             }
         }
@@ -317,6 +322,7 @@ mod tests {
                         Body::Lines(bytes) | Body::Array(bytes) => {
                             all.push_str(std::str::from_utf8(bytes).unwrap());
                         }
+                        Body::Entries(_) => panic!("it passes on what it read"),
                     },
                 },
             }

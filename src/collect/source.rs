@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
+use super::entries::Entries;
 use crate::model::window::Timestamp;
 
 /// What one round of a source brought.
@@ -32,13 +33,27 @@ impl Page {
     }
 }
 
-/// What is on a page, as it came.
+/// What is on a page, as it came or taken apart.
 #[derive(Debug, Clone)]
 pub enum Body {
     /// A JSON list of events, as GitHub serves it.
     Array(Bytes),
     /// An event a line, as recorded hours have it.
     Lines(Bytes),
+    /// A list that was taken apart already.
+    Entries(Entries),
+}
+
+impl Body {
+    /// The entries.
+    #[must_use]
+    pub fn entries(&self) -> Entries {
+        match self {
+            Self::Array(bytes) => Entries::of_list(bytes),
+            Self::Lines(bytes) => Entries::of_lines(bytes),
+            Self::Entries(entries) => entries.clone(),
+        }
+    }
 }
 
 /// A source that cannot go on. What may pass (GitHub away, limits) is waited for inside.

@@ -95,6 +95,7 @@ pub(super) fn tidb(values: &mut Values) -> Option<Tidb> {
     let db = values.text("tidb.db");
     let tls = values.text("tidb.tls").expect(SET);
     let ca = values.path("tidb.ca");
+    let timeout = values.span("tidb.timeout").expect(SET);
     let events_daily = values.text("tidb.sql.eventsDaily").expect(SET);
     let yearly = values.text("tidb.sql.yearly").expect(SET);
     let repo_languages = values.text("tidb.sql.repoLanguages");
@@ -116,7 +117,19 @@ pub(super) fn tidb(values: &mut Values) -> Option<Tidb> {
         "off" => false,
         _ => !is_loopback(&host),
     };
-    Some(Tidb { host, port, user, password, db, tls, ca, events_daily, yearly, repo_languages })
+    Some(Tidb {
+        host,
+        port,
+        user,
+        password,
+        db,
+        tls,
+        ca,
+        timeout,
+        events_daily,
+        yearly,
+        repo_languages,
+    })
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -127,7 +140,8 @@ fn is_loopback(host: &str) -> bool {
 pub(super) fn amqp(values: &Values) -> Option<Amqp> {
     let exchange = values.text("amqp.exchange").expect(SET);
     let ca = values.path("amqp.ca");
-    Some(Amqp { url: values.secret("amqp.url")?, exchange, ca })
+    let source = values.text("amqp.source").filter(|source| *source != exchange);
+    Some(Amqp { url: values.secret("amqp.url")?, exchange, source, ca })
 }
 
 pub(super) fn alerts(values: &mut Values) -> Option<Alerts> {

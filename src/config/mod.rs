@@ -34,7 +34,7 @@ pub use typed::{
     AlertFormat, Alerts, Amqp, Backup, Compression, Config, Disable, Enrich, GitHub, Interval,
     Limits, Log, Network, OAuth, Pulsar, Server, Store, StoreSync, Tidb, Tls,
 };
-pub use units::{Bare, duration, show_bytes, show_duration};
+pub use units::{Bare, duration, moment, show_bytes, show_duration};
 
 /// Where a config file is looked for without `--config`, first found first, from the working
 /// directory.

@@ -2,8 +2,9 @@
 //!
 //! The tree is made from the parser's events, not through serde: so a scalar keeps the text that
 //! was written (`password: 0123` stays those four characters, whatever YAML would make of them)
-//! and a complaint can name the line. Anchors, aliases and merge keys work; size and depth have
-//! limits, so no text can make the tree larger than [`MAX_NODES`].
+//! and a complaint can name the line. Anchors, aliases and merge keys work. Depth, nodes, and the
+//! bytes that aliases copy have limits, and are counted before anything is copied, so the tree of
+//! any text takes at most a few times its size.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,6 +13,8 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
 /// Most nodes of a tree, those that aliases repeat included.
 const MAX_NODES: usize = 20_000;
+/// Most bytes of text that anchors and aliases may copy, in all: as much as the largest file has.
+const MAX_COPIED: usize = 1 << 20;
 /// Deepest nesting; the deepest key needs four.
 const MAX_DEPTH: usize = 16;
 
@@ -53,8 +56,8 @@ pub(super) struct NotYaml {
 /// Reads one document; an empty text is [`Shape::Null`].
 pub(super) fn parse(text: &str) -> Result<Node, NotYaml> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader =
-        Reader { events: Parser::new_from_str(text), line: 1, nodes: 0, anchors: HashMap::new() };
+    let events = Parser::new_from_str(text);
+    let mut reader = Reader { events, line: 1, nodes: 0, copied: 0, anchors: HashMap::new() };
     let mut root = None;
     loop {
         match reader.next()? {
@@ -77,6 +80,8 @@ struct Reader<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>
     events: I,
     line: usize,
     nodes: usize,
+    /// Bytes of text that were copied for anchors and aliases.
+    copied: usize,
     anchors: HashMap<usize, Node>,
 }
 
@@ -113,6 +118,19 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Reader<
         Ok(())
     }
 
+    /// Counts a copy of `node`, to be made only when this succeeds.
+    fn count_copy(&mut self, node: Size) -> Result<(), NotYaml> {
+        self.count(node.nodes)?;
+        self.copied = self.copied.saturating_add(node.bytes);
+        if self.copied > MAX_COPIED {
+            return Err(self.wrong(format!(
+                "anchors and aliases copy more than {MAX_COPIED} bytes of text; write the values \
+                 out, or use shorter ones"
+            )));
+        }
+        Ok(())
+    }
+
     fn node(&mut self, event: Event<'text>, depth: usize) -> Result<Node, NotYaml> {
         if depth > MAX_DEPTH {
             return Err(self.wrong(format!("nested more than {MAX_DEPTH} deep")));
@@ -127,16 +145,16 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Reader<
                 let Some(known) = self.anchors.get(&anchor) else {
                     return Err(self.wrong("an alias names itself"));
                 };
-                let copy = known.clone();
-                self.count(size(&copy))?;
-                return Ok(copy);
+                let size = size(known);
+                self.count_copy(size)?;
+                return self.anchors.get(&anchor).cloned().ok_or_else(|| self.wrong("an alias"));
             }
             _ => return Err(self.wrong("not valid YAML here")),
         };
         let node = Node { line, shape };
         if anchor > 0 {
             // The copy is kept for the aliases, so it counts like any other node.
-            self.count(size(&node))?;
+            self.count_copy(size(&node))?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
@@ -204,12 +222,31 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Shape {
     Shape::Scalar(text.into_owned())
 }
 
-fn size(node: &Node) -> usize {
-    1 + match &node.shape {
-        Shape::Null | Shape::Scalar(_) => 0,
-        Shape::List(items) => items.iter().map(size).sum(),
-        Shape::Map(entries) => entries.iter().map(|entry| 1 + size(&entry.node)).sum(),
+/// What a copy of a node takes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    /// Nodes and keys.
+    nodes: usize,
+    /// Bytes of their texts.
+    bytes: usize,
+}
+
+fn size(node: &Node) -> Size {
+    let mut total = Size { nodes: 1, bytes: 0 };
+    let mut add = |nodes: usize, bytes: usize, below: Option<&Node>| {
+        let below = below.map(size).unwrap_or_default();
+        total.nodes += nodes + below.nodes;
+        total.bytes += bytes + below.bytes;
+    };
+    match &node.shape {
+        Shape::Null => {}
+        Shape::Scalar(text) => add(0, text.len(), None),
+        Shape::List(items) => items.iter().for_each(|item| add(0, 0, Some(item))),
+        Shape::Map(entries) => {
+            entries.iter().for_each(|entry| add(1, entry.key.len(), Some(&entry.node)));
+        }
     }
+    total
 }
 
 #[cfg(test)]
@@ -264,6 +301,39 @@ mod tests {
         assert!(parse(&text).unwrap_err().message.contains("20000"));
         let deep = ["[".repeat(100), "]".repeat(100)].concat();
         assert!(parse(&deep).unwrap_err().message.contains("deep"));
+    }
+
+    /// Bytes of all texts of a tree.
+    fn bytes(text: &str) -> usize {
+        parse(text).map_or(0, |node| size(&node).bytes)
+    }
+
+    #[test]
+    fn copies_of_long_texts_are_bounded_in_bytes() {
+        let long = "x".repeat(100_000);
+        let block = format!("{}\n", "  y".repeat(30_000));
+        let times = |alias: &str| vec![alias; 9_000].join(", ");
+        let keys: String = (0..5_000).map(|n| format!("k{n}: {{? *a : 1}}\n")).collect();
+        let lists: String = (0..5_000).map(|n| format!("l{n}: [[*a], [*a]]\n")).collect();
+        let merges: String = (0..5_000).map(|n| format!("m{n}: {{<<: *a}}\n")).collect();
+        let nested: String =
+            (0..2_000).map(|n| format!("n{n}: &n{n} [*a, *a]\n")).collect::<Vec<_>>().concat();
+        for text in [
+            format!("a: &a {long}\nb: [{}]\n", times("*a")),
+            format!("a: &a '{long}'\nb: [{}]\n", times("*a")),
+            format!("a: &a |\n{block}b: [{}]\n", times("*a")),
+            format!("a: &a {long}\n{keys}"),
+            format!("a: &a {long}\n{lists}"),
+            format!("a: &a {{{}: 1}}\n{merges}", &long[..900]),
+            format!("a: &a [{long}]\n{nested}"),
+        ] {
+            let refused = parse(&text).unwrap_err().message;
+            assert!(refused.contains("copy more than"), "{refused}");
+        }
+        // What people write is far below it, and every copy is one of its text.
+        let query = "SELECT 1 FROM github_events ".repeat(100);
+        let text = format!("a: &a \"{query}\"\nb: [*a, *a, *a]\n");
+        assert!(bytes(&text) >= 4 * query.len() && bytes(&text) < 5 * query.len());
     }
 
     proptest! {

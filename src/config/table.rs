@@ -265,7 +265,7 @@ pub const KEYS: &[Key] = keys! {
     peer "github.tokens", Kind::Tokens, "",
         "Read-only tokens, used in turn; without any, anonymous within 60 requests an hour.";
     ours "github.tokensFile", Kind::Path, "",
-        "File with more tokens, one a line; read again on SIGHUP.";
+        "File with more tokens, one a line; read again when it changes, and on SIGHUP.";
     peer "github.loop.timeout", bare(Bare::Milliseconds, 10, 10 * M), "5000",
         "Longest time that one request may take; a bare number is milliseconds.";
     peer "github.loop.break", bare(Bare::Milliseconds, 0, H), "1000",
@@ -351,6 +351,8 @@ pub const KEYS: &[Key] = keys! {
         "Encryption; auto is on unless the host is loopback.";
     ours "tidb.ca", Kind::Path, "",
         "Certificate authority (PEM) of the server, when it is not a public one.";
+    ours "tidb.timeout", span(S, DAY), "10m",
+        "Longest time for one query; a year of events is a long scan on a small server.";
     peer "tidb.sql.eventsDaily", Kind::Text, DAILY_SQL,
         "Query of the day counts: day, developers, opened, closed, merged.";
     peer "tidb.sql.yearly", Kind::Text, YEARLY_SQL,
@@ -362,7 +364,10 @@ pub const KEYS: &[Key] = keys! {
     ours "amqp.url", Kind::SecretUrl(&["amqp", "amqps"]), "",
         "RabbitMQ to publish to (`amqp://USER:PASSWORD@HOST:5672/`, or `amqps://…:5671/` with TLS).";
     ours "amqp.exchange", Kind::Text, "ght-streams",
-        "Topic exchange to publish to.";
+        "Topic exchange that readers bind to.";
+    ours "amqp.source", Kind::Text, "",
+        "Topic exchange to publish to, which `amqp.exchange` is then bound to: readers without the \
+         right to configure it cannot remove it. Without it: `amqp.exchange` itself.";
     ours "amqp.ca", Kind::Path, "",
         "Certificate authority (PEM) of the broker, when it is not a public one.";
 

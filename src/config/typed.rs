@@ -261,6 +261,8 @@ pub struct Tidb {
     pub tls: bool,
     /// Certificate authority of the server.
     pub ca: Option<PathBuf>,
+    /// Longest time for one query.
+    pub timeout: Duration,
     /// Query of the day counts.
     pub events_daily: String,
     /// Query of the year's sums.
@@ -274,8 +276,10 @@ pub struct Tidb {
 pub struct Amqp {
     /// Broker with user, password and virtual host.
     pub url: Secret,
-    /// Topic exchange.
+    /// Topic exchange that readers bind to.
     pub exchange: String,
+    /// Topic exchange to publish to, when it is another one.
+    pub source: Option<String>,
     /// Certificate authority of the broker.
     pub ca: Option<PathBuf>,
 }

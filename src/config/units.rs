@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::model::window::{Day, Timestamp};
+
 /// Units of time with their microseconds, longest first.
 const TIMES: &[(&str, u64)] = &[
     ("d", 86_400_000_000),
@@ -80,6 +82,18 @@ pub fn duration(text: &str, bare: Bare) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_micros(total))
 }
 
+/// Reads a moment as people name one: a time (without an offset it is UTC), the beginning of a
+/// day of UTC, or how long before `now`. `None` when the text is not wholly one of these.
+#[must_use]
+pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let text = text.trim();
+    // A time zone in brackets is allowed by the library and not looked at by it.
+    let time = Timestamp::parse(text).filter(|_| !text.contains('['));
+    time.or_else(|| Timestamp::parse_utc(text))
+        .or_else(|| Day::parse(text).map(Day::start))
+        .or_else(|| duration(text, Bare::Refused).map(|ago| now.minus(ago)))
+}
+
 /// Reads a size in bytes; `None` when it is none or too large to hold.
 #[must_use]
 pub(super) fn bytes(text: &str) -> Option<u64> {
@@ -152,6 +166,34 @@ mod tests {
         assert_eq!(read("0"), Some(0));
         for wrong in ["", "5", "s", "1x", "-1s", "1.s", "1..5s", "5m3", "99999999999999999999s"] {
             assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_read_wholly_or_not_at_all() {
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let read = |text| moment(text, now).map(|moment| moment.to_string());
+        for text in [
+            "2026-11-29T11:48:21Z",
+            "2026-11-29T12:48:21+01:00",
+            "2026-11-29T11:48:21",
+            "2026-11-29 11:48:21.0",
+        ] {
+            assert_eq!(read(text).as_deref(), Some("2026-11-29T11:48:21Z"), "{text}");
+        }
+        assert_eq!(read("2026-11-29").as_deref(), Some("2026-11-29T00:00:00Z"));
+        assert_eq!(read("1h30m"), Some(now.minus(Duration::from_secs(5_400)).to_string()));
+        for text in [
+            "2026-11-29T11:48:21 or so",
+            "2026-11-29T11:48:21[Europe/Berlin]",
+            "2026-11-29T11:48:21Z[Europe/Berlin]",
+            "2026-11-29x",
+            "29.11.2026",
+            "1764416901",
+            "soon",
+            "",
+        ] {
+            assert_eq!(read(text), None, "{text}");
         }
     }
 

@@ -84,10 +84,20 @@ pub enum Language {
 pub enum Found {
     /// It is there.
     Pull(Box<Learnt>),
-    /// GitHub says that it is not there, or not for us.
+    /// GitHub says that it is not there.
     Gone,
+    /// The asker may not see it, in GitHub's words; a token of another account may.
+    Forbidden(String),
     /// The answer says nothing of it.
     Unanswered,
+}
+
+impl Wanted {
+    /// Whose the base repository is: a user or an organisation.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        self.repo.split('/').next().unwrap_or_default()
+    }
 }
 
 /// Why nothing was learnt.
@@ -197,9 +207,8 @@ impl GraphQl {
             200 => {
                 let read = answer::read(form, wanted, &response.body);
                 if let Some((remaining, reset)) = read.rate.filter(|_| limits.remaining.is_none()) {
-                    let after = reset.since(now);
                     limits.remaining = Some(remaining);
-                    limits.reset = Some(Reset { epoch: reset.second().0, after });
+                    limits.reset = Some(Reset::at(reset, now));
                 }
                 match read.answer {
                     answer::Answer::Found(found) => Outcome::Answered(found),

@@ -44,6 +44,15 @@ pub struct Reset {
     pub after: Duration,
 }
 
+impl Reset {
+    /// A window that ends at `epoch` by a server's clock that shows `server`; no further away than
+    /// a window of GitHub's lasts.
+    #[must_use]
+    pub fn at(epoch: Timestamp, server: Timestamp) -> Self {
+        Self { epoch: epoch.second().0, after: epoch.since(server).min(LONGEST_RESET) }
+    }
+}
+
 /// What a 403 or 429 means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -61,9 +70,7 @@ impl Limits {
     pub fn read(headers: &Headers, now: Timestamp) -> Self {
         let server = headers.date().unwrap_or(now);
         let reset = headers.number("x-ratelimit-reset").and_then(|epoch| {
-            let epoch = i64::try_from(epoch).ok()?;
-            let after = Timestamp::from_seconds(epoch).since(server).min(LONGEST_RESET);
-            Some(Reset { epoch, after })
+            Some(Reset::at(Timestamp::from_seconds(i64::try_from(epoch).ok()?), server))
         });
         let seconds = |name, most: Duration| {
             headers.number(name).map(|seconds| Duration::from_secs(seconds).min(most))

@@ -21,13 +21,14 @@ mod words;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::account::{Accounts, Owner};
 pub use self::lease::Lease;
 use self::state::{ANONYMOUS_LIMIT, Seat, State, census, publish, tell_bench, tell_shared};
 use self::words::Resource;
-pub use self::words::{Census, Dead, Identity, Mode, PoolOptions, SeatId, Verdict};
+pub use self::words::{AccountId, Census, Dead, Identity, Mode, PoolOptions, SeatId, Verdict};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::github::budget::{Plan, Spent};
@@ -41,6 +42,14 @@ const QUERY_SHARE: f64 = 0.5;
 const ASK_AGAIN: Duration = Duration::from_secs(600);
 /// More tokens than anyone has accounts; the rest is not used, and the log says so.
 pub const MOST_TOKENS: usize = 1_000;
+
+/// What a request is for, and with which tokens it may go.
+struct Wish<'a> {
+    resource: Resource,
+    /// The token that asked for the same last; another one is better.
+    last: Option<SeatId>,
+    may: &'a dyn Fn(AccountId) -> bool,
+}
 
 /// An answer to "may I".
 #[derive(Debug)]
@@ -56,6 +65,8 @@ pub enum Grant {
 pub struct TokenPool {
     clock: Clock,
     state: Mutex<State>,
+    /// Counts the lists that differed from the one before.
+    lists: watch::Sender<u64>,
 }
 
 impl TokenPool {
@@ -77,16 +88,25 @@ impl TokenPool {
             query_turn: 0,
             next_id: 1,
         };
-        let pool = Arc::new(Self { clock, state: Mutex::new(state) });
+        let lists = watch::Sender::new(0);
+        let pool = Arc::new(Self { clock, state: Mutex::new(state), lists });
         pool.replace(options.tokens);
         pool
     }
 
+    /// Notified each time [`TokenPool::replace`] brings another list. Every wait for a token of
+    /// this pool has to end then: the new tokens may be free.
+    #[must_use]
+    pub fn lists(&self) -> watch::Receiver<u64> {
+        self.lists.subscribe()
+    }
+
     /// Takes over a new list; a token that was there before keeps its account and its bench, also
-    /// when it was away for some lists.
+    /// when it was away for some lists. Nothing happens when the list is the same.
     pub fn replace(&self, tokens: Vec<Secret>) {
         let now = self.clock.instant();
         let mut state = self.lock();
+        let before: Vec<SeatId> = state.seats.iter().map(|seat| seat.id).collect();
         // Last those of the last list: these are the ones that are kept longest.
         let mut old = std::mem::take(&mut state.departed);
         old.append(&mut state.seats);
@@ -117,8 +137,11 @@ impl TokenPool {
         let too_many = old.len().saturating_sub(MOST_TOKENS);
         state.departed = old.split_off(too_many);
         state.tidy();
-        (state.turn, state.query_turn) = (0, 0);
         publish(&mut state, now);
+        if state.seats.iter().map(|seat| seat.id).ne(before) {
+            (state.turn, state.query_turn) = (0, 0);
+            self.lists.send_modify(|lists| *lists = lists.wrapping_add(1));
+        }
     }
 
     /// Sets the part of each account's GraphQL limit that queries may use, above 0 and up to 1;
@@ -169,10 +192,18 @@ impl TokenPool {
     /// no token that GitHub takes, and nothing may be asked without one.
     #[must_use]
     pub fn grant_query(self: &Arc<Self>) -> Option<Grant> {
+        self.grant_query_of(|_| true)
+    }
+
+    /// The same with a token of one of these accounts. `None`: there is no such token that GitHub
+    /// takes.
+    #[must_use]
+    pub fn grant_query_of(self: &Arc<Self>, may: impl Fn(AccountId) -> bool) -> Option<Grant> {
         let now = self.clock.instant();
         let mut state = self.lock();
         let turn = state.query_turn;
-        match self.next_seat(&mut state, turn, Resource::Queries, None, now) {
+        let wish = Wish { resource: Resource::Queries, last: None, may: &may };
+        match self.next_seat(&mut state, turn, &wish, now) {
             Ok((lease, turn)) => {
                 state.query_turn = turn;
                 Some(Grant::Go(lease))
@@ -194,7 +225,8 @@ impl TokenPool {
         let now = self.clock.instant();
         let mut state = self.lock();
         let turn = state.turn;
-        let earliest = match self.next_seat(&mut state, turn, Resource::Pages, last, now) {
+        let wish = Wish { resource: Resource::Pages, last, may: &|_| true };
+        let earliest = match self.next_seat(&mut state, turn, &wish, now) {
             Ok((lease, turn)) => {
                 state.turn = turn;
                 return Grant::Go(lease);
@@ -237,6 +269,13 @@ impl TokenPool {
         place.map(|place| place + 1).or_else(|| (state.anonymous.id == id).then_some(0))
     }
 
+    /// Whether there is a token of one of these accounts that GitHub takes.
+    #[must_use]
+    pub fn has_account(&self, may: impl Fn(AccountId) -> bool) -> bool {
+        let (state, now) = (self.lock(), self.clock.instant());
+        state.seats.iter().any(|seat| !seat.is_benched(now) && may(AccountId(seat.owner)))
+    }
+
     /// How the pool stands now.
     #[must_use]
     pub fn census(&self) -> Census {
@@ -249,10 +288,10 @@ impl TokenPool {
         self: &Arc<Self>,
         state: &mut State,
         turn: usize,
-        resource: Resource,
-        last: Option<SeatId>,
+        wish: &Wish<'_>,
         now: Instant,
     ) -> Result<(Lease, usize), Option<Instant>> {
+        let &Wish { resource, last, may } = wish;
         let State { seats, accounts, .. } = state;
         let count = seats.len();
         // When nobody else is left, an old page is better than none.
@@ -263,6 +302,7 @@ impl TokenPool {
             let seat = &seats[at];
             // What is looked up is asked for by name, and no old page.
             if seat.is_benched(now)
+                || !may(AccountId(seat.owner))
                 || (may_rest && resource == Resource::Pages && seat.is_resting(now))
             {
                 continue;
@@ -290,6 +330,7 @@ impl TokenPool {
         Lease {
             pool: Arc::clone(self),
             seat: seat.id,
+            owner: seat.owner,
             token: seat.token.clone(),
             resource,
             taken: accounts.budget(seat.owner, resource).take(now),

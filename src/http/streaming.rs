@@ -31,11 +31,10 @@ impl Http {
         request: Request<'_>,
         silence: Duration,
     ) -> Result<Streaming, HttpError> {
-        let (sending, host) = self.prepare(request)?;
-        let opened = tokio::time::timeout(self.options.timeout, sending.timeout(WHOLE).send());
-        let late = || HttpError::Timeout { host: host.clone(), after: self.options.timeout };
-        let mut answer =
-            opened.await.map_err(|_| late())?.map_err(|error| self.fault(&host, error))?;
+        let opened = tokio::time::timeout(self.options.timeout, self.follow(&request, Some(WHOLE)));
+        let host = super::parse_url(request.url).map(|url| super::host_of(&url))?;
+        let late = || HttpError::Timeout { host, after: self.options.timeout };
+        let (mut answer, host) = opened.await.map_err(|_| late())??;
         let status = answer.status().as_u16();
         let headers = Headers(std::mem::take(answer.headers_mut()));
         Ok(Streaming { status, headers, answer, host, silence })

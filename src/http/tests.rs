@@ -11,6 +11,10 @@ async fn get(url: &str) -> Result<Response, HttpError> {
     client(5_000, 1_000).send(Request::get(url).secret("authorization", "Bearer s3cret")).await
 }
 
+async fn get_in_public(url: &str) -> Result<Response, HttpError> {
+    client(5_000, 1_000).send(Request::get(url)).await
+}
+
 #[tokio::test]
 async fn an_answer_comes_with_status_headers_and_body() {
     let fake = Fake::start(|_| {
@@ -62,24 +66,40 @@ async fn redirects_are_followed_and_end() {
         "/moved-302" => Reply::new(302, "").with("Location", "/here"),
         "/moved-307" => Reply::new(307, "").with("Location", "/here"),
         "/circle" => Reply::new(302, "").with("Location", "/circle"),
+        "/nowhere" => Reply::new(302, ""),
         _ => Reply::new(200, "found"),
     })
     .await;
     for status in [301, 302, 307] {
-        let answer = get(&format!("{}/moved-{status}", fake.url)).await.unwrap();
+        let answer = get_in_public(&format!("{}/moved-{status}", fake.url)).await.unwrap();
         assert_eq!(&answer.body[..], b"found", "{status}");
     }
-    let error = get(&format!("{}/circle", fake.url)).await.unwrap_err();
+    let error = get_in_public(&format!("{}/circle", fake.url)).await.unwrap_err();
     assert!(matches!(error, HttpError::Redirects { .. }), "{error}");
+    assert_eq!(get_in_public(&format!("{}/nowhere", fake.url)).await.unwrap().status, 302);
 }
 
 #[tokio::test]
-async fn credentials_do_not_follow_a_redirect_to_another_host() {
+async fn no_redirect_is_followed_with_a_secret_or_a_body() {
     let other = Fake::start(|_| Reply::new(200, "")).await;
-    let target = other.url.clone();
-    let fake = Fake::start(move |_| Reply::new(302, "").with("Location", &target)).await;
-    get(&fake.url).await.unwrap();
-    assert_eq!(other.asked()[0].header("authorization"), None);
+    for status in [301, 302, 303, 307, 308] {
+        for target in [format!("{}/steal?s3cret", other.url), "/here?s3cret".to_owned()] {
+            let fake = Fake::start(move |_| Reply::new(status, "").with("Location", &target)).await;
+            let posted = Request::post(&fake.url, Bytes::from_static(b"s3cret"));
+            let secret = Request::get(&fake.url).secret("authorization", "s3cret");
+            for request in [posted, secret] {
+                let error = client(5_000, 10).send(request).await.unwrap_err();
+                assert!(matches!(error, HttpError::Redirected { .. }), "{status}: {error:?}");
+                assert!(!error.is_unsent() && !error.is_transient());
+                assert!(!error.to_string().contains("s3cret"), "{error}");
+            }
+            let secret = Request::get(&fake.url).secret("authorization", "s3cret");
+            let opened = client(5_000, 10).open(secret, Duration::from_secs(1)).await;
+            assert!(matches!(opened.err(), Some(HttpError::Redirected { .. })), "{status}");
+            assert_eq!(fake.asked().len(), 3, "each was asked once");
+        }
+    }
+    assert!(other.asked().is_empty());
 }
 
 #[tokio::test]
@@ -157,8 +177,28 @@ fn dates_of_servers_are_read_and_nothing_else_is() {
         "Tue, 29 Feb 2028 23:59:59 CET",
         "2028-02-29T23:59:59Z",
         "Tue, 29 Feb 2028 GMT",
+        "Tue, 29 Feb 2028 23:59:59 or so GMT",
     ] {
         assert_eq!(read(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn secrets_are_kept_by_https_and_on_this_machine() {
+    for url in
+        ["https://issuer.example/", "http://127.0.0.1:1/", "http://[::1]", "http://localhost"]
+    {
+        assert!(keeps_secrets(url), "{url}");
+    }
+    for url in [
+        "http://issuer.example",
+        "http://127.0.0.1.issuer.example",
+        "http://localhost.example",
+        "http://127.0.0.1@issuer.example",
+        "ftp://127.0.0.1",
+        "",
+    ] {
+        assert!(!keeps_secrets(url), "{url}");
     }
 }
 

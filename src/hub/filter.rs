@@ -21,6 +21,8 @@ use words::{Choice, Words};
 pub const QUERY_VALUES: usize = 200;
 /// The most of them with a `*` inside.
 pub const QUERY_GLOBS: usize = 32;
+/// The most `*` in one value.
+pub const GLOB_STARS: usize = 8;
 /// The most patterns of keys of a query.
 pub const QUERY_PATTERNS: usize = 32;
 /// The longest value, bytes; GitHub's longest names have 140.
@@ -151,6 +153,15 @@ impl Filter {
         wanted && !none.iter().any(|pattern| pattern.matches(key))
     }
 
+    /// How many values with `*` an event may be compared with: what looking at one costs.
+    #[must_use]
+    pub fn globs(&self) -> usize {
+        let [a, b] = [&self.types, &self.repos].map(Choice::globs);
+        let [c, d] = [&self.actors, &self.orgs].map(Choice::globs);
+        let [e, f] = [&self.languages, &self.actions].map(Choice::globs);
+        a + b + c + d + e + f
+    }
+
     /// Whether any entity can be asked for at all; without, nobody need make them.
     #[must_use]
     pub fn wants_entities(&self) -> bool {
@@ -186,6 +197,11 @@ impl Compiler {
                 let message = format!("is one value too many: a query takes {QUERY_VALUES} in all");
                 return Err(refused(field, written, &message));
             }
+            if value.bytes().filter(|byte| *byte == b'*').count() > GLOB_STARS {
+                let message =
+                    format!("has more than {GLOB_STARS} `*`: write fewer, or more values");
+                return Err(refused(field, written, &message));
+            }
             self.globs += usize::from(words.add(value));
             if self.globs > QUERY_GLOBS {
                 let message =
@@ -196,6 +212,7 @@ impl Compiler {
                 self.warnings.push(Warning { field, value: shown(written), message });
             }
         }
+        choice.shrink();
         Ok(choice)
     }
 

@@ -94,6 +94,7 @@ fn what_is_too_much_or_wrong_is_refused_by_name() {
     for (query, word) in [
         (StreamQuery { repos: numbered(201, "a/b"), ..all() }, "one value too many"),
         (StreamQuery { repos: numbered(33, "a/*"), ..all() }, "one value with `*` too many"),
+        (StreamQuery { actors: vec!["*a".repeat(9)], ..all() }, "more than 8 `*`"),
         (StreamQuery { keys: numbered(33, "evt."), ..all() }, "one pattern too many"),
     ] {
         let error = error(query);

@@ -19,7 +19,7 @@ const CHANGES: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct LanguageQuery {
     /// Sorted, each once; none means all.
-    names: Vec<Box<str>>,
+    names: Arc<[Box<str>]>,
     /// The most languages, of those with the largest counts; 0 means all.
     top: usize,
 }
@@ -30,14 +30,14 @@ impl LanguageQuery {
     pub fn new(mut names: Vec<Box<str>>, top: usize) -> Self {
         names.sort();
         names.dedup();
-        Self { names, top }
+        Self { names: names.into(), top }
     }
 
     fn restrict(&self, map: &Tally) -> Tally {
         if self.names.is_empty() {
             map.clone()
         } else if self.names.len() <= map.len() {
-            map.restricted(&self.names)
+            map.restricted(self.names.iter())
         } else {
             // However many are asked for, a tick costs no more than there are languages.
             let asked = map.iter().filter(|(name, _)| self.has(name));

@@ -162,6 +162,14 @@ impl<'a> Event<'a> {
     }
 }
 
+/// Whether a JSON object is likely an event, as far as its type tells it from the objects inside of
+/// events: all types that GitHub ever had end alike.
+#[must_use]
+pub fn is_event(object: &str) -> bool {
+    let kind = || json::pick(object, ["type"])[0].and_then(json::text);
+    object.contains("Event\"") && kind().is_some_and(|kind| kind.ends_with("Event"))
+}
+
 impl PullRequest<'_> {
     /// Whether this event says that the pull request was merged: since October 2025 by its own
     /// action, before by `closed` with `merged` true.

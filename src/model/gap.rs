@@ -33,6 +33,42 @@ pub struct Gap {
     pub noticed_at: Timestamp,
 }
 
+/// A time in which GitHub was not read although events passed: an `upstream` gap on its way to every
+/// node, beside the first event behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// When GitHub was last read before it.
+    pub since: Timestamp,
+    /// When GitHub was read again.
+    pub until: Timestamp,
+}
+
+impl Outage {
+    /// As the value of a message's property: `upstream:SINCE:UNTIL`, microseconds since 1970.
+    #[must_use]
+    pub fn property(&self) -> String {
+        let name = GapReason::Upstream.name();
+        format!("{name}:{}:{}", self.since.micros(), self.until.micros())
+    }
+
+    /// Reads what [`Self::property`] wrote; `None` for anything else.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let name = parts.next()?;
+        let mut time = || Some(Timestamp::from_micros(parts.next()?.parse().ok()?));
+        let (since, until) = (time()?, time()?);
+        let is_whole = name == GapReason::Upstream.name() && parts.next().is_none();
+        (is_whole && since <= until).then_some(Self { since, until })
+    }
+
+    /// One that covers both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self { since: self.since.min(other.since), until: self.until.max(other.until) }
+    }
+}
+
 impl GapReason {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Retention, Self::Slow, Self::Upstream, Self::BusChanged];
@@ -46,5 +82,23 @@ impl GapReason {
             Self::Upstream => "upstream",
             Self::BusChanged => "bus_changed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outage_comes_back_from_its_property() {
+        let at = Timestamp::from_micros;
+        let outage = Outage { since: at(5), until: at(1_800_000_000_000_000) };
+        assert_eq!(outage.property(), "upstream:5:1800000000000000");
+        assert_eq!(Outage::read(&outage.property()), Some(outage));
+        for odd in ["", "upstream", "upstream:5", "upstream:5:4", "slow:1:2", "upstream:1:2:3"] {
+            assert_eq!(Outage::read(odd), None, "{odd}");
+        }
+        let other = Outage { since: at(9), until: at(11) };
+        assert_eq!(outage.with(other), outage);
     }
 }

@@ -5,6 +5,7 @@
 //! the last digit. Doubled members: the last one holds, as in every common parser.
 
 mod find;
+mod pieces;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::value::RawValue;
 
 pub use self::find::{Found, find};
+pub use self::pieces::{Broken, Wrong, pieces};
 
 /// The members of those names of a JSON object, as text; all `None` when `json` is no object.
 #[must_use]
@@ -50,6 +52,18 @@ pub fn text(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
+/// The text of a JSON string, for people: what no text can hold, half a surrogate pair, is shown as
+/// U+FFFD. `None` for any other value.
+#[must_use]
+pub fn shown(json: &str) -> Option<Cow<'_, str>> {
+    text(json).or_else(|| {
+        let bytes = name(json)?;
+        // The half pair is there as the three bytes that it would be in UTF-8.
+        let lossy = String::from_utf8_lossy(&bytes).replace("\u{fffd}\u{fffd}\u{fffd}", "\u{fffd}");
+        Some(Cow::Owned(lossy))
+    })
+}
+
 /// The members of an object in the order they are written, names as bytes and values as text.
 pub fn members(object: &str) -> Result<Vec<Member<'_>>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(object);
@@ -69,6 +83,13 @@ pub fn whole(json: &str) -> Option<u64> {
 #[must_use]
 pub fn is_object(json: &str) -> bool {
     json.starts_with('{')
+}
+
+/// Whether the text is one JSON object and nothing else but white space around it: by the same
+/// grammar that admits events, however deep it is nested.
+#[must_use]
+pub fn is_only_object(text: &str) -> bool {
+    serde_json::from_str::<&RawValue>(text).is_ok_and(|value| is_object(value.get()))
 }
 
 /// The same value without white space between its parts; what is in strings stays.
@@ -255,6 +276,9 @@ mod tests {
             [Some(r#""\udc00""#), Some(r#"{"\ud83d":{}}"#), Some("2")]
         );
         assert_eq!(text(r#""\udc00""#), None);
+        assert_eq!(shown(r#""a\udc00b\u00e9""#).as_deref(), Some("a\u{fffd}bé"));
+        assert_eq!(shown(r#""a""#).as_deref(), Some("a"));
+        assert_eq!((shown("7"), shown("null"), shown("\"")), (None, None, None));
     }
 
     #[test]

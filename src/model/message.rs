@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::envelope::{Envelope, Facts, Flags, written_back};
 use super::event::{Event, NoEvent};
+use super::gap::Outage;
 use super::json;
 use super::outline::Outline;
 use super::routing::RoutingKey;
@@ -21,6 +22,8 @@ use super::window::Timestamp;
 pub const RECEIVED: &str = "received";
 /// The routing key.
 pub const KEY: &str = "key";
+/// What is missing before the message, where something is: [`Outage::property`].
+pub const GAP: &str = "gap";
 /// The version of what is said beside the event; absent in the peer's messages.
 pub const SCHEMA: &str = "schema";
 /// The version that we write.
@@ -39,6 +42,8 @@ pub struct Outgoing {
     pub key: Option<String>,
     /// Names and values beside the body.
     pub properties: [(&'static str, String); 3],
+    /// The time before the event in which GitHub was not read; property [`GAP`].
+    pub outage: Option<Outage>,
     /// The body, JSON.
     pub body: String,
 }
@@ -61,8 +66,11 @@ pub enum Unreadable {
     /// Bytes that are no text.
     #[error("the body is no UTF-8")]
     NoText,
-    /// Text that is not a JSON object with an `event`.
-    #[error("the body is no JSON object with an `event` in it")]
+    /// Text that is not JSON, has something behind its JSON value, or is not an object.
+    #[error("the body is not one JSON object and nothing else")]
+    NotOneObject,
+    /// A JSON object without an `event`.
+    #[error("the body is a JSON object without an `event` in it")]
     NoEventInside,
     /// An `event` that is none.
     #[error("its `event` is {0}")]
@@ -85,7 +93,8 @@ impl Outgoing {
         body.push_str(",\"payload\":");
         push_payload(&mut body, facts);
         body.push('}');
-        Self { key: outline.repo_id.map(|id| id.to_string()), properties, body }
+        let key = outline.repo_id.map(|id| id.to_string());
+        Self { key, properties, outage: None, body }
     }
 
     /// Bytes that it takes on the way, about.
@@ -131,6 +140,9 @@ impl Incoming {
         published_at: Timestamp,
     ) -> Result<Self, Unreadable> {
         let body = std::str::from_utf8(body).map_err(|_| Unreadable::NoText)?;
+        if !json::is_only_object(body) {
+            return Err(Unreadable::NotOneObject);
+        }
         let [event, payload] = json::pick(body, ["event", "payload"]);
         let event = Event::read(event.ok_or(Unreadable::NoEventInside)?)?;
         let received_at = property(RECEIVED)

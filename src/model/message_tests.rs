@@ -48,6 +48,7 @@ fn a_message_of_ours_is_the_peers_body_and_three_properties() {
             ("schema", "1".to_owned())
         ]
     );
+    assert_eq!(outgoing.outage, None);
     let read = read_back(&outgoing);
     assert!(read.flags_given);
     assert_eq!(read.envelope, Envelope { facts, event: text.into() });
@@ -119,8 +120,22 @@ fn a_time_of_receiving_that_cannot_be_is_the_time_of_publishing() {
 fn what_cannot_be_read_says_why() {
     let why = |body: &[u8]| Incoming::read(body, nothing, published()).unwrap_err().to_string();
     assert_eq!(why(b"\xff"), "the body is no UTF-8");
-    for body in ["", "[]", "{}", r#"{"event":"#, r#"{"payload":{}}"#] {
-        assert_eq!(why(body.as_bytes()), "the body is no JSON object with an `event` in it");
+    for body in ["{}", r#"{"payload":{}}"#] {
+        assert_eq!(why(body.as_bytes()), "the body is a JSON object without an `event` in it");
+    }
+    let whole = r#"{"event":{"id":"7","type":"X"},"payload":{}}"#;
+    let spoiled = ["garbage", " {}", "{", "}", "]", ",", "\0", "null", whole];
+    let spoiled = spoiled.map(|behind| format!("{whole}{behind}"));
+    let other = ["", "[]", "null", r#"{"event":"#, r#"x{"event":{"id":"7"}}"#, "\u{feff}{}"];
+    let other = other.map(str::to_owned);
+    for body in spoiled.iter().chain(&other) {
+        let reason = "the body is not one JSON object and nothing else";
+        assert_eq!(why(body.as_bytes()), reason, "{body}");
+    }
+    // All that admission takes is taken here.
+    for text in [r#""half \ud83d""#, "1e999", &format!("{}{}", "[".repeat(130), "]".repeat(130))] {
+        let body = format!(" {{\"event\":{{\"id\":\"7\",\"x\":{text}}},\"payload\":{{}}}}\n");
+        assert!(Incoming::read(body.as_bytes(), nothing, published()).is_ok(), "{body}");
     }
     assert_eq!(why(br#"{"event":null}"#), "its `event` is not a JSON object");
     assert_eq!(why(br#"{"event":{}}"#), "its `event` is an object with neither `id` nor `type`");

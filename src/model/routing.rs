@@ -5,7 +5,9 @@ mod pattern;
 
 use std::fmt;
 
-pub use catalogue::{Collection, ENTITY_TOPICS, EventTopic, NEVER, Never, event_topics};
+pub use catalogue::{
+    ABSENT_KEYS, AbsentKey, Collection, ENTITY_TOPICS, EventTopic, NEVER, Never, event_topics,
+};
 pub use pattern::{MANY_WORDS, NoPattern, RoutingPattern};
 
 /// The longest routing key, in bytes; AMQP's limit.

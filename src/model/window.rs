@@ -43,6 +43,8 @@ pub struct Window {
 }
 
 const MICROS: i64 = 1_000_000;
+/// Characters of `2026-01-31`.
+const DATE_CHARS: usize = 10;
 /// RFC 3339 writes the years 0 to 9999; the calendar's own range ends a day before.
 const EARLIEST: i64 = -62_167_219_200 * MICROS;
 const LATEST: i64 = 253_402_207_200 * MICROS;
@@ -72,6 +74,17 @@ impl Timestamp {
     pub fn parse(text: &str) -> Option<Self> {
         let parsed: jiff::Timestamp = text.parse().ok()?;
         Some(Self::from_micros(parsed.as_microsecond()))
+    }
+
+    /// Reads a time as programs write it that leave the offset out, `2026-01-31T05:30:00.5` or
+    /// `2026-01-31 05:30`: it is UTC. `None` for anything else, also for a time with an offset.
+    #[must_use]
+    pub fn parse_utc(text: &str) -> Option<Self> {
+        let (day, time) = text.split_at_checked(DATE_CHARS)?;
+        Day::parse(day)?;
+        let time = time.strip_prefix(['T', 't', ' '])?;
+        let is_time = time.bytes().all(|byte| byte.is_ascii_digit() || b":.,".contains(&byte));
+        if is_time { Self::parse(&format!("{day}T{time}Z")) } else { None }
     }
 
     /// The second it lies in.
@@ -170,9 +183,18 @@ impl Day {
         Year(i32::from(self.date().year()))
     }
 
-    /// Reads `2026-01-31`.
+    /// Reads `2026-01-31`; `None` for anything else, also for what only begins like it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        // The library takes a date out of a longer text, and other ways to write one.
+        let is_date = text.len() == DATE_CHARS
+            && text.bytes().enumerate().all(|(at, byte)| match at {
+                4 | 7 => byte == b'-',
+                _ => byte.is_ascii_digit(),
+            });
+        if !is_date {
+            return None;
+        }
         let date: civil::Date = text.parse().ok()?;
         Some(Self::from_date(date))
     }
@@ -269,6 +291,54 @@ mod tests {
         }
         assert_eq!(Timestamp::from_micros(i64::MAX).year(), Year(9999));
         assert_eq!(Timestamp::from_micros(i64::MIN).year(), Year(0));
+    }
+
+    #[test]
+    fn a_day_is_a_day_and_no_more() {
+        assert_eq!(Day::parse("2024-02-29").unwrap().to_string(), "2024-02-29");
+        for text in [
+            "2026-11-29T11:48:21",
+            "2026-11-29 11",
+            "2026-11-29 ",
+            "2026-11-29Z",
+            "2026-11-29x",
+            "2026-11-29[UTC]",
+            "20261129",
+            "2026-1-29",
+            "+002026-11-29",
+            "2026-11-31",
+            "",
+        ] {
+            assert_eq!(Day::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_an_offset_is_utc() {
+        for (text, read) in [
+            ("2026-11-29T11:48:21", "2026-11-29T11:48:21Z"),
+            ("2026-11-29T11:48:21.725792", "2026-11-29T11:48:21.725792Z"),
+            ("2026-11-29 11:48:21", "2026-11-29T11:48:21Z"),
+            ("2026-11-29T11:48", "2026-11-29T11:48:00Z"),
+            ("2026-11-29T11", "2026-11-29T11:00:00Z"),
+        ] {
+            assert_eq!(Timestamp::parse_utc(text).unwrap().to_string(), read, "{text}");
+        }
+        for text in [
+            "2026-11-29",
+            "2026-11-29T",
+            "2026-11-29T25:00",
+            "2026-11-29T11:48:21+01:00",
+            "2026-11-29T11:48:21+99:00",
+            "2026-11-29T11:48:21Z",
+            "2026-11-29T11:48:21[Europe/Berlin]",
+            "2026-11-29T11:48:21 ",
+            "2026-11-29  11:48:21",
+            "2026-11-29_11:48:21",
+            "é026-11-29T11:48:21",
+        ] {
+            assert_eq!(Timestamp::parse_utc(text), None, "{text}");
+        }
     }
 
     #[test]

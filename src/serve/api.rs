@@ -1,10 +1,11 @@
 //! `/openapi.json` and `/asyncapi.json`, written from the table that the router is made of.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
 use super::endpoints::{self, Answer, Endpoint, Frames, Message, Operation};
@@ -16,12 +17,28 @@ const LICENSE: &str = "Apache-2.0";
 
 /// The HTTP endpoints.
 pub(super) async fn openapi(State(server): State<Arc<Server>>) -> Response {
-    Json(openapi_of(&server.options)).into_response()
+    let document = || openapi_of(&server.options);
+    said(&server.documents.openapi, document)
 }
 
 /// The WebSocket endpoints.
 pub(super) async fn asyncapi(State(server): State<Arc<Server>>) -> Response {
-    Json(asyncapi_of(&server.options)).into_response()
+    let document = || asyncapi_of(&server.options);
+    said(&server.documents.asyncapi, document)
+}
+
+/// The documents of a server, each written for the first request and kept: nothing in them
+/// changes while it runs.
+#[derive(Debug, Default)]
+pub(super) struct Documents {
+    openapi: OnceLock<Bytes>,
+    asyncapi: OnceLock<Bytes>,
+}
+
+fn said(kept: &OnceLock<Bytes>, document: impl FnOnce() -> Value) -> Response {
+    let bytes = kept.get_or_init(|| document().to_string().into()).clone();
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], bytes).into_response()
 }
 
 fn openapi_of(options: &ServeOptions) -> Value {

@@ -1,10 +1,12 @@
-//! What a client sends where deflated messages were agreed to: those are inflated, everything else
-//! goes through as it came.
+//! What a client sends, frame by frame, on its way to the WebSocket library: long messages are
+//! refused by the length that they announce, deflated ones are inflated, all else goes through.
 //!
-//! The WebSocket library knows no extensions. So a deflated message is taken out of the bytes that
-//! it reads and put back as the frame that it would have been without; the library still judges
-//! all the rest. A message is gathered as it came and inflated when it is whole, so no connection
-//! holds an inflater, and it is inflated no further than a message may be long.
+//! The library knows no extensions and buffers a message before anybody can judge it. So the heads
+//! of frames are read here first. Of a message that is too long nothing is kept: before the first
+//! params were accepted it ends the connection, later it is skipped and reported. A deflated
+//! message is taken out of the bytes that the library reads and put back as the frame that it would
+//! have been without; it is gathered as it came and inflated when it is whole, so no connection
+//! holds a decompressor, and it is inflated no further than a message may be long.
 
 use std::io;
 
@@ -19,6 +21,7 @@ const OPCODE: u8 = 0x0f;
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
+const CLOSE: u8 = 8;
 const MASKED: u8 = 0x80;
 /// What the sender has taken off the end (RFC 7692, 7.2.2).
 const FLUSHED: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
@@ -26,12 +29,15 @@ const FLUSHED: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 const LAST: [u8; 5] = [0x01, 0x00, 0x00, 0xff, 0xff];
 /// Room that an inflated message has at first.
 const ROOM: usize = 1 << 10;
+/// A message up to this many times the limit is skipped, so that a client whose params were
+/// accepted can be answered and stay. A longer one ends the connection.
+const SKIP_TIMES: u64 = 4;
 
-/// Why a deflated message cannot be read.
+/// Why a message cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum Unreadable {
     /// It is longer than a message may be, as it came or inflated.
-    #[error("a deflated message is too long")]
+    #[error("a message is too long")]
     TooLong,
     /// It is not what deflating makes.
     #[error("a deflated message cannot be inflated")]
@@ -51,39 +57,96 @@ impl Unreadable {
 /// The way in of one connection.
 #[derive(Debug)]
 pub(super) struct Inflow {
+    /// Whether messages may come deflated.
+    deflates: bool,
     /// The most bytes of a message.
     most: usize,
+    /// Whether a longer one ends the connection.
+    is_strict: bool,
     /// Came, and was not looked at.
     came: BytesMut,
     /// For the library.
     ready: BytesMut,
     /// Of the frame that is being read.
     frame: Frame,
-    /// The deflated message that is being read.
+    /// The message that is being read.
     message: Option<Message>,
+    /// Messages that began.
+    begun: u64,
+    /// Continuation frames that came, since they were last asked for.
+    fragments: u32,
+    /// Whether the message that the library reads next stands for one that was skipped.
+    skipped: bool,
+    /// Whether the peer's close frame came.
+    closed: bool,
 }
 
 #[derive(Debug)]
 enum Frame {
     /// Its head is still to come.
     Head,
-    /// So many more bytes of it go through.
-    Through(u64),
+    /// So many more bytes of it go through; then the message may be whole.
+    Through { left: u64, is_last: bool },
     /// So many more bytes of it belong to the message; then it may be whole.
     Deflated { left: usize, mask: [u8; 4], is_last: bool },
+    /// So many more bytes of it are dropped; then the message may be over.
+    Skipped { left: u64, is_last: bool },
 }
 
 #[derive(Debug)]
 struct Message {
     opcode: u8,
+    /// Bytes of its frames so far, as they announce them.
+    bytes: u64,
+    is_deflated: bool,
+    /// Whether it is too long, so that the rest of it is dropped.
+    is_skipped: bool,
+    /// Whether the library has its first frames.
+    is_known: bool,
     payload: Vec<u8>,
 }
 
 impl Inflow {
     /// For messages of at most `most` bytes; `early` is what came behind the handshake.
-    pub(super) fn new(most: usize, early: &[u8]) -> Self {
-        let (came, ready) = (BytesMut::from(early), BytesMut::new());
-        Self { most, came, ready, frame: Frame::Head, message: None }
+    pub(super) fn new(most: usize, deflates: bool, early: &[u8]) -> Self {
+        Self {
+            deflates,
+            most,
+            is_strict: true,
+            came: BytesMut::from(early),
+            ready: BytesMut::new(),
+            frame: Frame::Head,
+            message: None,
+            begun: 0,
+            fragments: 0,
+            skipped: false,
+            closed: false,
+        }
+    }
+
+    /// Whether messages may go deflated both ways.
+    pub(super) fn deflates(&self) -> bool {
+        self.deflates
+    }
+
+    /// From now on a message that is too long is skipped and reported by [`Self::take_skipped`].
+    pub(super) fn be_lenient(&mut self) {
+        self.is_strict = false;
+    }
+
+    /// Whether the message that was read last stands for one that was too long.
+    pub(super) fn take_skipped(&mut self) -> bool {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// The continuation frames that came since this was last asked.
+    pub(super) fn take_fragments(&mut self) -> u32 {
+        std::mem::take(&mut self.fragments)
+    }
+
+    /// The number of the message that has begun and is not whole yet.
+    pub(super) fn unfinished(&self) -> Option<u64> {
+        self.message.is_some().then_some(self.begun)
     }
 
     /// Takes in what came.
@@ -96,12 +159,18 @@ impl Inflow {
         while self.ready.is_empty() {
             let is_on = match self.frame {
                 Frame::Head => self.begin()?,
-                Frame::Through(left) => {
-                    let bytes = self.came.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                Frame::Through { left, is_last } => {
+                    let bytes = self.upcoming(left);
                     self.ready.extend_from_slice(&self.came[..bytes]);
                     self.came.advance(bytes);
-                    self.go_through(left - bytes as u64);
+                    self.go_through(left - bytes as u64, is_last);
                     bytes > 0
+                }
+                Frame::Skipped { left, is_last } => {
+                    let bytes = self.upcoming(left);
+                    self.came.advance(bytes);
+                    self.skip(left - bytes as u64, is_last);
+                    bytes > 0 || left == 0
                 }
                 Frame::Deflated { left, mask, is_last } => self.gather(left, mask, is_last)?,
             };
@@ -109,11 +178,73 @@ impl Inflow {
                 break;
             }
         }
-        Ok(self.ready.split_to(self.ready.len().min(most)))
+        // A connection on which nothing comes holds no buffers.
+        if self.came.is_empty() {
+            self.came = BytesMut::new();
+        }
+        if self.ready.len() <= most {
+            return Ok(std::mem::take(&mut self.ready));
+        }
+        Ok(self.ready.split_to(most))
     }
 
-    fn go_through(&mut self, left: u64) {
-        self.frame = if left == 0 { Frame::Head } else { Frame::Through(left) };
+    /// Reads over everything that came, for a connection that is about to end; whether the peer's
+    /// close frame was among it, now or earlier.
+    pub(super) fn skim(&mut self) -> bool {
+        while !self.closed {
+            let left = match self.frame {
+                Frame::Head => {
+                    let Some((length, head)) = head(&self.came) else { break };
+                    self.closed = self.came[0] & OPCODE == CLOSE;
+                    self.came.advance(head);
+                    length
+                }
+                Frame::Through { left, .. } | Frame::Skipped { left, .. } => left,
+                Frame::Deflated { left, .. } => left as u64,
+            };
+            let bytes = self.upcoming(left);
+            self.came.advance(bytes);
+            let left = left - bytes as u64;
+            if left > 0 {
+                self.frame = Frame::Skipped { left, is_last: false };
+                break;
+            }
+            self.frame = Frame::Head;
+        }
+        self.closed
+    }
+
+    /// How many of so many bytes are there.
+    fn upcoming(&self, left: u64) -> usize {
+        self.came.len().min(usize::try_from(left).unwrap_or(usize::MAX))
+    }
+
+    fn go_through(&mut self, left: u64, is_last: bool) {
+        if left > 0 {
+            self.frame = Frame::Through { left, is_last };
+            return;
+        }
+        self.frame = Frame::Head;
+        if is_last {
+            self.message = None;
+        }
+    }
+
+    /// Drops the rest of a frame; the library is given an empty frame for the whole message.
+    fn skip(&mut self, left: u64, is_last: bool) {
+        if left > 0 {
+            self.frame = Frame::Skipped { left, is_last };
+            return;
+        }
+        self.frame = Frame::Head;
+        if let Some(message) = self.message.take_if(|_| is_last) {
+            self.skipped = true;
+            push(
+                &mut self.ready,
+                if message.is_known { CONTINUATION } else { message.opcode },
+                &[],
+            );
+        }
     }
 
     /// Reads the head of a frame; false while it is not all there.
@@ -121,28 +252,59 @@ impl Inflow {
         let Some((length, head)) = head(&self.came) else { return Ok(false) };
         let (first, is_masked) = (self.came[0], self.came[1] & MASKED != 0);
         let (opcode, reserved) = (first & OPCODE, first & (RSV1 | RSV2_AND_RSV3));
-        let is_begin = matches!(opcode, TEXT | BINARY);
-        if is_begin && self.message.is_some() {
+        let (is_begin, is_last) = (matches!(opcode, TEXT | BINARY), first & FIN != 0);
+        self.fragments += u32::from(opcode == CONTINUATION);
+        let is_ours = self.message.as_ref().is_some_and(|it| it.is_deflated || it.is_skipped);
+        if is_begin && is_ours {
             return Err(Unreadable::Mixed);
         }
-        let is_deflated = match &self.message {
+        let is_deflated = self.deflates && reserved == RSV1;
+        let is_data = match &self.message {
             Some(_) => opcode == CONTINUATION && reserved == 0,
-            None => is_begin && reserved == RSV1,
+            None => is_begin && (reserved == 0 || is_deflated),
         };
-        if !is_deflated || !is_masked {
+        if !is_data || !is_masked {
             // What breaks the rules the library refuses, when it sees it.
+            self.closed |= opcode == CLOSE;
             self.ready.extend_from_slice(&self.came[..head]);
             self.came.advance(head);
-            self.go_through(length);
+            self.go_through(length, false);
             return Ok(true);
         }
-        let message = self.message.get_or_insert(Message { opcode, payload: Vec::new() });
-        let left = usize::try_from(length).ok();
-        let left = left.filter(|left| *left <= self.most - message.payload.len());
-        let left = left.ok_or(Unreadable::TooLong)?;
-        let mask = self.came[head - 4..head].try_into().expect("four bytes");
-        self.came.advance(head);
-        self.frame = Frame::Deflated { left, mask, is_last: first & FIN != 0 };
+        let bytes = self.message.as_ref().map_or(0, |message| message.bytes);
+        let bytes = bytes.saturating_add(length);
+        let is_long = bytes > self.most as u64;
+        if is_long && (self.is_strict || bytes > SKIP_TIMES.saturating_mul(self.most as u64)) {
+            return Err(Unreadable::TooLong);
+        }
+        if self.message.is_none() {
+            self.begun += 1;
+        }
+        let message = self.message.get_or_insert(Message {
+            opcode,
+            bytes,
+            is_deflated,
+            is_skipped: false,
+            is_known: false,
+            payload: Vec::new(),
+        });
+        message.bytes = bytes;
+        if is_long || message.is_skipped {
+            message.is_skipped = true;
+            message.payload = Vec::new();
+            self.came.advance(head);
+            self.skip(length, is_last);
+        } else if message.is_deflated {
+            let mask = self.came[head - 4..head].try_into().expect("four bytes");
+            self.came.advance(head);
+            let left = usize::try_from(length).map_err(|_| Unreadable::TooLong)?;
+            self.frame = Frame::Deflated { left, mask, is_last };
+        } else {
+            message.is_known = true;
+            self.ready.extend_from_slice(&self.came[..head]);
+            self.came.advance(head);
+            self.go_through(length, is_last);
+        }
         Ok(true)
     }
 
@@ -159,8 +321,15 @@ impl Inflow {
         }
         self.frame = Frame::Head;
         if is_last {
-            let Message { opcode, payload } = self.message.take().expect("it was there");
-            push(&mut self.ready, opcode, &inflated(&payload, self.most)?);
+            let Message { opcode, payload, .. } = self.message.take().expect("it was there");
+            let text = match inflated(&payload, self.most) {
+                Err(Unreadable::TooLong) if !self.is_strict => {
+                    self.skipped = true;
+                    Vec::new()
+                }
+                inflated => inflated?,
+            };
+            push(&mut self.ready, opcode, &text);
         }
         Ok(true)
     }
@@ -231,178 +400,4 @@ fn inflated(payload: &[u8], most: usize) -> Result<Vec<u8>, Unreadable> {
 }
 
 #[cfg(test)]
-mod tests {
-    use flate2::{Compress, Compression, FlushCompress};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const MOST: usize = 64 << 10;
-
-    fn deflated(text: &[u8], level: u32) -> Vec<u8> {
-        let mut compress = Compress::new(Compression::new(level), false);
-        let mut out = Vec::with_capacity(text.len() * 2 + 1_000);
-        compress.compress_vec(text, &mut out, FlushCompress::Sync).unwrap();
-        out.truncate(out.len() - FLUSHED.len());
-        out
-    }
-
-    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-        let mut bytes = vec![first];
-        match payload.len() {
-            short @ 0..126 => bytes.push(MASKED | u8::try_from(short).unwrap()),
-            long => {
-                bytes.push(MASKED | 0x7e);
-                bytes.extend(u16::try_from(long).unwrap().to_be_bytes());
-            }
-        }
-        bytes.extend(MASK);
-        bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-        bytes
-    }
-
-    /// What comes out when it comes in pieces of this size.
-    fn through(bytes: &[u8], size: usize) -> Result<Vec<u8>, Unreadable> {
-        let (early, rest) = bytes.split_at(bytes.len().min(size / 2));
-        let mut inflow = Inflow::new(MOST, early);
-        let mut out = Vec::new();
-        for piece in std::iter::once(&[][..]).chain(rest.chunks(size)) {
-            inflow.put(piece);
-            loop {
-                let next = inflow.next(size)?;
-                if next.is_empty() {
-                    break;
-                }
-                out.extend_from_slice(&next);
-            }
-        }
-        Ok(out)
-    }
-
-    fn put_back(opcode: u8, text: &[u8]) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        push(&mut out, opcode, text);
-        out.to_vec()
-    }
-
-    proptest! {
-        #[test]
-        fn messages_in_pieces_of_any_size_come_out_as_they_were(
-            messages in prop::collection::vec((
-                prop_oneof![
-                    prop::collection::vec(any::<u8>(), 0..300),
-                    (any::<u8>(), 0..20_000_usize).prop_map(|(byte, times)| vec![byte; times]),
-                ],
-                0..10_u32,
-                any::<bool>(),
-                1..400_usize,
-            ), 0..5),
-            size in 1..500_usize,
-        ) {
-            let (mut sent, mut wanted) = (Vec::new(), Vec::new());
-            for (text, level, is_deflated, cut) in &messages {
-                if !is_deflated {
-                    sent.extend(frame(FIN | TEXT, text));
-                    wanted.extend(frame(FIN | TEXT, text));
-                    continue;
-                }
-                let payload = deflated(text, *level);
-                let pieces: Vec<&[u8]> = payload.chunks(*cut).collect();
-                for (at, piece) in pieces.iter().enumerate() {
-                    let opcode = if at == 0 { RSV1 | TEXT } else { CONTINUATION };
-                    let fin = if at + 1 == pieces.len() { FIN } else { 0 };
-                    sent.extend(frame(fin | opcode, piece));
-                    // A ping between the pieces goes before the message.
-                    if fin == 0 {
-                        sent.extend(frame(0x89, b"here"));
-                        wanted.extend(frame(0x89, b"here"));
-                    }
-                }
-                wanted.extend(put_back(TEXT, text));
-            }
-            prop_assert_eq!(through(&sent, size), Ok(wanted));
-        }
-
-        #[test]
-        fn no_bytes_make_it_fail_otherwise_than_by_refusal(
-            bytes in prop::collection::vec(any::<u8>(), 0..200),
-            payload in prop::collection::vec(any::<u8>(), 0..100),
-            size in 1..100_usize,
-        ) {
-            let _ = through(&bytes, size);
-            let _ = through(&frame(FIN | RSV1 | TEXT, &payload), size);
-        }
-    }
-
-    #[test]
-    fn the_examples_of_the_rule_are_read() {
-        for payload in [
-            &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..],
-            // Without compression, with a last block, and in two blocks (RFC 7692, 7.2.3).
-            &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00],
-            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
-            &[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00],
-        ] {
-            let sent = frame(FIN | RSV1 | TEXT, payload);
-            assert_eq!(through(&sent, 3), Ok(put_back(TEXT, b"Hello")), "{payload:x?}");
-        }
-        let empty = frame(FIN | RSV1 | BINARY, &[0x00]);
-        assert_eq!(through(&empty, 9), Ok(put_back(BINARY, b"")));
-    }
-
-    #[test]
-    fn what_grows_beyond_a_message_is_not_inflated_to_its_end() {
-        let text = vec![b'x'; MOST];
-        let sent = frame(FIN | RSV1 | TEXT, &deflated(&text, 9));
-        assert_eq!(through(&sent, 1_000), Ok(put_back(TEXT, &text)));
-        // 60 MB in 60 kB, and one byte too many.
-        for bytes in [60_000_000, MOST + 1] {
-            let bomb = frame(FIN | RSV1 | TEXT, &deflated(&vec![b'x'; bytes], 9));
-            assert_eq!(through(&bomb, 1_000), Err(Unreadable::TooLong));
-        }
-        // Blocks of nothing without end are a message that is too long, too.
-        let nothing = [0x00, 0x00, 0x00, 0xff, 0xff].repeat(1_000);
-        let mut sent = frame(RSV1 | TEXT, &nothing);
-        for _ in 0..MOST / nothing.len() {
-            sent.extend(frame(CONTINUATION, &nothing));
-        }
-        assert_eq!(through(&sent, 1_000), Err(Unreadable::TooLong));
-    }
-
-    #[test]
-    fn a_message_that_is_cut_off_is_refused() {
-        let query = br#"{"types":["PushEvent"]}                                "#;
-        let hello = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
-        for payload in [deflated(query, 6), deflated(&query.repeat(30), 1), hello.to_vec()] {
-            for left in 0..payload.len() {
-                let sent = frame(FIN | RSV1 | TEXT, &payload[..left]);
-                assert_eq!(through(&sent, 400), Err(Unreadable::Broken), "{left} bytes are left");
-            }
-        }
-    }
-
-    #[test]
-    fn what_breaks_the_rules_is_refused_or_left_to_the_library() {
-        let hello = deflated(b"Hello", 6);
-        let begun = frame(RSV1 | TEXT, &hello);
-        for next in [FIN | TEXT, RSV1 | TEXT] {
-            let sent = [begun.clone(), frame(next, b"x")].concat();
-            assert_eq!(through(&sent, 7), Err(Unreadable::Mixed));
-        }
-        assert_eq!(through(&frame(FIN | RSV1 | TEXT, b"\xff\xff"), 7), Err(Unreadable::Broken));
-        let unmasked = [FIN | RSV1 | TEXT, 2, 0xf2, 0x48].to_vec();
-        for sent in [
-            unmasked,
-            frame(FIN | RSV1 | 0x09, b"ping"),
-            frame(FIN | RSV1 | CONTINUATION, b"x"),
-            frame(FIN | RSV1 | 0x20 | TEXT, b"x"),
-            frame(FIN | 0x03, b"x"),
-        ] {
-            assert_eq!(through(&sent, 5).as_ref(), Ok(&sent));
-        }
-        let sent = [begun, frame(FIN | RSV1 | CONTINUATION, b"x")].concat();
-        let out = through(&sent, 9).unwrap();
-        assert_eq!(out, frame(FIN | RSV1 | CONTINUATION, b"x"));
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ mod api;
 mod deflate;
 mod endpoints;
 mod feeds;
+mod goodbye;
 mod handshake;
 mod identity;
 mod inflow;

@@ -29,6 +29,8 @@ pub struct ServeOptions {
     pub ping_every: Duration,
     /// A WebSocket whose peer says nothing for so long, not even a pong, is dropped.
     pub silence: Duration,
+    /// Longest time from a message's first byte, or first fragment, to its last.
+    pub message_within: Duration,
 }
 
 impl ServeOptions {
@@ -47,6 +49,7 @@ impl ServeOptions {
             limits: server.limits.clone(),
             ping_every: Duration::from_secs(30),
             silence: Duration::from_secs(75),
+            message_within: Duration::from_secs(10),
         }
     }
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
+use super::api::Documents;
 use super::operate::Operate;
 use super::options::ServeOptions;
 use super::socket::SocketOptions;
@@ -26,6 +27,8 @@ pub(super) struct Server {
     pub(super) public: Arc<Admission>,
     /// Who is in, of the ops listeners.
     pub(super) ops: Arc<Admission>,
+    /// `/openapi.json` and `/asyncapi.json`.
+    pub(super) documents: Documents,
     /// Streams that are made smaller on their way.
     pub(super) packing: Arc<Semaphore>,
     /// Every connection and every WebSocket.
@@ -49,6 +52,7 @@ impl Server {
             public: Arc::new(Admission::new(limits.connections, limits.per_address)),
             ops: Arc::new(Admission::new(OPS_CONNECTIONS, OPS_CONNECTIONS)),
             clock: hub.clock(),
+            documents: Documents::default(),
             packing: Arc::new(Semaphore::new(stream::PACKED)),
             tracker: TaskTracker::new(),
             options,
@@ -68,6 +72,7 @@ impl Server {
             write_timeout: limits.write_timeout,
             ping_every: self.options.ping_every,
             silence: self.options.silence,
+            message_within: self.options.message_within,
             soft: self.soft.clone(),
         }
     }

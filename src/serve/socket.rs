@@ -14,7 +14,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -22,6 +21,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::feeds::Feed;
+use super::goodbye;
 use super::inflow::{Inflow, Unreadable};
 use super::pace::{Allowance, Timer};
 use super::params::BadParams;
@@ -32,15 +32,10 @@ use crate::metrics;
 
 /// Small, because there are thousands and clients say little.
 const READ_BYTES: usize = 1 << 10;
-/// A message up to this many times the limit is read, so that its sender can be answered and, when
-/// its params before were good, go on. A longer one ends the connection.
-const READ_TIMES: usize = 4;
 /// The most bytes that wait inside the library, for its own replies.
 const REPLY_BYTES: usize = 16 << 10;
-/// Pings, pongs and binary messages a minute that are read; more come from nobody who means well.
+/// Pings, pongs, binary messages and fragments a minute that are read; more end the connection.
 const CHATTER_PER_MINUTE: u32 = 600;
-/// How long a peer has to read our last words and go.
-const LINGER: Duration = Duration::from_secs(2);
 
 const GOING_AWAY: u16 = 1001;
 const PROTOCOL_ERROR: u16 = 1002;
@@ -57,6 +52,8 @@ pub(super) struct SocketOptions {
     pub(super) write_timeout: Duration,
     pub(super) ping_every: Duration,
     pub(super) silence: Duration,
+    /// A message is whole within this time of its first byte.
+    pub(super) message_within: Duration,
     /// Ends it politely.
     pub(super) soft: CancellationToken,
 }
@@ -88,11 +85,14 @@ struct Socket<F> {
     beat_at: Instant,
     /// Since when the connection takes nothing, and how much it had taken by then.
     stuck: Option<(Instant, u64)>,
+    /// Since when a message is not whole, and its number.
+    unfinished: Option<(Instant, u64)>,
     timer: Timer,
 }
 
 enum Step {
     Heard(Option<Result<Message, Error>>),
+    Chatter,
     Fetch,
     Time,
     Stop,
@@ -103,16 +103,19 @@ enum Step {
 /// whether it was agreed there that messages may be deflated.
 pub(super) async fn serve<F: Feed>(
     stream: Stream,
-    mut early: Vec<u8>,
+    early: Vec<u8>,
     deflates: bool,
     mut feed: F,
     bell: Arc<Bell>,
     options: SocketOptions,
 ) {
     let counted = Counted::new(F::NAME);
-    let most = options.message_bytes.saturating_mul(READ_TIMES);
-    let inflow = deflates.then(|| Inflow::new(most, &std::mem::take(&mut early)));
-    let mut wire = Wire::new(stream, inflow);
+    let most = options.message_bytes;
+    let mut wire = Wire::new(stream, Inflow::new(most, deflates, &early));
+    let asked = feed.has_asked();
+    if asked {
+        wire.inflow().be_lenient();
+    }
     if let Some(first) = feed.first() {
         wire.push(first);
     }
@@ -122,10 +125,9 @@ pub(super) async fn serve<F: Feed>(
         .max_write_buffer_size(REPLY_BYTES)
         .max_message_size(Some(most))
         .max_frame_size(Some(most));
-    let peer = WebSocketStream::from_partially_read(wire, early, Role::Server, Some(config)).await;
+    let peer = WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await;
     let now = options.clock.instant();
     let look_at = options.ping_every.min(options.silence).min(F::BEAT.unwrap_or(Duration::MAX));
-    let asked = feed.has_asked();
     let mut socket = Socket {
         peer,
         feed,
@@ -138,13 +140,24 @@ pub(super) async fn serve<F: Feed>(
         pinged_at: now,
         beat_at: now,
         stuck: None,
+        unfinished: None,
         timer: Timer::new(options.clock, now + look_at),
         options,
     };
     let ending = socket.live().await;
     tracing::debug!(endpoint = F::NAME, ?ending, "a connection ends");
     drop(counted);
-    socket.end(ending).await;
+    let wire = socket.peer.get_mut();
+    let awaits_reply = match ending {
+        Ending::Gone => return,
+        Ending::Answered => false,
+        Ending::Close(code, reason) => {
+            wire.push_last(Frame::close(code, &reason));
+            true
+        }
+    };
+    let options = &socket.options;
+    goodbye::leave(wire, awaits_reply, options.clock, options.write_timeout).await;
 }
 
 impl<F: Feed> Socket<F> {
@@ -154,6 +167,7 @@ impl<F: Feed> Socket<F> {
         loop {
             let next = match poll_fn(|cx| self.poll_step(cx, stop.as_mut())).await {
                 Step::Heard(heard) => self.hear(heard),
+                Step::Chatter => self.end_chatter(),
                 Step::Fetch => self.fetch(),
                 Step::Time => self.look_around(),
                 Step::Stop => {
@@ -174,9 +188,14 @@ impl<F: Feed> Socket<F> {
     /// The next thing that happens. What the library replies is queued while reading, so writing
     /// comes second; fetching comes third, when all has left.
     fn poll_step(&mut self, cx: &mut Context<'_>, stop: Pin<&mut impl Future>) -> Poll<Step> {
-        if let Poll::Ready(heard) = self.peer.poll_next_unpin(cx) {
+        let heard = self.peer.poll_next_unpin(cx);
+        if !self.takes_fragments() {
+            return Poll::Ready(Step::Chatter);
+        }
+        if let Poll::Ready(heard) = heard {
             return Poll::Ready(Step::Heard(heard));
         }
+        self.note_unfinished();
         match self.peer.get_mut().poll_drain(cx) {
             Poll::Ready(Err(_)) => return Poll::Ready(Step::Broken),
             Poll::Ready(Ok(())) => {
@@ -191,6 +210,25 @@ impl<F: Feed> Socket<F> {
             return Poll::Ready(Step::Stop);
         }
         self.timer.sleep.poll_unpin(cx).map(|()| Step::Time)
+    }
+
+    /// Whether the fragments that came are still within what is allowed.
+    fn takes_fragments(&mut self) -> bool {
+        let fragments = self.peer.get_mut().inflow().take_fragments();
+        let now = (fragments > 0).then(|| self.options.clock.instant());
+        now.is_none_or(|now| (0..fragments).all(|_| self.chatter.take(now)))
+    }
+
+    fn note_unfinished(&mut self) {
+        let number = self.peer.get_mut().inflow().unfinished();
+        if self.unfinished.map(|(_, number)| number) == number {
+            return;
+        }
+        let now = self.options.clock.instant();
+        self.unfinished = number.map(|number| (now, number));
+        if number.is_some() {
+            self.timer.by(now + self.options.message_within);
+        }
     }
 
     fn note_stuck(&mut self) {
@@ -223,15 +261,17 @@ impl<F: Feed> Socket<F> {
         match heard {
             Some(Ok(Message::Text(text))) => self.hear_params(&text),
             // The reply to a goodbye is queued by the next look, which then says that this is all.
-            Some(Ok(_)) if self.chatter.take(self.heard_at) => ControlFlow::Continue(()),
-            Some(Ok(_)) => {
-                metrics::REFUSED.add_for("chatter", 1);
-                let reason =
-                    format!("more than {CHATTER_PER_MINUTE} pings or binary messages a minute");
-                ControlFlow::Break(Ending::Close(POLICY, reason))
+            Some(Ok(_)) if self.chatter.take(self.heard_at) => {
+                self.peer.get_mut().inflow().take_skipped();
+                ControlFlow::Continue(())
             }
+            Some(Ok(_)) => self.end_chatter(),
             None | Some(Err(Error::ConnectionClosed)) => ControlFlow::Break(Ending::Answered),
             Some(Err(Error::Capacity(_))) => ControlFlow::Break(self.too_big()),
+            // A message that is cut off where it became too long may end within a character.
+            Some(Err(Error::Utf8(_))) if self.peer.get_mut().inflow().take_skipped() => {
+                ControlFlow::Break(self.too_big())
+            }
             Some(Err(Error::Utf8(_))) => {
                 ControlFlow::Break(Ending::Close(NO_TEXT, "a text message is not UTF-8".to_owned()))
             }
@@ -242,6 +282,13 @@ impl<F: Feed> Socket<F> {
             Some(Err(Error::Io(error))) => ControlFlow::Break(self.unreadable(&error)),
             Some(Err(_)) => ControlFlow::Break(Ending::Gone),
         }
+    }
+
+    fn end_chatter(&mut self) -> ControlFlow<Ending> {
+        metrics::REFUSED.add_for("chatter", 1);
+        let reason =
+            format!("more than {CHATTER_PER_MINUTE} pings, binary messages or fragments a minute");
+        ControlFlow::Break(Ending::Close(POLICY, reason))
     }
 
     /// Reading failed: the connection is gone, or a deflated message is nothing to go on from.
@@ -266,7 +313,7 @@ impl<F: Feed> Socket<F> {
             let reason = "params too often".to_owned();
             return ControlFlow::Break(Ending::Close(POLICY, reason));
         }
-        if text.len() > self.options.message_bytes {
+        if self.peer.get_mut().inflow().take_skipped() {
             let ending = self.too_big();
             return if self.asked { ControlFlow::Continue(()) } else { ControlFlow::Break(ending) };
         }
@@ -274,6 +321,7 @@ impl<F: Feed> Socket<F> {
             Ok(()) => {
                 self.asked = true;
                 self.more = true;
+                self.peer.get_mut().inflow().be_lenient();
                 ControlFlow::Continue(())
             }
             Err(bad) => {
@@ -322,6 +370,13 @@ impl<F: Feed> Socket<F> {
             let reason = "nothing was heard from you, not even a pong".to_owned();
             return ControlFlow::Break(Ending::Close(POLICY, reason));
         }
+        let unfinished_at = self.unfinished.map(|(since, _)| since + self.options.message_within);
+        if unfinished_at.is_some_and(|at| at <= now) {
+            metrics::REFUSED.add_for("message_time", 1);
+            let within = self.options.message_within.as_secs();
+            let reason = format!("a message was not finished within {within} s");
+            return ControlFlow::Break(Ending::Close(POLICY, reason));
+        }
         if self.pinged_at + self.options.ping_every <= now {
             self.pinged_at = now;
             // Who takes nothing would only collect pings.
@@ -337,49 +392,10 @@ impl<F: Feed> Socket<F> {
         }
         let ping_at = self.pinged_at + self.options.ping_every;
         let beat_at = F::BEAT.map(|every| self.beat_at + every);
-        let next = [Some(ping_at), Some(silent_at), stuck_at, beat_at].into_iter().flatten().min();
+        let next = [Some(ping_at), Some(silent_at), stuck_at, unfinished_at, beat_at];
+        let next = next.into_iter().flatten().min();
         self.timer = Timer::new(self.options.clock, next.unwrap_or(ping_at));
         ControlFlow::Continue(())
-    }
-
-    async fn end(mut self, ending: Ending) {
-        let wire = self.peer.get_mut();
-        match ending {
-            Ending::Gone => return,
-            Ending::Answered => {}
-            Ending::Close(code, reason) => wire.push_last(Frame::close(code, &reason)),
-        }
-        // Who has taken nothing so far gets as long as any write has.
-        let clock = self.options.clock;
-        let leaving = async {
-            poll_fn(|cx| wire.poll_drain(cx)).await?;
-            wire.stream().shutdown().await
-        };
-        let left = tokio::select! {
-            left = leaving => left.is_ok(),
-            () = clock.sleep(self.options.write_timeout) => false,
-        };
-        if !left {
-            return;
-        }
-        // Closing with something unread would reset the connection, and our last words with it.
-        tokio::select! {
-            () = poll_fn(|cx| poll_discard(wire.stream(), cx)) => {}
-            () = clock.sleep(LINGER) => {}
-        }
-    }
-}
-
-/// Reads until the peer is gone.
-fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
-    let mut space = [0; 512];
-    loop {
-        let mut buf = ReadBuf::new(&mut space);
-        match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
-            Poll::Ready(_) => return Poll::Ready(()),
-        }
     }
 }
 

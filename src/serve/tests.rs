@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits for time to pass: a pong says that the params before the ping hold.
 
+mod frames;
 mod http;
 mod limits;
 mod sampling;

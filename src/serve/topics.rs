@@ -7,7 +7,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use super::status::{page, wants_page};
-use crate::model::routing::{ENTITY_TOPICS, NEVER, event_topics};
+use crate::model::routing::{ABSENT_KEYS, ENTITY_TOPICS, NEVER, event_topics};
 
 /// How patterns are read, in one sentence.
 const PATTERNS: &str = "Patterns are those of a topic exchange of AMQP 0-9-1: words are split at \
@@ -35,6 +35,8 @@ fn catalogue() -> Value {
         })
     });
     let never = NEVER.map(|never| json!({ "collection": never.name, "why": never.why }));
+    let absent = ABSENT_KEYS.map(|absent| json!({ "key": absent.key, "why": absent.why }));
+    let never: Vec<Value> = never.into_iter().chain(absent).collect();
     json!({
         "patterns": PATTERNS,
         "rule": RULE,
@@ -70,6 +72,10 @@ fn readable() -> String {
     for never in NEVER {
         line(format_args!("  ent.{:<20}{}", format!("{}.*", never.name), never.why));
     }
+    line(format_args!("\nKeys that never appear\n"));
+    for absent in ABSENT_KEYS {
+        line(format_args!("  {:<30}{}", absent.key, absent.why));
+    }
     text
 }
 
@@ -85,7 +91,7 @@ mod tests {
             assert!(json.contains(&format!("\"{key}\"")), "{key}");
             assert!(text.lines().any(|line| line.split(' ').any(|word| word == key.as_str())));
         }
-        for never in ["users", "geo_cache", "followers"] {
+        for never in ["users", "geo_cache", "followers", "evt.gist.insert", "ent.*.delete"] {
             assert!(json.contains(never) && text.contains(never));
         }
     }

@@ -1,5 +1,5 @@
-//! The wire of one WebSocket: what is read goes through, inflated where that was agreed to; what is
-//! written goes in one order.
+//! The wire of one WebSocket: what is read goes through the [`Inflow`], what is written goes in one
+//! order.
 //!
 //! Two write to it: the WebSocket library its pongs and close replies, and the connection's task
 //! frames that others share. Both are queued whole and leave at frame boundaries, many in one
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -23,7 +23,7 @@ use crate::hub::Frame;
 const WRITE_PIECES: usize = 64;
 /// The most pieces in the queue: what is fetched at once, and as many replies.
 const QUEUE_PIECES: usize = 2 * WRITE_PIECES;
-/// Bytes that are read at once where messages may have to be inflated.
+/// Bytes that are read at once.
 const READ_BYTES: usize = 1 << 10;
 
 /// A connection as it was accepted.
@@ -37,9 +37,10 @@ pub(super) enum Stream {
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: Stream,
-    /// Where deflated messages were agreed to: what becomes of those that come.
-    inflow: Option<Box<Inflow>>,
+    inflow: Box<Inflow>,
     queue: VecDeque<Bytes>,
+    /// The library's task, where the queue was too long for another reply of its.
+    refused: Option<Waker>,
     /// Whether the library's writes are dropped, because our own close frame was the last word.
     mute: bool,
     written: u64,
@@ -48,16 +49,19 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// With an `inflow`, messages may be deflated both ways.
-    pub(super) fn new(stream: Stream, inflow: Option<Inflow>) -> Self {
-        let inflow = inflow.map(Box::new);
-        let queue = VecDeque::new();
-        Self { stream, inflow, queue, mute: false, written: 0, is_held: false }
+    pub(super) fn new(stream: Stream, inflow: Inflow) -> Self {
+        let (inflow, queue) = (Box::new(inflow), VecDeque::new());
+        Self { stream, inflow, queue, refused: None, mute: false, written: 0, is_held: false }
+    }
+
+    /// What is known of the messages that come.
+    pub(super) fn inflow(&mut self) -> &mut Inflow {
+        &mut self.inflow
     }
 
     /// Queues a frame.
     pub(super) fn push(&mut self, frame: Frame) {
-        let deflates = self.inflow.is_some();
+        let deflates = self.inflow.deflates();
         self.queue.push_back(if deflates { frame.into_deflated() } else { frame.into_bytes() });
     }
 
@@ -88,12 +92,34 @@ impl Wire {
             self.written += taken as u64;
             self.is_held = true;
             self.advance(taken);
+            if let Some(refused) = self.refused.take_if(|_| self.queue.len() < QUEUE_PIECES) {
+                refused.wake();
+            }
         }
         if self.is_held {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             self.is_held = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Reads on and keeps nothing until the peer's close frame has come, or the peer is gone.
+    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.inflow.skim() {
+            if !matches!(ready!(self.poll_fill(cx)), Ok(true)) {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Takes in what has come; false at the peer's end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut space = [MaybeUninit::uninit(); READ_BYTES];
+        let mut came = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut came))?;
+        self.inflow.put(came.filled());
+        Poll::Ready(Ok(!came.filled().is_empty()))
     }
 
     fn advance(&mut self, mut taken: usize) {
@@ -119,22 +145,15 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let Some(inflow) = &mut this.inflow else {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
-        };
         loop {
-            let next = inflow.next(buf.remaining()).map_err(io::Error::other)?;
+            let next = this.inflow.next(buf.remaining()).map_err(io::Error::other)?;
             if !next.is_empty() {
                 buf.put_slice(&next);
                 return Poll::Ready(Ok(()));
             }
-            let mut space = [MaybeUninit::uninit(); READ_BYTES];
-            let mut came = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut came))?;
-            if came.filled().is_empty() {
+            if !ready!(this.poll_fill(cx))? {
                 return Poll::Ready(Ok(()));
             }
-            inflow.put(came.filled());
         }
     }
 }
@@ -143,14 +162,15 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.mute {
             return Poll::Ready(Ok(bytes.len()));
         }
         if self.queue.len() >= QUEUE_PIECES {
-            // The task writes before it reads again, so the library is asked again in time.
+            // The library asks again only when it is polled: draining wakes its task.
+            self.refused = Some(cx.waker().clone());
             return Poll::Pending;
         }
         self.queue.push_back(Bytes::copy_from_slice(bytes));

@@ -62,6 +62,8 @@ pub enum FaultKind {
     QueryError,
     /// Queries: node ids are others than they were, and the old ones are not found.
     QueryIds,
+    /// A query: the organisations let this asker see nothing, as without single sign-on.
+    QueryForbidden,
 }
 
 /// Every name, in the order of [`FaultKind`].
@@ -89,6 +91,7 @@ const NAMES: &[(&str, FaultKind)] = &[
     ("query-secondary", FaultKind::QuerySecondary),
     ("query-error", FaultKind::QueryError),
     ("query-ids", FaultKind::QueryIds),
+    ("query-forbidden", FaultKind::QueryForbidden),
 ];
 
 impl FaultKind {

@@ -153,7 +153,9 @@ fn answer(
         (ticket.fault(FaultKind::QueryGone), ticket.fault(FaultKind::QueryPartial));
     let chance = |at: usize| lot(shared.seed, ticket.number, SALT + at as u64).u32(0..3) == 0;
     let stopped_at = count.div_ceil(2) as usize;
+    let forbidden = ticket.fault(FaultKind::QueryForbidden);
     let left_out = |at: usize| match (gone, partial) {
+        _ if forbidden.is_some() => Some(Trouble::Forbidden),
         (_, Some(_)) if at >= stopped_at => Some(Trouble::TooMuch),
         (Some(_), _) if chance(at) => Some(Trouble::Gone),
         _ => None,
@@ -179,7 +181,7 @@ fn answer(
         body["errors"] = Value::Array(errors);
     }
     let slow = ticket.fault(FaultKind::QuerySlow);
-    let named = [gone, partial, ticket.fault(FaultKind::QueryIds), slow];
+    let named = [gone, partial, forbidden, ticket.fault(FaultKind::QueryIds), slow];
     let fault = named.into_iter().flatten().next().map(|fault| fault.kind.name());
     end(shared, fault.unwrap_or("200"), told(StatusCode::OK, &body, standing))
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use flate2::bufread::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::gunzip::{Gunzip, is_zipped};
 use crate::model::window::Timestamp;
 
 /// Longer lines are left out. GitHub's longest events are below 3 MB.
@@ -99,9 +99,9 @@ impl Lines {
         let what = || format!("cannot read the recorded events in {}", path.display());
         let mut file = BufReader::with_capacity(64 * 1024, File::open(path).with_context(what)?);
         // By content, not by name: a renamed hour is still gzip.
-        let zipped = file.fill_buf().with_context(what)?.starts_with(&[0x1f, 0x8b]);
+        let zipped = is_zipped(file.fill_buf().with_context(what)?);
         let reader: Box<dyn BufRead + Send> = if zipped {
-            Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(file)))
+            Box::new(BufReader::with_capacity(64 * 1024, Gunzip::new(file)))
         } else {
             Box::new(file)
         };

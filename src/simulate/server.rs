@@ -373,7 +373,8 @@ pub(super) fn fault_refusal(ticket: &Ticket, standing: Standing, now: Second) ->
             | FaultKind::QueryLimited
             | FaultKind::QuerySecondary
             | FaultKind::QueryError
-            | FaultKind::QueryIds => return None,
+            | FaultKind::QueryIds
+            | FaultKind::QueryForbidden => return None,
         };
         Some(Refusal { fault: Some(fault.kind.name()), ..refusal })
     })

@@ -96,10 +96,15 @@ impl<'w> Batch<'w> {
     pub fn delete_range<K: Key>(&mut self, from: &K, until: &K) -> Result<(), StoreError> {
         let (from, until) = (from.to_bytes(), until.to_bytes());
         let mut is_empty = true;
-        self.database.scan_bytes(K::FAMILY, &from, |key, _| {
+        let looked = self.database.scan_bytes(K::FAMILY, &from, |key, _| {
             is_empty = key >= until.as_slice();
             false
-        })?;
+        });
+        match looked {
+            // Rows that cannot be read any more can still be removed.
+            Err(error) if error.is_damage() => is_empty = false,
+            looked => looked?,
+        }
         if !is_empty {
             self.writes.delete_range_cf(self.database.family(K::FAMILY), from, until);
         }
@@ -108,6 +113,10 @@ impl<'w> Batch<'w> {
 
     /// What is on disk; what this batch wrote is not seen yet.
     pub fn get<K: Key>(&mut self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
+        self.database.get(key)
+    }
+
+    pub(super) fn read<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         self.database.get(key)
     }
 

@@ -13,15 +13,13 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::database::Database;
-use super::keys::{CursorKey, MetaKey, MinuteKey};
+use super::keys::{CursorKey, MinuteKey};
 use super::rows::decode_cursor;
-use super::{
-    APPLIED, Batch, ENTRIES, Store, StoreError, batch, fresh_id, gaps, lock, store_id_key,
-};
+use super::unclean::{WRITTEN, leave_room};
+use super::{APPLIED, Batch, Store, StoreError, batch, fresh_id, lock, store_id_key};
 use crate::clock::Clock;
 use crate::fault;
-use crate::model::gap::{Gap, GapReason};
-use crate::model::position::{BusTag, Cursor, Position};
+use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Minute, Timestamp};
 use crate::private;
 
@@ -32,11 +30,17 @@ const NOTE_BYTES: u64 = 64 << 10;
 /// Where a store grows that is being restored, in its data directory.
 const RESTORING: &str = ".restoring";
 /// What a directory may have that a store is restored to.
-const NO_STORE: [&str; 8] =
-    ["LOCK", "VERSION", "README.md", ".gitignore", "ops", "ops.secret", "lost+found", RESTORING];
-/// A restored store's embedded bus goes on so many entries behind the backup's: more than can have
-/// been given away meanwhile, so that no cursor ever names two events.
-const ENTRIES_APART: i64 = 1 << 32;
+const NO_STORE: [&str; 9] = [
+    "LOCK",
+    "VERSION",
+    "README.md",
+    ".gitignore",
+    "ops",
+    "ops.secret",
+    "lost+found",
+    RESTORING,
+    WRITTEN,
+];
 
 /// One at a time in a process: two would write under the same hidden names.
 static WRITING: Mutex<()> = Mutex::new(());
@@ -88,7 +92,12 @@ impl CheckpointError {
     pub fn is_io(&self) -> bool {
         matches!(
             self,
-            Self::File { .. } | Self::Store(StoreError::File { .. } | StoreError::Database { .. })
+            Self::File { .. }
+                | Self::Store(
+                    StoreError::File { .. }
+                        | StoreError::Database { .. }
+                        | StoreError::Damaged { .. }
+                )
         )
     }
 
@@ -240,7 +249,15 @@ pub fn restore(from: &Path, data: &Path, clock: Clock) -> Result<Restored, Check
     part.begin()?;
     copy_files(&from.join("db"), &part.0.join("db"))?;
     let (store_id, applied, newest) = make_another(&part.0, clock.now())?;
-    // A version without a database is an empty store; the reverse would be refused.
+    // What an earlier store in this directory remembered does not hold for this one.
+    let written = data.join(WRITTEN);
+    match fs::remove_file(&written) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed("remove", &written)(error));
+        }
+        _ => {}
+    }
+    // A version without a database is refused by name, and restored again; so is the reverse.
     lock::check_version(data, false)?;
     fault::point("restore.before_rename");
     let db = data.join("db");
@@ -266,22 +283,10 @@ fn make_another(
     let mut counters = batch::Counters::default();
     let mut batch = Batch::new(&database, &mut counters);
     batch.put(&store_id_key(), id.as_bytes());
-    let next = batch.add(&MetaKey(ENTRIES.to_owned()), ENTRIES_APART)?;
+    // A subscription of the broker's is another matter: the restored store gets one of its own.
+    leave_room(&mut batch, &database, now)?;
     let applied = database.get(&CursorKey(APPLIED.to_owned()))?;
     let applied = applied.map(|row| decode_cursor(APPLIED, &row)).transpose()?;
-    let tag = super::bus_tag(&database)?;
-    if applied.is_none_or(|applied| applied.tag == tag) {
-        // Whoever reads the embedded bus across the restart is told.
-        let last = |entry: i64| Position::counted(u64::try_from(entry).unwrap_or(0));
-        let gap = Gap {
-            after: last(next - ENTRIES_APART),
-            until: last(next),
-            count: None,
-            reason: GapReason::Upstream,
-            noticed_at: now,
-        };
-        gaps::record(&mut batch, tag, gap)?;
-    }
     database.write(batch.finish())?;
     database.sync()?;
     let end = MinuteKey { tag: BusTag(u32::MAX), minute: Minute(i64::MAX) };

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::super::keys::{BodyKey, InboxKey, MetaKey};
 use super::super::{ADMISSIONS, Sync};
 use super::*;
+use crate::store::ENTRIES;
+use crate::store::unclean::ENTRIES_APART;
 
 const CLOCK: fn() -> Clock = Clock::system;
 

@@ -44,7 +44,7 @@ impl Database {
             ColumnFamilyDescriptor::new(*name, family_options(*access, &cache))
         });
         let db = DB::open_cf_descriptors(&database_options(), dir.join("db"), families)
-            .map_err(|error| database_error(dir, &error))?;
+            .map_err(|error| StoreError::of_database(dir, &error))?;
         Ok(Self { db, dir: dir.to_owned(), reads: ReadOptions::default() })
     }
 
@@ -54,7 +54,8 @@ impl Database {
         let cache = Cache::new_lru_cache(CACHE_BYTES);
         let (mut options, path) = (Options::default(), dir.join("db"));
         options.set_max_open_files(-1);
-        let there = DB::list_cf(&options, &path).map_err(|error| database_error(dir, &error))?;
+        let there =
+            DB::list_cf(&options, &path).map_err(|error| StoreError::of_database(dir, &error))?;
         if let Some((_, name, _)) =
             families::ALL.iter().find(|(_, name, _)| !there.iter().any(|known| known == name))
         {
@@ -65,7 +66,7 @@ impl Database {
             ColumnFamilyDescriptor::new(*name, family_options(*access, &cache))
         });
         let db = DB::open_cf_descriptors_read_only(&options, path, families, false)
-            .map_err(|error| database_error(dir, &error))?;
+            .map_err(|error| StoreError::of_database(dir, &error))?;
         Ok(Self { db, dir: dir.to_owned(), reads: ReadOptions::default() })
     }
 
@@ -135,6 +136,11 @@ impl Database {
         self.db.flush_wal(true).map_err(|e| self.error(&e))
     }
 
+    /// The number of the last write.
+    pub(super) fn sequence(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
     /// A copy of this moment in `dir`, which must not be there.
     pub(super) fn checkpoint(&self, dir: &Path) -> Result<(), StoreError> {
         let checkpoint = Checkpoint::new(&self.db).map_err(|e| self.error(&e))?;
@@ -174,7 +180,7 @@ impl Database {
     }
 
     fn error(&self, error: &rocksdb::Error) -> StoreError {
-        database_error(&self.dir, error)
+        StoreError::of_database(&self.dir, error)
     }
 }
 
@@ -224,10 +230,6 @@ impl Moment<'_> {
     }
 }
 
-fn database_error(dir: &Path, error: &rocksdb::Error) -> StoreError {
-    StoreError::Database { dir: dir.to_owned(), reason: error.to_string() }
-}
-
 fn database_options() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -240,6 +242,8 @@ fn database_options() -> Options {
     options.set_keep_log_file_num(3);
     options.set_max_log_file_size(4 << 20);
     options.set_stats_dump_period_sec(0);
+    // A log that was synced and is gone or shorter is refused, not taken for a shorter history.
+    options.set_track_and_verify_wals_in_manifest(true);
     options
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong with the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::private;
 
@@ -48,12 +48,35 @@ pub enum StoreError {
         /// Why not.
         cause: std::io::Error,
     },
+    /// There was a store, and its database is missing.
+    #[error(
+        "{dir} has had a store (it has a file VERSION), and {missing} is missing: restore a backup \
+         into an empty directory (`ghpulse restore BACKUP --data DIR`); or, to begin again with \
+         nothing, remove VERSION and db from {dir}"
+    )]
+    NoDatabase {
+        /// The data directory.
+        dir: PathBuf,
+        /// Which file of the database.
+        missing: PathBuf,
+    },
+    /// `RocksDB` finds its files damaged.
+    #[error(
+        "the database in {dir} fails, it is damaged: {reason}; restore a backup into an empty \
+         directory: `ghpulse restore BACKUP --data DIR`"
+    )]
+    Damaged {
+        /// The data directory.
+        dir: PathBuf,
+        /// `RocksDB`'s own words.
+        reason: String,
+    },
     /// `RocksDB` refuses.
     #[error("the database in {dir} fails: {reason}")]
     Database {
         /// The data directory.
         dir: PathBuf,
-        /// `RocksDB`'s own words.
+        /// `RocksDB`'s own words, and what to do.
         reason: String,
     },
     /// Our own data is not what we wrote.
@@ -74,9 +97,44 @@ impl StoreError {
             Self::Database { dir, reason } => {
                 Self::Database { dir: dir.clone(), reason: reason.clone() }
             }
+            Self::Damaged { dir, reason } => {
+                Self::Damaged { dir: dir.clone(), reason: reason.clone() }
+            }
             Self::Corrupt { what } => Self::Corrupt { what: what.clone() },
             _ => Self::Closed,
         }
+    }
+
+    /// Whether something that is stored cannot be read any more, while all else still can.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Corrupt { .. })
+    }
+
+    /// What `RocksDB` says of the database in `dir`, with what to do.
+    pub(super) fn of_database(dir: &Path, error: &rocksdb::Error) -> Self {
+        use rocksdb::ErrorKind;
+        let (dir, reason) = (dir.to_owned(), error.to_string());
+        let cure = match error.kind() {
+            ErrorKind::Corruption => return Self::Damaged { dir, reason },
+            // Files that it has listed and does not find.
+            ErrorKind::IOError | ErrorKind::NotFound if reason.contains("No such file") => {
+                return Self::Damaged { dir, reason };
+            }
+            ErrorKind::IOError => {
+                "look at the disk, the room on it and who may write there; when the disk has lost \
+                 data, restore a backup: `ghpulse restore BACKUP --data DIR`"
+            }
+            ErrorKind::InvalidArgument | ErrorKind::NotSupported => {
+                "if a newer ghpulse has written it, run that one; otherwise restore a backup: \
+                 `ghpulse restore BACKUP --data DIR`"
+            }
+            _ => {
+                "start again; when that does not help, restore a backup: \
+                 `ghpulse restore BACKUP --data DIR`"
+            }
+        };
+        Self::Database { dir, reason: format!("{reason}; {cure}") }
     }
 
     /// A row of ours that does not decode.

@@ -1,6 +1,9 @@
-//! Rows of [`Family::Gaps`]: where on the bus something is missing here, found once and kept as
-//! long as the journal around it, so that every reader who comes by is told.
+//! Rows of [`Family::Gaps`]: where on the bus something is missing here, found once and kept for as
+//! long as a reader can stand before it or in it, so that every reader who comes by is told.
 
+use rocksdb::Direction;
+
+use super::database::Moment;
 use super::error::StoreError;
 use super::families::Family;
 use super::keys::Key;
@@ -63,6 +66,17 @@ pub fn record(batch: &mut Batch<'_>, tag: BusTag, gap: Gap) -> Result<(), StoreE
     Ok(())
 }
 
+/// Behind every position that a bus gives.
+pub(super) const LAST: Position = Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX };
+/// Gaps that are forgotten in one pass of retention; there are few, and the next pass has the rest.
+const AT_ONCE: usize = 10_000;
+
+/// Whether a reader who has everything up to `place` meets a gap: it begins there or further on, or
+/// the reader stands in it. What is looked up and what is forgotten is decided by this alone.
+fn is_ahead(gap: &Gap, place: Position) -> bool {
+    gap.after >= place || gap.until > place
+}
+
 /// The gaps that a reader meets who has everything up to `after`, in the bus's order, at most
 /// `limit`. One that begins before that place and reaches behind it is among them.
 pub fn behind(
@@ -71,16 +85,28 @@ pub fn behind(
     after: Position,
     limit: usize,
 ) -> Result<Vec<Gap>, StoreError> {
-    let mut found = Vec::new();
+    behind_at(&reader.database.moment(), tag, after, limit)
+}
+
+/// The same as of one moment.
+pub(super) fn behind_at(
+    moment: &Moment<'_>,
+    tag: BusTag,
+    after: Position,
+    limit: usize,
+) -> Result<Vec<Gap>, StoreError> {
     let start = GapKey::first(tag, after);
-    if let Some(last) = reader.last_before(&start)?.filter(|key| key.tag == tag) {
-        for reason in GapReason::ALL {
-            let key = GapKey { reason, ..last };
-            let gap = reader.get(&key)?.map(|value| decode(&key, &value)).transpose()?;
-            found.extend(gap.filter(|gap| gap.until > after));
+    let (mut before, mut found) = (None, Vec::new());
+    moment.walk(&start, Direction::Reverse, |key: GapKey, value| {
+        if key.tag != tag || *before.get_or_insert(key.after) != key.after {
+            return Ok(false);
         }
-    }
-    reader.scan(&start, |key: GapKey, value| {
+        found.push(decode(&key, value)?);
+        Ok(true)
+    })?;
+    found.reverse();
+    found.retain(|gap| is_ahead(gap, after));
+    moment.walk(&start, Direction::Forward, |key: GapKey, value| {
         if key.tag != tag || found.len() >= limit {
             return Ok(false);
         }
@@ -88,6 +114,41 @@ pub fn behind(
         Ok(true)
     })?;
     Ok(found)
+}
+
+/// The gaps that nobody meets any more when the journal is dropped up to `dropped`, that event
+/// included: whoever stands before it gets a gap of retention.
+pub(super) fn passed(
+    reader: Reader<'_>,
+    tag: BusTag,
+    dropped: Position,
+) -> Result<Vec<GapKey>, StoreError> {
+    let mut passed = Vec::new();
+    reader.scan(&GapKey::first(tag, Position::default()), |key: GapKey, value| {
+        if key.tag != tag || key.after >= dropped || passed.len() >= AT_ONCE {
+            return Ok(false);
+        }
+        if !is_ahead(&decode(&key, value)?, dropped) {
+            passed.push(key);
+        }
+        Ok(true)
+    })?;
+    Ok(passed)
+}
+
+/// Forgets gaps, unless they have grown since they were passed.
+pub(super) fn forget(
+    batch: &mut Batch<'_>,
+    passed: Vec<GapKey>,
+    dropped: Position,
+) -> Result<(), StoreError> {
+    for key in passed {
+        let gap = batch.get(&key)?.map(|value| decode(&key, &value)).transpose()?;
+        if gap.is_some_and(|gap| !is_ahead(&gap, dropped)) {
+            batch.delete(&key);
+        }
+    }
+    Ok(())
 }
 
 fn encode(gap: &Gap) -> Vec<u8> {

@@ -4,16 +4,28 @@
 //! from a place that is gone is told, and never led past a hole. Reading disturbs neither the
 //! writing thread nor what is kept in memory for it. Blocks.
 
-use super::database::{Database, Moment};
-use super::keys::{CursorKey, JournalKey, MinuteKey};
+use std::sync::Once;
+
+use rocksdb::Direction;
+
+use super::database::Moment;
+use super::keys::{JournalKey, Key as _, MetaKey, MinuteKey};
 use super::retention::MinuteRow;
-use super::rows::{JournalRow, decode_cursor, decode_journal};
-use super::{Reader, StoreError};
-use crate::model::position::{BusTag, Cursor, Position};
+use super::rows::{JournalRow, decode_journal};
+use super::{APPLIED, Batch, Reader, StoreError, cursors, gaps};
+use crate::model::gap::Gap;
+use crate::model::position::{BusTag, Position};
 use crate::model::window::Minute;
 
-/// Name of the cursor up to which retention has dropped the journal, that event included.
+/// Name of the cursor up to which the journal was dropped, that event included; kept for each bus.
 pub const DROPPED: &str = "dropped";
+/// Name, before the bus's tag, of the minute from which on the journal has all that was received.
+const COMPLETE_FROM: &str = "journal_from";
+/// Damaged places that one reading steps over.
+const DAMAGED_PLACES: usize = 1_000;
+
+/// Damage is logged once in the life of a process: every reader who comes by finds it again.
+static DAMAGE_LOGGED: Once = Once::new();
 
 /// The journal of one bus at one moment.
 pub struct Journal<'s> {
@@ -22,79 +34,190 @@ pub struct Journal<'s> {
     dropped: Option<Position>,
 }
 
-/// Reads how far retention has come, on whatever bus.
-pub(super) fn dropped(database: &Database) -> Result<Option<Cursor>, StoreError> {
-    let value = database.get(&CursorKey(DROPPED.to_owned()))?;
-    value.map(|value| decode_cursor(DROPPED, &value)).transpose()
+/// What a reading comes to.
+pub enum Step<'v> {
+    /// An event.
+    Event(Position, JournalRow<'v>),
+    /// Events that cannot be read any more, up to this place, that one included.
+    Damaged(Position),
 }
 
 impl<'s> Reader<'s> {
     /// The journal of a bus as it is now.
     pub fn journal(&self, tag: BusTag) -> Result<Journal<'s>, StoreError> {
         let moment = self.database.moment();
-        let value = moment.get(&CursorKey(DROPPED.to_owned()))?;
-        let dropped = value.map(|value| decode_cursor(DROPPED, &value)).transpose()?;
-        let dropped = dropped.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position);
-        Ok(Journal { moment, tag, dropped })
+        let dropped = cursors::read_on(|key| moment.get(key), DROPPED, tag)?;
+        Ok(Journal { moment, tag, dropped: dropped.map(|cursor| cursor.position) })
     }
 }
 
+fn complete_from_key(tag: BusTag) -> MetaKey {
+    MetaKey(format!("{COMPLETE_FROM}.{:08x}", tag.0))
+}
+
+fn decode_complete_from(key: &MetaKey, value: &[u8]) -> Result<Minute, StoreError> {
+    let minute = value.try_into().map(i64::from_be_bytes);
+    minute.map(Minute).map_err(|_| StoreError::corrupt("meta", &key.to_bytes()))
+}
+
+/// Keeps that the journal of a bus has what was received from this minute on, and not all that was
+/// received before it. A minute that is known to be later stays.
+pub(super) fn keep_complete_from(
+    batch: &mut Batch<'_>,
+    tag: BusTag,
+    minute: Minute,
+) -> Result<(), StoreError> {
+    let key = complete_from_key(tag);
+    let known = batch.get(&key)?.map(|value| decode_complete_from(&key, &value)).transpose()?;
+    let minute = known.map_or(minute, |known| known.max(minute));
+    batch.put(&key, &minute.0.to_be_bytes());
+    Ok(())
+}
+
+/// Keeps that the journal of a bus begins, or begins again after another bus was in use, with what
+/// was received in this minute.
+pub fn begin_at(batch: &mut Batch<'_>, tag: BusTag, minute: Minute) {
+    batch.put(&complete_from_key(tag), &minute.0.to_be_bytes());
+}
+
 impl Journal<'_> {
-    /// The last event that retention has dropped; `None` when it has dropped none.
+    /// The last event that was dropped; `None` when none was.
     #[must_use]
     pub fn dropped(&self) -> Option<Position> {
         self.dropped
     }
 
-    /// The events behind a position, oldest first, while `take` returns true.
+    /// The gaps that a reader meets who has everything up to `after`; see [`gaps::behind`].
+    pub fn gaps(&self, after: Position, limit: usize) -> Result<Vec<Gap>, StoreError> {
+        gaps::behind_at(&self.moment, self.tag, after, limit)
+    }
+
+    /// The events behind a position, oldest first, while `take` returns true. Those that cannot be
+    /// read are left out.
     pub fn read_behind(
         &self,
         after: Position,
         mut take: impl FnMut(Position, JournalRow<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        let from = JournalKey { tag: self.tag, position: after };
-        self.moment.walk(&from, rocksdb::Direction::Forward, |key: JournalKey, value| {
-            if key.tag != self.tag {
-                return Ok(false);
-            }
-            if key.position == after {
-                return Ok(true);
-            }
-            take(key.position, decode_journal(&key, value)?)
+        self.walk_behind(after, |step| match step {
+            Step::Event(position, row) => take(position, row),
+            Step::Damaged(_) => Ok(true),
         })
     }
 
-    /// The events before a position, newest first, while `take` returns true.
+    /// The same with the places where events cannot be read: a damaged block of the disk costs the
+    /// events in it, and no others.
+    pub fn walk_behind(
+        &self,
+        after: Position,
+        mut take: impl FnMut(Step<'_>) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let (mut last, mut failure, mut ended) = (after, None, false);
+        // Where reading was tried again last; when that failed too, it is tried further on.
+        let mut tried = after;
+        for _ in 0..DAMAGED_PLACES {
+            let from = JournalKey { tag: self.tag, position: last };
+            let read = self.moment.walk(&from, Direction::Forward, |key: JournalKey, value| {
+                if key.tag != self.tag {
+                    return Ok(false);
+                }
+                if key.position <= last {
+                    return Ok(true);
+                }
+                last = key.position;
+                let step = match decode_journal(&key, value) {
+                    Ok(row) => Step::Event(key.position, row),
+                    Err(error) => damaged(&error, key.position),
+                };
+                let go_on = take(step).unwrap_or_else(|error| {
+                    failure = Some(error);
+                    false
+                });
+                ended = !go_on;
+                Ok(go_on)
+            });
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            let error = match read {
+                Err(error) if error.is_damage() && !ended => error,
+                read => return read,
+            };
+            let Some(next) = self.next_readable(last.max(tried))? else { return Err(error) };
+            tried = next;
+            last = next.before().unwrap_or_default().max(last);
+            if !take(damaged(&error, last))? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Behind a place where reading fails: where the next minute begins, or, when there is none,
+    /// behind all that was applied.
+    fn next_readable(&self, after: Position) -> Result<Option<Position>, StoreError> {
+        let mut next: Option<Position> = None;
+        self.each_minute(Minute(i64::MIN), |_, row| {
+            if row.first > after {
+                next = Some(next.map_or(row.first, |next| next.min(row.first)));
+            }
+        })?;
+        if next.is_some() {
+            return Ok(next);
+        }
+        let applied = cursors::read_on(|key| self.moment.get(key), APPLIED, self.tag)?;
+        let applied = applied.map(|cursor| cursor.position).filter(|applied| *applied > after);
+        Ok(applied.map(|at| Position { index: at.index.saturating_add(1), ..at }))
+    }
+
+    /// The events before a position, newest first, while `take` returns true. Reading ends where
+    /// events cannot be read.
     pub fn read_before(
         &self,
         until: Position,
         mut take: impl FnMut(Position, JournalRow<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let from = JournalKey { tag: self.tag, position: until };
-        self.moment.walk(&from, rocksdb::Direction::Reverse, |key: JournalKey, value| {
+        let read = self.moment.walk(&from, Direction::Reverse, |key: JournalKey, value| {
             if key.tag != self.tag {
                 return Ok(false);
             }
             take(key.position, decode_journal(&key, value)?)
-        })
+        });
+        match read {
+            Err(error) if error.is_damage() => {
+                let _ = damaged(&error, until);
+                Ok(())
+            }
+            read => read,
+        }
     }
 
     /// The newest event's position.
     pub fn newest(&self) -> Result<Option<Position>, StoreError> {
-        let end = Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX };
         let mut newest = None;
-        self.read_before(end, |position, _| {
+        self.read_before(gaps::LAST, |position, _| {
             newest = Some(position);
             Ok(false)
         })?;
         Ok(newest)
     }
 
-    /// The oldest minute in which an event that is kept was received.
-    pub fn oldest_minute(&self) -> Result<Option<Minute>, StoreError> {
+    /// The minute from which on all that was received of the bus is here; `None` where there is
+    /// nothing. It is not the minute of the oldest event: one that was received long ago may come
+    /// late, and what was dropped around it stays dropped.
+    pub fn complete_from(&self) -> Result<Option<Minute>, StoreError> {
+        let key = complete_from_key(self.tag);
+        let known = self.moment.get(&key)?;
+        let known = known.map(|value| decode_complete_from(&key, &value)).transpose()?;
+        // A store of an older version does not say.
+        known.map_or_else(|| self.oldest_minute(), |known| Ok(Some(known)))
+    }
+
+    fn oldest_minute(&self) -> Result<Option<Minute>, StoreError> {
         let mut oldest = None;
         let from = MinuteKey { tag: self.tag, minute: Minute(i64::MIN) };
-        self.moment.walk(&from, rocksdb::Direction::Forward, |key: MinuteKey, _| {
+        self.moment.walk(&from, Direction::Forward, |key: MinuteKey, _| {
             oldest = Some(key.minute).filter(|_| key.tag == self.tag);
             Ok(false)
         })?;
@@ -105,17 +228,35 @@ impl Journal<'_> {
     /// such event.
     pub fn first_since(&self, minute: Minute) -> Result<Option<Position>, StoreError> {
         let mut first: Option<Position> = None;
-        let from = MinuteKey { tag: self.tag, minute };
-        self.moment.walk(&from, rocksdb::Direction::Forward, |key: MinuteKey, value| {
-            if key.tag != self.tag {
-                return Ok(false);
-            }
-            let row = MinuteRow::decode(&key, value)?;
+        // Minutes are of receiving, positions of the bus: they may overlap.
+        self.each_minute(minute, |_, row| {
             first = Some(first.map_or(row.first, |first| first.min(row.first)));
-            Ok(true)
         })?;
         Ok(first)
     }
+
+    fn each_minute(
+        &self,
+        from: Minute,
+        mut take: impl FnMut(Minute, MinuteRow),
+    ) -> Result<(), StoreError> {
+        let from = MinuteKey { tag: self.tag, minute: from };
+        self.moment.walk(&from, Direction::Forward, |key: MinuteKey, value| {
+            if key.tag != self.tag {
+                return Ok(false);
+            }
+            take(key.minute, MinuteRow::decode(&key, value)?);
+            Ok(true)
+        })
+    }
+}
+
+/// A place where events cannot be read; says so once.
+fn damaged(error: &StoreError, last: Position) -> Step<'static> {
+    DAMAGE_LOGGED.call_once(|| {
+        tracing::error!(%error, "a part of the journal cannot be read; readers get a gap there");
+    });
+    Step::Damaged(last)
 }
 
 #[cfg(test)]
@@ -159,6 +300,65 @@ mod tests {
         found
     }
 
+    /// Damages the table that holds the oldest events, in the middle of it.
+    fn damage(dir: &std::path::Path) {
+        let files = std::fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path());
+        let tables = files.filter(|path| path.extension().is_some_and(|end| end == "sst"));
+        let table = tables.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+        let mut bytes = std::fs::read(&table).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 64].fill(0);
+        std::fs::write(&table, bytes).unwrap();
+    }
+
+    #[tokio::test]
+    async fn damaged_block_costs_the_events_in_it_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        for minute in 0..40 {
+            let first = 1 + 500 * u64::try_from(minute).unwrap();
+            put(&store, minute, first..first + 500).await;
+        }
+        drop(store);
+        // What was in the log is in a table now.
+        drop(Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap());
+        damage(dir.path());
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let journal = store.reader().journal(TAG).unwrap();
+        let (mut read, mut missing, mut last) = (0, Vec::new(), 0);
+        let walked = journal.walk_behind(Position::default(), |step| {
+            match step {
+                Step::Event(position, _) => {
+                    assert!(position.entry > last);
+                    (read, last) = (read + 1, position.entry);
+                }
+                Step::Damaged(position) => {
+                    missing.push(position.entry - last);
+                    last = position.entry;
+                }
+            }
+            Ok(true)
+        });
+        walked.unwrap();
+        assert_eq!(read + missing.iter().sum::<u64>(), 20_000);
+        assert!((1..=3).contains(&missing.len()), "{missing:?}");
+        assert!(read > 15_000 && last == 20_000, "{read} up to {last}");
+        // Retention gets over it, and takes it away.
+        let retention = Retention {
+            tag: TAG,
+            seen_for: Duration::from_secs(3_600),
+            buckets: Duration::from_secs(3_600),
+            journal_for: Duration::from_secs(60),
+            journal_bytes: u64::MAX,
+            held_by: None,
+        };
+        for minute in [20, 21, 40] {
+            drop_due(&store, retention, Timestamp::from_seconds(minute * 60)).await.unwrap();
+        }
+        let journal = store.reader().journal(TAG).unwrap();
+        assert_eq!(journal.dropped(), Some(Position::counted(19_500)));
+    }
+
     #[tokio::test]
     async fn what_is_dropped_is_known_with_what_is_left() {
         let dir = tempfile::tempdir().unwrap();
@@ -185,8 +385,8 @@ mod tests {
         assert_eq!(behind(&after, 11), [12]);
         assert_eq!(after.first_since(Minute(3)).unwrap(), Some(Position::counted(10)));
         assert_eq!(after.first_since(Minute(4)).unwrap(), None);
-        let cursor = Cursor { tag: TAG, position: Position::counted(6) };
-        assert_eq!(*store.heads().dropped.borrow(), Some(cursor));
+        let dropped = store.heads().dropped.borrow().get(&TAG).copied();
+        assert_eq!(dropped, Some(Position::counted(6)));
         let other = store.reader().journal(BusTag(8)).unwrap();
         assert_eq!((other.dropped(), behind(&other, 0)), (None, Vec::new()));
 

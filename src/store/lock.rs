@@ -104,6 +104,57 @@ pub(super) fn expect_version(dir: &Path) -> Result<(), StoreError> {
     Err(StoreError::Version { dir: dir.to_owned(), found, expected: VERSION })
 }
 
+/// What a directory has while its first store is being made. Then it has no VERSION yet.
+const CREATING: &str = ".creating";
+
+/// A directory that is used for a store: one that it has, or a new one that is not complete yet.
+#[must_use]
+pub(super) struct Place {
+    dir: PathBuf,
+    is_new: bool,
+}
+
+/// Refuses a directory of another layout, and one whose database is missing: a new store must
+/// never replace one that was there.
+pub(super) fn expect_store(dir: &Path) -> Result<Place, StoreError> {
+    let (creating, db) = (dir.join(CREATING), dir.join("db"));
+    let place = |is_new| Place { dir: dir.to_owned(), is_new };
+    if dir.join("VERSION").exists() {
+        check_version(dir, false)?;
+        let missing = [db.clone(), db.join("CURRENT")].into_iter().find(|path| !path.exists());
+        return missing.map_or(Ok(place(creating.exists())), |missing| {
+            Err(StoreError::NoDatabase { dir: dir.to_owned(), missing })
+        });
+    }
+    if creating.exists() {
+        // It ended while it made the store: nothing was in it.
+        return Ok(place(true));
+    }
+    if db.exists() {
+        let found = "none".to_owned();
+        return Err(StoreError::Version { dir: dir.to_owned(), found, expected: VERSION });
+    }
+    write_durably(&creating, b"")?;
+    Ok(place(true))
+}
+
+impl Place {
+    /// The database is there: from now on the directory has a store.
+    pub(super) fn complete(self) -> Result<(), StoreError> {
+        if !self.is_new {
+            return Ok(());
+        }
+        check_version(&self.dir, true)?;
+        let creating = self.dir.join(CREATING);
+        match std::fs::remove_file(&creating) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(file_error("remove", &creating)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Refuses a directory of another layout; marks a new one with ours. `ours` is whether a database
 /// without a version can only have been put there by us.
 pub(super) fn check_version(dir: &Path, ours: bool) -> Result<(), StoreError> {

@@ -5,7 +5,9 @@
 //! of it. With [`Sync::EveryBatch`] an answer means that it survives a power cut.
 
 mod batch;
+mod buses;
 pub mod checkpoint;
+mod cursors;
 mod database;
 mod error;
 pub mod families;
@@ -15,11 +17,14 @@ pub mod inspect;
 pub mod journal;
 pub mod keys;
 mod lock;
+pub mod rejects;
 pub mod repos;
 pub mod retention;
 pub mod rows;
+mod unclean;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,12 +33,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use batch::Batch;
 pub use error::StoreError;
+pub use unclean::LostTail;
 
 use self::database::Database;
-use self::keys::{CounterKey, CursorKey, Key, MetaKey};
+use self::keys::{CounterKey, Key, MetaKey};
+use self::unclean::Written;
 use self::writer::{Failure, Job};
 use crate::clock::Clock;
-use crate::model::position::{BusTag, Cursor};
+use crate::model::position::{BusTag, Cursor, Position};
 use crate::private;
 
 /// When the write-ahead log is brought to the disk.
@@ -58,6 +65,8 @@ struct Shared {
     dir: PathBuf,
     bus_tag: BusTag,
     id: String,
+    written: Arc<Written>,
+    lost: Option<LostTail>,
     heads: Heads,
     failure: Failure,
     _lock: lock::Lock,
@@ -76,8 +85,8 @@ pub struct Heads {
     pub applied: watch::Sender<u64>,
     /// Gaps of the bus that were found in this life; moves before any commit behind them is told.
     pub gaps: watch::Sender<u64>,
-    /// How far retention has dropped the journal.
-    pub dropped: watch::Sender<Option<Cursor>>,
+    /// How far the journal of each bus was dropped.
+    pub dropped: watch::Sender<BTreeMap<BusTag, Position>>,
 }
 
 /// The two may come in either order: what is applied before its admission is told makes the number
@@ -105,7 +114,7 @@ pub const BACKLOG: &str = "backlog_bytes";
 /// other files: neither may be able to reach where the other's files are.
 pub const EXCHANGE: &str = ".exchange-";
 
-/// Name of the cursor behind which everything of the bus is applied.
+/// Name of the cursor up to which everything of the bus is applied; kept for each bus.
 pub const APPLIED: &str = "applied";
 
 /// Reads of one moment or of several, never of the middle of a batch.
@@ -119,21 +128,25 @@ impl Store {
     pub fn open(dir: &Path, sync: Sync, clock: Clock) -> Result<Self, StoreError> {
         let lock = lock::Lock::take(dir, clock)?;
         lock::check_no_backup(dir)?;
-        lock::check_version(dir, false)?;
+        let place = lock::expect_store(dir)?;
         let database = Arc::new(Database::open(dir)?);
         let db = dir.join("db");
         private::hide_dir(&db).map_err(lock::file_error("hide", &db))?;
+        let (written, lost) = Written::begin(dir, &database, sync, clock.now())?;
+        let written = Arc::new(written);
         let bus_tag = bus_tag(&database)?;
         let id = store_id(&database)?;
+        place.complete()?;
         let head = |name: &str| -> Result<watch::Sender<u64>, StoreError> {
             let count = database.count(&MetaKey(name.to_owned()))?;
             Ok(watch::Sender::new(u64::try_from(count).unwrap_or(0)))
         };
         let (inbox, outbox, backlog) = (head(ADMISSIONS)?, head(ENTRIES)?, head(BACKLOG)?);
-        let dropped = watch::Sender::new(journal::dropped(&database)?);
+        let dropped = Reader { database: &database }.cursors(journal::DROPPED)?;
+        let dropped = watch::Sender::new(dropped);
         let failure = Arc::new(OnceLock::new());
         let (jobs, thread) =
-            writer::start(Arc::clone(&database), sync, clock, Arc::clone(&failure));
+            writer::start(Arc::clone(&database), Arc::clone(&written), sync, clock, &failure);
         let shared = Shared {
             database,
             jobs: Some(jobs),
@@ -141,6 +154,8 @@ impl Store {
             dir: dir.to_owned(),
             bus_tag,
             id,
+            written,
+            lost,
             heads: Heads {
                 inbox,
                 outbox,
@@ -171,6 +186,12 @@ impl Store {
     #[must_use]
     pub fn store_id(&self) -> &str {
         &self.shared.id
+    }
+
+    /// What was lost of the end of the log, as far as it was found when the store was opened.
+    #[must_use]
+    pub fn lost_tail(&self) -> Option<&LostTail> {
+        self.shared.lost.as_ref()
     }
 
     /// How far the stages have come. A stage moves its head after its commit.
@@ -242,10 +263,14 @@ impl Reader<'_> {
         self.database.count(key)
     }
 
-    /// Up to where the bus is applied; `None` when nothing was yet.
+    /// Up to where the bus in use is applied; `None` when nothing was yet.
     pub fn applied(&self) -> Result<Option<Cursor>, StoreError> {
-        let value = self.get(&CursorKey(APPLIED.to_owned()))?;
-        value.map(|value| rows::decode_cursor(APPLIED, &value)).transpose()
+        self.cursor(APPLIED)
+    }
+
+    /// The same of one bus, also of one that is not in use.
+    pub fn applied_on(&self, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
+        self.cursor_on(APPLIED, tag)
     }
 
     /// Rows of a family from `from` on, in order, while `take` returns true.
@@ -320,6 +345,8 @@ impl Drop for Shared {
             && thread.join().is_err()
         {
             tracing::error!("the writing thread panicked");
+        } else if self.failure.get().is_none() {
+            self.written.end(self.database.sequence());
         }
         self.database.close();
     }

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::gaps::GapKey;
-use super::journal::{DROPPED, dropped};
+use super::journal::DROPPED;
 use super::keys::entity::EntityKey;
-use super::keys::{AppliedKey, BucketKey, CursorKey, JournalKey, MinuteKey, RepoKey, SeenKey};
-use super::rows::{decode_cursor, encode_cursor};
-use super::{Batch, Reader, Store, StoreError, repos};
+use super::keys::{AppliedKey, BucketKey, JournalKey, MinuteKey, RepoKey, SeenKey};
+use super::{Reader, Store, StoreError, buses, gaps, journal, repos};
 use crate::clock::Clock;
 use crate::fault;
 use crate::model::entity::ObjectId;
@@ -20,7 +18,8 @@ use crate::model::window::{Day, Minute, Second, Timestamp};
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// The bus whose journal is kept. That of a bus before it is dropped.
+    /// The bus whose journal is kept. That of another bus is dropped once this one has taken over
+    /// from it.
     pub tag: BusTag,
     /// How long an event is remembered as seen and as applied; whole days are added up to it.
     pub seen_for: Duration,
@@ -80,12 +79,15 @@ pub async fn drop_due(
     let look = move |reader: Reader<'_>| {
         let cut = journal_cut(reader, tag, retention, now)?;
         let dropped = cut.as_ref().map(|cut| last_dropped(reader, tag, cut.start)).transpose()?;
-        Ok((cut, dropped.flatten(), others_kept(reader, tag)?, newest_received(reader, tag)?))
+        let dropped = dropped.flatten();
+        let passed = dropped.map(|dropped| gaps::passed(reader, tag, dropped.position));
+        let gone = (dropped, passed.transpose()?.unwrap_or_default());
+        Ok((cut, gone, buses::left(reader, tag)?, newest_received(reader, tag)?))
     };
-    let (cut, dropped, others, newest) = store.read(look).await?;
+    let (cut, (dropped, passed), left, newest) = store.read(look).await?;
     // A node that reads a topic's past needs that past's claims, whatever the clock says.
     let claims_now = newest.map_or(now, |newest| newest.min(now));
-    store
+    let dropped = store
         .commit(move |batch| {
             let first_day = *remembered_days(claims_now, retention.seen_for).start();
             let (from, until) = (first_key(i32::MIN), first_key(first_day));
@@ -98,7 +100,7 @@ pub async fn drop_due(
             let oldest = now.minus(retention.buckets).second();
             batch.delete_range(&bucket(Second(i64::MIN)), &bucket(oldest))?;
             batch.forget_counters(move |key: &BucketKey| key.second < oldest);
-            if let Some(Cut { start, before, also }) = cut {
+            if let Some(Cut { start, before, also, newest }) = cut {
                 let minute_key = |minute| MinuteKey { tag, minute };
                 batch.delete_range(&minute_key(Minute(i64::MIN)), &minute_key(before))?;
                 for minute in also {
@@ -106,24 +108,25 @@ pub async fn drop_due(
                 }
                 let first = JournalKey { tag, position: Position::default() };
                 batch.delete_range(&first, &JournalKey { tag, position: start })?;
-                // Who stands before `start` is told of what is gone in any case.
-                batch.delete_range(
-                    &GapKey::first(tag, first.position),
-                    &GapKey::first(tag, start),
-                )?;
                 if let Some(dropped) = dropped {
-                    batch.put(&CursorKey(DROPPED.to_owned()), &encode_cursor(dropped));
+                    gaps::forget(batch, passed, dropped.position)?;
+                    batch.put_cursor(DROPPED, dropped)?;
                 }
+                // A clock that was ahead once must not make everything incomplete for ever.
+                let from = Minute(newest.0.min(now.minute().0).saturating_add(1));
+                journal::keep_complete_from(batch, tag, from)?;
             }
-            if others {
-                drop_others(batch, tag)?;
+            let mut all: Vec<Cursor> = dropped.into_iter().collect();
+            for bus in left {
+                all.push(bus.drop_journal(batch)?);
             }
             fault::point("retention.before_commit");
-            Ok(())
+            Ok(all)
         })
         .await?;
-    if dropped.is_some() {
-        store.heads().dropped.send_replace(dropped);
+    if !dropped.is_empty() {
+        let moved = dropped.into_iter().map(|cursor| (cursor.tag, cursor.position));
+        store.heads().dropped.send_modify(|known| known.extend(moved));
     }
     Ok(())
 }
@@ -135,10 +138,13 @@ fn last_dropped(
     tag: BusTag,
     start: Position,
 ) -> Result<Option<Cursor>, StoreError> {
-    let last = reader.last_before(&JournalKey { tag, position: start })?;
-    let last = last.filter(|key| key.tag == tag);
-    let last = last.map(|key| Cursor { tag, position: key.position });
-    Ok(last.max(dropped(reader.database)?.filter(|known| known.tag == tag)))
+    let last = match reader.last_before(&JournalKey { tag, position: start }) {
+        // What cannot be read any more goes with the rest.
+        Err(error) if error.is_damage() => start.before(),
+        last => last?.filter(|key| key.tag == tag).map(|key| key.position),
+    };
+    let last = last.map(|position| Cursor { tag, position });
+    Ok(last.max(reader.cursor_on(DROPPED, tag)?))
 }
 
 fn first_key(day: i32) -> SeenKey {
@@ -153,34 +159,6 @@ fn newest_received(reader: Reader<'_>, tag: BusTag) -> Result<Option<Timestamp>,
     Ok(newest.map(|minute| Timestamp::from_seconds(minute.saturating_mul(60))))
 }
 
-/// Whether there are rows of another bus's journal.
-fn others_kept(reader: Reader<'_>, tag: BusTag) -> Result<bool, StoreError> {
-    let start = JournalKey { tag: BusTag(0), position: Position::default() };
-    let mut first = tag;
-    reader.scan(&start, |key: JournalKey, _| {
-        first = key.tag;
-        Ok(false)
-    })?;
-    let end = JournalKey { tag: BusTag(u32::MAX), position: Position::default() };
-    let last = reader.last_before(&end)?.map_or(tag, |key| key.tag);
-    Ok(first != tag || last != tag)
-}
-
-/// Drops the journal of every other bus: its cursors lead nowhere any more.
-fn drop_others(batch: &mut Batch<'_>, tag: BusTag) -> Result<(), StoreError> {
-    let journal = |tag| JournalKey { tag, position: Position::default() };
-    let minute = |tag| MinuteKey { tag, minute: Minute(i64::MIN) };
-    let behind = BusTag(tag.0.saturating_add(1));
-    let ends = [(BusTag(0), tag), (behind, BusTag(u32::MAX))];
-    for (from, until) in ends.into_iter().filter(|(from, until)| from < until) {
-        batch.delete_range(&journal(from), &journal(until))?;
-        batch.delete_range(&minute(from), &minute(until))?;
-        let gap = |tag| GapKey::first(tag, Position::default());
-        batch.delete_range(&gap(from), &gap(until))?;
-    }
-    Ok(())
-}
-
 /// What goes of the journal.
 struct Cut {
     /// The first position that stays.
@@ -189,6 +167,8 @@ struct Cut {
     before: Minute,
     /// And these of the later ones.
     also: Vec<Minute>,
+    /// The latest of those that go.
+    newest: Minute,
 }
 
 /// What goes of the journal; `None` when all stays.
@@ -234,8 +214,9 @@ fn journal_cut(
         return Ok(None);
     }
     let before = stays.iter().map(|(minute, _)| *minute).min().unwrap_or(oldest);
+    let newest = gone.iter().map(|(minute, _)| *minute).max().unwrap_or(before);
     let also = gone.iter().map(|(minute, _)| *minute).filter(|minute| *minute >= before);
-    Ok(Some(Cut { start, before, also: also.collect() }))
+    Ok(Some(Cut { start, before, also: also.collect(), newest }))
 }
 
 /// Where the reader is that the journal is held for.
@@ -245,9 +226,7 @@ fn held_at(
     name: Option<&'static str>,
 ) -> Result<Option<Position>, StoreError> {
     let Some(name) = name else { return Ok(None) };
-    let value = reader.get(&CursorKey(name.to_owned()))?;
-    let cursor = value.map(|value| decode_cursor(name, &value)).transpose()?;
-    Ok(cursor.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position))
+    Ok(reader.cursor_on(name, tag)?.map(|cursor| cursor.position))
 }
 
 /// The value of a [`MinuteKey`].

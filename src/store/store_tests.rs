@@ -8,6 +8,7 @@ use super::retention::{MinuteRow, Retention, drop_due, remembered_days};
 use super::*;
 use crate::model::entity::ObjectId;
 use crate::model::event::{EventId, EventKey};
+use crate::model::gap::{Gap, GapReason};
 use crate::model::position::Position;
 use crate::model::window::{Day, Minute, Second, Timestamp};
 
@@ -245,6 +246,70 @@ async fn how_far_the_journal_was_dropped_never_goes_back() {
 }
 
 #[tokio::test]
+async fn gap_is_kept_while_a_reader_stands_before_it_or_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let tag = store.bus_tag();
+    let now = Timestamp::from_seconds(1_000 * 86_400);
+    let gap = move |after, until| Gap {
+        after: Position::counted(after),
+        until: Position::counted(until),
+        count: None,
+        reason: GapReason::Upstream,
+        noticed_at: now,
+    };
+    store
+        .commit(move |batch| {
+            put_journal(batch, tag, 10, |n| Minute(now.minute().0 - 10 + n));
+            [gap(2, 2), gap(5, 9), gap(7, 7), gap(8, 8)]
+                .into_iter()
+                .try_for_each(|gap| super::gaps::record(batch, tag, gap))
+        })
+        .await
+        .unwrap();
+    // Events 1 to 7 go. Who was live before an outage stands at the last one before it.
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(journal(&store, tag), [8, 9, 10]);
+    let read = store.reader().journal(tag).unwrap();
+    assert_eq!(read.dropped(), Some(Position::counted(7)));
+    assert_eq!(read.gaps(Position::default(), 9).unwrap(), [gap(5, 9), gap(7, 7), gap(8, 8)]);
+    assert_eq!(read.gaps(Position::counted(9), 9).unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_is_complete_is_known_by_what_was_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let tag = store.bus_tag();
+    let now = Timestamp::from_seconds(1_000 * 86_400);
+    let put = move |batch: &mut Batch<'_>| {
+        put_journal(batch, tag, 10, |n| Minute(now.minute().0 - 10 + n));
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+    let from = || store.reader().journal(tag).unwrap().complete_from().unwrap();
+    assert_eq!(from(), Some(Minute(now.minute().0 - 9)));
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(from(), Some(Minute(now.minute().0 - 2)), "minutes up to -3 went");
+    // One that was received long ago comes late.
+    let late = move |batch: &mut Batch<'_>| {
+        let row = MinuteRow { first: Position::counted(11), bytes: 1 };
+        batch.put(&MinuteKey { tag, minute: Minute(now.minute().0 - 7_200) }, &row.encode());
+        Ok(())
+    };
+    store.commit(late).await.unwrap();
+    assert_eq!(from(), Some(Minute(now.minute().0 - 2)));
+    // A clock that was ahead once does not make everything incomplete for ever.
+    let put = move |batch: &mut Batch<'_>| {
+        put_journal(batch, tag, 2, |n| Minute(now.minute().0 + 3_000_000 + n));
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert!(from().unwrap() <= Minute(now.minute().0 + 1), "{:?}", from());
+}
+
+#[tokio::test]
 async fn a_store_keeps_its_id_and_no_two_have_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -274,13 +339,31 @@ async fn a_journal_of_another_bus_is_dropped_and_claims_live_as_long_as_the_past
             for day in [496, 497, 500] {
                 batch.put(&SeenKey::new(Day(day), &event(1)), b"");
             }
-            Ok(())
+            let applied =
+                |tag| Cursor { tag, position: Position { ledger: 7, entry: 1, index: 0 } };
+            [old, newer].into_iter().try_for_each(|tag| batch.put_cursor(APPLIED, applied(tag)))?;
+            let reason = GapReason::Upstream;
+            let (after, until) = (applied(old).position, applied(old).position);
+            let gap = Gap { after, until, count: None, reason, noticed_at: now };
+            super::gaps::record(batch, old, gap)
         })
         .await
         .unwrap();
-    drop_due(&store, usual(tag), now).await.unwrap();
     let start = JournalKey { tag: BusTag(0), position: Position::default() };
+    // A bus that is configured and was never heard of has taken over nothing.
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(kept(&store, &start, |key| key.tag), [old, tag, newer]);
+    let position = Position { ledger: 7, entry: 1, index: 0 };
+    let taken = store.commit(move |batch| batch.put_cursor(APPLIED, Cursor { tag, position }));
+    taken.await.unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
     assert_eq!(kept(&store, &start, |key| key.tag), [tag]);
+    // What was dropped is known of each, and so is the gap that its last reader stands before.
+    for (tag, gone) in [(old, Some(position)), (tag, None), (newer, Some(position))] {
+        assert_eq!(store.reader().journal(tag).unwrap().dropped(), gone);
+        assert_eq!(store.heads().dropped.borrow().get(&tag).copied(), gone);
+    }
+    assert_eq!(store.reader().journal(old).unwrap().gaps(position, 9).unwrap().len(), 1);
     let days = kept(&store, &SeenKey::new(Day(0), &event(0)), |key| key.day.0);
     assert_eq!(days, [497, 500]);
 }

@@ -17,6 +17,7 @@ use super::Sync;
 use super::batch::{Batch, Counters};
 use super::database::Database;
 use super::error::StoreError;
+use super::unclean::Written;
 use crate::clock::Clock;
 use crate::{fault, metrics};
 
@@ -32,8 +33,16 @@ pub(super) type Job = Box<dyn FnOnce(&mut Batch<'_>) -> Result<Answer, StoreErro
 /// What closed the store, once something has.
 pub(super) type Failure = Arc<OnceLock<StoreError>>;
 
+/// The database with its log, and how far that is remembered.
+#[derive(Clone)]
+struct Log {
+    database: Arc<Database>,
+    reached: Arc<Written>,
+    sync: Sync,
+}
+
 /// A piece that is written and waits for its sync.
-struct Written {
+struct Unsynced {
     answer: Answer,
     began: Instant,
     /// Whether it is answered only after a sync.
@@ -42,18 +51,21 @@ struct Written {
 
 pub(super) fn start(
     database: Arc<Database>,
+    reached: Arc<Written>,
     sync: Sync,
     clock: Clock,
-    failure: Failure,
+    failure: &Failure,
 ) -> (mpsc::Sender<Job>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (written, to_sync) = std::sync::mpsc::sync_channel(QUEUE);
+    let log = Log { database, reached, sync };
     let syncing = {
-        let (database, failure) = (Arc::clone(&database), Arc::clone(&failure));
-        spawn("store-sync", move || bring_to_disk(&database, sync, clock, &to_sync, &failure))
+        let (log, failure) = (log.clone(), Arc::clone(failure));
+        spawn("store-sync", move || bring_to_disk(&log, clock, &to_sync, &failure))
     };
+    let failure = Arc::clone(failure);
     let writing = spawn("store", move || {
-        write(&database, clock, receiver, &written, &failure);
+        write(&log, clock, receiver, &written, &failure);
         drop(written);
         if syncing.join().is_err() {
             tracing::error!("the syncing thread panicked");
@@ -69,10 +81,10 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 
 /// Writes until nobody sends work any more, or something fails.
 fn write(
-    database: &Database,
+    log: &Log,
     clock: Clock,
     mut jobs: mpsc::Receiver<Job>,
-    written: &SyncSender<Written>,
+    written: &SyncSender<Unsynced>,
     failure: &OnceLock<StoreError>,
 ) {
     let mut counters = Counters::default();
@@ -81,9 +93,9 @@ fn write(
             return;
         }
         let began = clock.instant();
-        match commit(database, &mut counters, job) {
+        match commit(log, &mut counters, job) {
             Ok((answer, is_awaited)) => {
-                if written.send(Written { answer, began, is_awaited }).is_err() {
+                if written.send(Unsynced { answer, began, is_awaited }).is_err() {
                     return;
                 }
             }
@@ -99,12 +111,13 @@ fn write(
 
 /// Syncs what was written, and answers, until nothing more is written or a sync fails.
 fn bring_to_disk(
-    database: &Database,
-    sync: Sync,
+    log: &Log,
     clock: Clock,
-    written: &Receiver<Written>,
+    written: &Receiver<Unsynced>,
     failure: &OnceLock<StoreError>,
 ) {
+    let Log { database, reached, sync } = log;
+    let sync = *sync;
     let mut unsynced_since: Option<Instant> = None;
     loop {
         let next = match (sync, unsynced_since) {
@@ -113,7 +126,7 @@ fn bring_to_disk(
             }
             _ => written.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        let group: Vec<Written> = match next {
+        let group: Vec<Unsynced> = match next {
             Ok(first) => std::iter::once(first).chain(written.try_iter()).take(GROUP).collect(),
             Err(RecvTimeoutError::Timeout) => Vec::new(),
             Err(RecvTimeoutError::Disconnected) => break,
@@ -128,10 +141,14 @@ fn bring_to_disk(
         let mut synced = Ok(());
         if due {
             fault::point("store.before_sync");
+            let sequence = database.sequence();
             synced = database.sync();
             unsynced_since = None;
+            if synced.is_ok() && sync == Sync::EveryBatch {
+                reached.reach(sequence);
+            }
         }
-        for Written { answer, began, .. } in group {
+        for Unsynced { answer, began, .. } in group {
             metrics::COMMIT_SECONDS.record(began.elapsed());
             answer(synced.as_ref().map_or_else(|error| Err(error.again()), |()| Ok(())));
         }
@@ -147,17 +164,18 @@ fn bring_to_disk(
 }
 
 /// Writes a batch; gives how to answer, and whether only after a sync.
-fn commit(
-    database: &Database,
-    counters: &mut Counters,
-    job: Job,
-) -> Result<(Answer, bool), StoreError> {
+fn commit(log: &Log, counters: &mut Counters, job: Job) -> Result<(Answer, bool), StoreError> {
+    let Log { database, reached, sync } = log;
     let mut batch = Batch::new(database, counters);
     let answer = job(&mut batch)?;
     let is_awaited = batch.is_awaited;
     if let Err(error) = database.write(batch.finish()) {
         answer(Err(error.again()));
         return Err(error);
+    }
+    if *sync != Sync::EveryBatch {
+        // Readers may see it from now on, though it is not synced yet.
+        reached.reach(database.sequence());
     }
     fault::point("store.after_write");
     Ok((answer, is_awaited))

@@ -64,6 +64,16 @@ pub(crate) async fn broker(test: &str) -> Option<Broker> {
     Some(broker)
 }
 
+/// The same, with more lines in its configuration.
+pub(crate) async fn configured(test: &str, lines: &str) -> Option<Broker> {
+    if !may_have_one(test) {
+        return None;
+    }
+    let mut broker = Broker::new(lines);
+    broker.start().await;
+    Some(broker)
+}
+
 /// The same, which also speaks TLS, with the certificate that stands in that directory as
 /// `cert.pem` and `key.pem`; and the port where it does.
 pub(crate) async fn secured(test: &str, files: &Path) -> Option<(Broker, u16)> {
@@ -205,6 +215,7 @@ impl Broker {
         AmqpOptions {
             url: Secret::new(format!("amqp://ghpulse:ghpulse@127.0.0.1:{}/", self.port)),
             exchange: exchange.to_owned(),
+            source: None,
             ca: None,
             node: "test".to_owned(),
         }

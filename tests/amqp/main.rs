@@ -13,6 +13,7 @@ mod common;
 mod broker;
 mod faults;
 mod node;
+mod rights;
 mod secured;
 
 use std::collections::BTreeSet;

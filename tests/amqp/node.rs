@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ghpulse::amqp::{AmqpOptions, CURSOR, Sink, SinkState};
+use ghpulse::amqp::{AmqpOptions, CURSOR, NoticeKind, Sink, SinkState};
 use ghpulse::apply::aggregate::Apply;
 use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
@@ -15,7 +15,7 @@ use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
 use ghpulse::collect::source::{Body, Page, Poll};
 use ghpulse::hub::{Hub, HubOptions};
-use ghpulse::store::keys::CursorKey;
+use ghpulse::store::keys::{CursorKey, RejectKey};
 use ghpulse::store::rows::decode_cursor;
 use ghpulse::store::{Reader, Store, Sync};
 use tokio::sync::watch;
@@ -92,6 +92,39 @@ impl Node {
         ingest::admit(&self.store, poll, SEEN_FOR, clock).await.unwrap();
     }
 
+    /// Waits until readers are reported to have missed something of that kind; what is said of it.
+    pub(crate) async fn has_noticed(&mut self, kind: NoticeKind) -> String {
+        let text = |state: &SinkState| {
+            let notice = state.notices.iter().find(|notice| notice.kind == kind);
+            notice.map(|notice| notice.text.clone())
+        };
+        let waited = self.state.wait_for(|state| text(state).is_some());
+        let state = tokio::time::timeout(PATIENCE, waited).await.expect("in time").unwrap();
+        text(&state).unwrap()
+    }
+
+    /// Waits until that is what is wrong.
+    pub(crate) async fn is_in_trouble(&mut self, words: &str) {
+        let waited = self.state.wait_for(|state| {
+            state.trouble.as_ref().is_some_and(|trouble| trouble.contains(words))
+        });
+        let in_time = tokio::time::timeout(PATIENCE, waited).await.is_ok();
+        assert!(in_time, "in vain for `{words}`: {:?}", self.state.borrow().trouble);
+    }
+
+    /// The reasons in the reject log.
+    pub(crate) async fn rejected(&self) -> Vec<String> {
+        let read = |reader: Reader<'_>| {
+            let mut reasons = Vec::new();
+            reader.scan(&RejectKey(0), |_, value| {
+                reasons.push(String::from_utf8_lossy(value).into_owned());
+                Ok(true)
+            })?;
+            Ok(reasons)
+        };
+        self.store.read(read).await.unwrap()
+    }
+
     /// Waits until the exchange is fed, or is not; gives back what is said of it.
     pub(crate) async fn is_connected(&mut self, connected: bool) -> String {
         let waited = self.state.wait_for(|state| {
@@ -111,6 +144,11 @@ pub(crate) fn push(id: usize) -> String {
 pub(crate) fn issue(id: usize, issue: usize, action: &str) -> String {
     let payload = format!(r#"{{"action":"{action}","issue":{{"id":{issue},"title":"T"}}}}"#);
     event(id, "IssuesEvent", &payload)
+}
+
+/// A push with a payload of that many bytes more.
+pub(crate) fn large_push(id: usize, bytes: usize) -> String {
+    event(id, "PushEvent", &format!(r#"{{"ref":"{}"}}"#, "x".repeat(bytes)))
 }
 
 fn event(id: usize, kind: &str, payload: &str) -> String {

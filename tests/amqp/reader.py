@@ -1,6 +1,7 @@
 """Reads a topic exchange with pika and prints a JSON line a message, as long as it is let.
 
-reader.py PORT USER PASSWORD QUEUE DURABLE KEY... ; DURABLE is 1 for a queue that outlives a restart.
+reader.py PORT USER PASSWORD QUEUE DURABLE [--at=EXCHANGE] KEY...
+DURABLE is 1 for a queue that outlives a restart.
 """
 import json
 import sys
@@ -9,6 +10,9 @@ import pika
 
 port, user, password, queue, durable = sys.argv[1:6]
 keys = sys.argv[6:]
+exchange = "ght-streams"
+if keys[0].startswith("--at="):
+    exchange = keys.pop(0).removeprefix("--at=")
 # A broker that has just started listens before it lets anybody in.
 parameters = pika.ConnectionParameters(
     "127.0.0.1",
@@ -19,10 +23,10 @@ parameters = pika.ConnectionParameters(
     retry_delay=0.5,
 )
 channel = pika.BlockingConnection(parameters).channel()
-channel.exchange_declare("ght-streams", "topic", durable=True)
+channel.exchange_declare(exchange, "topic", durable=True)
 channel.queue_declare(queue, durable=durable == "1", auto_delete=durable != "1")
 for key in keys:
-    channel.queue_bind(queue, "ght-streams", key)
+    channel.queue_bind(queue, exchange, key)
 print(json.dumps("bound"), flush=True)
 
 

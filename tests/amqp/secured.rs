@@ -97,6 +97,7 @@ async fn a_peer_that_says_nothing_is_hung_up_on() {
     let options = |scheme: &str| AmqpOptions {
         url: at(scheme, "127.0.0.1", port),
         exchange: "ght-streams".to_owned(),
+        source: None,
         ca: None,
         node: "test".to_owned(),
     };

@@ -20,6 +20,7 @@ mod http;
 mod identity;
 mod language;
 mod limits;
+mod odd;
 mod params;
 mod program;
 mod recorded;

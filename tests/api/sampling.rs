@@ -67,7 +67,7 @@ async fn the_first_message_comes_unasked_and_at_once_from_an_empty_store() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_message_has_the_days_of_this_year_ascending_and_the_sums() {
-    let site = Site::start(&[]).await;
+    let mut site = Site::start(&[]).await;
     let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
     let story = story();
     site.push(&story);
@@ -89,13 +89,19 @@ async fn the_first_message_has_the_days_of_this_year_ascending_and_the_sums() {
     );
     assert_eq!(site.connect("/sampling").await.text().await, wanted);
 
-    // It is state, not memory: the next process says the same.
-    let Site { github, dir, running } = site;
-    running.end().await;
-    let running = crate::common::running::Running::start(dir.path(), &github.url, &[]).await;
-    let site = Site { github, dir, running };
-    site.tick().await;
-    assert_eq!(site.connect("/sampling").await.text().await, wanted);
+    // It is state, not memory: the next process says the same, to its first clients too, whom no
+    // tick has helped.
+    let languages = site.connect("/language/watch").await.text().await;
+    for _ in 0..3 {
+        let Site { github, dir, running } = site;
+        running.end().await;
+        let running = crate::common::running::Running::start(dir.path(), &github.url, &[]).await;
+        site = Site { github, dir, running };
+        let (mut sampling, mut watch) =
+            tokio::join!(site.connect("/sampling"), site.connect("/language/watch"));
+        assert_eq!(sampling.text().await, wanted);
+        assert_eq!(watch.text().await, languages);
+    }
     site.end().await;
 }
 

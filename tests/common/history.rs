@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ghpulse::alerts::Alerts;
-use ghpulse::apply::history::{History, Limits, Setup};
+use ghpulse::apply::history::{History, Setup};
 use ghpulse::clock::Clock;
 use ghpulse::config::Interval;
 use ghpulse::store::Store;
@@ -20,6 +20,6 @@ pub fn no_history(store: &Store, clock: Clock) -> History {
         latest: Duration::from_secs(1),
         latest_during: 3_600,
     };
-    let setup = Setup { tidb: None, interval, on_request: false, limits: Limits::USUAL };
+    let setup = Setup { tidb: None, interval, on_request: false };
     History::load(store, setup, Alerts::off(), clock).unwrap().0
 }

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod copies;
+mod log;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -15,7 +16,9 @@ use common::model::{Expected, Truth};
 use common::stored;
 use ghpulse::clock::Clock;
 use ghpulse::fault;
+use ghpulse::model::position::Position;
 use ghpulse::simulate::{Control, Fault, FaultKind, Options, Shape, Simulation};
+use ghpulse::store::{Store, Sync, gaps};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -46,6 +49,11 @@ impl Site {
 
     /// An appliance of its own process; `fault` is a place to die at.
     fn start(&self, fault: Option<&str>) -> Child {
+        self.start_with(fault, &[])
+    }
+
+    /// The same with settings.
+    fn start_with(&self, fault: Option<&str>, settings: &[(&str, &str)]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
         command
             .args(["run", "--listen", "127.0.0.1:0", "--github", &self.url, "--data"])
@@ -58,6 +66,7 @@ impl Site {
             .env("GHPULSE_GITHUB_ENRICH_DEADLINE", "10m")
             .env("GHPULSE_OPS_LISTEN", "127.0.0.1:0")
             .env("GHPULSE_LOG_LEVEL", "warn")
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .kill_on_drop(true);
         if let Some(fault) = fault {
@@ -103,6 +112,10 @@ impl Site {
         }
         self.stop.cancel();
         stored::assert_holds(self.dir.path(), &expected);
+        // A reader who was there all the time got everything, and is told so.
+        let store = Store::open(self.dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let missed = gaps::behind(store.reader(), store.bus_tag(), Position::default(), 9);
+        assert_eq!((missed.unwrap(), store.lost_tail()), (Vec::new(), None));
     }
 }
 

@@ -14,6 +14,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
 
 use crate::common::ports::free_port;
+use crate::common::running::soon;
 
 /// Longest wait for a server that starts on a busy machine.
 const START: Duration = Duration::from_secs(90);
@@ -162,6 +163,18 @@ impl Database {
         conn.disconnect().await.unwrap();
     }
 
+    /// Waits until the server runs a query of ghpulse that contains `part`.
+    pub async fn until_running(&self, part: &str) {
+        let mut conn = self.root().await;
+        let text = format!(
+            "SELECT COUNT(*) FROM information_schema.processlist \
+             WHERE user = 'ghpulse' AND info LIKE '%{part}%'"
+        );
+        let seen = async { while conn.query_first::<u64, _>(&*text).await.unwrap() != Some(1) {} };
+        soon("the query runs", seen).await;
+        conn.disconnect().await.unwrap();
+    }
+
     async fn root(&self) -> Conn {
         let opts = OptsBuilder::default()
             .ip_or_hostname("127.0.0.1")
@@ -184,6 +197,7 @@ impl Database {
             ca: None,
             events_daily,
             yearly,
+            timeout: Duration::from_secs(60),
             repo_languages: None,
         }
     }

@@ -126,6 +126,51 @@ async fn a_query_that_is_slow_is_given_up_in_time_and_the_other_is_not() {
 }
 
 #[tokio::test]
+async fn slow_daily_query_does_not_cost_the_yearly_one() {
+    let Some(kind) = kind("slow_daily_query_does_not_cost_the_yearly_one") else { return };
+    let database = Database::start(&kind).await;
+    database.sql(&PULL.row()).await;
+    let mut tidb = database.config();
+    // Given up by our own time limit, which costs the connection.
+    tidb.events_daily = "SELECT '2026-03-01', 1, 1, 1, SLEEP(60)".to_owned();
+    tidb.repo_languages = Some("SELECT 7, 'Rust'".to_owned());
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { query: Duration::from_secs(3), ..PATIENT };
+    let node = Node::start(dir.path(), tidb, NOW, limits);
+    let synced = node.sync().await;
+    assert_eq!((synced.daily, synced.yearly, synced.languages), (None, Some(2), Some(1)));
+    assert!(!synced.is_complete());
+    says(&synced.error.unwrap(), &["tidb.sql.eventsDaily"]);
+    assert_eq!(sums(&node.shown_alone(2026)), [0, 0, 1, 1]);
+    node.end().await;
+}
+
+#[tokio::test]
+async fn sync_requested_while_one_runs_sees_changes_made_before_it() {
+    let Some(kind) = kind("sync_requested_while_one_runs_sees_changes_made_before_it") else {
+        return;
+    };
+    let database = Database::start(&kind).await;
+    let mut tidb = database.config();
+    // The yearly query reads at once and then takes its time.
+    tidb.yearly = "SELECT COUNT(*), 0, 0, SLEEP(3) FROM github_events".to_owned();
+    database.sql(&PULL.row()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(dir.path(), tidb, NOW, PATIENT);
+    let early = node.sync();
+    let late = async {
+        // Asked for once the first one is under way: it has a connection that runs the query.
+        database.until_running("SLEEP(3)").await;
+        database.sql(&Pull { id: 2, ..PULL }.row()).await;
+        node.sync().await
+    };
+    let (early, late) = tokio::join!(early, late);
+    assert!(early.is_complete() && late.is_complete(), "{early} / {late}");
+    assert_eq!(sums(&node.shown_alone(2026))[2], 2);
+    node.end().await;
+}
+
+#[tokio::test]
 async fn what_is_set_up_wrongly_is_said_in_words() {
     let Some(kind) = kind("what_is_set_up_wrongly_is_said_in_words") else { return };
     let database = Database::start(&kind).await;

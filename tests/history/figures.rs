@@ -56,6 +56,7 @@ fn database_that_is_away() -> ghpulse::config::Tidb {
         db: "gharchive".to_owned(),
         tls: false,
         ca: None,
+        timeout: std::time::Duration::from_secs(60),
         events_daily: "SELECT 1".to_owned(),
         yearly: "SELECT 1".to_owned(),
         repo_languages: None,

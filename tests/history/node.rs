@@ -102,7 +102,7 @@ impl Node {
             latest: Duration::from_secs(1),
             latest_during: 3600,
         };
-        let setup = Setup { tidb: Some(tidb), interval, on_request: true, limits };
+        let setup = Setup { tidb: Some((tidb, limits)), interval, on_request: true };
         let (history, asking) = History::load(&store, setup, Alerts::off(), clock).unwrap();
         let stop = CancellationToken::new();
         let stage = tokio::spawn(asking.run(stop.clone()));

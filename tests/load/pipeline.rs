@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ghpulse::alerts::Alerts;
 use ghpulse::apply::aggregate::Apply;
-use ghpulse::apply::history::{History, Limits, Setup};
+use ghpulse::apply::history::{History, Setup};
 use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::{Clock, Stopwatch};
@@ -78,7 +78,7 @@ fn through(pages: &[Bytes], count: usize, sync: Sync) -> Figures {
         let stop = CancellationToken::new();
         let seen_for = Duration::from_secs(72 * 3_600);
         let interval = defaults().interval;
-        let setup = Setup { tidb: None, interval, on_request: true, limits: Limits::USUAL };
+        let setup = Setup { tidb: None, interval, on_request: true };
         let history = History::load(&store, setup, Alerts::off(), clock).expect("it is empty").0;
         let hub_of_apply = Arc::clone(&hub);
         let apply =

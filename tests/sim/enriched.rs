@@ -169,3 +169,35 @@ async fn without_a_token_nothing_is_asked_nothing_waits_and_readyz_says_why() {
     let (whole, lacking) = shares(&stored::journal(dir.path()));
     assert!(whole == 0 && lacking > 10);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_account_may_not_see_is_asked_for_with_a_token_of_another() {
+    let github = today(28).await;
+    github.control.set_fault(Fault::new(FaultKind::QueryForbidden).token("alice"));
+    let both = [PATIENT[0], ("GHPULSE_GITHUB_TOKENS", "alice/1,bob/1,alice/2")];
+    let dir = tempfile::tempdir().unwrap();
+    follow(&github, dir.path(), &both, 3).await;
+    let (whole, lacking) = shares(&stored::journal(dir.path()));
+    assert!(lacking == 0 && whole > 20, "{whole} {lacking}");
+    assert!(github.control.outcomes()["graphql query-forbidden"] > 0);
+    stored::assert_holds(dir.path(), &expected(&github));
+
+    let github = today(29).await;
+    github.control.set_fault(Fault::new(FaultKind::QueryForbidden).token("alice"));
+    let alone = [PATIENT[0], ("GHPULSE_GITHUB_TOKENS", "alice/1,alice/2")];
+    let dir = tempfile::tempdir().unwrap();
+    let appliance = Running::start(dir.path(), &github.url, &alone).await;
+    github.control.emit(100);
+    let said = async {
+        loop {
+            let status = request(appliance.public, "GET", "/status?format=json", &[]).await.json();
+            let forbidden = &status["enrichment"]["unenriched"]["forbidden"];
+            if forbidden.as_u64().is_some_and(|forbidden| forbidden > 10) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("they go out without, counted as forbidden", said).await;
+    appliance.end().await;
+}

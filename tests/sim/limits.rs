@@ -82,3 +82,82 @@ async fn never_more_than_a_hundred_requests_of_an_account_are_under_way() {
     assert!(!outcomes.keys().any(|outcome| outcome.contains("403")), "{outcomes:?}");
     appliance.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_a_swapped_file_is_used_at_once_for_pages_and_queries() {
+    use std::os::unix::fs::symlink;
+    let github = GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(43) }).await;
+    let wait = Duration::from_secs(600);
+    let away = |kind| Fault::new(kind).token("alice").wait(wait);
+    github.control.set_fault(away(FaultKind::QuerySecondary));
+    // As Kubernetes mounts a secret: the file lies behind a link that is swapped.
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for token in ["alice", "bob"] {
+        std::fs::create_dir(at(token)).unwrap();
+        std::fs::write(at(token).join("tokens"), format!("{token}\n")).unwrap();
+    }
+    symlink("alice", at("mounted")).unwrap();
+    let file = at("mounted").join("tokens").display().to_string();
+    let settings =
+        [PATIENT[0], ("GHPULSE_GITHUB_TOKENS", ""), ("GHPULSE_GITHUB_TOKENSFILE", file.as_str())];
+    let appliance = Running::start(&at("data"), &github.url, &settings).await;
+    let mut client = Client::connect(appliance.public, "/sampling").await;
+    client.json().await;
+    client.subscribe(r#"{"samplingRate":1}"#).await;
+    github.control.emit(100);
+    let refused = |control: &ghpulse::simulate::Control| {
+        control.outcomes().contains_key("graphql query-secondary")
+    };
+    soon("queries wait", github.control.until(refused)).await;
+    github.control.set_fault(away(FaultKind::RetryAfter));
+    let waits = |status: &Value| status["source"]["tokens_usable"] == 0;
+    until(&appliance, "alice's token waits", waits).await;
+    github.control.emit(100);
+
+    symlink("bob", at("next")).unwrap();
+    let clock = ghpulse::clock::Clock::system();
+    let swapped = clock.instant();
+    std::fs::rename(at("next"), at("mounted")).unwrap();
+    for _ in 0..200 {
+        client.json().await;
+    }
+    let took = clock.instant() - swapped;
+    println!("all events came {took:?} after the file was swapped");
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    appliance.end().await;
+    stored::assert_holds(&at("data"), &expected(&github));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_number_of_the_configuration_may_be_the_largest_that_is_accepted() {
+    use ghpulse::config::{KEYS, Kind, show_duration};
+    let most = |key: &ghpulse::config::Key| match key.kind {
+        Kind::Whole(_, most) | Kind::Bytes(_, most) => Some((key.variable(), most.to_string())),
+        Kind::Span(_, _, most) => Some((key.variable(), show_duration(most))),
+        Kind::Share => Some((key.variable(), "1".to_owned())),
+        _ => None,
+    };
+    let here = |key: &&ghpulse::config::Key| {
+        ["api", "server", "github", "interval", "store"]
+            .contains(&key.path.split('.').next().unwrap())
+    };
+    let settings: Vec<_> = KEYS.iter().filter(here).filter_map(most).collect();
+    assert!(settings.len() > 25, "{settings:?}");
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let github = GitHub::start(Options { shape: Shape::Old, ..Options::by_hand(44) }).await;
+    github.control.emit(100);
+    let dir = tempfile::tempdir().unwrap();
+    let appliance = Running::start(dir.path(), &github.url, &settings).await;
+    let counted = async {
+        loop {
+            let ndjson = ["accept: application/x-ndjson"];
+            let got = request(appliance.public, "GET", "/stream?poll=1", &ndjson).await;
+            if got.body.lines().filter(|line| line.contains(r#""type":"event""#)).count() == 100 {
+                return;
+            }
+        }
+    };
+    soon("all is applied", counted).await;
+    appliance.end().await;
+}

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+mod buses;
 #[path = "../common/mod.rs"]
 mod common;
 mod enriched;

@@ -37,19 +37,53 @@ pub(crate) fn quoted(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_metric_is_in_the_readme_and_no_other() {
+fn every_metric_is_in_the_table_and_no_other() {
     let is_metric = |word: &&str| word.starts_with("ghpulse_");
     let table = read("src/metrics.rs");
-    let readme = read("README.md");
+    let page = read("config/README.md");
     let measured: BTreeSet<&str> = quoted(&table).into_iter().filter(is_metric).collect();
-    let told: BTreeSet<&str> = readme.split('`').skip(1).step_by(2).filter(is_metric).collect();
+    let told: BTreeSet<&str> = page.split('`').skip(1).step_by(2).filter(is_metric).collect();
     let untold = measured.difference(&told).map(|name| {
-        format!("README.md: metric `{name}` is not in the table of metrics: add its row")
+        format!("config/README.md: metric `{name}` is not in the table of metrics: add its row")
     });
     let gone = told.difference(&measured).map(|name| {
-        format!("README.md: metric `{name}` does not exist in src/metrics.rs: remove its row")
+        format!(
+            "config/README.md: metric `{name}` does not exist in src/metrics.rs: remove its row"
+        )
     });
     settle(&untold.chain(gone).collect::<Vec<_>>());
+}
+
+/// Bytes that the README has at most: the first ten minutes, and links to the rest.
+const README_BYTES: usize = 15 << 10;
+/// Characters of a line of prose in a page; tables, code and links are as long as they are.
+const PROSE_CHARS: usize = 110;
+
+#[test]
+fn pages_are_short_enough_to_be_read() {
+    let bytes = read("README.md").len();
+    let mut complaints = Vec::new();
+    if bytes > README_BYTES {
+        complaints.push(format!(
+            "README.md: {bytes} bytes, the limit is {README_BYTES}: move what is not needed in the \
+             first ten minutes to its page"
+        ));
+    }
+    for (path, text) in texts().iter().filter(|(path, _)| is_a(path, "md")) {
+        let mut in_code = false;
+        for (number, line) in text.lines().enumerate() {
+            let chars = line.chars().count();
+            in_code ^= line.trim_start().starts_with("```");
+            let is_prose = !in_code && !line.starts_with(['|', '#']) && !line.contains("](");
+            if is_prose && chars > PROSE_CHARS && path != "CHANGELOG.md" {
+                let number = number + 1;
+                complaints.push(format!(
+                    "{path}:{number}: {chars} characters, the limit is {PROSE_CHARS}: break the line"
+                ));
+            }
+        }
+    }
+    settle(&complaints);
 }
 
 #[test]

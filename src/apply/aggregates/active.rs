@@ -3,7 +3,7 @@
 //! Different ones in a rolling window are counted exactly: of each the last second is known, and of
 //! each second how many were last seen in it. So a window's number is a sum over its seconds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::member::reading;
 use super::rolling::longest;
@@ -15,8 +15,11 @@ use crate::model::window::{Second, Window};
 
 /// The most of a kind that are told apart at once, about 36 bytes each.
 const DIFFERENT: usize = 1_000_000;
-/// Seconds beyond the window that are held: another node's clock may be ahead of ours.
-const AHEAD: i64 = 600;
+/// Seconds beyond the window that are held, so that a clock may be set back a little.
+const SLACK: i64 = 60;
+/// The most events that wait for their second to come, because the clock of another node is ahead
+/// of ours or ours was ahead once; what comes beyond them is left out, and said to be.
+const AHEAD: usize = 100_000;
 /// Between two looks for those who were not seen in the window, in seconds.
 const SWEEP: i64 = 60;
 
@@ -26,6 +29,11 @@ pub(super) struct Active {
     events: Seconds,
     repositories: Different,
     developers: Different,
+    /// Of events whose second has not come yet: the repository and the developer of each.
+    ahead: BTreeMap<i64, Vec<[Option<u64>; 2]>>,
+    waiting: usize,
+    /// The second that has come.
+    now: i64,
     left_out: u64,
     ticked_at: Option<Second>,
 }
@@ -46,12 +54,15 @@ struct Different {
 
 impl Active {
     pub(super) fn new(windows: &'static [(&'static str, u32)]) -> Self {
-        let span = i64::from(longest(windows)) + AHEAD;
+        let span = i64::from(longest(windows)) + SLACK;
         Self {
             windows,
             events: Seconds::new(span),
             repositories: Different::new(span),
             developers: Different::new(span),
+            ahead: BTreeMap::new(),
+            waiting: 0,
+            now: i64::MIN,
             left_out: 0,
             ticked_at: None,
         }
@@ -61,17 +72,46 @@ impl Active {
         longest(self.windows).into()
     }
 
+    /// A second has come: what waited for it is counted.
+    pub(super) fn reach(&mut self, now: Second) {
+        self.now = now.0;
+        while let Some(entry) = self.ahead.first_entry()
+            && *entry.key() <= self.now
+        {
+            let (second, events) = entry.remove_entry();
+            self.waiting -= events.len();
+            for ids in events {
+                self.see(second, ids);
+            }
+        }
+    }
+
     pub(super) fn count(&mut self, event: &Subject<'_>) {
         let second = event.facts().received_at.second().0;
+        let ids = ["repo", "actor"].map(|who| event.number_of(who));
+        if second <= self.now {
+            self.see(second, ids);
+        } else if self.waiting < AHEAD {
+            // The ring holds what lies behind the newest second, and others' clocks give seconds:
+            // one that has not come must not move it.
+            self.ahead.entry(second).or_default().push(ids);
+            self.waiting += 1;
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    fn see(&mut self, second: i64, [repository, developer]: [Option<u64>; 2]) {
         self.events.add(second);
-        let seen = [("repo", &mut self.repositories), ("actor", &mut self.developers)];
-        for (who, different) in seen {
-            let fits = event.number_of(who).is_none_or(|id| different.see(id, second));
+        let seen = [(repository, &mut self.repositories), (developer, &mut self.developers)];
+        for (id, different) in seen {
+            let fits = id.is_none_or(|id| different.see(id, second));
             self.left_out += u64::from(!fits);
         }
     }
 
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor, since: Second) {
+        self.reach(now);
         if self.ticked_at.replace(now) == Some(now) {
             return;
         }

@@ -6,8 +6,8 @@
 use crate::apply::rule::Subject;
 use crate::hub::Hub;
 use crate::model::position::{BusTag, Cursor, Position};
-use crate::model::window::Second;
-use crate::store::journal::Journal;
+use crate::model::window::{Minute, Second};
+use crate::store::journal::{Journal, Step};
 use crate::store::{Reader, StoreError};
 
 use super::member::Member;
@@ -53,6 +53,11 @@ impl Groups {
         Ok(())
     }
 
+    /// Forgets everyone.
+    pub(super) fn clear(&mut self) {
+        self.groups.clear();
+    }
+
     /// Forgets who counts for this script.
     pub(super) fn remove(&mut self, script: &str) {
         for group in &mut self.groups {
@@ -70,13 +75,19 @@ impl Groups {
     }
 
     /// Reads on, a piece for each group. True when there is more.
-    pub(super) fn read(&mut self, reader: Reader<'_>) -> Result<bool, StoreError> {
+    pub(super) fn read(&mut self, reader: Reader<'_>, now: Second) -> Result<bool, StoreError> {
         self.groups.sort_by_key(|group| std::cmp::Reverse(group.place));
         let mut done: Vec<Group> = Vec::with_capacity(self.groups.len());
+        let mut failure = None;
         for mut group in std::mem::take(&mut self.groups) {
             // Nobody overtakes: who is behind joins, and they go on together.
             let until = done.first().map(|first| first.place);
-            group.read(&reader.journal(self.tag)?, until)?;
+            let read =
+                reader.journal(self.tag).and_then(|journal| group.read(&journal, until, now));
+            if let Err(error) = read {
+                // Nobody is forgotten because the store fails: it is read again.
+                failure.get_or_insert(error);
+            }
             match done.first_mut() {
                 Some(first) if group.place == first.place => {
                     first.members.append(&mut group.members);
@@ -85,6 +96,7 @@ impl Groups {
             }
         }
         self.groups = done;
+        failure.map_or(Ok(()), Err)?;
         Ok(self.groups.iter().any(|group| !group.caught_up))
     }
 
@@ -101,13 +113,29 @@ impl Groups {
 
 impl Group {
     /// Reads on to `until`, that one included, or to the end.
-    fn read(&mut self, journal: &Journal<'_>, until: Option<Position>) -> Result<(), StoreError> {
+    fn read(
+        &mut self,
+        journal: &Journal<'_>,
+        until: Option<Position>,
+        now: Second,
+    ) -> Result<(), StoreError> {
         // Retention may have come past: then nothing before what is left is known to be counted.
         let overtaken = journal.dropped().filter(|dropped| *dropped > self.place);
         let (mut rows, mut ended, mut is_first) = (0, true, overtaken.is_some());
+        let complete = journal.complete_from()?.map(first_second);
         let Self { place, members, .. } = self;
-        journal.read_behind(*place, |position, row| {
+        for member in &mut *members {
+            member.reach(now);
+        }
+        journal.walk_behind(*place, |step| {
+            let (Step::Event(position, _) | Step::Damaged(position)) = step;
             if until.is_some_and(|until| position > until) {
+                if let Step::Damaged(_) = step {
+                    // Who is ahead has passed it, or has it before them too.
+                    for member in &mut *members {
+                        member.begin(now);
+                    }
+                }
                 return Ok(false);
             }
             if rows == ROWS {
@@ -115,8 +143,15 @@ impl Group {
                 return Ok(false);
             }
             rows += 1;
+            *place = position;
+            let Step::Event(_, row) = step else {
+                // What cannot be read is not counted either.
+                is_first = true;
+                return Ok(true);
+            };
             if std::mem::take(&mut is_first) {
                 let left = row.facts.received_at.second();
+                let left = complete.map_or(left, |complete| left.max(complete));
                 for member in &mut *members {
                     member.begin(left);
                 }
@@ -125,7 +160,6 @@ impl Group {
             for member in &mut *members {
                 member.count(&subject);
             }
-            *place = position;
             Ok(true)
         })?;
         // What lay between may be gone, or never was: everything up to there is counted.
@@ -137,6 +171,10 @@ impl Group {
     }
 }
 
+fn first_second(minute: Minute) -> Second {
+    Second(minute.0.saturating_mul(60))
+}
+
 /// Behind which place events of that second and later ones are, and from which second on the
 /// journal has all that was received; `None` when it has nothing.
 fn start_of(journal: &Journal<'_>, from: Second) -> Result<(Position, Option<Second>), StoreError> {
@@ -145,9 +183,9 @@ fn start_of(journal: &Journal<'_>, from: Second) -> Result<(Position, Option<Sec
         whole_from = Some(row.facts.received_at.second());
         Ok(false)
     })?;
-    // Positions are the bus's, seconds those of receiving: where nodes differ, they overlap.
-    if let Some(minute) = journal.oldest_minute()? {
-        let minute = Second(minute.0.saturating_mul(60));
+    // The first event may have been received long before what is complete.
+    if let Some(minute) = journal.complete_from()? {
+        let minute = first_second(minute);
         whole_from = whole_from.map(|second| second.max(minute));
     }
     let Some(first) = journal.first_since(from.start().minute())? else {

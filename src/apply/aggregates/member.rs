@@ -93,6 +93,13 @@ impl Member {
         self.counted_from = self.counted_from.max(second);
     }
 
+    /// Events that were received after this second are not counted before it has come.
+    pub(super) fn reach(&mut self, now: Second) {
+        if let Counter::Active(active) = &mut self.counter {
+            active.reach(now);
+        }
+    }
+
     pub(super) fn count(&mut self, event: &Subject<'_>) {
         match &mut self.counter {
             Counter::Script(scripted) => scripted.count(event),

@@ -57,12 +57,19 @@ pub struct Aggregates {
     pub troubles: watch::Sender<Vec<Complaint>>,
 }
 
+/// A clock that was set back by more than this many seconds: everything is counted again.
+const SET_BACK: i64 = 5;
+/// The pause after the store could not be read.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
 /// What it remembers from one beat to the next.
 struct State {
     tools: Aggregates,
     folder: Folder,
     groups: Groups,
     looked_at: Second,
+    /// What was wrong with the store at the last beat.
+    trouble: Option<String>,
 }
 
 impl Aggregates {
@@ -70,16 +77,28 @@ impl Aggregates {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let clock = self.clock;
         let begun = tokio::task::spawn_blocking(move || State::begin(self));
-        let mut state = begun.await.context("beginning to count")??;
+        let mut state = match begun.await.context("beginning to count")? {
+            Err(error) if error.is_damage() => {
+                // All else can be served without it.
+                tracing::error!(%error, "nothing is counted over rolling windows");
+                stop.cancelled().await;
+                return Ok(());
+            }
+            begun => begun?,
+        };
         loop {
             let beat = tokio::task::spawn_blocking(move || {
-                let (behind, took) = clock.time(|| state.beat());
+                let (behind, took) = clock.time(|| state.beat_or_wait());
                 behind.map(|behind| (state, behind.then_some(took)))
             });
             let behind;
             (state, behind) = beat.await.context("counting")??;
             // As long as it worked: half of one core at most, for as long as it takes.
-            let pause = behind.map_or(BEAT, |took| took.clamp(REST, BEAT));
+            let pause = match behind {
+                _ if state.trouble.is_some() => AFTER_FAILURE,
+                Some(took) => took.clamp(REST, BEAT),
+                None => BEAT,
+            };
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = clock.sleep(pause) => {}
@@ -96,14 +115,47 @@ impl State {
             groups.add(tools.store.reader(), member, now)?;
         }
         let folder = Folder::open(&tools.scripts, &tools.store, tools.clock)?;
-        Ok(Self { tools, folder, groups, looked_at: Second(i64::MIN) })
+        Ok(Self { tools, folder, groups, looked_at: Second(i64::MIN), trouble: None })
+    }
+
+    /// A beat. Damage of the store is logged, and tried again: what is damaged may be old, and the
+    /// rest of the appliance does not depend on it.
+    fn beat_or_wait(&mut self) -> Result<bool, StoreError> {
+        match self.beat() {
+            Err(error) if error.is_damage() => {
+                let trouble = Some(error.to_string());
+                if self.trouble != trouble {
+                    tracing::error!(%error, "counts over rolling windows are not moved on");
+                }
+                self.trouble = trouble;
+                Ok(true)
+            }
+            beat => {
+                self.trouble = None;
+                beat
+            }
+        }
+    }
+
+    /// Begins to count everything again, as a restart would. A clock that was ahead has expired
+    /// what is wanted now, and has put events where they are not looked for.
+    fn begin_again(&mut self, now: Second) -> Result<(), StoreError> {
+        self.groups.clear();
+        for member in rolling::members() {
+            self.groups.add(self.tools.store.reader(), member, now)?;
+        }
+        Ok(())
     }
 
     /// Looks at the scripts once a second, reads on, and shows what is due. True when there is more
     /// to read.
     fn beat(&mut self) -> Result<bool, StoreError> {
+        let now = self.tools.clock.now().second();
+        if now.0 < self.looked_at.0.saturating_sub(SET_BACK) {
+            tracing::warn!("the clock was set back: rolling windows are counted again");
+            self.begin_again(now)?;
+        }
         let Aggregates { store, hub, clock, troubles, .. } = &self.tools;
-        let now = clock.now().second();
         if now != self.looked_at {
             self.looked_at = now;
             let found = self.folder.look(&mut self.groups, hub, now)?;
@@ -113,7 +165,7 @@ impl State {
                 changed
             });
         }
-        let behind = self.groups.read(store.reader())?;
+        let behind = self.groups.read(store.reader(), now)?;
         self.groups.tick(hub, clock.now().second());
         Ok(behind)
     }

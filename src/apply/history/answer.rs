@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::query::Query;
-use crate::model::window::{Day, Year};
+use crate::model::window::{Day, Timestamp, Year};
 use crate::store::keys::history::{Figure, Metric};
 
 /// An answer as the server sent it, every cell as text, NULL as `None`.
@@ -46,7 +46,10 @@ pub enum Malformed {
         most: usize,
     },
     /// A text that is no count.
-    #[error("column {column} of row {row} is {text:?}, which is no whole number from 0 on")]
+    #[error(
+        "column {column} of row {row} is {text:?}; must be a whole number from 0 to {}",
+        i64::MAX
+    )]
     Number {
         /// Which row.
         row: usize,
@@ -154,8 +157,8 @@ pub(super) fn read(
         for (&at, (_, metric)) in places.iter().zip(wanted(query)) {
             let column = || quoted(table.columns.get(at).map_or("", String::as_str));
             let Some(metric) = *metric else {
-                // Events without a day are nobody's.
-                let Some(text) = cell(at) else { break };
+                // Events without a day belong to none: NULL, or MySQL's date that is none.
+                let Some(text) = cell(at).filter(|text| !is_no_date(text)) else { break };
                 let refuse = || Malformed::Date { row, column: column(), text: quoted(text) };
                 day = read_day(text).ok_or_else(refuse)?;
                 if !days.insert(day) {
@@ -174,30 +177,36 @@ pub(super) fn read(
     Ok(figures)
 }
 
+/// `0000-00-00`, with or without a time: what MySQL keeps where there is no date
+/// (its manual, "The DATE, DATETIME, and TIMESTAMP Types").
+fn is_no_date(text: &str) -> bool {
+    text.trim().starts_with("0000-00-00")
+}
+
 /// A DATE, or the day of a DATETIME.
 fn read_day(text: &str) -> Option<Day> {
     let text = text.trim();
     let (date, rest) = text.split_at_checked(10)?;
-    if !rest.is_empty() && !rest.starts_with([' ', 'T']) {
-        return None;
+    if !rest.is_empty() {
+        Timestamp::parse_utc(text).or_else(|| Timestamp::parse(text))?;
     }
     Day::parse(date)
 }
 
-/// A count: digits, perhaps with a fraction, which is cut off, or as a float is written. What does
-/// not fit is the largest number there is.
+/// A count: digits, perhaps with a fraction, which is cut off, or as a float is written. `None`
+/// also beyond [`i64::MAX`]: a figure that nobody said is not shown.
 pub(super) fn read_number(text: &str) -> Option<i64> {
     let text = text.trim().trim_start_matches('+');
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if !text.is_empty() && digits(whole) && digits(fraction) && (whole, fraction) != ("", "") {
-        // Nothing but digits can only be too many of them.
-        return Some(if whole.is_empty() { 0 } else { whole.parse().unwrap_or(i64::MAX) });
+        return if whole.is_empty() { Some(0) } else { whole.parse().ok() };
     }
     let float: f64 = text.parse().ok().filter(|float: &f64| float.is_finite())?;
-    // The largest floats saturate; the sign was looked at.
+    // 2^63 is the first float beyond; below it every whole part fits.
+    let fits = (0.0..9_223_372_036_854_775_808.0).contains(&float);
     #[expect(clippy::cast_possible_truncation, reason = "a count's fraction means nothing")]
-    (float >= 0.0).then_some(float as i64)
+    fits.then_some(float as i64)
 }
 
 pub(super) fn quoted(text: &str) -> String {

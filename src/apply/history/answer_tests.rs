@@ -76,6 +76,12 @@ fn an_empty_year_and_null_are_nothing() {
     assert_eq!(daily(&["a", "b", "c", "d", "e"], &[]).unwrap(), BTreeMap::new());
     let no_day = [None, Some("9"), Some("9"), Some("9"), Some("9")];
     assert_eq!(daily(&["a", "b", "c", "d", "e"], &[&no_day, ROW]).unwrap(), row_read());
+    // MySQL's date that is none is the same as NULL, also twice.
+    for none in ["0000-00-00", "0000-00-00 00:00:00"] {
+        let no_day = [Some(none), Some("9"), Some("9"), Some("9"), Some("9")];
+        let rows: [&[_]; 3] = [&no_day, ROW, &no_day];
+        assert_eq!(daily(&["a", "b", "c", "d", "e"], &rows).unwrap(), row_read());
+    }
 }
 
 #[test]
@@ -105,8 +111,11 @@ fn numbers_are_read_in_every_spelling_of_a_count() {
         (".5", Some(0)),
         ("5.", Some(5)),
         ("1.5e3", Some(1500)),
-        ("99999999999999999999999999", Some(i64::MAX)),
-        ("1e300", Some(i64::MAX)),
+        ("9223372036854775807", Some(i64::MAX)),
+        ("9223372036854775808", None),
+        ("99999999999999999999999999", None),
+        ("9.3e18", None),
+        ("1e300", None),
         ("", None),
         (".", None),
         ("-1", None),
@@ -128,7 +137,9 @@ fn days_are_read_from_dates_and_times() {
     for text in ["2026-03-04", "2026-03-04 00:00:00", "2026-03-04T10:00:00Z", " 2026-03-04 "] {
         assert_eq!(read_day(text), day, "{text}");
     }
-    for text in ["", "0000-00-00", "2026-02-30", "2026-3-4", "20260304", "2026-03-041", "ä"] {
+    for text in
+        ["", "0000-00-00", "2026-02-30", "2026-3-4", "20260304", "2026-03-041", "2026-03-04 ?", "ä"]
+    {
         assert_eq!(read_day(text), None, "{text}");
     }
 }
@@ -139,7 +150,8 @@ fn what_cannot_be_read_is_refused_by_row_and_column() {
     let bad = [Some("2026-03-05"), Some("1"), Some("many"), Some("3"), Some("4")];
     assert_eq!(
         daily(&names, &[ROW, &bad]).unwrap_err().to_string(),
-        "column opened_prs of row 2 is \"many\", which is no whole number from 0 on"
+        "column opened_prs of row 2 is \"many\"; must be a whole number from 0 to \
+         9223372036854775807"
     );
     let bad = [Some("soon"), Some("1"), Some("2"), Some("3"), Some("4")];
     assert_eq!(

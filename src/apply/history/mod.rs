@@ -3,10 +3,11 @@
 //!
 //! Promises: what TiDB said is kept over restarts and shown until it says something else; a figure
 //! is never counted twice and may fall at a sync; a TiDB that is away, slow or wrong costs nothing
-//! but fresh figures. One task asks, so there is never more than one connection: who asks for a
-//! sync while one runs gets that one's answer. Two queries have two paces, so each has its own
-//! begin and its own figures. A third brings languages of repositories, whenever the days are asked
-//! for.
+//! but fresh figures. One task asks, so there is never more than one connection. A sync that is
+//! requested while one runs starts after it: the running one may have read the database before
+//! the requester's change. Two queries have two paces, so each has its own begin and its own
+//! figures, and the failure of one does not keep the other from being asked. A third brings
+//! languages of repositories, whenever the days are asked for.
 //!
 //! Door to `mysql_async`.
 
@@ -51,14 +52,12 @@ const MOST_WAITING: usize = 64;
 /// How the history is asked.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The server and the queries; `None` when there is none.
-    pub tidb: Option<Tidb>,
+    /// The server, the queries, and what may take how long; `None` when there is no server.
+    pub tidb: Option<(Tidb, Limits)>,
     /// Paces and retries.
     pub interval: Interval,
     /// Whether only [`History::sync_now`] asks (`disable.interval`).
     pub on_request: bool,
-    /// What may take how long.
-    pub limits: Limits,
 }
 
 /// The history, for whoever counts, shows, or wants it fresh. Clones are the same.
@@ -117,7 +116,7 @@ impl History {
         clock: Clock,
     ) -> Result<(Self, HistorySync), StoreError> {
         let figures = Figures::load(store)?;
-        let server = setup.tidb.clone().map(|tidb| Server::new(tidb, setup.limits));
+        let server = setup.tidb.clone().map(|(tidb, limits)| Server::new(tidb, limits));
         let state = match (&server, figures.has_base()) {
             (None, _) => HistoryState::Off,
             (Some(_), _) if setup.on_request => HistoryState::Off,
@@ -153,8 +152,8 @@ impl History {
         self.0.figures.merge(ours)
     }
 
-    /// Asks now, all queries, and answers when it is done; who asks while it is being done gets
-    /// the same answer.
+    /// Asks now, all queries, and answers when it is done. Requests that arrive before a sync
+    /// starts share it; those that arrive while it runs share the next one.
     pub async fn sync_now(&self) -> Synced {
         if !self.0.is_configured {
             return Synced::refused("TiDB is not configured: set `tidb.host` and `tidb.db`");
@@ -210,6 +209,11 @@ impl HistorySync {
                 () = until(self.clock, schedule.next()) => {}
                 Some(asker) = self.requests.recv() => waiting.push(asker),
             }
+            // All who asked before it starts share this sync; who asks while it runs may have
+            // changed the database after it was read, and gets the next one.
+            while let Ok(asker) = self.requests.try_recv() {
+                waiting.push(asker);
+            }
             let asked = if waiting.is_empty() {
                 schedule.due(self.clock.instant())
             } else {
@@ -236,12 +240,6 @@ impl HistorySync {
                 };
                 schedule.advance(&asked, failed, &self.setup.interval, now);
             }
-            // Who asked while it ran, and got all that was asked for.
-            while asked.len() == Query::ALL.len()
-                && let Ok(asker) = self.requests.try_recv()
-            {
-                waiting.push(asker);
-            }
             for asker in waiting {
                 // Whoever asked may have gone.
                 let _ = asker.send(synced.clone());
@@ -249,44 +247,71 @@ impl HistorySync {
         }
     }
 
-    /// Asks the server once; of several failures the first is kept. An error is one of our own
-    /// store.
+    /// Asks each query once; of several failures the first is kept. A query that costs the
+    /// connection costs no other query: the next one gets a new connection. Only a server that
+    /// cannot be reached, or does not let us in, ends the round. An error is one of our own store.
     async fn ask(&self, server: &Server, asked: &[Query]) -> Result<Round, StoreError> {
         let mut round = Round::default();
-        let mut session = match server.open(self.clock.now()).await {
-            Ok(session) => session,
-            Err(error) => return Ok(Round { error: Some(error), ..round }),
-        };
-        let mut goes_on = true;
-        for &query in asked {
-            match self.fetch(&mut session, query).await {
-                Ok(wrote) if query == Query::Daily => round.daily = Some(wrote),
-                Ok(wrote) => round.yearly = Some(wrote),
-                Err(HistoryError::Store(error)) => return Err(error),
-                Err(error) => {
-                    goes_on = error.leaves_connection();
-                    round.error.get_or_insert(error);
-                    if !goes_on {
-                        break;
+        let languages = asked.contains(&Query::Daily) && server.knows_languages();
+        let texts = asked.iter().map(|query| Text::from(*query));
+        let mut session = None;
+        for text in texts.chain(languages.then_some(Text::Languages)) {
+            let mut open = match session.take() {
+                Some(open) => open,
+                None => match server.open(self.clock.now()).await {
+                    Ok(open) => open,
+                    Err(error) => {
+                        round.error.get_or_insert(error);
+                        return Ok(round);
                     }
-                }
-            }
-        }
-        if goes_on && asked.contains(&Query::Daily) && server.knows_languages() {
-            match languages::fetch(&mut session, &self.store, self.clock.now()).await {
-                Ok(taken) => round.languages = Some(taken),
+                },
+            };
+            let error = match self.fetch(&mut open, text, &mut round).await {
+                Ok(()) => None,
                 Err(HistoryError::Store(error)) => return Err(error),
-                Err(error) => {
-                    round.error.get_or_insert(error);
-                }
+                Err(error) => Some(error),
+            };
+            if error.as_ref().is_none_or(HistoryError::leaves_connection) {
+                session = Some(open);
+            } else {
+                open.close().await;
+            }
+            if let Some(error) = error {
+                round.error.get_or_insert(error);
             }
         }
-        session.close().await;
+        if let Some(session) = session {
+            session.close().await;
+        }
         Ok(round)
     }
 
+    /// Asks one query, writes what it brings, and notes in `round` how much that was.
+    async fn fetch(
+        &self,
+        session: &mut Session<'_>,
+        text: Text,
+        round: &mut Round,
+    ) -> Result<(), HistoryError> {
+        match text {
+            Text::Figures(query) => {
+                let wrote = self.fetch_figures(session, query).await?;
+                *round.slot(query) = Some(wrote);
+            }
+            Text::Languages => {
+                let taken = languages::fetch(session, &self.store, self.clock.now()).await?;
+                round.languages = Some(taken);
+            }
+        }
+        Ok(())
+    }
+
     /// Asks one query and writes what it brings; gives how many figures.
-    async fn fetch(&self, session: &mut Session<'_>, query: Query) -> Result<usize, HistoryError> {
+    async fn fetch_figures(
+        &self,
+        session: &mut Session<'_>,
+        query: Query,
+    ) -> Result<usize, HistoryError> {
         let figures = &self.history.0.figures;
         let now = self.clock.now();
         figures.begin(query, now);

@@ -26,6 +26,12 @@ pub struct Synced {
 }
 
 impl Synced {
+    /// Whether every query that was asked brought its figures.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.tried && self.error.is_none()
+    }
+
     pub(super) fn refused(why: &str) -> Self {
         let error = Some(why.to_owned());
         Self { tried: false, daily: None, yearly: None, languages: None, took_ms: 0, error }
@@ -63,6 +69,14 @@ impl Round {
         match query {
             Query::Daily => self.daily,
             Query::Yearly => self.yearly,
+        }
+    }
+
+    /// Where the number of figures that `query` brought is kept.
+    pub(super) fn slot(&mut self, query: Query) -> &mut Option<usize> {
+        match query {
+            Query::Daily => &mut self.daily,
+            Query::Yearly => &mut self.yearly,
         }
     }
 

@@ -22,16 +22,19 @@ use crate::model::window::{Timestamp, Year};
 /// How long what may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Finding, connecting and logging in; also each small question that is no query of the user.
+    /// Finding, connecting and logging in; also each small question that is not a query of the
+    /// user's.
     pub connect: Duration,
-    /// One query.
+    /// One query; `tidb.timeout`.
     pub query: Duration,
 }
 
 impl Limits {
-    /// What holds outside tests: a year's events are a long scan on a small server.
-    pub const USUAL: Self =
-        Self { connect: Duration::from_secs(10), query: Duration::from_secs(120) };
+    /// What holds outside tests.
+    #[must_use]
+    pub fn of(tidb: &Tidb) -> Self {
+        Self { connect: Duration::from_secs(10), query: tidb.timeout }
+    }
 }
 
 /// A packet of the server: a row is five numbers.
@@ -357,8 +360,10 @@ mod tests {
             events_daily: "SELECT 1".to_owned(),
             yearly: "SELECT 2".to_owned(),
             repo_languages: None,
+            timeout: Duration::from_secs(120),
         };
-        Server::new(tidb, Limits::USUAL)
+        let limits = Limits::of(&tidb);
+        Server::new(tidb, limits)
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub(super) fn is_hole(before: Position, at: Position) -> bool {
     if at <= before || entry_of(at) == entry_of(before) {
         return false;
     }
-    let next = if at.ledger == before.ledger { before.entry + 1 } else { 0 };
+    let next = if at.ledger == before.ledger { before.entry.saturating_add(1) } else { 0 };
     at.entry > next
 }
 

@@ -13,12 +13,13 @@ use bytes::Bytes;
 use pulsar::authentication::Authentication;
 use pulsar::error::AuthenticationError;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{OAuthOptions, PulsarError};
 use crate::clock::Clock;
-use crate::http::{Http, HttpOptions, Request, Response, shown};
+use crate::http::{Http, HttpOptions, Request, Response, keeps_secrets, shown};
 
 /// Until the issuer has answered one request.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -26,8 +27,11 @@ const ANSWER: Duration = Duration::from_secs(10);
 const ANSWER_BYTES: usize = 256 << 10;
 /// The largest key file.
 const KEY_FILE_BYTES: u64 = 64 << 10;
-/// How long a token is taken to live when the issuer does not say.
-const LIFE: u64 = 600;
+/// Seconds that a token is taken to live when the issuer does not say, or says nothing that is a
+/// number.
+const LIFE: f64 = 600.0;
+/// Seconds that a token is believed to live at most.
+const LONGEST_LIFE: f64 = 86_400.0;
 /// The most that is repeated of an issuer's own words, in characters.
 const REPEATED: usize = 200;
 
@@ -70,7 +74,7 @@ struct Discovered {
 struct Granted {
     access_token: String,
     #[serde(default)]
-    expires_in: Option<u64>,
+    expires_in: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -100,9 +104,7 @@ impl Credentials {
             ))
         };
         let key: Key = serde_json::from_str(&text).map_err(|error| place(&error))?;
-        let near = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
-        let is_near = near.iter().any(|start| key.issuer_url.starts_with(start));
-        if !key.issuer_url.starts_with("https://") && !is_near {
+        if !keeps_secrets(&key.issuer_url) {
             return Err(refuse("its issuer_url is not https".to_owned()));
         }
         let http = Http::new(HttpOptions { timeout: ANSWER, body_limit: ANSWER_BYTES })
@@ -131,7 +133,7 @@ impl Credentials {
         session.token_endpoint = Some(endpoint.clone());
         let asked_at = self.clock.instant();
         let granted = self.exchange(&endpoint).await?;
-        let life = Duration::from_secs(granted.expires_in.unwrap_or(LIFE));
+        let life = life(granted.expires_in.as_deref().map(RawValue::get));
         let text = granted.access_token;
         session.token = Some(Token { text: text.clone(), renewed_at: asked_at + life * 9 / 10 });
         Ok(text)
@@ -153,7 +155,13 @@ impl Credentials {
             return Err(wrong(&format!("answers with status {}", answer.status)));
         }
         let found: Result<Discovered, _> = serde_json::from_slice(&answer.body);
-        found.map(|found| found.token_endpoint).map_err(|_| wrong("names no token_endpoint"))
+        let endpoint = found.map_err(|_| wrong("names no token_endpoint"))?.token_endpoint;
+        // The secret is sent there.
+        if !keeps_secrets(&endpoint) {
+            let what = format!("names a token_endpoint that is not https: {}", shown(&endpoint));
+            return Err(wrong(&what));
+        }
+        Ok(endpoint)
     }
 
     async fn exchange(&self, endpoint: &str) -> Result<Granted, String> {
@@ -206,6 +214,13 @@ impl Credentials {
             self.audience,
         )
     }
+}
+
+/// How long a token lives whose issuer says this of it, as JSON.
+fn life(said: Option<&str>) -> Duration {
+    let seconds = said.and_then(|text| text.trim_matches('"').parse().ok());
+    let seconds = seconds.filter(|seconds: &f64| !seconds.is_nan()).unwrap_or(LIFE);
+    Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_LIFE))
 }
 
 /// The credentials as the library takes them.

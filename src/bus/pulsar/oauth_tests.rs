@@ -137,7 +137,9 @@ fn a_key_file_that_is_none_is_refused_without_repeating_it() {
         assert!(said.contains("key.json") && said.contains("client_secret and issuer_url"));
         assert!(!said.contains("hush"), "{said}");
     }
-    assert!(refused(&key("http://issuer.example")).contains("not https"));
+    for issuer in ["http://issuer.example", "http://127.0.0.1.issuer.example", "issuer.example"] {
+        assert!(refused(&key(issuer)).contains("not https"), "{issuer}");
+    }
     let gone = OAuthOptions { audience: String::new(), key_file: dir.path().join("gone.json") };
     let error = Credentials::read(&gone, Clock::system()).err().unwrap();
     assert!(error.to_string().contains("gone.json"));
@@ -147,4 +149,63 @@ fn a_key_file_that_is_none_is_refused_without_repeating_it() {
 fn a_file_address_is_its_path() {
     assert_eq!(local(Path::new("file:///a/key.json")), Path::new("/a/key.json"));
     assert_eq!(local(Path::new("b/key.json")), Path::new("b/key.json"));
+}
+
+/// An issuer whose tokens are at that address; what is asked there gets this answer.
+async fn issuer_at(
+    endpoint: &'static str,
+    answer: impl Fn() -> Reply + Send + Sync + Clone + 'static,
+) -> Fake {
+    Fake::start(move |asked: &Asked| {
+        if asked.target.ends_with("openid-configuration") {
+            let host = asked.header("host").unwrap();
+            let endpoint = endpoint.replace("HERE", &format!("http://{host}"));
+            return Reply::new(200, &format!(r#"{{"token_endpoint":"{endpoint}"}}"#));
+        }
+        answer()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_secret_goes_to_the_token_endpoint_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = Fake::start(|_: &Asked| Reply::new(200, r#"{"access_token":"stolen"}"#)).await;
+    for status in [301, 302, 303, 307, 308] {
+        let target = format!("{}/steal", other.url);
+        let reply = move || Reply::new(status, "").with("Location", &target);
+        let fake = issuer_at("HERE/token", reply).await;
+        let text = credentials(&fake.url, dir.path()).token().await.unwrap_err();
+        assert!(text.contains(&format!("redirects to {}", other.url)), "{text}");
+    }
+    assert!(other.asked().is_empty());
+    for endpoint in ["http://issuer.example/token", "http://127.0.0.1.issuer.example/token", "x"] {
+        let fake = issuer_at(endpoint, || Reply::new(500, "")).await;
+        let text = credentials(&fake.url, dir.path()).token().await.unwrap_err();
+        assert!(text.contains("token_endpoint that is not https"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn whatever_life_an_issuer_promises_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let day = Duration::from_secs(86_400);
+    for (said, expected) in [
+        ("18446744073709551615", day),
+        ("1e999", day),
+        ("9e15", day),
+        ("-1", Duration::ZERO),
+        ("-1e999", Duration::ZERO),
+        ("3600.0", Duration::from_secs(3_600)),
+        ("\"3600\"", Duration::from_secs(3_600)),
+        ("\"nan\"", Duration::from_secs(600)),
+        ("null", Duration::from_secs(600)),
+        ("[]", Duration::from_secs(600)),
+    ] {
+        assert_eq!(life(Some(said)), expected, "{said}");
+        let body = format!(r#"{{"access_token":"t","expires_in":{said}}}"#);
+        let fake = issuer_at("HERE/token", move || Reply::new(200, &body)).await;
+        assert_eq!(credentials(&fake.url, dir.path()).token().await.unwrap(), "t", "{said}");
+    }
+    assert_eq!(life(None), Duration::from_secs(600));
 }

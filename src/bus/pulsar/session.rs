@@ -149,7 +149,7 @@ impl Session {
                     Silence::Settled(end) => {
                         self.settle(link, end, &mut deliveries)?;
                         if let Some(end) = end.filter(|end| self.ends_with_unread(*end)) {
-                            self.bury(link, (end.0, end.1 + 1), &mut deliveries)?;
+                            self.bury(link, (end.0, end.1.saturating_add(1)), &mut deliveries)?;
                         }
                         return Ok(deliveries);
                     }

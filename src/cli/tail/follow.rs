@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::{Exit, output};
-use super::show::{Show, Shown};
+use super::show::{Message, Show, Shown};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::http::{self, Http, HttpError, HttpOptions, Request, Streaming};
@@ -149,18 +149,19 @@ impl Follower {
         if line.iter().all(u8::is_ascii_whitespace) {
             return None;
         }
-        let Ok(message) = serde_json::from_slice::<Value>(line) else {
+        let text = String::from_utf8_lossy(line);
+        let Some(message) = Message::read(&text) else {
             return Some(Ended::Away("what answers there is no ghpulse".to_owned()));
         };
         let shown = show.message(&message, line);
         // hello's is where the newest event is, not where this reader is.
-        let place = match message["type"].as_str() {
-            Some("hello") => None,
-            Some("gap") => message["to"].as_str(),
-            _ => message["cursor"].as_str(),
+        let place = match &*message.kind {
+            "hello" => None,
+            "gap" => message.text(&["to"]),
+            _ => message.text(&["cursor"]),
         };
         if let Some(place) = place {
-            self.cursor = Some(place.to_owned());
+            self.cursor = Some(place.into_owned());
             self.backoff.reset();
         }
         match shown {

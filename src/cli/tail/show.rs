@@ -3,17 +3,51 @@
 //! What an event says was written by strangers: nothing of it reaches the terminal that a terminal
 //! would obey.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
-use serde_json::Value;
-
 use super::super::{Exit, output};
+use crate::model::json;
 use crate::terminal;
 
 /// Characters of what an event says beside its kind, repository and actor.
 const DETAIL_CHARS: usize = 90;
 /// Characters of a name or a value; a longer one is cut.
 const NAME_CHARS: usize = 200;
+/// Warnings of an `ack` that are shown.
+const MOST_WARNINGS: usize = 100;
+
+/// A message as it came. What is shown of it is picked from the text: an event may hold what no
+/// model of JSON has a place for, such as half a surrogate pair or a number beyond all bounds.
+pub(super) struct Message<'a> {
+    line: &'a str,
+    /// Its `type`.
+    pub(super) kind: Cow<'a, str>,
+}
+
+impl<'a> Message<'a> {
+    /// `None` when it is no message of a stream.
+    pub(super) fn read(line: &'a str) -> Option<Self> {
+        let line = line.trim();
+        let kind = json::text(json::pick(line, ["type"])[0]?)?;
+        Some(Self { line, kind })
+    }
+
+    /// The value at a path, as text; `None` where there is none, or null.
+    fn at(&self, path: &[&str]) -> Option<&'a str> {
+        json::at(self.line, path).filter(|value| *value != "null")
+    }
+
+    /// The text at a path.
+    pub(super) fn text(&self, path: &[&str]) -> Option<Cow<'a, str>> {
+        self.at(path).and_then(json::text)
+    }
+
+    /// What is at a path, for people: a text without its quotes, anything else as it is written.
+    fn shown(&self, path: &[&str]) -> Cow<'a, str> {
+        self.at(path).map(shown).unwrap_or_default()
+    }
+}
 
 /// Whether to go on.
 pub(super) enum Shown {
@@ -40,28 +74,31 @@ impl Show {
     }
 
     /// Shows a message; `line` is it as it came.
-    pub(super) fn message(&mut self, message: &Value, line: &[u8]) -> Shown {
-        match message["type"].as_str() {
-            Some("event" | "entity") => {}
-            Some("gap") => {
+    pub(super) fn message(&mut self, message: &Message<'_>, line: &[u8]) -> Shown {
+        match &*message.kind {
+            "event" | "entity" => {}
+            "gap" => {
                 note(&gap(message));
                 if self.json {
                     return self.print_json(line);
                 }
                 return Shown::On;
             }
-            Some("hello") if message["simulated"] == true => {
+            "hello" if message.at(&["simulated"]) == Some("true") => {
                 note("these events are made up: they come from the simulated GitHub");
                 return Shown::On;
             }
-            Some("ack") => {
-                for warning in message["warnings"].as_array().into_iter().flatten() {
-                    note(&output::plain(warning["message"].as_str().unwrap_or_default()));
+            "ack" => {
+                let warnings = message.at(&["warnings"]).unwrap_or_default();
+                for warning in json::items(warnings, MOST_WARNINGS) {
+                    let said = json::pick(warning, ["message"])[0].and_then(json::shown);
+                    note(&output::plain(&said.unwrap_or_default()));
                 }
                 return Shown::On;
             }
-            Some("error") => {
-                note(&output::plain(message["message"].as_str().unwrap_or("an error")));
+            "error" => {
+                let said = message.text(&["message"]).unwrap_or("an error".into());
+                note(&output::plain(&said));
                 return Shown::On;
             }
             _ => return Shown::On,
@@ -104,10 +141,10 @@ fn note(text: &str) {
     output::complain(&format!("note: {text}"));
 }
 
-fn gap(message: &Value) -> String {
-    let count = message["count"].as_u64();
+fn gap(message: &Message<'_>) -> String {
+    let count = message.at(&["count"]).and_then(json::whole);
     let what = count.map_or_else(|| "events".to_owned(), |count| format!("{count} events"));
-    let why = match message["reason"].as_str() {
+    let why = match message.text(&["reason"]).as_deref() {
         Some("retention") => "kept no longer",
         Some("slow") => "read too slowly",
         Some("upstream") => "never shown by GitHub",
@@ -127,34 +164,41 @@ fn short(text: &str) -> String {
 }
 
 /// One line: when, what, where, who, and what about.
-fn event(message: &Value, colour: bool) -> String {
+fn event(message: &Message<'_>, colour: bool) -> String {
     let paint = |code: &str, text: &str| {
         if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     };
-    if let Some(fields) = message["fields"].as_object() {
-        let shown = fields
-            .iter()
-            .map(|(path, value)| format!("{}={}", paint("2", &short(path)), short(&text(value))));
+    if let Some(fields) = message.at(&["fields"]).and_then(|fields| json::members(fields).ok()) {
+        let shown = fields.iter().map(|(path, value)| {
+            let path = short(&String::from_utf8_lossy(path));
+            format!("{}={}", paint("2", &path), short(&shown(value)))
+        });
         return shown.collect::<Vec<_>>().join("  ");
     }
-    if message["type"] == "entity" {
-        let document = output::plain(&message["document"].to_string());
-        let cut: String = document.chars().take(DETAIL_CHARS * 2).collect();
-        let key = format!("{:<34}", short(&text(&message["key"])));
+    if message.kind == "entity" {
+        // What is cut off need not be gone through.
+        let document = message.at(&["document"]).unwrap_or_default();
+        let document: String = document.chars().take(DETAIL_CHARS * 8).collect();
+        let cut: String = output::plain(&document).chars().take(DETAIL_CHARS * 2).collect();
+        let key = format!("{:<34}", short(&message.shown(&["key"])));
         return format!("{} {cut}", paint("36", &key));
     }
-    let event = &message["event"];
-    let at = event["created_at"].as_str().and_then(|at| at.get(11..19)).unwrap_or("--:--:--");
-    let kind = words(event["type"].as_str().unwrap_or("?"));
-    let repo = short(&text(&event["repo"]["name"]));
-    let actor = short(&text(&event["actor"]["login"]));
-    let detail: String = output::plain(&detail(event, &message["payload"]));
+    let at = message.shown(&["event", "created_at"]);
+    let at = at.get(11..19).unwrap_or("--:--:--");
+    let kind = message.text(&["event", "type"]).unwrap_or("?".into());
+    let or_null = |path: &[&str]| {
+        let text = message.shown(path);
+        if text.is_empty() { "null".to_owned() } else { short(&text) }
+    };
+    let repo = or_null(&["event", "repo", "name"]);
+    let actor = or_null(&["event", "actor", "login"]);
+    let detail: String = output::plain(&detail(message, &kind));
     let detail: String = detail.chars().take(DETAIL_CHARS).collect();
-    let kind = format!("{:<19}", short(&kind));
+    let words = format!("{:<19}", short(&words(&kind)));
     let line = format!(
         "{} {} {} {} {detail}",
         paint("2", &output::plain(at)),
-        paint(colour_of(event["type"].as_str().unwrap_or_default()), &kind),
+        paint(colour_of(&kind), &words),
         paint("1", &repo),
         paint("2", &format!("by {actor}")),
     );
@@ -188,49 +232,49 @@ fn words(kind: &str) -> String {
     if head.is_empty() { words } else { words.replacen("pr", "PR", 1) }
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// A value for people: a text without its quotes, anything else as it is written.
+fn shown(value: &str) -> Cow<'_, str> {
+    json::shown(value).unwrap_or(Cow::Borrowed(value))
 }
 
 /// What there is to say about an event.
-fn detail(event: &Value, flags: &Value) -> String {
-    let payload = &event["payload"];
-    let part = |value: &Value| match value {
-        Value::Null => String::new(),
-        other => text(other),
+fn detail(message: &Message<'_>, kind: &str) -> String {
+    let part = |path: &[&str]| {
+        let path = [&["event", "payload"], path].concat();
+        message.shown(&path)
     };
-    let titled = |object: &Value| {
-        let number = [&object["number"], &payload["number"]];
-        let number = number.into_iter().find_map(Value::as_u64);
+    let titled = |object: &str| {
+        let numbers =
+            [&["event", "payload", object, "number"][..], &["event", "payload", "number"]];
+        let number = numbers.into_iter().find_map(|path| message.at(path).and_then(json::whole));
         let number = number.map(|number| format!("#{number}")).unwrap_or_default();
-        let merged = flags["merge"] == 1;
-        let action = if merged { "merged".to_owned() } else { part(&payload["action"]) };
-        [action, number, part(&object["title"])].join(" ")
+        let merged = message.at(&["payload", "merge"]) == Some("1");
+        let action = if merged { "merged".into() } else { part(&["action"]) };
+        [&*action, &number, &part(&[object, "title"])].join(" ")
     };
-    match event["type"].as_str().unwrap_or_default() {
-        "PushEvent" => part(&payload["ref"]).trim_start_matches("refs/heads/").to_owned(),
-        kind if kind.starts_with("PullRequest") => titled(&payload["pull_request"]),
-        "IssuesEvent" | "IssueCommentEvent" => titled(&payload["issue"]),
-        "CreateEvent" | "DeleteEvent" => {
-            format!("{} {}", part(&payload["ref_type"]), part(&payload["ref"]))
-        }
-        "ForkEvent" => format!("to {}", part(&payload["forkee"]["full_name"])),
-        "ReleaseEvent" => {
-            format!("{} {}", part(&payload["action"]), part(&payload["release"]["tag_name"]))
-        }
-        "MemberEvent" => {
-            format!("{} {}", part(&payload["action"]), part(&payload["member"]["login"]))
-        }
+    match kind {
+        "PushEvent" => part(&["ref"]).trim_start_matches("refs/heads/").to_owned(),
+        kind if kind.starts_with("PullRequest") => titled("pull_request"),
+        "IssuesEvent" | "IssueCommentEvent" => titled("issue"),
+        "CreateEvent" | "DeleteEvent" => format!("{} {}", part(&["ref_type"]), part(&["ref"])),
+        "ForkEvent" => format!("to {}", part(&["forkee", "full_name"])),
+        "ReleaseEvent" => format!("{} {}", part(&["action"]), part(&["release", "tag_name"])),
+        "MemberEvent" => format!("{} {}", part(&["action"]), part(&["member", "login"])),
         "WatchEvent" | "PublicEvent" => String::new(),
-        _ => part(&payload["action"]),
+        _ => part(&["action"]).into_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    fn line_of(message: &Value, colour: bool) -> String {
+        let text = message.to_string();
+        event(&Message::read(&text).unwrap(), colour)
+    }
 
     #[test]
     fn an_event_is_one_readable_line() {
@@ -243,16 +287,16 @@ mod tests {
             },
             "payload": { "merge": 1 },
         });
-        let line = event(&pull, false);
+        let line = line_of(&pull, false);
         assert_eq!(line, "05:00:05 PR                  rust-lang/rust by anna merged #7 Fix it");
-        assert!(event(&pull, true).contains("\u{1b}[35mPR"));
+        assert!(line_of(&pull, true).contains("\u{1b}[35mPR"));
         assert_eq!(words("PullRequestReviewCommentEvent"), "PR review comment");
         assert_eq!(words("IssueCommentEvent"), "issue comment");
         assert_eq!(words("WatchEvent"), "watch");
         let star = json!({ "type": "event", "event": { "type": "WatchEvent" } });
-        assert_eq!(event(&star, false), "--:--:-- watch               null by null");
+        assert_eq!(line_of(&star, false), "--:--:-- watch               null by null");
         let fields = json!({ "type": "event", "fields": { "event.id": "1", "payload.pr": 0 } });
-        assert_eq!(event(&fields, false), "event.id=1  payload.pr=0");
+        assert_eq!(line_of(&fields, false), "event.id=1  payload.pr=0");
     }
 
     #[test]
@@ -267,22 +311,47 @@ mod tests {
         };
         let mut lines: Vec<String> =
             ["PushEvent", "IssuesEvent", "ReleaseEvent", "CreateEvent", wild]
-                .map(|kind| event(&event_of(kind), false))
+                .map(|kind| line_of(&event_of(kind), false))
                 .into();
-        lines.push(event(&json!({ "type": "event", "fields": { wild: wild } }), false));
-        lines.push(event(&json!({ "type": "entity", "key": wild, "document": wild }), false));
+        lines.push(line_of(&json!({ "type": "event", "fields": { wild: wild } }), false));
+        lines.push(line_of(&json!({ "type": "entity", "key": wild, "document": wild }), false));
         for line in lines {
             assert!(!line.chars().any(char::is_control) && !line.contains('\u{202e}'), "{line:?}");
         }
         let long = json!({ "type": "event", "event": { "actor": { "login": "x".repeat(9_999) } } });
-        assert!(event(&long, false).chars().count() < 3 * NAME_CHARS, "long names are cut");
+        assert!(line_of(&long, false).chars().count() < 3 * NAME_CHARS, "long names are cut");
     }
 
     #[test]
     fn a_gap_is_said_in_words() {
-        let said = gap(&json!({ "type": "gap", "count": 3, "reason": "retention" }));
+        let gap = |message: Value| gap(&Message::read(&message.to_string()).unwrap());
+        let said = gap(json!({ "type": "gap", "count": 3, "reason": "retention" }));
         assert_eq!(said, "3 events are missing here: kept no longer");
-        let said = gap(&json!({ "type": "gap", "count": null, "reason": "upstream" }));
+        let said = gap(json!({ "type": "gap", "count": null, "reason": "upstream" }));
         assert_eq!(said, "events are missing here: never shown by GitHub");
+    }
+
+    #[test]
+    fn what_no_model_of_json_holds_is_shown_as_it_is() {
+        let deep = ["[", "]"].map(|bracket| bracket.repeat(130)).concat();
+        for (odd, shown) in [
+            (r#""half \ud83d""#, "half \u{fffd}"),
+            ("1e999", "1e999"),
+            (&*deep, &deep[..DETAIL_CHARS]),
+        ] {
+            let line = format!(
+                r#"{{"type":"event","cursor":"c","event":{{"type":"PushEvent","\ud800":{odd},
+                "repo":{{"name":"a/b"}},"payload":{{"ref":{odd}}}}}}}"#
+            );
+            let message = Message::read(&line).unwrap();
+            assert_eq!(message.text(&["cursor"]).as_deref(), Some("c"));
+            let expected = format!("--:--:-- push                a/b by null {shown}");
+            assert_eq!(event(&message, false), expected);
+            let fields = format!(r#"{{"type":"event","fields":{{"event.x":{odd}}}}}"#);
+            assert!(event(&Message::read(&fields).unwrap(), false).starts_with("event.x="));
+        }
+        for line in ["", "<html>", "{}", "[]", "{\"type\":7}", "{\"type\":\"event\""] {
+            assert!(Message::read(line).is_none(), "{line}");
+        }
     }
 }

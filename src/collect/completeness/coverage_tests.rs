@@ -147,3 +147,18 @@ fn what_is_older_than_the_window_is_let_go() {
     coverage.take(Vec::new(), at(100_001));
     assert_eq!(coverage.missed(), Missed::default());
 }
+
+#[test]
+fn ids_at_the_ends_of_their_range_are_numbers_like_others() {
+    let ends: Vec<u64> = (0..60).chain(u64::MAX - 60..=u64::MAX).collect();
+    let spread: Vec<u64> = (0..=100).map(|n| n * (u64::MAX / 100)).collect();
+    let mut coverage = Coverage::default();
+    for (second, ids) in [&ends, &spread, &ends[..60].to_vec(), &vec![u64::MAX; 100], &spread]
+        .into_iter()
+        .enumerate()
+    {
+        coverage.take(ids.clone(), at(i64::try_from(second).unwrap()));
+        let missed = coverage.missed();
+        assert!(missed.low <= missed.high, "{missed:?}");
+    }
+}

@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::desk::Desk;
+use super::forbidden::Forbidden;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::github::graphql::{Form, Found, GraphQl, MOST_PULLS, Outcome, Wanted};
-use crate::github::limits::MOST_AT_ONCE;
+use crate::github::limits::{Limits, MOST_AT_ONCE};
 use crate::github::node_id;
-use crate::github::tokens::{Grant, Mode, TokenPool};
+use crate::github::tokens::{AccountId, Grant, Lease, Mode, SeatId, TokenPool, Verdict};
 
 /// Queries under way at once.
 const MOST_FLIGHTS: usize = 16;
@@ -89,6 +91,8 @@ enum Trust {
 /// A query that has ended.
 pub(super) struct Flight {
     form: Form,
+    /// With which token it was asked, and whose that is.
+    asked_with: (SeatId, AccountId),
     pub(super) wanted: Vec<Wanted>,
     outcome: Outcome,
 }
@@ -105,11 +109,15 @@ pub(super) struct Asker {
     doubted: HashSet<u64>,
     backoff: Backoff,
     not_before: Option<Instant>,
+    forbidden: Forbidden,
+    /// The pool's lists of tokens, as they are replaced.
+    lists: watch::Receiver<u64>,
 }
 
 impl Asker {
     pub(super) fn new(lookup: Lookup, clock: Clock) -> Self {
         let size = lookup.batch;
+        let lists = lookup.pool.lists();
         Self {
             lookup,
             clock,
@@ -120,6 +128,8 @@ impl Asker {
             doubted: HashSet::new(),
             backoff: Backoff::new(WAITS.0, WAITS.1),
             not_before: None,
+            forbidden: Forbidden::default(),
+            lists,
         }
     }
 
@@ -143,28 +153,71 @@ impl Asker {
             if due > now {
                 return Some(due);
             }
-            match self.lookup.pool.grant_query()? {
-                Grant::Wait(until) => return Some(until),
-                Grant::Go(lease) => {
-                    let form = self.form(now);
-                    let wanted = desk.take(self.size);
-                    let graphql = Arc::clone(&self.lookup.graphql);
-                    self.flights.spawn(async move {
-                        let outcome = graphql.ask(form, &wanted, lease).await;
-                        Flight { form, wanted, outcome }
-                    });
-                }
-            }
+            let (lease, wanted) = match self.next_query(desk, now)? {
+                Ok(query) => query,
+                Err(until) => return Some(until),
+            };
+            let form = self.form(now);
+            let graphql = Arc::clone(&self.lookup.graphql);
+            let asked_with = (lease.seat(), lease.account());
+            self.flights.spawn(async move {
+                let outcome = graphql.ask(form, &wanted, lease).await;
+                Flight { form, asked_with, wanted, outcome }
+            });
         }
     }
 
-    /// The next query that ends; waits for ever while none is under way.
-    pub(super) async fn landed(&mut self) -> anyhow::Result<Flight> {
-        match self.flights.join_next().await {
-            Some(Ok(flight)) => Ok(flight),
-            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Some(Err(error)) => Err(error.into()),
-            None => std::future::pending().await,
+    /// A token, and pull requests that it may see as far as is known; else when to look again,
+    /// `None` when there is no token.
+    fn next_query(
+        &self,
+        desk: &mut Desk,
+        now: Instant,
+    ) -> Option<Result<(Lease, Vec<Wanted>), Instant>> {
+        let (pool, forbidden) = (&self.lookup.pool, &self.forbidden);
+        let lease = match pool.grant_query()? {
+            Grant::Go(lease) => lease,
+            Grant::Wait(until) => return Some(Err(until)),
+        };
+        let account = lease.account();
+        let may = |wanted: &Wanted| forbidden.may(account, wanted.owner(), now);
+        let wanted = desk.take(self.size, may);
+        if !wanted.is_empty() {
+            return Some(Ok((lease, wanted)));
+        }
+        let owner = desk.next()?.owner().to_owned();
+        let others = pool.grant_query_of(|account| forbidden.may(account, &owner, now));
+        let other = match others {
+            // All are forbidden to see it: whichever is asked with, GitHub says so.
+            None => return Some(Ok((lease, desk.take(self.size, |_| true)))),
+            Some(other) => other,
+        };
+        lease.settle(Verdict::Unsent, &Limits::default(), Duration::ZERO);
+        Some(match other {
+            Grant::Wait(until) => Err(until),
+            Grant::Go(lease) => {
+                let account = lease.account();
+                let may = |wanted: &Wanted| forbidden.may(account, wanted.owner(), now);
+                Ok((lease, desk.take(self.size, may)))
+            }
+        })
+    }
+
+    /// The next query that ends; `None` when there are other tokens to ask with, which ends every
+    /// wait for the old ones. Waits for ever while neither happens.
+    pub(super) async fn landed(&mut self) -> anyhow::Result<Option<Flight>> {
+        let ended = tokio::select! {
+            Some(ended) = self.flights.join_next() => ended,
+            Ok(()) = self.lists.changed() => {
+                self.not_before = None;
+                return Ok(None);
+            }
+            else => std::future::pending().await,
+        };
+        match ended {
+            Ok(flight) => Ok(Some(flight)),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -192,7 +245,7 @@ impl Asker {
                 if self.judge(flight.form, &flight.wanted, found, now) {
                     return None;
                 }
-                Some(found.clone())
+                Some(self.ask_others(flight, found.clone(), now))
             }
             Outcome::TooHeavy(why) => {
                 let wait = self.backoff.next_wait();
@@ -210,6 +263,42 @@ impl Asker {
                 Some(vec![Found::Unanswered; count])
             }
         }
+    }
+
+    /// What an account may not see is asked for again with another one, if there is one.
+    fn ask_others(&mut self, flight: &Flight, mut found: Vec<Found>, now: Instant) -> Vec<Found> {
+        let (seat, account) = flight.asked_with;
+        for (wanted, found) in flight.wanted.iter().zip(&mut found) {
+            let Found::Forbidden(said) = &*found else { continue };
+            let owner = wanted.owner();
+            let is_new = self.forbidden.learn(account, owner, now);
+            let forbidden = &self.forbidden;
+            let has_other = self.lookup.pool.has_account(|one| forbidden.may(one, owner, now));
+            if is_new {
+                self.report(seat, owner, said, has_other);
+            }
+            if has_other {
+                *found = Found::Unanswered;
+            }
+        }
+        found
+    }
+
+    fn report(&self, seat: SeatId, owner: &str, said: &str, has_other: bool) {
+        // One that has left the configuration since has no number.
+        let token = self.lookup.pool.number(seat).unwrap_or_default();
+        let tokens = self.lookup.pool.census().tokens;
+        let then = if has_other {
+            "a token of another account is asked with"
+        } else {
+            "its pull requests go out without language and size"
+        };
+        tracing::warn!(
+            organisation = owner,
+            said,
+            "GitHub shows nothing of this organisation to token {token} of {tokens}: {then}; \
+             authorize the token for it, or allow this machine's address"
+        );
     }
 
     fn shrink(&mut self, asked: usize, why: &str) {

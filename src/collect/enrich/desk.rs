@@ -45,6 +45,8 @@ pub(super) enum Leaving {
     Late,
     /// GitHub has the pull request no more.
     Gone,
+    /// GitHub shows it to none of the accounts that can be asked with.
+    Forbidden,
     /// Too many wait.
     Full,
     /// There is no token to ask with.
@@ -145,12 +147,20 @@ impl Desk {
         self.asks.get(key).map(|ask| ask.since)
     }
 
-    /// Takes those out that are to be asked for next, at most so many.
-    pub(super) fn take(&mut self, most: usize) -> Vec<Wanted> {
+    /// The one that is to be asked for next.
+    pub(super) fn next(&self) -> Option<&Wanted> {
+        let key = self.queue.values().next_back()?;
+        self.asks.get(key).map(|ask| &ask.wanted)
+    }
+
+    /// Takes those out that are to be asked for next, at most so many, of those that `may` be.
+    pub(super) fn take(&mut self, most: usize, may: impl Fn(&Wanted) -> bool) -> Vec<Wanted> {
         let mut taken = Vec::with_capacity(most.min(self.queue.len()));
-        while taken.len() < most
-            && let Some((_, key)) = self.queue.pop_last()
-        {
+        let is_next = |key: &PullKey| self.asks.get(key).is_none_or(|ask| may(&ask.wanted));
+        let all = self.queue.iter().rev().filter(|(_, key)| is_next(key));
+        let places: Vec<Place> = all.take(most).map(|(place, _)| *place).collect();
+        for place in places {
+            let Some(key) = self.queue.remove(&place) else { continue };
             if let Some(ask) = self.asks.get_mut(&key) {
                 ask.is_queued = false;
                 ask.tries += 1;
@@ -183,6 +193,7 @@ impl Desk {
                 self.remember_gone((wanted.base_repo_id, wanted.pull_id), now);
                 (self.leave(wanted, Leaving::Gone), None)
             }
+            Found::Forbidden(_) => (self.leave(wanted, Leaving::Forbidden), None),
             Found::Unanswered => (self.put_back(wanted, true), None),
         }
     }

@@ -123,6 +123,14 @@ impl Schedule {
         (page.not_before, page.is_well) = (None, true);
     }
 
+    /// Ends every wait but the server's interval between requests without a token: there are other
+    /// tokens to ask with.
+    pub fn recall(&mut self) {
+        for page in &mut self.pages {
+            (page.asked_at, page.not_before) = (None, None);
+        }
+    }
+
     /// Something else came than a page: of limits, of tokens, or no list.
     pub fn refused(&mut self, page: usize, now: Instant) {
         let page = &mut self.pages[page];

@@ -1,6 +1,5 @@
 use std::collections::BTreeSet;
 
-use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -31,9 +30,7 @@ fn poller(simulation: &Simulation, tokens: &[&str]) -> Poller {
 fn events(poll: &Poll) -> Vec<String> {
     let mut all = Vec::new();
     for page in &poll.pages {
-        let Body::Array(body) = &page.body else { panic!("GitHub serves lists") };
-        let entries: Vec<&RawValue> = serde_json::from_slice(body).unwrap_or_default();
-        all.extend(entries.iter().map(|entry| entry.get().to_owned()));
+        all.extend(page.body.entries().iter().map(str::to_owned));
     }
     all
 }

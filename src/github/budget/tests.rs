@@ -354,3 +354,39 @@ fn two_budgets_that_turn_out_to_be_one_have_spent_what_both_spent() {
     });
     assert!((50..=54).contains(&went.len()), "{} of the 54 that are left", went.len());
 }
+
+#[test]
+fn whatever_numbers_a_server_sends_nothing_overflows() {
+    const ENDS: [u64; 5] = [0, 1, u64::MAX / 2, u64::MAX - 1, u64::MAX];
+    let windows = [(i64::MIN, 0), (0, 1), (1_800_000_000, 3_900), (i64::MAX, 3_900)];
+    let mut all = Vec::new();
+    for (limit, remaining) in ENDS.into_iter().flat_map(|limit| ENDS.map(|left| (limit, left))) {
+        all.extend(windows.map(|(epoch, after)| Limits {
+            limit: Some(limit),
+            remaining: Some(remaining),
+            reset: Some(Reset { epoch, after: seconds(after) }),
+            retry_after: Some(seconds(after)),
+            poll_interval: Some(seconds(after)),
+        }));
+        all.push(Limits { limit: Some(limit), remaining: Some(remaining), ..Limits::default() });
+    }
+    let start = start();
+    for plan in [ANONYMOUS, TOKEN] {
+        let mut other = Budget::new(plan, start);
+        for pair in all.windows(2) {
+            let (mut budget, mut now) = (Budget::new(plan, start), start);
+            for limits in pair.iter().chain(&all[..3]) {
+                for _ in 0..3 {
+                    let taken = budget.take(now);
+                    budget.answered(Duration::MAX / 4);
+                    budget.settle(now, taken, Spent::One, limits);
+                    budget.refused(now, limits.retry_after);
+                    now = budget.ready_at(now).min(now + WINDOW);
+                }
+                assert!(budget.ready_at(now) >= now);
+            }
+            other.join(&budget, now);
+            assert!(other.ready_at(now) >= now);
+        }
+    }
+}

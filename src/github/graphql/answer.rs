@@ -1,11 +1,19 @@
 //! Reads an answer of status 200, which may be all of it, a part, or nothing but errors.
+//!
+//! What is needed is picked from the text, as of events: a title that no Rust string can hold, or a
+//! number beyond all bounds, is unknown then, and costs nothing of what stands beside it.
 
-use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::query::alias;
-use super::{Form, Found, Language, Learnt, Wanted};
+use super::{Form, Found, Language, Learnt, MOST_PULLS, Wanted};
 use crate::github::shown::first_words;
+use crate::model::json;
 use crate::model::window::Timestamp;
+
+/// Errors of an answer that are looked at: one for each pull request, and some about the whole.
+const MOST_ERRORS: usize = 2 * MOST_PULLS;
 
 /// What the body says.
 pub(super) struct Read {
@@ -22,53 +30,61 @@ pub(super) enum Answer {
     Nothing(String),
 }
 
-/// What an error of the answer is about.
+/// An error of the answer.
+struct Trouble<'a> {
+    kind: TroubleKind,
+    message: Cow<'a, str>,
+    /// Where in the data it is, as JSON: names and numbers.
+    path: Vec<&'a str>,
+}
+
+/// What an error is about.
 #[derive(Clone, Copy, PartialEq)]
-enum Trouble {
+enum TroubleKind {
     NotFound,
+    /// The asker may not see it; others may.
+    Forbidden,
     Heavy,
     Limited,
     Other,
 }
 
+/// The data, as far as a form asks for it: of each pull request the value, if there is one.
+enum Data<'a> {
+    Nodes(Vec<&'a str>),
+    Names(HashMap<Cow<'a, [u8]>, &'a str>),
+}
+
 pub(super) fn read(form: Form, wanted: &[Wanted], body: &[u8]) -> Read {
-    let Ok(answer) = serde_json::from_slice::<Value>(body) else {
-        return Read { answer: Answer::Nothing(words_of(body)), rate: None };
+    let text = String::from_utf8_lossy(body);
+    let [data, errors] = json::pick(text.trim(), ["data", "errors"]);
+    let rate = data.and_then(rate);
+    let errors = json::items(errors.unwrap_or_default(), MOST_ERRORS);
+    let troubles: Vec<_> = errors.into_iter().map(Trouble::read).collect();
+    let has = |wanted: TroubleKind| troubles.iter().any(|trouble| trouble.kind == wanted);
+    let words = || match troubles.first() {
+        Some(trouble) => words_of(trouble.message.as_bytes()),
+        None => words_of(body),
     };
-    let data = &answer["data"];
-    let rate = rate(&data["rateLimit"]);
-    let errors = answer["errors"].as_array().map_or(&[][..], Vec::as_slice);
-    let troubles: Vec<_> = errors.iter().map(|error| (trouble(error), &error["path"])).collect();
-    let has = |wanted: Trouble| troubles.iter().any(|(trouble, _)| *trouble == wanted);
-    let words = || errors.first().map_or_else(|| words_of(body), message);
-    let has_data = match form {
-        Form::NodeIds => data["nodes"].is_array(),
-        Form::Names => data.is_object(),
-    };
-    if has(Trouble::Limited) {
+    if has(TroubleKind::Limited) {
         return Read { answer: Answer::Limited, rate };
     }
-    if !has_data {
-        let answer =
-            if has(Trouble::Heavy) { Answer::TooHeavy(words()) } else { Answer::Nothing(words()) };
+    let Some(data) = data.and_then(|data| Data::read(form, data)) else {
+        let heavy = has(TroubleKind::Heavy);
+        let answer = if heavy { Answer::TooHeavy(words()) } else { Answer::Nothing(words()) };
         return Read { answer, rate };
-    }
-    let partial = has(Trouble::Heavy) || has(Trouble::Other);
+    };
+    let partial = has(TroubleKind::Heavy) || has(TroubleKind::Other);
     let found = wanted.iter().enumerate().map(|(at, one)| {
-        let alias = alias(at);
-        let value = match form {
-            Form::NodeIds => data["nodes"].get(at),
-            Form::Names => data.get(&alias),
-        };
+        let value = data.value(at);
         if let Some(learnt) = value.and_then(|value| learnt(form, one, value)) {
             return Found::Pull(Box::new(learnt));
         }
-        let own = troubles.iter().find(|(_, path)| match form {
-            Form::NodeIds => path[0] == "nodes" && path[1] == at,
-            Form::Names => path[0] == *alias,
-        });
-        match own {
-            Some((Trouble::NotFound, _)) => Found::Gone,
+        match troubles.iter().find(|trouble| trouble.is_of(form, at)) {
+            Some(Trouble { kind: TroubleKind::NotFound, .. }) => Found::Gone,
+            Some(Trouble { kind: TroubleKind::Forbidden, message, .. }) => {
+                Found::Forbidden(words_of(message.as_bytes()))
+            }
             Some(_) => Found::Unanswered,
             None if partial || value.is_none() => Found::Unanswered,
             None => Found::Gone,
@@ -77,58 +93,115 @@ pub(super) fn read(form: Form, wanted: &[Wanted], body: &[u8]) -> Read {
     Read { answer: Answer::Found(found.collect()), rate }
 }
 
+impl<'a> Data<'a> {
+    /// `None` when it holds nothing that the form asks for.
+    fn read(form: Form, data: &'a str) -> Option<Self> {
+        match form {
+            Form::NodeIds => {
+                let [nodes] = json::pick(data, ["nodes"]);
+                let nodes = nodes.filter(|nodes| nodes.starts_with('['))?;
+                Some(Self::Nodes(json::items(nodes, MOST_PULLS)))
+            }
+            Form::Names => Some(Self::Names(json::members(data).ok()?.into_iter().collect())),
+        }
+    }
+
+    fn value(&self, at: usize) -> Option<&'a str> {
+        match self {
+            Self::Nodes(nodes) => nodes.get(at).copied(),
+            Self::Names(names) => names.get(alias(at).as_bytes()).copied(),
+        }
+    }
+}
+
+impl<'a> Trouble<'a> {
+    fn read(error: &'a str) -> Self {
+        let [kind, message, path] = json::pick(error, ["type", "message", "path"]);
+        let kind = kind.and_then(json::text).unwrap_or_default();
+        let message = message.and_then(json::text).unwrap_or("an error without words".into());
+        let path = json::items(path.unwrap_or_default(), 2);
+        Self { kind: TroubleKind::of(&kind, &message), message, path }
+    }
+
+    /// Whether it is about the `at`th that was asked for.
+    fn is_of(&self, form: Form, at: usize) -> bool {
+        let first = self.path.first().copied().and_then(json::text);
+        match form {
+            Form::NodeIds => {
+                let second = self.path.get(1).copied().and_then(json::whole);
+                first.as_deref() == Some("nodes") && second == Some(at as u64)
+            }
+            Form::Names => first.is_some_and(|name| name == alias(at)),
+        }
+    }
+}
+
+impl TroubleKind {
+    /// What an error means, by its type, else by its words: GitHub gives a type to some only.
+    fn of(kind: &str, message: &str) -> Self {
+        let words = message.to_lowercase();
+        let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+        match kind {
+            "NOT_FOUND" => Self::NotFound,
+            // Single sign-on, an IP allow list, a policy on tokens, a right that is not granted.
+            "FORBIDDEN" | "INSUFFICIENT_SCOPES" => Self::Forbidden,
+            "RATE_LIMITED" => Self::Limited,
+            "RESOURCE_LIMITS_EXCEEDED" | "MAX_NODE_LIMIT_EXCEEDED" | "TIMEOUT" => Self::Heavy,
+            _ if says(&["rate limit", "abuse"]) => Self::Limited,
+            _ if says(&["resource limit", "timeout", "timed out", "something went wrong"]) => {
+                Self::Heavy
+            }
+            _ if says(&["saml", "ip allow list", "not accessible by", "forbids access"]) => {
+                Self::Forbidden
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
 /// `None` when it is null, no pull request, or another one than was wanted.
-fn learnt(form: Form, wanted: &Wanted, value: &Value) -> Option<Learnt> {
+fn learnt(form: Form, wanted: &Wanted, value: &str) -> Option<Learnt> {
     let (pull, repo) = match form {
-        Form::NodeIds => (value, &value["baseRepository"]),
-        Form::Names => (&value["pullRequest"], value),
+        Form::NodeIds => (value, json::pick(value, ["baseRepository"])[0]),
+        Form::Names => (json::pick(value, ["pullRequest"])[0]?, Some(value)),
     };
-    let additions = pull["additions"].as_u64()?;
-    // A name may be another repository's by now.
-    let id = pull["fullDatabaseId"].as_str().and_then(|id| id.parse().ok());
-    if id.or(pull["fullDatabaseId"].as_u64()).is_some_and(|id: u64| id != wanted.pull_id) {
+    let names =
+        ["id", "fullDatabaseId", "additions", "deletions", "changedFiles", "title", "isDraft"];
+    let [node_id, id, additions, deletions, changed_files, title, draft] = json::pick(pull, names);
+    let additions = additions.and_then(json::whole)?;
+    // A name may be another repository's by now. GitHub writes the number as a text.
+    let id = id.and_then(|id| json::whole(id.trim_matches('"')));
+    if id.is_some_and(|id| id != wanted.pull_id) {
         return None;
     }
-    let language = match &repo["primaryLanguage"]["name"] {
-        Value::String(name) => Language::Named(name.clone()),
-        _ if repo.get("primaryLanguage").is_some() => Language::Absent,
-        _ => Language::Unknown,
-    };
+    let text = |value: Option<&str>| value.and_then(json::text).map(Cow::into_owned);
     Some(Learnt {
-        node_id: pull["id"].as_str().map(str::to_owned),
+        node_id: text(node_id),
         additions: Some(additions),
-        deletions: pull["deletions"].as_u64(),
-        changed_files: pull["changedFiles"].as_u64(),
-        title: pull["title"].as_str().map(str::to_owned),
-        draft: pull["isDraft"].as_bool(),
-        language,
+        deletions: deletions.and_then(json::whole),
+        changed_files: changed_files.and_then(json::whole),
+        title: text(title),
+        draft: draft.and_then(|draft| draft.parse().ok()),
+        language: repo.map(language).unwrap_or_default(),
     })
 }
 
-fn rate(value: &Value) -> Option<(u64, Timestamp)> {
-    let reset = value["resetAt"].as_str().and_then(Timestamp::parse)?;
-    Some((value["remaining"].as_u64()?, reset))
-}
-
-/// What an error means, by its type, else by its words: GitHub gives a type to some only.
-fn trouble(error: &Value) -> Trouble {
-    let kind = error["type"].as_str().unwrap_or_default();
-    let words = error["message"].as_str().unwrap_or_default().to_lowercase();
-    let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
-    match kind {
-        "NOT_FOUND" | "FORBIDDEN" => Trouble::NotFound,
-        "RATE_LIMITED" => Trouble::Limited,
-        "RESOURCE_LIMITS_EXCEEDED" | "MAX_NODE_LIMIT_EXCEEDED" | "TIMEOUT" => Trouble::Heavy,
-        _ if says(&["rate limit", "abuse"]) => Trouble::Limited,
-        _ if says(&["resource limit", "timeout", "timed out", "something went wrong"]) => {
-            Trouble::Heavy
+fn language(repo: &str) -> Language {
+    match json::pick(repo, ["primaryLanguage"]) {
+        [None] => Language::Unknown,
+        [Some(language)] if json::is_object(language) => {
+            let name = json::pick(language, ["name"])[0].and_then(json::text);
+            name.map_or(Language::Unknown, |name| Language::Named(name.into_owned()))
         }
-        _ => Trouble::Other,
+        [Some(_)] => Language::Absent,
     }
 }
 
-fn message(error: &Value) -> String {
-    words_of(error["message"].as_str().unwrap_or("an error without words").as_bytes())
+fn rate(data: &str) -> Option<(u64, Timestamp)> {
+    let [remaining, reset] =
+        json::pick(json::pick(data, ["rateLimit"])[0]?, ["remaining", "resetAt"]);
+    let reset = Timestamp::parse(&json::text(reset?)?)?;
+    Some((json::whole(remaining?)?, reset))
 }
 
 /// The beginning of a text, for whoever reads the log.

@@ -134,5 +134,51 @@ async fn what_is_left_is_read_from_the_body_when_no_header_says_it() {
     let body = r#"{"data":{"rateLimit":{"cost":1,"remaining":0,"resetAt":"2999-01-01T00:00:00Z"},
         "nodes":[null]}}"#;
     let (_, pool, _) = ask(Form::NodeIds, 1, move |_| Reply::new(200, body)).await;
-    assert!(matches!(pool.grant_query(), Some(Grant::Wait(_))));
+    let Some(Grant::Wait(until)) = pool.grant_query() else { panic!("nothing is left") };
+    let hour = Clock::system().instant() + Duration::from_secs(4_000);
+    assert!(until < hour, "no window is longer than an hour and a little, whatever is said");
+}
+
+#[tokio::test]
+async fn a_right_of_the_asker_is_told_from_what_is_not_there() {
+    let saml = r#"{"data":{"nodes":[null,null,null,null]},"errors":[
+        {"type":"FORBIDDEN","path":["nodes",0],"extensions":{"saml_failure":true},
+         "message":"Resource protected by organization SAML enforcement."},
+        {"type":"NOT_FOUND","path":["nodes",1],"message":"Could not resolve to a node"},
+        {"type":"INSUFFICIENT_SCOPES","path":["nodes",2],"message":"Your token"},
+        {"path":["nodes",3],"message":"the `o` organization has an IP allow list enabled"}]}"#;
+    let found = found(answered(Form::NodeIds, 4, saml).await);
+    let is_forbidden = |found: &Found| matches!(found, Found::Forbidden(_));
+    assert!(is_forbidden(&found[0]) && is_forbidden(&found[2]) && is_forbidden(&found[3]));
+    assert_eq!(found[1], Found::Gone);
+}
+
+#[tokio::test]
+async fn what_no_string_and_no_number_can_hold_costs_only_itself() {
+    let deep = ["[", "]"].map(|bracket| bracket.repeat(200)).concat();
+    for odd in [r#""half \ud83d""#, "1e999", &deep, r#""\udc00\u0000""#] {
+        for form in [Form::NodeIds, Form::Names] {
+            let pull = format!(
+                r#"{{"id":"PR_a","fullDatabaseId":"10","additions":3,"deletions":{odd},"title":{odd},
+                "baseRepository":{{"primaryLanguage":{{"name":{odd}}}}}}}"#
+            );
+            let fine = r#"{"fullDatabaseId":"11","additions":4,"deletions":2,"title":"T"}"#;
+            let body = match form {
+                Form::NodeIds => format!(r#"{{"data":{{"nodes":[{pull},{fine}]}},"x":{odd}}}"#),
+                Form::Names => format!(
+                    r#"{{"data":{{"p0":{{"pullRequest":{pull}}},"p1":{{"primaryLanguage":null,
+                    "pullRequest":{fine}}}}},"extensions":{{"\ud83d":{odd}}}}}"#
+                ),
+            };
+            let (outcome, ..) = ask(form, 2, move |_| Reply::new(200, &body)).await;
+            let found = found(outcome);
+            let learnt = |at: usize| match &found[at] {
+                Found::Pull(learnt) => learnt.clone(),
+                other => panic!("{odd}: {other:?}"),
+            };
+            assert_eq!((learnt(0).additions, learnt(0).deletions), (Some(3), None), "{odd}");
+            assert_eq!((learnt(0).title, learnt(0).language), (None, Language::Unknown), "{odd}");
+            assert_eq!((learnt(1).deletions, learnt(1).title.as_deref()), (Some(2), Some("T")));
+        }
+    }
 }

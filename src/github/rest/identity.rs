@@ -3,13 +3,12 @@
 //! An installation of an app has no user and is refused; its limits are its own. A refusal that
 //! is no word about limits is no reason to leave the token alone: its pages tell how it stands.
 
-use serde_json::Value;
-
 use super::{API_VERSION, MEDIA_TYPE, Rest};
 use crate::github::limits::{Limits, Refusal};
 use crate::github::tokens::{Dead, Identity, Lease, Verdict};
 use crate::http::{Request, Response};
 use crate::metrics;
+use crate::model::json;
 
 impl Rest {
     /// Asks whose the lease's token is, and settles the lease with what came of it; `None` when
@@ -43,8 +42,8 @@ fn read(response: &Response, limits: &Limits) -> (Verdict, Option<Identity>) {
     let body = &response.body;
     match response.status {
         200 => {
-            let user: Option<Value> = serde_json::from_slice(body).ok();
-            let id = user.and_then(|user| user["id"].as_u64());
+            let [id] = json::pick(String::from_utf8_lossy(body).trim(), ["id"])
+                .map(|id| id.and_then(json::whole));
             (Verdict::Served, id.map(Identity::User))
         }
         401 => (Verdict::Refused(Dead::Revoked), None),

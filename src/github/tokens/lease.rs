@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TokenPool;
-use super::words::{Resource, SeatId, Verdict};
+use super::account::Owner;
+use super::words::{AccountId, Resource, SeatId, Verdict};
 use crate::config::Secret;
 use crate::github::budget::Taken;
 use crate::github::limits::Limits;
@@ -14,6 +15,7 @@ use crate::github::limits::Limits;
 pub struct Lease {
     pub(super) pool: Arc<TokenPool>,
     pub(super) seat: SeatId,
+    pub(super) owner: Owner,
     pub(super) token: Option<Secret>,
     pub(super) resource: Resource,
     pub(super) taken: Taken,
@@ -25,6 +27,12 @@ impl Lease {
     #[must_use]
     pub fn seat(&self) -> SeatId {
         self.seat
+    }
+
+    /// The account it is charged to.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        AccountId(self.owner)
     }
 
     /// The token to send, if any.

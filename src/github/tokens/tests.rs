@@ -458,3 +458,17 @@ async fn no_minute_sees_two_thousand_points_of_queries_whatever_the_limit() {
     let most = went.iter().map(within).max().unwrap();
     assert!((500..2_000).contains(&most), "{most}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn another_list_is_told_and_the_same_one_is_not() {
+    let pool = pool(&["a", "b"], clock());
+    let mut lists = pool.lists();
+    let list = |names: &[&str]| names.iter().map(|name| Secret::new(*name)).collect::<Vec<_>>();
+    pool.replace(list(&["a", "b"]));
+    assert!(!lists.has_changed().unwrap());
+    for names in [&["a", "b", "c"][..], &["c", "b", "a"], &["c"], &[]] {
+        pool.replace(list(names));
+        assert!(lists.has_changed().unwrap(), "{names:?}");
+        lists.mark_unchanged();
+    }
+}

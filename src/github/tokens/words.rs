@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::account::Owner;
 use crate::config::Secret;
 
 /// How the pool is used.
@@ -88,6 +89,19 @@ pub enum Identity {
 /// Which token a request goes with; stays the same for a token as long as the pool has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeatId(pub(crate) u64);
+
+/// The account that a token is of, as far as is known: tokens of one account have equal ones once
+/// GitHub has told whose they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AccountId(pub(super) Owner);
+
+#[cfg(test)]
+impl AccountId {
+    /// That of GitHub's user of this number.
+    pub(crate) const fn of_test(user: u64) -> Self {
+        Self(Owner::User(user))
+    }
+}
 
 /// What a request counts against; GitHub has a limit for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

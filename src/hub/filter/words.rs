@@ -1,7 +1,10 @@
 //! Values with `*` in them, and lists of values: what one dimension of a query takes.
 //!
-//! Everything is in lower case. A text is looked through once a value, whatever the value is:
-//! what lies between two stars is looked for by Knuth, Morris and Pratt's table, made beforehand.
+//! Everything is in lower case. A list is one text and the places where its values end, so it takes
+//! about as much memory as it was written with. What lies between two stars is looked for by
+//! `memchr`'s substring search, which is linear whatever the value is.
+
+use memchr::memmem;
 
 /// Of a longer text only so many bytes are compared with values that have stars.
 pub(super) const TEXT_BYTES: usize = 256;
@@ -16,24 +19,17 @@ pub(super) struct Choice {
 /// A list of values, each once, in an order of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Words {
-    /// By length, then by bytes.
-    exact: Vec<Box<str>>,
-    globs: Vec<Glob>,
+    exact: Packed,
+    /// No two stars stand side by side in them.
+    globs: Packed,
 }
 
-/// A value with stars.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Glob {
-    begin: Box<[u8]>,
-    between: Box<[Needle]>,
-    end: Box<[u8]>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Needle {
-    bytes: Box<[u8]>,
-    /// How much of the beginning is also the end, for each beginning.
-    overlaps: Box<[u8]>,
+/// Texts one behind the other, each once: by length, then by bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+struct Packed {
+    text: String,
+    /// Where each ends. A query has fewer bytes of values than 65,536.
+    ends: Vec<u16>,
 }
 
 impl Choice {
@@ -46,98 +42,112 @@ impl Choice {
     pub(super) fn is_empty(&self) -> bool {
         self.any.is_empty() && self.none.is_empty()
     }
+
+    /// How many values have stars.
+    pub(super) fn globs(&self) -> usize {
+        self.any.globs.ends.len() + self.none.globs.ends.len()
+    }
+
+    /// Gives back the room that adding values took.
+    pub(super) fn shrink(&mut self) {
+        for words in [&mut self.any, &mut self.none] {
+            words.exact.shrink();
+            words.globs.shrink();
+        }
+    }
 }
 
 impl Words {
     /// Puts a value in; `true` when it has stars.
     pub(super) fn add(&mut self, value: &str) -> bool {
-        let value = value.to_ascii_lowercase();
-        if let Some(glob) = Glob::read(&value) {
-            if let Err(at) = self.globs.binary_search(&glob) {
-                self.globs.insert(at, glob);
+        let mut value = value.to_ascii_lowercase();
+        let has_stars = value.contains('*');
+        if has_stars {
+            while value.contains("**") {
+                value = value.replace("**", "*");
             }
-            return true;
+            self.globs.insert(&value);
+        } else {
+            self.exact.insert(&value);
         }
-        if let Err(at) = self.exact.binary_search_by(|known| order(known, &value)) {
-            self.exact.insert(at, value.into());
-        }
-        false
+        has_stars
     }
 
     /// Whether a text in lower case is one of them.
     pub(super) fn have(&self, text: &str) -> bool {
-        self.exact.binary_search_by(|value| order(value, text)).is_ok()
-            || self.globs.iter().any(|glob| glob.takes(text.as_bytes()))
+        self.exact.find(text).is_ok() || self.globs.iter().any(|glob| is_taken(glob, text))
     }
 
     fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.globs.is_empty()
+        self.exact.ends.is_empty() && self.globs.ends.is_empty()
+    }
+
+    /// Bytes that it takes outside of itself.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let bytes = |packed: &Packed| packed.text.capacity() + 2 * packed.ends.capacity();
+        bytes(&self.exact) + bytes(&self.globs)
     }
 }
 
-fn order(a: &str, b: &str) -> std::cmp::Ordering {
-    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+impl Packed {
+    fn get(&self, at: usize) -> &str {
+        let begin = at.checked_sub(1).map_or(0, |before| usize::from(self.ends[before]));
+        &self.text[begin..usize::from(self.ends[at])]
+    }
+
+    fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+        self.ends.shrink_to_fit();
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.ends.len()).map(|at| self.get(at))
+    }
+
+    /// Where a text is, or where it belongs.
+    fn find(&self, text: &str) -> Result<usize, usize> {
+        let (mut low, mut high) = (0, self.ends.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            let known = self.get(middle);
+            match known.len().cmp(&text.len()).then_with(|| known.cmp(text)) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Equal => return Ok(middle),
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    fn insert(&mut self, text: &str) {
+        let Err(at) = self.find(text) else { return };
+        let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        // What has no room is left out; limits of a query are far below it.
+        let length = u16::try_from(text.len()).ok();
+        let fits = length.filter(|_| u16::try_from(self.text.len() + text.len()).is_ok());
+        let Some(length) = fits else { return };
+        self.text.insert_str(usize::from(begin), text);
+        self.ends.insert(at, begin);
+        self.ends[at..].iter_mut().for_each(|end| *end += length);
+    }
 }
 
-impl Glob {
-    /// Reads a value; `None` when it has no star. It has less than 256 bytes.
-    fn read(value: &str) -> Option<Self> {
-        let (begin, rest) = value.split_once('*')?;
-        let (between, end) = rest.rsplit_once('*').unwrap_or(("", rest));
-        let between = between.split('*').filter(|part| !part.is_empty());
-        Some(Self {
-            begin: begin.as_bytes().into(),
-            between: between.map(|part| Needle::new(part.as_bytes())).collect(),
-            end: end.as_bytes().into(),
-        })
-    }
-
-    fn takes(&self, text: &[u8]) -> bool {
-        let text = &text[..text.len().min(TEXT_BYTES)];
-        let inside = text.strip_prefix(&*self.begin).and_then(|rest| rest.strip_suffix(&*self.end));
-        let Some(mut rest) = inside else { return false };
-        for needle in &self.between {
-            match needle.end_in(rest) {
-                Some(end) => rest = &rest[end..],
-                None => return false,
-            }
+/// Whether a text is one of those that a value with stars stands for.
+fn is_taken(glob: &str, text: &str) -> bool {
+    let text = &text.as_bytes()[..text.len().min(TEXT_BYTES)];
+    let Some((begin, rest)) = glob.split_once('*') else { return glob.as_bytes() == text };
+    let (between, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let inside = text.strip_prefix(begin.as_bytes());
+    let inside = inside.and_then(|rest| rest.strip_suffix(end.as_bytes()));
+    let Some(mut rest) = inside else { return false };
+    for needle in between.split('*').filter(|needle| !needle.is_empty()) {
+        match memmem::find(rest, needle.as_bytes()) {
+            Some(at) => rest = &rest[at + needle.len()..],
+            None => return false,
         }
-        true
     }
-}
-
-impl Needle {
-    fn new(bytes: &[u8]) -> Self {
-        let mut overlaps = vec![0_u8; bytes.len()];
-        let mut overlap = 0_u8;
-        for i in 1..bytes.len() {
-            while overlap > 0 && bytes[usize::from(overlap)] != bytes[i] {
-                overlap = overlaps[usize::from(overlap) - 1];
-            }
-            if bytes[usize::from(overlap)] == bytes[i] {
-                overlap += 1;
-            }
-            overlaps[i] = overlap;
-        }
-        Self { bytes: bytes.into(), overlaps: overlaps.into() }
-    }
-
-    /// The place behind the first of them in a text.
-    fn end_in(&self, text: &[u8]) -> Option<usize> {
-        let mut matched = 0;
-        for (i, byte) in text.iter().enumerate() {
-            while matched > 0 && self.bytes[matched] != *byte {
-                matched = usize::from(self.overlaps[matched - 1]);
-            }
-            if self.bytes[matched] == *byte {
-                matched += 1;
-            }
-            if matched == self.bytes.len() {
-                return Some(i + 1);
-            }
-        }
-        None
-    }
+    true
 }
 
 #[cfg(test)]
@@ -194,6 +204,20 @@ mod tests {
         let text = "a".repeat(100_000);
         assert!(words(&["a*"]).have(&text) && words(&["*a"]).have(&text));
         assert!(!words(&["*b"]).have(&format!("{text}b")));
+    }
+
+    #[test]
+    fn a_list_takes_about_as_much_as_was_written() {
+        for stars in [1, 8] {
+            let value = |i: usize| format!("{i:02}{}", "a*".repeat(stars));
+            let mut choice = Choice::default();
+            let values: Vec<String> = (0..32).map(value).collect();
+            values.iter().for_each(|value| assert!(choice.any.add(value)));
+            choice.shrink();
+            let written: usize = values.iter().map(String::len).sum();
+            assert!(choice.any.bytes() <= 2 * written, "{} for {written}", choice.any.bytes());
+            assert!(values.iter().all(|value| choice.takes(Some(&value.replace('*', "")))));
+        }
     }
 
     proptest! {

@@ -6,8 +6,10 @@
 //! what is given away. Nothing is queued for it but one page of the journal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::choice::Choice;
 use super::control;
@@ -25,6 +27,9 @@ use crate::model::position::Cursor;
 
 /// Events of the ring that are looked at before the connection gets its turn.
 const RING_EVENTS: usize = 256;
+
+/// The longest wait for a time that a query names and that has still to come.
+const AHEAD: Duration = Duration::from_secs(60);
 
 /// A reader of the stream.
 #[derive(Debug)]
@@ -53,6 +58,8 @@ pub struct Follower {
 enum Mode {
     /// Begins where the query says, or behind the place.
     Begin(StreamStart, Option<Vec<Warning>>),
+    /// The same, not before then: what the query names as its start has still to come.
+    Later(Instant, StreamStart, Option<Vec<Warning>>),
     /// A page is on its way.
     Paging(Paging),
     /// Follows the ring.
@@ -125,7 +132,7 @@ impl Follower {
             other => other,
         };
         let StreamStart::Behind(mut place) = start else {
-            self.mode = Mode::Begin(start, Some(warnings));
+            self.mode = self.begin_in_time(start, warnings);
             return;
         };
         let asked = place;
@@ -142,6 +149,24 @@ impl Follower {
         self.is_back |= !is_here;
         self.place = place;
         self.mode = Mode::Begin(StreamStart::Behind(place), None);
+    }
+
+    /// Begins now, or when the time has come that the query names.
+    fn begin_in_time(&self, start: StreamStart, warnings: Vec<Warning>) -> Mode {
+        let clock = self.hub.clock;
+        let ahead = match start {
+            StreamStart::Since(since) => since.since(clock.now()).min(AHEAD),
+            _ => Duration::ZERO,
+        };
+        if ahead.is_zero() {
+            return Mode::Begin(start, Some(warnings));
+        }
+        let (until, bell) = (clock.instant() + ahead, Arc::clone(&self.bell));
+        tokio::spawn(async move {
+            clock.sleep(ahead).await;
+            bell.ring();
+        });
+        Mode::Later(until, start, Some(warnings))
     }
 
     /// Whether it ends when it has caught up; each query says so anew.
@@ -162,7 +187,13 @@ impl Follower {
                     portion.ended = true;
                     return portion;
                 }
-                Mode::Begin(start, ack) => self.begin(start, ack, None),
+                Mode::Later(until, start, ack) if self.hub.clock.instant() < until => {
+                    self.mode = Mode::Later(until, start, ack);
+                    return portion;
+                }
+                Mode::Begin(start, ack) | Mode::Later(_, start, ack) => {
+                    self.begin(start, ack, None)
+                }
                 Mode::Ahead if self.is_ahead() && !self.once => {
                     self.mode = Mode::Ahead;
                     return portion;

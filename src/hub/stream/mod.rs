@@ -112,9 +112,8 @@ impl Streams {
     /// Behind this is the oldest event that is kept.
     fn oldest(&self) -> Cursor {
         let tag = self.journal.tag;
-        let dropped = *self.journal.store.heads().dropped.borrow();
-        let none = Cursor { tag, position: Position::default() };
-        dropped.filter(|dropped| dropped.tag == tag).unwrap_or(none)
+        let dropped = self.journal.store.heads().dropped.borrow().get(&tag).copied();
+        Cursor { tag, position: dropped.unwrap_or_default() }
     }
 }
 

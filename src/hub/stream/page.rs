@@ -14,13 +14,13 @@ use super::form::StreamForm;
 use crate::hub::filter::Warning;
 use crate::hub::tail::TailEvent;
 use crate::model::envelope::Envelope;
-use crate::model::gap::GapReason;
+use crate::model::gap::{Gap, GapReason};
 use crate::model::place::Place;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
-use crate::store::journal::Journal;
+use crate::store::journal::{Journal, Step};
 use crate::store::rows::JournalRow;
-use crate::store::{Reader, StoreError, gaps};
+use crate::store::{Reader, StoreError};
 
 /// Events that are looked at for one page, so that a reader whom little concerns hears of its
 /// place now and then, and a query can be changed.
@@ -30,7 +30,7 @@ const PAGE_SCAN_BYTES: usize = 8 << 20;
 /// Events that are searched for where `latest` or `since` begins.
 const SEARCH_EVENTS: usize = 200_000;
 
-/// Gaps of the bus that are looked at; there are few, and they go with the journal around them.
+/// Gaps of the bus that are looked at for one page; there are few, and the next page has the rest.
 const GAPS: usize = 1_000;
 
 /// Where a query begins.
@@ -83,8 +83,6 @@ pub(super) fn read(
 ) -> Result<Page, StoreError> {
     let Wanted { choice, form, tag, start, ack, reason, bytes } = wanted;
     let mut out = Vec::with_capacity(bytes.min(4 << 10));
-    // Before the moment of the journal, so that what retention drops of both is known from it.
-    let mut known = gaps::behind(reader, tag, Position::default(), GAPS)?;
     let journal = reader.journal(tag)?;
     let Found { mut place, short, warning } = find(&journal, &choice, tag, start, is_waited_for)?;
     if let Some(mut warnings) = ack {
@@ -109,7 +107,7 @@ pub(super) fn read(
         Some(place) => place.cursor.position.before().unwrap_or_default(),
         None => place.cursor.position,
     };
-    known.retain(|gap| gap.after.max(gap.until) >= place.cursor.position);
+    let (known, known_up_to) = gaps_of_page(&journal, place.cursor.position)?;
     let mut known = known.into_iter().peekable();
     let mut push_gaps = |out: &mut Vec<u8>, place: Place, before: Option<Position>| {
         while let Some(gap) = known.next_if(|gap| before.is_none_or(|before| gap.after < before)) {
@@ -121,12 +119,25 @@ pub(super) fn read(
         }
     };
     let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
-    journal.read_behind(after, |position, row| {
+    journal.walk_behind(after, |step| {
+        let (Step::Event(position, _) | Step::Damaged(position)) = step;
         let cursor = Cursor { tag, position };
+        if known_up_to.is_some_and(|known| position > known) {
+            return Ok(false);
+        }
         push_gaps(&mut out, place, Some(position));
-        scanned += row.event.len();
-        messages += choice.push(&mut out, form, &read_event(cursor, row), had);
-        place = choice.behind(cursor);
+        match step {
+            Step::Event(_, row) => {
+                scanned += row.event.len();
+                messages += choice.push(&mut out, form, &read_event(cursor, row), had);
+                place = choice.behind(cursor);
+            }
+            Step::Damaged(_) => {
+                let from = std::mem::replace(&mut place, choice.behind(cursor)).to_string();
+                let reason = GapReason::Retention;
+                control::push_gap(&mut out, form, &from, &place.to_string(), None, reason);
+            }
+        }
         events += 1;
         is_end = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
         Ok(is_end && is_waited_for())
@@ -137,8 +148,27 @@ pub(super) fn read(
     if events == 0 {
         place = choice.behind(place.cursor);
     }
-    let is_before_a_gap = known.peek().is_some();
+    let is_before_a_gap = known.peek().is_some() || known_up_to.is_some();
+    if let Some(position) = known_up_to.filter(|_| is_end) {
+        place = choice.behind(Cursor { tag, position }).max(place);
+    }
     Ok(Page { bytes: out.into(), messages, place, is_before_a_gap })
+}
+
+/// The gaps that a page which begins behind a place may come to, and, when there are more than one
+/// page looks at, up to where they are known: the page ends there.
+fn gaps_of_page(
+    journal: &Journal<'_>,
+    place: Position,
+) -> Result<(Vec<Gap>, Option<Position>), StoreError> {
+    let mut known = journal.gaps(place, GAPS)?;
+    if known.len() < GAPS {
+        return Ok((known, None));
+    }
+    // A gap is told with what comes behind it; those at the last place are the next page's.
+    let up_to = known.last().map(|gap| gap.after);
+    known.retain(|gap| Some(gap.after) != up_to);
+    Ok((known, up_to))
 }
 
 fn read_event(cursor: Cursor, row: JournalRow<'_>) -> TailEvent {
@@ -205,9 +235,9 @@ fn find_since(
         position = at;
         Ok(is_waited_for())
     })?;
-    // Before the oldest minute: then all that is kept is wanted, and there was more.
-    let is_oldest = journal.oldest_minute()?.is_some_and(|oldest| since.minute() < oldest);
-    let short = journal.dropped().filter(|_| is_oldest);
+    // Before what is complete: then all that is kept is wanted, and there was more.
+    let is_early = journal.complete_from()?.is_some_and(|from| since.minute() < from);
+    let short = journal.dropped().filter(|_| is_early);
     Ok((short.unwrap_or(position), short.is_some()))
 }
 

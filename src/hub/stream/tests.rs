@@ -195,9 +195,8 @@ impl World {
     }
 
     fn dropped(&self) -> Place {
-        let dropped = *self.store.heads().dropped.borrow();
-        let none = Cursor { tag: self.tag, position: Position::default() };
-        let cursor = dropped.filter(|cursor| cursor.tag == self.tag).unwrap_or(none);
+        let dropped = self.store.heads().dropped.borrow().get(&self.tag).copied();
+        let cursor = Cursor { tag: self.tag, position: dropped.unwrap_or_default() };
         Place { cursor, entities: u32::MAX }
     }
 

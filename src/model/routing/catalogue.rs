@@ -133,6 +133,35 @@ pub const NEVER: [Never; 6] = [
     Never { name: "users", why: "an event only names its actor; see `actor` in each `evt.*`" },
 ];
 
+/// A key that GHTorrent's page names and no event of GitHub's public feed can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AbsentKey {
+    /// The key, or a pattern of keys.
+    pub key: &'static str,
+    /// Why.
+    pub why: &'static str,
+}
+
+const NOT_IN_FEED: &str = "a webhook event: GitHub does not put it in the feed of public events";
+const GONE: &str = "GitHub has not made such events since 2013";
+const NOT_PUBLIC: &str = "GitHub never puts it in the public feed: it is about members of a team";
+
+/// Keys of the page that never come; binding to them is allowed and brings nothing.
+pub const ABSENT_KEYS: [AbsentKey; 12] = [
+    AbsentKey { key: "ent.*.delete", why: "the feed does not tell which objects are gone" },
+    AbsentKey { key: "evt.deployment.insert", why: NOT_IN_FEED },
+    AbsentKey { key: "evt.deploymentstatus.insert", why: NOT_IN_FEED },
+    AbsentKey { key: "evt.download.insert", why: GONE },
+    AbsentKey { key: "evt.follow.insert", why: GONE },
+    AbsentKey { key: "evt.forkapply.insert", why: GONE },
+    AbsentKey { key: "evt.gist.insert", why: GONE },
+    AbsentKey { key: "evt.membership.insert", why: NOT_PUBLIC },
+    AbsentKey { key: "evt.pagebuild.insert", why: NOT_IN_FEED },
+    AbsentKey { key: "evt.repository.insert", why: NOT_IN_FEED },
+    AbsentKey { key: "evt.status.insert", why: NOT_IN_FEED },
+    AbsentKey { key: "evt.teamadd.insert", why: NOT_PUBLIC },
+];
+
 /// The keys of events.
 pub fn event_topics() -> impl Iterator<Item = EventTopic> {
     let both = EVENT_WORDS.iter().zip(KINDS);
@@ -141,7 +170,7 @@ pub fn event_topics() -> impl Iterator<Item = EventTopic> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::RoutingKey;
+    use super::super::{RoutingKey, RoutingPattern};
     use super::*;
 
     #[test]
@@ -151,5 +180,10 @@ mod tests {
         }
         assert_eq!(ENTITY_TOPICS.map(|collection| collection.name), COLLECTIONS);
         assert!(NEVER.iter().all(|never| !COLLECTIONS.contains(&never.name)));
+        let known: Vec<RoutingKey> = super::super::known_keys().collect();
+        for absent in ABSENT_KEYS {
+            let pattern = RoutingPattern::read(absent.key).unwrap();
+            assert!(!known.iter().any(|key| pattern.matches(key.as_str())), "{}", absent.key);
+        }
     }
 }

@@ -16,16 +16,9 @@ pub const MANY_WORDS: usize = 2;
 /// `*.#`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoutingPattern {
-    words: Box<[Word]>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Word {
-    /// `*`
-    One,
-    /// `#`
-    Many,
-    Exactly(Box<str>),
+    /// Its words with points between, the wildcards beside each other in one order. Text, and no
+    /// list of words, because a pattern of 128 words would take 24 times its length.
+    text: Box<str>,
 }
 
 /// Why a text is no pattern.
@@ -54,43 +47,41 @@ impl RoutingPattern {
         if count > MANY_WORDS {
             return Err(NoPattern::TooMany { pattern: text.to_owned(), count });
         }
-        let mut read = Vec::new();
+        let mut read: Vec<&str> = Vec::new();
         for word in words(text) {
-            match word {
-                "*" => read.push(Word::One),
-                "#" => read.push(Word::Many),
-                word => {
-                    order_wildcards(&mut read);
-                    read.push(Word::Exactly(word.into()));
-                }
+            if !is_wildcard(word) {
+                order_wildcards(&mut read);
             }
+            read.push(word);
         }
         order_wildcards(&mut read);
-        Ok(Self { words: read.into() })
+        Ok(Self { text: read.join(".").into() })
     }
 
     /// Whether a key is one of the pattern's. What looks like a wildcard in a key is none.
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
-        let pattern = &self.words;
+        let mut wanted = words(&self.text);
         let mut rest = words(key);
-        let mut at = 0;
-        // Behind the last `#` seen: the pattern's word, and what of the key it may begin with.
-        let mut back = None;
+        // Behind the last `#` seen: the pattern's words, and what of the key they may begin with.
+        let mut back: Option<(Words<'_>, Words<'_>)> = None;
         loop {
-            if pattern.get(at) == Some(&Word::Many) {
-                at += 1;
-                if at == pattern.len() {
+            let mut ahead = wanted.clone();
+            let next = ahead.next();
+            if next == Some("#") {
+                wanted = ahead;
+                if wanted.0.is_none() {
                     return true;
                 }
-                back = Some((at, rest.clone()));
+                back = Some((wanted.clone(), rest.clone()));
+                continue;
             }
-            let Some(word) = rest.next() else { return at == pattern.len() };
-            if pattern.get(at).is_some_and(|wanted| wanted.takes(word)) {
-                at += 1;
+            let Some(word) = rest.next() else { return next.is_none() };
+            if next.is_some_and(|next| next == "*" || next == word) {
+                wanted = ahead;
             } else if let Some((behind, from)) = &mut back {
                 from.next();
-                at = *behind;
+                wanted = behind.clone();
                 rest = from.clone();
             } else {
                 return false;
@@ -101,7 +92,7 @@ impl RoutingPattern {
     /// Whether it takes every key.
     #[must_use]
     pub fn takes_all(&self) -> bool {
-        *self.words == [Word::Many]
+        &*self.text == "#"
     }
 
     /// Whether a key that is known today is one of its own; a pattern without any is most likely a
@@ -112,27 +103,14 @@ impl RoutingPattern {
     }
 }
 
-impl Word {
-    fn takes(&self, word: &str) -> bool {
-        match self {
-            Self::One | Self::Many => true,
-            Self::Exactly(wanted) => **wanted == *word,
-        }
+impl fmt::Display for RoutingPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
-impl fmt::Display for RoutingPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, word) in self.words.iter().enumerate() {
-            f.write_str(if i == 0 { "" } else { "." })?;
-            f.write_str(match word {
-                Word::One => "*",
-                Word::Many => "#",
-                Word::Exactly(word) => word,
-            })?;
-        }
-        Ok(())
-    }
+fn is_wildcard(word: &str) -> bool {
+    matches!(word, "*" | "#")
 }
 
 /// The words of a key or pattern; none of an empty text.
@@ -159,16 +137,16 @@ impl<'a> Iterator for Words<'a> {
 }
 
 /// Brings the wildcards at the end into one order: each `*`, then one `#` when there is any.
-fn order_wildcards(words: &mut Vec<Word>) {
-    let begin = words.iter().rposition(|w| matches!(w, Word::Exactly(_))).map_or(0, |at| at + 1);
+fn order_wildcards(words: &mut Vec<&str>) {
+    let begin = words.iter().rposition(|word| !is_wildcard(word)).map_or(0, |at| at + 1);
     let before = words.len();
     let mut seen = 0;
     words.retain(|word| {
         seen += 1;
-        seen <= begin || *word != Word::Many
+        seen <= begin || *word != "#"
     });
     if words.len() < before {
-        words.push(Word::Many);
+        words.push("#");
     }
 }
 

@@ -57,12 +57,16 @@ fn topics_operation() -> Operation {
         ("insert", text()),
         ("partial", text()),
     ]);
+    let never = json!({ "oneOf": [
+        object(&[("collection", text()), ("why", text())]),
+        object(&[("key", text()), ("why", text())]),
+    ] });
     let catalogue = object(&[
         ("patterns", text()),
         ("rule", text()),
         ("events", list(&object(&[("key", text()), ("type", text())]))),
         ("entities", list(&entity)),
-        ("never", list(&object(&[("collection", text()), ("why", text())]))),
+        ("never", list(&never)),
     ]);
     Operation::get("What there is to subscribe to: every known routing key")
         .parameter("format", FORM, &form())

@@ -49,8 +49,8 @@ pub(super) fn all() -> Vec<Endpoint> {
 fn sync(operation: Operation) -> Operation {
     let answer = object(&[("synced", json!({ "type": "boolean" })), ("message", text())]);
     operation
-        .json("What was written, or why nothing was", answer.clone())
-        .answers(502, "TiDB could not be asked", JSON, answer)
+        .json("Every figure was written", answer.clone())
+        .answers(502, "A query failed or was not asked; what was written is named", JSON, answer)
         .refuses(401, "Without the right token; on the ops listener, a POST without its secret")
         .refuses(403, "From elsewhere or from a page, and no token is configured")
 }

@@ -3,15 +3,20 @@
 //! A value may be given several times, in a list, or with commas between. Nothing is guessed: what
 //! cannot be read is refused by name, and what is not known is said in the `ack`.
 
-use crate::config::{Bare, duration};
+use std::time::Duration;
+
+use crate::config;
 use crate::hub::{Choice, Filter, Path, QueryError, StreamAsk, StreamQuery, StreamStart, Warning};
 use crate::model::mark::Mark;
 use crate::model::place::Place;
-use crate::model::window::{Day, Timestamp};
+use crate::model::window::Timestamp;
 use crate::serve::params::{BadParams, Fields, bad, shown};
 
 /// The most events that `latest` begins before the newest.
 const LATEST_MOST: usize = 10_000;
+
+/// How far ahead `since` may lie: clocks differ. The reader waits until then.
+const AHEAD: Duration = Duration::from_secs(60);
 
 /// The most members of an object, known or not.
 const MEMBERS: usize = 64;
@@ -219,21 +224,21 @@ impl Given {
         }
         if let Some(text) = self.one("since", SINCE)? {
             // A `+` of a time in a URL comes as a space.
-            let since = Timestamp::parse(&text)
-                .or_else(|| Timestamp::parse(&text.replace(' ', "+")))
-                .or_else(|| Day::parse(&text).map(Day::start))
-                .or_else(|| Some(now.minus(duration(&text, Bare::Refused)?)));
+            let with_plus = || text.rsplit_once(' ').map(|(time, zone)| format!("{time}+{zone}"));
+            let since = config::moment(&text, now).or_else(|| Timestamp::parse(&with_plus()?));
             let what = || format!("is `{}`", shown(&text));
             let since = since.ok_or_else(|| {
                 bad(
                     "since",
                     &what(),
-                    "give a time, a day, or how long ago, as 90s, 1h30m or 2d",
+                    "give a time (without an offset it is UTC), a day, or how long ago, as 90s, \
+                     1h30m or 2d",
                     SINCE,
                 )
             })?;
-            if since > now {
-                return Err(bad("since", &what(), "give a time that is past", SINCE));
+            if since > now.plus(AHEAD) {
+                let accepted = "give a time at most a minute ahead";
+                return Err(bad("since", &what(), accepted, SINCE));
             }
             return Ok(StreamStart::Since(since));
         }
@@ -294,6 +299,12 @@ mod tests {
         assert_eq!(start("since=0.25h"), ago);
         assert_eq!(start("since=1970-01-12T13:31:40Z"), ago);
         assert_eq!(start("since=1970-01-12T14:31:40 01:00"), ago);
+        assert_eq!(start("since=1970-01-12 14:31:40 01:00"), ago);
+        for utc in ["1970-01-12T13:31:40", "1970-01-12 13:31:40.000", "1970-01-12T13:31:40.0"] {
+            assert_eq!(start(&format!("since={utc}")), ago, "{utc}");
+        }
+        let ahead = StreamStart::Since(Timestamp::from_seconds(1_000_060));
+        assert_eq!(start("since=1970-01-12T13:47:40"), ahead);
         let day = StreamStart::Since(Timestamp::from_seconds(11 * 86_400));
         assert_eq!(start("since=1970-01-12"), day);
         let pairs = [("since".to_owned(), "1h".to_owned())];
@@ -306,7 +317,10 @@ mod tests {
         for (text, field, part) in [
             ("cursor=x", Some("cursor"), "`x` is no cursor"),
             ("since=soon", Some("since"), "how long ago"),
-            ("since=1970-01-13T00:00:00Z", Some("since"), "past"),
+            ("since=1970-01-13T00:00:00Z", Some("since"), "a minute ahead"),
+            ("since=1970-01-12T13:47:41", Some("since"), "a minute ahead"),
+            ("since=1970-01-12T13:31:40[Europe/Berlin]", Some("since"), "without an offset"),
+            ("since=1970-01-12x", Some("since"), "without an offset"),
             ("latest=0", Some("latest"), "from 1 on"),
             ("latest=10001", Some("latest"), "at most 10000"),
             ("latest=5&since=1h", Some("cursor"), "since, latest: give one"),

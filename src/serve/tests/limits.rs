@@ -11,6 +11,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::config::Network;
 use crate::hub::Frame;
+use crate::serve::inflow::Inflow;
 use crate::serve::wire::{Stream, Wire};
 
 const IDS: &str = r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#;
@@ -244,7 +245,8 @@ async fn what_tls_has_taken_in_leaves_although_nothing_comes_after_it() {
     let (near, _) = listener.accept().await.unwrap();
     let acceptor = crate::serve::tls::acceptor(&tls_files()).unwrap();
     let (near, mut far) = tokio::join!(acceptor.accept(near), tls_to(far));
-    let mut wire = Wire::new(Stream::Tls(Box::new(near.unwrap())), None);
+    let inflow = Inflow::new(64 << 10, false, b"");
+    let mut wire = Wire::new(Stream::Tls(Box::new(near.unwrap())), inflow);
     wire.push(Frame::text(&[&"x".repeat(BYTES)]));
     let drained = poll_fn(|cx| Poll::Ready(wire.poll_drain(cx).is_ready())).await;
     assert!(!drained, "all of it fits into the system's buffers, so nothing is tried");

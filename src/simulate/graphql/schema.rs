@@ -26,6 +26,7 @@ pub(super) struct Answering<'a> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Trouble {
     Gone,
+    Forbidden,
     TooMuch,
 }
 
@@ -103,6 +104,16 @@ impl Answering<'_> {
             None => pull,
             Some(Trouble::Gone) => {
                 errors.push(json!({ "type": "NOT_FOUND", "path": path, "message": missing }));
+                None
+            }
+            Some(Trouble::Forbidden) => {
+                let message = "Resource protected by organization SAML enforcement. You must \
+                               grant your Personal Access token access to this organization.";
+                let extensions = json!({ "saml_failure": true });
+                errors.push(json!({
+                    "type": "FORBIDDEN", "path": path, "extensions": extensions,
+                    "message": message,
+                }));
                 None
             }
             // GitHub says once that it stopped, and not what it left out.

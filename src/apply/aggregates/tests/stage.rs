@@ -168,3 +168,58 @@ async fn a_newcomer_that_retention_overtakes_says_from_when_on_it_is_complete() 
     assert_eq!(bench.value("types/1m")["value"], json!({ "PushEvent": 1 }));
     assert_eq!(bench.value("types/1m")["complete"], json!(true));
 }
+
+#[tokio::test(start_paused = true)]
+async fn event_from_the_future_is_counted_in_its_second_and_hides_no_other() {
+    let (dir, none) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path());
+    let ago = |id, seconds, actor| event(id, NOW - seconds, "PushEvent", actor, "x/y", "Go");
+    let events = [
+        ago(1, 40, "a"),
+        // Two hours, a day, and a year ahead; the first of a developer who is there now too.
+        ago(2, -7_200, "a"),
+        ago(3, -86_000, "b"),
+        ago(4, -31_536_000, "c"),
+        ago(5, 20, "a"),
+        ago(6, 10, "d"),
+    ];
+    journal(&store, 1, &events).await;
+    let mut bench = Bench::new(&store, none.path(), NOW).await.settle().await;
+    for window in ["1m", "1h", "24h"] {
+        let told = bench.value(&format!("activity/{window}"));
+        let wanted = json!({ "developers": 2, "events": 3, "repositories": 1 });
+        assert_eq!(told["value"], wanted, "{window}");
+    }
+    bench.at(NOW + 7_210);
+    let bench = bench.settle().await;
+    let told = bench.value("activity/1m");
+    assert_eq!(told["value"], json!({ "developers": 1, "events": 1, "repositories": 1 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clock_set_back_leaves_every_window_as_a_restart_would() {
+    let (dir, none) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path());
+    let mut events = some_events(&mut fastrand::Rng::with_seed(7), 1, 200, NOW);
+    events.insert(0, event(0, NOW - 200_000, "PushEvent", "a", "x/y", "Go"));
+    journal(&store, 1, &events).await;
+    let mut bench = Bench::new(&store, none.path(), NOW).await.settle().await;
+    assert_exact(&bench, &events);
+    // Thirty days ahead for a while, with events of that time.
+    let ahead = NOW + 30 * 86_400;
+    bench.at(ahead);
+    let more = [event(900, ahead, "WatchEvent", "a", "x/y", "Go")];
+    journal(&store, 1 + events.len() as u64, &more).await;
+    let mut bench = bench.settle().await;
+    assert_eq!(bench.value("types/1m")["value"], json!({ "WatchEvent": 1 }));
+    let state = &mut bench.state;
+    state.looked_at = Second(ahead);
+    bench.at(NOW);
+    let Bench { mut state, hub, troubles } = bench;
+    state = beside(move || {
+        while state.beat().unwrap() {}
+        state
+    })
+    .await;
+    assert_exact(&Bench { state, hub, troubles }, &events);
+}

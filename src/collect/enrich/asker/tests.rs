@@ -4,6 +4,9 @@ use crate::github::graphql::{Language, Learnt, QueryError};
 use crate::github::tokens::PoolOptions;
 use crate::model::window::Timestamp;
 
+/// Whoever asked.
+const ALICE: (SeatId, AccountId) = (SeatId(1), AccountId::of_test(1));
+
 fn asker(tokens: &[&str]) -> Asker {
     let clock = Clock::starting_at(Timestamp::from_seconds(1_790_000_000));
     let tokens = tokens.iter().map(|text| Secret::new(*text)).collect();
@@ -29,7 +32,8 @@ fn hear(asker: &mut Asker, count: u64, found: impl Fn(&Wanted) -> Found) -> Opti
     let wanted = wanted(count);
     let outcome = Outcome::Answered(wanted.iter().map(found).collect());
     let form = asker.form(asker.clock.instant());
-    asker.conclude(&Flight { form, wanted, outcome })
+    let asked_with = ALICE;
+    asker.conclude(&Flight { form, asked_with, wanted, outcome })
 }
 
 fn own(one: &Wanted) -> Found {
@@ -45,7 +49,8 @@ async fn half_as_many_are_asked_for_after_what_was_too_heavy_and_slowly_more_aga
     let mut asker = asker(&["a"]);
     let heavy = |asker: &mut Asker, count| {
         let outcome = Outcome::TooHeavy("answered 502".to_owned());
-        let flight = Flight { form: Form::Names, wanted: wanted(count), outcome };
+        let flight =
+            Flight { form: Form::Names, asked_with: ALICE, wanted: wanted(count), outcome };
         asker.conclude(&flight).unwrap()
     };
     assert_eq!(heavy(&mut asker, 100), vec![Found::Unanswered; 100]);
@@ -115,7 +120,9 @@ async fn a_query_by_ids_that_finds_nothing_is_asked_again_by_names() {
 async fn limits_and_dead_tokens_are_no_tries_and_failures_are() {
     let mut asker = asker(&["a"]);
     let mut conclude = |outcome| {
-        asker.conclude(&Flight { form: Form::Names, wanted: wanted(2), outcome }).map(|f| f.len())
+        let wanted = wanted(2);
+        let flight = Flight { form: Form::Names, asked_with: ALICE, wanted, outcome };
+        asker.conclude(&flight).map(|f| f.len())
     };
     assert_eq!(conclude(Outcome::Limited { wait: None }), None);
     let reason = crate::github::tokens::Dead::Revoked;
@@ -129,4 +136,23 @@ async fn limits_and_dead_tokens_are_no_tries_and_failures_are() {
 async fn without_a_token_nothing_can_be_asked() {
     assert!(asker(&["a"]).can_ask());
     assert!(!asker(&[]).can_ask());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_account_may_not_see_another_is_asked_for_and_then_it_is_forbidden() {
+    let mut asker = asker(&["a", "b"]);
+    let no = || Found::Forbidden("Resource protected by organization SAML enforcement".to_owned());
+    let mut ask = |at: usize| {
+        let Some(Grant::Go(lease)) = asker.lookup.pool.grant_query() else { panic!("it may") };
+        let (form, asked_with, wanted) = (Form::Names, (lease.seat(), lease.account()), wanted(2));
+        let outcome = Outcome::Answered(vec![own(&wanted[0]), no()]);
+        let flight = Flight { form, asked_with, wanted, outcome };
+        let found = asker.conclude(&flight).unwrap();
+        assert!(matches!(found[0], Found::Pull(_)), "{at}");
+        found[1].clone()
+    };
+    // The two take turns.
+    assert_eq!(ask(0), Found::Unanswered, "a token of another account may see it");
+    assert_eq!(ask(1), no());
+    assert_eq!(asker.size, 100, "nothing was too heavy");
 }

@@ -62,8 +62,8 @@ fn a_pull_request_is_asked_for_once_and_answers_all_who_wait() {
         assert_eq!(hold(&mut desk, admission, pull, now), None);
     }
     assert_eq!((desk.queued(), desk.oldest_queued()), (2, Some(now)));
-    assert_eq!(desk.take(1), [wanted(8)], "the newest first");
-    assert_eq!(desk.take(5), [wanted(7)]);
+    assert_eq!(desk.take(1, |_| true), [wanted(8)], "the newest first");
+    assert_eq!(desk.take(5, |_| true), [wanted(7)]);
     assert_eq!(hold(&mut desk, 4, 7, now), None);
     assert_eq!(desk.queued(), 0, "it is asked for already");
     let language = || Language::Named("C".to_owned());
@@ -89,7 +89,7 @@ fn what_github_sent_stays_and_a_review_takes_the_language_only() {
     sent.lacks_language = false;
     assert!(desk.hold(sent, wanted(7), now + SECOND, now).is_empty());
     assert!(desk.hold(event(2, false, now), wanted(7), now + SECOND, now).is_empty());
-    desk.take(9);
+    desk.take(9, |_| true);
     let (ready, _) = desk.answered(&wanted(7), &found(Language::Absent), now);
     let facts =
         |admission| &ready.iter().find(|r| r.event.admission == admission).unwrap().event.facts;
@@ -103,7 +103,7 @@ fn late_ones_go_and_an_answer_under_way_still_teaches() {
     let (mut desk, now) = (Desk::default(), now());
     hold(&mut desk, 1, 7, now);
     hold(&mut desk, 2, 8, now + SECOND);
-    assert_eq!(desk.take(1), [wanted(8)]);
+    assert_eq!(desk.take(1, |_| true), [wanted(8)]);
     assert_eq!(left(&desk.expire(now + 19 * SECOND)), []);
     assert_eq!(left(&desk.expire(now + 20 * SECOND)), [(1, Leaving::Late)]);
     assert_eq!(desk.queued(), 0, "nobody waits for it: it is not asked for");
@@ -117,7 +117,7 @@ fn late_ones_go_and_an_answer_under_way_still_teaches() {
 fn one_that_is_gone_is_not_asked_for_again_for_a_while() {
     let (mut desk, now) = (Desk::default(), now());
     hold(&mut desk, 1, 7, now);
-    desk.take(1);
+    desk.take(1, |_| true);
     let (ready, _) = desk.answered(&wanted(7), &Found::Gone, now);
     assert_eq!(left(&ready), [(1, Leaving::Gone)]);
     assert_eq!(hold(&mut desk, 2, 7, now + SECOND), Some(Leaving::Gone));
@@ -136,7 +136,7 @@ fn an_answer_waits_for_the_older_events_of_its_poll_and_their_deadline() {
         hold(&mut desk, admission, admission, 100, now);
     }
     hold(&mut desk, 5, 5, 200, now + SECOND);
-    desk.take(9);
+    desk.take(9, |_| true);
     let answer =
         |desk: &mut Desk, pull, found: &Found| left(&desk.answered(&wanted(pull), found, now).0);
     let enriched = |n| (n, Leaving::Enriched);
@@ -159,15 +159,15 @@ fn the_newest_poll_is_asked_for_first_and_of_a_poll_the_oldest_that_others_wait_
         event.facts.received_at = Timestamp::from_seconds(poll);
         desk.hold(event, wanted(admission), now + 20 * SECOND, now);
     }
-    assert_eq!(desk.take(3), [wanted(4), wanted(5), wanted(1)]);
+    assert_eq!(desk.take(3, |_| true), [wanted(4), wanted(5), wanted(1)]);
     assert_eq!(left(&desk.put_back(&wanted(5), false)), []);
-    assert_eq!(desk.take(2), [wanted(5), wanted(2)], "it has its place again");
+    assert_eq!(desk.take(2, |_| true), [wanted(5), wanted(2)], "it has its place again");
     // One that an event of a newer poll waits for, too, goes with that poll.
     let mut again = event(6, true, now);
     again.facts.received_at = Timestamp::from_seconds(300);
     desk.hold(again, wanted(3), now + 20 * SECOND, now);
     desk.hold(event(7, true, now), wanted(9), now + 20 * SECOND, now);
-    assert_eq!((desk.take(1), desk.queued()), (vec![wanted(3)], 1));
+    assert_eq!((desk.take(1, |_| true), desk.queued()), (vec![wanted(3)], 1));
     // What was asked for leaves at once, also of a poll that was asked for in part only.
     let (ready, _) = desk.answered(&wanted(1), &found(Language::Absent), now);
     assert_eq!(left(&ready), [(1, Leaving::Enriched)]);
@@ -178,12 +178,12 @@ fn one_that_is_never_answered_is_given_up() {
     let (mut desk, now) = (Desk::default(), now());
     hold(&mut desk, 1, 7, now);
     for _ in 1..MOST_TRIES {
-        assert_eq!(desk.take(1), [wanted(7)]);
+        assert_eq!(desk.take(1, |_| true), [wanted(7)]);
         assert_eq!(left(&desk.put_back(&wanted(7), false)), [], "it was not even tried");
-        assert_eq!(desk.take(1), [wanted(7)]);
+        assert_eq!(desk.take(1, |_| true), [wanted(7)]);
         assert_eq!(left(&desk.answered(&wanted(7), &Found::Unanswered, now).0), []);
     }
-    desk.take(1);
+    desk.take(1, |_| true);
     let (ready, _) = desk.answered(&wanted(7), &Found::Unanswered, now);
     assert_eq!(left(&ready), [(1, Leaving::Late)]);
     assert_eq!((desk.queued(), desk.next_deadline()), (0, None));
@@ -213,11 +213,13 @@ proptest! {
                     event.facts.received_at = poll(admitted);
                     keep(desk.hold(event, wanted(n), deadline, now));
                 }
-                2 => taken.extend(desk.take(usize::try_from(n).unwrap())),
+                2 => taken.extend(desk.take(usize::try_from(n).unwrap(), |_| true)),
                 3 => keep(desk.expire(now)),
                 _ => if let Some(one) = taken.pop() {
-                    let what = [found(Language::Unknown), Found::Gone, Found::Unanswered];
-                    keep(desk.answered(&one, &what[usize::try_from(n).unwrap() % 3], now).0);
+                    let forbidden = Found::Forbidden("no".to_owned());
+                    let what =
+                        [found(Language::Unknown), Found::Gone, Found::Unanswered, forbidden];
+                    keep(desk.answered(&one, &what[usize::try_from(n).unwrap() % 4], now).0);
                 },
             }
         }

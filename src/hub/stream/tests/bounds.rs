@@ -210,3 +210,29 @@ fn who_asks_again_and_again_for_what_is_to_come_waits_once() {
     groups.arrived(Position::counted(99));
     assert_eq!(groups.waiting(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_time_that_has_still_to_come_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let clock = Clock::starting_at(Timestamp::from_seconds(1_800_000_000));
+    let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
+    let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
+    hub.keep(StreamJournal { store, tag: TAG, applied: None, kept });
+    let bell = Arc::new(Bell::default());
+    let mut follower = hub.follow(StreamForm::Ndjson, &bell).unwrap();
+    for (ahead, waits) in [(30, 30), (10_000, 60), (0, 0)] {
+        let (before, since) = (clock.instant(), clock.now().plus(Duration::from_secs(ahead)));
+        follower.ask(choice(0, false), StreamStart::Since(since), Vec::new());
+        let mut came = Vec::new();
+        while !String::from_utf8_lossy(&came).contains("caught_up") {
+            let portion = follower.take();
+            came.extend(portion.chunks.concat());
+            if !portion.more && portion.chunks.is_empty() {
+                poll_fn(|cx| bell.poll_rung(cx)).await;
+            }
+        }
+        assert!(came.starts_with(br#"{"type":"ack""#), "{}", String::from_utf8_lossy(&came));
+        assert_eq!((clock.instant() - before).as_secs(), waits, "{ahead}");
+    }
+}

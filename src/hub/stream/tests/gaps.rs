@@ -313,3 +313,75 @@ async fn a_heartbeat_moves_on_where_nothing_matches_and_never_over_a_gap() {
     assert_eq!(messages.last(), Some(&gap(place, place, "upstream")));
     world.stop.cancel();
 }
+
+#[tokio::test]
+async fn more_gaps_than_a_page_looks_at_are_all_told_once() {
+    let (_dir, mut world) = world();
+    while world.items.iter().filter(|(at, _)| at.entities == 0).count() <= 1_010 {
+        world.write().await;
+    }
+    world.tell();
+    let cursors: Vec<Cursor> =
+        world.items.iter().filter(|(at, _)| at.entities == 0).map(|(at, _)| at.cursor).collect();
+    let places = cursors.clone();
+    let record = world.store.commit(move |batch| {
+        places.into_iter().try_for_each(|Cursor { position, .. }| {
+            let (after, until, noticed_at) = (position, position, Timestamp::default());
+            let reason = GapReason::Upstream;
+            gaps::record(batch, TAG, Gap { after, until, count: None, reason, noticed_at })
+        })
+    });
+    record.await.unwrap();
+    for from in [0, 3, 997, 1_004] {
+        let mut told = Told::behind(&world, Place::behind(cursors[from]));
+        let messages = told.until("caught_up").await;
+        let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+        assert_eq!(gaps.len(), cursors.len() - from, "who has {from} events");
+        let events = messages.iter().filter(|message| message["type"] == "event").count();
+        assert_eq!(events, cursors.len() - from - 1);
+    }
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn reader_at_the_last_event_before_an_outage_gets_the_gap_after_retention() {
+    let (_dir, mut world) = world();
+    world.write().await;
+    let had = newest(&world);
+    miss_behind(&world, had).await;
+    outlive(&mut world).await;
+    assert_eq!(world.dropped().cursor, had, "everything before the outage is gone");
+    let mut told = Told::behind(&world, Place::behind(had));
+    let messages = told.until_event(&world).await;
+    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    let place = Place::behind(had);
+    assert_eq!(gaps, [&gap(place, place, "upstream")]);
+    world.stop.cancel();
+}
+
+#[tokio::test]
+async fn event_received_long_ago_does_not_take_the_gap_of_since_away() {
+    let (_dir, mut world) = world();
+    world.minute = 10_000;
+    world.write().await;
+    outlive(&mut world).await;
+    let long_ago = Timestamp::from_seconds((world.minute - 15) * 60);
+    let minute = std::mem::replace(&mut world.minute, 5_000);
+    let late = MinuteKey { tag: TAG, minute: crate::model::window::Minute(5_000) };
+    world.write().await;
+    let row = MinuteRow { first: newest(&world).position, bytes: 1 };
+    let put = world.store.commit(move |batch| {
+        batch.put(&late, &row.encode());
+        Ok(())
+    });
+    put.await.unwrap();
+    world.minute = minute;
+    world.tell();
+    let mut told = Told::new(&world);
+    told.follower.ask(choice(0, false), StreamStart::Since(long_ago), Vec::new());
+    let messages = told.until("caught_up").await;
+    let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
+    assert_eq!(gaps.len(), 1, "{messages:?}");
+    assert_eq!(gaps[0]["reason"], "retention");
+    world.stop.cancel();
+}

@@ -1,0 +1,130 @@
+//! How feeding RabbitMQ goes, for the operator.
+
+use tokio::sync::watch;
+
+use super::NOTICE_FOR;
+use crate::clock::Clock;
+use crate::metrics;
+use crate::model::window::Timestamp;
+
+/// How the feeding goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkState {
+    /// Whether the exchange is there and takes messages.
+    pub connected: bool,
+    /// Since when it is so.
+    pub since: Timestamp,
+    /// What is fed: the exchange and the broker, nothing secret.
+    pub feeds: String,
+    /// What is wrong.
+    pub trouble: Option<String>,
+    /// What readers have missed, the latest of each kind, with the time it was found.
+    pub notices: Vec<Notice>,
+}
+
+/// Something that is over and that readers have to know: reported for an hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// What happened.
+    pub kind: NoticeKind,
+    /// The same in words, with what to do.
+    pub text: String,
+    /// When it was found.
+    pub at: Timestamp,
+}
+
+/// What readers of RabbitMQ can miss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// Retention dropped events before they could be published.
+    Gap,
+    /// The readers' exchange was missing: its bindings are gone.
+    Removed,
+    /// The broker refused a message.
+    Refused,
+}
+
+impl SinkState {
+    /// The notices that are still worth reporting.
+    #[must_use]
+    pub fn fresh_notices(&self, now: Timestamp) -> Option<String> {
+        let fresh = self.notices.iter().filter(|notice| notice.at.plus(NOTICE_FOR) >= now);
+        let texts: Vec<&str> = fresh.map(|notice| notice.text.as_str()).collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+}
+
+/// Writes the state, log and metrics together.
+pub(super) struct Reporter {
+    clock: Clock,
+    state: watch::Sender<SinkState>,
+}
+
+impl Reporter {
+    pub(super) fn new(feeds: String, clock: Clock) -> Self {
+        let state = SinkState {
+            connected: false,
+            since: clock.now(),
+            feeds,
+            trouble: Some("not connected yet".to_owned()),
+            notices: Vec::new(),
+        };
+        Self { clock, state: watch::Sender::new(state) }
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<SinkState> {
+        self.state.subscribe()
+    }
+
+    pub(super) fn feeds(&self) -> String {
+        self.state.borrow().feeds.clone()
+    }
+
+    /// Reports how it goes; returns whether that changed.
+    pub(super) fn report(&self, connected: bool, trouble: Option<String>) -> bool {
+        let now = self.clock.now();
+        self.state.send_if_modified(|state| {
+            let is_other = (state.connected, &state.trouble) != (connected, &trouble);
+            if state.connected != connected {
+                state.since = now;
+            }
+            state.notices.retain(|notice| notice.at.plus(NOTICE_FOR) >= now);
+            (state.connected, state.trouble) = (connected, trouble);
+            is_other
+        })
+    }
+
+    /// Reports what readers have missed.
+    pub(super) fn notice(&self, kind: NoticeKind, text: String) {
+        match kind {
+            NoticeKind::Gap => metrics::AMQP_GAPS.add(1),
+            NoticeKind::Removed => metrics::AMQP_REMOVED.add(1),
+            NoticeKind::Refused => metrics::AMQP_REFUSED.add(1),
+        }
+        tracing::error!("readers of RabbitMQ miss events: {text}");
+        let at = self.clock.now();
+        self.state.send_modify(|state| {
+            state.notices.retain(|notice| notice.kind != kind);
+            state.notices.push(Notice { kind, text, at });
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notice_is_reported_for_an_hour_and_the_newest_of_a_kind_counts() {
+        let start = Timestamp::parse("2026-03-01T00:00:00Z").expect("a time");
+        let clock = Clock::starting_at(start);
+        let reporter = Reporter::new("exchange `x`".to_owned(), clock);
+        let state = reporter.subscribe();
+        reporter.notice(NoticeKind::Removed, "first".to_owned());
+        reporter.notice(NoticeKind::Refused, "message".to_owned());
+        reporter.notice(NoticeKind::Removed, "second".to_owned());
+        let at = |seconds| state.borrow().fresh_notices(start.plus(seconds));
+        assert_eq!(at(NOTICE_FOR / 2).as_deref(), Some("message; second"));
+        assert_eq!(at(2 * NOTICE_FOR), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! What is applied over one bus, over another, and over the first again.
+
+use super::*;
+use crate::model::message::Incoming;
+use crate::model::position::Position;
+use crate::store::Sync;
+use crate::store::retention::{Retention, drop_due};
+
+const SEEN_FOR: Duration = Duration::from_secs(3_600);
+
+fn event(cursor: Cursor) -> Prepared {
+    let body = format!(
+        r#"{{"event":{{"id":"{}","type":"WatchEvent","created_at":"2026-03-01T10:00:00Z"}},"payload":{{}}}}"#,
+        u64::from(cursor.tag.0) * 1_000 + cursor.position.entry
+    );
+    let incoming = Incoming::read(body.as_bytes(), |_| None, Clock::system().now());
+    let Ok(Incoming { envelope, outline, .. }) = incoming else { panic!("it can be read") };
+    Prepared::new(cursor, envelope, outline, FactsFrom::Elsewhere)
+}
+
+/// Applies the entries of a bus.
+async fn apply(store: &Store, tag: BusTag, entries: std::ops::RangeInclusive<u64>) -> usize {
+    let (own, now) = (store.bus_tag(), Clock::system().now());
+    let at = |n| Cursor { tag, position: Position::counted(n) };
+    let prepared = entries.map(|n| Ok(event(at(n)))).collect();
+    let counted = store.commit(move |batch| count(batch, prepared, (tag, own), now, SEEN_FOR));
+    counted.await.unwrap().fresh.len()
+}
+
+#[tokio::test]
+async fn bus_that_is_taken_back_continues_with_a_gap_of_what_went_over_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let (own, topic) = (store.bus_tag(), BusTag(store.bus_tag().0 ^ 1));
+    let retention = |tag| Retention {
+        tag,
+        seen_for: SEEN_FOR,
+        buckets: SEEN_FOR,
+        journal_for: SEEN_FOR,
+        journal_bytes: u64::MAX,
+        held_by: None,
+    };
+    assert_eq!(apply(&store, own, 1..=60).await, 60);
+    assert_eq!(apply(&store, topic, 5..=8).await, 4);
+    assert_eq!(apply(&store, topic, 7..=9).await, 1, "what was applied is known by its place");
+    drop_due(&store, retention(topic), Clock::system().now()).await.unwrap();
+    assert_eq!(apply(&store, own, 59..=70).await, 10, "also after another bus was in use");
+    drop_due(&store, retention(own), Clock::system().now()).await.unwrap();
+
+    let at = |tag, n| Some(Cursor { tag, position: Position::counted(n) });
+    assert_eq!(store.reader().applied_on(own).unwrap(), at(own, 70));
+    assert_eq!(store.reader().applied_on(topic).unwrap(), at(topic, 9));
+    let journal = store.reader().journal(own).unwrap();
+    assert_eq!(journal.dropped(), Some(Position::counted(60)), "a cursor in 1 to 59 gets a gap");
+    let gaps = journal.gaps(Position::counted(60), 9).unwrap();
+    let reasons: Vec<_> = gaps.iter().map(|gap| (gap.after.entry, gap.reason)).collect();
+    assert_eq!(reasons, [(60, GapReason::BusChanged)], "and so does one at 60");
+    let dropped = store.reader().journal(topic).unwrap().dropped();
+    assert_eq!(dropped, Some(Position::counted(9)));
+    // The topic keeps what its subscribers have not read: nothing of it is missing.
+    assert_eq!(apply(&store, topic, 8..=12).await, 3);
+    let gaps = store.reader().journal(topic).unwrap().gaps(Position::counted(9), 9).unwrap();
+    assert_eq!(gaps, []);
+}

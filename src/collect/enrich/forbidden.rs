@@ -1,0 +1,71 @@
+//! Whom GitHub forbids to see what: single sign-on, an IP allow list and policies on tokens are
+//! about the asker, so another account is asked with.
+//!
+//! Pure: takes the current time as an argument and performs no I/O.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::github::tokens::AccountId;
+
+/// How long an account is not asked with for what it was forbidden to see.
+const FORBIDDEN_FOR: Duration = Duration::from_secs(3_600);
+/// Pairs of account and owner that are remembered; beyond it, all are forgotten and asked again.
+const MOST: usize = 10_000;
+
+/// An account of ours, and an owner of repositories in lower case.
+type Pair = (AccountId, String);
+
+/// What is remembered of answers that said so.
+#[derive(Debug, Default)]
+pub(super) struct Forbidden {
+    until: HashMap<Pair, Instant>,
+    reported: HashSet<Pair>,
+}
+
+impl Forbidden {
+    /// An account may not see what this owner has. Whether that is to be reported: the first time.
+    pub(super) fn learn(&mut self, account: AccountId, owner: &str, now: Instant) -> bool {
+        if self.until.len() >= MOST || self.reported.len() >= MOST {
+            self.until.clear();
+            self.reported.clear();
+        }
+        let pair = (account, owner.to_ascii_lowercase());
+        self.until.insert(pair.clone(), now + FORBIDDEN_FOR);
+        self.reported.insert(pair)
+    }
+
+    /// Whether an account may be asked with for what this owner has, as far as is known.
+    pub(super) fn may(&self, account: AccountId, owner: &str, now: Instant) -> bool {
+        if self.until.is_empty() {
+            return true;
+        }
+        let until = self.until.get(&(account, owner.to_ascii_lowercase()));
+        until.is_none_or(|until| *until <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    #[test]
+    fn it_is_forgotten_after_an_hour_reported_once_and_bounded() {
+        let (mut forbidden, now) = (Forbidden::default(), Clock::system().instant());
+        let [one, other] = [1, 2].map(AccountId::of_test);
+        assert!(forbidden.learn(one, "Acme", now));
+        assert!(!forbidden.may(one, "acme", now) && forbidden.may(one, "other", now));
+        assert!(forbidden.may(other, "acme", now));
+        let later = now + FORBIDDEN_FOR;
+        assert!(forbidden.may(one, "acme", later));
+        assert!(!forbidden.learn(one, "acme", later), "it was reported before");
+        assert!(!forbidden.may(one, "acme", later));
+        for n in 0..2 * MOST {
+            forbidden.learn(other, &n.to_string(), now);
+        }
+        assert!(forbidden.until.len() <= MOST && forbidden.reported.len() <= MOST);
+    }
+}

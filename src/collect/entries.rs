@@ -1,0 +1,199 @@
+//! A page taken apart, once for all who look at it: the poller, which judges the page by its
+//! events, and ingest, which admits them.
+//!
+//! What is JSON is decided here and nowhere later: an entry is the text of a whole JSON value, and
+//! whoever needs something of it picks it from the text. Bytes that are no UTF-8 are replaced by
+//! U+FFFD. A page that is damaged (cut off, a control character in a text) still gives the events
+//! that are whole.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::model::event::is_event;
+use crate::model::json;
+
+/// Broken parts of a page that are kept; all are counted.
+const MOST_BROKEN: usize = 50;
+
+/// The entries of a page.
+#[derive(Debug, Clone, Default)]
+pub struct Entries {
+    /// The page as text.
+    text: Bytes,
+    /// Where in it the entries are.
+    list: Vec<Range<usize>>,
+    broken: Vec<Broken>,
+    broken_count: usize,
+    is_list: bool,
+}
+
+/// A part of a page that is no JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Broken {
+    pub(super) reason: String,
+    pub(super) text: Bytes,
+}
+
+impl Entries {
+    /// Those of a JSON list, as GitHub serves it.
+    #[must_use]
+    pub fn of_list(body: &Bytes) -> Self {
+        let bytes = readable(body);
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        let text = text.trim_start_matches('\u{feff}').trim_ascii();
+        let mut entries = Self { is_list: text.starts_with('['), ..Self::default() };
+        if entries.is_list {
+            match serde_json::from_str::<Vec<&RawValue>>(text) {
+                Ok(values) => values.iter().for_each(|value| entries.push(&bytes, value.get())),
+                Err(_) => entries.salvage(&bytes, text),
+            }
+        } else {
+            entries.reject(&bytes, "no JSON list".to_owned(), text);
+        }
+        entries.text = bytes;
+        entries
+    }
+
+    /// Those of lines, an entry each.
+    #[must_use]
+    pub fn of_lines(body: &Bytes) -> Self {
+        let bytes = readable(body);
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        let mut entries = Self { is_list: true, ..Self::default() };
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            match serde_json::from_str::<&RawValue>(line) {
+                Ok(value) => entries.push(&bytes, value.get()),
+                Err(_) => entries.salvage(&bytes, line),
+            }
+        }
+        entries.text = bytes;
+        entries
+    }
+
+    /// Whether the page is a list of entries at all.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        self.is_list
+    }
+
+    /// Whether all of it could be read.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.is_list && self.broken_count == 0
+    }
+
+    /// The entries, each the text of a whole JSON value.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let text = std::str::from_utf8(&self.text).unwrap_or_default();
+        self.list.iter().filter_map(move |range| text.get(range.clone()))
+    }
+
+    /// The same part of the page, shared with it.
+    pub(super) fn share(&self, entry: &str) -> Bytes {
+        self.text.slice_ref(entry.as_bytes())
+    }
+
+    /// How many parts are no JSON, and the first of them.
+    pub(super) fn broken(&self) -> (usize, &[Broken]) {
+        (self.broken_count, &self.broken)
+    }
+
+    fn push(&mut self, page: &Bytes, entry: &str) {
+        let begin = entry.as_ptr() as usize - page.as_ptr() as usize;
+        self.list.push(begin..begin + entry.len());
+    }
+
+    fn reject(&mut self, page: &Bytes, reason: String, text: &str) {
+        self.broken_count += 1;
+        if self.broken.len() < MOST_BROKEN {
+            let text = if text.is_empty() { Bytes::new() } else { page.slice_ref(text.as_bytes()) };
+            self.broken.push(Broken { reason, text });
+        }
+    }
+
+    /// Takes what is whole out of a text that is not.
+    fn salvage(&mut self, page: &Bytes, text: &str) {
+        let taken = json::pieces(text, is_event, |piece| {
+            match piece {
+                Ok(object) => self.push(page, object),
+                Err(broken) => {
+                    self.reject(page, format!("no JSON: {}", broken.reason), broken.text)
+                }
+            }
+            Ok::<(), std::convert::Infallible>(())
+        });
+        if taken.is_ok() && self.broken_count == 0 {
+            // Only what stands between the entries is damaged: a bracket is missing.
+            self.reject(page, "no JSON: the list has no end".to_owned(), "");
+        }
+    }
+}
+
+/// The same bytes when they are UTF-8, else with replacement characters.
+fn readable(bytes: &Bytes) -> Bytes {
+    match std::str::from_utf8(bytes) {
+        Ok(_) => bytes.clone(),
+        Err(_) => Bytes::from(String::from_utf8_lossy(bytes).into_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: [&str; 3] = [
+        r#"{"id":"1","type":"PushEvent","actor":{"id":1}}"#,
+        r#"{"id":"2","type":"PushEvent","actor":{"id":2},"x":"?"}"#,
+        r#"{"id":"3","type":"PushEvent"}"#,
+    ];
+
+    fn read(page: impl Into<Vec<u8>>) -> (Vec<String>, usize, bool) {
+        let entries = Entries::of_list(&page.into().into());
+        let list: Vec<_> = entries.iter().map(str::to_owned).collect();
+        for entry in entries.iter() {
+            assert_eq!(entries.share(entry), entry);
+        }
+        assert_eq!(entries.is_whole(), entries.is_list() && entries.broken().0 == 0);
+        (list, entries.broken().0, entries.is_list())
+    }
+
+    #[test]
+    fn one_odd_byte_costs_no_other_event() {
+        let page = format!("[{}]", EVENTS.join(","));
+        let with = |odd: &[u8]| {
+            let at = page.find('?').unwrap();
+            [&page.as_bytes()[..at], odd, &page.as_bytes()[at + 1..]].concat()
+        };
+        let all = EVENTS.map(str::to_owned).to_vec();
+        let without = [EVENTS[0], EVENTS[2]].map(str::to_owned).to_vec();
+        assert_eq!(read(page.clone()), (all.clone(), 0, true));
+        assert_eq!(read(format!("\u{feff}{page}\r\n")), (all.clone(), 0, true), "a mark");
+        let replaced = EVENTS.map(|event| event.replace('?', "\u{fffd}")).to_vec();
+        assert_eq!(read(with(b"\xff")), (replaced, 0, true), "no UTF-8");
+        for odd in [&b"\x01"[..], b"\n", b"\0", b"\\x", b"\"", b"\xff\x1f"] {
+            assert_eq!(read(with(odd)), (without.clone(), 1, true), "{odd:?}");
+        }
+        assert_eq!(read(page.trim_end_matches(']')), (all, 1, true), "no bracket");
+        let (list, broken, _) = read(&page[..page.len() - 5]);
+        assert_eq!((list, broken), (EVENTS[..2].iter().map(|e| (*e).to_owned()).collect(), 1));
+    }
+
+    #[test]
+    fn what_is_no_list_is_said() {
+        for page in [&b"{\"message\":\"no\"}"[..], b"", b"<html>", b"\xff\xfe"] {
+            assert_eq!(read(page), (Vec::new(), 1, false), "{page:?}");
+        }
+        assert_eq!(read("[]"), (Vec::new(), 0, true));
+        assert_eq!(read("[1, null]").0, ["1", "null"], "whether it is an event is said later");
+    }
+
+    #[test]
+    fn lines_are_read_one_by_one() {
+        let text = format!("{}\n\n{{\"id\":{}\r\n", EVENTS[0], EVENTS[1]);
+        let entries = Entries::of_lines(&text.into());
+        assert!(entries.iter().eq([EVENTS[0], EVENTS[1]]));
+        assert_eq!(entries.broken().0, 1);
+    }
+}

@@ -1,0 +1,28 @@
+//! The log of what was refused from outside: bounded, with the reason beside the text, for
+//! `ghpulse inspect rejects`.
+
+use super::keys::RejectKey;
+use super::rows::encode_refused;
+use super::{Batch, StoreError};
+use crate::model::window::Timestamp;
+
+/// The most entries that are kept; the oldest go first.
+pub const KEPT: u64 = 1_000;
+
+/// Keeps a refused text with its reason.
+///
+/// # Errors
+/// When the log's number cannot be read.
+pub fn keep(
+    batch: &mut Batch<'_>,
+    at: Timestamp,
+    reason: &str,
+    text: &[u8],
+) -> Result<(), StoreError> {
+    let number = batch.next_number("rejects")?;
+    batch.put(&RejectKey(number), &encode_refused(at, reason, text));
+    if let Some(old) = number.checked_sub(KEPT) {
+        batch.delete(&RejectKey(old));
+    }
+    Ok(())
+}
