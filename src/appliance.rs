@@ -4,10 +4,12 @@
 //! starts the stages; an error leaves nothing running. [`Appliance::end`] waits until all have
 //! stopped and closes the store.
 
+pub mod exchange;
 pub mod ops_file;
 
 mod backups;
 mod broker;
+mod chores;
 mod copies;
 mod files;
 mod gauges;
@@ -29,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::broker::{Broker, BrokerState};
 pub use self::broker::{Unusable, check_bus};
+use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
 use self::operator::{Operator, Scripts};
 use self::ports::{bind, bind_ops, serve_options, url_of};
@@ -44,7 +47,7 @@ use crate::apply::aggregates::Aggregates;
 use crate::apply::history::{History, HistorySync, Limits, Setup};
 use crate::apply::numbers::{Numbers, bucket_span};
 pub use crate::apply::requeue::Requeued;
-use crate::apply::script::{self, ScriptHost};
+use crate::apply::script::{self, Kind, ScriptHost, Trials};
 use crate::apply::tick::Ticker;
 use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
@@ -93,6 +96,7 @@ struct Parts {
     posting: Option<Posting>,
     script: Arc<ScriptHost>,
     hub: Arc<Hub>,
+    chores: Chores,
     clock: Clock,
     stop: Stop,
 }
@@ -146,17 +150,18 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
         Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
     let public = bind(config.server.listen, Audience::Public).await?;
     let (mut listeners, mut ops) = (vec![public.1], None);
+    let mut options = serve_options(config);
     let (grace, store) = (config.server.grace, parts.store.clone());
     if let Some(address) = config.ops_listen {
         let (address, listener) = bind_ops(address).await?;
         listeners.push(listener);
-        ops_file::write(store.dir(), address)?;
+        options.ops_secret = Some(ops_file::write(store.dir(), address)?);
         ops = Some(address);
     }
     let mut stages = Stages::new(stop);
     let serve = serve::run(
         listeners,
-        ServeOptions { certificate, ..serve_options(config) },
+        ServeOptions { certificate, ..options },
         Arc::clone(&parts.hub),
         Arc::clone(&operator),
         parts.stop.soft.clone(),
@@ -201,6 +206,7 @@ fn sight_of(
     Sight {
         files,
         witness,
+        failing: parts.chores.watch(),
         store: parts.store.clone(),
         apply: apply.clone(),
         data_dir: parts.config.data_dir.clone(),
@@ -235,6 +241,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
             StoreSync::Every(interval) => Sync::Every(interval),
         };
         let store = Store::open(&config.data_dir, sync, clock)?;
+        exchange::tidy(store.dir());
         let numbers = Numbers::load(&store, config.interval.latest_during, clock)?;
         let (alerts, posting) = match &config.alerts {
             Some(settings) => {
@@ -252,7 +259,9 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         let last_good = store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?;
         let last_good = last_good.and_then(|bytes| String::from_utf8(bytes).ok());
         let file = config.scripts_dir.join(MERGE_SCRIPT);
-        let script = ScriptHost::new(&file.display().to_string(), last_good.as_deref(), clock);
+        let trials = Some(Trials::read(&store, "merge_latest")?);
+        let file = file.display().to_string();
+        let script = ScriptHost::of(Kind::Merge, &file, last_good.as_deref(), trials, clock);
         let hub = HubOptions {
             api_version: config.api_version,
             lag: usize::try_from(config.server.limits.lag).unwrap_or(usize::MAX),
@@ -272,6 +281,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
             posting,
             script,
             hub,
+            chores: Chores::new(clock),
             clock,
             stop,
         })
@@ -301,9 +311,8 @@ fn start_stages(
     (poller, enrich, witness): (Option<Poller>, Enrich, Arc<Witness>),
     (broker, granting, troubles): (Option<Broker>, Sender<Grant>, Sender<Vec<script::Complaint>>),
 ) {
-    let Parts { config, store, numbers, asking, alerts, posting, script, hub, clock, stop, .. } =
-        parts;
-    let soft = stop.soft;
+    let Parts { config, store, numbers, asking, alerts, posting, script, hub, chores, .. } = parts;
+    let (clock, soft) = (parts.clock, parts.stop.soft);
     let held_by = rabbit::held_by(&config);
     let seen_for = config.store.seen_for;
     if let Some(poller) = poller {
@@ -328,12 +337,16 @@ fn start_stages(
         stages.start("alerts", posting.run(soft.clone()));
     }
     if let Some(dir) = config.archive_dir {
-        let run = archive::run(store.clone(), dir, Arc::clone(&witness), clock, soft.clone());
-        stages.start("archive", run);
+        let told = chores.clone();
+        let went = move |failed: Option<&archive::ArchiveError>| {
+            told.went(Chore::Archive, failed.map(|error| error as _));
+        };
+        let time = (Arc::clone(&witness), clock);
+        stages.start("archive", archive::run(store.clone(), dir, went, time, soft.clone()));
     }
     if let Some(settings) = config.backup {
         let time = (Arc::clone(&witness), clock);
-        let run = backups::run(store.clone(), settings, alerts, time, soft.clone());
+        let run = backups::run(store.clone(), settings, (alerts, chores), time, soft.clone());
         stages.start("backup", run);
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);

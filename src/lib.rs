@@ -19,11 +19,14 @@ pub mod http;
 pub mod hub;
 pub mod logging;
 pub mod metrics;
+pub mod private;
 pub mod reload;
+pub mod secrets;
 pub mod serve;
 pub mod simulate;
 pub mod store;
 pub mod supervise;
+pub mod terminal;
 
 pub mod appliance;
 pub mod cli;

@@ -4,7 +4,7 @@
 //! `info`. Directives (`info,ghpulse::store=debug`) say all of it themselves. Colour only on a
 //! terminal, and never with `NO_COLOR`.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::config::Log;
+use crate::private;
 
 /// Why there is no log.
 #[derive(Debug, Error)]
@@ -129,8 +130,7 @@ fn directives(level: &str) -> String {
 }
 
 fn open(path: &Path) -> Result<File, LoggingError> {
-    let opened = OpenOptions::new().create(true).append(true).open(path);
-    opened.map_err(|cause| LoggingError::File { path: path.to_owned(), cause })
+    private::append(path).map_err(|cause| LoggingError::File { path: path.to_owned(), cause })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! share a directory. A disk that fails is no reason to stop: it is said, by alert too, and tried
 //! again.
 
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::chores::{Chore, Chores};
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, TOLERANCE, Witness};
@@ -35,7 +37,7 @@ const GONE: &str = ".gone";
 pub(super) async fn run(
     store: Store,
     settings: config::Backup,
-    alerts: Alerts,
+    (alerts, chores): (Alerts, Chores),
     (witness, clock): (Arc<Witness>, Clock),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -46,6 +48,8 @@ pub(super) async fn run(
         if clock.instant() >= not_before && now.is_some() {
             let (store, settings) = (store.clone(), settings.clone());
             let pass = tokio::task::spawn_blocking(move || pass(&store, &settings, clock)).await?;
+            let failed = pass.as_ref().err().map(|error| error as &(dyn Error + 'static));
+            chores.went(Chore::Backup, failed);
             match pass {
                 Ok(made) => {
                     alerts.clear(Condition::BackupFailing);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 
+use super::exchange;
 use crate::alerts::Alerts;
 use crate::apply::aggregate::Apply;
 use crate::apply::history::{History, Limits, Setup};
@@ -23,10 +24,13 @@ use crate::store::{Store, StoreError};
 pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) -> StoreAnswer {
     let store = apply.store.clone();
     match request {
-        StoreRequest::Backup { to } => beside(move || checkpoint::backup(&store, &to, clock))
-            .await?
-            .map_err(|error| of_copy(&error))
-            .and_then(|made| written(&made)),
+        StoreRequest::Backup { into } => {
+            let make = move || {
+                let to = exchange::make(store.dir(), &into)?.join(exchange::BACKUP);
+                checkpoint::backup(&store, &to, clock).map_err(|error| of_copy(&error))
+            };
+            beside(make).await?.and_then(|made| written(&made))
+        }
         StoreRequest::Inspect { family: None, .. } => {
             let looked = beside(move || inspect::families(store.reader())).await?;
             looked.map_err(|error| of_store(&error)).and_then(|families| written(&families))

@@ -8,9 +8,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::broker::BrokerState;
-use super::copies;
 use super::rabbit::RabbitState;
 use super::status::{Sight, screen};
+use super::{copies, exchange};
 use crate::apply::history::{History, HistoryState};
 use crate::apply::script::LiveWindow;
 use crate::apply::script::{self, InForce, ScriptHost};
@@ -92,15 +92,17 @@ impl Operator {
         Part { name, state, since: self.started_at, error: None }
     }
 
-    /// A store that fails stops the process. What makes it wait is reported here, and for a while
-    /// what an earlier end of the process took from it.
+    /// A store that fails stops the process. What makes it wait and what fails to copy it is
+    /// reported here, and for a while what an earlier end of the process took from it.
     fn store(&self) -> Part {
         let (store, now) = (&self.sight.store, self.clock.now());
         let verdict = self.sight.witness.judge();
         let clock = matches!(verdict, Verdict::Disagrees { .. }).then(|| verdict.to_string());
         let lost = store.lost_tail().filter(|lost| now.since(lost.noticed_at) < LOSS_SHOWN);
         let lost = lost.map(ToString::to_string);
-        let all: Vec<String> = [store.room().complaint(), clock, lost].into_iter().flatten().collect();
+        let failing = self.sight.failing.borrow().words().map(|(words, _)| words);
+        let all = [store.room().complaint(), clock, lost, failing];
+        let all: Vec<String> = all.into_iter().flatten().collect();
         let error = Some(all.join("; ")).filter(|all| !all.is_empty());
         let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };
         Part { error, ..self.part("store", state) }
@@ -219,11 +221,13 @@ impl Operate for Operator {
         let status = self.scripts.merge.status();
         let name = match status.in_force {
             InForce::File => status.file.to_string(),
+            InForce::BuiltIn => "the built-in merge_latest.rhai".to_owned(),
             InForce::LastGood => format!("{} (the last good one)", status.file),
             InForce::NativeSum | InForce::Nothing => "the native sum".to_owned(),
         };
         let error = status.complaint().map(ToString::to_string);
-        ScriptState { name, current: status.in_force == InForce::File, error }
+        let current = matches!(status.in_force, InForce::File | InForce::BuiltIn);
+        ScriptState { name, current, error }
     }
 
     fn window(&self) -> Option<serde_json::Value> {
@@ -235,7 +239,8 @@ impl Operate for Operator {
         let (store, numbers) = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
         Box::pin(async move {
             match request {
-                ArchiveRequest::Import { file } => {
+                ArchiveRequest::Import { from, file } => {
+                    let file = exchange::file_in(store.dir(), &from, &file)?;
                     let imported = archive::import(&store, &file, |_| ()).await;
                     let imported = imported.map_err(|error| of_archive(&error))?;
                     // Readers are told with the next tick.
@@ -244,10 +249,13 @@ impl Operate for Operator {
                     }
                     copies::written(&imported)
                 }
-                ArchiveRequest::Export { from, until, to } => {
-                    let export = move || archive::export(&store, Hour(from), Hour(until), &to);
-                    let exported = copies::beside(export).await?;
-                    copies::written(&exported.map_err(|error| of_archive(&error))?)
+                ArchiveRequest::Export { from, until, into } => {
+                    let export = move || {
+                        let to = exchange::make(store.dir(), &into)?;
+                        let exported = archive::export(&store, Hour(from), Hour(until), &to);
+                        exported.map_err(|error| of_archive(&error))
+                    };
+                    copies::written(&copies::beside(export).await??)
                 }
             }
         })

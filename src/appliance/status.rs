@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::chores::Failing;
 use super::renewed::State;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
@@ -15,6 +16,7 @@ use crate::collect::enrich::Recent;
 use crate::collect::status::SourceStatus;
 use crate::serve::{Part, is_ready};
 use crate::store::Store;
+use crate::terminal;
 
 /// Pages, tokens and troubles that the screen has room for.
 const ROWS: usize = 12;
@@ -34,6 +36,8 @@ pub(super) struct Sight {
     pub(super) witness: Arc<Witness>,
     /// Files that were replaced by ones that cannot be used.
     pub(super) files: State,
+    /// Backups and exports that fail.
+    pub(super) failing: watch::Receiver<Failing>,
     pub(super) clock: Clock,
 }
 
@@ -246,7 +250,7 @@ fn rows(list: &Value) -> impl Iterator<Item = &Value> {
 
 fn line(out: &mut String, name: &str, words: &str) {
     // What others said goes to a terminal.
-    let words: String = words.chars().filter(|c| !c.is_control()).collect();
+    let (name, words) = (terminal::plain(name), terminal::plain(words));
     writeln!(out, "{name:<10} {words}").expect("a string takes all");
 }
 
@@ -295,7 +299,7 @@ mod tests {
         let status = json!({
             "ready": false,
             "node": "box\u{1b}[31m",
-            "parts": [{"name": "bus", "state": "down", "since": "2027", "error": "gone"}],
+            "parts": [{"name": "bus\u{1b}]0;x\u{7}", "state": "down", "since": "2027", "error": "\u{202e}gone"}],
             "source": source_json(&source),
             "completeness": {
                 "all": source.completeness.as_deref().unwrap().all,
@@ -308,7 +312,7 @@ mod tests {
         let screen = screen(&status);
         for part in [
             "NOT READY",
-            "bus        down since 2027: gone",
+            "bus]0;x    down since 2027: gone",
             "page 3",
             "missed     unknown",
             "events     unknown",

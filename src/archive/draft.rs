@@ -5,8 +5,8 @@
 //! whatever happened to whoever wrote it.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write as _};
+use std::fs::File;
+use std::io::{self, BufWriter, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -17,6 +17,7 @@ use super::{ArchiveError, BUFFER, file_name, lines};
 use crate::fault;
 use crate::model::event::Event;
 use crate::model::window::Hour;
+use crate::private;
 
 /// A file being written.
 pub(super) struct Draft {
@@ -39,8 +40,10 @@ impl Draft {
         let name = file_name(hour);
         let (path, part) = (dir.join(&name), dir.join(format!(".{name}.part")));
         let (mut seen, mut whole) = (HashSet::default(), None);
-        if path.try_exists().map_err(ArchiveError::file("look for", &path))? {
-            let ending = lines::read_file(
+        if is_there(&path)? {
+            let file = private::open_plain(&path).map_err(ArchiveError::file("open", &path))?;
+            let ending = lines::read_opened(
+                file,
                 &path,
                 |_| (),
                 |_, piece| {
@@ -95,6 +98,15 @@ impl Draft {
     }
 }
 
+/// Whether something has the name, a symbolic link that leads nowhere included.
+fn is_there(path: &Path) -> Result<bool, ArchiveError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(ArchiveError::file("look for", path)(error)),
+    }
+}
+
 /// Nobody is served by half a file.
 impl Drop for Draft {
     fn drop(&mut self) {
@@ -105,20 +117,21 @@ impl Drop for Draft {
     }
 }
 
+/// A new file under the hidden name, with the bytes of the one that is there. The directory may be
+/// one that others write to: neither name is followed when it is a symbolic link.
 fn begin(
     path: &Path,
     part: &Path,
     is_there: bool,
     whole: Option<u64>,
 ) -> io::Result<GzEncoder<BufWriter<File>>> {
+    let mut file = private::fresh(part)?;
     if is_there {
-        std::fs::copy(path, part)?;
-    } else {
-        File::create(part)?;
+        io::copy(&mut private::open_plain(path)?, &mut file)?;
     }
-    let file = OpenOptions::new().append(true).open(part)?;
     if let Some(whole) = whole.filter(|_| is_there) {
         file.set_len(whole)?;
+        file.seek(io::SeekFrom::End(0))?;
     }
     Ok(GzEncoder::new(BufWriter::with_capacity(BUFFER, file), Compression::default()))
 }

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::private;
 use crate::store::StoreError;
 
 /// Why a file was not imported, or hours not exported.
 #[derive(Debug, Error)]
 pub enum ArchiveError {
     /// A file or directory cannot be read or written.
-    #[error("cannot {verb} {}: {source}", path.display())]
+    #[error("cannot {verb} {}: {source}{}", path.display(), private::cure(source))]
     File {
         /// What was tried.
         verb: &'static str,
@@ -70,7 +71,7 @@ pub enum ArchiveError {
 
 impl ArchiveError {
     /// Names the file in what the system says of it.
-    pub(super) fn file<'p>(
+    pub(crate) fn file<'p>(
         verb: &'static str,
         path: &'p Path,
     ) -> impl Fn(std::io::Error) -> Self + 'p {

@@ -105,19 +105,21 @@ pub fn export(
 
 /// Exports each hour once it is settled, and what comes late, until `stop` is called. Whether an
 /// hour is settled is decided by a clock that is not contradicted. A disk that fails is not a reason
-/// to stop: it is said, and tried again.
+/// to stop: it is reported, and tried again. `went` learns how each pass went.
 pub async fn run(
     store: Store,
     dir: PathBuf,
-    witness: Arc<Witness>,
-    clock: Clock,
+    went: impl Fn(Option<&ArchiveError>) + Send,
+    (witness, clock): (Arc<Witness>, Clock),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut done = None;
     loop {
         let until = witness.scheduled_now().map(settled_until);
         if let Some(until) = until.filter(|until| done != Some(*until)) {
-            match pass(&store, until, &dir).await {
+            let passed = pass(&store, until, &dir).await;
+            went(passed.as_ref().err());
+            match passed {
                 Ok(hours) => {
                     for hour in hours.iter().filter(|hour| hour.fresh > 0) {
                         let file = hour.file.display();

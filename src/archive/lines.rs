@@ -31,9 +31,19 @@ pub(super) struct Ending {
 pub(super) fn read_file(
     path: &Path,
     read: impl FnMut(u64),
-    mut take: impl FnMut(u64, Result<&str, String>) -> Result<(), ArchiveError>,
+    take: impl FnMut(u64, Result<&str, String>) -> Result<(), ArchiveError>,
 ) -> Result<Ending, ArchiveError> {
     let file = File::open(path).map_err(ArchiveError::file("open", path))?;
+    read_opened(file, path, read, take)
+}
+
+/// The same of a file that is open; `path` is what errors call it.
+pub(super) fn read_opened(
+    file: File,
+    path: &Path,
+    read: impl FnMut(u64),
+    mut take: impl FnMut(u64, Result<&str, String>) -> Result<(), ArchiveError>,
+) -> Result<Ending, ArchiveError> {
     let mut raw = BufReader::with_capacity(BUFFER, Told { file, read });
     let beginning = raw.fill_buf().map_err(ArchiveError::file("read", path))?;
     if !is_zipped(beginning) {

@@ -10,6 +10,7 @@
 //! [`SETTLED`]; events of it that come later are added to the file, which is replaced as a whole.
 //! There is never half a file under a name.
 
+mod deliver;
 mod draft;
 mod error;
 mod export;
@@ -20,6 +21,7 @@ mod recorded;
 
 use std::time::Duration;
 
+pub use deliver::deliver;
 pub use error::ArchiveError;
 pub use export::{Exported, WrittenHour, export, run, settled_until};
 pub use import::{Broken, Imported, State, import};

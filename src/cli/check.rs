@@ -254,6 +254,10 @@ fn bad_files(config: &Config, places: &Places, offline: bool) -> Vec<Complaint> 
 
 /// What is wrong with the scripts; one line each.
 fn scripts(config: &Config) -> Vec<String> {
+    // Without a directory the built-in ones are in force, and those hold.
+    if script::has_no_directory(&config.scripts_dir) {
+        return Vec::new();
+    }
     let path = config.scripts_dir.join("merge_latest.rhai");
     let mut said = Vec::new();
     if path.exists() {

@@ -48,7 +48,7 @@ pub(super) struct InspectArgs {
 /// Looks, through the running appliance if there is one.
 pub(super) fn inspect(args: &InspectArgs) -> Exit {
     super::with_runtime(async {
-        let found = match place::find_existing(&args.store).await {
+        let found = match place::find_to_look(&args.store).await {
             Ok(found) => found,
             Err(failed) => return place::complain(&failed),
         };
@@ -82,7 +82,7 @@ fn lines(rows: &[impl serde::Serialize]) -> Exit {
         out.push_str(&line);
         out.push('\n');
     }
-    output::text(&out)
+    output::json_lines(&out)
 }
 
 fn table(families: &[FamilyLook]) -> String {

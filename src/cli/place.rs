@@ -1,6 +1,11 @@
 //! Where a command's work is done: in the store itself, or by the appliance that has it open.
+//!
+//! The appliance is asked with the secret that only its user and root can read. Files pass through
+//! the data directory: what the command can open, the appliance may not, and the reverse.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,15 +14,17 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Exit, FileArgs, load, output};
-use crate::appliance::{self, Requeued, ops_file};
+use crate::appliance::ops_file::OpsAddress;
+use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, Exported, Imported};
 use crate::clock::Clock;
-use crate::config::{Config, Flag, StoreSync};
+use crate::config::{Config, Flag, Log, StoreSync};
 use crate::http::{Http, HttpOptions, Request};
 use crate::logging;
 use crate::model::window::Hour;
+use crate::private;
 use crate::store::checkpoint::{self, Backup, CheckpointError};
-use crate::store::inspect::{self, FamilyLook, InspectError, Looked};
+use crate::store::inspect::{self, FamilyLook, InspectError, Looked, Looker};
 use crate::store::{Store, StoreError, Sync};
 
 /// The longest that an appliance may take for one file, or for an export.
@@ -39,13 +46,31 @@ pub(super) struct StoreArgs {
 pub(super) enum Place {
     /// Nobody else has the store.
     Here(Store, Box<Config>),
+    /// Nobody has the store, and it is only looked into.
+    Look(Arc<Looker>),
     /// An appliance has it, and listens here.
-    Ops {
-        /// Its ops endpoints.
-        url: String,
-        /// How it is asked.
-        http: Http,
-    },
+    Ops(Asking),
+}
+
+/// An appliance that is asked.
+pub(super) struct Asking {
+    address: OpsAddress,
+    http: Http,
+    /// The data directory, through which files pass.
+    data: PathBuf,
+}
+
+/// A directory through which files pass; removed at the end.
+struct Exchange {
+    name: String,
+    path: PathBuf,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // What stays is removed at the appliance's next start.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
 }
 
 /// Why it was not done.
@@ -89,7 +114,9 @@ pub(super) fn configured(args: &StoreArgs) -> Result<Config, Failed> {
     let loaded = load(&args.file, dir.into_iter().map(flag).collect());
     let refused = |exit| Failed { exit, reason: "the configuration is refused".to_owned() };
     let config = loaded.map_err(|refusal| refused(super::complain_all(&refusal)))?.config;
-    logging::install(&config.log)
+    // The file is the appliance's: root's first line would make it root's.
+    let log = Log { file: None, ..config.log.clone() };
+    logging::install(&log)
         .map_err(|error| Failed { exit: Exit::Config, reason: error.to_string() })?;
     Ok(config)
 }
@@ -112,12 +139,38 @@ async fn open_or_ask(config: Config) -> Result<Place, Failed> {
 /// The same where a store must be: looking for one makes none.
 pub(super) async fn find_existing(args: &StoreArgs) -> Result<Place, Failed> {
     let config = configured(args)?;
-    let data = &config.data_dir;
-    if !data.join("db").exists() {
-        let reason = format!("there is no store in {}: name another with --data", data.display());
-        return Err(Failed { exit: Exit::Data, reason });
-    }
+    expect_store(&config.data_dir)?;
     open_or_ask(config).await
+}
+
+/// The same for who only looks: nothing is written where the store is.
+pub(super) async fn find_to_look(args: &StoreArgs) -> Result<Place, Failed> {
+    let data = configured(args)?.data_dir;
+    expect_store(&data)?;
+    let dir = data.clone();
+    match beside(move || Looker::open(&dir)).await? {
+        Ok(looker) => Ok(Place::Look(Arc::new(looker))),
+        Err(error @ StoreError::InUse { .. }) => elsewhere(&data, &error),
+        Err(error) => Err(Failed { exit: Exit::Io, reason: error.to_string() }),
+    }
+}
+
+fn expect_store(data: &Path) -> Result<(), Failed> {
+    match std::fs::symlink_metadata(data.join("db")) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let data = data.display();
+            let reason = format!("there is no store in {data}: name another with --data");
+            Err(Failed { exit: Exit::Data, reason })
+        }
+        Err(error) => {
+            let (data, cure) = (data.display(), private::cure(&error));
+            Err(Failed {
+                exit: Exit::Io,
+                reason: format!("cannot look into {data}: {error}{cure}"),
+            })
+        }
+    }
 }
 
 /// Work that may block.
@@ -133,17 +186,28 @@ fn open(config: &Config) -> Result<Store, StoreError> {
         StoreSync::Batch => Sync::EveryBatch,
         StoreSync::Every(interval) => Sync::Every(interval),
     };
-    Store::open(&config.data_dir, sync, Clock::system())
+    let store = Store::open(&config.data_dir, sync, Clock::system())?;
+    hand_over(&config.data_dir);
+    Ok(store)
+}
+
+/// What root made in the directory of a service belongs to the service.
+fn hand_over(data: &Path) {
+    if let Err(error) = private::give_to_owner(data) {
+        output::complain(&format!(
+            "warning: not all files in {} could be given to its owner ({error}): the service may \
+             not be able to open them",
+            data.display()
+        ));
+    }
 }
 
 fn elsewhere(data: &Path, in_use: &StoreError) -> Result<Place, Failed> {
-    let Some(url) = ops_file::read(data) else {
-        let reason = format!("{in_use}, and it serves no ops endpoints that could be asked");
-        return Err(Failed { exit: Exit::StoreInUse, reason });
-    };
+    let address = ops_file::read(data)
+        .map_err(|error| Failed { exit: Exit::StoreInUse, reason: format!("{in_use}; {error}") })?;
     let http = Http::new(HttpOptions { timeout: PATIENCE, body_limit: ANSWER_BYTES });
     let http = http.map_err(|error| Failed { exit: Exit::Stage, reason: error.to_string() })?;
-    Ok(Place::Ops { url, http })
+    Ok(Place::Ops(Asking { address, http, data: data.to_owned() }))
 }
 
 impl Place {
@@ -156,18 +220,13 @@ impl Place {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         match self {
             Self::Here(store, _) => Ok(archive::import(store, &file, read).await?),
-            Self::Ops { url, http } => {
-                let opened = std::fs::metadata(&file);
-                let size = opened.map_err(|source| ArchiveError::File {
-                    verb: "open",
-                    path: file.clone(),
-                    source,
-                })?;
-                let imported =
-                    ask(http, url, "archive", &json!({ "import": { "file": file } })).await?;
-                read(size.len());
+            Self::Ops(asking) => {
+                let imported = asking.import(&file).await?;
+                let size = std::fs::metadata(&file).map_or(0, |about| about.len());
+                read(size);
                 Ok(imported)
             }
+            Self::Look(_) => Err(only_looking()),
         }
     }
 
@@ -184,10 +243,8 @@ impl Place {
                 let store = store.clone();
                 Ok(beside(move || archive::export(&store, from, until, &to)).await??)
             }
-            Self::Ops { url, http } => {
-                let asked = json!({ "export": { "from": from.0, "until": until.0, "to": to } });
-                ask(http, url, "archive", &asked).await
-            }
+            Self::Ops(asking) => asking.export(from, until, &to).await,
+            Self::Look(_) => Err(only_looking()),
         }
     }
 
@@ -199,9 +256,8 @@ impl Place {
                 let store = store.clone();
                 Ok(beside(move || checkpoint::backup(&store, &to, Clock::system())).await??)
             }
-            Self::Ops { url, http } => {
-                ask(http, url, "store", &json!({ "backup": { "to": to } })).await
-            }
+            Self::Ops(asking) => asking.backup(&to).await,
+            Self::Look(_) => Err(only_looking()),
         }
     }
 
@@ -213,9 +269,14 @@ impl Place {
                 let looked = beside(move || inspect::families(store.reader())).await?;
                 Ok(looked.map_err(InspectError::from)?)
             }
-            Self::Ops { url, http } => {
+            Self::Look(looker) => {
+                let looker = Arc::clone(looker);
+                let looked = beside(move || inspect::families(looker.reader())).await?;
+                Ok(looked.map_err(InspectError::from)?)
+            }
+            Self::Ops(asking) => {
                 let asked = json!({ "family": null, "prefix": "", "limit": 1 });
-                ask(http, url, "store", &json!({ "inspect": asked })).await
+                asking.ask("store", &json!({ "inspect": asked })).await
             }
         }
     }
@@ -233,9 +294,15 @@ impl Place {
                 let look = move || inspect::rows(store.reader(), &family, &prefix, limit);
                 Ok(beside(look).await??)
             }
-            Self::Ops { url, http } => {
+            Self::Look(looker) => {
+                let looker = Arc::clone(looker);
+                let (family, prefix) = (family.to_owned(), prefix.to_owned());
+                let look = move || inspect::rows(looker.reader(), &family, &prefix, limit);
+                Ok(beside(look).await??)
+            }
+            Self::Ops(asking) => {
                 let asked = json!({ "family": family, "prefix": prefix, "limit": limit });
-                ask(http, url, "store", &json!({ "inspect": asked })).await
+                asking.ask("store", &json!({ "inspect": asked })).await
             }
         }
     }
@@ -247,44 +314,112 @@ impl Place {
                 let requeued = appliance::requeue(store, config, Clock::system()).await;
                 requeued.map_err(|error| Failed { exit: Exit::Io, reason: format!("{error:#}") })
             }
-            Self::Ops { url, http } => ask(http, url, "store", &json!({ "requeue": {} })).await,
+            Self::Ops(asking) => asking.ask("store", &json!({ "requeue": {} })).await,
+            Self::Look(_) => Err(only_looking()),
         }
     }
 
     /// Closes the store, if it is here.
     pub(super) async fn close(self) {
+        let data = match &self {
+            Self::Here(store, _) => Some(store.dir().to_owned()),
+            Self::Look(_) | Self::Ops(_) => None,
+        };
         // Closing waits for background work; a panic in there has been reported by then.
-        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
+        let close = move || {
+            drop(self);
+            data.iter().for_each(|data| hand_over(data));
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
     }
 }
 
-async fn ask<T: DeserializeOwned>(
-    http: &Http,
-    url: &str,
-    path: &str,
-    asked: &Value,
-) -> Result<T, Failed> {
-    let address = format!("{url}/{path}");
-    let request = Request::post(&address, Bytes::from(asked.to_string()))
-        .header("content-type", "application/json");
-    let answer = http.send(request).await.map_err(|error| Failed {
-        exit: Exit::Unavailable,
-        reason: format!("the running appliance cannot be asked: {error}"),
-    })?;
-    if answer.status == 200 {
-        return serde_json::from_slice(&answer.body).map_err(|error| Failed {
-            exit: Exit::Stage,
-            reason: format!("the running appliance answers otherwise than this one: {error}"),
-        });
+fn only_looking() -> Failed {
+    Failed { exit: Exit::Stage, reason: "the store was opened to be looked into only".to_owned() }
+}
+
+impl Asking {
+    /// A name for an exchange; the directory is made by whoever puts something in.
+    fn exchange(&self) -> Exchange {
+        let name = exchange::new_name();
+        Exchange { path: self.data.join(&name), name }
     }
-    let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let detail = problem["detail"].as_str().unwrap_or("no reason");
-    let exit = match answer.status {
-        422 => Exit::Data,
-        507 => Exit::Io,
-        _ => Exit::Stage,
-    };
-    Err(Failed { exit, reason: detail.to_owned() })
+
+    /// The appliance may not be able to read the file, so it gets a copy.
+    async fn import(&self, file: &Path) -> Result<Imported, Failed> {
+        let exchange = self.exchange();
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (data, copy) = (self.data.clone(), exchange.path.join(&name));
+        let (from, into) = (file.to_owned(), exchange.path.clone());
+        let to = copy.clone();
+        beside(move || lend(&from, &data, &into, &to)).await??;
+        let asked = json!({ "import": { "from": exchange.name, "file": name } });
+        match self.ask::<Imported>("archive", &asked).await {
+            Ok(imported) => Ok(Imported { file: file.to_owned(), ..imported }),
+            Err(Failed { exit, reason }) => {
+                // It was the copy that the appliance had before it.
+                let (copy, file) = (copy.display().to_string(), file.display().to_string());
+                Err(Failed { exit, reason: reason.replace(&copy, &file) })
+            }
+        }
+    }
+
+    /// The appliance may not be able to write there, so its files are brought there.
+    async fn export(&self, from: Hour, until: Hour, to: &Path) -> Result<Exported, Failed> {
+        let exchange = self.exchange();
+        let into = &exchange.name;
+        let asked = json!({ "export": { "from": from.0, "until": until.0, "into": into } });
+        let exported: Exported = self.ask("archive", &asked).await?;
+        let (at, to) = (exchange.path.clone(), to.to_owned());
+        Ok(beside(move || archive::deliver(exported, &at, &to)).await??)
+    }
+
+    /// The same with a backup.
+    async fn backup(&self, to: &Path) -> Result<Backup, Failed> {
+        checkpoint::expect_room(to)?;
+        let exchange = self.exchange();
+        let asked = json!({ "backup": { "into": exchange.name } });
+        let made: Backup = self.ask("store", &asked).await?;
+        let name = made.dir.file_name().unwrap_or_default();
+        let (at, to) = (exchange.path.join(name), to.to_owned());
+        Ok(beside(move || checkpoint::deliver(&at, &to)).await??)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, path: &str, asked: &Value) -> Result<T, Failed> {
+        let OpsAddress { url, secret } = &self.address;
+        let address = format!("{url}/{path}");
+        let bearer = format!("Bearer {}", secret.expose());
+        let request = Request::post(&address, Bytes::from(asked.to_string()))
+            .header("content-type", "application/json")
+            .header("authorization", &bearer);
+        let answer = self.http.send(request).await.map_err(|error| Failed {
+            exit: Exit::Unavailable,
+            reason: format!("the running appliance cannot be asked: {error}"),
+        })?;
+        if answer.status == 200 {
+            return serde_json::from_slice(&answer.body).map_err(|error| Failed {
+                exit: Exit::Stage,
+                reason: format!("the running appliance answers otherwise than this one: {error}"),
+            });
+        }
+        let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let detail = problem["detail"].as_str().unwrap_or("no reason");
+        let exit = match answer.status {
+            422 => Exit::Data,
+            507 => Exit::Io,
+            _ => Exit::Stage,
+        };
+        Err(Failed { exit, reason: detail.to_owned() })
+    }
+}
+
+/// Copies a file into an exchange directory, for the owner of the data directory.
+fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveError> {
+    let mut file = File::open(from).map_err(ArchiveError::file("open", from))?;
+    private::create_dir(into).map_err(ArchiveError::file("create", into))?;
+    let mut copy = private::fresh(to).map_err(ArchiveError::file("create", to))?;
+    std::io::copy(&mut file, &mut copy).map_err(ArchiveError::file("copy", from))?;
+    private::give_to_owner(data).map_err(ArchiveError::file("give to its owner", into))
 }
 
 /// Says on stderr why something was not done.

@@ -1,5 +1,6 @@
 //! `ghpulse script check | bench FILE`: what a script returns and what it costs. One with a
-//! `config` is an aggregate, any other a merge script.
+//! `config` is an aggregate, any other a merge script. `ghpulse script init DIR`: the built-in ones,
+//! for editing.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,21 @@ enum What {
     /// Measures a script on an hour of 20 languages, beside the native sum
     #[command(after_help = "Example:\n  ghpulse script bench scripts/merge_latest.rhai --json")]
     Bench(FileArgs),
+    /// Writes the built-in scripts into a directory, to be edited; files that are there stay
+    #[command(after_help = "Examples:\n  ghpulse script init\n  \
+                            ghpulse script init /etc/ghpulse/scripts\n\n\
+                            Exit codes: 0 all are there, 74 one cannot be written.")]
+    Init(InitArgs),
+}
+
+#[derive(Debug, Args)]
+struct InitArgs {
+    /// The directory, `scripts.dir` of the configuration; made when it is not there
+    #[arg(value_name = "DIR", default_value = "scripts")]
+    dir: PathBuf,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +91,7 @@ pub(super) fn script(args: &ScriptArgs) -> Exit {
             checked(&args.file, live.as_ref())
         }
         What::Bench(args) => say(script::bench(&args.file), args),
+        What::Init(args) => init(args),
     }
 }
 
@@ -119,6 +136,24 @@ fn simulated_events() -> &'static [Arc<str>] {
         let at = Timestamp::from_seconds(1_767_225_599);
         worlds.iter_mut().flat_map(|world| (0..EACH).map(move |_| world.next_event(at))).collect()
     })
+}
+
+fn init(args: &InitArgs) -> Exit {
+    let (written, kept) = match script::write_out(&args.dir) {
+        Ok(found) => found,
+        Err(error) => {
+            let dir = args.dir.display();
+            output::complain(&format!("error: the scripts cannot be written to {dir}: {error}"));
+            return Exit::Io;
+        }
+    };
+    if args.json {
+        return output::json(&json!({ "written": written, "kept": kept }));
+    }
+    let line = |what: &str, path: &PathBuf| format!("{what} {}\n", path.display());
+    let lines = written.iter().map(|path| line("wrote", path));
+    let lines = lines.chain(kept.iter().map(|path| line("kept ", path)));
+    output::text(&lines.collect::<String>())
 }
 
 /// The live window of the appliance there.
@@ -166,6 +201,19 @@ fn say(result: Result<impl Display + Serialize, Complaint>, args: &FileArgs) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn init_writes_what_then_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        let dir = directory.path().join("scripts");
+        let init = || {
+            let dir = dir.clone();
+            script(&ScriptArgs { what: What::Init(InitArgs { dir, json: true }) })
+        };
+        assert_eq!([init(), init()], [Exit::Fine, Exit::Fine]);
+        assert_eq!(exit_of(dir.join("stars.rhai")), Exit::Fine);
+        assert_eq!(exit_of(dir.join("merge_latest.rhai")), Exit::Fine);
+    }
 
     fn exit_of(file: PathBuf) -> Exit {
         let file = FileArgs { file, json: true };

@@ -13,7 +13,7 @@ use super::endpoints::{self, Row};
 use super::listen::{Audience, Peer};
 use super::problem::Problem;
 use super::server::Server;
-use super::{handshake, head, routes, wish};
+use super::{handshake, head, identity, routes, wish};
 
 /// What any answer may depend on, for caches.
 const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding, origin");
@@ -40,13 +40,18 @@ pub(super) async fn answer(
     let checked = head::check(&mut request);
     routes::strip(&mut request, server.options.base_path.as_deref());
     request.extensions_mut().insert(peer);
-    let mut response = match (checked, audience) {
+    let mut response = match (checked.and_then(|()| known(server, &request)), audience) {
         (Err(problem), _) => problem.into_response(),
         (Ok(()), Audience::Ops) => inside(server, router, request).await,
         (Ok(()), Audience::Public) => public(server, router, request, refusal).await,
     };
     routes::secure(response.headers_mut());
     response
+}
+
+/// Refuses a request to the ops listener under a name that a stranger may have pointed here.
+fn known(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
+    identity::refuse_host(server, request).map_or(Ok(()), Err)
 }
 
 /// A request on the public listener.

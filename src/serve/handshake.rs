@@ -12,13 +12,12 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::admission::{Refusal, Slot, client_behind};
-use super::deflate;
 use super::feeds::Feed;
 use super::listen::{Audience, Peer};
 use super::patient::Patient;
 use super::problem::Problem;
 use super::server::Server;
-use super::socket;
+use super::{deflate, identity, socket};
 use crate::hub::Bell;
 use crate::metrics;
 
@@ -151,7 +150,7 @@ pub(super) fn check_origin(
         return Ok(Some(HeaderValue::from_static("*")));
     }
     let is_allowed = |known: &String| known.eq_ignore_ascii_case(origin);
-    if allowed.iter().any(is_allowed) || is_own(origin, headers) {
+    if allowed.iter().any(is_allowed) || is_own(origin, allowed, headers) {
         return Ok(Some(told.clone()));
     }
     metrics::REFUSED.add_for("origin", 1);
@@ -160,15 +159,19 @@ pub(super) fn check_origin(
     Err(Problem::new(StatusCode::FORBIDDEN, detail))
 }
 
-/// Whether a page is one of ours: its origin is the host that it asks. Which of `http` and `https`
-/// it came by, a proxy before us may have decided.
-fn is_own(origin: &str, headers: &HeaderMap) -> bool {
+/// Whether a page is one of ours: its origin is the host that it asks, and that host is known. A
+/// name of somebody else's that was pointed at this address (DNS rebinding) is both origin and
+/// host of a page from there. Which of `http` and `https` it came by, a proxy before us may have
+/// decided.
+fn is_own(origin: &str, allowed: &[String], headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let of_page = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let of_page = identity::host_of(origin);
     of_page.zip(host).is_some_and(|(of_page, host)| {
         let port = |port| host.strip_suffix(port).unwrap_or(host);
-        let host = if origin.starts_with("https:") { port(":443") } else { port(":80") };
-        !host.is_empty() && of_page.eq_ignore_ascii_case(host)
+        let bare = if origin.starts_with("https:") { port(":443") } else { port(":80") };
+        !bare.is_empty()
+            && of_page.eq_ignore_ascii_case(bare)
+            && identity::is_known_host(host, allowed)
     })
 }
 

@@ -15,6 +15,7 @@ mod goodbye;
 mod handshake;
 mod head;
 mod http2;
+mod identity;
 mod inflow;
 mod listen;
 mod operate;

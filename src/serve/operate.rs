@@ -1,6 +1,8 @@
 //! What the server asks of the appliance around it.
-
-use std::path::PathBuf;
+//!
+//! Files pass through exchange directories, which lie in the data directory and have names that
+//! nobody can guess: the command that asks and the appliance may see different file systems (a
+//! sandbox, another user), and an appliance that is asked over the network opens no file elsewhere.
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -59,10 +61,10 @@ pub struct Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum StoreRequest {
-    /// Make a backup.
+    /// Make a backup, as `backup` in an exchange directory.
     Backup {
-        /// Its directory, by its whole path.
-        to: PathBuf,
+        /// Name of the exchange directory, which is made.
+        into: String,
     },
     /// Show the families, or rows of one.
     Inspect {
@@ -86,8 +88,10 @@ pub type ArchiveAnswer = Result<Box<RawValue>, Refusal>;
 pub enum ArchiveRequest {
     /// Take the file of an hour in.
     Import {
-        /// The file, by its whole path.
-        file: PathBuf,
+        /// Name of the exchange directory that it is in.
+        from: String,
+        /// Its name.
+        file: String,
     },
     /// Write the files of hours.
     Export {
@@ -95,8 +99,8 @@ pub enum ArchiveRequest {
         from: i64,
         /// The first that is not written any more.
         until: i64,
-        /// The directory, by its whole path.
-        to: PathBuf,
+        /// Name of the exchange directory of the files, which is made.
+        into: String,
     },
 }
 

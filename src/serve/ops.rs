@@ -1,6 +1,6 @@
-//! What the ops listener alone is asked for: recorded hours in and out, and the store itself. Who
-//! names files to be read and written is whoever has this machine. A page in a browser cannot ask:
-//! it has an `Origin`, and JSON takes a permission that is never given.
+//! What the ops listener alone is asked for: recorded hours in and out, and the store itself. Each
+//! POST must bring the secret of the data directory: a local address is not an identity. A page in
+//! a browser cannot ask either: it has an `Origin`, and JSON takes a permission that is never given.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode, header};
 use serde::de::DeserializeOwned;
 
+use super::identity;
 use super::listen::Audience;
 use super::operate::{ArchiveRequest, Refusal, StoreRequest};
 use super::problem::Problem;
@@ -24,6 +25,9 @@ const ASKED_BYTES: usize = 64 << 10;
 pub(super) async fn archive(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
     if audience(&request) != Audience::Ops {
         return nothing_here(request).await;
+    }
+    if let Err(problem) = identity::may_post(&server, request.headers()) {
+        return problem.into_response();
     }
     let asked: ArchiveRequest = match read(request).await {
         Ok(asked) => asked,
@@ -50,6 +54,9 @@ pub(super) async fn window(State(server): State<Arc<Server>>, request: Request<B
 pub(super) async fn store(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
     if audience(&request) != Audience::Ops {
         return nothing_here(request).await;
+    }
+    if let Err(problem) = identity::may_post(&server, request.headers()) {
+        return problem.into_response();
     }
     let asked: StoreRequest = match read(request).await {
         Ok(asked) => asked,

@@ -19,6 +19,8 @@ pub struct ServeOptions {
     pub allowed_origins: Vec<String>,
     /// Bearer token for the sync from other hosts.
     pub admin_token: Option<Secret>,
+    /// What a POST on the ops listener must bring; without one none is taken.
+    pub ops_secret: Option<Secret>,
     /// Proxies that are believed whom they name as the client.
     pub trusted_proxies: Proxies,
     /// Longest idle time between two requests of a connection.
@@ -47,6 +49,7 @@ impl ServeOptions {
             base_path: server.base_path.clone(),
             allowed_origins: server.allowed_origins.clone(),
             admin_token: server.admin_token.clone(),
+            ops_secret: None,
             trusted_proxies: Proxies {
                 networks: server.trusted_proxies.clone(),
                 header: server.client_header.clone(),

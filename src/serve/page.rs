@@ -3,7 +3,6 @@
 //! Each is one document without anything from elsewhere. What changes from start to start is put
 //! into it as data, which its script only ever shows as text.
 
-use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
@@ -15,6 +14,7 @@ use serde::Serialize;
 use super::operate::{Part, ScriptState};
 use super::public;
 use super::server::Server;
+use crate::secrets;
 
 static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("ui/index.html")));
 static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("ui/play.html")));
@@ -61,8 +61,7 @@ fn written(page: &str, server: &Server, request: &Request<Body>) -> Response {
     // Inside a script element only `<` could end it.
     let about = about.replace('<', "\\u003c");
     // The policy lets only this answer's own script and style run; nobody else can know the word.
-    let mut nonce = String::new();
-    write!(nonce, "{:032x}", fastrand::u128(..)).expect("a string takes all");
+    let nonce = secrets::word();
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
          connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; \

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::listen::Audience;
 use super::operate::{Part, PartState, ScriptState};
-use super::routes::{are_equal, audience};
+use super::routes::audience;
+use crate::secrets::are_equal;
 use super::server::Server;
 
 /// How texts begin that are made of our own words and figures alone.

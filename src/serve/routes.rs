@@ -9,32 +9,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 
-use super::admission::client_behind;
 use super::feeds::{LanguageLatest, LanguageWatch, Sampling};
 use super::listen::{Audience, Peer};
 use super::operate::is_ready;
 use super::options::ServeOptions;
 use super::problem::Problem;
 use super::server::Server;
-use super::{endpoints, handshake, public};
+use super::{endpoints, handshake, identity, public};
 use crate::metrics;
-
-/// Headers that a proxy adds, beside all that begin with [`FORWARDED`]; a request with one is not
-/// from this machine, whoever brings it.
-const FORWARDING: [&str; 10] = [
-    "forwarded",
-    "via",
-    "x-real-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-original-forwarded-for",
-    "x-envoy-external-address",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "fastly-client-ip",
-];
-/// `x-forwarded-for`, `x-forwarded-host` and their like.
-const FORWARDED: &str = "x-forwarded";
 
 /// Says in `/readyz` that the events are made up, with the simulated GitHub's own header.
 const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
@@ -145,55 +127,12 @@ pub(super) async fn sync(State(server): State<Arc<Server>>, request: Request<Bod
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,POST"));
         return refused;
     }
-    if let Err(refusal) = may_operate(&server, &request) {
+    if let Err(refusal) = identity::may_sync(&server, &request) {
         return refusal.into_response();
     }
     let answer = server.operate.sync().await;
     let status = if answer.failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
     (status, axum::Json(answer)).into_response()
-}
-
-/// Whether a request may do more than read: from the ops listener, from this very machine, or with
-/// the token.
-fn may_operate(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
-    let headers = request.headers();
-    let is_forwarded = headers
-        .keys()
-        .map(HeaderName::as_str)
-        .any(|name| name.starts_with(FORWARDED) || FORWARDING.contains(&name));
-    // A browser here that shows a page from elsewhere is not somebody here.
-    let is_of_page = headers.contains_key(header::ORIGIN)
-        || headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
-    let peer = request.extensions().get::<Peer>();
-    let is_local = peer.is_some_and(|peer| {
-        let trusted = &server.options.trusted_proxies;
-        peer.address.is_loopback() && client_behind(peer.address, headers, trusted).is_loopback()
-    });
-    if audience(request) == Audience::Ops || (is_local && !is_forwarded && !is_of_page) {
-        return Ok(());
-    }
-    let Some(token) = &server.options.admin_token else {
-        let detail = "only from this machine, or from elsewhere with a token: \
-                      set server.adminToken to have one";
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    };
-    let told = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
-    let told = told.split_at_checked("Bearer ".len());
-    let is_token = told.is_some_and(|(scheme, told)| {
-        scheme.eq_ignore_ascii_case(b"Bearer ") && are_equal(told, token.expose().as_bytes())
-    });
-    if is_token {
-        return Ok(());
-    }
-    let detail = "send server.adminToken as `Authorization: Bearer TOKEN`";
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, detail);
-    Err(problem.with(header::WWW_AUTHENTICATE, "Bearer"))
-}
-
-/// Compares in a time that does not tell where the first difference is.
-pub(super) fn are_equal(a: &[u8], b: &[u8]) -> bool {
-    let differences = a.iter().zip(b).fold(0, |found, (a, b)| found | (a ^ b));
-    a.len() == b.len() && std::hint::black_box(differences) == 0
 }
 
 pub(super) fn audience(request: &Request<Body>) -> Audience {
@@ -232,11 +171,5 @@ mod tests {
             strip(&mut request, base);
             assert_eq!(request.uri(), wanted, "{uri}");
         }
-    }
-
-    #[test]
-    fn tokens_are_equal_only_as_a_whole() {
-        assert!(are_equal(b"abc", b"abc"));
-        assert!(!are_equal(b"abc", b"abd") && !are_equal(b"ab", b"abc") && !are_equal(b"", b"a"));
     }
 }

@@ -1,6 +1,5 @@
 //! `/status`: how everything is, as JSON for programs and as a page for browsers.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -10,6 +9,7 @@ use http::{HeaderMap, Request, header};
 use super::public;
 use super::server::Server;
 use super::wish;
+use crate::secrets;
 
 /// Seconds after which the page looks again.
 const AGAIN: u32 = 5;
@@ -45,8 +45,7 @@ pub(super) fn wants_page(query: Option<&str>, headers: &HeaderMap) -> bool {
 /// A page of plain text that can also be had as JSON; `again` is the seconds after which it looks
 /// again.
 pub(super) fn page(title: &str, text: &str, again: Option<u32>) -> Response {
-    let mut nonce = String::new();
-    write!(nonce, "{:032x}", fastrand::u128(..)).expect("a string takes all");
+    let nonce = secrets::word();
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let (refresh, says) = again.map_or_else(Default::default, |seconds| {
         let refresh = format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">");

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::fault;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Minute, Timestamp};
+use crate::private;
 
 /// What makes a directory a backup.
 const NOTE: &str = "BACKUP";
@@ -29,8 +30,17 @@ const NOTE_BYTES: u64 = 64 << 10;
 /// Where a store grows that is being restored, in its data directory.
 const RESTORING: &str = ".restoring";
 /// What a directory may have that a store is restored to.
-const NO_STORE: [&str; 8] =
-    ["LOCK", "VERSION", "README.md", ".gitignore", "ops", "lost+found", RESTORING, WRITTEN];
+const NO_STORE: [&str; 9] = [
+    "LOCK",
+    "VERSION",
+    "README.md",
+    ".gitignore",
+    "ops",
+    "ops.secret",
+    "lost+found",
+    RESTORING,
+    WRITTEN,
+];
 
 /// One at a time in a process: two would write under the same hidden names.
 static WRITING: Mutex<()> = Mutex::new(());
@@ -62,7 +72,7 @@ pub enum CheckpointError {
         found: String,
     },
     /// A file or directory cannot be read or written.
-    #[error("cannot {verb} {}: {source}", path.display())]
+    #[error("cannot {verb} {}: {source}{}", path.display(), private::cure(source))]
     File {
         /// What was tried.
         verb: &'static str,
@@ -164,6 +174,46 @@ pub fn backup(store: &Store, to: &Path, clock: Clock) -> Result<Backup, Checkpoi
     Ok(Backup { dir: to, note, bytes })
 }
 
+/// Moves a backup to `to`, which must not be there or be empty; copies it where another disk is.
+/// Blocks.
+pub fn deliver(made: &Path, to: &Path) -> Result<Backup, CheckpointError> {
+    let to = std::path::absolute(to).map_err(failed("find", to))?;
+    let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
+        return Err(CheckpointError::NotEmpty { dir: to });
+    };
+    fs::create_dir_all(parent).map_err(failed("create", parent))?;
+    expect_room(&to)?;
+    let Backup { note, .. } = read(made)?;
+    match fs::rename(made, &to) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            let hidden = format!(".{}.{}.part", name.to_string_lossy(), note.store_id);
+            let part = Part(parent.join(hidden));
+            part.begin()?;
+            copy_files(&made.join("db"), &part.0.join("db"))?;
+            for file in ["VERSION", NOTE] {
+                copy_file(&made.join(file), &part.0.join(file))?;
+            }
+            sync_dir(&part.0)?;
+            fs::rename(&part.0, &to).map_err(failed("name", &to))?;
+        }
+        Err(source) => return Err(failed("name", &to)(source)),
+    }
+    sync_dir(parent)?;
+    read(&to)
+}
+
+/// Whether a backup can be made in `to`: nothing is there, or an empty directory.
+pub fn expect_room(to: &Path) -> Result<(), CheckpointError> {
+    let not_empty = || CheckpointError::NotEmpty { dir: to.to_owned() };
+    match fs::read_dir(to) {
+        Ok(mut entries) => entries.next().map_or(Ok(()), |_| Err(not_empty())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(_) if to.is_file() => Err(not_empty()),
+        Err(source) => Err(failed("read", to)(source)),
+    }
+}
+
 /// Reads what a backup says of itself.
 pub fn read(dir: &Path) -> Result<Backup, CheckpointError> {
     let no_backup =
@@ -213,6 +263,7 @@ pub fn restore(from: &Path, data: &Path, clock: Clock) -> Result<Restored, Check
     let db = data.join("db");
     fs::rename(part.0.join("db"), &db).map_err(failed("name", &db))?;
     sync_dir(data)?;
+    private::give_to_owner(data).map_err(failed("give to its owner what is in", data))?;
     Ok(Restored {
         data: data.to_owned(),
         from: backup.note,
@@ -245,23 +296,13 @@ fn make_another(
     Ok((id, applied, newest))
 }
 
-/// A backup is made where nothing is.
-fn expect_room(to: &Path) -> Result<(), CheckpointError> {
-    let not_empty = || CheckpointError::NotEmpty { dir: to.to_owned() };
-    match fs::read_dir(to) {
-        Ok(mut entries) => entries.next().map_or(Ok(()), |_| Err(not_empty())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(_) if to.is_file() => Err(not_empty()),
-        Err(source) => Err(failed("read", to)(source)),
-    }
-}
-
 /// A store is restored where none is, nor anything that we do not know.
 fn expect_no_store(data: &Path) -> Result<(), CheckpointError> {
     for entry in fs::read_dir(data).map_err(failed("read", data))? {
         let found = entry.map_err(failed("read", data))?.file_name();
         let found = found.to_string_lossy().into_owned();
-        if !NO_STORE.contains(&found.as_str()) {
+        // What a command left that was killed between an appliance and its own directory.
+        if !NO_STORE.contains(&found.as_str()) && !found.starts_with(super::EXCHANGE) {
             return Err(CheckpointError::Occupied { dir: data.to_owned(), found });
         }
     }
@@ -280,7 +321,7 @@ impl Part {
             }
             _ => {}
         }
-        fs::create_dir(&self.0).map_err(failed("create", &self.0))
+        private::create_dir(&self.0).map_err(failed("create", &self.0))
     }
 }
 
@@ -293,15 +334,20 @@ impl Drop for Part {
 
 /// Copies, never links: what happens to a store must not happen to its backup.
 fn copy_files(from: &Path, to: &Path) -> Result<(), CheckpointError> {
-    fs::create_dir(to).map_err(failed("create", to))?;
+    private::create_dir(to).map_err(failed("create", to))?;
     for entry in fs::read_dir(from).map_err(failed("read", from))? {
         let path = entry.map_err(failed("read", from))?.path();
         let Some(name) = path.file_name().filter(|_| path.is_file()) else { continue };
-        let copy = to.join(name);
-        fs::copy(&path, &copy).map_err(failed("copy", &path))?;
-        File::open(&copy).and_then(|file| file.sync_all()).map_err(failed("write", &copy))?;
+        copy_file(&path, &to.join(name))?;
     }
     sync_dir(to)
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<(), CheckpointError> {
+    let mut file = private::open_plain(from).map_err(failed("read", from))?;
+    let mut copy = private::fresh(to).map_err(failed("create", to))?;
+    std::io::copy(&mut file, &mut copy).map_err(failed("copy", from))?;
+    copy.sync_all().map_err(failed("write", to))
 }
 
 fn size_of(dir: &Path) -> Result<u64, CheckpointError> {

@@ -48,6 +48,28 @@ impl Database {
         Ok(Self { db, dir: dir.to_owned(), reads: ReadOptions::default() })
     }
 
+    /// Opens it to read what is there. Writes nothing: what the log has and no table is read into
+    /// memory. Fails when the store is older than one of the families.
+    pub(super) fn open_to_look(dir: &Path) -> Result<Self, StoreError> {
+        let cache = Cache::new_lru_cache(CACHE_BYTES);
+        let (mut options, path) = (Options::default(), dir.join("db"));
+        options.set_max_open_files(-1);
+        let there =
+            DB::list_cf(&options, &path).map_err(|error| StoreError::of_database(dir, &error))?;
+        if let Some((_, name, _)) =
+            families::ALL.iter().find(|(_, name, _)| !there.iter().any(|known| known == name))
+        {
+            let reason = format!("it has no family `{name}` yet: start this ghpulse on it once");
+            return Err(StoreError::Database { dir: dir.to_owned(), reason });
+        }
+        let families = families::ALL.iter().map(|(_, name, access)| {
+            ColumnFamilyDescriptor::new(*name, family_options(*access, &cache))
+        });
+        let db = DB::open_cf_descriptors_read_only(&options, path, families, false)
+            .map_err(|error| StoreError::of_database(dir, &error))?;
+        Ok(Self { db, dir: dir.to_owned(), reads: ReadOptions::default() })
+    }
+
     pub(super) fn family(&self, family: Family) -> &ColumnFamily {
         self.db.cf_handle(family.name()).expect("all families are opened")
     }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::private;
+
 /// Why the store cannot be opened, read or written. All but [`Self::Closed`] end the appliance:
 /// going on without the store would lose events.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +39,7 @@ pub enum StoreError {
         dir: PathBuf,
     },
     /// The directory or a file in it cannot be used.
-    #[error("cannot {verb} {path}: {cause}")]
+    #[error("cannot {verb} {path}: {cause}{}", private::cure(cause))]
     File {
         /// What was tried.
         verb: &'static str,

@@ -6,13 +6,16 @@
 
 mod rows;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use self::rows::Shown;
+use super::database::Database;
 use super::families::{self, Family};
-use super::{Reader, StoreError};
+use super::{Reader, StoreError, lock};
 
 /// Rows that one answer has at most.
 pub const ROWS: usize = 1_000;
@@ -66,6 +69,35 @@ pub struct RowLook {
     pub key: String,
     /// Its value.
     pub value: Box<RawValue>,
+}
+
+/// A store that nobody has, opened to be looked into. Nothing in its directory is written, so that
+/// who may only read may look, and what root looked into still belongs to its owner.
+pub struct Looker {
+    database: Database,
+    _lock: lock::Lock,
+}
+
+impl Looker {
+    /// Opens the store in `dir`. Blocks. Fails when a process has it.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let lock = lock::Lock::look(dir)?;
+        lock::check_no_backup(dir)?;
+        lock::expect_version(dir)?;
+        Ok(Self { database: Database::open_to_look(dir)?, _lock: lock })
+    }
+
+    /// Reads it as it is.
+    #[must_use]
+    pub fn reader(&self) -> Reader<'_> {
+        Reader { database: &self.database }
+    }
+}
+
+impl Drop for Looker {
+    fn drop(&mut self) {
+        self.database.close();
+    }
 }
 
 /// All families, in the order of the data's way. Blocks.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::error::StoreError;
 use crate::clock::Clock;
+use crate::private;
 
 /// The layout that this build reads and writes.
 const VERSION: u32 = 1;
@@ -20,7 +21,7 @@ pub(super) struct Lock {
 
 impl Lock {
     pub(super) fn take(dir: &Path, clock: Clock) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir).map_err(file_error("create", dir))?;
+        private::create_dir_all(dir).map_err(file_error("create", dir))?;
         let path = dir.join("LOCK");
         let mut file = OpenOptions::new()
             .read(true)
@@ -31,19 +32,7 @@ impl Lock {
             .map_err(file_error("open", &path))?;
         match patiently(|| file.try_lock()) {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Whatever it says, or nothing: the lock itself is what counts.
-                let _ = (&file).take(200).read_to_string(&mut holder);
-                let holder = match holder.trim() {
-                    "" => "another process".to_owned(),
-                    text => text.to_owned(),
-                };
-                return Err(StoreError::InUse { dir: dir.to_owned(), holder });
-            }
-            Err(TryLockError::Error(cause)) => {
-                return Err(StoreError::File { verb: "lock", path, cause });
-            }
+            Err(error) => return Err(refused(dir, path, &file, error)),
         }
         let now = clock.now().to_string();
         let since = now.split('.').next().unwrap_or_default();
@@ -53,6 +42,32 @@ impl Lock {
             .and_then(|()| file.write_all(text.as_bytes()))
             .map_err(file_error("write", &path))?;
         Ok(Self { _file: file })
+    }
+
+    /// Makes sure that nobody has the store for as long as it is held, and writes nothing.
+    pub(super) fn look(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join("LOCK");
+        let file = File::open(&path).map_err(file_error("open", &path))?;
+        match patiently(|| file.try_lock_shared()) {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(error) => Err(refused(dir, path, &file, error)),
+        }
+    }
+}
+
+fn refused(dir: &Path, path: PathBuf, file: &File, error: TryLockError) -> StoreError {
+    match error {
+        TryLockError::WouldBlock => {
+            let mut holder = String::new();
+            // Whatever it says, or nothing: the lock itself is what counts.
+            let _ = file.take(200).read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "another process".to_owned(),
+                text => text.to_owned(),
+            };
+            StoreError::InUse { dir: dir.to_owned(), holder }
+        }
+        TryLockError::Error(cause) => StoreError::File { verb: "lock", path, cause },
     }
 }
 
@@ -85,6 +100,15 @@ pub(super) fn check_no_backup(dir: &Path) -> Result<(), StoreError> {
         return Err(StoreError::IsBackup { dir: dir.to_owned() });
     }
     Ok(())
+}
+
+/// The same without writing: a database that has no version is refused.
+pub(super) fn expect_version(dir: &Path) -> Result<(), StoreError> {
+    if dir.join("VERSION").exists() {
+        return check_version(dir, false);
+    }
+    let found = "none".to_owned();
+    Err(StoreError::Version { dir: dir.to_owned(), found, expected: VERSION })
 }
 
 /// What a directory has while its first store is being made. Then it has no VERSION yet.
@@ -163,7 +187,7 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError>
     // By another name first: half a file must never be taken for a version.
     let draft = path.with_extension("new");
     let write = || -> std::io::Result<()> {
-        let mut file = File::create(&draft)?;
+        let mut file = private::fresh(&draft)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&draft, path)?;

@@ -48,6 +48,7 @@ use self::unclean::Written;
 use self::writer::{Failure, Job};
 use crate::clock::Clock;
 use crate::model::position::{BusTag, Cursor, Position};
+use crate::private;
 
 /// When the write-ahead log is brought to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +120,10 @@ pub const ENTRIES: &str = "entries";
 /// Bytes of bodies between admission and journal.
 pub const BACKLOG: &str = "backlog_bytes";
 
+/// How directories in the data directory begin through which an appliance and a command pass each
+/// other files: neither may be able to reach where the other's files are.
+pub const EXCHANGE: &str = ".exchange-";
+
 /// Name of the cursor up to which everything of the bus is applied; kept for each bus.
 pub const APPLIED: &str = "applied";
 
@@ -135,6 +140,8 @@ impl Store {
         lock::check_no_backup(dir)?;
         let place = lock::expect_store(dir)?;
         let database = Arc::new(Database::open(dir)?);
+        let db = dir.join("db");
+        private::hide_dir(&db).map_err(lock::file_error("hide", &db))?;
         let (written, lost) = Written::begin(dir, &database, sync, clock.now())?;
         let written = Arc::new(written);
         let bus_tag = bus_tag(&database)?;

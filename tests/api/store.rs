@@ -121,7 +121,8 @@ async fn a_store_is_looked_into_alike_while_somebody_has_it_and_while_nobody_has
     for path in ["/store", "/archive"] {
         let public = request(site.running.public, "POST", path, &[]).await;
         assert_eq!(public.status, 404, "{}", public.body);
-        let page = ["content-type: application/json", "origin: http://127.0.0.1:8602"];
+        let secret = Running::secret(&data);
+        let page = ["content-type: application/json", "origin: http://127.0.0.1:8602", &secret];
         let page = request(site.running.ops, "POST", path, &page).await;
         assert_eq!(page.status, 415, "{}", page.body);
     }

@@ -283,12 +283,14 @@ async fn a_running_appliance_is_asked_to_do_it() {
     let place = data.clone();
     let exported = tokio::task::spawn_blocking(move || ghpulse(&place, &export, &[], None));
     assert_eq!(lines(&exported.await.unwrap())[0]["hours"], serde_json::json!([]));
-    // Who names files is on this machine, at the ops listener, and no web page.
+    // Who asks has the secret, at the ops listener, and is not a web page.
     let refused = request(running.public, "POST", "/archive", &[]).await;
     assert_eq!(refused.status, 404);
-    let headers = ["content-type: application/json", "origin: http://evil.example"];
+    let secret = Running::secret(&data);
+    let headers = ["content-type: application/json", "origin: http://evil.example", &secret];
     assert_eq!(request(running.ops, "POST", "/archive", &headers).await.status, 415);
+    assert_eq!(request(running.ops, "POST", "/archive", &headers[..2]).await.status, 401);
     running.end().await;
-    assert!(!data.join("ops").exists());
+    assert!(!data.join("ops").exists() && !data.join("ops.secret").exists());
     assert_figures(&data, &model(&events));
 }

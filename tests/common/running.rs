@@ -114,6 +114,12 @@ impl Running {
         Self { public, ops, stop, ended }
     }
 
+    /// The header that a POST to the ops listener must have, of the appliance on that directory.
+    pub fn secret(data: &Path) -> String {
+        let found = ghpulse::appliance::ops_file::read(data).unwrap();
+        format!("authorization: Bearer {}", found.secret.expose())
+    }
+
     /// Asks it to stop and waits until it has.
     pub async fn end(self) {
         self.stop.soft.cancel();

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::journal::Groups;
 use super::member::Member;
 use crate::apply::rule::Rule;
-use crate::apply::script::{Complaint, Kind, ScriptHost};
+use crate::apply::script::{
+    Complaint, InForce, Kind, SHIPPED_ALL, ScriptHost, Trials, has_no_directory,
+};
 use crate::apply::usage::Usage;
 use crate::clock::Clock;
 use crate::hub::Hub;
@@ -45,16 +47,19 @@ pub(super) struct Folder {
 impl Folder {
     /// Begins with the last good texts of an earlier run. Blocks.
     pub(super) fn open(path: &Path, store: &Store, clock: Clock) -> Result<Self, StoreError> {
-        let mut hosts = BTreeMap::new();
+        let mut kept = Vec::new();
         store.reader().scan(&MetaKey(LAST_GOOD.to_owned()), |MetaKey(key), value| {
             let Some(name) = key.strip_prefix(LAST_GOOD) else { return Ok(false) };
-            let file = path.join(format!("{name}.rhai"));
-            let text = String::from_utf8_lossy(value);
-            let file = file.display().to_string();
-            let host = ScriptHost::of(Kind::Aggregate, &file, Some(&text), clock);
-            hosts.insert(name.to_owned(), Arc::new(host));
+            kept.push((name.to_owned(), String::from_utf8_lossy(value).into_owned()));
             Ok(true)
         })?;
+        let mut hosts = BTreeMap::new();
+        for (name, text) in kept {
+            let file = path.join(format!("{name}.rhai")).display().to_string();
+            let trials = Some(Trials::read(store, &name)?);
+            let host = ScriptHost::of(Kind::Aggregate, &file, Some(&text), trials, clock);
+            hosts.insert(name, Arc::new(host));
+        }
         let (path, store) = (path.to_owned(), store.clone());
         Ok(Self { path, store, clock, hosts, readable: true })
     }
@@ -74,7 +79,14 @@ impl Folder {
                 self.readable = true;
                 self.forget_all_but(&files, groups, hub);
                 for (name, file) in files {
-                    self.refresh(&name, &file, groups, now);
+                    self.refresh(&name, &file, groups, now)?;
+                }
+            }
+            // Nobody ever had scripts here: the built-in ones are in force.
+            Err(_) if self.is_bare() => {
+                for (name, _) in &SHIPPED_ALL[1..] {
+                    let file = self.path.join(format!("{name}.rhai"));
+                    self.refresh(name, &file, groups, now)?;
                 }
             }
             // A folder that is away for a moment must not take what works with it.
@@ -109,11 +121,26 @@ impl Folder {
         Ok(troubles)
     }
 
-    fn refresh(&mut self, name: &str, file: &Path, groups: &Groups, now: Second) {
-        let host = self.hosts.entry(name.to_owned()).or_insert_with(|| {
+    /// Whether there is no folder, and no script of one that once was.
+    fn is_bare(&self) -> bool {
+        has_no_directory(&self.path)
+            && self.hosts.values().all(|host| host.status().in_force == InForce::BuiltIn)
+    }
+
+    fn refresh(
+        &mut self,
+        name: &str,
+        file: &Path,
+        groups: &Groups,
+        now: Second,
+    ) -> Result<(), StoreError> {
+        if !self.hosts.contains_key(name) {
+            let trials = Some(Trials::read(&self.store, name)?);
             let file = file.display().to_string();
-            Arc::new(ScriptHost::of(Kind::Aggregate, &file, None, self.clock))
-        });
+            let host = ScriptHost::of(Kind::Aggregate, &file, None, trials, self.clock);
+            self.hosts.insert(name.to_owned(), Arc::new(host));
+        }
+        let host = &self.hosts[name];
         let kept = host.refresh_with(file, |rule| {
             // What another rule counted says nothing about this one.
             let (member, caught_up) = groups.of_script(name)?;
@@ -122,6 +149,7 @@ impl Folder {
         if let Some(text) = kept {
             self.keep(name, Some(&text));
         }
+        Ok(())
     }
 
     /// A file that is gone is an aggregate that is not wanted any more.

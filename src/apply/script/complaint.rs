@@ -6,6 +6,8 @@ use std::sync::Arc;
 use rhai::{EvalAltResult, ParseError, Position};
 use serde::Serialize;
 
+use super::text;
+
 /// One mistake in a script, with its place as far as there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Complaint {
@@ -15,7 +17,8 @@ pub struct Complaint {
     pub line: Option<u32>,
     /// Column in characters, from 1.
     pub column: Option<u32>,
-    /// What is wrong and, where it helps, what is accepted.
+    /// What is wrong and, where it helps, what is accepted. A kilobyte at most, wherever it is
+    /// shown: a script writes it, and `/readyz` tells it to everybody.
     pub reason: String,
 }
 
@@ -25,12 +28,12 @@ pub(super) type Place = (u32, u32);
 impl Complaint {
     pub(super) fn new(file: &Arc<str>, place: Option<Place>, reason: impl Into<String>) -> Self {
         let (line, column) = place.unzip();
-        Self { file: Arc::clone(file), line, column, reason: reason.into() }
+        Self { file: Arc::clone(file), line, column, reason: text::shortened(reason.into()) }
     }
 
     /// From a script that does not compile.
     pub(super) fn parse(file: &Arc<str>, error: &ParseError) -> Self {
-        let reason = lower_first(&error.err_type().to_string());
+        let reason = lower_first(&text::diagnostic(error.err_type()));
         Self::new(file, place(error.position()), reason)
     }
 
@@ -48,10 +51,10 @@ impl Complaint {
         error.clear_position();
         let reason = match error {
             EvalAltResult::ErrorRuntime(token, _) | EvalAltResult::ErrorTerminated(token, _) => {
-                token.to_string()
+                text::diagnostic(token)
             }
             EvalAltResult::ErrorStackOverflow(_) => "calls are nested too deep".to_owned(),
-            other => lower_first(&other.to_string()),
+            other => lower_first(&text::diagnostic(other)),
         };
         Self::new(file, at.or(Some(fallback)), reason)
     }

@@ -15,6 +15,7 @@ use rhai::{Engine, Position};
 use tracing::{debug, info};
 
 use super::meter::{self, Limits};
+use super::metered;
 use crate::clock::Stopwatch;
 use crate::model::tally::NAMES;
 
@@ -23,9 +24,9 @@ const EXPRESSION_DEPTH: usize = 64;
 const FUNCTION_EXPRESSION_DEPTH: usize = 32;
 const VARIABLES: usize = 256;
 const FUNCTIONS: usize = 256;
-const STRING_BYTES: usize = 64 * 1024;
+pub(super) const STRING_BYTES: usize = 64 * 1024;
 /// Rhai measures a whole array at each push, so much longer ones would cost seconds.
-const ARRAY_ITEMS: usize = 10_000;
+pub(super) const ARRAY_ITEMS: usize = 10_000;
 /// What `print` and `debug` may write a minute, in lines.
 const LINES_A_MINUTE: u64 = 60;
 /// The longest line that `print` writes, in characters.
@@ -43,6 +44,7 @@ pub(super) fn build(file: &Arc<str>, limits: Limits) -> Engine {
     BasicStringPackage::new().register_into_engine(&mut engine);
     LogicPackage::new().register_into_engine(&mut engine);
     MoreStringPackage::new().register_into_engine(&mut engine);
+    metered::register(&mut engine);
     engine
         .set_max_operations(limits.operations)
         .set_max_call_levels(CALL_LEVELS)
@@ -80,8 +82,10 @@ fn log_to_tracing(engine: &mut Engine, file: &Arc<str>) {
     });
 }
 
-fn cut(text: &str) -> &str {
-    text.char_indices().nth(LINE_CHARS).map_or(text, |(end, _)| &text[..end])
+/// What a script prints as one line of the log: it cannot forge others.
+fn cut(text: &str) -> String {
+    let cut = text.char_indices().nth(LINE_CHARS).map_or(text, |(end, _)| &text[..end]);
+    crate::terminal::plain(cut)
 }
 
 /// How many lines were written this minute; the rest is counted and said once.
@@ -123,5 +127,6 @@ mod tests {
     fn a_long_line_is_cut_between_characters() {
         assert_eq!(cut(&"ä".repeat(LINE_CHARS + 1)), "ä".repeat(LINE_CHARS));
         assert_eq!(cut("short"), "short");
+        assert_eq!(cut("a\n2026-11-29 ERROR forged\u{1b}[2J"), "a 2026-11-29 ERROR forged[2J");
     }
 }

@@ -16,6 +16,8 @@ use tracing::{info, warn};
 
 use super::complaint::Complaint;
 use super::run::{self, Compiled, Kind, SOURCE_BYTES};
+use super::shipped;
+use super::trials::Trials;
 use crate::apply::rule::Rule;
 use crate::clock::{Clock, Stopwatch};
 use crate::metrics;
@@ -31,6 +33,9 @@ pub enum InForce {
     /// An earlier text of the file: it is gone, or what it says now was refused.
     #[serde(rename = "last good")]
     LastGood,
+    /// The text that is built in: there is no directory of scripts.
+    #[serde(rename = "built-in")]
+    BuiltIn,
     /// No script: plain addition.
     #[serde(rename = "native sum")]
     NativeSum,
@@ -71,6 +76,10 @@ pub struct ScriptHost {
     file: Arc<str>,
     clock: Clock,
     force: ArcSwap<Force>,
+    /// What is put down before a text is tried; nothing without a store.
+    trials: Option<Trials>,
+    /// The text that was in force in an earlier run.
+    proven: Option<u64>,
     /// What was last found on disk, so that it is judged once. Held while it is judged.
     found: Mutex<Found>,
 }
@@ -85,6 +94,7 @@ struct Force {
 enum Found {
     Unknown,
     Missing,
+    BuiltIn,
     Unreadable(String),
     Text { hash: u64 },
 }
@@ -102,17 +112,23 @@ impl ScriptHost {
     /// from disk before [`refresh`](Self::refresh). `file` is what complaints call the script.
     #[must_use]
     pub fn new(file: &str, last_good: Option<&str>, clock: Clock) -> Self {
-        Self::of(Kind::Merge, file, last_good, clock)
+        Self::of(Kind::Merge, file, last_good, None, clock)
     }
 
-    /// The same for a script of either kind.
+    /// The same for a script of either kind. `trials` remembers what is tried. Blocks.
     #[must_use]
-    pub fn of(kind: Kind, file: &str, last_good: Option<&str>, clock: Clock) -> Self {
+    pub fn of(
+        kind: Kind,
+        file: &str,
+        last_good: Option<&str>,
+        trials: Option<Trials>,
+        clock: Clock,
+    ) -> Self {
         let file: Arc<str> = file.into();
         let mut script = None;
         let mut refused = None;
         if let Some(text) = last_good {
-            match run::prepare_as(kind, text, &file, |_| None) {
+            match attempt(kind, text, &file, trials.as_ref(), true, |_| None) {
                 Ok(compiled) => script = Some(Arc::new(compiled)),
                 Err(complaint) => {
                     warn!(file = %file, %complaint, "the last good script no longer works");
@@ -126,7 +142,8 @@ impl ScriptHost {
         let status =
             ScriptStatus { file: Arc::clone(&file), in_force, hash, since, refused, failed: None };
         let force = ArcSwap::from_pointee(Force { script, status });
-        Self { kind, file, clock, force, found: Mutex::new(Found::Unknown) }
+        let proven = last_good.map(run::hash);
+        Self { kind, file, clock, force, trials, proven, found: Mutex::new(Found::Unknown) }
     }
 
     /// The state now.
@@ -188,7 +205,12 @@ impl ScriptHost {
         L: FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
     {
         let read = read(path);
+        let built_in = match &read {
+            Ok(None) if self.may_take_built_in() => shipped::built_in(path),
+            _ => None,
+        };
         let now = match &read {
+            Ok(None) if built_in.is_some() => Found::BuiltIn,
             Ok(Some(text)) => Found::Text { hash: run::hash(text) },
             Ok(None) => Found::Missing,
             Err(reason) => Found::Unreadable(reason.clone()),
@@ -198,7 +220,12 @@ impl ScriptHost {
             return None;
         }
         let kept = match read {
-            Ok(Some(text)) => self.judge(&text, live),
+            Ok(Some(text)) => self.judge(&text, InForce::File, live),
+            Ok(None) if built_in.is_some() => {
+                // It is here at the next start too: nothing to keep.
+                built_in.and_then(|text| self.judge(text, InForce::BuiltIn, live));
+                None
+            }
             Ok(None) => self.refuse(&self.about_file("there is no such file")),
             Err(reason) => self.refuse(&self.about_file(&format!("cannot be read: {reason}"))),
         };
@@ -210,17 +237,29 @@ impl ScriptHost {
         Complaint::new(&self.file, None, reason)
     }
 
-    fn judge<L>(&self, text: &str, live: L) -> Option<Arc<str>>
+    /// Whether nothing that a user wrote would give way to a built-in text: a directory that is away
+    /// for a moment must not change the numbers.
+    fn may_take_built_in(&self) -> bool {
+        let force = self.force.load();
+        let is_shipped = |script: &Arc<Compiled>| {
+            shipped::SHIPPED_ALL.iter().any(|(_, text)| **script.source() == **text)
+        };
+        force.script.as_ref().is_none_or(is_shipped)
+    }
+
+    fn judge<L>(&self, text: &str, in_force: InForce, live: L) -> Option<Arc<str>>
     where
         L: FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
     {
-        match run::prepare_as(self.kind, text, &self.file, live) {
-            Ok(compiled) => Some(self.adopt(compiled)),
+        let was_in_force = self.proven == Some(run::hash(text));
+        let trials = self.trials.as_ref();
+        match attempt(self.kind, text, &self.file, trials, was_in_force, live) {
+            Ok(compiled) => Some(self.adopt(compiled, in_force)),
             Err(complaint) => self.refuse(&complaint),
         }
     }
 
-    fn adopt(&self, compiled: Compiled) -> Arc<str> {
+    fn adopt(&self, compiled: Compiled, in_force: InForce) -> Arc<str> {
         let source = Arc::clone(compiled.source());
         let hash = compiled.fingerprint();
         let script = Arc::new(compiled);
@@ -228,7 +267,7 @@ impl ScriptHost {
         self.force.rcu(|old| {
             let same = old.status.hash.as_ref() == Some(&hash);
             let status = ScriptStatus {
-                in_force: InForce::File,
+                in_force,
                 hash: Some(hash.clone()),
                 since: if same { old.status.since } else { now },
                 refused: None,
@@ -253,7 +292,9 @@ impl ScriptHost {
         let stays = match self.force.load().status.in_force {
             InForce::NativeSum => "the native sum stays in force",
             InForce::Nothing => "there is no aggregate of this name",
-            InForce::File | InForce::LastGood => "the last good script stays in force",
+            InForce::File | InForce::LastGood | InForce::BuiltIn => {
+                "the last good script stays in force"
+            }
         };
         warn!(%complaint, "{stays}");
         None
@@ -282,6 +323,28 @@ impl ScriptHost {
             Force { script: old.script.clone(), status }
         });
     }
+}
+
+/// Compiles and tries a text, unless an earlier process died while it did.
+fn attempt(
+    kind: Kind,
+    text: &str,
+    file: &Arc<str>,
+    trials: Option<&Trials>,
+    was_in_force: bool,
+    live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
+) -> Result<Compiled, Complaint> {
+    let hash = run::hash(text);
+    let Some(trials) = trials else { return run::prepare_as(kind, text, file, live) };
+    if trials.is_deadly(hash, was_in_force) {
+        let reason = "the process ended while this text was being tried, so it is not tried again: \
+                      change it (`ghpulse script check FILE` tries it in a process of its own)";
+        return Err(Complaint::new(file, None, reason));
+    }
+    trials.begin(hash);
+    let prepared = run::prepare_as(kind, text, file, live);
+    trials.end();
+    prepared
 }
 
 /// What there is without a script.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rhai::{EvalAltResult, Position};
 
-use crate::clock::WorkWatch;
+use crate::clock::{Stopwatch, WorkWatch};
 use crate::model::tally::NAME_BYTES;
 
 /// Limits of one run. Reaching one ends the run; a script cannot catch it.
@@ -25,6 +25,8 @@ pub(super) struct Limits {
     pub(super) tally_cells: u64,
     /// The longest name of a tally, in bytes.
     pub(super) name_bytes: usize,
+    /// Bytes of memory that it may be the first to touch: far above what a script needs.
+    pub(super) memory: u64,
     /// Time for which it computes.
     pub(super) deadline: Duration,
 }
@@ -36,6 +38,7 @@ impl Default for Limits {
             native_work: 100_000_000,
             tally_cells: 8_000_000,
             name_bytes: NAME_BYTES,
+            memory: 256 << 20,
             deadline: Duration::from_millis(200),
         }
     }
@@ -44,6 +47,14 @@ impl Default for Limits {
 /// How many operations or native steps pass between two looks at the clock.
 const LOOK_EVERY: u64 = 64;
 const NATIVE_LOOK_EVERY: u64 = 4_096;
+/// The longest time between two looks at clock and memory: one operation may copy a container of
+/// any size.
+const LOOK_AFTER: Duration = Duration::from_millis(1);
+/// The smallest page that systems have: where they are larger, more is allowed.
+const PAGE_BYTES: u64 = 4_096;
+/// By how many times its memory the whole process may grow meanwhile: of huge pages a thread touches
+/// few, and what others do counts here.
+const MUCH_MORE: u64 = 4;
 
 #[derive(Clone, Copy)]
 struct Meter {
@@ -52,16 +63,25 @@ struct Meter {
     native_work: u64,
     looked_at: u64,
     tally_cells: u64,
+    memory_before: Memory,
 }
 
 thread_local! {
     static METER: Cell<Option<Meter>> = const { Cell::new(None) };
+    static LOOKED: Cell<Option<Stopwatch>> = const { Cell::new(None) };
 }
 
 /// Begins to measure this thread's run.
 pub(super) fn begin(limits: Limits) {
-    let meter =
-        Meter { limits, watch: WorkWatch::start(), native_work: 0, looked_at: 0, tally_cells: 0 };
+    let meter = Meter {
+        limits,
+        watch: WorkWatch::start(),
+        native_work: 0,
+        looked_at: 0,
+        tally_cells: 0,
+        memory_before: Memory::now(),
+    };
+    LOOKED.set(Some(Stopwatch::start()));
     METER.set(Some(meter));
 }
 
@@ -72,6 +92,11 @@ pub(super) fn name_bytes() -> usize {
 
 /// For the interpreter's progress report: why to stop, if so.
 pub(super) fn progress(operations: u64) -> Option<String> {
+    // Cheap enough to ask at each operation, and each may have been a long one.
+    if LOOKED.get().is_some_and(|watch| watch.elapsed() >= LOOK_AFTER) {
+        LOOKED.set(Some(Stopwatch::start()));
+        return METER.get().and_then(|meter| meter.late().or_else(|| meter.large()));
+    }
     if !operations.is_multiple_of(LOOK_EVERY) {
         return None;
     }
@@ -114,6 +139,46 @@ impl Meter {
         let is_late = self.watch.has_reached(self.limits.deadline);
         is_late.then(|| format!("it takes longer than {} ms", self.limits.deadline.as_millis()))
     }
+
+    fn large(&self) -> Option<String> {
+        let (now, before, most) = (Memory::now(), self.memory_before, self.limits.memory);
+        let grown = |now: Option<u64>, before: Option<u64>| {
+            now.zip(before).map_or(0, |(now, before)| now.saturating_sub(before))
+        };
+        let is_large = grown(now.touched, before.touched) > most
+            || grown(now.held, before.held) / MUCH_MORE > most;
+        is_large.then(|| format!("memory grew by more than {} MiB while it ran", most >> 20))
+    }
+}
+
+/// What the system tells of memory, as far as it does.
+#[derive(Clone, Copy)]
+struct Memory {
+    /// Bytes that this thread was the first to touch.
+    touched: Option<u64>,
+    /// Bytes that the process holds for data.
+    held: Option<u64>,
+}
+
+impl Memory {
+    fn now() -> Self {
+        Self { touched: touched(), held: held() }
+    }
+}
+
+/// Page faults of this thread, in bytes.
+fn touched() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").ok()?;
+    // The name before the last `)` may contain anything; `minflt` is the eighth field behind it.
+    let faults: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(7)?.parse().ok()?;
+    faults.checked_mul(PAGE_BYTES)
+}
+
+fn held() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    kib.checked_mul(1 << 10)
 }
 
 #[cfg(test)]

@@ -15,12 +15,16 @@ mod engine;
 mod host;
 mod live;
 mod meter;
+mod metered;
 mod objects;
 mod report;
 mod rules;
 mod run;
 mod sample;
+mod shipped;
 mod sum;
+mod text;
+mod trials;
 mod watch;
 
 pub use complaint::Complaint;
@@ -28,10 +32,9 @@ pub use host::{InForce, Merged, ScriptHost, ScriptStatus};
 pub use live::LiveWindow;
 pub use report::{Benched, Checked, Cost, Trial, bench, check, check_aggregate, missing_paths};
 pub use run::{Compiled, Kind, SOURCE_BYTES, prepare};
+pub use shipped::{SHIPPED, SHIPPED_ALL, has_no_directory, write_out};
+pub use trials::Trials;
 pub use watch::watch;
-
-/// The shipped `scripts/merge_latest.rhai`: the plain sum.
-pub const SHIPPED: &str = include_str!("../../../scripts/merge_latest.rhai");
 
 #[cfg(test)]
 mod tests;

@@ -207,12 +207,20 @@ fn text(name: &Arc<str>) -> Dynamic {
     ImmutableString::from(&**name).into()
 }
 
+/// The names of a list; those that are longer than a name may be are in no tally, and left out.
 fn texts(names: &Array) -> Answer<Vec<String>> {
-    let text = |name: &Dynamic| match name.clone().into_string() {
-        Ok(text) => Ok(text),
-        Err(other) => wrong(format!("keep takes a list of names, and one of them is {other}")),
-    };
-    names.iter().map(text).collect()
+    let mut all = Vec::new();
+    for name in names {
+        meter::work(1)?;
+        match name.as_immutable_string_ref() {
+            Ok(name) if name.len() > meter::name_bytes() => {}
+            Ok(name) => all.push(name.to_string()),
+            Err(other) => {
+                return wrong(format!("keep takes a list of names, and one of them is {other}"));
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn show_window(seconds: &Seconds) -> String {

@@ -13,6 +13,9 @@ use super::meter;
 use crate::apply::rule::Glob;
 use crate::model::tally::{Bucket, NAMES, Tally, WindowSnapshot};
 
+/// The longest form of names that `sum` takes, in bytes.
+const FORM_BYTES: usize = 1_024;
+
 /// What a native call answers; the error takes the place of the call.
 pub(super) type Answer<T> = Result<T, Box<EvalAltResult>>;
 
@@ -203,6 +206,9 @@ impl Sum {
 
     /// The sum of the counts whose names are of this form, `*` standing for anything.
     pub(super) fn sum(&self, form: &str) -> Answer<Dynamic> {
+        if form.len() > FORM_BYTES {
+            return wrong(format!("a form of names has at most {FORM_BYTES} bytes"));
+        }
         let glob = Glob::new(form);
         meter::work(self.0.len().saturating_mul(4))?;
         let found = self.0.entries().into_iter().filter(|(name, _)| glob.matches(name));

@@ -3,6 +3,7 @@
 mod calls;
 mod hosting;
 mod limits;
+mod metered;
 mod readme;
 
 use std::sync::Arc;

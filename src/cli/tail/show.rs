@@ -8,9 +8,12 @@ use std::io::{IsTerminal as _, Write as _};
 
 use super::super::{Exit, output};
 use crate::model::json;
+use crate::terminal;
 
 /// Characters of what an event says beside its kind, repository and actor.
 const DETAIL_CHARS: usize = 90;
+/// Characters of a name or a value; a longer one is cut.
+const NAME_CHARS: usize = 200;
 /// Warnings of an `ack` that are shown.
 const MOST_WARNINGS: usize = 100;
 
@@ -56,6 +59,8 @@ pub(super) enum Shown {
 /// Where messages are shown.
 pub(super) struct Show {
     json: bool,
+    /// Whether lines of JSON are escaped for a terminal.
+    escaped: bool,
     colour: bool,
     left: Option<u64>,
 }
@@ -63,8 +68,9 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn new(json: bool, limit: Option<u64>) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let colour = !json && wanted && std::io::stdout().is_terminal();
-        Self { json, colour, left: limit }
+        let is_terminal = std::io::stdout().is_terminal();
+        let colour = !json && wanted && is_terminal;
+        Self { json, escaped: is_terminal, colour, left: limit }
     }
 
     /// Shows a message; `line` is it as it came.
@@ -74,7 +80,7 @@ impl Show {
             "gap" => {
                 note(&gap(message));
                 if self.json {
-                    return Self::print(line);
+                    return self.print_json(line);
                 }
                 return Shown::On;
             }
@@ -98,7 +104,7 @@ impl Show {
             _ => return Shown::On,
         }
         let shown = if self.json {
-            Self::print(line)
+            self.print_json(line)
         } else {
             Self::print(event(message, self.colour).as_bytes())
         };
@@ -109,6 +115,15 @@ impl Show {
             }
         }
         shown
+    }
+
+    /// A line as it came; on a terminal, escaped.
+    fn print_json(&self, line: &[u8]) -> Shown {
+        if !self.escaped {
+            return Self::print(line);
+        }
+        let text = String::from_utf8_lossy(line);
+        Self::print(terminal::json(&text).as_bytes())
     }
 
     fn print(line: &[u8]) -> Shown {
@@ -139,6 +154,15 @@ fn gap(message: &Message<'_>) -> String {
     format!("{what} are missing here: {why}")
 }
 
+/// Text without what a terminal obeys, cut after [`NAME_CHARS`].
+fn short(text: &str) -> String {
+    let plain = output::plain(text);
+    match plain.char_indices().nth(NAME_CHARS) {
+        Some((end, _)) => format!("{}…", &plain[..end]),
+        None => plain,
+    }
+}
+
 /// One line: when, what, where, who, and what about.
 fn event(message: &Message<'_>, colour: bool) -> String {
     let paint = |code: &str, text: &str| {
@@ -146,8 +170,8 @@ fn event(message: &Message<'_>, colour: bool) -> String {
     };
     if let Some(fields) = message.at(&["fields"]).and_then(|fields| json::members(fields).ok()) {
         let shown = fields.iter().map(|(path, value)| {
-            let path = output::plain(&String::from_utf8_lossy(path));
-            format!("{}={}", paint("2", &path), output::plain(&shown(value)))
+            let path = short(&String::from_utf8_lossy(path));
+            format!("{}={}", paint("2", &path), short(&shown(value)))
         });
         return shown.collect::<Vec<_>>().join("  ");
     }
@@ -156,7 +180,7 @@ fn event(message: &Message<'_>, colour: bool) -> String {
         let document = message.at(&["document"]).unwrap_or_default();
         let document: String = document.chars().take(DETAIL_CHARS * 8).collect();
         let cut: String = output::plain(&document).chars().take(DETAIL_CHARS * 2).collect();
-        let key = format!("{:<34}", output::plain(&message.shown(&["key"])));
+        let key = format!("{:<34}", short(&message.shown(&["key"])));
         return format!("{} {cut}", paint("36", &key));
     }
     let at = message.shown(&["event", "created_at"]);
@@ -164,13 +188,13 @@ fn event(message: &Message<'_>, colour: bool) -> String {
     let kind = message.text(&["event", "type"]).unwrap_or("?".into());
     let or_null = |path: &[&str]| {
         let text = message.shown(path);
-        if text.is_empty() { "null".to_owned() } else { output::plain(&text) }
+        if text.is_empty() { "null".to_owned() } else { short(&text) }
     };
     let repo = or_null(&["event", "repo", "name"]);
     let actor = or_null(&["event", "actor", "login"]);
     let detail: String = output::plain(&detail(message, &kind));
     let detail: String = detail.chars().take(DETAIL_CHARS).collect();
-    let words = format!("{:<19}", output::plain(&words(&kind)));
+    let words = format!("{:<19}", short(&words(&kind)));
     let line = format!(
         "{} {} {} {} {detail}",
         paint("2", &output::plain(at)),
@@ -294,6 +318,8 @@ mod tests {
         for line in lines {
             assert!(!line.chars().any(char::is_control) && !line.contains('\u{202e}'), "{line:?}");
         }
+        let long = json!({ "type": "event", "event": { "actor": { "login": "x".repeat(9_999) } } });
+        assert!(line_of(&long, false).chars().count() < 3 * NAME_CHARS, "long names are cut");
     }
 
     #[test]

@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use super::super::{ops, routes};
 use super::{Endpoint, JSON, Operation, Place, nullable, object, text};
 
+const NO_SECRET: &str = "Without the text of `ops.secret` in the data directory as bearer";
+
 /// Their rows.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
@@ -27,6 +29,7 @@ pub(super) fn all() -> Vec<Endpoint> {
         )
         .takes(archive_schema())
         .json("What came of it", json!({ "type": "object" }))
+        .refuses(401, NO_SECRET)
         .refuses(404, "Not on the ops listener")
         .refuses(422, "A file is no hour")
         .refuses(507, "A file cannot be read or written")),
@@ -36,6 +39,7 @@ pub(super) fn all() -> Vec<Endpoint> {
         )
         .takes(store_schema())
         .json("What came of it", json!({ "type": ["object", "array"] }))
+        .refuses(401, NO_SECRET)
         .refuses(404, "Not on the ops listener")
         .refuses(422, "What was asked for cannot be")
         .refuses(507, "A file cannot be read or written")),
@@ -47,15 +51,20 @@ fn sync(operation: Operation) -> Operation {
     operation
         .json("Every figure was written", answer.clone())
         .answers(502, "A query failed or was not asked; what was written is named", JSON, answer)
-        .refuses(401, "From elsewhere without the right token")
-        .refuses(403, "From elsewhere, and no token is configured")
+        .refuses(401, "Without the right token; on the ops listener, a POST without its secret")
+        .refuses(403, "From elsewhere or from a page, and no token is configured")
 }
 
 fn archive_schema() -> Value {
-    let import = object(&[("file", text())]);
+    let import = object(&[("from", exchange()), ("file", text())]);
     let hour = json!({ "type": "integer", "description": "Hours since 1970" });
-    let export = object(&[("from", hour.clone()), ("until", hour), ("to", text())]);
+    let export = object(&[("from", hour.clone()), ("until", hour), ("into", exchange())]);
     json!({ "oneOf": [object(&[("import", import)]), object(&[("export", export)])] })
+}
+
+/// The name of a directory in the data directory through which files pass.
+fn exchange() -> Value {
+    json!({ "type": "string", "pattern": "^\\.exchange-[0-9a-f]{32}$" })
 }
 
 fn store_schema() -> Value {
@@ -65,7 +74,7 @@ fn store_schema() -> Value {
         ("limit", json!({ "type": "integer", "minimum": 1 })),
     ]);
     json!({ "oneOf": [
-        object(&[("backup", object(&[("to", text())]))]),
+        object(&[("backup", object(&[("into", exchange())]))]),
         object(&[("inspect", inspect)]),
         object(&[("requeue", json!({ "type": "object" }))]),
     ] })

@@ -70,21 +70,24 @@ async fn the_status_is_json_for_programs_and_a_page_for_browsers() {
 }
 
 #[tokio::test]
-async fn sync_is_for_this_machine_the_token_and_ops() {
+async fn sync_is_for_the_token_and_ops_is_for_the_secret() {
     let mut options = options();
     options.admin_token = Some(Secret::new("t0ken"));
+    options.ops_secret = Some(Secret::new("s3cret"));
     let served = served_with(options, HubOptions::default(), Around::default()).await;
     let request = |headers: &str| format!("POST /sync-event HTTP/1.1{headers}");
-    let local = served.ask(&request("")).await;
-    assert_eq!(status(&local), "200");
-    assert_eq!(body(&local), r#"{"synced":false,"message":"tidb is not configured"}"#);
-    let forwarded = "\r\nx-forwarded-for: 192.0.2.1";
-    assert_eq!(status(&served.ask(&request(forwarded)).await), "401");
-    let with = |token: &str| request(&format!("{forwarded}\r\nauthorization: {token}"));
-    assert_eq!(status(&served.ask(&with("Bearer t0ken")).await), "200");
-    assert_eq!(status(&served.ask(&with("Bearer t0keN")).await), "401");
-    assert_eq!(status(&served.ask(&with("t0ken")).await), "401");
-    assert_eq!(status(&ask(served.ops, &request(forwarded)).await), "200");
+    assert_eq!(status(&served.ask(&request("")).await), "401", "this machine is not enough");
+    let with = |token: &str| request(&format!("\r\nauthorization: {token}"));
+    let answer = served.ask(&with("Bearer t0ken")).await;
+    assert_eq!(status(&answer), "200");
+    assert_eq!(body(&answer), r#"{"synced":false,"message":"tidb is not configured"}"#);
+    for wrong in ["Bearer t0keN", "t0ken", "Bearer s3cret"] {
+        assert_eq!(status(&served.ask(&with(wrong)).await), "401", "{wrong}");
+    }
+    assert_eq!(status(&ask(served.ops, &request("")).await), "401");
+    assert_eq!(status(&ask(served.ops, &with("Bearer t0ken")).await), "401");
+    assert_eq!(status(&ask(served.ops, &with("Bearer s3cret")).await), "200");
+    assert_eq!(status(&ask(served.ops, "GET /sync-event HTTP/1.1").await), "200");
     assert_eq!(status(&served.ask("DELETE /sync-event HTTP/1.1").await), "405");
 }
 

@@ -20,6 +20,7 @@ fn made(source: &str, events: &[Received]) -> Tally {
         Kind::Aggregate,
         "x.rhai",
         Some(source),
+        None,
         Clock::starting_at(Timestamp::default()),
     );
     let rule = host.rule().unwrap();

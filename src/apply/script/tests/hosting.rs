@@ -6,10 +6,11 @@ use std::sync::Mutex;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::{InForce, Merged, SHIPPED, ScriptHost, bench, check, watch};
+use super::super::{InForce, Kind, Merged, SHIPPED, ScriptHost, Trials, bench, check, run, watch};
 use super::*;
 use crate::clock::Clock;
 use crate::model::window::Timestamp;
+use crate::store::{Store, Sync};
 
 const NAME: &str = "scripts/merge_latest.rhai";
 const DOUBLE: &str = "fn merge(window) { let t = Tally(); t.add(window, 2); t }";
@@ -238,8 +239,8 @@ async fn a_folder_that_appears_later_and_swapped_links_are_followed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("scripts").join("merge_latest.rhai");
     let watched = Watched::begin(&path);
-    let missing = |host: &ScriptHost| host.status().refused.is_some();
-    watched.until("no folder", missing).await;
+    let built_in = |host: &ScriptHost| host.status().in_force == InForce::BuiltIn;
+    watched.until("no folder", built_in).await;
 
     for (version, text) in [("one", DOUBLE), ("two", FOUR)] {
         fs::create_dir(folder.path().join(version)).unwrap();
@@ -275,4 +276,69 @@ fn a_check_tells_what_a_script_returns_and_a_bench_what_it_costs() {
     assert_eq!(bench(&path).unwrap_err().file.as_ref(), path.to_string_lossy());
     fs::remove_file(&path).unwrap();
     assert_eq!(check(&path, None).unwrap_err().reason, "there is no such file");
+}
+
+#[test]
+fn without_a_directory_the_built_in_script_is_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("scripts").join("merge_latest.rhai");
+    let host = ScriptHost::new("scripts/merge_latest.rhai", None, Clock::system());
+    assert_eq!(host.refresh(&path, || None), None, "nothing to keep for the next start");
+    let status = host.status();
+    assert_eq!((status.in_force, status.complaint()), (InForce::BuiltIn, None));
+    assert_eq!(host.source().as_deref(), Some(SHIPPED));
+    // What a user writes takes its place; a directory that goes away does not bring it back.
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "fn merge(window) { #{ Mine: 1 } }").unwrap();
+    assert!(host.refresh(&path, || None).is_some());
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    assert_eq!(host.refresh(&path, || None), None);
+    assert_eq!(host.status().in_force, InForce::LastGood);
+    assert!(host.status().complaint().unwrap().reason.contains("no such file"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_the_process_died_under_is_not_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("merge_latest.rhai");
+    let text = "fn merge(window) { #{ Go: 1 } }";
+    fs::write(&file, text).unwrap();
+    let data = dir.path().join("data");
+    // One life: the store as a crash leaves it, with `last_good` of earlier lives.
+    let life = |last_good: Option<&'static str>, dies: bool| {
+        let (data, file) = (data.clone(), file.clone());
+        tokio::task::spawn_blocking(move || {
+            let store = Store::open(&data, Sync::EveryBatch, Clock::system()).unwrap();
+            let trials = Trials::read(&store, "merge_latest").unwrap();
+            if dies {
+                trials.begin(run::hash(text));
+                return None;
+            }
+            let name = "merge_latest.rhai";
+            let host = ScriptHost::of(Kind::Merge, name, last_good, Some(trials), Clock::system());
+            host.refresh(&file, || None);
+            Some(host.status())
+        })
+    };
+    assert_eq!(life(None, false).await.unwrap().unwrap().in_force, InForce::File);
+    assert!(life(None, true).await.unwrap().is_none());
+    for _ in 0..2 {
+        let status = life(None, false).await.unwrap().unwrap();
+        assert_eq!(status.in_force, InForce::NativeSum);
+        let told = status.complaint().unwrap().to_string();
+        assert!(told.starts_with("merge_latest.rhai: the process ended while"), "{told}");
+    }
+    // One that worked in an earlier life is given a second chance.
+    let proven = life(Some(text), false).await.unwrap().unwrap();
+    assert_eq!((proven.in_force, proven.complaint()), (InForce::File, None));
+    for (died, in_force) in [(1, InForce::File), (2, InForce::NativeSum)] {
+        for _ in 0..died {
+            life(None, true).await.unwrap();
+        }
+        let status = life(Some(text), false).await.unwrap().unwrap();
+        assert_eq!(status.in_force, in_force, "{died}: {:?}", status.complaint());
+    }
+    // Another text is tried, and ends it.
+    fs::write(&file, "fn merge(window) { #{ C: 1 } }").unwrap();
+    assert_eq!(life(Some(text), false).await.unwrap().unwrap().in_force, InForce::File);
 }

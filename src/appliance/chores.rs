@@ -1,0 +1,107 @@
+//! What an appliance does beside the events' way and what of it fails: backups on a schedule, and
+//! files of hours. Neither stops anything, so whoever looks at `/readyz` and `/status` must see it.
+
+use std::error::Error;
+use std::io;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::model::window::Timestamp;
+
+/// Tells how the chores are. Clones tell of the same.
+#[derive(Clone)]
+pub(super) struct Chores {
+    failing: watch::Sender<Failing>,
+    clock: Clock,
+}
+
+/// The chores that fail now, each with why and since when.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Failing(Vec<(Chore, String, Timestamp)>);
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chore {
+    /// `backup.dir`.
+    Backup,
+    /// `archive.dir`.
+    Archive,
+}
+
+impl Chores {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { failing: watch::Sender::default(), clock }
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Failing> {
+        self.failing.subscribe()
+    }
+
+    /// How a chore went.
+    pub(super) fn went(&self, chore: Chore, failed: Option<&(dyn Error + 'static)>) {
+        let now = self.clock.now();
+        self.failing.send_if_modified(|Failing(all)| {
+            let known = all.iter().position(|(known, ..)| *known == chore);
+            match (failed, known) {
+                (None, None) => return false,
+                (None, Some(at)) => drop(all.remove(at)),
+                (Some(error), None) => all.push((chore, kind_of(error), now)),
+                (Some(error), Some(at)) => all[at].1 = kind_of(error),
+            }
+            true
+        });
+    }
+}
+
+impl Failing {
+    /// In words, without a path: everybody may read them. And since when.
+    pub(super) fn words(&self) -> Option<(String, Timestamp)> {
+        let since = self.0.iter().map(|(.., since)| *since).min()?;
+        let words = self.0.iter().map(|(chore, why, _)| match chore {
+            Chore::Backup => format!("no backup can be made ({why}); the log says where"),
+            Chore::Archive => format!("hours cannot be exported ({why}); the log says where"),
+        });
+        Some((words.collect::<Vec<_>>().join("; "), since))
+    }
+}
+
+/// What the system said, without the file it said it of.
+fn kind_of(error: &(dyn Error + 'static)) -> String {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind().to_string();
+        }
+        at = error.source();
+    }
+    "the store or the directory refuses".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::checkpoint::CheckpointError;
+
+    #[test]
+    fn a_failing_chore_is_named_without_its_path_until_it_works() {
+        let chores = Chores::new(Clock::system());
+        let seen = chores.watch();
+        assert_eq!(seen.borrow().words(), None);
+        let error = CheckpointError::File {
+            verb: "create",
+            path: "/srv/inside".into(),
+            source: io::ErrorKind::ReadOnlyFilesystem.into(),
+        };
+        assert!(error.to_string().contains("ReadWritePaths"), "the log has the cure: {error}");
+        chores.went(Chore::Backup, Some(&error));
+        chores.went(Chore::Archive, None);
+        let (words, since) = seen.borrow().words().unwrap();
+        assert!(words.contains("no backup") && words.contains("read-only"), "{words}");
+        assert!(!words.contains("/srv"), "{words}");
+        chores.went(Chore::Backup, Some(&error));
+        assert_eq!(seen.borrow().words().unwrap().1, since, "since it failed first");
+        chores.went(Chore::Backup, None);
+        assert_eq!(seen.borrow().words(), None);
+    }
+}

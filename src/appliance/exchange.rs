@@ -1,0 +1,90 @@
+//! Directories in the data directory through which an appliance and a command pass each other files.
+//!
+//! The appliance may run in a sandbox that has a `/tmp` of its own, that cannot write where the
+//! command can, or as a user who cannot read what the command can. In the data directory both can.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::serve::Refusal;
+use crate::store::EXCHANGE;
+use crate::{private, secrets};
+
+/// Hexadecimal digits of a name.
+const DIGITS: usize = 32;
+/// In it, the backup that was asked for.
+pub(super) const BACKUP: &str = "backup";
+
+/// A new name, which nobody can guess.
+#[must_use]
+pub fn new_name() -> String {
+    format!("{EXCHANGE}{}", secrets::word())
+}
+
+/// The path of an exchange directory that a request names.
+pub(super) fn path_of(data: &Path, name: &str) -> Result<PathBuf, Refusal> {
+    let digits = name.strip_prefix(EXCHANGE).unwrap_or_default();
+    if digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(data.join(name));
+    }
+    let shown: String = name.chars().take(80).collect();
+    Err(wrong(format!("`{shown}` does not name an exchange directory: {EXCHANGE} and 32 digits")))
+}
+
+/// The same, made: it must not be there yet.
+pub(super) fn make(data: &Path, name: &str) -> Result<PathBuf, Refusal> {
+    let path = path_of(data, name)?;
+    private::create_dir(&path).map_err(|error| {
+        let reason = format!("cannot create {}: {error}{}", path.display(), private::cure(&error));
+        Refusal { is_io: true, reason }
+    })?;
+    Ok(path)
+}
+
+/// A file in an exchange directory.
+pub(super) fn file_in(data: &Path, name: &str, file: &str) -> Result<PathBuf, Refusal> {
+    let mut parts = Path::new(file).components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(_)), None) => Ok(path_of(data, name)?.join(file)),
+        _ => Err(wrong("the name of a file has no `/`".to_owned())),
+    }
+}
+
+/// Removes what was left by a command or an appliance that was killed.
+pub(super) fn tidy(data: &Path) {
+    for entry in std::fs::read_dir(data).into_iter().flatten().flatten() {
+        if path_of(data, &entry.file_name().to_string_lossy()).is_ok() {
+            // What stays is tried again at the next start.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn wrong(reason: String) -> Refusal {
+    Refusal { is_io: false, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_names_nothing_outside_of_the_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = new_name();
+        assert!(make(dir.path(), &name).unwrap().is_dir());
+        assert!(make(dir.path(), &name).unwrap_err().is_io, "it is there already");
+        assert!(file_in(dir.path(), &name, "2015-01-01-1.json.gz").is_ok());
+        for file in ["", "..", "/etc/passwd", "a/b", "../x", "."] {
+            assert!(file_in(dir.path(), &name, file).is_err(), "{file}");
+        }
+        for name in
+            ["", "/etc/cron.d/x", "..", ".exchange-", &format!("{EXCHANGE}{}", "../a".repeat(8))]
+        {
+            assert!(!make(dir.path(), name).unwrap_err().is_io, "{name}");
+        }
+        std::fs::write(dir.path().join("db"), "").unwrap();
+        tidy(dir.path());
+        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().flatten().collect();
+        assert!(left.len() == 1 && left[0].file_name() == "db");
+    }
+}

@@ -1,0 +1,78 @@
+//! Remembers across a crash which text was being tried.
+//!
+//! A script is tried before it is in force, and at each start. Should a trial end the process after
+//! all, the next start would try the same text again, for ever. So what is tried is put down in the
+//! store first, and a text under which the process died is not tried again: one that was never in
+//! force at the first death, one that was in force before at the second, because a process may be
+//! killed for other reasons while it starts.
+
+use crate::store::keys::MetaKey;
+use crate::store::{Store, StoreError};
+
+/// Under which names of the store it is kept.
+const TRYING: &str = "script.trying.";
+/// Deaths of the process after which a text is not tried again: one that is new, and one that was
+/// in force in an earlier run.
+const DEATHS: [u8; 2] = [1, 2];
+
+/// The trials of one script. All calls block, and belong beside the async workers.
+#[derive(Clone)]
+pub struct Trials {
+    store: Store,
+    key: MetaKey,
+    /// Which text an earlier process died under, and how often.
+    died: Option<(u64, u8)>,
+}
+
+impl Trials {
+    /// Of the script of that name; reads what an earlier process left.
+    pub fn read(store: &Store, name: &str) -> Result<Self, StoreError> {
+        let key = MetaKey(format!("{TRYING}{name}"));
+        let kept = store.reader().get(&key)?;
+        let died = kept.and_then(|kept| match <[u8; 9]>::try_from(kept) {
+            Ok([deaths, hash @ ..]) => Some((u64::from_be_bytes(hash), deaths)),
+            Err(_) => None,
+        });
+        Ok(Self { store: store.clone(), key, died })
+    }
+
+    /// Whether the process died under this text; `was_in_force` is whether it worked before.
+    pub(super) fn is_deadly(&self, hash: u64, was_in_force: bool) -> bool {
+        let most = DEATHS[usize::from(was_in_force)];
+        self.died.is_some_and(|(died, deaths)| died == hash && deaths >= most)
+    }
+
+    /// Puts down that a text is tried now.
+    pub(super) fn begin(&self, hash: u64) {
+        let before = self.died.filter(|(died, _)| *died == hash).map_or(0, |(_, deaths)| deaths);
+        let mut row = vec![before.saturating_add(1)];
+        row.extend(hash.to_be_bytes());
+        self.commit(Some(row));
+    }
+
+    /// Puts down that the process lived.
+    pub(super) fn end(&self) {
+        self.commit(None);
+    }
+
+    fn commit(&self, row: Option<Vec<u8>>) {
+        let key = self.key.clone();
+        let kept = self.store.commit(move |batch| {
+            match row {
+                Some(row) => batch.put(&key, &row),
+                None => batch.delete(&key),
+            }
+            Ok(())
+        });
+        // A store that fails ends the process by its own stages.
+        if let Err(error) = tokio::runtime::Handle::current().block_on(kept) {
+            tracing::error!(%error, "what script is tried cannot be put down");
+        }
+    }
+}
+
+impl std::fmt::Debug for Trials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trials").field("key", &self.key).field("died", &self.died).finish()
+    }
+}

@@ -1,0 +1,222 @@
+//! Files that other users must not read, and files in directories that others may write to.
+//!
+//! What is made here has no permissions for the world, whatever the umask allows; nothing is
+//! written or read through a symbolic link that somebody put under the name; and what root made in
+//! the directory of another user is handed to that user.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{Dir, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, openat};
+
+/// Permissions of a directory: the owner, and the group as far as the umask lets it.
+const DIRECTORY: u32 = 0o750;
+/// Permissions of a file, likewise.
+const FILE: u32 = 0o640;
+/// Permissions of a secret.
+const SECRET: u32 = 0o600;
+/// Permissions of the world, which are taken away.
+const WORLD: u32 = 0o007;
+/// Directories below each other that [`give_to_owner`] descends into; a store has two.
+const DEEPEST: usize = 8;
+
+/// Makes a directory and those above it, as far as they are not there. One that is there keeps its
+/// permissions.
+pub fn create_dir_all(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY).create(path)
+}
+
+/// Makes a directory that must not be there yet, nor a symbolic link of its name.
+pub fn create_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(DIRECTORY).create(path)
+}
+
+/// Takes the world's permissions away from a directory, as far as it is ours to do so.
+pub fn hide_dir(path: &Path) -> io::Result<()> {
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & WORLD == 0 {
+        return Ok(());
+    }
+    match fs::set_permissions(path, fs::Permissions::from_mode(mode & !WORLD & 0o7777)) {
+        // Another user's: root's to change, not ours.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    }
+}
+
+/// Opens a file to append to; a new one is not for the world.
+pub fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(FILE).open(path)
+}
+
+/// Makes a new, empty file in place of whatever has the name; a symbolic link is removed, not
+/// followed. With the permissions that the umask gives.
+pub fn fresh(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // `O_EXCL` refuses whatever came in between, links too.
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Opens a file for reading that must be a file, and not a symbolic link to one.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| {
+        let is_link = fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink());
+        if is_link {
+            io::Error::other("it is a symbolic link, which is not followed")
+        } else {
+            error
+        }
+    })?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
+}
+
+/// Puts a secret into a file that the owner alone can read, in place of what was there.
+pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    let draft = path.with_extension("new");
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(SECRET).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(&draft, path)
+}
+
+/// What an operator can do about a file that cannot be used; empty when the error says it all.
+#[must_use]
+pub fn cure(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; this process may not write there: under systemd, add the directory to \
+             ReadWritePaths= of the unit"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; it belongs to another user: give it to the user that runs this process (chown -R), \
+             or run the command as that user"
+        }
+        _ => "",
+    }
+}
+
+/// Whether this process may change owners.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Gives everything below a directory to the directory's owner, when this process is root and the
+/// owner is not. What root makes in a service's directory would otherwise keep the service out.
+///
+/// The owner may be hostile: nothing is followed out of the directory, neither a symbolic link nor
+/// a file that has another name elsewhere.
+pub fn give_to_owner(dir: &Path) -> io::Result<()> {
+    if !is_root() {
+        return Ok(());
+    }
+    let opened = File::open(dir)?;
+    let about = opened.metadata()?;
+    if about.uid() == 0 {
+        return Ok(());
+    }
+    let owner = (Uid::from_raw(about.uid()), Gid::from_raw(about.gid()));
+    Ok(give(&opened.into(), owner, DEEPEST)?)
+}
+
+fn give(dir: &rustix::fd::OwnedFd, owner: (Uid, Gid), depth: usize) -> rustix::io::Result<()> {
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let kind = entry.file_type();
+        let is_below = !matches!(name.to_bytes(), b"." | b"..");
+        if !is_below || !matches!(kind, FileType::Directory | FileType::RegularFile) {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = match openat(dir, name, flags, Mode::empty()) {
+            Ok(opened) => opened,
+            // It went away, or became a link.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP) => continue,
+            Err(error) => return Err(error),
+        };
+        let about = fstat(&opened)?;
+        let is_dir = FileType::from_raw_mode(about.st_mode) == FileType::Directory;
+        if about.st_uid != owner.0.as_raw() && (is_dir || about.st_nlink == 1) {
+            fchown(&opened, Some(owner.0), Some(owner.1))?;
+        }
+        if is_dir && depth > 0 {
+            give(&opened, owner, depth - 1)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_world_reads_nothing_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a").join("b");
+        create_dir_all(&deep).unwrap();
+        append(&deep.join("log")).unwrap();
+        write_secret(&deep.join("secret"), "x").unwrap();
+        write_secret(&deep.join("secret"), "y").unwrap();
+        assert_eq!([mode(&deep) & WORLD, mode(&deep.join("log")) & WORLD], [0, 0]);
+        assert_eq!(mode(&deep.join("secret")), 0o600);
+        assert_eq!(fs::read_to_string(deep.join("secret")).unwrap(), "y");
+        fs::set_permissions(&deep, fs::Permissions::from_mode(0o755)).unwrap();
+        hide_dir(&deep).unwrap();
+        assert_eq!(mode(&deep), 0o750);
+    }
+
+    #[test]
+    fn symbolic_links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
+        fs::write(&target, "precious").unwrap();
+        symlink(&target, &link).unwrap();
+        assert!(open_plain(&link).unwrap_err().to_string().contains("symbolic link"));
+        assert!(create_dir(&link).is_err());
+        fresh(&link).unwrap();
+        assert!(open_plain(&link).is_ok() && open_plain(dir.path()).is_err());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_the_owner_of_the_directory() {
+        if !is_root() {
+            eprintln!("skipped: what_root_makes_belongs_to_the_owner_of_the_directory: not root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (data, outside) = (dir.path().join("data"), dir.path().join("outside"));
+        fs::create_dir_all(data.join("db")).unwrap();
+        fs::write(data.join("db").join("x"), "").unwrap();
+        fs::write(&outside, "").unwrap();
+        fs::hard_link(&outside, data.join("hard")).unwrap();
+        symlink(&outside, data.join("soft")).unwrap();
+        std::os::unix::fs::chown(&data, Some(12_345), Some(12_346)).unwrap();
+        give_to_owner(&data).unwrap();
+        let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+        assert_eq!(owner(&data.join("db").join("x")), 12_345);
+        assert_eq!(owner(&data.join("db")), 12_345);
+        assert_eq!([owner(&outside), owner(&data.join("hard"))], [0, 0], "not out of it");
+    }
+}
