@@ -119,7 +119,7 @@ impl Entries {
             match piece {
                 Ok(object) => self.push(page, object),
                 Err(broken) => {
-                    self.reject(page, format!("no JSON: {}", broken.reason), broken.text)
+                    self.reject(page, format!("no JSON: {}", broken.reason), broken.text);
                 }
             }
             Ok::<(), std::convert::Infallible>(())

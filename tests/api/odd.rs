@@ -158,7 +158,9 @@ async fn run(seed: u64) {
     assert_eq!(said(&entities).await.lines().count(), 5);
     for (id, event) in (701..).zip(&events) {
         let carried = [("/sampling", &sampled), ("/stream", &stream), ("tail", &tailed)];
-        carried.iter().for_each(|(what, lines)| assert_carried(what, lines, event, id));
+        for (what, lines) in carried {
+            assert_carried(what, lines, event, id);
+        }
         let odd = event.rsplit_once(r#","odd":"#).unwrap().1.rsplit_once(r#","last":"#).unwrap().0;
         let pair = format!(r#""event.payload.last":"{id}","event.payload.odd":{odd}"#);
         assert!(fields.contains(&pair), "{pair} is not in {fields}");

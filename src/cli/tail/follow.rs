@@ -187,8 +187,6 @@ async fn reason_of(answer: &mut Streaming) -> String {
     }
     let text = String::from_utf8_lossy(&body);
     let [detail] = json::pick(text.trim(), ["detail"]);
-    detail
-        .and_then(json::shown)
-        .map(Cow::into_owned)
-        .unwrap_or_else(|| text.lines().next().unwrap_or_default().chars().take(200).collect())
+    let beginning = || text.lines().next().unwrap_or_default().chars().take(200).collect();
+    detail.and_then(json::shown).map_or_else(beginning, Cow::into_owned)
 }

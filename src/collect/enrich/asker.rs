@@ -187,10 +187,9 @@ impl Asker {
         }
         let owner = desk.next()?.owner().to_owned();
         let others = pool.grant_query_of(|account| forbidden.may(account, &owner, now));
-        let other = match others {
+        let Some(other) = others else {
             // All are forbidden to see it: whichever is asked with, GitHub says so.
-            None => return Some(Ok((lease, desk.take(self.size, |_| true)))),
-            Some(other) => other,
+            return Some(Ok((lease, desk.take(self.size, |_| true))));
         };
         lease.settle(Verdict::Unsent, &Limits::default(), Duration::ZERO);
         Some(match other {

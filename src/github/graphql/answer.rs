@@ -69,7 +69,14 @@ pub(super) fn read(form: Form, wanted: &[Wanted], body: &[u8]) -> Read {
     if has(TroubleKind::Limited) {
         return Read { answer: Answer::Limited, rate };
     }
+    // One that names no place is about all that is missing.
+    let is_general = |trouble: &&Trouble<'_>| trouble.path.is_empty();
+    let mut forbidden = troubles.iter().filter(|trouble| trouble.kind == TroubleKind::Forbidden);
+    let forbidden = forbidden.find(is_general).map(Trouble::forbids);
     let Some(data) = data.and_then(|data| Data::read(form, data)) else {
+        if let Some(forbidden) = forbidden {
+            return Read { answer: Answer::Found(vec![forbidden; wanted.len()]), rate };
+        }
         let heavy = has(TroubleKind::Heavy);
         let answer = if heavy { Answer::TooHeavy(words()) } else { Answer::Nothing(words()) };
         return Read { answer, rate };
@@ -80,14 +87,13 @@ pub(super) fn read(form: Form, wanted: &[Wanted], body: &[u8]) -> Read {
         if let Some(learnt) = value.and_then(|value| learnt(form, one, value)) {
             return Found::Pull(Box::new(learnt));
         }
-        match troubles.iter().find(|trouble| trouble.is_of(form, at)) {
-            Some(Trouble { kind: TroubleKind::NotFound, .. }) => Found::Gone,
-            Some(Trouble { kind: TroubleKind::Forbidden, message, .. }) => {
-                Found::Forbidden(words_of(message.as_bytes()))
-            }
-            Some(_) => Found::Unanswered,
-            None if partial || value.is_none() => Found::Unanswered,
-            None => Found::Gone,
+        match (troubles.iter().find(|trouble| trouble.is_of(form, at)), &forbidden) {
+            (Some(Trouble { kind: TroubleKind::NotFound, .. }), _) => Found::Gone,
+            (Some(own @ Trouble { kind: TroubleKind::Forbidden, .. }), _) => own.forbids(),
+            (Some(_), _) => Found::Unanswered,
+            (None, Some(forbidden)) => forbidden.clone(),
+            (None, None) if partial || value.is_none() => Found::Unanswered,
+            (None, None) => Found::Gone,
         }
     });
     Read { answer: Answer::Found(found.collect()), rate }
@@ -118,9 +124,13 @@ impl<'a> Trouble<'a> {
     fn read(error: &'a str) -> Self {
         let [kind, message, path] = json::pick(error, ["type", "message", "path"]);
         let kind = kind.and_then(json::text).unwrap_or_default();
-        let message = message.and_then(json::text).unwrap_or("an error without words".into());
+        let message = message.and_then(json::shown).unwrap_or("an error without words".into());
         let path = json::items(path.unwrap_or_default(), 2);
         Self { kind: TroubleKind::of(&kind, &message), message, path }
+    }
+
+    fn forbids(&self) -> Found {
+        Found::Forbidden(words_of(self.message.as_bytes()))
     }
 
     /// Whether it is about the `at`th that was asked for.

@@ -151,6 +151,14 @@ async fn a_right_of_the_asker_is_told_from_what_is_not_there() {
     let is_forbidden = |found: &Found| matches!(found, Found::Forbidden(_));
     assert!(is_forbidden(&found[0]) && is_forbidden(&found[2]) && is_forbidden(&found[3]));
     assert_eq!(found[1], Found::Gone);
+    // Without a place it is about all that is missing.
+    let policy = r#"{"type":"FORBIDDEN","message":"The enterprise forbids access via a token."}"#;
+    for data in [r#"{"nodes":[null,null]}"#, "null"] {
+        let body = format!(r#"{{"data":{data},"errors":[{policy}]}}"#);
+        let (outcome, ..) = ask(Form::NodeIds, 2, move |_| Reply::new(200, &body)).await;
+        let Outcome::Answered(found) = outcome else { panic!("{outcome:?}") };
+        assert!(found.iter().all(is_forbidden), "{found:?}");
+    }
 }
 
 #[tokio::test]
