@@ -105,7 +105,7 @@ fn a_server_that_is_away_is_69_and_one_that_is_there_0() {
 }
 
 #[test]
-fn a_token_that_github_refuses_is_78_and_is_named_without_its_text() {
+fn a_token_that_github_refuses_is_78_and_never_printed() {
     use std::io::BufRead as _;
     let directory = tempfile::tempdir().expect("a directory");
     let mut github = Command::new(env!("CARGO_BIN_EXE_ghpulse"))
@@ -137,7 +137,7 @@ fn a_token_that_github_refuses_is_78_and_is_named_without_its_text() {
 }
 
 #[test]
-fn a_directory_or_a_port_that_cannot_be_used_is_74_and_each_is_named() {
+fn unusable_directories_and_ports_are_74_and_each_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port().to_string();
@@ -165,7 +165,7 @@ fn a_directory_or_a_port_that_cannot_be_used_is_74_and_each_is_named() {
 }
 
 #[test]
-fn a_configuration_that_others_can_read_is_a_warning_when_it_holds_a_secret() {
+fn secrets_that_others_can_read_are_a_warning() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().expect("a directory");
     let open = std::fs::Permissions::from_mode(0o755);
