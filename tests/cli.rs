@@ -119,7 +119,39 @@ fn a_server_that_is_away_is_69_and_one_that_is_there_0() {
 }
 
 #[test]
-fn a_directory_or_a_port_that_cannot_be_used_is_74_and_each_is_named() {
+fn a_token_that_github_refuses_is_78_and_never_printed() {
+    use std::io::BufRead as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut github = Command::new(env!("CARGO_BIN_EXE_ghpulse"))
+        .args(["simulate", "--listen", "127.0.0.1:0", "--fault", "revoked:token=ghp_telltale"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it can be started");
+    let said = std::io::BufReader::new(github.stderr.take().expect("it is piped"));
+    let url = said.lines().map_while(Result::ok).find_map(|line| {
+        let at = line.find("http://127.0.0.1:")?;
+        Some(line[at..].split_whitespace().next()?.trim_end_matches('/').to_owned())
+    });
+    let url = url.expect("it says where it is");
+    let environment = [
+        ("GHPULSE_GITHUB_APIURL", url.as_str()),
+        ("GHPULSE_GITHUB_TOKENS", "ghp_good,ghp_telltale,ghs_app"),
+        ("GHPULSE_SERVER_PORT", "0"),
+        ("GHPULSE_OPS_LISTEN", "off"),
+    ];
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &["check"], &environment));
+    let _ = github.kill();
+    let _ = github.wait();
+    assert_eq!(code, 78, "{stdout}");
+    assert!(stdout.contains("ok: github.tokens: token 1 of 3: GitHub accepts it"), "{stdout}");
+    assert!(stdout.contains("error: github.tokens: token 2 of 3: GitHub refuses it"), "{stdout}");
+    assert!(stdout.contains("ok: github.tokens: token 3 of 3"), "{stdout}");
+    assert!(stdout.ends_with("\n1 error, 1 warning\n") && !stdout.contains("telltale"), "{stdout}");
+}
+
+#[test]
+fn unusable_directories_and_ports_are_74_and_each_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port().to_string();
@@ -147,7 +179,7 @@ fn a_directory_or_a_port_that_cannot_be_used_is_74_and_each_is_named() {
 }
 
 #[test]
-fn a_configuration_that_others_can_read_is_a_warning_when_it_holds_a_secret() {
+fn secrets_that_others_can_read_are_a_warning() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = tempfile::tempdir().expect("a directory");
     let open = std::fs::Permissions::from_mode(0o755);

@@ -175,7 +175,7 @@ impl Group {
                     self.is_bad(Some(content), why, at_once, now);
                 }
             },
-            // Not even once: whoever needs it says so.
+            // Never read so far: the part that needs the file reports it.
             Err(_) if self.used.is_empty() => {}
             Err(why) => self.is_bad(None, format!("cannot be read: {why}"), at_once, now),
         }

@@ -126,7 +126,7 @@ pub fn screen(status: &Value) -> String {
     let mut out = String::new();
     let ready = if status["ready"] == true { "ready" } else { "NOT READY" };
     let simulated = if status["simulated"] == true { ", simulated" } else { "" };
-    // Strangers are not told where it runs.
+    // The public status leaves the node's name out.
     let on = status["node"].as_str().map(|node| format!(" on {node}")).unwrap_or_default();
     line(&mut out, "ghpulse", &format!("{}{on}: {ready}{simulated}", text(&status["version"])));
     for part in rows(&status["parts"]) {

@@ -262,7 +262,7 @@ fn server(values: &mut Values) -> Server {
     }
 }
 
-/// What is told of roles that come to nothing, and of addresses that are known to be wrong.
+/// Checks an admin token that no client can send, and URLs that are known to be wrong.
 fn check_roles(values: &mut Values) {
     if let Some(token) = values.secret("server.adminToken")
         && let Some(why) = super::impossible::bearer(token.expose())

@@ -152,8 +152,8 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     }
     if authority.contains('*') {
         return Err(format!(
-            "{shown} can never match: a `*` stands for every page when it stands alone, and for \
-             nothing inside an origin; write each host"
+            "{shown} can never match: `*` means every page only when it is the whole value; \
+             inside an origin it matches nothing; write each host"
         ));
     }
     if authority.contains(['/', '?', '#', '@']) {
@@ -228,8 +228,8 @@ mod tests {
     #[test]
     fn an_origin_that_browsers_never_send_is_refused() {
         for (written, words) in [
-            ("https://*.example.net", "for nothing inside"),
-            ("https://*", "for nothing inside"),
+            ("https://*.example.net", "inside an origin it matches nothing"),
+            ("https://*", "inside an origin it matches nothing"),
             ("https://live.example.net:443", "browsers send https://live.example.net "),
             ("http://live.example.net:80/", "browsers send http://live.example.net "),
             ("https://live.example.net:0443", "browsers send https://live.example.net "),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_whose_login_is_not_escaped_is_refused_without_repeating_it() {
+    fn unescaped_logins_are_refused_and_never_repeated() {
         for (written, cure) in [
             ("amqp://odd:p@telltale/w:rd#%@127.0.0.1:5672/", "%23"),
             ("amqp://me:telltale#x@h/", "%23"),

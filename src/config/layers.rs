@@ -22,8 +22,8 @@ pub(super) struct Given {
 pub(super) struct Layers {
     /// By the key's path.
     pub given: BTreeMap<&'static str, Given>,
-    /// Paths that were written and left empty, or that hold the example's placeholder: whoever
-    /// wrote them knows that they are not set.
+    /// Paths that were written and left empty, or that hold the example's placeholder, so
+    /// that they count as deliberately not set.
     pub left_out: BTreeSet<&'static str>,
     /// Paths whose value was refused, so that nobody complains that they are missing.
     pub refused: Vec<&'static str>,

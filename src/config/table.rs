@@ -214,7 +214,8 @@ pub const KEYS: &[Key] = keys! {
     ours "server.allowedOrigins", Kind::Origins, "",
         "Web pages that may connect (`https://example.org`); without it, any.";
     ours "server.adminToken", Kind::Secret, "",
-        "Bearer token for `server.syncEvent` from other hosts.";
+        "Bearer token for `server.syncEvent` from other hosts, and for details in `/readyz` and \
+         `/status`.";
     ours "server.trustedProxies", Kind::Networks, "",
         "Proxies whose forwarding header names the client's address.";
     ours "server.clientHeader", Kind::Choice(&[

@@ -319,7 +319,7 @@ fn values_that_can_never_work_are_refused_by_name() {
     }
     let quoted = with_environment("", &[("GHPULSE_DATA_DIR", "\"/srv/x\"")]).unwrap_err();
     assert!(quoted.complaints[0].to_string().contains("leave them out"), "{quoted:?}");
-    // What is left empty on purpose is no mistake, and a password may hold anything.
+    // A key left empty on purpose is accepted, and a password may hold anything.
     loaded("backup: {every: 24h, dir: }\namqp: {url: '', exchange: x}");
     let text = "tidb: {host: h, db: x, password: 'a${b'}\nlog: {file: a$b.log}";
     assert_eq!(loaded(text).config.tidb.unwrap().password.unwrap().expose(), "a${b");

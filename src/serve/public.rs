@@ -88,16 +88,39 @@ pub(super) fn script(script: &ScriptState) -> ScriptState {
 pub(super) fn status(mut status: Value, parts: &[Part]) -> Value {
     let source = parts.iter().find(|part| part.name == "source");
     let said = source.and_then(|part| part.error.as_deref()).unwrap_or(WORDS[1].2);
-    if let Some(last) = status.pointer_mut("/source/last_error/message") {
-        *last = json!(said);
-    }
-    if let Some(all) = status.get_mut("parts") {
-        *all = json!(parts);
-    }
+    let (parts, said) = (json!(parts), json!(said));
     if let Some(status) = status.as_object_mut() {
         status.remove("node");
+        for (name, value) in status.iter_mut() {
+            match name.as_str() {
+                "parts" => *value = parts.clone(),
+                "source" => plain(value, &said),
+                _ => plain(value, &json!(OTHERWISE)),
+            }
+        }
     }
     status
+}
+
+/// Members of the status that hold what others said, and those that hold a place on this machine.
+const SAID: &[&str] = &["error", "message", "reason"];
+const PLACES: &[&str] = &["path", "dir", "file", "host", "address", "url"];
+
+/// Puts `words` in the place of what others said, however deep it lies, and null in that of places.
+fn plain(value: &mut Value, words: &Value) {
+    match value {
+        Value::Array(all) => all.iter_mut().for_each(|one| plain(one, words)),
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(_) if SAID.contains(&name.as_str()) => *member = words.clone(),
+                    Value::String(_) if PLACES.contains(&name.as_str()) => *member = Value::Null,
+                    _ => plain(member, words),
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// A text with each path of a script shortened to the name of its file.
@@ -159,11 +182,13 @@ mod tests {
             "node": "telltale",
             "parts": [{"error": "telltale"}],
             "source": {"last_error": {"at": 1, "message": "telltale"}},
+            "backups": {"last": [{"dir": "/telltale", "error": "telltale", "at": 2}]},
             "ready": false,
         });
         let shown = status(whole, &parts);
         assert!(!shown.to_string().contains("telltale"), "{shown}");
         assert_eq!(shown["source"]["last_error"]["message"], "GitHub cannot be reached");
+        assert_eq!(shown["backups"]["last"][0]["at"], 2);
         assert_eq!(status(json!({"ready": true}), &[])["ready"], true);
     }
 }

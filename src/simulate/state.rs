@@ -218,7 +218,12 @@ impl Shared {
     /// of it, so that what hits the pages of a run does not depend on it.
     pub(super) fn begin_user(&self, token: &str) -> Ticket {
         let state = self.state();
-        let hit = |fault: &&Fault| fault.share >= 1.0 && fault.hits(self.seed, 0, Some(token));
+        // A token that is revoked for some requests is revoked for who asks whose it is.
+        let ends = |kind| matches!(kind, FaultKind::Revoked | FaultKind::Suspended);
+        let hit = |fault: &&Fault| {
+            let always = Fault { share: 1.0, ..(*fault).clone() };
+            (fault.share >= 1.0 || ends(fault.kind)) && always.hits(self.seed, 0, Some(token))
+        };
         Ticket { number: 0, faults: state.faults.iter().filter(hit).cloned().collect() }
     }
 

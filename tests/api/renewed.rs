@@ -94,7 +94,7 @@ async fn a_renewed_certificate_is_taken_and_drops_nobody() {
     assert!(parts.contains("server.tls") && parts.contains("the old one stays"), "{parts}");
     assert!(tls(address, "cert.pem").await.is_ok());
 
-    // With its key, by itself.
+    // With its key, and without a signal.
     copy("renewed-key.pem", "key.pem");
     program.until("a renewed file is in use").await;
     files_part(ops, false).await;

@@ -110,7 +110,7 @@ fn try_log(file: &Path) -> Result<String, String> {
         _ => Path::new("."),
     };
     if !dir.exists() {
-        return Err(format!("cannot be made: there is no directory {}", dir.display()));
+        return Err(format!("cannot be made: directory {} does not exist", dir.display()));
     }
     let made = write_in(dir).map(|()| "can be made".to_owned());
     made.map_err(|why| format!("cannot be made in {}: {why}", dir.display()))
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_readable_by_others_when_each_directory_lets_them_pass() {
+    fn readable_by_others_needs_every_directory_open() {
         let set = |path: &Path, mode| {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         };

@@ -106,7 +106,7 @@ fn each_kind_of_error_has_its_exit_code_and_the_gravest_counts() {
 }
 
 #[test]
-fn a_bad_line_of_the_tokens_file_is_a_complaint_and_no_token_a_warning() {
+fn bad_token_lines_are_errors_and_an_empty_file_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tokens");
     let config = format!("github: {{tokensFile: {}}}\nops: {{listen: off}}", path.display());

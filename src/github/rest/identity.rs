@@ -44,7 +44,7 @@ impl Rest {
             (_, Verdict::Served) => TokenCheck::Accepted,
             (_, Verdict::Refused(dead)) => TokenCheck::Refused(dead),
             (_, Verdict::Limited(_)) => TokenCheck::Limited,
-            // The account's suspension is told in words.
+            // GitHub describes a suspension only in words.
             (403, _) if String::from_utf8_lossy(&response.body).contains("suspended") => {
                 TokenCheck::Refused(Dead::Suspended)
             }
