@@ -198,7 +198,8 @@ impl Compiler {
                 return Err(refused(field, written, &message));
             }
             if value.bytes().filter(|byte| *byte == b'*').count() > GLOB_STARS {
-                let message = format!("has more than {GLOB_STARS} `*`: write fewer, or more values");
+                let message =
+                    format!("has more than {GLOB_STARS} `*`: write fewer, or more values");
                 return Err(refused(field, written, &message));
             }
             self.globs += usize::from(words.add(value));

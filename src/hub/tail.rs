@@ -84,6 +84,11 @@ impl TailEvent {
         })
     }
 
+    /// The same where somebody has asked for it already.
+    pub(super) fn made_whole(&self) -> Option<&Frame> {
+        self.whole.get()
+    }
+
     /// The event as the stream has it, encoded by the first who asks.
     pub(super) fn streamed(&self, form: StreamForm, encode: impl FnOnce() -> Bytes) -> &Bytes {
         self.streamed[form as usize].get_or_init(encode)
@@ -192,6 +197,13 @@ impl Tail {
     pub fn end(&self) -> u64 {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.first + ring.events.len() as u64
+    }
+
+    /// At most `most` of the newest events, newest first.
+    #[must_use]
+    pub fn newest_first(&self, most: usize) -> Vec<Arc<TailEvent>> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.events.iter().rev().take(most).cloned().collect()
     }
 
     /// At most `most` events from `place` on.

@@ -12,13 +12,14 @@ mod form;
 mod group;
 mod page;
 mod paging;
+mod searches;
 #[cfg(test)]
 mod tests;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub use self::choice::{Choice, StreamAsk};
 pub use self::control::Kept;
@@ -26,6 +27,9 @@ pub use self::follower::{Follower, Portion};
 pub use self::form::StreamForm;
 pub(in crate::hub) use self::group::{Group as StreamGroup, StreamGroups};
 pub use self::page::StreamStart;
+use self::searches::Searches;
+pub use self::searches::{SEARCHES, TooManySearches};
+use super::turns::Turns;
 use super::{Bell, Hub};
 use crate::model::place::Place;
 use crate::model::position::{BusTag, Cursor, Position};
@@ -56,7 +60,8 @@ pub struct StreamJournal {
 pub(super) struct Streams {
     journal: StreamJournal,
     pub(super) groups: Arc<StreamGroups>,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
+    searches: Arc<Searches>,
     readers: Arc<AtomicUsize>,
 }
 
@@ -129,7 +134,8 @@ impl Hub {
         let streams = Streams {
             journal,
             groups: Arc::default(),
-            turns: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            turns: Arc::new(Turns::new(READS_AT_ONCE)),
+            searches: Arc::default(),
             readers: Arc::default(),
         };
         let is_first = self.streams.set(streams).is_ok();

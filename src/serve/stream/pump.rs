@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::feed::BEAT;
 use super::pack::Packer;
 use crate::clock::Clock;
-use crate::hub::{Bell, Portion};
+use crate::hub::{Bell, Charge, Portion};
 use crate::metrics;
 use crate::serve::admission::Slot;
 use crate::serve::handshake;
@@ -55,6 +55,8 @@ pub(in crate::serve) struct Pump<S> {
     source: S,
     bell: Arc<Bell>,
     queue: VecDeque<Bytes>,
+    /// What the queue counts for its client.
+    charge: Option<Charge>,
     more: bool,
     ended: bool,
     clock: Clock,
@@ -112,6 +114,7 @@ impl<S: Source> Pump<S> {
             source,
             bell,
             queue: first.into_iter().collect(),
+            charge: None,
             more: true,
             ended: false,
             clock,
@@ -168,6 +171,7 @@ impl<S: Source> Pump<S> {
             if let Some(piece) = self.next_piece() {
                 return Poll::Ready(Some(piece));
             }
+            self.charge = None;
             if self.ended {
                 return Poll::Ready(None);
             }
@@ -181,6 +185,7 @@ impl<S: Source> Pump<S> {
                 let portion = self.source.take();
                 metrics::DELIVERIES.add_for(S::NAME, portion.messages);
                 self.queue.extend(portion.chunks);
+                self.charge = portion.charge;
                 (self.more, self.ended) = (portion.more, portion.ended);
                 continue;
             }
