@@ -197,3 +197,43 @@ async fn whoever_takes_nothing_at_all_is_cut_off_in_the_end() {
     while !matches!(stuck.next().await, Came::Closed(None)) {}
     site.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_that_multiply_an_event_are_refused_by_name() {
+    let site = Site::start(&[]).await;
+    let copies = vec!["event"; 100];
+    let params = |filter: &[&str]| {
+        serde_json::json!({ "samplingRate": 1, "returnType": "list", "filter": filter }).to_string()
+    };
+    let mut greedy = site.connect("/sampling").await;
+    greedy.json().await;
+    greedy.send(&params(&copies)).await;
+    let refused = greedy.json().await;
+    assert_eq!(refused["error"]["field"], "filter", "{refused}");
+    assert!(matches!(greedy.next().await, Came::Closed(Some((1008, _)))));
+    // What was asked for before stays in force, and so does the connection.
+    let mut reader = site.sampling(&params(&["event.id", "event.id"])).await;
+    reader.send(&params(&copies)).await;
+    assert_eq!(reader.json().await["error"]["field"], "filter");
+    site.push(&[push(1)]);
+    let event = reader.json().await;
+    assert_eq!((event[0].as_str(), event.as_array().map(Vec::len)), (event[1].as_str(), Some(2)));
+    let nested = "/stream?poll=1&fields=event,event.payload,event.payload.issue";
+    let answer = request(site.running.public, "GET", nested, &[]).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.contains("fields: `event.payload.issue`"), "{}", answer.body);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_that_readers_hold_is_shown() {
+    let site = Site::start(&[]).await;
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[push(1)]);
+    reader.json().await;
+    let metrics = request(site.running.ops, "GET", "/metrics", &[]).await.body;
+    let line = metrics.lines().find(|line| line.starts_with("ghpulse_reader_bytes "));
+    let bytes = line.and_then(|line| line.split(' ').nth(1)).map(str::parse::<f64>);
+    assert!(matches!(bytes, Some(Ok(bytes)) if bytes >= 0.0), "{line:?}");
+    site.end().await;
+}
