@@ -80,7 +80,8 @@ metrics! {
     REFUSED Counter "ghpulse_refused_total" "reason" "Connections and requests refused by a limit.";
     DELIVERIES Counter "ghpulse_deliveries_total" "endpoint" "Messages written to readers.";
     SKIPPED Counter "ghpulse_skipped_events_total" "" "Events that slow readers of /sampling were moved past.";
-    READER_BYTES Gauge "ghpulse_reader_bytes" "" "Bytes of messages held for readers, in all groups and connections together; above 100 MB readers that hold much wait.";
+    READER_BYTES Gauge "ghpulse_reader_bytes" ""
+        "Bytes of messages held for readers by all groups and connections; above 100 MB the largest wait.";
 }
 
 static EXPOSITION: OnceLock<PrometheusHandle> = OnceLock::new();

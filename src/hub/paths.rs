@@ -137,9 +137,8 @@ fn leads_into(outer: &Path, inner: &Path) -> bool {
 fn is_object(path: &Path) -> bool {
     let mut names = path.names().collect::<Vec<_>>().into_iter().rev();
     match (names.next(), names.next()) {
-        (Some("event"), None) => true,
         // Where a branch begins and ends: objects of a pull request, texts of a push.
-        (Some("base" | "head"), Some("pull_request")) => true,
+        (Some("event"), None) | (Some("base" | "head"), Some("pull_request")) => true,
         (Some(name), _) => OBJECTS.binary_search(&name).is_ok(),
         (None, _) => false,
     }

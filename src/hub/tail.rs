@@ -19,8 +19,8 @@ use crate::model::position::{Cursor, Position};
 
 /// The most bytes of events that the ring holds.
 pub const TAIL_BYTES: usize = 32 << 20;
-/// Of so many bytes of the newest events the ring keeps the forms that readers were sent, too, which
-/// may take a few times as much. Older ones are encoded again for whoever comes for them.
+/// Of so many bytes of the newest events the ring keeps the forms that readers were sent, too,
+/// which may take a few times as much. Older ones are encoded again for readers that need them.
 const ENCODED_BYTES: usize = 4 << 20;
 
 /// An event at its place on the bus.

@@ -220,8 +220,7 @@ mod tests {
         }
         lock(&turns.lines).running = 1;
         Worker { turns: Arc::new(turns), is_done: false }.work();
-        let done = std::mem::take(&mut *lock(&done));
-        done
+        std::mem::take(&mut *lock(&done))
     }
 
     #[test]

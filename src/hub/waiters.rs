@@ -40,7 +40,9 @@ impl Waiters {
             let charge = memory::charge(first.party(), bytes);
             lock(&self.0).charge = charge;
         }
-        served.iter().for_each(|bell| make(bell));
+        for bell in &served {
+            make(bell);
+        }
         // Who came meanwhile looks for itself whether it is what it waits for.
         let bells = std::mem::take(&mut lock(&self.0).bells);
         let refused = |bell: &Arc<Bell>| {

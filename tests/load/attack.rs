@@ -7,6 +7,7 @@
 //! again. The honest client asks for `/health` and for `/stream?poll=1&latest=5`, over and over.
 //! `ARGS="attack 3 5"` measures those with these numbers alone.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -44,8 +45,10 @@ struct Attack {
     path: fn(usize) -> String,
     sent: fn(usize) -> Vec<u8>,
     /// What is sent over and over, and how often.
-    again: Option<(Duration, fn() -> Vec<u8>)>,
+    again: Option<Again>,
 }
+
+type Again = (Duration, fn() -> Vec<u8>);
 
 const ATTACKS: [Attack; 6] = [
     Attack {
@@ -216,12 +219,12 @@ impl Site {
     /// What an honest client waits, for so long.
     async fn honest(&self, time: Duration) -> String {
         let watch = Stopwatch::start();
-        let (mut took, mut lost) = (Vec::new(), 0);
+        let (mut took, mut failed) = (Vec::new(), 0);
         while watch.elapsed() < time {
             for path in ["/health", "/stream?poll=1&latest=5"] {
                 let each = Stopwatch::start();
                 let answered = tokio::time::timeout(PATIENCE, ask(self.address, path)).await;
-                lost += usize::from(!matches!(answered, Ok(Some(200))));
+                failed += usize::from(!matches!(answered, Ok(Some(200))));
                 took.push(each.elapsed());
             }
             self.clock.sleep(BETWEEN).await;
@@ -229,18 +232,19 @@ impl Site {
         took.sort_unstable();
         let at = |part: usize| took.get(took.len() * part / 100).map_or(0, Duration::as_millis);
         let last = took.last().map_or(0, Duration::as_millis);
-        let lost = if lost == 0 { String::new() } else { format!(", {lost} without an answer") };
-        format!("{} ({last}) of {}{lost}", at(99), took.len())
+        let failed =
+            if failed == 0 { String::new() } else { format!(", {failed} without an answer") };
+        format!("{} ({last}) of {}{failed}", at(99), took.len())
     }
 
     async fn most_resident(&self, time: Duration) -> u64 {
         let watch = Stopwatch::start();
-        let mut most = 0;
+        let mut highest = 0;
         while watch.elapsed() < time {
-            most = most.max(self.resident());
+            highest = highest.max(self.resident());
             self.clock.sleep(Duration::from_millis(50)).await;
         }
-        most
+        highest
     }
 
     /// MiB.
@@ -263,7 +267,10 @@ impl Drop for Site {
 
 fn tell(control: &Control, told: &AtomicU64, bytes: usize) {
     let n = told.fetch_add(1, Ordering::Relaxed);
-    let body: String = (0..bytes / 8).map(|i| format!("{:07x} ", i * 7_919 + 13)).collect();
+    let mut body = String::with_capacity(bytes);
+    for i in 0..bytes / 8 {
+        write!(body, "{:07x} ", i * 7_919 + 13).expect("a string takes all");
+    }
     let now = Clock::system().now();
     control.push_raw(&format!(
         r#"{{"id":"{}","type":"IssueCommentEvent","actor":{{"id":{n},"login":"ann{n}"}},
@@ -281,20 +288,20 @@ async fn attackers(
     clock: Clock,
 ) -> usize {
     let mut held = Vec::new();
-    for first in (0..attack.sockets).step_by(AT_ONCE) {
+    for begin in (0..attack.sockets).step_by(AT_ONCE) {
         let mut opening = tokio::task::JoinSet::new();
-        for n in first..attack.sockets.min(first + AT_ONCE) {
+        for n in begin..attack.sockets.min(begin + AT_ONCE) {
             opening.spawn(async move {
-                let address = u8::try_from(n % usize::from(attack.addresses)).unwrap_or(0);
-                let mut stream = open(to, Ipv4Addr::new(127, 0, 0, 11 + address)).await?;
-                let head = format!(
+                let host = u8::try_from(n % usize::from(attack.addresses)).unwrap_or(0);
+                let mut stream = open(to, Ipv4Addr::new(127, 0, 0, 11 + host)).await?;
+                let request = format!(
                     "GET {} HTTP/1.1\r\nhost: {to}\r\nconnection: upgrade\r\n\
                      upgrade: websocket\r\nsec-websocket-version: 13\r\n\
                      sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                      sec-websocket-extensions: permessage-deflate\r\n\r\n",
                     (attack.path)(n)
                 );
-                stream.write_all(head.as_bytes()).await.ok()?;
+                stream.write_all(request.as_bytes()).await.ok()?;
                 let mut answer = [0; 12];
                 stream.read_exact(&mut answer).await.ok()?;
                 stream.write_all(&(attack.sent)(n)).await.ok()?;

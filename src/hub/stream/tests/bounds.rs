@@ -221,6 +221,32 @@ fn who_asks_again_and_again_for_what_is_to_come_waits_once() {
     assert_eq!(groups.waiting(), 0);
 }
 
+/// The fourth of these events is a large one.
+fn maybe_large(number: u64) -> TailEvent {
+    let body = if number == 4 { "x".repeat(200_000) } else { String::new() };
+    let text = format!(r#"{{"id":"{number}","type":"PushEvent","body":"{body}"}}"#);
+    let cursor = Cursor { tag: TAG, position: Position::counted(number) };
+    TailEvent::new(cursor, Envelope { facts: Facts::default(), event: text.into() })
+}
+
+async fn write_with_a_large_one(store: &Store) {
+    let rows: Vec<_> = (2..=6)
+        .map(maybe_large)
+        .map(|event| {
+            let mut row = Vec::new();
+            push_journal(&mut row, event.head(), &event.envelope.facts, &event.envelope.event);
+            (JournalKey { tag: TAG, position: event.cursor.position }, row)
+        })
+        .collect();
+    let written = store.commit(move |batch| {
+        for (key, row) in &rows {
+            batch.put(key, row);
+        }
+        Ok(())
+    });
+    written.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -234,28 +260,7 @@ async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
         let (hub, stop) = (Arc::clone(&hub), stop.clone());
         async move { hub.deal(stop).await }
     });
-    let text = |number: u64| {
-        let body = if number == 4 { "x".repeat(200_000) } else { String::new() };
-        format!(r#"{{"id":"{number}","type":"PushEvent","body":"{body}"}}"#)
-    };
-    let event = |number: u64| {
-        let cursor = Cursor { tag: TAG, position: Position::counted(number) };
-        let envelope = Envelope { facts: Facts::default(), event: text(number).into() };
-        TailEvent::new(cursor, envelope)
-    };
-    let rows: Vec<_> = (2..=6)
-        .map(event)
-        .map(|event| {
-            let mut row = Vec::new();
-            push_journal(&mut row, event.head(), &event.envelope.facts, &event.envelope.event);
-            (JournalKey { tag: TAG, position: event.cursor.position }, row)
-        })
-        .collect();
-    let written = store.commit(move |batch| {
-        rows.iter().for_each(|(key, row)| batch.put(key, row));
-        Ok(())
-    });
-    written.await.unwrap();
+    write_with_a_large_one(&store).await;
     // One follows live, one reads the ring from a cursor, one reads it to its end and goes.
     let mut readers = Vec::new();
     for (start, once) in [
@@ -271,7 +276,7 @@ async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
         }
         readers.push((start, once, bell, follower));
     }
-    hub.append((2..=6).map(event).collect());
+    hub.append((2..=6).map(maybe_large).collect());
     for (start, once, bell, follower) in &mut readers {
         if !matches!(start, StreamStart::Here) {
             follower.ask(choice(0, false), *start, Vec::new());
