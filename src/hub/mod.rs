@@ -179,7 +179,10 @@ impl Hub {
                 () = stop.cancelled() => return,
                 () = self.appended.notified() => {}
                 () = changed(&mut gaps) => {
-                    self.streams().inspect(|streams| streams.groups.ring_all());
+                    if let Some(streams) = self.streams() {
+                        streams.groups.ring_all();
+                        streams.note_gaps().await;
+                    }
                     continue;
                 }
             }

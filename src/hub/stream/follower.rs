@@ -184,15 +184,16 @@ impl Follower {
     fn find_in_ring(&self, choice: &Choice, most: usize, head: Position) -> Option<Place> {
         let wants_entities = choice.ask().filter.wants_entities();
         let looked = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
-        // Where the bus has gaps, the journal knows between which events they lie.
-        if most > looked || self.streams().gaps() > 0 {
+        if most > looked {
             return None;
         }
         let newest = self.hub.tail().newest_first(looked);
         let known = newest.iter().filter(|event| event.cursor.position <= head);
         let first = known.filter(|event| choice.takes(event)).nth(most.checked_sub(1)?)?;
+        // Where the bus has gaps, the journal knows between which events they lie.
         let position = first.cursor.position.before()?;
-        Some(choice.behind(Cursor { position, ..first.cursor }))
+        let has_no_gaps = self.streams().is_behind_all_gaps(position);
+        has_no_gaps.then(|| choice.behind(Cursor { position, ..first.cursor }))
     }
 
     /// Whether a reader who ends when it has caught up has everything up to there.
