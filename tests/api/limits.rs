@@ -237,3 +237,45 @@ async fn memory_that_readers_hold_is_shown() {
     assert!(matches!(bytes, Some(Ok(bytes)) if bytes >= 0.0), "{line:?}");
     site.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expensive_searches_of_one_address_hold_up_no_other() {
+    const EVENTS: u64 = 2_000;
+    let settings = [
+        ("GHPULSE_SERVER_TRUSTEDPROXIES", "127.0.0.0/8"),
+        ("GHPULSE_SERVER_LIMITS_PERADDRESS", "1000"),
+    ];
+    let site = Site::start(&settings).await;
+    let to = site.running.public;
+    let mut reader = site.sampling(r#"{"samplingRate":1,"filter":["event.id"]}"#).await;
+    for first in (1..=EVENTS).step_by(100) {
+        site.push(&(first..first + 100).map(push).collect::<Vec<_>>());
+        for _ in 0..100 {
+            reader.json().await;
+        }
+    }
+    let globs: Vec<String> = (0..32).map(|i| format!("*n*n*t*o*{i:02}x")).collect();
+    let path = format!("/stream?poll=1&latest=10000&repos={}", globs.join(","));
+    let mut greedy = tokio::task::JoinSet::new();
+    for _ in 0..400 {
+        let path = path.clone();
+        greedy
+            .spawn(async move { request(to, "GET", &path, &["x-forwarded-for: 192.0.2.1"]).await });
+    }
+    let path = "/stream?poll=1&latest=5";
+    let modest = request(to, "GET", path, &["x-forwarded-for: 192.0.2.2"]).await;
+    let is_event = |line: &&str| line.starts_with(r#"{"type":"event""#);
+    assert_eq!(modest.body.lines().filter(is_event).count(), 5, "{}", modest.body);
+    let answers = greedy.join_all().await;
+    let (refused, answered): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 429);
+    assert!(!refused.is_empty(), "all {} were answered", answered.len());
+    for answer in refused {
+        assert!(answer.body.contains("searches of the journal"), "{answer:?}");
+        assert!(answer.head.to_ascii_lowercase().contains("retry-after: "), "{answer:?}");
+    }
+    assert!(
+        answered.iter().all(|answer| answer.status == 200 && answer.body.contains("caught_up"))
+    );
+    site.end().await;
+}
