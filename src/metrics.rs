@@ -126,6 +126,8 @@ metrics! {
     WRITES_DELAYED Gauge "ghpulse_store_delayed_write_bytes_per_second" "" "Rate that RocksDB slows writes down to; 0 when it does not.";
     COMPACTION_PENDING Gauge "ghpulse_store_compaction_pending_bytes" "" "Bytes that RocksDB has still to compact, as it estimates them.";
     BUILD_INFO Gauge "ghpulse_build_info" "" "Always 1; its labels are the version, the commit and the RocksDB of this build.";
+    READER_BYTES Gauge "ghpulse_reader_bytes" ""
+        "Bytes of messages held for readers by all groups and connections; above 100 MB the largest wait.";
 }
 
 static EXPOSITION: OnceLock<Exposition> = OnceLock::new();

@@ -102,6 +102,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("serde_saphyr", &["config"]),
     ("strsim", &["config", "cli"]),
     ("tempfile", &["cli"]),
+    ("tikv_jemallocator", &["main"]),
     ("tokio_rustls", &["serve"]),
     ("tokio_tungstenite", &["serve", "cli"]),
     ("tower", &["serve", "simulate"]),

@@ -23,11 +23,7 @@ struct Fronts {
 }
 
 /// Measures until `stop` is called.
-pub(super) async fn run(
-    store: Store,
-    clock: Clock,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+pub(super) async fn run(store: Store, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
     let mut fronts = Fronts::default();
     loop {
         let measured = store.clone();

@@ -13,9 +13,36 @@ use futures_util::task::AtomicWaker;
 pub struct Bell {
     rung: AtomicBool,
     listener: AtomicWaker,
+    party: u64,
+    deflates: bool,
 }
 
 impl Bell {
+    /// For a connection of this client: those of one client share its turns, where work is done
+    /// for them. Without one, all have the same.
+    #[must_use]
+    pub fn of(party: u64) -> Self {
+        Self { party, ..Self::default() }
+    }
+
+    /// For one that takes messages deflated.
+    #[must_use]
+    pub fn deflating(self, deflates: bool) -> Self {
+        Self { deflates, ..self }
+    }
+
+    /// Whether messages go deflated to it.
+    #[must_use]
+    pub fn deflates(&self) -> bool {
+        self.deflates
+    }
+
+    /// Whose connection it is.
+    #[must_use]
+    pub fn party(&self) -> u64 {
+        self.party
+    }
+
     /// Says that there is something to fetch.
     pub fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {

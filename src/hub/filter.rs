@@ -156,10 +156,8 @@ impl Filter {
     /// How many values with `*` an event may be compared with: what looking at one costs.
     #[must_use]
     pub fn globs(&self) -> usize {
-        let [a, b] = [&self.types, &self.repos].map(Choice::globs);
-        let [c, d] = [&self.actors, &self.orgs].map(Choice::globs);
-        let [e, f] = [&self.languages, &self.actions].map(Choice::globs);
-        a + b + c + d + e + f
+        let choices = [&self.types, &self.repos, &self.actors, &self.orgs, &self.languages];
+        choices.into_iter().chain([&self.actions]).map(Choice::globs).sum()
     }
 
     /// Whether any entity can be asked for at all; without, nobody need make them.

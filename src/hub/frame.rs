@@ -7,10 +7,13 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::deflate;
+use super::{deflate, memory};
 
 /// The longest reason that fits a close frame: 125 bytes less the code.
 const REASON_BYTES: usize = 123;
+
+/// What is larger is neither encoded nor deflated on an async worker.
+pub(super) const LARGE_BYTES: usize = 64 << 10;
 
 /// One whole WebSocket frame, header and all. A clone shares the bytes.
 #[derive(Debug, Clone)]
@@ -31,7 +34,7 @@ impl Frame {
             bytes.extend_from_slice(part.as_bytes());
         }
         let deflated = (length >= deflate::WORTH_BYTES).then(Arc::default);
-        Self { bytes: Bytes::from(bytes), deflated }
+        Self { bytes: memory::hold(bytes), deflated }
     }
 
     /// Frames that are encoded already, one or more, whole.
@@ -73,16 +76,31 @@ impl Frame {
     }
 
     /// The bytes for a connection that takes messages deflated. The work is done once, whoever
-    /// asks; what does not become smaller stays as it is.
+    /// asks; what does not become smaller stays as it is, and so does what is large and was not
+    /// [deflated](Self::deflate) before.
     #[must_use]
     pub fn into_deflated(self) -> Bytes {
-        let Some(deflated) = &self.deflated else { return self.bytes };
-        let deflate = || {
+        if self.bytes.len() <= LARGE_BYTES {
+            self.deflate();
+        }
+        let deflated = self.deflated.as_ref().and_then(|deflated| deflated.get().cloned());
+        deflated.unwrap_or(self.bytes)
+    }
+
+    /// Deflates it for all who share it. Not for async workers where it is large.
+    pub(super) fn deflate(&self) {
+        let Some(deflated) = &self.deflated else { return };
+        deflated.get_or_init(|| {
             let mut out = Vec::with_capacity(self.bytes.len() / 2);
             deflate::push_text(&mut out, &[self.body()]);
-            if out.len() < self.bytes.len() { out.into() } else { self.bytes.clone() }
-        };
-        deflated.get_or_init(deflate).clone()
+            out.shrink_to_fit();
+            if out.len() < self.bytes.len() { memory::hold(out) } else { self.bytes.clone() }
+        });
+    }
+
+    /// Whether it can be given away deflated as it is.
+    pub(super) fn is_deflated(&self) -> bool {
+        self.deflated.as_ref().is_none_or(|deflated| deflated.get().is_some())
     }
 
     /// How many bytes go on the wire.
@@ -161,6 +179,15 @@ mod tests {
         assert_eq!(frame.bytes()[..4], [0x88, 124, 0x03, 0xf0]);
         assert_eq!(frame.len(), 2 + 124);
         assert_eq!(Frame::ping().body(), "");
+    }
+
+    #[test]
+    fn a_large_frame_is_not_deflated_by_who_sends_it() {
+        let frame = Frame::text(&[&"x".repeat(LARGE_BYTES)]);
+        assert_eq!(frame.clone().into_deflated(), frame.bytes());
+        assert!(!frame.is_deflated());
+        frame.deflate();
+        assert!(frame.is_deflated() && frame.into_deflated().len() < 2_000);
     }
 
     #[test]

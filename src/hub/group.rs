@@ -10,12 +10,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::bell::Bell;
-use super::frame::Frame;
+use super::frame::{Frame, LARGE_BYTES};
 use super::lock;
+use super::memory::{self, Charge};
 use super::projection::Projection;
 use super::query::{Form, Subscription};
 use super::registry::Registry;
 use super::tail::TailEvent;
+use super::turns::{Job, Rank, Turns};
+use super::waiters::Waiters;
 use crate::metrics;
 
 /// The most bytes of events that one group's log holds back for its slow members.
@@ -26,6 +29,11 @@ const GROUPS_BYTES: usize = 64 << 20;
 const ENTRY_BYTES: usize = 256;
 /// A log shorter than this is not searched for what everyone has taken.
 const TRIM_FROM: usize = 32;
+/// Large events that are encoded at once.
+const ENCODERS: usize = 1;
+/// A group of so few members drops what all have taken at once, where it was so many bytes.
+const SOON_SEATS: usize = 16;
+const SOON_BYTES: usize = 4 << 10;
 /// The most events that a member takes at once, so that no connection holds much or is served long.
 const TAKE_EVENTS: usize = 64;
 /// The most bytes, by what events take in its form, that a member takes at once; one event always
@@ -35,13 +43,15 @@ const TAKE_BYTES: usize = 256 << 10;
 /// All groups.
 #[derive(Debug)]
 pub(super) struct Groups {
-    registry: Registry<Subscription, Group>,
+    registry: Registry<Arc<Subscription>, Group>,
     lag: usize,
+    /// Who encodes what is large.
+    encoders: Arc<Turns>,
 }
 
 #[derive(Debug)]
 pub(super) struct Group {
-    subscription: Subscription,
+    subscription: Arc<Subscription>,
     /// How an event is written; the whole form is the event's own.
     projection: Option<Projection>,
     state: Mutex<State>,
@@ -64,6 +74,8 @@ struct Entry {
     projected: OnceLock<Frame>,
     /// What it takes at most: the event or, where that is more, what is written of it.
     bytes: usize,
+    /// Who waits until it is encoded, where it is large.
+    waiters: Waiters,
 }
 
 #[derive(Debug)]
@@ -80,6 +92,13 @@ pub struct Member {
     groups: Arc<Groups>,
     group: Arc<Group>,
     seat: u64,
+    bell: Arc<Bell>,
+}
+
+/// The encoding of an event that is large, beside the async workers.
+struct Encoding {
+    group: Arc<Group>,
+    entry: Arc<Entry>,
 }
 
 /// What a member took.
@@ -93,11 +112,14 @@ pub struct Taken {
     pub more: bool,
     /// Why nothing comes any more: code and reason of the goodbye.
     pub ended: Option<(u16, &'static str)>,
+    /// To be kept until the frames have left: they count for their client so long.
+    pub charge: Option<Charge>,
 }
 
 impl Groups {
     pub(super) fn new(lag: usize) -> Self {
-        Self { registry: Registry::default(), lag: lag.max(1) }
+        let encoders = Arc::new(Turns::new(ENCODERS));
+        Self { registry: Registry::default(), lag: lag.max(1), encoders }
     }
 
     /// Joins the group of those who asked for the same, or begins it.
@@ -107,10 +129,10 @@ impl Groups {
         rate: u64,
         bell: &Arc<Bell>,
     ) -> Member {
-        let begin = |subscription: &Subscription| Group::new(subscription.clone());
-        let (group, seat) =
-            self.registry.join(subscription, begin, |group| group.sit_down(rate.max(1), bell));
-        Member { groups: Arc::clone(self), group, seat }
+        let begin = |subscription: &Arc<Subscription>| Group::new(Arc::clone(subscription));
+        let sit_down = |group: &Group| group.sit_down(rate.max(1), bell);
+        let (group, seat) = self.registry.join(Arc::new(subscription), begin, sit_down);
+        Member { groups: Arc::clone(self), group, seat, bell: Arc::clone(bell) }
     }
 
     fn leave(&self, group: &Group, seat: u64) {
@@ -135,7 +157,7 @@ impl Groups {
 }
 
 impl Group {
-    fn new(subscription: Subscription) -> Self {
+    fn new(subscription: Arc<Subscription>) -> Self {
         let projection = match &subscription.form {
             Form::Whole => None,
             Form::Map(paths) => Some(Projection::map(paths)),
@@ -176,8 +198,9 @@ impl Group {
                 None => weight,
                 Some(form) => form.bytes_of(weight).max(weight),
             };
-            let projected = OnceLock::new();
-            let entry = Entry { event: Arc::clone(event), projected, bytes: bytes + ENTRY_BYTES };
+            let (projected, waiters) = (OnceLock::new(), Waiters::default());
+            let bytes = bytes + ENTRY_BYTES;
+            let entry = Entry { event: Arc::clone(event), projected, bytes, waiters };
             state.bytes += entry.bytes;
             state.log.push_back(Arc::new(entry));
         }
@@ -194,18 +217,52 @@ impl Group {
         deliveries
     }
 
-    fn take(&self, seat: u64) -> Taken {
-        let mut entries = Vec::new();
-        let more = lock(&self.state).take(seat, &mut entries);
+    /// What a member takes, and what it has to wait for.
+    fn take(&self, seat: u64, bell: &Bell) -> (Taken, Option<Arc<Entry>>) {
+        let (mut entries, mut large) = (Vec::new(), None);
+        let more = lock(&self.state).take(seat, &mut entries, |entry| {
+            let is_ready = entry.bytes <= LARGE_BYTES || self.is_made(entry, bell.deflates());
+            if !is_ready {
+                large = Some(Arc::clone(entry));
+            }
+            is_ready
+        });
         let frames: Vec<_> = entries.iter().map(|entry| self.frame(entry)).collect();
-        Taken { messages: frames.len() as u64, frames, more, ended: None }
+        let charge = memory::charge(bell.party(), frames.iter().map(Frame::len).sum());
+        let messages = frames.len() as u64;
+        (Taken { messages, frames, more, ended: None, charge }, large)
     }
 
     fn frame(&self, entry: &Entry) -> Frame {
         match &self.projection {
             None => entry.event.whole().clone(),
-            Some(form) => entry.projected.get_or_init(|| form.encode(&entry.event)).clone(),
+            Some(form) => entry
+                .projected
+                .get_or_init(|| form.encode(self.subscription.form.paths(), &entry.event))
+                .clone(),
         }
+    }
+
+    /// Whether its frame is there, and deflated where that is asked for.
+    fn is_made(&self, entry: &Entry, deflates: bool) -> bool {
+        let made = match &self.projection {
+            None => entry.event.made_whole(),
+            Some(_) => entry.projected.get(),
+        };
+        made.is_some_and(|frame| !deflates || frame.is_deflated())
+    }
+}
+
+impl Job for Encoding {
+    fn run(self: Box<Self>) -> Option<Box<dyn Job>> {
+        let (group, entry) = (&self.group, &self.entry);
+        entry.waiters.serve(entry.bytes, |bell| {
+            let frame = group.frame(entry);
+            if bell.deflates() {
+                frame.deflate();
+            }
+        });
+        None
     }
 }
 
@@ -227,15 +284,25 @@ impl State {
         if self.log.len() < self.trim_at {
             return;
         }
+        self.trim_to_needed();
+        self.trim_at = (2 * self.log.len()).max(TRIM_FROM);
+    }
+
+    fn trim_to_needed(&mut self) {
         let end = self.end();
         let needed = self.seats.values().map(|seat| seat.next).min().unwrap_or(end).min(end);
         while self.first < needed {
             self.drop_oldest();
         }
-        self.trim_at = (2 * self.log.len()).max(TRIM_FROM);
     }
 
-    fn take(&mut self, seat: u64, entries: &mut Vec<Arc<Entry>>) -> bool {
+    /// Takes what is there and ready, up to a limit; whether more of that is there.
+    fn take(
+        &mut self,
+        seat: u64,
+        entries: &mut Vec<Arc<Entry>>,
+        mut is_ready: impl FnMut(&Arc<Entry>) -> bool,
+    ) -> bool {
         let (first, end) = (self.first, self.end());
         let Some(seat) = self.seats.get_mut(&seat) else { return false };
         if seat.next < first {
@@ -246,11 +313,19 @@ impl State {
         let mut bytes = 0;
         while seat.next < end && entries.len() < TAKE_EVENTS && bytes < TAKE_BYTES {
             let at = usize::try_from(seat.next - first).expect("an index into the log");
+            if !is_ready(&self.log[at]) {
+                return false;
+            }
             bytes += self.log[at].bytes;
             entries.push(Arc::clone(&self.log[at]));
             seat.next = seat.next.saturating_add(seat.rate);
         }
-        seat.next < end
+        let has_more = seat.next < end;
+        if bytes > SOON_BYTES && self.seats.len() <= SOON_SEATS {
+            // Many small groups would hold as many copies until the next event comes.
+            self.trim_to_needed();
+        }
+        has_more
     }
 }
 
@@ -258,7 +333,15 @@ impl Member {
     /// What is there for this member, up to a limit. Never waits.
     #[must_use]
     pub fn take(&mut self) -> Taken {
-        self.group.take(self.seat)
+        if !memory::has_room_for(&self.bell) {
+            return Taken::default();
+        }
+        let (taken, large) = self.group.take(self.seat, &self.bell);
+        if let Some(entry) = large.filter(|entry| entry.waiters.add(&self.bell)) {
+            let encoding = Encoding { group: Arc::clone(&self.group), entry };
+            self.groups.encoders.push(self.bell.party(), Rank::First, Box::new(encoding));
+        }
+        taken
     }
 }
 

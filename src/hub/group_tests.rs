@@ -126,3 +126,37 @@ proptest! {
         prop_assert_eq!(got, wanted);
     }
 }
+
+/// A comment as long as GitHub allows, and more.
+fn large(number: u64) -> Arc<TailEvent> {
+    let body = "word ".repeat(30_000);
+    Arc::new(tail_event(number, &format!(r#"{{"id":"{number}","type":"A","body":"{body}"}}"#)))
+}
+
+#[tokio::test]
+async fn a_large_event_is_encoded_beside_the_readers_and_goes_when_all_have_it() {
+    for subscription in [
+        Subscription::default(),
+        Subscription { form: Form::Map(vec![Path::read("event.body").unwrap()]), ..ids() },
+    ] {
+        let groups = Arc::new(Groups::new(1_000));
+        let bells = [false, true].map(|deflates| Arc::new(Bell::default().deflating(deflates)));
+        let mut members = bells.each_ref().map(|bell| groups.join(subscription.clone(), 1, bell));
+        deal(&groups, &[events(1..=1, "A"), vec![large(2)], events(3..=3, "A")].concat());
+        for (member, bell) in members.iter_mut().zip(&bells) {
+            let before = member.take();
+            assert_eq!((before.messages, before.more), (1, false), "the large one is not there");
+            let mut rest = member.take().frames;
+            while rest.len() < 2 {
+                std::future::poll_fn(|cx| bell.poll_rung(cx)).await;
+                rest.extend(member.take().frames);
+            }
+            assert!(rest[0].len() > 100_000 && rest[1].len() < 1_000);
+            let sent = rest[0].clone();
+            let sent = if bell.deflates() { sent.into_deflated() } else { sent.into_bytes() };
+            assert_eq!(sent.len() < 10_000, bell.deflates(), "{} bytes", sent.len());
+        }
+        let held = lock(&members[0].group.state).log.len();
+        assert!(held <= 1, "{held} events are held");
+    }
+}

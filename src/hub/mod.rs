@@ -17,6 +17,8 @@ mod group;
 mod language;
 #[cfg(test)]
 mod language_tests;
+mod memory;
+mod paths;
 mod projection;
 mod query;
 mod registry;
@@ -24,6 +26,8 @@ mod retry;
 mod sheet;
 mod stream;
 mod tail;
+mod turns;
+mod waiters;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,17 +39,20 @@ use tokio_util::sync::CancellationToken;
 pub use bell::Bell;
 pub use board::{Board, Tick};
 pub use filter::{
-    Filter, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryError, StreamQuery, VALUE_BYTES,
-    Warning,
+    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryError, StreamQuery,
+    VALUE_BYTES, Warning,
 };
 pub use frame::Frame;
 pub use group::{Member, Taken};
 pub use language::{LanguageQuery, Latest, Watch};
+pub use memory::{Charge, LIMIT_BYTES, ROOM_BYTES, held_bytes};
+pub use paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
 pub use query::{Conditions, Form, NoPath, PATH_BYTES, PATH_NAMES, Path, Subscription};
 pub use retry::retry_after;
 pub use sheet::{Follow, Note, Reading, Sheet, Sheets, Telling, WINDOWS};
 pub use stream::{
-    Choice, Follower, Kept, Portion, StreamAsk, StreamForm, StreamJournal, StreamStart,
+    Choice, Follower, Kept, Portion, SEARCHES, StreamAsk, StreamForm, StreamJournal, StreamStart,
+    TooManySearches,
 };
 pub use tail::{Stretch, TAIL_BYTES, Tail, TailEvent};
 
@@ -174,7 +181,10 @@ impl Hub {
                 () = stop.cancelled() => return,
                 () = self.appended.notified() => {}
                 () = changed(&mut gaps) => {
-                    self.streams().inspect(|streams| streams.groups.ring_all());
+                    if let Some(streams) = self.streams() {
+                        streams.groups.ring_all();
+                        streams.note_gaps().await;
+                    }
                     continue;
                 }
             }
@@ -201,6 +211,7 @@ impl Hub {
                 deliveries += self.deal_streams(&mut streamed, &stretch).await;
             }
             load.add(deliveries, self.clock.instant());
+            metrics::READER_BYTES.set(f64::from(u32::try_from(held_bytes()).unwrap_or(u32::MAX)));
         }
     }
 }

@@ -83,6 +83,15 @@ impl Form {
         paths.dedup();
         Self::Map(paths)
     }
+
+    /// The paths; none of the whole form.
+    #[must_use]
+    pub fn paths(&self) -> &[Path] {
+        match self {
+            Self::Whole => &[],
+            Self::Map(paths) | Self::List(paths) => paths,
+        }
+    }
 }
 
 impl Path {

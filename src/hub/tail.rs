@@ -17,9 +17,11 @@ use crate::model::head::Head;
 use crate::model::json;
 use crate::model::position::{Cursor, Position};
 
-/// The most bytes of events that the ring holds; each may be held in the forms that readers ask for
-/// too.
+/// The most bytes of events that the ring holds.
 pub const TAIL_BYTES: usize = 32 << 20;
+/// Of so many bytes of the newest events the ring keeps the forms that readers were sent, too,
+/// which may take a few times as much. Older ones are encoded again for readers that need them.
+const ENCODED_BYTES: usize = 4 << 20;
 
 /// An event at its place on the bus.
 #[derive(Debug)]
@@ -84,9 +86,22 @@ impl TailEvent {
         })
     }
 
+    /// The same where somebody has asked for it already.
+    pub(super) fn made_whole(&self) -> Option<&Frame> {
+        self.whole.get()
+    }
+
     /// The event as the stream has it, encoded by the first who asks.
     pub(super) fn streamed(&self, form: StreamForm, encode: impl FnOnce() -> Bytes) -> &Bytes {
         self.streamed[form as usize].get_or_init(encode)
+    }
+
+    /// The same event without what was encoded of it.
+    fn bare(&self) -> Self {
+        let mut event = Self::new(self.cursor, self.envelope.clone());
+        event.head = self.head.clone();
+        event.action = self.action.clone();
+        event
     }
 
     /// The bytes of the event's text, by which memory is counted.
@@ -131,8 +146,25 @@ struct Ring {
     events: VecDeque<Arc<TailEvent>>,
     first: u64,
     bytes: usize,
+    /// Bytes of the newest events that keep what was encoded of them, and how many they are.
+    encoded_bytes: usize,
+    encoded: usize,
     /// The newest event that is not held: all behind it are.
     floor: Option<Cursor>,
+}
+
+impl Ring {
+    /// Drops what was encoded of events that are not among the newest.
+    fn let_go_of_encoded(&mut self) {
+        while self.encoded_bytes > ENCODED_BYTES && self.encoded > 1 {
+            let oldest = self.events.len().checked_sub(self.encoded);
+            if let Some(event) = oldest.and_then(|at| self.events.get_mut(at)) {
+                self.encoded_bytes -= event.weight();
+                *event = Arc::new(event.bare());
+            }
+            self.encoded -= 1;
+        }
+    }
 }
 
 impl Tail {
@@ -146,12 +178,20 @@ impl Tail {
     pub fn append(&self, events: Vec<TailEvent>) {
         let events: Vec<Arc<TailEvent>> = events.into_iter().map(Arc::new).collect();
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = &mut *ring;
         for event in events {
             ring.bytes += event.weight();
+            ring.encoded_bytes += event.weight();
+            ring.encoded += 1;
             ring.events.push_back(event);
         }
+        ring.let_go_of_encoded();
         while ring.bytes > self.limit && ring.events.len() > 1 {
             let gone = ring.events.pop_front().expect("more than one is there");
+            if ring.encoded > ring.events.len() {
+                ring.encoded = ring.events.len();
+                ring.encoded_bytes -= gone.weight();
+            }
             ring.bytes -= gone.weight();
             ring.first += 1;
             ring.floor = Some(gone.cursor);
@@ -192,6 +232,13 @@ impl Tail {
     pub fn end(&self) -> u64 {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.first + ring.events.len() as u64
+    }
+
+    /// At most `most` of the newest events, newest first.
+    #[must_use]
+    pub fn newest_first(&self, most: usize) -> Vec<Arc<TailEvent>> {
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.events.iter().rev().take(most).cloned().collect()
     }
 
     /// At most `most` events from `place` on.
@@ -268,6 +315,26 @@ pub(crate) mod tests {
         tail.append([16, 18].map(numbered).into());
         assert_eq!([11, 12, 14, 18].map(behind), [None, Some(1), Some(2), Some(4)]);
         assert_eq!(tail.newest().map(|cursor| cursor.position), Some(Position::counted(18)));
+    }
+
+    #[test]
+    fn older_events_are_held_without_what_was_encoded_of_them() {
+        let tail = Tail::new(TAIL_BYTES);
+        let large = |number: u64| {
+            let body = "x".repeat(1 << 20);
+            tail_event(number, &format!(r#"{{"id":"{number}","type":"A","body":"{body}"}}"#))
+        };
+        for number in 1..=8 {
+            tail.append(vec![large(number)]);
+            tail.newest_first(1)[0].whole();
+        }
+        let events = tail.read(0, 9).events;
+        let made: Vec<bool> = events.iter().map(|event| event.made_whole().is_some()).collect();
+        assert_eq!(made, [false, false, false, false, false, true, true, true]);
+        assert_eq!(events[0].head().kind(), Some("A"));
+        let tail = Tail::new(1);
+        (1..=8).for_each(|number| tail.append(vec![large(number)]));
+        assert_eq!(tail.read(0, 9).events.len(), 1);
     }
 
     #[test]

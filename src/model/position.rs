@@ -65,6 +65,19 @@ impl Position {
         }
     }
 
+    /// The first place behind this one; the last of all is its own.
+    #[must_use]
+    pub fn behind(self) -> Self {
+        let Self { ledger, entry, index } = self;
+        if let Some(index) = index.checked_add(1) {
+            return Self { ledger, entry, index };
+        }
+        if let Some(entry) = entry.checked_add(1) {
+            return Self { ledger, entry, index: 0 };
+        }
+        ledger.checked_add(1).map_or(self, |ledger| Self { ledger, entry: 0, index: 0 })
+    }
+
     /// 20 bytes that sort as the positions do.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 20] {

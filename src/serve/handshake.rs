@@ -3,6 +3,7 @@
 //! By hand, because the connection is then ours: its small buffers, its own order of writes, and a
 //! task that the server can stop, which an upgraded connection of the HTTP library is not.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -46,7 +47,7 @@ pub(super) fn open<F: Feed>(
     };
     let agreed = deflate::agree(request.headers());
     let deflates = agreed.is_some();
-    let bell = Arc::new(Bell::default());
+    let bell = Arc::new(Bell::of(party(server, &request)).deflating(deflates));
     let feed = feed(server, &bell, deflates);
     let upgrade = hyper::upgrade::on(&mut request);
     let (options, hard) = (server.socket_options(), server.hard.clone());
@@ -77,6 +78,19 @@ pub(super) fn open<F: Feed>(
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed);
     }
     response
+}
+
+/// Whose request it is, where clients take turns: one number an IPv4 address or IPv6 /48.
+pub(super) fn party(server: &Server, request: &Request<Body>) -> u64 {
+    let Some(peer) = request.extensions().get::<Peer>() else { return 0 };
+    let client = client_behind(peer.address, request.headers(), &server.options.trusted_proxies);
+    match client.to_canonical() {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments().map(u64::from);
+            1 << 48 | a << 32 | b << 16 | c
+        }
+    }
 }
 
 /// The place of a client behind a proxy, whose own connection is counted without one. A proxy that

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::hub::{Conditions, Form, LanguageQuery, Path, Subscription};
+use crate::hub::{Conditions, Form, LanguageQuery, Path, Subscription, VALUE_BYTES, check_paths};
 use crate::model::json;
 
 /// What is wrong with params.
@@ -27,8 +27,9 @@ pub(super) struct SamplingParams {
     pub(super) subscription: Subscription,
 }
 
-/// The most languages that a connection may ask for by name; GitHub knows about 800.
-const LANGUAGES: usize = 1_000;
+/// The most languages that a connection may ask for by name; GitHub knows about 800, and whoever
+/// wants that many asks for all.
+const LANGUAGES: usize = 200;
 
 /// An example of each key, as a message quotes it.
 const RATE: &str = r#"{"samplingRate":1}"#;
@@ -50,9 +51,9 @@ pub(super) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadPa
         bad("samplingRate", what, "give a whole number from 1 on: 1 for every event", RATE)
     })?;
     let conditions = Conditions {
-        kind: fields.text("eventType", EVENT_TYPE)?,
-        repo_name: fields.text("repoName", REPO_NAME)?,
-        actor_login: fields.text("userName", USER_NAME)?,
+        kind: fields.name("eventType", EVENT_TYPE)?,
+        repo_name: fields.name("repoName", REPO_NAME)?,
+        actor_login: fields.name("userName", USER_NAME)?,
     };
     let filter = read_filter(fields.list("filter", FILTER)?, paths)?;
     let list = match fields.text("returnType", RETURN_TYPE)?.as_deref() {
@@ -68,6 +69,9 @@ pub(super) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadPa
         (false, true) => Form::List(filter),
         (false, false) => Form::map(filter),
     };
+    check_paths(form.paths()).map_err(|error| {
+        bad("filter", &error.to_string(), "give fewer or shorter paths", FILTER)
+    })?;
     Ok(SamplingParams { rate, subscription: Subscription { conditions, form } })
 }
 
@@ -91,7 +95,7 @@ pub(super) fn nothing(text: &str) -> Result<(), BadParams> {
 
 /// Reads params of the rolling counts: the window, if one is named.
 pub(super) fn window(text: &str) -> Result<Option<Box<str>>, BadParams> {
-    Fields::read(text, WINDOW)?.text("window", WINDOW)
+    Fields::read(text, WINDOW)?.name("window", WINDOW)
 }
 
 fn read_languages(fields: &Fields<'_>) -> Result<Vec<Box<str>>, BadParams> {
@@ -100,6 +104,9 @@ fn read_languages(fields: &Fields<'_>) -> Result<Vec<Box<str>>, BadParams> {
         let what = format!("has {} names", names.len());
         let accepted = format!("give at most {LANGUAGES}, or none for all of them");
         return Err(bad("language", &what, &accepted, LANGUAGE));
+    }
+    for name in &names {
+        check_length("language", name, LANGUAGE)?;
     }
     Ok(names)
 }
@@ -114,6 +121,15 @@ fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<Path>, BadParams
         Path::read(&text).map_err(|error| bad("filter", &error.to_string(), accepted, FILTER))
     };
     texts.into_iter().map(path).collect()
+}
+
+/// Names are bounded, because each connection may keep them as long as it lives.
+fn check_length(field: &'static str, text: &str, example: &str) -> Result<(), BadParams> {
+    if text.len() <= VALUE_BYTES {
+        return Ok(());
+    }
+    let what = format!("has a text of {} bytes", text.len());
+    Err(bad(field, &what, &format!("give at most {VALUE_BYTES} bytes"), example))
 }
 
 pub(super) fn bad(field: &'static str, what: &str, accepted: &str, example: &str) -> BadParams {
@@ -192,6 +208,13 @@ impl<'a> Fields<'a> {
             Some(text) => Ok(Some(text.into())),
             None => Err(bad(name, &format!("is {}", kind(value)), "give one text", example)),
         }
+    }
+
+    /// A text that is the name of something.
+    fn name(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, BadParams> {
+        let text = self.text(name, example)?;
+        text.as_deref().map_or(Ok(()), |text| check_length(name, text, example))?;
+        Ok(text)
     }
 
     fn list(&self, name: &'static str, example: &str) -> Result<Vec<Box<str>>, BadParams> {

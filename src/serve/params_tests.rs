@@ -91,7 +91,7 @@ fn bad_params_are_answered_by_name() {
 
 #[test]
 fn a_filter_has_at_most_so_many_paths() {
-    let of = |n| format!(r#"{{"samplingRate":1,"filter":[{}"event"]}}"#, "\"event\",".repeat(n));
+    let of = |n| format!(r#"{{"samplingRate":1,"filter":[{}"event"]}}"#, "\"event.id\",".repeat(n));
     assert!(sampling(&of(3), 4).is_ok());
     assert_eq!(sampling(&of(4), 4).unwrap_err().field, Some("filter"));
 }
@@ -148,7 +148,7 @@ fn more_languages_than_there_are_cannot_be_asked_for() {
     for refused in [watch(&asking(LANGUAGES + 1)).err(), latest(&asking(LANGUAGES + 1)).err()] {
         let refused = refused.unwrap();
         assert_eq!(refused.field, Some("language"));
-        assert!(refused.message.contains("give at most 1000"), "{}", refused.message);
+        assert!(refused.message.contains("give at most 200"), "{}", refused.message);
     }
 }
 
@@ -156,4 +156,43 @@ fn more_languages_than_there_are_cannot_be_asked_for() {
 fn a_name_that_no_text_can_hold_is_unknown_and_ignored() {
     let text = r#"{"samplingRate":1,"\ud800":2}"#;
     assert!(sampling(text, 10).is_ok());
+}
+
+#[test]
+fn paths_that_multiply_an_event_are_refused_by_name() {
+    let of = |form: &str, filter: &[&str]| {
+        let filter = serde_json::to_string(filter).unwrap();
+        let text = format!(r#"{{"samplingRate":1,"returnType":"{form}","filter":{filter}}}"#);
+        sampling(&text, 100)
+    };
+    for (form, filter) in [
+        ("list", &["event"; 100][..]),
+        ("list", &["event.payload"; 3]),
+        ("list", &["event", "event.payload", "event.payload.issue"]),
+        ("map", &["event", "event.payload", "event.payload.issue"]),
+    ] {
+        let refused = of(form, filter).unwrap_err();
+        assert_eq!(refused.field, Some("filter"), "{form} {filter:?}");
+        assert!(refused.message.contains("times in each message"), "{}", refused.message);
+    }
+    assert!(of("list", &["event.id"; 100]).is_ok());
+    // In the map form each path is there once.
+    assert!(of("map", &["event"; 100]).is_ok());
+    let long: Vec<String> = (0..40).map(|i| format!("event.{i:0249}")).collect();
+    let long: Vec<&str> = long.iter().map(String::as_str).collect();
+    assert!(of("map", &long).unwrap_err().message.contains("bytes together"));
+}
+
+#[test]
+fn names_have_a_length() {
+    for field in ["eventType", "repoName", "userName"] {
+        let of = |n| format!(r#"{{"samplingRate":1,"{field}":"{}"}}"#, "x".repeat(n));
+        assert!(sampling(&of(255), 9).is_ok());
+        let refused = sampling(&of(256), 9).unwrap_err();
+        assert_eq!(refused.field, Some(field));
+        assert!(refused.message.contains("at most 255 bytes"), "{}", refused.message);
+    }
+    let long = format!(r#"{{"language":["{}"]}}"#, "x".repeat(256));
+    assert_eq!(watch(&long).unwrap_err().field, Some("language"));
+    assert_eq!(latest(&long).unwrap_err().field, Some("language"));
 }

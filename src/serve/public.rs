@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::listen::Audience;
 use super::operate::{Part, PartState, ScriptState};
 use super::routes::audience;
-use crate::secrets::are_equal;
 use super::server::Server;
+use crate::secrets::are_equal;
 
 /// How texts begin that are made of our own words and figures alone.
 const HARMLESS: &[&str] = &["catching up: ", "standing by", "on standby"];

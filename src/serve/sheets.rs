@@ -226,6 +226,7 @@ impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {
             frames: note.map(|note| note.frame).into_iter().collect(),
             more: false,
             ended: self.follow.has_ended().then_some(GONE),
+            charge: None,
         }
     }
 
@@ -248,6 +249,7 @@ impl<const IS_ROLLING: bool> Source for SheetSource<IS_ROLLING> {
             chunks: note.iter().map(|note| written(self.form, note)).collect(),
             more: false,
             ended: self.follow.has_ended(),
+            charge: None,
         }
     }
 

@@ -27,7 +27,7 @@ use super::pace::{Allowance, Timer};
 use super::params::BadParams;
 use super::wire::{Stream, Wire};
 use crate::clock::Clock;
-use crate::hub::{Bell, Frame, retry_after};
+use crate::hub::{Bell, Charge, Frame, retry_after};
 use crate::metrics;
 
 /// Small, because there are thousands and clients say little.
@@ -78,6 +78,8 @@ struct Socket<F> {
     asked: bool,
     /// Whether there is more to fetch without the bell.
     more: bool,
+    /// What was fetched and has not left counts for its client.
+    charge: Option<Charge>,
     params: Allowance,
     chatter: Allowance,
     heard_at: Instant,
@@ -134,6 +136,7 @@ pub(super) async fn serve<F: Feed>(
         bell,
         asked,
         more: asked,
+        charge: None,
         params: Allowance::new(options.params_per_minute, now),
         chatter: Allowance::new(CHATTER_PER_MINUTE, now),
         heard_at: now,
@@ -200,6 +203,7 @@ impl<F: Feed> Socket<F> {
             Poll::Ready(Err(_)) => return Poll::Ready(Step::Broken),
             Poll::Ready(Ok(())) => {
                 self.stuck = None;
+                self.charge = None;
                 if self.more || self.bell.poll_rung(cx).is_ready() {
                     return Poll::Ready(Step::Fetch);
                 }
@@ -244,6 +248,7 @@ impl<F: Feed> Socket<F> {
     fn fetch(&mut self) -> ControlFlow<Ending> {
         let taken = self.feed.take();
         self.more = taken.more;
+        self.charge = taken.charge;
         if taken.messages > 0 {
             metrics::DELIVERIES.add_for(F::NAME, taken.messages);
         }

@@ -198,3 +198,85 @@ async fn whoever_takes_nothing_at_all_is_cut_off_in_the_end() {
     while !matches!(stuck.next().await, Came::Closed(None)) {}
     site.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_that_multiply_an_event_are_refused_by_name() {
+    let site = Site::start(&[]).await;
+    let copies = vec!["event"; 100];
+    let params = |filter: &[&str]| {
+        serde_json::json!({ "samplingRate": 1, "returnType": "list", "filter": filter }).to_string()
+    };
+    let mut greedy = site.connect("/sampling").await;
+    greedy.json().await;
+    greedy.send(&params(&copies)).await;
+    let refused = greedy.json().await;
+    assert_eq!(refused["error"]["field"], "filter", "{refused}");
+    assert!(matches!(greedy.next().await, Came::Closed(Some((1008, _)))));
+    // What was asked for before stays in force, and so does the connection.
+    let mut reader = site.sampling(&params(&["event.id", "event.id"])).await;
+    reader.send(&params(&copies)).await;
+    assert_eq!(reader.json().await["error"]["field"], "filter");
+    site.push(&[push(1)]);
+    let event = reader.json().await;
+    assert_eq!((event[0].as_str(), event.as_array().map(Vec::len)), (event[1].as_str(), Some(2)));
+    let nested = "/stream?poll=1&fields=event,event.payload,event.payload.issue";
+    let answer = request(site.running.public, "GET", nested, &[]).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.body.contains("fields: `event.payload.issue`"), "{}", answer.body);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_that_readers_hold_is_shown() {
+    let site = Site::start(&[]).await;
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[push(1)]);
+    reader.json().await;
+    let metrics = request(site.running.ops, "GET", "/metrics", &[]).await.body;
+    let line = metrics.lines().find(|line| line.starts_with("ghpulse_reader_bytes "));
+    let bytes = line.and_then(|line| line.split(' ').nth(1)).map(str::parse::<f64>);
+    assert!(matches!(bytes, Some(Ok(bytes)) if bytes >= 0.0), "{line:?}");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expensive_searches_of_one_address_hold_up_no_other() {
+    const EVENTS: u64 = 2_000;
+    let settings = [
+        ("GHPULSE_SERVER_TRUSTEDPROXIES", "127.0.0.0/8"),
+        ("GHPULSE_SERVER_LIMITS_PERADDRESS", "1000"),
+    ];
+    let site = Site::start(&settings).await;
+    let to = site.running.public;
+    let mut reader = site.sampling(r#"{"samplingRate":1,"filter":["event.id"]}"#).await;
+    for first in (1..=EVENTS).step_by(100) {
+        site.push(&(first..first + 100).map(push).collect::<Vec<_>>());
+        for _ in 0..100 {
+            reader.json().await;
+        }
+    }
+    let globs: Vec<String> = (0..32).map(|i| format!("*n*n*t*o*{i:02}x")).collect();
+    let path = format!("/stream?poll=1&latest=10000&repos={}", globs.join(","));
+    let mut greedy = tokio::task::JoinSet::new();
+    for _ in 0..400 {
+        let path = path.clone();
+        greedy
+            .spawn(async move { request(to, "GET", &path, &["x-forwarded-for: 192.0.2.1"]).await });
+    }
+    let path = "/stream?poll=1&latest=5";
+    let modest = request(to, "GET", path, &["x-forwarded-for: 192.0.2.2"]).await;
+    let is_event = |line: &&str| line.starts_with(r#"{"type":"event""#);
+    assert_eq!(modest.body.lines().filter(is_event).count(), 5, "{}", modest.body);
+    let answers = greedy.join_all().await;
+    let (refused, answered): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 429);
+    assert!(!refused.is_empty(), "all {} were answered", answered.len());
+    for answer in refused {
+        assert!(answer.body.contains("searches of the journal"), "{answer:?}");
+        assert!(answer.head.to_ascii_lowercase().contains("retry-after: "), "{answer:?}");
+    }
+    assert!(
+        answered.iter().all(|answer| answer.status == 200 && answer.body.contains("caught_up"))
+    );
+    site.end().await;
+}

@@ -2,7 +2,7 @@
 //! or fails; compare figures of one machine and one run.
 //!
 //! `cargo bench --bench load -- fanout` runs one of: pipeline, script, fanout, enrich, plan,
-//! missed, start, import, filter, stream, aggregates.
+//! missed, start, import, filter, stream, aggregates, attack.
 //! A case of fan-out is a process of its own, and so are its readers, so that memory and CPU are
 //! whose they are: this program starts itself again for both.
 
@@ -10,6 +10,7 @@
 
 mod aggregates;
 mod archive;
+mod attack;
 mod enrich;
 mod fanout;
 mod filter;
@@ -41,7 +42,7 @@ fn main() {
         Some((what, rest)) if what == readers::READERS => return readers::run(rest),
         _ => {}
     }
-    let runs: [(&str, &dyn Fn()); 11] = [
+    let runs: [(&str, &dyn Fn()); 12] = [
         ("pipeline", &|| pipeline::run(recorded)),
         ("script", &script::run),
         ("fanout", &fanout::run),
@@ -53,6 +54,7 @@ fn main() {
         ("filter", &filter::run),
         ("stream", &stream::run),
         ("aggregates", &aggregates::run),
+        ("attack", &attack::run),
     ];
     for (name, run) in runs {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

@@ -212,7 +212,9 @@ mod tests {
             let value = |i: usize| format!("{i:02}{}", "a*".repeat(stars));
             let mut choice = Choice::default();
             let values: Vec<String> = (0..32).map(value).collect();
-            values.iter().for_each(|value| assert!(choice.any.add(value)));
+            for value in &values {
+                assert!(choice.any.add(value));
+            }
             choice.shrink();
             let written: usize = values.iter().map(String::len).sum();
             assert!(choice.any.bytes() <= 2 * written, "{} for {written}", choice.any.bytes());

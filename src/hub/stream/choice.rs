@@ -1,9 +1,13 @@
 //! What a reader of the stream asked for, compiled: which messages, and how they are written.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::form::StreamForm;
 use crate::hub::filter::Filter;
+use crate::hub::frame::LARGE_BYTES;
+use crate::hub::memory;
 use crate::hub::projection::{Of, Projection};
 use crate::hub::query::Path;
 use crate::hub::tail::TailEvent;
@@ -30,7 +34,7 @@ pub struct StreamAsk {
 /// A [`StreamAsk`] made ready.
 #[derive(Debug)]
 pub struct Choice {
-    ask: StreamAsk,
+    ask: Arc<StreamAsk>,
     projection: Option<Projection>,
 }
 
@@ -42,6 +46,12 @@ impl StreamAsk {
         fields.dedup();
         Self { filter, fields }
     }
+
+    /// The paths, sorted, each once.
+    #[must_use]
+    pub fn fields(&self) -> &[Path] {
+        &self.fields
+    }
 }
 
 impl Choice {
@@ -49,12 +59,12 @@ impl Choice {
     #[must_use]
     pub fn new(ask: StreamAsk) -> Self {
         let projection = (!ask.fields.is_empty()).then(|| Projection::map(&ask.fields));
-        Self { ask, projection }
+        Self { ask: Arc::new(ask), projection }
     }
 
-    /// What it was made of.
+    /// What it was made of; one copy, however many hold it.
     #[must_use]
-    pub fn ask(&self) -> &StreamAsk {
+    pub fn ask(&self) -> &Arc<StreamAsk> {
         &self.ask
     }
 
@@ -116,6 +126,14 @@ impl Choice {
         weight.max(projected) + MESSAGE_BYTES + documents
     }
 
+    /// Whether an event is asked for of which much is written.
+    pub(super) fn is_large(&self, event: &TailEvent) -> bool {
+        // Its documents are parts of the event.
+        let most = 2 * (event.weight() + MESSAGE_BYTES) + MESSAGE_BYTES;
+        let may_be = most > LARGE_BYTES || self.projection.is_some();
+        may_be && self.takes(event) && self.bytes_of(event) > LARGE_BYTES
+    }
+
     fn push_entities(
         &self,
         out: &mut Vec<u8>,
@@ -161,7 +179,7 @@ impl Choice {
             }
             Some(projection) => {
                 let of = Of { text, flags: facts.flags, payload: &payload, zeros: false };
-                let fields = projection.pick(of, |parts| parts.concat());
+                let fields = projection.pick(&self.ask.fields, of, |parts| parts.concat());
                 let parts = [a, b, c, d, ",\"fields\":", &fields, "}"];
                 form.push(out, "event", Some(&cursor), &parts);
             }
@@ -177,12 +195,12 @@ impl Choice {
                 let room = if is_deflated { 0 } else { event.weight() + MESSAGE_BYTES };
                 let mut out = Vec::with_capacity(room);
                 self.push_event(&mut out, form, event);
-                out.into()
+                memory::hold(out)
             };
             return (event.streamed(form, encode).clone(), 1);
         }
         let mut out = Vec::new();
         let messages = self.push(&mut out, form, event, None);
-        (out.into(), messages)
+        (memory::hold(out), messages)
     }
 }

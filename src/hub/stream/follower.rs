@@ -15,17 +15,24 @@ use super::choice::Choice;
 use super::control;
 use super::form::StreamForm;
 use super::group::{Member, TAKE_BYTES};
-use super::page::{StreamStart, Wanted};
+use super::page::{Searched, StreamStart, Wanted};
 use super::paging::Paging;
+use super::searches::{Search, TooManySearches};
 use super::{Reading, Streams};
 use crate::hub::Hub;
 use crate::hub::bell::Bell;
 use crate::hub::filter::Warning;
+use crate::hub::memory::{self, Charge};
 use crate::hub::retry_after;
+use crate::hub::turns::Rank;
 use crate::model::gap::GapReason;
 use crate::model::place::Place;
-use crate::model::position::Cursor;
+use crate::model::position::{Cursor, Position};
 
+/// The newest events of the ring that `latest` is looked for in before the journal is searched; of
+/// a query that may take entities, fewer, because making them costs more.
+const RING_SEARCH: usize = 1_024;
+const RING_SEARCH_ENTITIES: usize = 128;
 /// Events of the ring that are looked at before the connection gets its turn.
 const RING_EVENTS: usize = 256;
 
@@ -51,6 +58,11 @@ pub struct Follower {
     is_back: bool,
     /// How many gaps of the bus were known when it last asked the journal.
     gaps_seen: u64,
+    /// The newest event when `latest` was asked for: the events are counted back from it, and who
+    /// ends when it has caught up ends there.
+    head: Option<Position>,
+    /// The place in line of a search that was not begun yet.
+    search: Option<Search>,
     /// Control messages that go first.
     front: Vec<u8>,
 }
@@ -67,6 +79,8 @@ enum Mode {
     Live(Member),
     /// Waits until its place is there.
     Ahead,
+    /// Has everything up to where it ends.
+    Complete,
     /// Nothing comes any more.
     Ended,
 }
@@ -82,6 +96,8 @@ pub struct Portion {
     pub more: bool,
     /// Whether this was the last.
     pub ended: bool,
+    /// To be kept until the chunks have left: they count for their client so long.
+    pub charge: Option<Charge>,
 }
 
 impl Follower {
@@ -105,6 +121,8 @@ impl Follower {
             is_fresh: true,
             is_back: false,
             gaps_seen: 0,
+            head: None,
+            search: None,
             front: Vec::new(),
         };
         follower.gaps_seen = follower.streams().gaps();
@@ -124,21 +142,37 @@ impl Follower {
         control::hello(self.form, newest, oldest, (streams.journal.kept, held), simulated)
     }
 
-    /// Asks for something from here on; an `ack` says from which place on that holds.
-    pub fn ask(&mut self, choice: Choice, start: StreamStart, warnings: Vec<Warning>) {
+    /// Asks for something from here on; an `ack` says from which place on that holds. Where its
+    /// start has to be searched for and its client has too many searches waiting, nothing changes.
+    pub fn try_ask(
+        &mut self,
+        choice: Choice,
+        start: StreamStart,
+        warnings: Vec<Warning>,
+    ) -> Result<(), TooManySearches> {
+        let head = self.streams().newest(&self.hub).position;
+        let near = match start {
+            StreamStart::Latest(most) => self.find_in_ring(&choice, most, head),
+            _ => None,
+        };
+        let is_latest = matches!(start, StreamStart::Latest(_));
+        let is_searched = matches!(start, StreamStart::Since(_)) || (is_latest && near.is_none());
+        let begin = || Arc::clone(&self.streams().searches).begin(self.bell.party());
+        self.search = is_searched.then(begin).transpose()?;
+        self.head = is_latest.then_some(head);
         self.pass_over();
         self.choice = Arc::new(choice);
         (self.told_caught_up, self.is_fresh) = (false, true);
         let tag = self.streams().journal.tag;
-        let is_here = start == StreamStart::Here;
-        let start = match start {
+        let is_here = start == StreamStart::Here || near.is_some();
+        let start = match near.map_or(start, StreamStart::Behind) {
             StreamStart::Here => StreamStart::Behind(self.place),
             StreamStart::Oldest => StreamStart::Behind(self.choice.behind(self.streams().oldest())),
             other => other,
         };
         let StreamStart::Behind(mut place) = start else {
             self.mode = self.begin_in_time(start, warnings);
-            return;
+            return Ok(());
         };
         let asked = place;
         if place.cursor.tag != tag {
@@ -154,6 +188,35 @@ impl Follower {
         self.is_back |= !is_here;
         self.place = place;
         self.mode = Mode::Begin(StreamStart::Behind(place), None);
+        Ok(())
+    }
+
+    /// Where the last `most` events that match begin, when all of them are among the newest of the
+    /// ring: then nothing has to be searched for, and nobody waits in line.
+    fn find_in_ring(&self, choice: &Choice, most: usize, head: Position) -> Option<Place> {
+        let wants_entities = choice.ask().filter.wants_entities();
+        let looked = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
+        if most > looked {
+            return None;
+        }
+        let newest = self.hub.tail().newest_first(looked);
+        let known = newest.iter().filter(|event| event.cursor.position <= head);
+        let first = known.filter(|event| choice.takes(event)).nth(most.checked_sub(1)?)?;
+        // Where the bus has gaps, the journal knows between which events they lie.
+        let position = first.cursor.position.before()?;
+        let has_no_gaps = self.streams().is_behind_all_gaps(position);
+        has_no_gaps.then(|| choice.behind(Cursor { position, ..first.cursor }))
+    }
+
+    /// Whether a reader who ends when it has caught up has everything up to there.
+    fn is_complete(&self, position: Position) -> bool {
+        self.once && self.head.is_some_and(|head| position >= head)
+    }
+
+    /// [`Self::try_ask`] of a client that has few searches waiting.
+    #[cfg(test)]
+    pub(super) fn ask(&mut self, choice: Choice, start: StreamStart, warnings: Vec<Warning>) {
+        self.try_ask(choice, start, warnings).expect("few searches are waiting");
     }
 
     /// Begins now, or when the time has come that the query names.
@@ -186,34 +249,48 @@ impl Follower {
         if !self.front.is_empty() {
             portion.chunks.push(std::mem::take(&mut self.front).into());
         }
+        if memory::has_room_for(&self.bell) {
+            self.take_behind(&mut portion);
+            let bytes = portion.chunks.iter().map(Bytes::len).sum();
+            portion.charge = memory::charge(self.bell.party(), bytes);
+        }
+        portion
+    }
+
+    /// What comes behind its place, up to a limit.
+    fn take_behind(&mut self, portion: &mut Portion) {
         loop {
             self.mode = match std::mem::replace(&mut self.mode, Mode::Ended) {
                 Mode::Ended => {
                     portion.ended = true;
-                    return portion;
+                    return;
                 }
                 Mode::Later(until, start, ack) if self.hub.clock.instant() < until => {
                     self.mode = Mode::Later(until, start, ack);
-                    return portion;
+                    return;
                 }
                 Mode::Begin(start, ack) | Mode::Later(_, start, ack) => {
                     self.begin(start, ack, None)
                 }
                 Mode::Ahead if self.is_ahead() && !self.once => {
                     self.mode = Mode::Ahead;
-                    return portion;
+                    return;
                 }
                 Mode::Ahead => Mode::Begin(StreamStart::Behind(self.place), None),
+                Mode::Complete => {
+                    self.catch_up(portion);
+                    return;
+                }
                 Mode::Paging(paging) => {
-                    self.take_page(paging, &mut portion);
-                    return portion;
+                    self.take_page(paging, portion);
+                    return;
                 }
                 Mode::Live(member) => {
-                    self.take_live(member, &mut portion);
-                    if !portion.more {
-                        self.catch_up(&mut portion);
+                    let has_all = self.take_live(member, portion);
+                    if has_all {
+                        self.catch_up(portion);
                     }
-                    return portion;
+                    return;
                 }
             }
         }
@@ -279,6 +356,9 @@ impl Follower {
     ) -> Mode {
         let StreamStart::Behind(place) = start else { return self.page(start, ack, reading) };
         self.place = place;
+        if self.is_complete(place.cursor.position) {
+            return Mode::Complete;
+        }
         if self.choice.is_partly_had(place) {
             if !self.once && self.waits() {
                 return Mode::Ahead;
@@ -308,6 +388,7 @@ impl Follower {
         self.gaps_seen = self.streams().gaps();
         let streams = self.streams();
         let reason = if self.is_fresh { GapReason::Retention } else { GapReason::Slow };
+        let rank = if self.is_fresh { Rank::First } else { Rank::Later };
         let reading = reading.unwrap_or_else(|| streams.begin_reading());
         let wanted = Wanted {
             choice: Arc::clone(&self.choice),
@@ -317,8 +398,13 @@ impl Follower {
             ack,
             reason,
             bytes: reading.page_bytes(),
+            head: self.head.unwrap_or_else(|| streams.newest(&self.hub).position),
+            until: self.head.filter(|_| self.once),
+            search: self.search.take(),
+            searched: Searched::default(),
         };
-        Mode::Paging(Paging::begin(streams, wanted, reading, &self.bell))
+        let streams = self.streams();
+        Mode::Paging(Paging::begin(streams, wanted, rank, reading, &self.bell))
     }
 
     fn take_page(&mut self, paging: Paging, portion: &mut Portion) {
@@ -349,14 +435,13 @@ impl Follower {
         portion.more = !matches!(self.mode, Mode::Paging(_) | Mode::Ahead);
     }
 
-    fn take_live(&mut self, mut member: Member, portion: &mut Portion) {
+    /// Whether it has all there is.
+    fn take_live(&mut self, mut member: Member, portion: &mut Portion) -> bool {
         self.is_fresh = false;
         if self.gaps_seen != self.streams().gaps() {
             // The journal says where; what comes meanwhile waits behind it.
             self.is_back = true;
-            self.mode = Mode::Begin(StreamStart::Behind(self.place), None);
-            portion.more = true;
-            return;
+            return self.begin_again(portion);
         }
         let after = self.place.cursor.position;
         // Who goes when it has all takes from the ring, which has it before the groups do.
@@ -367,20 +452,31 @@ impl Follower {
             portion.chunks.extend(taken.chunks);
             self.move_to(taken.upto);
             self.mode = Mode::Live(member);
-            return;
+            return !taken.more && !taken.is_waiting;
         }
         let stretch = self.hub.tail().read(member.next(), RING_EVENTS);
         if stretch.missed > 0 {
             drop(member);
             self.told_caught_up = false;
-            self.mode = Mode::Begin(StreamStart::Behind(self.place), None);
-            portion.more = true;
-            return;
+            return self.begin_again(portion);
         }
         let mut out = Vec::new();
         let first = stretch.next - stretch.events.len() as u64;
-        let mut had = None;
+        let (mut had, mut is_complete) = (None, false);
         for (next, event) in (first + 1..).zip(&stretch.events) {
+            // Its end was reached, and what is newer was not counted.
+            is_complete = self.once && self.head.is_some_and(|head| event.cursor.position > head);
+            if is_complete {
+                break;
+            }
+            if self.choice.is_large(event) && event.cursor.position > after {
+                if had.is_none() {
+                    // A page of the journal has it: pages are written beside the async workers.
+                    self.is_back = true;
+                    return self.begin_again(portion);
+                }
+                break;
+            }
             if event.cursor.position > after {
                 portion.messages += self.choice.push(&mut out, self.form, event, None);
             }
@@ -390,12 +486,20 @@ impl Follower {
             }
         }
         if !out.is_empty() {
-            portion.chunks.push(out.into());
+            portion.chunks.push(memory::hold(out));
         }
         self.move_to(had.map(|(_, cursor)| cursor));
         member.advance(had.map_or(stretch.next, |(next, _)| next));
-        portion.more = !self.once || !stretch.events.is_empty();
+        portion.more = !self.once || !(stretch.events.is_empty() || is_complete);
         self.mode = Mode::Live(member);
+        !portion.more
+    }
+
+    /// Looks anew for the way on from its place; it does not have all there is.
+    fn begin_again(&mut self, portion: &mut Portion) -> bool {
+        self.mode = Mode::Begin(StreamStart::Behind(self.place), None);
+        portion.more = true;
+        false
     }
 
     /// Has everything up to there.

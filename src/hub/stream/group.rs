@@ -13,9 +13,12 @@ use bytes::Bytes;
 use super::choice::{Choice, StreamAsk};
 use super::form::StreamForm;
 use crate::hub::bell::Bell;
+use crate::hub::frame::LARGE_BYTES;
 use crate::hub::lock;
 use crate::hub::registry::Registry;
 use crate::hub::tail::TailEvent;
+use crate::hub::turns::{Job, Rank, Turns};
+use crate::hub::waiters::Waiters;
 use crate::model::position::{Cursor, Position};
 
 /// The most bytes, of events or of what is written of them, that one group's log holds for its
@@ -27,20 +30,34 @@ const GROUPS_BYTES: usize = 64 << 20;
 const ENTRY_BYTES: usize = 256;
 /// A log shorter than this is not searched for what everyone has taken.
 const TRIM_FROM: usize = 32;
+/// Large events that are encoded at once.
+const ENCODERS: usize = 1;
+/// A group of so few members drops what all have taken at once, where it was so many bytes.
+const SOON_SEATS: usize = 16;
+const SOON_BYTES: usize = 4 << 10;
 /// The most events that a member takes at once.
 const TAKE_EVENTS: usize = 64;
 /// The most bytes that a reader takes at once; one event always goes.
 pub(super) const TAKE_BYTES: usize = 128 << 10;
 
 /// All groups of the stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::hub) struct StreamGroups {
     registry: Registry<Key, Group>,
+    /// Who encodes what is large.
+    encoders: Arc<Turns>,
     /// Who waits for a position that has not come yet.
     waiting: Mutex<Vec<(Position, Weak<Bell>)>>,
 }
 
-type Key = (StreamAsk, StreamForm);
+impl Default for StreamGroups {
+    fn default() -> Self {
+        let encoders = Arc::new(Turns::new(ENCODERS));
+        Self { registry: Registry::default(), encoders, waiting: Mutex::default() }
+    }
+}
+
+type Key = (Arc<StreamAsk>, StreamForm);
 
 #[derive(Debug)]
 pub(in crate::hub) struct Group {
@@ -70,6 +87,14 @@ struct Entry {
     encoded: OnceLock<(Bytes, u64)>,
     /// What it takes at most: the event or, where that is more, what is written of it.
     bytes: usize,
+    /// Who waits until it is encoded, where it is large.
+    waiters: Waiters,
+}
+
+/// The encoding of an event that is large, beside the async workers.
+struct Encoding {
+    group: Arc<Group>,
+    entry: Arc<Entry>,
 }
 
 #[derive(Debug)]
@@ -85,6 +110,7 @@ pub(super) struct Member {
     groups: Arc<StreamGroups>,
     group: Arc<Group>,
     seat: u64,
+    bell: Arc<Bell>,
 }
 
 /// What a member took.
@@ -96,6 +122,8 @@ pub(super) struct Taken {
     pub(super) upto: Option<Cursor>,
     /// Whether more is there already.
     pub(super) more: bool,
+    /// Whether more is there that is being encoded: the bell rings when it is ready.
+    pub(super) is_waiting: bool,
 }
 
 impl StreamGroups {
@@ -113,10 +141,10 @@ impl StreamGroups {
             let state = State::new(end());
             Group { key: key.clone(), choice: Arc::clone(choice), state: state.into() }
         };
-        let key = (choice.ask().clone(), form);
+        let key = (Arc::clone(choice.ask()), form);
         let sit_down = |group: &Group| lock(&group.state).sit_down(next, bell);
         let (group, seat) = self.registry.join(key, begin, sit_down);
-        Member { groups: Arc::clone(self), group, seat }
+        Member { groups: Arc::clone(self), group, seat, bell: Arc::clone(bell) }
     }
 
     fn leave(&self, group: &Group, seat: u64) {
@@ -212,7 +240,8 @@ impl State {
                 let (event, encoded) = (Arc::clone(event), OnceLock::new());
                 let bytes = choice.bytes_of(&event) + ENTRY_BYTES;
                 self.bytes += bytes;
-                self.log.push_back(Arc::new(Entry { number, event, encoded, bytes }));
+                let waiters = Waiters::default();
+                self.log.push_back(Arc::new(Entry { number, event, encoded, bytes, waiters }));
                 matching += 1;
             }
         }
@@ -240,11 +269,15 @@ impl State {
         if self.log.len() < self.trim_at {
             return;
         }
+        self.trim_to_needed();
+        self.trim_at = (2 * self.log.len()).max(TRIM_FROM);
+    }
+
+    fn trim_to_needed(&mut self) {
         let needed = self.seats.values().map(|seat| seat.next).min().unwrap_or(self.upto);
         while self.log.front().is_some_and(|entry| entry.number < needed) {
             self.drop_oldest();
         }
-        self.trim_at = (2 * self.log.len()).max(TRIM_FROM);
     }
 
     /// Goes on to the end where nothing lies between; tells the last event before it.
@@ -259,38 +292,82 @@ impl State {
     }
 
     /// `None` for who is further back than the log.
-    fn take(&mut self, seat: u64) -> Option<(Vec<Arc<Entry>>, Option<Cursor>, bool)> {
+    fn take(&mut self, seat: u64) -> Option<TakenEntries> {
         let seat = self.seats.get_mut(&seat)?;
         if seat.next < self.from {
             return None;
         }
         let begin = self.log.partition_point(|entry| entry.number < seat.next);
-        let mut bytes = 0;
+        let (mut bytes, mut large) = (0, None);
         let mut entries = Vec::new();
         for entry in self.log.range(begin..).take(TAKE_EVENTS) {
             if bytes >= TAKE_BYTES {
                 break;
             }
+            if entry.bytes > LARGE_BYTES && entry.encoded.get().is_none() {
+                large = Some(Arc::clone(entry));
+                break;
+            }
             bytes += entry.bytes;
             entries.push(Arc::clone(entry));
+        }
+        if let (true, Some(large)) = (entries.is_empty(), &large) {
+            // Everything before it is had; itself and what is behind it is not.
+            seat.next = large.number;
+            return Some(TakenEntries {
+                large: Some(Arc::clone(large)),
+                ..TakenEntries::default()
+            });
         }
         let more = begin + entries.len() < self.log.len();
         let last = entries.last().filter(|_| more);
         let upto = last.map(|entry| entry.event.cursor).or(self.newest);
         seat.next = last.map_or(self.upto.max(seat.next), |entry| entry.number + 1);
-        Some((entries, upto, more))
+        if bytes > SOON_BYTES && self.seats.len() <= SOON_SEATS {
+            // Many small groups would hold as many copies until the next event comes.
+            self.trim_to_needed();
+        }
+        Some(TakenEntries { entries, upto, more: more && large.is_none(), large })
+    }
+}
+
+/// What a seat took from a log.
+#[derive(Debug, Default)]
+struct TakenEntries {
+    entries: Vec<Arc<Entry>>,
+    upto: Option<Cursor>,
+    more: bool,
+    /// What has to be encoded before it takes more.
+    large: Option<Arc<Entry>>,
+}
+
+impl Group {
+    fn encode(&self, entry: &Entry) -> (Bytes, u64) {
+        let (choice, form) = (&self.choice, self.key.1);
+        entry.encoded.get_or_init(|| choice.encode(form, &entry.event)).clone()
+    }
+}
+
+impl Job for Encoding {
+    fn run(self: Box<Self>) -> Option<Box<dyn Job>> {
+        self.entry.waiters.serve(self.entry.bytes, |_| drop(self.group.encode(&self.entry)));
+        None
     }
 }
 
 impl Member {
     /// What is there behind `after`, up to a limit; `None` for who has to read the ring first.
     pub(super) fn take(&mut self, after: Position) -> Option<Taken> {
-        let (entries, upto, more) = lock(&self.group.state).take(self.seat)?;
-        let mut taken = Taken { upto, more, ..Taken::default() };
-        let (choice, form) = (&self.group.choice, self.group.key.1);
+        let TakenEntries { entries, upto, more, large } =
+            lock(&self.group.state).take(self.seat)?;
+        let is_waiting = large.is_some();
+        if let Some(entry) = large.filter(|entry| entry.waiters.add(&self.bell)) {
+            let encoding = Encoding { group: Arc::clone(&self.group), entry };
+            self.groups.encoders.push(self.bell.party(), Rank::First, Box::new(encoding));
+        }
+        let mut taken = Taken { upto, more, is_waiting, ..Taken::default() };
         for entry in entries.iter().filter(|entry| entry.event.cursor.position > after) {
-            let (bytes, messages) =
-                entry.encoded.get_or_init(|| choice.encode(form, &entry.event)).clone();
+            let (bytes, messages) = self.group.encode(entry);
             taken.messages += messages;
             taken.chunks.push(bytes);
         }

@@ -12,13 +12,14 @@ mod form;
 mod group;
 mod page;
 mod paging;
+mod searches;
 #[cfg(test)]
 mod tests;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub use self::choice::{Choice, StreamAsk};
 pub use self::control::Kept;
@@ -26,16 +27,21 @@ pub use self::follower::{Follower, Portion};
 pub use self::form::StreamForm;
 pub(in crate::hub) use self::group::{Group as StreamGroup, StreamGroups};
 pub use self::page::StreamStart;
-use super::{Bell, Hub};
+use self::searches::Searches;
+pub use self::searches::{SEARCHES, TooManySearches};
+use super::turns::Turns;
+use super::{Bell, Hub, lock};
 use crate::model::place::Place;
 use crate::model::position::{BusTag, Cursor, Position};
-use crate::store::Store;
+use crate::store::{Reader, Store, gaps};
 
 /// Bytes of all pages that wait for their readers, about; a page is at least [`PAGE_LEAST`].
 const PAGES_BYTES: usize = 64 << 20;
 /// Bytes of a page.
 const PAGE_LEAST: usize = 16 << 10;
 const PAGE_MOST: usize = 512 << 10;
+/// Gaps of the bus that are looked at when another was found.
+const GAPS_NOTED: usize = 1_000;
 /// Pages that are read at once; the machine has other things to do.
 const READS_AT_ONCE: usize = 2;
 
@@ -56,8 +62,12 @@ pub struct StreamJournal {
 pub(super) struct Streams {
     journal: StreamJournal,
     pub(super) groups: Arc<StreamGroups>,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
+    searches: Arc<Searches>,
     readers: Arc<AtomicUsize>,
+    /// How many gaps of the bus were known when they were last looked at, and where the last of
+    /// them ends.
+    last_gap: Mutex<(u64, Position)>,
 }
 
 impl std::fmt::Debug for Streams {
@@ -98,6 +108,29 @@ impl Streams {
         *self.journal.store.heads().gaps.borrow()
     }
 
+    /// Looks where the last of them is; only then is it known that none lies behind an event.
+    pub(super) async fn note_gaps(&self) {
+        let (count, tag) = (self.gaps(), self.journal.tag);
+        let (_, from) = *lock(&self.last_gap);
+        let read = move |reader: Reader<'_>| gaps::behind(reader, tag, from, GAPS_NOTED);
+        match self.journal.store.read(read).await {
+            Ok(known) if known.len() < GAPS_NOTED => {
+                let last = known.iter().map(|gap| gap.after.max(gap.until)).max();
+                *lock(&self.last_gap) = (count, last.unwrap_or(from).max(from));
+            }
+            // Then the journal is asked each time.
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the gaps of the journal cannot be read"),
+        }
+    }
+
+    /// Whether no gap of the bus lies behind that place.
+    fn is_behind_all_gaps(&self, position: Position) -> bool {
+        let count = self.gaps();
+        let (noted, last) = *lock(&self.last_gap);
+        count == 0 || (count == noted && position > last)
+    }
+
     /// Tells of them.
     pub(super) fn gaps_found(&self) -> watch::Receiver<u64> {
         self.journal.store.heads().gaps.subscribe()
@@ -128,8 +161,10 @@ impl Hub {
         let streams = Streams {
             journal,
             groups: Arc::default(),
-            turns: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            turns: Arc::new(Turns::new(READS_AT_ONCE)),
+            searches: Arc::default(),
             readers: Arc::default(),
+            last_gap: Mutex::default(),
         };
         let is_first = self.streams.set(streams).is_ok();
         debug_assert!(is_first, "a hub has one journal");

@@ -11,8 +11,11 @@ use bytes::Bytes;
 use super::choice::Choice;
 use super::control;
 use super::form::StreamForm;
+use super::searches::Search;
 use crate::hub::filter::Warning;
+use crate::hub::memory;
 use crate::hub::tail::TailEvent;
+use crate::hub::turns::Slice;
 use crate::model::envelope::Envelope;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::place::Place;
@@ -27,8 +30,10 @@ use crate::store::{Reader, StoreError};
 const PAGE_EVENTS: usize = 8_192;
 /// Bytes of events that are looked at for one page.
 const PAGE_SCAN_BYTES: usize = 8 << 20;
-/// Events that are searched for where `latest` or `since` begins.
+/// Events that are searched for where `latest` or `since` begins. Those of a query with many `*`
+/// cost more to look at: it gets as many for each [`CHEAP_GLOBS`] of them.
 const SEARCH_EVENTS: usize = 200_000;
+const CHEAP_GLOBS: usize = 8;
 
 /// Gaps of the bus that are looked at for one page; there are few, and the next page has the rest.
 const GAPS: usize = 1_000;
@@ -49,7 +54,7 @@ pub enum StreamStart {
 }
 
 /// What a page is to hold.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) choice: Arc<Choice>,
     pub(super) form: StreamForm,
@@ -61,6 +66,26 @@ pub(super) struct Wanted {
     pub(super) reason: GapReason,
     /// Bytes after which it ends.
     pub(super) bytes: usize,
+    /// The newest event that readers are given: `latest` counts back from it.
+    pub(super) head: Position,
+    /// The last event that is asked for, where it ends there.
+    pub(super) until: Option<Position>,
+    /// The place in line of a search for the start.
+    pub(super) search: Option<Search>,
+    pub(super) searched: Searched,
+}
+
+/// How far a search for the start has come.
+#[derive(Debug, Default)]
+pub(super) struct Searched {
+    /// Events that were looked at.
+    looked: usize,
+    /// Those of them that match.
+    found: usize,
+    /// Up to where they were looked at.
+    at: Option<Position>,
+    /// Where the query would begin by what is known so far.
+    begin: Option<Position>,
 }
 
 /// What was read.
@@ -75,17 +100,23 @@ pub(super) struct Page {
     pub(super) is_before_a_gap: bool,
 }
 
-/// Reads it, for as long as `is_waited_for`.
+/// Reads it, for about a slice of time and for as long as `is_waited_for`. `None` when its start
+/// is not found yet: then the next call searches on.
 pub(super) fn read(
     reader: Reader<'_>,
-    wanted: Wanted,
+    wanted: &mut Wanted,
     is_waited_for: &dyn Fn() -> bool,
-) -> Result<Page, StoreError> {
-    let Wanted { choice, form, tag, start, ack, reason, bytes } = wanted;
-    let mut out = Vec::with_capacity(bytes.min(4 << 10));
+) -> Result<Option<Page>, StoreError> {
+    let slice = Slice::begin();
+    let goes_on = || !slice.is_over() && is_waited_for();
+    let tag = wanted.tag;
     let journal = reader.journal(tag)?;
-    let Found { mut place, short, warning } = find(&journal, &choice, tag, start, is_waited_for)?;
-    if let Some(mut warnings) = ack {
+    let found = find(&journal, wanted, slice, is_waited_for)?;
+    let Some(Found { mut place, short, warning }) = found else { return Ok(None) };
+    wanted.search = None;
+    let Wanted { ref choice, form, reason, bytes, until, .. } = *wanted;
+    let mut out = Vec::with_capacity(bytes.min(4 << 10));
+    if let Some(mut warnings) = wanted.ack.take() {
         warnings.extend(warning);
         control::push_ack(&mut out, form, place, &warnings);
     }
@@ -122,6 +153,11 @@ pub(super) fn read(
     journal.walk_behind(after, |step| {
         let (Step::Event(position, _) | Step::Damaged(position)) = step;
         let cursor = Cursor { tag, position };
+        if let Some(until) = until.filter(|until| position > *until) {
+            place = place.max(choice.behind(Cursor { tag, position: until }));
+            is_end = false;
+            return Ok(false);
+        }
         if known_up_to.is_some_and(|known| position > known) {
             return Ok(false);
         }
@@ -140,19 +176,21 @@ pub(super) fn read(
         }
         events += 1;
         is_end = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
-        Ok(is_end && is_waited_for())
+        is_end &= goes_on();
+        Ok(is_end)
     })?;
     if is_end {
         push_gaps(&mut out, place, None);
     }
     if events == 0 {
-        place = choice.behind(place.cursor);
+        // Who was told of entities there is not told of a place before them.
+        place = place.max(choice.behind(place.cursor));
     }
     let is_before_a_gap = known.peek().is_some() || known_up_to.is_some();
     if let Some(position) = known_up_to.filter(|_| is_end) {
         place = choice.behind(Cursor { tag, position }).max(place);
     }
-    Ok(Page { bytes: out.into(), messages, place, is_before_a_gap })
+    Ok(Some(Page { bytes: memory::hold(out), messages, place, is_before_a_gap }))
 }
 
 /// The gaps that a page which begins behind a place may come to, and, when there are more than one
@@ -193,84 +231,105 @@ struct Found {
     warning: Option<Warning>,
 }
 
+/// Where the query begins; `None` when the slice is over before that is known.
 fn find(
     journal: &Journal<'_>,
-    choice: &Choice,
-    tag: BusTag,
-    start: StreamStart,
+    wanted: &mut Wanted,
+    slice: Slice,
     is_waited_for: &dyn Fn() -> bool,
-) -> Result<Found, StoreError> {
-    let at = |position| choice.behind(Cursor { tag, position });
-    let found = |place| Found { place, short: false, warning: None };
+) -> Result<Option<Found>, StoreError> {
+    let (tag, start) = (wanted.tag, wanted.start);
+    let found = |place| Some(Found { place, short: false, warning: None });
     match start {
         StreamStart::Behind(place) => Ok(found(place)),
         StreamStart::Here | StreamStart::Oldest => {
-            Ok(found(at(journal.dropped().unwrap_or_default())))
+            let position = journal.dropped().unwrap_or_default();
+            Ok(found(wanted.choice.behind(Cursor { tag, position })))
         }
-        StreamStart::Since(since) => {
-            let (position, short) = find_since(journal, since, is_waited_for)?;
-            Ok(Found { short, ..found(at(position)) })
-        }
-        StreamStart::Latest(most) => find_latest(journal, choice, tag, most, is_waited_for),
+        StreamStart::Since(since) => find_since(journal, wanted, since, slice, is_waited_for),
+        StreamStart::Latest(most) => find_latest(journal, wanted, most, slice, is_waited_for),
     }
 }
 
-/// The position behind which everything was received then or later, but for what the clocks of two
+/// The place behind which everything was received then or later, but for what the clocks of two
 /// machines disagree about; and whether there was more once.
 fn find_since(
     journal: &Journal<'_>,
+    wanted: &mut Wanted,
     since: Timestamp,
+    slice: Slice,
     is_waited_for: &dyn Fn() -> bool,
-) -> Result<(Position, bool), StoreError> {
+) -> Result<Option<Found>, StoreError> {
+    let Wanted { choice, tag, searched, .. } = wanted;
+    let at = |position| choice.behind(Cursor { tag: *tag, position });
     let Some(first) = journal.first_since(since.minute())? else {
-        return Ok((journal.newest()?.unwrap_or_default(), false));
+        let place = at(journal.newest()?.unwrap_or_default());
+        return Ok(Some(Found { place, short: false, warning: None }));
     };
-    let mut position = first.before().unwrap_or_default();
-    let mut searched = 0;
+    let mut position = searched.at.or(first.before()).unwrap_or_default();
+    let mut is_over = false;
     journal.read_behind(position, |at, row| {
-        searched += 1;
-        if row.facts.received_at >= since || searched > SEARCH_EVENTS {
+        searched.looked += 1;
+        if row.facts.received_at >= since || searched.looked > SEARCH_EVENTS {
             return Ok(false);
         }
         position = at;
-        Ok(is_waited_for())
+        is_over = slice.is_over();
+        Ok(!is_over && is_waited_for())
     })?;
+    if is_over {
+        searched.at = Some(position);
+        return Ok(None);
+    }
     // Before what is complete: then all that is kept is wanted, and there was more.
     let is_early = journal.complete_from()?.is_some_and(|from| since.minute() < from);
     let short = journal.dropped().filter(|_| is_early);
-    Ok((short.unwrap_or(position), short.is_some()))
+    let place = at(short.unwrap_or(position));
+    Ok(Some(Found { place, short: short.is_some(), warning: None }))
 }
 
 fn find_latest(
     journal: &Journal<'_>,
-    choice: &Choice,
-    tag: BusTag,
+    wanted: &mut Wanted,
     most: usize,
+    slice: Slice,
     is_waited_for: &dyn Fn() -> bool,
-) -> Result<Found, StoreError> {
-    let (mut found, mut searched) = (0, 0);
-    let end = Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX };
-    let mut position = None;
-    journal.read_before(end, |at, row| {
-        if searched == 0 {
-            // Without any that match, it begins behind the newest.
-            position = Some(at);
-        }
-        searched += 1;
-        let cursor = Cursor { tag, position: at };
+) -> Result<Option<Found>, StoreError> {
+    let Wanted { choice, tag, head, searched, .. } = wanted;
+    let search_events = search_events(choice);
+    let until = searched.at.unwrap_or_else(|| head.behind());
+    let mut is_over = false;
+    journal.read_before(until, |at, row| {
+        // Without any that match, it begins behind the newest.
+        searched.begin.get_or_insert(at);
+        searched.looked += 1;
+        searched.at = Some(at);
+        let cursor = Cursor { tag: *tag, position: at };
         if choice.takes(&read_event(cursor, row)) {
-            found += 1;
-            position = at.before();
+            searched.found += 1;
+            searched.begin = at.before();
         }
-        Ok(found < most && searched < SEARCH_EVENTS && is_waited_for())
+        let is_found = searched.found >= most || searched.looked >= search_events;
+        is_over = !is_found && slice.is_over();
+        Ok(!is_found && !is_over && is_waited_for())
     })?;
-    let warning = (found < most && searched == SEARCH_EVENTS).then(|| Warning {
+    if is_over {
+        return Ok(None);
+    }
+    let Searched { looked, found, begin, .. } = *searched;
+    let warning = (found < most && looked >= search_events).then(|| Warning {
         field: "latest",
         value: most.to_string(),
         message: format!(
-            "{found} of the last {SEARCH_EVENTS} events match: no more were looked at"
+            "{found} of the last {search_events} events match: no more were looked at"
         ),
     });
-    let position = position.unwrap_or_default();
-    Ok(Found { place: choice.behind(Cursor { tag, position }), short: false, warning })
+    let position = begin.unwrap_or_default();
+    let place = choice.behind(Cursor { tag: *tag, position });
+    Ok(Some(Found { place, short: false, warning }))
+}
+
+/// How many events a search looks at.
+fn search_events(choice: &Choice) -> usize {
+    SEARCH_EVENTS / choice.ask().filter.globs().div_ceil(CHEAP_GLOBS).max(1)
 }

@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use tokio::task::AbortHandle;
-
 use super::page::{self, Page, Wanted};
 use super::{Reading, Streams};
 use crate::hub::bell::Bell;
 use crate::hub::lock;
-use crate::store::StoreError;
+use crate::hub::turns::{Job, Rank};
+use crate::store::{Store, StoreError};
 
 /// Where a page is put. Nobody waits for it any more when this is gone.
 type Slot = Mutex<Option<Result<Page, StoreError>>>;
@@ -18,8 +17,15 @@ type Slot = Mutex<Option<Result<Page, StoreError>>>;
 #[derive(Debug)]
 pub(super) struct Paging {
     slot: Arc<Slot>,
-    task: AbortHandle,
     reading: Reading,
+}
+
+/// The reading of a page, as far as it has come.
+struct PageJob {
+    store: Store,
+    wanted: Wanted,
+    slot: Weak<Slot>,
+    bell: Arc<Bell>,
 }
 
 impl Paging {
@@ -27,27 +33,16 @@ impl Paging {
     pub(super) fn begin(
         streams: &Streams,
         wanted: Wanted,
+        rank: Rank,
         reading: Reading,
         bell: &Arc<Bell>,
     ) -> Self {
-        let (store, turns) = (streams.journal.store.clone(), Arc::clone(&streams.turns));
         let (slot, bell) = (Arc::new(Slot::default()), Arc::clone(bell));
-        let waiting = Arc::downgrade(&slot);
-        let task = tokio::spawn(async move {
-            let turn = turns.acquire_owned().await;
-            let still = Weak::clone(&waiting);
-            let read = move |reader: crate::store::Reader<'_>| {
-                // What blocks goes on where nobody waits for it: the turn is over when it is.
-                let _turn = turn;
-                page::read(reader, wanted, &|| still.strong_count() > 0)
-            };
-            let page = store.read(read).await;
-            if let Some(slot) = waiting.upgrade() {
-                *lock(&slot) = Some(page);
-                bell.ring();
-            }
-        });
-        Self { slot, task: task.abort_handle(), reading }
+        let (store, waiting) = (streams.journal.store.clone(), Arc::downgrade(&slot));
+        let party = bell.party();
+        let job = PageJob { store, wanted, slot: waiting, bell };
+        streams.turns.push(party, rank, Box::new(job));
+        Self { slot, reading }
     }
 
     /// The page, once, when it is there.
@@ -61,8 +56,22 @@ impl Paging {
     }
 }
 
-impl Drop for Paging {
-    fn drop(&mut self) {
-        self.task.abort();
+impl Job for PageJob {
+    fn run(mut self: Box<Self>) -> Option<Box<dyn Job>> {
+        let still = Weak::clone(&self.slot);
+        let is_waited_for = || still.strong_count() > 0;
+        if !is_waited_for() {
+            return None;
+        }
+        let page = match page::read(self.store.reader(), &mut self.wanted, &is_waited_for) {
+            Ok(None) => return Some(self),
+            Ok(Some(page)) => Ok(page),
+            Err(error) => Err(error),
+        };
+        if let Some(slot) = self.slot.upgrade() {
+            *lock(&slot) = Some(page);
+            self.bell.ring();
+        }
+        None
     }
 }

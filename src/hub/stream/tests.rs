@@ -5,6 +5,7 @@
 //! `GHPULSE_SIM_SEED` repeats one run, `GHPULSE_SIM_RUNS` says how many there are.
 
 mod bounds;
+mod fair;
 mod gaps;
 
 use std::future::poll_fn;

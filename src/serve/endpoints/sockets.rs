@@ -7,6 +7,7 @@ use super::super::routes;
 use super::{
     Endpoint, Frames, Message, Operation, Place, TEXT, list, map, nullable, object, text, whole,
 };
+use crate::hub::VALUE_BYTES;
 
 /// Their rows.
 pub(super) fn all() -> Vec<Endpoint> {
@@ -53,6 +54,11 @@ fn flags_schema() -> Value {
     object(&names.map(|name| (name, flag.clone())))
 }
 
+/// A text of bounded length.
+fn name() -> Value {
+    json!({ "type": "string", "maxLength": VALUE_BYTES })
+}
+
 fn counts() -> Value {
     map(&json!({ "type": "string", "pattern": "^-?[0-9]+$" }))
 }
@@ -69,9 +75,9 @@ fn sampling() -> Frames {
             summary: "Which events, one of how many, and in which form; a second one replaces it",
             payload: object(&[
                 ("samplingRate", json!({ "type": "integer", "minimum": 1 })),
-                ("eventType?", text()),
-                ("repoName?", text()),
-                ("userName?", text()),
+                ("eventType?", name()),
+                ("repoName?", name()),
+                ("userName?", name()),
                 ("filter?", list(&text())),
                 ("returnType?", json!({ "type": "string", "enum": ["map", "list"] })),
             ]),

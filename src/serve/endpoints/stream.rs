@@ -40,6 +40,7 @@ pub(super) fn endpoint() -> Endpoint {
             .refuses(400, "A query that cannot be read; the reason names the parameter")
             .refuses(403, "A page of an origin that may not connect (`server.allowedOrigins`)")
             .refuses(406, "`Accept` asks for neither of the two forms")
+            .refuses(429, "Too many searches of the journal wait for your address; `Retry-After`")
             .refuses(503, "Stopping, or no place is left; `Retry-After` says when to try again");
     for (name, meaning) in stream::NAMES.into_iter().zip(MEANINGS) {
         let schema = match name {

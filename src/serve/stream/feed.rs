@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::params::{self, StreamParams};
 use super::{NAME, bounds};
-use crate::hub::{Bell, Follower, Frame, StreamForm, Taken};
+use crate::hub::{Bell, Follower, Frame, StreamForm, Taken, TooManySearches};
 use crate::metrics;
 use crate::serve::feeds::Feed;
 use crate::serve::params::BadParams;
@@ -17,6 +17,9 @@ pub(in crate::serve) const BEAT: Duration = Duration::from_secs(15);
 
 const CAUGHT_UP: (u16, &str) = (1000, "that is all there is now");
 const INVALID: (u16, &str) = (1008, "invalid query in the URL");
+const BUSY: (u16, &str) = (1013, "too many searches of your address are waiting");
+/// How an error is named whose cause are other queries of the same address.
+const TOO_MANY: &str = "too_many_searches";
 
 /// One connection's part of the stream.
 pub(super) struct StreamFeed {
@@ -24,6 +27,8 @@ pub(super) struct StreamFeed {
     follower: Option<Follower>,
     /// What is wrong with the URL's query.
     refused: Option<BadParams>,
+    /// Whether the query that was refused last had too many others before it.
+    is_busy: bool,
 }
 
 impl StreamFeed {
@@ -34,20 +39,31 @@ impl StreamFeed {
         asked: Result<StreamParams, BadParams>,
     ) -> Self {
         let mut follower = server.hub.follow(form, bell);
-        let mut refused = None;
+        let (mut refused, mut is_busy) = (None, false);
         match (asked, &mut follower) {
-            (Ok(asked), Some(follower)) => ask(follower, asked),
+            (Ok(asked), Some(follower)) => {
+                let too_many = ask(follower, asked).err();
+                is_busy = too_many.is_some();
+                refused = too_many.map(busy);
+            }
             (Ok(_), None) => {}
             (Err(bad), _) => refused = Some(bad),
         }
-        Self { server, follower, refused }
+        Self { server, follower, refused, is_busy }
     }
 }
 
-pub(super) fn ask(follower: &mut Follower, asked: StreamParams) {
+pub(super) fn ask(follower: &mut Follower, asked: StreamParams) -> Result<(), TooManySearches> {
     let StreamParams { choice, start, once, warnings } = asked;
-    follower.ask(choice, start, warnings);
+    follower
+        .try_ask(choice, start, warnings)
+        .inspect_err(|_| metrics::REFUSED.add_for("searches", 1))?;
     follower.only_once(once);
+    Ok(())
+}
+
+fn busy(error: TooManySearches) -> BadParams {
+    BadParams { field: None, message: error.to_string() }
 }
 
 impl Feed for StreamFeed {
@@ -66,19 +82,26 @@ impl Feed for StreamFeed {
 
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
         let asked = params::of_json(text, bounds(&self.server))?;
-        if let Some(follower) = &mut self.follower {
-            ask(follower, asked);
-        }
-        Ok(())
+        self.is_busy = false;
+        let Some(follower) = &mut self.follower else { return Ok(()) };
+        ask(follower, asked).map_err(|error| {
+            self.is_busy = true;
+            busy(error)
+        })
     }
 
     fn take(&mut self) -> Taken {
         let Some(follower) = &mut self.follower else { return Taken::default() };
         if let Some(bad) = self.refused.take() {
-            metrics::REFUSED.add_for("invalid_params", 1);
-            let error = follower.error("invalid_query", bad.field, &bad.message);
+            let (code, ended) = if self.is_busy {
+                (TOO_MANY, BUSY)
+            } else {
+                metrics::REFUSED.add_for("invalid_params", 1);
+                ("invalid_query", INVALID)
+            };
+            let error = follower.error(code, bad.field, &bad.message);
             let frames = vec![Frame::encoded(error)];
-            return Taken { frames, ended: Some(INVALID), ..Taken::default() };
+            return Taken { frames, ended: Some(ended), ..Taken::default() };
         }
         let portion = follower.take();
         Taken {
@@ -86,11 +109,16 @@ impl Feed for StreamFeed {
             messages: portion.messages,
             more: portion.more,
             ended: portion.ended.then_some(CAUGHT_UP),
+            charge: portion.charge,
         }
     }
 
     fn complaint(&self, code: &'static str, bad: &BadParams) -> Frame {
-        let code = if code == "invalid_params" { "invalid_query" } else { code };
+        let code = match code {
+            "invalid_params" if self.is_busy => TOO_MANY,
+            "invalid_params" => "invalid_query",
+            other => other,
+        };
         let error = self.follower.as_ref().map(|f| f.error(code, bad.field, &bad.message));
         error.map_or_else(Frame::ping, Frame::encoded)
     }

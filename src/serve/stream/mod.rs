@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, header};
 
 use self::feed::StreamFeed;
 pub(super) use self::pack::PACKED;
@@ -73,10 +73,13 @@ fn begin(
     form: StreamForm,
     asked: StreamParams,
 ) -> Result<Pump<Follower>, Problem> {
-    let bell = Arc::new(Bell::default());
+    let bell = Arc::new(Bell::of(handshake::party(server, request)));
     let mut follower = server.hub.follow(form, &bell).ok_or_else(no_journal)?;
     let hello = follower.hello(server.operate.simulated());
-    feed::ask(&mut follower, asked);
+    feed::ask(&mut follower, asked).map_err(|error| {
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, error.to_string());
+        problem.with(header::RETRY_AFTER, "2")
+    })?;
     Pump::new(server, request, follower, bell, Some(hello))
 }
 

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use crate::config;
-use crate::hub::{Choice, Filter, Path, QueryError, StreamAsk, StreamQuery, StreamStart, Warning};
+use crate::hub::{
+    Choice, Filter, Path, QueryError, StreamAsk, StreamQuery, StreamStart, Warning, check_paths,
+};
 use crate::model::mark::Mark;
 use crate::model::place::Place;
 use crate::model::position::NoCursor;
@@ -217,7 +219,11 @@ impl Given {
         let refused = |QueryError { field, message, .. }| BadParams { field: Some(field), message };
         let (filter, mut warnings) = Filter::compile(&query).map_err(refused)?;
         warnings.append(&mut self.warnings);
-        let choice = Choice::new(StreamAsk::new(filter, fields));
+        let ask = StreamAsk::new(filter, fields);
+        check_paths(ask.fields()).map_err(|error| {
+            bad("fields", &error.to_string(), "give fewer or shorter paths", "fields=event.id")
+        })?;
+        let choice = Choice::new(ask);
         Ok(StreamParams { choice, start, once, warnings })
     }
 

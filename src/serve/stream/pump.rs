@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::feed::BEAT;
 use super::pack::Packer;
 use crate::clock::Clock;
-use crate::hub::{Bell, Portion, StreamForm, retry_after};
+use crate::hub::{Bell, Charge, Portion, StreamForm, retry_after};
 use crate::metrics;
 use crate::serve::admission::Slot;
 use crate::serve::handshake;
@@ -58,6 +58,8 @@ pub(in crate::serve) struct Pump<S> {
     source: S,
     bell: Arc<Bell>,
     queue: VecDeque<Bytes>,
+    /// What the queue counts for its client.
+    charge: Option<Charge>,
     more: bool,
     ended: bool,
     clock: Clock,
@@ -116,6 +118,7 @@ impl<S: Source> Pump<S> {
             source,
             bell,
             queue,
+            charge: None,
             more: true,
             ended: false,
             clock,
@@ -172,6 +175,7 @@ impl<S: Source> Pump<S> {
             if let Some(piece) = self.next_piece() {
                 return Poll::Ready(Some(piece));
             }
+            self.charge = None;
             if self.ended {
                 return Poll::Ready(None);
             }
@@ -187,6 +191,7 @@ impl<S: Source> Pump<S> {
                 let portion = self.source.take();
                 metrics::DELIVERIES.add_for(S::NAME, portion.messages);
                 self.queue.extend(portion.chunks);
+                self.charge = portion.charge;
                 (self.more, self.ended) = (portion.more, portion.ended);
                 continue;
             }

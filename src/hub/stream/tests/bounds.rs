@@ -91,7 +91,7 @@ async fn a_reader_of_the_ring_takes_so_many_bytes_at_once_and_no_event_is_left_o
 
 /// A page that begins so, of all events, read while it is waited for or not.
 fn page(store: &Store, start: StreamStart, is_waited_for: bool) -> super::super::page::Page {
-    let wanted = super::super::page::Wanted {
+    let mut wanted = super::super::page::Wanted {
         choice: Arc::new(choice(0, false)),
         form: StreamForm::Ndjson,
         tag: TAG,
@@ -99,8 +99,17 @@ fn page(store: &Store, start: StreamStart, is_waited_for: bool) -> super::super:
         ack: None,
         reason: crate::model::gap::GapReason::Retention,
         bytes: PAGE_MOST,
+        head: Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX },
+        until: None,
+        search: None,
+        searched: super::super::page::Searched::default(),
     };
-    super::super::page::read(store.reader(), wanted, &|| is_waited_for).unwrap()
+    loop {
+        let page = super::super::page::read(store.reader(), &mut wanted, &|| is_waited_for);
+        if let Some(page) = page.unwrap() {
+            return page;
+        }
+    }
 }
 
 #[tokio::test]
@@ -153,19 +162,20 @@ fn who_goes_while_its_page_is_read_leaves_its_turn_when_the_reading_ends() {
         let mut follower = world.hub.follow(StreamForm::Ndjson, &bell).unwrap();
         follower.ask(choice(0, false), StreamStart::Latest(1), Vec::new());
         assert!(!follower.take().more);
-        while turns.available_permits() == READS_AT_ONCE {
-            tokio::task::yield_now().await;
-        }
         drop(follower);
         // Whatever was to end with the reader has ended.
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(turns.available_permits(), READS_AT_ONCE - 1, "it may still be read");
+        assert_eq!(turns.running(), 1, "it may still be read");
         let_go.send(()).unwrap();
         busy.await.unwrap().unwrap();
-        let all = turns.acquire_many(u32::try_from(READS_AT_ONCE).unwrap());
-        let given_back = tokio::time::timeout(Duration::from_secs(20), all).await;
+        let is_given_back = async {
+            while turns.running() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let given_back = tokio::time::timeout(Duration::from_secs(20), is_given_back).await;
         assert!(given_back.is_ok(), "a turn ends with the reading");
         world.stop.cancel();
     });
@@ -235,4 +245,88 @@ async fn a_time_that_has_still_to_come_is_waited_for() {
         assert!(came.starts_with(br#"{"type":"ack""#), "{}", String::from_utf8_lossy(&came));
         assert_eq!((clock.instant() - before).as_secs(), waits, "{ahead}");
     }
+}
+
+/// The fourth of these events is a large one.
+fn maybe_large(number: u64) -> TailEvent {
+    let body = if number == 4 { "x".repeat(200_000) } else { String::new() };
+    let text = format!(r#"{{"id":"{number}","type":"PushEvent","body":"{body}"}}"#);
+    let cursor = Cursor { tag: TAG, position: Position::counted(number) };
+    TailEvent::new(cursor, Envelope { facts: Facts::default(), event: text.into() })
+}
+
+async fn write_with_a_large_one(store: &Store) {
+    let rows: Vec<_> = (2..=6)
+        .map(maybe_large)
+        .map(|event| {
+            let mut row = Vec::new();
+            push_journal(&mut row, event.head(), &event.envelope.facts, &event.envelope.event);
+            (JournalKey { tag: TAG, position: event.cursor.position }, row)
+        })
+        .collect();
+    let written = store.commit(move |batch| {
+        for (key, row) in &rows {
+            batch.put(key, row);
+        }
+        Ok(())
+    });
+    written.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
+    let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
+    let applied = Some(Position::counted(1));
+    hub.keep(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
+    let stop = CancellationToken::new();
+    let dealing = tokio::spawn({
+        let (hub, stop) = (Arc::clone(&hub), stop.clone());
+        async move { hub.deal(stop).await }
+    });
+    write_with_a_large_one(&store).await;
+    // One follows live, one reads the ring from a cursor, one reads it to its end and goes.
+    let mut readers = Vec::new();
+    for (start, once) in [
+        (StreamStart::Here, false),
+        (StreamStart::Latest(5), false),
+        (StreamStart::Latest(5), true),
+    ] {
+        let bell = Arc::new(Bell::default());
+        let mut follower = hub.follow(StreamForm::Ndjson, &bell).unwrap();
+        if matches!(start, StreamStart::Here) {
+            follower.ask(choice(0, false), start, Vec::new());
+            while follower.take().more {}
+        }
+        readers.push((start, once, bell, follower));
+    }
+    hub.append((2..=6).map(maybe_large).collect());
+    for (start, once, bell, follower) in &mut readers {
+        if !matches!(start, StreamStart::Here) {
+            follower.ask(choice(0, false), *start, Vec::new());
+            follower.only_once(*once);
+        }
+        let mut told = Vec::new();
+        while told.iter().filter(|message: &&Value| message["type"] == "event").count() < 5 {
+            let portion = follower.take();
+            let lines = portion.chunks.concat();
+            let lines = std::str::from_utf8(&lines).unwrap().lines();
+            told.extend(lines.map(|line| serde_json::from_str::<Value>(line).unwrap()));
+            if !portion.more {
+                let rung = poll_fn(|cx| bell.poll_rung(cx));
+                let waited = tokio::time::timeout(Duration::from_secs(5), rung);
+                assert!(waited.await.is_ok() || told.len() >= 5, "{start:?}: {told:?}");
+            }
+        }
+        let ids = told.iter().filter_map(|message| message["event"]["id"].as_str());
+        assert_eq!(ids.collect::<Vec<_>>(), ["2", "3", "4", "5", "6"], "{start:?}");
+        let types: Vec<_> = told.iter().map(|message| message["type"].as_str().unwrap()).collect();
+        let caught_up = types.iter().position(|kind| *kind == "caught_up");
+        let first = types.iter().position(|kind| *kind == "event");
+        assert!(caught_up.is_none_or(|at| at > first.unwrap() + 4), "{start:?}: {types:?}");
+    }
+    stop.cancel();
+    dealing.await.unwrap();
 }

@@ -383,5 +383,34 @@ async fn event_received_long_ago_does_not_take_the_gap_of_since_away() {
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
     assert_eq!(gaps.len(), 1, "{messages:?}");
     assert_eq!(gaps[0]["reason"], "retention");
+}
+
+#[tokio::test]
+async fn latest_comes_from_memory_behind_a_gap_and_tells_the_gap_before_it() {
+    let (_dir, mut world) = world();
+    world.write().await;
+    world.tell();
+    let before = newest(&world);
+    miss_behind(&world, before).await;
+    let count = world.items.iter().filter(|(place, _)| place.entities == 0).count();
+    while world.items.iter().filter(|(place, _)| place.entities == 0).count() < count + 1 {
+        world.write().await;
+    }
+    world.tell();
+    let streams = world.hub.streams().unwrap();
+    while lock(&streams.last_gap).0 < streams.gaps() {
+        tokio::task::yield_now().await;
+    }
+    let mut near = Told::new(&world);
+    near.follower.ask(choice(0, false), StreamStart::Latest(1), Vec::new());
+    let first = near.follower.take();
+    let first = String::from_utf8(first.chunks.concat()).unwrap();
+    assert!(first.contains(r#""type":"ack""#) && !first.contains(r#""type":"gap""#), "{first}");
+    assert_eq!(streams.turns.running(), 0, "nobody searches");
+    let all = world.items.iter().filter(|(place, _)| place.entities == 0).count();
+    let mut far = Told::new(&world);
+    far.follower.ask(choice(0, false), StreamStart::Latest(all), Vec::new());
+    let told = far.until_event(&world).await;
+    assert_eq!(told.iter().filter(|message| is_gap(message)).count(), 1, "{told:?}");
     world.stop.cancel();
 }
