@@ -112,6 +112,12 @@ impl Operator {
     /// A store that fails stops the process. What an earlier end of the process took from it is
     /// shown for a while.
     fn store(&self) -> Part {
+        if self.sight.store.is_journal_damaged() {
+            let words = "a part of the journal is damaged, and readers get a gap there: look at \
+                         the disk, and restore a backup when it is convenient";
+            let part = self.part("store", PartState::Degraded);
+            return Part { error: Some(words.to_owned()), ..part };
+        }
         let lost = self.sight.store.lost_tail();
         let Some(lost) = lost.filter(|lost| self.clock.now().since(lost.noticed_at) < LOSS_SHOWN)
         else {
