@@ -163,14 +163,12 @@ impl Database {
              compacted any more, so that it takes more room and is read more slowly; everything \
              else goes on"
         );
-        let options = [("disable_auto_compactions", "true")];
-        let kept = self
-            .db
-            .set_options_cf(self.family(Family::Journal), &options)
+        let (journal, file) = (self.family(Family::Journal), self.dir.join(DAMAGED));
+        let stopped = self.db.set_options_cf(journal, &[("disable_auto_compactions", "true")]);
+        let words = error.to_string();
+        let kept = stopped
             .map_err(|e| self.error(&e))
-            .and_then(|()| {
-                lock::write_durably(&self.dir.join(DAMAGED), error.to_string().as_bytes())
-            });
+            .and_then(|()| lock::write_durably(&file, words.as_bytes()));
         if let Err(error) = kept {
             tracing::error!(%error, "that a part of the journal is damaged cannot be kept");
         }
