@@ -136,9 +136,9 @@ impl Database {
         checkpoint.create_checkpoint(dir).map_err(|e| self.error(&e))
     }
 
-    /// Lets the journal be compacted, unless a part of it is damaged. It is not before: a compaction
-    /// that comes to a damaged block ends all writing, a reader only steps over it. So whoever
-    /// reads the journal at the start comes first.
+    /// Lets the journal be compacted, unless a part of it is damaged. Before this call it is not: a
+    /// compaction that comes to a damaged block ends all writing, a reader only steps over it. So
+    /// the stage that reads the journal at the start comes first.
     pub(super) fn compact_journal(&self) -> Result<(), StoreError> {
         if self.is_journal_damaged() {
             return Ok(());
