@@ -220,6 +220,17 @@ impl Store {
         pressure::of(&self.shared.database)
     }
 
+    /// The journal was read, and may be compacted from now on.
+    pub fn journal_was_read(&self) -> Result<(), StoreError> {
+        self.shared.database.compact_journal()
+    }
+
+    /// Whether a part of the journal is damaged: readers get a gap there.
+    #[must_use]
+    pub fn is_journal_damaged(&self) -> bool {
+        self.shared.database.is_journal_damaged()
+    }
+
     /// How far the stages have come. A stage moves its head after its commit.
     #[must_use]
     pub fn heads(&self) -> &Heads {

@@ -38,7 +38,8 @@ const AHEAD: u32 = 2_000;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// How often catching up is told in the log.
 const TOLD: Duration = Duration::from_secs(10);
-/// Under which name the store keeps the subscription that it reads by.
+/// Under which name, before the bus's tag, the store keeps the subscription that it reads by. Older
+/// versions kept one without a tag.
 const SUBSCRIPTION: &str = "pulsar_subscription";
 
 /// The topic as a bus.
@@ -183,8 +184,11 @@ impl PulsarBus {
         let began = session.course.began();
         let noticed_at = self.link.clock.now();
         let found = self.store.commit(move |batch| {
-            let key = MetaKey(SUBSCRIPTION.to_owned());
-            let known = batch.get(&key)?;
+            let key = MetaKey(format!("{SUBSCRIPTION}.{:08x}", tag.0));
+            let known = match batch.get(&key)? {
+                None => batch.get(&MetaKey(SUBSCRIPTION.to_owned()))?,
+                known => known,
+            };
             let is_new = known.as_ref().is_some_and(|known| *known != name.as_bytes());
             if known.is_none() || is_new {
                 batch.put(&key, name.as_bytes());
