@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
 use self::broker::{Broker, BrokerState};
@@ -51,6 +51,7 @@ use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
+use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHub, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
@@ -120,7 +121,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
     let granting = Sender::new(Grant::Unasked);
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
-    let witness = poller.as_ref().map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness);
+    let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
@@ -168,20 +169,33 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
         parts.stop.hard.clone(),
     );
     stages.start("serve", serve);
-    let public = public.0;
-    let url = url_of(&config.server, public);
-    let (alerts, data_dir) = (parts.alerts.clone(), config.data_dir.clone());
-    let soft = parts.stop.soft.clone();
-    let look = watch::look(Arc::clone(&operator), store.clone(), clock, soft.clone());
-    stages.start("look", look);
-    stages.start("watch", watch::run(operator, watched, alerts, data_dir, clock, soft));
+    let (public, url) = (public.0, url_of(&config.server, public.0));
+    start_watching(&mut stages, &parts, operator, watched);
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
-    let ways = (broker, granting, troubles);
-    start_stages(&mut stages, parts, apply, (poller, enrich, witness), ways);
+    let collecting = (poller, enrich, witness);
+    start_stages(&mut stages, parts, apply, collecting, (broker, granting, troubles));
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
+}
+
+/// What judges the clock: it hears GitHub's, where GitHub is asked.
+fn witness_of(poller: Option<&Poller>, clock: Clock) -> Arc<Witness> {
+    poller.map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness)
+}
+
+/// Starts what looks at the disk and at the parts, and raises alerts.
+fn start_watching(
+    stages: &mut Stages,
+    parts: &Parts,
+    operator: Arc<dyn Operate>,
+    source: Option<Receiver<SourceStatus>>,
+) {
+    let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
+    let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
+    stages.start("look", watch::look(Arc::clone(&operator), store, clock, soft.clone()));
+    stages.start("watch", watch::run(operator, source, alerts, data_dir, clock, soft));
 }
 
 /// Who follows GitHub; nobody on a node that only follows a bus.

@@ -102,8 +102,8 @@ pub fn export(
 }
 
 /// Exports each hour once it is settled, and what comes late, until `stop` is called. Whether an
-/// hour is settled is decided by a clock that is not contradicted. A disk that fails is not a reason
-/// to stop: it is said, and tried again.
+/// hour is settled is decided by a clock that is not contradicted. A disk that fails does not stop
+/// it: that is said, and tried again.
 pub async fn run(
     store: Store,
     dir: PathBuf,
