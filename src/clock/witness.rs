@@ -24,6 +24,9 @@ const FIRST_WORDS: Duration = Duration::from_secs(120);
 /// Time between two looks while a clock is waited for.
 pub const LOOK: Duration = Duration::from_secs(2);
 
+/// The name of a clock that is contradicted.
+pub const DISAGREES: &str = "disagrees";
+
 /// Who says what time it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -88,7 +91,7 @@ impl Verdict {
         match self {
             Self::Agrees => "agrees",
             Self::Unconfirmed => "unconfirmed",
-            Self::Disagrees { .. } => "disagrees",
+            Self::Disagrees { .. } => DISAGREES,
         }
     }
 

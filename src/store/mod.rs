@@ -83,7 +83,7 @@ pub struct Heads {
     pub gaps: watch::Sender<u64>,
     /// How far retention has dropped the journal.
     pub dropped: watch::Sender<Option<Cursor>>,
-    /// How far the journal reaches, and how much of the disk it takes; measured each minute.
+    /// How far the journal reaches, and how much of the disk it takes; measured every few seconds.
     pub reach: watch::Sender<Reach>,
 }
 
