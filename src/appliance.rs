@@ -59,6 +59,7 @@ use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
+use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHub, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
@@ -130,7 +131,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
     let granting = Sender::new(Grant::Unasked);
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
-    let witness = poller.as_ref().map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness);
+    let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
@@ -168,13 +169,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
         parts.stop.hard.clone(),
     );
     stages.start("serve", serve);
-    let public = public.0;
-    let url = url_of(&config.server, public);
-    let (alerts, data_dir) = (parts.alerts.clone(), config.data_dir.clone());
-    let soft = parts.stop.soft.clone();
-    let look = watch::look(Arc::clone(&operator), store.clone(), clock, soft.clone());
-    stages.start("look", look);
-    stages.start("watch", watch::run(operator, watched, alerts, data_dir, clock, soft));
+    let (public, url) = (public.0, url_of(&config.server, public.0));
+    start_watching(&mut stages, &parts, operator, watched);
     stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
@@ -215,6 +211,24 @@ fn sight_of(
         enriched,
         clock: parts.clock,
     }
+}
+
+/// What judges the clock: it hears GitHub's, where GitHub is asked.
+fn witness_of(poller: Option<&Poller>, clock: Clock) -> Arc<Witness> {
+    poller.map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness)
+}
+
+/// Starts what looks at the disk and at the parts, and raises alerts.
+fn start_watching(
+    stages: &mut Stages,
+    parts: &Parts,
+    operator: Arc<dyn Operate>,
+    source: Option<Receiver<SourceStatus>>,
+) {
+    let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
+    let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
+    stages.start("look", watch::look(Arc::clone(&operator), store, clock, soft.clone()));
+    stages.start("watch", watch::run(operator, source, alerts, data_dir, clock, soft));
 }
 
 /// Who follows GitHub; nobody on a node that only follows a bus.

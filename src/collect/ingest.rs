@@ -219,8 +219,8 @@ fn claim(
     let mut looks = Vec::with_capacity(sorted.candidates.len());
     let mut admitted = Admitted { rejected: sorted.rejected, ..Admitted::default() };
     let (mut head, mut bytes) = (0, 0_u64);
-    // Every day that is held, whatever the clock says: one that jumps must not admit an event twice.
-    // The day a claim is kept under is the day it was received.
+    // Every day that is held, whatever the clock says: one that jumps must not admit twice. The day
+    // a claim is kept under is the day it was received.
     let today = received_at.day().0;
     let days = batch.days_of_seen(today)?;
     let row = encode_inbox(received_at);

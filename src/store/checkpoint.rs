@@ -30,7 +30,7 @@ const NOTE_BYTES: u64 = 64 << 10;
 /// Where a store grows that is being restored, in its data directory.
 const RESTORING: &str = ".restoring";
 /// What a directory may have that a store is restored to.
-const NO_STORE: [&str; 9] = [
+const NO_STORE: [&str; 10] = [
     "LOCK",
     "VERSION",
     "README.md",

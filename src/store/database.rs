@@ -78,7 +78,9 @@ impl Database {
         });
         let db = DB::open_cf_descriptors_read_only(&options, path, families, false)
             .map_err(|error| StoreError::of_database(dir, &error))?;
-        Ok(Self { db, dir: dir.to_owned(), reads: ReadOptions::default() })
+        let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
+        let reads = ReadOptions::default();
+        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged })
     }
 
     pub(super) fn family(&self, family: Family) -> &ColumnFamily {

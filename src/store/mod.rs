@@ -95,7 +95,7 @@ pub struct Heads {
     pub gaps: watch::Sender<u64>,
     /// How far the journal of each bus was dropped.
     pub dropped: watch::Sender<BTreeMap<BusTag, Position>>,
-    /// How far the journal reaches, and how much of the disk it takes; measured each minute.
+    /// How far the journal reaches, and how much of the disk it takes; measured every few seconds.
     pub reach: watch::Sender<Reach>,
 }
 

@@ -211,7 +211,7 @@ fn commit(log: &Log, counters: &mut Counters, job: Job) -> Result<(Answer, bool)
     if let Err(error) = database.write(batch.finish()) {
         if error.is_damage() {
             // A compaction has come to it. The next process leaves the journal alone.
-            database.spare_journal(&error);
+            database.database.spare_journal(&error);
         }
         answer(Err(error.again()));
         return Err(error);

@@ -144,6 +144,7 @@ fn settle(lease: Lease, used: u64, took: Duration, clock: Clock) {
     let epoch = (now / WINDOW + 1) * WINDOW;
     let after = Duration::from_secs(u64::try_from(epoch - now).unwrap_or(0));
     let limits = Limits {
+        date: None,
         limit: Some(limit),
         remaining: Some(limit.saturating_sub(used)),
         reset: Some(Reset { epoch, after }),
