@@ -418,7 +418,7 @@ fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveE
     let mut file = File::open(from).map_err(ArchiveError::file("open", from))?;
     private::create_dir(into).map_err(ArchiveError::file("create", into))?;
     let mut copy = private::fresh(to).map_err(ArchiveError::file("create", to))?;
-    std::io::copy(&mut file, &mut copy).map_err(ArchiveError::file("copy", from))?;
+    std::io::copy(&mut file, &mut copy).map_err(ArchiveError::file("read", from))?;
     private::give_to_owner(data).map_err(ArchiveError::file("give to its owner", into))
 }
 

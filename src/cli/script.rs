@@ -1,6 +1,6 @@
 //! `ghpulse script check | bench FILE`: what a script returns and what it costs. One with a
-//! `config` is an aggregate, any other a merge script. `ghpulse script init DIR`: the built-in ones,
-//! for editing.
+//! `config` is an aggregate, any other a merge script. `ghpulse script init DIR`: the built-in
+//! ones, for editing.
 
 use std::fmt::Display;
 use std::path::PathBuf;
