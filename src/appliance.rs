@@ -12,18 +12,21 @@ mod broker;
 mod chores;
 mod copies;
 mod files;
+mod gauges;
 mod operator;
 mod ports;
 mod rabbit;
+mod renewed;
 mod status;
 mod tokens;
+mod tried;
 mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch::Sender;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
 use self::broker::{Broker, BrokerState};
@@ -34,8 +37,10 @@ use self::operator::{Operator, Scripts};
 use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
+use self::renewed::Renewed;
 use self::status::Sight;
 pub use self::status::screen as status_screen;
+pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
 use crate::apply::aggregates::Aggregates;
@@ -48,7 +53,8 @@ use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, Grant};
 use crate::clock::Clock;
-use crate::collect::enrich::{Enrich, Lookup, LookupOptions};
+use crate::clock::witness::Witness;
+use crate::collect::enrich::{Enrich, Lookup, LookupOptions, Recent};
 use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
@@ -56,7 +62,7 @@ use crate::collect::relay::{Relay, WhenGranted};
 use crate::config::{Config, GitHub, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
-use crate::serve::{self, Audience, Operate};
+use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
 use crate::store::{Reader, Store, Sync};
@@ -112,7 +118,8 @@ impl Appliance {
 }
 
 async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Failure> {
-    serve::check(&config.server).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
+    let certificate =
+        serve::certificate(&config.server).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let config = &parts.config;
@@ -123,29 +130,16 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
     let granting = Sender::new(Grant::Unasked);
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
+    let witness = poller.as_ref().map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness);
     let enrich = enrich_of(&parts, poller.as_ref())?;
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
     let complaint = enrich.complaint.subscribe();
-    let apply = Apply {
-        store: parts.store.clone(),
-        numbers: Arc::clone(&parts.numbers),
-        history: parts.history.clone(),
-        hub: Arc::clone(&parts.hub),
-        seen_for: config.store.seen_for,
-        clock,
-    };
-    let sight = Sight {
-        store: parts.store.clone(),
-        apply: apply.clone(),
-        data_dir: config.data_dir.clone(),
-        bus: if broker.is_some() { "pulsar" } else { "embedded" },
-        node: config.node_name.clone(),
-        enriched: enrich.recent.subscribe(),
-        failing: parts.chores.watch(),
-        clock,
-    };
+    let apply = apply_of(&parts);
+    let renewed = Renewed::new(config, certificate.clone(), clock);
+    let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
+    let sight = sight_of(&parts, &apply, broker.is_some(), watching);
     let watched = source.clone();
     let fed = rabbit.as_ref().map(|rabbit| rabbit.state(clock));
     let scripts = Scripts { merge: script, troubles: troubles.subscribe() };
@@ -167,7 +161,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let mut stages = Stages::new(stop);
     let serve = serve::run(
         listeners,
-        options,
+        ServeOptions { certificate, ..options },
         Arc::clone(&parts.hub),
         Arc::clone(&operator),
         parts.stop.soft.clone(),
@@ -178,19 +172,49 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let url = url_of(&config.server, public);
     let (alerts, data_dir) = (parts.alerts.clone(), config.data_dir.clone());
     let soft = parts.stop.soft.clone();
+    let look = watch::look(Arc::clone(&operator), store.clone(), clock, soft.clone());
+    stages.start("look", look);
     stages.start("watch", watch::run(operator, watched, alerts, data_dir, clock, soft));
+    stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
-    start_stages(
-        &mut stages,
-        parts,
-        (apply, ticker),
-        (poller, enrich),
-        (broker, granting, troubles),
-    );
+    let ways = (broker, granting, troubles);
+    start_stages(&mut stages, parts, (apply, ticker), (poller, enrich, witness), ways);
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
+}
+
+fn apply_of(parts: &Parts) -> Apply {
+    Apply {
+        store: parts.store.clone(),
+        numbers: Arc::clone(&parts.numbers),
+        history: parts.history.clone(),
+        hub: Arc::clone(&parts.hub),
+        seen_for: parts.config.store.seen_for,
+        clock: parts.clock,
+    }
+}
+
+/// What the operator's status is read from.
+fn sight_of(
+    parts: &Parts,
+    apply: &Apply,
+    has_broker: bool,
+    (enriched, files, witness): (Receiver<Recent>, renewed::State, Arc<Witness>),
+) -> Sight {
+    Sight {
+        files,
+        witness,
+        store: parts.store.clone(),
+        apply: apply.clone(),
+        data_dir: parts.config.data_dir.clone(),
+        bus: if has_broker { "pulsar" } else { "embedded" },
+        node: parts.config.node_name.clone(),
+        enriched,
+        failing: parts.chores.watch(),
+        clock: parts.clock,
+    }
 }
 
 /// Who follows GitHub; nobody on a node that only follows a bus.
@@ -284,7 +308,7 @@ fn start_stages(
     stages: &mut Stages,
     parts: Parts,
     (apply, ticker): (Apply, Ticker),
-    (poller, enrich): (Option<Poller>, Enrich),
+    (poller, enrich, witness): (Option<Poller>, Enrich, Arc<Witness>),
     (broker, granting, troubles): (Option<Broker>, Sender<Grant>, Sender<Vec<script::Complaint>>),
 ) {
     let Parts { config, store, numbers, asking, alerts, posting, script, hub, chores, .. } = parts;
@@ -295,16 +319,18 @@ fn start_stages(
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
-        let options = IngestOptions { seen_for, backlog_bytes, pages };
+        let options = IngestOptions { backlog_bytes, pages };
         let (store, stop) = (store.clone(), soft.clone());
         if broker.is_some() {
             let source = WhenGranted::new(poller, granting.subscribe());
-            stages.start("ingest", ingest::run(source, store, options, clock, stop));
+            stages.start("ingest", ingest::run(source, store, options, stop));
         } else {
-            stages.start("ingest", ingest::run(poller, store, options, clock, stop));
+            stages.start("ingest", ingest::run(poller, store, options, stop));
         }
     }
     stages.start("enrich", enrich.run(soft.clone()));
+    let measured = store.clone();
+    stages.start("gauges", gauges::run(measured, clock, soft.clone()));
     stages.start("tick", ticker.run(config.interval.latest, soft.clone()));
     stages.start("history", asking.run(soft.clone()));
     if let Some(posting) = posting {
@@ -315,10 +341,13 @@ fn start_stages(
         let went = move |failed: Option<&archive::ArchiveError>| {
             told.went(Chore::Archive, failed.map(|error| error as _));
         };
-        stages.start("archive", archive::run(store.clone(), dir, went, clock, soft.clone()));
+        let witness = Arc::clone(&witness);
+        let run = archive::run(store.clone(), dir, (witness, went), clock, soft.clone());
+        stages.start("archive", run);
     }
     if let Some(settings) = config.backup {
-        let run = backups::run(store.clone(), settings, (alerts, chores), clock, soft.clone());
+        let (time, tell) = ((Arc::clone(&witness), clock), (alerts, chores));
+        let run = backups::run(store.clone(), settings, tell, time, soft.clone());
         stages.start("backup", run);
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);
@@ -333,7 +362,8 @@ fn start_stages(
         journal_bytes: config.store.journal_bytes,
         held_by,
     };
-    stages.start("retention", retention::run(store.clone(), retention, clock, soft.clone()));
+    let run = retention::run(store.clone(), retention, witness, clock, soft.clone());
+    stages.start("retention", run);
     let (live, kept) = (numbers, store);
     let watch = script::watch(
         script,

@@ -4,6 +4,9 @@
 //! days pass at once. It is one small enum and not a trait: the two kinds differ in one addition,
 //! and a type parameter on every stage would say no more.
 
+pub mod witness;
+
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +20,8 @@ pub struct Clock(Kind);
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     System,
+    /// The machine's clock, moved by so many microseconds.
+    Stepped(&'static AtomicI64),
     /// Wall time is `wall` plus what tokio's clock has moved since `start`.
     Simulated {
         wall: Timestamp,
@@ -32,6 +37,13 @@ impl Clock {
         Self(Kind::System)
     }
 
+    /// The machine's clock, moved by as many microseconds as `by` says at each reading: for tests
+    /// of clocks that jump.
+    #[must_use]
+    pub fn stepped(by: &'static AtomicI64) -> Self {
+        Self(Kind::Stepped(by))
+    }
+
     /// A clock that shows `wall` now and moves with tokio's clock, which tests may pause.
     #[must_use]
     pub fn starting_at(wall: Timestamp) -> Self {
@@ -41,12 +53,16 @@ impl Clock {
     /// Wall time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
+        let system = || {
+            let since = std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap_or_default();
+            i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+        };
         match self.0 {
-            Kind::System => {
-                let since = std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .unwrap_or_default();
-                Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+            Kind::System => Timestamp::from_micros(system()),
+            Kind::Stepped(by) => {
+                Timestamp::from_micros(system().saturating_add(by.load(Ordering::Relaxed)))
             }
             Kind::Simulated { wall, start } => wall.plus(start.elapsed()),
         }

@@ -111,7 +111,10 @@ impl<R: BufRead> Read for Gunzip<R> {
                 }
                 // It only began with the byte that members begin with.
                 Err(error)
-                    if *is_fresh && !*is_first && error.kind() == ErrorKind::InvalidInput => {}
+                    if *is_fresh
+                        && !*is_first
+                        && member.header().is_none()
+                        && error.kind() == ErrorKind::InvalidInput => {}
                 Err(error) => return Err(error),
             }
             let Place::Member { member, is_fresh, is_first } =
@@ -212,7 +215,8 @@ mod tests {
         }
         assert!(unpacked(b"no gzip").is_err() && unpacked(b"").is_err());
         let mut wrong = one.clone();
-        wrong[12] ^= 0x55;
+        wrong[10] = 0xff;
         assert!(unpacked(&wrong).is_err(), "its content is damaged");
+        assert!(unpacked(&[one, wrong].concat()).is_err(), "a later member's is");
     }
 }

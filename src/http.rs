@@ -2,8 +2,8 @@
 //!
 //! Promises: TLS by the one provider of the house; a time limit on every request; a limit on every
 //! body, counted after decompression; redirects followed a few times, and never with a body, a
-//! secret, or from https to http; proxies from the environment, except to this machine itself, because a
-//! simulated GitHub on loopback must not be asked for at a company's proxy.
+//! secret, or from https to http; proxies from the environment, except to this machine itself,
+//! because a simulated GitHub on loopback must not be asked for at a company's proxy.
 //!
 //! Two clients lie behind it. The one for plain loopback needs no certificates, so the demo runs
 //! where none are installed; the other is built when the first request leaves the machine.

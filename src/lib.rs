@@ -20,6 +20,7 @@ pub mod hub;
 pub mod logging;
 pub mod metrics;
 pub mod private;
+pub mod reload;
 pub mod secrets;
 pub mod serve;
 pub mod simulate;

@@ -4,11 +4,13 @@
 //! `info`. Directives (`info,ghpulse::store=debug`) say all of it themselves. Colour only on a
 //! terminal, and never with `NO_COLOR`.
 
-use std::fs::File;
-use std::io::IsTerminal;
+use std::fs::{File, Metadata};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -46,7 +48,11 @@ pub fn install(log: &Log) -> Result<(), LoggingError> {
         LoggingError::Level { text: log.level.clone(), cause: cause.to_string() }
     })?;
     let (writer, colour) = match &log.file {
-        Some(path) => (BoxMakeWriter::new(Arc::new(open(path)?)), false),
+        Some(path) => {
+            let file = Arc::new(LogFile::open(path)?);
+            let file = FILE.get_or_init(|| file);
+            (BoxMakeWriter::new(Arc::clone(file)), false)
+        }
         None => (BoxMakeWriter::new(std::io::stderr), colourful(std::io::stderr().is_terminal())),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
@@ -56,6 +62,47 @@ pub fn install(log: &Log) -> Result<(), LoggingError> {
         lines.with_ansi(colour).try_init()
     };
     set.map_err(|_| LoggingError::Twice)
+}
+
+/// The log's file, when there is one.
+static FILE: OnceLock<Arc<LogFile>> = OnceLock::new();
+
+/// Opens `log.file` anew when it was renamed or removed, as a log rotation does. True when it was.
+/// When it cannot be opened, lines still go to the old file.
+pub fn follow_rotation() -> Result<bool, LoggingError> {
+    FILE.get().map_or(Ok(false), |file| file.follow())
+}
+
+/// A file that lines are appended to. Each line is one write.
+struct LogFile {
+    path: PathBuf,
+    open: ArcSwap<File>,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> Result<Self, LoggingError> {
+        Ok(Self { path: path.to_owned(), open: ArcSwap::from_pointee(open(path)?) })
+    }
+
+    fn follow(&self) -> Result<bool, LoggingError> {
+        let identity = |about: Metadata| (about.dev(), about.ino());
+        let ours = self.open.load().metadata().ok().map(identity);
+        if ours.is_some() && std::fs::metadata(&self.path).ok().map(identity) == ours {
+            return Ok(false);
+        }
+        self.open.store(Arc::new(open(&self.path)?));
+        Ok(true)
+    }
+}
+
+impl Write for &LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&**self.open.load()).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&**self.open.load()).flush()
+    }
 }
 
 /// Whether output may have colour, given whether it goes to a terminal.
@@ -111,6 +158,29 @@ mod tests {
     #[test]
     fn colour_needs_a_terminal() {
         assert!(!colourful(false));
+    }
+
+    #[test]
+    fn a_renamed_or_removed_file_is_opened_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, old) = (dir.path().join("a.log"), dir.path().join("a.log.1"));
+        let log = LogFile::open(&path).unwrap();
+        let say = |line: &str| (&log).write_all(line.as_bytes()).unwrap();
+        let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+        say("one\n");
+        assert!(!log.follow().unwrap());
+        std::fs::rename(&path, &old).unwrap();
+        say("two\n");
+        assert!(log.follow().unwrap() && !log.follow().unwrap());
+        say("three\n");
+        assert_eq!((text(&old), text(&path)), ("one\ntwo\n".into(), "three\n".into()));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(log.follow().unwrap_err().to_string().contains("a.log"));
+        std::fs::remove_dir(&path).unwrap();
+        assert!(log.follow().unwrap());
+        say("four\n");
+        assert_eq!(text(&path), "four\n");
     }
 
     #[test]

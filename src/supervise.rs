@@ -58,7 +58,8 @@ impl From<anyhow::Error> for Failure {
                 | StoreError::File { .. }
                 | StoreError::NoDatabase { .. }
                 | StoreError::Damaged { .. }
-                | StoreError::Database { .. },
+                | StoreError::Database { .. }
+                | StoreError::Full { .. },
             ) => EXIT_IO,
             _ if error.chain().any(<dyn std::error::Error>::is::<std::io::Error>) => EXIT_IO,
             _ => EXIT_STAGE,

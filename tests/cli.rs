@@ -26,6 +26,20 @@ fn read(output: &Output) -> (i32, String, String) {
 }
 
 #[test]
+fn the_unit_is_started_again_for_as_long_as_a_disk_is_full() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/config/ghpulse.service");
+    let unit = std::fs::read_to_string(unit).expect("the unit is there");
+    let value = |name: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("{name} is not set"))
+    };
+    assert_eq!(value("Restart"), "on-failure");
+    assert_eq!(value("StartLimitIntervalSec"), "0", "no number of failed starts is the last");
+    let prevented: Vec<&str> = value("RestartPreventExitStatus").split(' ').collect();
+    assert_eq!(prevented, ["64", "78"], "74 mends itself");
+}
+
+#[test]
 fn what_is_asked_for_goes_to_stdout_and_ends_with_0() {
     for arguments in [
         ["--version"].as_slice(),
@@ -102,6 +116,55 @@ fn a_server_that_is_away_is_69_and_one_that_is_there_0() {
     let (code, stdout, _) = read(&ghpulse(directory.path(), &["check"], &environment));
     assert_eq!(code, 69, "{stdout}");
     assert!(stdout.contains(&format!("error: github at {address}: cannot be connected to")));
+}
+
+#[test]
+fn a_directory_or_a_port_that_cannot_be_used_is_74_and_each_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port().to_string();
+    let environment = [
+        ("GHPULSE_DATA_DIR", "/proc/nope"),
+        ("GHPULSE_LOG_FILE", "/proc/nope/x.log"),
+        ("GHPULSE_ARCHIVE_DIR", "/proc/nope/archive"),
+        ("GHPULSE_BACKUP_DIR", "/proc/nope/backups"),
+        ("GHPULSE_SERVER_BIND", "127.0.0.1"),
+        ("GHPULSE_SERVER_PORT", port.as_str()),
+        ("GHPULSE_OPS_LISTEN", "off"),
+    ];
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &["check", "--offline"], &environment));
+    assert_eq!(code, 74, "{stdout}");
+    for key in ["data.dir", "log.file", "archive.dir", "backup.dir", "server.port"] {
+        assert!(stdout.contains(&format!("\nerror: {key}: ")), "{key} is not in\n{stdout}");
+    }
+    assert!(stdout.ends_with("\n5 errors, 1 warning\n"), "{stdout}");
+    let arguments = ["check", "--offline", "--json"];
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &arguments, &environment));
+    let json: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!((code, &json["errors"], &json["warnings"]), (74, &5.into(), &1.into()), "{json}");
+    // Nothing was made by looking.
+    assert_eq!(std::fs::read_dir(directory.path()).expect("it can be read").count(), 0);
+}
+
+#[test]
+fn a_configuration_that_others_can_read_is_a_warning_when_it_holds_a_secret() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).expect("it is ours");
+    let file = directory.path().join("config.yaml");
+    let said = |text: &str, mode: u32| {
+        std::fs::write(&file, text).expect("written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("ours");
+        let off = [("GHPULSE_OPS_LISTEN", "off"), ("GHPULSE_SERVER_PORT", "0")];
+        read(&ghpulse(directory.path(), &["check", "--offline"], &off)).1
+    };
+    let secret = "server: {adminToken: telltale}\n";
+    let warned = said(secret, 0o644);
+    assert!(warned.contains("warning: server.adminToken: config.yaml: every user"), "{warned}");
+    assert!(!warned.contains("telltale"));
+    assert!(!said(secret, 0o640).contains("every user"));
+    assert!(!said("server: {grace: 5s}\n", 0o644).contains("every user"));
 }
 
 #[cfg(feature = "amqp")]

@@ -11,13 +11,11 @@ use std::str::FromStr as _;
 use lapin::tcp::{AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, ErrorKind};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{AlertDescription, CertificateError, RootCertStore};
+use rustls::{AlertDescription, CertificateError};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{AmqpError, AmqpOptions};
-use crate::config;
+use crate::{config, reload};
 
 /// Seconds between two signs of life of an idle connection, unless the URL says otherwise.
 const HEARTBEAT: u16 = 20;
@@ -66,20 +64,12 @@ fn parse(url: &str) -> Result<AMQPUri, AmqpError> {
 pub(super) fn authority(file: Option<&Path>) -> Result<Option<String>, AmqpError> {
     let Some(path) = file else { return Ok(None) };
     let refuse = |cause: String| AmqpError::CaFile { path: path.display().to_string(), cause };
-    let read = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read).collect();
-    let found = found.map_err(|error| refuse(format!("its PEM cannot be read: {error}")))?;
-    if found.is_empty() {
-        return Err(refuse("it holds no PEM certificate".to_owned()));
-    }
-    // The library leaves out what it cannot read, and says nothing.
-    if RootCertStore::empty().add_parsable_certificates(found).0 == 0 {
-        return Err(refuse("no certificate in it can be read".to_owned()));
-    }
+    let read = reload::read_good(path, reload::check_authorities).map_err(refuse)?;
     Ok(Some(String::from_utf8_lossy(&read).into_owned()))
 }
 
-/// Connects and logs in. The file of the authority is read each time, so it may be renewed.
+/// Connects and logs in. The file of the authority is read each time, so it may be renewed; while
+/// it is bad, the last good one stays in use.
 pub(super) async fn dial(options: &AmqpOptions) -> Result<Dialled, AmqpError> {
     let uri = parse(options.url.expose())?;
     let cert_chain = authority(options.ca.as_deref())?;

@@ -9,6 +9,7 @@
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::chores::{Chore, Chores};
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
+use crate::clock::witness::{LOOK, TOLERANCE, Witness};
 use crate::config;
 use crate::metrics;
 use crate::model::window::Timestamp;
@@ -36,13 +38,14 @@ pub(super) async fn run(
     store: Store,
     settings: config::Backup,
     (alerts, chores): (Alerts, Chores),
-    clock: Clock,
+    (witness, clock): (Arc<Witness>, Clock),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut not_before = clock.now();
+    let mut not_before = clock.instant();
     loop {
-        let now = clock.now();
-        if now >= not_before {
+        // Whether one is due is decided by a clock that is not contradicted.
+        let now = witness.scheduled_now();
+        if clock.instant() >= not_before && now.is_some() {
             let (store, settings) = (store.clone(), settings.clone());
             let pass = tokio::task::spawn_blocking(move || pass(&store, &settings, clock)).await?;
             let failed = pass.as_ref().err().map(|error| error as &(dyn Error + 'static));
@@ -60,13 +63,13 @@ pub(super) async fn run(
                     metrics::BACKUPS.add_for("failed", 1);
                     tracing::error!(%error, "no backup can be made; trying again");
                     alerts.raise(Condition::BackupFailing, &error.to_string());
-                    not_before = now.plus(AGAIN);
+                    not_before = clock.instant() + AGAIN;
                 }
             }
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(EVERY) => {}
+            () = clock.sleep(now.map_or(LOOK, |_| EVERY)) => {}
         }
     }
 }
@@ -79,17 +82,19 @@ fn pass(
 ) -> Result<Option<checkpoint::Backup>, CheckpointError> {
     let now = clock.now();
     let mut kept = own(&settings.dir, store.store_id());
-    let newest = kept.last().map(|(at, _)| *at);
+    // One that a clock made in the future must not hold the next ones back.
+    let newest = kept.iter().map(|(at, _)| *at).filter(|at| at.since(now) <= TOLERANCE).max();
     let is_due = newest.is_none_or(|newest| now >= newest.plus(settings.every));
     let made = if is_due {
         let to = settings.dir.join(name_of(now));
         let made = checkpoint::backup(store, &to, clock)?;
         kept.push((now, to));
+        kept.sort_unstable();
         Some(made)
     } else {
         None
     };
-    let at = kept.last().map_or(0, |(at, _)| at.second().0);
+    let at = made.as_ref().map(|_| now).or(newest).map_or(0, |at| at.second().0);
     #[expect(clippy::cast_precision_loss, reason = "seconds of this millennium are exact")]
     metrics::BACKUP_AT.set(at as f64);
     let keep = settings.keep.max(1);
@@ -174,6 +179,13 @@ mod tests {
         }
         let kept = ["ghpulse-2026-11-22T06-00-00Z", "ghpulse-2026-11-22T07-00-00Z"];
         assert_eq!(names(), [kept[0], kept[1], "ghpulse-of-another"]);
+        // Made by a clock that was ahead: the next is due all the same, an interval behind the last
+        // that is not.
+        let ahead = Clock::starting_at(clock.now().plus(Duration::from_secs(30 * 86_400)));
+        assert!(pass(&store, &settings, ahead).unwrap().is_some());
+        assert!(pass(&store, &settings, clock).unwrap().is_none());
+        tokio::time::advance(every).await;
+        assert!(pass(&store, &settings, clock).unwrap().is_some());
         let blocked = config::Backup { dir: to.join("file"), ..settings };
         fs::write(&blocked.dir, "").unwrap();
         assert!(pass(&store, &blocked, clock).unwrap_err().is_io());

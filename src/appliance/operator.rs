@@ -16,6 +16,7 @@ use crate::apply::script::LiveWindow;
 use crate::apply::script::{self, InForce, ScriptHost};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
+use crate::clock::witness::Verdict;
 use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::{Day, Hour, Timestamp};
@@ -91,6 +92,22 @@ impl Operator {
         Part { name, state, since: self.started_at, error: None }
     }
 
+    /// A store that fails stops the process. What makes it wait is reported here, that it cannot be
+    /// copied, and for a while what an earlier end of the process took from it.
+    fn store(&self) -> Part {
+        let (store, now) = (&self.sight.store, self.clock.now());
+        let verdict = self.sight.witness.judge();
+        let clock = matches!(verdict, Verdict::Disagrees { .. }).then(|| verdict.to_string());
+        let lost = store.lost_tail().filter(|lost| now.since(lost.noticed_at) < LOSS_SHOWN);
+        let lost = lost.map(ToString::to_string);
+        let failing = self.sight.failing.borrow().words();
+        let all = [store.room().complaint(), clock, lost, failing];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        let error = Some(all.join("; ")).filter(|all| !all.is_empty());
+        let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };
+        Part { error, ..self.part("store", state) }
+    }
+
     fn source(&self) -> Part {
         let Some(source) = &self.source else { return self.part("source", PartState::Off) };
         let status = source.borrow();
@@ -107,21 +124,6 @@ impl Operator {
             _ => (state, error),
         };
         Part { name: "source", state, since: status.since, error }
-    }
-
-    /// A store that fails stops the process. What an earlier end of the process took from it is
-    /// shown for a while, and that it cannot be copied, for as long as it is so.
-    fn store_part(&self) -> Part {
-        let lost = self.sight.store.lost_tail();
-        let lost = lost.filter(|lost| self.clock.now().since(lost.noticed_at) < LOSS_SHOWN);
-        let lost = lost.map(|lost| (lost.to_string(), lost.noticed_at));
-        let failing = self.sight.failing.borrow().words();
-        let all: Vec<_> = lost.into_iter().chain(failing).collect();
-        let Some(since) = all.iter().map(|(_, since)| *since).min() else {
-            return self.part("store", PartState::Ok);
-        };
-        let words: Vec<_> = all.into_iter().map(|(words, _)| words).collect();
-        Part { name: "store", state: PartState::Degraded, since, error: Some(words.join("; ")) }
     }
 
     fn bus(&self) -> Part {
@@ -164,16 +166,29 @@ impl Operator {
     }
 }
 
+impl Operator {
+    /// Files that were replaced by ones that cannot be used; no part while there are none.
+    fn files(&self) -> Option<Part> {
+        let found = self.sight.files.borrow();
+        let since = found.iter().map(|file| file.since).min()?;
+        let words: Vec<&str> = found.iter().map(|file| &*file.words).collect();
+        let error = Some(words.join("; "));
+        Some(Part { name: "files", state: PartState::Degraded, since, error })
+    }
+}
+
 impl Operate for Operator {
     fn parts(&self) -> Vec<Part> {
-        self.dated(vec![
-            self.store_part(),
+        let mut parts = self.dated(vec![
+            self.store(),
             self.source(),
             self.bus(),
             self.tidb(),
             self.amqp(),
             self.scripts(),
-        ])
+        ]);
+        parts.extend(self.files());
+        parts
     }
 
     fn sync(&self) -> BoxFuture<'static, SyncAnswer> {
@@ -196,6 +211,10 @@ impl Operate for Operator {
         let source = self.source.as_ref().map(|source| source.borrow().clone());
         let json = self.sight.json(&self.parts(), source.as_ref(), clients);
         Status { text: screen(&json), json }
+    }
+
+    fn screen(&self, json: &serde_json::Value) -> String {
+        screen(json)
     }
 
     fn script(&self) -> ScriptState {

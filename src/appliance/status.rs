@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::chores::Failing;
+use super::renewed::State;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
+use crate::clock::witness::{Verdict, Witness};
 use crate::collect::enrich::Recent;
 use crate::collect::status::SourceStatus;
 use crate::serve::{Part, is_ready};
@@ -17,6 +20,9 @@ use crate::terminal;
 
 /// Pages, tokens and troubles that the screen has room for.
 const ROWS: usize = 12;
+
+/// What a figure is while GitHub is not read, or does not show what it should.
+const UNKNOWN: &str = "unknown";
 
 /// What the status is read from, beside the parts.
 pub(super) struct Sight {
@@ -29,6 +35,9 @@ pub(super) struct Sight {
     pub(super) enriched: watch::Receiver<Recent>,
     /// Backups and exports that fail.
     pub(super) failing: watch::Receiver<Failing>,
+    pub(super) witness: Arc<Witness>,
+    /// Files that were replaced by ones that cannot be used.
+    pub(super) files: State,
     pub(super) clock: Clock,
 }
 
@@ -48,7 +57,9 @@ impl Sight {
             "parts": parts,
             "source": source.map(source_json),
             "enrichment": source.map(|_| self.enriched.borrow().figures(self.clock.now())),
-            "completeness": source.and_then(|source| source.completeness.as_deref()),
+            "completeness": source
+                .and_then(|source| source.completeness.as_deref())
+                .map(|report| report.shown_at(self.witness.stamp())),
             "bus": {
                 "kind": self.bus,
                 "backlog_bytes": *self.store.heads().backlog.borrow(),
@@ -56,8 +67,32 @@ impl Sight {
             },
             "clients": { "connections": clients },
             "disk": disk(&self.data_dir),
+            "journal": journal_json(&self.store, self.clock),
+            "clock": clock_json(&self.witness),
         })
     }
+}
+
+/// How much of the disk the journal takes, and how far back it reaches; `null` while it is empty.
+fn journal_json(store: &Store, clock: Clock) -> Value {
+    let reach = *store.heads().reach.borrow();
+    let seconds = reach.oldest.map(|oldest| clock.now().since(oldest).as_secs());
+    json!({ "bytes": reach.bytes, "reach_seconds": seconds })
+}
+
+/// Whether the clock is to be believed; `seconds_ahead` is `null` when no witness can say.
+fn clock_json(witness: &Witness) -> Value {
+    let verdict = witness.judge();
+    let who = match verdict {
+        Verdict::Disagrees { who, .. } => Some(who.name()),
+        Verdict::Agrees | Verdict::Unconfirmed => None,
+    };
+    json!({
+        "state": verdict.name(),
+        "seconds_ahead": verdict.seconds_ahead(),
+        "witness": who,
+        "last_retention_at": witness.last_pass(),
+    })
 }
 
 fn source_json(source: &SourceStatus) -> Value {
@@ -91,11 +126,9 @@ pub fn screen(status: &Value) -> String {
     let mut out = String::new();
     let ready = if status["ready"] == true { "ready" } else { "NOT READY" };
     let simulated = if status["simulated"] == true { ", simulated" } else { "" };
-    line(
-        &mut out,
-        "ghpulse",
-        &format!("{} on {}: {ready}{simulated}", text(&status["version"]), text(&status["node"])),
-    );
+    // Strangers are not told where it runs.
+    let on = status["node"].as_str().map(|node| format!(" on {node}")).unwrap_or_default();
+    line(&mut out, "ghpulse", &format!("{}{on}: {ready}{simulated}", text(&status["version"])));
     for part in rows(&status["parts"]) {
         let error = part["error"].as_str().map(|error| format!(": {error}")).unwrap_or_default();
         let state = format!("{} since {}{error}", text(&part["state"]), text(&part["since"]));
@@ -125,6 +158,12 @@ pub fn screen(status: &Value) -> String {
     );
     line(&mut out, "way", &words);
     line(&mut out, "clients", &counted(&status["clients"]["connections"], "connection"));
+    let journal = &status["journal"];
+    if let Some(seconds) = journal["reach_seconds"].as_f64() {
+        let hours = seconds / 3_600.0;
+        let words = format!("{} on the disk, {hours:.1} hours back", bytes(&journal["bytes"]));
+        line(&mut out, "journal", &words);
+    }
     let disk = &status["disk"];
     let words = format!("{} free of {}", bytes(&disk["free_bytes"]), bytes(&disk["all_bytes"]));
     line(&mut out, "disk", &words);
@@ -157,7 +196,7 @@ fn completeness(out: &mut String, report: &Value) {
         return;
     }
     let all = &report["all"];
-    line(out, "events", &format!("{} a minute", number(&all["events_a_minute"], 0)));
+    line(out, "events", &a_minute(&all["events_a_minute"]));
     line(out, "missed", &missed(all));
     let lag = &all["lag_seconds"];
     if lag.is_object() {
@@ -170,9 +209,9 @@ fn completeness(out: &mut String, report: &Value) {
             |share| format!("{:.0} % in common with the read before", share * 100.0),
         );
         let words = format!(
-            "{} events, {overlap}, {} new a minute, missed {}",
+            "{} events, {overlap}, new: {}, missed {}",
             text(&page["events"]),
-            number(&page["events_a_minute"], 0),
+            a_minute(&page["events_a_minute"]),
             missed(page),
         );
         line(out, &format!("page {}", text(&page["page"])), &words);
@@ -190,10 +229,17 @@ fn completeness(out: &mut String, report: &Value) {
     line(out, "estimated", &text(&report["method"]));
 }
 
+fn a_minute(rate: &Value) -> String {
+    if rate.is_null() { UNKNOWN.to_owned() } else { format!("{} a minute", number(rate, 0)) }
+}
+
 fn missed(figures: &Value) -> String {
     let shares = &figures["missed_share"];
+    if !shares.is_array() {
+        return UNKNOWN.to_owned();
+    }
     let [low, share, high] =
-        [0, 1, 2].map(|at| number(&json!(shares[at].as_f64().unwrap_or(0.0) * 100.0), 1));
+        [0, 1, 2].map(|at| number(&json!(shares[at].as_f64().map(|share| share * 100.0)), 1));
     let count = number(&figures["missed"]["estimate"], 0);
     format!("{share} % ({low} to {high}), {count} events in ten minutes")
 }
@@ -268,7 +314,8 @@ mod tests {
             "NOT READY",
             "bus]0;x    down since 2027: gone",
             "page 3",
-            "0.0 % (0.0 to 0.0)",
+            "missed     unknown",
+            "events     unknown",
             "TROUBLE    page 2 is empty (since 2027)",
             "3 GiB free",
             "enriched   97.0 % of what lacked something, 97 in ten minutes, without: 1 gone, 2 late",

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{GitHub, Secret};
+use crate::config::{GitHub, Secret, read_tokens};
 use crate::github::tokens::TokenPool;
 use crate::supervise::{EXIT_CONFIG, Failure};
 
@@ -115,8 +115,17 @@ fn read(path: &Path) -> anyhow::Result<Vec<Secret>> {
         return Err(about(format!("{size} bytes are more than any list of tokens")));
     }
     let text = std::fs::read_to_string(path).map_err(|error| about(error.to_string()))?;
-    let lines = text.lines().map(str::trim);
-    Ok(lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(Secret::new).collect())
+    let found = read_tokens(&text);
+    let path = path.display();
+    if !found.wrong.is_empty() {
+        let wrong = found.wrong.iter().map(|(line, why)| format!("{path}:{line} {why}"));
+        let wrong = wrong.collect::<Vec<_>>().join("; ");
+        return Err(anyhow::anyhow!("github.tokensFile: {wrong}"));
+    }
+    for line in found.placeholders {
+        tracing::warn!("github.tokensFile: {path}:{line} is a placeholder; it is not used");
+    }
+    Ok(found.tokens)
 }
 
 #[cfg(test)]
@@ -130,6 +139,16 @@ mod tests {
         std::fs::write(&path, "# of the team\none\n\n  two \n").unwrap();
         let read = read(&path).unwrap();
         assert_eq!(read, [Secret::new("one"), Secret::new("two")]);
+    }
+
+    #[test]
+    fn a_line_that_can_be_no_token_is_named_and_not_repeated() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        std::fs::write(&path, "one\nGITHUB_TOKEN=ghp_telltale\n").unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("tokens:2 is a name and a value"), "{error}");
+        assert!(!error.contains("telltale"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Looks at the parts and at the disk, and raises and clears what people are to be told.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +11,54 @@ use tokio_util::sync::CancellationToken;
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
 use crate::collect::completeness::{Trouble, TroubleKind};
+use crate::collect::poller::publish;
 use crate::collect::status::SourceStatus;
+use crate::metrics;
 use crate::serve::{Operate, Part, PartState};
+use crate::store::Store;
 
 /// Time between two looks; a part that is down at each is a failure in a row.
 const EVERY: Duration = Duration::from_secs(15);
+/// Time between two looks at the disk, and at when a part changed.
+const LOOK: Duration = Duration::from_secs(1);
 /// Less room than this is hardly any: the store needs some to tidy itself up.
 const ROOM_BYTES: u64 = 2 << 30;
 /// On small disks one part in so many is enough.
 const ROOM_SHARE: u64 = 20;
+
+/// Measures the room on the disk of the store, and looks at the parts, so that since when each is as
+/// it is, is known when nobody asks. Until `stop` is called.
+pub(super) async fn look(
+    operator: Arc<dyn Operate>,
+    store: Store,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let measured = store.clone();
+        let measure = move || {
+            let dir = measured.dir();
+            if let Some((free, all)) = space(dir) {
+                measured.room().measured(dir, free, all);
+                #[expect(clippy::cast_precision_loss, reason = "a byte of 2^53 more or less")]
+                metrics::DISK_FREE_BYTES.set(free as f64);
+            }
+        };
+        tokio::task::spawn_blocking(measure).await?;
+        operator.parts();
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = clock.sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Bytes that are free, of how many, on the disk that holds `dir`.
+fn space(dir: &Path) -> Option<(u64, u64)> {
+    let disk = rustix::fs::statvfs(dir).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Some((bytes(disk.f_bavail), bytes(disk.f_blocks)))
+}
 
 /// Looks until `stop` is called.
 pub(super) async fn run(
@@ -36,6 +76,10 @@ pub(super) async fn run(
         }
         let report = source.as_ref().and_then(|source| source.borrow().completeness.clone());
         if let Some(report) = report {
+            // A collector that does not poll any more renews nothing.
+            if let Cow::Owned(aged) = report.shown_at(clock.now()) {
+                publish(&aged);
+            }
             tell_troubles(&alerts, &report.troubles);
         }
         let dir = data_dir.clone();
@@ -99,9 +143,7 @@ fn tell_troubles(alerts: &Alerts, troubles: &[Trouble]) {
 
 /// What is wrong with the room on the disk that holds `dir`, if anything is.
 fn nearly_full(dir: &Path) -> Option<String> {
-    let disk = rustix::fs::statvfs(dir).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-    let (free, all) = (bytes(disk.f_bavail), bytes(disk.f_blocks));
+    let (free, all) = space(dir)?;
     is_hardly_any(free, all).then(|| {
         let mib = free >> 20;
         let dir = dir.display();

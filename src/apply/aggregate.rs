@@ -17,6 +17,7 @@ use super::numbers::Numbers;
 use crate::bus::{Bus, Content, Dead, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
+use crate::model::counts::{MOST_LINES, counted_lines};
 use crate::model::entity::Sight;
 use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
@@ -99,9 +100,18 @@ impl Apply {
     /// Applies what the bus delivers until `stop` is called.
     pub async fn run<B: Bus>(self, mut bus: B, stop: CancellationToken) -> anyhow::Result<()> {
         loop {
+            // What a broker keeps for us is left there while the disk has no room; what this node
+            // has admitted is on the disk already.
+            let is_remote = bus.tag() != self.store.bus_tag();
+            let next = async {
+                if is_remote {
+                    self.store.room().wait().await;
+                }
+                bus.next().await
+            };
             let delivered = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                delivered = bus.next() => delivered,
+                delivered = next => delivered,
             };
             match delivered {
                 Ok(deliveries) => {
@@ -313,18 +323,21 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
         let second = event.received_at.second();
         batch.add(&BucketKey { second, language: language.to_owned() }, 1)?;
     }
-    let lines = |n: Option<u64>| if facts.flags.merge { n.unwrap_or(0) } else { 0 };
+    let lines = |n: Option<u64>| if facts.flags.merge { counted_lines(n) } else { 0 };
+    if [facts.additions, facts.deletions].into_iter().any(|n| lines(n) == MOST_LINES) {
+        let (id, most) = (&event.key.id, MOST_LINES);
+        tracing::warn!(?id, most, "more lines than a pull request can have: counted as the most");
+    }
     let counts = [
         (HourMetric::PullRequests, 1),
-        (HourMetric::Opened, u64::from(facts.flags.open)),
-        (HourMetric::Merged, u64::from(facts.flags.merge)),
-        (HourMetric::Closed, u64::from(facts.flags.close)),
+        (HourMetric::Opened, i64::from(facts.flags.open)),
+        (HourMetric::Merged, i64::from(facts.flags.merge)),
+        (HourMetric::Closed, i64::from(facts.flags.close)),
         (HourMetric::Additions, lines(facts.additions)),
         (HourMetric::Deletions, lines(facts.deletions)),
     ];
     let hour = event.happened_at.hour();
     for (metric, n) in counts.into_iter().filter(|(_, n)| *n > 0) {
-        let n = i64::try_from(n).unwrap_or(i64::MAX);
         batch.add(&HourKey { hour, origin: Origin::Live, metric }, n)?;
     }
     Ok(())

@@ -10,3 +10,4 @@ pub mod requeue;
 pub mod rule;
 pub mod script;
 pub mod tick;
+mod usage;

@@ -41,10 +41,12 @@ struct DayFigures {
 }
 
 impl Numbers {
-    /// Reads what the store has of the last two windows of `seconds` seconds. Blocks.
+    /// Reads what the store has of the rolling windows of `seconds` seconds. Blocks.
+    ///
+    /// Of what is kept the newest, whatever the clock says: it may be corrected a moment later.
     pub fn load(store: &Store, seconds: u32, clock: Clock) -> Result<Self, StoreError> {
         let mut buckets = Buckets::new();
-        let second = clock.now().minus(bucket_span(seconds)).second();
+        let second = Second(i64::MIN);
         store.reader().scan(&BucketKey { second, language: String::new() }, |key, value| {
             let n = read_count(&key, value)?;
             if let Err(reason) = buckets.add(key.second, &key.language, n) {
@@ -52,6 +54,8 @@ impl Numbers {
             }
             Ok(true)
         })?;
+        let window = Window::ending_with(clock.now().second(), seconds);
+        buckets.expire_window(window.previous().from, window.until);
         Ok(Self { seconds, buckets: Mutex::new(buckets), year: Mutex::default() })
     }
 
@@ -88,7 +92,7 @@ impl Numbers {
     pub fn window(&self, now: Second) -> WindowSnapshot {
         let mut buckets = lock(&self.buckets);
         let window = Window::ending_with(now, self.seconds);
-        buckets.expire(window.previous().from);
+        buckets.expire_window(window.previous().from, window.until);
         buckets.snapshot(window)
     }
 

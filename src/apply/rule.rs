@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::config::{Bare, duration, show_duration};
 use crate::hub::Path;
-use crate::model::envelope::Facts;
+use crate::model::envelope::{Facts, Flags};
 use crate::model::json;
 use crate::model::routing::{RoutingKey, RoutingPattern};
 use crate::model::tally::Shape;
@@ -143,6 +143,22 @@ impl Rule {
         event.value(&self.by).filter(|name| !name.is_empty())
     }
 
+    /// Every place it looks at: the name's first, then those of the conditions.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        self.sources().map(ToString::to_string).collect()
+    }
+
+    /// Whether an event has a value at the place of this number in [`Self::paths`].
+    #[must_use]
+    pub fn has(&self, path: usize, event: &Subject<'_>) -> bool {
+        self.sources().nth(path).is_some_and(|source| event.value(source).is_some())
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        std::iter::once(&self.by).chain(self.conditions.iter().map(|condition| &condition.at))
+    }
+
     /// Seconds of its window.
     #[must_use]
     pub fn window(&self) -> u32 {
@@ -193,6 +209,13 @@ impl Rule {
     }
 }
 
+/// What the payload has beside the flags.
+const KNOWN: [&str; 4] = ["language", "additions", "deletions", "enriched"];
+
+fn is_known(name: &str) -> bool {
+    KNOWN.contains(&name) || Flags::default().named().iter().any(|(flag, _)| *flag == name)
+}
+
 /// `None` for none and for what has a fraction.
 fn whole_seconds(duration: Duration) -> Option<u32> {
     let seconds = u32::try_from(duration.as_secs()).ok()?;
@@ -220,7 +243,12 @@ impl Source {
         let names: Vec<Box<str>> = names.collect();
         match (first.as_deref(), &names[..]) {
             (_, []) => Err(format!("`{text}` is no single value; write a path below it")),
-            (Some("payload"), [name]) => Ok(Self::Payload(name.clone())),
+            (Some("payload"), [name]) if is_known(name) => Ok(Self::Payload(name.clone())),
+            (Some("payload"), [_]) => {
+                let flags = Flags::default().named().map(|(name, _)| name).join(", ");
+                let known = KNOWN.join(", ");
+                Err(format!("`{text}` is not in the payload, which has {known}, {flags}"))
+            }
             (Some("payload"), _) => {
                 Err(format!("`{text}`: the payload has no objects; GitHub's is event.payload"))
             }

@@ -15,7 +15,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ use super::draft::Draft;
 use super::name::HourName;
 use super::{ArchiveError, SETTLED, blocking, file_name};
 use crate::clock::Clock;
+use crate::clock::witness::{LOOK, Witness};
 use crate::model::event::Event;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Hour, Minute, Timestamp};
@@ -102,19 +103,20 @@ pub fn export(
     Ok(Exported { hours, begins_within })
 }
 
-/// Exports each hour once it is settled, and what comes late, until `stop` is called. A disk that
-/// fails is not a reason to stop: it is said, and tried again. `went` learns how each pass went.
+/// Exports each hour once it is settled, and what comes late, until `stop` is called. Whether an
+/// hour is settled is decided by a clock that is not contradicted. A disk that fails is not a reason
+/// to stop: it is said, and tried again. `went` learns how each pass went.
 pub async fn run(
     store: Store,
     dir: PathBuf,
-    went: impl Fn(Option<&ArchiveError>) + Send,
+    (witness, went): (Arc<Witness>, impl Fn(Option<&ArchiveError>) + Send),
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut done = None;
     loop {
-        let until = settled_until(clock.now());
-        if done != Some(until) {
+        let until = witness.scheduled_now().map(settled_until);
+        if let Some(until) = until.filter(|until| done != Some(*until)) {
             let passed = pass(&store, until, &dir).await;
             went(passed.as_ref().err());
             match passed {
@@ -131,7 +133,7 @@ pub async fn run(
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(EVERY) => {}
+            () = clock.sleep(until.map_or(LOOK, |_| EVERY)) => {}
         }
     }
 }

@@ -250,3 +250,25 @@ async fn hour_whose_beginning_was_dropped_is_cut_though_an_older_event_came_late
     assert_eq!(said, [(1, true), (1, false)]);
     pass(&site.store, hour("12:00:00"), &site.to()).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_added_to_a_padded_file_comes_behind_its_last_whole_member() {
+    let site = Site::new();
+    site.journal("2026-02-03T09:59:00Z", &[(1, "10:00:00")]).await;
+    std::fs::create_dir(site.to()).unwrap();
+    let write = || export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.to()).unwrap();
+    write();
+    let name = "2026-02-03-10.json.gz";
+    let path = site.to().join(name);
+    let whole = std::fs::read(&path).unwrap();
+    for (id, behind) in [(2, &b"\0\0\0\0\0"[..]), (3, b"garbage")] {
+        let mut padded = std::fs::read(&path).unwrap();
+        padded.extend_from_slice(behind);
+        std::fs::write(&path, padded).unwrap();
+        site.journal("2026-02-03T10:01:00Z", &[(id, "10:00:30")]).await;
+        assert_eq!(write().hours[0].fresh, 1);
+        // flate2's own reader takes neither padding nor garbage.
+        assert_eq!(site.ids(name), (1..=id).collect::<Vec<_>>());
+        assert!(std::fs::read(&path).unwrap().starts_with(&whole));
+    }
+}

@@ -16,10 +16,12 @@ use super::name::HourName;
 use super::recorded::{Pull, Recorded};
 use super::{ArchiveError, BUFFER, blocking, lines};
 use crate::fault;
+use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;
 use crate::model::window::Hour;
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{HourKey, HourMetric, MetaKey, Origin};
+use crate::store::periods::reopen;
 use crate::store::{Batch, Store, StoreError};
 
 /// The most events of a file: ten times what an hour of GitHub had in 2026.
@@ -240,16 +242,16 @@ impl Counts {
     fn add(&mut self, pull: Option<Pull>) {
         self.events += 1;
         let Some(pull) = pull else { return };
-        let mut count = |metric, n: u64| {
+        let mut count = |metric, n: i64| {
             let sum: &mut i64 = &mut self.metrics[metric as usize];
-            *sum = sum.saturating_add(i64::try_from(n).unwrap_or(i64::MAX));
+            *sum = sum.saturating_add(n);
         };
         count(HourMetric::PullRequests, 1);
         count(HourMetric::Opened, pull.flags.open.into());
         count(HourMetric::Merged, pull.flags.merge.into());
         count(HourMetric::Closed, pull.flags.close.into());
-        count(HourMetric::Additions, pull.additions);
-        count(HourMetric::Deletions, pull.deletions);
+        count(HourMetric::Additions, counted_lines(Some(pull.additions)));
+        count(HourMetric::Deletions, counted_lines(Some(pull.deletions)));
         self.actors.extend(pull.actor);
         self.repos.extend(pull.repo);
     }
@@ -267,6 +269,7 @@ impl Counts {
 /// Puts what an hour comes to in the place of what an import said of it before.
 fn write(batch: &mut Batch<'_>, hour: Hour, counts: &Counts) -> Result<(), StoreError> {
     let at = crate::model::window::Timestamp::from_seconds(hour.0.saturating_mul(3_600));
+    reopen(batch, at)?;
     let mut claim = |actor, repo| {
         let mut flags = Flags { pr: true, ..Flags::default() };
         claim_firsts(batch, &mut flags, at, actor, repo)

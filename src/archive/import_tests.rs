@@ -195,3 +195,51 @@ async fn the_bytes_told_of_are_the_files() {
         assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), length);
     }
 }
+
+#[tokio::test]
+async fn what_is_behind_a_gzip_costs_nothing_and_is_named() {
+    let events = lines_of(&[merge(1, 0), push(2)]);
+    let zeros = vec![0; 4_096];
+    let more = zipped(&lines_of(&[push(3)]));
+    for (behind, counted, broken) in [
+        (&zeros[..], 2, 0),
+        (b"garbage", 2, 1),
+        (&more, 3, 0),
+        (&[&zeros[..], &more].concat(), 3, 0),
+        (&[&more[..], &zeros].concat(), 3, 0),
+    ] {
+        let site = Site::new();
+        let path = site.file(NAME, &[zipped(&events), behind.to_vec()].concat());
+        let imported = import(&site.store, &path, |_| ()).await.unwrap();
+        assert_eq!((imported.events, imported.broken), (counted, broken), "{}", behind.len());
+        if broken > 0 {
+            let Broken { line, reason } = &imported.complaints[0];
+            assert!(*line == 3 && reason.starts_with("7 bytes behind the end"), "{reason}");
+        }
+    }
+    // What is cut off is not whole.
+    let site = Site::new();
+    let path = site.file(NAME, &[&zipped(&events), &more[..more.len() - 1]].concat());
+    let error = import(&site.store, &path, |_| ()).await.unwrap_err();
+    assert!(matches!(error, ArchiveError::BreaksOff { line: 4, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_hour_as_a_list_is_read_on_one_line_and_told_what_to_do_on_several() {
+    let events = [merge(1, 0), push(2), merge(3, 5)];
+    for (open, comma, close) in
+        [("[", ",", "]"), ("[ ", " , ", " ]\n"), ("\u{feff}[\n", ",\n", "]")]
+    {
+        let site = Site::new();
+        let list = [open, &events.join(comma), close].concat();
+        let imported = site.import(NAME, list.as_bytes()).await.unwrap();
+        assert_eq!((imported.events, imported.broken), (3, 0), "{list}");
+    }
+    let values: Vec<serde_json::Value> =
+        events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let pretty = serde_json::to_string_pretty(&values).unwrap();
+    let error = Site::new().import(NAME, pretty.as_bytes()).await.unwrap_err().to_string();
+    assert!(error.contains("jq -c '.[]'"), "{error}");
+    let error = Site::new().import(NAME, b"no event\n").await.unwrap_err().to_string();
+    assert!(!error.contains("jq"), "{error}");
+}

@@ -1,23 +1,31 @@
-//! `ghpulse check`: configuration, the files it names, the scripts, and whether each configured
-//! server can be connected to.
+//! `ghpulse check`: configuration, the files it names, what the machine must give (directories,
+//! ports), the scripts, and each configured server.
 //!
-//! Of most servers only the connection is tried, and that is what is said; TiDB is logged in to,
-//! and the queries are looked at there without running them. What is wrong with the configuration
-//! is 78, a server that is away or does not let us 69; a script that does not hold is a warning,
-//! because the appliance goes on with the last good one.
+//! Everything is tried, also when something before it is wrong, and named; the last line counts.
+//! Tokens are tried at GitHub, Pulsar, RabbitMQ and TiDB are logged in to, and TiDB's queries are
+//! looked at there without running them; of the others only the connection is tried, and that is
+//! what is said. What is wrong with the configuration is 78, a directory or a port that cannot be
+//! used 74, a server that is away or does not let us in 69; a script that does not hold is a
+//! warning, because the appliance continues with the last good one.
+
+mod machine;
+mod report;
 
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::json;
 
-use super::{Exit, FileArgs, line_of, lines_of, output};
-use crate::appliance::{Unusable, check_amqp, check_bus};
+use self::report::{Finding, Report};
+use super::{Exit, FileArgs, output};
+use crate::appliance::{
+    TriedToken, Unusable, check_amqp, check_bus, check_certificate, check_key_file, check_tokens,
+};
 use crate::apply::history;
 use crate::apply::{aggregates, script};
 use crate::clock::Clock;
-use crate::config::{self, Complaint, Config, Loaded, Place, Refused};
+use crate::config::{self, Complaint, Config, Loaded, Place, Places, Refused, Secret};
+use crate::reload;
 
 /// A server that has not accepted by then is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,12 +33,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ghpulse check\n  ghpulse check --config /etc/ghpulse.yaml \
-                        --offline\n\nExit codes: 78 the configuration is wrong, 69 a server is \
-                        away, 0 otherwise.")]
+                        --offline\n\nExit codes: 78 the configuration is wrong, 74 a directory \
+                        or a port cannot be used, 69 a server is away, 0 otherwise.")]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     file: FileArgs,
-    /// Tries no server
+    /// Tries no server; directories and ports of this machine are tried all the same
     #[arg(long)]
     offline: bool,
     /// Prints JSON
@@ -76,77 +84,133 @@ struct Tried {
 
 /// Checks and prints.
 pub(super) fn check(args: &CheckArgs) -> Exit {
-    let loaded = with_files(super::load(&args.file, Vec::new()));
-    let loaded = match loaded {
-        Ok(loaded) => loaded,
-        Err(refused) => return refuse(&refused, args.json),
-    };
-    let scripts = scripts(&loaded.config);
-    let servers = servers(&loaded.config);
-    let tried = if args.offline { Ok(Vec::new()) } else { attempt(&servers) };
-    let tried = match tried {
-        Ok(tried) => tried,
+    let report = match look(super::load(&args.file, Vec::new()), args.offline) {
+        Ok(report) => report,
         Err(error) => {
             output::complain(&format!("error: cannot start the runtime: {error}"));
             return Exit::Stage;
         }
     };
-    let away = tried.iter().any(|one| one.connected == Some(false));
-    let misconfigured = tried.iter().any(|one| one.misconfigured);
-    let printed = if args.json {
-        output::json(&json!({
-            "config": loaded.file,
-            "complaints": [],
-            "notices": loaded.notices,
-            "scripts": scripts,
-            "servers": tried,
-        }))
-    } else {
-        output::text(&report(&loaded, &scripts, &tried, args.offline))
-    };
-    match printed {
-        Exit::Fine if misconfigured => Exit::Config,
-        Exit::Fine if away => Exit::Unavailable,
-        other => other,
-    }
+    let printed =
+        if args.json { output::json(&report.json()) } else { output::text(&report.text()) };
+    if printed == Exit::Fine { report.exit() } else { printed }
 }
 
-fn refuse(refused: &Refused, as_json: bool) -> Exit {
-    let scripts = scripts(&refused.rest);
-    let printed = if as_json {
-        output::json(&json!({
-            "config": refused.file,
-            "complaints": refused.complaints,
-            "notices": refused.notices,
-            "scripts": scripts,
-        }))
-    } else {
-        let scripts = scripts.into_iter().map(|line| format!("warning: {line}"));
-        output::text(&lines_of(refused).into_iter().chain(scripts).collect::<Vec<_>>().join("\n"))
-    };
-    if printed == Exit::Fine { Exit::Config } else { printed }
-}
-
-/// Adds what is wrong with the files that the configuration names.
-fn with_files(loaded: Result<Loaded, Refused>) -> Result<Loaded, Refused> {
-    let missing = match &loaded {
-        Ok(loaded) => missing_files(&loaded.config, &loaded.places),
-        Err(refused) => missing_files(&refused.rest, &refused.places),
-    };
-    match loaded {
-        Ok(loaded) if missing.is_empty() => Ok(loaded),
-        Ok(Loaded { config, file, notices, places }) => {
-            Err(Refused { file, complaints: missing, notices, rest: Box::new(config), places })
+/// Looks at everything, and tries it.
+fn look(loaded: Result<Loaded, Refused>, offline: bool) -> std::io::Result<Report> {
+    let (config, file, notices, places, mut complaints) = match loaded {
+        Ok(Loaded { config, file, notices, places }) => (config, file, notices, places, Vec::new()),
+        // With the defaults in place of what is wrong, to find whatever else is.
+        Err(Refused { file, complaints, notices, rest, places }) => {
+            (*rest, file, notices, places, complaints)
         }
-        Err(mut refused) => {
-            refused.complaints.extend(missing);
-            Err(refused)
-        }
+    };
+    let mut findings = machine::look(&config, &places, &complaints);
+    complaints.extend(bad_files(&config, &places, offline));
+    if config.disable.producer && config.pulsar.is_none() {
+        let said = "without pulsar nothing is fetched, and nothing is brought here";
+        findings.push(Finding::warning("disable.producer", "true", said));
     }
+    let mut tokens = config.github.tokens.clone();
+    if let Some(path) = &config.github.tokens_file
+        && let Some(lines) = machine::tokens_of(path)
+    {
+        let (found, wrong) = of_tokens_file(path, &lines, &places);
+        findings.extend(found);
+        complaints.extend(wrong);
+        tokens.extend(lines.tokens);
+    }
+    let servers = servers(&config);
+    let mut tried = Vec::new();
+    if !offline {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // All at once: four servers that are away take no longer than one.
+        let all = futures_util::future::join_all(servers.iter().map(try_one));
+        let known = try_tokens(&config, &tokens);
+        let (all, known) = runtime.block_on(async { tokio::join!(all, known) });
+        // That GitHub is away is said once, of the server.
+        let is_away = all.iter().any(|one| one.server == "github" && one.connected == Some(false));
+        findings.extend(known.into_iter().map(|found| match found.exit {
+            Some(Exit::Unavailable) if is_away => Finding::note(found.key, found.what, found.said),
+            _ => found,
+        }));
+        tried = all;
+    }
+    let anonymous = tokens.is_empty() && !config.disable.producer;
+    let scripts = scripts(&config);
+    let servers = tried;
+    Ok(Report { file, notices, complaints, scripts, findings, servers, anonymous, offline })
 }
 
-/// The files that the configuration names and that cannot be used.
-fn missing_files(config: &Config, places: &config::Places) -> Vec<Complaint> {
+/// What is wrong with the lines of a file of tokens.
+fn of_tokens_file(
+    path: &std::path::Path,
+    lines: &config::TokenLines,
+    places: &Places,
+) -> (Vec<Finding>, Vec<Complaint>) {
+    const KEY: &str = "github.tokensFile";
+    let place = || places.get(KEY).cloned().unwrap_or(Place::Nowhere);
+    let path = path.display();
+    let wrong = lines.wrong.iter().map(|(line, why)| Complaint {
+        place: place(),
+        key: Some(KEY.to_owned()),
+        message: format!("{path}:{line} {why}"),
+    });
+    let placeholder = |line: &usize| {
+        Finding::warning(KEY, format!("{path}:{line}"), "a placeholder, not a token; not used")
+    };
+    let mut findings: Vec<Finding> = lines.placeholders.iter().map(placeholder).collect();
+    if lines.tokens.is_empty() && lines.wrong.is_empty() {
+        findings.push(Finding::warning(KEY, &path, "it holds no token"));
+    }
+    (findings, wrong.collect())
+}
+
+/// Tries the tokens at GitHub, one request each.
+async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
+    const KEY: &str = "github.tokens";
+    if config.disable.producer || tokens.is_empty() {
+        return Vec::new();
+    }
+    let tried = check_tokens(&config.github, tokens, Clock::system()).await;
+    let all = tokens.len();
+    let mut found: Vec<Finding> = tried
+        .iter()
+        .zip(1..)
+        .filter_map(|(tried, n)| {
+            let what = format!("token {n} of {all}");
+            match tried {
+                TriedToken::Accepted => Some(Finding::ok(KEY, what, "GitHub accepts it")),
+                TriedToken::Refused(why) => {
+                    let said = format!("GitHub refuses it ({why}); put another in its place");
+                    Some(Finding::error(KEY, what, said, Exit::Config))
+                }
+                TriedToken::Unclear(why) => {
+                    Some(Finding::warning(KEY, what, format!("not known to be good: {why}")))
+                }
+                TriedToken::Away(_) => None,
+            }
+        })
+        .collect();
+    let away = tried.iter().find_map(|tried| match tried {
+        TriedToken::Away(why) => Some(why),
+        _ => None,
+    });
+    if let Some(why) = away {
+        let said = format!("cannot be tried: {why}");
+        found.push(Finding::error(KEY, format!("{all} tokens"), said, Exit::Unavailable));
+    }
+    if tried.len() < all {
+        let said = format!("only the first {} were tried", tried.len());
+        found.push(Finding::note(KEY, format!("{all} tokens"), said));
+    }
+    found
+}
+
+/// The files that the configuration names and that cannot be used. What those of Pulsar and
+/// RabbitMQ hold is looked at here only when the servers are not tried.
+fn bad_files(config: &Config, places: &Places, offline: bool) -> Vec<Complaint> {
+    type Check = fn(&[u8]) -> Result<(), String>;
     let tls = config.server.tls.as_ref();
     let pulsar = config.pulsar.as_ref();
     let oauth = pulsar.and_then(|pulsar| pulsar.oauth.as_ref());
@@ -155,26 +219,35 @@ fn missing_files(config: &Config, places: &config::Places) -> Vec<Complaint> {
         key: Some(key.to_owned()),
         message,
     };
-    let named = [
-        ("server.tls.cert", tls.map(|tls| &tls.cert)),
-        ("server.tls.key", tls.map(|tls| &tls.key)),
-        ("github.tokensFile", config.github.tokens_file.as_ref()),
-        ("pulsar.keypath", oauth.map(|oauth| &oauth.key_file)),
-        ("pulsar.ca", pulsar.and_then(|pulsar| pulsar.ca.as_ref())),
-        ("tidb.ca", config.tidb.as_ref().and_then(|tidb| tidb.ca.as_ref())),
-        ("amqp.ca", config.amqp.as_ref().and_then(|amqp| amqp.ca.as_ref())),
+    let any: Check = |_| Ok(());
+    let pem: Check = reload::check_authorities;
+    let (pem_unless_tried, key_unless_tried) =
+        if offline { (pem, check_key_file as Check) } else { (any, any) };
+    let named: [(_, _, Check); 7] = [
+        ("server.tls.cert", tls.map(|tls| &tls.cert), any),
+        ("server.tls.key", tls.map(|tls| &tls.key), any),
+        ("github.tokensFile", config.github.tokens_file.as_ref(), any),
+        ("pulsar.keypath", oauth.map(|oauth| &oauth.key_file), key_unless_tried),
+        ("pulsar.ca", pulsar.and_then(|pulsar| pulsar.ca.as_ref()), pem_unless_tried),
+        ("tidb.ca", config.tidb.as_ref().and_then(|tidb| tidb.ca.as_ref()), pem),
+        ("amqp.ca", config.amqp.as_ref().and_then(|amqp| amqp.ca.as_ref()), pem_unless_tried),
     ];
     let mut complaints: Vec<Complaint> = named
         .into_iter()
-        .filter_map(|(key, path)| {
+        .filter_map(|(key, path, check)| {
             let path = path?;
-            let error = std::fs::File::open(path).err()?;
-            Some(about(key, format!("{} cannot be read: {error}", path.display())))
+            let shown = path.display();
+            let message = match reload::read(path) {
+                Err(why) => format!("{shown} cannot be read: {why}"),
+                Ok(bytes) => format!("{shown} cannot be used: {}", check(&bytes).err()?),
+            };
+            Some(about(key, message))
         })
         .collect();
-    if config.data_dir.is_file() {
-        let path = config.data_dir.display();
-        complaints.push(about("data.dir", format!("{path} is a file; name a directory")));
+    if complaints.iter().all(|one| !one.key.as_deref().is_some_and(|key| key.contains(".tls.")))
+        && let Err(why) = check_certificate(&config.server)
+    {
+        complaints.push(about("server.tls.cert", why));
     }
     complaints
 }
@@ -198,6 +271,7 @@ fn scripts(config: &Config) -> Vec<String> {
             said.extend(refused.iter().map(ToString::to_string));
             let wrong = files.iter().filter_map(|(_, file)| script::check_aggregate(file).err());
             said.extend(wrong.map(|complaint| complaint.to_string()));
+            said.extend(files.iter().filter_map(|(_, file)| super::script::misspelt(file)));
         }
         // Then the merge script is not there either, and that is said.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -224,18 +298,15 @@ fn servers(config: &Config) -> Vec<Server> {
         let deeper = Deeper::Amqp(Box::new(amqp.clone()), config.node_name.clone());
         add("amqp", amqp.url.expose(), deeper);
     }
+    if let Some(alerts) = &config.alerts {
+        add("alerts", alerts.webhook.expose(), Deeper::No);
+    }
     if let Some(tidb) = &config.tidb {
         let (host, port) = (tidb.host.clone(), tidb.port);
         let deeper = Deeper::Tidb(Box::new(tidb.clone()));
         servers.push(Server { name: "tidb", host, port, deeper });
     }
     servers
-}
-
-fn attempt(servers: &[Server]) -> std::io::Result<Vec<Tried>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // All at once: four servers that are away take no longer than one.
-    Ok(runtime.block_on(futures_util::future::join_all(servers.iter().map(try_one))))
 }
 
 async fn try_one(server: &Server) -> Tried {
@@ -292,108 +363,5 @@ fn proxy(server: &Server) -> Option<&'static str> {
     if near || server.name != "github" { None } else { names.into_iter().find(set) }
 }
 
-fn report(loaded: &Loaded, scripts: &[String], tried: &[Tried], offline: bool) -> String {
-    let file = match &loaded.file {
-        Some(path) => path.display().to_string(),
-        None => format!("none; looked for {}", config::PLACES.join(", ")),
-    };
-    let mut lines = vec![format!("config: {file}")];
-    lines.extend(loaded.notices.iter().map(line_of));
-    lines.extend(scripts.iter().map(|said| format!("warning: {said}")));
-    for one in tried {
-        let word = match one.connected {
-            Some(true) => "ok",
-            Some(false) => "error",
-            None => "note",
-        };
-        lines.push(format!("{word}: {} at {}: {}", one.server, one.address, one.said));
-    }
-    if loaded.config.github.tokens.is_empty() && loaded.config.github.tokens_file.is_none() {
-        let said = "note: no GitHub token: follows anonymously, within 60 requests an hour";
-        lines.push(said.to_owned());
-    }
-    if offline {
-        lines.push("note: --offline: no server was tried".to_owned());
-    }
-    lines.push("the configuration holds".to_owned());
-    lines.join("\n")
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn loaded(text: &str) -> Loaded {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("config.yaml");
-        std::fs::write(&path, text).unwrap();
-        let request = config::Request {
-            lookup: config::Lookup::File(path),
-            directory: directory.path().to_owned(),
-            environment: Vec::new(),
-            flags: Vec::new(),
-            host: "box".to_owned(),
-        };
-        config::load(&request).unwrap()
-    }
-
-    #[test]
-    fn each_configured_server_is_tried_at_its_own_port() {
-        let text = "pulsar: {env: dev, devHost: 'pulsar://q', producer: {topic: t}}\n\
-                    amqp: {url: 'amqps://u:p@rabbit/'}\ntidb: {host: db, db: x}\n";
-        let found: Vec<_> = servers(&loaded(text).config)
-            .into_iter()
-            .map(|server| format!("{} {}:{}", server.name, server.host, server.port))
-            .collect();
-        let expected =
-            ["github api.github.com:443", "pulsar q:6650", "amqp rabbit:5671", "tidb db:4000"];
-        assert_eq!(found, expected);
-        assert!(servers(&loaded("disable: {producer: true}").config).is_empty());
-    }
-
-    #[test]
-    fn a_server_that_listens_is_there_and_one_that_does_not_is_away() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let host = || "127.0.0.1".to_owned();
-        let server = |port| Server { name: "github", host: host(), port, deeper: Deeper::No };
-        assert_eq!(attempt(&[server(port)]).unwrap()[0].connected, Some(true));
-        drop(listener);
-        let away = attempt(&[server(port)]).unwrap();
-        assert_eq!(away[0].connected, Some(false));
-        assert!(away[0].said.contains("refused"), "{}", away[0].said);
-    }
-
-    #[test]
-    fn files_that_cannot_be_read_are_named_with_their_key() {
-        let loaded = loaded("server: {port: 8700}\ngithub: {tokensFile: /nowhere/tokens}");
-        let said = with_files(Ok(loaded)).unwrap_err().complaints[0].to_string();
-        let expected = "config.yaml:2: github.tokensFile: /nowhere/tokens cannot be read";
-        assert!(said.contains(expected), "{said}");
-    }
-
-    #[test]
-    fn a_script_that_does_not_hold_is_a_warning_with_its_place() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut config = loaded("").config;
-        config.scripts_dir = directory.path().to_owned();
-        assert!(scripts(&config)[0].contains("not there"));
-        let path = directory.path().join("merge_latest.rhai");
-        std::fs::write(&path, "fn merge(window) {\n  totl\n}").unwrap();
-        assert!(scripts(&config)[0].contains("merge_latest.rhai:2:"), "{:?}", scripts(&config));
-        std::fs::write(&path, script::SHIPPED).unwrap();
-        assert!(scripts(&config).is_empty());
-        std::fs::write(directory.path().join("stars.rhai"), script::SHIPPED).unwrap();
-        let said = scripts(&config);
-        assert!(said[0].contains("stars.rhai:1:1: there is no function config"), "{said:?}");
-    }
-
-    #[test]
-    fn the_report_names_file_and_warnings() {
-        let loaded = loaded("server: {port: 6000}");
-        let text = report(&loaded, &["x.rhai: line 1".to_owned()], &[], true);
-        for part in ["config.yaml\n", "warning: ", "6000", "x.rhai: line 1", "--offline"] {
-            assert!(text.contains(part), "{part} is not in\n{text}");
-        }
-    }
-}
+mod tests;

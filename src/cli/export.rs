@@ -41,6 +41,14 @@ pub(super) struct ExportArgs {
 
 /// Exports the hours.
 pub(super) fn export(args: &ExportArgs) -> Exit {
+    if let Some(until) = args.until.filter(|until| until.hour() <= args.since.hour()) {
+        output::complain(&format!(
+            "error: --until {until} ends before the hour of --since {} does: no hour lies between \
+             the two; give a later one",
+            args.since
+        ));
+        return Exit::Usage;
+    }
     super::with_runtime(async {
         let found = match place::find(&args.store).await {
             Ok(found) => found,

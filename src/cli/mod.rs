@@ -189,8 +189,16 @@ fn install_log() -> Result<(), Exit> {
     let loaded = loaded.map_err(|refused| complain_all(&refused))?;
     logging::install(&loaded.config.log).map_err(|error| {
         output::complain(&format!("error: {error}"));
-        Exit::Config
+        exit_of_log(&error)
     })
+}
+
+/// A file that cannot be written is not the configuration's fault.
+fn exit_of_log(error: &logging::LoggingError) -> Exit {
+    match error {
+        logging::LoggingError::File { .. } => Exit::Io,
+        _ => Exit::Config,
+    }
 }
 
 /// Says on stderr all that is wrong with the configuration.

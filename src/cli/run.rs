@@ -95,7 +95,7 @@ pub(super) fn prepare(loaded: Result<Loaded, Refused>) -> Result<Config, Exit> {
     let loaded = loaded.map_err(|refused| super::complain_all(&refused))?;
     logging::install(&loaded.config.log).map_err(|error| {
         output::complain(&format!("error: {error}"));
-        Exit::Config
+        super::exit_of_log(&error)
     })?;
     metrics::install();
     let file = loaded.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());

@@ -3,7 +3,8 @@
 //! ones, for editing.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -14,6 +15,8 @@ use super::{Exit, output};
 use crate::apply::script::{self, Complaint, LiveWindow};
 use crate::http::{self, Http, HttpOptions, Request};
 use crate::model::tally::WindowSnapshot;
+use crate::model::window::Timestamp;
+use crate::simulate::{Shape, World};
 
 /// Arguments of `script`.
 #[derive(Debug, Args)]
@@ -71,6 +74,8 @@ struct CheckArgs {
     url: Option<String>,
 }
 
+/// Simulated events of each shape that an aggregate's paths are tried on.
+const EACH: usize = 1_000;
 /// Longest time for an answer, and most bytes of one.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const WINDOW_BYTES: usize = 64 << 20;
@@ -83,7 +88,7 @@ pub(super) fn script(args: &ScriptArgs) -> Exit {
                 Ok(live) => live,
                 Err(exit) => return exit,
             };
-            say(script::check(&args.file.file, live.as_ref()), &args.file)
+            checked(&args.file, live.as_ref())
         }
         What::Bench(args) => say(script::bench(&args.file), args),
         What::Init(args) => init(args),
@@ -106,6 +111,49 @@ fn init(args: &InitArgs) -> Exit {
     let lines = written.iter().map(|path| line("wrote", path));
     let lines = lines.chain(kept.iter().map(|path| line("kept ", path)));
     output::text(&lines.collect::<String>())
+}
+
+/// Checks a script, and an aggregate's paths on simulated events.
+fn checked(args: &FileArgs, live: Option<&WindowSnapshot>) -> Exit {
+    let checked = match script::check(&args.file, live) {
+        Ok(checked) => checked,
+        Err(complaint) => return say(Err::<String, _>(complaint), args),
+    };
+    let warning = misspelt(&args.file);
+    if args.json {
+        let mut json = json!(checked);
+        json["warning"] = json!(warning);
+        return output::json(&json);
+    }
+    let printed = output::text(&checked.to_string());
+    if let Some(warning) = warning {
+        output::complain(&format!("warning: {warning}"));
+    }
+    printed
+}
+
+/// What is to be said of an aggregate that looks where no simulated event has anything.
+pub(super) fn misspelt(file: &Path) -> Option<String> {
+    let missing = script::missing_paths(file, simulated_events());
+    (!missing.is_empty()).then(|| {
+        format!(
+            "{}: it has counted nothing of {} simulated events: none of them has `{}`; is it \
+             spelt right?",
+            file.display(),
+            simulated_events().len(),
+            missing.join("`, `")
+        )
+    })
+}
+
+/// Events of both shapes that GitHub has had, always the same.
+fn simulated_events() -> &'static [Arc<str>] {
+    static EVENTS: OnceLock<Vec<Arc<str>>> = OnceLock::new();
+    EVENTS.get_or_init(|| {
+        let mut worlds = [Shape::Old, Shape::Today].map(|shape| World::new(1, shape));
+        let at = Timestamp::from_seconds(1_767_225_599);
+        worlds.iter_mut().flat_map(|world| (0..EACH).map(move |_| world.next_event(at))).collect()
+    })
 }
 
 /// The live window of the appliance there.
@@ -170,6 +218,28 @@ mod tests {
     fn exit_of(file: PathBuf) -> Exit {
         let file = FileArgs { file, json: true };
         script(&ScriptArgs { what: What::Check(CheckArgs { file, url: None }) })
+    }
+
+    #[test]
+    fn a_misspelt_path_is_said_to_have_counted_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.rhai");
+        let script = |config: &str| {
+            let merge = "fn merge(window) { Tally() }";
+            std::fs::write(&path, format!("fn config() {{ #{{ {config} }} }}\n{merge}")).unwrap();
+            misspelt(&path)
+        };
+        let said = script("by: \"event.repo.nmae\"").unwrap();
+        assert!(said.contains("counted nothing of 2000") && said.contains("`event.repo.nmae`"));
+        assert_eq!(script("by: \"event.repo.name\""), None);
+        assert_eq!(script("by: \"payload.language\""), None);
+        assert_eq!(script("by: \"key\", where: #{ \"event.repo.name\": \"a/b\" }"), None);
+        let said = script("by: \"key\", where: #{ \"event.typ\": \"PushEvent\" }").unwrap();
+        assert!(said.contains("`event.typ`"), "{said}");
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
+        for file in std::fs::read_dir(shipped).unwrap() {
+            assert_eq!(misspelt(&file.unwrap().path()), None);
+        }
     }
 
     #[test]

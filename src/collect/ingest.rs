@@ -6,7 +6,6 @@
 //! jammed: `store.outboxBytes` is the most that may lie between admission and journal.
 
 use std::hash::{Hash as _, Hasher as _};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -16,11 +15,9 @@ use super::entries::{Broken, Entries};
 use super::overlap;
 use super::silence::{self, Look, Silence};
 use super::source::{EventSource, Page, Poll};
-use crate::clock::Clock;
 use crate::model::event::{EVENT_BYTES, Event, EventKey, NoEvent};
 use crate::model::window::Timestamp;
 use crate::store::keys::{BodyKey, InboxKey, MetaKey, SeenKey};
-use crate::store::retention::remembered_days;
 use crate::store::rows::encode_inbox;
 use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError, rejects};
 use crate::{fault, metrics};
@@ -31,8 +28,6 @@ const REJECTS_A_POLL: usize = 50;
 /// What ingest goes by.
 #[derive(Debug, Clone, Copy)]
 pub struct IngestOptions {
-    /// How long an event is remembered as seen.
-    pub seen_for: Duration,
     /// Bytes between admission and journal at which fetching pauses.
     pub backlog_bytes: u64,
     /// Pages of GitHub's feed that are followed.
@@ -55,7 +50,6 @@ pub async fn run(
     mut source: impl EventSource,
     store: Store,
     options: IngestOptions,
-    clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut silence = silence::last_polled(&store).await?.map(Silence::new);
@@ -71,7 +65,7 @@ pub async fn run(
         };
         silence = source.silent_since().map(Silence::new).or(silence);
         let (received_at, whole) = (poll.received_at, !poll.pages.iter().any(Page::is_recorded));
-        let (_, looks) = take_in(&store, poll, options.seen_for, clock).await?;
+        let (_, looks) = take_in(&store, poll).await?;
         let watched = silence.as_mut().filter(|_| whole);
         let missed = watched.and_then(|it| it.look(&looks, options.pages, received_at));
         let over = missed.and_then(|_| silence.take());
@@ -93,26 +87,17 @@ async fn next(
         backlog.wait_for(|bytes| *bytes <= limit).await?;
         tracing::info!("fetching goes on");
     }
+    store.room().wait().await;
     Ok(source.next_poll().await?)
 }
 
 /// Admits one poll.
-pub async fn admit(
-    store: &Store,
-    poll: Poll,
-    seen_for: Duration,
-    clock: Clock,
-) -> Result<Admitted, StoreError> {
-    take_in(store, poll, seen_for, clock).await.map(|(admitted, _)| admitted)
+pub async fn admit(store: &Store, poll: Poll) -> Result<Admitted, StoreError> {
+    take_in(store, poll).await.map(|(admitted, _)| admitted)
 }
 
 /// The same; with each event as it was found.
-async fn take_in(
-    store: &Store,
-    poll: Poll,
-    seen_for: Duration,
-    clock: Clock,
-) -> Result<(Admitted, Vec<Look>), StoreError> {
+async fn take_in(store: &Store, poll: Poll) -> Result<(Admitted, Vec<Look>), StoreError> {
     let received_at = poll.received_at;
     let sorted = tokio::task::spawn_blocking(move || sort(&poll));
     let sorted = match sorted.await {
@@ -124,10 +109,8 @@ async fn take_in(
     if let Some(newest) = sorted.candidates.iter().map(|c| c.created_at).max() {
         metrics::FEED_LAG_SECONDS.set(received_at.since(newest).as_secs_f64());
     }
-    // One clock reading a batch: the day a claim is kept under is the day it was received.
-    let now = clock.now().max(received_at);
     let committed = store.commit(move |batch| {
-        let result = claim(batch, &sorted, received_at, now, seen_for)?;
+        let result = claim(batch, &sorted, received_at)?;
         silence::keep(batch, received_at);
         fault::point("ingest.before_commit");
         Ok(result)
@@ -232,17 +215,18 @@ fn claim(
     batch: &mut Batch<'_>,
     sorted: &Sorted,
     received_at: Timestamp,
-    now: Timestamp,
-    seen_for: Duration,
 ) -> Result<Claimed, StoreError> {
     let mut looks = Vec::with_capacity(sorted.candidates.len());
     let mut admitted = Admitted { rejected: sorted.rejected, ..Admitted::default() };
     let (mut head, mut bytes) = (0, 0_u64);
-    let days = remembered_days(now, seen_for);
+    // Every day that is held, whatever the clock says: one that jumps must not admit an event twice.
+    // The day a claim is kept under is the day it was received.
+    let today = received_at.day().0;
+    let days = batch.days_of_seen(today)?;
     let row = encode_inbox(received_at);
     for candidate in &sorted.candidates {
         let key_on = |day| SeenKey::new(crate::model::window::Day(day), &candidate.key);
-        let new = batch.claim_within(days.clone(), now.day().0, key_on)?;
+        let new = batch.claim_within(days.iter().copied(), today, key_on)?;
         looks.push(candidate.look(new));
         if !new {
             admitted.known += 1;

@@ -6,13 +6,12 @@ use bytes::Bytes;
 
 use super::super::source::{Body, Page, SourceError};
 use super::*;
+use crate::clock::Clock;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::keys::{CursorKey, RejectKey};
 use crate::store::rows::encode_cursor;
 use crate::store::{APPLIED, Sync, gaps};
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 fn store(dir: &std::path::Path) -> Store {
     Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap()
@@ -44,9 +43,9 @@ async fn what_is_served_twice_is_admitted_once_also_within_a_poll() {
     let a = r#"{"id":"1","type":"A"}"#;
     let same_id = r#"{"id":"1","type":"B"}"#;
     let page = format!("[{a},{same_id},{a}]");
-    let first = admit(&store, poll(&[&page, &page]), DAY, Clock::system()).await.unwrap();
+    let first = admit(&store, poll(&[&page, &page])).await.unwrap();
     assert_eq!(first, Admitted { new: 2, known: 4, rejected: 0 });
-    let second = admit(&store, poll(&[&page]), DAY, Clock::system()).await.unwrap();
+    let second = admit(&store, poll(&[&page])).await.unwrap();
     assert_eq!(second, Admitted { new: 0, known: 3, rejected: 0 });
     assert_eq!(bodies(&store), [a, same_id]);
     assert_eq!(*store.heads().inbox.borrow(), 2);
@@ -61,7 +60,7 @@ async fn a_poll_is_admitted_oldest_first_by_time_and_number() {
     };
     let one = format!("[{},{}]", event(10, 5), event(9, 5));
     let two = format!("[{},{}]", event(3, 4), event(200, 5));
-    admit(&store, poll(&[&one, &two]), DAY, Clock::system()).await.unwrap();
+    admit(&store, poll(&[&one, &two])).await.unwrap();
     assert_eq!(bodies(&store), [event(3, 4), event(9, 5), event(10, 5), event(200, 5)]);
 }
 
@@ -70,7 +69,7 @@ async fn what_is_no_event_is_counted_and_kept_with_its_reason() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let pages = [r#"[1,null,{"x":2},{"id":"5"}]"#, "<html>busy</html>", r#"[{"id":"6"#];
-    let admitted = admit(&store, poll(&pages), DAY, Clock::system()).await.unwrap();
+    let admitted = admit(&store, poll(&pages)).await.unwrap();
     assert_eq!(admitted, Admitted { new: 1, known: 0, rejected: 5 });
     let mut reasons = Vec::new();
     let read = |_: RejectKey, value: &[u8]| {
@@ -90,7 +89,7 @@ async fn the_reject_log_is_bounded() {
     let store = store(dir.path());
     let many = format!("[{}]", vec!["0"; 80].join(","));
     for _ in 0..30 {
-        admit(&store, poll(&[&many]), DAY, Clock::system()).await.unwrap();
+        admit(&store, poll(&[&many])).await.unwrap();
     }
     let mut kept = 0;
     store
@@ -110,7 +109,7 @@ async fn text_that_is_not_utf8_does_not_lose_the_page() {
     let mut poll = poll(&[]);
     let body = Body::Array(Bytes::from_static(b"[{\"id\":\"1\",\"n\":\"\xff\"},{\"id\":\"2\"}]"));
     poll.pages.push(Page { number: 1, body });
-    assert_eq!(admit(&store, poll, DAY, Clock::system()).await.unwrap().new, 2);
+    assert_eq!(admit(&store, poll).await.unwrap().new, 2);
 }
 
 /// Polls that are there, each behind a silence that began then; at their end it stops.
@@ -139,6 +138,23 @@ fn second(at: i64) -> Timestamp {
     Timestamp::from_seconds(1_800_000_000 + at)
 }
 
+#[tokio::test]
+async fn an_event_is_admitted_once_whatever_the_clock_shows() {
+    const DAY: i64 = 86_400;
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let page = r#"[{"id":"1","type":"PushEvent"},{"id":"2","type":"WatchEvent"}]"#;
+    for (n, days) in [0, 30, 0, -700, 4, -3, 400].into_iter().enumerate() {
+        let poll = Poll { received_at: second(days * DAY), ..poll(&[page]) };
+        let admitted = admit(&store, poll).await.unwrap();
+        assert_eq!((admitted.new, admitted.known), if n == 0 { (2, 0) } else { (0, 2) }, "{days}");
+        // Something new, so that this day has a claim too.
+        let other = format!(r#"[{{"id":"9{n}","type":"PushEvent"}}]"#);
+        let poll = Poll { received_at: second(days * DAY), ..self::poll(&[&other]) };
+        assert_eq!(admit(&store, poll).await.unwrap().new, 1);
+    }
+}
+
 /// A page of a hundred events, the last of which has this number, read at this second behind a
 /// silence since then.
 fn full_page(last: u64, at: i64, since: Option<i64>) -> (Option<Timestamp>, Poll) {
@@ -150,11 +166,10 @@ fn full_page(last: u64, at: i64, since: Option<i64>) -> (Option<Timestamp>, Poll
 
 /// One life of the stage; the gaps that are known then.
 async fn live(store: &Store, polls: Vec<(Option<Timestamp>, Poll)>) -> Vec<Gap> {
-    let options = IngestOptions { seen_for: DAY, backlog_bytes: 1 << 30, pages: 1 };
+    let options = IngestOptions { backlog_bytes: 1 << 30, pages: 1 };
     let stop = CancellationToken::new();
     let source = Polls { left: polls.into(), silent_since: None, stop: stop.clone() };
-    let clock = Clock::starting_at(second(0));
-    super::run(source, store.clone(), options, clock, stop).await.unwrap();
+    super::run(source, store.clone(), options, stop).await.unwrap();
     store.read(|reader| gaps::behind(reader, TAG, Position::default(), 9)).await.unwrap()
 }
 

@@ -25,12 +25,14 @@ use tokio::time::Instant;
 use self::schedule::MOST_UNDER_WAY;
 pub use self::schedule::{Rule, Schedule};
 use self::tell::Summary;
+pub use self::tell::publish;
 use super::completeness::{Completeness, STALE_REST};
 use super::entries::Entries;
 use super::overlap;
 use super::source::{Body, EventSource, Page, Poll, SourceError};
 use super::status::SourceStatus;
 use crate::clock::Clock;
+use crate::clock::witness::Witness;
 use crate::config::Secret;
 use crate::github::limits::MOST_AT_ONCE;
 use crate::github::rest::{Answer, Outcome, Rest, RestOptions};
@@ -72,6 +74,7 @@ pub struct Poller {
     rest: Arc<Rest>,
     pool: Arc<TokenPool>,
     clock: Clock,
+    witness: Arc<Witness>,
     loop_break: Duration,
     schedule: Schedule,
     /// Of each page its `ETag`s, which differ by token.
@@ -126,6 +129,7 @@ impl Poller {
             rest: Arc::new(rest),
             pool,
             clock,
+            witness: Arc::new(Witness::new(clock)),
             loop_break: options.loop_break,
             schedule: Schedule::new(pages, options.loop_break),
             etags: vec![HashMap::new(); pages],
@@ -146,6 +150,12 @@ impl Poller {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<SourceStatus> {
         self.status.subscribe()
+    }
+
+    /// Hears what GitHub's clock shows, and judges ours by it.
+    #[must_use]
+    pub fn witness(&self) -> Arc<Witness> {
+        Arc::clone(&self.witness)
     }
 
     /// The tokens: to replace them, and to look things up with what polling leaves.
@@ -170,7 +180,7 @@ impl Poller {
         let rule = self.rule();
         let (mut due, _) = self.schedule.due(now, rule);
         let asked = |page: usize| self.schedule.asked_in(page);
-        self.completeness.by_need(&mut due, asked, self.clock.now());
+        self.completeness.by_need(&mut due, asked, self.witness.stamp());
         let mut allowed = None;
         for page in due {
             match self.pool.grant_after(self.last_seats[page]) {
@@ -225,13 +235,10 @@ impl Poller {
         loop {
             let wake = self.launch();
             let now = self.clock.instant();
-            let asleep = wake.map(|at| self.clock.sleep(at.saturating_duration_since(now)));
-            let asleep = async {
-                match asleep {
-                    Some(asleep) => asleep.await,
-                    None => std::future::pending().await,
-                }
-            };
+            // While nothing comes, what was known becomes unknown: that is looked at too.
+            self.look(now);
+            let wait = wake.map_or(LOOK_EVERY, |at| at.saturating_duration_since(now));
+            let asleep = self.clock.sleep(wait.min(LOOK_EVERY));
             tokio::select! {
                 biased;
                 Some(landed) = self.flights.next() => {
@@ -257,6 +264,9 @@ impl Poller {
         for landed in answers {
             match landed {
                 Landed::Page { page, seat, answer } => {
+                    if let Some(date) = answer.limits.date {
+                        self.witness.hear(date);
+                    }
                     if let Some(interval) = answer.limits.poll_interval {
                         self.poll_interval = Some(interval);
                     }
@@ -286,7 +296,7 @@ impl Poller {
         now: Instant,
         summary: &mut Summary,
     ) -> Option<Page> {
-        let wall = self.clock.now();
+        let wall = self.witness.stamp();
         match answer.outcome {
             Outcome::Fresh { body, etag } => {
                 summary.answered = true;
@@ -358,7 +368,7 @@ impl Poller {
         self.last_look = Some(now);
         let pool = Arc::clone(&self.pool);
         let number = |seat| pool.number(seat);
-        let (report, stale) = self.completeness.assess(self.clock.now(), number);
+        let (report, stale) = self.completeness.assess(self.witness.stamp(), number);
         for seat in stale {
             self.pool.rest(seat, STALE_REST);
         }
@@ -377,7 +387,8 @@ impl EventSource for Poller {
             let answers = self.land().await;
             let pages = self.conclude(answers);
             if !pages.is_empty() {
-                return Ok(Some(Poll { pages, received_at: self.clock.now() }));
+                // A clock that GitHub contradicts puts no event into another day.
+                return Ok(Some(Poll { pages, received_at: self.witness.stamp() }));
             }
         }
     }

@@ -110,6 +110,28 @@ impl Values {
         }
     }
 
+    /// Refuses a section whose keys (`keys`, or the beginning of their paths) are written while
+    /// none of those that say where (`addresses`) is, not even empty. The complaint is about the
+    /// first address, at the place of the key that can do nothing.
+    pub(super) fn need_address(
+        &mut self,
+        keys: &[&str],
+        addresses: &[&'static str],
+        message: &str,
+    ) {
+        let is_known = |path: &&str| {
+            let Layers { given, left_out, refused, .. } = &self.layers;
+            given.contains_key(path) || left_out.contains(path) || refused.contains(path)
+        };
+        if addresses.iter().any(is_known) {
+            return;
+        }
+        let is_of = |path: &&&str| keys.iter().any(|key| path.starts_with(key));
+        if let Some(written) = self.layers.given.keys().find(is_of).copied() {
+            self.complain_at(written, addresses[0], format!("{message} ({written} is set)"));
+        }
+    }
+
     pub(super) fn end(self) -> Layers {
         self.layers
     }
@@ -157,6 +179,7 @@ pub(super) fn narrow<T: TryFrom<u64>>(number: u64) -> T {
 /// Builds the whole; complaints and notices are left in the values.
 pub(super) fn build(values: &mut Values, host: &str) -> Config {
     let server = server(values);
+    check_roles(values);
     let ops_listen = values.listen("ops.listen").expect(SET);
     if let Some(ops) = ops_listen {
         let clash = ops.port() == server.listen.port() && ops.port() != 0;
@@ -230,10 +253,32 @@ fn server(values: &mut Values) -> Server {
         allowed_origins: values.texts("server.allowedOrigins").unwrap_or_default(),
         admin_token: values.secret("server.adminToken"),
         trusted_proxies: values.networks("server.trustedProxies").unwrap_or_default(),
+        client_header: values.text("server.clientHeader").expect(SET),
+        keep_alive: values.span("server.keepAlive").expect(SET),
         flush_interval: values.span("server.flushInterval").expect(SET),
         tls: tls(values),
         grace: values.span("server.grace").expect(SET),
         limits: limits(values),
+    }
+}
+
+/// What is told of roles that come to nothing, and of addresses that are known to be wrong.
+fn check_roles(values: &mut Values) {
+    if let Some(token) = values.secret("server.adminToken")
+        && let Some(why) = super::impossible::bearer(token.expose())
+    {
+        values.complain("server.adminToken", why);
+    }
+    let api = values.text("github.apiUrl").expect(SET);
+    let site = ["https://github.com", "http://github.com", "https://www.github.com"];
+    if site.iter().any(|site| api == *site || api.starts_with(&format!("{site}/"))) {
+        let message = format!("{api} is GitHub's web site; its API is https://api.github.com");
+        values.complain("github.apiUrl", message);
+    }
+    for key in ["github.apiUrl", "github.graphqlUrl"] {
+        if values.text(key).is_some_and(|url| url.contains('?')) {
+            values.complain(key, "holds a `?`: write the URL without a query");
+        }
     }
 }
 

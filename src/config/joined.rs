@@ -1,11 +1,13 @@
 //! The parts that are there only when the user has them: Pulsar, TiDB, RabbitMQ, alerts, backups.
 //!
-//! Each is `None` until the key that addresses it is written, so a config file that spells every
-//! default out joins nothing.
+//! Each is `None` until the key that addresses it is written. A key beside a missing address can do
+//! nothing and is refused, unless the address is written too and left empty: so a config file that
+//! spells every default out joins nothing and loads.
 
 use std::net::IpAddr;
 
 use super::check::{SET, Values, narrow};
+use super::impossible;
 use super::typed::{AlertFormat, Alerts, Amqp, Backup, Compression, OAuth, Pulsar, Tidb};
 
 pub(super) fn pulsar(values: &mut Values) -> Option<Pulsar> {
@@ -21,6 +23,10 @@ pub(super) fn pulsar(values: &mut Values) -> Option<Pulsar> {
     let topics = [&producer_topic, &consumer_topic];
     let asked = dev_host.is_some() || host.is_some() || topics.iter().any(|topic| topic.is_some());
     if !asked && env.is_none() {
+        let login = ["pulsar.audience", "pulsar.keypath", "pulsar.ca"];
+        let addresses = ["pulsar.host", "pulsar.devHost", "pulsar.env"];
+        let message = "missing: the other keys of pulsar need a broker, as pulsar+ssl://HOST:6651";
+        values.need_address(&login, &addresses, message);
         return None;
     }
     let dev = env.as_deref() == Some("dev");
@@ -46,6 +52,10 @@ pub(super) fn pulsar(values: &mut Values) -> Option<Pulsar> {
              not see what it produces unless something carries it over"
         );
         values.warn("pulsar.consumer.topic", message);
+    }
+    if ca.is_some() && url.as_ref().is_some_and(|url| url.starts_with("pulsar://")) {
+        let message = format!("has no effect: {key} is pulsar://, without TLS; use pulsar+ssl://");
+        values.warn("pulsar.ca", message);
     }
     let oauth = if dev { None } else { oauth(values, audience, key_file) };
     if !dev && url.is_some() && oauth.is_none() {
@@ -102,9 +112,15 @@ pub(super) fn tidb(values: &mut Values) -> Option<Tidb> {
     let Some(host) = host else {
         if password.is_some() || db.is_some() {
             values.need("tidb.host", "missing: the other keys of tidb need a host");
+        } else {
+            let message = "missing: the other keys of tidb need a host";
+            values.need_address(&["tidb."], &["tidb.host"], message);
         }
         return None;
     };
+    if let Some(why) = impossible::host(&host) {
+        values.complain("tidb.host", why);
+    }
     if port == 0 {
         values.complain("tidb.port", "0 is no port to connect to; TiDB's own is 4000");
     }
@@ -117,6 +133,9 @@ pub(super) fn tidb(values: &mut Values) -> Option<Tidb> {
         "off" => false,
         _ => !is_loopback(&host),
     };
+    if ca.is_some() && !tls {
+        values.warn("tidb.ca", "has no effect: the connection is without TLS; set tidb.tls: on");
+    }
     Some(Tidb {
         host,
         port,
@@ -137,11 +156,20 @@ fn is_loopback(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-pub(super) fn amqp(values: &Values) -> Option<Amqp> {
+pub(super) fn amqp(values: &mut Values) -> Option<Amqp> {
     let exchange = values.text("amqp.exchange").expect(SET);
     let ca = values.path("amqp.ca");
     let source = values.text("amqp.source").filter(|source| *source != exchange);
-    Some(Amqp { url: values.secret("amqp.url")?, exchange, source, ca })
+    let Some(url) = values.secret("amqp.url") else {
+        let message =
+            "missing: the other keys of amqp need a broker, as amqp://USER:PASSWORD@HOST/";
+        values.need_address(&["amqp."], &["amqp.url"], message);
+        return None;
+    };
+    if ca.is_some() && url.expose().starts_with("amqp://") {
+        values.warn("amqp.ca", "has no effect: amqp.url is amqp://, without TLS; use amqps://");
+    }
+    Some(Amqp { url, exchange, source, ca })
 }
 
 pub(super) fn alerts(values: &mut Values) -> Option<Alerts> {
@@ -173,12 +201,24 @@ pub(super) fn alerts(values: &mut Values) -> Option<Alerts> {
         Some(found) if !values.is_given("alerts.pause") => found,
         _ => pause,
     };
-    let webhook = ours.or(lark)?;
+    let Some(webhook) = ours.or(lark) else {
+        let addresses = ["alerts.webhook", "lark.webhook"];
+        values.need_address(&["alerts.", "lark."], &addresses, "missing: where alerts are posted");
+        return None;
+    };
+    if sign_key.is_some() && format != AlertFormat::Lark {
+        values.warn("lark.signKey", "not used: only alerts of format lark are signed");
+    }
     Some(Alerts { webhook, format, sign_key, tolerance: narrow(tolerance), within, pause })
 }
 
-pub(super) fn backup(values: &Values) -> Option<Backup> {
+pub(super) fn backup(values: &mut Values) -> Option<Backup> {
     let every = values.span("backup.every").expect(SET);
     let keep = narrow(values.whole("backup.keep").expect(SET));
-    Some(Backup { dir: values.path("backup.dir")?, every, keep })
+    let Some(dir) = values.path("backup.dir") else {
+        let message = "missing: backups need a directory; without one none is made";
+        values.need_address(&["backup."], &["backup.dir"], message);
+        return None;
+    };
+    Some(Backup { dir, every, keep })
 }

@@ -1,14 +1,14 @@
 //! What was written, by whom: file, environment, flags; each known key once, the last writer wins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::complaint::{Complaint, Notice, Place};
 use super::raw::{self, Node, Shape};
-use super::secret::quotable;
+use super::secret::{HIDDEN, quotable};
 use super::table::{self, KEYS, Key, Kind};
 use super::value::{self, Value};
-use super::{nearest, peer};
+use super::{impossible, nearest, peer};
 
 /// One accepted value and where it was written.
 #[derive(Debug, Clone)]
@@ -22,6 +22,9 @@ pub(super) struct Given {
 pub(super) struct Layers {
     /// By the key's path.
     pub given: BTreeMap<&'static str, Given>,
+    /// Paths that were written and left empty, or that hold the example's placeholder: whoever
+    /// wrote them knows that they are not set.
+    pub left_out: BTreeSet<&'static str>,
     /// Paths whose value was refused, so that nobody complains that they are missing.
     pub refused: Vec<&'static str>,
     pub complaints: Vec<Complaint>,
@@ -122,9 +125,7 @@ impl Layers {
         }
         let expected = value::describe(key.kind);
         match &node.shape {
-            Shape::Null => {
-                self.given.remove(key.path);
-            }
+            Shape::Null => self.leave_out(key),
             Shape::Scalar(text) => self.text(key, text, place),
             Shape::List(items) => {
                 let mut texts = Vec::new();
@@ -151,8 +152,7 @@ impl Layers {
             return;
         }
         if empty && key.default.is_empty() {
-            self.given.remove(key.path);
-            return;
+            return self.leave_out(key);
         }
         if key.kind == Kind::Tokens {
             let texts: Vec<&str> = text.split(',').map(str::trim).collect();
@@ -162,9 +162,12 @@ impl Layers {
             let keep = peer::keeps_placeholder(key);
             self.notices.push(peer::placeholder(key, &place, keep));
             if !keep {
-                self.given.remove(key.path);
-                return;
+                return self.leave_out(key);
             }
+        }
+        if let Some(why) = impossible::text(key, text) {
+            let shown = if key.is_secret() { HIDDEN.to_owned() } else { quotable(text.trim()) };
+            return self.refuse(key, place, format!("{shown} {why}"));
         }
         let read = value::read(key, text);
         self.take(key, read, place);
@@ -181,6 +184,11 @@ impl Layers {
         }
         let read = value::list(key, &texts);
         self.take(key, read, place);
+    }
+
+    fn leave_out(&mut self, key: &'static Key) {
+        self.given.remove(key.path);
+        self.left_out.insert(key.path);
     }
 
     fn take(&mut self, key: &'static Key, read: Result<Value, String>, place: Place) {

@@ -11,6 +11,7 @@
 
 mod check;
 mod complaint;
+mod impossible;
 mod joined;
 mod layers;
 mod nearest;
@@ -19,6 +20,7 @@ mod raw;
 mod reference;
 mod secret;
 mod table;
+mod tokens;
 mod typed;
 mod units;
 mod value;
@@ -30,6 +32,7 @@ pub use complaint::{Complaint, Level, Notice, Place};
 pub use reference::{default_file, defaults_json, reference, reference_json, variables};
 pub use secret::Secret;
 pub use table::{KEYS, Key, Kind, OTHER_VARIABLES, PREFIX};
+pub use tokens::{TokenLines, read_tokens};
 pub use typed::{
     AlertFormat, Alerts, Amqp, Backup, Compression, Config, Disable, Enrich, GitHub, Interval,
     Limits, Log, Network, OAuth, Pulsar, Server, Store, StoreSync, Tidb, Tls,

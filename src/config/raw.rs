@@ -243,7 +243,9 @@ fn size(node: &Node) -> Size {
         Shape::Scalar(text) => add(0, text.len(), None),
         Shape::List(items) => items.iter().for_each(|item| add(0, 0, Some(item))),
         Shape::Map(entries) => {
-            entries.iter().for_each(|entry| add(1, entry.key.len(), Some(&entry.node)));
+            for entry in entries {
+                add(1, entry.key.len(), Some(&entry.node));
+            }
         }
     }
     total
@@ -313,9 +315,11 @@ mod tests {
         let long = "x".repeat(100_000);
         let block = format!("{}\n", "  y".repeat(30_000));
         let times = |alias: &str| vec![alias; 9_000].join(", ");
-        let keys: String = (0..5_000).map(|n| format!("k{n}: {{? *a : 1}}\n")).collect();
-        let lists: String = (0..5_000).map(|n| format!("l{n}: [[*a], [*a]]\n")).collect();
-        let merges: String = (0..5_000).map(|n| format!("m{n}: {{<<: *a}}\n")).collect();
+        let lines =
+            |line: &dyn Fn(usize) -> String| (0..5_000).map(line).collect::<Vec<_>>().concat();
+        let keys = lines(&|n| format!("k{n}: {{? *a : 1}}\n"));
+        let lists = lines(&|n| format!("l{n}: [[*a], [*a]]\n"));
+        let merges = lines(&|n| format!("m{n}: {{<<: *a}}\n"));
         let nested: String =
             (0..2_000).map(|n| format!("n{n}: &n{n} [*a, *a]\n")).collect::<Vec<_>>().concat();
         for text in [

@@ -217,6 +217,13 @@ pub const KEYS: &[Key] = keys! {
         "Bearer token for `server.syncEvent` from other hosts.";
     ours "server.trustedProxies", Kind::Networks, "",
         "Proxies whose forwarding header names the client's address.";
+    ours "server.clientHeader", Kind::Choice(&[
+        "X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP",
+        "Fastly-Client-IP",
+    ]), "X-Forwarded-For",
+        "Header in which `server.trustedProxies` name the client; no other is believed.";
+    ours "server.keepAlive", span(S, H), "75s",
+        "Longest idle time between two requests of a connection; above that of any proxy before it.";
     ours "server.flushInterval", span(0, S), "50ms",
         "Longest wait of a frame for others to share its write under load; 0s writes each at once.";
     ours "server.tls.cert", Kind::Path, "",
@@ -227,8 +234,8 @@ pub const KEYS: &[Key] = keys! {
         "Longest time that stopping takes before connections are cut.";
     ours "server.limits.connections", Kind::Whole(1, 1_000_000), "10000",
         "Connections open at once, in all.";
-    ours "server.limits.perAddress", Kind::Whole(1, 1_000_000), "2000",
-        "Connections open at once from one address (IPv6: one /64).";
+    ours "server.limits.perAddress", Kind::Whole(1, 1_000_000), "200",
+        "Connections open at once from one address (IPv6: one /64; a /48 has four times as many).";
     ours "server.limits.lag", Kind::Whole(1, 1_000_000), "5000",
         "Events that a `/sampling` reader may be behind before it is moved forward.";
     ours "server.limits.messageBytes", Kind::Bytes(1024, 16 * MIB), "64 KiB",
@@ -303,8 +310,9 @@ pub const KEYS: &[Key] = keys! {
         "How long an event is remembered, so that it counts once.";
     ours "store.journal.for", span(M, 365 * DAY), "48h",
         "How long events can be read again.";
-    ours "store.journal.bytes", Kind::Bytes(MIB, 64 * TIB), "8 GiB",
-        "Most bytes that they take on the disk.";
+    ours "store.journal.bytes", Kind::Bytes(MIB, 64 * TIB), "32 GiB",
+        "Most bytes that they take on the disk, compressed: enough for 48 hours of 300 events a \
+         second. How far back they really reach is in `hello`, `/status` and a metric.";
     ours "store.outboxBytes", Kind::Bytes(MIB, 64 * TIB), "4 GiB",
         "Most bytes that wait for a broker that is away; then fetching pauses.";
 

@@ -90,7 +90,7 @@ fn every_default_is_what_the_contract_says() {
     );
     assert_eq!(config.store.sync, StoreSync::Batch);
     assert_eq!((config.store.seen_for, config.store.journal_for), (hour * 72, hour * 48));
-    assert_eq!(config.store.journal_bytes, 8 << 30);
+    assert_eq!(config.store.journal_bytes, 32 << 30);
     assert_eq!((config.pulsar, config.tidb, config.amqp), (None, None, None));
     assert_eq!((config.alerts, config.archive_dir, config.backup), (None, None, None));
 }
@@ -287,6 +287,42 @@ fn wrong_shapes_are_named() {
     assert!(only("interval: {latestDuring: 1500ms}").contains("whole seconds"));
     assert!(only("tidb: {db: x}").contains("tidb.host: missing"));
     assert!(only("server: {allowedOrigins: [example.org]}").contains("https://example.org"));
+}
+
+#[test]
+fn values_that_can_never_work_are_refused_by_name() {
+    for (text, expected) in [
+        ("backup: {every: 24h}", "backup.dir: missing"),
+        ("backup: {keep: 3}", "backup.dir: missing"),
+        ("amqp: {exchange: x}", "amqp.url: missing"),
+        ("alerts: {format: slack}", "alerts.webhook: missing"),
+        ("lark: {signKey: x}", "alerts.webhook: missing"),
+        ("tidb: {user: x}", "tidb.host: missing"),
+        ("pulsar: {audience: a}", "pulsar.host: missing"),
+        ("tidb: {host: 'db:4000', db: x}", "tidb.host: \"db:4000\" is not a host"),
+        ("github: {tokens: ['${GITHUB_TOKEN}']}", "token 1 of 1"),
+        ("github: {tokens: [a, '\"ghp_a\"']}", "token 2 of 2"),
+        ("github: {tokens: ['NAME=ghp_a']}", "is a name and a value"),
+        ("github: {apiUrl: 'https://github.com/api'}", "https://api.github.com"),
+        ("github: {apiUrl: 'https://h/api?x'}", "without a query"),
+        ("github: {apiUrl: 'https://me:pw@h/api'}", "it holds a login"),
+        ("server: {allowedOrigins: 'https://*.example.net'}", "server.allowedOrigins: "),
+        ("server: {adminToken: 'two words'}", "server.adminToken: "),
+        ("data: {dir: '/srv/${HOST}'}", "data.dir: \"/srv/${HOST}\" holds a variable"),
+        ("tidb: {host: h, db: x, password: '${PW}'}", "GHPULSE_TIDB_PASSWORD"),
+        ("amqp: {url: 'amqp://u:a@b@h/'}", "write %40 for an `@`"),
+        ("alerts: {webhook: 'https://h/hook#x'}", "write %23"),
+    ] {
+        let said = only(text);
+        assert!(said.contains(expected), "{text}: {said}");
+        assert!(!said.contains("ghp_a") && !said.contains("pw@"), "{said}");
+    }
+    let quoted = with_environment("", &[("GHPULSE_DATA_DIR", "\"/srv/x\"")]).unwrap_err();
+    assert!(quoted.complaints[0].to_string().contains("leave them out"), "{quoted:?}");
+    // What is left empty on purpose is no mistake, and a password may hold anything.
+    loaded("backup: {every: 24h, dir: }\namqp: {url: '', exchange: x}");
+    let text = "tidb: {host: h, db: x, password: 'a${b'}\nlog: {file: a$b.log}";
+    assert_eq!(loaded(text).config.tidb.unwrap().password.unwrap().expose(), "a${b");
 }
 
 #[test]

@@ -75,6 +75,10 @@ pub struct Server {
     pub admin_token: Option<Secret>,
     /// Proxies whose forwarding header is believed.
     pub trusted_proxies: Vec<Network>,
+    /// The header that they name the client in.
+    pub client_header: String,
+    /// Longest idle time between two requests of a connection.
+    pub keep_alive: Duration,
     /// Longest wait of a frame for company; zero is none.
     pub flush_interval: Duration,
     /// Certificate and key; `None` is plain text.
@@ -99,7 +103,7 @@ pub struct Tls {
 pub struct Limits {
     /// Connections in all.
     pub connections: usize,
-    /// Connections from one address (IPv6: one /64).
+    /// Connections from one address (IPv6: one /64; four times as many from one /48).
     pub per_address: usize,
     /// Events that a `/sampling` reader may be behind.
     pub lag: u64,

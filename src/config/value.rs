@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::impossible;
 use super::secret::{HIDDEN, Secret, quotable};
 use super::table::{Key, Kind};
 use super::typed::{Network, StoreSync};
@@ -60,10 +61,14 @@ pub(super) fn read(key: &Key, written: &str) -> Result<Value, String> {
         Kind::Filter => filter(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind))),
         Kind::Path => Ok(Value::Path(PathBuf::from(text))),
         Kind::Route => route(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind))),
-        Kind::Url(schemes) => url(text, schemes)
+        Kind::Url(schemes) => url(text, schemes, false)
             .map(|()| Value::Text(text.trim_end_matches('/').to_owned()))
-            .map_err(|why| format!("{} is not accepted: {why}", shown())),
-        Kind::SecretUrl(schemes) => url(text, schemes)
+            .map_err(|why| {
+                let is_login = key.path.starts_with("pulsar.") && text.contains('@');
+                let login = "; logins are pulsar.audience and pulsar.keypath";
+                format!("{} is not accepted: {why}{}", shown(), if is_login { login } else { "" })
+            }),
+        Kind::SecretUrl(schemes) => url(text, schemes, true)
             .map(|()| Value::Secret(Secret::new(text)))
             .map_err(|why| format!("{HIDDEN} is not accepted: {why}")),
         // A password may begin or end with a space; a line end is a file's, not a password's.
@@ -90,16 +95,20 @@ pub(super) fn read(key: &Key, written: &str) -> Result<Value, String> {
 /// Reads the items of a list; empty ones fall away.
 pub(super) fn list(key: &Key, items: &[&str]) -> Result<Value, String> {
     let items = || items.iter().copied().filter(|item| !item.is_empty());
-    if items().count() > MAX_ITEMS {
+    let all = items().count();
+    if all > MAX_ITEMS {
         return Err(format!("more than {MAX_ITEMS} entries"));
     }
     match key.kind {
         Kind::Tokens => {
-            let tokens = items().map(token).collect::<Result<_, _>>()?;
-            Ok(Value::Secrets(tokens))
+            let tokens = items().enumerate().map(|(at, text)| match impossible::token(text) {
+                None => Ok(Secret::new(text)),
+                Some(why) => Err(format!("token {} of {}, {HIDDEN}, {why}", at + 1, all)),
+            });
+            Ok(Value::Secrets(tokens.collect::<Result<_, _>>()?))
         }
         Kind::Origins => {
-            let origins = items().map(origin).collect::<Result<_, _>>()?;
+            let origins = items().map(impossible::origin).collect::<Result<_, _>>()?;
             Ok(Value::Texts(origins))
         }
         Kind::Networks => {
@@ -229,30 +238,14 @@ pub(super) fn endpoint(url: &str) -> Option<(String, String, u16)> {
     (!host.is_empty()).then_some((scheme, host, port))
 }
 
-fn url(text: &str, schemes: &[&str]) -> Result<(), String> {
+fn url(text: &str, schemes: &[&str], is_secret: bool) -> Result<(), String> {
+    if let Some(why) = impossible::url(text, is_secret) {
+        return Err(why);
+    }
     match endpoint(text) {
         Some((scheme, _, _)) if schemes.contains(&scheme.as_str()) => Ok(()),
         _ => Err(format!("use {} and a host", describe_schemes(schemes))),
     }
-}
-
-fn token(text: &str) -> Result<Secret, String> {
-    if text.len() > 500 || !text.chars().all(|c| c.is_ascii_graphic()) {
-        return Err(format!("{HIDDEN} is no token: a token is ASCII without spaces"));
-    }
-    Ok(Secret::new(text))
-}
-
-fn origin(text: &str) -> Result<String, String> {
-    if text == "*" {
-        return Ok(text.to_owned());
-    }
-    let bare = text.trim_end_matches('/').to_ascii_lowercase();
-    let host = bare.strip_prefix("https://").or_else(|| bare.strip_prefix("http://"));
-    let fits = host.is_some_and(|host| !host.contains('/')) && endpoint(&bare).is_some();
-    fits.then_some(bare).ok_or_else(|| {
-        format!("{} is no origin: use scheme and host, as https://example.org", quotable(text))
-    })
 }
 
 fn network(text: &str) -> Result<Network, String> {

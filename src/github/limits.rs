@@ -23,6 +23,8 @@ const REASON_BYTES: usize = 4_096;
 /// The headers of one answer that are about limits; what is not said is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
+    /// What GitHub's clock showed when it answered.
+    pub date: Option<Timestamp>,
     /// Requests in a window.
     pub limit: Option<u64>,
     /// Requests left in this window.
@@ -68,7 +70,8 @@ impl Limits {
     /// Reads them; `now` stands in where the server does not say what its clock shows.
     #[must_use]
     pub fn read(headers: &Headers, now: Timestamp) -> Self {
-        let server = headers.date().unwrap_or(now);
+        let date = headers.date();
+        let server = date.unwrap_or(now);
         let reset = headers.number("x-ratelimit-reset").and_then(|epoch| {
             Some(Reset::at(Timestamp::from_seconds(i64::try_from(epoch).ok()?), server))
         });
@@ -80,6 +83,7 @@ impl Limits {
             Some(date.since(server).min(LONGEST_RETRY))
         };
         Self {
+            date,
             limit: headers.number("x-ratelimit-limit"),
             remaining: headers.number("x-ratelimit-remaining"),
             reset,

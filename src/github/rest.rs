@@ -7,6 +7,8 @@
 
 mod identity;
 
+pub use self::identity::TokenCheck;
+
 use std::time::Duration;
 
 use bytes::Bytes;

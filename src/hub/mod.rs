@@ -20,6 +20,7 @@ mod language_tests;
 mod projection;
 mod query;
 mod registry;
+mod retry;
 mod sheet;
 mod stream;
 mod tail;
@@ -41,6 +42,7 @@ pub use frame::Frame;
 pub use group::{Member, Taken};
 pub use language::{LanguageQuery, Latest, Watch};
 pub use query::{Conditions, Form, NoPath, PATH_BYTES, PATH_NAMES, Path, Subscription};
+pub use retry::retry_after;
 pub use sheet::{Follow, Note, Reading, Sheet, Sheets, Telling, WINDOWS};
 pub use stream::{
     Choice, Follower, Kept, Portion, StreamAsk, StreamForm, StreamJournal, StreamStart,

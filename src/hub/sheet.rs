@@ -348,7 +348,7 @@ impl Follow {
         }
         if self.sheet.is_closed() {
             self.ended = true;
-            return Some(self.bye("it is not counted any more"));
+            return Some(self.bye("it is not counted any more", None));
         }
         let now = self.sheet.shown.load_full()?;
         let note = match &self.told {
@@ -367,11 +367,14 @@ impl Follow {
         self.place("heartbeat", "")
     }
 
-    /// Says goodbye.
+    /// Says goodbye; with the milliseconds after which to come back, where that makes sense.
     #[must_use]
-    pub fn bye(&self, reason: &str) -> Note {
+    pub fn bye(&self, reason: &str, retry_after: Option<u64>) -> Note {
         let mut why = r#","reason":"#.to_owned();
         json::push_text(&mut why, reason);
+        if let Some(after) = retry_after {
+            why.extend([r#","retry_after":"#, &after.to_string()]);
+        }
         self.place("bye", &why)
     }
 

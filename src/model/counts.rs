@@ -7,6 +7,16 @@ use std::collections::BTreeMap;
 
 use super::window::{Day, Year};
 
+/// The most lines that one event counts for, added or deleted. The largest pull requests have some
+/// tens of millions; a number beyond this is wrong, and must not pin the sum of a year.
+pub const MOST_LINES: i64 = 1_000_000_000;
+
+/// Lines of one event as they are counted: at most [`MOST_LINES`]; unknown ones are 0.
+#[must_use]
+pub fn counted_lines(lines: Option<u64>) -> i64 {
+    i64::try_from(lines.unwrap_or(0)).unwrap_or(MOST_LINES).min(MOST_LINES)
+}
+
 /// Pull-request events of one UTC day, by what they did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DayCounts {
@@ -144,5 +154,13 @@ mod tests {
         counts.days.insert(first, one);
         let told: Vec<i32> = counts.filled_days().map(|(day, _)| day.0 - first.0).collect();
         assert_eq!(told, [0, 3]);
+    }
+
+    #[test]
+    fn figures_at_the_end_of_their_range_stay_there() {
+        let most = DayCounts { open: i64::MAX, merge: i64::MAX, close: 1, developers: i64::MAX };
+        assert_eq!((most.events(), most.plus(most).open), (i64::MAX, i64::MAX));
+        let sums = YearCounts { additions: i64::MAX, ..YearCounts::default() };
+        assert_eq!(sums.plus(sums).additions, i64::MAX);
     }
 }

@@ -87,6 +87,14 @@ impl Timestamp {
         if is_time { Self::parse(&format!("{day}T{time}Z")) } else { None }
     }
 
+    /// As the `Date` header has it (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+    #[must_use]
+    pub fn http_date(self) -> String {
+        let instant = jiff::Timestamp::from_microsecond(self.0).unwrap_or_default();
+        let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+        printer.timestamp_to_rfc9110_string(&instant).unwrap_or_default()
+    }
+
     /// The second it lies in.
     #[must_use]
     pub fn second(self) -> Second {

@@ -1,23 +1,38 @@
-//! Who may come in: how many connections in all, and how many from one address.
+//! Which connections are admitted: how many in all, and how many from one address.
 //!
-//! One address is one IPv4 address or one IPv6 /64, which is what one customer is given. Behind a
-//! trusted proxy the client is the right-most address that the proxies did not add themselves.
+//! One address is one IPv4 address or one IPv6 /64, which is what one customer is given. Since
+//! whole /48 networks are cheap too, one of those has at most [`SITE_TIMES`] as many connections as
+//! an address. The last places are kept for addresses that have few connections, so that a handful
+//! of addresses cannot shut out all others. Behind a trusted proxy the client counts, see
+//! [`Proxies`].
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 
 use super::problem::Problem;
-use crate::config::Network;
+use super::proxies::Proxies;
 use crate::metrics;
+
+/// How many times the connections of one address a whole IPv6 /48 may have.
+const SITE_TIMES: usize = 4;
+/// The part of all places that is kept for addresses with few connections: one in so many.
+const KEPT_SHARE: usize = 10;
+/// An address with fewer connections than this may take the places that are kept.
+const FEW: usize = 10;
+/// Seconds after which a client that was refused may come back.
+const AGAIN: std::ops::RangeInclusive<u64> = 20..=60;
 
 /// The counts of one kind of listener.
 #[derive(Debug)]
 pub(super) struct Admission {
     connections: usize,
     per_address: usize,
+    /// Places that only addresses with fewer than `few` connections may take.
+    kept: usize,
+    few: usize,
     inside: Mutex<Inside>,
 }
 
@@ -31,7 +46,10 @@ struct Inside {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Client {
     V4(Ipv4Addr),
+    /// An IPv6 /64.
     V6([u8; 8]),
+    /// An IPv6 /48.
+    Site([u8; 6]),
 }
 
 /// A counted place; dropping it is leaving.
@@ -39,8 +57,11 @@ enum Client {
 pub(super) struct Slot {
     admission: Arc<Admission>,
     connection: bool,
-    client: Option<Client>,
+    counted: Counted,
 }
+
+/// What a place is counted for, and how many times the connections of an address that may have.
+type Counted = [Option<(Client, usize)>; 2];
 
 /// Why someone does not come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +74,15 @@ pub(super) enum Refusal {
 
 impl Admission {
     pub(super) fn new(connections: usize, per_address: usize) -> Self {
-        Self { connections, per_address, inside: Mutex::default() }
+        let kept = connections / KEPT_SHARE;
+        Self { connections, per_address, kept, few: FEW, inside: Mutex::default() }
+    }
+
+    /// For connections that were refused elsewhere: half of the places are kept for addresses that
+    /// have none.
+    pub(super) fn waiting(connections: usize, per_address: usize) -> Self {
+        let kept = connections / 2;
+        Self { connections, per_address, kept, few: 1, inside: Mutex::default() }
     }
 
     /// A connection, from this address unless it is a proxy's.
@@ -71,16 +100,22 @@ impl Admission {
         if connection && inside.connections >= self.connections {
             return Err(Refusal::Full);
         }
-        let client = from.map(Client::of);
-        if let Some(client) = client {
-            let count = inside.by_client.entry(client).or_default();
-            if *count >= self.per_address {
+        let is_scarce = inside.connections >= self.connections - self.kept;
+        let counted = from.map(Client::counted).unwrap_or_default();
+        for (client, times) in counted.into_iter().flatten() {
+            let count = inside.by_client.get(&client).copied().unwrap_or_default();
+            if count >= self.per_address.saturating_mul(times) {
                 return Err(Refusal::Address);
             }
-            *count += 1;
+            if is_scarce && count >= self.few.saturating_mul(times) {
+                return Err(Refusal::Full);
+            }
+        }
+        for (client, _) in counted.into_iter().flatten() {
+            *inside.by_client.entry(client).or_default() += 1;
         }
         inside.connections += usize::from(connection);
-        Ok(Slot { admission: Arc::clone(self), connection, client })
+        Ok(Slot { admission: Arc::clone(self), connection, counted })
     }
 
     /// Connections now.
@@ -94,12 +129,14 @@ impl Admission {
 }
 
 impl Client {
-    fn of(address: IpAddr) -> Self {
+    fn counted(address: IpAddr) -> Counted {
         match address.to_canonical() {
-            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V4(address) => [Some((Self::V4(address), 1)), None],
             IpAddr::V6(address) => {
                 let octets = address.octets();
-                Self::V6(*octets.first_chunk().expect("16 octets hold 8"))
+                let network = *octets.first_chunk().expect("16 octets hold 8");
+                let site = *octets.first_chunk().expect("16 octets hold 6");
+                [Some((Self::V6(network), 1)), Some((Self::Site(site), SITE_TIMES))]
             }
         }
     }
@@ -109,8 +146,8 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut inside = self.admission.lock();
         inside.connections -= usize::from(self.connection);
-        let Some(client) = self.client else { return };
-        if let Some(count) = inside.by_client.get_mut(&client) {
+        for (client, _) in self.counted.into_iter().flatten() {
+            let Some(count) = inside.by_client.get_mut(&client) else { continue };
             *count -= 1;
             if *count == 0 {
                 inside.by_client.remove(&client);
@@ -126,45 +163,25 @@ impl Refusal {
             Self::Full => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "connections",
-                "all connections are taken (server.limits.connections): try again in a while",
+                "all connections are taken, or all but those kept for addresses that have few \
+                 (server.limits.connections): try again in a while",
             ),
             Self::Address => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "per_address",
-                "too many connections from your address (server.limits.perAddress): close some",
+                "too many connections from your address (server.limits.perAddress; an IPv6 /48 \
+                 has four times as many): close some",
             ),
         };
         metrics::REFUSED.add_for(label, 1);
-        Problem::new(status, detail).with(header::RETRY_AFTER, "30")
+        Problem::new(status, detail).retry_within(AGAIN)
     }
 }
 
 /// The client behind `peer`: `peer` itself, unless it is trusted to tell of another.
 #[must_use]
-pub(super) fn client_behind(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-    if !is_trusted(peer) {
-        return peer;
-    }
-    let mut client = peer;
-    let told = headers.get_all("x-forwarded-for").into_iter().collect::<Vec<_>>();
-    for value in told.into_iter().rev() {
-        let Ok(value) = value.to_str() else { return client };
-        for text in value.rsplit(',') {
-            // What is no address was not written by a proxy of ours: who told it is the client.
-            let Some(address) = read_address(text.trim()) else { return client };
-            client = address;
-            if !is_trusted(address) {
-                return client;
-            }
-        }
-    }
-    client
-}
-
-fn read_address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
+pub(super) fn client_behind(peer: IpAddr, headers: &HeaderMap, trusted: &Proxies) -> IpAddr {
+    trusted.client_behind(peer, headers)
 }
 
 #[cfg(test)]
@@ -206,20 +223,42 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_right_most_address_that_is_not_trusted() {
-        let trusted = [Network::parse("10.0.0.0/8").unwrap()];
-        let told = |peer: &str, values: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append("x-forwarded-for", http::HeaderValue::from_static(value));
+    fn one_site_of_ipv6_has_four_times_an_address() {
+        let door = Arc::new(Admission::new(1_000, 2));
+        let enter = |at: usize| door.connection(Some(ip(&format!("2001:db8:1:{at:x}::1"))));
+        let mut inside: Vec<_> = (0..8).map(|at| enter(at).unwrap()).collect();
+        assert_eq!(enter(8).unwrap_err(), Refusal::Address);
+        assert!(door.connection(Some(ip("2001:db8:2::1"))).is_ok(), "another /48");
+        inside.pop();
+        assert!(enter(8).is_ok());
+        drop(inside);
+        assert!(door.lock().by_client.is_empty());
+    }
+
+    #[test]
+    fn the_last_places_are_for_addresses_that_have_few() {
+        let door = Arc::new(Admission::new(100, 50));
+        let mut inside = Vec::new();
+        for host in ["192.0.2.1", "192.0.2.2"] {
+            let all = std::iter::from_fn(|| door.connection(Some(ip(host))).ok());
+            inside.extend(all);
+        }
+        assert_eq!(inside.len(), 90);
+        assert_eq!(door.connection(Some(ip("192.0.2.2"))).unwrap_err(), Refusal::Full);
+        // Not all of them, so that some are left for the client behind the proxy.
+        let mut taken = 0;
+        while let Ok(slot) = door.connection(Some(ip("198.51.100.7"))) {
+            taken += 1;
+            if taken == 5 {
+                break;
             }
-            client_behind(ip(peer), &headers, &trusted).to_string()
-        };
-        assert_eq!(told("192.0.2.9", &["198.51.100.1"]), "192.0.2.9");
-        assert_eq!(told("10.0.0.1", &[]), "10.0.0.1");
-        assert_eq!(told("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.0.0.2"]), "198.51.100.1");
-        assert_eq!(told("10.0.0.1", &["1.1.1.1", "198.51.100.1:77"]), "198.51.100.1");
-        assert_eq!(told("10.0.0.1", &["1.1.1.1, nonsense, 10.0.0.2"]), "10.0.0.2");
-        assert_eq!(told("10.0.0.1", &["[2001:db8::1]:99"]), "2001:db8::1");
+            inside.push(slot);
+        }
+        assert_eq!(taken, 5, "an address that has few is let in");
+        // A client behind a proxy, whose own connection is counted, is judged in the same way.
+        let proxied: Vec<_> = (0..FEW).map(|_| door.client(ip("203.0.113.1")).unwrap()).collect();
+        assert_eq!(door.client(ip("203.0.113.1")).unwrap_err(), Refusal::Full);
+        drop((inside, proxied));
+        assert!(door.lock().by_client.is_empty());
     }
 }

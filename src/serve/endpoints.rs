@@ -7,10 +7,13 @@ mod operate;
 mod sheets;
 mod sockets;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, LazyLock};
 
 use axum::routing::MethodRouter;
+use http::HeaderValue;
 use serde_json::{Value, json};
 
 use super::listen::Audience;
@@ -83,7 +86,48 @@ pub(super) fn all() -> Vec<Endpoint> {
     all.push(stream::endpoint());
     all.extend(about::all());
     all.extend(operate::all());
-    all
+    all.into_iter().map(Endpoint::complete).collect()
+}
+
+/// What is known of a path without asking its endpoint.
+pub(super) struct Row {
+    place: Place,
+    pub(super) audience: Audience,
+    /// The methods that it takes, as `Allow` lists them.
+    pub(super) allow: HeaderValue,
+    /// Parameters of a GET that take only these values.
+    pub(super) listed: Vec<(String, Vec<String>)>,
+}
+
+static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| all().iter().map(Row::of).collect());
+
+/// The row of a path, without the prefix; that of a name before that of all below it.
+pub(super) fn find(path: &str, options: &ServeOptions) -> Option<&'static Row> {
+    let exact = ROWS.iter().find(|row| row.place.path(options) == path);
+    exact.or_else(|| ROWS.iter().find(|row| row.place.is_over(path)))
+}
+
+impl Row {
+    fn of(endpoint: &Endpoint) -> Self {
+        let mut methods = vec!["OPTIONS".to_owned()];
+        for operation in &endpoint.operations {
+            methods.extend((operation.method == "get").then(|| "HEAD".to_owned()));
+            methods.push(operation.method.to_uppercase());
+        }
+        methods.sort();
+        let parameters = endpoint.operations.iter().filter(|operation| operation.method == "get");
+        let listed = parameters.flat_map(|operation| &operation.parameters).filter_map(|it| {
+            let values = it["schema"]["enum"].as_array()?;
+            let values = values.iter().map(|value| value.as_str().map(str::to_owned));
+            Some((it["name"].as_str()?.to_owned(), values.collect::<Option<Vec<_>>>()?))
+        });
+        Self {
+            place: endpoint.place,
+            audience: endpoint.audience,
+            allow: HeaderValue::from_str(&methods.join(", ")).expect("names of methods"),
+            listed: listed.collect(),
+        }
+    }
 }
 
 /// The public endpoints that are always where they are.
@@ -130,6 +174,38 @@ impl Endpoint {
 
     fn ops(path: &'static str, route: MethodRouter<Arc<Server>>) -> Self {
         Self::new(Audience::Ops, Place::At(path), route)
+    }
+
+    /// With the answers that are given in front of every endpoint.
+    fn complete(mut self) -> Self {
+        let becomes_socket = self.frames.is_some();
+        for operation in &mut self.operations {
+            operation.known(400, "A head that breaks a rule, such as two `Host` lines", PROBLEM);
+            if operation.request.is_some() {
+                operation.known(413, "A body of more than 64 KiB", PROBLEM);
+                operation.known(415, "A body that is not JSON, or comes from a page", PROBLEM);
+            }
+            if self.audience == Audience::Public {
+                let origins = "A page of an origin that may not ask (`server.allowedOrigins`)";
+                operation.known(403, origins, PROBLEM);
+                let many = "Too many connections or queries of one address; `Retry-After` says \
+                    when to try again";
+                operation.known(429, many, PROBLEM);
+                let full = "No place is left, or it is stopping; `Retry-After` says when to try \
+                    again";
+                operation.known(503, full, PROBLEM);
+            }
+            if becomes_socket {
+                let meaning = "A WebSocket; its messages are in /asyncapi.json";
+                let is_known = operation.answers.iter().any(|answer| answer.status == 101);
+                if !is_known {
+                    operation.answers.insert(0, Answer { status: 101, meaning, content: vec![] });
+                }
+                let version = "A WebSocket was asked for in a way that is not spoken here";
+                operation.known(426, version, TEXT);
+            }
+        }
+        self
     }
 
     fn on(mut self, operation: Operation) -> Self {
@@ -181,6 +257,16 @@ impl Operation {
         self
     }
 
+    /// Adds an answer of this media type, unless it has one with this status and type.
+    fn known(&mut self, status: u16, meaning: &'static str, kind: &'static str) {
+        let schema = if kind == PROBLEM { named("Problem") } else { text() };
+        match self.answers.iter_mut().find(|answer| answer.status == status) {
+            Some(answer) if answer.content.iter().any(|(known, _)| *known == kind) => {}
+            Some(answer) => answer.content.push((kind, schema)),
+            None => self.answers.push(Answer { status, meaning, content: vec![(kind, schema)] }),
+        }
+    }
+
     fn says(self, status: u16, meaning: &'static str, kind: &'static str) -> Self {
         self.answers(status, meaning, kind, text())
     }
@@ -206,6 +292,25 @@ fn named(name: &str) -> Value {
 
 fn text() -> Value {
     json!({ "type": "string" })
+}
+
+/// A cursor as its parser takes it, and what may stand behind it; an empty one is none.
+fn cursor(behind: &str) -> Value {
+    let tag = "[0-9a-f]{8}-";
+    let (long, short) = (number(16), number(8));
+    json!({ "type": "string", "pattern": format!("^({tag}(b|{long})(b|{long})(b|{short}){behind})?$") })
+}
+
+/// What stands behind a cursor of counts: the value's hash.
+const MARK: &str = "(~[0-9a-f]{16})?";
+
+/// A number from 1 on of up to so many hexadecimal digits, behind a letter that says how many.
+fn number(digits: u8) -> String {
+    let some = (1..=digits).map(|digits| {
+        let rest = if digits > 1 { format!("[0-9a-f]{{{}}}", digits - 1) } else { String::new() };
+        format!("{}[1-9a-f]{rest}", char::from(b'b' + digits))
+    });
+    some.collect::<Vec<_>>().join("|")
 }
 
 fn whole() -> Value {

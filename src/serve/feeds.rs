@@ -42,8 +42,8 @@ pub(super) trait Feed: Send + 'static {
         None
     }
 
-    /// What is told before the server stops.
-    fn bye(&mut self, _reason: &str) -> Option<Frame> {
+    /// What is told before the server stops, and the milliseconds after which to come back.
+    fn bye(&mut self, _reason: &str, _retry_after: u64) -> Option<Frame> {
         None
     }
 }

@@ -1,9 +1,9 @@
 //! How a WebSocket is ended so that the peer reads everything that was sent (RFC 6455 §7.1.1).
 //!
 //! Browsers read synchronously, but Node's WebSocket, undici and others inflate and dispatch
-//! messages later than they arrive, and drop what they have not dispatched when the connection ends.
-//! They answer our close frame only after all that came before it, so the connection is ended after
-//! that answer.
+//! messages later than they arrive, and drop what they have not dispatched when the connection
+//! ends. They answer our close frame only after all that came before it, so the connection is ended
+//! after that answer.
 
 use std::future::poll_fn;
 use std::pin::Pin;

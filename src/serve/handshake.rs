@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::admission::{Refusal, Slot, client_behind};
 use super::feeds::Feed;
-use super::listen::Peer;
+use super::listen::{Audience, Peer};
 use super::patient::Patient;
 use super::problem::Problem;
 use super::server::Server;
@@ -79,16 +79,18 @@ pub(super) fn open<F: Feed>(
     response
 }
 
-/// The place of a client behind a proxy; the proxy's own connection is counted without one.
+/// The place of a client behind a proxy, whose own connection is counted without one. A proxy that
+/// names no client is the client itself.
 pub(super) fn place_behind_proxy(
     server: &Server,
     peer: &Peer,
     headers: &HeaderMap,
 ) -> Result<Option<Slot>, Problem> {
-    let client = client_behind(peer.address, headers, &server.options.trusted_proxies);
-    if client == peer.address {
+    let proxies = &server.options.trusted_proxies;
+    if peer.audience != Audience::Public || !proxies.contain(peer.address) {
         return Ok(None);
     }
+    let client = client_behind(peer.address, headers, proxies);
     server.public.client(client).map(Some).map_err(Refusal::problem)
 }
 
@@ -109,7 +111,6 @@ fn check(
             "this is a WebSocket endpoint: connect to {scheme}://HOST:PORT{base}{endpoint}, {hint}"
         )));
     }
-    check_origin(&server.options.allowed_origins, headers)?;
     if !is_listed(headers, header::SEC_WEBSOCKET_VERSION, "13") {
         return Err(upgrade_required("only version 13 of WebSocket is spoken here"));
     }
@@ -128,8 +129,7 @@ fn check(
 /// Who comes too late.
 pub(super) fn stopping() -> Problem {
     let detail = "the server is stopping: connect again in a while";
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
-    problem.with(header::RETRY_AFTER, "5")
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_within(2..=12)
 }
 
 /// Whether a WebSocket is asked for.

@@ -111,7 +111,7 @@ fn is_from_here(server: &Server, request: &Request<Body>) -> bool {
     let is_forwarded = || names().any(|n| n.starts_with(FORWARDED) || FORWARDING.contains(&n));
     address.is_loopback()
         // Where proxies are on this machine, who comes from this machine is anybody.
-        && !trusted.iter().any(|network| network.contains(address))
+        && !trusted.contain(address)
         && client_behind(address, headers, trusted).is_loopback()
         && !is_forwarded()
         && !is_of_page(headers)
@@ -169,7 +169,8 @@ fn name_of(host: &str) -> String {
     bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase()
 }
 
-fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
+/// Whether a request brings a token as a bearer.
+pub(super) fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
     let told = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
     let told = told.split_at_checked("Bearer ".len());
     told.is_some_and(|(scheme, told)| {

@@ -56,6 +56,7 @@ impl Unreadable {
 
 /// The way in of one connection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct Inflow {
     /// Whether messages may come deflated.
     deflates: bool,
@@ -104,6 +105,13 @@ struct Message {
     /// Whether the library has its first frames.
     is_known: bool,
     payload: Vec<u8>,
+}
+
+impl Message {
+    fn new(opcode: u8, is_deflated: bool) -> Self {
+        let (is_skipped, is_known) = (false, false);
+        Self { opcode, bytes: 0, is_deflated, is_skipped, is_known, payload: Vec::new() }
+    }
 }
 
 impl Inflow {
@@ -280,14 +288,7 @@ impl Inflow {
         if self.message.is_none() {
             self.begun += 1;
         }
-        let message = self.message.get_or_insert(Message {
-            opcode,
-            bytes,
-            is_deflated,
-            is_skipped: false,
-            is_known: false,
-            payload: Vec::new(),
-        });
+        let message = self.message.get_or_insert_with(|| Message::new(opcode, is_deflated));
         message.bytes = bytes;
         if is_long || message.is_skipped {
             message.is_skipped = true;

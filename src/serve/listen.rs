@@ -1,19 +1,20 @@
-//! From a listener to requests: accepting, counting, TLS, HTTP/1.1.
+//! From a listener to requests: accepting, counting, TLS, HTTP/1.1 and HTTP/2.
 //!
 //! Our own loop around the HTTP library, so that every connection is counted, has its time-outs,
 //! sends without delay, and is tracked until it ends.
 
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Request, header};
-use hyper::body::Incoming;
+use axum::response::Response;
+use bytes::Bytes;
+use http::Request;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -22,17 +23,17 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Refusal, Slot};
-use super::patient::Patient;
+use super::patient::{Answering, Patient, Requests};
 use super::server::Server;
 use super::wire::Stream;
-use super::{identity, routes};
+use super::{front, http2, tls};
 
 /// How long accepting rests when the system has no more connections to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The most bytes of a request's head.
 const HEAD_BYTES: usize = 16 << 10;
-/// Who is refused is told why, but at most so many at once; the others are only closed.
-const REFUSED_AT_ONCE: usize = 64;
+/// The longest life of a connection that was refused.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
 
 /// A bound socket and who it is for.
 #[derive(Debug)]
@@ -70,7 +71,6 @@ pub(super) async fn accept(
     router: Router,
     tls: Option<TlsAcceptor>,
 ) {
-    let refused = Arc::new(AtomicUsize::new(0));
     loop {
         let accepted = tokio::select! {
             () = server.soft.cancelled() => return,
@@ -85,59 +85,55 @@ pub(super) async fn accept(
                 continue;
             }
         };
-        let place = admit(&server, listener.audience, address);
-        let answer = match place {
-            Ok(slot) => {
-                let slot = Some(Arc::new(slot));
-                let address = address.ip().to_canonical();
-                let cut = CancellationToken::new();
-                Answer::Serve(Peer { address, audience: listener.audience, cut, _slot: slot })
-            }
+        let audience = listener.audience;
+        let (slot, refusal) = match admit(&server, audience, address, false) {
+            Ok(slot) => (slot, None),
+            // It is told why, and how the server is, where there is a place for that.
             Err(refusal) => {
-                if refused.fetch_add(1, Ordering::Relaxed) >= REFUSED_AT_ONCE {
-                    refused.fetch_sub(1, Ordering::Relaxed);
+                let Ok(slot) = admit(&server, audience, address, true) else {
                     drop(refusal.problem());
                     continue;
-                }
-                Answer::Refuse { refusal, _counted: Counter(Arc::clone(&refused)) }
+                };
+                (slot, Some(refusal))
             }
         };
-        let connection = serve(Arc::clone(&server), stream, answer, router.clone(), tls.clone());
+        let (slot, cut) = (Some(Arc::new(slot)), CancellationToken::new());
+        let address = address.ip().to_canonical();
+        let guest = Guest { peer: Peer { address, audience, cut, _slot: slot }, refusal };
+        let connection = serve(Arc::clone(&server), stream, guest, router.clone(), tls.clone());
         server.tracker.spawn(connection);
     }
 }
 
-fn admit(server: &Server, audience: Audience, from: SocketAddr) -> Result<Slot, Refusal> {
+/// A place for a connection, or one of those for connections that were refused.
+fn admit(
+    server: &Server,
+    audience: Audience,
+    from: SocketAddr,
+    was_refused: bool,
+) -> Result<Slot, Refusal> {
     let address = from.ip();
+    let is_proxy = server.options.trusted_proxies.contain(address);
+    let counted = (!is_proxy).then_some(address);
     match audience {
+        _ if was_refused => server.refused.connection(counted),
         Audience::Ops => server.ops.connection(Some(address)),
-        Audience::Public => {
-            let mut trusted = server.options.trusted_proxies.iter();
-            let is_proxy = trusted.any(|network| network.contains(address));
-            server.public.connection((!is_proxy).then_some(address))
-        }
+        Audience::Public => server.public.connection(counted),
     }
 }
 
-/// What a connection's requests get.
-enum Answer {
-    Serve(Peer),
-    Refuse { refusal: Refusal, _counted: Counter },
-}
-
-/// One of a count, until it is dropped.
-struct Counter(Arc<AtomicUsize>);
-
-impl Drop for Counter {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// Whose requests a connection brings.
+#[derive(Debug, Clone)]
+pub(super) struct Guest {
+    pub(super) peer: Peer,
+    /// Why the connection was not admitted.
+    pub(super) refusal: Option<Refusal>,
 }
 
 async fn serve(
     server: Arc<Server>,
     stream: TcpStream,
-    answer: Answer,
+    guest: Guest,
     router: Router,
     tls: Option<TlsAcceptor>,
 ) {
@@ -147,6 +143,14 @@ async fn serve(
     }
     let timeout = server.options.limits.handshake_timeout;
     let hard = server.hard.clone();
+    let is_refused = guest.refusal.is_some();
+    let refused_for = async {
+        if is_refused {
+            server.clock.sleep(REFUSED_FOR).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
     let life = async {
         let stream = match tls {
             None => Stream::Plain(stream),
@@ -158,44 +162,45 @@ async fn serve(
                 () = server.clock.sleep(timeout) => return,
             },
         };
-        speak(&server, stream, &answer, router).await;
+        if tls::speaks_http2(&stream) {
+            let patience = server.options.limits.write_timeout;
+            let patient = Patient::new(stream, patience, server.clock);
+            http2::speak(&server, patient, guest, router).await;
+        } else {
+            speak(&server, stream, guest, router).await;
+        }
     };
     tokio::select! {
         () = hard.cancelled() => {}
+        () = refused_for => {}
         () = life => {}
     }
 }
 
 /// Answers requests until the connection ends or becomes a WebSocket.
-async fn speak(server: &Arc<Server>, stream: Stream, answer: &Answer, router: Router) {
+async fn speak(server: &Arc<Server>, stream: Stream, guest: Guest, router: Router) {
+    let requests = Requests::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let router = router.clone();
+        let (router, guest, answering) = (router.clone(), guest.clone(), requests.begin());
         async move {
-            let response = match answer {
-                Answer::Serve(peer) => route(server, router, peer.clone(), request).await,
-                Answer::Refuse { refusal, .. } => {
-                    let mut response = refusal.problem().into_response();
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(header::CONNECTION, close);
-                    response
-                }
-            };
-            Ok::<_, std::convert::Infallible>(response)
+            let request = request.map(Body::new);
+            let response = front::answer(server, router, guest.peer, request, guest.refusal).await;
+            Ok::<_, std::convert::Infallible>(held(response, answering))
         }
     });
-    let patience = server.options.limits.write_timeout;
-    let patient = Patient::new(stream, patience, server.clock);
+    let limits = &server.options.limits;
+    let patient = Patient::new(stream, limits.write_timeout, server.clock).with_requests(
+        limits.handshake_timeout,
+        server.options.keep_alive,
+        requests.clone(),
+    );
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(server.options.limits.handshake_timeout)
+        .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(patient), service)
         .with_upgrades();
     let mut connection = pin!(connection);
-    let cut = match answer {
-        Answer::Serve(peer) => peer.cut.clone(),
-        Answer::Refuse { .. } => CancellationToken::new(),
-    };
     let politely = async {
         tokio::select! {
             ended = connection.as_mut() => ended,
@@ -207,26 +212,39 @@ async fn speak(server: &Arc<Server>, stream: Stream, answer: &Answer, router: Ro
     };
     let ended = tokio::select! {
         ended = politely => ended,
-        () = cut.cancelled() => return,
+        () = guest.peer.cut.cancelled() => return,
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
 }
 
-async fn route(
-    server: &Server,
-    router: Router,
-    peer: Peer,
-    request: Request<Incoming>,
-) -> Response {
-    let mut request = request.map(Body::new);
-    routes::strip(&mut request, server.options.base_path.as_deref());
-    request.extensions_mut().insert(peer);
-    let mut response = match identity::refuse_host(server, &request) {
-        Some(problem) => problem.into_response(),
-        None => tower::ServiceExt::oneshot(router, request).await.into_response(),
-    };
-    routes::secure(response.headers_mut());
-    response
+/// The answer, which is being given until the last of its body has been taken.
+fn held(response: Response, answering: Answering) -> Response {
+    response.map(|body| Body::new(Held { body, _answering: answering }))
+}
+
+struct Held {
+    body: Body,
+    _answering: Answering,
+}
+
+impl hyper::body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

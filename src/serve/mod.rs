@@ -10,8 +10,11 @@ mod api;
 mod deflate;
 mod endpoints;
 mod feeds;
+mod front;
 mod goodbye;
 mod handshake;
+mod head;
+mod http2;
 mod identity;
 mod inflow;
 mod listen;
@@ -23,6 +26,8 @@ mod page;
 mod params;
 mod patient;
 mod problem;
+mod proxies;
+mod public;
 mod routes;
 mod server;
 mod sheets;
@@ -46,13 +51,16 @@ pub use operate::{
     StoreAnswer, StoreRequest, SyncAnswer, is_ready,
 };
 pub use options::ServeOptions;
+pub use proxies::Proxies;
+pub use tls::Certificate;
 
 use crate::hub::Hub;
 use server::Server;
 
-/// Reads the files that [`run`] will need, so that a wrong one is known before anything begins.
-pub fn check(server: &crate::config::Server) -> anyhow::Result<()> {
-    server.tls.as_ref().map(tls::acceptor).transpose().map(drop)
+/// Reads the files of `server.tls`, so that a wrong one is known before anything begins; `None`
+/// without any. To be given to [`run`] in its options, and renewed while that runs.
+pub fn certificate(server: &crate::config::Server) -> anyhow::Result<Option<Certificate>> {
+    server.tls.as_ref().map(Certificate::read).transpose()
 }
 
 /// Serves until `soft` and then until the last connection is gone, or until `hard`.
@@ -66,7 +74,11 @@ pub async fn run(
     soft: CancellationToken,
     hard: CancellationToken,
 ) -> anyhow::Result<()> {
-    let tls = options.tls.as_ref().map(tls::acceptor).transpose()?;
+    let tls = match (&options.certificate, &options.tls) {
+        (Some(certificate), _) => Some(certificate.acceptor()?),
+        (None, Some(files)) => Some(tls::acceptor(files)?),
+        (None, None) => None,
+    };
     let server = Arc::new(Server::new(options, hub, operate, soft, hard));
     let router = routes::router(&server)?;
     for listener in listeners {

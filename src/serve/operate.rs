@@ -24,6 +24,11 @@ pub trait Operate: Send + Sync + 'static {
     /// How everything is, with so many connections to the public listeners.
     fn status(&self, clients: usize) -> Status;
 
+    /// The screen of such a JSON, also of one that says less.
+    fn screen(&self, json: &serde_json::Value) -> String {
+        json.to_string()
+    }
+
     /// The merge script in force.
     fn script(&self) -> ScriptState;
 

@@ -17,6 +17,7 @@ use super::operate::{ArchiveRequest, Refusal, StoreRequest};
 use super::problem::Problem;
 use super::routes::{audience, nothing_here};
 use super::server::Server;
+use super::wish;
 
 /// Bytes of a request.
 const ASKED_BYTES: usize = 64 << 10;
@@ -80,8 +81,7 @@ fn refused(refusal: Refusal) -> Response {
 
 async fn read<T: DeserializeOwned>(request: Request<Body>) -> Result<T, Problem> {
     let (head, body) = request.into_parts();
-    let kind = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    if kind != Some("application/json") || head.headers.contains_key(header::ORIGIN) {
+    if !wish::is_json(&head.headers) || head.headers.contains_key(header::ORIGIN) {
         let detail = "send application/json, and not from a page";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }

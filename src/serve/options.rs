@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::config::{Limits, Network, Secret, Server, Tls};
+use super::proxies::Proxies;
+use super::tls::Certificate;
+use crate::config::{Limits, Secret, Server, Tls};
 
 /// How the server behaves. The limits hold for the public listeners.
 #[derive(Debug, Clone)]
@@ -19,10 +21,14 @@ pub struct ServeOptions {
     pub admin_token: Option<Secret>,
     /// What a POST on the ops listener must bring; without one none is taken.
     pub ops_secret: Option<Secret>,
-    /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<Network>,
+    /// Proxies that are believed whom they name as the client.
+    pub trusted_proxies: Proxies,
+    /// Longest idle time between two requests of a connection.
+    pub keep_alive: Duration,
     /// Certificate and key of the public listeners; `None` is plain text.
     pub tls: Option<Tls>,
+    /// The same, read and renewable; without it the files are read once.
+    pub certificate: Option<Certificate>,
     /// What clients may take.
     pub limits: Limits,
     /// A WebSocket is pinged that often.
@@ -44,8 +50,13 @@ impl ServeOptions {
             allowed_origins: server.allowed_origins.clone(),
             admin_token: server.admin_token.clone(),
             ops_secret: None,
-            trusted_proxies: server.trusted_proxies.clone(),
+            trusted_proxies: Proxies {
+                networks: server.trusted_proxies.clone(),
+                header: server.client_header.clone(),
+            },
+            keep_alive: server.keep_alive,
             tls: server.tls.clone(),
+            certificate: None,
             limits: server.limits.clone(),
             ping_every: Duration::from_secs(30),
             silence: Duration::from_secs(75),

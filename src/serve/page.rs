@@ -5,12 +5,14 @@
 
 use std::sync::{Arc, LazyLock};
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
-use http::header;
+use http::{Request, header};
 use serde::Serialize;
 
 use super::operate::{Part, ScriptState};
+use super::public;
 use super::server::Server;
 use crate::secrets;
 
@@ -35,21 +37,25 @@ struct About {
     parts: Vec<Part>,
 }
 
-pub(super) async fn show(State(server): State<Arc<Server>>) -> Response {
-    written(&PAGE, &server)
+pub(super) async fn show(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    written(&PAGE, &server, &request)
 }
 
-pub(super) async fn play(State(server): State<Arc<Server>>) -> Response {
-    written(&PLAY, &server)
+pub(super) async fn play(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    written(&PLAY, &server, &request)
 }
 
-fn written(page: &str, server: &Server) -> Response {
+fn written(page: &str, server: &Server, request: &Request<Body>) -> Response {
+    let (mut script, mut parts) = (server.operate.script(), server.operate.parts());
+    if !public::sees_details(server, request) {
+        (script, parts) = (public::script(&script), public::parts(parts));
+    }
     let about = About {
         version: env!("CARGO_PKG_VERSION"),
         simulated: server.operate.simulated(),
         base: server.options.base_path.clone().unwrap_or_default(),
-        script: server.operate.script(),
-        parts: server.operate.parts(),
+        script,
+        parts,
     };
     let about = serde_json::to_string(&about).unwrap_or_default();
     // Inside a script element only `<` could end it.

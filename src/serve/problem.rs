@@ -37,6 +37,13 @@ impl Problem {
         Self { plain: true, ..Self::new(status, format!("{line}\n")) }
     }
 
+    /// To be tried again after some of these seconds: not by everyone at the same moment.
+    pub(super) fn retry_within(mut self, seconds: std::ops::RangeInclusive<u64>) -> Self {
+        let after = HeaderValue::from(fastrand::u64(seconds));
+        self.headers.push((header::RETRY_AFTER, after));
+        self
+    }
+
     /// With a header.
     pub(super) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.push((name, HeaderValue::from_static(value)));

@@ -15,7 +15,7 @@ use super::operate::is_ready;
 use super::options::ServeOptions;
 use super::problem::Problem;
 use super::server::Server;
-use super::{endpoints, handshake, identity};
+use super::{endpoints, handshake, identity, public};
 use crate::metrics;
 
 /// Says in `/readyz` that the events are made up, with the simulated GitHub's own header.
@@ -101,9 +101,11 @@ pub(super) async fn language_watch(
     })
 }
 
-pub(super) async fn ready(State(server): State<Arc<Server>>) -> Response {
+pub(super) async fn ready(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
     let parts = server.operate.parts();
     let status = if is_ready(&parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let sees_details = public::sees_details(&server, &request);
+    let parts = if sees_details { parts } else { public::parts(parts) };
     let mut response = (status, axum::Json(parts)).into_response();
     if server.operate.simulated() {
         response.headers_mut().insert(SIMULATED, HeaderValue::from_static("ghpulse"));

@@ -15,6 +15,8 @@ use super::stream;
 use crate::clock::Clock;
 use crate::hub::Hub;
 
+/// Connections that were refused and are told why, in all and of one address.
+const REFUSED: (usize, usize) = (128, 8);
 /// Connections of an ops listener, which has a count of its own: the public cannot take them.
 const OPS_CONNECTIONS: usize = 256;
 
@@ -27,6 +29,8 @@ pub(super) struct Server {
     pub(super) public: Arc<Admission>,
     /// Who is in, of the ops listeners.
     pub(super) ops: Arc<Admission>,
+    /// Connections that were refused and are told why.
+    pub(super) refused: Arc<Admission>,
     /// `/openapi.json` and `/asyncapi.json`.
     pub(super) documents: Documents,
     /// Streams that are made smaller on their way.
@@ -51,6 +55,7 @@ impl Server {
         Self {
             public: Arc::new(Admission::new(limits.connections, limits.per_address)),
             ops: Arc::new(Admission::new(OPS_CONNECTIONS, OPS_CONNECTIONS)),
+            refused: Arc::new(Admission::waiting(REFUSED.0, REFUSED.1)),
             clock: hub.clock(),
             documents: Documents::default(),
             packing: Arc::new(Semaphore::new(stream::PACKED)),

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{Request, StatusCode};
 
 use super::feeds::Feed;
 use super::params::{self, BadParams};
@@ -32,6 +32,7 @@ const WINDOW: &str = "1h";
 const GONE: (u16, &str) = (1000, "it is not counted any more");
 const AGGREGATE: &str = "/aggregate";
 const ROLLING: &str = "/stream/languages";
+const JSON: &str = "application/json";
 
 /// As a WebSocket: of an aggregate, or of the rolling counts.
 struct SheetFeed<const IS_ROLLING: bool> {
@@ -50,11 +51,11 @@ struct SheetSource<const IS_ROLLING: bool> {
 }
 
 /// `/aggregate`: all of them.
-pub(super) async fn list(State(server): State<Arc<Server>>, headers: HeaderMap) -> Response {
+pub(super) async fn list(State(server): State<Arc<Server>>) -> Response {
     let sheets = server.hub.aggregates();
     let abouts = sheets.names().into_iter().filter_map(|name| sheets.get(&name));
     let abouts: Vec<String> = abouts.map(|sheet| sheet.about().to_string()).collect();
-    json_answer(&server, &headers, Ok(format!("[{}]", abouts.join(","))))
+    json_answer(Ok(format!("[{}]", abouts.join(","))))
 }
 
 /// `/aggregate/NAME`.
@@ -105,13 +106,17 @@ fn asked(request: &Request<Body>) -> Result<(&'static str, Option<Mark>), String
     let pairs = wish::pairs(request.uri()).map_err(|error| format!("the URL's query: {error}"))?;
     let last = |name: &str| {
         let mut named = pairs.iter().rev().filter(|(known, _)| known == name);
-        named.find(|(_, value)| !value.is_empty()).map(|(_, value)| value.as_str())
+        named.next().map(|(_, value)| value.as_str())
     };
     let window = last("window").map_or(Ok(WINDOW), known_window)?;
     let last_id = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let back = match last_id.and_then(|id| id.parse().ok()) {
         Some(mark) => Some(mark),
-        None => last("cursor").map(str::parse).transpose().map_err(|e| format!("cursor: {e}"))?,
+        None => last("cursor")
+            .filter(|text| !text.is_empty())
+            .map(str::parse)
+            .transpose()
+            .map_err(|e| format!("cursor: {e}"))?,
     };
     Ok((window, back))
 }
@@ -147,24 +152,20 @@ fn answer<const IS_ROLLING: bool>(
             SheetFeed::<IS_ROLLING> { follow, hello, hub, bell, of }
         });
     }
-    let liked = |kind: &str| wish::weight(request.headers(), kind);
-    let (form, kind) = match (liked(SSE), liked(NDJSON), liked("application/json")) {
-        (events, lines, value) if events > 0 && events >= lines.max(value) => {
-            (StreamForm::Sse, SSE)
+    let (form, kind) = match wish::choose(request.headers(), 2, &[SSE, NDJSON, JSON]) {
+        Some(0) => (StreamForm::Sse, SSE),
+        Some(1) => (StreamForm::Ndjson, NDJSON),
+        Some(_) => return json_answer(value(sheet)),
+        None => {
+            let detail = format!("it comes as {JSON}, as {SSE}, as {NDJSON}, or as a WebSocket");
+            return Problem::new(StatusCode::NOT_ACCEPTABLE, detail).into_response();
         }
-        (_, lines, value) if lines > 0 && lines >= value => (StreamForm::Ndjson, NDJSON),
-        _ => return json_answer(server, request.headers(), value(sheet)),
-    };
-    let allowed = match handshake::check_origin(&server.options.allowed_origins, request.headers())
-    {
-        Ok(allowed) => allowed,
-        Err(refusal) => return refusal.into_response(),
     };
     let bell = Arc::new(Bell::default());
     let source = SheetSource::<IS_ROLLING> { follow: follow(&bell), form };
     let first = hello.map(|note| written(form, &note));
     let pump = Pump::new(server, &request, source, bell, first);
-    pump::answer(kind, pump.map(Pump::into_response), allowed)
+    pump::answer(kind, pump.map(Pump::into_response))
 }
 
 /// The value of now.
@@ -174,16 +175,11 @@ fn value(sheet: &Sheet) -> Result<String, Problem> {
     }
     let detail = format!("nothing is counted yet; how it is: {}", sheet.about());
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
-    Err(problem.with(header::RETRY_AFTER, "2"))
+    Err(problem.retry_within(1..=3))
 }
 
-fn json_answer(server: &Server, asked: &HeaderMap, body: Result<String, Problem>) -> Response {
-    match handshake::check_origin(&server.options.allowed_origins, asked) {
-        Ok(allowed) => {
-            pump::answer("application/json", body.map(IntoResponse::into_response), allowed)
-        }
-        Err(refusal) => refusal.into_response(),
-    }
+fn json_answer(body: Result<String, Problem>) -> Response {
+    pump::answer(JSON, body.map(IntoResponse::into_response))
 }
 
 fn hello(sheet: &Sheet, simulated: bool) -> Note {
@@ -237,8 +233,8 @@ impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {
         Some(self.follow.heartbeat().frame)
     }
 
-    fn bye(&mut self, reason: &str) -> Option<Frame> {
-        Some(self.follow.bye(reason).frame)
+    fn bye(&mut self, reason: &str, retry_after: u64) -> Option<Frame> {
+        Some(self.follow.bye(reason, Some(retry_after)).frame)
     }
 }
 
@@ -259,7 +255,11 @@ impl<const IS_ROLLING: bool> Source for SheetSource<IS_ROLLING> {
         written(self.form, &self.follow.heartbeat())
     }
 
-    fn bye(&mut self, reason: &str) -> Bytes {
-        written(self.form, &self.follow.bye(reason))
+    fn bye(&mut self, reason: &str, retry_after: u64) -> Bytes {
+        written(self.form, &self.follow.bye(reason, Some(retry_after)))
+    }
+
+    fn form(&self) -> StreamForm {
+        self.form
     }
 }

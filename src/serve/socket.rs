@@ -27,7 +27,7 @@ use super::pace::{Allowance, Timer};
 use super::params::BadParams;
 use super::wire::{Stream, Wire};
 use crate::clock::Clock;
-use crate::hub::{Bell, Frame};
+use crate::hub::{Bell, Frame, retry_after};
 use crate::metrics;
 
 /// Small, because there are thousands and clients say little.
@@ -167,12 +167,12 @@ impl<F: Feed> Socket<F> {
         loop {
             let next = match poll_fn(|cx| self.poll_step(cx, stop.as_mut())).await {
                 Step::Heard(heard) => self.hear(heard),
-                Step::Chatter => self.end_chatter(),
+                Step::Chatter => end_chatter(),
                 Step::Fetch => self.fetch(),
                 Step::Time => self.look_around(),
                 Step::Stop => {
                     let reason = "the server is stopping: connect again in a while";
-                    if let Some(frame) = self.feed.bye(reason) {
+                    if let Some(frame) = self.feed.bye(reason, retry_after()) {
                         self.peer.get_mut().push(frame);
                     }
                     ControlFlow::Break(Ending::Close(GOING_AWAY, reason.to_owned()))
@@ -265,7 +265,7 @@ impl<F: Feed> Socket<F> {
                 self.peer.get_mut().inflow().take_skipped();
                 ControlFlow::Continue(())
             }
-            Some(Ok(_)) => self.end_chatter(),
+            Some(Ok(_)) => end_chatter(),
             None | Some(Err(Error::ConnectionClosed)) => ControlFlow::Break(Ending::Answered),
             Some(Err(Error::Capacity(_))) => ControlFlow::Break(self.too_big()),
             // A message that is cut off where it became too long may end within a character.
@@ -282,13 +282,6 @@ impl<F: Feed> Socket<F> {
             Some(Err(Error::Io(error))) => ControlFlow::Break(self.unreadable(&error)),
             Some(Err(_)) => ControlFlow::Break(Ending::Gone),
         }
-    }
-
-    fn end_chatter(&mut self) -> ControlFlow<Ending> {
-        metrics::REFUSED.add_for("chatter", 1);
-        let reason =
-            format!("more than {CHATTER_PER_MINUTE} pings, binary messages or fragments a minute");
-        ControlFlow::Break(Ending::Close(POLICY, reason))
     }
 
     /// Reading failed: the connection is gone, or a deflated message is nothing to go on from.
@@ -397,6 +390,13 @@ impl<F: Feed> Socket<F> {
         self.timer = Timer::new(self.options.clock, next.unwrap_or(ping_at));
         ControlFlow::Continue(())
     }
+}
+
+fn end_chatter() -> ControlFlow<Ending> {
+    metrics::REFUSED.add_for("chatter", 1);
+    let reason =
+        format!("more than {CHATTER_PER_MINUTE} pings, binary messages or fragments a minute");
+    ControlFlow::Break(Ending::Close(POLICY, reason))
 }
 
 /// One more connection, while it lives.

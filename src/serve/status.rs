@@ -6,7 +6,9 @@ use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderMap, Request, header};
 
+use super::public;
 use super::server::Server;
+use super::wish;
 use crate::secrets;
 
 /// Seconds after which the page looks again.
@@ -17,7 +19,11 @@ pub(super) async fn show(
     request: Request<axum::body::Body>,
 ) -> Response {
     let clients = server.public.count();
-    let status = server.operate.status(clients);
+    let mut status = server.operate.status(clients);
+    if !public::sees_details(&server, &request) {
+        status.json = public::status(status.json, &public::parts(server.operate.parts()));
+        status.text = server.operate.screen(&status.json);
+    }
     if wants_page(request.uri().query(), request.headers()) {
         return page("Status", &status.text, Some(AGAIN));
     }
@@ -31,10 +37,8 @@ pub(super) fn wants_page(query: Option<&str>, headers: &HeaderMap) -> bool {
     match format {
         Some("json") => false,
         Some("html") => true,
-        _ => {
-            let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-            accept.is_some_and(|accept| accept.contains("text/html"))
-        }
+        // What takes neither of the two gets JSON, as it would without saying so.
+        _ => wish::choose(headers, 0, &["application/json", "text/html"]) == Some(1),
     }
 }
 

@@ -3,7 +3,9 @@
 //! Nothing here waits for time to pass: a pong says that the params before the ping hold.
 
 mod frames;
+mod front;
 mod http;
+mod http2;
 mod limits;
 mod sampling;
 
@@ -66,7 +68,11 @@ impl Operate for Around {
 
     fn status(&self, clients: usize) -> Status {
         let json = serde_json::json!({ "ready": self.down.is_none(), "clients": clients });
-        Status { json, text: "</pre><b>broken".to_owned() }
+        Status { text: self.screen(&json), json }
+    }
+
+    fn screen(&self, _: &serde_json::Value) -> String {
+        "</pre><b>broken".to_owned()
     }
 
     fn script(&self) -> ScriptState {

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::map_response;
+use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
@@ -46,7 +46,7 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) -> anyhow::R
         .route("/graphql", post(graphql::query))
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
-        .layer(map_response(mark))
+        .layer(map_response_with_state(Arc::clone(&shared), mark))
         .with_state(shared)
         .into_make_service_with_connect_info::<SocketAddr>();
     let listener = listener.tap_io(|stream| {
@@ -66,10 +66,11 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) -> anyhow::R
 }
 
 /// So that nobody takes this for GitHub.
-async fn mark(mut response: Response) -> Response {
+async fn mark(State(shared): State<Arc<Shared>>, mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert("x-simulated", HeaderValue::from_static("ghpulse"));
     headers.insert("server", HeaderValue::from_static("ghpulse simulate"));
+    headers.insert(header::DATE, value(shared.clock.now().http_date()));
     response
 }
 

@@ -9,10 +9,18 @@ use std::ops::RangeInclusive;
 use super::database::Database;
 use super::error::StoreError;
 use super::families::Family;
-use super::keys::{CounterKey, Key, MetaKey, day_bytes};
+use super::keys::{CounterKey, Key, MetaKey, SeenKey, SizeKey, day_bytes};
+use super::periods::{self, Period};
+use crate::model::window::Day;
 
 /// Counters that the writing thread keeps in memory; beyond so many it begins afresh.
 const COUNTERS: usize = 200_000;
+
+/// Periods that a batch remembers; events of a batch are of a few.
+const PERIODS: usize = 16;
+/// Days of claims that are looked at. Only while retention waits, or another node's clock is wrong,
+/// are there more than a few.
+const DAYS_HELD: usize = 400;
 
 /// The values of counters that were touched lately. Always equal to what is on disk between
 /// batches.
@@ -35,6 +43,8 @@ pub struct Batch<'w> {
     touched: Vec<(Family, Vec<u8>)>,
     writes: rocksdb::WriteBatch,
     claimed: HashSet<(Family, Vec<u8>), foldhash::fast::RandomState>,
+    /// Periods that were looked at in this batch, and how they are.
+    periods: Vec<(SizeKey, Period)>,
     key: Vec<u8>,
     /// Whether it is synced before it is answered, whatever the policy says.
     pub(super) is_awaited: bool,
@@ -53,6 +63,7 @@ impl<'w> Batch<'w> {
             touched: Vec::new(),
             writes: rocksdb::WriteBatch::default(),
             claimed: HashSet::default(),
+            periods: Vec::new(),
             key: Vec::with_capacity(64),
             is_awaited: false,
             finds_gap: false,
@@ -111,6 +122,34 @@ impl<'w> Batch<'w> {
         Ok(())
     }
 
+    /// One counter as it is on disk; 0 when it was never touched.
+    pub fn count<K: CounterKey>(&self, key: &K) -> Result<i64, StoreError> {
+        self.database.count(key)
+    }
+
+    /// Removes a counter that this batch did not touch.
+    pub(super) fn forget_counter<K: CounterKey>(&mut self, key: &K) {
+        self.counters.values.remove(&(K::FAMILY, key.to_bytes()));
+        self.delete(key);
+    }
+
+    /// Whether who is seen in a period is remembered.
+    pub(super) fn period(&mut self, key: SizeKey) -> Result<Period, StoreError> {
+        if let Some((_, period)) = self.periods.iter().find(|(known, _)| *known == key) {
+            return Ok(*period);
+        }
+        let period = periods::state(self, key)?;
+        self.set_period(key, period);
+        Ok(period)
+    }
+
+    /// Remembers how a period is, for the rest of this batch.
+    pub(super) fn set_period(&mut self, key: SizeKey, period: Period) {
+        self.periods.retain(|(known, _)| *known != key);
+        self.periods.truncate(PERIODS - 1);
+        self.periods.push((key, period));
+    }
+
     /// What is on disk; what this batch wrote is not seen yet.
     pub fn get<K: Key>(&mut self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         self.database.get(key)
@@ -131,11 +170,26 @@ impl<'w> Batch<'w> {
         Ok(true)
     }
 
+    /// The days under which events are claimed as seen, ascending, `today` among them; of more than
+    /// [`DAYS_HELD`] the newest.
+    pub fn days_of_seen(&self, today: i32) -> Result<Vec<i32>, StoreError> {
+        let mut days = vec![today];
+        let mut until = SeenKey::first_of(Day(i32::MAX));
+        while days.len() < DAYS_HELD {
+            let Some(last) = self.database.last_before(&until)? else { break };
+            days.push(last.day.0);
+            until = SeenKey::first_of(last.day);
+        }
+        days.sort_unstable();
+        days.dedup();
+        Ok(days)
+    }
+
     /// The same over keys that begin with the day they were claimed: true when it was claimed on
     /// none of `days`; it is then claimed under `key_on(today)`.
     pub fn claim_within<K: Key>(
         &mut self,
-        days: RangeInclusive<i32>,
+        days: impl DoubleEndedIterator<Item = i32>,
         today: i32,
         key_on: impl Fn(i32) -> K,
     ) -> Result<bool, StoreError> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    Direction, IteratorMode, Options, ReadOptions,
+    Direction, IteratorMode, Options, Range, ReadOptions,
 };
 
 use super::error::StoreError;
@@ -144,7 +144,11 @@ impl Database {
     /// A copy of this moment in `dir`, which must not be there.
     pub(super) fn checkpoint(&self, dir: &Path) -> Result<(), StoreError> {
         let checkpoint = Checkpoint::new(&self.db).map_err(|e| self.error(&e))?;
-        checkpoint.create_checkpoint(dir).map_err(|e| self.error(&e))
+        // A full disk is that of the copy.
+        checkpoint.create_checkpoint(dir).map_err(|error| StoreError::Database {
+            dir: self.dir.clone(),
+            reason: error.to_string(),
+        })
     }
 
     /// Rows of a family as they are, from `from` on, in order, while `take` says so.
@@ -172,6 +176,28 @@ impl Database {
         };
         let bytes = of(TABLES)?.saturating_add(of(MEMORY)?);
         Ok((of(ROWS)?, bytes))
+    }
+
+    /// Bytes in tables on the disk between each two neighbours of these keys, which ascend.
+    pub(super) fn sizes(&self, family: Family, keys: &[Vec<u8>]) -> Vec<u64> {
+        let pairs = keys.windows(2);
+        let ranges: Vec<Range<'_>> = pairs.map(|pair| Range::new(&pair[0], &pair[1])).collect();
+        if ranges.is_empty() {
+            return Vec::new();
+        }
+        self.db.get_approximate_sizes_cf(self.family(family), &ranges)
+    }
+
+    /// A number that `RocksDB` keeps of itself; 0 when it does not know it.
+    pub(super) fn property(&self, family: Family, name: &str) -> u64 {
+        let found = self.db.property_int_value_cf(self.family(family), name);
+        found.ok().flatten().unwrap_or_default()
+    }
+
+    /// Brings what is only in memory of a family into a table on the disk.
+    #[cfg(test)]
+    pub(super) fn flush(&self, family: Family) -> Result<(), StoreError> {
+        self.db.flush_cf(self.family(family)).map_err(|e| self.error(&e))
     }
 
     /// Ends background work; without it, closing during the process's end may abort.

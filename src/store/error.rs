@@ -79,6 +79,12 @@ pub enum StoreError {
         /// `RocksDB`'s own words, and what to do.
         reason: String,
     },
+    /// There is no room on its disk.
+    #[error("the disk of {dir} is full: make room, or give another directory with --data")]
+    Full {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// Our own data is not what we wrote.
     #[error("the store is damaged: {what}; restore a backup, or start with an empty directory")]
     Corrupt {
@@ -89,6 +95,9 @@ pub enum StoreError {
     #[error("the store is closed")]
     Closed,
 }
+
+/// What the system says of a disk without room; `RocksDB` passes it on as text.
+const NO_SPACE: &str = "No space left on device";
 
 impl StoreError {
     /// The same for the next who asks: what closed the store is why everyone after is refused.
@@ -101,6 +110,7 @@ impl StoreError {
                 Self::Damaged { dir: dir.clone(), reason: reason.clone() }
             }
             Self::Corrupt { what } => Self::Corrupt { what: what.clone() },
+            Self::Full { dir } => Self::Full { dir: dir.clone() },
             _ => Self::Closed,
         }
     }
@@ -116,6 +126,7 @@ impl StoreError {
         use rocksdb::ErrorKind;
         let (dir, reason) = (dir.to_owned(), error.to_string());
         let cure = match error.kind() {
+            ErrorKind::IOError if reason.contains(NO_SPACE) => return Self::Full { dir },
             ErrorKind::Corruption => return Self::Damaged { dir, reason },
             // Files that it has listed and does not find.
             ErrorKind::IOError | ErrorKind::NotFound if reason.contains("No such file") => {

@@ -3,6 +3,7 @@
 use super::batch::Batch;
 use super::error::StoreError;
 use super::keys::{FirstKey, Scope, SizeKey};
+use super::periods::{Period, found_key};
 use crate::model::envelope::Flags;
 use crate::model::window::Timestamp;
 
@@ -35,9 +36,17 @@ fn claim_first(
     period: i32,
     id: u64,
 ) -> Result<bool, StoreError> {
-    let first = batch.claim(&FirstKey { scope, period, id })?;
-    if first {
-        batch.add(&SizeKey { scope, period }, 1)?;
+    let size = SizeKey { scope, period };
+    let state = batch.period(size)?;
+    if state == Period::Closed || !batch.claim(&FirstKey { scope, period, id })? {
+        return Ok(false);
     }
-    Ok(first)
+    let is_more = match state {
+        Period::Reopened(base) => batch.add(&found_key(size), 1)? > base,
+        Period::Open | Period::Closed => true,
+    };
+    if is_more {
+        batch.add(&size, 1)?;
+    }
+    Ok(is_more)
 }

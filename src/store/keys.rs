@@ -197,6 +197,12 @@ impl SeenKey {
         };
         Self { day, event: EventKey { id, kind: short_name(&event.kind) } }
     }
+
+    /// Where the keys of a day begin.
+    #[must_use]
+    pub fn first_of(day: Day) -> Self {
+        Self { day, event: EventKey { id: EventId::Number(0), kind: String::new() } }
+    }
 }
 
 /// How a key begins that has the day first.

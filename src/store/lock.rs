@@ -71,6 +71,13 @@ fn refused(dir: &Path, path: PathBuf, file: &File, error: TryLockError) -> Store
     }
 }
 
+/// Whether a process has the store in `dir` now. Changes nothing.
+#[must_use]
+pub fn is_in_use(dir: &Path) -> bool {
+    let file = File::open(dir.join("LOCK"));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// How often a lock that is held is tried again, and after which pause: together a second.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);

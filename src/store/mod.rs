@@ -17,9 +17,13 @@ pub mod inspect;
 pub mod journal;
 pub mod keys;
 mod lock;
+pub mod periods;
+pub mod pressure;
+pub mod reach;
 pub mod rejects;
 pub mod repos;
 pub mod retention;
+pub mod room;
 pub mod rows;
 mod unclean;
 mod writer;
@@ -33,10 +37,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use batch::Batch;
 pub use error::StoreError;
+pub use lock::is_in_use;
 pub use unclean::LostTail;
 
 use self::database::Database;
 use self::keys::{CounterKey, Key, MetaKey};
+use self::reach::Reach;
+use self::room::Room;
 use self::unclean::Written;
 use self::writer::{Failure, Job};
 use crate::clock::Clock;
@@ -68,6 +75,7 @@ struct Shared {
     written: Arc<Written>,
     lost: Option<LostTail>,
     heads: Heads,
+    room: Arc<Room>,
     failure: Failure,
     _lock: lock::Lock,
 }
@@ -87,6 +95,8 @@ pub struct Heads {
     pub gaps: watch::Sender<u64>,
     /// How far the journal of each bus was dropped.
     pub dropped: watch::Sender<BTreeMap<BusTag, Position>>,
+    /// How far the journal reaches, and how much of the disk it takes; measured each minute.
+    pub reach: watch::Sender<Reach>,
 }
 
 /// The two may come in either order: what is applied before its admission is told makes the number
@@ -145,8 +155,10 @@ impl Store {
         let dropped = Reader { database: &database }.cursors(journal::DROPPED)?;
         let dropped = watch::Sender::new(dropped);
         let failure = Arc::new(OnceLock::new());
-        let (jobs, thread) =
-            writer::start(Arc::clone(&database), Arc::clone(&written), sync, clock, &failure);
+        let room = Arc::new(Room::default());
+        let log = (Arc::clone(&database), Arc::clone(&written), sync);
+        let state = (Arc::clone(&failure), Arc::clone(&room));
+        let (jobs, thread) = writer::start(log, clock, state);
         let shared = Shared {
             database,
             jobs: Some(jobs),
@@ -163,7 +175,9 @@ impl Store {
                 gaps: watch::Sender::default(),
                 applied: watch::Sender::new(0),
                 dropped,
+                reach: watch::Sender::default(),
             },
+            room,
             failure,
             _lock: lock,
         };
@@ -192,6 +206,18 @@ impl Store {
     #[must_use]
     pub fn lost_tail(&self) -> Option<&LostTail> {
         self.shared.lost.as_ref()
+    }
+
+    /// The room on its disk: whether fetching and writing wait for some.
+    #[must_use]
+    pub fn room(&self) -> &Room {
+        &self.shared.room
+    }
+
+    /// How `RocksDB` keeps up with what is written.
+    #[must_use]
+    pub fn pressure(&self) -> pressure::Pressure {
+        pressure::of(&self.shared.database)
     }
 
     /// How far the stages have come. A stage moves its head after its commit.
@@ -341,6 +367,7 @@ fn drawn_once(
 impl Drop for Shared {
     fn drop(&mut self) {
         drop(self.jobs.take());
+        self.room.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

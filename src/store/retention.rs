@@ -1,19 +1,25 @@
 //! What is dropped, and when: by whole days and minutes, from the front, in ranges.
+//!
+//! Nothing is dropped on one reading of one clock: a pass waits until a witness agrees with it
+//! ([`crate::clock::witness`]). When the last pass was is kept, as one of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::DROPPED;
 use super::keys::entity::EntityKey;
-use super::keys::{AppliedKey, BucketKey, JournalKey, MinuteKey, RepoKey, SeenKey};
-use super::{Reader, Store, StoreError, buses, gaps, journal, repos};
+use super::keys::{AppliedKey, BucketKey, JournalKey, MetaKey, MinuteKey, RepoKey, SeenKey};
+use super::reach::{bytes_on_disk, reach};
+use super::{Reader, Store, StoreError, buses, gaps, journal, periods, repos};
 use crate::clock::Clock;
-use crate::fault;
+use crate::clock::witness::{LOOK, Verdict, Witness};
 use crate::model::entity::ObjectId;
-use crate::model::event::{EventId, EventKey};
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Day, Minute, Second, Timestamp};
+use crate::{fault, metrics};
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -27,15 +33,19 @@ pub struct Retention {
     pub buckets: Duration,
     /// How long events stay in the journal.
     pub journal_for: Duration,
-    /// Bytes of events in the journal, before compression.
+    /// Bytes of the journal on the disk.
     pub journal_bytes: u64,
     /// The cursor of one who reads the journal for others: what it has not read yet stays, within
     /// `journal_bytes`, however old it is.
     pub held_by: Option<&'static str>,
 }
 
-/// How often it is looked.
+/// Time between two passes.
 const EVERY: Duration = Duration::from_secs(60);
+/// Time between two looks at who was seen when.
+const SWEEP: Duration = Duration::from_secs(3_600);
+/// Name of the time of the last pass.
+const RETAINED_AT: &str = "retained_at";
 
 /// The days that a claim looks at: from the first that is still remembered to tomorrow, so that a
 /// clock that is set back a little changes nothing.
@@ -51,22 +61,75 @@ pub fn claim_days(received_at: Timestamp, seen_for: Duration) -> std::ops::Range
     received_at.minus(seen_for).day().0..=received_at.plus(seen_for).day().0
 }
 
-/// Drops what is due, each minute, until stopped.
+/// Drops what is due, each minute that the clock is to be believed, until stopped.
 pub async fn run(
     store: Store,
     retention: Retention,
+    witness: Arc<Witness>,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut repo = RepoKey(0);
+    let (mut last_pass, mut last_look): (Option<Instant>, Option<Instant>) = (None, None);
+    let (mut told, mut last_sweep): (_, Option<Instant>) = (None, None);
+    witness.saw_pass(store.read(last_pass_at).await?);
     loop {
-        drop_due(&store, retention, clock.now()).await?;
-        repo = repos::sweep(&store, repo, clock.now()).await?;
+        let tag = retention.tag;
+        let newest = store.read(move |reader| newest_received(reader, tag)).await?;
+        witness.saw_newest(newest);
+        tell(witness.judge(), &mut told);
+        let is_due = last_pass.is_none_or(|last| clock.instant() - last >= EVERY);
+        if last_look.is_none_or(|last| clock.instant() - last >= EVERY) {
+            last_look = Some(clock.instant());
+            measure(&store, tag, clock).await?;
+        }
+        if is_due && let Ok(now) = witness.trusted_now() {
+            last_pass = Some(clock.instant());
+            drop_due(&store, retention, now).await?;
+            witness.saw_pass(Some(now));
+            repo = repos::sweep(&store, repo, now).await?;
+            if last_sweep.is_none_or(|last| clock.instant() - last >= SWEEP) {
+                last_sweep = Some(clock.instant());
+                periods::sweep(&store, now).await?;
+            }
+        }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = clock.sleep(EVERY) => {}
+            () = clock.sleep(LOOK) => {}
         }
     }
+}
+
+/// Measures the journal, for the readers' `hello`, the status and the metrics.
+async fn measure(store: &Store, tag: BusTag, clock: Clock) -> Result<(), StoreError> {
+    let found = store.read(move |reader| reach(reader, tag)).await?;
+    store.heads().reach.send_replace(found);
+    #[expect(clippy::cast_precision_loss, reason = "a byte of 2^53 more or less")]
+    metrics::JOURNAL_BYTES.set(found.bytes as f64);
+    let seconds = found.oldest.map_or(0.0, |oldest| clock.now().since(oldest).as_secs_f64());
+    metrics::JOURNAL_REACH_SECONDS.set(seconds);
+    Ok(())
+}
+
+/// Names a clock that is contradicted, once when that begins and once when it is over.
+fn tell(verdict: Verdict, told: &mut Option<&'static str>) {
+    metrics::CLOCK_OFFSET_SECONDS.set(verdict.seconds_ahead().unwrap_or(f64::NAN));
+    let before = told.replace(verdict.name());
+    if before == Some(verdict.name()) {
+        return;
+    }
+    match verdict {
+        Verdict::Disagrees { .. } => tracing::warn!("{verdict}"),
+        Verdict::Agrees if before.is_some() => tracing::info!("{verdict}; retention continues"),
+        Verdict::Agrees | Verdict::Unconfirmed => {}
+    }
+}
+
+/// When the last pass was, in an earlier life.
+fn last_pass_at(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
+    let value = reader.get(&MetaKey(RETAINED_AT.to_owned()))?;
+    let micros = value.and_then(|value| value.try_into().ok()).map(i64::from_be_bytes);
+    Ok(micros.map(Timestamp::from_micros))
 }
 
 /// Drops what is due now.
@@ -90,7 +153,8 @@ pub async fn drop_due(
     let dropped = store
         .commit(move |batch| {
             let first_day = *remembered_days(claims_now, retention.seen_for).start();
-            let (from, until) = (first_key(i32::MIN), first_key(first_day));
+            let (from, until) =
+                (SeenKey::first_of(Day(i32::MIN)), SeenKey::first_of(Day(first_day)));
             batch.delete_range(&from, &until)?;
             batch.delete_range(&AppliedKey(from), &AppliedKey(until))?;
             let entity = |period| EntityKey { period, id: ObjectId::from_bytes([0; 12]) };
@@ -120,6 +184,7 @@ pub async fn drop_due(
             for bus in left {
                 all.push(bus.drop_journal(batch)?);
             }
+            batch.put(&MetaKey(RETAINED_AT.to_owned()), &now.micros().to_be_bytes());
             fault::point("retention.before_commit");
             Ok(all)
         })
@@ -145,11 +210,6 @@ fn last_dropped(
     };
     let last = last.map(|position| Cursor { tag, position });
     Ok(last.max(reader.cursor_on(DROPPED, tag)?))
-}
-
-fn first_key(day: i32) -> SeenKey {
-    let event = EventKey { id: EventId::Number(0), kind: String::new() };
-    SeenKey::new(Day(day), &event)
 }
 
 /// About when the newest event of the journal was received.
@@ -193,15 +253,23 @@ fn journal_cut(
     let young = minutes.iter().filter(|(minute, _)| *minute >= oldest).map(|(_, row)| row.first);
     let by_age = young.min().unwrap_or_default();
     let held = held_at(reader, tag, retention.held_by)?;
+    // What the rows are before compression is the most that they take on the disk.
+    let raw: u64 = minutes.iter().map(|(_, row)| row.bytes).fold(0, u64::saturating_add);
     // Bytes are counted by position: minutes that a wrong clock once put into the future must not
     // hold back all that came after them.
     minutes.sort_by_key(|(_, row)| row.first);
-    let mut bytes = 0_u64;
-    let fits = |(_, row): &&(Minute, MinuteRow)| {
-        bytes = bytes.saturating_add(row.bytes);
-        bytes <= retention.journal_bytes
+    let kept = if raw <= retention.journal_bytes {
+        minutes.len()
+    } else {
+        let mut bytes = 0_u64;
+        let fits = |size: &&u64| {
+            bytes = bytes.saturating_add(**size);
+            bytes <= retention.journal_bytes
+        };
+        let firsts: Vec<MinuteRow> = minutes.iter().map(|(_, row)| *row).collect();
+        let sizes = bytes_on_disk(reader.database, tag, &firsts);
+        sizes.iter().rev().take_while(fits).count().max(1)
     };
-    let kept = minutes.iter().rev().take_while(fits).count().max(1);
     let by_bytes = minutes[minutes.len() - kept].1.first;
     let by_age = held.map_or(by_age, |held| {
         // Whole minutes go: the one that the reader is in stays.

@@ -198,6 +198,34 @@ async fn what_is_due_is_dropped_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn the_journal_is_limited_by_what_it_takes_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let tag = store.bus_tag();
+    let now = Timestamp::from_seconds(1_000 * 86_400);
+    // Rows of 200,000 bytes that compress to next to nothing, one a minute.
+    store
+        .commit(move |batch| {
+            for n in 1..=10 {
+                let position = Position::counted(n);
+                batch.put(&JournalKey { tag, position }, &[b'x'; 200_000]);
+                let key = MinuteKey { tag, minute: Minute(now.minute().0 - 10 + n.cast_signed()) };
+                batch.put(&key, &MinuteRow { first: position, bytes: 200_000 }.encode());
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    store.shared.database.flush(families::Family::Journal).unwrap();
+    let limit = |journal_bytes| Retention { journal_bytes, ..usual(tag) };
+    drop_due(&store, limit(300_000), now).await.unwrap();
+    assert_eq!(journal(&store, tag).len(), 10, "two million bytes take less than 300,000");
+    drop_due(&store, limit(4_000), now).await.unwrap();
+    let kept = journal(&store, tag);
+    assert!(!kept.is_empty() && kept.len() < 10 && kept.ends_with(&[10]), "{kept:?}");
+}
+
+#[tokio::test]
 async fn a_reader_holds_the_journal_back_as_far_as_the_limit_of_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

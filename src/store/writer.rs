@@ -17,6 +17,7 @@ use super::Sync;
 use super::batch::{Batch, Counters};
 use super::database::Database;
 use super::error::StoreError;
+use super::room::Room;
 use super::unclean::Written;
 use crate::clock::Clock;
 use crate::{fault, metrics};
@@ -36,7 +37,7 @@ pub(super) type Failure = Arc<OnceLock<StoreError>>;
 /// The database with its log, and how far that is remembered.
 #[derive(Clone)]
 struct Log {
-    database: Arc<Database>,
+    database: Patient,
     reached: Arc<Written>,
     sync: Sync,
 }
@@ -50,20 +51,17 @@ struct Unsynced {
 }
 
 pub(super) fn start(
-    database: Arc<Database>,
-    reached: Arc<Written>,
-    sync: Sync,
+    (database, reached, sync): (Arc<Database>, Arc<Written>, Sync),
     clock: Clock,
-    failure: &Failure,
+    (failure, room): (Failure, Arc<Room>),
 ) -> (mpsc::Sender<Job>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (written, to_sync) = std::sync::mpsc::sync_channel(QUEUE);
-    let log = Log { database, reached, sync };
+    let log = Log { database: Patient { database, room }, reached, sync };
     let syncing = {
-        let (log, failure) = (log.clone(), Arc::clone(failure));
+        let (log, failure) = (log.clone(), Arc::clone(&failure));
         spawn("store-sync", move || bring_to_disk(&log, clock, &to_sync, &failure))
     };
-    let failure = Arc::clone(failure);
     let writing = spawn("store", move || {
         write(&log, clock, receiver, &written, &failure);
         drop(written);
@@ -77,6 +75,47 @@ pub(super) fn start(
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
     thread.expect("a process that starts can start a thread")
+}
+
+/// The database, whose writes wait while the disk is full.
+#[derive(Clone)]
+struct Patient {
+    database: Arc<Database>,
+    room: Arc<Room>,
+}
+
+impl Patient {
+    /// Writes a batch. One that found no room was not written at all, so it can be tried again.
+    fn write(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
+        // Writing takes the batch away; a copy costs little beside the log and the tables.
+        let copy = batch.data().to_vec();
+        let mut batch = Some(batch);
+        self.until_room(|database| {
+            let batch = batch.take().unwrap_or_else(|| rocksdb::WriteBatch::from_data(&copy));
+            database.write(batch)
+        })
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.until_room(Database::sync)
+    }
+
+    fn until_room(
+        &self,
+        mut write: impl FnMut(&Database) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        loop {
+            match write(&self.database) {
+                Err(StoreError::Full { .. }) if self.room.wait_to_write() => {}
+                result => {
+                    if result.is_ok() {
+                        self.room.wrote();
+                    }
+                    return result;
+                }
+            }
+        }
+    }
 }
 
 /// Writes until nobody sends work any more, or something fails.
@@ -141,7 +180,7 @@ fn bring_to_disk(
         let mut synced = Ok(());
         if due {
             fault::point("store.before_sync");
-            let sequence = database.sequence();
+            let sequence = database.database.sequence();
             synced = database.sync();
             unsynced_since = None;
             if synced.is_ok() && sync == Sync::EveryBatch {
@@ -166,7 +205,7 @@ fn bring_to_disk(
 /// Writes a batch; gives how to answer, and whether only after a sync.
 fn commit(log: &Log, counters: &mut Counters, job: Job) -> Result<(Answer, bool), StoreError> {
     let Log { database, reached, sync } = log;
-    let mut batch = Batch::new(database, counters);
+    let mut batch = Batch::new(&database.database, counters);
     let answer = job(&mut batch)?;
     let is_awaited = batch.is_awaited;
     if let Err(error) = database.write(batch.finish()) {
@@ -175,7 +214,7 @@ fn commit(log: &Log, counters: &mut Counters, job: Job) -> Result<(Answer, bool)
     }
     if *sync != Sync::EveryBatch {
         // Readers may see it from now on, though it is not synced yet.
-        reached.reach(database.sequence());
+        reached.reach(database.database.sequence());
     }
     fault::point("store.after_write");
     Ok((answer, is_awaited))

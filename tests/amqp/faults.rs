@@ -80,7 +80,7 @@ async fn an_alarm_of_the_broker_is_said_and_only_its_readers_wait() {
     let settings = [("GHPULSE_AMQP_URL", options.url.expose())];
     let running = Running::start(dir.path(), &github.url, &settings).await;
     let part = async || {
-        let answer = request(running.public, "GET", "/readyz", &[]).await;
+        let answer = request(running.ops, "GET", "/readyz", &[]).await;
         assert_eq!(answer.status, 200, "what needs no RabbitMQ goes on");
         let parts: Vec<Value> = serde_json::from_str(&answer.body).unwrap();
         let part = parts.into_iter().find(|part| part["name"] == "amqp").unwrap();

@@ -87,9 +87,9 @@ impl Node {
     /// Admits events as one page.
     pub(crate) async fn admit(&self, events: &[String]) {
         let body = Body::Array(Bytes::from(format!("[{}]", events.join(","))));
-        let clock = Clock::system();
-        let poll = Poll { pages: vec![Page { number: 1, body }], received_at: clock.now() };
-        ingest::admit(&self.store, poll, SEEN_FOR, clock).await.unwrap();
+        let now = Clock::system().now();
+        let poll = Poll { pages: vec![Page { number: 1, body }], received_at: now };
+        ingest::admit(&self.store, poll).await.unwrap();
     }
 
     /// Waits until readers are reported to have missed something of that kind; what is said of it.

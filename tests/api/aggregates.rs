@@ -75,6 +75,30 @@ async fn restarted(site: Site, settings: &[(&'static str, String)]) -> Site {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_misspelt_path_is_said_to_have_counted_nothing() {
+    let (scripts, settings) = folder();
+    save(scripts.path(), "nmae.rhai", &STARS.replace("event.repo.name", "event.repo.nmae"));
+    let site = start(&settings).await;
+    for round in 0..5 {
+        let events: Vec<String> = (0..250).map(|n| star(round * 250 + n, "a/b")).collect();
+        site.push(&events);
+        let read = format!("it has counted nothing of {} events", (round + 1) * 250);
+        let list = until(&site, "/aggregate", |answer| answer.body.contains(&read)).await.json();
+        assert_eq!(list[0]["counted"], 0);
+        assert!(list[0]["note"].as_str().unwrap().contains("`event.repo.nmae`"), "{list}");
+    }
+    let said = |answer: &Answer| answer.body.contains("it has counted nothing of 1250 events");
+    let ready = until(&site, "/readyz", said).await;
+    assert!(ready.body.contains("nmae.rhai: it has counted nothing"), "{}", ready.body);
+    save(scripts.path(), "nmae.rhai", STARS);
+    let counts = |answer: &Answer| answer.body.contains(r#""counted":1250"#);
+    let list = until(&site, "/aggregate", counts).await.json();
+    assert_eq!(list[0]["note"], Value::Null);
+    until(&site, "/readyz", |answer| !answer.body.contains("counted nothing")).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_saved_file_is_served_with_its_past_and_a_broken_one_never_takes_its_place() {
     let (scripts, settings) = folder();
     let site = start(&settings).await;

@@ -34,7 +34,8 @@ async fn connections_are_limited_in_all_and_a_place_is_free_again_when_one_leave
     }
     let refused = Client::open(to, "/sampling", &[]).await;
     expect_refused(refused, 503, "server.limits.connections");
-    let plain = request(to, "GET", "/health", &[]).await;
+    assert_eq!(request(to, "GET", "/health", &[]).await.status, 200, "it serves");
+    let plain = request(to, "GET", "/topics", &[]).await;
     assert_eq!(plain.status, 503);
     assert!(plain.head.to_ascii_lowercase().contains("retry-after: "), "{}", plain.head);
     // Those on the ops listener have places of their own.

@@ -2,9 +2,9 @@
 //! that know nothing of it. The events are made up here and served by the simulated GitHub; what
 //! is expected is written out, byte for byte.
 //!
-//! `aggregates`: numbers as streams. `documents`, `http`, `limits`, `program`, `script`, `store`,
-//! `tail`: what surrounds the three endpoints. `recorded`: hours of real events, where the machine
-//! has them.
+//! `aggregates`: numbers as streams. `clients`: what Node programs read with. `documents`, `http`,
+//! `limits`, `program`, `renewed`, `script`, `store`, `tail`: what surrounds the three endpoints.
+//! `recorded`: hours of real events, where the machine has them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
@@ -12,6 +12,7 @@
 mod common;
 
 mod aggregates;
+mod clients;
 mod deflate;
 mod documents;
 mod events;
@@ -24,6 +25,7 @@ mod odd;
 mod params;
 mod program;
 mod recorded;
+mod renewed;
 mod sampling;
 mod sandbox;
 mod script;

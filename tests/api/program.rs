@@ -16,7 +16,7 @@ use crate::common::stored;
 use crate::events::{opened, push};
 
 /// A running program, and what it said so far.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     said: Lines<BufReader<ChildStderr>>,
     log: String,
@@ -37,7 +37,7 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 impl Program {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let said = BufReader::new(child.stderr.take().unwrap()).lines();
         Self { child, said, log: String::new() }
@@ -51,7 +51,7 @@ impl Program {
         behind[..end].parse().unwrap()
     }
 
-    async fn until(&mut self, word: &str) -> String {
+    pub(crate) async fn until(&mut self, word: &str) -> String {
         loop {
             let line = soon(word, self.said.next_line()).await.unwrap();
             let line = line.unwrap_or_else(|| panic!("it ended without `{word}`: {}", self.log));
@@ -63,13 +63,13 @@ impl Program {
         }
     }
 
-    async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("it runs").to_string();
         assert!(Command::new("kill").args([name, &pid]).status().await.unwrap().success());
     }
 
     /// Waits for the end: exit code, log, standard output.
-    async fn end(mut self) -> (Option<i32>, String, String) {
+    pub(crate) async fn end(mut self) -> (Option<i32>, String, String) {
         let status = soon("it ends", self.child.wait()).await.unwrap();
         while let Some(line) = self.said.next_line().await.unwrap() {
             self.log += &line;
@@ -81,7 +81,7 @@ impl Program {
     }
 }
 
-fn run(dir: &tempfile::TempDir, github: &str) -> Command {
+pub(crate) fn run(dir: &tempfile::TempDir, github: &str) -> Command {
     let mut command = command(&["run", "--listen", "127.0.0.1:0", "--github", github, "--data"]);
     command.arg(dir.path()).env("GHPULSE_GITHUB_TOKENS", "token-of-a-test");
     command

@@ -1,7 +1,10 @@
 //! The merge script, edited while the appliance runs.
 
 use std::path::Path;
+use std::time::Duration;
 
+use ghpulse::clock::Clock;
+use ghpulse::model::window::Timestamp;
 use serde_json::Value;
 
 use crate::common::client::{Client, request};
@@ -86,6 +89,28 @@ async fn an_edit_shows_and_a_broken_one_never_is_in_force() {
 
     save(scripts.path(), &shipped());
     latest.until(r#"{"C":1,"Go":2}"#).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn since_is_when_a_part_changed_and_not_when_it_was_asked() {
+    let scripts = tempfile::tempdir().unwrap();
+    save(scripts.path(), &shipped());
+    let folder = scripts.path().to_str().unwrap().to_owned();
+    let site = Site::start(&[("GHPULSE_SCRIPTS_DIR", folder.as_str())]).await;
+    let mut latest = site.latest("{}").await;
+    latest.text().await;
+    let before = Clock::system().now();
+    save(scripts.path(), BROKEN);
+    // A tick a second; nobody asks for parts meanwhile.
+    for _ in 0..7 {
+        latest.text().await;
+    }
+    let part = scripts_part(&site.running).await;
+    assert_eq!(part["state"], "degraded");
+    let since = Timestamp::parse(part["since"].as_str().unwrap()).unwrap();
+    let late = since.since(before);
+    assert!(since >= before && late < Duration::from_secs(4), "{late:?} after it was broken");
     site.end().await;
 }
 

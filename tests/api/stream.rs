@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use ghpulse::clock::Clock;
 use ghpulse::simulate::Options;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::common::client::{Came, Client, request};
-use crate::common::running::{GitHub, Running, soon};
+use crate::common::running::{GitHub, Running, soon, steps};
 
 /// An answer that goes on: messages as they come, in whatever form.
 struct Flow {
@@ -379,17 +379,18 @@ async fn what_cannot_be_asked_is_refused_with_its_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_is_told_of_what_passed_while_github_was_not_read() {
-    let github = GitHub::start(Options::by_hand(51)).await;
+    let time = steps();
+    let clock = Clock::stepped(time);
+    let github = GitHub::start_at(Options::by_hand(51), clock).await;
     let dir = tempfile::tempdir().unwrap();
     github.control.emit(150);
-    let appliance = Running::start(dir.path(), &github.url, &[]).await;
+    let appliance = Running::start_at(dir.path(), &github.url, &[], clock).await;
     let before = polled_at_least(appliance.public, 150).await;
     let last = &before.last().unwrap().0;
     appliance.end().await;
     // An hour passes, and more events than the pages show.
     github.control.emit(2_000);
-    let hour = Duration::from_secs(3_600);
-    let clock = Clock::starting_at(Clock::system().now().plus(hour));
+    time.store(3_600_000_000, Ordering::Relaxed);
     let appliance = Running::start_at(dir.path(), &github.url, &[], clock).await;
     let path = format!("/stream?cursor={last}");
     let headers = ["accept: text/event-stream"];

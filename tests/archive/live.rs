@@ -44,7 +44,7 @@ pub(crate) fn apply(data: &Path, events: &[String]) {
         for page in events.chunks(100) {
             let body = Body::Array(Bytes::from(format!("[{}]", page.join(","))));
             let poll = Poll { pages: vec![Page { number: 1, body }], received_at: clock.now() };
-            ingest::admit(&store, poll, SEEN_FOR, clock).await.unwrap();
+            ingest::admit(&store, poll).await.unwrap();
         }
         let mut backlog = store.heads().backlog.subscribe();
         backlog.wait_for(|bytes| *bytes == 0).await.unwrap();

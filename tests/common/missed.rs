@@ -42,8 +42,9 @@ pub async fn run(seed: u64, share: f64) -> [(Missed, f64); 4] {
     stop.cancel();
     let (pushes, rest) = (after.0 - before.0, after.1 - before.1);
     let (report, _) = reader.completeness.assess(Clock::system().now(), |_| None);
-    let page = |at: usize| report.pages[at].figures.missed;
-    [(report.all.missed, pushes + rest), (page(0), pushes), (page(1), rest), (page(2), rest)]
+    let known = |missed: Option<Missed>| missed.expect("all pages were read");
+    let page = |at: usize| known(report.pages[at].figures.missed);
+    [(known(report.all.missed), pushes + rest), (page(0), pushes), (page(1), rest), (page(2), rest)]
 }
 
 /// Whether the truth lies in the interval; counts are whole, so half an event is none.

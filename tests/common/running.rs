@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use ghpulse::appliance::Appliance;
@@ -28,12 +29,21 @@ pub struct GitHub {
     stop: CancellationToken,
 }
 
+/// What a clock is moved by, in microseconds; see [`Clock::stepped`].
+pub fn steps() -> &'static AtomicI64 {
+    Box::leak(Box::default())
+}
+
 impl GitHub {
     pub async fn start(options: Options) -> Self {
+        Self::start_at(options, Clock::system()).await
+    }
+
+    /// The same by another clock.
+    pub async fn start_at(options: Options, clock: Clock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stop = CancellationToken::new();
-        let simulation =
-            Simulation::start(listener, options, Clock::system(), stop.clone()).unwrap();
+        let simulation = Simulation::start(listener, options, clock, stop.clone()).unwrap();
         let (url, control) = (simulation.url(), simulation.control());
         tokio::spawn(simulation.wait());
         Self { url, control, stop }

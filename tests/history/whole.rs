@@ -138,7 +138,7 @@ async fn first(running: &Running) -> Value {
 }
 
 async fn tidb(running: &Running) -> Value {
-    let parts = request(running.public, "GET", "/readyz", &[]).await.json();
+    let parts = request(running.ops, "GET", "/readyz", &[]).await.json();
     let list = parts.as_array().or_else(|| parts["parts"].as_array());
     let found = list.and_then(|parts| parts.iter().find(|part| part["name"] == "tidb"));
     found.unwrap_or_else(|| panic!("no part `tidb` in {parts}")).clone()

@@ -95,7 +95,7 @@ fn through(pages: &[Bytes], count: usize, sync: Sync) -> Figures {
                 |(number, page): (u8, &Bytes)| Page { number, body: Body::Array(page.clone()) };
             let poll =
                 Poll { pages: (1..).zip(together).map(page).collect(), received_at: clock.now() };
-            let admitted = ingest::admit(&store, poll, seen_for, clock).await;
+            let admitted = ingest::admit(&store, poll).await;
             assert_eq!(admitted.expect("the store takes it").known, 0);
             backlog.wait_for(|bytes| *bytes < 32 << 20).await.expect("the store is open");
         }

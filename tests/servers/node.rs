@@ -120,7 +120,7 @@ impl Node {
         let body = Body::Array(Bytes::from(format!("[{}]", events.join(","))));
         let clock = Clock::system();
         let poll = Poll { pages: vec![Page { number: 1, body }], received_at: clock.now() };
-        ingest::admit(&self.store, poll, SEEN_FOR, clock).await.unwrap()
+        ingest::admit(&self.store, poll).await.unwrap()
     }
 
     /// The journal.

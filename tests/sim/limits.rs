@@ -88,8 +88,8 @@ async fn a_token_of_a_swapped_file_is_used_at_once_for_pages_and_queries() {
     use std::os::unix::fs::symlink;
     let github = GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(43) }).await;
     let wait = Duration::from_secs(600);
-    let away = |kind| Fault::new(kind).token("alice").wait(wait);
-    github.control.set_fault(away(FaultKind::QuerySecondary));
+    // It counts for the account as a whole: pages wait as well.
+    github.control.set_fault(Fault::new(FaultKind::QuerySecondary).token("alice").wait(wait));
     // As Kubernetes mounts a secret: the file lies behind a link that is swapped.
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
@@ -109,10 +109,7 @@ async fn a_token_of_a_swapped_file_is_used_at_once_for_pages_and_queries() {
     let refused = |control: &ghpulse::simulate::Control| {
         control.outcomes().contains_key("graphql query-secondary")
     };
-    soon("queries wait", github.control.until(refused)).await;
-    github.control.set_fault(away(FaultKind::RetryAfter));
-    let waits = |status: &Value| status["source"]["tokens_usable"] == 0;
-    until(&appliance, "alice's token waits", waits).await;
+    soon("alice's token has to wait", github.control.until(refused)).await;
     github.control.emit(100);
 
     symlink("bob", at("next")).unwrap();

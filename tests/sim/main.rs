@@ -7,11 +7,13 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod buses;
+mod clock;
 #[path = "../common/mod.rs"]
 mod common;
 mod enriched;
 mod limits;
 mod missed;
+mod room;
 mod troubles;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::source::{files_below, is_a, line_of};
+use crate::source::{files_below, is_a, line_of, read_rust};
 use crate::{read, root, settle};
 
 /// Variables with our prefix that stand for no configuration key.
@@ -80,6 +80,32 @@ fn pages_are_short_enough_to_be_read() {
                 complaints.push(format!(
                     "{path}:{number}: {chars} characters, the limit is {PROSE_CHARS}: break the line"
                 ));
+            }
+        }
+    }
+    settle(&complaints);
+}
+
+#[test]
+fn every_value_of_a_metrics_label_is_in_its_row() {
+    let table = read("src/metrics.rs");
+    let row = |id: &str| {
+        let at = table.find(&format!("    {id} ")).unwrap_or_else(|| panic!("no metric {id}"));
+        &table[at..at + table[at..].find(';').expect("a row ends")]
+    };
+    let mut complaints = Vec::new();
+    for source in read_rust(root(), "src").iter().filter(|s| s.path != "src/metrics.rs") {
+        for call in [".add_for(\"", ".set_for(\"", ".shift_for(\""] {
+            for (at, _) in source.text.match_indices(call) {
+                let before = source.text[..at].rsplit("metrics::").next().unwrap_or_default();
+                let value = source.text[at + call.len()..].split('"').next().unwrap_or_default();
+                if !row(before).contains(&format!("\"{value}\"")) {
+                    complaints.push(format!(
+                        "{}: `{value}` is not in the row of {before} in src/metrics.rs: add it, \
+                         so that its series is there before it happens",
+                        source.place(at)
+                    ));
+                }
             }
         }
     }

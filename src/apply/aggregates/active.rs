@@ -35,6 +35,8 @@ pub(super) struct Active {
     /// The second that has come.
     now: i64,
     left_out: u64,
+    /// The newest second of an event whose repository or developer was left out.
+    left_out_at: Option<i64>,
     ticked_at: Option<Second>,
 }
 
@@ -64,6 +66,7 @@ impl Active {
             waiting: 0,
             now: i64::MIN,
             left_out: 0,
+            left_out_at: None,
             ticked_at: None,
         }
     }
@@ -106,7 +109,10 @@ impl Active {
         let seen = [(repository, &mut self.repositories), (developer, &mut self.developers)];
         for (id, different) in seen {
             let fits = id.is_none_or(|id| different.see(id, second));
-            self.left_out += u64::from(!fits);
+            if !fits {
+                self.left_out += 1;
+                self.left_out_at = self.left_out_at.max(Some(second));
+            }
         }
     }
 
@@ -126,6 +132,9 @@ impl Active {
                 ("repositories", self.repositories.seconds.sum(window)),
             ];
             let value: Tally = numbers.into_iter().filter(|(_, n)| *n > 0).collect();
+            // A window that has seconds in which somebody was left out is not complete.
+            let left_out = self.left_out_at.map(|second| Second(second.saturating_add(1)));
+            let since = left_out.filter(|left| *left > window.from).unwrap_or(since).max(since);
             let reading = reading(window, cursor, since, self.left_out, value);
             hub.rolling().open(&format!("activity/{name}")).show(reading);
         }
@@ -206,6 +215,8 @@ impl Different {
 
     /// Forgets who was not seen for so many seconds.
     fn sweep(&mut self, now: i64, span: i64) {
+        // Not by a clock that is ahead of all that was ever counted.
+        let now = self.seconds.newest.map_or(now, |newest| now.min(newest.saturating_add(SWEEP)));
         if now.saturating_sub(self.swept_at) >= SWEEP {
             self.swept_at = now;
             self.last.retain(|_, last| now - *last <= span);

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 
 use super::journal::Groups;
 use super::member::Member;
+use crate::apply::rule::Rule;
 use crate::apply::script::{
     Complaint, InForce, Kind, SHIPPED_ALL, ScriptHost, Trials, has_no_directory,
 };
+use crate::apply::usage::Usage;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::model::window::Second;
@@ -104,9 +106,17 @@ impl Folder {
                     groups.add(self.store.reader(), member, now)?;
                 }
             }
-            let caught_up = groups.of_script(name).is_some_and(|(_, caught_up)| caught_up);
-            hub.aggregates().open(name).describe(about(name, host, caught_up).to_string());
+            let found = groups.of_script(name);
+            let caught_up = found.is_some_and(|(_, caught_up)| caught_up);
+            let usage = found.and_then(|(member, _)| Some((member.usage()?, member.rule()?)));
+            let about = about(name, host, caught_up, usage);
+            hub.aggregates().open(name).describe(about.to_string());
             troubles.extend(host.status().complaint().cloned());
+            let mistaken = usage.filter(|(usage, _)| usage.is_mistaken());
+            troubles.extend(mistaken.and_then(|(usage, rule)| {
+                let (file, reason) = (Arc::clone(&host.status().file), usage.words(rule)?);
+                Some(Complaint { file, line: None, column: None, reason })
+            }));
         }
         Ok(troubles)
     }
@@ -173,16 +183,24 @@ impl Folder {
 }
 
 /// What an aggregate is, for the list of all of them.
-fn about(name: &str, host: &ScriptHost, caught_up: bool) -> Value {
+fn about(name: &str, host: &ScriptHost, caught_up: bool, usage: Option<(&Usage, &Rule)>) -> Value {
     let status = host.status();
+    // Anybody may read this list, and where the scripts lie is nobody's concern.
+    let file_name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let error = status.complaint().map(|complaint| {
+        let file = file_name(&complaint.file).into();
+        Complaint { file, ..complaint.clone() }.to_string()
+    });
     json!({
         "name": name,
-        "file": status.file,
+        "file": file_name(&status.file),
         "in_force": status.in_force,
         "since": status.since,
         "counts": host.rule().map(|rule| rule.json()),
+        "counted": usage.map(|(usage, _)| usage.counted()),
+        "note": usage.and_then(|(usage, rule)| usage.words(rule)),
         "reading": host.rule().is_some() && !caught_up,
-        "error": status.complaint().map(ToString::to_string),
+        "error": error,
     })
 }
 

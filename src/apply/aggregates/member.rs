@@ -6,6 +6,7 @@ use super::active::Active;
 use super::rolling::Rolling;
 use crate::apply::rule::{Rule, Subject};
 use crate::apply::script::ScriptHost;
+use crate::apply::usage::Usage;
 use crate::hub::{Hub, Reading};
 use crate::model::position::Cursor;
 use crate::model::tally::{Buckets, Tally, WindowSnapshot};
@@ -31,6 +32,7 @@ struct Scripted {
     buckets: Buckets,
     left_out: u64,
     ticked_at: Option<Second>,
+    usage: Usage,
 }
 
 impl Member {
@@ -38,7 +40,8 @@ impl Member {
     pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: Rule) -> Self {
         let buckets = Buckets::shaped(rule.shape());
         let name = name.to_owned();
-        let scripted = Scripted { name, host, rule, buckets, left_out: 0, ticked_at: None };
+        let usage = Usage::new(&rule);
+        let scripted = Scripted { name, host, rule, buckets, left_out: 0, ticked_at: None, usage };
         Self::of(Counter::Script(Box::new(scripted)))
     }
 
@@ -66,6 +69,14 @@ impl Member {
     pub(super) fn rule(&self) -> Option<&Rule> {
         match &self.counter {
             Counter::Script(scripted) => Some(&scripted.rule),
+            _ => None,
+        }
+    }
+
+    /// What its rule has met, of a script.
+    pub(super) fn usage(&self) -> Option<&Usage> {
+        match &self.counter {
+            Counter::Script(scripted) => Some(&scripted.usage),
             _ => None,
         }
     }
@@ -121,7 +132,9 @@ impl Member {
 
 impl Scripted {
     fn count(&mut self, event: &Subject<'_>) {
-        let Some(name) = self.rule.name(event) else { return };
+        let name = self.rule.name(event);
+        self.usage.meet(&self.rule, event, name.is_some());
+        let Some(name) = name else { return };
         let second = event.facts().received_at.second();
         if self.buckets.add(second, &name, 1).is_err() {
             self.left_out += 1;
@@ -149,7 +162,7 @@ impl Scripted {
         }
         self.ticked_at = Some(now);
         let window = self.buckets.window(now, self.rule.window());
-        self.buckets.expire(window.previous().from);
+        self.buckets.expire_window(window.previous().from, window.until);
         let taken = self.buckets.snapshot(window);
         // A script that fails is said by its host; the value stays what it was.
         if let Some(Ok(value)) = self.host.run(&taken) {

@@ -72,7 +72,7 @@ impl Rolling {
             return;
         }
         let whole = self.buckets.window(now, longest(self.windows));
-        self.buckets.expire(whole.from);
+        self.buckets.expire_window(whole.from, whole.until);
         for (name, seconds) in self.windows {
             let window = self.buckets.window(now, *seconds);
             let value = self.buckets.snapshot(window).sum();

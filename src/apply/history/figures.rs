@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::query::Query;
-use crate::model::counts::{Counts, DayCounts};
+use crate::model::counts::{Counts, DayCounts, counted_lines};
 use crate::model::envelope::Facts;
 use crate::model::window::{Timestamp, Year};
 use crate::store::keys::history::{Figure, HistoryKey, Metric, SinceKey};
@@ -217,10 +217,7 @@ fn counted(facts: &Facts, happened_at: Timestamp) -> impl Iterator<Item = (Figur
     let received = facts.received_at.year().0;
     let flags = facts.flags;
     let is_counted = flags.pr && (received..=received + 1).contains(&year.0);
-    let lines = |n: Option<u64>| {
-        let n = if flags.merge { n.unwrap_or(0) } else { 0 };
-        i64::try_from(n).unwrap_or(i64::MAX)
-    };
+    let lines = |n: Option<u64>| if flags.merge { counted_lines(n) } else { 0 };
     let numbers = [
         (Metric::Developers, i64::from(flags.dev_day)),
         (Metric::Opened, i64::from(flags.open)),

@@ -18,6 +18,7 @@ use super::languages;
 use super::query::{Query, Text};
 use crate::config::{Secret, Tidb};
 use crate::model::window::{Timestamp, Year};
+use crate::reload;
 
 /// How long what may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,11 +148,12 @@ impl Server {
         let Some(path) = &self.tidb.ca else { return Ok(SslOpts::default()) };
         let refuse =
             |cause: String| HistoryError::CaFile { path: path.display().to_string(), cause };
-        let read = tokio::fs::read(path).await.map_err(|error| refuse(error.to_string()))?;
-        if !read.windows(17).any(|bytes| bytes == b"BEGIN CERTIFICATE") {
-            return Err(refuse("it holds no PEM certificate".to_owned()));
-        }
-        Ok(SslOpts::default().with_root_certs(vec![read.into()]))
+        // While it is bad, the last good one stays in use.
+        let path = path.clone();
+        let read = move || reload::read_good(&path, reload::check_authorities);
+        let read = tokio::task::spawn_blocking(read).await;
+        let read = read.unwrap_or_else(|error| Err(error.to_string())).map_err(refuse)?;
+        Ok(SslOpts::default().with_root_certs(vec![read.to_vec().into()]))
     }
 
     /// What a failure means. No text of ours that could hold a password is quoted.

@@ -11,8 +11,10 @@ use serde::Serialize;
 use super::complaint::Complaint;
 use super::run::{self, Compiled, Kind};
 use super::{host, sample};
-use crate::apply::rule::Rule;
+use crate::apply::rule::{Rule, Subject};
+use crate::apply::usage::Usage;
 use crate::clock::Stopwatch;
+use crate::model::envelope::Facts;
 use crate::model::tally::{Tally, WindowSnapshot};
 
 /// How many runs a benchmark measures.
@@ -99,6 +101,27 @@ fn checked(
         sample: attempt(script, &script.sample())?,
         live: live.map(|live| attempt(script, live)).transpose()?,
     })
+}
+
+/// The paths of an aggregate's rule that none of these events has: misspelt, in all likelihood.
+/// Nothing for a merge script, and for one that does not hold. What the payload says is there.
+#[must_use]
+pub fn missing_paths(path: &Path, events: &[Arc<str>]) -> Vec<String> {
+    let Ok(script) = load(path, None) else { return Vec::new() };
+    let Some(rule) = script.rule() else { return Vec::new() };
+    let facts = Facts {
+        enriched: true,
+        language: Some("Rust".to_owned()),
+        additions: Some(1),
+        deletions: Some(1),
+        ..Facts::default()
+    };
+    let mut usage = Usage::new(rule);
+    for event in events {
+        let event = Subject::new(&facts, event);
+        usage.meet(rule, &event, rule.name(&event).is_some());
+    }
+    usage.missing(rule)
 }
 
 /// Runs a script 50 times on 3,600 seconds of 20 languages.

@@ -3,6 +3,7 @@
 //! A client of the library is cheap and easily stuck half-way, so each session has its own and
 //! none is ever repaired. The library tries nothing twice: waiting is done by whoever knows why.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::topic::whole_name;
 use super::words::{away, is_shut_out, too_slow};
 use super::{Compression, PulsarError, PulsarOptions};
 use crate::clock::Clock;
+use crate::reload;
 
 /// A client of the library.
 pub(super) type Client = Pulsar<TokioExecutor>;
@@ -37,7 +39,8 @@ pub(super) struct Link {
     pub(super) topic: String,
     pub(super) clock: Clock,
     compression: Compression,
-    ca: Option<Vec<u8>>,
+    /// Read again for each client, so it may be renewed.
+    ca: Option<PathBuf>,
     credentials: Option<Arc<Credentials>>,
 }
 
@@ -46,27 +49,14 @@ impl Link {
     pub(super) fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
         check_address(&options.url)?;
         let topic = whole_name(&options.topic)?;
-        let ca = options.ca.as_ref().map(|path| {
-            let refuse = |why: String| PulsarError::File {
-                what: "certificate file",
-                path: path.clone(),
-                why,
-            };
-            let pem = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-            let begins = b"-----BEGIN CERTIFICATE-----";
-            if pem.windows(begins.len()).any(|part| part == begins) {
-                Ok(pem)
-            } else {
-                Err(refuse("it holds no certificate in PEM form".to_owned()))
-            }
-        });
+        options.ca.as_deref().map(authority).transpose()?;
         let credentials = options.oauth.as_ref().map(|oauth| Credentials::read(oauth, clock));
         Ok(Self {
             url: options.url.clone(),
             topic,
             clock,
             compression: options.compression,
-            ca: ca.transpose()?,
+            ca: options.ca.clone(),
             credentials: credentials.transpose()?.map(Arc::new),
         })
     }
@@ -88,7 +78,7 @@ impl Link {
             })
             .with_outbound_channel_size(OUTBOUND);
         if let Some(ca) = &self.ca {
-            builder = builder.with_certificate_chain(ca.clone());
+            builder = builder.with_certificate_chain(authority(ca)?);
         }
         if let Some(credentials) = &self.credentials {
             builder = builder.with_auth_provider(Box::new(credentials.login()));
@@ -159,6 +149,16 @@ impl Link {
             Compression::Zlib => Theirs::Zlib(CompressionZlib::default()),
         }
     }
+}
+
+/// The authorities of a file as it is now; while it is bad, the last good ones.
+fn authority(path: &Path) -> Result<Vec<u8>, PulsarError> {
+    let read = reload::read_good(path, reload::check_authorities);
+    read.map(|pem| pem.to_vec()).map_err(|why| PulsarError::File {
+        what: "certificate file",
+        path: path.to_owned(),
+        why: why.replace("no PEM certificate", "no certificate in PEM form"),
+    })
 }
 
 /// Waits for an answer, but not for ever.

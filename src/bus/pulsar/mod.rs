@@ -23,6 +23,7 @@ use std::path::PathBuf;
 
 pub use self::arrived::Receipt;
 pub use self::consumer::PulsarBus;
+pub use self::oauth::{check_key, local as key_path};
 pub use self::outlet::PulsarOutlet;
 pub use self::probe::{Probed, probe};
 pub use self::topic::tag_of;

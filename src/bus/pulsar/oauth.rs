@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use pulsar::authentication::Authentication;
 use pulsar::error::AuthenticationError;
@@ -20,13 +21,14 @@ use tokio::time::Instant;
 use super::{OAuthOptions, PulsarError};
 use crate::clock::Clock;
 use crate::http::{Http, HttpOptions, Request, Response, keeps_secrets, shown};
+use crate::reload;
 
 /// Until the issuer has answered one request.
 const ANSWER: Duration = Duration::from_secs(10);
 /// The largest answer of an issuer.
 const ANSWER_BYTES: usize = 256 << 10;
 /// The largest key file.
-const KEY_FILE_BYTES: u64 = 64 << 10;
+const KEY_FILE_BYTES: usize = 64 << 10;
 /// Seconds that a token is taken to live when the issuer does not say, or says nothing that is a
 /// number.
 const LIFE: f64 = 600.0;
@@ -39,13 +41,13 @@ const REPEATED: usize = 200;
 pub(super) struct Credentials {
     http: Http,
     clock: Clock,
-    key: Key,
+    key: ArcSwap<Key>,
     audience: String,
     key_file: PathBuf,
     session: Mutex<Session>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, PartialEq, Eq)]
 struct Key {
     client_id: String,
     client_secret: String,
@@ -89,27 +91,11 @@ impl Credentials {
     pub(super) fn read(options: &OAuthOptions, clock: Clock) -> Result<Self, PulsarError> {
         let path = local(&options.key_file);
         let refuse = |why: String| PulsarError::File { what: "key file", path: path.clone(), why };
-        let length = std::fs::metadata(&path).map_err(|error| refuse(error.to_string()))?.len();
-        if length > KEY_FILE_BYTES {
-            return Err(refuse(format!("{length} bytes are too many for a key file")));
-        }
-        let text = std::fs::read_to_string(&path).map_err(|error| refuse(error.to_string()))?;
-        // An error of the parser may repeat a value, so only its place is said.
-        let place = |error: &serde_json::Error| {
-            refuse(format!(
-                "line {} column {} is not what a key file has: a JSON object with type, \
-                 client_id, client_secret and issuer_url",
-                error.line(),
-                error.column()
-            ))
-        };
-        let key: Key = serde_json::from_str(&text).map_err(|error| place(&error))?;
-        if !keeps_secrets(&key.issuer_url) {
-            return Err(refuse("its issuer_url is not https".to_owned()));
-        }
+        let key = read_key(&path).map_err(refuse)?;
         let http = Http::new(HttpOptions { timeout: ANSWER, body_limit: ANSWER_BYTES })
             .map_err(|error| refuse(error.to_string()))?;
         let audience = options.audience.clone();
+        let key = ArcSwap::from_pointee(key);
         Ok(Self { http, clock, key, audience, key_file: path, session: Mutex::default() })
     }
 
@@ -121,6 +107,7 @@ impl Credentials {
     /// A token that still lives.
     async fn token(&self) -> Result<String, String> {
         let mut session = self.session.lock().await;
+        self.renew(&mut session);
         if let Some(token) = &session.token
             && self.clock.instant() < token.renewed_at
         {
@@ -139,13 +126,24 @@ impl Credentials {
         Ok(text)
     }
 
+    /// Takes a key file that was replaced; what the old one was exchanged for is forgotten.
+    fn renew(&self, session: &mut Session) {
+        // A bad one was never good for anything: the key that is known stays.
+        let Ok(key) = read_key(&self.key_file) else { return };
+        if **self.key.load() != key {
+            self.key.store(Arc::new(key));
+            *session = Session::default();
+        }
+    }
+
     /// The token is no good any more, whatever it says of its life.
     pub(super) async fn forget(&self) {
         self.session.lock().await.token = None;
     }
 
     async fn discover(&self) -> Result<String, String> {
-        let issuer = self.key.issuer_url.trim_end_matches('/');
+        let key = self.key.load();
+        let issuer = key.issuer_url.trim_end_matches('/');
         let url = format!("{issuer}/.well-known/openid-configuration");
         let answer = self.http.send(Request::get(&url)).await.map_err(|error| error.to_string())?;
         let wrong = |what: &str| {
@@ -165,13 +163,14 @@ impl Credentials {
     }
 
     async fn exchange(&self, endpoint: &str) -> Result<Granted, String> {
+        let key = self.key.load_full();
         let mut fields = vec![
             ("grant_type", "client_credentials"),
-            ("client_id", &self.key.client_id),
-            ("client_secret", &self.key.client_secret),
+            ("client_id", &key.client_id),
+            ("client_secret", &key.client_secret),
             ("audience", &self.audience),
         ];
-        if let Some(scope) = &self.key.scope {
+        if let Some(scope) = &key.scope {
             fields.push(("scope", scope));
         }
         let body = Bytes::from(form(&fields));
@@ -188,7 +187,8 @@ impl Credentials {
 
     /// The text without the secret, as it is and in the spellings in which a form may have it.
     fn without_secret(&self, text: &str) -> String {
-        let secret = &self.key.client_secret;
+        let key = self.key.load();
+        let secret = &key.client_secret;
         let sent = [encoded(secret, true), encoded(secret, false)];
         let spaced = [sent[0].replace("%20", "+"), sent[1].replace("%20", "+")];
         let spellings = [secret].into_iter().chain(&sent).chain(&spaced);
@@ -254,8 +254,38 @@ impl Authentication for Login {
     }
 }
 
-/// `file:///a/key.json`, as some guides write it, is `/a/key.json`.
-fn local(path: &Path) -> PathBuf {
+/// What is wrong with a key file, if anything is; in words that repeat nothing of it.
+pub fn check_key(bytes: &[u8]) -> Result<(), String> {
+    parse_key(bytes).map(drop)
+}
+
+/// The key of a file; while that is bad, of its last good content.
+fn read_key(path: &Path) -> Result<Key, String> {
+    parse_key(&reload::read_good(path, check_key)?)
+}
+
+fn parse_key(bytes: &[u8]) -> Result<Key, String> {
+    if bytes.len() > KEY_FILE_BYTES {
+        return Err(format!("{} bytes are too many for a key file", bytes.len()));
+    }
+    // An error of the parser may repeat a value, so only its place is said.
+    let key: Key = serde_json::from_slice(bytes).map_err(|error| {
+        format!(
+            "line {} column {} is not what a key file has: a JSON object with type, client_id, \
+             client_secret and issuer_url",
+            error.line(),
+            error.column()
+        )
+    })?;
+    if !keeps_secrets(&key.issuer_url) {
+        return Err("its issuer_url is not https".to_owned());
+    }
+    Ok(key)
+}
+
+/// The path of a key file: `file:///a/key.json`, as some guides write it, is `/a/key.json`.
+#[must_use]
+pub fn local(path: &Path) -> PathBuf {
     path.to_str()
         .and_then(|text| text.strip_prefix("file://"))
         .map_or_else(|| path.to_owned(), PathBuf::from)

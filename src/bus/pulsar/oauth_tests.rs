@@ -71,6 +71,21 @@ async fn a_token_is_renewed_before_it_ends_and_when_the_broker_refuses_it() {
 }
 
 #[tokio::test]
+async fn a_renewed_key_file_is_taken_and_a_bad_one_is_not() {
+    let (dir, fake) = (tempfile::tempdir().unwrap(), issuer(3_600).await);
+    let credentials = credentials(&fake.url, dir.path());
+    assert_eq!(credentials.token().await.unwrap(), "token-1");
+    write_key(dir.path(), "{");
+    assert_eq!(credentials.token().await.unwrap(), "token-1");
+    write_key(dir.path(), &key(&fake.url).replace("\"me\"", "\"renewed\""));
+    assert_eq!(credentials.token().await.unwrap(), "token-2");
+    let last = fake.asked().pop().unwrap();
+    assert!(std::str::from_utf8(&last.body).unwrap().contains("client_id=renewed"));
+    std::fs::remove_file(dir.path().join("key.json")).unwrap();
+    assert_eq!(credentials.token().await.unwrap(), "token-2");
+}
+
+#[tokio::test]
 async fn a_refusal_says_who_and_what_to_check_and_never_the_secret() {
     let dir = tempfile::tempdir().unwrap();
     let fake = Fake::start(|asked: &Asked| {

@@ -1,14 +1,14 @@
 //! The connection: opened, read line by line, and opened again behind the last line.
 
+use std::borrow::Cow;
 use std::time::Duration;
-
-use serde_json::Value;
 
 use super::super::{Exit, output};
 use super::show::{Message, Show, Shown};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::http::{self, Http, HttpError, HttpOptions, Request, Streaming};
+use crate::model::json;
 
 /// Longest time for the head of an answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -185,10 +185,10 @@ async fn reason_of(answer: &mut Streaming) -> String {
             break;
         }
     }
-    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let said = problem["detail"].as_str().map(str::to_owned);
-    said.unwrap_or_else(|| {
-        let text = String::from_utf8_lossy(&body);
-        text.lines().next().unwrap_or_default().chars().take(200).collect()
-    })
+    let text = String::from_utf8_lossy(&body);
+    let [detail] = json::pick(text.trim(), ["detail"]);
+    detail
+        .and_then(json::shown)
+        .map(Cow::into_owned)
+        .unwrap_or_else(|| text.lines().next().unwrap_or_default().chars().take(200).collect())
 }

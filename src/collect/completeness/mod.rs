@@ -7,6 +7,7 @@
 //! the time and waits for nothing. Memory is bounded, whatever comes.
 
 mod coverage;
+mod pulse;
 mod report;
 mod seats;
 mod slots;
@@ -20,10 +21,12 @@ pub use self::report::{
 };
 
 use self::coverage::Coverage;
+use self::pulse::Pulse;
 use self::seats::Freshness;
 use self::slots::Slots;
 use super::overlap::{self, KINDS, Sighting};
 use crate::github::tokens::SeatId;
+use crate::metrics;
 use crate::model::window::Timestamp;
 
 /// Without anything new for so long, in spite of answers, the feed is frozen.
@@ -36,6 +39,8 @@ const FEW_ANSWERS: u32 = 3;
 const MISSING_AFTER: Duration = Duration::from_secs(45);
 /// A page is full from so many events on: GitHub leaves some out.
 const FULL: usize = 90;
+/// So many events more, and the page behind a full one is not empty.
+const OVERFLOW: u64 = 30;
 /// The part of a page that another page has at most by accident, when it was read so soon after.
 const SAME: f64 = 0.9;
 const SOON_AFTER: Duration = Duration::from_secs(10);
@@ -68,6 +73,8 @@ pub struct Completeness {
     /// Tokens that were found stale, and since when.
     resting: BTreeMap<SeatId, Timestamp>,
     last_new: Timestamp,
+    /// Events that were new, in all.
+    shown: u64,
     answers_since: u32,
     troubles: Vec<Trouble>,
 }
@@ -79,8 +86,15 @@ struct PageRecord {
     read_at: Option<Timestamp>,
     sequences: [Coverage; 2],
     slots: Slots,
+    pulse: Pulse,
     lags: VecDeque<u32>,
-    empty_since: Option<Timestamp>,
+    is_empty: bool,
+    /// Since when it is empty although it should not be, and how many events had been shown then.
+    empty_since: Option<(Timestamp, u64)>,
+    /// How many of each type it showed when it was last read.
+    content: [u32; KINDS.len()],
+    /// Types that left it as new events pushed them on, one by one: they are not missing.
+    faded: [bool; KINDS.len()],
     failing_since: Option<Timestamp>,
     same_since: Option<Timestamp>,
     same_as: usize,
@@ -103,6 +117,7 @@ impl Completeness {
             seats: Freshness::default(),
             resting: BTreeMap::new(),
             last_new: now,
+            shown: 0,
             answers_since: 0,
             troubles: Vec::new(),
         }
@@ -118,6 +133,7 @@ impl Completeness {
     ) -> Option<f64> {
         let new = self.learn(page, seen, at);
         let record = &mut self.pages[page];
+        record.pulse.beat(at);
         record.brought(new, at);
         let hashes: HashSet<u64> = seen.iter().map(|sighting| sighting.hash).collect();
         let mut counts = [0; KINDS.len()];
@@ -145,7 +161,8 @@ impl Completeness {
             }
         }
         (record.failing_since, record.read_at) = (None, Some(at));
-        record.empty_since = hashes.is_empty().then(|| record.empty_since.unwrap_or(at));
+        record.is_empty = hashes.is_empty();
+        record.fade(seen, moved.len());
         (record.hashes, record.overlap) = (hashes, share);
         share
     }
@@ -157,6 +174,7 @@ impl Completeness {
         self.answers_since = self.answers_since.saturating_add(1);
         self.seats.unchanged(page, seat, at);
         let record = &mut self.pages[page];
+        record.pulse.beat(at);
         record.slots.roll(at, record.in_trouble);
         record.slots.add(&[0; KINDS.len()]);
         record.failing_since = None;
@@ -193,8 +211,12 @@ impl Completeness {
         self.slots.roll(at, self.is_frozen());
         self.slots.add(&counts);
         self.answers_since = self.answers_since.saturating_add(1);
+        self.shown += u64::from(new);
         if new > 0 {
             (self.last_new, self.answers_since) = (at, 0);
+        }
+        if let Some(name) = metrics::FEED_EVENTS.values.get(page) {
+            metrics::FEED_EVENTS.add_for(name, u64::from(new));
         }
         new
     }
@@ -208,6 +230,16 @@ impl Completeness {
             let by_need = need(b).total_cmp(&need(a));
             by_need.then_with(|| (asked(*a), a).cmp(&(asked(*b), b)))
         });
+    }
+
+    /// Whether figures of a page say something: it is answered, and shows what it should.
+    fn is_known(&self, at: usize, now: Timestamp) -> bool {
+        let in_trouble = self.troubles.iter().any(|trouble| match trouble.kind {
+            TroubleKind::FrozenFeed => true,
+            TroubleKind::PageMissing => trouble.of == at + 1,
+            TroubleKind::StaleToken => false,
+        });
+        self.pages[at].pulse.is_followed(now) && !in_trouble
     }
 
     fn is_frozen(&self) -> bool {
@@ -230,6 +262,7 @@ impl Completeness {
             record.sequences.iter_mut().for_each(|sequence| sequence.roll(now));
         }
         self.compare_pages(now);
+        self.find_empty(now);
         let stale = self.seats.stale(now);
         for seat in &stale {
             self.seats.forget(*seat);
@@ -238,15 +271,18 @@ impl Completeness {
         let (seats, resting) = (&self.seats, &mut self.resting);
         resting.retain(|seat, _| !seats.is_fresh(*seat) && number(*seat).is_some());
         self.troubles = self.find_troubles(now, &number);
+        let is_known = |page: usize| self.is_known(page, now);
+        let all = figures(
+            self.sequences[0].missed().and(self.sequences[1].missed()),
+            &self.slots,
+            &self.lags,
+        );
+        let pages = self.pages.iter().enumerate();
         let report = Report {
             at: now,
             method: METHOD,
-            all: figures(
-                self.sequences[0].missed().and(self.sequences[1].missed()),
-                &self.slots,
-                &self.lags,
-            ),
-            pages: self.pages.iter().zip(1..).map(|(page, n)| page.report(n, self)).collect(),
+            all: if (0..self.pages.len()).all(is_known) { all } else { all.unknown() },
+            pages: pages.map(|(at, page)| page.report(at + 1, is_known(at), self)).collect(),
             tokens: self.tokens(&number),
             troubles: self.troubles.clone(),
         };
@@ -289,6 +325,23 @@ impl Completeness {
                 }
                 None if looked => page.same_since = None,
                 None => {}
+            }
+        }
+    }
+
+    /// Whether a page is empty although what lies before or behind it says that it should not be. A
+    /// quiet feed fills one page after the other, so that counts from when the page before is full.
+    fn find_empty(&mut self, now: Timestamp) {
+        let sizes: Vec<usize> = self.pages.iter().map(|page| page.hashes.len()).collect();
+        for (at, page) in self.pages.iter_mut().enumerate() {
+            let is_before = |other: usize, size: usize| other + 1 == at && size >= FULL;
+            let is_behind = |other: usize, size: usize| other > at && size > 0;
+            let mut others = sizes.iter().enumerate();
+            let should = others.any(|(of, size)| is_before(of, *size) || is_behind(of, *size));
+            if page.is_empty && should {
+                page.empty_since.get_or_insert((now, self.shown));
+            } else {
+                page.empty_since = None;
             }
         }
     }
@@ -347,8 +400,7 @@ impl Completeness {
         let lasts = |since: Option<Timestamp>| since.is_some_and(|s| now.since(s) >= MISSING_AFTER);
         let others = || self.pages.iter().enumerate().filter(|(other, _)| *other != at);
         let usual = || {
-            let names: Vec<&str> =
-                page.slots.missing().into_iter().map(|kind| KINDS[kind]).collect();
+            let names: Vec<&str> = page.missing().into_iter().map(|kind| KINDS[kind]).collect();
             if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
         };
         if lasts(page.failing_since) {
@@ -358,20 +410,17 @@ impl Completeness {
                 .any(|(_, other)| answered(other))
                 .then(|| format!("page {number} does not come{}, others do", usual()));
         }
-        if lasts(page.empty_since) {
-            let behind = others().any(|(other, page)| {
-                let size = page.hashes.len();
-                (other > at && size > 0) || (other + 1 == at && size >= FULL)
-            });
-            if behind {
-                return Some(format!("page {number} is empty{}", usual()));
-            }
+        if let Some((since, shown)) = page.empty_since
+            && lasts(Some(since))
+            && self.shown - shown >= OVERFLOW
+        {
+            return Some(format!("page {number} is empty{}", usual()));
         }
         if lasts(page.same_since) {
             let other = page.same_as;
             return Some(format!("page {number} shows what page {other} shows{}", usual()));
         }
-        let missing = page.slots.missing();
+        let missing = page.missing();
         if missing.is_empty() || page.slots.answers() < FEW_ANSWERS {
             return None;
         }
@@ -399,17 +448,44 @@ impl PageRecord {
 
     /// Whether something is odd, if only for a moment yet.
     fn is_suspect(&self) -> bool {
-        self.empty_since.or(self.failing_since).or(self.same_since).is_some()
+        self.empty_since.is_some() || self.failing_since.or(self.same_since).is_some()
     }
 
-    fn report(&self, page: usize, all: &Completeness) -> PageReport {
+    /// Types of which it shows none, though it should.
+    fn missing(&self) -> Vec<usize> {
+        let mut missing = self.slots.missing();
+        missing.retain(|kind| !self.faded[*kind]);
+        missing
+    }
+
+    /// Looks which types are on it now, `arrived` events being new on it. A type whose last events
+    /// were no more than those that came has moved on to later pages, as in a feed that fills up.
+    fn fade(&mut self, seen: &[Sighting], arrived: usize) {
+        let mut content = [0_u32; KINDS.len()];
+        for sighting in seen {
+            content[sighting.kind] += 1;
+        }
+        let is_slow = arrived <= seen.len() / 2;
+        for (kind, now) in content.iter().enumerate() {
+            if *now > 0 {
+                self.faded[kind] = false;
+            } else if self.content[kind] > 0 {
+                let before = usize::try_from(self.content[kind]).unwrap_or(usize::MAX);
+                self.faded[kind] = is_slow && before <= arrived;
+            }
+        }
+        self.content = content;
+    }
+
+    fn report(&self, page: usize, is_known: bool, all: &Completeness) -> PageReport {
         let [one, other] = [0, 1].map(|at| all.sequences[at].missed_on(&self.sequences[at]));
+        let figures = figures(one.and(other), &self.slots, &self.lags);
         PageReport {
             page,
             events: self.hashes.len(),
             read_at: self.read_at,
             overlap: self.overlap,
-            figures: figures(one.and(other), &self.slots, &self.lags),
+            figures: if is_known { figures } else { figures.unknown() },
         }
     }
 }
@@ -418,9 +494,9 @@ fn figures(missed: Missed, slots: &Slots, lags: &VecDeque<u32>) -> Figures {
     let usual = |usual: f64| slots.is_known().then_some(usual);
     let compared = slots.compared().into_iter();
     Figures {
-        events_a_minute: slots.events(),
-        missed,
-        missed_share: missed.shares(),
+        events_a_minute: slots.a_minute(),
+        missed: Some(missed),
+        missed_share: Some(missed.shares()),
         lag_seconds: lag(lags),
         types: compared
             .map(|c| (KINDS[c.kind], Share { now: c.now, usual: usual(c.usual) }))

@@ -1,6 +1,8 @@
 //! How complete the feed is, as it is told: for `/status`, the metrics, the log and alerts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -72,19 +74,29 @@ pub struct Share {
     pub usual: Option<f64>,
 }
 
-/// Figures of a page, or of all.
+/// Figures of a page, or of all. What is not known is `None`, never 0: while pages are not answered,
+/// stand still, or do not show what they should.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
-    /// New events of the last minute.
-    pub events_a_minute: f64,
+    /// New events a minute, of the last minute; `None` also in the first ten seconds.
+    pub events_a_minute: Option<f64>,
     /// Missed events of the last ten minutes.
-    pub missed: Missed,
+    pub missed: Option<Missed>,
     /// The missed part of all events: lower end, most likely, upper end; 0 to 1.
-    pub missed_share: [f64; 3],
+    pub missed_share: Option<[f64; 3]>,
     /// How late events are.
     pub lag_seconds: Option<Lag>,
     /// Events by type, lately and before.
     pub types: BTreeMap<&'static str, Share>,
+}
+
+impl Figures {
+    /// The same with nothing known but the events by type.
+    #[must_use]
+    pub fn unknown(self) -> Self {
+        let Self { types, .. } = self;
+        Self { events_a_minute: None, missed: None, missed_share: None, lag_seconds: None, types }
+    }
 }
 
 /// How one page does.
@@ -114,6 +126,9 @@ pub struct TokenReport {
     pub stale: bool,
 }
 
+/// A report that is not renewed for so long says nothing of now.
+const AGED: Duration = Duration::from_secs(60);
+
 /// How complete the feed is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -129,4 +144,21 @@ pub struct Report {
     pub tokens: Vec<TokenReport>,
     /// What is wrong.
     pub troubles: Vec<Trouble>,
+}
+
+impl Report {
+    /// The report as it is to be shown at this time: without figures when it is old, as on a
+    /// collector that does not poll any more.
+    #[must_use]
+    pub fn shown_at(&self, now: Timestamp) -> Cow<'_, Self> {
+        if now.since(self.at) <= AGED {
+            return Cow::Borrowed(self);
+        }
+        let mut report = self.clone();
+        report.all = report.all.unknown();
+        for page in &mut report.pages {
+            page.figures = page.figures.clone().unknown();
+        }
+        Cow::Owned(report)
+    }
 }

@@ -11,7 +11,8 @@ use crate::model::window::Timestamp;
 
 /// Seconds of a slot.
 const SLOT: i64 = 10;
-/// Slots of the last minute.
+const SLOT_MICROS: f64 = 1e7;
+/// Slots of the last minute; the newest of them is still open, so they cover 50 to 60 seconds.
 const RECENT: usize = 6;
 const WHOLE: f64 = 6.0;
 /// Slots before it that are kept.
@@ -36,6 +37,9 @@ struct Slot {
 pub(super) struct Slots {
     recent: VecDeque<Slot>,
     before: VecDeque<Slot>,
+    /// The first answer, and the latest time that was told.
+    began: Option<Timestamp>,
+    now: Timestamp,
 }
 
 /// One type now and before.
@@ -51,6 +55,7 @@ pub(super) struct Compared {
 impl Slots {
     /// Moves on to this time; `odd`: something is wrong now.
     pub(super) fn roll(&mut self, now: Timestamp, odd: bool) {
+        self.now = now;
         let start = now.micros().div_euclid(1_000_000).div_euclid(SLOT);
         match self.recent.back_mut() {
             Some(last) if last.start >= start => last.odd |= odd,
@@ -70,6 +75,7 @@ impl Slots {
 
     /// An answer came, with these new events by type; after [`Self::roll`].
     pub(super) fn add(&mut self, counts: &Counts) {
+        self.began.get_or_insert(self.now);
         if let Some(slot) = self.recent.back_mut() {
             slot.answers += 1;
             for (sum, count) in slot.counts.iter_mut().zip(counts) {
@@ -83,9 +89,24 @@ impl Slots {
         self.recent.iter().map(|slot| slot.answers).sum()
     }
 
-    /// Events of the last minute.
-    pub(super) fn events(&self) -> f64 {
+    /// Events that the recent slots hold.
+    fn events(&self) -> f64 {
         self.recent.iter().flat_map(|slot| slot.counts).map(f64::from).sum()
+    }
+
+    /// Slots that have passed since the recent ones began, the open one as the part of it that has
+    /// passed; counted from the first answer.
+    fn passed(&self) -> f64 {
+        let oldest = self.recent.front().map_or(0, |slot| slot.start.saturating_mul(SLOT));
+        let (Some(began), from) = (self.began, Timestamp::from_seconds(oldest)) else { return 0.0 };
+        let micros = self.now.since(from.max(began)).as_secs_f64() * 1e6;
+        micros / SLOT_MICROS
+    }
+
+    /// Events a minute, of the last minute; `None` while less than a slot has passed.
+    pub(super) fn a_minute(&self) -> Option<f64> {
+        let passed = self.passed();
+        (passed >= 1.0).then(|| self.events() / passed * WHOLE)
     }
 
     /// Whether what is usual is known.
@@ -99,8 +120,14 @@ impl Slots {
             let slots = slots.iter().filter(|slot| slot.answers > 0).count();
             f64::from(u32::try_from(slots).unwrap_or(u32::MAX))
         };
-        // Without any answer it is a whole minute that is missing.
-        let minute = Some(answered(&self.recent)).filter(|slots| *slots > 0.0).unwrap_or(WHOLE);
+        // Of the open slot only the part that has passed; without any answer it is a whole minute
+        // that is missing.
+        let open = self.recent.back().filter(|slot| slot.answers > 0).map_or(0.0, |slot| {
+            let from = Timestamp::from_seconds(slot.start.saturating_mul(SLOT));
+            1.0 - (self.now.since(from).as_secs_f64() * 1e6 / SLOT_MICROS).min(1.0)
+        });
+        let answered_now = answered(&self.recent) - open;
+        let minute = Some(answered_now).filter(|slots| *slots > 0.0).unwrap_or(WHOLE);
         let part = minute / answered(&self.before).max(1.0);
         let sum = |slots: &VecDeque<Slot>, kind: usize| -> f64 {
             slots.iter().map(|slot| f64::from(slot.counts[kind])).sum()

@@ -13,6 +13,8 @@ struct World {
     rate: f64,
     owed: f64,
     frozen: bool,
+    /// Short parts are filled from the other, as GitHub does.
+    fills: bool,
     /// Feeds of the seconds before, the oldest first.
     past: VecDeque<[VecDeque<Sighting>; 2]>,
     completeness: Completeness,
@@ -41,6 +43,7 @@ impl World {
             rate,
             owed: 300.0,
             frozen: false,
+            fills: false,
             past: VecDeque::new(),
             completeness: Completeness::new(3, start),
             report: None,
@@ -82,6 +85,14 @@ impl World {
         }
     }
 
+    /// The same of a feed whose parts are filled from each other while they are short.
+    fn filled_page(feed: &[VecDeque<Sighting>; 2], page: usize) -> Vec<Sighting> {
+        let pushes = feed[0].len().min(100);
+        let positions = feed[0].iter().take(pushes).chain(&feed[1]);
+        let rest = feed[0].iter().skip(pushes);
+        positions.take(300).chain(rest).skip(page * 100).take(100).copied().collect()
+    }
+
     /// One second and one round: `seat` of each page, `age` of the feed that it is shown.
     fn round(&mut self, seat: impl Fn(usize) -> (u64, usize), odd: (usize, Odd)) {
         self.second += 1;
@@ -95,7 +106,8 @@ impl World {
         for at in 0..3 {
             let (seat, age) = seat(at);
             let feed = &self.past[self.past.len().saturating_sub(1 + age)];
-            let mut shown = Self::page(feed, at);
+            let mut shown =
+                if self.fills { Self::filled_page(feed, at) } else { Self::page(feed, at) };
             if odd.0 == at {
                 match odd.1 {
                     Odd::Nothing => {}
@@ -148,12 +160,13 @@ fn a_feed_that_is_well_has_figures_and_no_troubles() {
         let report = world.report.unwrap();
         let wanted = rate * 60.0;
         if rate < 100.0 {
-            let minute = report.all.events_a_minute;
+            let minute = report.all.events_a_minute.unwrap();
             assert!((0.5 * wanted - 12.0..2.0 * wanted).contains(&minute), "{minute} at {rate}");
-            assert!(report.all.missed.high <= 0.0, "{:?}", report.all.missed);
+            let missed = report.all.missed.unwrap();
+            assert!(missed.high <= 0.0, "{missed:?}");
         } else {
             // Of 200 pushes a second 100 are shown.
-            let [low, share, high] = report.pages[0].figures.missed_share;
+            let [low, share, high] = report.pages[0].figures.missed_share.unwrap();
             assert!(low > 0.4 && (0.45..0.55).contains(&share) && high < 0.6, "{low} {high}");
         }
         let lag = report.all.lag_seconds.unwrap();
@@ -285,6 +298,65 @@ fn a_page_that_was_never_there_is_told_from_the_beginning() {
         let trouble = world.told(|world| world.round(|_| (1, 0), (2, odd)));
         assert_eq!((trouble.kind, trouble.of), (TroubleKind::PageMissing, 3), "{trouble:?}");
     }
+}
+
+#[test]
+fn a_quiet_feed_that_fills_its_pages_has_no_troubles() {
+    // Long enough for 500 events and more.
+    for (rate, seconds) in [(0.2, 2_500), (1.0, 1_200), (3.0, 900)] {
+        let mut world = World::new(15, rate);
+        world.feed = Default::default();
+        world.fills = true;
+        world.well(seconds);
+    }
+}
+
+#[test]
+fn events_a_minute_are_those_of_the_time_that_has_passed() {
+    let mut world = World::new(16, 20.0);
+    world.well(12);
+    for _ in 0..120 {
+        world.well(1);
+        let minute = world.report.as_ref().unwrap().all.events_a_minute.unwrap();
+        assert!((minute - 1_200.0).abs() < 60.0, "{minute} in second {}", world.second);
+    }
+}
+
+#[test]
+fn what_is_not_known_is_not_zero() {
+    let unknown = |world: &World, pages: &[usize]| {
+        let report = world.report.as_ref().unwrap();
+        for (at, page) in report.pages.iter().enumerate() {
+            let figures = &page.figures;
+            let known = figures.missed.is_some();
+            assert_eq!(known, figures.missed_share.is_some() && figures.lag_seconds.is_some());
+            assert_eq!(known, !pages.contains(&at), "page {} of {pages:?}", at + 1);
+        }
+        assert!(report.all.missed.is_none() && report.all.events_a_minute.is_none());
+    };
+    // After one read, and when it stands still.
+    let mut world = World::new(17, 20.0);
+    world.well(1);
+    unknown(&world, &[0, 1, 2]);
+    world.well(60);
+    assert!(world.report.as_ref().unwrap().all.missed.is_some());
+    world.frozen = true;
+    world.told(|world| world.round(|_| (1, 0), (0, Odd::Nothing)));
+    unknown(&world, &[0, 1, 2]);
+    // A page is missing.
+    let mut world = World::new(18, 20.0);
+    world.well(60);
+    world.told(|world| world.round(|_| (1, 0), (1, Odd::Empty)));
+    unknown(&world, &[1]);
+    // No answer comes any more.
+    let mut world = World::new(19, 20.0);
+    world.well(60);
+    world.second += 40;
+    world.report = Some(world.completeness.assess(world.now(), |_| Some(1)).0);
+    unknown(&world, &[0, 1, 2]);
+    let report = world.report.clone().unwrap();
+    let aged = report.shown_at(world.now().plus(Duration::from_secs(61)));
+    assert!(aged.all.missed.is_none());
 }
 
 #[test]

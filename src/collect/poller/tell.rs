@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Poller, Rule};
-use crate::collect::completeness::{Report, Trouble, TroubleKind};
+use crate::collect::completeness::{Lag, Report, Trouble, TroubleKind};
 use crate::collect::status::{LastError, SourceMode, SourceState};
 use crate::github::tokens::Mode;
 use crate::metrics;
@@ -98,17 +98,17 @@ pub(super) fn troubles(before: &[Trouble], now: &[Trouble]) {
     }
 }
 
-pub(super) fn publish(report: &Report) {
-    let [low, share, high] = report.all.missed_share;
+/// Puts the figures into metrics; what is unknown is NaN, as it is for Prometheus.
+pub fn publish(report: &Report) {
+    let unknown = f64::NAN;
+    let [low, share, high] = report.all.missed_share.unwrap_or([unknown; 3]);
     for (bound, value) in [("low", low), ("estimate", share), ("high", high)] {
         metrics::FEED_MISSED.set_for(bound, value);
     }
-    if let Some(lag) = report.all.lag_seconds {
-        for (quantile, value) in [("p50", lag.p50), ("p90", lag.p90), ("max", lag.max)] {
-            metrics::EVENT_LAG_SECONDS.set_for(quantile, value);
-        }
+    let lag = report.all.lag_seconds.unwrap_or(Lag { p50: unknown, p90: unknown, max: unknown });
+    for (point, value) in [("p50", lag.p50), ("p90", lag.p90), ("max", lag.max)] {
+        metrics::EVENT_LAG_SECONDS.set_for(point, value);
     }
-    metrics::FEED_EVENTS_MINUTE.set(report.all.events_a_minute);
     for kind in TroubleKind::ALL {
         let count = report.troubles.iter().filter(|trouble| trouble.kind == kind).count();
         metrics::FEED_TROUBLES.set_for(kind.name(), f64::from(u32::try_from(count).unwrap_or(0)));

@@ -367,6 +367,7 @@ fn whatever_numbers_a_server_sends_nothing_overflows() {
             reset: Some(Reset { epoch, after: seconds(after) }),
             retry_after: Some(seconds(after)),
             poll_interval: Some(seconds(after)),
+            date: None,
         }));
         all.push(Limits { limit: Some(limit), remaining: Some(remaining), ..Limits::default() });
     }

@@ -4,13 +4,56 @@
 //! is no word about limits is no reason to leave the token alone: its pages tell how it stands.
 
 use super::{API_VERSION, MEDIA_TYPE, Rest};
+use crate::config::Secret;
 use crate::github::limits::{Limits, Refusal};
 use crate::github::tokens::{Dead, Identity, Lease, Verdict};
-use crate::http::{Request, Response};
+use crate::http::{HttpError, Request, Response};
 use crate::metrics;
 use crate::model::json;
 
+/// What GitHub says of a token that is only tried.
+#[derive(Debug)]
+pub enum TokenCheck {
+    /// It serves requests with it.
+    Accepted,
+    /// It serves none.
+    Refused(Dead),
+    /// Its account has no request left now, or has asked too often.
+    Limited,
+    /// An answer with this status that says neither.
+    Unclear(u16),
+    /// No answer.
+    Away(HttpError),
+}
+
 impl Rest {
+    /// Tries a token, at the cost of one request.
+    pub async fn try_token(&self, token: &Secret) -> TokenCheck {
+        let url = format!("{}/user", self.base);
+        let authorization = format!("Bearer {}", token.expose());
+        let request = Request::get(&url)
+            .header("accept", MEDIA_TYPE)
+            .header("x-github-api-version", API_VERSION)
+            .secret("authorization", &authorization);
+        let response = match self.http.send(request).await {
+            Ok(response) => response,
+            Err(error) => return TokenCheck::Away(error),
+        };
+        let limits = Limits::read(&response.headers, self.clock.now());
+        match (response.status, read(&response, &limits).0) {
+            (_, Verdict::Served) => TokenCheck::Accepted,
+            (_, Verdict::Refused(dead)) => TokenCheck::Refused(dead),
+            (_, Verdict::Limited(_)) => TokenCheck::Limited,
+            // The account's suspension is told in words.
+            (403, _) if String::from_utf8_lossy(&response.body).contains("suspended") => {
+                TokenCheck::Refused(Dead::Suspended)
+            }
+            // An installation of an app has no user, and is refused only this.
+            (403, _) if token.expose().starts_with("ghs_") => TokenCheck::Accepted,
+            (status, _) => TokenCheck::Unclear(status),
+        }
+    }
+
     /// Asks whose the lease's token is, and settles the lease with what came of it; `None` when
     /// that is not known yet.
     pub async fn fetch_identity(&self, lease: Lease) -> Option<Identity> {

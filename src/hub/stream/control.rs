@@ -15,25 +15,37 @@ use crate::model::place::Place;
 pub struct Kept {
     /// For so long.
     pub duration: Duration,
-    /// At most so many bytes of events.
+    /// At most so many bytes on the disk.
     pub bytes: u64,
 }
 
-/// The first message: who speaks, where the newest event is, what is kept from where on.
+/// What is really there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Held {
+    /// Seconds since the oldest event that is kept was received; `None` when none is kept.
+    pub(super) seconds: Option<u64>,
+    /// Bytes on the disk.
+    pub(super) bytes: u64,
+}
+
+/// The first message: who speaks, where the newest event is, what is kept from where on, and how
+/// far back that reaches now.
 pub(super) fn hello(
     form: StreamForm,
     newest: Place,
     oldest: Place,
-    kept: Kept,
+    (kept, held): (Kept, Held),
     simulated: bool,
 ) -> Bytes {
+    let reach = held.seconds.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
     let text = format!(
         "{{\"type\":\"hello\",\"version\":\"{}\",\"cursor\":\"{newest}\",\
-         \"retention\":{{\"seconds\":{},\"bytes\":{}}},\"oldest\":\"{oldest}\",\
-         \"simulated\":{simulated}}}",
+         \"retention\":{{\"seconds\":{},\"bytes\":{},\"reach_seconds\":{reach},\
+         \"used_bytes\":{}}},\"oldest\":\"{oldest}\",\"simulated\":{simulated}}}",
         env!("CARGO_PKG_VERSION"),
         kept.duration.as_secs(),
         kept.bytes,
+        held.bytes,
     );
     // Without an id: who is cut off behind it must come back to where it wanted to begin.
     whole(form, "hello", None, &text)
@@ -93,12 +105,13 @@ pub(super) fn error(form: StreamForm, code: &str, field: Option<&str>, message: 
     whole(form, "error", None, &text)
 }
 
-/// The last message: why it ends, and where to come back to.
-pub(super) fn bye(form: StreamForm, reason: &str, place: Place) -> Bytes {
+/// The last message: why it ends, where to come back to, and after how many milliseconds.
+pub(super) fn bye(form: StreamForm, reason: &str, place: Place, retry_after: u64) -> Bytes {
     let cursor = place.to_string();
     let mut text = "{\"type\":\"bye\",\"reason\":".to_owned();
     json::push_text(&mut text, reason);
-    text.extend([",\"cursor\":\"", &cursor, "\"}"]);
+    let retry_after = format!(",\"retry_after\":{retry_after}}}");
+    text.extend([",\"cursor\":\"", &cursor, "\"", &retry_after]);
     whole(form, "bye", Some(&cursor), &text)
 }
 
@@ -121,9 +134,13 @@ mod tests {
         let near: Place = "51a70c3e-be1f4b".parse().unwrap();
         let kept = Kept { duration: Duration::from_secs(172_800), bytes: 9 };
         let form = StreamForm::Ndjson;
-        let hello = hello(form, near, near, kept, true);
+        let held = Held { seconds: Some(61), bytes: 7 };
+        let empty = hello(form, near, near, (kept, Held::default()), true);
+        assert!(line(&empty).contains(r#""reach_seconds":null,"used_bytes":0}"#));
+        let hello = hello(form, near, near, (kept, held), true);
         assert!(line(&hello).ends_with(concat!(
-            r#","cursor":"51a70c3e-be1f4b","retention":{"seconds":172800,"bytes":9},"#,
+            r#","cursor":"51a70c3e-be1f4b","retention":{"seconds":172800,"bytes":9,"#,
+            r#""reach_seconds":61,"used_bytes":7},"#,
             r#""oldest":"51a70c3e-be1f4b","simulated":true}"#,
             "\n"
         )));
@@ -157,8 +174,12 @@ mod tests {
             )
         );
         assert_eq!(
-            line(&bye(form, "stopping", near)),
-            concat!(r#"{"type":"bye","reason":"stopping","cursor":"51a70c3e-be1f4b"}"#, "\n")
+            line(&bye(form, "stopping", near, 2500)),
+            concat!(
+                r#"{"type":"bye","reason":"stopping","cursor":"51a70c3e-be1f4b","#,
+                r#""retry_after":2500}"#,
+                "\n"
+            )
         );
     }
 }

@@ -21,6 +21,7 @@ use super::{Reading, Streams};
 use crate::hub::Hub;
 use crate::hub::bell::Bell;
 use crate::hub::filter::Warning;
+use crate::hub::retry_after;
 use crate::model::gap::GapReason;
 use crate::model::place::Place;
 use crate::model::position::Cursor;
@@ -116,7 +117,11 @@ impl Follower {
         let streams = self.streams();
         let newest = Place::behind(streams.newest(&self.hub));
         let oldest = Place::behind(streams.oldest());
-        control::hello(self.form, newest, oldest, streams.journal.kept, simulated)
+        let reach = *streams.journal.store.heads().reach.borrow();
+        let now = self.hub.clock().now();
+        let seconds = reach.oldest.map(|oldest| now.since(oldest).as_secs());
+        let held = control::Held { seconds, bytes: reach.bytes };
+        control::hello(self.form, newest, oldest, (streams.journal.kept, held), simulated)
     }
 
     /// Asks for something from here on; an `ack` says from which place on that holds.
@@ -233,11 +238,17 @@ impl Follower {
         control::error(self.form, code, field, message)
     }
 
-    /// Says goodbye, and where to come back to.
+    /// Says goodbye, where to come back to, and after how many milliseconds.
     #[must_use]
-    pub fn bye(&mut self, reason: &str) -> Bytes {
+    pub fn bye(&mut self, reason: &str, retry_after: u64) -> Bytes {
         self.pass_over();
-        control::bye(self.form, reason, self.place)
+        control::bye(self.form, reason, self.place, retry_after)
+    }
+
+    /// How its messages are written.
+    #[must_use]
+    pub fn form(&self) -> StreamForm {
+        self.form
     }
 
     fn streams(&self) -> &Streams {
@@ -319,7 +330,7 @@ impl Follower {
             Some(Ok(page)) => page,
             Some(Err(error)) => {
                 tracing::error!(%error, "the journal cannot be read for a stream");
-                portion.chunks.push(self.bye("the journal cannot be read"));
+                portion.chunks.push(self.bye("the journal cannot be read", retry_after()));
                 portion.ended = true;
                 return;
             }

@@ -220,6 +220,16 @@ impl Buckets {
         }
     }
 
+    /// Forgets what lies before `before`, which belongs to windows that end before `until`; but of
+    /// the newest seconds that are counted always as many as that: a clock that is ahead for a
+    /// moment must not empty the window.
+    pub fn expire_window(&mut self, before: Second, until: Second) {
+        let Some((newest, _)) = self.seconds.last_key_value() else { return };
+        let span = until.0.saturating_sub(before.0);
+        let least = newest.0.saturating_add(self.step()).saturating_sub(span);
+        self.expire(Second(before.0.min(least)));
+    }
+
     /// The window, and the window of the same length before it, as they are now.
     #[must_use]
     pub fn snapshot(&self, window: Window) -> WindowSnapshot {

@@ -4,7 +4,10 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::super::sheets;
-use super::{Endpoint, Frames, JSON, Message, Operation, Place, list, map, object, text, whole};
+use super::sockets::refused;
+use super::{
+    Endpoint, Frames, JSON, MARK, Message, Operation, Place, cursor, list, map, object, text, whole,
+};
 
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
@@ -31,8 +34,8 @@ fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
     Endpoint::public(Place::At(path), get(sheets::rolling))
         .on(forms(summary, "snapshot")
             .parameter("window", "Which window", &windows)
-            .parameter("cursor", CURSOR, &text())
-            .refuses(400, "No such window, or no cursor"))
+            .parameter("cursor", CURSOR, &cursor(MARK))
+            .refuses(400, "No such window, or not a cursor"))
         .with_frames(Frames {
             summary: "The whole first, or what has changed since `cursor`; then at each tick what \
                       has changed",
@@ -52,6 +55,7 @@ fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
                     example: example("delta", "changes", &json!({ "Go": 2, "Rust": -1 })),
                 },
                 heartbeat(),
+                refused(),
                 bye(),
             ],
         })
@@ -69,6 +73,7 @@ fn aggregate() -> Endpoint {
                 value("snapshot", "The value now"),
                 value("tick", "The value at a tick"),
                 heartbeat(),
+                refused(),
                 bye(),
             ],
         })
@@ -86,6 +91,7 @@ fn forms(summary: &'static str, kind: &'static str) -> Operation {
         )
         .says(200, "A stream", EVENTS)
         .says(200, "A stream", LINES)
+        .refuses(406, "`Accept` asks for none of the three forms")
         .refuses(503, "Not counted yet: the journal is being read, or the script has no good text")
 }
 
@@ -156,8 +162,11 @@ fn bye() -> Message {
             ("type", json!({ "const": "bye" })),
             ("reason", text()),
             ("cursor?", text()),
+            ("retry_after?", whole()),
         ]),
-        example: json!({ "type": "bye", "reason": "it is not counted any more" }),
+        example: json!({
+            "type": "bye", "reason": "the server is stopping", "retry_after": 5_000,
+        }),
     }
 }
 
@@ -170,6 +179,8 @@ fn about() -> Value {
         ("in_force", json!({ "type": "string", "enum": ["file", "last good", "nothing"] })),
         ("since", time()),
         ("counts", json!({ "type": ["object", "null"] })),
+        ("counted?", json!({ "type": ["integer", "null"] })),
+        ("note?", json!({ "type": ["string", "null"] })),
         ("reading", json!({ "type": "boolean" })),
         ("error", error),
     ])

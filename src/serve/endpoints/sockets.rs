@@ -179,7 +179,7 @@ fn watch() -> Frames {
 }
 
 /// What wrong params are answered with.
-fn refused() -> Message {
+pub(super) fn refused() -> Message {
     let error = object(&[("code", text()), ("field", nullable(&text())), ("message", text())]);
     Message {
         name: "refused",

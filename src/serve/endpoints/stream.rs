@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::super::stream;
 use super::{
-    Endpoint, Frames, Message, Operation, Place, list, named, nullable, object, text, whole,
+    Endpoint, Frames, MARK, Message, Operation, Place, cursor, list, named, nullable, number,
+    object, text, whole,
 };
 use crate::model::gap::GapReason;
 
@@ -43,16 +44,17 @@ pub(super) fn endpoint() -> Endpoint {
     for (name, meaning) in stream::NAMES.into_iter().zip(MEANINGS) {
         let schema = match name {
             "sample" | "latest" => json!({ "type": "integer", "minimum": 1 }),
-            "poll" => json!({ "type": "integer", "enum": [0, 1] }),
-            "cursor" | "since" => text(),
+            "poll" => json!({ "type": "string", "enum": ["0", "1", "false", "true"] }),
+            // That of an entity among those of an event, or that of counts.
+            "cursor" => cursor(&format!("(\\.({})|{MARK})", number(8))),
+            "since" => text(),
             _ => list(&text()),
         };
         get_it = get_it.parameter(name, meaning, &schema);
     }
     let meaning = "A WebSocket; its messages are in /asyncapi.json";
     get_it.answers.insert(0, super::Answer { status: 101, meaning, content: Vec::new() });
-    let route = get(stream::stream).options(stream::preflight);
-    Endpoint::public(Place::At("/stream"), route).on(get_it).with_frames(frames())
+    Endpoint::public(Place::At("/stream"), get(stream::stream)).on(get_it).with_frames(frames())
 }
 
 fn typed(name: &str, more: &[(&str, Value)]) -> Value {
@@ -181,8 +183,11 @@ fn error() -> Message {
 fn bye() -> Message {
     Message {
         name: "bye",
-        summary: "The last message: why, and where to come back to",
-        payload: typed("bye", &[("reason", text()), ("cursor", text())]),
-        example: json!({ "type": "bye", "reason": "the server is stopping", "cursor": CURSOR }),
+        summary: "The last message: why, where to come back to, and after how many milliseconds",
+        payload: typed("bye", &[("reason", text()), ("cursor", text()), ("retry_after", whole())]),
+        example: json!({
+            "type": "bye", "reason": "the server is stopping", "cursor": CURSOR,
+            "retry_after": 5_000,
+        }),
     }
 }

@@ -99,7 +99,7 @@ impl Feed for StreamFeed {
         self.follower.as_mut().map(|follower| Frame::encoded(follower.heartbeat()))
     }
 
-    fn bye(&mut self, reason: &str) -> Option<Frame> {
-        self.follower.as_mut().map(|follower| Frame::encoded(follower.bye(reason)))
+    fn bye(&mut self, reason: &str, retry_after: u64) -> Option<Frame> {
+        self.follower.as_mut().map(|follower| Frame::encoded(follower.bye(reason, retry_after)))
     }
 }

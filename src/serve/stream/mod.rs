@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode};
 
 use self::feed::StreamFeed;
 pub(super) use self::pack::PACKED;
@@ -58,14 +58,13 @@ fn open(server: &Arc<Server>, request: Request<Body>) -> Result<Response, Proble
 
 /// As an answer that does not end, or with `poll=1` does.
 fn flow(server: &Arc<Server>, request: &Request<Body>) -> Result<Response, Problem> {
-    let allowed = handshake::check_origin(&server.options.allowed_origins, request.headers())?;
     let (form, kind) = form_of(request.headers())?;
     let asked = asked(server, request).map_err(|bad| {
         metrics::REFUSED.add_for("invalid_params", 1);
         Problem::new(StatusCode::BAD_REQUEST, bad.message)
     });
     let body = asked.and_then(|asked| Ok(begin(server, request, form, asked)?.into_response()));
-    Ok(pump::answer(kind, body, allowed))
+    Ok(pump::answer(kind, body))
 }
 
 fn begin(
@@ -92,33 +91,13 @@ impl Source for Follower {
         Self::heartbeat(self)
     }
 
-    fn bye(&mut self, reason: &str) -> Bytes {
-        Self::bye(self, reason)
+    fn bye(&mut self, reason: &str, retry_after: u64) -> Bytes {
+        Self::bye(self, reason, retry_after)
     }
-}
 
-/// What a page asks before it sends a request with a header of its own.
-pub(super) async fn preflight(
-    State(server): State<Arc<Server>>,
-    request: Request<Body>,
-) -> Response {
-    let allowed = match handshake::check_origin(&server.options.allowed_origins, request.headers())
-    {
-        Ok(allowed) => allowed,
-        Err(refusal) => return refusal.into_response(),
-    };
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::VARY, HeaderValue::from_static("origin"));
-    if let Some(origin) = allowed {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        let methods = HeaderValue::from_static("GET");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        let allowed = HeaderValue::from_static("accept, cache-control, last-event-id");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    fn form(&self) -> StreamForm {
+        Self::form(self)
     }
-    response
 }
 
 /// The query of a request.
@@ -137,25 +116,19 @@ fn bounds(server: &Server) -> Bounds {
     Bounds { values: limits.patterns, paths: limits.filter_paths, now: server.clock.now() }
 }
 
-/// The form that `Accept` asks for most; of several it likes alike, the first here.
+/// The form that `Accept` asks for.
 fn form_of(headers: &HeaderMap) -> Result<(StreamForm, &'static str), Problem> {
     // Someone looks at it in a browser, which would put the other kind into a file.
     const LOOKED_AT: &str = "text/plain; charset=utf-8";
-    if !headers.contains_key(header::ACCEPT) {
-        return Ok((StreamForm::Ndjson, NDJSON));
-    }
-    let any: &[&str] = &["*/*", "application/*", "application/json"];
-    let forms = [
-        (StreamForm::Sse, SSE, &[SSE][..]),
-        (StreamForm::Ndjson, NDJSON, &[NDJSON]),
-        (StreamForm::Ndjson, LOOKED_AT, &["text/html", "text/plain"]),
-        (StreamForm::Ndjson, NDJSON, any),
+    const FORMS: [(&str, StreamForm, &str); 5] = [
+        (SSE, StreamForm::Sse, SSE),
+        (NDJSON, StreamForm::Ndjson, NDJSON),
+        ("text/html", StreamForm::Ndjson, LOOKED_AT),
+        ("text/plain", StreamForm::Ndjson, LOOKED_AT),
+        ("application/json", StreamForm::Ndjson, NDJSON),
     ];
-    let liked = |kinds: &[&str]| kinds.iter().map(|kind| wish::weight(headers, kind)).max();
-    let weights = forms.map(|(form, kind, kinds)| (liked(kinds).unwrap_or_default(), form, kind));
-    let most = weights.iter().map(|(weight, ..)| *weight).max().unwrap_or_default();
-    let found = weights.into_iter().find(|(weight, ..)| *weight == most && most > 0);
-    if let Some((_, form, kind)) = found {
+    if let Some(chosen) = wish::choose(headers, 1, &FORMS.map(|(kind, ..)| kind)) {
+        let (_, form, kind) = FORMS[chosen];
         return Ok((form, kind));
     }
     let detail = format!("the stream comes as {SSE}, as {NDJSON}, or as a WebSocket");

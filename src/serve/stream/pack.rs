@@ -9,12 +9,16 @@ use std::io::Write as _;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
 use zstd::stream::write::Encoder as ZstdEncoder;
 
+use crate::serve::wish;
+
 /// Readers that are packed for at once.
 pub(in crate::serve) const PACKED: usize = 512;
+/// The encodings that there are, the better first.
+const OURS: [&str; 2] = ["zstd", "gzip"];
 /// How far back zstd looks, as a power of two: bytes of memory for each reader, about.
 const ZSTD_WINDOW: u32 = 17;
 const ZSTD_LEVEL: i32 = 1;
@@ -33,7 +37,7 @@ enum Kind {
 impl Packer {
     /// Of the kind that the reader likes best of ours; `None` when it takes none of them.
     pub(super) fn new(headers: &HeaderMap, permit: OwnedSemaphorePermit) -> Option<Self> {
-        let kind = match chosen(headers)? {
+        let kind = match wish::encoding(headers, &OURS)? {
             "zstd" => {
                 let mut encoder = ZstdEncoder::new(Vec::new(), ZSTD_LEVEL).ok()?;
                 encoder.window_log(ZSTD_WINDOW).ok()?;
@@ -77,27 +81,12 @@ impl Packer {
     }
 }
 
-/// The encoding of ours that a request takes.
-fn chosen(headers: &HeaderMap) -> Option<&'static str> {
-    let values = headers.get_all(header::ACCEPT_ENCODING);
-    let values = values.iter().filter_map(|value| value.to_str().ok());
-    let words: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
-    let takes = |name: &str| {
-        words.iter().any(|word| {
-            let (coding, parameter) = word.split_once(';').unwrap_or((word, ""));
-            let weight = parameter.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
-            coding.trim().eq_ignore_ascii_case(name) && weight.is_ok_and(|weight| weight > 0.0)
-        })
-    };
-    ["zstd", "gzip"].into_iter().find(|name| takes(name))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
     use std::sync::Arc;
 
-    use http::HeaderValue;
+    use http::{HeaderValue, header};
     use tokio::sync::Semaphore;
 
     use super::*;

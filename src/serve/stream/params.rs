@@ -9,6 +9,7 @@ use crate::config;
 use crate::hub::{Choice, Filter, Path, QueryError, StreamAsk, StreamQuery, StreamStart, Warning};
 use crate::model::mark::Mark;
 use crate::model::place::Place;
+use crate::model::position::NoCursor;
 use crate::model::window::Timestamp;
 use crate::serve::params::{BadParams, Fields, bad, shown};
 
@@ -37,6 +38,10 @@ pub(in crate::serve) const NAMES: [&str; 13] = [
     "latest",
     "poll",
 ];
+
+/// Those that take one word or number, with an example.
+const NUMBERS: [(&str, &str); 3] =
+    [("sample", "sample=10"), ("latest", "latest=100"), ("poll", "poll=1")];
 
 const EXAMPLE: &str = r#"{"types":["PushEvent"],"repos":["rust-lang/*"]}"#;
 
@@ -77,9 +82,18 @@ pub(super) fn of_url(
 ) -> Result<StreamParams, BadParams> {
     let mut given = Given::default();
     for (name, value) in pairs {
+        let number = NUMBERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        if let Some((name, example)) = number.filter(|_| value.trim().is_empty()) {
+            return Err(bad(name, "is empty", "give a value, or leave it out", example));
+        }
         given.put(name, value);
     }
-    if let Some(last_id) = last_id.filter(|id| !id.is_empty()) {
+    let last_id = last_id.filter(|id| !id.is_empty());
+    if let Some(junk) = last_id.filter(|id| read_place(id).is_err()) {
+        // A page's `EventSource` that is refused gives up for good, and cannot send another.
+        let message = "not a cursor of events; the URL says where to begin".to_owned();
+        given.warnings.push(Warning { field: "Last-Event-ID", value: shown(junk), message });
+    } else if let Some(last_id) = last_id {
         for name in ["cursor", "since", "latest"] {
             given.values[index(name)].clear();
         }
@@ -107,6 +121,12 @@ pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, BadPar
         }
     }
     given.read(bounds)
+}
+
+/// Reads a cursor. One of counts leads behind the last event that is counted.
+fn read_place(text: &str) -> Result<Place, NoCursor> {
+    let place = text.parse::<Mark>().map(|mark| Place::behind(mark.cursor));
+    place.or_else(|_| text.parse())
 }
 
 fn index(name: &str) -> usize {
@@ -214,9 +234,7 @@ impl Given {
             return Err(BadParams { field: Some("cursor"), message });
         }
         if let Some(text) = self.one("cursor", "cursor=51a70c3e-be1f4b")? {
-            // A cursor of counts leads behind the last event that is counted.
-            let place = text.parse::<Mark>().map(|mark| Place::behind(mark.cursor));
-            let place = place.or_else(|_| text.parse()).map_err(|error| {
+            let place = read_place(&text).map_err(|error| {
                 let message = format!("cursor: {error}");
                 BadParams { field: Some("cursor"), message }
             })?;
@@ -310,6 +328,10 @@ mod tests {
         let pairs = [("since".to_owned(), "1h".to_owned())];
         let back = of_url(&pairs, Some("51a70c3e-be1f4b"), bounds()).unwrap();
         assert_eq!(back.start, StreamStart::Behind(place));
+        // What is not a cursor is said, and the URL holds.
+        let junk = of_url(&pairs, Some("junk"), bounds()).unwrap();
+        assert_eq!(junk.start, StreamStart::Since(Timestamp::from_seconds(1_000_000 - 3_600)));
+        assert_eq!((junk.warnings[0].field, &*junk.warnings[0].value), ("Last-Event-ID", "junk"));
     }
 
     #[test]
@@ -326,6 +348,9 @@ mod tests {
             ("latest=5&since=1h", Some("cursor"), "since, latest: give one"),
             ("sample=1.5", Some("sample"), "whole number"),
             ("poll=2", Some("poll"), "give 1"),
+            ("poll=", Some("poll"), "is empty"),
+            ("Latest= ", Some("latest"), "is empty"),
+            ("sample=", Some("sample"), "is empty"),
             ("fields=id", Some("fields"), "neither `event` nor `payload`"),
             ("fields=event.a,event.b,event.c", Some("fields"), "at most 2"),
             ("types=a,b,c&repos=d/e,f/g", None, "5 values and patterns"),

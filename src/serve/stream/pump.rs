@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::feed::BEAT;
 use super::pack::Packer;
 use crate::clock::Clock;
-use crate::hub::{Bell, Portion};
+use crate::hub::{Bell, Portion, StreamForm, retry_after};
 use crate::metrics;
 use crate::serve::admission::Slot;
 use crate::serve::handshake;
@@ -46,8 +46,11 @@ pub(in crate::serve) trait Source: Send + Unpin + 'static {
     /// What is told from time to time.
     fn heartbeat(&mut self) -> Bytes;
 
-    /// What is told before the server stops.
-    fn bye(&mut self, reason: &str) -> Bytes;
+    /// What is told before the server stops, and the milliseconds after which to come back.
+    fn bye(&mut self, reason: &str, retry_after: u64) -> Bytes;
+
+    /// How messages are written.
+    fn form(&self) -> StreamForm;
 }
 
 /// One answer.
@@ -108,10 +111,11 @@ impl<S: Source> Pump<S> {
         let over = CancellationToken::new();
         let ends = (over.clone(), peer.cut.clone());
         server.tracker.spawn(watch(Arc::clone(&given), clock, timeout, ends));
+        let queue = retry(source.form(), retry_after()).into_iter().chain(first).collect();
         Ok(Self {
             source,
             bell,
-            queue: first.into_iter().collect(),
+            queue,
             more: true,
             ended: false,
             clock,
@@ -173,7 +177,9 @@ impl<S: Source> Pump<S> {
             }
             if self.stop.poll_unpin(cx).is_ready() {
                 let reason = "the server is stopping: connect again in a while";
-                self.queue.push_back(self.source.bye(reason));
+                let after = retry_after();
+                self.queue.extend(retry(self.source.form(), after));
+                self.queue.push_back(self.source.bye(reason, after));
                 self.ended = true;
                 continue;
             }
@@ -194,22 +200,22 @@ impl<S: Source> Pump<S> {
     }
 }
 
-/// An answer of this kind, or the refusal; what caches, proxies and pages of `allowed` origins are
-/// to know of it.
+/// The first line of a message that tells a reader of server-sent events how many milliseconds to
+/// wait before it connects again: not all of them the same.
+fn retry(form: StreamForm, after: u64) -> Option<Bytes> {
+    (form == StreamForm::Sse).then(|| format!("retry: {after}\n").into())
+}
+
+/// An answer of this kind, or the refusal.
 pub(in crate::serve) fn answer(
     kind: &'static str,
     body: Result<impl IntoResponse, Problem>,
-    allowed: Option<HeaderValue>,
 ) -> Response {
     let answer = body.map(|body| ([(header::CONTENT_TYPE, kind)], body).into_response());
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     let headers = response.headers_mut();
-    headers.append(header::VARY, HeaderValue::from_static("accept, accept-encoding, origin"));
     // Proxies that gather answers would hold events back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    if let Some(origin) = allowed {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    }
     response
 }
 

@@ -134,7 +134,9 @@ async fn with_a_base_path_prefixed_and_bare_paths_answer() {
 async fn the_page_says_when_it_is_simulated_and_trusts_no_text() {
     let around = Around { simulated: true, down: Some("bus") };
     let served = served_with(options(), HubOptions::default(), around).await;
-    let answer = served.get("/").await;
+    let stranger = served.get("/").await;
+    assert!(stranger.contains("Pulsar cannot be reached") && !stranger.contains("broken"));
+    let answer = ask(served.ops, "GET / HTTP/1.1").await;
     assert_eq!(status(&answer), "200");
     assert!(answer.contains(r#""simulated":true"#));
     assert!(answer.contains(r"\u003c/script>\u003cb>broken"), "what comes from outside is data");

@@ -27,12 +27,12 @@ async fn connections_are_limited_in_all_and_per_address() {
     let served = served_by(|options| options.limits.connections = 2).await;
     let first = served.connect("/sampling").await;
     let _second = served.connect("/sampling").await;
-    let answer = served.get("/health").await;
+    let answer = served.get("/topics").await;
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("retry-after: ") && answer.contains("server.limits.connections"));
     drop(first);
     // The place is free as soon as the server has seen the end of the connection.
-    soon(async { while !served.get("/health").await.starts_with("HTTP/1.1 200 ") {} }).await;
+    soon(async { while !served.get("/topics").await.starts_with("HTTP/1.1 200 ") {} }).await;
 
     let served = served_by(|options| options.limits.per_address = 1).await;
     let _first = served.connect("/sampling").await;
@@ -45,7 +45,7 @@ async fn connections_are_limited_in_all_and_per_address() {
 async fn behind_a_trusted_proxy_each_client_has_its_own_count() {
     let served = served_by(|options| {
         options.limits.per_address = 1;
-        options.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()];
+        options.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()].into();
     })
     .await;
     let from = |address| [("x-forwarded-for", address)];
@@ -173,7 +173,7 @@ async fn who_takes_nothing_is_dropped_after_the_write_timeout() {
     client.follow(r#"{"samplingRate":1}"#).await;
     served.append_texts(large(1..=200));
     // Its place is free as soon as it was dropped.
-    soon(async { while !served.get("/health").await.starts_with("HTTP/1.1 200 ") {} }).await;
+    soon(async { while !served.get("/topics").await.starts_with("HTTP/1.1 200 ") {} }).await;
     let mut last = None;
     while let Some(Ok(message)) = soon(client.0.next()).await {
         last = Some(message);
@@ -192,7 +192,7 @@ async fn who_takes_no_answers_is_dropped_after_the_write_timeout() {
     // More than all buffers on the way hold; nothing is read meanwhile.
     let request = b"GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n".repeat(1_000);
     let asking = soon(async { while asks.write_all(&request).await.is_ok() {} });
-    let free = soon(async { while !served.get("/health").await.starts_with("HTTP/1.1 200 ") {} });
+    let free = soon(async { while !served.get("/topics").await.starts_with("HTTP/1.1 200 ") {} });
     tokio::join!(asking, free);
     drop(answers);
 }
@@ -200,21 +200,22 @@ async fn who_takes_no_answers_is_dropped_after_the_write_timeout() {
 /// The folder with a certificate for `localhost` and its key, made for this test alone.
 const TLS_FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
-fn tls_files() -> crate::config::Tls {
+pub(super) fn tls_files() -> crate::config::Tls {
     let [cert, key] = ["cert", "key"].map(|name| format!("{TLS_FILES}/{name}.pem").into());
     crate::config::Tls { cert, key }
 }
 
-/// A connection to a server that speaks TLS with those files.
-async fn tls_to(stream: TcpStream) -> TlsStream<TcpStream> {
+/// A connection to a server that speaks TLS with those files, for one of these protocols.
+pub(super) async fn tls_to(stream: TcpStream, protocols: &[&[u8]]) -> TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(tls_files().cert).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     soon(connector.connect("localhost".try_into().unwrap(), stream)).await.unwrap()
 }
@@ -222,7 +223,7 @@ async fn tls_to(stream: TcpStream) -> TlsStream<TcpStream> {
 #[tokio::test]
 async fn with_a_certificate_the_public_listener_speaks_tls() {
     let served = served_by(|options| options.tls = Some(tls_files())).await;
-    let stream = tls_to(TcpStream::connect(served.public).await.unwrap()).await;
+    let stream = tls_to(TcpStream::connect(served.public).await.unwrap(), &[]).await;
     let request = "ws://localhost/sampling";
     let connecting = Box::pin(tokio_tungstenite::client_async(request, stream));
     let (mut socket, _) = soon(connecting).await.unwrap();
@@ -230,6 +231,17 @@ async fn with_a_certificate_the_public_listener_speaks_tls() {
     assert!(first.into_text().unwrap().contains("firstMessageTag"));
     let health = ask(served.ops, "GET /health HTTP/1.1").await;
     assert!(health.starts_with("HTTP/1.1 200 "), "ops stays plain");
+}
+
+#[test]
+fn a_pair_that_does_not_belong_together_changes_nothing() {
+    let read = |name: &str| std::fs::read(format!("{TLS_FILES}/{name}")).unwrap();
+    let certificate = crate::serve::Certificate::read(&tls_files()).unwrap();
+    let renew = |cert: &str, key: &str| certificate.renew(&read(cert), &read(key));
+    assert!(renew("renewed-cert.pem", "key.pem").unwrap_err().contains("belong together"));
+    assert!(renew("key.pem", "key.pem").unwrap_err().contains("no certificate"));
+    assert!(renew("cert.pem", "cert.pem").unwrap_err().contains("no readable PEM key"));
+    renew("renewed-cert.pem", "renewed-key.pem").unwrap();
 }
 
 #[tokio::test]
@@ -244,7 +256,7 @@ async fn what_tls_has_taken_in_leaves_although_nothing_comes_after_it() {
     let far = far.connect(listener.local_addr().unwrap()).await.unwrap();
     let (near, _) = listener.accept().await.unwrap();
     let acceptor = crate::serve::tls::acceptor(&tls_files()).unwrap();
-    let (near, mut far) = tokio::join!(acceptor.accept(near), tls_to(far));
+    let (near, mut far) = tokio::join!(acceptor.accept(near), tls_to(far, &[]));
     let inflow = Inflow::new(64 << 10, false, b"");
     let mut wire = Wire::new(Stream::Tls(Box::new(near.unwrap())), inflow);
     wire.push(Frame::text(&[&"x".repeat(BYTES)]));

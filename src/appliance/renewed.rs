@@ -1,0 +1,284 @@
+//! Files that are replaced while the appliance runs: certificates, authorities, the key file of
+//! Pulsar, and the log's file. Their content is looked at every few seconds and on SIGHUP.
+//!
+//! A good new content is taken; a bad one leaves the old in use and is named in the log and in
+//! `/readyz`. Two files of a pair may be replaced one after the other, so what is bad at one look
+//! is said at the next, when it is still the same.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::pulsar::{check_key, key_path};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::logging;
+use crate::model::window::Timestamp;
+use crate::reload;
+use crate::serve::Certificate;
+
+/// How often they are looked at.
+const EVERY: Duration = Duration::from_secs(3);
+
+/// A file that was replaced by one that cannot be used, in words, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unusable {
+    /// Key, path, and what is wrong.
+    pub(super) words: String,
+    /// When it was found.
+    pub(super) since: Timestamp,
+}
+
+/// What is wrong with the files now.
+pub(super) type State = watch::Receiver<Vec<Unusable>>;
+
+/// Takes a new content of all files of a group; an error says what is wrong with it.
+type Take = Box<dyn Fn(&[Vec<u8>]) -> Result<(), String> + Send>;
+
+/// Files that are taken together.
+struct Group {
+    /// Names of their keys.
+    key: &'static str,
+    paths: Vec<PathBuf>,
+    take: Take,
+    /// What was read last and is in use; empty before the first look.
+    used: Vec<Vec<u8>>,
+    /// What was read last and is bad.
+    bad: Option<Bad>,
+}
+
+struct Bad {
+    /// What was read, where it could be.
+    content: Option<Vec<Vec<u8>>>,
+    why: String,
+    /// When it was said; not at the first look.
+    said: Option<Timestamp>,
+}
+
+/// All files that are watched.
+pub(super) struct Renewed {
+    groups: Vec<Group>,
+    log: Option<Unusable>,
+    clock: Clock,
+    state: watch::Sender<Vec<Unusable>>,
+}
+
+impl Renewed {
+    /// Those of this configuration. `certificate` is what the public listeners have.
+    pub(super) fn new(config: &Config, certificate: Option<Certificate>, clock: Clock) -> Self {
+        let mut groups = Vec::new();
+        let mut add = |key, paths, take: Take| {
+            groups.push(Group { key, paths, take, used: Vec::new(), bad: None });
+        };
+        if let (Some(tls), Some(certificate)) = (&config.server.tls, certificate) {
+            let take = move |files: &[Vec<u8>]| certificate.renew(&files[0], &files[1]);
+            add("server.tls", vec![tls.cert.clone(), tls.key.clone()], Box::new(take));
+        }
+        let pulsar = config.pulsar.as_ref();
+        let authorities = [
+            ("pulsar.ca", pulsar.and_then(|pulsar| pulsar.ca.clone())),
+            ("amqp.ca", config.amqp.as_ref().and_then(|amqp| amqp.ca.clone())),
+            ("tidb.ca", config.tidb.as_ref().and_then(|tidb| tidb.ca.clone())),
+        ];
+        // Whoever connects reads them again; here it is only said what was found.
+        for (key, path) in authorities {
+            if let Some(path) = path {
+                add(key, vec![path], Box::new(|files| reload::check_authorities(&files[0])));
+            }
+        }
+        if let Some(oauth) = pulsar.and_then(|pulsar| pulsar.oauth.as_ref()) {
+            let path = key_path(&oauth.key_file);
+            add("pulsar.keypath", vec![path], Box::new(|files| check_key(&files[0])));
+        }
+        Self { groups, log: None, clock, state: watch::Sender::default() }
+    }
+
+    /// What is wrong with them.
+    pub(super) fn state(&self) -> State {
+        self.state.subscribe()
+    }
+
+    /// Watches until `stop` is called.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut hangups = signal(SignalKind::hangup())?;
+        let clock = self.clock;
+        let mut at_once = false;
+        loop {
+            self = tokio::task::spawn_blocking(move || {
+                self.look(at_once);
+                self
+            })
+            .await?;
+            at_once = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = clock.sleep(EVERY) => false,
+                _ = hangups.recv() => true,
+            };
+        }
+    }
+
+    /// Looks at each file once. `at_once`: what is bad is said now. Blocks.
+    fn look(&mut self, at_once: bool) {
+        let now = self.clock.now();
+        self.follow_log(now);
+        for group in &mut self.groups {
+            group.look(at_once, now);
+        }
+        let found: Vec<Unusable> =
+            self.groups.iter().filter_map(Group::unusable).chain(self.log.clone()).collect();
+        self.state.send_if_modified(|known| {
+            let changed = *known != found;
+            *known = found;
+            changed
+        });
+    }
+
+    fn follow_log(&mut self, now: Timestamp) {
+        match logging::follow_rotation() {
+            Ok(opened) => {
+                if opened {
+                    tracing::info!("log.file was moved away and is opened anew");
+                }
+                self.log = None;
+            }
+            Err(error) => {
+                let words = format!("{error}; lines still go to the file that was moved away");
+                if self.log.is_none() {
+                    tracing::error!("{words}");
+                    self.log = Some(Unusable { words, since: now });
+                }
+            }
+        }
+    }
+}
+
+impl Group {
+    fn look(&mut self, at_once: bool, now: Timestamp) {
+        let read: Result<Vec<Vec<u8>>, String> = self
+            .paths
+            .iter()
+            .map(|path| reload::read(path).map_err(|why| format!("{} ({why})", path.display())))
+            .collect();
+        match read {
+            Ok(content) if self.used.is_empty() => self.used = content,
+            Ok(content) if content == self.used => self.is_good(false),
+            Ok(content) => match (self.take)(&content) {
+                Ok(()) => {
+                    self.used = content;
+                    self.is_good(true);
+                }
+                Err(why) => {
+                    let why = format!("{}: {why}", self.places());
+                    self.is_bad(Some(content), why, at_once, now);
+                }
+            },
+            // Not even once: whoever needs it says so.
+            Err(_) if self.used.is_empty() => {}
+            Err(why) => self.is_bad(None, format!("cannot be read: {why}"), at_once, now),
+        }
+    }
+
+    fn is_good(&mut self, is_new: bool) {
+        let was_said = self.bad.take().is_some_and(|bad| bad.said.is_some());
+        if is_new || was_said {
+            tracing::info!(key = self.key, files = self.places(), "a renewed file is in use");
+        }
+    }
+
+    fn is_bad(
+        &mut self,
+        content: Option<Vec<Vec<u8>>>,
+        why: String,
+        at_once: bool,
+        now: Timestamp,
+    ) {
+        let before = self.bad.take().filter(|bad| bad.content == content);
+        let is_due = at_once || before.is_some();
+        let said = match before.and_then(|bad| bad.said) {
+            None if is_due => {
+                tracing::error!(key = self.key, why, "a renewed file is bad; the old one stays");
+                Some(now)
+            }
+            said => said,
+        };
+        self.bad = Some(Bad { content, why, said });
+    }
+
+    fn unusable(&self) -> Option<Unusable> {
+        let bad = self.bad.as_ref()?;
+        let words = format!("{}: {}; the old one stays in use", self.key, bad.why);
+        Some(Unusable { words, since: bad.said? })
+    }
+
+    fn places(&self) -> String {
+        let places: Vec<String> =
+            self.paths.iter().map(|path| path.display().to_string()).collect();
+        places.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
+
+    fn watched(text: &str) -> (Renewed, State) {
+        let request = crate::config::Request {
+            lookup: crate::config::Lookup::Nothing,
+            directory: ".".into(),
+            environment: text
+                .lines()
+                .filter_map(|line| line.split_once('='))
+                .map(|(name, value)| (format!("GHPULSE_{name}"), value.to_owned()))
+                .collect(),
+            flags: Vec::new(),
+            host: "box".to_owned(),
+        };
+        let config = crate::config::load(&request).unwrap().config;
+        let certificate = crate::serve::certificate(&config.server).unwrap();
+        let renewed = Renewed::new(&config, certificate, Clock::system());
+        let state = renewed.state();
+        (renewed, state)
+    }
+
+    #[test]
+    fn what_is_bad_is_named_and_what_is_good_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name).display().to_string();
+        for name in ["cert.pem", "key.pem"] {
+            std::fs::copy(format!("{FILES}/{name}"), file(name)).unwrap();
+        }
+        std::fs::copy(format!("{FILES}/cert.pem"), file("ca.pem")).unwrap();
+        let (mut renewed, state) = watched(&format!(
+            "SERVER_TLS_CERT={}\nSERVER_TLS_KEY={}\nAMQP_CA={}\nAMQP_URL=amqps://u:p@h/\n",
+            file("cert.pem"),
+            file("key.pem"),
+            file("ca.pem"),
+        ));
+        let said = |renewed: &mut Renewed, at_once: bool| {
+            renewed.look(at_once);
+            state.borrow().iter().map(|bad| bad.words.clone()).collect::<Vec<_>>()
+        };
+        assert!(said(&mut renewed, false).is_empty());
+        // Said at the second look: the other half of a pair may be on its way.
+        std::fs::write(file("key.pem"), "telltale").unwrap();
+        assert!(said(&mut renewed, false).is_empty());
+        let words = said(&mut renewed, false).concat();
+        assert!(words.starts_with("server.tls: ") && words.contains("key.pem"), "{words}");
+        assert!(words.ends_with("the old one stays in use") && !words.contains("telltale"));
+        std::fs::copy(format!("{FILES}/key.pem"), file("key.pem")).unwrap();
+        assert!(said(&mut renewed, false).is_empty());
+        // A signal means that all is in place.
+        std::fs::write(file("ca.pem"), "").unwrap();
+        let words = said(&mut renewed, true).concat();
+        assert!(words.starts_with("amqp.ca: ") && words.contains("no PEM certificate"), "{words}");
+        std::fs::remove_file(file("ca.pem")).unwrap();
+        assert!(said(&mut renewed, true).concat().contains("cannot be read"));
+        std::fs::copy(format!("{FILES}/cert.pem"), file("ca.pem")).unwrap();
+        assert!(said(&mut renewed, false).is_empty());
+    }
+}

@@ -1,0 +1,245 @@
+//! What this machine must give: directories that can be written, free ports, files that can be
+//! read, and by nobody else. Nothing that is looked at is changed.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Finding;
+use crate::config::{self, Complaint, Config, Place, Places};
+use crate::store;
+
+/// How often a port that is taken is tried again, and after which pause: another `check` holds it
+/// for a moment.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
+/// The first bytes of a file of tokens that are looked at.
+const TOKENS_BYTES: u64 = 1 << 20;
+
+/// Looks at all of it. Keys with a complaint are left out: what stands in their place is not what
+/// was written.
+pub(super) fn look(config: &Config, places: &Places, complaints: &[Complaint]) -> Vec<Finding> {
+    let is_refused =
+        |key: &str| complaints.iter().any(|one| one.key.as_deref().is_some_and(|k| k == key));
+    let mut found = Vec::new();
+    let directories = [
+        ("data.dir", Some(&config.data_dir)),
+        ("archive.dir", config.archive_dir.as_ref()),
+        ("backup.dir", config.backup.as_ref().map(|backup| &backup.dir)),
+    ];
+    for (key, dir) in directories {
+        if let Some(dir) = dir.filter(|_| !is_refused(key)) {
+            found.push(Finding::of_io(key, dir.display(), try_directory(dir)));
+        }
+    }
+    if let Some(file) = config.log.file.as_ref().filter(|_| !is_refused("log.file")) {
+        found.push(Finding::of_io("log.file", file.display(), try_log(file)));
+    }
+    let in_use = store::is_in_use(&config.data_dir);
+    if !is_refused("server.port") && !is_refused("server.bind") {
+        found.push(port("server.port", config.server.listen, in_use, false));
+    }
+    if let Some(ops) = config.ops_listen.filter(|_| !is_refused("ops.listen")) {
+        // When nobody chose it, another one is taken in its place.
+        let is_default = !places.contains_key("ops.listen");
+        found.push(port("ops.listen", ops, in_use, is_default));
+    }
+    found.extend(readable_by_others(config, places));
+    found
+}
+
+/// Whether a directory can be written, or made. Leaves nothing behind.
+fn try_directory(dir: &Path) -> Result<String, String> {
+    match std::fs::metadata(dir) {
+        Ok(about) if !about.is_dir() => return Err("is not a directory".to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let above = existing_above(dir);
+            let made = write_in(&above);
+            return made
+                .map(|()| "is not there yet and can be made".to_owned())
+                .map_err(|why| format!("cannot be made in {}: {why}", above.display()));
+        }
+        Err(error) => return Err(format!("cannot be looked at: {error}")),
+    }
+    write_in(dir).map_err(|why| format!("cannot be written: {why}"))?;
+    // A store that another user has made is in the way, however the directory is.
+    let lock = dir.join("LOCK");
+    if lock.exists()
+        && let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open(&lock)
+    {
+        let why = format!("holds a store that cannot be written: {}: {error}", lock.display());
+        return Err(why);
+    }
+    Ok("can be written".to_owned())
+}
+
+fn write_in(dir: &Path) -> Result<(), String> {
+    if !dir.is_dir() {
+        return Err("that is not a directory".to_owned());
+    }
+    let tried = tempfile::Builder::new().prefix(".ghpulse-check-").tempfile_in(dir);
+    tried.map(drop).map_err(|error| plain(&error))
+}
+
+/// What the system said, without the made-up name of the file that was tried.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.get_ref().map_or_else(|| error.to_string(), ToString::to_string);
+    text.split(" at path").next().unwrap_or(&text).to_owned()
+}
+
+fn existing_above(path: &Path) -> PathBuf {
+    let above = path.ancestors().skip(1).find(|above| above.exists());
+    match above {
+        Some(above) if !above.as_os_str().is_empty() => above.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn try_log(file: &Path) -> Result<String, String> {
+    if file.exists() {
+        let opened = std::fs::OpenOptions::new().append(true).open(file);
+        return opened
+            .map(|_| "can be appended to".to_owned())
+            .map_err(|error| format!("cannot be appended to: {error}"));
+    }
+    let dir = match file.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    if !dir.exists() {
+        return Err(format!("cannot be made: there is no directory {}", dir.display()));
+    }
+    let made = write_in(dir).map(|()| "can be made".to_owned());
+    made.map_err(|why| format!("cannot be made in {}: {why}", dir.display()))
+}
+
+/// Whether a port is free. `in_use`: an appliance runs on the data directory, and may have it.
+fn port(key: &'static str, address: SocketAddr, in_use: bool, is_default: bool) -> Finding {
+    let mut bound = TcpListener::bind(address);
+    for _ in 1..TRIES {
+        match &bound {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && !in_use => {
+                std::thread::sleep(PAUSE);
+                bound = TcpListener::bind(address);
+            }
+            _ => break,
+        }
+    }
+    match bound {
+        Ok(_) => Finding::ok(key, address, "is free"),
+        Err(error) if error.kind() == ErrorKind::AddrInUse && in_use => {
+            Finding::note(key, address, "is taken; an appliance runs on data.dir, and may have it")
+        }
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_default => {
+            Finding::warning(key, address, "is taken: another port will be used")
+        }
+        Err(error) => Finding::io(
+            key,
+            address,
+            format!("cannot be listened on: {error}; set {key} to a free one"),
+        ),
+    }
+}
+
+/// Files that hold secrets and that every user of this machine may read.
+fn readable_by_others(config: &Config, places: &Places) -> Vec<Finding> {
+    let mut files: Vec<(&'static str, PathBuf)> = Vec::new();
+    let secret = |key: &&config::Key| key.is_secret() && places.contains_key(key.path);
+    let written = config::KEYS.iter().filter(secret).find_map(|key| match &places[key.path] {
+        Place::File(path, _) => Some((key.path, path.clone())),
+        _ => None,
+    });
+    files.extend(written);
+    let oauth = config.pulsar.as_ref().and_then(|pulsar| pulsar.oauth.as_ref());
+    let named = [
+        ("github.tokensFile", config.github.tokens_file.clone()),
+        ("server.tls.key", config.server.tls.as_ref().map(|tls| tls.key.clone())),
+        ("pulsar.keypath", oauth.map(|oauth| oauth.key_file.clone())),
+    ];
+    files.extend(named.into_iter().filter_map(|(key, path)| path.map(|path| (key, path))));
+    let open = files.into_iter().filter(|(_, path)| is_readable_by_others(path));
+    open.map(|(key, path)| {
+        let path = path.display();
+        let cure = format!("every user of this machine can read its secrets: chmod o= {path}");
+        Finding::warning(key, path, cure)
+    })
+    .collect()
+}
+
+fn is_readable_by_others(path: &Path) -> bool {
+    const READ: u32 = 0o004;
+    const ENTER: u32 = 0o001;
+    let Ok(path) = path.canonicalize() else { return false };
+    let has = |path: &Path, bit: u32| {
+        std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & bit != 0)
+    };
+    has(&path, READ) && path.ancestors().skip(1).all(|above| has(above, ENTER))
+}
+
+/// The lines of a file of tokens; `None` when it cannot be read, which is said elsewhere.
+pub(super) fn tokens_of(path: &Path) -> Option<config::TokenLines> {
+    let about = std::fs::metadata(path).ok()?;
+    let text = std::fs::read_to_string(path).ok().filter(|_| about.len() <= TOKENS_BYTES)?;
+    Some(config::read_tokens(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_tried_and_left_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = dir.path().join("a/b");
+        assert_eq!(try_directory(dir.path()).as_deref(), Ok("can be written"));
+        assert!(try_directory(&below).unwrap().contains("can be made"));
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(try_directory(&file).unwrap_err(), "is not a directory");
+        assert!(try_directory(&file.join("x")).is_err());
+        // Not even root can make anything there.
+        assert!(try_directory(Path::new("/proc/nope")).unwrap_err().contains("/proc"));
+        assert!(try_log(Path::new("/proc/nope/x.log")).is_err());
+        assert!(try_log(dir.path()).is_err());
+        assert!(try_log(&dir.path().join("x.log")).is_ok());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_port_is_free_or_taken() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let level = |in_use, is_default| {
+            let found = port("server.port", address, in_use, is_default);
+            (found.level, found.exit)
+        };
+        assert_eq!(level(true, false), (super::super::report::Level::Note, None));
+        assert_eq!(level(false, true), (super::super::report::Level::Warning, None));
+        assert_eq!(level(false, false).1, Some(super::super::Exit::Io));
+        drop(taken);
+        assert_eq!(level(false, false), (super::super::report::Level::Ok, None));
+        // An address of a network that is only for documents is nobody's.
+        let elsewhere = port("server.bind", "192.0.2.1:0".parse().unwrap(), false, false);
+        assert_eq!(elsewhere.exit, Some(super::super::Exit::Io));
+    }
+
+    #[test]
+    fn a_file_is_readable_by_others_when_each_directory_lets_them_pass() {
+        let set = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tokens");
+        std::fs::write(&file, "x").unwrap();
+        set(&file, 0o644);
+        set(dir.path(), 0o700);
+        assert!(!is_readable_by_others(&file));
+        set(dir.path(), 0o755);
+        assert!(is_readable_by_others(&file));
+        set(&file, 0o640);
+        assert!(!is_readable_by_others(&file));
+    }
+}

@@ -1,0 +1,180 @@
+//! What `ghpulse check` found: as lines, as JSON, and as an exit code.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::Tried;
+use crate::cli::{Exit, line_of};
+use crate::config::{self, Complaint, Notice};
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    /// As it should be.
+    Ok,
+    /// Worth knowing.
+    Note,
+    /// Something will probably not do what was meant.
+    Warning,
+    /// It cannot work.
+    Error,
+}
+
+/// What came of trying one thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    pub(super) level: Level,
+    /// The key that it is about.
+    pub(super) key: &'static str,
+    /// The directory, file, address or other value that was tried; never a secret.
+    pub(super) what: String,
+    pub(super) said: String,
+    /// How the command ends because of it.
+    #[serde(skip)]
+    pub(super) exit: Option<Exit>,
+}
+
+impl Finding {
+    fn new(level: Level, key: &'static str, what: impl Display, said: impl Into<String>) -> Self {
+        Self { level, key, what: what.to_string(), said: said.into(), exit: None }
+    }
+
+    pub(super) fn ok(key: &'static str, what: impl Display, said: impl Into<String>) -> Self {
+        Self::new(Level::Ok, key, what, said)
+    }
+
+    pub(super) fn note(key: &'static str, what: impl Display, said: impl Into<String>) -> Self {
+        Self::new(Level::Note, key, what, said)
+    }
+
+    pub(super) fn warning(key: &'static str, what: impl Display, said: impl Into<String>) -> Self {
+        Self::new(Level::Warning, key, what, said)
+    }
+
+    pub(super) fn error(
+        key: &'static str,
+        what: impl Display,
+        said: impl Into<String>,
+        exit: Exit,
+    ) -> Self {
+        Self { exit: Some(exit), ..Self::new(Level::Error, key, what, said) }
+    }
+
+    pub(super) fn io(key: &'static str, what: impl Display, said: impl Into<String>) -> Self {
+        Self::error(key, what, said, Exit::Io)
+    }
+
+    pub(super) fn of_io(
+        key: &'static str,
+        what: impl Display,
+        tried: Result<String, String>,
+    ) -> Self {
+        match tried {
+            Ok(said) => Self::ok(key, what, said),
+            Err(why) => Self::io(key, what, why),
+        }
+    }
+
+    fn line(&self) -> String {
+        let word = match self.level {
+            Level::Ok => "ok",
+            Level::Note => "note",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        };
+        let Self { key, what, said, .. } = self;
+        format!("{word}: {key}: {what}: {said}")
+    }
+}
+
+/// All that was found.
+pub(super) struct Report {
+    pub(super) file: Option<PathBuf>,
+    pub(super) notices: Vec<Notice>,
+    pub(super) complaints: Vec<Complaint>,
+    pub(super) scripts: Vec<String>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) servers: Vec<Tried>,
+    pub(super) anonymous: bool,
+    pub(super) offline: bool,
+}
+
+impl Report {
+    fn errors(&self) -> usize {
+        let findings = self.findings.iter().filter(|found| found.level == Level::Error);
+        let servers = self.servers.iter().filter(|one| one.connected == Some(false));
+        self.complaints.len() + findings.count() + servers.count()
+    }
+
+    fn warnings(&self) -> usize {
+        let notices = self.notices.iter().filter(|one| one.level == config::Level::Warning);
+        let findings = self.findings.iter().filter(|found| found.level == Level::Warning);
+        notices.count() + findings.count() + self.scripts.len()
+    }
+
+    pub(super) fn exit(&self) -> Exit {
+        let found = |exit: Exit| self.findings.iter().any(|found| found.exit == Some(exit));
+        let misconfigured = self.servers.iter().any(|one| one.misconfigured);
+        let away = self.servers.iter().any(|one| one.connected == Some(false));
+        if !self.complaints.is_empty() || misconfigured || found(Exit::Config) {
+            Exit::Config
+        } else if found(Exit::Io) {
+            Exit::Io
+        } else if away || found(Exit::Unavailable) {
+            Exit::Unavailable
+        } else {
+            Exit::Fine
+        }
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        json!({
+            "config": self.file,
+            "complaints": self.complaints,
+            "notices": self.notices,
+            "scripts": self.scripts,
+            "findings": self.findings,
+            "servers": self.servers,
+            "errors": self.errors(),
+            "warnings": self.warnings(),
+        })
+    }
+
+    pub(super) fn text(&self) -> String {
+        let file = match &self.file {
+            Some(path) => path.display().to_string(),
+            None => format!("none; looked for {}", config::PLACES.join(", ")),
+        };
+        let mut lines = vec![format!("config: {file}")];
+        lines.extend(self.notices.iter().map(line_of));
+        lines.extend(self.scripts.iter().map(|said| format!("warning: {said}")));
+        lines.extend(self.findings.iter().map(Finding::line));
+        for one in &self.servers {
+            let word = match one.connected {
+                Some(true) => "ok",
+                Some(false) => "error",
+                None => "note",
+            };
+            lines.push(format!("{word}: {} at {}: {}", one.server, one.address, one.said));
+        }
+        if self.anonymous {
+            let said = "note: no GitHub token: follows anonymously, within 60 requests an hour";
+            lines.push(said.to_owned());
+        }
+        if self.offline {
+            lines.push("note: --offline: no server was tried".to_owned());
+        }
+        lines.extend(self.complaints.iter().map(|complaint| format!("error: {complaint}")));
+        let count = |n: usize, of: &str| format!("{n} {of}{}", if n == 1 { "" } else { "s" });
+        let (errors, warnings) = (self.errors(), self.warnings());
+        if errors == 0 {
+            lines.push("the configuration holds".to_owned());
+        }
+        lines.push(format!("{}, {}", count(errors, "error"), count(warnings, "warning")));
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,66 @@
+//! Whether answers still come: figures of a page that is not answered any more are unknown, not 0.
+
+use std::time::Duration;
+
+use crate::model::window::Timestamp;
+
+/// Without an answer for so long, a page is not followed, however often it is read.
+const LEAST: Duration = Duration::from_secs(30);
+/// So many usual times between two answers without one are as good as none.
+const USUAL: f64 = 3.0;
+/// The weight of the newest time between two answers.
+const WEIGHT: f64 = 0.3;
+
+/// The answers of one page.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    last: Option<Timestamp>,
+    answers: u64,
+    /// Seconds between two answers, the newest weighted.
+    spacing: f64,
+}
+
+impl Pulse {
+    /// An answer came.
+    pub(super) fn beat(&mut self, at: Timestamp) {
+        if let Some(last) = self.last {
+            // A silence is not what is usual, unless it comes again and again.
+            let seconds = at.since(last).as_secs_f64().min(2.0 * self.patience().as_secs_f64());
+            let weight = if self.answers == 1 { 1.0 } else { WEIGHT };
+            self.spacing += (seconds - self.spacing) * weight;
+        }
+        self.last = Some(at);
+        self.answers = self.answers.saturating_add(1);
+    }
+
+    /// How long the next answer may take.
+    fn patience(&self) -> Duration {
+        LEAST.max(Duration::from_secs_f64(self.spacing * USUAL))
+    }
+
+    /// Whether the page was answered twice, so that what lies between is known, and lately.
+    pub(super) fn is_followed(&self, now: Timestamp) -> bool {
+        self.answers >= 2 && self.last.is_some_and(|last| now.since(last) <= self.patience())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_followed_between_its_second_answer_and_a_silence() {
+        for every in [1_i64, 20, 180] {
+            let mut pulse = Pulse::default();
+            let at = |n: i64| Timestamp::from_seconds(1_800_000_000 + n * every);
+            pulse.beat(at(0));
+            assert!(!pulse.is_followed(at(0)), "one answer shows no stretch of time");
+            for n in 1..40 {
+                pulse.beat(at(n));
+                assert!(pulse.is_followed(at(n)) && pulse.is_followed(at(n + 1)), "{every} {n}");
+            }
+            let silent = at(39).plus(Duration::from_secs(30).max(pulse.patience()));
+            assert!(!pulse.is_followed(silent.plus(Duration::from_secs(1))));
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Files that may be replaced while the process runs: certificates, authorities, key files.
+//!
+//! A caller reads such a file each time it needs it. What is good is remembered; while the file is
+//! missing or bad, the last good content stays in use, so a renewal that went wrong breaks nothing.
+//! `appliance::renewed` looks at the same files and says what was taken and what was not.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+/// The largest file that is read, bytes.
+const FILE_BYTES: u64 = 1 << 20;
+
+/// Checks the content of a file. An error says what is wrong, and repeats nothing of it.
+pub type Check = fn(&[u8]) -> Result<(), String>;
+
+/// The last good content of each file, by its path; as many as the configuration names.
+static GOOD: Mutex<Option<HashMap<PathBuf, Arc<[u8]>>>> = Mutex::new(None);
+
+/// The content of a file: as it is now when it is good, else the last that was. Fails, saying why,
+/// when it never was good in this process. Blocks for a small file's reading.
+pub fn read_good(path: &Path, check: Check) -> Result<Arc<[u8]>, String> {
+    let read = read(path).and_then(|bytes| check(&bytes).map(|()| Arc::<[u8]>::from(bytes)));
+    let mut good = GOOD.lock().unwrap_or_else(PoisonError::into_inner);
+    let good = good.get_or_insert_default();
+    match read {
+        Ok(bytes) => {
+            good.insert(path.to_owned(), Arc::clone(&bytes));
+            Ok(bytes)
+        }
+        Err(why) => good.get(path).cloned().ok_or(why),
+    }
+}
+
+/// The content of a file, which may not be larger than a mebibyte.
+pub fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(format!("it has more than {FILE_BYTES} bytes"));
+    }
+    Ok(bytes)
+}
+
+/// Checks that a file holds at least one certificate authority in PEM form.
+pub fn check_authorities(pem: &[u8]) -> Result<(), String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|error| format!("its PEM cannot be read: {error}"))?;
+    if found.is_empty() {
+        return Err("it holds no PEM certificate".to_owned());
+    }
+    // TLS libraries leave out what they cannot read, and say nothing.
+    if RootCertStore::empty().add_parsable_certificates(found).0 == 0 {
+        return Err("no certificate in it can be read".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &[u8]) -> Result<(), String> {
+        if bytes.starts_with(b"good") { Ok(()) } else { Err("it is not good".to_owned()) }
+    }
+
+    #[test]
+    fn the_last_good_content_stays_while_a_file_is_bad_or_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pem");
+        let text = || read_good(&path, check).map(|bytes| String::from_utf8_lossy(&bytes).into());
+        assert!(text().is_err_and(|why: String| why.contains("No such file")));
+        std::fs::write(&path, "bad").unwrap();
+        assert_eq!(text(), Err::<String, _>("it is not good".to_owned()));
+        std::fs::write(&path, "good 1").unwrap();
+        assert_eq!(text().as_deref(), Ok("good 1"));
+        std::fs::write(&path, "bad").unwrap();
+        assert_eq!(text().as_deref(), Ok("good 1"));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(text().as_deref(), Ok("good 1"));
+        std::fs::write(&path, "good 2").unwrap();
+        assert_eq!(text().as_deref(), Ok("good 2"));
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_without_reading_all_of_it() {
+        let refused = read(Path::new("/dev/zero")).unwrap_err();
+        assert!(refused.contains("more than 1048576 bytes"), "{refused}");
+    }
+}

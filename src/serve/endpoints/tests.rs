@@ -1,0 +1,55 @@
+use proptest::prelude::*;
+use proptest::string::string_regex;
+
+use super::*;
+use crate::model::mark::Mark;
+
+/// Texts that the documented pattern of a cursor makes.
+fn cursors(path: &'static str) -> impl Strategy<Value = String> {
+    let endpoint = all().into_iter().find(|endpoint| endpoint.place == Place::At(path));
+    let operation = endpoint.expect("it is there").operations.remove(0);
+    let cursor = operation.parameters.into_iter().find(|it| it["name"] == "cursor");
+    let schema = &cursor.expect("it has one")["schema"];
+    let pattern = schema["pattern"].as_str().expect("a pattern");
+    string_regex(pattern.trim_start_matches('^').trim_end_matches('$')).expect("a pattern")
+}
+
+proptest! {
+    #[test]
+    fn documented_cursors_are_read(
+        of_events in cursors("/stream"),
+        of_counts in cursors("/stream/types"),
+    ) {
+        let is_place = |text: &str| text.parse::<crate::model::place::Place>().is_ok();
+        let is_mark = |text: &str| text.parse::<Mark>().is_ok();
+        prop_assert!(of_events.is_empty() || is_place(&of_events) || is_mark(&of_events));
+        prop_assert!(of_counts.is_empty() || is_mark(&of_counts));
+    }
+}
+
+#[test]
+fn answers_in_front_of_every_endpoint_are_documented() {
+    for endpoint in all() {
+        for operation in &endpoint.operations {
+            let known = |status| operation.answers.iter().any(|it| it.status == status);
+            let is_public = endpoint.audience == Audience::Public;
+            let place = format!("{} {:?}", operation.method, endpoint.place);
+            for (status, wanted) in [
+                (400, true),
+                (403, is_public),
+                (429, is_public),
+                (503, is_public),
+                (413, operation.request.is_some()),
+                (415, operation.request.is_some()),
+                (101, endpoint.frames.is_some()),
+                (426, endpoint.frames.is_some()),
+            ] {
+                assert!(known(status) || !wanted, "{place} does not document {status}");
+            }
+            let is_once = |at: &Answer| {
+                operation.answers.iter().filter(|other| other.status == at.status).count() == 1
+            };
+            assert!(operation.answers.iter().all(is_once), "{place}: a status twice");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What holds for every endpoint: heads, origins, `OPTIONS`, listed values, idle connections.
+
+use super::*;
+use crate::config::Network;
+use crate::serve::endpoints::{self, Place};
+
+const OK: &str = "https://ok.example";
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
+}
+
+/// A header's value, in the head of an answer.
+fn told<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let head = answer.split("\r\n\r\n").next().unwrap_or_default();
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// Sends these bytes and reads the answer to the end.
+async fn raw(address: SocketAddr, text: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    answer
+}
+
+async fn served_by(change: impl FnOnce(&mut ServeOptions)) -> Served {
+    let mut options = options();
+    change(&mut options);
+    served_with(options, HubOptions::default(), Around::default()).await
+}
+
+/// The paths of all endpoints for one audience.
+fn paths(audience: Audience) -> Vec<String> {
+    let all = endpoints::all().into_iter().filter(|endpoint| endpoint.audience == audience);
+    let options = options();
+    all.map(|endpoint| endpoint.place.path(&options).replace("{name}", "stars")).collect()
+}
+
+#[tokio::test]
+async fn heads_that_break_a_rule_are_refused() {
+    const UPGRADE: &str = "upgrade: websocket\r\nconnection: upgrade\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    const CLOSE: &str = "connection: close\r\n";
+    const KEY: &str = "host: a\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let served = served().await;
+    for (head, more, wanted) in [
+        ("GET /health HTTP/1.1", "host: a:80\r\nconnection: close\r\n", 200),
+        ("GET /health HTTP/1.0", CLOSE, 200),
+        ("GET /health HTTP/1.1", CLOSE, 400),
+        ("GET /health HTTP/1.1", "host: a\r\nhost: b\r\nconnection: close\r\n", 400),
+        ("GET /health HTTP/1.0", "host: a\r\nhost: a\r\nconnection: close\r\n", 400),
+        ("GET /health HTTP/1.1", "host: a b/\r\nconnection: close\r\n", 400),
+        ("GET /health HTTP/1.1", "host:\r\nconnection: close\r\n", 400),
+        ("GET /nowhere HTTP/1.1", CLOSE, 400),
+        ("GET /sampling HTTP/1.1", UPGRADE, 400),
+        ("GET /sampling HTTP/1.1", &[KEY, UPGRADE].concat(), 400),
+    ] {
+        for address in [served.public, served.ops] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("{head}\r\n{more}\r\n").as_bytes()).await.unwrap();
+            let mut answer = [0; 12];
+            soon(stream.read_exact(&mut answer)).await.unwrap();
+            let answer = std::str::from_utf8(&answer).unwrap();
+            assert!(answer.ends_with(&format!(" {wanted}")), "{head} {more}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_may_read_every_public_endpoint_and_its_errors() {
+    for (allowed, told_to_ok) in [(vec![], "*"), (vec![OK.to_owned()], OK)] {
+        let served = served_by(|options| options.allowed_origins = allowed.clone()).await;
+        let mut asked: Vec<String> = paths(Audience::Public);
+        asked.extend(
+            ["/nowhere", "/stream/languages?window=9", "/stream?sample=x", "/status?format=x"]
+                .map(str::to_owned),
+        );
+        for path in asked.iter().filter(|path| *path != "/sync-event") {
+            let get = format!("GET {path} HTTP/1.1\r\norigin: {OK}");
+            let answer = served.ask(&get).await;
+            let read = told(&answer, "access-control-allow-origin");
+            assert_eq!(read, Some(told_to_ok), "{path}: {answer}");
+            assert!(told(&answer, "vary").is_some_and(|vary| vary.contains("origin")), "{path}");
+            let put = served.ask(&get.replace("GET", "PUT")).await;
+            assert!(matches!(status(&put), 404 | 405), "{path}: {put}");
+            assert_eq!(told(&put, "access-control-allow-origin"), Some(told_to_ok), "{path}");
+            let before = "\r\naccess-control-request-method: GET\
+                \r\naccess-control-request-headers: last-event-id";
+            let ask = format!("{}{before}", get.replace("GET", "OPTIONS"));
+            let answer = served.ask(&ask).await;
+            assert_eq!(told(&answer, "access-control-allow-origin"), Some(told_to_ok), "{path}");
+            if path != "/nowhere" {
+                assert_eq!(status(&answer), 204, "{path}: {answer}");
+            }
+            let may = told(&answer, "access-control-allow-headers").unwrap_or_default();
+            assert!(may.contains("last-event-id") && may.contains("cache-control"), "{answer}");
+            if !allowed.is_empty() {
+                for ask in [get, ask] {
+                    let evil = served.ask(&ask.replace(OK, "https://evil.example")).await;
+                    assert_eq!(status(&evil), 403, "{path}: {evil}");
+                    assert_eq!(told(&evil, "access-control-allow-origin"), None, "{path}");
+                }
+            }
+        }
+        // What does something has no part in it, and neither has the ops listener.
+        let sync = served.ask(&format!("GET /sync-event HTTP/1.1\r\norigin: {OK}")).await;
+        assert_eq!(told(&sync, "access-control-allow-origin"), None, "{sync}");
+        let get = format!("GET /status HTTP/1.1\r\norigin: {OK}");
+        let ops = ask(served.ops, &get).await;
+        assert_eq!(told(&ops, "access-control-allow-origin"), None, "{ops}");
+    }
+}
+
+#[tokio::test]
+async fn refused_connections_are_told_so_in_a_way_that_pages_can_read() {
+    let served = served_by(|options| options.limits.connections = 1).await;
+    let _inside = served.connect("/sampling").await;
+    let answer = served.ask(&format!("GET /topics HTTP/1.1\r\norigin: {OK}")).await;
+    assert_eq!(status(&answer), 503);
+    assert_eq!(told(&answer, "access-control-allow-origin"), Some("*"));
+    assert_eq!(told(&answer, "x-content-type-options"), Some("nosniff"));
+    let after: u64 = told(&answer, "retry-after").unwrap().parse().unwrap();
+    assert!((20..=60).contains(&after), "{after}");
+}
+
+#[tokio::test]
+async fn load_balancers_are_answered_while_all_places_are_taken() {
+    let served = served_by(|options| {
+        options.limits.connections = 1;
+        options.base_path = Some("/websocket".to_owned());
+    })
+    .await;
+    let _inside = served.connect("/sampling").await;
+    assert_eq!(status(&served.get("/topics").await), 503);
+    for asked in ["GET /health", "HEAD /health", "GET /websocket/health", "GET /readyz"] {
+        let answer = served.ask(&format!("{asked} HTTP/1.1")).await;
+        assert_eq!(status(&answer), 200, "{asked}: {answer}");
+    }
+    // The check of HAProxy when it is told nothing else.
+    let answer = raw(served.public, "OPTIONS / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(status(&answer), 204, "{answer}");
+    assert_eq!(status(&served.ask("POST /health HTTP/1.1").await), 503);
+}
+
+#[tokio::test]
+async fn options_say_what_may_be_asked() {
+    let served = served().await;
+    for path in paths(Audience::Public).iter().map(String::as_str).chain(["*"]) {
+        let answer = served.ask(&format!("OPTIONS {path} HTTP/1.1")).await;
+        assert_eq!(status(&answer), 204, "{path}: {answer}");
+        let allow = told(&answer, "allow").unwrap_or_default();
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            assert!(allow.split(", ").any(|known| known == method), "{path}: {allow}");
+        }
+    }
+    assert_eq!(status(&served.ask("OPTIONS /nowhere HTTP/1.1").await), 404);
+    // The ops endpoints look like nothing from outside, whatever the method.
+    for path in paths(Audience::Ops) {
+        for method in ["GET", "POST", "OPTIONS", "PUT"] {
+            let answer = served.ask(&format!("{method} {path} HTTP/1.1")).await;
+            assert_eq!(status(&answer), 404, "{method} {path}: {answer}");
+        }
+        let answer = ask(served.ops, &format!("OPTIONS {path} HTTP/1.1")).await;
+        assert_eq!(status(&answer), 204, "{path}: {answer}");
+    }
+    assert!(endpoints::find("/store", &options()).is_some_and(|row| row.allow == "OPTIONS, POST"));
+    assert!(endpoints::all().iter().any(|endpoint| endpoint.place == Place::Health));
+}
+
+#[tokio::test]
+async fn values_that_are_not_listed_are_refused() {
+    let served = served().await;
+    for (path, wanted) in [
+        ("/status?format=json", 200),
+        ("/status?other=x", 200),
+        ("/status?format=null", 400),
+        ("/status?format=", 400),
+        ("/topics?format=JSON", 400),
+        ("/stream/types?window=", 400),
+        ("/stream/types?window=5m", 400),
+        ("/stream/types?cursor=x", 400),
+    ] {
+        let answer = served.get(path).await;
+        assert_eq!(status(&answer), wanted, "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn forms_are_negotiated_in_one_way() {
+    const TYPES: &str = "/stream/types";
+    let served = served().await;
+    for (path, accept, wanted) in [
+        ("/status", "text/html;q=0, application/json", "application/json"),
+        ("/status", "application/json, text/html;q=0.1", "application/json"),
+        ("/topics", "TEXT/HTML", "text/html"),
+        ("/topics", "*/*", "application/json"),
+        (TYPES, "image/png", "application/problem+json"),
+    ] {
+        let answer = served.ask(&format!("GET {path} HTTP/1.1\r\naccept: {accept}")).await;
+        let kind = told(&answer, "content-type").unwrap_or_default();
+        assert!(kind.starts_with(wanted), "{path} {accept}: {answer}");
+        let vary = told(&answer, "vary").unwrap_or_default();
+        assert!(vary.contains("accept") && vary.contains("accept-encoding"), "{path}: {vary}");
+        assert_eq!(status(&answer) == 406, wanted.contains("problem"), "{path} {accept}");
+    }
+}
+
+/// A connection that has had one answer.
+async fn asked_once(served: &Served) -> TcpStream {
+    let mut stream = TcpStream::connect(served.public).await.unwrap();
+    ask_again(&mut stream).await;
+    stream
+}
+
+async fn ask_again(stream: &mut TcpStream) {
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: test\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nOK") {
+        answer.push(soon(stream.read_u8()).await.expect("an answer"));
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_have_a_time_of_their_own() {
+    let long = served_by(|options| {
+        options.limits.handshake_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut stream = asked_once(&long).await;
+    let early = tokio::time::timeout(Duration::from_millis(500), stream.read_u8()).await;
+    assert!(early.is_err(), "ended by the time-out of a head: {early:?}");
+    ask_again(&mut stream).await;
+    // A head that began has to end in time, also the second one.
+    stream.write_all(b"GET /health HTTP/1.1\r\nho").await.unwrap();
+    assert!(soon(stream.read_u8()).await.is_err());
+
+    let short = served_by(|options| options.keep_alive = Duration::from_millis(100)).await;
+    let mut stream = asked_once(&short).await;
+    assert!(soon(stream.read_u8()).await.is_err());
+    // An answer that takes its time is not idle.
+    let mut stream = TcpStream::connect(short.public).await.unwrap();
+    let ask = b"GET /stream/types HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    let mut begun = Vec::new();
+    while !begun.ends_with(b"\n\n") {
+        begun.push(soon(stream.read_u8()).await.unwrap());
+    }
+    let ended = async { while stream.read_u8().await.is_ok() {} };
+    assert!(tokio::time::timeout(Duration::from_millis(500), ended).await.is_err());
+}
+
+#[tokio::test]
+async fn streams_say_when_to_come_back() {
+    let served = served().await;
+    let mut stream = TcpStream::connect(served.public).await.unwrap();
+    let ask = b"GET /stream/types HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n";
+    stream.write_all(ask).await.unwrap();
+    let mut begun = Vec::new();
+    while !begun.ends_with(b"\n\n") {
+        begun.push(soon(stream.read_u8()).await.unwrap());
+    }
+    let begun = String::from_utf8(begun).unwrap();
+    let retry = |text: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix("retry: "));
+        line.unwrap_or_else(|| panic!("no retry in {text}")).parse().unwrap()
+    };
+    assert!((2_000..=12_000).contains(&retry(&begun)), "{begun}");
+    assert!(begun.contains("\nevent: hello\n"), "{begun}");
+    served.soft.cancel();
+    let mut rest = String::new();
+    soon(stream.read_to_string(&mut rest)).await.unwrap();
+    let after = retry(&rest);
+    assert!(rest.contains("event: bye\n"), "{rest}");
+    assert!(rest.contains(&format!(r#""retry_after":{after}"#)), "{rest}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_names_nobody_is_the_client() {
+    let served = served_by(|options| {
+        options.limits.per_address = 1;
+        options.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()].into();
+        options.trusted_proxies.header = "CF-Connecting-IP".to_owned();
+    })
+    .await;
+    let _nobody = served.connect("/sampling").await;
+    for headers in [&[][..], &[("x-forwarded-for", "192.0.2.1")], &[("cf-connecting-ip", "x")]] {
+        let again = served.connect_with("/sampling", headers).await;
+        assert_eq!(again.err(), Some(429), "{headers:?}");
+    }
+    let told = [("cf-connecting-ip", "192.0.2.1")];
+    let _one = served.connect_with("/sampling", &told).await.unwrap();
+    assert_eq!(served.connect_with("/sampling", &told).await.err(), Some(429));
+    assert!(served.connect_with("/sampling", &[("cf-connecting-ip", "192.0.2.2")]).await.is_ok());
+}

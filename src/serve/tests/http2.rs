@@ -1,0 +1,167 @@
+//! HTTP/2 on the TLS listener.
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use tokio_rustls::client::TlsStream;
+
+use super::limits::{tls_files, tls_to};
+use super::*;
+
+type Requests = SendRequest<Bytes>;
+
+async fn served_by(change: impl FnOnce(&mut ServeOptions)) -> Served {
+    let mut options = options();
+    options.tls = Some(tls_files());
+    change(&mut options);
+    served_with(options, HubOptions::default(), Around::default()).await
+}
+
+async fn tls(served: &Served, protocol: &[u8]) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(served.public).await.unwrap();
+    let stream = tls_to(stream, &[protocol]).await;
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
+    stream
+}
+
+/// A connection; what drives it ends when the server ends it.
+async fn connect(served: &Served) -> (Requests, JoinHandle<()>) {
+    let (requests, connection) =
+        soon(h2::client::handshake(tls(served, b"h2").await)).await.unwrap();
+    (requests, tokio::spawn(async { drop(connection.await) }))
+}
+
+async fn get(requests: &mut Requests, path: &str, headers: &[(&str, &str)]) -> ResponseFuture {
+    let mut request = ::http::Request::get(format!("https://localhost{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut ready = soon(requests.clone().ready()).await.unwrap();
+    ready.send_request(request.body(()).unwrap(), true).unwrap().0
+}
+
+/// Status and what has come of the body.
+async fn answer(requests: &mut Requests, path: &str) -> (u16, String) {
+    let response = soon(get(requests, path, &[]).await).await.unwrap();
+    let (status, mut body) = (response.status().as_u16(), response.into_body());
+    let mut text = Vec::new();
+    while let Some(piece) = soon(body.data()).await {
+        let piece = piece.unwrap();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        text.extend_from_slice(&piece);
+    }
+    (status, String::from_utf8(text).unwrap())
+}
+
+#[tokio::test]
+async fn many_streams_share_one_connection() {
+    let served = served_by(|_| {}).await;
+    let (mut requests, _driven) = connect(&served).await;
+    assert_eq!(answer(&mut requests, "/health").await, (200, "OK".to_owned()));
+    assert_eq!(answer(&mut requests, "/nowhere").await.0, 404);
+    assert_eq!(answer(&mut requests, "/sampling").await.0, 426);
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let accept = [("accept", "text/event-stream"), ("origin", "https://a.example")];
+        let response = soon(get(&mut requests, "/stream/types", &accept).await).await.unwrap();
+        assert_eq!(response.status().as_u16(), 200);
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        let mut body = response.into_body();
+        let begun = soon(body.data()).await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&begun).contains("event: hello"), "{begun:?}");
+        streams.push(body);
+    }
+    served.soft.cancel();
+    for mut body in streams {
+        let mut rest = Vec::new();
+        while let Some(piece) = soon(body.data()).await {
+            rest.extend_from_slice(&piece.unwrap());
+        }
+        assert!(String::from_utf8_lossy(&rest).contains("event: bye"), "{rest:?}");
+    }
+    soon(served.running).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn each_open_request_takes_a_place() {
+    let served = served_by(|options| options.limits.per_address = 4).await;
+    let (mut requests, _driven) = connect(&served).await;
+    let accept = [("accept", "text/event-stream")];
+    let mut open = Vec::new();
+    for wanted in [200, 200, 200, 429] {
+        let response = soon(get(&mut requests, "/stream/types", &accept).await).await.unwrap();
+        assert_eq!(response.status().as_u16(), wanted);
+        open.push(response);
+    }
+    // As does a connection of HTTP/1.1, which is told so.
+    let mut stream = tls(&served, b"http/1.1").await;
+    stream.write_all(b"GET /topics HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut head = [0; 12];
+    soon(stream.read_exact(&mut head)).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 429");
+    // A place is free as soon as a stream was left.
+    open.truncate(2);
+    soon(async { while answer(&mut requests, "/topics").await.0 != 200 {} }).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_is_cut_off_alone() {
+    let served =
+        served_by(|options| options.limits.write_timeout = Duration::from_millis(200)).await;
+    let stream = tls(&served, b"h2").await;
+    // Less than the first message.
+    let building = h2::client::Builder::new().initial_window_size(16).clone();
+    let (mut requests, connection) = soon(building.handshake::<_, Bytes>(stream)).await.unwrap();
+    tokio::spawn(async { drop(connection.await) });
+    let accept = [("accept", "text/event-stream")];
+    let response = soon(get(&mut requests, "/stream/types", &accept).await).await.unwrap();
+    let mut body = response.into_body();
+    let cut = async { while let Some(Ok(_)) = body.data().await {} };
+    soon(cut).await;
+    assert_eq!(answer(&mut requests, "/health").await, (200, "OK".to_owned()));
+}
+
+#[tokio::test]
+async fn idle_connections_end() {
+    let served = served_by(|options| {
+        options.keep_alive = Duration::from_millis(100);
+        options.limits.handshake_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let (_unused, driven) = connect(&served).await;
+    soon(driven).await.unwrap();
+    let (mut requests, driven) = connect(&served).await;
+    let accept = [("accept", "text/event-stream")];
+    let response = soon(get(&mut requests, "/stream/types", &accept).await).await.unwrap();
+    let open = tokio::time::timeout(Duration::from_millis(600), driven).await;
+    assert!(open.is_err(), "it has an open request");
+    drop(response);
+}
+
+#[tokio::test]
+async fn heads_are_bounded_and_checked() {
+    let served = served_by(|_| {}).await;
+    let (mut requests, _driven) = connect(&served).await;
+    let long = "x".repeat(20_000);
+    let refused = soon(get(&mut requests, "/health", &[("x-long", &long)]).await).await;
+    assert!(refused.map_or(true, |response| response.status().as_u16() == 431));
+    let (mut requests, _driven) = connect(&served).await;
+    for headers in [&[("host", "other.example")][..], &[("origin", "a"), ("origin", "b")]] {
+        let response = soon(get(&mut requests, "/health", headers).await).await.unwrap();
+        assert_eq!(response.status().as_u16(), 400, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn older_protocols_are_spoken_too() {
+    let served = served_by(|_| {}).await;
+    for (protocol, head) in
+        [("http/1.0", "GET /health HTTP/1.0"), ("http/1.1", "GET /health HTTP/1.1")]
+    {
+        let mut stream = tls(&served, protocol.as_bytes()).await;
+        let request = format!("{head}\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        soon(stream.read_to_string(&mut answer)).await.unwrap();
+        assert!(answer.contains(" 200 OK") && answer.ends_with("OK"), "{protocol}: {answer}");
+    }
+}

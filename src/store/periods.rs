@@ -1,0 +1,297 @@
+//! How long it is remembered who was seen in a day or a year ([`super::families::Family::Firsts`]).
+//!
+//! The rule. The set of a period is kept while it may still grow: until the period has been over,
+//! and nobody was added, for [`KEPT`]. Then the set goes and the period is closed: how many it had
+//! stays for good, and an event that comes even later adds nobody and has no first-time flag, so
+//! nobody is ever counted twice. An import of an hour of a closed period opens it again with an
+//! empty set: the number stays until more than it had are found, so a period whose hours are all
+//! imported again is exact, and before that its number is what it was.
+
+use std::time::Duration;
+
+use super::keys::{FirstKey, MetaKey, Scope, SizeKey};
+use super::{Batch, Store, StoreError};
+use crate::model::window::{Day, Timestamp, Year};
+
+/// So long nobody was added, and the period is over, before its set goes. Events come minutes to
+/// days late; a topic that is read from its beginning may be weeks behind.
+pub const KEPT: Duration = Duration::from_secs(62 * 86_400);
+/// Periods that are closed in one batch; the others are with the next.
+const AT_ONCE: usize = 32;
+const VERSION: u8 = 1;
+
+/// Whether who is seen in a period is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Period {
+    /// Yes, from its beginning.
+    Open,
+    /// No more.
+    Closed,
+    /// Again: it had as many when it was closed.
+    Reopened(i64),
+}
+
+/// What is kept of a period: its state, how many it had at the last look, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PeriodRow {
+    period: Period,
+    size: i64,
+    since: Timestamp,
+}
+
+impl PeriodRow {
+    fn encode(self) -> Vec<u8> {
+        let (state, base) = match self.period {
+            Period::Open => (0, 0),
+            Period::Closed => (1, 0),
+            Period::Reopened(base) => (2, base),
+        };
+        let mut out = vec![VERSION, state];
+        for number in [base, self.size, self.since.micros()] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        out
+    }
+
+    fn decode(key: &MetaKey, value: &[u8]) -> Result<Self, StoreError> {
+        let read = || {
+            let [VERSION, state, numbers @ ..] = value else { return None };
+            let (numbers, []) = numbers.as_chunks::<8>() else { return None };
+            let [base, size, since] = numbers else { return None };
+            let [base, size, since] = [base, size, since].map(|bytes| i64::from_be_bytes(*bytes));
+            let period = match state {
+                0 => Period::Open,
+                1 => Period::Closed,
+                2 => Period::Reopened(base),
+                _ => return None,
+            };
+            Some(Self { period, size, since: Timestamp::from_micros(since) })
+        };
+        read().ok_or_else(|| StoreError::corrupt("meta", key.0.as_bytes()))
+    }
+}
+
+fn row_key(key: SizeKey) -> MetaKey {
+    MetaKey(format!("firsts.{}.{}", key.scope as u8, key.period))
+}
+
+/// Counts who was found since a period was opened again.
+pub(super) fn found_key(key: SizeKey) -> MetaKey {
+    MetaKey(format!("firsts_found.{}.{}", key.scope as u8, key.period))
+}
+
+/// How a period is, in the batch at hand.
+pub(super) fn state(batch: &mut Batch<'_>, key: SizeKey) -> Result<Period, StoreError> {
+    let row_key = row_key(key);
+    let row = batch.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
+    Ok(row.map_or(Period::Open, |row| row.period))
+}
+
+/// Opens the periods of this time again, if they are closed: an hour of theirs is imported.
+pub fn reopen(batch: &mut Batch<'_>, at: Timestamp) -> Result<(), StoreError> {
+    let (day, year) = (at.day().0, at.year().0);
+    for (scope, period) in
+        [(Scope::DeveloperDay, day), (Scope::DeveloperYear, year), (Scope::RepositoryYear, year)]
+    {
+        let key = SizeKey { scope, period };
+        if batch.period(key)? != Period::Closed {
+            continue;
+        }
+        let base = batch.add(&key, 0)?;
+        let period = Period::Reopened(base);
+        // Its first look says since when.
+        let row = PeriodRow { period, size: -1, since: Timestamp::default() };
+        batch.put(&row_key(key), &row.encode());
+        batch.set_period(key, period);
+    }
+    Ok(())
+}
+
+/// The moment a period ends.
+fn end_of(key: SizeKey) -> Timestamp {
+    match key.scope {
+        Scope::DeveloperDay => Day(key.period.saturating_add(1)).start(),
+        Scope::DeveloperYear | Scope::RepositoryYear => {
+            let end = Year(key.period).days().end;
+            Day(end).start()
+        }
+    }
+}
+
+/// Looks at every period, and closes those that are due; `now` is a clock that is to be believed.
+pub async fn sweep(store: &Store, now: Timestamp) -> Result<(), StoreError> {
+    let mut from = SizeKey { scope: Scope::DeveloperDay, period: i32::MIN };
+    loop {
+        let listed = store.read(move |reader| {
+            let mut listed = Vec::with_capacity(AT_ONCE);
+            reader.scan(&from, |key: SizeKey, _| {
+                listed.push(key);
+                Ok(listed.len() < AT_ONCE)
+            })?;
+            Ok(listed)
+        });
+        let listed = listed.await?;
+        let Some(last) = listed.last() else { return Ok(()) };
+        from = SizeKey { period: last.period.saturating_add(1), ..*last };
+        let is_all = listed.len() < AT_ONCE;
+        store
+            .commit(move |batch| listed.into_iter().try_for_each(|key| look(batch, key, now)))
+            .await?;
+        if is_all {
+            return Ok(());
+        }
+    }
+}
+
+/// Looks at one period.
+fn look(batch: &mut Batch<'_>, key: SizeKey, now: Timestamp) -> Result<(), StoreError> {
+    let row_key = row_key(key);
+    let row = batch.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
+    let period = row.map_or(Period::Open, |row| row.period);
+    if period == Period::Closed {
+        return Ok(());
+    }
+    let found = match period {
+        Period::Reopened(_) => batch.count(&found_key(key))?,
+        Period::Open | Period::Closed => 0,
+    };
+    let size = batch.count(&key)?.saturating_add(found);
+    let since = row.filter(|row| row.size == size).map_or(now, |row| row.since);
+    let is_due = now >= since.plus(KEPT) && now >= end_of(key).plus(KEPT);
+    if is_due {
+        let SizeKey { scope, period } = key;
+        let first = |period| FirstKey { scope, period, id: 0 };
+        batch.delete_range(&first(period), &first(period.saturating_add(1)))?;
+        batch.forget_counter(&found_key(key));
+    }
+    let row = PeriodRow { period: if is_due { Period::Closed } else { period }, size, since };
+    if is_due || row.since == now {
+        batch.put(&row_key, &row.encode());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::model::envelope::Flags;
+    use crate::store::Sync;
+    use crate::store::firsts::claim_firsts;
+
+    const DAY: i32 = 20_000;
+
+    fn at(day: i32) -> Timestamp {
+        Day(day).start()
+    }
+
+    fn store(dir: &std::path::Path) -> Store {
+        Store::open(dir, Sync::Every(Duration::from_secs(9)), Clock::system()).unwrap()
+    }
+
+    /// Claims developers of a day; says whom for the first time.
+    async fn claim(store: &Store, day: i32, ids: Vec<u64>, is_import: bool) -> Vec<u64> {
+        let work = move |batch: &mut Batch<'_>| {
+            if is_import {
+                reopen(batch, at(day))?;
+            }
+            let mut new = Vec::new();
+            for id in ids {
+                let mut flags = Flags { pr: true, ..Flags::default() };
+                claim_firsts(batch, &mut flags, at(day), Some(id), None)?;
+                if flags.dev_day {
+                    new.push(id);
+                }
+            }
+            Ok(new)
+        };
+        store.commit(work).await.unwrap()
+    }
+
+    fn size(store: &Store, day: i32) -> i64 {
+        let key = SizeKey { scope: Scope::DeveloperDay, period: day };
+        store.reader().count(&key).unwrap()
+    }
+
+    fn kept(store: &Store, day: i32) -> usize {
+        let mut kept = 0;
+        let count = |key: FirstKey, _: &[u8]| {
+            kept += usize::from(key.scope == Scope::DeveloperDay && key.period == day);
+            Ok(true)
+        };
+        let from = FirstKey { scope: Scope::DeveloperDay, period: i32::MIN, id: 0 };
+        store.reader().scan(&from, count).unwrap();
+        kept
+    }
+
+    #[tokio::test]
+    async fn a_set_goes_when_it_has_not_grown_for_long_and_its_number_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        assert_eq!(claim(&store, DAY, vec![1, 2, 3], false).await, [1, 2, 3]);
+        sweep(&store, at(DAY)).await.unwrap();
+        // One more, late: the time begins anew.
+        assert_eq!(claim(&store, DAY, vec![3, 4], false).await, [4]);
+        sweep(&store, at(DAY + 60)).await.unwrap();
+        sweep(&store, at(DAY + 121)).await.unwrap();
+        assert_eq!((kept(&store, DAY), size(&store, DAY)), (4, 4));
+        sweep(&store, at(DAY + 122)).await.unwrap();
+        assert_eq!((kept(&store, DAY), size(&store, DAY)), (0, 4));
+        // Whoever comes now was counted, or is not: never twice.
+        assert_eq!(claim(&store, DAY, vec![1, 9], false).await, Vec::<u64>::new());
+        assert_eq!((kept(&store, DAY), size(&store, DAY)), (0, 4));
+        // The year goes on.
+        let year = SizeKey { scope: Scope::DeveloperYear, period: at(DAY).year().0 };
+        assert_eq!(store.reader().count(&year).unwrap(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_closed_day_whose_hours_are_all_imported_again_is_exact() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        claim(&store, DAY, vec![1, 2, 3], false).await;
+        sweep(&store, at(DAY)).await.unwrap();
+        sweep(&store, at(DAY + 63)).await.unwrap();
+        assert_eq!(kept(&store, DAY), 0);
+        for (hour, wanted) in [(vec![1, 2], 3), (vec![2, 3, 7], 4), (vec![7, 8], 5), (vec![8], 5)] {
+            claim(&store, DAY, hour, true).await;
+            assert_eq!(size(&store, DAY), wanted);
+        }
+        sweep(&store, at(DAY + 63)).await.unwrap();
+        sweep(&store, at(DAY + 124)).await.unwrap();
+        assert_eq!(kept(&store, DAY), 5, "it was opened again a short while ago");
+        sweep(&store, at(DAY + 125)).await.unwrap();
+        assert_eq!((kept(&store, DAY), size(&store, DAY)), (0, 5));
+        claim(&store, DAY, vec![1, 2], true).await;
+        assert_eq!(size(&store, DAY), 5);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn nobody_is_counted_twice_whenever_sets_are_closed(
+            steps in prop::collection::vec((0_u64..12, 0_i32..70, any::<bool>()), 1..30),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let dir = tempfile::tempdir().unwrap();
+                let store = store(dir.path());
+                let (mut all, mut now) = (HashSet::new(), DAY);
+                for (id, days, is_import) in steps {
+                    let before = size(&store, DAY);
+                    claim(&store, DAY, vec![id], is_import).await;
+                    all.insert(id);
+                    now += days;
+                    sweep(&store, at(now)).await.unwrap();
+                    let size = size(&store, DAY);
+                    prop_assert!(size >= before && size <= i64::try_from(all.len()).unwrap());
+                }
+                Ok(())
+            })?;
+        }
+    }
+}

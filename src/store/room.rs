@@ -1,0 +1,112 @@
+//! Room on the disk: below a reserve nothing is fetched any more, and a write that finds none waits
+//! until there is some.
+//!
+//! A full disk mends itself when somebody makes room, so it is a state and not an end. `RocksDB`
+//! stops writing when the disk is full, keeps serving reads, looks at the disk every few seconds,
+//! and resumes; the writing thread tries the batch again until then.
+
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// What is kept free for `RocksDB` to tidy itself up, on large disks.
+const RESERVE_BYTES: u64 = 1 << 30;
+/// On small disks one part in so many.
+const RESERVE_SHARE: u64 = 20;
+/// What pauses below the reserve goes on when a quarter more than that is free.
+const RESUME_SHARE: u64 = 4;
+/// Time between two tries to write on a full disk.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Bytes of a disk that are kept free.
+#[must_use]
+pub fn reserve(all: u64) -> u64 {
+    RESERVE_BYTES.min(all / RESERVE_SHARE)
+}
+
+/// What is known of the room on the disk of a store.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// Why nothing is fetched, if so.
+    low: watch::Sender<Option<String>>,
+    /// Whether a write waits for room.
+    is_full: watch::Sender<bool>,
+    is_closing: Mutex<bool>,
+    closes: Condvar,
+}
+
+impl Room {
+    /// Tells how many bytes of the disk are free, of how many.
+    pub fn measured(&self, dir: &Path, free: u64, all: u64) {
+        let reserve = reserve(all);
+        let is_low = self.low.borrow().is_some();
+        let least = if is_low { reserve.saturating_add(reserve / RESUME_SHARE) } else { reserve };
+        if free < least {
+            let (free, reserve, dir) = (free >> 20, reserve >> 20, dir.display());
+            let text = format!(
+                "fetching is paused: {free} MiB are free on the disk of {dir}, and {reserve} MiB \
+                 are kept in reserve; make room, or lower store.journal.bytes"
+            );
+            if !is_low {
+                tracing::warn!("{text}");
+            }
+            self.low.send_replace(Some(text));
+        } else if is_low {
+            tracing::info!("there is room on the disk again: fetching resumed");
+            self.low.send_replace(None);
+        }
+    }
+
+    /// Waits until there is more room than the reserve.
+    pub async fn wait(&self) {
+        let mut low = self.low.subscribe();
+        // The sender lives as long as this does.
+        let _ = low.wait_for(Option::is_none).await;
+    }
+
+    /// Why something waits, for a person; `None` when there is room.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        let low = self.low.borrow().clone();
+        if *self.is_full.borrow() {
+            let full = "the disk is full: writing waits, and resumes when there is room";
+            return Some(low.map_or_else(|| full.to_owned(), |low| format!("{full}; {low}")));
+        }
+        low
+    }
+
+    /// A write found no room: waits a moment. False when the store is being closed: then nobody
+    /// waits for the write any more. Blocks.
+    pub(super) fn wait_to_write(&self) -> bool {
+        if !self.is_full.send_replace(true) {
+            tracing::error!("the disk is full: writing waits until there is room");
+        }
+        let closing = self.closing();
+        let waited = self.closes.wait_timeout_while(closing, AGAIN, |closing| !*closing);
+        let (closing, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !*closing
+    }
+
+    /// A write found room.
+    pub(super) fn wrote(&self) {
+        if *self.is_full.borrow() {
+            self.is_full.send_replace(false);
+            tracing::info!("there is room on the disk again: writing resumed");
+        }
+    }
+
+    /// Ends the waiting of writes.
+    pub(super) fn close(&self) {
+        *self.closing() = true;
+        self.closes.notify_all();
+    }
+
+    fn closing(&self) -> MutexGuard<'_, bool> {
+        self.is_closing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

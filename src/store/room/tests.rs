@@ -1,0 +1,148 @@
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::*;
+use crate::clock::Clock;
+use crate::store::keys::RejectKey;
+use crate::store::{Store, StoreError, Sync};
+
+/// A file system of its own, of this size.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    /// `None`, said aloud, where mounting is not allowed.
+    fn new(test: &str, mib: u64) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={mib}m");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(dir.path())
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(dir)),
+            other => {
+                println!("skipped: {test}: no file system can be mounted: {other:?}");
+                None
+            }
+        }
+    }
+
+    /// Takes all room that is left.
+    fn fill(&self, name: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        let mut file = File::create(&path).unwrap();
+        for piece in [1 << 20, 4_096, 1] {
+            let zeros = vec![0; piece];
+            while file.write_all(&zeros).is_ok() {}
+        }
+        path
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// Writes rows of a mebibyte that nothing compresses.
+async fn put(store: &Store, rows: std::ops::Range<u64>) -> Result<(), StoreError> {
+    for row in rows {
+        let work = move |batch: &mut crate::store::Batch<'_>| {
+            let value: Vec<u8> =
+                std::iter::repeat_with(|| fastrand::u8(..)).take(1 << 20).collect();
+            batch.put(&RejectKey(row), &value);
+            Ok(())
+        };
+        store.commit(work).await?;
+    }
+    Ok(())
+}
+
+fn rows(store: &Store) -> Vec<u64> {
+    let mut rows = Vec::new();
+    let read = |key: RejectKey, _: &[u8]| {
+        rows.push(key.0);
+        Ok(true)
+    };
+    store.reader().scan(&RejectKey(0), read).unwrap();
+    rows
+}
+
+#[test]
+fn fetching_pauses_below_the_reserve_and_resumes_above_it() {
+    let (room, dir) = (Room::default(), Path::new("d"));
+    let gib = |n: u64| n << 30;
+    assert_eq!((reserve(gib(100)), reserve(gib(2))), (gib(1), gib(2) / 20));
+    room.measured(dir, gib(2), gib(100));
+    assert_eq!(room.complaint(), None);
+    room.measured(dir, gib(1) - 1, gib(100));
+    assert!(room.complaint().unwrap().contains("1023 MiB are free on the disk of d"));
+    room.measured(dir, gib(1) + 1, gib(100));
+    assert!(room.complaint().is_some(), "not at once: it would pause again in a moment");
+    room.measured(dir, gib(1) + gib(1) / 4, gib(100));
+    assert_eq!(room.complaint(), None);
+}
+
+#[test]
+fn a_write_that_waits_is_named_and_ends_with_the_store() {
+    let room = Room::default();
+    room.close();
+    assert!(!room.wait_to_write());
+    assert!(room.complaint().unwrap().starts_with("the disk is full"));
+    room.wrote();
+    assert_eq!(room.complaint(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_on_a_full_disk_waits_until_there_is_room() {
+    let Some(mounted) = Mounted::new("a_write_on_a_full_disk_waits_until_there_is_room", 160)
+    else {
+        return;
+    };
+    let dir = mounted.0.path().join("data");
+    let store = Store::open(&dir, Sync::EveryBatch, Clock::system()).unwrap();
+    put(&store, 0..30).await.unwrap();
+    let ballast = mounted.fill("ballast");
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move { put(&store, 30..70).await }
+    });
+    while store.room().complaint().is_none() {
+        tokio::task::yield_now().await;
+    }
+    // Readers are served meanwhile.
+    assert!(rows(&store).len() >= 30 && !writing.is_finished());
+    fs::remove_file(ballast).unwrap();
+    writing.await.unwrap().unwrap();
+    assert_eq!(store.room().complaint(), None);
+    put(&store, 70..75).await.unwrap();
+    assert_eq!(rows(&store), (0..75).collect::<Vec<_>>());
+    drop(store);
+    // A store that is closed while a write waits ends, and what was answered is there.
+    let store = Store::open(&dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let ballast = mounted.fill("ballast");
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move { put(&store, 75..200).await }
+    });
+    while store.room().complaint().is_none() {
+        tokio::task::yield_now().await;
+    }
+    writing.abort();
+    let _ = writing.await;
+    tokio::task::spawn_blocking(move || drop(store)).await.unwrap();
+    // It cannot be opened on a full disk, which is said as such. Closing made a little room.
+    let more = mounted.fill("more ballast");
+    let Err(error) = Store::open(&dir, Sync::EveryBatch, Clock::system()) else {
+        panic!("a store was opened on a full disk");
+    };
+    assert!(error.to_string().contains("is full: make room"), "{error}");
+    fs::remove_file(ballast).unwrap();
+    fs::remove_file(more).unwrap();
+    let store = Store::open(&dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let kept = rows(&store);
+    assert!(kept.len() >= 75 && kept.iter().copied().eq(0..kept.len() as u64), "{kept:?}");
+}

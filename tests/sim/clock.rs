@@ -1,0 +1,135 @@
+//! Clocks that jump: by any step, in either direction, while the appliance runs and between two
+//! starts, nothing is deleted, nothing is counted twice, and the state has a name.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use ghpulse::clock::Clock;
+
+use super::*;
+use crate::common::client::request;
+use crate::common::running::steps;
+
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+/// Seconds by which the clock is wrong for a while, and by which the next start finds it wrong.
+const STEPS: &[(i64, i64)] = &[
+    (4 * DAY, 90),
+    (30 * DAY, -700 * DAY),
+    (-700 * DAY, 30 * DAY),
+    (-3 * DAY, 25 * HOUR),
+    (2 * HOUR, -2 * HOUR),
+    (-90, 400 * DAY),
+];
+
+fn set(time: &AtomicI64, seconds: i64) {
+    time.store(seconds * 1_000_000, Ordering::Relaxed);
+}
+
+async fn status(appliance: &Running) -> Value {
+    request(appliance.public, "GET", "/status?format=json", &[]).await.json()
+}
+
+/// Waits until the clock is judged so; where it agrees, until retention has had a pass since
+/// `before`.
+async fn until_judged(appliance: &Running, state: &str, before: &Value) -> Value {
+    let judged = async {
+        loop {
+            let status = status(appliance).await;
+            let clock = &status["clock"];
+            let passed = clock["last_retention_at"] != *before;
+            if clock["state"] == state && (passed || state != "agrees") {
+                return status;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(state, judged).await
+}
+
+/// When retention last had a pass.
+fn pass_of(status: &Value) -> Value {
+    status["clock"]["last_retention_at"].clone()
+}
+
+/// Events come into the feed, and all of it is served.
+async fn feed(github: &GitHub, count: usize) {
+    github.control.emit(count);
+    let served = github.control.until(|control| control.unserved() == 0);
+    soon("all is served", served).await;
+}
+
+/// Until as many events are in the journal as were ever in the feed.
+async fn until_applied(appliance: &Running, github: &GitHub) {
+    let wanted = u64::try_from(github.control.emitted().len()).unwrap();
+    let applied = async {
+        while status(appliance).await["bus"]["admitted"].as_u64() < Some(wanted) {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("all is admitted", applied).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_of_any_size_delete_and_double_nothing() {
+    for (seed, (step, start)) in STEPS.iter().enumerate() {
+        println!("a step of {step} s, then a start {start} s off");
+        run(seed as u64 + 900, *step, *start).await;
+    }
+}
+
+async fn run(seed: u64, step: i64, start: i64) {
+    let github = GitHub::start(Options { shape: Shape::Old, ..Options::by_hand(seed) }).await;
+    let dir = tempfile::tempdir().unwrap();
+    let time = steps();
+    let clock = Clock::stepped(time);
+    let settings = [PATIENT[0], ("GHPULSE_STORE_JOURNAL_FOR", "1h")];
+
+    // A jump and back while it runs.
+    let appliance = Running::start_at(dir.path(), &github.url, &settings, clock).await;
+    feed(&github, 40).await;
+    let before = until_judged(&appliance, "agrees", &Value::Null).await;
+    set(time, step);
+    feed(&github, 20).await;
+    let during = until_judged(&appliance, "disagrees", &Value::Null).await;
+    assert_eq!(during["clock"]["witness"], "github");
+    let ahead = during["clock"]["seconds_ahead"].as_f64().unwrap();
+    assert!((ahead - step as f64).abs() < 10.0, "{ahead} for {step}");
+    let store = &during["parts"][0];
+    assert_eq!((&store["name"], &store["state"]), (&"store".into(), &"degraded".into()));
+    assert!(store["error"].as_str().unwrap().contains("the clock of this machine is"), "{store}");
+    assert_eq!(pass_of(&before), pass_of(&during), "nothing is dropped meanwhile");
+    feed(&github, 20).await;
+    set(time, 0);
+    until_judged(&appliance, "agrees", &Value::Null).await;
+    feed(&github, 20).await;
+    until_applied(&appliance, &github).await;
+    appliance.end().await;
+    stored::assert_holds(dir.path(), &expected(&github));
+
+    // A start by a wrong clock, which is corrected while it runs.
+    set(time, start);
+    let appliance = Running::start_at(dir.path(), &github.url, &settings, clock).await;
+    feed(&github, 20).await;
+    until_judged(&appliance, "disagrees", &Value::Null).await;
+    set(time, 0);
+    until_judged(&appliance, "agrees", &pass_of(&before)).await;
+    feed(&github, 20).await;
+    until_applied(&appliance, &github).await;
+    appliance.end().await;
+    stored::assert_holds(dir.path(), &expected(&github));
+
+    // A new store begins by a wrong clock.
+    let dir = tempfile::tempdir().unwrap();
+    set(time, start);
+    let appliance = Running::start_at(dir.path(), &github.url, &settings, clock).await;
+    feed(&github, 20).await;
+    until_judged(&appliance, "disagrees", &Value::Null).await;
+    set(time, 0);
+    until_judged(&appliance, "agrees", &Value::Null).await;
+    feed(&github, 10).await;
+    appliance.end().await;
+    let journal = stored::journal(dir.path());
+    let keys: std::collections::BTreeSet<_> =
+        journal.iter().map(|(_, _, event)| key_of(event)).collect();
+    assert_eq!(keys.len(), journal.len(), "an event was counted twice");
+}

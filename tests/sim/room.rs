@@ -1,0 +1,113 @@
+//! A disk that fills up: fetching pauses by name, readers are served, and it resumes when there is
+//! room again. On a real file system of its own, where one can be mounted.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+use crate::common::client::request;
+
+/// The file system, in MiB; a twentieth of it is kept in reserve.
+const SIZE: u64 = 400;
+
+/// A file system of its own.
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    /// `None`, said aloud, where mounting is not allowed.
+    fn new(test: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={SIZE}m");
+        let mut mount = Command::new("mount");
+        match mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path()).output() {
+            Ok(output) if output.status.success() => Some(Self(dir)),
+            other => {
+                println!("skipped: {test}: no file system can be mounted: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+async fn store_part(appliance: &Running) -> Value {
+    let status = request(appliance.public, "GET", "/status?format=json", &[]).await.json();
+    status["parts"][0].clone()
+}
+
+async fn until(appliance: &Running, what: &str, wanted: &str) -> Value {
+    let looked = async {
+        loop {
+            let part = store_part(appliance).await;
+            if part["state"] == wanted {
+                return part;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(what, looked).await
+}
+
+/// Takes room until so many MiB are left.
+fn fill(dir: &Path, left: u64) {
+    let disk = Command::new("df").args(["--output=avail", "-m"]).arg(dir).output().unwrap();
+    let text = String::from_utf8(disk.stdout).unwrap();
+    let free: u64 = text.lines().last().unwrap().trim().parse().unwrap();
+    let size = usize::try_from(free.saturating_sub(left) << 20).unwrap();
+    std::fs::write(dir.join("ballast"), vec![0; size]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_pauses_fetching_until_there_is_room() {
+    let test = "a_disk_that_fills_up_pauses_fetching_until_there_is_room";
+    let Some(mounted) = Mounted::new(test) else { return };
+    let dir = mounted.0.path();
+    let data = dir.join("data");
+    let github = GitHub::start(Options { shape: Shape::Old, ..Options::by_hand(77) }).await;
+    let appliance = Running::start(&data, &github.url, PATIENT).await;
+    github.control.emit(50);
+    let served = github.control.until(|control| control.unserved() == 0);
+    soon("all is served", served).await;
+
+    fill(dir, 8);
+    let part = until(&appliance, "fetching pauses", "degraded").await;
+    let error = part["error"].as_str().unwrap();
+    assert!(error.contains("fetching is paused") && error.contains("make room"), "{error}");
+    // The poll that was under way is the last one.
+    let requests = github.control.requests();
+    github.control.emit(60);
+    for _ in 0..3 {
+        until(&appliance, "still", "degraded").await;
+    }
+    let asked = github.control.requests() - requests;
+    assert!(asked <= 12, "{asked} requests while fetching is paused");
+    // Readers are served, and the process is well enough.
+    let ready = request(appliance.public, "GET", "/readyz", &[]).await;
+    assert_eq!(ready.status, 200);
+    let accept = ["accept: application/x-ndjson"];
+    let replay = request(appliance.public, "GET", "/stream?poll=1", &accept).await.body;
+    assert!(replay.lines().filter(|line| line.contains("\"type\":\"event\"")).count() >= 50);
+
+    std::fs::remove_file(dir.join("ballast")).unwrap();
+    until(&appliance, "there is room", "ok").await;
+    let served = github.control.until(|control| control.unserved() == 0);
+    soon("all is served", served).await;
+    let all = github.control.emitted().len() as u64;
+    let admitted = async {
+        loop {
+            let path = "/status?format=json";
+            let status = request(appliance.public, "GET", path, &[]).await.json();
+            if status["bus"]["admitted"].as_u64() >= Some(all) {
+                return;
+            }
+        }
+    };
+    soon("all is admitted", admitted).await;
+    appliance.end().await;
+    stored::assert_holds(&data, &expected(&github));
+}
