@@ -7,8 +7,8 @@
 //! - Arithmetic, Logic, `BasicMath`: none; they make numbers, and `max` and `min` of texts.
 //! - `BasicFn`, `BasicIterator`: none; a name, and iterators that make one item at a time.
 //! - `BasicString`: `print`, `debug`, `to_string`, `to_debug` of anything.
-//! - `MoreString`: `+`, `+=`, `append` of text and anything, `replace`, `pad`, `split`, `split_rev`,
-//!   `to_chars`. The rest makes a part of the text, or one at most three times as long.
+//! - `MoreString`: `+`, `+=`, `append` of text and anything, `replace`, `pad`, `split`,
+//!   `split_rev`, `to_chars`. The rest makes a part of the text, or one at most three times as long.
 //! - `BasicArray`: `==`, `!=`. The rest makes what the arrays given have, or an item for each call
 //!   of a script's function; its `pad` measures.
 //! - `BasicMap`: `to_json`, `==`, `!=`; the rest likewise.
