@@ -174,9 +174,11 @@ fn splits(engine: &mut Engine) {
     type Text = ImmutableString;
     engine.register_fn("to_chars", |text: &str| pieces(text.chars(), 1)).register_fn(
         "split",
-        |text: &mut Text| match text.is_empty() {
-            true => Ok(vec![text.clone().into()]),
-            false => pieces(text.split_whitespace(), 2),
+        |text: &mut Text| {
+            if text.is_empty() {
+                return Ok(vec![text.clone().into()]);
+            }
+            pieces(text.split_whitespace(), 2)
         },
     );
     macro_rules! by {
