@@ -202,13 +202,13 @@ fn sight_of(
     Sight {
         files,
         witness,
-        failing: parts.chores.watch(),
         store: parts.store.clone(),
         apply: apply.clone(),
         data_dir: parts.config.data_dir.clone(),
         bus: if has_broker { "pulsar" } else { "embedded" },
         node: parts.config.node_name.clone(),
         enriched,
+        failing: parts.chores.watch(),
         clock: parts.clock,
     }
 }
@@ -355,12 +355,13 @@ fn start_stages(
         let went = move |failed: Option<&archive::ArchiveError>| {
             told.went(Chore::Archive, failed.map(|error| error as _));
         };
-        let time = (Arc::clone(&witness), clock);
-        stages.start("archive", archive::run(store.clone(), dir, went, time, soft.clone()));
+        let witness = Arc::clone(&witness);
+        let run = archive::run(store.clone(), dir, (witness, went), clock, soft.clone());
+        stages.start("archive", run);
     }
     if let Some(settings) = config.backup {
-        let time = (Arc::clone(&witness), clock);
-        let run = backups::run(store.clone(), settings, (alerts, chores), time, soft.clone());
+        let (time, tell) = ((Arc::clone(&witness), clock), (alerts, chores));
+        let run = backups::run(store.clone(), settings, tell, time, soft.clone());
         stages.start("backup", run);
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);

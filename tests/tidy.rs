@@ -96,7 +96,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rhai", &["apply::script"]),
     ("ring", &["alerts", "secrets"]),
     ("rocksdb", &["store"]),
-    ("rustix", &["appliance", "clock", "cli", "private"]),
+    ("rustix", &["appliance", "clock", "private"]),
     ("rustls", &["amqp", "http", "reload", "serve", "main"]),
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),

@@ -104,7 +104,7 @@ impl Operator {
         let clock = matches!(verdict, Verdict::Disagrees { .. }).then(|| verdict.to_string());
         let lost = store.lost_tail().filter(|lost| now.since(lost.noticed_at) < LOSS_SHOWN);
         let lost = lost.map(ToString::to_string);
-        let failing = self.sight.failing.borrow().words().map(|(words, _)| words);
+        let failing = self.sight.failing.borrow().words();
         let damaged = store.is_journal_damaged().then(|| DAMAGED_JOURNAL.to_owned());
         let all = [store.room().complaint(), clock, damaged, lost, failing];
         let all: Vec<String> = all.into_iter().flatten().collect();
