@@ -11,15 +11,17 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::entities::claim_entities;
-use super::foreign::{bury, claim_foreign};
+use super::foreign::{bury, claim_beside};
 use super::history::History;
 use super::numbers::Numbers;
+use super::outage;
 use crate::bus::{Bus, Content, Dead, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
 use crate::model::entity::Sight;
 use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
+use crate::model::gap::Outage;
 use crate::model::head::Head;
 use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Cursor};
@@ -29,7 +31,7 @@ use crate::store::keys::{
 };
 use crate::store::retention::{MinuteRow, claim_days};
 use crate::store::rows::{decode_cursor, encode_cursor, push_journal};
-use crate::store::{APPLIED, Batch, Store, StoreError};
+use crate::store::{APPLIED, Batch, Store, StoreError, outages};
 use crate::{fault, metrics};
 
 /// How long the bus is left alone after it failed.
@@ -70,7 +72,7 @@ pub(super) struct Prepared {
 /// Who found out what an event's facts say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FactsFrom {
-    /// This store, on the way in.
+    /// This store, on the way in; who was seen for the first time is found out here.
     Here,
     /// Another node.
     Elsewhere,
@@ -82,6 +84,12 @@ pub(super) enum FactsFrom {
 struct Unread {
     cursor: Cursor,
     dead: Box<Dead>,
+}
+
+/// A delivery, with what is missing before it.
+struct Came {
+    outage: Option<Outage>,
+    read: Result<Prepared, Unread>,
 }
 
 /// What a batch came to.
@@ -153,16 +161,13 @@ impl Apply {
     }
 }
 
-fn prepare<R>(
-    tag: BusTag,
-    deliveries: Vec<Delivery<R>>,
-) -> (Vec<Result<Prepared, Unread>>, Vec<R>) {
+fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>) -> (Vec<Came>, Vec<R>) {
     let mut prepared = Vec::with_capacity(deliveries.len());
     let mut receipts = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
         receipts.push(delivery.receipt);
         let cursor = Cursor { tag, position: delivery.position };
-        prepared.push(match delivery.content {
+        let read = match delivery.content {
             Content::Own(envelope, outline) => {
                 Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Here))
             }
@@ -173,7 +178,8 @@ fn prepare<R>(
                 Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Nobody))
             }
             Content::Dead(dead) => Err(Unread { cursor, dead: Box::new(dead) }),
-        });
+        };
+        prepared.push(Came { outage: delivery.outage, read });
     }
     (prepared, receipts)
 }
@@ -204,7 +210,7 @@ impl Prepared {
 /// Puts into the batch what was not applied before, and gives that back.
 fn count(
     batch: &mut Batch<'_>,
-    prepared: Vec<Result<Prepared, Unread>>,
+    prepared: Vec<Came>,
     now: Timestamp,
     seen_for: Duration,
 ) -> Result<Counted, StoreError> {
@@ -215,11 +221,15 @@ fn count(
     let mut counted = Counted { fresh: Vec::with_capacity(prepared.len()), known: 0, dead: 0 };
     let mut minutes = Minutes::default();
     let mut row = Vec::new();
-    for event in prepared {
+    let mut polled = None;
+    for Came { outage, read: event } in prepared {
         let cursor = event.as_ref().map_or_else(|unread| unread.cursor, |event| event.cursor);
         if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
             counted.known += 1;
             continue;
+        }
+        if let Some(outage) = outage {
+            outage::record(batch, applied, cursor, outage, now)?;
         }
         applied = Some(cursor);
         let mut event = match event {
@@ -230,6 +240,9 @@ fn count(
                 continue;
             }
         };
+        if event.facts_from != FactsFrom::Here {
+            polled = polled.max(Some(event.received_at.min(now)));
+        }
         if apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
             counted.fresh.push(event);
         } else {
@@ -237,6 +250,9 @@ fn count(
         }
     }
     minutes.write(batch);
+    if let Some(at) = polled {
+        outages::keep_polled_elsewhere(batch, at)?;
+    }
     if let Some(last) = applied.filter(|_| applied != stored) {
         batch.put(&cursor_key, &encode_cursor(last));
     }
@@ -258,7 +274,7 @@ pub(super) fn apply_once(
     if !batch.claim_within(days.clone(), event.received_at.day().0, key_on)? {
         return Ok(false);
     }
-    claim_foreign(batch, event, days)?;
+    claim_beside(batch, event, days)?;
     event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.sights)?;
     count_numbers(batch, event)?;
     if minutes.is_dropped(event.cursor) {

@@ -14,15 +14,15 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::overlap;
-use super::silence::{self, Look, Silence};
+use super::silence::{Look, Silence};
 use super::source::{Body, EventSource, Page, Poll};
 use crate::clock::Clock;
-use crate::model::event::{EVENT_BYTES, Event, EventKey, NoEvent};
+use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, NoEvent};
 use crate::model::window::Timestamp;
 use crate::store::keys::{BodyKey, InboxKey, MetaKey, RejectKey, SeenKey};
 use crate::store::retention::remembered_days;
 use crate::store::rows::{encode_inbox, encode_refused};
-use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError};
+use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError, outages};
 use crate::{fault, metrics};
 
 /// Entries that the reject log keeps.
@@ -39,6 +39,8 @@ pub struct IngestOptions {
     pub backlog_bytes: u64,
     /// Pages of GitHub's feed that are followed.
     pub pages: u8,
+    /// Whether the bus is a broker, over which other nodes are told of outages.
+    pub has_broker: bool,
 }
 
 /// What a poll's admission came to.
@@ -60,7 +62,7 @@ pub async fn run(
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut silence = silence::last_polled(&store).await?.map(Silence::new);
+    let mut silence = store.read(outages::polled).await?.map(Silence::new);
     loop {
         let poll = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -71,6 +73,9 @@ pub async fn run(
             stop.cancelled().await;
             return Ok(());
         };
+        if source.has_stood() {
+            silence = store.read(outages::polled).await?.map(Silence::new);
+        }
         silence = source.silent_since().map(Silence::new).or(silence);
         let (received_at, whole) = (poll.received_at, !poll.pages.iter().any(Page::is_recorded));
         let (_, looks) = take_in(&store, poll, options.seen_for, clock).await?;
@@ -78,7 +83,7 @@ pub async fn run(
         let missed = watched.and_then(|it| it.look(&looks, options.pages, received_at));
         let over = missed.and_then(|_| silence.take());
         if let Some(over) = over.filter(|_| missed == Some(true)) {
-            over.record(&store, received_at).await?;
+            over.record(&store, received_at, options.has_broker).await?;
         }
     }
 }
@@ -130,7 +135,7 @@ async fn take_in(
     let now = clock.now().max(received_at);
     let committed = store.commit(move |batch| {
         let result = claim(batch, &sorted, received_at, now, seen_for)?;
-        silence::keep(batch, received_at);
+        outages::keep_polled(batch, received_at);
         fault::point("ingest.before_commit");
         Ok(result)
     });
@@ -217,10 +222,16 @@ fn readable(bytes: &Bytes) -> Bytes {
 
 impl Candidate {
     fn look(&self, new: bool) -> Look {
-        let mut hasher = Xxh3::new();
-        self.key.hash(&mut hasher);
         let sequence = overlap::sequence(&self.key.kind);
-        Look { page: self.page, sequence, hash: hasher.finish(), new }
+        let id = match self.key.id {
+            EventId::Number(id) => id,
+            EventId::Text(_) => {
+                let mut hasher = Xxh3::new();
+                self.key.hash(&mut hasher);
+                hasher.finish()
+            }
+        };
+        Look { page: self.page, sequence, id, new }
     }
 }
 

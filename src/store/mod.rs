@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod journal;
 pub mod keys;
 mod lock;
+pub mod outages;
 pub mod repos;
 pub mod retention;
 pub mod rows;

@@ -89,8 +89,12 @@ async fn with_tokens(tokens: usize) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = Store::open(dir.path(), Sync::EveryBatch, clock).expect("a new store opens");
     let enrich = Enrich { lookup: Some(lookup), ..Enrich::without_asking(store.clone(), clock) };
-    let limits =
-        IngestOptions { seen_for: Duration::from_secs(86_400), backlog_bytes: 1 << 30, pages: 3 };
+    let limits = IngestOptions {
+        seen_for: Duration::from_secs(86_400),
+        backlog_bytes: 1 << 30,
+        pages: 3,
+        has_broker: false,
+    };
     let ingest = ingest::run(poller, store.clone(), limits, clock, stop.clone());
     let stages = [
         tokio::spawn(simulation.wait()),

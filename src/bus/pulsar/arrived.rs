@@ -4,7 +4,8 @@ use pulsar::consumer::Message;
 
 use super::course::{Entry, place_of};
 use crate::bus::{Content, Dead, Delivery};
-use crate::model::message::{Incoming, RECEIVED, SCHEMA};
+use crate::model::gap::Outage;
+use crate::model::message::{GAP, Incoming, RECEIVED, SCHEMA};
 use crate::model::position::Position;
 use crate::model::window::Timestamp;
 
@@ -29,6 +30,7 @@ pub(super) fn read(message: Message<Vec<u8>>) -> Delivery<Receipt> {
     let property = |name: &str| {
         properties.iter().find(|property| property.key == name).map(|p| p.value.as_str())
     };
+    let outage = property(GAP).and_then(Outage::read);
     let content = match Incoming::read(&payload.data, property, published_at) {
         Ok(Incoming { envelope, outline, flags_given: true }) => Content::Given(envelope, outline),
         Ok(Incoming { envelope, outline, .. }) => Content::Bare(envelope, outline),
@@ -42,6 +44,7 @@ pub(super) fn read(message: Message<Vec<u8>>) -> Delivery<Receipt> {
     };
     Delivery {
         position: Position { index, ..place_of(entry) },
+        outage,
         content,
         receipt: Receipt { entry, is_last: index + 1 >= size },
     }
@@ -51,6 +54,7 @@ pub(super) fn read(message: Message<Vec<u8>>) -> Delivery<Receipt> {
 pub(super) fn unpacked(entry: Entry, reason: String) -> Delivery<Receipt> {
     Delivery {
         position: place_of(entry),
+        outage: None,
         content: Content::Dead(Dead {
             reason,
             body: None,

@@ -9,18 +9,28 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use pulsar::{Producer, ProducerOptions, TokioExecutor, producer};
+use pulsar::consumer::InitialPosition;
+use pulsar::{
+    Consumer, ConsumerOptions, Producer, ProducerOptions, SubType, TokioExecutor, producer,
+};
 
 use super::link::{Client, Link, OPEN, within};
+use super::session::last_id;
+use super::topic::tag_of;
 use super::words::{away, is_taken};
 use super::{PulsarError, PulsarOptions};
-use crate::bus::{BusError, Grant, Outlet};
+use crate::bus::{Access, BusError, Grant, Outlet};
 use crate::clock::Clock;
 use crate::metrics;
-use crate::model::message::Outgoing;
+use crate::model::message::{GAP, Outgoing};
+use crate::model::position::{Cursor, Position};
 
 /// Pulsar's number for a producer that will have no other beside it, and does not wait for that.
 const EXCLUSIVE: i32 = 1;
+/// Pulsar's number for one that takes the topic from whichever producer has it.
+const EXCLUSIVE_WITH_FENCING: i32 = 3;
+/// Until the topic is given back; it is gone with the connection in any case.
+const GIVEN_BACK: Duration = Duration::from_secs(5);
 /// Until a batch is acknowledged; the client itself gives up after 30 s.
 const SENT: Duration = Duration::from_secs(45);
 /// More messages than are ever sent together: batches are cut by us, not by the client.
@@ -37,7 +47,7 @@ pub struct PulsarOutlet {
 struct Session {
     producer: Producer<TokioExecutor>,
     /// Lives as long as its producer.
-    _client: Client,
+    client: Client,
 }
 
 impl PulsarOutlet {
@@ -46,13 +56,16 @@ impl PulsarOutlet {
         Ok(Self { link: Link::new(options, clock)?, session: None })
     }
 
-    async fn open(&self) -> Result<Option<Session>, PulsarError> {
+    async fn open(&self, access: Access) -> Result<Option<Session>, PulsarError> {
         let client = Box::pin(self.link.client()).await?;
         let building = client
             .producer()
             .with_topic(&self.link.topic)
             .with_options(ProducerOptions {
-                access_mode: Some(EXCLUSIVE),
+                access_mode: Some(match access {
+                    Access::Free => EXCLUSIVE,
+                    Access::Fencing => EXCLUSIVE_WITH_FENCING,
+                }),
                 batch_size: Some(BATCH),
                 batch_timeout: Some(LINGER),
                 compression: Some(self.link.compression()),
@@ -61,7 +74,7 @@ impl PulsarOutlet {
             })
             .build();
         match Box::pin(building).await {
-            Ok(producer) => Ok(Some(Session { producer, _client: client })),
+            Ok(producer) => Ok(Some(Session { producer, client })),
             Err(error) if is_taken(&error) => Ok(None),
             Err(error) => Err(away(self.doing(), &error)),
         }
@@ -73,10 +86,25 @@ impl PulsarOutlet {
 }
 
 impl Outlet for PulsarOutlet {
-    async fn ask(&mut self) -> Result<Grant, BusError> {
+    async fn ask(&mut self, access: Access) -> Result<Grant, BusError> {
         self.session = None;
-        self.session = within(OPEN, || self.doing(), Box::pin(self.open())).await?;
+        self.session = within(OPEN, || self.doing(), Box::pin(self.open(access))).await?;
         Ok(if self.session.is_some() { Grant::Granted } else { Grant::Standby })
+    }
+
+    async fn end(&mut self) -> Result<Option<Cursor>, BusError> {
+        let Some(session) = &self.session else { return Ok(None) };
+        let end = within(OPEN, || self.doing(), Box::pin(session.end(&self.link))).await?;
+        let tag = tag_of(&self.link.topic)?;
+        Ok(end.map(|position| Cursor { tag, position }))
+    }
+
+    async fn give_back(&mut self) {
+        let Some(mut session) = self.session.take() else { return };
+        let closing = Box::pin(session.producer.close());
+        if !matches!(tokio::time::timeout(GIVEN_BACK, closing).await, Ok(Ok(()))) {
+            tracing::debug!("the topic is given back with the connection");
+        }
     }
 
     async fn send(&mut self, messages: Vec<Outgoing>) -> Result<(), BusError> {
@@ -104,6 +132,33 @@ impl Outlet for PulsarOutlet {
 }
 
 impl Session {
+    /// The last message of the topic, by a subscription that leaves nothing behind.
+    async fn end(&self, link: &Link) -> Result<Option<Position>, PulsarError> {
+        let options = ConsumerOptions::default()
+            .durable(false)
+            .with_initial_position(InitialPosition::Latest)
+            .with_receiver_queue_size(1);
+        let subscribing = self
+            .client
+            .consumer()
+            .with_topic(&link.topic)
+            .with_subscription(format!("ghpulse-end-{:016x}", fastrand::u64(..)))
+            .with_subscription_type(SubType::Exclusive)
+            .with_options(options)
+            .with_batch_size(1)
+            .build();
+        let consumer: Result<Consumer<Vec<u8>, TokioExecutor>, _> = Box::pin(subscribing).await;
+        let doing = || format!("asking {} how far {} goes", link.url, link.topic);
+        let mut consumer = consumer.map_err(|error| away(doing(), &error))?;
+        let last = last_id(link, &mut consumer).await?;
+        // What is not closed now is closed with the connection.
+        let _ = Box::pin(consumer.close()).await;
+        Ok(last.map(|id| {
+            let index = id.batch_index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
+            Position { ledger: id.ledger_id, entry: id.entry_id, index }
+        }))
+    }
+
     async fn send(&mut self, doing: &str, messages: Vec<Outgoing>) -> Result<(), PulsarError> {
         let failed = |error| away(doing, &error);
         let mut receipts = Vec::with_capacity(messages.len());
@@ -121,7 +176,8 @@ impl Session {
 }
 
 fn theirs(message: Outgoing) -> producer::Message {
-    let properties = message.properties.into_iter();
+    let outage = message.outage.map(|outage| (GAP, outage.property()));
+    let properties = message.properties.into_iter().chain(outage);
     let properties: HashMap<_, _> =
         properties.map(|(name, value)| (name.to_owned(), value)).collect();
     producer::Message {

@@ -360,15 +360,23 @@ pub(super) async fn end_of(
     link: &Link,
     consumer: &mut Consumer<Vec<u8>, TokioExecutor>,
 ) -> Result<Option<Entry>, PulsarError> {
+    Ok(last_id(link, consumer).await?.map(|id| (id.ledger_id, id.entry_id)))
+}
+
+/// The id of the topic's last message; `None` when its newest ledger is empty.
+pub(super) async fn last_id(
+    link: &Link,
+    consumer: &mut Consumer<Vec<u8>, TokioExecutor>,
+) -> Result<Option<MessageIdData>, PulsarError> {
     let doing = || format!("asking {} how far {} goes", link.url, link.topic);
     let asked = async {
         let ids = Box::pin(consumer.get_last_message_id())
             .await
             .map_err(|error| away(doing(), &error))?;
-        Ok(ids.first().map(|id| (id.ledger_id, id.entry_id)))
+        Ok(ids.into_iter().next())
     };
     // An empty ledger's last entry is -1, as an unsigned number.
-    Ok(within(PROOF, doing, asked).await?.filter(|(_, entry)| entry.cast_signed() >= 0))
+    Ok(within(PROOF, doing, asked).await?.filter(|id| id.entry_id.cast_signed() >= 0))
 }
 
 #[cfg(test)]
