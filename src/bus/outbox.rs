@@ -25,8 +25,7 @@ pub struct Entry {
 pub struct Spent {
     /// Its number in the outbox.
     pub entry: u64,
-    /// Its number in the inbox, by which it was admitted.
-    pub admission: u64,
+    admission: u64,
     body_bytes: usize,
 }
 

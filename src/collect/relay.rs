@@ -35,7 +35,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(3);
 const ASK_BACK: Duration = Duration::from_millis(500);
 /// For how long after a refusal a collector that produced is not on standby yet; longer than a
 /// hand-over takes.
-const GRACE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_secs(20);
 /// How long rows are sent in a hand-over; what is left then waits for the next one. It is over in
 /// twice that in any case.
 const HAND_OVER: Duration = Duration::from_secs(6);
@@ -275,19 +275,16 @@ impl Relay {
     /// Waits until this store has applied the topic up to its end.
     async fn catch_up(&self, end: Option<Cursor>) -> anyhow::Result<()> {
         let mut applied = self.store.heads().applied.subscribe();
-        let patience = if end.is_some() { NO_PROGRESS } else { QUIET };
         loop {
             applied.borrow_and_update();
             let reached = self.store.read(|reader| reader.applied()).await?;
             let is_there = end.zip(reached).is_some_and(|(end, reached)| {
                 end.tag == reached.tag && end.position <= reached.position
             });
-            // Where the topic is produced to and another one is read, nothing can be compared.
-            let is_elsewhere =
-                end.zip(reached).is_some_and(|(end, reached)| end.tag != reached.tag);
-            if is_there || is_elsewhere {
+            if is_there {
                 return Ok(());
             }
+            let patience = if end.is_some() { NO_PROGRESS } else { QUIET };
             tokio::select! {
                 moved = applied.changed() => moved?,
                 () = self.clock.sleep(patience) => {
@@ -309,8 +306,7 @@ impl Relay {
         until: Until,
     ) -> anyhow::Result<Result<(), BusError>> {
         let mut head = self.store.heads().outbox.subscribe();
-        let doubtful = *self.store.heads().inbox.borrow();
-        let mut course = Course { doubtful, seen_for: self.seen_for, ..Course::default() };
+        let mut course = Course { seen_for: self.seen_for, ..Course::default() };
         let mut done = 0;
         let (mut ahead, mut acknowledged) = (Messages::default(), Vec::new());
         loop {

@@ -117,7 +117,7 @@ impl Credentials {
     }
 
     /// A token that still lives.
-    async fn token(&self) -> Result<String, String> {
+    pub(super) async fn token(&self) -> Result<String, String> {
         let mut session = self.session.lock().await;
         if let Some(token) = &session.token
             && self.clock.instant() < token.renewed_at

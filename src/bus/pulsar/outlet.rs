@@ -7,14 +7,14 @@
 //! go on.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pulsar::consumer::InitialPosition;
-use pulsar::{
-    Consumer, ConsumerOptions, Producer, ProducerOptions, SubType, TokioExecutor, producer,
-};
+use pulsar::{Producer, ProducerOptions, TokioExecutor, producer};
 
 use super::link::{Client, Link, OPEN, within};
+use super::reader::{Reader, Subscription};
 use super::session::last_id;
 use super::topic::tag_of;
 use super::words::{away, is_taken};
@@ -40,20 +40,20 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// The topic as an outlet.
 pub struct PulsarOutlet {
-    link: Link,
+    link: Arc<Link>,
     session: Option<Session>,
 }
 
 struct Session {
     producer: Producer<TokioExecutor>,
     /// Lives as long as its producer.
-    client: Client,
+    _client: Client,
 }
 
 impl PulsarOutlet {
     /// The topic, to be produced to. Reads the files that the options name; connects when asked.
     pub fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
-        Ok(Self { link: Link::new(options, clock)?, session: None })
+        Ok(Self { link: Arc::new(Link::new(options, clock)?), session: None })
     }
 
     async fn open(&self, access: Access) -> Result<Option<Session>, PulsarError> {
@@ -74,10 +74,27 @@ impl PulsarOutlet {
             })
             .build();
         match Box::pin(building).await {
-            Ok(producer) => Ok(Some(Session { producer, client })),
+            Ok(producer) => Ok(Some(Session { producer, _client: client })),
             Err(error) if is_taken(&error) => Ok(None),
             Err(error) => Err(away(self.doing(), &error)),
         }
+    }
+
+    /// The last message of the topic, by a subscription that leaves nothing behind.
+    async fn last(&self) -> Result<Option<Position>, PulsarError> {
+        let name = format!("ghpulse-end-{:016x}", fastrand::u64(..));
+        let to = Subscription {
+            consumer: name.clone(),
+            name,
+            is_durable: false,
+            from: InitialPosition::Latest,
+        };
+        let mut reader = Box::pin(Reader::open(&self.link, &to)).await?;
+        let last = last_id(&self.link, &mut reader).await?;
+        Ok(last.map(|id| {
+            let index = id.batch_index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
+            Position { ledger: id.ledger_id, entry: id.entry_id, index }
+        }))
     }
 
     fn doing(&self) -> String {
@@ -93,8 +110,7 @@ impl Outlet for PulsarOutlet {
     }
 
     async fn end(&mut self) -> Result<Option<Cursor>, BusError> {
-        let Some(session) = &self.session else { return Ok(None) };
-        let end = within(OPEN, || self.doing(), Box::pin(session.end(&self.link))).await?;
+        let end = within(OPEN, || self.doing(), Box::pin(self.last())).await?;
         let tag = tag_of(&self.link.topic)?;
         Ok(end.map(|position| Cursor { tag, position }))
     }
@@ -132,33 +148,6 @@ impl Outlet for PulsarOutlet {
 }
 
 impl Session {
-    /// The last message of the topic, by a subscription that leaves nothing behind.
-    async fn end(&self, link: &Link) -> Result<Option<Position>, PulsarError> {
-        let options = ConsumerOptions::default()
-            .durable(false)
-            .with_initial_position(InitialPosition::Latest)
-            .with_receiver_queue_size(1);
-        let subscribing = self
-            .client
-            .consumer()
-            .with_topic(&link.topic)
-            .with_subscription(format!("ghpulse-end-{:016x}", fastrand::u64(..)))
-            .with_subscription_type(SubType::Exclusive)
-            .with_options(options)
-            .with_batch_size(1)
-            .build();
-        let consumer: Result<Consumer<Vec<u8>, TokioExecutor>, _> = Box::pin(subscribing).await;
-        let doing = || format!("asking {} how far {} goes", link.url, link.topic);
-        let mut consumer = consumer.map_err(|error| away(doing(), &error))?;
-        let last = last_id(link, &mut consumer).await?;
-        // What is not closed now is closed with the connection.
-        let _ = Box::pin(consumer.close()).await;
-        Ok(last.map(|id| {
-            let index = id.batch_index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
-            Position { ledger: id.ledger_id, entry: id.entry_id, index }
-        }))
-    }
-
     async fn send(&mut self, doing: &str, messages: Vec<Outgoing>) -> Result<(), PulsarError> {
         let failed = |error| away(doing, &error);
         let mut receipts = Vec::with_capacity(messages.len());

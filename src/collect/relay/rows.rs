@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bus::outbox::{self, Entry, Spent};
 use crate::model::event::EventKey;
+use crate::model::gap::Outage;
 use crate::model::message::Outgoing;
 use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::Announced;
@@ -37,9 +38,7 @@ pub(super) struct Course {
     /// First-time flags that were sent.
     pub(super) announced: Announced,
     /// The outage that was sent, until it comes back.
-    pub(super) outage: Option<crate::model::gap::Outage>,
-    /// Rows admitted up to here may be of events that another collector produced.
-    pub(super) doubtful: u64,
+    pub(super) outage: Option<Outage>,
     /// How long an event is remembered as applied.
     pub(super) seen_for: Duration,
 }
@@ -52,8 +51,9 @@ impl Course {
         let mut messages = Messages::default();
         for Entry { mut envelope, outline, spent } in entries {
             let facts = &mut envelope.facts;
-            let is_known = spent.admission <= self.doubtful
-                && is_applied(reader, &outline.key, facts.received_at, self.seen_for)?;
+            // Another collector may have produced it before this one was granted the topic, or
+            // while it was fenced off for a moment and did not notice.
+            let is_known = is_applied(reader, &outline.key, facts.received_at, self.seen_for)?;
             messages.spent.push(spent);
             if is_known {
                 continue;
