@@ -94,7 +94,8 @@ struct Parts {
 impl Appliance {
     /// Starts everything.
     pub async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Self, Failure> {
-        start(config, clock, stop).await
+        // Large: it holds all that the stages are made of.
+        Box::pin(start(config, clock, stop)).await
     }
 
     /// Waits until it has stopped, asked or not, and closes the store.

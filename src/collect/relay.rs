@@ -42,6 +42,9 @@ const HAND_OVER: Duration = Duration::from_secs(6);
 /// How long the topic is kept behind the last message of a hand-over, so that the other nodes
 /// have applied it before its producer goes on.
 const APPLIED_ELSEWHERE: Duration = Duration::from_millis(500);
+/// For how long a node that handed over rows does not ask again: the topic is its producer's, which
+/// notices at its next message that it was fenced off.
+const AFTER_HAND_OVER: Duration = Duration::from_secs(10);
 /// How long rows of the outbox wait for those of the inbox, to be handed over with them.
 const TOGETHER: Duration = Duration::from_secs(30);
 /// Without any progress for so long, what is on the topic is not waited for any more.
@@ -162,6 +165,7 @@ impl Relay {
                 return Ok(Err(error));
             }
             self.tell_waiting().await?;
+            return Ok(Ok(AFTER_HAND_OVER));
         }
         // Not in step with other collectors on standby.
         Ok(Ok(ASK_AGAIN.mul_f64(0.75 + fastrand::f64() / 2.0)))
@@ -196,7 +200,7 @@ impl Relay {
     }
 
     async fn tell_waiting(&self) -> Result<Waiting, StoreError> {
-        let waiting = self.store.read(|reader| count(reader)).await?;
+        let waiting = self.store.read(count).await?;
         self.waiting.send_if_modified(|told| {
             let rows = waiting.inbox + waiting.outbox;
             std::mem::replace(told, rows) != rows

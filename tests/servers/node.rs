@@ -131,7 +131,7 @@ impl Node {
         admit(&self.store, events).await
     }
 
-    /// Admits events into the store of a node that does not run, as one that was killed right after.
+    /// Admits events into the store of a node that does not run: it was killed right after.
     pub(crate) async fn admit_and_die(dir: &TempDir, events: &[String]) {
         let open = || Store::open(dir.path(), Sync::EveryBatch, Clock::system()).ok();
         let store = until("the store is free", open).await;

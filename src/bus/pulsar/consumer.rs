@@ -46,7 +46,7 @@ pub struct PulsarBus {
     name: String,
     subscription: String,
     tag: BusTag,
-    session: Option<Session>,
+    session: Option<Box<Session>>,
     /// Whether its first new delivery was compared with what was applied.
     is_joined: bool,
     backoff: Backoff,
@@ -104,7 +104,7 @@ impl PulsarBus {
                 );
                 let is_behind = session.ahead.is_some();
                 let stuck = self.stuck.is_so() && is_behind;
-                (self.session, self.is_joined) = (Some(session), false);
+                (self.session, self.is_joined) = (Some(Box::new(session)), false);
                 let since = self.link.clock.now();
                 self.state.send_modify(|state| {
                     (state.connected, state.since, state.stuck) = (true, since, stuck);
