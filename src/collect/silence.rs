@@ -4,8 +4,8 @@
 //! GitHub has no cursor, but its pages show a while. When what they show afterwards does not join
 //! what was admitted before, events passed between the two; each of GitHub's two sequences is
 //! looked at separately, and a page that is not full shows all there is. Known events alone join
-//! nothing: GitHub's pages hold stragglers of minutes to days. Ids are drawn in order, so known events join
-//! only where their ids lie as close to new ones as those lie to each other.
+//! nothing: GitHub's pages hold stragglers of minutes to days. Ids are drawn in order, so known
+//! events join only where their ids lie as close to new ones as those lie to each other.
 //!
 //! On a node without a broker the gap is recorded behind the last event that was applied by then.
 //! With a broker it waits for the next message and travels with it, so that every node records it
