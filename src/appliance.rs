@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
-use self::broker::{Broker, BrokerState};
+use self::broker::{Broker, BrokerState, Granting};
 pub use self::broker::{Unusable, check_bus};
 use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
@@ -105,7 +105,8 @@ struct Parts {
 impl Appliance {
     /// Starts everything.
     pub async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Self, Failure> {
-        start(config, clock, stop).await
+        // Large: it holds all that the stages are made of.
+        Box::pin(start(config, clock, stop)).await
     }
 
     /// Waits until it has stopped, asked or not, and closes the store.
@@ -129,7 +130,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let tag = broker.as_ref().map_or(parts.store.bus_tag(), |broker| broker.bus.tag());
     keep_journal(&parts, tag).await?;
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
-    let granting = Sender::new(Grant::Unasked);
+    let granting = Granting { grant: Sender::new(Grant::Unasked), waiting: Sender::new(0) };
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
     let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
@@ -323,7 +324,7 @@ fn start_stages(
     parts: Parts,
     (apply, ticker): (Apply, Ticker),
     (poller, enrich, witness): (Option<Poller>, Enrich, Arc<Witness>),
-    (broker, granting, troubles): (Option<Broker>, Sender<Grant>, Sender<Vec<script::Complaint>>),
+    (broker, granting, troubles): (Option<Broker>, Granting, Sender<Vec<script::Complaint>>),
 ) {
     let Parts { config, store, numbers, asking, alerts, posting, script, hub, chores, .. } = parts;
     let (clock, soft) = (parts.clock, parts.stop.soft);
@@ -333,10 +334,11 @@ fn start_stages(
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
-        let options = IngestOptions { backlog_bytes, pages };
+        let has_broker = broker.is_some();
+        let options = IngestOptions { backlog_bytes, pages, has_broker };
         let (store, stop) = (store.clone(), soft.clone());
-        if broker.is_some() {
-            let source = WhenGranted::new(poller, granting.subscribe());
+        if has_broker {
+            let source = WhenGranted::new(poller, granting.grant.subscribe());
             stages.start("ingest", ingest::run(source, store, options, stop));
         } else {
             stages.start("ingest", ingest::run(poller, store, options, stop));
@@ -395,21 +397,20 @@ fn start_bus(
     stages: &mut Stages,
     apply: Apply,
     broker: Option<Broker>,
-    granting: Sender<Grant>,
+    Granting { grant, waiting }: Granting,
     soft: &CancellationToken,
 ) -> BusTag {
-    let Some(Broker { bus, outlet }) = broker else {
+    let Some(Broker { bus, outlet, produces }) = broker else {
         let bus = EmbeddedBus::new(apply.store.clone());
         let tag = bus.tag();
         stages.start("apply", apply.run(bus, soft.clone()));
         return tag;
     };
     let tag = bus.tag();
-    if let Some(outlet) = outlet {
-        let Apply { store, seen_for, clock, .. } = apply.clone();
-        let relay = Relay { store, seen_for, grant: granting, clock };
-        stages.start("relay", broker::told(relay.run(outlet, soft.clone())));
-    }
+    let Apply { store, seen_for, clock, .. } = apply.clone();
+    let bus_state = bus.state();
+    let relay = Relay { store, produces, seen_for, grant, waiting, bus: bus_state, clock };
+    stages.start("relay", broker::told(relay.run(outlet, soft.clone())));
     stages.start("apply", broker::told(apply.run(bus, soft.clone())));
     tag
 }

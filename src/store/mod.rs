@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod journal;
 pub mod keys;
 mod lock;
+pub mod outages;
 pub mod periods;
 pub mod pressure;
 pub mod reach;
