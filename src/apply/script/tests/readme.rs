@@ -114,13 +114,14 @@ fn the_limits_it_names_are_the_limits() {
     let limits = Limits::default();
     assert_eq!(limits.deadline.as_millis(), 200);
     assert_eq!(limits.operations, 5_000_000);
+    let words = README.split_whitespace().collect::<Vec<_>>().join(" ");
     for number in ["200 ms", "5,000,000 operations", "64 bytes", "10,000 names"] {
-        assert!(README.contains(number), "{number}");
+        assert!(words.contains(number), "{number}");
     }
     let of_aggregates = (AGGREGATES, rule::NAMES, rule::NAME_BYTES, rule::CELLS, rule::BUCKETS);
     assert_eq!(of_aggregates, (16, 30_000, 256, 500_000, 3_600));
     for number in ["16 aggregates", "30,000 names", "256 bytes", "500,000 counts", "3,600 buckets"]
     {
-        assert!(README.contains(number), "{number}");
+        assert!(words.contains(number), "{number}");
     }
 }
