@@ -41,13 +41,11 @@ use self::renewed::Renewed;
 use self::status::Sight;
 pub use self::status::screen as status_screen;
 pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
+use crate::aggregates::Aggregates;
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
-use crate::apply::aggregates::Aggregates;
-use crate::apply::history::{History, HistorySync, Limits, Setup};
 use crate::apply::numbers::{Numbers, bucket_span};
 pub use crate::apply::requeue::Requeued;
-use crate::apply::script::{self, Kind, ScriptHost, Trials};
 use crate::apply::tick::Ticker;
 use crate::archive;
 use crate::bus::embedded::EmbeddedBus;
@@ -63,11 +61,13 @@ use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHub, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
+use crate::script::{self, Kind, ScriptHost, Trials};
 use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
 use crate::store::{Reader, Store, Sync};
 use crate::supervise::{EXIT_CONFIG, Failure, Stages, Stop};
+use crate::tidb::{History, HistorySync, Limits, Setup};
 
 /// The script that makes the language map.
 const MERGE_SCRIPT: &str = "merge_latest.rhai";

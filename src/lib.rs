@@ -2,6 +2,7 @@
 
 pub mod model;
 
+pub mod aggregates;
 pub mod alerts;
 #[cfg(feature = "amqp")]
 pub mod amqp;
@@ -21,12 +22,14 @@ pub mod logging;
 pub mod metrics;
 pub mod private;
 pub mod reload;
+pub mod script;
 pub mod secrets;
 pub mod serve;
 pub mod simulate;
 pub mod store;
 pub mod supervise;
 pub mod terminal;
+pub mod tidb;
 
 pub mod appliance;
 pub mod cli;

@@ -118,7 +118,7 @@ metrics! {
     AMQP_REMOVED Counter "ghpulse_amqp_exchange_removed_total" "" "Times the exchange was missing and was declared again; its readers have to bind again.";
     REFUSED Counter "ghpulse_refused_total" "reason"
         ["connections" "per_address" "origin" "chatter" "params_rate" "invalid_params"
-         "message_bytes" "write_timeout" "silence" "searches"]
+         "message_bytes" "write_timeout" "silence" "searches" "handshake_timeout" "message_time"]
         "Connections and requests refused by a limit.";
     DELIVERIES Counter "ghpulse_deliveries_total" "endpoint"
         ["/sampling" "/language/latest" "/language/watch" "/stream" "/stream/languages" "/aggregate"]

@@ -9,7 +9,6 @@ use serde_json::value::to_raw_value;
 use super::exchange;
 use crate::alerts::Alerts;
 use crate::apply::aggregate::Apply;
-use crate::apply::history::{History, Limits, Setup};
 use crate::apply::numbers::Numbers;
 use crate::apply::requeue::Requeued;
 use crate::clock::Clock;
@@ -19,6 +18,7 @@ use crate::serve::{Refusal, StoreAnswer, StoreRequest};
 use crate::store::checkpoint::{self, CheckpointError};
 use crate::store::inspect::{self, InspectError};
 use crate::store::{Store, StoreError};
+use crate::tidb::{History, Limits, Setup};
 
 /// Answers a request.
 pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) -> StoreAnswer {

@@ -11,19 +11,19 @@ use super::broker::BrokerState;
 use super::rabbit::RabbitState;
 use super::status::{Sight, screen};
 use super::{copies, exchange};
-use crate::apply::history::{History, HistoryState};
-use crate::apply::script::LiveWindow;
-use crate::apply::script::{self, InForce, ScriptHost};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
 use crate::clock::witness::Verdict;
 use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::{Day, Hour, Timestamp};
+use crate::script::LiveWindow;
+use crate::script::{self, InForce, ScriptHost};
 use crate::serve::{
     ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
     StoreAnswer, StoreRequest, SyncAnswer,
 };
+use crate::tidb::{History, HistoryState};
 
 /// How long it is shown that the end of the store's log was lost.
 const LOSS_SHOWN: Duration = Duration::from_secs(3_600);

@@ -285,7 +285,7 @@ fn bytes(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collect::completeness::Completeness;
+    use crate::collect::coverage::Completeness;
     use crate::collect::status::SourceMode;
     use crate::model::window::Timestamp;
 

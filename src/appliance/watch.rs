@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
-use crate::collect::completeness::{Trouble, TroubleKind};
+use crate::collect::coverage::{Trouble, TroubleKind};
 use crate::collect::poller::publish;
 use crate::collect::status::SourceStatus;
 use crate::metrics;

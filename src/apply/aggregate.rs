@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::entities::claim_entities;
 use super::foreign::{bury, claim_beside};
-use super::history::History;
 use super::numbers::Numbers;
 use super::outage;
 use crate::bus::{Bus, Content, Dead, Delivery};
@@ -34,6 +33,7 @@ use crate::store::keys::{
 use crate::store::retention::{MinuteRow, claim_days};
 use crate::store::rows::{decode_cursor, push_journal};
 use crate::store::{APPLIED, Batch, Store, StoreError, gaps, outages};
+use crate::tidb::History;
 use crate::{fault, metrics};
 
 /// How long the bus is left alone after it failed.
@@ -334,7 +334,7 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
     if !facts.flags.pr {
         return Ok(());
     }
-    if let Some(language) = Numbers::counted_language(facts) {
+    if let Some(language) = facts.counted_language() {
         let second = event.received_at.second();
         batch.add(&BucketKey { second, language: language.to_owned() }, 1)?;
     }

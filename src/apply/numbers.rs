@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::model::counts::{Counts, DayCounts, YearCounts};
 use crate::model::envelope::Facts;
-use crate::model::tally::{self, Buckets, WindowSnapshot};
+use crate::model::tally::{Buckets, WindowSnapshot};
 use crate::model::window::{Day, Hour, Second, Timestamp, Window, Year};
 use crate::store::keys::{BucketKey, HourKey, HourMetric, Origin, Scope, SizeKey};
 use crate::store::{Reader, Store, StoreError, read_count};
@@ -59,23 +59,13 @@ impl Numbers {
         Ok(Self { seconds, buckets: Mutex::new(buckets), year: Mutex::default() })
     }
 
-    /// The language a pull-request event is counted under; `None` when it is not known, or is a
-    /// text that no language is named by.
-    #[must_use]
-    pub fn counted_language(facts: &Facts) -> Option<&str> {
-        facts
-            .language
-            .as_deref()
-            .filter(|name| facts.flags.pr && (1..=tally::NAME_BYTES).contains(&name.len()))
-    }
-
     /// Adds events that were just committed, each with the time it happened.
     pub fn add<'a>(&self, events: impl Iterator<Item = (&'a Facts, Timestamp)>) {
         let mut buckets = lock(&self.buckets);
         let mut year = lock(&self.year);
         for (facts, happened_at) in events.filter(|(facts, _)| facts.flags.pr) {
             year.touched.insert(happened_at.day());
-            let Some(language) = Self::counted_language(facts) else { continue };
+            let Some(language) = facts.counted_language() else { continue };
             if let Err(reason) = buckets.add(facts.received_at.second(), language, 1) {
                 tracing::warn!(language, %reason, "an event is not counted by language");
             }

@@ -8,8 +8,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::aggregate::Apply;
-use super::script::ScriptHost;
 use crate::hub::Tick;
+use crate::script::ScriptHost;
 
 /// Makes the latest values that readers of numbers see.
 pub struct Ticker {

@@ -338,5 +338,4 @@ fn each_event(
 }
 
 #[cfg(test)]
-#[path = "export_tests.rs"]
 mod tests;

@@ -300,5 +300,4 @@ fn sorted(ids: &HashSet<u64, foldhash::fast::RandomState>) -> Vec<u64> {
 }
 
 #[cfg(test)]
-#[path = "import_tests.rs"]
 mod tests;

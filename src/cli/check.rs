@@ -21,11 +21,11 @@ use super::{Exit, FileArgs, output};
 use crate::appliance::{
     TriedToken, Unusable, check_amqp, check_bus, check_certificate, check_key_file, check_tokens,
 };
-use crate::apply::history;
-use crate::apply::{aggregates, script};
 use crate::clock::Clock;
 use crate::config::{self, Complaint, Config, Loaded, Place, Places, Refused, Secret};
 use crate::reload;
+use crate::tidb;
+use crate::{aggregates, script};
 
 /// A server that has not accepted by then is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -324,7 +324,7 @@ async fn try_one(server: &Server) -> Tried {
             return Tried { server: server.name, address, connected: None, said, misconfigured };
         }
         (Deeper::Tidb(tidb), None) => {
-            let tried = history::check(tidb, history::Limits::of(tidb), Clock::system()).await;
+            let tried = tidb::check(tidb, tidb::Limits::of(tidb), Clock::system()).await;
             tried.map_err(|wrong| {
                 let said: Vec<String> = wrong.iter().map(ToString::to_string).collect();
                 said.join("; ")

@@ -12,10 +12,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Exit, output};
-use crate::apply::script::{self, Complaint, LiveWindow};
 use crate::http::{self, Http, HttpOptions, Request};
 use crate::model::tally::WindowSnapshot;
 use crate::model::window::Timestamp;
+use crate::script::{self, Complaint, LiveWindow};
 use crate::simulate::{Shape, World};
 
 /// Arguments of `script`.

@@ -260,5 +260,4 @@ fn claim(
 }
 
 #[cfg(test)]
-#[path = "ingest_tests.rs"]
 mod tests;

@@ -26,7 +26,7 @@ use self::schedule::MOST_UNDER_WAY;
 pub use self::schedule::{Rule, Schedule};
 use self::tell::Summary;
 pub use self::tell::publish;
-use super::completeness::{Completeness, STALE_REST};
+use super::coverage::{Completeness, STALE_REST};
 use super::entries::Entries;
 use super::overlap;
 use super::source::{Body, EventSource, Page, Poll, SourceError};

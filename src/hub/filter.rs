@@ -275,5 +275,4 @@ fn shown(value: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "filter_tests.rs"]
 mod tests;

@@ -352,5 +352,4 @@ impl Drop for Member {
 }
 
 #[cfg(test)]
-#[path = "group_tests.rs"]
 mod tests;

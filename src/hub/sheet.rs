@@ -400,5 +400,4 @@ impl Drop for Follow {
 }
 
 #[cfg(test)]
-#[path = "sheet_tests.rs"]
 mod tests;

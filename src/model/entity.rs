@@ -228,5 +228,4 @@ impl<'a> Origin<'_, 'a> {
 }
 
 #[cfg(test)]
-#[path = "entity_tests.rs"]
 mod tests;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::event::Event;
 use super::gaps::Gaps;
 use super::json;
+use super::tally;
 use super::window::Timestamp;
 
 /// An event with its facts.
@@ -88,6 +89,14 @@ mod present {
 }
 
 impl Facts {
+    /// The language a pull-request event is counted under; `None` when it is unknown, empty, or
+    /// longer than [`tally::NAME_BYTES`].
+    #[must_use]
+    pub fn counted_language(&self) -> Option<&str> {
+        let language = self.language.as_deref()?;
+        (self.flags.pr && (1..=tally::NAME_BYTES).contains(&language.len())).then_some(language)
+    }
+
     /// What the event says by itself: its action's flags, and what GitHub sent of language and
     /// lines. First-time flags are claimed later.
     #[must_use]
@@ -284,5 +293,4 @@ fn quoted(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "envelope_tests.rs"]
 mod tests;

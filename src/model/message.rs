@@ -192,5 +192,4 @@ fn given_facts(payload: &str, received_at: Timestamp) -> Facts {
 }
 
 #[cfg(test)]
-#[path = "message_tests.rs"]
 mod tests;

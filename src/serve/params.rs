@@ -277,5 +277,4 @@ fn kind(value: &str) -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "params_tests.rs"]
 mod tests;

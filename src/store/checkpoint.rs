@@ -375,5 +375,4 @@ fn failed<'p>(
 }
 
 #[cfg(test)]
-#[path = "checkpoint_tests.rs"]
 mod tests;

@@ -493,5 +493,4 @@ impl Key for MinuteKey {
 }
 
 #[cfg(test)]
-#[path = "keys_tests.rs"]
 mod tests;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use ghpulse::alerts::Alerts;
-use ghpulse::apply::history::{History, Setup};
 use ghpulse::clock::Clock;
 use ghpulse::config::Interval;
 use ghpulse::store::Store;
+use ghpulse::tidb::{History, Setup};
 
 /// What shows no more than this node has counted, and asks nobody.
 pub fn no_history(store: &Store, clock: Clock) -> History {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ghpulse::clock::Clock;
-use ghpulse::collect::completeness::{Completeness, Missed};
+use ghpulse::collect::coverage::{Completeness, Missed};
 use ghpulse::collect::overlap;
 use ghpulse::config::Secret;
 use ghpulse::github::rest::{Outcome, Rest, RestOptions};

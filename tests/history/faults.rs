@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use ghpulse::apply::history::{HistoryState, Limits, check};
 use ghpulse::clock::Clock;
 use ghpulse::config::{Secret, Tidb};
+use ghpulse::tidb::{HistoryState, Limits, check};
 
 use super::database::{Database, Kind, PASSWORD, kind};
 use super::node::{HASTY, Node, PATIENT, Pull, at, days, sums};

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use ghpulse::alerts::Alerts;
-use ghpulse::apply::history::{Health, History, Limits, Setup, Synced};
 use ghpulse::clock::Clock;
 use ghpulse::config::{Interval, Tidb};
 use ghpulse::model::counts::{Counts, DayCounts};
@@ -13,6 +12,7 @@ use ghpulse::model::window::{Day, Timestamp, Year};
 use ghpulse::store::keys::RepoKey;
 use ghpulse::store::repos::RepoRow;
 use ghpulse::store::{Store, Sync};
+use ghpulse::tidb::{Health, History, Limits, Setup, Synced};
 use tokio_util::sync::CancellationToken;
 
 use super::common::running::soon;

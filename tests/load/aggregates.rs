@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ghpulse::apply::aggregates::Aggregates;
-use ghpulse::apply::script;
+use ghpulse::aggregates::Aggregates;
 use ghpulse::clock::Clock;
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::model::envelope::Facts;
 use ghpulse::model::event::Event;
 use ghpulse::model::position::{BusTag, Position};
+use ghpulse::script;
 use ghpulse::store::keys::{JournalKey, MinuteKey};
 use ghpulse::store::retention::MinuteRow;
 use ghpulse::store::{Store, Sync};

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use ghpulse::alerts::Alerts;
 use ghpulse::apply::aggregate::Apply;
-use ghpulse::apply::history::{History, Setup};
 use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::{Clock, Stopwatch};
@@ -17,6 +16,7 @@ use ghpulse::collect::ingest;
 use ghpulse::collect::source::{Body, Page, Poll};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Store, Sync};
+use ghpulse::tidb::{History, Setup};
 use tokio_util::sync::CancellationToken;
 
 use crate::measure::{Figures, Usage, defaults, events, written_bytes};

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use ghpulse::clock::Clock;
-use ghpulse::collect::completeness::Completeness;
+use ghpulse::collect::coverage::Completeness;
 use ghpulse::collect::overlap::Sighting;
 use ghpulse::collect::poller::{POLL_SHARE, Rule, Schedule};
 use ghpulse::config::Secret;

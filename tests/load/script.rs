@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use ghpulse::apply::script;
 use ghpulse::clock::Stopwatch;
+use ghpulse::script;
 
 /// The script as it is shipped.
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/merge_latest.rhai");

@@ -300,5 +300,4 @@ fn read_up_to(limit: usize, from: impl std::io::Read) -> std::io::Result<Vec<u8>
 }
 
 #[cfg(test)]
-#[path = "entry_tests.rs"]
 mod tests;

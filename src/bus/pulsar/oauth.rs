@@ -312,5 +312,4 @@ fn encoded(value: &str, capital: bool) -> String {
 }
 
 #[cfg(test)]
-#[path = "oauth_tests.rs"]
 mod tests;

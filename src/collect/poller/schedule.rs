@@ -180,5 +180,4 @@ impl Pace {
 }
 
 #[cfg(test)]
-#[path = "schedule_tests.rs"]
 mod tests;

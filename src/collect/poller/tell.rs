@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Poller, Rule};
-use crate::collect::completeness::{Lag, Report, Trouble, TroubleKind};
+use crate::collect::coverage::{Lag, Report, Trouble, TroubleKind};
 use crate::collect::status::{LastError, SourceMode, SourceState};
 use crate::github::tokens::Mode;
 use crate::metrics;

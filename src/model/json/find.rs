@@ -325,5 +325,4 @@ fn stop(bytes: &[u8], mut at: usize) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[path = "find_tests.rs"]
 mod tests;

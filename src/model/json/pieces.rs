@@ -124,5 +124,4 @@ fn next_wanted<'a>(
 }
 
 #[cfg(test)]
-#[path = "pieces_tests.rs"]
 mod tests;

@@ -1,0 +1,270 @@
+//! How much is going on: events, and how many different repositories and developers they are of.
+//!
+//! Different ones in a rolling window are counted exactly: of each the last second is known, and of
+//! each second how many were last seen in it. So a window's number is a sum over its seconds.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::member::reading;
+use super::rolling::longest;
+use crate::hub::Hub;
+use crate::model::position::Cursor;
+use crate::model::tally::Tally;
+use crate::model::window::{Second, Window};
+use crate::script::rule::Subject;
+
+/// The most of a kind that are told apart at once, about 36 bytes each.
+const DIFFERENT: usize = 1_000_000;
+/// Seconds beyond the window that are held, so that a clock may be set back a little.
+const SLACK: i64 = 60;
+/// The most events that wait for their second to come, because the clock of another node is ahead
+/// of ours or ours was ahead once; what comes beyond them is left out, and said to be.
+const AHEAD: usize = 100_000;
+/// Between two looks for those who were not seen in the window, in seconds.
+const SWEEP: i64 = 60;
+
+/// Events, repositories and developers.
+pub(super) struct Active {
+    windows: &'static [(&'static str, u32)],
+    events: Seconds,
+    repositories: Different,
+    developers: Different,
+    /// Of events whose second has not come yet: the repository and the developer of each.
+    ahead: BTreeMap<i64, Vec<[Option<u64>; 2]>>,
+    waiting: usize,
+    /// The second that has come.
+    now: i64,
+    left_out: u64,
+    /// The newest second of an event whose repository or developer was left out.
+    left_out_at: Option<i64>,
+    ticked_at: Option<Second>,
+}
+
+/// A number for each of the last seconds, in a ring.
+struct Seconds {
+    numbers: Vec<u32>,
+    /// The newest second that is held; the ring holds as many before it as it is long.
+    newest: Option<i64>,
+}
+
+/// Who was seen when last.
+struct Different {
+    last: HashMap<u64, i64, foldhash::fast::RandomState>,
+    seconds: Seconds,
+    swept_at: i64,
+}
+
+impl Active {
+    pub(super) fn new(windows: &'static [(&'static str, u32)]) -> Self {
+        let span = i64::from(longest(windows)) + SLACK;
+        Self {
+            windows,
+            events: Seconds::new(span),
+            repositories: Different::new(span),
+            developers: Different::new(span),
+            ahead: BTreeMap::new(),
+            waiting: 0,
+            now: i64::MIN,
+            left_out: 0,
+            left_out_at: None,
+            ticked_at: None,
+        }
+    }
+
+    pub(super) fn span(&self) -> i64 {
+        longest(self.windows).into()
+    }
+
+    /// A second has come: what waited for it is counted.
+    pub(super) fn reach(&mut self, now: Second) {
+        self.now = now.0;
+        while let Some(entry) = self.ahead.first_entry()
+            && *entry.key() <= self.now
+        {
+            let (second, events) = entry.remove_entry();
+            self.waiting -= events.len();
+            for ids in events {
+                self.see(second, ids);
+            }
+        }
+    }
+
+    pub(super) fn count(&mut self, event: &Subject<'_>) {
+        let second = event.facts().received_at.second().0;
+        let ids = ["repo", "actor"].map(|who| event.number_of(who));
+        if second <= self.now {
+            self.see(second, ids);
+        } else if self.waiting < AHEAD {
+            // The ring holds what lies behind the newest second, and others' clocks give seconds:
+            // one that has not come must not move it.
+            self.ahead.entry(second).or_default().push(ids);
+            self.waiting += 1;
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    fn see(&mut self, second: i64, [repository, developer]: [Option<u64>; 2]) {
+        self.events.add(second);
+        let seen = [(repository, &mut self.repositories), (developer, &mut self.developers)];
+        for (id, different) in seen {
+            let fits = id.is_none_or(|id| different.see(id, second));
+            if !fits {
+                self.left_out += 1;
+                self.left_out_at = self.left_out_at.max(Some(second));
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor, since: Second) {
+        self.reach(now);
+        if self.ticked_at.replace(now) == Some(now) {
+            return;
+        }
+        let span = self.span();
+        self.repositories.sweep(now.0, span);
+        self.developers.sweep(now.0, span);
+        for (name, seconds) in self.windows {
+            let window = Window::ending_with(now, *seconds);
+            let numbers = [
+                ("developers", self.developers.seconds.sum(window)),
+                ("events", self.events.sum(window)),
+                ("repositories", self.repositories.seconds.sum(window)),
+            ];
+            let value: Tally = numbers.into_iter().filter(|(_, n)| *n > 0).collect();
+            // A window that has seconds in which somebody was left out is not complete.
+            let left_out = self.left_out_at.map(|second| Second(second.saturating_add(1)));
+            let since = left_out.filter(|left| *left > window.from).unwrap_or(since).max(since);
+            let reading = reading(window, cursor, since, self.left_out, value);
+            hub.rolling().open(&format!("activity/{name}")).show(reading);
+        }
+    }
+}
+
+impl Seconds {
+    fn new(span: i64) -> Self {
+        let length = usize::try_from(span).expect("a day and some");
+        Self { numbers: vec![0; length], newest: None }
+    }
+
+    fn place(&self, second: i64) -> usize {
+        let length = i64::try_from(self.numbers.len()).expect("a day and some");
+        usize::try_from(second.rem_euclid(length)).expect("it is not negative")
+    }
+
+    /// Whether a second is held now.
+    fn holds(&self, second: i64) -> bool {
+        let length = i64::try_from(self.numbers.len()).expect("a day and some");
+        self.newest.is_some_and(|newest| second <= newest && newest - second < length)
+    }
+
+    /// Counts one in a second. What is older than all that is held falls away.
+    fn add(&mut self, second: i64) {
+        if let Some(newest) = self.newest
+            && second > newest
+        {
+            let length = i64::try_from(self.numbers.len()).expect("a day and some");
+            for passed in newest.max(second - length) + 1..=second {
+                let at = self.place(passed);
+                self.numbers[at] = 0;
+            }
+        }
+        self.newest = Some(self.newest.map_or(second, |newest| newest.max(second)));
+        if self.holds(second) {
+            let at = self.place(second);
+            self.numbers[at] += 1;
+        }
+    }
+
+    fn take_back(&mut self, second: i64) {
+        if self.holds(second) {
+            let at = self.place(second);
+            self.numbers[at] = self.numbers[at].saturating_sub(1);
+        }
+    }
+
+    fn sum(&self, window: Window) -> i64 {
+        let held = (window.from.0..window.until.0).filter(|second| self.holds(*second));
+        held.map(|second| i64::from(self.numbers[self.place(second)])).sum()
+    }
+}
+
+impl Different {
+    fn new(span: i64) -> Self {
+        Self { last: HashMap::default(), seconds: Seconds::new(span), swept_at: i64::MIN }
+    }
+
+    /// False when there is no room for one more.
+    fn see(&mut self, id: u64, second: i64) -> bool {
+        let is_full = self.last.len() >= DIFFERENT;
+        match self.last.get_mut(&id) {
+            Some(last) if *last >= second => {}
+            Some(last) => {
+                let before = std::mem::replace(last, second);
+                self.seconds.take_back(before);
+                self.seconds.add(second);
+            }
+            None if is_full => return false,
+            None => {
+                self.last.insert(id, second);
+                self.seconds.add(second);
+            }
+        }
+        true
+    }
+
+    /// Forgets who was not seen for so many seconds.
+    fn sweep(&mut self, now: i64, span: i64) {
+        // Not by a clock that is ahead of all that was ever counted.
+        let now = self.seconds.newest.map_or(now, |newest| now.min(newest.saturating_add(SWEEP)));
+        if now.saturating_sub(self.swept_at) >= SWEEP {
+            self.swept_at = now;
+            self.last.retain(|_, last| now - *last <= span);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn different_ones_are_counted_as_a_set_counts_them(
+            seen in prop::collection::vec((0_u64..6, 0_i64..40, 0_i64..4), 0..60),
+            length in 1_u32..12,
+        ) {
+            let mut different = Different::new(12);
+            let mut list = Vec::new();
+            let mut now = 1_000;
+            for (id, step, late) in seen {
+                // Time goes on, and some come a little late.
+                now += step / 10;
+                let at = now - late;
+                prop_assert!(different.see(id, at));
+                list.push((id, at));
+                different.sweep(now, 12);
+                // As at a tick: the window and the sweep are of the same clock.
+                let window = Window::ending_with(Second(now), length);
+                let inside = list.iter().filter(|(_, at)| window.contains(Second(*at)));
+                let wanted: BTreeSet<u64> = inside.map(|(id, _)| *id).collect();
+                prop_assert_eq!(usize::try_from(different.seconds.sum(window)), Ok(wanted.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_is_told_apart() {
+        let mut different = Different::new(10);
+        for id in 0..DIFFERENT as u64 {
+            assert!(different.see(id, 5));
+        }
+        assert!(!different.see(u64::MAX, 5) && different.see(7, 6));
+        different.sweep(100, 10);
+        assert!(different.see(u64::MAX, 100));
+    }
+}

@@ -1,0 +1,238 @@
+//! The folder of scripts: each file beside the merge script is an aggregate of its name.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::journal::Groups;
+use super::member::Member;
+use crate::clock::Clock;
+use crate::hub::Hub;
+use crate::model::window::Second;
+use crate::script::rule::Rule;
+use crate::script::usage::Usage;
+use crate::script::{Complaint, InForce, Kind, SHIPPED_ALL, ScriptHost, Trials, has_no_directory};
+use crate::store::keys::MetaKey;
+use crate::store::{Store, StoreError};
+
+/// The most aggregates of scripts; of more files the first by name are taken.
+pub const AGGREGATES: usize = 16;
+/// The most entries of the folder that are looked at.
+const ENTRIES: usize = 1_000;
+/// The longest name of an aggregate, in bytes.
+const NAME_BYTES: usize = 64;
+/// The script that is no aggregate.
+const MERGE_SCRIPT: &str = "merge_latest";
+/// Under which names the last good texts are kept in the store.
+const LAST_GOOD: &str = "script.aggregate.";
+
+/// The aggregates of a folder: name and file, and what cannot be one.
+type Files = (Vec<(String, PathBuf)>, Vec<Complaint>);
+
+/// The scripts' hosts, by name.
+pub(super) struct Folder {
+    path: PathBuf,
+    store: Store,
+    clock: Clock,
+    hosts: BTreeMap<String, Arc<ScriptHost>>,
+    /// Whether the folder could be read when it was last looked at.
+    readable: bool,
+}
+
+impl Folder {
+    /// Begins with the last good texts of an earlier run. Blocks.
+    pub(super) fn open(path: &Path, store: &Store, clock: Clock) -> Result<Self, StoreError> {
+        let mut kept = Vec::new();
+        store.reader().scan(&MetaKey(LAST_GOOD.to_owned()), |MetaKey(key), value| {
+            let Some(name) = key.strip_prefix(LAST_GOOD) else { return Ok(false) };
+            kept.push((name.to_owned(), String::from_utf8_lossy(value).into_owned()));
+            Ok(true)
+        })?;
+        let mut hosts = BTreeMap::new();
+        for (name, text) in kept {
+            let file = path.join(format!("{name}.rhai")).display().to_string();
+            let trials = Some(Trials::read(store, &name)?);
+            let host = ScriptHost::of(Kind::Aggregate, &file, Some(&text), trials, clock);
+            hosts.insert(name, Arc::new(host));
+        }
+        let (path, store) = (path.to_owned(), store.clone());
+        Ok(Self { path, store, clock, hosts, readable: true })
+    }
+
+    /// Looks at all files; who counts something new begins to, and who is gone is forgotten. Gives
+    /// back what is wrong. Blocks.
+    pub(super) fn look(
+        &mut self,
+        groups: &mut Groups,
+        hub: &Hub,
+        now: Second,
+    ) -> Result<Vec<Complaint>, StoreError> {
+        let mut troubles = Vec::new();
+        match files(&self.path) {
+            Ok((files, refused)) => {
+                troubles = refused;
+                self.readable = true;
+                self.forget_all_but(&files, groups, hub);
+                for (name, file) in files {
+                    self.refresh(&name, &file, groups, now)?;
+                }
+            }
+            // Nobody ever had scripts here: the built-in ones are in force.
+            Err(_) if self.is_bare() => {
+                for (name, _) in &SHIPPED_ALL[1..] {
+                    let file = self.path.join(format!("{name}.rhai"));
+                    self.refresh(name, &file, groups, now)?;
+                }
+            }
+            // A folder that is away for a moment must not take what works with it.
+            Err(error) => {
+                let is_expected = self.hosts.is_empty() && error.kind() == io::ErrorKind::NotFound;
+                if std::mem::replace(&mut self.readable, false) && !is_expected {
+                    tracing::warn!(folder = %self.path.display(), %error, "cannot be read");
+                }
+            }
+        }
+        for (name, host) in &self.hosts {
+            let rule = host.rule();
+            if groups.of_script(name).and_then(|(member, _)| member.rule()) != rule.as_ref() {
+                groups.remove(name);
+                if let Some(rule) = rule {
+                    let member = Member::script_of(name, Arc::clone(host), rule);
+                    groups.add(self.store.reader(), member, now)?;
+                }
+            }
+            let found = groups.of_script(name);
+            let caught_up = found.is_some_and(|(_, caught_up)| caught_up);
+            let usage = found.and_then(|(member, _)| Some((member.usage()?, member.rule()?)));
+            let about = about(name, host, caught_up, usage);
+            hub.aggregates().open(name).describe(about.to_string());
+            troubles.extend(host.status().complaint().cloned());
+            let mistaken = usage.filter(|(usage, _)| usage.is_mistaken());
+            troubles.extend(mistaken.and_then(|(usage, rule)| {
+                let (file, reason) = (Arc::clone(&host.status().file), usage.words(rule)?);
+                Some(Complaint { file, line: None, column: None, reason })
+            }));
+        }
+        Ok(troubles)
+    }
+
+    /// Whether there is no folder, and no script of one that once was.
+    fn is_bare(&self) -> bool {
+        has_no_directory(&self.path)
+            && self.hosts.values().all(|host| host.status().in_force == InForce::BuiltIn)
+    }
+
+    fn refresh(
+        &mut self,
+        name: &str,
+        file: &Path,
+        groups: &Groups,
+        now: Second,
+    ) -> Result<(), StoreError> {
+        if !self.hosts.contains_key(name) {
+            let trials = Some(Trials::read(&self.store, name)?);
+            let file = file.display().to_string();
+            let host = ScriptHost::of(Kind::Aggregate, &file, None, trials, self.clock);
+            self.hosts.insert(name.to_owned(), Arc::new(host));
+        }
+        let host = &self.hosts[name];
+        let kept = host.refresh_with(file, |rule| {
+            // What another rule counted says nothing about this one.
+            let (member, caught_up) = groups.of_script(name)?;
+            member.window(now).filter(|_| caught_up && member.rule() == rule)
+        });
+        if let Some(text) = kept {
+            self.keep(name, Some(&text));
+        }
+        Ok(())
+    }
+
+    /// A file that is gone is an aggregate that is not wanted any more.
+    fn forget_all_but(&mut self, files: &[(String, PathBuf)], groups: &mut Groups, hub: &Hub) {
+        let gone = |name: &&String| !files.iter().any(|(file, _)| file == *name);
+        let gone: Vec<String> = self.hosts.keys().filter(gone).cloned().collect();
+        for name in gone {
+            self.hosts.remove(&name);
+            groups.remove(&name);
+            hub.aggregates().close(&name);
+            self.keep(&name, None);
+            tracing::info!(aggregate = name, "the file is gone, and the aggregate with it");
+        }
+    }
+
+    /// Keeps a good text for the next start, or forgets it. Called beside the async workers.
+    fn keep(&self, name: &str, text: Option<&str>) {
+        let key = MetaKey(format!("{LAST_GOOD}{name}"));
+        let text = text.map(|text| text.as_bytes().to_vec());
+        let kept = self.store.commit(move |batch| {
+            match text {
+                Some(text) => batch.put(&key, &text),
+                None => batch.delete(&key),
+            }
+            Ok(())
+        });
+        if let Err(error) = tokio::runtime::Handle::current().block_on(kept) {
+            tracing::error!(%error, "a script in force cannot be kept for the next start");
+        }
+    }
+}
+
+/// What an aggregate is, for the list of all of them.
+fn about(name: &str, host: &ScriptHost, caught_up: bool, usage: Option<(&Usage, &Rule)>) -> Value {
+    let status = host.status();
+    // Anybody may read this list, and where the scripts lie is nobody's concern.
+    let file_name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let error = status.complaint().map(|complaint| {
+        let file = file_name(&complaint.file).into();
+        Complaint { file, ..complaint.clone() }.to_string()
+    });
+    json!({
+        "name": name,
+        "file": file_name(&status.file),
+        "in_force": status.in_force,
+        "since": status.since,
+        "counts": host.rule().map(|rule| rule.json()),
+        "counted": usage.map(|(usage, _)| usage.counted()),
+        "note": usage.and_then(|(usage, rule)| usage.words(rule)),
+        "reading": host.rule().is_some() && !caught_up,
+        "error": error,
+    })
+}
+
+/// The files of aggregates in a folder, sorted by name, and what cannot be one.
+pub fn files(folder: &Path) -> io::Result<Files> {
+    let entries = std::fs::read_dir(folder)?;
+    let (mut files, mut refused) = Files::default();
+    let mut refuse = |path: &Path, reason: String| {
+        let file = path.display().to_string().into();
+        refused.push(Complaint { file, line: None, column: None, reason });
+    };
+    for entry in entries.take(ENTRIES) {
+        let path = entry?.path();
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let Some(name) = name.filter(|_| path.extension().is_some_and(|e| e == "rhai")) else {
+            continue;
+        };
+        // Editors and deployments put hidden files beside the real ones.
+        if name == MERGE_SCRIPT || name.starts_with('.') {
+            continue;
+        }
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if name.len() > NAME_BYTES || !name.chars().all(is_plain) {
+            let most = format!("at most {NAME_BYTES} letters, digits, `_` and `-`");
+            refuse(&path, format!("it is no name of an aggregate: use {most}"));
+            continue;
+        }
+        files.push((name, path));
+    }
+    files.sort();
+    for (_, path) in files.iter().skip(AGGREGATES) {
+        refuse(path, format!("more than {AGGREGATES} aggregates; the first by name are taken"));
+    }
+    files.truncate(AGGREGATES);
+    refused.sort_by(|a, b| a.file.cmp(&b.file));
+    Ok((files, refused))
+}

@@ -1,0 +1,202 @@
+//! Reading on in the journal, for everyone who counts.
+//!
+//! Those who have come equally far form a group and share the reading. A newcomer begins where its
+//! window begins, in a group of its own, and joins the others when it has caught up with them.
+
+use crate::hub::Hub;
+use crate::model::position::{BusTag, Cursor, Position};
+use crate::model::window::{Minute, Second};
+use crate::script::rule::Subject;
+use crate::store::journal::{Journal, Step};
+use crate::store::{Reader, StoreError};
+
+use super::member::Member;
+
+/// The most rows that a group reads at one beat.
+const ROWS: usize = 10_000;
+
+/// All who count, by how far they have come.
+pub(super) struct Groups {
+    tag: BusTag,
+    /// The one that has come furthest is the first.
+    groups: Vec<Group>,
+}
+
+struct Group {
+    /// Up to where everything was read, or need not be.
+    place: Position,
+    /// Whether all there is was read.
+    caught_up: bool,
+    members: Vec<Member>,
+}
+
+impl Groups {
+    pub(super) fn new(tag: BusTag) -> Self {
+        Self { tag, groups: Vec::new() }
+    }
+
+    /// Begins to count for a newcomer.
+    pub(super) fn add(
+        &mut self,
+        reader: Reader<'_>,
+        mut member: Member,
+        now: Second,
+    ) -> Result<(), StoreError> {
+        let from = Second(now.0.saturating_sub(member.span()));
+        let journal = reader.journal(self.tag)?;
+        let (place, whole_from) = start_of(&journal, from)?;
+        member.begin(whole_from.unwrap_or(now).max(from));
+        match self.groups.iter_mut().find(|group| group.place == place) {
+            Some(group) => group.members.push(member),
+            None => self.groups.push(Group { place, caught_up: false, members: vec![member] }),
+        }
+        Ok(())
+    }
+
+    /// Forgets everyone.
+    pub(super) fn clear(&mut self) {
+        self.groups.clear();
+    }
+
+    /// Forgets who counts for this script.
+    pub(super) fn remove(&mut self, script: &str) {
+        for group in &mut self.groups {
+            group.members.retain(|member| member.script() != Some(script));
+        }
+        self.groups.retain(|group| !group.members.is_empty());
+    }
+
+    /// Who counts for this script, and whether all there is was counted.
+    pub(super) fn of_script(&self, script: &str) -> Option<(&Member, bool)> {
+        self.groups.iter().find_map(|group| {
+            let found = group.members.iter().find(|member| member.script() == Some(script));
+            found.map(|member| (member, group.caught_up))
+        })
+    }
+
+    /// Reads on, a piece for each group. True when there is more.
+    pub(super) fn read(&mut self, reader: Reader<'_>, now: Second) -> Result<bool, StoreError> {
+        self.groups.sort_by_key(|group| std::cmp::Reverse(group.place));
+        let mut done: Vec<Group> = Vec::with_capacity(self.groups.len());
+        let mut failure = None;
+        for mut group in std::mem::take(&mut self.groups) {
+            // Nobody overtakes: who is behind joins, and they go on together.
+            let until = done.first().map(|first| first.place);
+            let read =
+                reader.journal(self.tag).and_then(|journal| group.read(&journal, until, now));
+            if let Err(error) = read {
+                // Nobody is forgotten because the store fails: it is read again.
+                failure.get_or_insert(error);
+            }
+            match done.first_mut() {
+                Some(first) if group.place == first.place => {
+                    first.members.append(&mut group.members);
+                }
+                _ => done.push(group),
+            }
+        }
+        self.groups = done;
+        failure.map_or(Ok(()), Err)?;
+        Ok(self.groups.iter().any(|group| !group.caught_up))
+    }
+
+    /// Shows the values that are due of those who have caught up.
+    pub(super) fn tick(&mut self, hub: &Hub, now: Second) {
+        let tag = self.tag;
+        for group in self.groups.iter_mut().filter(|group| group.caught_up) {
+            for member in &mut group.members {
+                member.tick(hub, now, Cursor { tag, position: group.place });
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Reads on to `until`, that one included, or to the end.
+    fn read(
+        &mut self,
+        journal: &Journal<'_>,
+        until: Option<Position>,
+        now: Second,
+    ) -> Result<(), StoreError> {
+        // Retention may have come past: then nothing before what is left is known to be counted.
+        let overtaken = journal.dropped().filter(|dropped| *dropped > self.place);
+        let (mut rows, mut ended, mut is_first) = (0, true, overtaken.is_some());
+        let complete = journal.complete_from()?.map(first_second);
+        let Self { place, members, .. } = self;
+        for member in &mut *members {
+            member.reach(now);
+        }
+        journal.walk_behind(*place, |step| {
+            let (Step::Event(position, _) | Step::Damaged(position)) = step;
+            if until.is_some_and(|until| position > until) {
+                if let Step::Damaged(_) = step {
+                    // Who is ahead has passed it, or has it before them too.
+                    for member in &mut *members {
+                        member.begin(now);
+                    }
+                }
+                return Ok(false);
+            }
+            if rows == ROWS {
+                ended = false;
+                return Ok(false);
+            }
+            rows += 1;
+            *place = position;
+            let Step::Event(_, row) = step else {
+                // What cannot be read is not counted either.
+                is_first = true;
+                return Ok(true);
+            };
+            if std::mem::take(&mut is_first) {
+                let left = row.facts.received_at.second();
+                let left = complete.map_or(left, |complete| left.max(complete));
+                for member in &mut *members {
+                    member.begin(left);
+                }
+            }
+            let subject = Subject::new(&row.facts, row.event);
+            for member in &mut *members {
+                member.count(&subject);
+            }
+            Ok(true)
+        })?;
+        // What lay between may be gone, or never was: everything up to there is counted.
+        if let Some(until) = until.filter(|until| ended && *until > self.place) {
+            self.place = until;
+        }
+        self.caught_up = ended;
+        Ok(())
+    }
+}
+
+fn first_second(minute: Minute) -> Second {
+    Second(minute.0.saturating_mul(60))
+}
+
+/// Behind which place events of that second and later ones are, and from which second on the
+/// journal has all that was received; `None` when it has nothing.
+fn start_of(journal: &Journal<'_>, from: Second) -> Result<(Position, Option<Second>), StoreError> {
+    let mut whole_from = None;
+    journal.read_behind(Position::default(), |_, row| {
+        whole_from = Some(row.facts.received_at.second());
+        Ok(false)
+    })?;
+    // The first event may have been received long before what is complete.
+    if let Some(minute) = journal.complete_from()? {
+        let minute = first_second(minute);
+        whole_from = whole_from.map(|second| second.max(minute));
+    }
+    let Some(first) = journal.first_since(from.start().minute())? else {
+        return Ok((journal.newest()?.unwrap_or_default(), whole_from));
+    };
+    let mut before = Position::default();
+    journal.read_before(first, |position, _| {
+        if position < first {
+            before = position;
+        }
+        Ok(position == first)
+    })?;
+    Ok((before, whole_from))
+}

@@ -1,0 +1,186 @@
+//! One that counts: for a script, or for what is always there.
+
+use std::sync::Arc;
+
+use super::active::Active;
+use super::rolling::Rolling;
+use crate::hub::{Hub, Reading};
+use crate::model::position::Cursor;
+use crate::model::tally::{Buckets, Tally, WindowSnapshot};
+use crate::model::window::{Second, Window};
+use crate::script::ScriptHost;
+use crate::script::rule::{Rule, Subject};
+use crate::script::usage::Usage;
+
+/// A counter, and since when it has counted everything.
+pub(super) struct Member {
+    counter: Counter,
+    counted_from: Second,
+}
+
+enum Counter {
+    Script(Box<Scripted>),
+    Rolling(Box<Rolling>),
+    Active(Box<Active>),
+}
+
+/// What a script's aggregate is made of.
+struct Scripted {
+    name: String,
+    host: Arc<ScriptHost>,
+    rule: Rule,
+    buckets: Buckets,
+    left_out: u64,
+    ticked_at: Option<Second>,
+    usage: Usage,
+}
+
+impl Member {
+    /// For a script whose rule is this.
+    pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: Rule) -> Self {
+        let buckets = Buckets::shaped(rule.shape());
+        let name = name.to_owned();
+        let usage = Usage::new(&rule);
+        let scripted = Scripted { name, host, rule, buckets, left_out: 0, ticked_at: None, usage };
+        Self::of(Counter::Script(Box::new(scripted)))
+    }
+
+    pub(super) fn rolling(rolling: Rolling) -> Self {
+        Self::of(Counter::Rolling(Box::new(rolling)))
+    }
+
+    pub(super) fn active(active: Active) -> Self {
+        Self::of(Counter::Active(Box::new(active)))
+    }
+
+    fn of(counter: Counter) -> Self {
+        Self { counter, counted_from: Second(i64::MIN) }
+    }
+
+    /// The script it counts for.
+    pub(super) fn script(&self) -> Option<&str> {
+        match &self.counter {
+            Counter::Script(scripted) => Some(&scripted.name),
+            _ => None,
+        }
+    }
+
+    /// What it counts, of a script.
+    pub(super) fn rule(&self) -> Option<&Rule> {
+        match &self.counter {
+            Counter::Script(scripted) => Some(&scripted.rule),
+            _ => None,
+        }
+    }
+
+    /// What its rule has met, of a script.
+    pub(super) fn usage(&self) -> Option<&Usage> {
+        match &self.counter {
+            Counter::Script(scripted) => Some(&scripted.usage),
+            _ => None,
+        }
+    }
+
+    /// The script's window that ends with this second.
+    pub(super) fn window(&self, now: Second) -> Option<WindowSnapshot> {
+        match &self.counter {
+            Counter::Script(scripted) => Some(scripted.window(now)),
+            _ => None,
+        }
+    }
+
+    /// How many seconds before now matter.
+    pub(super) fn span(&self) -> i64 {
+        match &self.counter {
+            // The window before is counted too, and both begin with a whole bucket.
+            Counter::Script(scripted) => 2 * i64::from(scripted.rule.window()),
+            Counter::Rolling(rolling) => rolling.span(),
+            Counter::Active(active) => active.span(),
+        }
+    }
+
+    /// Everything is counted from this second on; of several the last holds.
+    pub(super) fn begin(&mut self, second: Second) {
+        self.counted_from = self.counted_from.max(second);
+    }
+
+    /// Events that were received after this second are not counted before it has come.
+    pub(super) fn reach(&mut self, now: Second) {
+        if let Counter::Active(active) = &mut self.counter {
+            active.reach(now);
+        }
+    }
+
+    pub(super) fn count(&mut self, event: &Subject<'_>) {
+        match &mut self.counter {
+            Counter::Script(scripted) => scripted.count(event),
+            Counter::Rolling(rolling) => rolling.count(event),
+            Counter::Active(active) => active.count(event),
+        }
+    }
+
+    /// Shows the value, if it is time to.
+    pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor) {
+        let since = self.counted_from;
+        match &mut self.counter {
+            Counter::Script(scripted) => scripted.tick(hub, now, cursor, since),
+            Counter::Rolling(rolling) => rolling.tick(hub, now, cursor, since),
+            Counter::Active(active) => active.tick(hub, now, cursor, since),
+        }
+    }
+}
+
+impl Scripted {
+    fn count(&mut self, event: &Subject<'_>) {
+        let name = self.rule.name(event);
+        self.usage.meet(&self.rule, event, name.is_some());
+        let Some(name) = name else { return };
+        let second = event.facts().received_at.second();
+        if self.buckets.add(second, &name, 1).is_err() {
+            self.left_out += 1;
+            if self.left_out == 1 {
+                tracing::warn!(
+                    aggregate = self.name,
+                    "not everything is counted: more names than there is room for, or longer \
+                     ones; its messages say how many events are left out"
+                );
+            }
+        }
+    }
+
+    fn window(&self, now: Second) -> WindowSnapshot {
+        self.buckets.snapshot(self.buckets.window(now, self.rule.window()))
+    }
+
+    fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor, since: Second) {
+        let due = self.ticked_at.is_none_or(|at| {
+            // A clock that was set back must not hold the ticks back.
+            now < at || now.0 - at.0 >= i64::from(self.rule.tick())
+        });
+        if !due {
+            return;
+        }
+        self.ticked_at = Some(now);
+        let window = self.buckets.window(now, self.rule.window());
+        self.buckets.expire_window(window.previous().from, window.until);
+        let taken = self.buckets.snapshot(window);
+        // A script that fails is said by its host; the value stays what it was.
+        if let Some(Ok(value)) = self.host.run(&taken) {
+            let since = self.buckets.dropped_before().map_or(since, |second| since.max(second));
+            let reading = reading(window, cursor, since, self.left_out, value);
+            hub.aggregates().open(&self.name).show(reading);
+        }
+    }
+}
+
+/// A value with its window.
+pub(super) fn reading(
+    window: Window,
+    cursor: Cursor,
+    counted_from: Second,
+    left_out: u64,
+    value: Tally,
+) -> Reading {
+    let to = Second(window.until.0 - 1);
+    Reading { cursor, from: window.from, to, counted_from, left_out, value }
+}

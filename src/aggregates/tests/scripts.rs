@@ -1,0 +1,284 @@
+//! Aggregates of scripts: the shipped ones against recounts, saves, mistakes, restarts, limits.
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::tally::{Buckets, Tally};
+use crate::script::rule::Subject;
+use crate::script::{Kind, ScriptHost, check_aggregate};
+
+const NOW: i64 = 1_800_000_010;
+const STARS: &str = include_str!("../../../scripts/stars.rhai");
+const BOTS: &str = include_str!("../../../scripts/bots.rhai");
+const GROWTH: &str = include_str!("../../../scripts/growth.rhai");
+
+/// What a script makes of events, by its own rule, as the stage does it.
+fn made(source: &str, events: &[Received]) -> Tally {
+    let host = ScriptHost::of(
+        Kind::Aggregate,
+        "x.rhai",
+        Some(source),
+        None,
+        Clock::starting_at(Timestamp::default()),
+    );
+    let rule = host.rule().unwrap();
+    let mut buckets = Buckets::shaped(rule.shape());
+    for event in events {
+        let facts =
+            Facts::of(&Event::read(&event.text).unwrap(), Timestamp::from_seconds(event.at));
+        if let Some(name) = rule.name(&Subject::new(&facts, &event.text)) {
+            buckets.add(Second(event.at), &name, 1).unwrap();
+        }
+    }
+    let window = buckets.window(Second(NOW), rule.window());
+    host.run(&buckets.snapshot(window)).unwrap().unwrap()
+}
+
+fn events() -> impl Strategy<Value = Vec<Received>> {
+    let kinds = prop::sample::select(vec!["PullRequestEvent", "WatchEvent", "PushEvent"]);
+    let actors = prop::sample::select(vec!["ann", "bob", "dependabot[bot]", "x[bot]"]);
+    let one = (0_i64..7_300, kinds, actors, "[a-d]/[a-h]", "[A-F]");
+    prop::collection::vec(one, 0..120).prop_map(|all| {
+        let made = |(id, (age, kind, actor, repo, language)): (
+            usize,
+            (i64, &str, &str, String, String),
+        )| { event(id, NOW - age, kind, actor, &repo, &language) };
+        all.into_iter().enumerate().map(made).collect()
+    })
+}
+
+/// Counts of the events of a type in the hour `hours` ago, by a member of the event's text.
+fn counted(events: &[Received], kind: &str, path: &str, hours: i64) -> BTreeMap<String, i64> {
+    let mut counts = BTreeMap::new();
+    for received in events {
+        let event: Value = serde_json::from_str(&received.text).unwrap();
+        if event["type"] == kind && (NOW - received.at) / 3_600 == hours {
+            let name = event.pointer(path).unwrap().as_str().unwrap();
+            *counts.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn the_shipped_stars_are_a_plain_recount(events in events()) {
+        let counts = counted(&events, "WatchEvent", "/repo/name", 0);
+        let mut ranked: Vec<_> = counts.into_iter().collect();
+        ranked.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+        let wanted: Tally = ranked.into_iter().take(20).collect();
+        prop_assert_eq!(made(STARS, &events), wanted);
+    }
+
+    #[test]
+    fn the_shipped_bots_are_a_plain_recount(events in events()) {
+        let counts = counted(&events, "PullRequestEvent", "/actor/login", 0);
+        let all: i64 = counts.values().sum();
+        let bots: i64 = counts.iter().filter(|(n, _)| n.ends_with("[bot]")).map(|(_, n)| n).sum();
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "small")]
+        let percent = (100.0 * bots as f64 / all.max(1) as f64).round() as i64;
+        let wanted = [("bots", bots), ("people", all - bots), ("bots percent", percent)];
+        let wanted: Tally = wanted.into_iter().filter(|(_, n)| *n > 0).collect();
+        prop_assert_eq!(made(BOTS, &events), wanted);
+    }
+
+    #[test]
+    fn the_shipped_growth_is_a_plain_recount(events in events()) {
+        let path = "/payload/pull_request/base/repo/language";
+        let now = counted(&events, "PullRequestEvent", path, 0);
+        let before = counted(&events, "PullRequestEvent", path, 1);
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "small")]
+        let percent = |(name, n): (&String, &i64)| {
+            let then = before.get(name)?;
+            Some((name.clone(), (100.0 * *n as f64 / *then as f64).round() as i64))
+        };
+        prop_assert_eq!(made(GROWTH, &events), now.iter().filter_map(percent).collect::<Tally>());
+    }
+}
+
+#[test]
+fn what_is_shipped_holds_and_is_all_there_is() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
+    let (found, refused) = files(Path::new(folder)).unwrap();
+    let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["bots", "growth", "stars"]);
+    assert_eq!(refused, []);
+    for (_, path) in &found {
+        assert!(check_aggregate(path).unwrap().config.is_some(), "{}", path.display());
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_config_is_said_with_its_place() {
+    let merge = "fn merge(window) { Tally() }\n";
+    for (config, said) in [
+        ("", "x.rhai:1:1: there is no function config; write fn config() {"),
+        ("fn config(a) { 1 }", "x.rhai:2:1: config takes 1 parameters; write fn config()"),
+        ("fn config() { 1 }", "x.rhai:2:1: config must return a map such as #{ by:"),
+        ("fn config() { #{ bye: 1 } }", "x.rhai:2:1: config has no key `bye`; it has by, where,"),
+        ("fn config() { #{ by: \"repo\" } }", "x.rhai:2:1: by: `repo` begins with neither"),
+        (
+            "fn config() { #{ by: \"key\", window: \"25h\" } }",
+            "x.rhai:2:1: window: 25h is not taken",
+        ),
+        ("fn config() { #{ by: \"key\", tick: \"soon\" } }", "x.rhai:2:1: tick: `soon` is no time"),
+        ("fn config() { #{ by: \"key\", where: 1 } }", "x.rhai:2:1: where: write a map"),
+        ("fn config() {\n  #{ by: who }\n}", "x.rhai:3:10: undefined variable: who"),
+    ] {
+        let host = |text: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("x.rhai");
+            fs::write(&path, text).unwrap();
+            let complaint = check_aggregate(&path).unwrap_err().to_string();
+            complaint.rsplit_once('/').unwrap().1.to_owned()
+        };
+        let complaint = host(&format!("{merge}{config}"));
+        assert!(complaint.starts_with(said), "{complaint}");
+    }
+}
+
+fn pushes(factor: &str) -> String {
+    format!(
+        "fn config() {{ #{{ by: \"event.repo.name\", where: #{{ \"event.type\": \"PushEvent\" }} }} }}\n\
+         fn merge(window) {{ let t = Tally(); t.add(window, {factor}); t }}\n"
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_becomes_an_aggregate_with_its_past_and_goes_with_it() {
+    let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = scripts.path().join("pushes.rhai");
+    let store = open(dir.path());
+    journal(&store, 1, &[event(1, NOW - 90_000, "PushEvent", "a", "x/y", "Go")]).await;
+    journal(&store, 2, &[event(2, NOW - 900, "PushEvent", "a", "x/y", "Go")]).await;
+    let bench = Bench::new(&store, scripts.path(), NOW).await.settle().await;
+    assert_eq!(bench.hub.aggregates().names().len(), 0);
+    fs::write(&path, pushes("1")).unwrap();
+    fs::write(scripts.path().join("README.md"), "nothing to run").unwrap();
+    fs::write(scripts.path().join("no name.rhai"), pushes("1")).unwrap();
+    fs::write(scripts.path().join(".hidden.rhai"), "broken").unwrap();
+    let mut bench = bench.settle().await;
+    bench.at(NOW + 1);
+    let bench = bench.settle().await;
+    let value = bench.value("pushes");
+    assert_eq!((&value["value"], &value["complete"]), (&json!({ "x/y": 1 }), &json!(true)));
+    let troubles = bench.troubles.borrow().clone();
+    assert_eq!(troubles.len(), 1, "{troubles:?}");
+    assert!(troubles[0].to_string().contains("no name.rhai: it is no name of an aggregate"));
+    // The same rule, another sum: what is counted stays.
+    fs::write(&path, pushes("3")).unwrap();
+    let mut bench = bench;
+    bench.at(NOW + 3);
+    let bench = bench.settle().await;
+    assert_eq!(bench.value("pushes")["value"], json!({ "x/y": 3 }));
+    // Broken: the last good one goes on, also after a restart.
+    fs::write(&path, "fn config() { #{ by: \"key\" } }\nfn merge(window) { totl }").unwrap();
+    let mut bench = bench;
+    bench.at(NOW + 5);
+    let bench = bench.settle().await;
+    assert_eq!(bench.value("pushes")["value"], json!({ "x/y": 3 }));
+    let said = bench.troubles.borrow().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert!(said.iter().any(|said| said.contains("pushes.rhai:2:20: ")), "{said:?}");
+    drop((bench, store));
+    let store = open(dir.path());
+    let bench = Bench::new(&store, scripts.path(), NOW + 6).await.settle().await;
+    assert_eq!(bench.value("pushes")["value"], json!({ "x/y": 3 }));
+    let about = bench.hub.aggregates().get("pushes").unwrap().about();
+    assert!(about.contains(r#""in_force":"last good""#), "{about}");
+    // A folder that is away takes nothing with it; a file that is gone its aggregate.
+    let away = scripts.path().with_extension("away");
+    fs::rename(scripts.path(), &away).unwrap();
+    let bench = bench.settle().await;
+    assert_eq!(bench.value("pushes")["value"], json!({ "x/y": 3 }));
+    fs::rename(&away, scripts.path()).unwrap();
+    fs::remove_file(&path).unwrap();
+    let bench = bench.settle().await;
+    assert_eq!((bench.value("pushes"), bench.hub.aggregates().names().len()), (Value::Null, 0));
+    drop((bench, store));
+    let store = open(dir.path());
+    let bench = Bench::new(&store, scripts.path(), NOW + 7).await.settle().await;
+    assert_eq!(bench.hub.aggregates().names().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_fails_at_a_tick_leaves_its_value_as_it_was() {
+    let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let source = pushes("1").replace("t }", "if t.get(\"x/y\") == 2 { throw \"two\"; } t }");
+    fs::write(scripts.path().join("pushes.rhai"), source).unwrap();
+    let store = open(dir.path());
+    journal(&store, 1, &[event(1, NOW, "PushEvent", "a", "x/y", "Go")]).await;
+    let mut bench = Bench::new(&store, scripts.path(), NOW).await.settle().await;
+    let first = bench.value("pushes");
+    assert_eq!(first["value"], json!({ "x/y": 1 }));
+    journal(&store, 2, &[event(2, NOW, "PushEvent", "a", "x/y", "Go")]).await;
+    for (later, known) in [(1, true), (2, true)] {
+        bench.at(NOW + later);
+        bench = bench.settle().await;
+        assert_eq!(bench.value("pushes") == first, known);
+    }
+    assert!(bench.troubles.borrow()[0].to_string().contains("two"));
+    journal(&store, 3, &[event(3, NOW, "PushEvent", "a", "x/y", "Go")]).await;
+    bench.at(NOW + 3);
+    let mut bench = bench.settle().await;
+    assert_eq!(bench.value("pushes")["value"], json!({ "x/y": 3 }));
+    bench.at(NOW + 4);
+    let bench = bench.settle().await;
+    assert_eq!(bench.troubles.borrow().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_are_too_long_are_left_out_and_counted() {
+    let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(scripts.path().join("pushes.rhai"), pushes("1")).unwrap();
+    let store = open(dir.path());
+    // GitHub's longest has 140 bytes, and a script may set and return it.
+    let (long, longest) = ("x".repeat(257), "x".repeat(256));
+    let repos = [long.as_str(), longest.as_str(), "x/y", long.as_str()];
+    let all = repos.iter().enumerate();
+    let all: Vec<_> = all.map(|(id, repo)| event(id, NOW, "PushEvent", "a", repo, "Go")).collect();
+    journal(&store, 1, &all).await;
+    let bench = Bench::new(&store, scripts.path(), NOW).await.settle().await;
+    let told = bench.value("pushes");
+    assert_eq!(told["value"], json!({ longest: 1, "x/y": 1 }));
+    assert_eq!(told["left_out"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_window_has_wide_buckets_and_the_one_before_it() {
+    let (dir, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let source = "fn config() { #{ by: \"event.type\", window: \"24h\" } }\n\
+                  fn merge(window) {\n\
+                    let t = Tally(); t.add(window); let b = Tally(); b.add(window.previous);\n\
+                    t.set(\"before\", b.sum(\"*\"));\n\
+                    for bucket in window { t.set(`${bucket.age}`, bucket.total); }\n\
+                    t.set(\"at\", window.at(window.to).total); t\n\
+                  }";
+    fs::write(scripts.path().join("day.rhai"), source).unwrap();
+    let store = open(dir.path());
+    // 1,800,000,000 is a multiple of 24, so the current bucket began ten seconds ago.
+    let ages = [0, 9, 11, 40_000, 86_399, 86_500, 172_000, 180_000];
+    let all = ages.iter().rev().enumerate();
+    let all: Vec<_> =
+        all.map(|(id, age)| event(id, NOW - age, "PushEvent", "a", "x/y", "Go")).collect();
+    journal(&store, 1, &all).await;
+    let bench = Bench::new(&store, scripts.path(), NOW).await.settle().await;
+    let told = bench.value("day");
+    let wanted = json!({ "PushEvent": 4, "before": 3, "0": 2, "24": 1, "40008": 1, "at": 2 });
+    assert_eq!(told["value"], wanted);
+    assert_eq!(told["to"], Timestamp::from_seconds(NOW + 13).to_string());
+}
+
+#[test]
+fn files_beyond_the_limit_are_refused_by_name() {
+    let scripts = tempfile::tempdir().unwrap();
+    for n in 0..AGGREGATES + 2 {
+        fs::write(scripts.path().join(format!("a{n:02}.rhai")), "").unwrap();
+    }
+    let (found, refused) = files(scripts.path()).unwrap();
+    assert_eq!((found.len(), refused.len()), (AGGREGATES, 2));
+    assert!(refused[0].to_string().contains("a16.rhai: more than 16 aggregates"), "{}", refused[0]);
+}

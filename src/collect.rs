@@ -1,0 +1,13 @@
+//! From GitHub to the outbox: what is fetched is admitted once, and gets its facts.
+
+pub mod coverage;
+pub mod enrich;
+pub mod entries;
+pub mod ingest;
+pub mod overlap;
+pub mod poller;
+pub mod relay;
+pub mod replay;
+mod silence;
+pub mod source;
+pub mod status;

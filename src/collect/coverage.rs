@@ -1,0 +1,538 @@
+//! How complete what we get is: what every read shows, put together.
+//!
+//! Promises: it is told of every answer and tells figures for each page and for all: overlap,
+//! missed events with an interval (`coverage` has the method), lag, types beside their own usual
+//! numbers, freshness of each token. It names three troubles, once each while they last: a frozen
+//! feed, a token that is shown old pages, a page that lacks what it used to show. Pure: it is told
+//! the time and waits for nothing. Memory is bounded, whatever comes.
+
+mod estimate;
+mod pulse;
+mod report;
+mod seats;
+mod slots;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Duration;
+
+pub use self::estimate::{Missed, WINDOW};
+pub use self::report::{
+    Figures, Lag, METHOD, PageReport, Report, Share, TokenReport, Trouble, TroubleKind,
+};
+
+use self::estimate::Coverage;
+use self::pulse::Pulse;
+use self::seats::Freshness;
+use self::slots::Slots;
+use super::overlap::{self, KINDS, Sighting};
+use crate::github::tokens::SeatId;
+use crate::metrics;
+use crate::model::window::Timestamp;
+
+/// Without anything new for so long, in spite of answers, the feed is frozen.
+const FROZEN_AFTER: Duration = Duration::from_secs(60);
+/// So few of the usual events are as good as none.
+const FROZEN_SHARE: f64 = 0.05;
+/// Answers that are needed to say so.
+const FEW_ANSWERS: u32 = 3;
+/// A page is missing when it is not there for so long.
+const MISSING_AFTER: Duration = Duration::from_secs(45);
+/// A page is full from so many events on: GitHub leaves some out.
+const FULL: usize = 90;
+/// So many events more, and the page behind a full one is not empty.
+const OVERFLOW: u64 = 30;
+/// The part of a page that another page has at most by accident, when it was read so soon after.
+const SAME: f64 = 0.9;
+const SOON_AFTER: Duration = Duration::from_secs(10);
+/// A sequence is at home on a page that one in so many of its events is from.
+const HOME: usize = 4;
+/// The weight of the newest read in what a page brings.
+const NEWEST_WEIGHT: f64 = 0.3;
+/// A page that was not read for so long goes first, whatever it brought.
+const LONGEST_UNREAD: Duration = Duration::from_secs(30);
+/// A page holds no more.
+const MOST_BROUGHT: f64 = 100.0;
+/// Events that are remembered to tell new ones.
+const RECENT: usize = 50_000;
+/// Events whose lag is kept: of all, and of a page.
+const LAGS: (usize, usize) = (2_000, 300);
+/// How long a stale token rests before it is tried again.
+pub const STALE_REST: Duration = Duration::from_secs(600);
+
+/// Everything that is known of completeness.
+#[derive(Debug)]
+pub struct Completeness {
+    pages: Vec<PageRecord>,
+    /// All pages together, by sequence of ids.
+    sequences: [Coverage; 2],
+    slots: Slots,
+    lags: VecDeque<u32>,
+    known: HashSet<u64>,
+    order: VecDeque<u64>,
+    seats: Freshness,
+    /// Tokens that were found stale, and since when.
+    resting: BTreeMap<SeatId, Timestamp>,
+    last_new: Timestamp,
+    last_answer: Timestamp,
+    /// Events that were new, in all.
+    shown: u64,
+    answers_since: u32,
+    troubles: Vec<Trouble>,
+}
+
+#[derive(Debug, Default)]
+struct PageRecord {
+    hashes: HashSet<u64>,
+    overlap: Option<f64>,
+    read_at: Option<Timestamp>,
+    sequences: [Coverage; 2],
+    slots: Slots,
+    pulse: Pulse,
+    /// The last answer or failure.
+    heard: Option<Timestamp>,
+    lags: VecDeque<u32>,
+    is_empty: bool,
+    /// Since when it is empty although it should not be, and how many events had been shown then.
+    empty_since: Option<(Timestamp, u64)>,
+    /// How many of each type it showed when it was last read.
+    content: [u32; KINDS.len()],
+    /// Types that left it as new events pushed them on, one by one: they are not missing.
+    faded: [bool; KINDS.len()],
+    failing_since: Option<Timestamp>,
+    same_since: Option<Timestamp>,
+    same_as: usize,
+    in_trouble: bool,
+    /// Events a second that only this page brought, the newest read weighted.
+    brings: f64,
+}
+
+impl Completeness {
+    /// Nothing is known yet of so many pages.
+    #[must_use]
+    pub fn new(pages: usize, now: Timestamp) -> Self {
+        Self {
+            pages: (0..pages).map(|_| PageRecord::default()).collect(),
+            sequences: Default::default(),
+            slots: Slots::default(),
+            lags: VecDeque::new(),
+            known: HashSet::new(),
+            order: VecDeque::new(),
+            seats: Freshness::default(),
+            resting: BTreeMap::new(),
+            last_new: now,
+            last_answer: now,
+            shown: 0,
+            answers_since: 0,
+            troubles: Vec::new(),
+        }
+    }
+
+    /// A page came; `page` counts from 0. The share of it that the read before had too.
+    pub fn read(
+        &mut self,
+        page: usize,
+        seat: SeatId,
+        seen: &[Sighting],
+        at: Timestamp,
+    ) -> Option<f64> {
+        let new = self.learn(page, seen, at);
+        let record = &mut self.pages[page];
+        record.pulse.beat(at);
+        record.heard = Some(at);
+        record.brought(new, at);
+        let hashes: HashSet<u64> = seen.iter().map(|sighting| sighting.hash).collect();
+        let mut counts = [0; KINDS.len()];
+        let mut moved = HashSet::new();
+        // The first read shows what had come before.
+        let looked = if record.read_at.is_some() { seen } else { &[] };
+        for sighting in looked.iter().filter(|sighting| !record.hashes.contains(&sighting.hash)) {
+            if moved.insert(sighting.hash) {
+                counts[sighting.kind] += 1;
+            }
+        }
+        record.slots.roll(at, record.in_trouble);
+        record.slots.add(&counts);
+        let share = record.read_at.and_then(|_| overlap::share(&hashes, &record.hashes));
+        for sequence in [0, 1] {
+            let ids = seen.iter().filter(|sighting| sighting.sequence() == sequence);
+            let ids: Vec<u64> = ids.filter_map(|sighting| sighting.id).collect();
+            if let (Some(newest), true) = (ids.iter().max(), 2 * ids.len() >= seen.len().max(1)) {
+                self.seats.shown(page, sequence, *newest, seat, at);
+            }
+            self.sequences[sequence].take(ids.clone(), at);
+            // A few strays say nothing of what passes this page.
+            if HOME * ids.len() >= seen.len() {
+                record.sequences[sequence].take(ids, at);
+            }
+        }
+        (record.failing_since, record.read_at) = (None, Some(at));
+        record.is_empty = hashes.is_empty();
+        record.fade(seen, moved.len());
+        (record.hashes, record.overlap) = (hashes, share);
+        share
+    }
+
+    /// A page is still as it was.
+    pub fn unchanged(&mut self, page: usize, seat: SeatId, at: Timestamp) {
+        self.slots.roll(at, self.is_frozen());
+        self.slots.add(&[0; KINDS.len()]);
+        self.answers_since = self.answers_since.saturating_add(1);
+        self.last_answer = at;
+        self.seats.unchanged(page, seat, at);
+        let record = &mut self.pages[page];
+        record.pulse.beat(at);
+        record.heard = Some(at);
+        record.slots.roll(at, record.in_trouble);
+        record.slots.add(&[0; KINDS.len()]);
+        record.failing_since = None;
+    }
+
+    /// A page was asked for and did not come, and that is no matter of limits.
+    pub fn failed(&mut self, page: usize, at: Timestamp) {
+        let record = &mut self.pages[page];
+        record.failing_since.get_or_insert(at);
+        record.heard = Some(at);
+    }
+
+    /// What is new of it, in all.
+    fn learn(&mut self, page: usize, seen: &[Sighting], at: Timestamp) -> u32 {
+        let mut counts = [0; KINDS.len()];
+        let mut new = 0;
+        let is_first = self.pages[page].read_at.is_none();
+        for sighting in seen {
+            if !self.known.insert(sighting.hash) {
+                continue;
+            }
+            self.order.push_back(sighting.hash);
+            if self.order.len() > RECENT
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.known.remove(&oldest);
+            }
+            new += 1;
+            counts[sighting.kind] += u32::from(!is_first);
+            if let Some(created) = sighting.created_at {
+                let lag = u32::try_from(at.since(created).as_millis()).unwrap_or(u32::MAX);
+                push(&mut self.lags, lag, LAGS.0);
+                push(&mut self.pages[page].lags, lag, LAGS.1);
+            }
+        }
+        self.slots.roll(at, self.is_frozen());
+        self.slots.add(&counts);
+        self.answers_since = self.answers_since.saturating_add(1);
+        self.last_answer = at;
+        self.shown += u64::from(new);
+        if new > 0 {
+            (self.last_new, self.answers_since) = (at, 0);
+        }
+        if let Some(name) = metrics::FEED_EVENTS.values.get(page) {
+            metrics::FEED_EVENTS.add_for(name, u64::from(new));
+        }
+        new
+    }
+
+    /// Puts the pages that are due into the order in which they should be asked for while there
+    /// is not budget for all: first what was not read for long, then what is to bring most that
+    /// no other page has shown. `asked` says when a page was last asked for, and breaks ties.
+    pub fn by_need(&self, due: &mut [usize], asked: impl Fn(usize) -> u64, now: Timestamp) {
+        let need = |at: &usize| self.pages[*at].need(now);
+        due.sort_by(|a, b| {
+            let by_need = need(b).total_cmp(&need(a));
+            by_need.then_with(|| (asked(*a), a).cmp(&(asked(*b), b)))
+        });
+    }
+
+    /// Whether figures of a page say something: it is answered, and shows what it should.
+    fn is_known(&self, at: usize, now: Timestamp) -> bool {
+        let in_trouble = self.troubles.iter().any(|trouble| match trouble.kind {
+            TroubleKind::FrozenFeed => true,
+            TroubleKind::PageMissing => trouble.of == at + 1,
+            TroubleKind::StaleToken => false,
+        });
+        self.pages[at].pulse.is_followed(now) && !in_trouble
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.troubles.iter().any(|trouble| trouble.kind == TroubleKind::FrozenFeed)
+    }
+
+    /// Looks at everything; after the answers of a round. `number` gives a token's place in the
+    /// configuration, from 1. Tokens that are to rest for [`STALE_REST`] from now on beside it.
+    pub fn assess(
+        &mut self,
+        now: Timestamp,
+        number: impl Fn(SeatId) -> Option<usize>,
+    ) -> (Report, Vec<SeatId>) {
+        self.slots.roll(now, self.is_frozen());
+        for sequence in &mut self.sequences {
+            sequence.roll(now);
+        }
+        for record in &mut self.pages {
+            record.slots.roll(now, record.in_trouble);
+            record.sequences.iter_mut().for_each(|sequence| sequence.roll(now));
+        }
+        self.compare_pages(now);
+        self.find_empty(now);
+        let stale = self.seats.stale(now);
+        for seat in &stale {
+            self.seats.forget(*seat);
+            self.resting.entry(*seat).or_insert(now);
+        }
+        let (seats, resting) = (&self.seats, &mut self.resting);
+        resting.retain(|seat, _| !seats.is_fresh(*seat) && number(*seat).is_some());
+        self.troubles = self.find_troubles(now, &number);
+        let is_known = |page: usize| self.is_known(page, now);
+        let all = figures(
+            self.sequences[0].missed().and(self.sequences[1].missed()),
+            &self.slots,
+            &self.lags,
+        );
+        let pages = self.pages.iter().enumerate();
+        let report = Report {
+            at: now,
+            method: METHOD,
+            all: if (0..self.pages.len()).all(is_known) { all } else { all.unknown() },
+            pages: pages.map(|(at, page)| page.report(at + 1, is_known(at), self)).collect(),
+            tokens: self.tokens(&number),
+            troubles: self.troubles.clone(),
+        };
+        (report, stale)
+    }
+
+    fn tokens(&self, number: &impl Fn(SeatId) -> Option<usize>) -> Vec<TokenReport> {
+        let seats = self.seats.all().map(|(id, seat)| (id, seat.behind.as_secs_f64()));
+        let resting = self.resting.keys().map(|id| (*id, 0.0));
+        let mut tokens: BTreeMap<usize, TokenReport> = BTreeMap::new();
+        for (id, behind_seconds) in resting.chain(seats) {
+            if let Some(token) = number(id) {
+                let stale = self.resting.contains_key(&id);
+                tokens.insert(token, TokenReport { token, behind_seconds, stale });
+            }
+        }
+        tokens.into_values().collect()
+    }
+
+    /// Whether a page shows what another one showed at the same time or soon after. Events only
+    /// move to later pages, so that never happens by itself.
+    fn compare_pages(&mut self, now: Timestamp) {
+        for at in 1..self.pages.len() {
+            let page = &self.pages[at];
+            let big = page.hashes.len() >= FULL / 4;
+            let Some(read_at) = page.read_at.filter(|_| big) else { continue };
+            let mut later = (0..at).filter(|other| {
+                let read = self.pages[*other].read_at;
+                read.is_some_and(|read| read >= read_at && read.since(read_at) <= SOON_AFTER)
+            });
+            let looked = later.clone().next().is_some();
+            let same = later.find(|other| {
+                overlap::share(&page.hashes, &self.pages[*other].hashes).is_some_and(|s| s >= SAME)
+            });
+            let page = &mut self.pages[at];
+            match same {
+                Some(other) => {
+                    page.same_since.get_or_insert(now);
+                    page.same_as = other + 1;
+                }
+                None if looked => page.same_since = None,
+                None => {}
+            }
+        }
+    }
+
+    /// Whether a page is empty although what lies before or behind it says that it should not be. A
+    /// quiet feed fills one page after the other, so that counts from when the page before is full.
+    fn find_empty(&mut self, now: Timestamp) {
+        let sizes: Vec<usize> = self.pages.iter().map(|page| page.hashes.len()).collect();
+        for (at, page) in self.pages.iter_mut().enumerate() {
+            let is_before = |other: usize, size: usize| other + 1 == at && size >= FULL;
+            let is_behind = |other: usize, size: usize| other > at && size > 0;
+            let mut others = sizes.iter().enumerate();
+            let should = others.any(|(of, size)| is_before(of, *size) || is_behind(of, *size));
+            if page.is_empty && should {
+                page.empty_since.get_or_insert((now, self.shown));
+            } else {
+                page.empty_since = None;
+            }
+        }
+    }
+
+    fn find_troubles(
+        &mut self,
+        now: Timestamp,
+        number: &impl Fn(SeatId) -> Option<usize>,
+    ) -> Vec<Trouble> {
+        let mut found = Vec::new();
+        // Time in which nothing was asked says nothing of the feed.
+        let quiet = self.last_answer.since(self.last_new);
+        let asked = self.slots.answers() >= FEW_ANSWERS;
+        if quiet >= FROZEN_AFTER && self.answers_since >= FEW_ANSWERS {
+            let text = format!("GitHub answers, but has shown nothing new since {}", self.last_new);
+            found.push((TroubleKind::FrozenFeed, 0, text));
+        } else if asked
+            && let Some(part) = self.slots.activity().filter(|part| *part < FROZEN_SHARE)
+        {
+            let percent = part * 100.0;
+            let text = format!("the feed nearly stands still: {percent:.1} % of the usual events");
+            found.push((TroubleKind::FrozenFeed, 0, text));
+        }
+        let frozen = !found.is_empty();
+        for seat in self.resting.keys() {
+            if let Some(token) = number(*seat) {
+                let minutes = STALE_REST.as_secs() / 60;
+                let text = format!(
+                    "token {token} is shown older pages than the others; it rests for {minutes} \
+                     minutes at a time"
+                );
+                found.push((TroubleKind::StaleToken, token, text));
+            }
+        }
+        for at in 0..self.pages.len() {
+            let text = if frozen { None } else { self.page_trouble(at, now) };
+            // What is missing while everything stands still is not what is usual either.
+            self.pages[at].in_trouble = frozen || text.is_some() || self.pages[at].is_suspect();
+            if let Some(text) = text {
+                found.push((TroubleKind::PageMissing, at + 1, text));
+            }
+        }
+        let before = &self.troubles;
+        let since = |kind, of| {
+            let known = before.iter().find(|known| (known.kind, known.of) == (kind, of));
+            known.map_or(now, |known| known.since)
+        };
+        found
+            .into_iter()
+            .map(|(kind, of, text)| Trouble { kind, of, since: since(kind, of), text })
+            .collect()
+    }
+
+    /// What is wrong with a page, while others are well.
+    fn page_trouble(&self, at: usize, now: Timestamp) -> Option<String> {
+        let (page, number) = (&self.pages[at], at + 1);
+        // Time in which it was not asked for says nothing of it.
+        let now = page.heard.unwrap_or(now);
+        let lasts = |since: Option<Timestamp>| since.is_some_and(|s| now.since(s) >= MISSING_AFTER);
+        let others = || self.pages.iter().enumerate().filter(|(other, _)| *other != at);
+        let usual = || {
+            let names: Vec<&str> = page.missing().into_iter().map(|kind| KINDS[kind]).collect();
+            if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
+        };
+        if lasts(page.failing_since) {
+            let answered =
+                |page: &PageRecord| page.failing_since.is_none() && page.slots.answers() > 0;
+            return others()
+                .any(|(_, other)| answered(other))
+                .then(|| format!("page {number} does not come{}, others do", usual()));
+        }
+        if let Some((since, shown)) = page.empty_since
+            && lasts(Some(since))
+            && self.shown - shown >= OVERFLOW
+        {
+            return Some(format!("page {number} is empty{}", usual()));
+        }
+        if lasts(page.same_since) {
+            let other = page.same_as;
+            return Some(format!("page {number} shows what page {other} shows{}", usual()));
+        }
+        let missing = page.missing();
+        if missing.is_empty() || page.slots.answers() < FEW_ANSWERS {
+            return None;
+        }
+        Some(format!("page {number} lacks what it used to show{}", usual()))
+    }
+}
+
+impl PageRecord {
+    /// It was read, and so many of its events were new.
+    fn brought(&mut self, new: u32, at: Timestamp) {
+        if let Some(before) = self.read_at {
+            let seconds = at.since(before).as_secs_f64().max(0.1);
+            self.brings += (f64::from(new) / seconds - self.brings) * NEWEST_WEIGHT;
+        }
+    }
+
+    /// How many events it is to bring.
+    fn need(&self, now: Timestamp) -> f64 {
+        let unread = self.read_at.map_or(LONGEST_UNREAD, |at| now.since(at));
+        if unread >= LONGEST_UNREAD {
+            return f64::MAX;
+        }
+        (self.brings * unread.as_secs_f64()).min(MOST_BROUGHT)
+    }
+
+    /// Whether something is odd, if only for a moment yet.
+    fn is_suspect(&self) -> bool {
+        self.empty_since.is_some() || self.failing_since.or(self.same_since).is_some()
+    }
+
+    /// Types of which it shows none, though it should.
+    fn missing(&self) -> Vec<usize> {
+        let mut missing = self.slots.missing();
+        missing.retain(|kind| !self.faded[*kind]);
+        missing
+    }
+
+    /// Looks which types are on it now, `arrived` events being new on it. A type whose last events
+    /// were no more than those that came has moved on to later pages, as in a feed that fills up.
+    fn fade(&mut self, seen: &[Sighting], arrived: usize) {
+        let mut content = [0_u32; KINDS.len()];
+        for sighting in seen {
+            content[sighting.kind] += 1;
+        }
+        let is_slow = arrived <= seen.len() / 2;
+        for (kind, now) in content.iter().enumerate() {
+            if *now > 0 {
+                self.faded[kind] = false;
+            } else if self.content[kind] > 0 {
+                let before = usize::try_from(self.content[kind]).unwrap_or(usize::MAX);
+                self.faded[kind] = is_slow && before <= arrived;
+            }
+        }
+        self.content = content;
+    }
+
+    fn report(&self, page: usize, is_known: bool, all: &Completeness) -> PageReport {
+        let [one, other] = [0, 1].map(|at| all.sequences[at].missed_on(&self.sequences[at]));
+        let figures = figures(one.and(other), &self.slots, &self.lags);
+        PageReport {
+            page,
+            events: self.hashes.len(),
+            read_at: self.read_at,
+            overlap: self.overlap,
+            figures: if is_known { figures } else { figures.unknown() },
+        }
+    }
+}
+
+fn figures(missed: Missed, slots: &Slots, lags: &VecDeque<u32>) -> Figures {
+    let usual = |usual: f64| slots.is_known().then_some(usual);
+    let compared = slots.compared().into_iter();
+    Figures {
+        events_a_minute: slots.a_minute(),
+        missed: Some(missed),
+        missed_share: Some(missed.shares()),
+        lag_seconds: lag(lags),
+        types: compared
+            .map(|c| (KINDS[c.kind], Share { now: c.now, usual: usual(c.usual) }))
+            .collect(),
+    }
+}
+
+fn lag(lags: &VecDeque<u32>) -> Option<Lag> {
+    let mut sorted: Vec<u32> = lags.iter().copied().collect();
+    sorted.sort_unstable();
+    let at = |tenths: usize| {
+        let place = (sorted.len() * tenths / 10).min(sorted.len().checked_sub(1)?);
+        Some(f64::from(sorted[place]) / 1_000.0)
+    };
+    Some(Lag { p50: at(5)?, p90: at(9)?, max: at(10)? })
+}
+
+fn push(ring: &mut VecDeque<u32>, value: u32, most: usize) {
+    ring.push_back(value);
+    if ring.len() > most {
+        ring.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,379 @@
+//! The script in force, and how one takes the place of another.
+//!
+//! A script comes into force only after it compiled and ran on the sample and on the live window.
+//! Until a file does, the last good one goes on; without one the native sum stands in. A script
+//! that fails at a tick is replaced by the native sum for that tick only. The swap is one pointer,
+//! so a tick never sees half of it and never waits for a compilation.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use serde::Serialize;
+use tracing::{info, warn};
+
+use super::complaint::Complaint;
+use super::run::{self, Compiled, Kind, SOURCE_BYTES};
+use super::shipped;
+use super::trials::Trials;
+use crate::clock::{Clock, Stopwatch};
+use crate::metrics;
+use crate::model::tally::{Tally, WindowSnapshot};
+use crate::model::window::Timestamp;
+use crate::script::rule::Rule;
+
+/// What decides the tally now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InForce {
+    /// The file as it is on disk.
+    File,
+    /// An earlier text of the file: it is gone, or what it says now was refused.
+    #[serde(rename = "last good")]
+    LastGood,
+    /// The text that is built in: there is no directory of scripts.
+    #[serde(rename = "built-in")]
+    BuiltIn,
+    /// No script: plain addition.
+    #[serde(rename = "native sum")]
+    NativeSum,
+    /// No script, and so no aggregate.
+    Nothing,
+}
+
+/// The state of a script, for `/readyz` and the page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ScriptStatus {
+    /// The file, as complaints name it.
+    pub file: Arc<str>,
+    /// What decides the tally.
+    pub in_force: InForce,
+    /// 16 hexadecimal digits made from the text in force; none when no script is.
+    pub hash: Option<String>,
+    /// When this script, or none, came into force.
+    pub since: Timestamp,
+    /// Why the file as it is now is not in force.
+    pub refused: Option<Complaint>,
+    /// Why the script made nothing of the last tick.
+    pub failed: Option<Complaint>,
+}
+
+/// What one tick brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// Names with counts above 0.
+    pub tally: Tally,
+    /// Why this is the native sum and not the script's result.
+    pub complaint: Option<Complaint>,
+}
+
+/// The script in force for one file.
+#[derive(Debug)]
+pub struct ScriptHost {
+    kind: Kind,
+    file: Arc<str>,
+    clock: Clock,
+    force: ArcSwap<Force>,
+    /// What is put down before a text is tried; nothing without a store.
+    trials: Option<Trials>,
+    /// The text that was in force in an earlier run.
+    proven: Option<u64>,
+    /// What was last found on disk, so that it is judged once. Held while it is judged.
+    found: Mutex<Found>,
+}
+
+#[derive(Debug)]
+struct Force {
+    script: Option<Arc<Compiled>>,
+    status: ScriptStatus,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Found {
+    Unknown,
+    Missing,
+    BuiltIn,
+    Unreadable(String),
+    Text { hash: u64 },
+}
+
+impl ScriptStatus {
+    /// What is wrong now, if anything: with the file, else with the last tick.
+    #[must_use]
+    pub fn complaint(&self) -> Option<&Complaint> {
+        self.refused.as_ref().or(self.failed.as_ref())
+    }
+}
+
+impl ScriptHost {
+    /// Begins with the last good text that an earlier run kept, if there is one; nothing is read
+    /// from disk before [`refresh`](Self::refresh). `file` is what complaints call the script.
+    #[must_use]
+    pub fn new(file: &str, last_good: Option<&str>, clock: Clock) -> Self {
+        Self::of(Kind::Merge, file, last_good, None, clock)
+    }
+
+    /// The same for a script of either kind. `trials` remembers what is tried. Blocks.
+    #[must_use]
+    pub fn of(
+        kind: Kind,
+        file: &str,
+        last_good: Option<&str>,
+        trials: Option<Trials>,
+        clock: Clock,
+    ) -> Self {
+        let file: Arc<str> = file.into();
+        let mut script = None;
+        let mut refused = None;
+        if let Some(text) = last_good {
+            match attempt(kind, text, &file, trials.as_ref(), true, |_| None) {
+                Ok(compiled) => script = Some(Arc::new(compiled)),
+                Err(complaint) => {
+                    warn!(file = %file, %complaint, "the last good script no longer works");
+                    refused = Some(complaint);
+                }
+            }
+        }
+        let in_force = if script.is_some() { InForce::LastGood } else { without(kind) };
+        let hash = script.as_ref().map(|script| script.fingerprint());
+        let since = clock.now();
+        let status =
+            ScriptStatus { file: Arc::clone(&file), in_force, hash, since, refused, failed: None };
+        let force = ArcSwap::from_pointee(Force { script, status });
+        let proven = last_good.map(run::hash);
+        Self { kind, file, clock, force, trials, proven, found: Mutex::new(Found::Unknown) }
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn status(&self) -> ScriptStatus {
+        self.force.load().status.clone()
+    }
+
+    /// The text in force; none for the native sum.
+    #[must_use]
+    pub fn source(&self) -> Option<Arc<str>> {
+        self.force.load().script.as_ref().map(|script| Arc::clone(script.source()))
+    }
+
+    /// What is counted for the script in force; none when none is, or it is the merge script.
+    #[must_use]
+    pub fn rule(&self) -> Option<Rule> {
+        self.force.load().script.as_ref().and_then(|script| script.rule().cloned())
+    }
+
+    /// The tally of a window by the script in force. Blocks until the run ends, which computes for
+    /// at most its deadline.
+    pub fn merge(&self, window: &WindowSnapshot) -> Merged {
+        match self.run(window) {
+            None => Merged { tally: window.sum(), complaint: None },
+            Some(Ok(tally)) => Merged { tally, complaint: None },
+            Some(Err(complaint)) => Merged { tally: window.sum(), complaint: Some(complaint) },
+        }
+    }
+
+    /// What the script in force makes of a window; `None` when none is. Blocks as `merge` does.
+    pub fn run(&self, window: &WindowSnapshot) -> Option<Result<Tally, Complaint>> {
+        let force = self.force.load_full();
+        let script = force.script.as_ref()?;
+        let watch = Stopwatch::start();
+        let outcome = script.run(window);
+        metrics::SCRIPT_SECONDS.record(watch.elapsed());
+        if outcome.is_err() {
+            metrics::SCRIPT_FAILURES.add(1);
+        }
+        self.note_tick(script, outcome.as_ref().err());
+        Some(outcome)
+    }
+
+    /// Looks at the file and, when it says something new, judges it: compiles it, tries it on the
+    /// sample and on the window that `live` gives, if any, and puts it in force or keeps its
+    /// complaint. Returns a text that came into force, for whoever keeps the last good one over
+    /// restarts. Blocks: reads and computes.
+    pub fn refresh<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
+    where
+        L: FnOnce() -> Option<WindowSnapshot>,
+    {
+        self.refresh_with(path, |_| live())
+    }
+
+    /// The same; `live` is told what is to be counted.
+    pub fn refresh_with<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
+    where
+        L: FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
+    {
+        let read = read(path);
+        let built_in = match &read {
+            Ok(None) if self.may_take_built_in() => shipped::built_in(path),
+            _ => None,
+        };
+        let now = match &read {
+            Ok(None) if built_in.is_some() => Found::BuiltIn,
+            Ok(Some(text)) => Found::Text { hash: run::hash(text) },
+            Ok(None) => Found::Missing,
+            Err(reason) => Found::Unreadable(reason.clone()),
+        };
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if *found == now {
+            return None;
+        }
+        let kept = match read {
+            Ok(Some(text)) => self.judge(&text, InForce::File, live),
+            Ok(None) if built_in.is_some() => {
+                // It is here at the next start too: nothing to keep.
+                built_in.and_then(|text| self.judge(text, InForce::BuiltIn, live));
+                None
+            }
+            Ok(None) => self.refuse(&self.about_file("there is no such file")),
+            Err(reason) => self.refuse(&self.about_file(&format!("cannot be read: {reason}"))),
+        };
+        *found = now;
+        kept
+    }
+
+    fn about_file(&self, reason: &str) -> Complaint {
+        Complaint::new(&self.file, None, reason)
+    }
+
+    /// Whether nothing that a user wrote would give way to a built-in text: a directory that is
+    /// away for a moment must not change the numbers.
+    fn may_take_built_in(&self) -> bool {
+        let force = self.force.load();
+        let is_shipped = |script: &Arc<Compiled>| {
+            shipped::SHIPPED_ALL.iter().any(|(_, text)| **script.source() == **text)
+        };
+        force.script.as_ref().is_none_or(is_shipped)
+    }
+
+    fn judge<L>(&self, text: &str, in_force: InForce, live: L) -> Option<Arc<str>>
+    where
+        L: FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
+    {
+        let was_in_force = self.proven == Some(run::hash(text));
+        let trials = self.trials.as_ref();
+        match attempt(self.kind, text, &self.file, trials, was_in_force, live) {
+            Ok(compiled) => Some(self.adopt(compiled, in_force)),
+            Err(complaint) => self.refuse(&complaint),
+        }
+    }
+
+    fn adopt(&self, compiled: Compiled, in_force: InForce) -> Arc<str> {
+        let source = Arc::clone(compiled.source());
+        let hash = compiled.fingerprint();
+        let script = Arc::new(compiled);
+        let now = self.clock.now();
+        self.force.rcu(|old| {
+            let same = old.status.hash.as_ref() == Some(&hash);
+            let status = ScriptStatus {
+                in_force,
+                hash: Some(hash.clone()),
+                since: if same { old.status.since } else { now },
+                refused: None,
+                failed: None,
+                ..old.status.clone()
+            };
+            Force { script: Some(Arc::clone(&script)), status }
+        });
+        info!(file = %self.file, hash, "the script is in force");
+        source
+    }
+
+    /// The file is not what is in force; what was goes on. Returns nothing to keep.
+    fn refuse(&self, complaint: &Complaint) -> Option<Arc<str>> {
+        self.force.rcu(|old| {
+            let in_force =
+                if old.script.is_some() { InForce::LastGood } else { without(self.kind) };
+            let refused = Some(complaint.clone());
+            let status = ScriptStatus { in_force, refused, ..old.status.clone() };
+            Force { script: old.script.clone(), status }
+        });
+        let stays = match self.force.load().status.in_force {
+            InForce::NativeSum => "the native sum stays in force",
+            InForce::Nothing => "there is no aggregate of this name",
+            InForce::File | InForce::LastGood | InForce::BuiltIn => {
+                "the last good script stays in force"
+            }
+        };
+        warn!(%complaint, "{stays}");
+        None
+    }
+
+    /// Keeps what came of a tick, unless another script is in force by now.
+    fn note_tick(&self, script: &Arc<Compiled>, failed: Option<&Complaint>) {
+        let before = self.force.load();
+        if before.status.failed.as_ref() == failed {
+            return;
+        }
+        match (&before.status.failed, failed) {
+            (None, Some(complaint)) if self.kind == Kind::Aggregate => {
+                warn!(%complaint, "the aggregate stays as it was");
+            }
+            (None, Some(complaint)) => warn!(%complaint, "the native sum stands in for the script"),
+            (Some(_), None) => info!(file = %self.file, "the script works again"),
+            _ => {}
+        }
+        self.force.rcu(|old| {
+            let same = old.script.as_ref().is_some_and(|other| Arc::ptr_eq(other, script));
+            let mut status = old.status.clone();
+            if same {
+                status.failed = failed.cloned();
+            }
+            Force { script: old.script.clone(), status }
+        });
+    }
+}
+
+/// Compiles and tries a text, unless an earlier process died while it did.
+fn attempt(
+    kind: Kind,
+    text: &str,
+    file: &Arc<str>,
+    trials: Option<&Trials>,
+    was_in_force: bool,
+    live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
+) -> Result<Compiled, Complaint> {
+    let hash = run::hash(text);
+    let Some(trials) = trials else { return run::prepare_as(kind, text, file, live) };
+    if trials.is_deadly(hash, was_in_force) {
+        let reason = "the process ended while this text was being tried, so it is not tried again: \
+                      change it (`ghpulse script check FILE` tries it in a process of its own)";
+        return Err(Complaint::new(file, None, reason));
+    }
+    trials.begin(hash);
+    let prepared = run::prepare_as(kind, text, file, live);
+    trials.end();
+    prepared
+}
+
+/// What there is without a script.
+fn without(kind: Kind) -> InForce {
+    match kind {
+        Kind::Merge => InForce::NativeSum,
+        Kind::Aggregate => InForce::Nothing,
+    }
+}
+
+/// The text of a file, `None` when it is not there; a text for people when it cannot be used.
+pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    // Opening a pipe would wait for its other end.
+    if !metadata.is_file() {
+        return Err("it is not a file".to_owned());
+    }
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut bytes = Vec::new();
+    // One byte more than is allowed, so that the length is refused by whoever knows the limit.
+    let limit = u64::try_from(SOURCE_BYTES).expect("a small number") + 1;
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map(Some).map_err(|_| "it is not UTF-8 text".to_owned())
+}

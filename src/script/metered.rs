@@ -1,0 +1,278 @@
+//! Functions of rhai's packages in forms that measure before they make.
+//!
+//! Rhai looks at sizes after a call, so one call may make gigabytes first. A function is replaced
+//! here when its result can be larger than its arguments are in memory by more than a constant. By
+//! package:
+//!
+//! - Arithmetic, Logic, `BasicMath`: none; they make numbers, and `max` and `min` of texts.
+//! - `BasicFn`, `BasicIterator`: none; a name, and iterators that make one item at a time.
+//! - `BasicString`: `print`, `debug`, `to_string`, `to_debug` of anything.
+//! - `MoreString`: `+`, `+=`, `append` of text and anything, `replace`, `pad`, `split`,
+//!   `split_rev`, `to_chars`. The rest makes a part of the text, or one up to three times as long.
+//! - `BasicArray`: `==`, `!=`. The rest makes what the arrays given have, or an item for each call
+//!   of a script's function; its `pad` measures.
+//! - `BasicMap`: `to_json`, `==`, `!=`; the rest likewise.
+//!
+//! `tests/metered.rs` has a case for each, and notices when a package gets more functions.
+
+use std::fmt::Write as _;
+
+use rhai::{
+    Array, Dynamic, Engine, EvalAltResult, INT, ImmutableString, Map, NativeCallContext, Position,
+};
+
+use super::engine::{ARRAY_ITEMS, STRING_BYTES};
+use super::meter;
+use super::sum::{Answer, wrong};
+use super::text::{As, Bounded, shown, too_long, weigh, write_value};
+
+/// Puts them in front of the packages' own.
+pub(super) fn register(engine: &mut Engine) {
+    shows(engine);
+    joins(engine);
+    replaces(engine);
+    splits(engine);
+    compares(engine);
+}
+
+fn shows(engine: &mut Engine) {
+    macro_rules! show {
+        ($how:expr, $($name:literal)*) => {
+            $(engine
+                .register_fn($name, |context: NativeCallContext, value: &mut Dynamic| {
+                    shown(&context, value, $how)
+                })
+                .register_fn($name, |context: NativeCallContext, array: &mut Array| {
+                    show_array(&context, array)
+                })
+                .register_fn($name, |context: NativeCallContext, map: &mut Map| {
+                    show_map(&context, map)
+                });)*
+        };
+    }
+    show!(As::Text, "print" "to_string");
+    show!(As::Debug, "debug" "to_debug");
+    engine.register_fn("to_json", |map: &mut Map| -> Answer<String> {
+        let taken = Dynamic::from_map(std::mem::take(map));
+        let weighed = weigh(&taken);
+        *map = taken.cast::<Map>();
+        weighed.map(|()| rhai::format_map_as_json(map))
+    });
+}
+
+fn show_array(context: &NativeCallContext<'_>, array: &mut Array) -> Answer<ImmutableString> {
+    let taken = Dynamic::from_array(std::mem::take(array));
+    let text = shown(context, &taken, As::Debug);
+    *array = taken.cast::<Array>();
+    text
+}
+
+fn show_map(context: &NativeCallContext<'_>, map: &mut Map) -> Answer<ImmutableString> {
+    let taken = Dynamic::from_map(std::mem::take(map));
+    let text = shown(context, &taken, As::Debug);
+    *map = taken.cast::<Map>();
+    text
+}
+
+fn joins(engine: &mut Engine) {
+    engine
+        .register_fn(
+            "+",
+            |context: NativeCallContext, text: &mut ImmutableString, more: Dynamic| {
+                append(&context, text, &more)
+            },
+        )
+        .register_fn("+", |context: NativeCallContext, value: &mut Dynamic, text: &str| {
+            let mut out = Bounded::new(STRING_BYTES);
+            write_value(&context, value, As::Text, &mut out)?;
+            out.write_str(text).or_else(|_| too_long())?;
+            Ok::<ImmutableString, Box<EvalAltResult>>(out.into_text().into())
+        });
+    for name in ["+=", "append"] {
+        let add = |context: NativeCallContext, text: &mut ImmutableString, more: Dynamic| {
+            *text = append(&context, text, &more)?;
+            Ok::<(), Box<EvalAltResult>>(())
+        };
+        engine.register_fn(name, add);
+    }
+}
+
+fn append(
+    context: &NativeCallContext<'_>,
+    text: &ImmutableString,
+    more: &Dynamic,
+) -> Answer<ImmutableString> {
+    let mut out = Bounded::new(STRING_BYTES);
+    out.write_str(text).or_else(|_| too_long())?;
+    write_value(context, more, As::Text, &mut out)?;
+    Ok(out.into_text().into())
+}
+
+fn replaces(engine: &mut Engine) {
+    type Text = ImmutableString;
+    engine
+        .register_fn("replace", |text: &mut Text, find: &str, by: &str| replace(text, find, by))
+        .register_fn("replace", |text: &mut Text, find: &str, by: char| {
+            replace(text, find, by.encode_utf8(&mut [0; 4]))
+        })
+        .register_fn("replace", |text: &mut Text, find: char, by: &str| {
+            replace(text, find.encode_utf8(&mut [0; 4]), by)
+        })
+        .register_fn("replace", |text: &mut Text, find: char, by: char| {
+            replace(text, find.encode_utf8(&mut [0; 4]), by.encode_utf8(&mut [0; 4]))
+        })
+        .register_fn("pad", |text: &mut Text, len: INT, by: &str| pad(text, len, by))
+        .register_fn("pad", |text: &mut Text, len: INT, by: char| {
+            pad(text, len, by.encode_utf8(&mut [0; 4]))
+        });
+}
+
+/// Whether a text may be so long; counted as work.
+fn room(bytes: usize) -> Answer<()> {
+    if bytes > STRING_BYTES {
+        return too_long();
+    }
+    meter::work(1 + bytes / 8)
+}
+
+fn replace(text: &mut ImmutableString, find: &str, by: &str) -> Answer<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    meter::work(1 + text.len() / 8)?;
+    let times = text.matches(find).count();
+    let kept = text.len().saturating_sub(times.saturating_mul(find.len()));
+    room(kept.saturating_add(times.saturating_mul(by.len())))?;
+    *text = text.replace(find, by).into();
+    Ok(())
+}
+
+/// Brings a text to a length in characters.
+fn pad(text: &mut ImmutableString, len: INT, by: &str) -> Answer<()> {
+    let chars = text.chars().count();
+    let missing = usize::try_from(len).unwrap_or(0).saturating_sub(chars);
+    if missing == 0 {
+        return Ok(());
+    }
+    let width = by.chars().count();
+    if width == 0 {
+        return wrong("pad takes a text that is not empty".to_owned());
+    }
+    let (times, rest) = (missing / width, missing % width);
+    let end = by.char_indices().nth(rest).map_or(by.len(), |(at, _)| at);
+    let more = times.saturating_mul(by.len()).saturating_add(if rest == 0 { 0 } else { end });
+    room(text.len().saturating_add(more))?;
+    let mut longer = String::with_capacity(text.len() + more);
+    longer.push_str(text);
+    longer.extend(std::iter::repeat_n(by, times));
+    longer.extend(by.chars().take(rest));
+    *text = longer.into();
+    Ok(())
+}
+
+fn splits(engine: &mut Engine) {
+    type Text = ImmutableString;
+    engine.register_fn("to_chars", |text: &str| pieces(text.chars(), 1)).register_fn(
+        "split",
+        |text: &mut Text| {
+            if text.is_empty() {
+                return Ok(vec![text.clone().into()]);
+            }
+            pieces(text.split_whitespace(), 2)
+        },
+    );
+    macro_rules! by {
+        ($name:literal, $split:ident, $splitn:ident, $by:ty) => {
+            engine
+                .register_fn($name, |text: &mut Text, by: $by| -> Answer<Array> {
+                    if text.is_empty() {
+                        return Ok(vec![text.clone().into()]);
+                    }
+                    pieces(text.$split(by), 2)
+                })
+                .register_fn($name, |text: &mut Text, by: $by, most: INT| -> Answer<Array> {
+                    if text.is_empty() || most <= 1 {
+                        return Ok(vec![text.clone().into()]);
+                    }
+                    let most = usize::try_from(most).unwrap_or(usize::MAX);
+                    pieces(text.$splitn(most, by), 2)
+                });
+        };
+    }
+    by!("split", split, splitn, &str);
+    by!("split", split, splitn, char);
+    by!("split_rev", rsplit, rsplitn, &str);
+    by!("split_rev", rsplit, rsplitn, char);
+}
+
+/// The pieces of a text as an array, each `steps` of work.
+fn pieces<T: Into<Dynamic>>(found: impl Iterator<Item = T>, steps: usize) -> Answer<Array> {
+    let mut all = Array::new();
+    for piece in found {
+        if all.len() >= ARRAY_ITEMS {
+            let what = "Size of array/BLOB".to_owned();
+            return Err(EvalAltResult::ErrorDataTooLarge(what, Position::NONE).into());
+        }
+        meter::work(steps)?;
+        all.push(piece.into());
+    }
+    Ok(all)
+}
+
+fn compares(engine: &mut Engine) {
+    engine
+        .register_fn("==", |context: NativeCallContext, a: &mut Array, b: Array| {
+            are_arrays_equal(&context, a, b)
+        })
+        .register_fn("!=", |context: NativeCallContext, a: &mut Array, b: Array| {
+            are_arrays_equal(&context, a, b).map(|equal| !equal)
+        })
+        .register_fn("==", |context: NativeCallContext, a: &mut Map, b: Map| {
+            are_maps_equal(&context, a, b)
+        })
+        .register_fn("!=", |context: NativeCallContext, a: &mut Map, b: Map| {
+            are_maps_equal(&context, a, b).map(|equal| !equal)
+        });
+}
+
+fn are_arrays_equal(context: &NativeCallContext<'_>, a: &mut Array, b: Array) -> Answer<bool> {
+    if a.len() != b.len() {
+        return Ok(false);
+    }
+    for (one, mut other) in a.iter_mut().zip(b) {
+        if !are_equal(context, one, &mut other)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn are_maps_equal(context: &NativeCallContext<'_>, a: &mut Map, mut b: Map) -> Answer<bool> {
+    if a.len() != b.len() {
+        return Ok(false);
+    }
+    for (key, one) in a {
+        let Some(other) = b.get_mut(key) else { return Ok(false) };
+        if !are_equal(context, one, other)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn are_equal(context: &NativeCallContext<'_>, a: &mut Dynamic, b: &mut Dynamic) -> Answer<bool> {
+    meter::work(1)?;
+    let is_one_kind = a.type_id() == b.type_id();
+    match context.call_native_fn_raw("==", true, &mut [a, b]) {
+        Ok(equal) => Ok(equal.as_bool().unwrap_or(false)),
+        // Values of two kinds are different where nothing says otherwise.
+        Err(error) => match *error {
+            EvalAltResult::ErrorFunctionNotFound(ref call, ..)
+                if call.starts_with("==") && !is_one_kind =>
+            {
+                Ok(false)
+            }
+            _ => Err(error),
+        },
+    }
+}

@@ -1,0 +1,236 @@
+//! `ghpulse script check` and `bench`: what a script returns and what it costs, beside the native
+//! sum, without an appliance.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::complaint::Complaint;
+use super::run::{self, Compiled, Kind};
+use super::usage::Usage;
+use super::{host, sample};
+use crate::clock::Stopwatch;
+use crate::model::envelope::Facts;
+use crate::model::tally::{Tally, WindowSnapshot};
+use crate::script::rule::{Rule, Subject};
+
+/// How many runs a benchmark measures.
+const RUNS: usize = 50;
+/// Runs before it that are not measured.
+const WARM_UP: usize = 5;
+/// How many names the text shows.
+const SHOWN: usize = 10;
+
+/// What a script made of a window.
+#[derive(Debug, Clone, Serialize)]
+pub struct Trial {
+    /// What the script returned.
+    pub result: Tally,
+    /// The plain sum of the same window.
+    pub native: Tally,
+    /// Time of the run, in microseconds.
+    pub micros: u64,
+}
+
+/// A script that may come into force.
+#[derive(Debug, Clone, Serialize)]
+pub struct Checked {
+    /// The file, as it was given.
+    pub file: Arc<str>,
+    /// 16 hexadecimal digits made from its text.
+    pub hash: String,
+    /// What an aggregate counts; none for the merge script.
+    pub config: Option<serde_json::Value>,
+    /// On the built-in hour of 20 languages.
+    pub sample: Trial,
+    /// On the window that was given, if one was.
+    pub live: Option<Trial>,
+}
+
+/// Times of several runs, in microseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Cost {
+    /// The shortest.
+    pub min_micros: u64,
+    /// The one in the middle.
+    pub median_micros: u64,
+}
+
+/// What a script costs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Benched {
+    /// The file, as it was given.
+    pub file: Arc<str>,
+    /// 16 hexadecimal digits made from its text.
+    pub hash: String,
+    /// Seconds in the window.
+    pub seconds: u32,
+    /// Languages in each second.
+    pub languages: usize,
+    /// How many runs were measured.
+    pub runs: usize,
+    /// The script, its thread included.
+    pub script: Cost,
+    /// The native sum of the same window.
+    pub native: Cost,
+}
+
+/// Compiles a script and tries it on the built-in sample, and on a live window if one is given.
+pub fn check(path: &Path, live: Option<&WindowSnapshot>) -> Result<Checked, Complaint> {
+    let script = load(path, live)?;
+    checked(path, &script, live)
+}
+
+/// The same for a file beside the merge script, which must be an aggregate.
+pub fn check_aggregate(path: &Path) -> Result<Checked, Complaint> {
+    checked(path, &load_as(Some(Kind::Aggregate), path, None)?, None)
+}
+
+fn checked(
+    path: &Path,
+    script: &Compiled,
+    live: Option<&WindowSnapshot>,
+) -> Result<Checked, Complaint> {
+    Ok(Checked {
+        file: path.to_string_lossy().into(),
+        hash: script.fingerprint(),
+        config: script.rule().map(Rule::json),
+        sample: attempt(script, &script.sample())?,
+        live: live.map(|live| attempt(script, live)).transpose()?,
+    })
+}
+
+/// The paths of an aggregate's rule that none of these events has: misspelt, in all likelihood.
+/// Nothing for a merge script, and for one that does not hold. What the payload says is there.
+#[must_use]
+pub fn missing_paths(path: &Path, events: &[Arc<str>]) -> Vec<String> {
+    let Ok(script) = load(path, None) else { return Vec::new() };
+    let Some(rule) = script.rule() else { return Vec::new() };
+    let facts = Facts {
+        enriched: true,
+        language: Some("Rust".to_owned()),
+        additions: Some(1),
+        deletions: Some(1),
+        ..Facts::default()
+    };
+    let mut usage = Usage::new(rule);
+    for event in events {
+        let event = Subject::new(&facts, event);
+        usage.meet(rule, &event, rule.name(&event).is_some());
+    }
+    usage.missing(rule)
+}
+
+/// Runs a script 50 times on 3,600 seconds of 20 languages.
+pub fn bench(path: &Path) -> Result<Benched, Complaint> {
+    let script = load(path, None)?;
+    let window = script.sample();
+    Ok(Benched {
+        file: path.to_string_lossy().into(),
+        hash: script.fingerprint(),
+        seconds: sample::SECONDS,
+        languages: sample::LANGUAGES,
+        runs: RUNS,
+        script: cost(|| script.run(&window).map(|_| ()))?,
+        native: cost(|| {
+            std::hint::black_box(window.sum());
+            Ok(())
+        })?,
+    })
+}
+
+/// As what it is: a script with a `config` is an aggregate.
+fn load(path: &Path, live: Option<&WindowSnapshot>) -> Result<Compiled, Complaint> {
+    load_as(None, path, live)
+}
+
+fn load_as(
+    kind: Option<Kind>,
+    path: &Path,
+    live: Option<&WindowSnapshot>,
+) -> Result<Compiled, Complaint> {
+    let file: Arc<str> = path.to_string_lossy().into();
+    let wrong = |reason: &str| Complaint::new(&file, None, reason);
+    match host::read(path) {
+        Ok(Some(text)) => {
+            let kind = kind.unwrap_or_else(|| run::kind_of(&text));
+            run::prepare_as(kind, &text, &file, |_| live.cloned())
+        }
+        Ok(None) => Err(wrong("there is no such file")),
+        Err(reason) => Err(wrong(&format!("cannot be read: {reason}"))),
+    }
+}
+
+fn attempt(script: &Compiled, window: &WindowSnapshot) -> Result<Trial, Complaint> {
+    let watch = Stopwatch::start();
+    let result = script.run(window)?;
+    Ok(Trial { result, native: window.sum(), micros: micros(watch.elapsed()) })
+}
+
+fn cost(mut work: impl FnMut() -> Result<(), Complaint>) -> Result<Cost, Complaint> {
+    let mut times = Vec::with_capacity(RUNS);
+    for run in 0..WARM_UP + RUNS {
+        let watch = Stopwatch::start();
+        work()?;
+        if run >= WARM_UP {
+            times.push(micros(watch.elapsed()));
+        }
+    }
+    times.sort_unstable();
+    Ok(Cost { min_micros: times[0], median_micros: times[RUNS / 2] })
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A time as people read it.
+struct Millis(u64);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03} ms", self.0 / 1_000, self.0 % 1_000)
+    }
+}
+
+impl Trial {
+    fn write(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
+        let (took, names) = (Millis(self.micros), self.result.len());
+        writeln!(f, "{what}: {names} names in {took} (native sum: {} names)", self.native.len())?;
+        let mut ranked: Vec<_> = self.result.iter().collect();
+        ranked.sort_by_key(|&(_, n)| std::cmp::Reverse(n));
+        for (name, n) in ranked.iter().take(SHOWN) {
+            writeln!(f, "  {n:>10}  {name}  (native sum {})", self.native.get(name))?;
+        }
+        match names.saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => writeln!(f, "  and {more} more"),
+        }
+    }
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: good ({})", self.file, self.hash)?;
+        if let Some(config) = &self.config {
+            writeln!(f, "counts: {config}")?;
+        }
+        self.sample.write(f, "sample")?;
+        self.live.as_ref().map_or(Ok(()), |live| live.write(f, "live"))
+    }
+}
+
+impl fmt::Display for Benched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, seconds, languages, runs, .. } = self;
+        writeln!(f, "{file}: {seconds} seconds of {languages} languages, {runs} runs")?;
+        for (what, cost) in [("script", self.script), ("native sum", self.native)] {
+            let (min, median) = (Millis(cost.min_micros), Millis(cost.median_micros));
+            writeln!(f, "  {what:<10}  min {min}, median {median}")?;
+        }
+        Ok(())
+    }
+}

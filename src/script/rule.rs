@@ -1,0 +1,425 @@
+//! What an aggregate counts: which events, under which name, over how long a window.
+//!
+//! A rule is data: it is read from a script's `config()` once and then asked for each event. What
+//! it asks of an event are slices of the event's own text, found by path; the text is gone through
+//! once for all rules. A value that is not there, null, an object or a list is no name: the event
+//! is not counted.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::time::Duration;
+
+use crate::config::{Bare, duration, show_duration};
+use crate::hub::Path;
+use crate::model::envelope::{Facts, Flags};
+use crate::model::json;
+use crate::model::routing::{RoutingKey, RoutingPattern};
+use crate::model::tally::Shape;
+
+/// The longest window, and so half of what the journal should hold for it.
+pub const WINDOW: Duration = Duration::from_secs(86_400);
+/// The longest time between two ticks.
+pub const TICK: Duration = Duration::from_secs(3_600);
+/// The most buckets of a window. A longer one has wider buckets.
+pub const BUCKETS: u32 = 3_600;
+/// The most names that are counted at once, in the window and the one before it.
+pub const NAMES: usize = 30_000;
+/// The longest name, in bytes; a repository's has at most 140.
+pub const NAME_BYTES: usize = 256;
+/// The most counts that are held, 16 bytes each: of a name in a bucket.
+pub const CELLS: usize = 500_000;
+/// The most conditions of a rule, and the most values of one.
+pub const CONDITIONS: usize = 16;
+/// The longest value of a condition, in bytes.
+const VALUE_BYTES: usize = 512;
+
+/// What an aggregate counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    by: Source,
+    conditions: Vec<Condition>,
+    /// Seconds of the window: a multiple of the step.
+    window: u32,
+    /// Seconds between two ticks.
+    tick: u32,
+}
+
+/// One condition: where to look, and what is wanted there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    at: Source,
+    /// One of them, if there are any.
+    wanted: Vec<Form>,
+    /// None of them.
+    unwanted: Vec<Form>,
+}
+
+/// What a value may look like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Form {
+    /// Of anything but a routing key.
+    Text(Glob),
+    /// Of a routing key.
+    Key(RoutingPattern),
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    /// The event's routing key.
+    Key,
+    /// From the event; the names behind `event`.
+    Event(Vec<Box<str>>),
+    /// What is known about it; the name behind `payload`.
+    Payload(Box<str>),
+}
+
+/// A text in which `*` stands for any number of any characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob(Box<str>);
+
+/// An event as rules see it. What was looked up is kept, for the next rule.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    facts: &'a Facts,
+    text: &'a str,
+    top: OnceCell<[Option<&'a str>; TOP.len()]>,
+}
+
+/// The members of an event, picked together.
+const TOP: [&str; 8] = ["type", "actor", "repo", "org", "payload", "id", "public", "created_at"];
+
+impl Rule {
+    /// Puts a rule together from what a script wrote: `by`, what is to be at which place, and the
+    /// two times. The error says what is accepted.
+    pub fn new(
+        by: &str,
+        conditions: &[(String, Vec<String>)],
+        window: Option<Duration>,
+        tick: Option<Duration>,
+    ) -> Result<Self, String> {
+        let mut list = Vec::with_capacity(conditions.len() + 1);
+        if conditions.len() > CONDITIONS {
+            return Err(format!("where has more than {CONDITIONS} conditions"));
+        }
+        for (place, values) in conditions {
+            list.push(Condition::read(place, values)?);
+        }
+        // A routing key, or a pattern of them, is the condition and the name in one.
+        let by = if by.starts_with("evt.") {
+            list.push(Condition::read("key", &[by.to_owned()])?);
+            Source::Key
+        } else {
+            Source::read(by).map_err(|reason| format!("by: {reason}"))?
+        };
+        let window = window.unwrap_or(Duration::from_secs(3_600));
+        let whole = whole_seconds(window).filter(|_| window <= WINDOW);
+        let seconds = whole.ok_or_else(|| {
+            let most = show_duration(WINDOW);
+            let given = show_duration(window);
+            format!("window: {given} is not taken; give whole seconds up to {most}, such as \"1h\"")
+        })?;
+        let step = seconds.div_ceil(BUCKETS);
+        let least = Duration::from_secs(step.into());
+        let tick = tick.unwrap_or(least);
+        let ticked = whole_seconds(tick).filter(|seconds| *seconds >= step && tick <= TICK);
+        let tick = ticked.ok_or_else(|| {
+            let (given, least) = (show_duration(tick), show_duration(least));
+            let most = show_duration(TICK);
+            format!(
+                "tick: {given} is not taken; give whole seconds from {least} (a window has at \
+                 most {BUCKETS} buckets) to {most}"
+            )
+        })?;
+        Ok(Self { by, conditions: list, window: seconds.div_ceil(step) * step, tick })
+    }
+
+    /// The name that an event is counted under; `None` when it is not counted.
+    #[must_use]
+    pub fn name<'a>(&self, event: &Subject<'a>) -> Option<Cow<'a, str>> {
+        if !self.conditions.iter().all(|condition| condition.holds(event)) {
+            return None;
+        }
+        event.value(&self.by).filter(|name| !name.is_empty())
+    }
+
+    /// Every place it looks at: the name's first, then those of the conditions.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        self.sources().map(ToString::to_string).collect()
+    }
+
+    /// Whether an event has a value at the place of this number in [`Self::paths`].
+    #[must_use]
+    pub fn has(&self, path: usize, event: &Subject<'_>) -> bool {
+        self.sources().nth(path).is_some_and(|source| event.value(source).is_some())
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        std::iter::once(&self.by).chain(self.conditions.iter().map(|condition| &condition.at))
+    }
+
+    /// Seconds of its window.
+    #[must_use]
+    pub fn window(&self) -> u32 {
+        self.window
+    }
+
+    /// Seconds between two ticks.
+    #[must_use]
+    pub fn tick(&self) -> u32 {
+        self.tick
+    }
+
+    /// What its events are counted in.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        let step = self.window.div_ceil(BUCKETS);
+        Shape { step, name_bytes: NAME_BYTES, names: NAMES, cells: CELLS }
+    }
+
+    /// The name of a sample for `by`, as events have it there.
+    #[must_use]
+    pub fn sample_name(&self, language: &str) -> String {
+        let word: String = language.chars().filter(char::is_ascii_alphanumeric).collect();
+        match &self.by {
+            Source::Key => format!("evt.{}.insert", word.to_ascii_lowercase()),
+            Source::Event(names) => {
+                match names.iter().map(|name| &**name).collect::<Vec<_>>()[..] {
+                    ["repo", "name"] => format!("sample/{word}"),
+                    ["type"] => format!("{word}Event"),
+                    _ => language.to_owned(),
+                }
+            }
+            Source::Payload(_) => language.to_owned(),
+        }
+    }
+
+    /// The rule as JSON, for who asks what an aggregate counts.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let conditions: serde_json::Map<_, _> =
+            self.conditions.iter().map(|c| (c.at.to_string(), c.texts().into())).collect();
+        serde_json::json!({
+            "by": self.by.to_string(),
+            "where": conditions,
+            "window": show_duration(Duration::from_secs(self.window.into())),
+            "tick": show_duration(Duration::from_secs(self.tick.into())),
+        })
+    }
+}
+
+/// What the payload has beside the flags.
+const KNOWN: [&str; 4] = ["language", "additions", "deletions", "enriched"];
+
+fn is_known(name: &str) -> bool {
+    KNOWN.contains(&name) || Flags::default().named().iter().any(|(flag, _)| *flag == name)
+}
+
+/// `None` for none and for what has a fraction.
+fn whole_seconds(duration: Duration) -> Option<u32> {
+    let seconds = u32::try_from(duration.as_secs()).ok()?;
+    (duration.subsec_nanos() == 0 && seconds > 0).then_some(seconds)
+}
+
+/// A time as scripts write it: `"90s"`, `"1h"`, or a number of seconds.
+pub fn read_time(name: &str, text: &str) -> Result<Duration, String> {
+    duration(text, Bare::Seconds).ok_or_else(|| {
+        let shown: String = text.chars().take(20).collect();
+        format!("{name}: `{shown}` is no time; write one such as \"90s\" or \"1h\"")
+    })
+}
+
+impl Source {
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "key" {
+            return Ok(Self::Key);
+        }
+        let path = Path::read(text).map_err(|error| {
+            format!("{error}; write `key`, or a path such as event.repo.name or payload.language")
+        })?;
+        let mut names = path.names().map(Box::from);
+        let first: Option<Box<str>> = names.next();
+        let names: Vec<Box<str>> = names.collect();
+        match (first.as_deref(), &names[..]) {
+            (_, []) => Err(format!("`{text}` is no single value; write a path below it")),
+            (Some("payload"), [name]) if is_known(name) => Ok(Self::Payload(name.clone())),
+            (Some("payload"), [_]) => {
+                let flags = Flags::default().named().map(|(name, _)| name).join(", ");
+                let known = KNOWN.join(", ");
+                Err(format!("`{text}` is not in the payload, which has {known}, {flags}"))
+            }
+            (Some("payload"), _) => {
+                Err(format!("`{text}`: the payload has no objects; GitHub's is event.payload"))
+            }
+            _ => Ok(Self::Event(names)),
+        }
+    }
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key => f.write_str("key"),
+            Self::Event(names) => {
+                f.write_str("event")?;
+                names.iter().try_for_each(|name| write!(f, ".{name}"))
+            }
+            Self::Payload(name) => write!(f, "payload.{name}"),
+        }
+    }
+}
+
+impl Condition {
+    fn read(place: &str, values: &[String]) -> Result<Self, String> {
+        let at = Source::read(place).map_err(|reason| format!("where: {reason}"))?;
+        if values.len() > CONDITIONS {
+            return Err(format!("where: `{place}` has more than {CONDITIONS} values"));
+        }
+        if values.iter().any(|value| value.len() > VALUE_BYTES) {
+            return Err(format!("where: a value of `{place}` has more than {VALUE_BYTES} bytes"));
+        }
+        let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
+        for value in values {
+            match value.strip_prefix('!') {
+                Some(value) => unwanted.push(Form::read(&at, value)?),
+                None => wanted.push(Form::read(&at, value)?),
+            }
+        }
+        Ok(Self { at, wanted, unwanted })
+    }
+
+    /// What an event does not have is none of the wanted, and none of the unwanted either.
+    fn holds(&self, event: &Subject<'_>) -> bool {
+        let Some(value) = event.value(&self.at) else { return self.wanted.is_empty() };
+        let is_one = |forms: &[Form]| forms.iter().any(|form| form.matches(&value));
+        (self.wanted.is_empty() || is_one(&self.wanted)) && !is_one(&self.unwanted)
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let wanted = self.wanted.iter().map(Form::text);
+        wanted.chain(self.unwanted.iter().map(|form| format!("!{}", form.text()))).collect()
+    }
+}
+
+impl Form {
+    fn read(at: &Source, text: &str) -> Result<Self, String> {
+        if *at != Source::Key {
+            return Ok(Self::Text(Glob::new(text)));
+        }
+        RoutingPattern::read(text).map(Self::Key).map_err(|error| format!("where: key: {error}"))
+    }
+
+    fn matches(&self, value: &str) -> bool {
+        match self {
+            Self::Text(glob) => glob.matches(value),
+            Self::Key(pattern) => pattern.matches(value),
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Text(glob) => glob.0.to_string(),
+            Self::Key(pattern) => pattern.to_string(),
+        }
+    }
+}
+
+impl Glob {
+    /// One of this text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether a whole text is of this form. Takes at most its length times the glob's.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = text.strip_prefix(first) else { return false };
+        let Some(last) = parts.next_back() else { return rest.is_empty() };
+        for part in parts {
+            // The earliest place leaves the most for what follows.
+            let Some(at) = rest.find(part) else { return false };
+            rest = &rest[at + part.len()..];
+        }
+        rest.ends_with(last)
+    }
+}
+
+impl<'a> Subject<'a> {
+    /// Of an event and what is known about it.
+    #[must_use]
+    pub fn new(facts: &'a Facts, text: &'a str) -> Self {
+        Self { facts, text, top: OnceCell::new() }
+    }
+
+    /// What is known about it.
+    #[must_use]
+    pub fn facts(&self) -> &'a Facts {
+        self.facts
+    }
+
+    /// GitHub's type.
+    #[must_use]
+    pub fn kind(&self) -> Option<Cow<'a, str>> {
+        self.member("type").and_then(json::text)
+    }
+
+    /// The number of the actor or of the repository.
+    #[must_use]
+    pub fn number_of(&self, who: &str) -> Option<u64> {
+        self.member(who).and_then(|object| json::pick(object, ["id"])[0]).and_then(json::whole)
+    }
+
+    fn member(&self, name: &str) -> Option<&'a str> {
+        let Some(at) = TOP.iter().position(|known| *known == name) else {
+            return json::pick(self.text, [name])[0];
+        };
+        self.top.get_or_init(|| json::pick(self.text, TOP))[at]
+    }
+
+    fn value(&self, source: &Source) -> Option<Cow<'a, str>> {
+        match source {
+            Source::Key => {
+                let key = RoutingKey::of_event(&self.kind().unwrap_or_default());
+                Some(Cow::Owned(key.as_str().to_owned()))
+            }
+            Source::Event(names) => {
+                let (first, below) = names.split_first()?;
+                scalar(json::at(self.member(first)?, below)?)
+            }
+            Source::Payload(name) => self.known(name),
+        }
+    }
+
+    /// What the payload of the bus says.
+    fn known(&self, name: &str) -> Option<Cow<'a, str>> {
+        let facts = self.facts;
+        let number = |n: Option<u64>| n.map(|n| Cow::Owned(n.to_string()));
+        let flag = |set: bool| Some(Cow::Borrowed(if set { "1" } else { "0" }));
+        match name {
+            "language" => facts.language.as_deref().map(Cow::Borrowed),
+            "additions" => number(facts.additions),
+            "deletions" => number(facts.deletions),
+            "enriched" => flag(facts.enriched),
+            _ => {
+                let named = facts.flags.named();
+                named.iter().find(|(known, _)| *known == name).and_then(|(_, set)| flag(*set))
+            }
+        }
+    }
+}
+
+/// A text, a number, true or false.
+fn scalar(value: &str) -> Option<Cow<'_, str>> {
+    match value.as_bytes().first()? {
+        b'"' => json::text(value),
+        b'{' | b'[' | b'n' => None,
+        _ => Some(Cow::Borrowed(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

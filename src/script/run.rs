@@ -1,0 +1,328 @@
+//! From text to a script that can be run, and one run of it.
+//!
+//! A run has a thread of its own, with a stack of known size: a script may nest data as deep as
+//! its limits allow, and dropping that recurses. A panic inside the interpreter ends that thread
+//! only, and is a complaint like any other.
+
+use std::sync::Arc;
+use std::thread;
+
+use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, FnAccess, FuncArgs, Scope};
+
+use super::complaint::{Complaint, Place};
+use super::meter::{self, Limits};
+use super::objects::{self, Seconds};
+use super::sum::{self, Sum};
+use super::{engine, rules, sample};
+use crate::model::tally::{Tally, WindowSnapshot};
+use crate::script::rule::{NAME_BYTES, Rule};
+
+/// The longest script, in bytes; the shipped one has less than 2,000.
+pub const SOURCE_BYTES: usize = 256 * 1024;
+
+/// Room for the deepest data that the limits allow, dropped level by level.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
+
+const MERGE: &str = "merge";
+const FORM: &str = "fn merge(window) { … }";
+const CONFIG: &str = "config";
+const CONFIG_FORM: &str = "fn config() { #{ by: \"event.repo.name\", window: \"1h\" } }";
+
+/// What a script is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It makes the language map.
+    Merge,
+    /// It says itself what is counted, and makes the value of an aggregate.
+    Aggregate,
+}
+
+/// A script that compiled; run it as often as you like, from any thread.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What is counted for it; none for the merge script.
+    rule: Option<Rule>,
+    file: Arc<str>,
+    source: Arc<str>,
+    hash: u64,
+    engine: Engine,
+    ast: AST,
+    limits: Limits,
+    /// Where `fn merge` stands: the place of what has no other.
+    merge_at: Place,
+}
+
+/// Compiles a merge script and tries it, on the built-in sample and, if given, on a live window.
+/// `file` is what complaints call it.
+pub fn prepare(
+    source: &str,
+    file: &str,
+    live: Option<&WindowSnapshot>,
+) -> Result<Compiled, Complaint> {
+    prepare_as(Kind::Merge, source, file, |_| live.cloned())
+}
+
+/// The same for either kind; `live` is told what is to be counted.
+pub(super) fn prepare_as(
+    kind: Kind,
+    source: &str,
+    file: &str,
+    live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
+) -> Result<Compiled, Complaint> {
+    let compiled = match kind {
+        Kind::Merge => Compiled::new(source, file, Limits::default())?,
+        Kind::Aggregate => Compiled::aggregate(source, file, Limits::default())?,
+    };
+    compiled.run(&compiled.sample())?;
+    if let Some(live) = live(compiled.rule.as_ref()) {
+        compiled.run(&live)?;
+    }
+    Ok(compiled)
+}
+
+/// What tells one source from another: 16 hexadecimal digits.
+#[must_use]
+pub(super) fn fingerprint(hash: u64) -> String {
+    format!("{hash:016x}")
+}
+
+#[must_use]
+pub(super) fn hash(source: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(source.as_bytes())
+}
+
+impl Compiled {
+    /// Compiles and looks at the form; runs nothing.
+    pub(super) fn new(source: &str, file: &str, limits: Limits) -> Result<Self, Complaint> {
+        let file: Arc<str> = file.into();
+        if source.len() > SOURCE_BYTES {
+            let long = source.len();
+            let reason = format!("the script has {long} bytes, {SOURCE_BYTES} are allowed");
+            return Err(Complaint::new(&file, None, reason));
+        }
+        let mut engine = engine::build(&file, limits);
+        objects::register(&mut engine);
+        let built = apart(|| engine.compile(source));
+        let ast = match built {
+            Ok(Ok(ast)) => ast,
+            Ok(Err(error)) => return Err(Complaint::parse(&file, &error)),
+            Err(reason) => return Err(Complaint::new(&file, None, reason)),
+        };
+        let merge_at = place_of(MERGE, source);
+        let form = check_form(&ast, MERGE, 1, FORM);
+        form.map_err(|reason| Complaint::new(&file, Some(merge_at), reason))?;
+        let (source, hash) = (source.into(), hash(source));
+        Ok(Self { rule: None, file, source, hash, engine, ast, limits, merge_at })
+    }
+
+    /// The same for an aggregate, whose `config` is run.
+    pub(super) fn aggregate(source: &str, file: &str, limits: Limits) -> Result<Self, Complaint> {
+        let limits = Limits { name_bytes: NAME_BYTES, ..limits };
+        let mut compiled = Self::new(source, file, limits)?;
+        let at = place_of(CONFIG, source);
+        let complain = |reason: String| Complaint::new(&compiled.file, Some(at), reason);
+        check_form(&compiled.ast, CONFIG, 0, CONFIG_FORM).map_err(complain)?;
+        let read = compiled.call(CONFIG, (), at, rules::read)?;
+        compiled.rule = Some(read);
+        Ok(compiled)
+    }
+
+    /// What is counted for it; none for the merge script.
+    #[must_use]
+    pub fn rule(&self) -> Option<&Rule> {
+        self.rule.as_ref()
+    }
+
+    /// A window as the script will see them.
+    pub(super) fn sample(&self) -> WindowSnapshot {
+        match &self.rule {
+            Some(rule) => sample::window_of(|language| rule.sample_name(language)),
+            None => sample::window(),
+        }
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn source(&self) -> &Arc<str> {
+        &self.source
+    }
+
+    /// What tells it from other scripts: 16 hexadecimal digits made from its text.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        fingerprint(self.hash)
+    }
+
+    /// What the script makes of a window: names with counts above 0. Computes for at most
+    /// the deadline of 200 ms; the calling thread waits for it.
+    pub fn run(&self, window: &WindowSnapshot) -> Result<Tally, Complaint> {
+        self.call(MERGE, (Seconds::new(window.clone()),), self.merge_at, accept)
+    }
+
+    /// Calls a function of the script, on a thread of its own, and reads what it returns there.
+    fn call<T: Send>(
+        &self,
+        name: &str,
+        args: impl FuncArgs + Send,
+        at: Place,
+        read: impl FnOnce(&Dynamic) -> Result<T, String> + Send,
+    ) -> Result<T, Complaint> {
+        let complain = |reason| Complaint::new(&self.file, Some(at), reason);
+        let outcome = apart(|| {
+            meter::begin(self.limits);
+            let options = CallFnOptions::default();
+            let scope = &mut Scope::new();
+            let call = self
+                .engine
+                .call_fn_with_options::<Dynamic>(options, scope, &self.ast, name, args)
+                .map_err(|error| self.complain_of(*error, at))?;
+            read(&call).map_err(complain)
+        });
+        outcome.unwrap_or_else(|reason| Err(complain(reason)))
+    }
+
+    fn complain_of(&self, error: EvalAltResult, at: Place) -> Complaint {
+        if matches!(error.unwrap_inner(), EvalAltResult::ErrorTooManyOperations(_)) {
+            let mut complaint = Complaint::run(&self.file, error, at);
+            complaint.reason = format!("more than {} operations", self.limits.operations);
+            return complaint;
+        }
+        Complaint::run(&self.file, error, at)
+    }
+}
+
+/// Runs `work` on a thread of its own and waits for it; what it panicked with is the error.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("script".into()).stack_size(STACK_BYTES);
+        let running = builder
+            .spawn_scoped(scope, work)
+            .map_err(|error| format!("no thread to run it: {error}"))?;
+        running.join().map_err(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            format!("the interpreter failed: {}", text.unwrap_or("for a reason it does not say"))
+        })
+    })
+}
+
+/// What a text is for that has no name to tell: with a `config` it is an aggregate.
+pub(super) fn kind_of(source: &str) -> Kind {
+    match find(CONFIG, source) {
+        Some(_) => Kind::Aggregate,
+        None => Kind::Merge,
+    }
+}
+
+/// There must be a function of this name with so many parameters.
+fn check_form(ast: &AST, name: &str, params: usize, form: &str) -> Result<(), String> {
+    let mut arities = Vec::new();
+    for function in ast.iter_functions().filter(|function| function.name == name) {
+        if function.params.len() == params && function.access == FnAccess::Public {
+            return Ok(());
+        }
+        let private = if function.access == FnAccess::Private { ", and is private" } else { "" };
+        arities.push(format!("takes {} parameters{private}", function.params.len()));
+    }
+    Err(match arities.first() {
+        None => format!("there is no function {name}; write {form}"),
+        Some(arity) => format!("{name} {arity}; write {form}"),
+    })
+}
+
+/// Line and column of a function's definition, or the start of the text.
+fn place_of(function: &str, source: &str) -> Place {
+    find(function, source).unwrap_or((1, 1))
+}
+
+fn find(function: &str, source: &str) -> Option<Place> {
+    for (line, text) in (1..).zip(source.lines()) {
+        let code = text.split("//").next().unwrap_or_default();
+        for (start, _) in code.match_indices("fn") {
+            let before = code[..start].chars().next_back().unwrap_or(' ');
+            let after = &code[start + 2..];
+            let name = after.trim_start();
+            let rest = name.strip_prefix(function);
+            let whole = rest.is_some_and(|rest| rest.trim_start().starts_with('('));
+            if before.is_whitespace() && after.starts_with(char::is_whitespace) && whole {
+                let column = code[..start].chars().count() + 1;
+                return Some((line, u32::try_from(column).unwrap_or(u32::MAX)));
+            }
+        }
+    }
+    None
+}
+
+/// A Tally, or a map of names and numbers.
+fn accept(result: &Dynamic) -> Result<Tally, String> {
+    if let Some(sum) = result.read_lock::<Sum>() {
+        return sum.finish();
+    }
+    let Some(map) = result.as_map_ref().ok() else {
+        let kind = kind(result);
+        return Err(format!(
+            "merge returns {kind}; a Tally or a map of name -> number is accepted"
+        ));
+    };
+    let mut tally = Tally::new();
+    for (name, value) in map.iter() {
+        sum::check_name(name)?;
+        let n = match (value.as_int(), value.as_float()) {
+            (Ok(n), _) => sum::float(n),
+            (_, Ok(n)) => n,
+            _ => {
+                let kind = kind(value);
+                return Err(format!("the count of \"{name}\" is {kind}; a number is accepted"));
+            }
+        };
+        sum::put(&mut tally, name.as_str().into(), n)?;
+    }
+    sum::check_size(&tally)?;
+    Ok(tally)
+}
+
+/// What a person calls this value.
+fn kind(value: &Dynamic) -> String {
+    match value.type_name() {
+        "()" => "nothing".to_owned(),
+        "bool" => "true or false".to_owned(),
+        "string" | "char" => "a text".to_owned(),
+        "array" => "an array".to_owned(),
+        "map" => "a map".to_owned(),
+        "i64" | "f64" => "a number".to_owned(),
+        name if name.ends_with("Sum") => "a Tally".to_owned(),
+        name if name.ends_with("Seconds") => "a window".to_owned(),
+        name if name.ends_with("Second") => "a bucket".to_owned(),
+        name => name.rsplit("::").next().unwrap_or(name).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_inside_a_run_is_a_complaint_and_ends_nothing_else() {
+        let source = "\nfn merge(window) { boom() }";
+        let limits = Limits::default();
+        let mut compiled = Compiled::new(source, "x.rhai", limits).unwrap();
+        compiled.engine.register_fn("boom", || -> i64 { panic!("it fell over") });
+        let complaint = compiled.run(&sample::window()).unwrap_err();
+        assert_eq!(complaint.to_string(), "x.rhai:2:1: the interpreter failed: it fell over");
+        assert_eq!(apart(|| 1), Ok(1));
+    }
+
+    #[test]
+    fn merge_is_found_where_it_is_defined() {
+        let texts = [
+            ("fn merge(w) {}", (1, 1)),
+            ("// fn merge(a)\n/* x */  fn  merge (w) {}", (2, 10)),
+            ("fn merge_all() {}\n  private fn merge(w) {}", (2, 11)),
+            ("let ä = 1; fn merge(w) {}", (1, 12)),
+            ("nothing", (1, 1)),
+        ];
+        for (text, place) in texts {
+            assert_eq!(place_of(MERGE, text), place, "{text}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a rule has met: how many events it has counted, and which of its paths no event had. A path
+//! that is misspelt is a path like any other, and shows only by this.
+
+use super::rule::{Rule, Subject};
+
+/// Events after which a path that none of them had is taken for misspelt.
+const ENOUGH: u64 = 1_000;
+
+/// What one rule has met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Events it was asked about.
+    read: u64,
+    /// Those that it has counted.
+    counted: u64,
+    /// Which of [`Rule::paths`] no event had yet; not looked at any more once it has counted one.
+    missing: Vec<usize>,
+}
+
+impl Usage {
+    /// Of a rule that has met nothing yet.
+    #[must_use]
+    pub(crate) fn new(rule: &Rule) -> Self {
+        Self { read: 0, counted: 0, missing: (0..rule.paths().len()).collect() }
+    }
+
+    /// An event was met, and counted or not.
+    pub(crate) fn meet(&mut self, rule: &Rule, event: &Subject<'_>, is_counted: bool) {
+        self.read += 1;
+        if is_counted {
+            self.counted += 1;
+        } else if self.counted == 0 {
+            self.missing.retain(|path| !rule.has(*path, event));
+        }
+    }
+
+    /// How many events it has counted.
+    #[must_use]
+    pub(crate) fn counted(&self) -> u64 {
+        self.counted
+    }
+
+    /// What is to be said of a rule that has counted nothing; `None` of any other, and before it
+    /// was asked about an event.
+    #[must_use]
+    pub(crate) fn words(&self, rule: &Rule) -> Option<String> {
+        if self.counted > 0 || self.read == 0 {
+            return None;
+        }
+        let paths = rule.paths();
+        let missing: Vec<&str> = self.missing.iter().map(|at| &*paths[*at]).collect();
+        let why = match missing[..] {
+            [] => "`where` takes none of them".to_owned(),
+            [path] => format!("none of them has `{path}`; is it spelt right?"),
+            _ => format!("none of them has `{}`; are they spelt right?", missing.join("`, `")),
+        };
+        let events = if self.read == 1 { "event" } else { "events" };
+        Some(format!("it has counted nothing of {} {events}: {why}", self.read))
+    }
+
+    /// The paths that none of the events had that it was asked about.
+    #[must_use]
+    pub(crate) fn missing(&self, rule: &Rule) -> Vec<String> {
+        let paths = rule.paths();
+        let missing = self.missing.iter().filter(|_| self.counted == 0);
+        missing.map(|at| paths[*at].clone()).collect()
+    }
+
+    /// Whether that is surely a mistake: a path was missing in a thousand events.
+    #[must_use]
+    pub(crate) fn is_mistaken(&self) -> bool {
+        self.counted == 0 && self.read >= ENOUGH && !self.missing.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::envelope::Facts;
+
+    fn met(by: &str, conditions: &[(&str, &str)], times: u64) -> (Option<String>, bool) {
+        let read = |(at, value): &(&str, &str)| ((*at).to_owned(), vec![(*value).to_owned()]);
+        let conditions: Vec<_> = conditions.iter().map(read).collect();
+        let rule = Rule::new(by, &conditions, None, None).unwrap();
+        let facts = Facts::default();
+        let event = Subject::new(&facts, r#"{"type":"PushEvent","repo":{"name":"a/b"}}"#);
+        let mut usage = Usage::new(&rule);
+        for _ in 0..times {
+            usage.meet(&rule, &event, rule.name(&event).is_some());
+        }
+        (usage.words(&rule), usage.is_mistaken())
+    }
+
+    #[test]
+    fn a_rule_that_counts_has_nothing_to_say() {
+        assert_eq!(met("event.repo.name", &[], 2_000), (None, false));
+        assert_eq!(met("event.repo.nmae", &[], 0), (None, false));
+    }
+
+    #[test]
+    fn a_path_that_no_event_has_is_named_and_soon_a_mistake() {
+        let said = "it has counted nothing of 10 events: none of them has `event.repo.nmae`; is it \
+                    spelt right?";
+        assert_eq!(met("event.repo.nmae", &[], 10), (Some(said.to_owned()), false));
+        assert!(met("event.repo.nmae", &[], 1_000).1);
+        let (said, mistaken) = met("event.repo.name", &[("event.typ", "PushEvent")], 1_000);
+        assert!(said.unwrap().contains("none of them has `event.typ`") && mistaken);
+    }
+
+    #[test]
+    fn a_condition_that_nothing_meets_is_said_and_is_no_mistake() {
+        let (said, mistaken) = met("event.repo.name", &[("event.type", "ForkEvent")], 5_000);
+        assert_eq!(
+            said.as_deref(),
+            Some("it has counted nothing of 5000 events: `where` takes none of them")
+        );
+        assert!(!mistaken);
+    }
+}

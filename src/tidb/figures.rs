@@ -1,0 +1,278 @@
+//! The figures of the history in memory and in the store, and how they are shown with ours.
+//!
+//! Shown is `max(base + since, ours)`, figure by figure: the base is what TiDB said, `since` what
+//! we counted of events *received* after its query began. So an event that a node applies late,
+//! from a backlog, is not counted a second time, and an event that came while the query ran is not
+//! forgotten: what is counted from a query's begin is collected beside the old `since`, and
+//! becomes the new one in the same batch that writes the base.
+//!
+//! Memory changes only on the writing thread, inside a batch, so it always is what the store will
+//! be after that batch; a batch that cannot be written closes the store for good.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::query::Query;
+use crate::model::counts::{Counts, DayCounts, counted_lines};
+use crate::model::envelope::Facts;
+use crate::model::window::{Timestamp, Year};
+use crate::store::keys::history::{Figure, HistoryKey, Metric, SinceKey};
+use crate::store::keys::{Key as _, MetaKey};
+use crate::store::{Batch, Store, StoreError, read_count};
+
+/// Base, since, and what is shown of them.
+#[derive(Debug)]
+pub(super) struct Figures(Mutex<Inner>);
+
+type Numbers = BTreeMap<Figure, i64>;
+
+#[derive(Debug, Default)]
+struct Inner {
+    base: Numbers,
+    since: Numbers,
+    daily: Times,
+    yearly: Times,
+    /// What was counted here, as of the last tick.
+    ours: Option<Counts>,
+    /// Whether the base changed since it was shown.
+    is_new: bool,
+}
+
+/// When a query was asked.
+#[derive(Debug, Default)]
+struct Times {
+    /// The begin of the one that the base is from.
+    base: Option<Timestamp>,
+    /// The one that runs.
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    began: Timestamp,
+    since: Numbers,
+}
+
+impl Inner {
+    fn times(&mut self, query: Query) -> &mut Times {
+        match query {
+            Query::Daily => &mut self.daily,
+            Query::Yearly => &mut self.yearly,
+        }
+    }
+}
+
+impl Figures {
+    /// Reads what the store has. Blocks.
+    pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
+        let reader = store.reader();
+        let mut inner = Inner::default();
+        reader.scan(&HistoryKey(Figure::FIRST), |key, value| {
+            inner.base.insert(key.0, read_count(&key, value)?);
+            Ok(true)
+        })?;
+        reader.scan(&SinceKey(Figure::FIRST), |key, value| {
+            inner.since.insert(key.0, read_count(&key, value)?);
+            Ok(true)
+        })?;
+        for query in Query::ALL {
+            let key = began_key(query);
+            if let Some(value) = reader.get(&key)? {
+                let micros = value.as_slice().try_into().map(i64::from_be_bytes);
+                let micros = micros.map_err(|_| StoreError::corrupt("meta", &key.to_bytes()))?;
+                inner.times(query).base = Some(Timestamp::from_micros(micros));
+            }
+        }
+        Ok(Self(Mutex::new(inner)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the history ever said anything.
+    pub(super) fn has_base(&self) -> bool {
+        let inner = self.lock();
+        inner.daily.base.is_some() || inner.yearly.base.is_some()
+    }
+
+    /// Counts events that are committed with this batch, each with the time it happened.
+    pub(super) fn count<'a>(
+        &self,
+        batch: &mut Batch<'_>,
+        events: impl Iterator<Item = (&'a Facts, Timestamp)>,
+    ) {
+        let mut inner = self.lock();
+        let is_idle = |times: &Times| times.base.is_none() && times.running.is_none();
+        if is_idle(&inner.daily) && is_idle(&inner.yearly) {
+            return;
+        }
+        let mut touched = BTreeSet::new();
+        for (facts, happened_at) in events {
+            for (figure, n) in counted(facts, happened_at) {
+                let query = query_of(figure.metric);
+                let times = inner.times(query);
+                if let Some(running) = &mut times.running
+                    && facts.received_at > running.began
+                {
+                    add(&mut running.since, figure, n);
+                }
+                if times.base.is_some_and(|began| facts.received_at > began) {
+                    add(&mut inner.since, figure, n);
+                    touched.insert(figure);
+                }
+            }
+        }
+        for figure in touched {
+            let n = inner.since.get(&figure).copied().unwrap_or(0);
+            batch.put(&SinceKey(figure), &n.to_be_bytes());
+        }
+    }
+
+    /// A query begins now.
+    pub(super) fn begin(&self, query: Query, now: Timestamp) {
+        let running = Running { began: now, since: Numbers::new() };
+        self.lock().times(query).running = Some(running);
+    }
+
+    /// It brought nothing.
+    pub(super) fn give_up(&self, query: Query) {
+        self.lock().times(query).running = None;
+    }
+
+    /// It brought this: writes it, when it began, and what was counted since it began.
+    pub(super) fn replace(&self, batch: &mut Batch<'_>, query: Query, base: &Numbers) {
+        let mut inner = self.lock();
+        let Some(running) = inner.times(query).running.take() else { return };
+        inner.times(query).base = Some(running.began);
+        batch.put(&began_key(query), &running.began.micros().to_be_bytes());
+        swap(&mut inner.base, query, base, |figure, n| match n {
+            Some(n) => batch.put(&HistoryKey(figure), &n.to_be_bytes()),
+            None => batch.delete(&HistoryKey(figure)),
+        });
+        swap(&mut inner.since, query, &running.since, |figure, n| match n {
+            Some(n) => batch.put(&SinceKey(figure), &n.to_be_bytes()),
+            None => batch.delete(&SinceKey(figure)),
+        });
+        inner.is_new = true;
+    }
+
+    /// What is shown, when it changed: because `ours` did, or because the base is new.
+    pub(super) fn merge(&self, ours: Option<Counts>) -> Option<Counts> {
+        let mut inner = self.lock();
+        let is_new = std::mem::take(&mut inner.is_new);
+        if ours.is_some() {
+            inner.ours = ours;
+        } else if !is_new {
+            return None;
+        }
+        let ours = inner.ours.clone()?;
+        Some(shown(&inner.base, &inner.since, ours))
+    }
+}
+
+fn began_key(query: Query) -> MetaKey {
+    let name = match query {
+        Query::Daily => "history_daily_began",
+        Query::Yearly => "history_yearly_began",
+    };
+    MetaKey(name.to_owned())
+}
+
+fn query_of(metric: Metric) -> Query {
+    if metric.is_daily() { Query::Daily } else { Query::Yearly }
+}
+
+fn add(numbers: &mut Numbers, figure: Figure, n: i64) {
+    let sum = numbers.entry(figure).or_default();
+    *sum = sum.saturating_add(n);
+}
+
+/// Puts one query's figures in the place of those that were there, and tells each that changes.
+fn swap(
+    numbers: &mut Numbers,
+    query: Query,
+    new: &Numbers,
+    mut tell: impl FnMut(Figure, Option<i64>),
+) {
+    numbers.retain(|figure, _| {
+        let stays = query_of(figure.metric) != query || new.contains_key(figure);
+        if !stays {
+            tell(*figure, None);
+        }
+        stays
+    });
+    for (&figure, &n) in new {
+        if numbers.insert(figure, n) != Some(n) {
+            tell(figure, Some(n));
+        }
+    }
+}
+
+/// What an event adds to which figures. Only events of the year in which they are received (or of
+/// the next, by GitHub's clock) are ever shown, so there are never more figures than two years
+/// have.
+fn counted(facts: &Facts, happened_at: Timestamp) -> impl Iterator<Item = (Figure, i64)> {
+    let (day, year) = (happened_at.day(), happened_at.year());
+    let received = facts.received_at.year().0;
+    let flags = facts.flags;
+    let is_counted = flags.pr && (received..=received + 1).contains(&year.0);
+    let lines = |n: Option<u64>| if flags.merge { counted_lines(n) } else { 0 };
+    let numbers = [
+        (Metric::Developers, i64::from(flags.dev_day)),
+        (Metric::Opened, i64::from(flags.open)),
+        (Metric::Closed, i64::from(flags.close)),
+        (Metric::Merged, i64::from(flags.merge)),
+        (Metric::YearDevelopers, i64::from(flags.dev_year)),
+        (Metric::YearRepositories, i64::from(flags.repo_year)),
+        (Metric::YearAdditions, lines(facts.additions)),
+        (Metric::YearDeletions, lines(facts.deletions)),
+    ];
+    numbers.into_iter().filter(move |(_, n)| is_counted && *n > 0).map(move |(metric, n)| {
+        let day = if metric.is_daily() { day } else { year.first_day() };
+        (Figure { day, metric }, n)
+    })
+}
+
+fn shown(base: &Numbers, since: &Numbers, mut ours: Counts) -> Counts {
+    let mut theirs = Counts::of(ours.year);
+    add_year(&mut theirs, base);
+    add_year(&mut theirs, since);
+    for (day, counts) in theirs.days {
+        let mine = ours.days.entry(day).or_default();
+        *mine = mine.at_least(counts);
+    }
+    ours.sums = ours.sums.at_least(theirs.sums);
+    ours
+}
+
+/// Adds the figures of the counts' year.
+fn add_year(counts: &mut Counts, numbers: &Numbers) {
+    let days = counts.year.days();
+    let next = Year(counts.year.0 + 1).first_day();
+    let from = Figure::of_day(counts.year.first_day(), Metric::Developers);
+    for (figure, &n) in numbers.range(from..Figure::of_day(next, Metric::Developers)) {
+        debug_assert!(days.contains(&figure.day.0));
+        let sums = &mut counts.sums;
+        let sum = match figure.metric {
+            Metric::YearDevelopers => &mut sums.developers,
+            Metric::YearRepositories => &mut sums.repositories,
+            Metric::YearAdditions => &mut sums.additions,
+            Metric::YearDeletions => &mut sums.deletions,
+            daily => of_day(counts.days.entry(figure.day).or_default(), daily),
+        };
+        *sum = sum.saturating_add(n);
+    }
+}
+
+fn of_day(counts: &mut DayCounts, metric: Metric) -> &mut i64 {
+    match metric {
+        Metric::Opened => &mut counts.open,
+        Metric::Closed => &mut counts.close,
+        Metric::Merged => &mut counts.merge,
+        _ => &mut counts.developers,
+    }
+}
+
+#[cfg(test)]
+mod tests;
