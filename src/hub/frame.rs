@@ -77,7 +77,7 @@ impl Frame {
 
     /// The bytes for a connection that takes messages deflated. The work is done once, whoever
     /// asks; what does not become smaller stays as it is, and so does what is large and was not
-    /// [deflated](Self::deflate) before.
+    /// deflated before.
     #[must_use]
     pub fn into_deflated(self) -> Bytes {
         if self.bytes.len() <= LARGE_BYTES {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::bell::Bell;
 use super::lock;
 
-/// Bytes held for readers above which clients that hold more than [`LITTLE_BYTES`] wait.
+/// Bytes held for readers above which clients that hold more than `LITTLE_BYTES` wait.
 pub const ROOM_BYTES: usize = 96 << 20;
 /// Bytes held for readers above which everybody waits.
 pub const LIMIT_BYTES: usize = 144 << 20;

@@ -171,7 +171,7 @@ impl<'w> Batch<'w> {
     }
 
     /// The days under which events are claimed as seen, ascending, `today` among them; of more than
-    /// [`DAYS_HELD`] the newest.
+    /// `DAYS_HELD` the newest.
     pub fn days_of_seen(&self, today: i32) -> Result<Vec<i32>, StoreError> {
         let mut days = vec![today];
         let mut until = SeenKey::first_of(Day(i32::MAX));

@@ -156,7 +156,7 @@ async fn root_works_with_a_service_in_its_sandbox() {
     assert!(command(data, &["inspect"]).await.contains("journal"));
     let left: Vec<_> =
         look(data).into_keys().filter(|path| path.to_string_lossy().contains(".exch")).collect();
-    assert_eq!(left, [PathBuf::new(); 0]);
+    assert!(left.is_empty(), "{left:?}");
 
     // The schedule's directory is read-only there: everybody is told.
     let degraded = soon("the failed backup is said", async {

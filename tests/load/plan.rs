@@ -150,7 +150,6 @@ fn settle(lease: Lease, used: u64, took: Duration, clock: Clock) {
         reset: Some(Reset { epoch, after }),
         retry_after: None,
         poll_interval: Some(POLL_INTERVAL),
-        date: None,
     };
     lease.settle(Verdict::Served, &limits, took);
 }

@@ -111,28 +111,10 @@ pub(super) fn read(
     let goes_on = || !slice.is_over() && is_waited_for();
     let tag = wanted.tag;
     let journal = reader.journal(tag)?;
-    let found = find(&journal, wanted, slice, is_waited_for)?;
-    let Some(Found { mut place, short, warning }) = found else { return Ok(None) };
-    wanted.search = None;
-    let Wanted { ref choice, form, reason, bytes, until, .. } = *wanted;
-    let mut out = Vec::with_capacity(bytes.min(4 << 10));
-    if let Some(mut warnings) = wanted.ack.take() {
-        warnings.extend(warning);
-        control::push_ack(&mut out, form, place, &warnings);
-    }
-    // Of an event that is gone, what was still to come of it is missing too.
-    let is_partly_had = choice.is_partly_had(place) && place != oldest(tag);
-    let is_gone = |dropped: &Position| {
-        *dropped > place.cursor.position || (is_partly_had && *dropped == place.cursor.position)
-    };
-    let dropped = journal.dropped().filter(is_gone);
-    if dropped.is_some() || short {
-        let position = dropped.unwrap_or(place.cursor.position);
-        let from = if short { oldest(tag) } else { place };
-        place = choice.behind(Cursor { tag, position });
-        let (from, to) = (from.to_string(), place.to_string());
-        control::push_gap(&mut out, form, &from, &to, None, reason);
-    }
+    let mut out = Vec::with_capacity(wanted.bytes.min(4 << 10));
+    let begun = begin(&journal, wanted, &mut out, slice, is_waited_for)?;
+    let Some(mut place) = begun else { return Ok(None) };
+    let Wanted { ref choice, form, bytes, until, .. } = *wanted;
     let had = choice.is_partly_had(place).then_some(place);
     let after = match had {
         Some(place) => place.cursor.position.before().unwrap_or_default(),
@@ -191,6 +173,39 @@ pub(super) fn read(
         place = choice.behind(Cursor { tag, position }).max(place);
     }
     Ok(Some(Page { bytes: memory::hold(out), messages, place, is_before_a_gap }))
+}
+
+/// Finds where the page begins, and writes what comes before its events: the `ack`, and the gap of
+/// what retention has dropped. `None` when the slice is over before that is known.
+fn begin(
+    journal: &Journal<'_>,
+    wanted: &mut Wanted,
+    out: &mut Vec<u8>,
+    slice: Slice,
+    is_waited_for: &dyn Fn() -> bool,
+) -> Result<Option<Place>, StoreError> {
+    let found = find(journal, wanted, slice, is_waited_for)?;
+    let Some(Found { mut place, short, warning }) = found else { return Ok(None) };
+    wanted.search = None;
+    let Wanted { ref choice, form, reason, tag, .. } = *wanted;
+    if let Some(mut warnings) = wanted.ack.take() {
+        warnings.extend(warning);
+        control::push_ack(out, form, place, &warnings);
+    }
+    // Of an event that is gone, what was still to come of it is missing too.
+    let is_partly_had = choice.is_partly_had(place) && place != oldest(tag);
+    let is_gone = |dropped: &Position| {
+        *dropped > place.cursor.position || (is_partly_had && *dropped == place.cursor.position)
+    };
+    let dropped = journal.dropped().filter(is_gone);
+    if dropped.is_some() || short {
+        let position = dropped.unwrap_or(place.cursor.position);
+        let from = if short { oldest(tag) } else { place };
+        place = choice.behind(Cursor { tag, position });
+        let (from, to) = (from.to_string(), place.to_string());
+        control::push_gap(out, form, &from, &to, None, reason);
+    }
+    Ok(Some(place))
 }
 
 /// The gaps that a page which begins behind a place may come to, and, when there are more than one
