@@ -34,6 +34,7 @@ pub use self::broker::{Unusable, check_bus};
 use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
 use self::operator::{Operator, Scripts};
+pub use self::ports::DEFAULT_OPS;
 use self::ports::{bind, bind_ops, serve_options, url_of};
 use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;

@@ -10,7 +10,7 @@ use crate::config::{Config, Server};
 use crate::serve::{Audience, Listener, ServeOptions};
 
 /// Where the ops endpoints are when nothing is said (`ops.listen`).
-const DEFAULT_OPS: &str = "127.0.0.1:8602";
+pub const DEFAULT_OPS: &str = "127.0.0.1:8602";
 
 /// Where the page is.
 pub(super) fn url_of(server: &Server, public: SocketAddr) -> String {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Finding;
+use crate::appliance::DEFAULT_OPS;
 use crate::config::{self, Complaint, Config, Place, Places};
 use crate::store;
 
@@ -42,8 +43,8 @@ pub(super) fn look(config: &Config, places: &Places, complaints: &[Complaint]) -
         found.push(port("server.port", config.server.listen, in_use, false));
     }
     if let Some(ops) = config.ops_listen.filter(|_| !is_refused("ops.listen")) {
-        // When nobody chose it, another one is taken in its place.
-        let is_default = !places.contains_key("ops.listen");
+        // Another one is taken in the place of the default, as `run` does.
+        let is_default = ops.to_string() == DEFAULT_OPS;
         found.push(port("ops.listen", ops, in_use, is_default));
     }
     found.extend(readable_by_others(config, places));
