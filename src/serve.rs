@@ -24,6 +24,7 @@ mod options;
 mod pace;
 mod page;
 mod params;
+mod pasted;
 mod patient;
 mod problem;
 mod proxies;

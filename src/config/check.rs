@@ -39,6 +39,8 @@ const TAKEN: &[&str] = &[
     "/status",
     "/openapi.json",
     "/play",
+    "/client.js",
+    "/client.py",
     "/topics",
     "/metrics",
     "/archive",

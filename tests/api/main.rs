@@ -4,7 +4,8 @@
 //!
 //! `aggregates`: numbers as streams. `clients`: what Node programs read with. `documents`, `http`,
 //! `limits`, `program`, `renewed`, `script`, `store`, `tail`: what surrounds the three endpoints.
-//! `recorded`: hours of real events, where the machine has them.
+//! `pasted`: the clients that it serves. `recorded`: hours of real events, where the machine has
+//! them.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
@@ -23,6 +24,7 @@ mod language;
 mod limits;
 mod odd;
 mod params;
+mod pasted;
 mod program;
 mod recorded;
 mod renewed;

@@ -99,12 +99,12 @@ impl Flow {
 }
 
 /// A simulated feed at this many events a second.
-async fn feed(rate: u32) -> GitHub {
+pub(crate) async fn feed(rate: u32) -> GitHub {
     GitHub::start(Options { rate: f64::from(rate), ..Options::default() }).await
 }
 
 /// Ids of the events that a whole poll shows, in order.
-async fn polled(address: SocketAddr, query: &str) -> Vec<(String, Value)> {
+pub(crate) async fn polled(address: SocketAddr, query: &str) -> Vec<(String, Value)> {
     let path = format!("/stream?poll=1&{query}");
     let answer = request(address, "GET", &path, &["accept: application/x-ndjson"]).await;
     assert_eq!(answer.status, 200, "{}", answer.body);

@@ -173,25 +173,30 @@ pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[&
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
     soon("an answer comes", stream.read_to_end(&mut bytes)).await.unwrap();
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text}"));
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let end = end.unwrap_or_else(|| panic!("no answer: {}", String::from_utf8_lossy(&bytes)));
+    let (head, body) = (String::from_utf8_lossy(&bytes[..end]), &bytes[end + 4..]);
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
     let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
         unchunked(body)
     } else {
         body.to_owned()
     };
-    Answer { status, head: head.to_owned(), body }
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Answer { status, head: head.into_owned(), body }
 }
 
-fn unchunked(mut body: &str) -> String {
-    let mut whole = String::new();
-    while let Some((size, rest)) = body.split_once("\r\n") {
+/// Of bytes: a chunk may end within a character.
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = body.windows(2).position(|two| two == b"\r\n") {
+        let size = String::from_utf8_lossy(&body[..end]);
         let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
         if size == 0 {
             break;
         }
-        whole.push_str(&rest[..size]);
+        let rest = &body[end + 2..];
+        whole.extend_from_slice(&rest[..size]);
         body = &rest[size + 2..];
     }
     whole

@@ -1,10 +1,13 @@
 //! Rows of the table: how the appliance is, pages, and the documents about it all.
 
 use axum::routing::get;
+use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::super::{api, page, routes, status, topics};
-use super::{Endpoint, HTML, JSON, Operation, Place, TEXT, list, map, named, object, text, whole};
+use super::super::{api, page, pasted, routes, status, topics};
+use super::{
+    Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, map, named, object, text, whole,
+};
 
 /// What comes first.
 pub(super) fn page() -> Endpoint {
@@ -21,6 +24,8 @@ pub(super) fn all() -> Vec<Endpoint> {
             "A page to try the stream: queries, events, cursors, and the same for curl",
         )
         .says(200, "The page", HTML)),
+        client("/client.js", pasted::JAVASCRIPT, "A client for JavaScript, one module to import"),
+        client("/client.py", pasted::PYTHON, "A client for Python, one file to download"),
         Endpoint::public(Place::Health, get(async || "OK")).on(Operation::get(
             "Whether the process serves (`server.health`)",
         )
@@ -41,6 +46,15 @@ pub(super) fn all() -> Vec<Endpoint> {
         )
         .json("AsyncAPI 3.0", document())),
     ]
+}
+
+fn client(path: &'static str, file: pasted::File, what: &'static str) -> Endpoint {
+    let kind = file.kind;
+    let mut operation = Operation::get(what).says(200, "Its text", kind);
+    let meaning = "`If-None-Match` names the text that is served";
+    operation.answers.push(Answer { status: 304, meaning, content: Vec::new() });
+    let route = get(async move |headers: HeaderMap| pasted::show(file, &headers));
+    Endpoint::public(Place::At(path), route).on(operation)
 }
 
 const FORM: &str = "Which form; without it a page for whoever accepts HTML, else JSON";

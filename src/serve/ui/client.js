@@ -1,0 +1,136 @@
+// ghpulse for browsers, Node 18, Deno, Bun:
+//   import { ghpulse } from "https://HOST/client.js";
+//   for await (const message of ghpulse("https://HOST/", { types: "PushEvent" })) …
+
+const NDJSON = "application/x-ndjson";
+// At most, ms: silence (heartbeats: 15 s), backoff, wait that the server asks for.
+const SILENCE = 4e4, BACKOFF = 6e4, HINT = 6e5;
+const LINE = 64 << 20;
+
+/**
+ * @typedef {{type: "event", cursor: string, key: string, event?: any, payload?: any, fields?: any}
+ * | {type: "entity", cursor: string, key: string, document: any}
+ * | {type: "gap", from: string, to: string, count: number?, reason: string}
+ * | {type: "caught_up", cursor: string}
+ * | {type: "counts", cursor: string, name: string, value: Record<string, number>}} Message
+ */
+
+/**
+ * Resumes by cursor after any cut. A cursor is saved when the message after it is asked for, so
+ * after a crash only the one in hand comes again. Throws what the server says against the query.
+ * @param {string | URL} url Of /stream, /stream/languages|types|activity, /aggregate/NAME; `…/`
+ *   means `…/stream`.
+ * @param {Record<string, any>} [query] Lists for several values; `since`, `latest` and `cursor`
+ *   hold until there is a checkpoint; `poll: 1` ends when it has caught up.
+ * @param {{checkpoint?: string | {load(): any, save(cursor: string): any}, signal?: AbortSignal,
+ *   headers?: object, retry?: number, onRetry?(error: any, wait: number): void
+ * }} [options] `checkpoint` keeps the cursor over reloads: a key of localStorage, or functions;
+ *   one for each reader, not for counts. `signal` makes the loop throw its reason. `retry`: first
+ *   backoff, ms.
+ * @returns {AsyncGenerator<Message>}
+ */
+export async function* ghpulse(url, query = {}, options = {}) {
+  const { checkpoint: at, signal, retry = 1000, onRetry } = options;
+  const base = new URL(url, globalThis.location?.href), { searchParams } = base;
+  if (base.pathname.endsWith("/")) base.pathname += "stream";
+  for (const [name, values] of Object.entries(query))
+    for (const value of [values].flat()) if (value != null) searchParams.append(name, value);
+  const once = /^(1|true)$/.test(searchParams.get("poll"));
+  const store = !base.pathname.endsWith("/stream") ? null : typeof at !== "string" ? at
+    : { load: () => localStorage.getItem(at), save: (cursor) => localStorage.setItem(at, cursor) };
+  let cursor = await store?.load(), counts, failures = 0;
+  const keep = async (next) => {
+    if (!next || next === cursor) return;
+    cursor = next;
+    await store?.save(next);
+  };
+  for (;;) {
+    signal?.throwIfAborted();
+    const target = new URL(base), end = {};
+    if (cursor) {
+      target.searchParams.delete("since");
+      target.searchParams.delete("latest");
+      target.searchParams.set("cursor", cursor);
+    }
+    for await (let message of connect(target, options, end)) {
+      const { type, warnings = [], value, changes = {}, ...rest } = message;
+      if (type === "error") throw new Error(message.message);
+      if (type === "ack") {
+        // A later one may stand before a gap.
+        if (!cursor) await keep(message.cursor);
+        for (const it of warnings) console.warn("ghpulse:", it.message);
+      } else if (type === "bye" || type === "heartbeat") {
+        end.wait = message.retry_after;
+        if (cursor) await keep(message.cursor);
+      } else if (/^(snapshot|tick|delta)$/.test(type)) {
+        counts = Object.assign(Object.create(null), value ?? counts);
+        for (const name in changes)
+          if (!(counts[name] = (counts[name] ?? 0) + changes[name])) delete counts[name];
+        message = { ...rest, type: "counts", value: counts };
+      }
+      if (!/^(event|entity|gap|caught_up|counts)$/.test(message.type)) continue;
+      failures = 0;
+      yield message;
+      await keep(message.cursor ?? message.to);
+      signal?.throwIfAborted();
+      if (once && type === "caught_up") return;
+    }
+    const backoff = Math.min(retry * 2 ** failures++, BACKOFF) * (1 + Math.random()) / 2;
+    const wait = Math.min(end.wait ?? backoff, HINT);
+    if (!signal?.aborted) onRetry?.(end.error, wait);
+    signal?.throwIfAborted();
+    await new Promise((resolve) => {
+      const timer = setTimeout(done, wait);
+      function done() {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", done);
+        resolve();
+      }
+      signal?.addEventListener("abort", done);
+    });
+  }
+}
+
+// One connection. Its failure goes to `end.error`, the server's hint to `end.wait`, ms.
+async function* connect(url, { signal, headers }, end) {
+  const control = new AbortController(), stop = () => control.abort();
+  const attempt = async (promise) => {
+    const timer = setTimeout(stop, SILENCE);
+    try {
+      return await promise;
+    } catch (error) {
+      end.error = error;
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+  signal?.addEventListener("abort", stop);
+  try {
+    const response = await attempt(fetch(url, {
+      headers: { ...headers, accept: NDJSON }, cache: "no-store", signal: control.signal,
+    }));
+    if (!response) return;
+    const { ok, status, headers: got } = response, kind = got.get("content-type");
+    if (!ok || !kind?.startsWith(NDJSON)) {
+      const said = await attempt(response.json());
+      const error = new Error(ok ? `${url} is ${kind}` : `${status}: ${said?.detail}`);
+      if (status < 500 && ![408, 425, 429].includes(status)) throw error;
+      end.error = error;
+      const after = got.get("retry-after") * 1000;
+      if (after) end.wait = after * (1 + Math.random() / 4);
+      return;
+    }
+    const reader = response.body.getReader(), decoder = new TextDecoder();
+    for (let rest = "";;) {
+      const piece = await attempt(reader.read());
+      if (!piece || piece.done) return;
+      const lines = (rest + decoder.decode(piece.value, { stream: true })).split("\n");
+      rest = lines.pop();
+      if (rest.length > LINE) throw new Error(`a line over ${LINE} characters`);
+      for (const line of lines) if (line) yield JSON.parse(line);
+    }
+  } finally {
+    signal?.removeEventListener("abort", stop);
+    stop();
+  }
+}
