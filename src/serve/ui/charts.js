@@ -60,7 +60,8 @@ function stacked(box, layers, ticks, label) {
       over += `L${point(from, high)}L${point(to, high)}`;
       under = `L${point(to, low)}L${point(from, low)}${under}`;
     }
-    at.svg.append(drawn("path", { class: `area ${layer.kind}`, d: `M${(over + under).slice(1)}Z` }));
+    const outline = `M${(over + under).slice(1)}Z`;
+    at.svg.append(drawn("path", { class: `area ${layer.kind}`, d: outline }));
   }
   for (const [step, text, anchor] of ticks) at.tick(step, text, anchor);
   box.replaceChildren(at.svg);
@@ -69,7 +70,8 @@ function stacked(box, layers, ticks, label) {
 // Lines beside one another; `null` is a step of which nothing is known.
 function lines(box, layers, ticks, label) {
   const steps = layers[0].values.length;
-  const most = Math.max(1, ...layers.flatMap((layer) => [...layer.values, layer.last].map((value) => value ?? 0)));
+  const all = layers.flatMap((layer) => [...layer.values, layer.last]);
+  const most = Math.max(1, ...all.map((value) => value ?? 0));
   const at = canvas(box, most, steps - 1, label);
   for (const layer of layers) {
     let [path, pen] = ["", "M"];

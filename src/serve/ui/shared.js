@@ -8,7 +8,8 @@ const grouped = new Intl.NumberFormat("en");
 
 // Controls, and marks that turn the direction of writing, are shown by their number: a name that
 // has them must not look like another one.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+const UNSEEN = new RegExp("[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e" +
+  "\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]", "g");
 function plain(text) {
   return String(text).replace(UNSEEN, (found) =>
     `[U+${found.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
@@ -132,9 +133,17 @@ function troubles(said) {
   const feed = said.completeness?.troubles ?? [];
   return [
     ...feed.map((trouble) => `${String(trouble.kind ?? "feed").replaceAll("_", " ")}: ` +
-      `${trouble.text} (since ${clock(trouble.since)} UTC)`),
+      `${String(trouble.text).replace(/T(\d\d:\d\d):[\d:.]+Z/g, " $1 UTC")} (since ${clock(trouble.since)} UTC)`),
     ...parts.map((part) => `${part.name} ${part.state}${part.error ? `: ${part.error}` : ""}`),
   ];
+}
+
+// Why nothing can come although the server answers; empty when there is no such reason.
+function nothingNew(said) {
+  const feed = said?.completeness?.troubles ?? [];
+  if (feed.some((trouble) => trouble.kind === "frozen_feed")) return "GitHub shows nothing new";
+  const source = (said?.parts ?? []).find((part) => part.name === "source");
+  return source?.state === "down" ? "GitHub is not read" : "";
 }
 
 function verdict(said) {

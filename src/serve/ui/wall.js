@@ -67,6 +67,8 @@ function showPulse() {
       showLink("Connecting…", "lost");
     } else if (silentFor() > SILENCE) {
       showLink("No message", "lost", ` for ${Math.floor(silentFor() / 1000)} s`);
+    } else if (nothingNew(status)) {
+      showLink(nothingNew(status), "lost");
     } else if (now - lastEvent > Math.max(30000, 3000 * pollSeconds()) && !isFiltered) {
       showLink("Connected, no event", "lost", ` for ${Math.floor((now - lastEvent) / 1000)} s`);
     } else {
