@@ -1,4 +1,5 @@
-//! The pages: `/`, what this is, how it is, and the events passing; `/play`, to try the stream.
+//! The pages: `/`, what this is, how it is, and the events passing; `/play`, to try the stream;
+//! and what `/status` and `/topics` look like in a browser.
 //!
 //! Each is one document without anything from elsewhere. What changes from start to start is put
 //! into it as data, which its script only ever shows as text.
@@ -18,14 +19,27 @@ use crate::secrets;
 
 static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("ui/index.html")));
 static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("ui/play.html")));
+static TEXT: LazyLock<String> = LazyLock::new(|| whole(include_str!("ui/text.html")));
 /// Where a page wants its data and the word that its script is known by.
 const ABOUT: &str = "{{about}}";
 const NONCE: &str = "{{nonce}}";
+/// What pages are made of, each where its name stands.
+const PIECES: [(&str, &str); 9] = [
+    ("{{style}}", include_str!("ui/shared.css")),
+    ("{{wall-style}}", include_str!("ui/wall.css")),
+    ("{{nav}}", include_str!("ui/nav.html")),
+    ("{{truth}}", include_str!("ui/truth.html")),
+    ("{{script}}", include_str!("ui/shared.js")),
+    ("{{charts}}", include_str!("ui/charts.js")),
+    ("{{wall}}", include_str!("ui/wall.js")),
+    ("{{list}}", include_str!("ui/list.js")),
+    ("{{start}}", include_str!("ui/start.js")),
+];
 
-/// A page with what both have in common.
+/// A page with its pieces.
 fn whole(page: &str) -> String {
-    page.replace("{{style}}", include_str!("ui/shared.css"))
-        .replace("{{script}}", include_str!("ui/shared.js"))
+    let page = page.to_owned();
+    PIECES.iter().fold(page, |page, (name, piece)| page.replace(name, piece))
 }
 
 #[derive(Serialize)]
@@ -57,7 +71,50 @@ fn written(page: &str, server: &Server, request: &Request<Body>) -> Response {
         script,
         parts,
     };
-    let about = serde_json::to_string(&about).unwrap_or_default();
+    sent(page, &about)
+}
+
+/// What a page of plain text says.
+pub(super) struct Text<'a> {
+    /// `Status` or `Topics`.
+    pub(super) title: &'static str,
+    /// What it comes to, in a line, and its class: `ok`, `warn`, `bad`, or none.
+    pub(super) verdict: (&'a str, &'static str),
+    pub(super) text: &'a str,
+    /// Whether the page looks again, and says how complete the events are.
+    pub(super) is_live: bool,
+    pub(super) simulated: bool,
+}
+
+/// A page of plain text that can also be had as JSON.
+pub(super) fn text(shown: &Text<'_>) -> Response {
+    let (verdict, class) = shown.verdict;
+    let page = TEXT
+        .replace("{{title}}", shown.title)
+        .replace("{{small}}", &shown.title.to_lowercase())
+        .replace("{{live}}", if shown.is_live { "" } else { "hidden" })
+        .replace("{{class}}", class)
+        .replace("{{verdict}}", &escaped(verdict));
+    let about = serde_json::json!({ "simulated": shown.simulated, "live": shown.is_live });
+    // What came from outside is put in last, so that nothing in it is taken for a place.
+    let (before, after) = page.split_once("{{text}}").unwrap_or((&page, ""));
+    answer(&about, |nonce, about| {
+        let [before, after] =
+            [before, after].map(|part| part.replace(NONCE, nonce).replace(ABOUT, about));
+        format!("{before}{}{after}", escaped(shown.text))
+    })
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+fn sent(page: &str, about: &impl Serialize) -> Response {
+    answer(about, |nonce, about| page.replace(NONCE, nonce).replace(ABOUT, about))
+}
+
+fn answer(about: &impl Serialize, page: impl FnOnce(&str, &str) -> String) -> Response {
+    let about = serde_json::to_string(about).unwrap_or_default();
     // Inside a script element only `<` could end it.
     let about = about.replace('<', "\\u003c");
     // The policy lets only this answer's own script and style run; nobody else can know the word.
@@ -67,6 +124,6 @@ fn written(page: &str, server: &Server, request: &Request<Body>) -> Response {
          connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; \
          frame-ancestors 'none'"
     );
-    let page = page.replace(NONCE, &nonce).replace(ABOUT, &about);
+    let page = page(&nonce, &about);
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
 }

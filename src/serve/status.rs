@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::{Html, IntoResponse, Response};
-use http::{HeaderMap, Request, header};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, Request};
+use serde_json::Value;
 
+use super::page::{self, Text};
 use super::public;
 use super::server::Server;
 use super::wish;
-use crate::secrets;
-
-/// Seconds after which the page looks again.
-const AGAIN: u32 = 5;
 
 pub(super) async fn show(
     State(server): State<Arc<Server>>,
@@ -25,7 +23,14 @@ pub(super) async fn show(
         status.text = server.operate.screen(&status.json);
     }
     if wants_page(request.uri().query(), request.headers()) {
-        return page("Status", &status.text, Some(AGAIN));
+        let (verdict, class) = verdict(&status.json);
+        return page::text(&Text {
+            title: "Status",
+            verdict: (&verdict, class),
+            text: &status.text,
+            is_live: true,
+            simulated: server.operate.simulated(),
+        });
     }
     axum::Json(status.json).into_response()
 }
@@ -42,35 +47,46 @@ pub(super) fn wants_page(query: Option<&str>, headers: &HeaderMap) -> bool {
     }
 }
 
-/// A page of plain text that can also be had as JSON; `again` is the seconds after which it looks
-/// again.
-pub(super) fn page(title: &str, text: &str, again: Option<u32>) -> Response {
-    let nonce = secrets::word();
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let (refresh, says) = again.map_or_else(Default::default, |seconds| {
-        let refresh = format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">");
-        (refresh, format!(" · looks again every {seconds} s"))
-    });
-    let small = title.to_lowercase();
-    let page = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         {refresh}<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
-         <title>ghpulse: {small}</title><style nonce=\"{nonce}\">:root{{color-scheme:light dark}}\
-         body{{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}}\
-         pre{{white-space:pre-wrap;font-size:.9rem}}</style></head><body><main><h1>{title}</h1>\
-         <pre>{text}</pre><p><a href=\"?format=json\">as JSON</a>{says}\
-         </p></main></body></html>"
-    );
-    let policy = format!(
-        "default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'"
-    );
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+/// What all of it comes to, in a line, and its class on a page.
+fn verdict(status: &Value) -> (String, &'static str) {
+    let wrong = |part: &Value| matches!(part["state"].as_str(), Some("degraded" | "down"));
+    let parts = status["parts"].as_array().into_iter().flatten().filter(|part| wrong(part));
+    let mut all: Vec<String> =
+        parts.map(|part| format!("{} {}", word(&part["name"]), word(&part["state"]))).collect();
+    let troubles = status["completeness"]["troubles"].as_array().into_iter().flatten();
+    all.extend(troubles.map(|trouble| word(&trouble["kind"]).replace('_', " ")));
+    match (status["ready"] == true, all.is_empty()) {
+        (true, true) => ("Ready".to_owned(), "ok"),
+        (true, false) => (format!("Ready, but: {}", all.join(", ")), "warn"),
+        (false, true) => ("Not ready".to_owned(), "bad"),
+        (false, false) => (format!("Not ready: {}", all.join(", ")), "bad"),
+    }
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header;
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn the_verdict_names_what_is_wrong() {
+        let part = |state: &str| json!([{"name": "bus", "state": state}]);
+        let frozen = json!({"troubles": [{"kind": "frozen_feed"}]});
+        for (status, wanted, class) in [
+            (json!({"ready": true, "parts": part("off")}), "Ready", "ok"),
+            (json!({"ready": true, "completeness": frozen}), "Ready, but: frozen feed", "warn"),
+            (json!({"ready": false, "parts": part("down")}), "Not ready: bus down", "bad"),
+            (json!({}), "Not ready", "bad"),
+        ] {
+            assert_eq!(verdict(&status), (wanted.to_owned(), class));
+        }
+    }
 
     #[test]
     fn the_form_is_that_of_the_query_then_that_of_the_header() {

@@ -6,7 +6,8 @@ use axum::response::{IntoResponse, Response};
 use http::Request;
 use serde_json::{Value, json};
 
-use super::status::{page, wants_page};
+use super::page::{self, Text};
+use super::status::wants_page;
 use crate::model::routing::{ABSENT_KEYS, ENTITY_TOPICS, NEVER, event_topics};
 
 /// How patterns are read, in one sentence.
@@ -18,7 +19,13 @@ const RULE: &str = "The second word is GitHub's type without `Event`, in lower c
 
 pub(super) async fn show(request: Request<axum::body::Body>) -> Response {
     if wants_page(request.uri().query(), request.headers()) {
-        return page("Topics", &readable(), None);
+        return page::text(&Text {
+            title: "Topics",
+            verdict: ("What there is to subscribe to", ""),
+            text: &readable(),
+            is_live: false,
+            simulated: false,
+        });
     }
     axum::Json(catalogue()).into_response()
 }

@@ -8,10 +8,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod devtools;
+mod relay;
 
 use common::running::{GitHub, Running, soon};
 use devtools::{Browser, Page};
 use ghpulse::simulate::Options;
+use relay::Relay;
 use serde_json::json;
 
 /// What the page must come to, as an expression of its own.
@@ -19,6 +21,12 @@ const EVENTS_PASS: &str = "document.querySelectorAll('#events li').length >= 20"
 const WALL_FILLS: &str = "document.querySelectorAll('#languages .language').length >= 5";
 const FIGURES: &str = "Number(document.getElementById('open').textContent.replace(',', '')) > 0 \
                        && Number(document.getElementById('rate').textContent) > 0";
+const TRUTH: &str = "/^seen [0-9.]+ % \\([0-9.]+ to [0-9.]+\\)/.test(\
+                     document.getElementById('strip').innerText)";
+const LINKS: &str =
+    "document.querySelectorAll('#events a[href^=\"https://github.com/\"]').length >= 20";
+const DRAWN: &str = "document.querySelectorAll('#type-chart path').length === 5 \
+                     && document.querySelectorAll('#type-table td').length >= 5";
 const LIVE: &str = "document.getElementById('link').textContent === 'Live'";
 
 struct Site {
@@ -74,7 +82,7 @@ async fn events_pass_the_wall_fills_and_simulated_is_said() {
     ] {
         let mut page = browser.page(width, height, scheme).await;
         page.open(&format!("http://{host}/")).await;
-        for what in [EVENTS_PASS, WALL_FILLS, FIGURES, LIVE] {
+        for what in [EVENTS_PASS, WALL_FILLS, FIGURES, LIVE, TRUTH, LINKS, DRAWN] {
             shows(&mut page, what).await;
         }
         shows(&mut page, "document.getElementById('simulated').offsetHeight > 0").await;
@@ -127,6 +135,64 @@ async fn the_page_works_below_a_base_path_and_says_when_the_connection_is_lost()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn silence_is_said_and_so_is_what_came_back() {
+    const SILENT: &str = "document.getElementById('link').textContent.startsWith('No ') \
+        && document.body.classList.contains('stale')";
+    let test = "silence_is_said_and_so_is_what_came_back";
+    let Some(mut browser) = browser(test).await else { return };
+    let site = Site::start(&[]).await;
+    let relay = Relay::start(site.running.public).await;
+    let mut pages = Vec::new();
+    for path in ["", "status", "play"] {
+        let mut page = browser.page(1280, 900, "light").await;
+        page.open(&format!("http://{}/{path}", relay.address)).await;
+        shows(&mut page, "document.getElementById('link') !== null").await;
+        if path == "play" {
+            page.evaluate(&press("go")).await;
+        }
+        shows(&mut page, LIVE).await;
+        shows(&mut page, TRUTH).await;
+        pages.push(page);
+    }
+    relay.hold(true);
+    for page in &mut pages {
+        shows(page, SILENT).await;
+    }
+    relay.hold(false);
+    for page in &mut pages {
+        shows(page, LIVE).await;
+    }
+    browser.end().await;
+    site.running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_text_look_again_in_place_and_lead_to_the_others() {
+    let test = "pages_of_text_look_again_in_place_and_lead_to_the_others";
+    let Some(mut browser) = browser(test).await else { return };
+    let site = Site::start(&[("GHPULSE_SERVER_BASEPATH", "/websocket")]).await;
+    let host = site.running.public.to_string();
+    for path in ["status", "topics", "play", ""] {
+        let mut page = browser.page(390, 800, "dark").await;
+        page.open(&format!("http://{host}/websocket/{path}")).await;
+        let links = "[...document.querySelectorAll('nav a')].map((a) => a.pathname).join()";
+        let all = "/websocket/,/websocket/status,/websocket/play,/websocket/topics";
+        shows(&mut page, &format!("{links} === '{all}'")).await;
+        let landmarks = "document.querySelectorAll('main').length === 1 \
+                         && document.querySelector('meta[http-equiv=refresh]') === null";
+        shows(&mut page, landmarks).await;
+        if path == "status" {
+            page.evaluate("window.before = document.getElementById('text').textContent").await;
+            shows(&mut page, "document.getElementById('text').textContent !== before").await;
+            shows(&mut page, "/Ready/.test(document.getElementById('verdict').innerText)").await;
+        }
+        check_quiet(&page, &host);
+    }
+    browser.end().await;
+    site.running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_comes_from_outside_is_text_and_nothing_else() {
     const NASTY: &str = "<img src=x onerror=document.title='broken'>";
     let test = "what_comes_from_outside_is_text_and_nothing_else";
@@ -143,7 +209,8 @@ async fn what_comes_from_outside_is_text_and_nothing_else() {
         "repo": {"id": 1, "name": NASTY}, "payload": {"action": NASTY},
     });
     let pull = json!({
-        "id": "2", "type": "PullRequestEvent", "payload": {"action": {"odd": [1]},
+        "id": "2", "type": "PullRequestEvent",
+        "actor": {"id": 2, "login": "\u{202e}gnp.exe"}, "payload": {"action": {"odd": [1]},
             "pull_request": {"base": {"repo": {"language": NASTY}}}},
     });
     for event in [event, pull] {
@@ -152,7 +219,11 @@ async fn what_comes_from_outside_is_text_and_nothing_else() {
     shows(&mut page, "document.querySelectorAll('#events li').length === 2").await;
     shows(&mut page, "document.querySelectorAll('#languages .language').length === 1").await;
     let shown = page.evaluate("document.body.innerText").await;
-    assert!(shown.as_str().unwrap().contains(NASTY), "{shown}");
+    let shown = shown.as_str().unwrap();
+    assert!(shown.contains(NASTY) && shown.contains("[U+202E]gnp.exe"), "{shown}");
+    assert!(!shown.contains('\u{202e}'), "nothing turns the direction of writing");
+    let links = "document.querySelectorAll('#events a').length";
+    assert_eq!(page.evaluate(links).await, json!(0), "what is no name leads nowhere");
     assert_eq!(page.evaluate("document.images.length").await, json!(0));
     shows(&mut page, "document.title === 'ghpulse (simulated)'").await;
     check_quiet(&page, &host);
