@@ -38,6 +38,24 @@ const WORDS: &[(&str, PartState, &str)] = &[
     ),
     ("files", PartState::Degraded, "a renewed file cannot be used; the old one stays in use"),
 ];
+/// What the store reports in our own words, by a part of them, and what strangers read of it: the
+/// cause, without a place.
+const CAUSES: &[(&str, &str)] = &[
+    ("the clock of this machine is", "the clock of this machine is wrong; nothing is deleted"),
+    ("writing waits", "the disk is full; writing waits"),
+    ("fetching is paused", "the disk is nearly full; fetching is paused"),
+    (
+        "a part of the journal is damaged",
+        "a part of the journal is damaged; readers get a gap there",
+    ),
+    (
+        "the end of the write-ahead log",
+        "the end of the log was lost at the last stop; readers get a gap there",
+    ),
+    ("the last interval may be lost", "the end of the log may be lost; readers get a gap there"),
+    ("no backup can be made", "no backup can be made"),
+    ("hours cannot be exported", "hours cannot be exported"),
+];
 /// What they read of any other.
 const OTHERWISE: &str = "something is wrong; the operator sees details";
 
@@ -67,6 +85,13 @@ fn words(part: &Part, error: &str) -> Option<String> {
     // What is well has nothing to say, whatever it says.
     if matches!(part.state, PartState::Ok | PartState::Off) {
         return None;
+    }
+    if part.name == "store" && part.state == PartState::Degraded {
+        let causes = CAUSES.iter().filter(|(ours, _)| error.contains(ours));
+        let causes: Vec<&str> = causes.map(|(_, words)| *words).collect();
+        if !causes.is_empty() {
+            return Some(causes.join("; "));
+        }
     }
     let known = WORDS.iter().find(|(name, state, _)| (*name, *state) == (part.name, part.state));
     Some(known.map_or(OTHERWISE, |(_, _, words)| words).to_owned())
@@ -155,6 +180,13 @@ mod tests {
                 assert_eq!(shown.contains("\"error\":null"), !is_wrong, "{shown}");
             }
         }
+        let lost = format!(
+            "no backup can be made since 2027 ({inside}); the end of the write-ahead log is lost"
+        );
+        let shown = parts(vec![part("store", PartState::Degraded, &lost)]);
+        let expected = "the end of the log was lost at the last stop; readers get a gap there; no \
+                        backup can be made";
+        assert_eq!(shown[0].error.as_deref(), Some(expected));
         let shown = parts(vec![part("bus", PartState::Down, inside)]);
         assert_eq!(shown[0].error.as_deref(), Some("Pulsar cannot be reached"));
         let shown = parts(vec![part("bus", PartState::Degraded, "catching up: 30 s behind")]);

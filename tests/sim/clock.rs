@@ -26,7 +26,7 @@ fn set(time: &AtomicI64, seconds: i64) {
 }
 
 async fn status(appliance: &Running) -> Value {
-    request(appliance.public, "GET", "/status?format=json", &[]).await.json()
+    request(appliance.ops, "GET", "/status?format=json", &[]).await.json()
 }
 
 /// Waits until the clock is judged so; where it agrees, until retention has had a pass since

@@ -36,7 +36,7 @@ impl Drop for Mounted {
 }
 
 async fn store_part(appliance: &Running) -> Value {
-    let status = request(appliance.public, "GET", "/status?format=json", &[]).await.json();
+    let status = request(appliance.ops, "GET", "/status?format=json", &[]).await.json();
     status["parts"][0].clone()
 }
 
