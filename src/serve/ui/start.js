@@ -4,9 +4,16 @@ let day = today();
 function tick() {
   const now = performance.now();
   for (const link of links.values()) link.check(now);
-  const stream = links.get("stream");
-  if (stream.lost !== null && (downs.length === 0 || downs.at(-1).length === 2)) {
-    downs.push([secondNow()]);
+  // While nothing comes nothing is counted: that time is unknown, not quiet.
+  const isOut = links.get("stream").lost !== null || silentFor() > SILENCE;
+  if (isOut && downs.at(-1)?.length !== 1) downs.push([Math.floor(heard / 1000)]);
+  if (!isOut && downs.at(-1)?.length === 1) {
+    downs.at(-1).push(secondNow() + 1);
+    // What had waited comes at once, and is no rate of now.
+    counting = Math.max(counting ?? 0, secondNow() + 2);
+    if (downs.length > 50) downs.shift();
+    const silence = secondNow() - downs.at(-1)[0];
+    if (noteUntil < now) say(`Nothing came for ${duration(silence)}: that time is grey.`);
   }
   showPulse();
   if (noteUntil < now) byId("note").textContent = "";
