@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::watch::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 
-use self::broker::{Broker, BrokerState};
+use self::broker::{Broker, BrokerState, Granting};
 pub use self::broker::{Unusable, check_bus};
 use self::chores::{Chore, Chores};
 pub use self::copies::requeue;
@@ -59,6 +59,7 @@ use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
+use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHub, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
@@ -104,7 +105,8 @@ struct Parts {
 impl Appliance {
     /// Starts everything.
     pub async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Self, Failure> {
-        start(config, clock, stop).await
+        // Large: it holds all that the stages are made of.
+        Box::pin(start(config, clock, stop)).await
     }
 
     /// Waits until it has stopped, asked or not, and closes the store.
@@ -128,9 +130,9 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let tag = broker.as_ref().map_or(parts.store.bus_tag(), |broker| broker.bus.tag());
     keep_journal(&parts, tag).await?;
     let rabbit = Rabbit::new(config, &parts.store, tag, clock)?;
-    let granting = Sender::new(Grant::Unasked);
+    let granting = Granting { grant: Sender::new(Grant::Unasked), waiting: Sender::new(0) };
     let poller = poller_of(config, broker.is_some(), tokens, clock)?;
-    let witness = poller.as_ref().map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness);
+    let witness = witness_of(poller.as_ref(), clock);
     let enrich = enrich_of(&parts, poller.as_ref())?;
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
@@ -168,13 +170,8 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
         parts.stop.hard.clone(),
     );
     stages.start("serve", serve);
-    let public = public.0;
-    let url = url_of(&config.server, public);
-    let (alerts, data_dir) = (parts.alerts.clone(), config.data_dir.clone());
-    let soft = parts.stop.soft.clone();
-    let look = watch::look(Arc::clone(&operator), store.clone(), clock, soft.clone());
-    stages.start("look", look);
-    stages.start("watch", watch::run(operator, watched, alerts, data_dir, clock, soft));
+    let (public, url) = (public.0, url_of(&config.server, public.0));
+    start_watching(&mut stages, &parts, operator, watched);
     stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
@@ -206,15 +203,33 @@ fn sight_of(
     Sight {
         files,
         witness,
-        failing: parts.chores.watch(),
         store: parts.store.clone(),
         apply: apply.clone(),
         data_dir: parts.config.data_dir.clone(),
         bus: if has_broker { "pulsar" } else { "embedded" },
         node: parts.config.node_name.clone(),
         enriched,
+        failing: parts.chores.watch(),
         clock: parts.clock,
     }
+}
+
+/// What judges the clock: it hears GitHub's, where GitHub is asked.
+fn witness_of(poller: Option<&Poller>, clock: Clock) -> Arc<Witness> {
+    poller.map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness)
+}
+
+/// Starts what looks at the disk and at the parts, and raises alerts.
+fn start_watching(
+    stages: &mut Stages,
+    parts: &Parts,
+    operator: Arc<dyn Operate>,
+    source: Option<Receiver<SourceStatus>>,
+) {
+    let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
+    let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
+    stages.start("look", watch::look(Arc::clone(&operator), store, clock, soft.clone()));
+    stages.start("watch", watch::run(operator, source, alerts, data_dir, clock, soft));
 }
 
 /// Who follows GitHub; nobody on a node that only follows a bus.
@@ -309,7 +324,7 @@ fn start_stages(
     parts: Parts,
     (apply, ticker): (Apply, Ticker),
     (poller, enrich, witness): (Option<Poller>, Enrich, Arc<Witness>),
-    (broker, granting, troubles): (Option<Broker>, Sender<Grant>, Sender<Vec<script::Complaint>>),
+    (broker, granting, troubles): (Option<Broker>, Granting, Sender<Vec<script::Complaint>>),
 ) {
     let Parts { config, store, numbers, asking, alerts, posting, script, hub, chores, .. } = parts;
     let (clock, soft) = (parts.clock, parts.stop.soft);
@@ -319,10 +334,11 @@ fn start_stages(
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
-        let options = IngestOptions { backlog_bytes, pages };
+        let has_broker = broker.is_some();
+        let options = IngestOptions { backlog_bytes, pages, has_broker };
         let (store, stop) = (store.clone(), soft.clone());
-        if broker.is_some() {
-            let source = WhenGranted::new(poller, granting.subscribe());
+        if has_broker {
+            let source = WhenGranted::new(poller, granting.grant.subscribe());
             stages.start("ingest", ingest::run(source, store, options, stop));
         } else {
             stages.start("ingest", ingest::run(poller, store, options, stop));
@@ -341,12 +357,13 @@ fn start_stages(
         let went = move |failed: Option<&archive::ArchiveError>| {
             told.went(Chore::Archive, failed.map(|error| error as _));
         };
-        let time = (Arc::clone(&witness), clock);
-        stages.start("archive", archive::run(store.clone(), dir, went, time, soft.clone()));
+        let witness = Arc::clone(&witness);
+        let run = archive::run(store.clone(), dir, (witness, went), clock, soft.clone());
+        stages.start("archive", run);
     }
     if let Some(settings) = config.backup {
-        let time = (Arc::clone(&witness), clock);
-        let run = backups::run(store.clone(), settings, (alerts, chores), time, soft.clone());
+        let (time, tell) = ((Arc::clone(&witness), clock), (alerts, chores));
+        let run = backups::run(store.clone(), settings, tell, time, soft.clone());
         stages.start("backup", run);
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);
@@ -380,21 +397,20 @@ fn start_bus(
     stages: &mut Stages,
     apply: Apply,
     broker: Option<Broker>,
-    granting: Sender<Grant>,
+    Granting { grant, waiting }: Granting,
     soft: &CancellationToken,
 ) -> BusTag {
-    let Some(Broker { bus, outlet }) = broker else {
+    let Some(Broker { bus, outlet, produces }) = broker else {
         let bus = EmbeddedBus::new(apply.store.clone());
         let tag = bus.tag();
         stages.start("apply", apply.run(bus, soft.clone()));
         return tag;
     };
     let tag = bus.tag();
-    if let Some(outlet) = outlet {
-        let Apply { store, seen_for, clock, .. } = apply.clone();
-        let relay = Relay { store, seen_for, grant: granting, clock };
-        stages.start("relay", broker::told(relay.run(outlet, soft.clone())));
-    }
+    let Apply { store, seen_for, clock, .. } = apply.clone();
+    let bus_state = bus.state();
+    let relay = Relay { store, produces, seen_for, grant, waiting, bus: bus_state, clock };
+    stages.start("relay", broker::told(relay.run(outlet, soft.clone())));
     stages.start("apply", broker::told(apply.run(bus, soft.clone())));
     tag
 }

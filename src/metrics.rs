@@ -72,10 +72,14 @@ metrics! {
     MESSAGES_DEAD Counter "ghpulse_messages_dead_total" "" "Messages of the bus that could not be read; kept in the dead-letter log.";
     LETTERS_REQUEUED Counter "ghpulse_letters_requeued_total" "" "Dead letters that could be read when they were tried again.";
     COMMIT_SECONDS Histogram "ghpulse_store_commit_seconds" "" "Time of one write to the store, its sync included.";
-    DISK_FREE_BYTES Gauge "ghpulse_disk_free_bytes" "" "Bytes that are free on the disk of the store; below a reserve of 1 GiB, or a twentieth of a smaller disk, fetching pauses.";
+    DISK_FREE_BYTES Gauge "ghpulse_disk_free_bytes" ""
+        "Bytes that are free on the disk of the store; fetching pauses below 1 GiB, or a twentieth of \
+            a smaller disk.";
     JOURNAL_BYTES Gauge "ghpulse_journal_bytes" "" "Bytes that the journal takes on the disk, compressed.";
     JOURNAL_REACH_SECONDS Gauge "ghpulse_journal_reach_seconds" "" "How long ago the oldest event that the journal still has was received; 0 when it is empty.";
-    CLOCK_OFFSET_SECONDS Gauge "ghpulse_clock_offset_seconds" "" "How far this machine's clock is ahead of the witness that contradicts it (GitHub's Date, the store, the monotonic clock); negative: behind; 0 when it is confirmed, NaN when no witness can say. Nothing is deleted while it is not 0.";
+    CLOCK_OFFSET_SECONDS Gauge "ghpulse_clock_offset_seconds" ""
+        "How far this machine's clock is ahead of the witness that contradicts it; negative: behind. 0 \
+            when a witness confirms it, NaN when none can say: nothing is deleted unless it is 0.";
     TOKENS_USABLE Gauge "ghpulse_github_tokens_usable" "" "GitHub tokens that are neither benched nor used up.";
     FEED_LAG_SECONDS Gauge "ghpulse_feed_lag_seconds" "" "Age of the newest event on the last page when it came in.";
     FEED_OVERLAP Gauge "ghpulse_feed_overlap_ratio" "" "Least share of a page that the read before it had too; 0 means that events were missed.";
@@ -114,7 +118,7 @@ metrics! {
     AMQP_REMOVED Counter "ghpulse_amqp_exchange_removed_total" "" "Times the exchange was missing and was declared again; its readers have to bind again.";
     REFUSED Counter "ghpulse_refused_total" "reason"
         ["connections" "per_address" "origin" "chatter" "params_rate" "invalid_params"
-         "message_bytes" "write_timeout" "silence"]
+         "message_bytes" "write_timeout" "silence" "searches"]
         "Connections and requests refused by a limit.";
     DELIVERIES Counter "ghpulse_deliveries_total" "endpoint"
         ["/sampling" "/language/latest" "/language/watch" "/stream" "/stream/languages" "/aggregate"]

@@ -20,8 +20,17 @@ const BEHIND: Duration = Duration::from_secs(10);
 /// The topic, from both its ends.
 pub(super) struct Broker {
     pub(super) bus: PulsarBus,
-    /// `None` on an edge.
-    pub(super) outlet: Option<PulsarOutlet>,
+    pub(super) outlet: PulsarOutlet,
+    /// Whether this node is a collector; an edge only hands over rows that it still has.
+    pub(super) produces: bool,
+}
+
+/// What the relay says about itself.
+pub(super) struct Granting {
+    /// Whether this collector produces.
+    pub(super) grant: watch::Sender<Grant>,
+    /// Rows that wait and may not be sent now.
+    pub(super) waiting: watch::Sender<u64>,
 }
 
 /// How the topic is doing, for the operator.
@@ -30,6 +39,7 @@ pub(super) struct BrokerState {
     bus: watch::Receiver<BusState>,
     /// `None` on an edge.
     grant: Option<watch::Receiver<Grant>>,
+    waiting: watch::Receiver<u64>,
 }
 
 impl Broker {
@@ -43,28 +53,33 @@ impl Broker {
         let consume = options(pulsar, &pulsar.consumer_topic);
         let produce = options(pulsar, &pulsar.producer_topic);
         let bus = PulsarBus::new(&consume, store.clone(), clock).map_err(BusError::from)?;
-        let outlet = (!config.disable.producer).then(|| PulsarOutlet::new(&produce, clock));
-        let outlet = outlet.transpose().map_err(BusError::from)?;
+        let outlet = PulsarOutlet::new(&produce, clock).map_err(BusError::from)?;
+        let produces = !config.disable.producer;
         tracing::info!(
             topic = pulsar.consumer_topic,
             subscription = bus.subscription(),
-            produces = outlet.is_some(),
+            produces,
             "the bus is Pulsar"
         );
-        Ok(Some(Self { bus, outlet }))
+        Ok(Some(Self { bus, outlet, produces }))
     }
 }
 
 impl BrokerState {
-    pub(super) fn new(broker: &Broker, grant: &watch::Sender<Grant>) -> Self {
-        let grant = broker.outlet.as_ref().map(|_| grant.subscribe());
-        Self { bus: broker.bus.state(), grant }
+    pub(super) fn new(broker: &Broker, told: &Granting) -> Self {
+        let grant = broker.produces.then(|| told.grant.subscribe());
+        Self { bus: broker.bus.state(), grant, waiting: told.waiting.subscribe() }
     }
 
     /// The state of the bus, since when, and what there is to say.
     pub(super) fn look(&self) -> (PartState, crate::model::window::Timestamp, Option<String>) {
-        let bus = self.bus.borrow().clone();
+        let mut bus = self.bus.borrow().clone();
+        let waiting = *self.waiting.borrow();
         if !bus.connected {
+            if waiting > 0 {
+                let trouble = bus.trouble.unwrap_or_else(|| "not connected yet".to_owned());
+                bus.trouble = Some(format!("{trouble}; {}", rows(waiting)));
+            }
             return (PartState::Down, bus.since, bus.trouble);
         }
         if bus.stuck {
@@ -76,9 +91,22 @@ impl BrokerState {
             return (PartState::Degraded, bus.since, Some(words));
         }
         let standby = self.grant.as_ref().is_some_and(|grant| *grant.borrow() == Grant::Standby);
-        let words = standby.then(|| "standing by: another collector produces".to_owned());
-        (PartState::Ok, bus.since, words.or(bus.trouble))
+        let words = match (standby, waiting) {
+            (true, 0) => Some("on standby: another collector produces".to_owned()),
+            (true, waiting) => {
+                Some(format!("on standby: another collector produces; {}", rows(waiting)))
+            }
+            (false, 0) => None,
+            (false, waiting) => Some(rows(waiting)),
+        };
+        let state = if waiting > 0 { PartState::Degraded } else { PartState::Ok };
+        (state, bus.since, words.or(bus.trouble))
     }
+}
+
+fn rows(waiting: u64) -> String {
+    let s = if waiting == 1 { "" } else { "s" };
+    format!("{waiting} event{s} admitted here wait to be sent to the topic")
 }
 
 /// What only another configuration helps against is told as such.

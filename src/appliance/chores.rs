@@ -55,14 +55,14 @@ impl Chores {
 }
 
 impl Failing {
-    /// In words, without a path: everybody may read them. And since when.
-    pub(super) fn words(&self) -> Option<(String, Timestamp)> {
-        let since = self.0.iter().map(|(.., since)| *since).min()?;
-        let words = self.0.iter().map(|(chore, why, _)| match chore {
-            Chore::Backup => format!("no backup can be made ({why}); the log says where"),
-            Chore::Archive => format!("hours cannot be exported ({why}); the log says where"),
+    /// In words, without a path: everybody may read them.
+    pub(super) fn words(&self) -> Option<String> {
+        let words = self.0.iter().map(|(chore, why, since)| match chore {
+            Chore::Backup => format!("no backup can be made since {since} ({why})"),
+            Chore::Archive => format!("hours cannot be exported since {since} ({why})"),
         });
-        Some((words.collect::<Vec<_>>().join("; "), since))
+        let words = words.collect::<Vec<_>>().join("; ");
+        (!words.is_empty()).then(|| format!("{words}; the log says where"))
     }
 }
 
@@ -96,11 +96,11 @@ mod tests {
         assert!(error.to_string().contains("ReadWritePaths"), "the log has the cure: {error}");
         chores.went(Chore::Backup, Some(&error));
         chores.went(Chore::Archive, None);
-        let (words, since) = seen.borrow().words().unwrap();
+        let words = seen.borrow().words().unwrap();
         assert!(words.contains("no backup") && words.contains("read-only"), "{words}");
         assert!(!words.contains("/srv"), "{words}");
         chores.went(Chore::Backup, Some(&error));
-        assert_eq!(seen.borrow().words().unwrap().1, since, "since it failed first");
+        assert_eq!(seen.borrow().words().unwrap(), words, "since it failed first");
         chores.went(Chore::Backup, None);
         assert_eq!(seen.borrow().words(), None);
     }

@@ -1,4 +1,4 @@
-//! Directories in the data directory through which an appliance and a command pass each other files.
+//! Directories in the data directory through which an appliance and a command pass files.
 //!
 //! The appliance may run in a sandbox that has a `/tmp` of its own, that cannot write where the
 //! command can, or as a user who cannot read what the command can. In the data directory both can.

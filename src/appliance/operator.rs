@@ -55,6 +55,10 @@ pub(super) struct Scripts {
     pub(super) troubles: watch::Receiver<Vec<script::Complaint>>,
 }
 
+/// What is reported of a journal with a part that cannot be read.
+const DAMAGED_JOURNAL: &str = "a part of the journal is damaged, and readers get a gap there: look \
+                               at the disk, and restore a backup when it is convenient";
+
 impl Operator {
     pub(super) fn new(
         source: Option<watch::Receiver<SourceStatus>>,
@@ -100,8 +104,9 @@ impl Operator {
         let clock = matches!(verdict, Verdict::Disagrees { .. }).then(|| verdict.to_string());
         let lost = store.lost_tail().filter(|lost| now.since(lost.noticed_at) < LOSS_SHOWN);
         let lost = lost.map(ToString::to_string);
-        let failing = self.sight.failing.borrow().words().map(|(words, _)| words);
-        let all = [store.room().complaint(), clock, lost, failing];
+        let failing = self.sight.failing.borrow().words();
+        let damaged = store.is_journal_damaged().then(|| DAMAGED_JOURNAL.to_owned());
+        let all = [store.room().complaint(), clock, damaged, lost, failing];
         let all: Vec<String> = all.into_iter().flatten().collect();
         let error = Some(all.join("; ")).filter(|all| !all.is_empty());
         let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };

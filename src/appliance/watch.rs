@@ -26,8 +26,8 @@ const ROOM_BYTES: u64 = 2 << 30;
 /// On small disks one part in so many is enough.
 const ROOM_SHARE: u64 = 20;
 
-/// Measures the room on the disk of the store, and looks at the parts, so that since when each is as
-/// it is, is known when nobody asks. Until `stop` is called.
+/// Measures the room on the disk of the store, and looks at the parts, so that the time a part
+/// changed is known when nobody asks. Until `stop` is called.
 pub(super) async fn look(
     operator: Arc<dyn Operate>,
     store: Store,

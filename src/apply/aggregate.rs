@@ -11,9 +11,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::entities::claim_entities;
-use super::foreign::{bury, claim_foreign};
+use super::foreign::{bury, claim_beside};
 use super::history::History;
 use super::numbers::Numbers;
+use super::outage;
 use crate::bus::{Bus, Content, Dead, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
@@ -21,7 +22,7 @@ use crate::model::counts::{MOST_LINES, counted_lines};
 use crate::model::entity::Sight;
 use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
-use crate::model::gap::{Gap, GapReason};
+use crate::model::gap::{Gap, GapReason, Outage};
 use crate::model::head::Head;
 use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Cursor};
@@ -32,7 +33,7 @@ use crate::store::keys::{
 };
 use crate::store::retention::{MinuteRow, claim_days};
 use crate::store::rows::{decode_cursor, push_journal};
-use crate::store::{APPLIED, Batch, Store, StoreError, gaps};
+use crate::store::{APPLIED, Batch, Store, StoreError, gaps, outages};
 use crate::{fault, metrics};
 
 /// How long the bus is left alone after it failed.
@@ -73,7 +74,7 @@ pub(super) struct Prepared {
 /// Who found out what an event's facts say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FactsFrom {
-    /// This store, on the way in.
+    /// This store, on the way in; who was seen for the first time is found out here.
     Here,
     /// Another node.
     Elsewhere,
@@ -85,6 +86,12 @@ pub(super) enum FactsFrom {
 struct Unread {
     cursor: Cursor,
     dead: Box<Dead>,
+}
+
+/// A delivery, with what is missing before it.
+struct Came {
+    outage: Option<Outage>,
+    read: Result<Prepared, Unread>,
 }
 
 /// What a batch came to.
@@ -166,16 +173,13 @@ impl Apply {
     }
 }
 
-fn prepare<R>(
-    tag: BusTag,
-    deliveries: Vec<Delivery<R>>,
-) -> (Vec<Result<Prepared, Unread>>, Vec<R>) {
+fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>) -> (Vec<Came>, Vec<R>) {
     let mut prepared = Vec::with_capacity(deliveries.len());
     let mut receipts = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
         receipts.push(delivery.receipt);
         let cursor = Cursor { tag, position: delivery.position };
-        prepared.push(match delivery.content {
+        let read = match delivery.content {
             Content::Own(envelope, outline) => {
                 Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Here))
             }
@@ -186,7 +190,8 @@ fn prepare<R>(
                 Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Nobody))
             }
             Content::Dead(dead) => Err(Unread { cursor, dead: Box::new(dead) }),
-        });
+        };
+        prepared.push(Came { outage: delivery.outage, read });
     }
     (prepared, receipts)
 }
@@ -217,7 +222,7 @@ impl Prepared {
 /// Puts into the batch what was not applied before, and gives that back.
 fn count(
     batch: &mut Batch<'_>,
-    prepared: Vec<Result<Prepared, Unread>>,
+    prepared: Vec<Came>,
     (tag, own): (BusTag, BusTag),
     now: Timestamp,
     seen_for: Duration,
@@ -227,7 +232,8 @@ fn count(
     let mut counted = Counted { fresh: Vec::with_capacity(prepared.len()), known: 0, dead: 0 };
     let mut minutes = Minutes::default();
     let mut row = Vec::new();
-    for event in prepared {
+    let mut polled = None;
+    for Came { outage, read: event } in prepared {
         let cursor = event.as_ref().map_or_else(|unread| unread.cursor, |event| event.cursor);
         if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
             counted.known += 1;
@@ -235,6 +241,9 @@ fn count(
         }
         if applied == stored {
             begin_journal(batch, &event, stored, own, now)?;
+        }
+        if let Some(outage) = outage {
+            outage::record(batch, applied, cursor, outage, now)?;
         }
         applied = Some(cursor);
         let mut event = match event {
@@ -245,6 +254,9 @@ fn count(
                 continue;
             }
         };
+        if event.facts_from != FactsFrom::Here {
+            polled = polled.max(Some(event.received_at.min(now)));
+        }
         if apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
             counted.fresh.push(event);
         } else {
@@ -252,6 +264,9 @@ fn count(
         }
     }
     minutes.write(batch);
+    if let Some(at) = polled {
+        outages::keep_polled_elsewhere(batch, at)?;
+    }
     if let Some(last) = applied.filter(|_| applied != stored) {
         batch.put_cursor(APPLIED, last)?;
     }
@@ -301,7 +316,7 @@ pub(super) fn apply_once(
     if !batch.claim_within(days.clone(), event.received_at.day().0, key_on)? {
         return Ok(false);
     }
-    claim_foreign(batch, event, days)?;
+    claim_beside(batch, event, days)?;
     event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.sights)?;
     count_numbers(batch, event)?;
     if minutes.is_dropped(batch, event.cursor)? {

@@ -1,14 +1,17 @@
-//! What other nodes produced: claimed here too, and what cannot be read is buried.
+//! What is claimed of an event beside itself where it is applied; what cannot be read is buried.
 //!
-//! A collector claims its own events on the way in. Those of another node, or of the peer, are
-//! claimed where they are applied: so a collector that stands by knows everything that the other
-//! one has seen, and its first poll as the new producer brings nothing twice. Own events that come
-//! back over a broker are claimed again, which changes nothing.
+//! Who was seen for the first time is claimed here for every event, so that every node that has
+//! applied the same events has the same distinct counts. A collector claims that it has seen its
+//! own events on the way in. Those of another node, or of the peer, are claimed as seen where they
+//! are applied: so a collector on standby knows everything that the other one has seen, and its
+//! first poll as the new producer brings nothing twice. Own events that come back over a broker are
+//! claimed as seen again, which changes nothing.
 
 use std::ops::RangeInclusive;
 
 use super::aggregate::{FactsFrom, Prepared};
 use crate::bus::Dead;
+use crate::model::envelope::Flags;
 use crate::model::position::Cursor;
 use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::claim_firsts;
@@ -19,22 +22,31 @@ use crate::store::{Batch, StoreError};
 /// Entries that the dead-letter log keeps.
 const DEAD: u64 = 1_000;
 
-/// Claims what a collector would have claimed, and fills in what nobody found out.
-pub(super) fn claim_foreign(
+/// Claims who was seen for the first time and, of other nodes' events, that they were seen. Sets
+/// the flags that nobody has set.
+pub(super) fn claim_beside(
     batch: &mut Batch<'_>,
     event: &mut Prepared,
     days: RangeInclusive<i32>,
 ) -> Result<(), StoreError> {
-    if event.facts_from == FactsFrom::Here {
-        return Ok(());
+    if event.facts_from != FactsFrom::Here {
+        let key_on = |day| SeenKey::new(Day(day), &event.key);
+        batch.claim_within(days, event.received_at.day().0, key_on)?;
     }
-    let key_on = |day| SeenKey::new(Day(day), &event.key);
-    batch.claim_within(days, event.received_at.day().0, key_on)?;
-    let mut flags = event.envelope.facts.flags;
-    claim_firsts(batch, &mut flags, event.happened_at, event.actor_id, event.repo_id)?;
-    if event.facts_from == FactsFrom::Nobody {
-        event.envelope.facts.flags = flags;
-    }
+    let given = event.envelope.facts.flags;
+    let mut found = given;
+    claim_firsts(batch, &mut found, event.happened_at, event.actor_id, event.repo_id)?;
+    event.envelope.facts.flags = match event.facts_from {
+        // A row of an earlier version was claimed before it came into the outbox.
+        FactsFrom::Here => Flags {
+            dev_day: given.dev_day || found.dev_day,
+            dev_year: given.dev_year || found.dev_year,
+            repo_year: given.repo_year || found.repo_year,
+            ..given
+        },
+        FactsFrom::Elsewhere => given,
+        FactsFrom::Nobody => found,
+    };
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod entities;
 mod foreign;
 pub mod history;
 pub mod numbers;
+mod outage;
 pub mod requeue;
 pub mod rule;
 pub mod script;

@@ -27,7 +27,7 @@ pub fn deliver(mut exported: Exported, from: &Path, to: &Path) -> Result<Exporte
             |_, piece| {
                 match piece.ok().and_then(|text| Event::read(text).ok()) {
                     Some(event) => draft.add(&event),
-                    // The appliance writes events only; a broken one is not one more reason to fail.
+                    // The appliance writes events only; a broken one is not a reason to fail.
                     None => Ok(()),
                 }
             },

@@ -104,13 +104,13 @@ pub fn export(
 }
 
 /// Exports each hour once it is settled, and what comes late, until `stop` is called. Whether an
-/// hour is settled is decided by a clock that is not contradicted. A disk that fails is not a reason
-/// to stop: it is reported, and tried again. `went` learns how each pass went.
+/// hour is settled is decided by a clock that is not contradicted. A disk that fails is not a
+/// reason to stop: it is said, and tried again. `went` learns how each pass went.
 pub async fn run(
     store: Store,
     dir: PathBuf,
-    went: impl Fn(Option<&ArchiveError>) + Send,
-    (witness, clock): (Arc<Witness>, Clock),
+    (witness, went): (Arc<Witness>, impl Fn(Option<&ArchiveError>) + Send),
+    clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut done = None;

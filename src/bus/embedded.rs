@@ -99,6 +99,8 @@ impl Bus for EmbeddedBus {
 fn delivery(entry: Entry) -> Delivery<Spent> {
     Delivery {
         position: Position::counted(entry.spent.entry),
+        // Of a node alone the gap is recorded where it is found.
+        outage: None,
         content: Content::Own(entry.envelope, entry.outline),
         receipt: entry.spent,
     }

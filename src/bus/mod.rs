@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use self::pulsar::PulsarError;
 use crate::model::envelope::Envelope;
+use crate::model::gap::Outage;
 use crate::model::message::Outgoing;
 use crate::model::outline::Outline;
-use crate::model::position::{BusTag, Position};
+use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 use crate::store::{Batch, StoreError};
 
@@ -26,6 +27,8 @@ use crate::store::{Batch, StoreError};
 pub struct Delivery<R> {
     /// Where it is on the bus: the same on every node, also when it is delivered again.
     pub position: Position,
+    /// The time before it in which GitHub was not read, when its producer says so.
+    pub outage: Option<Outage>,
     /// What it carries.
     pub content: Content,
     /// What the bus wants back when it is applied.
@@ -35,8 +38,8 @@ pub struct Delivery<R> {
 /// What a delivery carries, and who knows what about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// An event of this store's own outbox: it was read, and all that is claimed of it was claimed,
-    /// on the way in.
+    /// An event of this store's own outbox: it was read, and claimed as seen, on the way in. What
+    /// was seen for the first time is found out by whoever applies it.
     Own(Envelope, Outline),
     /// An event whose facts are complete. This store may see it for the first time.
     Given(Envelope, Outline),
@@ -117,19 +120,37 @@ pub trait Bus: Send + 'static {
 /// Whether this collector may produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grant {
-    /// Nobody has said yet: what is admitted waits in the outbox.
+    /// The broker was just asked for the first time.
     Unasked,
+    /// The broker does not answer the first question: what is admitted waits in the outbox.
+    Unanswered,
     /// The topic is ours alone.
     Granted,
     /// Another producer has the topic: stand by.
     Standby,
 }
 
+/// How the topic is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Only when nobody else produces.
+    Free,
+    /// Also from another producer, which is fenced off: for a moment, to hand over rows.
+    Fencing,
+}
+
 /// Where the outbox goes when the bus is a broker.
 pub trait Outlet: Send + 'static {
     /// Asks to be the one producer, giving up what was granted before. Never waits for another
     /// producer to leave.
-    fn ask(&mut self) -> impl Future<Output = Result<Grant, BusError>> + Send;
+    fn ask(&mut self, access: Access) -> impl Future<Output = Result<Grant, BusError>> + Send;
+
+    /// Where the topic ends, asked while it is granted: nothing comes behind that but what this
+    /// outlet sends. `None` when the broker cannot say.
+    fn end(&mut self) -> impl Future<Output = Result<Option<Cursor>, BusError>> + Send;
+
+    /// Gives the topic back, so that another producer has it at once.
+    fn give_back(&mut self) -> impl Future<Output = ()> + Send;
 
     /// Sends messages, in order and behind all that were sent before, and waits until the broker
     /// has them. After an error any of them may have got there, and the grant is gone.

@@ -271,8 +271,8 @@ impl Place {
             }
             Self::Look(looker) => {
                 let looker = Arc::clone(looker);
-                let looked = beside(move || inspect::families(looker.reader())).await?;
-                Ok(looked.map_err(InspectError::from)?)
+                let families = beside(move || inspect::families(looker.reader())).await?;
+                Ok(families.map_err(InspectError::from)?)
             }
             Self::Ops(asking) => {
                 let asked = json!({ "family": null, "prefix": "", "limit": 1 });
@@ -328,7 +328,9 @@ impl Place {
         // Closing waits for background work; a panic in there has been reported by then.
         let close = move || {
             drop(self);
-            data.iter().for_each(|data| hand_over(data));
+            if let Some(data) = data {
+                hand_over(&data);
+            }
         };
         let _ = tokio::task::spawn_blocking(close).await;
     }
@@ -418,7 +420,7 @@ fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveE
     let mut file = File::open(from).map_err(ArchiveError::file("open", from))?;
     private::create_dir(into).map_err(ArchiveError::file("create", into))?;
     let mut copy = private::fresh(to).map_err(ArchiveError::file("create", to))?;
-    std::io::copy(&mut file, &mut copy).map_err(ArchiveError::file("copy", from))?;
+    std::io::copy(&mut file, &mut copy).map_err(ArchiveError::file("read", from))?;
     private::give_to_owner(data).map_err(ArchiveError::file("give to its owner", into))
 }
 

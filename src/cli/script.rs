@@ -1,6 +1,6 @@
 //! `ghpulse script check | bench FILE`: what a script returns and what it costs. One with a
-//! `config` is an aggregate, any other a merge script. `ghpulse script init DIR`: the built-in ones,
-//! for editing.
+//! `config` is an aggregate, any other a merge script. `ghpulse script init DIR`: the built-in
+//! ones, for editing.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -95,6 +95,24 @@ pub(super) fn script(args: &ScriptArgs) -> Exit {
     }
 }
 
+fn init(args: &InitArgs) -> Exit {
+    let (written, kept) = match script::write_out(&args.dir) {
+        Ok(found) => found,
+        Err(error) => {
+            let dir = args.dir.display();
+            output::complain(&format!("error: the scripts cannot be written to {dir}: {error}"));
+            return Exit::Io;
+        }
+    };
+    if args.json {
+        return output::json(&json!({ "written": written, "kept": kept }));
+    }
+    let line = |what: &str, path: &PathBuf| format!("{what} {}\n", path.display());
+    let lines = written.iter().map(|path| line("wrote", path));
+    let lines = lines.chain(kept.iter().map(|path| line("kept ", path)));
+    output::text(&lines.collect::<String>())
+}
+
 /// Checks a script, and an aggregate's paths on simulated events.
 fn checked(args: &FileArgs, live: Option<&WindowSnapshot>) -> Exit {
     let checked = match script::check(&args.file, live) {
@@ -136,24 +154,6 @@ fn simulated_events() -> &'static [Arc<str>] {
         let at = Timestamp::from_seconds(1_767_225_599);
         worlds.iter_mut().flat_map(|world| (0..EACH).map(move |_| world.next_event(at))).collect()
     })
-}
-
-fn init(args: &InitArgs) -> Exit {
-    let (written, kept) = match script::write_out(&args.dir) {
-        Ok(found) => found,
-        Err(error) => {
-            let dir = args.dir.display();
-            output::complain(&format!("error: the scripts cannot be written to {dir}: {error}"));
-            return Exit::Io;
-        }
-    };
-    if args.json {
-        return output::json(&json!({ "written": written, "kept": kept }));
-    }
-    let line = |what: &str, path: &PathBuf| format!("{what} {}\n", path.display());
-    let lines = written.iter().map(|path| line("wrote", path));
-    let lines = lines.chain(kept.iter().map(|path| line("kept ", path)));
-    output::text(&lines.collect::<String>())
 }
 
 /// The live window of the appliance there.

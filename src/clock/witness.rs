@@ -24,6 +24,9 @@ const FIRST_WORDS: Duration = Duration::from_secs(120);
 /// Time between two looks while a clock is waited for.
 pub const LOOK: Duration = Duration::from_secs(2);
 
+/// The name of a clock that is contradicted.
+pub const DISAGREES: &str = "disagrees";
+
 /// Who says what time it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
@@ -88,7 +91,7 @@ impl Verdict {
         match self {
             Self::Agrees => "agrees",
             Self::Unconfirmed => "unconfirmed",
-            Self::Disagrees { .. } => "disagrees",
+            Self::Disagrees { .. } => DISAGREES,
         }
     }
 
@@ -323,8 +326,9 @@ mod tests {
         Timestamp::from_seconds(NOW + second)
     }
 
-    fn sighting(second: i64, at: Instant) -> Option<Sighting> {
-        Some(Sighting { wall: self::at(second), at })
+    fn heard(second: i64, at: Instant) -> Evidence {
+        let github = Some(Sighting { wall: self::at(second), at });
+        Evidence { github, ..Evidence::default() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -334,7 +338,7 @@ mod tests {
         for step in STEPS {
             // Before the step both agreed, or nothing is known of the time before.
             for known in [true, false] {
-                let mut evidence = Evidence { github: sighting(0, start), ..Evidence::default() };
+                let mut evidence = heard(0, start);
                 if known {
                     assert_eq!(evidence.judge(at(0), start), Verdict::Agrees);
                 }
@@ -370,9 +374,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wrong_date_of_github_stops_deleting_and_changes_no_stamp() {
         let start = Clock::system().instant();
-        let mut evidence = Evidence { github: sighting(0, start), ..Evidence::default() };
+        let mut evidence = heard(0, start);
         assert!(evidence.judge(at(0), start).is_trusted());
-        evidence.github = sighting(-500_000, start);
+        evidence.github = heard(-500_000, start).github;
         assert!(!evidence.judge(at(1), start).is_trusted());
         assert_eq!(evidence.stamp(at(1), start), at(1));
         // After a start the store contradicts a date before its newest event.
@@ -384,7 +388,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_witness_is_believed_for_an_hour_and_silence_confirms_nothing() {
         let start = Clock::system().instant();
-        let mut evidence = Evidence { github: sighting(0, start), ..Evidence::default() };
+        let mut evidence = heard(0, start);
         let hour = Duration::from_secs(3_600);
         assert!(evidence.judge(at(3_600), start + hour).is_trusted());
         assert_eq!(evidence.look(at(9_000), start + 3 * hour), Verdict::Unconfirmed);

@@ -4,9 +4,9 @@
 //! for; an event that lacks something waits for it, the others pass it by. Those of one poll that
 //! wait leave in their order, so each waits for the older ones too. It never waits longer than
 //! `github.enrich.deadline`, and what comes later only fills the cache of languages. Whether
-//! an event is a developer's or a repository's first of the day or year is claimed here, in the
-//! order of the outbox, in the same batch that moves it. The inbox's row stays until then and is
-//! all that is needed to begin again: a crash while events wait loses nothing.
+//! an event is a developer's or a repository's first of the day or year is not claimed here but
+//! where it is applied. The inbox's row stays until the event moves and is all that is needed to
+//! begin again: a crash while events wait loses nothing.
 
 mod asker;
 mod desk;
@@ -26,7 +26,6 @@ use self::desk::{Desk, Leaving, Ready};
 use self::read::{Reading, Taught, read};
 pub use self::share::{Enriched, Recent};
 use crate::clock::Clock;
-use crate::store::firsts::claim_firsts;
 use crate::store::keys::{InboxKey, OutboxKey};
 use crate::store::repos;
 use crate::store::rows::encode_outbox;
@@ -217,9 +216,7 @@ impl Stage {
             for (key, language) in &taught {
                 repos::remember(batch, *key, language.as_deref(), now)?;
             }
-            for Ready { mut event, .. } in ready {
-                let (actor, repo) = (event.actor_id, event.repo_id);
-                claim_firsts(batch, &mut event.facts.flags, event.happened_at, actor, repo)?;
+            for Ready { event, .. } in ready {
                 let entry = batch.next_number(ENTRIES)?;
                 batch.put(&OutboxKey(entry), &encode_outbox(event.admission, &event.facts));
                 batch.delete(&InboxKey(event.admission));

@@ -13,13 +13,13 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::entries::{Broken, Entries};
 use super::overlap;
-use super::silence::{self, Look, Silence};
+use super::silence::{Look, Silence};
 use super::source::{EventSource, Page, Poll};
-use crate::model::event::{EVENT_BYTES, Event, EventKey, NoEvent};
+use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, NoEvent};
 use crate::model::window::Timestamp;
 use crate::store::keys::{BodyKey, InboxKey, MetaKey, SeenKey};
 use crate::store::rows::encode_inbox;
-use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError, rejects};
+use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError, outages, rejects};
 use crate::{fault, metrics};
 
 /// Entries of one poll that are kept in the reject log; all of them are counted.
@@ -32,6 +32,8 @@ pub struct IngestOptions {
     pub backlog_bytes: u64,
     /// Pages of GitHub's feed that are followed.
     pub pages: u8,
+    /// Whether the bus is a broker, over which other nodes are told of outages.
+    pub has_broker: bool,
 }
 
 /// What a poll's admission came to.
@@ -52,7 +54,7 @@ pub async fn run(
     options: IngestOptions,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut silence = silence::last_polled(&store).await?.map(Silence::new);
+    let mut silence = store.read(outages::polled).await?.map(Silence::new);
     loop {
         let poll = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -63,6 +65,9 @@ pub async fn run(
             stop.cancelled().await;
             return Ok(());
         };
+        if source.has_stood() {
+            silence = store.read(outages::polled).await?.map(Silence::new);
+        }
         silence = source.silent_since().map(Silence::new).or(silence);
         let (received_at, whole) = (poll.received_at, !poll.pages.iter().any(Page::is_recorded));
         let (_, looks) = take_in(&store, poll).await?;
@@ -70,7 +75,7 @@ pub async fn run(
         let missed = watched.and_then(|it| it.look(&looks, options.pages, received_at));
         let over = missed.and_then(|_| silence.take());
         if let Some(over) = over.filter(|_| missed == Some(true)) {
-            over.record(&store, received_at).await?;
+            over.record(&store, received_at, options.has_broker).await?;
         }
     }
 }
@@ -111,7 +116,7 @@ async fn take_in(store: &Store, poll: Poll) -> Result<(Admitted, Vec<Look>), Sto
     }
     let committed = store.commit(move |batch| {
         let result = claim(batch, &sorted, received_at)?;
-        silence::keep(batch, received_at);
+        outages::keep_polled(batch, received_at);
         fault::point("ingest.before_commit");
         Ok(result)
     });
@@ -177,10 +182,16 @@ fn sort(poll: &Poll) -> Sorted {
 
 impl Candidate {
     fn look(&self, new: bool) -> Look {
-        let mut hasher = Xxh3::new();
-        self.key.hash(&mut hasher);
         let sequence = overlap::sequence(&self.key.kind);
-        Look { page: self.page, sequence, hash: hasher.finish(), new }
+        let id = match self.key.id {
+            EventId::Number(id) => id,
+            EventId::Text(_) => {
+                let mut hasher = Xxh3::new();
+                self.key.hash(&mut hasher);
+                hasher.finish()
+            }
+        };
+        Look { page: self.page, sequence, id, new }
     }
 }
 
@@ -219,8 +230,8 @@ fn claim(
     let mut looks = Vec::with_capacity(sorted.candidates.len());
     let mut admitted = Admitted { rejected: sorted.rejected, ..Admitted::default() };
     let (mut head, mut bytes) = (0, 0_u64);
-    // Every day that is held, whatever the clock says: one that jumps must not admit an event twice.
-    // The day a claim is kept under is the day it was received.
+    // Every day that is held, whatever the clock says: one that jumps must not admit twice. The day
+    // a claim is kept under is the day it was received.
     let today = received_at.day().0;
     let days = batch.days_of_seen(today)?;
     let row = encode_inbox(received_at);

@@ -166,7 +166,7 @@ fn full_page(last: u64, at: i64, since: Option<i64>) -> (Option<Timestamp>, Poll
 
 /// One life of the stage; the gaps that are known then.
 async fn live(store: &Store, polls: Vec<(Option<Timestamp>, Poll)>) -> Vec<Gap> {
-    let options = IngestOptions { backlog_bytes: 1 << 30, pages: 1 };
+    let options = IngestOptions { backlog_bytes: 1 << 30, pages: 1, has_broker: false };
     let stop = CancellationToken::new();
     let source = Polls { left: polls.into(), silent_since: None, stop: stop.clone() };
     super::run(source, store.clone(), options, stop).await.unwrap();

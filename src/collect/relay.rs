@@ -1,37 +1,58 @@
 //! The third arrow, only with a broker: from the outbox to the topic, in order.
 //!
 //! A row leaves the outbox when the broker has acknowledged its message, so whatever happens in
-//! between, it is sent again, and applied once. One collector of several is granted the topic;
-//! the others stand by: they ask every few seconds, poll nothing, and apply what comes, so that
+//! between, it is sent again, and applied once. One collector of several is granted the topic; the
+//! others are on standby: they ask every few seconds, poll nothing, and apply what comes, so that
 //! all claims are warm when one of them takes over.
+//!
+//! Rows of a node that is not granted the topic (a collector that comes back after another one took
+//! over, an edge that was a collector) are handed over: the node fences off the producer, sends
+//! them, and gives the topic back within seconds. Before a node sends anything, it applies all that
+//! was produced before its grant: events that another collector produced too are dropped, and what
+//! is the first of a day or year is known, so each event is on the topic once, with true flags.
+
+mod rows;
+mod when_granted;
 
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::source::{EventSource, Poll, SourceError};
+use self::rows::{Course, Messages, Waiting, came_back, count};
+pub use self::when_granted::WhenGranted;
 use crate::backoff::Backoff;
-use crate::bus::outbox::{self, Entry, Spent};
-use crate::bus::{BusError, Grant, Outlet};
+use crate::bus::outbox::{self, Spent};
+use crate::bus::{Access, BusError, BusState, Grant, Outlet};
 use crate::clock::Clock;
-use crate::model::event::Event;
-use crate::model::message::Outgoing;
-use crate::model::window::Day;
-use crate::model::window::Timestamp;
-use crate::store::keys::{AppliedKey, SeenKey};
-use crate::store::retention::claim_days;
-use crate::store::{Reader, Store, StoreError};
+use crate::model::position::Cursor;
+use crate::store::{Store, StoreError};
 
-/// Messages that are sent together, as one entry of the topic.
-const MESSAGES: usize = 500;
-/// Bytes of events that are sent together. With one event of the largest size more it still stays
-/// under the 5 MiB that brokers take.
-const MESSAGE_BYTES: usize = 512 << 10;
-/// How often a collector that stands by asks again, about.
+/// How often a collector on standby asks again, about.
 const ASK_AGAIN: Duration = Duration::from_secs(3);
-/// Rows that a collector that stands by looks at each time it asks.
-const LOOKED_AT: usize = 2_000;
+/// How often one asks from which the topic was just taken: another node hands over its rows.
+const ASK_BACK: Duration = Duration::from_millis(500);
+/// For how long after a refusal a collector that produced is not on standby yet; longer than a
+/// hand-over takes.
+const GRACE: Duration = Duration::from_secs(20);
+/// How long rows are sent in a hand-over; what is left then waits for the next one. It is over in
+/// twice that in any case.
+const HAND_OVER: Duration = Duration::from_secs(6);
+/// How long the topic is kept behind the last message of a hand-over, so that the other nodes
+/// have applied it before its producer goes on.
+const APPLIED_ELSEWHERE: Duration = Duration::from_millis(500);
+/// For how long a node that handed over rows does not ask again: the topic is its producer's, which
+/// notices at its next message that it was fenced off.
+const AFTER_HAND_OVER: Duration = Duration::from_secs(10);
+/// How long rows of the outbox wait for those of the inbox, to be handed over with them.
+const TOGETHER: Duration = Duration::from_secs(30);
+/// Without any progress for so long, what is on the topic is not waited for any more.
+const NO_PROGRESS: Duration = Duration::from_secs(30);
+/// A topic whose end is not known has been applied when nothing came for so long.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long the first answer of the broker may take before polling begins without it.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// Pauses while the broker is away.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
@@ -39,12 +60,37 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 pub struct Relay {
     /// Whose outbox it is.
     pub store: Store,
+    /// Whether this node is a collector. An edge asks for the topic only to hand over rows that it
+    /// has of a time when it was one.
+    pub produces: bool,
     /// How long an event is remembered as applied.
     pub seen_for: Duration,
     /// Told whether this collector produces.
     pub grant: watch::Sender<Grant>,
+    /// Told how many rows wait that this node may not send now.
+    pub waiting: watch::Sender<u64>,
+    /// How the reading end of the topic is doing.
+    pub bus: watch::Receiver<BusState>,
     /// For pauses.
     pub clock: Clock,
+}
+
+/// What a node that may not produce remembers from one look at its rows to the next.
+#[derive(Default)]
+struct Standby {
+    /// The entry up to which rows were compared with what was applied.
+    looked_at: u64,
+    /// Since when there are rows to be handed over.
+    since: Option<Instant>,
+}
+
+/// How far a hand-over may go.
+#[derive(Clone, Copy)]
+enum Until {
+    /// As long as the topic is granted.
+    Lost,
+    /// Until nothing is left, or until then.
+    Empty(Instant),
 }
 
 impl Relay {
@@ -58,30 +104,26 @@ impl Relay {
 
     async fn relay(&self, mut outlet: impl Outlet) -> anyhow::Result<()> {
         let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
-        let mut looked_at = 0;
+        let (mut standby, mut refused) = (Standby::default(), None);
         loop {
-            match outlet.ask().await {
-                Ok(Grant::Granted) => {
-                    self.tell(Grant::Granted);
-                    let (error, sent) = self.forward(&mut outlet).await?;
-                    if !error.is_transient() {
-                        return Err(error.into());
-                    }
-                    if sent {
-                        backoff.reset();
-                    }
-                    tracing::warn!(%error, "the outbox waits; asking for the topic again");
-                    self.clock.sleep(backoff.next_wait()).await;
-                }
-                Ok(_) => {
-                    self.tell(Grant::Standby);
+            if !self.produces {
+                self.wait_for_rows().await?;
+            }
+            let began = self.clock.instant();
+            match self.turn(&mut outlet, &mut standby, &mut refused).await? {
+                Ok(pause) => {
                     backoff.reset();
-                    looked_at = self.give_up_applied(looked_at).await?;
-                    // Not in step with other collectors that stand by.
-                    self.clock.sleep(ASK_AGAIN.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+                    self.clock.sleep(pause).await;
                 }
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, "the outbox waits; trying again");
+                    if *self.grant.borrow() == Grant::Unasked {
+                        self.tell(Grant::Unanswered);
+                    }
+                    self.tell_waiting().await?;
+                    tracing::warn!(%error, "cannot send the outbox; retrying");
+                    if self.clock.instant().duration_since(began) > PAUSES.1 {
+                        backoff.reset();
+                    }
                     self.clock.sleep(backoff.next_wait()).await;
                 }
                 Err(error) => return Err(error.into()),
@@ -89,51 +131,229 @@ impl Relay {
         }
     }
 
+    /// Asks once, and does what the answer allows, for as long as it does; how long to wait then.
+    async fn turn(
+        &self,
+        outlet: &mut impl Outlet,
+        standby: &mut Standby,
+        refused: &mut Option<Instant>,
+    ) -> anyhow::Result<Result<Duration, BusError>> {
+        if self.produces {
+            match self.ask(outlet).await {
+                Ok(Grant::Granted) => {
+                    *refused = None;
+                    *standby = Standby::default();
+                    self.tell(Grant::Granted);
+                    self.waiting.send_replace(0);
+                    return self.send(outlet, Until::Lost).await;
+                }
+                Ok(_) => {}
+                Err(error) => return Ok(Err(error)),
+            }
+            let now = self.clock.instant();
+            let since = *refused.get_or_insert(now);
+            if *self.grant.borrow() == Grant::Granted && now.duration_since(since) < GRACE {
+                return Ok(Ok(ASK_BACK));
+            }
+            self.tell(Grant::Standby);
+        }
+        self.give_up_applied(standby).await?;
+        let waiting = self.tell_waiting().await?;
+        if self.may_hand_over(waiting, standby) {
+            standby.since = None;
+            if let Err(error) = self.hand_over(outlet, waiting).await? {
+                return Ok(Err(error));
+            }
+            self.tell_waiting().await?;
+            return Ok(Ok(AFTER_HAND_OVER));
+        }
+        // Not in step with other collectors on standby.
+        Ok(Ok(ASK_AGAIN.mul_f64(0.75 + fastrand::f64() / 2.0)))
+    }
+
+    /// Asks for the topic as a collector does. While the first answer does not come, polling
+    /// begins.
+    async fn ask(&self, outlet: &mut impl Outlet) -> Result<Grant, BusError> {
+        let asking = outlet.ask(Access::Free);
+        tokio::pin!(asking);
+        if *self.grant.borrow() == Grant::Unasked {
+            tokio::select! {
+                biased;
+                answer = &mut asking => return answer,
+                () = self.clock.sleep(FIRST_ANSWER) => self.tell(Grant::Unanswered),
+            }
+        }
+        asking.await
+    }
+
     fn tell(&self, grant: Grant) {
         if self.grant.send_replace(grant) != grant {
-            if grant == Grant::Granted {
-                tracing::info!("this collector produces");
-            } else {
-                tracing::info!("another producer has the topic: standing by");
+            match grant {
+                Grant::Granted => tracing::info!("this collector produces"),
+                Grant::Standby => {
+                    tracing::info!("another producer has the topic: on standby");
+                }
+                Grant::Unanswered => tracing::info!("polling while the broker does not answer"),
+                Grant::Unasked => {}
             }
         }
     }
 
-    /// Sends what is in the outbox and what comes into it, until that fails: says how, and
-    /// whether anything was sent before. While a batch is under way the next one is read, and the
-    /// rows of the one before are given up.
-    async fn forward(&self, outlet: &mut impl Outlet) -> anyhow::Result<(BusError, bool)> {
+    async fn tell_waiting(&self) -> Result<Waiting, StoreError> {
+        let waiting = self.store.read(count).await?;
+        self.waiting.send_if_modified(|told| {
+            let rows = waiting.inbox + waiting.outbox;
+            std::mem::replace(told, rows) != rows
+        });
+        Ok(waiting)
+    }
+
+    /// Until anything lies between admission and the topic.
+    async fn wait_for_rows(&self) -> anyhow::Result<()> {
+        let mut backlog = self.store.heads().backlog.subscribe();
+        if *backlog.borrow() == 0 {
+            self.waiting.send_replace(0);
+            backlog.wait_for(|bytes| *bytes > 0).await?;
+        }
+        Ok(())
+    }
+
+    fn may_hand_over(&self, waiting: Waiting, standby: &mut Standby) -> bool {
+        if waiting.outbox == 0 {
+            standby.since = None;
+            return false;
+        }
+        let now = self.clock.instant();
+        let since = *standby.since.get_or_insert(now);
+        // All rows were compared with what was applied, and that is nearly all there is: the topic
+        // is not kept from its producer to read a backlog.
+        let is_compared = standby.looked_at == 0;
+        let has_applied = {
+            let bus = self.bus.borrow();
+            bus.connected && bus.behind.is_none()
+        };
+        let is_whole = waiting.inbox == 0 || now.duration_since(since) >= TOGETHER;
+        is_compared && has_applied && is_whole
+    }
+
+    /// Takes the topic from its producer, sends what is in the outbox, and gives it back.
+    async fn hand_over(
+        &self,
+        outlet: &mut impl Outlet,
+        waiting: Waiting,
+    ) -> anyhow::Result<Result<(), BusError>> {
+        match outlet.ask(Access::Fencing).await {
+            Ok(Grant::Granted) => {}
+            Ok(_) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
+        }
+        tracing::info!(rows = waiting.outbox, "taking the topic to hand over rows");
+        let until = Until::Empty(self.clock.instant() + HAND_OVER);
+        let sent = tokio::select! {
+            sent = self.send(outlet, until) => sent?.map(|_| ()),
+            // Nothing is lost: what was sent comes back, and its rows are given up then.
+            () = self.clock.sleep(2 * HAND_OVER) => Ok(()),
+        };
+        if sent.is_ok() {
+            self.clock.sleep(APPLIED_ELSEWHERE).await;
+        }
+        outlet.give_back().await;
+        Ok(sent)
+    }
+
+    /// Applies what the topic has, then sends the outbox; ends with an error when the topic is
+    /// lost.
+    async fn send(
+        &self,
+        outlet: &mut impl Outlet,
+        until: Until,
+    ) -> anyhow::Result<Result<Duration, BusError>> {
+        let end = match outlet.end().await {
+            Ok(end) => end,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.catch_up(end).await?;
+        Ok(self.forward(outlet, until).await?.map(|()| Duration::ZERO))
+    }
+
+    /// Waits until this store has applied the topic up to its end.
+    async fn catch_up(&self, end: Option<Cursor>) -> anyhow::Result<()> {
+        let mut applied = self.store.heads().applied.subscribe();
+        loop {
+            applied.borrow_and_update();
+            let reached = self.store.read(|reader| reader.applied()).await?;
+            let is_there = end.zip(reached).is_some_and(|(end, reached)| {
+                end.tag == reached.tag && end.position <= reached.position
+            });
+            if is_there {
+                return Ok(());
+            }
+            let patience = if end.is_some() { NO_PROGRESS } else { QUIET };
+            tokio::select! {
+                moved = applied.changed() => moved?,
+                () = self.clock.sleep(patience) => {
+                    if let Some(end) = end {
+                        tracing::warn!(%end, "the topic is not applied to its end; sending anyway");
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Sends what is in the outbox and what comes into it, until that fails, or as far as `until`
+    /// says. While a batch is under way the next one is read, and the rows of the one before are
+    /// given up.
+    async fn forward(
+        &self,
+        outlet: &mut impl Outlet,
+        until: Until,
+    ) -> anyhow::Result<Result<(), BusError>> {
         let mut head = self.store.heads().outbox.subscribe();
-        let (mut done, mut sent) = (0, false);
+        let mut course = Course { seen_for: self.seen_for, ..Course::default() };
+        let mut done = 0;
         let (mut ahead, mut acknowledged) = (Messages::default(), Vec::new());
         loop {
             if ahead.spent.is_empty() {
                 self.give_up(std::mem::take(&mut acknowledged)).await?;
+                if matches!(until, Until::Empty(_)) && *head.borrow() <= done {
+                    return Ok(Ok(()));
+                }
                 let newest = *head.wait_for(|head| *head > done).await?;
-                ahead = self.read(done + 1).await?;
+                (ahead, course) = self.read(done + 1, course).await?;
                 if ahead.spent.is_empty() {
                     done = newest;
                     continue;
                 }
             }
+            if matches!(until, Until::Empty(end) if self.clock.instant() >= end) {
+                self.give_up(acknowledged).await?;
+                return Ok(Ok(()));
+            }
             let Messages { bodies, spent } = std::mem::take(&mut ahead);
             done = spent.last().map_or(done, |last| last.entry);
             let rest = async {
                 self.give_up(std::mem::take(&mut acknowledged)).await?;
-                if *head.borrow() > done { self.read(done + 1).await } else { Ok(ahead) }
+                if *head.borrow() > done {
+                    self.read(done + 1, course).await
+                } else {
+                    Ok((ahead, course))
+                }
             };
-            let (taken, rest) = tokio::join!(outlet.send(bodies), rest);
-            ahead = rest?;
+            let sending =
+                async { if bodies.is_empty() { Ok(()) } else { outlet.send(bodies).await } };
+            let (taken, rest) = tokio::join!(sending, rest);
+            (ahead, course) = rest?;
             if let Err(error) = taken {
-                return Ok((error, sent));
+                return Ok(Err(error));
             }
-            sent = true;
             acknowledged = spent;
         }
     }
 
-    async fn read(&self, from: u64) -> Result<Messages, StoreError> {
-        self.store.read(move |reader| read(reader, from)).await
+    async fn read(&self, from: u64, mut course: Course) -> Result<(Messages, Course), StoreError> {
+        let read = self.store.read(move |reader| Ok((course.read(reader, from)?, course)));
+        read.await
     }
 
     async fn give_up(&self, spent: Vec<Spent>) -> Result<(), StoreError> {
@@ -146,83 +366,18 @@ impl Relay {
         Ok(())
     }
 
-    /// Gives up rows, of those behind `after`, whose events came back over the topic: it was sent
-    /// before the topic was lost, or the other collector saw it too. Were they sent long after,
-    /// nobody would remember them. Says how far it looked; 0 is from the start again.
-    async fn give_up_applied(&self, after: u64) -> Result<u64, StoreError> {
-        let seen_for = self.seen_for;
-        let find = move |reader: Reader<'_>| {
-            let entries = outbox::read(reader, after + 1, LOOKED_AT, usize::MAX)?;
-            let last = entries.last().map_or(0, |entry| entry.spent.entry);
-            let mut applied = Vec::new();
-            for entry in entries {
-                if is_applied(reader, &entry, seen_for)? {
-                    applied.push(entry.spent);
-                }
-            }
-            Ok((last, applied))
-        };
-        let (last, applied) = self.store.read(find).await?;
+    /// Gives up rows whose events came back over the topic: it was sent before the topic was lost,
+    /// or the other collector saw it too. Were they sent long after, nobody would remember them.
+    async fn give_up_applied(&self, standby: &mut Standby) -> Result<(), StoreError> {
+        let (after, seen_for) = (standby.looked_at, self.seen_for);
+        let found = self.store.read(move |reader| came_back(reader, after, seen_for)).await?;
+        let (last, applied) = found;
         if !applied.is_empty() {
-            tracing::info!(rows = applied.len(), "the other collector produced them too");
+            tracing::info!(rows = applied.len(), "another collector produced them too");
         }
-        self.give_up(applied).await?;
-        Ok(last)
-    }
-}
-
-/// What is sent together, and the rows that are given up for it.
-#[derive(Default)]
-struct Messages {
-    bodies: Vec<Outgoing>,
-    spent: Vec<Spent>,
-}
-
-fn read(reader: Reader<'_>, from: u64) -> Result<Messages, StoreError> {
-    let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
-    let mut messages = Messages::default();
-    for Entry { envelope, outline, spent: row } in entries {
-        messages.bodies.push(Outgoing::new(&envelope, &outline));
-        messages.spent.push(row);
-    }
-    Ok(messages)
-}
-
-fn is_applied(reader: Reader<'_>, entry: &Entry, seen_for: Duration) -> Result<bool, StoreError> {
-    let Ok(event) = Event::read(&entry.envelope.event) else { return Ok(false) };
-    for day in claim_days(entry.envelope.facts.received_at, seen_for) {
-        if reader.get(&AppliedKey(SeenKey::new(Day(day), &event.key)))?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// A source that is asked only while no other collector produces.
-pub struct WhenGranted<S> {
-    source: S,
-    grant: watch::Receiver<Grant>,
-}
-
-impl<S: EventSource> WhenGranted<S> {
-    /// The source, bound to what [`Relay::grant`] says. Before anybody has said anything it is
-    /// asked: what it brings waits in the outbox.
-    #[must_use]
-    pub fn new(source: S, grant: watch::Receiver<Grant>) -> Self {
-        Self { source, grant }
-    }
-}
-
-impl<S: EventSource> EventSource for WhenGranted<S> {
-    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
-        if self.grant.wait_for(|grant| *grant != Grant::Standby).await.is_err() {
-            // The relay has ended, and with it the appliance.
-            std::future::pending::<()>().await;
-        }
-        self.source.next_poll().await
-    }
-
-    fn silent_since(&mut self) -> Option<Timestamp> {
-        self.source.silent_since()
+        // From the start again, once all were looked at.
+        let is_end = last >= *self.store.heads().outbox.borrow();
+        standby.looked_at = if is_end { 0 } else { last };
+        self.give_up(applied).await
     }
 }

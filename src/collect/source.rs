@@ -83,4 +83,10 @@ pub trait EventSource: Send + 'static {
     fn silent_since(&mut self) -> Option<Timestamp> {
         None
     }
+
+    /// Whether the source was not asked for a while before the last round, because another node
+    /// read the feed; told once.
+    fn has_stood(&mut self) -> bool {
+        false
+    }
 }

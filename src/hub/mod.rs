@@ -176,6 +176,10 @@ impl Hub {
         let mut load = Load { rate: 0.0, at: self.clock.instant() };
         let (mut groups, mut streamed) = (Vec::new(), Vec::new());
         let mut gaps = self.streams().map(stream::Streams::gaps_found);
+        if let Some(streams) = self.streams() {
+            // Those that were found before are not told of again.
+            streams.note_gaps().await;
+        }
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -33,8 +33,8 @@ pub struct Gap {
     pub noticed_at: Timestamp,
 }
 
-/// A time in which GitHub was not read although events passed: an `upstream` gap on its way to every
-/// node, beside the first event behind it.
+/// A time in which GitHub was not read although events passed: an `upstream` gap on its way to
+/// every node, beside the first event behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outage {
     /// When GitHub was last read before it.

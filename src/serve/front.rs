@@ -42,7 +42,10 @@ pub(super) async fn answer(
     request.extensions_mut().insert(peer);
     let mut response = match (checked.and_then(|()| known(server, &request)), audience) {
         (Err(problem), _) => problem.into_response(),
-        (Ok(()), Audience::Ops) => inside(server, router, request).await,
+        (Ok(()), Audience::Ops) => match identity::refuse_host(server, &request) {
+            Some(problem) => problem.into_response(),
+            None => inside(server, router, request).await,
+        },
         (Ok(()), Audience::Public) => public(server, router, request, refusal).await,
     };
     routes::secure(response.headers_mut());

@@ -169,7 +169,8 @@ fn name_of(host: &str) -> String {
     bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase()
 }
 
-fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
+/// Whether a request brings a token as a bearer.
+pub(super) fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
     let told = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
     let told = told.split_at_checked("Bearer ".len());
     told.is_some_and(|(scheme, told)| {

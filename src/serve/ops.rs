@@ -1,6 +1,7 @@
 //! What the ops listener alone is asked for: recorded hours in and out, and the store itself. Each
 //! POST must bring the secret of the data directory: a local address is not an identity. A page in
-//! a browser cannot ask either: it has an `Origin`, and JSON takes a permission that is never given.
+//! a browser cannot ask either: it has an `Origin`, and JSON takes a permission that it is never
+//! given.
 
 use std::sync::Arc;
 

@@ -5,14 +5,14 @@
 //! A part that is not known here gets general words, so a new one gives nothing away.
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::Request;
 use serde_json::{Value, json};
 
+use super::identity;
 use super::listen::Audience;
 use super::operate::{Part, PartState, ScriptState};
 use super::routes::audience;
 use super::server::Server;
-use crate::secrets::are_equal;
 
 /// How texts begin that are made of our own words and figures alone.
 const HARMLESS: &[&str] = &["catching up: ", "standing by", "on standby"];
@@ -31,7 +31,11 @@ const WORDS: &[(&str, PartState, &str)] = &[
     ("tidb", PartState::Degraded, "TiDB answers with errors"),
     ("amqp", PartState::Down, "RabbitMQ cannot be reached"),
     ("amqp", PartState::Degraded, "events are missing on RabbitMQ, or it answers with errors"),
-    ("store", PartState::Degraded, "the store is short of something, such as room on its disk"),
+    (
+        "store",
+        PartState::Degraded,
+        "the store is short of something, such as room on its disk, or cannot be copied",
+    ),
     ("files", PartState::Degraded, "a renewed file cannot be used; the old one stays in use"),
 ];
 /// What they read of any other.
@@ -39,16 +43,9 @@ const OTHERWISE: &str = "something is wrong; the operator sees details";
 
 /// Whether a request may read details: it came to the ops listener, or it has the token.
 pub(super) fn sees_details(server: &Server, request: &Request<Body>) -> bool {
-    audience(request) == Audience::Ops || has_token(server, request.headers())
-}
-
-/// Whether a request carries `server.adminToken` as a bearer token.
-fn has_token(server: &Server, headers: &HeaderMap) -> bool {
-    let Some(token) = &server.options.admin_token else { return false };
-    let sent = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
-    sent.split_at_checked("Bearer ".len()).is_some_and(|(scheme, sent)| {
-        scheme.eq_ignore_ascii_case(b"Bearer ") && are_equal(sent, token.expose().as_bytes())
-    })
+    let token = server.options.admin_token.as_ref();
+    audience(request) == Audience::Ops
+        || token.is_some_and(|token| identity::has_token(request.headers(), token))
 }
 
 /// The parts as strangers read them.

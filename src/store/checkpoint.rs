@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::database::Database;
+use super::database::{DAMAGED, Database};
 use super::keys::{CursorKey, MinuteKey};
 use super::rows::decode_cursor;
 use super::unclean::{WRITTEN, leave_room};
@@ -30,7 +30,7 @@ const NOTE_BYTES: u64 = 64 << 10;
 /// Where a store grows that is being restored, in its data directory.
 const RESTORING: &str = ".restoring";
 /// What a directory may have that a store is restored to.
-const NO_STORE: [&str; 9] = [
+const NO_STORE: [&str; 10] = [
     "LOCK",
     "VERSION",
     "README.md",
@@ -40,6 +40,7 @@ const NO_STORE: [&str; 9] = [
     "lost+found",
     RESTORING,
     WRITTEN,
+    DAMAGED,
 ];
 
 /// One at a time in a process: two would write under the same hidden names.
@@ -250,12 +251,13 @@ pub fn restore(from: &Path, data: &Path, clock: Clock) -> Result<Restored, Check
     copy_files(&from.join("db"), &part.0.join("db"))?;
     let (store_id, applied, newest) = make_another(&part.0, clock.now())?;
     // What an earlier store in this directory remembered does not hold for this one.
-    let written = data.join(WRITTEN);
-    match fs::remove_file(&written) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(failed("remove", &written)(error));
+    for note in [WRITTEN, DAMAGED].map(|name| data.join(name)) {
+        match fs::remove_file(&note) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed("remove", &note)(error));
+            }
+            _ => {}
         }
-        _ => {}
     }
     // A version without a database is refused by name, and restored again; so is the reverse.
     lock::check_version(data, false)?;

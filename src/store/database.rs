@@ -4,6 +4,7 @@
 //! background jobs, filters on every family that is asked for what is not there.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
@@ -14,6 +15,7 @@ use rocksdb::{
 use super::error::StoreError;
 use super::families::{self, Access, Family};
 use super::keys::{CounterKey, Key};
+use super::lock;
 use super::read_count;
 
 /// Blocks of all families that are kept in memory, bytes.
@@ -25,6 +27,9 @@ const FAMILY_BUFFER_BYTES: usize = 16 << 20;
 /// The write-ahead log is cut down when it is larger, bytes.
 const LOG_BYTES: u64 = 128 << 20;
 
+/// The file beside the database that says that a part of the journal is damaged, and how.
+pub(super) const DAMAGED: &str = "DAMAGED";
+
 /// RocksDB's names for what [`Database::about`] asks.
 const ROWS: &str = "rocksdb.estimate-num-keys";
 const TABLES: &str = "rocksdb.live-sst-files-size";
@@ -35,17 +40,23 @@ pub(super) struct Database {
     dir: PathBuf,
     /// Made once: an event is looked for a dozen times on its way.
     reads: ReadOptions,
+    /// Whether a part of the journal is known to be damaged.
+    is_journal_damaged: AtomicBool,
 }
 
 impl Database {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         let cache = Cache::new_lru_cache(CACHE_BYTES);
-        let families = families::ALL.iter().map(|(_, name, access)| {
-            ColumnFamilyDescriptor::new(*name, family_options(*access, &cache))
+        let families = families::ALL.iter().map(|(family, name, access)| {
+            let mut options = family_options(*access, &cache);
+            options.set_disable_auto_compactions(*family == Family::Journal);
+            ColumnFamilyDescriptor::new(*name, options)
         });
         let db = DB::open_cf_descriptors(&database_options(), dir.join("db"), families)
             .map_err(|error| StoreError::of_database(dir, &error))?;
-        Ok(Self { db, dir: dir.to_owned(), reads: ReadOptions::default() })
+        let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
+        let reads = ReadOptions::default();
+        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged })
     }
 
     /// Opens it to read what is there. Writes nothing: what the log has and no table is read into
@@ -67,7 +78,9 @@ impl Database {
         });
         let db = DB::open_cf_descriptors_read_only(&options, path, families, false)
             .map_err(|error| StoreError::of_database(dir, &error))?;
-        Ok(Self { db, dir: dir.to_owned(), reads: ReadOptions::default() })
+        let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
+        let reads = ReadOptions::default();
+        Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged })
     }
 
     pub(super) fn family(&self, family: Family) -> &ColumnFamily {
@@ -151,6 +164,44 @@ impl Database {
         })
     }
 
+    /// Lets the journal be compacted, unless a part of it is damaged. Before this call it is not: a
+    /// compaction that comes to a damaged block ends all writing, a reader only steps over it. So
+    /// the stage that reads the journal at the start comes first.
+    pub(super) fn compact_journal(&self) -> Result<(), StoreError> {
+        if self.is_journal_damaged() {
+            return Ok(());
+        }
+        let journal = self.family(Family::Journal);
+        let options = [("disable_auto_compactions", "false")];
+        self.db.set_options_cf(journal, &options).map_err(|e| self.error(&e))
+    }
+
+    pub(super) fn is_journal_damaged(&self) -> bool {
+        self.is_journal_damaged.load(Ordering::Relaxed)
+    }
+
+    /// A part of the journal is damaged: it is compacted no more, also after the next start.
+    pub(super) fn spare_journal(&self, error: &StoreError) {
+        if self.is_journal_damaged.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tracing::error!(
+            %error,
+            "a part of the journal cannot be read: readers get a gap there, and it is not \
+             compacted any more, so that it takes more room and is read more slowly; everything \
+             else goes on"
+        );
+        let (journal, file) = (self.family(Family::Journal), self.dir.join(DAMAGED));
+        let stopped = self.db.set_options_cf(journal, &[("disable_auto_compactions", "true")]);
+        let words = error.to_string();
+        let kept = stopped
+            .map_err(|e| self.error(&e))
+            .and_then(|()| lock::write_durably(&file, words.as_bytes()));
+        if let Err(error) = kept {
+            tracing::error!(%error, "that a part of the journal is damaged cannot be kept");
+        }
+    }
+
     /// Rows of a family as they are, from `from` on, in order, while `take` says so.
     pub(super) fn scan_bytes(
         &self,
@@ -217,6 +268,10 @@ pub(super) struct Moment<'d> {
 }
 
 impl Moment<'_> {
+    pub(super) fn database(&self) -> &Database {
+        self.database
+    }
+
     pub(super) fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         let family = self.database.family(K::FAMILY);
         self.snapshot.get_cf(family, key.to_bytes()).map_err(|e| self.database.error(&e))

@@ -1,11 +1,34 @@
-//! Who was seen for the first time: claimed once, by whoever sees an event first on this node.
+//! Who was seen for the first time: claimed once, in the batch that applies the event. Every node
+//! that applies the same events has the same sets, and so the same distinct counts.
 
+use std::collections::HashSet;
+
+use super::Reader;
 use super::batch::Batch;
 use super::error::StoreError;
 use super::keys::{FirstKey, Scope, SizeKey};
-use super::periods::{Period, found_key};
+use super::periods::{self, Period, found_key};
 use crate::model::envelope::Flags;
 use crate::model::window::Timestamp;
+
+/// The keys that an event may be the first of: the developer's day and year, the repository's year;
+/// `None` for an event that is not about a pull request, or does not name them.
+fn keys(
+    flags: Flags,
+    happened_at: Timestamp,
+    actor_id: Option<u64>,
+    repo_id: Option<u64>,
+) -> [Option<FirstKey>; 3] {
+    let (day, year) = (happened_at.day().0, happened_at.year().0);
+    let key = |scope, period, id: Option<u64>| {
+        id.filter(|_| flags.pr).map(|id| FirstKey { scope, period, id })
+    };
+    [
+        key(Scope::DeveloperDay, day, actor_id),
+        key(Scope::DeveloperYear, year, actor_id),
+        key(Scope::RepositoryYear, year, repo_id),
+    ]
+}
 
 /// Claims what a pull-request event may be the first of, and sets the three flags that say so.
 /// Anything else is left alone.
@@ -16,29 +39,20 @@ pub fn claim_firsts(
     actor_id: Option<u64>,
     repo_id: Option<u64>,
 ) -> Result<(), StoreError> {
-    if !flags.pr {
-        return Ok(());
-    }
-    let (day, year) = (happened_at.day().0, happened_at.year().0);
-    if let Some(actor) = actor_id {
-        flags.dev_day = claim_first(batch, Scope::DeveloperDay, day, actor)?;
-        flags.dev_year = claim_first(batch, Scope::DeveloperYear, year, actor)?;
-    }
-    if let Some(repo) = repo_id {
-        flags.repo_year = claim_first(batch, Scope::RepositoryYear, year, repo)?;
+    let keys = keys(*flags, happened_at, actor_id, repo_id);
+    let fields = [&mut flags.dev_day, &mut flags.dev_year, &mut flags.repo_year];
+    for (key, field) in keys.into_iter().zip(fields) {
+        if let Some(key) = key {
+            *field = claim_first(batch, key)?;
+        }
     }
     Ok(())
 }
 
-fn claim_first(
-    batch: &mut Batch<'_>,
-    scope: Scope,
-    period: i32,
-    id: u64,
-) -> Result<bool, StoreError> {
-    let size = SizeKey { scope, period };
+fn claim_first(batch: &mut Batch<'_>, key: FirstKey) -> Result<bool, StoreError> {
+    let size = SizeKey { scope: key.scope, period: key.period };
     let state = batch.period(size)?;
-    if state == Period::Closed || !batch.claim(&FirstKey { scope, period, id })? {
+    if state == Period::Closed || !batch.claim(&key)? {
         return Ok(false);
     }
     let is_more = match state {
@@ -49,4 +63,101 @@ fn claim_first(
         batch.add(&size, 1)?;
     }
     Ok(is_more)
+}
+
+/// Firsts that are remembered as announced; beyond them the applied ones are dropped, and if that
+/// is not enough, all.
+const ANNOUNCED: usize = 100_000;
+
+/// What a producer has announced as first and may not have applied yet: the three flags of a
+/// message are true exactly once a period over all messages of one topic, as long as one node
+/// at a time produces and has applied what was produced before.
+#[derive(Debug, Default)]
+pub struct Announced {
+    keys: HashSet<FirstKey>,
+}
+
+impl Announced {
+    /// Sets the three flags of an event that is about to be sent. A flag that is set already stays:
+    /// rows of earlier versions were claimed before they came into the outbox.
+    pub fn announce(
+        &mut self,
+        reader: Reader<'_>,
+        flags: &mut Flags,
+        happened_at: Timestamp,
+        actor_id: Option<u64>,
+        repo_id: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let keys = keys(*flags, happened_at, actor_id, repo_id);
+        let fields = [&mut flags.dev_day, &mut flags.dev_year, &mut flags.repo_year];
+        for (key, field) in keys.into_iter().zip(fields) {
+            let is_open = |key: &FirstKey| {
+                periods::is_open(reader, SizeKey { scope: key.scope, period: key.period })
+            };
+            if let Some(key) = key
+                && is_open(&key)?
+            {
+                *field |= reader.get(&key)?.is_none() && self.keys.insert(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what was applied meanwhile, once that is worth the reading.
+    pub fn prune(&mut self, reader: Reader<'_>) -> Result<(), StoreError> {
+        if self.keys.len() < ANNOUNCED {
+            return Ok(());
+        }
+        let mut open = HashSet::new();
+        for key in self.keys.drain() {
+            if reader.get(&key)?.is_none() {
+                open.insert(key);
+            }
+        }
+        if open.len() < ANNOUNCED {
+            self.keys = open;
+        } else {
+            tracing::warn!(
+                firsts = open.len(),
+                "the topic is not applied here; first-time flags may be sent twice"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::{Store, Sync};
+
+    #[tokio::test]
+    async fn a_first_is_announced_once_until_it_is_applied_and_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let at = Timestamp::from_seconds(1_800_000_000);
+        let pr = Flags { pr: true, ..Flags::default() };
+        let mut announced = Announced::default();
+        let mut announce = |actor, repo| {
+            let mut flags = pr;
+            announced.announce(store.reader(), &mut flags, at, actor, repo).unwrap();
+            [flags.dev_day, flags.dev_year, flags.repo_year]
+        };
+        assert_eq!(announce(Some(7), Some(8)), [true; 3]);
+        assert_eq!(announce(Some(7), Some(9)), [false, false, true]);
+        assert_eq!(announce(None, None), [false; 3]);
+        let claimed = store.commit(move |batch| {
+            let mut flags = pr;
+            claim_firsts(batch, &mut flags, at, Some(11), Some(8))?;
+            Ok(flags)
+        });
+        let flags = claimed.await.unwrap();
+        assert!(flags.dev_day && flags.dev_year && flags.repo_year);
+        assert_eq!(announce(Some(11), Some(8)), [false; 3]);
+        // What was announced and never sent is forgotten with the grant.
+        let mut flags = pr;
+        Announced::default().announce(store.reader(), &mut flags, at, Some(7), Some(9)).unwrap();
+        assert!(flags.dev_day && flags.dev_year && flags.repo_year);
+    }
 }

@@ -4,8 +4,6 @@
 //! from a place that is gone is told, and never led past a hole. Reading disturbs neither the
 //! writing thread nor what is kept in memory for it. Blocks.
 
-use std::sync::Once;
-
 use rocksdb::Direction;
 
 use super::database::Moment;
@@ -21,11 +19,10 @@ use crate::model::window::Minute;
 pub const DROPPED: &str = "dropped";
 /// Name, before the bus's tag, of the minute from which on the journal has all that was received.
 const COMPLETE_FROM: &str = "journal_from";
+/// Steps by which an event behind a damaged place is looked for: up to 2^39 entries.
+const DOUBLINGS: u32 = 40;
 /// Damaged places that one reading steps over.
 const DAMAGED_PLACES: usize = 1_000;
-
-/// Damage is logged once in the life of a process: every reader who comes by finds it again.
-static DAMAGE_LOGGED: Once = Once::new();
 
 /// The journal of one bus at one moment.
 pub struct Journal<'s> {
@@ -127,7 +124,7 @@ impl Journal<'_> {
                 last = key.position;
                 let step = match decode_journal(&key, value) {
                     Ok(row) => Step::Event(key.position, row),
-                    Err(error) => damaged(&error, key.position),
+                    Err(error) => self.damaged(&error, key.position),
                 };
                 let go_on = take(step).unwrap_or_else(|error| {
                     failure = Some(error);
@@ -146,16 +143,31 @@ impl Journal<'_> {
             let Some(next) = self.next_readable(last.max(tried))? else { return Err(error) };
             tried = next;
             last = next.before().unwrap_or_default().max(last);
-            if !take(damaged(&error, last))? {
+            if !take(self.damaged(&error, last))? {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Behind a place where reading fails: where the next minute begins, or, when there is none,
-    /// behind all that was applied.
+    /// A place where events cannot be read. It is logged by the first who comes by.
+    fn damaged(&self, error: &StoreError, last: Position) -> Step<'static> {
+        self.moment.database().spare_journal(error);
+        Step::Damaged(last)
+    }
+
+    /// Behind a place where reading fails: an event that can be read, looked for in steps that
+    /// double, else where the next minute begins, or, when there is none, behind all that was
+    /// applied.
     fn next_readable(&self, after: Position) -> Result<Option<Position>, StoreError> {
+        for doublings in 0..DOUBLINGS {
+            let entry = after.entry.saturating_add(1 << doublings);
+            match self.first_at(Position { entry, index: 0, ..after }) {
+                Err(error) if error.is_damage() => {}
+                Ok(None) => break,
+                found => return found,
+            }
+        }
         let mut next: Option<Position> = None;
         self.each_minute(Minute(i64::MIN), |_, row| {
             if row.first > after {
@@ -168,6 +180,17 @@ impl Journal<'_> {
         let applied = cursors::read_on(|key| self.moment.get(key), APPLIED, self.tag)?;
         let applied = applied.map(|cursor| cursor.position).filter(|applied| *applied > after);
         Ok(applied.map(|at| Position { index: at.index.saturating_add(1), ..at }))
+    }
+
+    /// The first event at a position or behind it.
+    fn first_at(&self, position: Position) -> Result<Option<Position>, StoreError> {
+        let from = JournalKey { tag: self.tag, position };
+        let mut first = None;
+        self.moment.walk(&from, Direction::Forward, |key: JournalKey, _| {
+            first = Some(key.position).filter(|_| key.tag == self.tag);
+            Ok(false)
+        })?;
+        Ok(first)
     }
 
     /// The events before a position, newest first, while `take` returns true. Reading ends where
@@ -186,7 +209,7 @@ impl Journal<'_> {
         });
         match read {
             Err(error) if error.is_damage() => {
-                let _ = damaged(&error, until);
+                self.damaged(&error, until);
                 Ok(())
             }
             read => read,
@@ -249,14 +272,6 @@ impl Journal<'_> {
             Ok(true)
         })
     }
-}
-
-/// A place where events cannot be read; says so once.
-fn damaged(error: &StoreError, last: Position) -> Step<'static> {
-    DAMAGE_LOGGED.call_once(|| {
-        tracing::error!(%error, "a part of the journal cannot be read; readers get a gap there");
-    });
-    Step::Damaged(last)
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub struct OutboxKey(pub u64);
 pub struct RepoKey(pub u64);
 
 /// Of whom it is remembered when they were first seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// Developers, by UTC day.
     DeveloperDay = 1,
@@ -81,7 +81,7 @@ pub enum Scope {
 }
 
 /// Someone seen in a period.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FirstKey {
     /// Of whom, and how long a period is.
     pub scope: Scope,

@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod journal;
 pub mod keys;
 mod lock;
+pub mod outages;
 pub mod periods;
 pub mod pressure;
 pub mod reach;
@@ -95,7 +96,7 @@ pub struct Heads {
     pub gaps: watch::Sender<u64>,
     /// How far the journal of each bus was dropped.
     pub dropped: watch::Sender<BTreeMap<BusTag, Position>>,
-    /// How far the journal reaches, and how much of the disk it takes; measured each minute.
+    /// How far the journal reaches, and how much of the disk it takes; measured every few seconds.
     pub reach: watch::Sender<Reach>,
 }
 
@@ -218,6 +219,17 @@ impl Store {
     #[must_use]
     pub fn pressure(&self) -> pressure::Pressure {
         pressure::of(&self.shared.database)
+    }
+
+    /// The journal was read, and may be compacted from now on.
+    pub fn journal_was_read(&self) -> Result<(), StoreError> {
+        self.shared.database.compact_journal()
+    }
+
+    /// Whether a part of the journal is damaged: readers get a gap there.
+    #[must_use]
+    pub fn is_journal_damaged(&self) -> bool {
+        self.shared.database.is_journal_damaged()
     }
 
     /// How far the stages have come. A stage moves its head after its commit.

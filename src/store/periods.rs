@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::keys::{FirstKey, MetaKey, Scope, SizeKey};
-use super::{Batch, Store, StoreError};
+use super::{Batch, Reader, Store, StoreError};
 use crate::model::window::{Day, Timestamp, Year};
 
 /// So long nobody was added, and the period is over, before its set goes. Events come minutes to
@@ -85,6 +85,13 @@ pub(super) fn state(batch: &mut Batch<'_>, key: SizeKey) -> Result<Period, Store
     let row_key = row_key(key);
     let row = batch.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
     Ok(row.map_or(Period::Open, |row| row.period))
+}
+
+/// Whether events may still be the first of a period, by what is on disk.
+pub(super) fn is_open(reader: Reader<'_>, key: SizeKey) -> Result<bool, StoreError> {
+    let row_key = row_key(key);
+    let row = reader.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
+    Ok(row.is_none_or(|row| row.period != Period::Closed))
 }
 
 /// Opens the periods of this time again, if they are closed: an hour of theirs is imported.

@@ -40,6 +40,6 @@ pub(super) fn bytes_on_disk(database: &Database, tag: BusTag, minutes: &[MinuteR
     let firsts = minutes.iter().map(|row| key(row.first));
     let ends: Vec<Vec<u8>> = firsts.chain([key(END)]).collect();
     let sizes = database.sizes(Family::Journal, &ends);
-    let sized = minutes.iter().zip(sizes);
-    sized.map(|(row, size)| if size == 0 { row.bytes } else { size }).collect()
+    let minutes = minutes.iter().zip(sizes);
+    minutes.map(|(row, size)| if size == 0 { row.bytes } else { size }).collect()
 }

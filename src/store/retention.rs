@@ -15,7 +15,7 @@ use super::keys::{AppliedKey, BucketKey, JournalKey, MetaKey, MinuteKey, RepoKey
 use super::reach::{bytes_on_disk, reach};
 use super::{Reader, Store, StoreError, buses, gaps, journal, periods, repos};
 use crate::clock::Clock;
-use crate::clock::witness::{LOOK, Verdict, Witness};
+use crate::clock::witness::{DISAGREES, LOOK, Verdict, Witness};
 use crate::model::entity::ObjectId;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Day, Minute, Second, Timestamp};
@@ -42,6 +42,8 @@ pub struct Retention {
 
 /// Time between two passes.
 const EVERY: Duration = Duration::from_secs(60);
+/// Time between two measures of the journal.
+const MEASURE: Duration = Duration::from_secs(10);
 /// Time between two looks at who was seen when.
 const SWEEP: Duration = Duration::from_secs(3_600);
 /// Name of the time of the last pass.
@@ -79,7 +81,7 @@ pub async fn run(
         witness.saw_newest(newest);
         tell(witness.judge(), &mut told);
         let is_due = last_pass.is_none_or(|last| clock.instant() - last >= EVERY);
-        if last_look.is_none_or(|last| clock.instant() - last >= EVERY) {
+        if last_look.is_none_or(|last| clock.instant() - last >= MEASURE) {
             last_look = Some(clock.instant());
             measure(&store, tag, clock).await?;
         }
@@ -120,7 +122,7 @@ fn tell(verdict: Verdict, told: &mut Option<&'static str>) {
     }
     match verdict {
         Verdict::Disagrees { .. } => tracing::warn!("{verdict}"),
-        Verdict::Agrees if before.is_some() => tracing::info!("{verdict}; retention continues"),
+        _ if before == Some(DISAGREES) => tracing::info!("{verdict}; it was contradicted before"),
         Verdict::Agrees | Verdict::Unconfirmed => {}
     }
 }

@@ -208,7 +208,7 @@ async fn the_journal_is_limited_by_what_it_takes_on_the_disk() {
         .commit(move |batch| {
             for n in 1..=10 {
                 let position = Position::counted(n);
-                batch.put(&JournalKey { tag, position }, &[b'x'; 200_000]);
+                batch.put(&JournalKey { tag, position }, &vec![b'x'; 200_000]);
                 let key = MinuteKey { tag, minute: Minute(now.minute().0 - 10 + n.cast_signed()) };
                 batch.put(&key, &MinuteRow { first: position, bytes: 200_000 }.encode());
             }

@@ -209,6 +209,10 @@ fn commit(log: &Log, counters: &mut Counters, job: Job) -> Result<(Answer, bool)
     let answer = job(&mut batch)?;
     let is_awaited = batch.is_awaited;
     if let Err(error) = database.write(batch.finish()) {
+        if error.is_damage() {
+            // A compaction has come to it. The next process leaves the journal alone.
+            database.database.spare_journal(&error);
+        }
         answer(Err(error.again()));
         return Err(error);
     }

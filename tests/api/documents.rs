@@ -227,6 +227,17 @@ async fn the_messages_of_the_sockets_are_as_their_document_says() {
     for message in ["hello", "snapshot"] {
         accept(&root, &schema("stream-languages", message), &rolling.json().await, message);
     }
+    rolling.send(r#"{"window":"x"}"#).await;
+    let refused = async {
+        loop {
+            let message = rolling.json().await;
+            if message.get("error").is_some() {
+                return message;
+            }
+        }
+    };
+    let refused = crate::common::running::soon("the refusal comes", refused).await;
+    accept(&root, &schema("stream-languages", "refused"), &refused, "refused");
     let mut aggregate = site.connect(&filled("/aggregate/{name}")).await;
     for message in ["snapshot", "tick"] {
         accept(&root, &schema("aggregate-name", message), &aggregate.json().await, message);

@@ -60,8 +60,8 @@ fn shared(owner: Option<u32>) -> tempfile::TempDir {
     dir
 }
 
-/// Starts the service; gives it back when it serves, with where.
-async fn serve(data: &Path, read_only: &Path, github: &str) -> (Child, String) {
+/// Starts the service; gives it back when it serves.
+async fn serve(data: &Path, read_only: &Path, github: &str) -> Child {
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", SANDBOX, "sandbox", GHPULSE]).arg(read_only);
     command.args(["run", "--listen", "127.0.0.1:0", "--github", github, "--data"]).arg(data);
@@ -73,21 +73,21 @@ async fn serve(data: &Path, read_only: &Path, github: &str) -> (Child, String) {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let url = soon("the service serves", async {
+    soon("the service serves", async {
         let mut said = String::new();
         while let Some(line) = lines.next_line().await.unwrap() {
             let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
             if value["message"] == "serving" {
-                return value["url"].as_str().unwrap().to_owned();
+                return;
             }
             said.push_str(&line);
         }
         panic!("the service ended: {said}");
-    });
-    let url = url.await;
+    })
+    .await;
     // Nobody may wait for a pipe that nobody reads.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, url)
+    child
 }
 
 async fn stop(mut child: Child) {
@@ -136,8 +136,9 @@ async fn root_works_with_a_service_in_its_sandbox() {
     (1..=20).for_each(|id| github.control.push_raw(&opened(id, "Go")));
     let (data, locked, ours) = (shared(Some(USER)), shared(None), tempfile::tempdir().unwrap());
     let (data, locked, ours) = (data.path(), locked.path(), ours.path());
-    let (service, url) = serve(data, locked, &github.url).await;
-    let public = url.trim_start_matches("http://").trim_end_matches('/').parse().unwrap();
+    let service = serve(data, locked, &github.url).await;
+    let ops = ghpulse::appliance::ops_file::read(data).unwrap().url;
+    let ops = ops.trim_start_matches("http://").parse().unwrap();
 
     // Where the service sees another `/tmp`, and where it may not write.
     for to in [ours.join("backup"), locked.join("deep").join("backup")] {
@@ -160,7 +161,7 @@ async fn root_works_with_a_service_in_its_sandbox() {
     // The schedule's directory is read-only there: everybody is told.
     let degraded = soon("the failed backup is said", async {
         loop {
-            let parts = request(public, "GET", "/readyz", &[]).await.json();
+            let parts = request(ops, "GET", "/readyz", &[]).await.json();
             if parts[0]["state"] == "degraded" {
                 return parts[0]["error"].as_str().unwrap().to_owned();
             }
@@ -191,7 +192,7 @@ async fn expect_service_opens(data: &Path, locked: &Path, github: &str) {
     // What this test read as root belongs to the service again.
     let owned = Command::new("chown").arg("-R").arg(USER.to_string()).arg(data).status().await;
     assert!(owned.unwrap().success());
-    stop(serve(data, locked, github).await.0).await;
+    stop(serve(data, locked, github).await).await;
 }
 
 /// Directories of the README's examples are writable for the shipped unit.

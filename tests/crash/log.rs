@@ -106,3 +106,39 @@ async fn damaged_log_leaves_a_gap() {
     };
     killed_with("batch", Some(damage)).await;
 }
+
+/// Zeroes of a bad sector, in the middle of the largest table.
+fn damage_a_table(dir: &Path) {
+    let files = fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path());
+    let tables = files.filter(|path| path.extension().is_some_and(|end| end == "sst"));
+    let table = tables.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&table).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 64].fill(0);
+    fs::write(&table, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_block_of_the_journal_ends_nothing() {
+    let site = Site::new(29, Shape::Old).await;
+    let mut child = site.start(None);
+    for _ in 0..20 {
+        site.control.emit(60);
+        let requests = site.control.requests();
+        let asked = site.control.until(|c| c.requests() > requests + 4);
+        tokio::time::timeout(PATIENCE, asked).await.expect("it asks in time");
+    }
+    end(&mut child).await;
+    let (_, before, had) = behind(site.dir.path(), None);
+    damage_a_table(site.dir.path());
+    // It runs, applies what comes, and is stopped well.
+    let mut child = site.start(None);
+    feed(&site, 12).await;
+    end(&mut child).await;
+    let (gaps, after, _) = behind(site.dir.path(), had);
+    assert!(gaps.is_empty() && !after.is_empty(), "{gaps:?}");
+    let (_, all, _) = behind(site.dir.path(), None);
+    let lost = before.len() + after.len() - all.len();
+    assert!(lost > 0 && lost < before.len() / 4, "{lost} of {} are in the block", before.len());
+    site.stop.cancel();
+}

@@ -144,11 +144,13 @@ fn settle(lease: Lease, used: u64, took: Duration, clock: Clock) {
     let epoch = (now / WINDOW + 1) * WINDOW;
     let after = Duration::from_secs(u64::try_from(epoch - now).unwrap_or(0));
     let limits = Limits {
+        date: None,
         limit: Some(limit),
         remaining: Some(limit.saturating_sub(used)),
         reset: Some(Reset { epoch, after }),
         retry_after: None,
         poll_interval: Some(POLL_INTERVAL),
+        date: None,
     };
     lease.settle(Verdict::Served, &limits, took);
 }

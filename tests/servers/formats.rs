@@ -5,8 +5,9 @@ use futures_util::StreamExt as _;
 use ghpulse::model::window::{Day, Timestamp};
 use ghpulse::store::keys::{DeadKey, Scope, SizeKey};
 use ghpulse::store::rows::decode_refused;
+use pulsar::compression::{Compression, CompressionLz4, CompressionZlib, CompressionZstd};
 use pulsar::consumer::InitialPosition;
-use pulsar::{Consumer, ConsumerOptions, Pulsar, SubType, TokioExecutor};
+use pulsar::{Consumer, ConsumerOptions, ProducerOptions, Pulsar, SubType, TokioExecutor};
 use serde::Deserialize;
 use tempfile::tempdir;
 
@@ -55,6 +56,52 @@ pub(crate) async fn produce(url: &str, topic: &str, bodies: Vec<Vec<u8>>) {
         producer.send_non_blocking(body).await.unwrap().await.unwrap();
     }
     producer.close().await.unwrap();
+}
+
+/// One message alone, packed by its producer.
+async fn produce_packed(url: &str, topic: &str, body: Vec<u8>, compression: Compression) {
+    let client: Pulsar<_> = Pulsar::builder(url, TokioExecutor).build().await.unwrap();
+    let options = ProducerOptions { compression: Some(compression), ..ProducerOptions::default() };
+    let producer = client.producer().with_topic(topic).with_options(options).build();
+    let mut producer = producer.await.unwrap();
+    producer.send_non_blocking(body).await.unwrap().await.unwrap();
+    producer.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_unpack_to_too_much_are_dead_letters() {
+    const BOMB: usize = 100 << 20;
+    let topic = "bombs";
+    let Some(pulsar) = shared(topic).await else { return };
+    let options = pulsar.broker.options(topic);
+    let good = |id| peers(&pull_request(id, id, id, "opened", false), "{}");
+    let (url, zlib, zstd, lz4) = (
+        &options.url,
+        || Compression::Zlib(CompressionZlib::default()),
+        || Compression::Zstd(CompressionZstd::default()),
+        || Compression::Lz4(CompressionLz4::default()),
+    );
+    produce_packed(url, topic, good(1), zlib()).await;
+    for packing in [zlib(), zstd(), lz4()] {
+        produce_packed(url, topic, vec![0; BOMB], packing).await;
+    }
+    produce_packed(url, topic, good(2), zstd()).await;
+    produce_packed(url, topic, good(3), lz4()).await;
+    let dir = tempdir().unwrap();
+    let edge = Node::edge(&dir, &options).await;
+    assert_eq!(edge.holds(3).await.len(), 3);
+    is_acknowledged(pulsar.broker, topic, &edge).await;
+    let mut reasons = Vec::new();
+    let read = |_: DeadKey, value: &[u8]| {
+        reasons.push(decode_refused(value).unwrap().reason);
+        Ok(true)
+    };
+    edge.store.reader().scan(&DeadKey(0), read).unwrap();
+    assert_eq!(reasons.len(), 3);
+    for reason in reasons {
+        assert!(reason.contains("unpacks to"), "{reason}");
+    }
+    edge.end().await;
 }
 
 pub(crate) fn peers(event: &str, payload: &str) -> Vec<u8> {

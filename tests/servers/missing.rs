@@ -18,7 +18,7 @@ use crate::node::{Node, PATIENCE, Row, pull_request, pull_requests, until};
 use crate::way::{SPOILED, Way};
 
 /// The gaps that a node knows of.
-fn gaps_of(node: &Node, topic: &str) -> Vec<Gap> {
+pub(crate) fn gaps_of(node: &Node, topic: &str) -> Vec<Gap> {
     gaps::behind(node.store.reader(), tag_of(topic).unwrap(), Position::default(), 9).unwrap()
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) state: watch::Receiver<BusState>,
     pub(crate) grant: watch::Receiver<Grant>,
+    /// Rows that wait and may not be sent.
+    pub(crate) waiting: watch::Receiver<u64>,
     pub(crate) subscription: String,
     hub: Arc<Hub>,
     stages: Vec<JoinHandle<anyhow::Result<()>>>,
@@ -78,16 +80,25 @@ impl Node {
             clock,
         };
         let (granting, grant) = watch::channel(Grant::Unasked);
-        let mut stages = vec![tokio::spawn(apply.run(bus, stop.clone()))];
-        if collects {
-            let outlet = PulsarOutlet::new(options, clock).unwrap();
-            let relay = Relay { store: store.clone(), seen_for: SEEN_FOR, grant: granting, clock };
-            stages
-                .push(tokio::spawn(Enrich::without_asking(store.clone(), clock).run(stop.clone())));
-            stages.push(tokio::spawn(relay.run(outlet, stop.clone())));
-        }
+        let (counting, waiting) = watch::channel(0);
+        let outlet = PulsarOutlet::new(options, clock).unwrap();
+        let relay = Relay {
+            store: store.clone(),
+            produces: collects,
+            seen_for: SEEN_FOR,
+            grant: granting,
+            waiting: counting,
+            bus: state.clone(),
+            clock,
+        };
+        let enrich = Enrich::without_asking(store.clone(), clock);
+        let stages = vec![
+            tokio::spawn(apply.run(bus, stop.clone())),
+            tokio::spawn(enrich.run(stop.clone())),
+            tokio::spawn(relay.run(outlet, stop.clone())),
+        ];
         let topic = options.topic.clone();
-        Self { store, state, grant, subscription, hub, stages, stop, topic }
+        Self { store, state, grant, waiting, subscription, hub, stages, stop, topic }
     }
 
     /// Stops it, as SIGTERM would, and closes its store.
@@ -117,10 +128,14 @@ impl Node {
 
     /// Admits events as one page.
     pub(crate) async fn admit(&self, events: &[String]) -> Admitted {
-        let body = Body::Array(Bytes::from(format!("[{}]", events.join(","))));
-        let clock = Clock::system();
-        let poll = Poll { pages: vec![Page { number: 1, body }], received_at: clock.now() };
-        ingest::admit(&self.store, poll).await.unwrap()
+        admit(&self.store, events).await
+    }
+
+    /// Admits events into the store of a node that does not run: it was killed right after.
+    pub(crate) async fn admit_and_die(dir: &TempDir, events: &[String]) {
+        let open = || Store::open(dir.path(), Sync::EveryBatch, Clock::system()).ok();
+        let store = until("the store is free", open).await;
+        admit(&store, events).await;
     }
 
     /// The journal.
@@ -178,6 +193,13 @@ impl Node {
         let empty = tokio::time::timeout(PATIENCE, empty).await.is_ok();
         assert!(empty, "{} bytes are left", *self.store.heads().backlog.borrow());
     }
+}
+
+async fn admit(store: &Store, events: &[String]) -> Admitted {
+    let body = Body::Array(Bytes::from(format!("[{}]", events.join(","))));
+    let clock = Clock::system();
+    let poll = Poll { pages: vec![Page { number: 1, body }], received_at: clock.now() };
+    ingest::admit(store, poll).await.unwrap()
 }
 
 /// Looks until there is something to be seen.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use ghpulse::simulate::{Options, Shape};
+use ghpulse::simulate::{Fault, FaultKind, Options, Shape};
 use tempfile::{TempDir, tempdir};
 use tokio::process::{Child, Command};
 
@@ -31,7 +31,12 @@ struct Process {
 }
 
 impl Process {
-    fn start(name: &'static str, github: &str, pulsar: &str, collects: bool) -> Self {
+    fn start(
+        name: &'static str,
+        github: &str,
+        (pulsar, topic): (&str, &str),
+        collects: bool,
+    ) -> Self {
         let ops = format!("127.0.0.1:{}", free_port());
         let settings = vec![
             ("GHPULSE_GITHUB_APIURL", github.to_owned()),
@@ -41,8 +46,8 @@ impl Process {
             ("GHPULSE_LOG_LEVEL", "warn".to_owned()),
             ("GHPULSE_PULSAR_ENV", "dev".to_owned()),
             ("GHPULSE_PULSAR_DEVHOST", pulsar.to_owned()),
-            ("GHPULSE_PULSAR_PRODUCER_TOPIC", "processes".to_owned()),
-            ("GHPULSE_PULSAR_CONSUMER_TOPIC", "processes".to_owned()),
+            ("GHPULSE_PULSAR_PRODUCER_TOPIC", topic.to_owned()),
+            ("GHPULSE_PULSAR_CONSUMER_TOPIC", topic.to_owned()),
             ("GHPULSE_DISABLE_PRODUCER", (!collects).to_string()),
         ];
         let dir = tempdir().unwrap();
@@ -68,6 +73,11 @@ impl Process {
 
     /// Waits until it has applied so many events.
     async fn has_applied(&self, events: usize) {
+        self.counts("ghpulse_events_applied_total ", events.saturating_sub(self.before)).await;
+    }
+
+    /// Waits until a counter of this life has reached so much.
+    async fn counts(&self, counter: &str, events: usize) {
         let mut looks = tokio::time::interval(Duration::from_millis(100));
         let looking = async {
             loop {
@@ -76,18 +86,18 @@ impl Process {
                     continue;
                 }
                 let metrics = request(self.ops, "GET", "/metrics", &[]).await.body;
-                let applied = metrics
+                let count = metrics
                     .lines()
-                    .find_map(|line| line.strip_prefix("ghpulse_events_applied_total "))
+                    .find_map(|line| line.strip_prefix(counter))
                     .map_or(0, |count| count.parse::<usize>().unwrap());
-                if self.before + applied >= events {
+                if count >= events {
                     return;
                 }
             }
         };
         if tokio::time::timeout(PATIENCE, looking).await.is_err() {
             let parts = request(self.ops, "GET", "/readyz", &[]).await.body;
-            panic!("{} has not applied {events} events in time: {parts}", self.name);
+            panic!("{}: {counter}is not {events} in time: {parts}", self.name);
         }
     }
 }
@@ -109,7 +119,9 @@ async fn a_collector_and_two_edges_count_the_same_whoever_dies() {
     let Some(pulsar) = alone("processes").await else { return };
     let broker = pulsar.broker;
     let github = GitHub::start(Options { shape: Shape::Old, ..Options::by_hand(4) }).await;
-    let start = |name, collects| Process::start(name, &github.url, &broker.url(), collects);
+    let url = broker.url();
+    let at = (&*url, "processes");
+    let start = |name, collects| Process::start(name, &github.url, at, collects);
     let mut collector = start("the collector", true);
     let (mut one, mut other) = (start("one edge", false), start("the other edge", false));
     let feed = async |batches: usize| {
@@ -144,6 +156,40 @@ async fn a_collector_and_two_edges_count_the_same_whoever_dies() {
         process.end().await;
         stored::assert_holds(process.dir.path(), &expected);
         journals.push(stored::journal(process.dir.path()));
+    }
+    assert_eq!(journals[0], journals[1], "the same events at the same positions, the same facts");
+    assert_eq!(journals[1], journals[2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_wait_in_a_killed_collector_reach_every_node() {
+    let topic = "processes-waiting";
+    let Some(pulsar) = shared(topic).await else { return };
+    let github = GitHub::start(Options { shape: Shape::Today, ..Options::by_hand(9) }).await;
+    let url = pulsar.broker.url();
+    let start = |name, collects| Process::start(name, &github.url, (&url, topic), collects);
+    // Its pull requests wait for answers that do not come.
+    github.control.set_fault(Fault::always(FaultKind::QuerySlow).wait(PATIENCE));
+    let mut first = start("the first collector", true);
+    github.control.emit(100);
+    first.counts("ghpulse_events_admitted_total ", 100).await;
+    first.kill().await;
+    github.control.clear_faults();
+    // The pages show only some of that now, and not all that is new.
+    github.control.emit(300);
+    let (mut second, mut edge) = (start("the second", true), start("the edge", false));
+    second.counts("ghpulse_events_admitted_total ", 300).await;
+    first.start_again();
+    let served = github.control.served();
+    let expected = Expected::of(served.iter().map(AsRef::as_ref));
+    assert!(expected.events.len() > 300, "nothing is left to the first collector alone");
+    let mut journals = Vec::new();
+    for process in [&mut first, &mut second, &mut edge] {
+        process.has_applied(expected.events.len()).await;
+        process.end().await;
+        let journal = stored::journal(process.dir.path());
+        assert_eq!(journal.len(), expected.events.len(), "each event once: {}", process.name);
+        journals.push(journal);
     }
     assert_eq!(journals[0], journals[1], "the same events at the same positions, the same facts");
     assert_eq!(journals[1], journals[2]);

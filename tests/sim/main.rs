@@ -19,7 +19,7 @@ mod troubles;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use common::client::{Came, Client};
+use common::client::{self, Came, Client};
 use common::model::{Expected, Truth, as_sent, key_of};
 use common::running::{GitHub, Running, soon};
 use common::stored;
@@ -98,6 +98,23 @@ async fn run(seed: u64) {
         assert!(matches!(client.next().await, Came::Closed(Some((1001, _)))));
         stored::assert_holds(dir.path(), &expected);
     }
+}
+
+/// Waits until all that was ever in the feed can be read again, once each.
+async fn until_replayed(appliance: &Running, github: &GitHub) {
+    let wanted = github.control.emitted().len();
+    let accept = ["accept: application/x-ndjson"];
+    let replayed = async {
+        loop {
+            let path = "/stream?poll=1";
+            let replay = client::request(appliance.public, "GET", path, &accept).await.body;
+            let is_event = |line: &&str| line.starts_with(r#"{"type":"event""#);
+            if replay.lines().filter(is_event).count() >= wanted {
+                return;
+            }
+        }
+    };
+    soon("all is applied", replayed).await;
 }
 
 /// What is to be found of all that was in the feed, with what GitHub knows of its pull requests.

@@ -73,6 +73,7 @@ async fn a_disk_that_fills_up_pauses_fetching_until_there_is_room() {
     github.control.emit(50);
     let served = github.control.until(|control| control.unserved() == 0);
     soon("all is served", served).await;
+    until_replayed(&appliance, &github).await;
 
     fill(dir, 8);
     let part = until(&appliance, "fetching pauses", "degraded").await;
@@ -97,17 +98,7 @@ async fn a_disk_that_fills_up_pauses_fetching_until_there_is_room() {
     until(&appliance, "there is room", "ok").await;
     let served = github.control.until(|control| control.unserved() == 0);
     soon("all is served", served).await;
-    let all = github.control.emitted().len() as u64;
-    let admitted = async {
-        loop {
-            let path = "/status?format=json";
-            let status = request(appliance.public, "GET", path, &[]).await.json();
-            if status["bus"]["admitted"].as_u64() >= Some(all) {
-                return;
-            }
-        }
-    };
-    soon("all is admitted", admitted).await;
+    until_replayed(&appliance, &github).await;
     appliance.end().await;
     stored::assert_holds(&data, &expected(&github));
 }

@@ -68,6 +68,8 @@ struct State {
     folder: Folder,
     groups: Groups,
     looked_at: Second,
+    /// Whether the journal was read up to its end once.
+    has_read: bool,
     /// What was wrong with the store at the last beat.
     trouble: Option<String>,
 }
@@ -115,7 +117,14 @@ impl State {
             groups.add(tools.store.reader(), member, now)?;
         }
         let folder = Folder::open(&tools.scripts, &tools.store, tools.clock)?;
-        Ok(Self { tools, folder, groups, looked_at: Second(i64::MIN), trouble: None })
+        Ok(Self {
+            tools,
+            folder,
+            groups,
+            looked_at: Second(i64::MIN),
+            has_read: false,
+            trouble: None,
+        })
     }
 
     /// A beat. Damage of the store is logged, and tried again: what is damaged may be old, and the
@@ -167,6 +176,10 @@ impl State {
         }
         let behind = self.groups.read(store.reader(), now)?;
         self.groups.tick(hub, clock.now().second());
+        if !behind && !self.has_read {
+            store.journal_was_read()?;
+            self.has_read = true;
+        }
         Ok(behind)
     }
 }

@@ -237,8 +237,8 @@ impl ScriptHost {
         Complaint::new(&self.file, None, reason)
     }
 
-    /// Whether nothing that a user wrote would give way to a built-in text: a directory that is away
-    /// for a moment must not change the numbers.
+    /// Whether nothing that a user wrote would give way to a built-in text: a directory that is
+    /// away for a moment must not change the numbers.
     fn may_take_built_in(&self) -> bool {
         let force = self.force.load();
         let is_shipped = |script: &Arc<Compiled>| {

@@ -52,8 +52,8 @@ const NATIVE_LOOK_EVERY: u64 = 4_096;
 const LOOK_AFTER: Duration = Duration::from_millis(1);
 /// The smallest page that systems have: where they are larger, more is allowed.
 const PAGE_BYTES: u64 = 4_096;
-/// By how many times its memory the whole process may grow meanwhile: of huge pages a thread touches
-/// few, and what others do counts here.
+/// By how many times its memory the whole process may grow meanwhile: of huge pages a thread
+/// touches few, and what others do counts here.
 const MUCH_MORE: u64 = 4;
 
 #[derive(Clone, Copy)]

@@ -1,16 +1,17 @@
 //! Functions of rhai's packages in forms that measure before they make.
 //!
 //! Rhai looks at sizes after a call, so one call may make gigabytes first. A function is replaced
-//! here when its result can be larger than its arguments are in memory by more than a constant:
+//! here when its result can be larger than its arguments are in memory by more than a constant. By
+//! package:
 //!
-//! | package | replaced | why not the rest |
-//! |---|---|---|
-//! | Arithmetic, Logic, `BasicMath` | | numbers, and `max`, `min` of texts |
-//! | `BasicFn`, `BasicIterator` | | a name; iterators make one item at a time |
-//! | `BasicString` | `print`, `debug`, `to_string`, `to_debug` of anything | a number, a character |
-//! | `MoreString` | `+`, `+=`, `append` of text and anything, `replace`, `pad`, `split`, `split_rev`, `to_chars` | a part of the text, at most three times as long |
-//! | `BasicArray` | `==`, `!=` | as long as the arrays given, or an item for each call of a script's function; `pad` measures |
-//! | `BasicMap` | `to_json`, `==`, `!=` | likewise |
+//! - Arithmetic, Logic, `BasicMath`: none; they make numbers, and `max` and `min` of texts.
+//! - `BasicFn`, `BasicIterator`: none; a name, and iterators that make one item at a time.
+//! - `BasicString`: `print`, `debug`, `to_string`, `to_debug` of anything.
+//! - `MoreString`: `+`, `+=`, `append` of text and anything, `replace`, `pad`, `split`,
+//!   `split_rev`, `to_chars`. The rest makes a part of the text, or one at most three times as long.
+//! - `BasicArray`: `==`, `!=`. The rest makes what the arrays given have, or an item for each call
+//!   of a script's function; its `pad` measures.
+//! - `BasicMap`: `to_json`, `==`, `!=`; the rest likewise.
 //!
 //! `tests/metered.rs` has a case for each, and notices when a package gets more functions.
 
@@ -173,9 +174,11 @@ fn splits(engine: &mut Engine) {
     type Text = ImmutableString;
     engine.register_fn("to_chars", |text: &str| pieces(text.chars(), 1)).register_fn(
         "split",
-        |text: &mut Text| match text.is_empty() {
-            true => Ok(vec![text.clone().into()]),
-            false => pieces(text.split_whitespace(), 2),
+        |text: &mut Text| {
+            if text.is_empty() {
+                return Ok(vec![text.clone().into()]);
+            }
+            pieces(text.split_whitespace(), 2)
         },
     );
     macro_rules! by {

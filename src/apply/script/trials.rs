@@ -73,6 +73,9 @@ impl Trials {
 
 impl std::fmt::Debug for Trials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trials").field("key", &self.key).field("died", &self.died).finish()
+        f.debug_struct("Trials")
+            .field("key", &self.key)
+            .field("died", &self.died)
+            .finish_non_exhaustive()
     }
 }

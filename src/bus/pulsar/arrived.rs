@@ -1,12 +1,12 @@
 //! What arrived, as a delivery: a message that was read, or an entry that cannot be unpacked.
 
-use pulsar::consumer::Message;
-
 use super::course::{Entry, place_of};
+use super::entry::{Arrived, Unreadable};
 use crate::bus::{Content, Dead, Delivery};
 use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::position::Position;
 use crate::model::window::Timestamp;
+use crate::store::rows::DEAD_BYTES;
 
 /// What a delivery is acknowledged with.
 #[derive(Debug, Clone, Copy)]
@@ -17,40 +17,39 @@ pub struct Receipt {
 }
 
 /// A message, read.
-pub(super) fn read(message: Message<Vec<u8>>) -> Delivery<Receipt> {
-    let id = message.message_id();
-    let entry = (id.ledger_id, id.entry_id);
-    let index = id.batch_index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
-    let published_at = published_at(&message);
-    let payload = message.payload;
-    let size = payload.metadata.num_messages_in_batch;
-    let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(1);
-    let properties = &payload.metadata.properties;
-    let property = |name: &str| {
-        properties.iter().find(|property| property.key == name).map(|p| p.value.as_str())
+pub(super) fn read(message: Arrived) -> Delivery<Receipt> {
+    let Arrived { entry, index, is_last, published_at, properties, body } = message;
+    let property = |name: &str| match name {
+        RECEIVED => properties.received.as_deref(),
+        SCHEMA => properties.schema.as_deref(),
+        _ => None,
     };
-    let content = match Incoming::read(&payload.data, property, published_at) {
+    let content = match Incoming::read(&body, property, published_at) {
         Ok(Incoming { envelope, outline, flags_given: true }) => Content::Given(envelope, outline),
         Ok(Incoming { envelope, outline, .. }) => Content::Bare(envelope, outline),
         Err(why) => Content::Dead(Dead {
             reason: why.to_string(),
-            received: property(RECEIVED).map(str::to_owned),
-            schema: property(SCHEMA).map(str::to_owned),
+            received: properties.received,
+            schema: properties.schema,
             published_at,
-            body: Some(payload.data),
+            // One byte more than is kept shows that it is not whole.
+            body: Some(body[..body.len().min(DEAD_BYTES + 1)].to_vec()),
         }),
     };
     Delivery {
         position: Position { index, ..place_of(entry) },
+        outage: properties.outage,
         content,
-        receipt: Receipt { entry, is_last: index + 1 >= size },
+        receipt: Receipt { entry, is_last },
     }
 }
 
-/// An entry that cannot be unpacked.
-pub(super) fn unpacked(entry: Entry, reason: String) -> Delivery<Receipt> {
+/// What cannot be unpacked, to the end of its entry.
+pub(super) fn unpacked(unreadable: Unreadable) -> Delivery<Receipt> {
+    let Unreadable { entry, index, reason } = unreadable;
     Delivery {
-        position: place_of(entry),
+        position: Position { index, ..place_of(entry) },
+        outage: None,
         content: Content::Dead(Dead {
             reason,
             body: None,
@@ -70,10 +69,4 @@ pub(super) fn size(delivery: &Delivery<Receipt>) -> usize {
         }
         Content::Dead(dead) => dead.body.as_ref().map_or(0, Vec::len),
     }
-}
-
-/// When a message was published, by its producer's clock.
-pub(super) fn published_at(message: &Message<Vec<u8>>) -> Timestamp {
-    let millis = i64::try_from(message.payload.metadata.publish_time).unwrap_or(i64::MAX);
-    Timestamp::from_micros(millis.saturating_mul(1_000))
 }

@@ -10,18 +10,18 @@
 //! we are. What the topic does not have any more becomes a gap in the store before anything
 //! behind it is delivered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pulsar::consumer::InitialPosition;
-use pulsar::{ConsumerOptions, SubType};
 use tokio::sync::watch;
 
 use super::arrived::Receipt;
 use super::course::{entry_of, is_hole};
 use super::link::{Link, OPEN, within};
+use super::reader::{Reader, Subscription};
 use super::session::{Session, Stuck, end_of};
 use super::topic::tag_of;
-use super::words::away;
 use super::{PulsarError, PulsarOptions};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, BusState, Delivery};
@@ -32,23 +32,22 @@ use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::keys::MetaKey;
 use crate::store::{Batch, Store, StoreError, gaps};
 
-/// Messages that the broker may send ahead; more than any producer puts into one entry.
-const AHEAD: u32 = 2_000;
 /// Pauses between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// How often catching up is told in the log.
 const TOLD: Duration = Duration::from_secs(10);
-/// Under which name the store keeps the subscription that it reads by.
+/// Under which name, before the bus's tag, the store keeps the subscription that it reads by. Older
+/// versions kept one without a tag.
 const SUBSCRIPTION: &str = "pulsar_subscription";
 
 /// The topic as a bus.
 pub struct PulsarBus {
-    link: Link,
+    link: Arc<Link>,
     store: Store,
     name: String,
     subscription: String,
     tag: BusTag,
-    session: Option<Session>,
+    session: Option<Box<Session>>,
     /// Whether its first new delivery was compared with what was applied.
     is_joined: bool,
     backoff: Backoff,
@@ -62,7 +61,7 @@ impl PulsarBus {
     /// The topic, read for this store. Reads the files that the options name; connects when the
     /// first delivery is asked for.
     pub fn new(options: &PulsarOptions, store: Store, clock: Clock) -> Result<Self, PulsarError> {
-        let link = Link::new(options, clock)?;
+        let link = Arc::new(Link::new(options, clock)?);
         let since = clock.now();
         let state = BusState { connected: false, since, trouble: None, stuck: false, behind: None };
         Ok(Self {
@@ -106,7 +105,7 @@ impl PulsarBus {
                 );
                 let is_behind = session.ahead.is_some();
                 let stuck = self.stuck.is_so() && is_behind;
-                (self.session, self.is_joined) = (Some(session), false);
+                (self.session, self.is_joined) = (Some(Box::new(session)), false);
                 let since = self.link.clock.now();
                 self.state.send_modify(|state| {
                     (state.connected, state.since, state.stuck) = (true, since, stuck);
@@ -149,27 +148,17 @@ impl PulsarBus {
     }
 
     async fn open(&self, applied: Option<Position>) -> Result<Session, PulsarError> {
-        let client = Box::pin(self.link.client()).await?;
-        let options = ConsumerOptions::default()
-            .durable(true)
-            .with_initial_position(InitialPosition::Earliest)
-            .with_receiver_queue_size(AHEAD);
-        let subscribing = client
-            .consumer()
-            .with_topic(&self.link.topic)
-            .with_subscription(&self.subscription)
-            .with_subscription_type(SubType::Exclusive)
-            .with_consumer_name(&self.name)
-            .with_batch_size(AHEAD)
-            .with_options(options)
-            .build();
-        let mut consumer = Box::pin(subscribing).await.map_err(|error| {
-            away(format!("subscribing to {} at {}", self.link.topic, self.link.url), &error)
-        })?;
-        let end = end_of(&self.link, &mut consumer).await?;
+        let to = Subscription {
+            name: self.subscription.clone(),
+            consumer: self.name.clone(),
+            is_durable: true,
+            from: InitialPosition::Earliest,
+        };
+        let mut reader = Box::pin(Reader::open(&self.link, &to)).await?;
+        let end = end_of(&self.link, &mut reader).await?;
         self.link.check_end(end, applied.map(entry_of))?;
         let now = self.link.clock.instant();
-        Ok(Session::new(consumer, client, applied, end, now))
+        Ok(Session::new(reader, applied, end, now))
     }
 
     /// Before the first new one of a session's deliveries is handed out: keeps a gap when the topic
@@ -183,8 +172,11 @@ impl PulsarBus {
         let began = session.course.began();
         let noticed_at = self.link.clock.now();
         let found = self.store.commit(move |batch| {
-            let key = MetaKey(SUBSCRIPTION.to_owned());
-            let known = batch.get(&key)?;
+            let key = MetaKey(format!("{SUBSCRIPTION}.{:08x}", tag.0));
+            let known = match batch.get(&key)? {
+                None => batch.get(&MetaKey(SUBSCRIPTION.to_owned()))?,
+                known => known,
+            };
             let is_new = known.as_ref().is_some_and(|known| *known != name.as_bytes());
             if known.is_none() || is_new {
                 batch.put(&key, name.as_bytes());
@@ -275,7 +267,7 @@ impl Bus for PulsarBus {
 
     async fn acknowledge(&mut self, receipts: Vec<Receipt>) -> Result<(), BusError> {
         if let Some(session) = &mut self.session {
-            session.acknowledge(&self.link.topic, &receipts).await;
+            session.acknowledge(&receipts);
         }
         Ok(())
     }

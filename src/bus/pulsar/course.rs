@@ -62,11 +62,6 @@ impl Course {
         self.reached.map(entry_of)
     }
 
-    /// The entry that came last, or was applied before.
-    pub(super) fn last(&self) -> Option<Entry> {
-        self.came.map(entry_of).or(self.reached())
-    }
-
     /// The first that came in this session and was not reached before.
     pub(super) fn began(&self) -> Option<Position> {
         self.began

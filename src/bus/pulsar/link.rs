@@ -8,10 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pulsar::compression::{CompressionLz4, CompressionZlib, CompressionZstd};
-use pulsar::{ConnectionRetryOptions, OperationRetryOptions, Pulsar, TokioExecutor};
+use pulsar::error::ConnectionError;
+use pulsar::{
+    BrokerAddress, ConnectionRetryOptions, Error, OperationRetryOptions, Pulsar, TokioExecutor,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::course::shown;
 use super::oauth::Credentials;
+use super::reader::Duplex;
 use super::topic::whole_name;
 use super::words::{away, is_shut_out, too_slow};
 use super::{Compression, PulsarError, PulsarOptions};
@@ -29,6 +38,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 const OPERATION: Duration = Duration::from_secs(30);
 /// How often an idle connection is tried.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Ports where an address names none.
+const PORT: u16 = 6650;
+const TLS_PORT: u16 = 6651;
 /// Messages to the broker that wait in the client, in batches.
 const OUTBOUND: usize = 1_000;
 
@@ -98,6 +110,53 @@ impl Link {
         match partitions.map_err(|error| away(looking(), &error))? {
             0 => Ok(client),
             partitions => Err(PulsarError::Partitioned { topic: self.topic.clone(), partitions }),
+        }
+    }
+
+    /// A connection to the broker that has the topic, with TLS where the address says so.
+    pub(super) async fn connect(
+        &self,
+        address: &BrokerAddress,
+    ) -> Result<Box<dyn Duplex>, PulsarError> {
+        let doing = || format!("connecting to {}", address.url);
+        let connecting = async {
+            let opened = Box::pin(self.dial(address)).await;
+            opened.map_err(|error| away(doing(), &Error::Connection(ConnectionError::Io(error))))
+        };
+        within(CONNECT, doing, connecting).await
+    }
+
+    async fn dial(&self, address: &BrokerAddress) -> std::io::Result<Box<dyn Duplex>> {
+        let url = &address.url;
+        let is_tls = url.scheme() == "pulsar+ssl";
+        let host = url.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = url.port().unwrap_or(if is_tls { TLS_PORT } else { PORT });
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        if !is_tls {
+            return Ok(Box::new(stream));
+        }
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let own = self.ca.as_deref().map(authority).transpose().map_err(std::io::Error::other)?;
+        for certificate in CertificateDer::pem_slice_iter(&own.unwrap_or_default()) {
+            let added = certificate.map(|certificate| roots.add(certificate));
+            if !matches!(added, Ok(Ok(()))) {
+                let words = "a certificate in the file of pulsar.ca cannot be read";
+                return Err(std::io::Error::other(words));
+            }
+        }
+        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        Ok(Box::new(stream))
+    }
+
+    /// The token to log in with; `None` for a broker that asks for none. An error is in words.
+    pub(super) async fn token(&self) -> Result<Option<String>, String> {
+        match &self.credentials {
+            Some(credentials) => credentials.token().await.map(Some),
+            None => Ok(None),
         }
     }
 

@@ -5,18 +5,22 @@
 //! in many places (its stream ends, its receipts time out, its connection is silent), so nothing
 //! of it is trusted for long: each end keeps one client to itself, bounds every wait, and on any
 //! doubt drops all of it and connects anew, with growing pauses. What that delivers or sends twice
-//! is applied once.
+//! is applied once. The library unpacks entries without a limit, so they are read by `reader`,
+//! which shares only the commands and the look-up with it.
 
 mod arrived;
 mod consumer;
 mod course;
+mod entry;
+mod fields;
+mod frames;
 mod link;
 mod oauth;
 mod outlet;
 mod probe;
+mod reader;
 mod session;
 mod topic;
-mod unread;
 mod words;
 
 use std::path::PathBuf;

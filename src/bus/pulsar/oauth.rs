@@ -105,7 +105,7 @@ impl Credentials {
     }
 
     /// A token that still lives.
-    async fn token(&self) -> Result<String, String> {
+    pub(super) async fn token(&self) -> Result<String, String> {
         let mut session = self.session.lock().await;
         self.renew(&mut session);
         if let Some(token) = &session.token

@@ -7,20 +7,30 @@
 //! go on.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use pulsar::consumer::InitialPosition;
 use pulsar::{Producer, ProducerOptions, TokioExecutor, producer};
 
 use super::link::{Client, Link, OPEN, within};
+use super::reader::{Reader, Subscription};
+use super::session::last_id;
+use super::topic::tag_of;
 use super::words::{away, is_taken};
 use super::{PulsarError, PulsarOptions};
-use crate::bus::{BusError, Grant, Outlet};
+use crate::bus::{Access, BusError, Grant, Outlet};
 use crate::clock::Clock;
 use crate::metrics;
-use crate::model::message::Outgoing;
+use crate::model::message::{GAP, Outgoing};
+use crate::model::position::{Cursor, Position};
 
 /// Pulsar's number for a producer that will have no other beside it, and does not wait for that.
 const EXCLUSIVE: i32 = 1;
+/// Pulsar's number for one that takes the topic from whichever producer has it.
+const EXCLUSIVE_WITH_FENCING: i32 = 3;
+/// Until the topic is given back; it is gone with the connection in any case.
+const GIVEN_BACK: Duration = Duration::from_secs(5);
 /// Until a batch is acknowledged; the client itself gives up after 30 s.
 const SENT: Duration = Duration::from_secs(45);
 /// More messages than are ever sent together: batches are cut by us, not by the client.
@@ -30,7 +40,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// The topic as an outlet.
 pub struct PulsarOutlet {
-    link: Link,
+    link: Arc<Link>,
     session: Option<Session>,
 }
 
@@ -43,16 +53,19 @@ struct Session {
 impl PulsarOutlet {
     /// The topic, to be produced to. Reads the files that the options name; connects when asked.
     pub fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
-        Ok(Self { link: Link::new(options, clock)?, session: None })
+        Ok(Self { link: Arc::new(Link::new(options, clock)?), session: None })
     }
 
-    async fn open(&self) -> Result<Option<Session>, PulsarError> {
+    async fn open(&self, access: Access) -> Result<Option<Session>, PulsarError> {
         let client = Box::pin(self.link.client()).await?;
         let building = client
             .producer()
             .with_topic(&self.link.topic)
             .with_options(ProducerOptions {
-                access_mode: Some(EXCLUSIVE),
+                access_mode: Some(match access {
+                    Access::Free => EXCLUSIVE,
+                    Access::Fencing => EXCLUSIVE_WITH_FENCING,
+                }),
                 batch_size: Some(BATCH),
                 batch_timeout: Some(LINGER),
                 compression: Some(self.link.compression()),
@@ -67,16 +80,47 @@ impl PulsarOutlet {
         }
     }
 
+    /// The last message of the topic, by a subscription that leaves nothing behind.
+    async fn last(&self) -> Result<Option<Position>, PulsarError> {
+        let name = format!("ghpulse-end-{:016x}", fastrand::u64(..));
+        let to = Subscription {
+            consumer: name.clone(),
+            name,
+            is_durable: false,
+            from: InitialPosition::Latest,
+        };
+        let mut reader = Box::pin(Reader::open(&self.link, &to)).await?;
+        let last = last_id(&self.link, &mut reader).await?;
+        Ok(last.map(|id| {
+            let index = id.batch_index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
+            Position { ledger: id.ledger_id, entry: id.entry_id, index }
+        }))
+    }
+
     fn doing(&self) -> String {
         format!("producing to {} at {}", self.link.topic, self.link.url)
     }
 }
 
 impl Outlet for PulsarOutlet {
-    async fn ask(&mut self) -> Result<Grant, BusError> {
+    async fn ask(&mut self, access: Access) -> Result<Grant, BusError> {
         self.session = None;
-        self.session = within(OPEN, || self.doing(), Box::pin(self.open())).await?;
+        self.session = within(OPEN, || self.doing(), Box::pin(self.open(access))).await?;
         Ok(if self.session.is_some() { Grant::Granted } else { Grant::Standby })
+    }
+
+    async fn end(&mut self) -> Result<Option<Cursor>, BusError> {
+        let end = within(OPEN, || self.doing(), Box::pin(self.last())).await?;
+        let tag = tag_of(&self.link.topic)?;
+        Ok(end.map(|position| Cursor { tag, position }))
+    }
+
+    async fn give_back(&mut self) {
+        let Some(mut session) = self.session.take() else { return };
+        let closing = Box::pin(session.producer.close());
+        if !matches!(tokio::time::timeout(GIVEN_BACK, closing).await, Ok(Ok(()))) {
+            tracing::debug!("the topic is given back with the connection");
+        }
     }
 
     async fn send(&mut self, messages: Vec<Outgoing>) -> Result<(), BusError> {
@@ -121,7 +165,8 @@ impl Session {
 }
 
 fn theirs(message: Outgoing) -> producer::Message {
-    let properties = message.properties.into_iter();
+    let outage = message.outage.map(|outage| (GAP, outage.property()));
+    let properties = message.properties.into_iter().chain(outage);
     let properties: HashMap<_, _> =
         properties.map(|(name, value)| (name.to_owned(), value)).collect();
     producer::Message {

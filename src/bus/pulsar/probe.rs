@@ -1,13 +1,13 @@
 //! Trying the service without touching what it holds, for `ghpulse check`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use pulsar::ProducerOptions;
 use pulsar::consumer::InitialPosition;
-use pulsar::{Consumer, ConsumerOptions, ProducerOptions, SubType, TokioExecutor};
 
-use super::arrived::published_at;
 use super::link::{Link, OPEN, within};
+use super::reader::{Reader, Subscription};
 use super::words::{away, is_taken};
 use super::{PulsarError, PulsarOptions};
 use crate::bus::Grant;
@@ -25,8 +25,6 @@ pub struct Probed {
     pub oldest: Option<Timestamp>,
 }
 
-/// More messages than an entry has: while the library hands one out, it answers nothing.
-const ENTRY: u32 = 10_000;
 /// How long the oldest message may take.
 const OLDEST: Duration = Duration::from_secs(3);
 
@@ -38,29 +36,22 @@ pub async fn probe(
     produce: bool,
     clock: Clock,
 ) -> Result<Probed, PulsarError> {
-    let link = Link::new(options, clock)?;
+    let link = Arc::new(Link::new(options, clock)?);
     let doing = || format!("trying {} at {}", link.topic, link.url);
     let trying = Box::pin(async {
-        let client = Box::pin(link.client()).await?;
-        let reading = client
-            .consumer()
-            .with_topic(&link.topic)
-            .with_subscription(format!("ghpulse-check-{:016x}", fastrand::u64(..)))
-            .with_subscription_type(SubType::Exclusive)
-            .with_options(
-                ConsumerOptions::default()
-                    .durable(false)
-                    .with_initial_position(InitialPosition::Earliest)
-                    .with_receiver_queue_size(ENTRY),
-            )
-            .with_batch_size(1)
-            .build();
+        let name = format!("ghpulse-check-{:016x}", fastrand::u64(..));
+        let to = Subscription {
+            consumer: name.clone(),
+            name,
+            is_durable: false,
+            from: InitialPosition::Earliest,
+        };
+        let mut reader = Box::pin(Reader::open(&link, &to)).await?;
+        let first = tokio::time::timeout(OLDEST, reader.next()).await;
+        let first = first.ok().and_then(Result::ok).flatten().and_then(Result::ok);
+        let oldest = first.map(|message| message.published_at);
         let doing = |verb| format!("{verb} {} at {}", link.topic, link.url);
-        let consumer: Result<Consumer<Vec<u8>, TokioExecutor>, _> = Box::pin(reading).await;
-        let mut consumer = consumer.map_err(|error| away(doing("reading"), &error))?;
-        let first = tokio::time::timeout(OLDEST, consumer.next()).await;
-        let first = first.ok().flatten().and_then(Result::ok);
-        let oldest = first.map(|message| published_at(&message));
+        let client = Box::pin(link.client()).await?;
         let grant = if produce {
             let shared = ProducerOptions { access_mode: Some(0), ..ProducerOptions::default() };
             let asking = client.producer().with_topic(&link.topic).with_options(shared).build();
@@ -76,7 +67,6 @@ pub async fn probe(
         } else {
             None
         };
-        let _ = Box::pin(consumer.close()).await;
         Ok(Probed { topic: link.topic.clone(), grant, oldest })
     });
     within(OPEN, doing, trying).await

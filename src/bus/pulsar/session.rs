@@ -1,23 +1,21 @@
 //! One life of the reading end: a consumer, and what came of it.
 //!
-//! The library hands out messages one by one; an entry of which every message is on disk here is
-//! acknowledged, with all before it. An entry that cannot be unpacked comes as an error without
-//! its place, which what comes behind it shows, or the topic's end when nothing does.
+//! Messages are handed out one by one; an entry of which every message is on disk here is
+//! acknowledged, with all before it.
 
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _};
-use pulsar::consumer::Message;
-use pulsar::message::proto::MessageIdData;
-use pulsar::{Consumer, TokioExecutor};
+use futures_util::FutureExt as _;
+use pulsar::error::ConnectionError;
+use pulsar::proto::MessageIdData;
 use tokio::time::Instant;
 
 use super::PulsarError;
-use super::arrived::{Receipt, published_at, read, size, unpacked};
-use super::course::{Course, Entry, Step, entry_of, place_of, shown};
-use super::link::{Client, Link, within};
-use super::unread::Unread;
-use super::words::{away, is_unreadable_entry};
+use super::arrived::{Receipt, read, size, unpacked};
+use super::course::{Course, Entry, Step, entry_of, shown};
+use super::link::{Link, within};
+use super::reader::{Reader, Received};
+use super::words::away;
 use crate::bus::Delivery;
 use crate::metrics;
 use crate::model::position::Position;
@@ -36,13 +34,11 @@ const PROOF: Duration = Duration::from_secs(10);
 /// The longest that it may take.
 const MOST_PROOF: Duration = Duration::from_secs(600);
 
-type Received = Option<Result<Message<Vec<u8>>, pulsar::Error>>;
+type Came = Result<Option<Received>, ConnectionError>;
 
 /// A consumer and what came of it.
 pub(super) struct Session {
-    consumer: Consumer<Vec<u8>, TokioExecutor>,
-    /// Lives as long as its consumer.
-    _client: Client,
+    reader: Reader,
     /// Up to where this store had applied the topic when the session began.
     pub(super) began_behind: Option<Position>,
     pub(super) course: Course,
@@ -59,8 +55,6 @@ pub(super) struct Session {
     /// Whether something came since the topic was asked for its end.
     is_unasked: bool,
     pub(super) told_at: Instant,
-    /// The entries behind what came last that cannot be unpacked.
-    unread: Unread,
     /// Found after deliveries that were still good.
     broken: Option<PulsarError>,
 }
@@ -68,7 +62,7 @@ pub(super) struct Session {
 /// What waiting came to.
 enum Silence {
     /// Something came.
-    Broken(Box<Received>),
+    Broken(Box<Came>),
     /// Nothing came, and the topic ends there, which settles something.
     Settled(Option<Entry>),
 }
@@ -99,16 +93,14 @@ impl Stuck {
 impl Session {
     /// A session that has just begun, with a topic that ends there.
     pub(super) fn new(
-        consumer: Consumer<Vec<u8>, TokioExecutor>,
-        client: Client,
+        reader: Reader,
         applied: Option<Position>,
         end: Option<Entry>,
         told_at: Instant,
     ) -> Self {
         let course = Course::new(applied, end);
         Self {
-            consumer,
-            _client: client,
+            reader,
             began_behind: applied,
             ahead: end.filter(|end| course.reached() < Some(*end)),
             course,
@@ -118,7 +110,6 @@ impl Session {
             has_more: false,
             is_unasked: false,
             told_at,
-            unread: Unread::default(),
             broken: None,
         }
     }
@@ -135,12 +126,11 @@ impl Session {
         }
         let mut deliveries = Vec::new();
         while deliveries.is_empty() {
-            if let Some(received) = self.consumer.next().now_or_never() {
+            if let Some(received) = self.reader.next().now_or_never() {
                 self.take(link, received, &mut deliveries)?;
             } else if self.has_to_ask() {
-                // Only when nothing waits to be taken: the library answers no question while it
-                // has no room for what comes.
-                let end = end_of(link, &mut self.consumer).await?;
+                // Only when nothing waits to be taken: what comes before the answer is kept.
+                let end = end_of(link, &mut self.reader).await?;
                 self.settle(link, end, &mut deliveries)?;
                 return Ok(deliveries);
             } else {
@@ -148,9 +138,6 @@ impl Session {
                     Silence::Broken(first) => self.take(link, *first, &mut deliveries)?,
                     Silence::Settled(end) => {
                         self.settle(link, end, &mut deliveries)?;
-                        if let Some(end) = end.filter(|end| self.ends_with_unread(*end)) {
-                            self.bury(link, (end.0, end.1.saturating_add(1)), &mut deliveries)?;
-                        }
                         return Ok(deliveries);
                     }
                 }
@@ -160,7 +147,7 @@ impl Session {
         let mut bytes: usize = deliveries.iter().map(size).sum();
         self.has_more = true;
         while deliveries.len() < DELIVERIES && bytes < DELIVERY_BYTES {
-            let Some(received) = self.consumer.next().now_or_never() else {
+            let Some(received) = self.reader.next().now_or_never() else {
                 self.has_more = false;
                 break;
             };
@@ -207,18 +194,18 @@ impl Session {
     async fn first(&mut self, link: &Link, stuck: &mut Stuck) -> Result<Silence, PulsarError> {
         let mut doubted = None;
         loop {
-            if let Ok(received) = tokio::time::timeout(SILENCE, self.consumer.next()).await {
+            if let Ok(received) = tokio::time::timeout(SILENCE, self.reader.next()).await {
                 return Ok(Silence::Broken(Box::new(received)));
             }
-            let end = end_of(link, &mut self.consumer).await?;
+            let end = end_of(link, &mut self.reader).await?;
             link.check_end(end, self.course.reached())?;
             let rest = end.filter(|end| !self.has_come_to(*end));
             if rest.is_none() {
                 stuck.is_over();
                 doubted = None;
             }
-            let tells = |end| self.withheld.is_some() || self.ends_with_unread(end);
-            if end.is_some_and(tells) || rest.is_none() && self.ahead.is_some() {
+            let tells = end.is_some() && self.withheld.is_some();
+            if tells || rest.is_none() && self.ahead.is_some() {
                 return Ok(Silence::Settled(end));
             }
             let Some(end) = rest else { continue };
@@ -237,24 +224,9 @@ impl Session {
         }
     }
 
-    /// Whether everything up to that entry has come, counting those that cannot be unpacked.
+    /// Whether everything up to that entry has come.
     fn has_come_to(&self, end: Entry) -> bool {
-        let unread = self.unread.count();
-        match self.course.reached() {
-            Some((ledger, entry)) => end <= (ledger, entry.saturating_add(unread)),
-            None => end.1 < unread,
-        }
-    }
-
-    /// Whether the topic ends with the entries that could not be unpacked: exactly as many of them
-    /// are between what came last and its end.
-    fn ends_with_unread(&self, end: Entry) -> bool {
-        let unread = self.unread.count();
-        unread > 0
-            && match self.course.last() {
-                Some((ledger, entry)) => end == (ledger, entry.saturating_add(unread)),
-                None => end.1 == unread - 1,
-            }
+        self.course.reached() >= Some(end)
     }
 
     /// How old the newest delivery was, when there is more behind it.
@@ -267,48 +239,27 @@ impl Session {
         Some(link.clock.now().since(self.published_at?))
     }
 
-    /// Adds what came of something on the stream; nothing when its place is not known yet.
+    /// Adds what came of something on the stream.
     fn take(
         &mut self,
         link: &Link,
-        received: Received,
+        came: Came,
         deliveries: &mut Vec<Delivery<Receipt>>,
     ) -> Result<(), PulsarError> {
         let doing = || format!("reading {} at {}", link.topic, link.url);
         self.is_unasked = true;
-        match received {
-            Some(Ok(message)) => {
-                let id = message.message_id();
-                self.bury(link, (id.ledger_id, id.entry_id), deliveries)?;
-                self.published_at = Some(published_at(&message));
+        match came {
+            Ok(Some(Ok(message))) => {
+                self.published_at = Some(message.published_at);
                 self.pass(link, read(message), deliveries)
             }
-            Some(Err(error)) if is_unreadable_entry(&error) => {
-                self.unread.add(format!("an entry of the topic cannot be unpacked: {error}"));
-                Ok(())
-            }
-            Some(Err(error)) => Err(away(doing(), &error)),
-            None => {
+            Ok(Some(Err(unreadable))) => self.pass(link, unpacked(unreadable), deliveries),
+            Ok(None) => {
                 let why = "the stream has ended: the topic was closed, moved or terminated";
                 Err(PulsarError::Away { doing: doing(), why: why.to_owned() })
             }
+            Err(error) => Err(away(doing(), &error.into())),
         }
-    }
-
-    /// Puts the entries aside that came before `next` and cannot be unpacked.
-    fn bury(
-        &mut self,
-        link: &Link,
-        next: Entry,
-        deliveries: &mut Vec<Delivery<Receipt>>,
-    ) -> Result<(), PulsarError> {
-        for (entry, reason) in self.unread.take(self.course.reached(), next) {
-            match reason {
-                Some(reason) => self.pass(link, unpacked(entry, reason), deliveries)?,
-                None => _ = self.come_to(link, place_of(entry))?,
-            }
-        }
-        Ok(())
     }
 
     /// Passes on what comes, or withholds it.
@@ -345,30 +296,27 @@ impl Session {
     }
 
     /// Acknowledges the last of the entries that are complete, and so all before it.
-    pub(super) async fn acknowledge(&mut self, topic: &str, receipts: &[Receipt]) {
-        let complete = receipts.iter().rev().find(|receipt| receipt.is_last);
-        let Some((ledger_id, entry_id)) = complete.map(|receipt| receipt.entry) else { return };
-        let id = MessageIdData { ledger_id, entry_id, ..MessageIdData::default() };
-        if let Err(error) = self.consumer.cumulative_ack_with_id(topic, id).await {
-            tracing::debug!(%error, "an acknowledgement was not sent; the next one covers it");
+    pub(super) fn acknowledge(&mut self, receipts: &[Receipt]) {
+        if let Some(complete) = receipts.iter().rev().find(|receipt| receipt.is_last) {
+            self.reader.acknowledge(complete.entry);
         }
     }
 }
 
 /// The topic's last entry; `None` when its newest ledger is empty.
-pub(super) async fn end_of(
+pub(super) async fn end_of(link: &Link, reader: &mut Reader) -> Result<Option<Entry>, PulsarError> {
+    Ok(last_id(link, reader).await?.map(|id| (id.ledger_id, id.entry_id)))
+}
+
+/// The id of the topic's last message; `None` when its newest ledger is empty.
+pub(super) async fn last_id(
     link: &Link,
-    consumer: &mut Consumer<Vec<u8>, TokioExecutor>,
-) -> Result<Option<Entry>, PulsarError> {
+    reader: &mut Reader,
+) -> Result<Option<MessageIdData>, PulsarError> {
     let doing = || format!("asking {} how far {} goes", link.url, link.topic);
-    let asked = async {
-        let ids = Box::pin(consumer.get_last_message_id())
-            .await
-            .map_err(|error| away(doing(), &error))?;
-        Ok(ids.first().map(|id| (id.ledger_id, id.entry_id)))
-    };
+    let asked = async { reader.last_id().await.map_err(|error| away(doing(), &error.into())) };
     // An empty ledger's last entry is -1, as an unsigned number.
-    Ok(within(PROOF, doing, asked).await?.filter(|(_, entry)| entry.cast_signed() >= 0))
+    Ok(within(PROOF, doing, asked).await?.filter(|id| id.entry_id.cast_signed() >= 0))
 }
 
 #[cfg(test)]

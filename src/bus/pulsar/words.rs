@@ -42,17 +42,6 @@ pub(super) fn is_shut_out(error: &Error) -> bool {
     refused || fatal
 }
 
-/// Whether an entry of the topic cannot be unpacked; the stream goes on behind it.
-pub(super) fn is_unreadable_entry(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Connection(ConnectionError::Decoding(_))
-            | Error::Consumer(
-                ConsumerError::Io(_) | ConsumerError::Connection(ConnectionError::Decoding(_))
-            )
-    )
-}
-
 /// What it means and what to do.
 pub(super) fn meaning(error: &Error) -> String {
     if let Some((kind, text)) = said(error) {

@@ -73,6 +73,7 @@ pub struct Completeness {
     /// Tokens that were found stale, and since when.
     resting: BTreeMap<SeatId, Timestamp>,
     last_new: Timestamp,
+    last_answer: Timestamp,
     /// Events that were new, in all.
     shown: u64,
     answers_since: u32,
@@ -87,6 +88,8 @@ struct PageRecord {
     sequences: [Coverage; 2],
     slots: Slots,
     pulse: Pulse,
+    /// The last answer or failure.
+    heard: Option<Timestamp>,
     lags: VecDeque<u32>,
     is_empty: bool,
     /// Since when it is empty although it should not be, and how many events had been shown then.
@@ -117,6 +120,7 @@ impl Completeness {
             seats: Freshness::default(),
             resting: BTreeMap::new(),
             last_new: now,
+            last_answer: now,
             shown: 0,
             answers_since: 0,
             troubles: Vec::new(),
@@ -134,6 +138,7 @@ impl Completeness {
         let new = self.learn(page, seen, at);
         let record = &mut self.pages[page];
         record.pulse.beat(at);
+        record.heard = Some(at);
         record.brought(new, at);
         let hashes: HashSet<u64> = seen.iter().map(|sighting| sighting.hash).collect();
         let mut counts = [0; KINDS.len()];
@@ -172,9 +177,11 @@ impl Completeness {
         self.slots.roll(at, self.is_frozen());
         self.slots.add(&[0; KINDS.len()]);
         self.answers_since = self.answers_since.saturating_add(1);
+        self.last_answer = at;
         self.seats.unchanged(page, seat, at);
         let record = &mut self.pages[page];
         record.pulse.beat(at);
+        record.heard = Some(at);
         record.slots.roll(at, record.in_trouble);
         record.slots.add(&[0; KINDS.len()]);
         record.failing_since = None;
@@ -182,7 +189,9 @@ impl Completeness {
 
     /// A page was asked for and did not come, and that is no matter of limits.
     pub fn failed(&mut self, page: usize, at: Timestamp) {
-        self.pages[page].failing_since.get_or_insert(at);
+        let record = &mut self.pages[page];
+        record.failing_since.get_or_insert(at);
+        record.heard = Some(at);
     }
 
     /// What is new of it, in all.
@@ -211,6 +220,7 @@ impl Completeness {
         self.slots.roll(at, self.is_frozen());
         self.slots.add(&counts);
         self.answers_since = self.answers_since.saturating_add(1);
+        self.last_answer = at;
         self.shown += u64::from(new);
         if new > 0 {
             (self.last_new, self.answers_since) = (at, 0);
@@ -352,7 +362,8 @@ impl Completeness {
         number: &impl Fn(SeatId) -> Option<usize>,
     ) -> Vec<Trouble> {
         let mut found = Vec::new();
-        let quiet = now.since(self.last_new);
+        // Time in which nothing was asked says nothing of the feed.
+        let quiet = self.last_answer.since(self.last_new);
         let asked = self.slots.answers() >= FEW_ANSWERS;
         if quiet >= FROZEN_AFTER && self.answers_since >= FEW_ANSWERS {
             let text = format!("GitHub answers, but has shown nothing new since {}", self.last_new);
@@ -397,6 +408,8 @@ impl Completeness {
     /// What is wrong with a page, while others are well.
     fn page_trouble(&self, at: usize, now: Timestamp) -> Option<String> {
         let (page, number) = (&self.pages[at], at + 1);
+        // Time in which it was not asked for says nothing of it.
+        let now = page.heard.unwrap_or(now);
         let lasts = |since: Option<Timestamp>| since.is_some_and(|s| now.since(s) >= MISSING_AFTER);
         let others = || self.pages.iter().enumerate().filter(|(other, _)| *other != at);
         let usual = || {

@@ -74,8 +74,8 @@ pub struct Share {
     pub usual: Option<f64>,
 }
 
-/// Figures of a page, or of all. What is not known is `None`, never 0: while pages are not answered,
-/// stand still, or do not show what they should.
+/// Figures of a page, or of all. What is not known is `None`, never 0: while pages are not
+/// answered, stand still, or do not show what they should.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
     /// New events a minute, of the last minute; `None` also in the first ten seconds.

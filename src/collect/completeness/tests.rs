@@ -360,6 +360,25 @@ fn what_is_not_known_is_not_zero() {
 }
 
 #[test]
+fn time_in_which_nothing_is_asked_raises_no_trouble() {
+    let mut world = World::new(20, 20.0);
+    world.well(60);
+    // One page is odd for a moment, and nothing is new in the last answers.
+    world.round(|_| (1, 0), (1, Odd::LikePageOne));
+    world.round(|_| (1, 0), (2, Odd::Failing));
+    let now = world.now();
+    for page in [0, 1, 0, 1] {
+        world.completeness.unchanged(page, SeatId(1), now);
+    }
+    for second in 0..600 {
+        let later = now.plus(Duration::from_secs(second));
+        let (report, _) = world.completeness.assess(later, |_| Some(1));
+        assert!(report.troubles.is_empty(), "after {second} s: {:?}", report.troubles);
+        assert!(second < 60 || report.all.missed.is_none());
+    }
+}
+
+#[test]
 fn what_is_remembered_has_limits() {
     let mut world = World::new(14, 300.0);
     for round in 0..1_500_u64 {

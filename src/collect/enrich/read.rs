@@ -25,10 +25,6 @@ pub(super) struct Admitted {
     /// Its place in the inbox.
     pub(super) admission: u64,
     pub(super) facts: Facts,
-    /// When it happened, or was received when it does not say.
-    pub(super) happened_at: Timestamp,
-    pub(super) actor_id: Option<u64>,
-    pub(super) repo_id: Option<u64>,
     /// Whether GitHub left the language out.
     pub(super) lacks_language: bool,
     /// Since when it is in our hands.
@@ -81,9 +77,6 @@ impl Reading {
         let mut admitted = Admitted {
             admission,
             facts: Facts::of(event, received_at),
-            happened_at: event.created_at.unwrap_or(received_at),
-            actor_id: event.actor_id,
-            repo_id: event.repo_id,
             lacks_language: gaps.as_ref().is_some_and(|gaps| gaps.language),
             // As long as it lies here already: a restart does not begin its wait again.
             since: since.checked_sub(now.since(received_at)).unwrap_or(since),

@@ -139,7 +139,7 @@ fn replaced_functions_answer_as_before() {
             r#"[1, [2.0, c]] #{"a": "x"} Tally { }"#,
         ),
         (
-            r#"[Tally(), window.at(100)].to_string()"#,
+            "[Tally(), window.at(100)].to_string()",
             "[Tally { }, Bucket { at: 100, age: 0, total: 18 }]",
         ),
         (r#"#{ a: [1, "x"], b: () }.to_json()"#, r#"{"a":[1,"x"],"b":null}"#),

@@ -20,9 +20,6 @@ fn event(admission: u64, pr: bool, since: Instant) -> Admitted {
             received_at: Timestamp::from_seconds(i64::try_from(admission).unwrap()),
             ..Facts::default()
         },
-        happened_at: Timestamp::from_seconds(0),
-        actor_id: None,
-        repo_id: None,
         lacks_language: true,
         since,
     }

@@ -43,6 +43,23 @@ fn a_snapshot_stays_as_it_was_taken() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_for_a_moment_empties_no_window() {
+    let mut buckets = Buckets::new();
+    for second in 0..50 {
+        buckets.add(Second(second), "Go", 1).unwrap();
+    }
+    let mut sum_at = |now| {
+        let window = Window::ending_with(Second(now), 10);
+        buckets.expire_window(window.previous().from, window.until);
+        buckets.snapshot(window).sum().get("Go")
+    };
+    assert_eq!((sum_at(49), sum_at(2_000_000), sum_at(-9)), (10, 0, 0));
+    assert_eq!(sum_at(49), 10);
+    // What is behind both windows goes: twenty seconds are kept.
+    assert_eq!(buckets.seconds(), 20);
+}
+
+#[test]
 fn names_are_refused_by_name_and_counted_under_no_other() {
     let mut buckets = Buckets::new();
     let longest = "x".repeat(NAME_BYTES);

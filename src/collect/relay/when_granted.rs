@@ -1,0 +1,64 @@
+//! A source that is asked only while this collector may produce.
+
+use tokio::sync::watch;
+
+use crate::bus::Grant;
+use crate::collect::source::{EventSource, Poll, SourceError};
+use crate::model::window::Timestamp;
+
+/// A source, bound to the grant of the topic. A collector on standby asks GitHub for nothing and
+/// admits nothing: a round that is under way when the topic is refused is left where it is.
+pub struct WhenGranted<S> {
+    source: S,
+    grant: watch::Receiver<Grant>,
+    /// Whether the source stood still since its last round.
+    has_stood: bool,
+}
+
+impl<S: EventSource> WhenGranted<S> {
+    /// The source, bound to what [`super::Relay::grant`] says. It is not asked before the broker
+    /// has answered; when the broker does not answer, it is asked, and what it brings waits in
+    /// the outbox.
+    #[must_use]
+    pub fn new(source: S, grant: watch::Receiver<Grant>) -> Self {
+        Self { source, grant, has_stood: false }
+    }
+}
+
+fn may_poll(grant: Grant) -> bool {
+    matches!(grant, Grant::Granted | Grant::Unanswered)
+}
+
+impl<S: EventSource> EventSource for WhenGranted<S> {
+    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+        loop {
+            if *self.grant.borrow_and_update() == Grant::Standby {
+                self.has_stood = true;
+            }
+            let is_told = self.grant.wait_for(|grant| may_poll(*grant)).await.is_ok();
+            if !is_told {
+                // The relay has ended, and with it the appliance.
+                std::future::pending::<()>().await;
+            }
+            let Self { source, grant, .. } = self;
+            let refused = async { grant.wait_for(|grant| !may_poll(*grant)).await.is_ok() };
+            let is_told = tokio::select! {
+                biased;
+                is_told = refused => is_told,
+                // Dropping it loses nothing: what is under way lands with the next one.
+                poll = source.next_poll() => return poll,
+            };
+            if !is_told {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn silent_since(&mut self) -> Option<Timestamp> {
+        self.source.silent_since()
+    }
+
+    fn has_stood(&mut self) -> bool {
+        std::mem::take(&mut self.has_stood)
+    }
+}

@@ -1,0 +1,112 @@
+//! What is kept about times in which GitHub was not read: when it was last read, by whichever node,
+//! and an outage that is found and not yet on the bus.
+
+use super::keys::MetaKey;
+use super::{Batch, Reader, StoreError};
+use crate::model::gap::Outage;
+use crate::model::window::Timestamp;
+
+/// Name of the time of the last poll.
+const POLLED_AT: &str = "polled_at";
+/// Name of the outage that waits for the next message.
+const PENDING: &str = "outage_pending";
+/// Name of the last outage that came over the bus.
+const ARRIVED: &str = "outage_arrived";
+
+fn key(name: &str) -> MetaKey {
+    MetaKey(name.to_owned())
+}
+
+/// Keeps when GitHub was last polled here.
+pub fn keep_polled(batch: &mut Batch<'_>, at: Timestamp) {
+    batch.put(&key(POLLED_AT), &at.micros().to_be_bytes());
+}
+
+/// Keeps that another node polled GitHub then, unless a later time is known.
+pub fn keep_polled_elsewhere(batch: &mut Batch<'_>, at: Timestamp) -> Result<(), StoreError> {
+    let known = batch.get(&key(POLLED_AT))?.and_then(|value| read_time(&value));
+    if known < Some(at) {
+        keep_polled(batch, at);
+    }
+    Ok(())
+}
+
+/// When GitHub was last polled, as far as this node knows; `None` when it never was.
+pub fn polled(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
+    Ok(reader.get(&key(POLLED_AT))?.and_then(|value| read_time(&value)))
+}
+
+/// Keeps an outage until a message has carried it; one that is kept already is widened by it.
+pub fn keep_pending(batch: &mut Batch<'_>, outage: Outage) -> Result<(), StoreError> {
+    let kept = batch.get(&key(PENDING))?.and_then(|value| read(&value));
+    let outage = kept.map_or(outage, |kept| kept.with(outage));
+    batch.put(&key(PENDING), &written(outage));
+    Ok(())
+}
+
+/// The outage that waits for a message.
+pub fn pending(reader: Reader<'_>) -> Result<Option<Outage>, StoreError> {
+    Ok(reader.get(&key(PENDING))?.and_then(|value| read(&value)))
+}
+
+/// An outage came over the bus. It waits no longer; true unless it came before: a message may be
+/// sent twice.
+pub fn arrive(batch: &mut Batch<'_>, outage: Outage) -> Result<bool, StoreError> {
+    if batch.get(&key(PENDING))?.and_then(|value| read(&value)) == Some(outage) {
+        batch.delete(&key(PENDING));
+    }
+    let is_new = batch.get(&key(ARRIVED))?.and_then(|value| read(&value)) != Some(outage);
+    batch.put(&key(ARRIVED), &written(outage));
+    Ok(is_new)
+}
+
+fn written(outage: Outage) -> Vec<u8> {
+    [outage.since, outage.until].iter().flat_map(|at| at.micros().to_be_bytes()).collect()
+}
+
+fn read(value: &[u8]) -> Option<Outage> {
+    let (since, until) = value.split_first_chunk::<8>()?;
+    Some(Outage {
+        since: Timestamp::from_micros(i64::from_be_bytes(*since)),
+        until: read_time(until)?,
+    })
+}
+
+fn read_time(value: &[u8]) -> Option<Timestamp> {
+    Some(Timestamp::from_micros(i64::from_be_bytes(value.try_into().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::{Store, Sync};
+
+    #[tokio::test]
+    async fn an_outage_waits_until_it_came_over_the_bus_and_comes_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let at = Timestamp::from_seconds;
+        let outage = move |since, until| Outage { since: at(since), until: at(until) };
+        store.commit(move |batch| keep_pending(batch, outage(5, 9))).await.unwrap();
+        store.commit(move |batch| keep_pending(batch, outage(7, 20))).await.unwrap();
+        assert_eq!(pending(store.reader()).unwrap(), Some(outage(5, 20)));
+        let arrive = |outage| store.commit(move |batch| arrive(batch, outage));
+        assert!(arrive(outage(1, 2)).await.unwrap(), "of another node");
+        assert_eq!(pending(store.reader()).unwrap(), Some(outage(5, 20)));
+        assert!(arrive(outage(5, 20)).await.unwrap());
+        assert_eq!(pending(store.reader()).unwrap(), None);
+        assert!(!arrive(outage(5, 20)).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_last_poll_is_the_latest_of_all_nodes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let at = Timestamp::from_seconds;
+        assert_eq!(polled(store.reader()).unwrap(), None);
+        store.commit(move |batch| keep_polled_elsewhere(batch, at(9))).await.unwrap();
+        store.commit(move |batch| keep_polled_elsewhere(batch, at(7))).await.unwrap();
+        assert_eq!(polled(store.reader()).unwrap(), Some(at(9)));
+    }
+}
