@@ -56,7 +56,7 @@ fn openapi_of(options: &ServeOptions) -> Value {
         "info": {
             "title": "ghpulse",
             "version": env!("CARGO_PKG_VERSION"),
-            "summary": "GitHub's public events, live and counted exactly",
+            "summary": "GitHub's public events, live and counted, with what is missed",
             "description": "What is tagged `ops` answers on the private listener (`ops.listen`) \
                 alone. The messages of the WebSocket endpoints are in /asyncapi.json.",
             "license": { "name": LICENSE, "identifier": LICENSE },

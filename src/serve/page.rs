@@ -80,9 +80,11 @@ pub(super) struct Text<'a> {
     pub(super) title: &'static str,
     /// What it comes to, in a line, and its class: `ok`, `warn`, `bad`, or none.
     pub(super) verdict: (&'a str, &'static str),
-    pub(super) text: &'a str,
+    /// All of it.
+    pub(super) body: &'a str,
     /// Whether the page looks again, and says how complete the events are.
     pub(super) is_live: bool,
+    /// Whether the events are made up.
     pub(super) simulated: bool,
 }
 
@@ -101,7 +103,7 @@ pub(super) fn text(shown: &Text<'_>) -> Response {
     answer(&about, |nonce, about| {
         let [before, after] =
             [before, after].map(|part| part.replace(NONCE, nonce).replace(ABOUT, about));
-        format!("{before}{}{after}", escaped(shown.text))
+        format!("{before}{}{after}", escaped(shown.body))
     })
 }
 

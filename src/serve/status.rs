@@ -27,7 +27,7 @@ pub(super) async fn show(
         return page::text(&Text {
             title: "Status",
             verdict: (&verdict, class),
-            text: &status.text,
+            body: &status.text,
             is_live: true,
             simulated: server.operate.simulated(),
         });

@@ -22,7 +22,7 @@ pub(super) async fn show(request: Request<axum::body::Body>) -> Response {
         return page::text(&Text {
             title: "Topics",
             verdict: ("What there is to subscribe to", ""),
-            text: &readable(),
+            body: &readable(),
             is_live: false,
             simulated: false,
         });

@@ -167,6 +167,33 @@ async fn silence_is_said_and_so_is_what_came_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_query_stands_in_the_address() {
+    let Some(mut browser) = browser("the_query_stands_in_the_address").await else { return };
+    let site = Site::start(&[]).await;
+    let host = site.running.public.to_string();
+    let mut page = browser.page(1920, 1080, "dark").await;
+    page.open(&format!("http://{host}/?wall&types=PushEvent")).await;
+    shows(&mut page, LIVE).await;
+    shows(&mut page, EVENTS_PASS).await;
+    let kinds = "[...document.querySelectorAll('#events .kind')].every((kind) => \
+                 kind.textContent === 'push')";
+    assert_eq!(page.evaluate(kinds).await, json!(true), "only what was asked for");
+    let whole = "document.documentElement.scrollHeight <= window.innerHeight";
+    assert_eq!(page.evaluate(whole).await, json!(true), "a wall has nothing to scroll for");
+    page.screenshot("page-wall.png").await;
+    check_quiet(&page, &host);
+    let mut page = browser.page(1280, 900, "light").await;
+    page.open(&format!("http://{host}/play?repos=a/*&types=PushEvent")).await;
+    shows(&mut page, "document.getElementById('repos').value === 'a/*'").await;
+    page.evaluate("document.getElementById('repos').value = ''").await;
+    page.evaluate(&press("go")).await;
+    shows(&mut page, "location.search === '?types=PushEvent'").await;
+    shows(&mut page, LIVE).await;
+    browser.end().await;
+    site.running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_of_text_look_again_in_place_and_lead_to_the_others() {
     let test = "pages_of_text_look_again_in_place_and_lead_to_the_others";
     let Some(mut browser) = browser(test).await else { return };

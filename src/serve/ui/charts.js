@@ -39,17 +39,23 @@ function canvas(box, most, steps, label) {
     mark.style.fontSize = `${letter}px`;
     svg.append(mark);
   };
-  return { svg, x, y, tick, room: (width - left) / letter };
+  return { svg, x, y, top, tick, room: (width - left) / letter };
 }
 
 const point = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
 
-// Layers on one another: each has a class and values, as many as there are steps.
-function stacked(box, layers, ticks, label) {
+// Layers on one another: each has a class and values, as many as there are steps. A step of which
+// nothing is known is grey from top to bottom.
+function stacked(box, layers, ticks, label, unknown) {
   const steps = layers[0].values.length;
   const sums = Array.from({ length: steps }, (_, at) =>
     layers.reduce((sum, layer) => sum + layer.values[at], 0));
   const at = canvas(box, Math.max(1, ...sums), steps, label);
+  unknown.forEach((is, step) => {
+    if (!is) return;
+    at.svg.append(drawn("rect", { class: "unknown", x: at.x(step), y: at.y(at.top),
+      width: at.x(step + 1) - at.x(step), height: at.y(0) - at.y(at.top) }));
+  });
   const below = new Array(steps).fill(0);
   for (const layer of layers) {
     let [over, under] = ["", ""];

@@ -142,8 +142,6 @@ function streamPath(away) {
 }
 
 function back(away) {
-  downs.at(-1)?.splice(1, 1, secondNow());
-  if (downs.length > 50) downs.shift();
   missing = new Map();
   say(away < REPLAYED ? `Back after ${duration(Math.round(away / 1000))}: what came meanwhile ` +
     "is in the list's sample." : `Back after ${duration(Math.round(away / 1000))}: events of ` +

@@ -133,7 +133,8 @@ function troubles(said) {
   const feed = said.completeness?.troubles ?? [];
   return [
     ...feed.map((trouble) => `${String(trouble.kind ?? "feed").replaceAll("_", " ")}: ` +
-      `${String(trouble.text).replace(/T(\d\d:\d\d):[\d:.]+Z/g, " $1 UTC")} (since ${clock(trouble.since)} UTC)`),
+      `${String(trouble.text).replace(/T(\d\d:\d\d):[\d:.]+Z/g, " $1 UTC")} ` +
+      `(since ${clock(trouble.since)} UTC)`),
     ...parts.map((part) => `${part.name} ${part.state}${part.error ? `: ${part.error}` : ""}`),
   ];
 }

@@ -4,9 +4,16 @@ let day = today();
 function tick() {
   const now = performance.now();
   for (const link of links.values()) link.check(now);
-  const stream = links.get("stream");
-  if (stream.lost !== null && (downs.length === 0 || downs.at(-1).length === 2)) {
-    downs.push([secondNow()]);
+  // While nothing comes nothing is counted: that time is unknown, not quiet.
+  const isOut = links.get("stream").lost !== null || silentFor() > SILENCE;
+  if (isOut && downs.at(-1)?.length !== 1) downs.push([Math.floor(heard / 1000)]);
+  if (!isOut && downs.at(-1)?.length === 1) {
+    downs.at(-1).push(secondNow() + 1);
+    // What had waited comes at once, and is no rate of now.
+    counting = Math.max(counting ?? 0, secondNow() + 2);
+    if (downs.length > 50) downs.shift();
+    const silence = secondNow() - downs.at(-1)[0];
+    if (noteUntil < now) say(`Nothing came for ${duration(silence)}: that time is grey.`);
   }
   showPulse();
   if (noteUntil < now) byId("note").textContent = "";
@@ -43,12 +50,15 @@ socket.onopen = () => socket.send('{"samplingRate":1,"eventType":"PushEvent"}');
 socket.onmessage = (message) => console.log(JSON.parse(message.data));`;
 byId("example-curl").textContent =
   `curl -N '${location.protocol}//${location.host}${base}/stream?types=PullRequestEvent&latest=5'`;
-byId("example-script").textContent = `let cursor, wait = 500;
+byId("example-script").textContent = `let cursor, timer, wait = 500;
 function follow() {
   const query = new URLSearchParams({ types: "PullRequestEvent" });
   if (cursor) query.set("cursor", cursor);
   const socket = new WebSocket("${socketBase}/stream?" + query);
+  const alive = () => { clearTimeout(timer); timer = setTimeout(() => socket.close(), 40000); };
+  alive();
   socket.onmessage = ({ data }) => {
+    alive();
     const message = JSON.parse(data);
     if (message.type !== "hello") cursor = message.cursor ?? cursor;
     if (message.type === "gap") console.warn("missing", message);
@@ -56,10 +66,7 @@ function follow() {
       console.log(message.event.repo.name, message.event.payload.action);
     if (["event", "caught_up", "heartbeat"].includes(message.type)) wait = 500;
   };
-  socket.onclose = () => {
-    setTimeout(follow, wait);
-    wait = Math.min(2 * wait, 30000);
-  };
+  socket.onclose = () => { setTimeout(follow, wait); wait = Math.min(2 * wait, 30000); };
 }
 follow();`;
 byId("example-python").textContent = `import http.client, json, time, urllib.parse, urllib.request

@@ -155,7 +155,7 @@ function showRate() {
   const now = secondNow();
   const span = Math.max(10, Math.ceil(2 * pollSeconds()));
   const from = Math.max(now - span, counting ?? now);
-  const isKnown = now - from >= 2;
+  const isKnown = now - from >= 2 && silentFor() <= SILENCE;
   const sums = summed(from, now).map((value) => value / (now - from));
   const all = sums.reduce((sum, value) => sum + value, 0);
   byId("rate").textContent = isKnown ? asRate(all) : "–";
@@ -182,7 +182,8 @@ function showTypes() {
     ({ kind, values: values.map((sums) => sums?.[place] ?? 0) }));
   const back = (part) => duration(Math.round(span * part));
   stacked(byId("type-chart"), layers, [[0, `${back(1)} ago`, "start"], [steps / 2, back(0.5)],
-    [steps, "now", "end"]], "Events a second by type; the table after it has the same by minute");
+    [steps, "now", "end"]], "Events a second by type; the table after it has the same by minute",
+    bins.map((from) => from >= begun && isDown(from)));
   const minutes = Array.from({ length: Math.ceil(span / 60) }, (_, at) => at);
   fillTable(byId("type-table"), "Events a second by type",
     ["minutes ago", ...KINDS.map(([, words]) => words)], minutes.map((ago) => {
