@@ -181,7 +181,7 @@ async fn pass(
     if answers.limit() > 0 {
         return;
     }
-    if spoilt.fetch_add(1, Ordering::SeqCst) % FROZEN == 0 {
+    if spoilt.fetch_add(1, Ordering::SeqCst).is_multiple_of(FROZEN) {
         // Nothing more comes; the client is the one that goes.
         let _ = tokio::io::copy(&mut asks, &mut tokio::io::sink()).await;
     }
