@@ -177,8 +177,8 @@ pub(super) fn read(
     Ok(figures)
 }
 
-/// `0000-00-00`, with or without a time: what `MySQL` keeps where there is no date (its manual, "The
-/// DATE, DATETIME, and TIMESTAMP Types").
+/// `0000-00-00`, with or without a time: what `MySQL` keeps where there is no date (its manual,
+/// "The DATE, DATETIME, and TIMESTAMP Types").
 fn is_no_date(text: &str) -> bool {
     text.trim().starts_with("0000-00-00")
 }
