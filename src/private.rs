@@ -6,8 +6,8 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{PermissionsExt as _, lchown};
 use std::path::Path;
 
 use rustix::fs::{Dir, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, openat};
@@ -24,9 +24,22 @@ const WORLD: u32 = 0o007;
 const DEEPEST: usize = 8;
 
 /// Makes a directory and those above it, as far as they are not there. One that is there keeps its
-/// permissions.
+/// permissions. What root makes below another user's directory belongs to that user.
 pub fn create_dir_all(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(DIRECTORY).create(path)
+    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    DirBuilder::new().recursive(true).mode(DIRECTORY).create(path)?;
+    let above = missing.last().and_then(|topmost| topmost.parent());
+    let above = above.map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir });
+    if let Some(owner) = above.filter(|_| is_root()).map(fs::metadata).transpose()?
+        && owner.uid() != 0
+    {
+        for made in missing {
+            // A link that the owner has put there meanwhile is not followed.
+            lchown(made, Some(owner.uid()), Some(owner.gid()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a directory that must not be there yet, nor a symbolic link of its name.
@@ -168,6 +181,21 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_directory_that_root_makes_belongs_to_the_owner_of_the_one_above() {
+        if !is_root() {
+            println!("skipped: a_directory_that_root_makes_…: only root may change owners");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(65_534), Some(65_534)).unwrap();
+        let made = dir.path().join("one/two");
+        create_dir_all(&made).unwrap();
+        for path in [made.as_path(), made.parent().unwrap()] {
+            assert_eq!(fs::metadata(path).unwrap().uid(), 65_534, "{}", path.display());
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(super) fn export(args: &ExportArgs) -> Exit {
         return Exit::Usage;
     }
     super::with_runtime(async {
-        let found = match place::find(&args.store).await {
+        let found = match place::find_existing(&args.store).await {
             Ok(found) => found,
             Err(failed) => return place::complain(&failed),
         };

@@ -83,15 +83,25 @@ pub enum PathsError {
         /// How often what lies there would be written.
         times: usize,
     },
-    /// They have more bytes than [`PATHS_BYTES`].
+    /// They have more bytes than [`PATHS_BYTES`], as they are written in a message.
     #[error("the paths have {0} bytes together, more than {PATHS_BYTES}")]
     Long(usize),
+}
+
+/// Bytes of a path in a message, where JSON escapes some of its characters (RFC 8259 §7).
+fn written_bytes(path: &str) -> usize {
+    let of = |char: char| match char {
+        '"' | '\\' => 2,
+        '\0'..='\u{1f}' => 6,
+        other => other.len_utf8(),
+    };
+    path.chars().map(of).sum()
 }
 
 /// Checks that a message of these paths stays a small multiple of its event. Paths that are given
 /// twice count twice, so the map form is checked after its doubles are gone.
 pub fn check(paths: &[Path]) -> Result<(), PathsError> {
-    let bytes = paths.iter().map(|path| path.text().len()).sum();
+    let bytes = paths.iter().map(|path| written_bytes(path.text())).sum();
     if bytes > PATHS_BYTES {
         return Err(PathsError::Long(bytes));
     }
@@ -196,5 +206,11 @@ mod tests {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         assert_eq!(of(&texts[..32]), Ok(()));
         assert_eq!(of(&texts), Err(PathsError::Long(33 * 255)));
+        // What JSON escapes is counted as it is written.
+        let escaped = format!("event.{}", "\u{1}".repeat(240));
+        let texts: Vec<String> = (0..6).map(|i| format!("{escaped}{i}")).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        assert_eq!(of(&texts[..5]), Ok(()));
+        assert_eq!(of(&texts), Err(PathsError::Long(6 * (7 + 6 * 240))));
     }
 }

@@ -241,9 +241,7 @@ impl ScriptHost {
     /// away for a moment must not change the numbers.
     fn may_take_built_in(&self) -> bool {
         let force = self.force.load();
-        let is_shipped = |script: &Arc<Compiled>| {
-            shipped::SHIPPED_ALL.iter().any(|(_, text)| **script.source() == **text)
-        };
+        let is_shipped = |script: &Arc<Compiled>| shipped::is_built_in(script.source());
         force.script.as_ref().is_none_or(is_shipped)
     }
 
@@ -335,7 +333,10 @@ fn attempt(
     live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
 ) -> Result<Compiled, Complaint> {
     let hash = run::hash(text);
-    let Some(trials) = trials else { return run::prepare_as(kind, text, file, live) };
+    // A built-in text is not what the process died of.
+    let Some(trials) = trials.filter(|_| !shipped::is_built_in(text)) else {
+        return run::prepare_as(kind, text, file, live);
+    };
     if trials.is_deadly(hash, was_in_force) {
         let reason = "the process ended while this text was being tried, so it is not tried again: \
                       change it (`ghpulse script check FILE` tries it in a process of its own)";

@@ -15,6 +15,11 @@ pub const SHIPPED_ALL: [(&str, &str); 4] = [
     ("stars", include_str!("../../scripts/stars.rhai")),
 ];
 
+/// Whether a text is one of the built-in scripts.
+pub(super) fn is_built_in(text: &str) -> bool {
+    SHIPPED_ALL.iter().any(|(_, shipped)| *shipped == text)
+}
+
 /// The built-in text for a file that is not there: only where its directory is not there either,
 /// because who has a directory decides what is in it.
 pub(super) fn built_in(path: &Path) -> Option<&'static str> {

@@ -6,6 +6,7 @@
 //! and resumes; the writing thread tries the batch again until then.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,10 @@ const RESUME_SHARE: u64 = 4;
 /// Time between two tries to write on a full disk.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Tries to write while there is room after which the database is taken for stuck: one that met the
+/// end of the disk in the middle of its log writes no more until it is opened again.
+const STUCK_AFTER: u32 = 30;
+
 /// Bytes of a disk that are kept free.
 #[must_use]
 pub fn reserve(all: u64) -> u64 {
@@ -33,6 +38,8 @@ pub struct Room {
     low: watch::Sender<Option<String>>,
     /// Whether a write waits for room.
     is_full: watch::Sender<bool>,
+    /// Writes that failed one after another although there is room.
+    failed_with_room: AtomicU32,
     is_closing: Mutex<bool>,
     closes: Condvar,
 }
@@ -77,9 +84,19 @@ impl Room {
         low
     }
 
-    /// A write found no room: waits a moment. False when the store is being closed: then nobody
-    /// waits for the write any more. Blocks.
+    /// A write found no room: waits a moment. False when nobody waits for the write any more,
+    /// because the store is being closed, or because the database does not write again although
+    /// there is room: then the process has to end, and the next one loses nothing. Blocks.
     pub(super) fn wait_to_write(&self) -> bool {
+        if self.low.borrow().is_some() {
+            self.failed_with_room.store(0, Ordering::Relaxed);
+        } else if self.failed_with_room.fetch_add(1, Ordering::Relaxed) >= STUCK_AFTER {
+            tracing::error!(
+                "there is room on the disk again, and the database does not write: starting again \
+                 is the cure, and loses nothing"
+            );
+            return false;
+        }
         if !self.is_full.send_replace(true) {
             tracing::error!("the disk is full: writing waits until there is room");
         }
@@ -91,6 +108,7 @@ impl Room {
 
     /// A write found room.
     pub(super) fn wrote(&self) {
+        self.failed_with_room.store(0, Ordering::Relaxed);
         if *self.is_full.borrow() {
             self.is_full.send_replace(false);
             tracing::info!("there is room on the disk again: writing resumed");

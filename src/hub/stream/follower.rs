@@ -33,8 +33,10 @@ use crate::model::position::{Cursor, Position};
 /// a query that may take entities, fewer, because making them costs more.
 const RING_SEARCH: usize = 1_024;
 const RING_SEARCH_ENTITIES: usize = 128;
-/// Events of the ring that are looked at before the connection gets its turn.
+/// Events of the ring that are looked at before another connection gets its turn; of a query with
+/// many `*`, which cost more to look at, fewer, down to [`RING_EVENTS_LEAST`].
 const RING_EVENTS: usize = 256;
+const RING_EVENTS_LEAST: usize = 8;
 
 /// The longest wait for a time that a query names and that has still to come.
 const AHEAD: Duration = Duration::from_secs(60);
@@ -454,7 +456,9 @@ impl Follower {
             self.mode = Mode::Live(member);
             return !taken.more && !taken.is_waiting;
         }
-        let stretch = self.hub.tail().read(member.next(), RING_EVENTS);
+        let globs = self.choice.ask().filter.globs();
+        let most = (RING_EVENTS / (1 + globs)).max(RING_EVENTS_LEAST);
+        let stretch = self.hub.tail().read(member.next(), most);
         if stretch.missed > 0 {
             drop(member);
             self.told_caught_up = false;

@@ -342,3 +342,21 @@ async fn a_text_that_the_process_died_under_is_not_tried_again() {
     fs::write(&file, "fn merge(window) { #{ C: 1 } }").unwrap();
     assert_eq!(life(Some(text), false).await.unwrap().unwrap().in_force, InForce::File);
 }
+
+#[tokio::test]
+async fn a_built_in_text_is_tried_again_however_often_the_process_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let tried = tokio::task::spawn_blocking(move || {
+        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let read = || Trials::read(&store, "merge_latest").unwrap();
+        (0..3).for_each(|_| read().begin(run::hash(SHIPPED)));
+        let file = dir.path().join("merge_latest.rhai");
+        fs::write(&file, SHIPPED).unwrap();
+        let name = "merge_latest.rhai";
+        let host = ScriptHost::of(Kind::Merge, name, None, Some(read()), Clock::system());
+        host.refresh(&file, || None);
+        host.status()
+    });
+    let status = tried.await.unwrap();
+    assert_eq!((status.in_force, status.complaint()), (InForce::File, None));
+}
