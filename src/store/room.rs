@@ -39,7 +39,7 @@ pub struct Room {
     /// Whether a write waits for room.
     is_full: watch::Sender<bool>,
     /// Writes that failed one after another although there is room.
-    failed_with_room: AtomicU32,
+    stuck_tries: AtomicU32,
     is_closing: Mutex<bool>,
     closes: Condvar,
 }
@@ -89,8 +89,8 @@ impl Room {
     /// there is room: then the process has to end, and the next one loses nothing. Blocks.
     pub(super) fn wait_to_write(&self) -> bool {
         if self.low.borrow().is_some() {
-            self.failed_with_room.store(0, Ordering::Relaxed);
-        } else if self.failed_with_room.fetch_add(1, Ordering::Relaxed) >= STUCK_AFTER {
+            self.stuck_tries.store(0, Ordering::Relaxed);
+        } else if self.stuck_tries.fetch_add(1, Ordering::Relaxed) >= STUCK_AFTER {
             tracing::error!(
                 "there is room on the disk again, and the database does not write: starting again \
                  is the cure, and loses nothing"
@@ -108,7 +108,7 @@ impl Room {
 
     /// A write found room.
     pub(super) fn wrote(&self) {
-        self.failed_with_room.store(0, Ordering::Relaxed);
+        self.stuck_tries.store(0, Ordering::Relaxed);
         if *self.is_full.borrow() {
             self.is_full.send_replace(false);
             tracing::info!("there is room on the disk again: writing resumed");
