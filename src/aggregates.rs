@@ -74,20 +74,50 @@ struct State {
     trouble: Option<String>,
 }
 
+/// The stage, with what it has counted so far; `None` when the store is too damaged to count.
+pub struct Counting(Option<State>);
+
 impl Aggregates {
     /// Counts until `stop` is called.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        self.begin(Duration::ZERO).await?.run(stop).await
+    }
+
+    /// Takes the scripts into force and counts what the journal has, for about `within`: then the
+    /// first reader of an aggregate finds it. A longer journal is read on by [`Counting::run`].
+    ///
+    /// # Errors
+    /// When the store cannot be read, other than for damage.
+    pub async fn begin(self, within: Duration) -> anyhow::Result<Counting> {
         let clock = self.clock;
-        let begun = tokio::task::spawn_blocking(move || State::begin(self));
-        let mut state = match begun.await.context("beginning to count")? {
-            Err(error) if error.is_damage() => {
+        let begun = tokio::task::spawn_blocking(move || {
+            let mut state = State::begin(self)?;
+            let started = clock.instant();
+            while clock.instant().duration_since(started) < within && state.beat_or_wait()? {}
+            Ok(state)
+        });
+        match begun.await.context("beginning to count")? {
+            Err(error) if StoreError::is_damage(&error) => {
                 // All else can be served without it.
                 tracing::error!(%error, "nothing is counted over rolling windows");
-                stop.cancelled().await;
-                return Ok(());
+                Ok(Counting(None))
             }
-            begun => begun?,
+            begun => Ok(Counting(Some(begun?))),
+        }
+    }
+}
+
+impl Counting {
+    /// Counts until `stop` is called.
+    ///
+    /// # Errors
+    /// When the store cannot be read, other than for damage.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Some(mut state) = self.0 else {
+            stop.cancelled().await;
+            return Ok(());
         };
+        let clock = state.tools.clock;
         loop {
             let beat = tokio::task::spawn_blocking(move || {
                 let (behind, took) = clock.time(|| state.beat_or_wait());

@@ -42,7 +42,7 @@ use self::renewed::Renewed;
 use self::status::Sight;
 pub use self::status::screen as status_screen;
 pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
-use crate::aggregates::Aggregates;
+use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
 use crate::apply::aggregate::Apply;
 use crate::apply::numbers::{Numbers, bucket_span};
@@ -74,6 +74,9 @@ use crate::tidb::{History, HistorySync, Limits, Setup};
 const MERGE_SCRIPT: &str = "merge_latest.rhai";
 /// Under which name the last good merge script is kept in the store.
 const LAST_GOOD: &str = "script.merge_latest";
+
+/// How long the start waits for the aggregates; a long journal is read on while it serves.
+const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A running appliance.
 pub struct Appliance {
@@ -149,6 +152,15 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     let ticker = Ticker::new(apply.clone(), Arc::clone(&parts.script));
     // The latest values are there before anybody can connect: a first message is never corrected.
     ticker.tick().await?;
+    let counting = Aggregates {
+        store: parts.store.clone(),
+        tag,
+        hub: Arc::clone(&parts.hub),
+        scripts: config.scripts_dir.clone(),
+        clock,
+        troubles,
+    };
+    let counting = counting.begin(COUNTED_WITHIN).await?;
     let operator: Arc<dyn Operate> =
         Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
     let public = bind(config.server.listen, Audience::Public).await?;
@@ -177,7 +189,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Fa
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
     }
-    let ways = (broker, granting, troubles);
+    let ways = (broker, granting, counting);
     start_stages(&mut stages, parts, (apply, ticker), (poller, enrich, witness), ways);
     tracing::info!(url, "serving");
     Ok(Appliance { public, ops, stages, grace, clock, store })
@@ -325,9 +337,9 @@ fn start_stages(
     parts: Parts,
     (apply, ticker): (Apply, Ticker),
     (poller, enrich, witness): (Option<Poller>, Enrich, Arc<Witness>),
-    (broker, granting, troubles): (Option<Broker>, Granting, Sender<Vec<script::Complaint>>),
+    (broker, granting, counting): (Option<Broker>, Granting, Counting),
 ) {
-    let Parts { config, store, numbers, asking, alerts, posting, script, hub, chores, .. } = parts;
+    let Parts { config, store, numbers, asking, alerts, posting, script, chores, .. } = parts;
     let (clock, soft) = (parts.clock, parts.stop.soft);
     let held_by = rabbit::held_by(&config);
     let seen_for = config.store.seen_for;
@@ -368,8 +380,6 @@ fn start_stages(
         stages.start("backup", run);
     }
     let tag = start_bus(stages, apply, broker, granting, &soft);
-    let scripts = config.scripts_dir.clone();
-    let counting = Aggregates { store: store.clone(), tag, hub, scripts, clock, troubles };
     stages.start("aggregates", counting.run(soft.clone()));
     let retention = Retention {
         tag,

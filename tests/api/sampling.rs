@@ -3,6 +3,7 @@
 use ghpulse::simulate::{Fault, FaultKind};
 
 use crate::common::client::Client;
+use crate::common::client::request;
 use crate::events::{Pull, TODAY, at, old, push, year};
 use crate::site::Site;
 
@@ -97,6 +98,12 @@ async fn the_first_message_has_the_days_of_this_year_ascending_and_the_sums() {
         running.end().await;
         let running = crate::common::running::Running::start(dir.path(), &github.url, &[]).await;
         site = Site { github, dir, running };
+        let get = |path| request(site.running.public, "GET", path, &[]);
+        let (all, types, stars) =
+            tokio::join!(get("/aggregate"), get("/stream/types"), get("/aggregate/stars"));
+        assert!(all.body.contains(r#""name":"stars""#), "{}", all.body);
+        assert_eq!((types.status, stars.status), (200, 200), "{} {}", types.body, stars.body);
+        assert!(types.body.contains("PullRequestEvent"), "{}", types.body);
         let (mut sampling, mut watch) =
             tokio::join!(site.connect("/sampling"), site.connect("/language/watch"));
         assert_eq!(sampling.text().await, wanted);
