@@ -7,7 +7,7 @@
 //! journal no longer has is not counted, and each value says from when on it is complete.
 //!
 //! Some are always there (`rolling`, `active`); the others are scripts, one file each (`folder`).
-//! Reading what lies behind goes on in pieces, beside everything else and at half of one core.
+//! Reading what lies behind continues in pieces, beside everything else and at half of one core.
 
 mod active;
 mod folder;

@@ -20,7 +20,7 @@ pub struct Clock(Kind);
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     System,
-    /// The machine's clock, moved by so many microseconds.
+    /// The machine's clock, moved by this many microseconds.
     Stepped(&'static AtomicI64),
     /// Wall time is `wall` plus what tokio's clock has moved since `start`.
     Simulated {

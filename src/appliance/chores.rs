@@ -1,5 +1,5 @@
 //! What an appliance does beside the events' way and what of it fails: backups on a schedule, and
-//! files of hours. Neither stops anything, so whoever looks at `/readyz` and `/status` must see it.
+//! files of hours. Neither stops anything, so a reader of `/readyz` and `/status` must see it.
 
 use std::error::Error;
 use std::io;

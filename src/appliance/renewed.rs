@@ -83,7 +83,7 @@ impl Renewed {
             ("amqp.ca", config.amqp.as_ref().and_then(|amqp| amqp.ca.clone())),
             ("tidb.ca", config.tidb.as_ref().and_then(|tidb| tidb.ca.clone())),
         ];
-        // Whoever connects reads them again; here it is only said what was found.
+        // Each connection reads them again; here it is only said what was found.
         for (key, path) in authorities {
             if let Some(path) = path {
                 add(key, vec![path], Box::new(|files| reload::check_authorities(&files[0])));

@@ -27,7 +27,7 @@ const TOGETHER: Duration = Duration::from_secs(10);
 const MANY: usize = 90;
 /// Known events that have to lie close to new ones, so that pages join what was admitted before.
 const JOINING: usize = 5;
-/// How close: so many times the usual distance between new ones.
+/// How close: this multiple of the usual distance between new ones.
 const CLOSE: u64 = 20;
 /// Shorter times are no silence.
 const SHORTEST: Duration = Duration::from_secs(10);

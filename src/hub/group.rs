@@ -31,7 +31,7 @@ const ENTRY_BYTES: usize = 256;
 const TRIM_FROM: usize = 32;
 /// Large events that are encoded at once.
 const ENCODERS: usize = 1;
-/// A group of so few members drops what all have taken at once, where it was so many bytes.
+/// A group of so few members drops what all have taken at once, where it was this many bytes.
 const SOON_SEATS: usize = 16;
 const SOON_BYTES: usize = 4 << 10;
 /// The most events that a member takes at once, so that no connection holds much or is served long.

@@ -65,7 +65,7 @@ pub(super) fn hold(bytes: Vec<u8>) -> Bytes {
     Bytes::from_owner(Held(bytes))
 }
 
-/// Notes that a client holds so many bytes; of few nothing is noted.
+/// Notes that a client holds this many bytes; of few nothing is noted.
 pub(super) fn charge(party: u64, bytes: usize) -> Option<Charge> {
     (bytes >= CHARGED_BYTES).then(|| {
         *lock(&CLIENTS.bytes).entry(party).or_default() += bytes;

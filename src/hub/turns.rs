@@ -28,7 +28,7 @@ pub(super) trait Job: Send {
 pub(super) enum Rank {
     /// What a client has begun to wait for.
     First,
-    /// What goes on from there.
+    /// What continues from there.
     Later,
 }
 
@@ -195,7 +195,7 @@ mod tests {
 
     type Done = Arc<Mutex<Vec<(u64, u32)>>>;
 
-    /// Work of so many slices, which notes each of them.
+    /// Work of this many slices, which notes each of them.
     struct Slices {
         party: u64,
         left: u32,

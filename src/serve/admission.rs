@@ -18,7 +18,7 @@ use crate::metrics;
 
 /// How many times the connections of one address a whole IPv6 /48 may have.
 const SITE_TIMES: usize = 4;
-/// The part of all places that is kept for addresses with few connections: one in so many.
+/// The part of all places that is kept for addresses with few connections: one in this many.
 const KEPT_SHARE: usize = 10;
 /// An address with fewer connections than this may take the places that are kept.
 const FEW: usize = 10;

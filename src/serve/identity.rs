@@ -17,7 +17,7 @@ use crate::config::Secret;
 use crate::secrets::are_equal;
 
 /// Headers that a proxy adds, beside all that begin with [`FORWARDED`]; a request with one is not
-/// from this machine, whoever brings it.
+/// from this machine, from any caller.
 const FORWARDING: [&str; 10] = [
     "forwarded",
     "via",

@@ -222,7 +222,7 @@ impl Inflow {
         self.closed
     }
 
-    /// How many of so many bytes are there.
+    /// How many of these bytes are there.
     fn upcoming(&self, left: u64) -> usize {
         self.came.len().min(usize::try_from(left).unwrap_or(usize::MAX))
     }

@@ -14,9 +14,9 @@ use tokio::sync::watch;
 
 /// What is kept free for `RocksDB` to tidy itself up, on large disks.
 const RESERVE_BYTES: u64 = 1 << 30;
-/// On small disks one part in so many.
+/// On small disks one part in this many.
 const RESERVE_SHARE: u64 = 20;
-/// What pauses below the reserve goes on when a quarter more than that is free.
+/// What pauses below the reserve resumes when a quarter more than that is free.
 const RESUME_SHARE: u64 = 4;
 /// Time between two tries to write on a full disk.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -22,7 +22,7 @@ fn of<'m>(messages: &'m [Value], kind: &str) -> Vec<&'m Value> {
     messages.iter().filter(|message| message["type"] == kind).collect()
 }
 
-/// Serves so many events more, and waits until readers can have them.
+/// Serves this many more events, and waits until readers can have them.
 async fn feed(github: &GitHub, appliance: &Running, more: usize, in_all: usize) {
     github.control.emit(more);
     let all = async {

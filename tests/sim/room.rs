@@ -53,7 +53,7 @@ async fn until(appliance: &Running, what: &str, wanted: &str) -> Value {
     soon(what, looked).await
 }
 
-/// Takes room until so many MiB are left.
+/// Takes room until this many MiB are left.
 fn fill(dir: &Path, left: u64) {
     let disk = Command::new("df").args(["--output=avail", "-m"]).arg(dir).output().unwrap();
     let text = String::from_utf8(disk.stdout).unwrap();

@@ -20,7 +20,7 @@ use crate::model::window::Timestamp;
 pub(super) const UNPACKED_BYTES: usize = 32 << 20;
 /// The most messages that an entry may hold. A batch of ghpulse has 500, of other clients 1,000.
 pub(super) const MESSAGES: u32 = 100_000;
-/// LZ4 makes at most so many bytes of one.
+/// The most bytes that LZ4 makes of one.
 const LZ4_RATIO: usize = 255;
 /// The window that zstd may ask memory for, as a power of two: that of [`UNPACKED_BYTES`].
 const ZSTD_WINDOW: u32 = 25;

@@ -176,7 +176,7 @@ impl Reader {
         self.requests
     }
 
-    /// Lets the broker send so many messages more.
+    /// Lets the broker send this many more messages.
     fn grant(&mut self, message_permits: u32) {
         let flow = proto::CommandFlow { consumer_id: CONSUMER, message_permits };
         self.outgoing.push_back(command(Type::Flow, |c| c.flow = Some(flow)));

@@ -153,7 +153,7 @@ impl Desk {
         self.asks.get(key).map(|ask| &ask.wanted)
     }
 
-    /// Takes those out that are to be asked for next, at most so many, of those that `may` be.
+    /// Takes those out that are to be asked for next, at most this many, of those that `may` be.
     pub(super) fn take(&mut self, most: usize, may: impl Fn(&Wanted) -> bool) -> Vec<Wanted> {
         let mut taken = Vec::with_capacity(most.min(self.queue.len()));
         let is_next = |key: &PullKey| self.asks.get(key).is_none_or(|ask| may(&ask.wanted));

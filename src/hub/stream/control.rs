@@ -15,7 +15,7 @@ use crate::model::place::Place;
 pub struct Kept {
     /// For so long.
     pub duration: Duration,
-    /// At most so many bytes on the disk.
+    /// The most bytes on the disk.
     pub bytes: u64,
 }
 

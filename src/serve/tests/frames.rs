@@ -13,7 +13,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     [&announced(first, payload.len() as u64)[..], payload].concat()
 }
 
-/// The head of a client's frame that announces so many bytes.
+/// The head of a client's frame that announces this many bytes.
 fn announced(first: u8, length: u64) -> Vec<u8> {
     let mut bytes = vec![first];
     match (u8::try_from(length), u16::try_from(length)) {

@@ -4,7 +4,7 @@ use crate::github::graphql::{Language, Learnt, QueryError};
 use crate::github::tokens::PoolOptions;
 use crate::model::window::Timestamp;
 
-/// Whoever asked.
+/// The caller.
 const ALICE: (SeatId, AccountId) = (SeatId(1), AccountId::of_test(1));
 
 fn asker(tokens: &[&str]) -> Asker {
