@@ -189,7 +189,7 @@ async fn runs_are_cut(sync: &str, share: usize, of: usize) {
         }
         let cuts = left.min(CUTS_OF_A_RUN);
         left -= cuts;
-        println!("GHPULSE_CUTS_SEED={seed} GHPULSE_CUTS={all} make cuts");
+        println!("seed {seed}: GHPULSE_CUTS_SEED={seed} make cuts N={all}");
         let site = Site::new(seed, Shape::Old).await;
         let traced = traced_run(&site, sync).await;
         let told = traced.told();
