@@ -23,9 +23,11 @@ use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
 use crate::model::gap::{Gap, GapReason, Outage};
 use crate::model::head::Head;
+use crate::model::kinds::column;
 use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
+use crate::store::activity::Counting;
 use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
     AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, JournalKey, MinuteKey, Origin, SeenKey,
@@ -263,7 +265,7 @@ fn count(
             counted.known += 1;
         }
     }
-    minutes.write(batch);
+    minutes.write(batch)?;
     if let Some(at) = polled {
         outages::keep_polled_elsewhere(batch, at)?;
     }
@@ -319,6 +321,7 @@ pub(super) fn apply_once(
     claim_beside(batch, event, days)?;
     event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.sights)?;
     count_numbers(batch, event)?;
+    minutes.counting.count(event.received_at, event.happened_at, column(&event.key.kind));
     if minutes.is_dropped(batch, event.cursor)? {
         return Ok(true);
     }
@@ -362,6 +365,8 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
 #[derive(Default)]
 pub(super) struct Minutes {
     rows: Vec<(MinuteKey, MinuteRow)>,
+    /// Events by minute and hour, whether they are kept in the journal or not.
+    counting: Counting,
     /// Whether events may come from where the journal was dropped: readers were told that nothing
     /// is left there, and nothing may come back.
     has_old_places: bool,
@@ -370,7 +375,7 @@ pub(super) struct Minutes {
 impl Minutes {
     /// Of a batch whose events may come from where the journal was dropped, of whichever bus.
     pub(super) fn of_old_places() -> Self {
-        Self { rows: Vec::new(), has_old_places: true }
+        Self { has_old_places: true, ..Self::default() }
     }
 
     fn is_dropped(&self, batch: &mut Batch<'_>, cursor: Cursor) -> Result<bool, StoreError> {
@@ -403,10 +408,11 @@ impl Minutes {
         Ok(())
     }
 
-    pub(super) fn write(self, batch: &mut Batch<'_>) {
+    pub(super) fn write(self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
         for (key, row) in self.rows {
             batch.put(&key, &row.encode());
         }
+        self.counting.write(batch)
     }
 }
 
