@@ -12,7 +12,7 @@ pub mod gaps;
 pub mod json;
 pub mod kinds;
 pub mod message;
-pub mod place;
+pub mod offset;
 pub mod position;
 pub mod resume_token;
 pub mod routing;
