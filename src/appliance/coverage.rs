@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::model::activity::MissedRange;
     use crate::model::window::Timestamp;
-    use crate::store::Sync;
+    use crate::store::Durability;
     use crate::store::activity::Counting;
 
     const FIRST: i64 = 30_000_000;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     async fn keeper(dir: &std::path::Path) -> Keeper {
-        let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
         let counted = store.commit(|batch| {
             let mut counting = Counting::default();
             let at = Timestamp::from_seconds((FIRST + 1) * 60);

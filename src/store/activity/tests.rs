@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::clock::Clock;
 use crate::model::activity::MissedRange;
-use crate::store::{Store, Sync};
+use crate::store::{Durability, Store};
 
 const START: i64 = 1_800_000_000;
 
@@ -27,11 +27,11 @@ async fn counts_add_up_over_batches_and_reopening() {
     let dir = tempfile::tempdir().unwrap();
     let minute = START / 60;
     for _ in 0..2 {
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         count(&store, vec![(0, 0), (0, 0), (15, 6)]).await;
         count(&store, vec![(1, 0), (61, 16)]).await;
     }
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let rows = store.reader().activity(Span::Minute, minute..minute + 2).unwrap();
     let counts: Vec<_> =
         rows.values().map(|row| (row.0[0][0], row.0[1][6], row.0[0][16])).collect();
@@ -49,7 +49,7 @@ async fn counts_add_up_over_batches_and_reopening() {
 #[tokio::test]
 async fn an_hour_is_the_sum_of_its_known_minutes() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     count(&store, vec![(0, 0), (60, 0), (120, 0)]).await;
     let one = MissedRange { low: 1.0, estimate: 1.0, high: 1.0 };
     let known = Coverage { watched: 1, known: 1, missed: [one, one], ..Coverage::default() };
@@ -70,7 +70,7 @@ async fn an_hour_is_the_sum_of_its_known_minutes() {
 #[tokio::test]
 async fn rows_go_when_they_are_old_or_of_a_wrong_future() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let days = |n: i64| n * 86_400;
     count(&store, vec![(days(-2_000), 0), (days(-9), 0), (0, 0), (days(1), 0), (days(9), 0)]).await;
     store.commit(|batch| drop_due(batch, at(0))).await.unwrap();

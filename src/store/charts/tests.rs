@@ -3,7 +3,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::model::activity::MissedRange;
 use crate::store::keys::HourKey;
-use crate::store::{Store, Sync};
+use crate::store::{Durability, Store};
 
 const NOW: i64 = 1_800_000_025;
 
@@ -12,7 +12,7 @@ fn second(at: i64) -> Timestamp {
 }
 
 async fn store(dir: &std::path::Path, events: Vec<i64>) -> Store {
-    let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let counted = store.commit(move |batch| {
         let mut counting = Counting::default();
         for at in events {
