@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::keys::activity::{ActivityKey, CoverageKey};
-use super::keys::{HourKey, HourMetric, Key as _, Origin};
+use super::keys::{HourKey, HourMetric, HourSource, Key as _};
 use super::{Batch, Reader, StoreError};
 use crate::model::activity::{Activity, Coverage, SLOTS, Span};
 use crate::model::window::{Hour, Timestamp};
@@ -56,7 +56,7 @@ impl Counting {
             batch.put(&key, &row.encode());
         }
         for (hour, n) in self.created {
-            let (origin, metric) = (Origin::Live, HourMetric::Events);
+            let (origin, metric) = (HourSource::Live, HourMetric::Events);
             batch.add(&HourKey { hour, origin, metric }, n)?;
         }
         Ok(())
@@ -146,8 +146,11 @@ impl Reader<'_> {
 
     /// The counts of these hours of `created_at`, by hour, origin and metric.
     pub fn hours(&self, range: Range<i64>) -> Result<Vec<(HourKey, i64)>, StoreError> {
-        let first =
-            HourKey { hour: Hour(range.start), origin: Origin::Live, metric: HourMetric::Opened };
+        let first = HourKey {
+            hour: Hour(range.start),
+            origin: HourSource::Live,
+            metric: HourMetric::Opened,
+        };
         let mut rows = Vec::new();
         self.scan(&first, |key, value| {
             if key.hour.0 >= range.end {

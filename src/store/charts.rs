@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::keys::{HourMetric, Origin};
+use super::keys::{HourMetric, HourSource};
 use super::{Reader, StoreError};
 use crate::model::activity::{
     Activity, Chart, ChartSlot, CountedHour, Coverage, HourCompleteness, SLOTS, Span,
@@ -106,8 +106,8 @@ pub fn counted_hours(
         let none = CountedHour { hour: key.hour, live: None, import: None };
         let hour = hours.entry(key.hour.0).or_insert(none);
         let counts = match key.origin {
-            Origin::Live => hour.live.get_or_insert_default(),
-            Origin::Archive => hour.import.get_or_insert_default(),
+            HourSource::Live => hour.live.get_or_insert_default(),
+            HourSource::Archive => hour.import.get_or_insert_default(),
         };
         match key.metric {
             HourMetric::Opened => counts.opened = n,

@@ -42,7 +42,8 @@ async fn counts_add_up_over_batches_and_reopening() {
     let rows = store.reader().activity(Span::Hour, hour..hour + 1).unwrap();
     assert_eq!(rows[&hour].totals().iter().sum::<u64>(), 10);
     let created = store.reader().hours(hour - 2..hour + 1).unwrap();
-    let key = HourKey { hour: Hour(hour - 2), origin: Origin::Live, metric: HourMetric::Events };
+    let key =
+        HourKey { hour: Hour(hour - 2), origin: HourSource::Live, metric: HourMetric::Events };
     assert_eq!(created, [(key, 10)]);
 }
 

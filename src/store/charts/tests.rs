@@ -58,7 +58,7 @@ async fn the_day_has_rates_of_the_minutes_that_were_counted() {
         batch.add(
             &HourKey {
                 hour: Hour(start / 3_600),
-                origin: Origin::Archive,
+                origin: HourSource::Archive,
                 metric: HourMetric::Events,
             },
             9,
