@@ -66,7 +66,8 @@ impl Keeper {
         for minute in self.until.0 + 1..=last.0 {
             changed.insert(minute, Coverage { watched: 1, ..Coverage::default() });
         }
-        for sample in samples.into_iter().filter(|s| s.minute > self.sampled && s.minute <= last) {
+        let known = self.sampled;
+        for sample in samples.into_iter().filter(|s| s.minute > known && s.minute <= last) {
             self.sampled = sample.minute;
             let MinuteSample { minute, missed, lag } = sample;
             let known = Coverage { watched: 1, known: 1, missed, lag, ..Coverage::default() };
