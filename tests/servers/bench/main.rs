@@ -22,7 +22,7 @@ mod measure;
 #[expect(dead_code, reason = "the tests use all of it")]
 mod node;
 #[path = "../../load/report.rs"]
-#[expect(unreachable_pub, reason = "the other benchmarks are a program of their own too")]
+#[expect(dead_code, unreachable_pub, reason = "the other benchmarks use all of it")]
 mod report;
 
 use std::path::PathBuf;
