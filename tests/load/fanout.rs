@@ -45,9 +45,11 @@ const IDLE: Duration = Duration::from_secs(30);
 const LEFT: Duration = Duration::from_secs(60);
 
 const WHOLE: &str = r#"{"samplingRate":1}"#;
-const LIST: &str = r#"{"samplingRate":1,"returnType":"list","filter":["event.sent_at","event.id",
-"event.type","event.actor.login","event.repo.name",
-"event.payload.pull_request.base.repo.language","payload.merge"]}"#;
+const LIST: &str = concat!(
+    r#"{"samplingRate":1,"returnType":"list","filter":["event.sent_at","event.id","event.type","#,
+    r#""event.actor.login","event.repo.name","#,
+    r#""event.payload.pull_request.base.repo.language","payload.merge"]}"#
+);
 const FILTERED: &str = r#"{"samplingRate":1,"eventType":"PushEvent"}"#;
 
 const ALL: &[&str] = &["ghpulse", "floor", "axum, tuned", "gorilla", "axum, plain"];

@@ -31,6 +31,11 @@ use std::path::PathBuf;
 
 use report::{Aim, Bound, Report};
 
+/// As in the program.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The recorded hour, when it is at hand.
 const RECORDED: &str = "../shared/data/gharchive-2015-01-01-0.json.gz";
 /// Runs of each measurement.

@@ -9,6 +9,8 @@ use ghpulse::config::{self, Config, Lookup, Request};
 
 use crate::report::Report;
 
+/// Events of one size; they are used in turn.
+const SIZED: usize = 500;
 /// Clock ticks a second of `/proc`, on every Linux that runs us.
 const TICKS: f64 = 100.0;
 
@@ -107,7 +109,7 @@ pub fn sized(events: &[String], bytes: usize) -> Vec<String> {
     const FRAME: usize = 14; // "padding":"…",
     let text: String = events.iter().take(64).map(String::as_str).collect();
     let text: Vec<char> = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == ' ').collect();
-    let fitting = events.iter().filter(|event| event.len() + FRAME <= bytes);
+    let fitting = events.iter().filter(|event| event.len() + FRAME <= bytes).take(SIZED);
     let padded = fitting.enumerate().map(|(n, event)| {
         let room = bytes - event.len() - FRAME;
         let mut start = String::from("{\"padding\":\"");
