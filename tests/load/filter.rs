@@ -51,7 +51,7 @@ pub fn run(report: &mut Report) {
         let nanos = nanos(&events, |event| filter.matches(event));
         report.add("filter", &format!("{name}: ghpulse"), "an event, ns", nanos);
     }
-    let plain = nanos(&events, |event| event.head().kind() == Some("PullRequestEvent"));
+    let plain = nanos(&events, |event| event.index().kind() == Some("PullRequestEvent"));
     report.add("filter", "one comparison of the type, by hand", "an event, ns", plain);
 }
 
@@ -80,7 +80,7 @@ fn event(n: u64) -> TailEvent {
     let facts = Facts { language: Some(language.to_owned()), ..Facts::default() };
     let cursor = Cursor { tag: BusTag(1), position: Position::counted(n) };
     let event = TailEvent::new(cursor, Envelope { facts, event: text.into() });
-    let _ = (event.head(), event.action());
+    let _ = (event.index(), event.action());
     event
 }
 

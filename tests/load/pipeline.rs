@@ -15,7 +15,7 @@ use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
 use ghpulse::collect::source::{Body, Page, Poll};
 use ghpulse::hub::{Hub, HubOptions};
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::{Durability, Store};
 use ghpulse::tidb::{History, Setup};
 use tokio_util::sync::CancellationToken;
 
@@ -44,8 +44,8 @@ pub fn run(report: &mut Report, recorded: Option<&Path>) {
     report.section("pipeline", &about);
     let baseline = parse_only(&pages, count);
     baseline.add(report, "pipeline", "serde_json::Value of the same pages, nothing kept");
-    let each_second = Sync::Every(Duration::from_secs(1));
-    for (row, sync) in [(BATCH, Sync::EveryBatch), (EVERY_SECOND, each_second)] {
+    let each_second = Durability::Every(Duration::from_secs(1));
+    for (row, sync) in [(BATCH, Durability::EveryBatch), (EVERY_SECOND, each_second)] {
         let before = written_bytes();
         let figures = through(&pages, count, sync);
         figures.add(report, "pipeline", row);
@@ -73,7 +73,7 @@ fn parse_only(pages: &[Bytes], count: usize) -> Figures {
     usage.figures(count)
 }
 
-fn through(pages: &[Bytes], count: usize, sync: Sync) -> Figures {
+fn through(pages: &[Bytes], count: usize, sync: Durability) -> Figures {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("a runtime starts");
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -96,7 +96,7 @@ fn through(pages: &[Bytes], count: usize, sync: Sync) -> Figures {
             tokio::spawn(apply.run(bus, stop.clone())),
         ];
         let usage = Usage::now();
-        let mut backlog = store.heads().backlog.subscribe();
+        let mut backlog = store.watermarks().backlog.subscribe();
         for together in pages.chunks(3) {
             let page =
                 |(number, page): (u8, &Bytes)| Page { number, body: Body::Array(page.clone()) };
@@ -126,7 +126,7 @@ pub fn start(report: &mut Report) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime starts");
     let clock = Clock::system();
-    let interval = Sync::Every(Duration::from_secs(5));
+    let interval = Durability::Every(Duration::from_secs(5));
     let store = Store::open(&dir, interval, clock).expect("a new store opens");
     let today = clock.now().day();
     for first in (0..SEEN).step_by(50_000) {
@@ -143,7 +143,7 @@ pub fn start(report: &mut Report) {
     }
     drop(store);
     let watch = Stopwatch::start();
-    let store = Store::open(&dir, Sync::EveryBatch, clock).expect("it opens again");
+    let store = Store::open(&dir, Durability::EveryBatch, clock).expect("it opens again");
     let numbers = Numbers::load(&store, 3_600, clock).expect("it is read");
     numbers.refresh(&store, clock.now().year()).expect("it is read");
     report.section("start", "Opening a store, until the first event could be admitted.");
