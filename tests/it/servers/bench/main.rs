@@ -21,7 +21,7 @@ mod measure;
 #[path = "../node.rs"]
 #[expect(dead_code, reason = "the tests use all of it")]
 mod node;
-#[path = "../../load/report.rs"]
+#[path = "../../../load/report.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the other benchmarks use all of it")]
 mod report;
 
