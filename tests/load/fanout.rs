@@ -233,7 +233,7 @@ impl Run<'_> {
         self.clock.sleep(SETTLE).await;
         let idle = self.server.resident();
         self.send(WARM_UP, false).await;
-        let usage = Usage::of(self.server.process());
+        let usage = Usage::of(self.server.measured());
         let sent = self.send(MEASURED, true).await;
         let sending = usage.figures(1).seconds;
         self.clock.sleep(SETTLE).await;
@@ -261,7 +261,7 @@ impl Run<'_> {
         let before = self.server.resident();
         let readers = self.arrive(self.readers).await;
         self.clock.sleep(SETTLE * 2).await;
-        let usage = Usage::of(self.server.process());
+        let usage = Usage::of(self.server.measured());
         self.clock.sleep(IDLE).await;
         let figures = usage.figures(1);
         figure("CPU, % of a core", figures.cpu_seconds / figures.seconds * 100.0);
@@ -320,7 +320,7 @@ impl Server {
         Self { address, kind }
     }
 
-    fn process(&self) -> Process {
+    fn measured(&self) -> Process {
         match &self.kind {
             Kind::Gorilla(gorilla) => Process::Other(gorilla.pid()),
             _ => Process::This,
@@ -329,7 +329,7 @@ impl Server {
 
     #[expect(clippy::cast_precision_loss, reason = "bytes of a benchmark are few")]
     fn resident(&self) -> f64 {
-        resident_bytes(self.process()) as f64
+        resident_bytes(self.measured()) as f64
     }
 
     fn publish(&mut self, event: &str, sent_at: i64, form: &str) {

@@ -2,8 +2,8 @@
 //! can be made, because it runs on the same cores as what is measured.
 //!
 //! It prints `ready` when all have subscribed, then reads until its own input ends, then prints
-//! what it saw: deliveries, how long they took, in microseconds, from the stamp inside, and how many
-//! connections the server closed. Deflated messages are counted, and their stamps are not read.
+//! what it saw: deliveries, how long they took, in microseconds, from the stamp inside, and how
+//! many connections the server closed. Deflated messages are counted, and their stamps are not read.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
