@@ -45,7 +45,9 @@ pub struct StreamQuery {
     pub languages: Vec<String>,
     /// `payload.action`, such as `opened`.
     pub actions: Vec<String>,
-    /// One event in so many, by [`crate::model::event_index::EventIndex::sampling_hash`]; `None` is all.
+    /// Takes one event in N, by
+    /// [`EventIndex::sampling_hash`](crate::model::event_index::EventIndex::sampling_hash); `None`
+    /// takes all.
     pub sample: Option<u64>,
 }
 

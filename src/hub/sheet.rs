@@ -6,8 +6,8 @@
 //! Each text is written once and shared.
 //!
 //! The law: a snapshot and all changes after it, added up, are the snapshot of the last of them.
-//! Who comes back with the [`ResumeToken`] of a value that is still known here is told what has changed
-//! since that value; everyone else begins with a snapshot.
+//! A subscriber that comes back with the [`ResumeToken`] of a value that is still known here
+//! receives what has changed since that value; all others begin with a snapshot.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
