@@ -1,12 +1,13 @@
 //! The hub: what was committed, for everyone who follows it live.
 //!
-//! Events are a log, numbers are a state. The [`Tail`] holds the newest events, the [`LatestValues`] the
-//! latest values; readers who asked for the same form a group and share everything but their
-//! place. Whoever writes never waits for whoever reads: a reader is a cursor, not a queue.
+//! Events are a log, numbers are a state. The [`Tail`] holds the newest events, the
+//! [`LatestValues`] the latest values; readers who asked for the same form a group and share
+//! everything but their place. Whoever writes never waits for whoever reads: a reader is a cursor,
+//! not a queue.
 //!
-//! Between them goes one task, [`Hub::dispatch`]. While few messages leave it tells readers at once;
-//! when many do, it lets events gather for the flush interval, because a delivery costs a wake-up
-//! and a write, however many events are in it.
+//! Between them goes one task, [`Hub::dispatch`]. While few messages leave it tells readers at
+//! once; when many do, it lets events gather for the flush interval, because a delivery costs a
+//! wake-up and a write, however many events are in it.
 
 mod board;
 mod deflate;

@@ -1,7 +1,7 @@
 //! The notifier: how a connection is told that there is something to fetch.
 //!
-//! One notifier a connection, whatever it waits for. Ringing twice before it is heard is ringing once:
-//! nothing is queued, the connection looks for itself what is there.
+//! One notifier a connection, whatever it waits for. Ringing twice before it is heard is ringing
+//! once: nothing is queued, the connection looks for itself what is there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
