@@ -34,7 +34,7 @@ pub use host::{InForce, Merged, ScriptHost, ScriptStatus};
 pub use live::LiveWindow;
 pub use report::{Benched, Checked, Cost, Trial, bench, check, check_aggregate, missing_paths};
 pub use run::{Compiled, Kind, SOURCE_BYTES, prepare};
-pub use shipped::{SHIPPED, SHIPPED_ALL, has_no_directory, write_out};
+pub use shipped::{MERGE_FILE, SHIPPED, SHIPPED_ALL, has_no_scripts, write_out};
 pub use trials::Trials;
 pub use watch::watch;
 
