@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::params::{self, BadParams};
-use crate::hub::{Bell, Frame, Hub, Latest, Member, Taken, Watch};
+use crate::hub::{Frame, Hub, Latest, Member, Notifier, Taken, Watch};
 
 /// What one endpoint's connections get.
 pub(super) trait Feed: Send + 'static {
@@ -52,7 +52,7 @@ pub(super) trait Feed: Send + 'static {
 #[derive(Debug)]
 pub(super) struct Sampling {
     hub: Arc<Hub>,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     paths: usize,
     member: Option<Member>,
 }
@@ -61,7 +61,7 @@ pub(super) struct Sampling {
 #[derive(Debug)]
 pub(super) struct LanguageLatest {
     hub: Arc<Hub>,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     latest: Option<Latest>,
 }
 
@@ -74,8 +74,8 @@ pub(super) struct LanguageWatch {
 
 impl Sampling {
     /// A filter has at most `paths` paths.
-    pub(super) fn new(hub: Arc<Hub>, bell: Arc<Bell>, paths: usize) -> Self {
-        Self { hub, bell, paths, member: None }
+    pub(super) fn new(hub: Arc<Hub>, notifier: Arc<Notifier>, paths: usize) -> Self {
+        Self { hub, notifier, paths, member: None }
     }
 }
 
@@ -89,7 +89,7 @@ impl Feed for Sampling {
 
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
         let params = params::sampling(text, self.paths)?;
-        self.member = Some(self.hub.subscribe(params.subscription, params.rate, &self.bell));
+        self.member = Some(self.hub.subscribe(params.subscription, params.rate, &self.notifier));
         Ok(())
     }
 
@@ -99,8 +99,8 @@ impl Feed for Sampling {
 }
 
 impl LanguageLatest {
-    pub(super) fn new(hub: Arc<Hub>, bell: Arc<Bell>) -> Self {
-        Self { hub, bell, latest: None }
+    pub(super) fn new(hub: Arc<Hub>, notifier: Arc<Notifier>) -> Self {
+        Self { hub, notifier, latest: None }
     }
 }
 
@@ -114,7 +114,7 @@ impl Feed for LanguageLatest {
 
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
         let query = params::latest(text)?;
-        self.latest = Some(self.hub.board().latest(query, &self.bell));
+        self.latest = Some(self.hub.board().latest(query, &self.notifier));
         Ok(())
     }
 
@@ -124,8 +124,8 @@ impl Feed for LanguageLatest {
 }
 
 impl LanguageWatch {
-    pub(super) fn new(hub: &Hub, bell: &Arc<Bell>) -> Self {
-        let (watch, first) = hub.board().watch(bell);
+    pub(super) fn new(hub: &Hub, notifier: &Arc<Notifier>) -> Self {
+        let (watch, first) = hub.board().watch(notifier);
         Self { watch, first: Some(first) }
     }
 }

@@ -24,7 +24,7 @@ use super::params::BadParams;
 use super::problem::Problem;
 use super::server::Server;
 use super::{handshake, wish};
-use crate::hub::{Bell, Follower, Portion, StreamForm};
+use crate::hub::{Follower, Notifier, Portion, StreamForm};
 use crate::metrics;
 
 /// As metrics and logs name it.
@@ -50,9 +50,9 @@ fn open(server: &Arc<Server>, request: Request<Body>) -> Result<Response, Proble
         return Err(no_journal());
     }
     let hint = "or ask for text/event-stream or application/x-ndjson with `Accept`";
-    Ok(handshake::open(server, request, hint, |server, bell, deflates| {
+    Ok(handshake::open(server, request, hint, |server, notifier, deflates| {
         let form = if deflates { StreamForm::Deflated } else { StreamForm::WebSocket };
-        StreamFeed::new(Arc::clone(server), bell, form, asked)
+        StreamFeed::new(Arc::clone(server), notifier, form, asked)
     }))
 }
 
@@ -73,14 +73,14 @@ fn begin(
     form: StreamForm,
     asked: StreamParams,
 ) -> Result<Pump<Follower>, Problem> {
-    let bell = Arc::new(Bell::of(handshake::party(server, request)));
-    let mut follower = server.hub.follow(form, &bell).ok_or_else(no_journal)?;
+    let notifier = Arc::new(Notifier::for_client(handshake::client(server, request)));
+    let mut follower = server.hub.follow(form, &notifier).ok_or_else(no_journal)?;
     let hello = follower.hello(server.operate.simulated());
     feed::ask(&mut follower, asked).map_err(|error| {
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, error.to_string());
         problem.with(header::RETRY_AFTER, "2")
     })?;
-    Pump::new(server, request, follower, bell, Some(hello))
+    Pump::new(server, request, follower, notifier, Some(hello))
 }
 
 impl Source for Follower {
