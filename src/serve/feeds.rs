@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::params::{self, BadParams};
-use crate::hub::{Frame, Hub, Latest, Member, Notifier, Taken, Watch};
+use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Member, Notifier, Taken};
 
 /// What one endpoint's connections get.
 pub(super) trait Feed: Send + 'static {
@@ -62,13 +62,13 @@ pub(super) struct Sampling {
 pub(super) struct LanguageLatest {
     hub: Arc<Hub>,
     notifier: Arc<Notifier>,
-    latest: Option<Latest>,
+    latest: Option<LatestLanguages>,
 }
 
 /// `/language/watch`.
 #[derive(Debug)]
 pub(super) struct LanguageWatch {
-    watch: Watch,
+    watch: LanguageChanges,
     first: Option<Frame>,
 }
 
@@ -84,7 +84,7 @@ impl Feed for Sampling {
     const EXAMPLE: &'static str = r#"{"samplingRate":1}"#;
 
     fn first(&mut self) -> Option<Frame> {
-        Some(self.hub.board().first_of_sampling())
+        Some(self.hub.latest_values().first_of_sampling())
     }
 
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
@@ -114,18 +114,18 @@ impl Feed for LanguageLatest {
 
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
         let query = params::latest(text)?;
-        self.latest = Some(self.hub.board().latest(query, &self.notifier));
+        self.latest = Some(self.hub.latest_values().follow_languages(query, &self.notifier));
         Ok(())
     }
 
     fn take(&mut self) -> Taken {
-        one(self.latest.as_mut().and_then(Latest::take))
+        one(self.latest.as_mut().and_then(LatestLanguages::take))
     }
 }
 
 impl LanguageWatch {
     pub(super) fn new(hub: &Hub, notifier: &Arc<Notifier>) -> Self {
-        let (watch, first) = hub.board().watch(notifier);
+        let (watch, first) = hub.latest_values().watch_languages(notifier);
         Self { watch, first: Some(first) }
     }
 }
