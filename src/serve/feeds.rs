@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::params::{self, BadParams};
-use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Member, Notifier, Taken};
+use crate::hub::{
+    Frame, FrameBatch, Hub, LanguageChanges, LatestLanguages, Notifier, SamplingSubscriber,
+};
 
 /// What one endpoint's connections get.
 pub(super) trait Feed: Send + 'static {
@@ -27,7 +29,7 @@ pub(super) trait Feed: Send + 'static {
     }
 
     /// What is there now, up to a limit.
-    fn take(&mut self) -> Taken;
+    fn take(&mut self) -> FrameBatch;
 
     /// How a refusal is told.
     fn complaint(&self, code: &'static str, bad: &BadParams) -> Frame {
@@ -54,7 +56,7 @@ pub(super) struct Sampling {
     hub: Arc<Hub>,
     notifier: Arc<Notifier>,
     paths: usize,
-    member: Option<Member>,
+    member: Option<SamplingSubscriber>,
 }
 
 /// `/language/latest`.
@@ -93,8 +95,8 @@ impl Feed for Sampling {
         Ok(())
     }
 
-    fn take(&mut self) -> Taken {
-        self.member.as_mut().map(Member::take).unwrap_or_default()
+    fn take(&mut self) -> FrameBatch {
+        self.member.as_mut().map(SamplingSubscriber::take).unwrap_or_default()
     }
 }
 
@@ -118,7 +120,7 @@ impl Feed for LanguageLatest {
         Ok(())
     }
 
-    fn take(&mut self) -> Taken {
+    fn take(&mut self) -> FrameBatch {
         one(self.latest.as_mut().and_then(LatestLanguages::take))
     }
 }
@@ -143,12 +145,12 @@ impl Feed for LanguageWatch {
         Ok(())
     }
 
-    fn take(&mut self) -> Taken {
+    fn take(&mut self) -> FrameBatch {
         one(self.watch.take())
     }
 }
 
-fn one(frame: Option<Frame>) -> Taken {
+fn one(frame: Option<Frame>) -> FrameBatch {
     let frames: Vec<_> = frame.into_iter().collect();
-    Taken { messages: frames.len() as u64, frames, ..Taken::default() }
+    FrameBatch { messages: frames.len() as u64, frames, ..FrameBatch::default() }
 }

@@ -27,7 +27,7 @@ use super::pace::{Allowance, Timer};
 use super::params::BadParams;
 use super::wire::{Stream, Wire};
 use crate::clock::Clock;
-use crate::hub::{Charge, Frame, Notifier, retry_after};
+use crate::hub::{Frame, MemoryCharge, Notifier, retry_after};
 use crate::metrics;
 
 /// Small, because there are thousands and clients say little.
@@ -79,7 +79,7 @@ struct Socket<F> {
     /// Whether there is more to fetch without the notifier.
     more: bool,
     /// What was fetched and has not left counts for its client.
-    charge: Option<Charge>,
+    charge: Option<MemoryCharge>,
     params: Allowance,
     chatter: Allowance,
     heard_at: Instant,

@@ -24,7 +24,7 @@ use super::params::BadParams;
 use super::problem::Problem;
 use super::server::Server;
 use super::{handshake, wish};
-use crate::hub::{Follower, Notifier, Portion, StreamForm};
+use crate::hub::{Follower, Notifier, StreamBatch, StreamForm};
 use crate::metrics;
 
 /// As metrics and logs name it.
@@ -86,7 +86,7 @@ fn begin(
 impl Source for Follower {
     const NAME: &'static str = NAME;
 
-    fn take(&mut self) -> Portion {
+    fn take(&mut self) -> StreamBatch {
         Self::take(self)
     }
 

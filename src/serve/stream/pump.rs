@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::feed::BEAT;
 use super::pack::Packer;
 use crate::clock::Clock;
-use crate::hub::{Charge, Notifier, Portion, StreamForm, retry_after};
+use crate::hub::{MemoryCharge, Notifier, StreamBatch, StreamForm, retry_after};
 use crate::metrics;
 use crate::serve::admission::Slot;
 use crate::serve::handshake;
@@ -41,7 +41,7 @@ pub(in crate::serve) trait Source: Send + Unpin + 'static {
     const NAME: &'static str;
 
     /// What is there now, up to a limit.
-    fn take(&mut self) -> Portion;
+    fn take(&mut self) -> StreamBatch;
 
     /// What is told from time to time.
     fn heartbeat(&mut self) -> Bytes;
@@ -59,7 +59,7 @@ pub(in crate::serve) struct Pump<S> {
     notifier: Arc<Notifier>,
     queue: VecDeque<Bytes>,
     /// What the queue counts for its client.
-    charge: Option<Charge>,
+    charge: Option<MemoryCharge>,
     more: bool,
     ended: bool,
     clock: Clock,
