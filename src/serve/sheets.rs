@@ -23,7 +23,7 @@ use super::stream::{LAST_EVENT_ID, NDJSON, SSE};
 use super::{handshake, wish};
 use crate::hub::{
     Frame, FrameBatch, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamBatch,
-    StreamForm, UpdateMode, WINDOWS,
+    StreamEncoding, UpdateMode, WINDOWS,
 };
 use crate::model::resume_token::ResumeToken;
 
@@ -48,7 +48,7 @@ struct SheetFeed<const IS_ROLLING: bool> {
 /// The same as an answer over HTTP.
 struct SheetSource<const IS_ROLLING: bool> {
     follow: GaugeSubscriber,
-    form: StreamForm,
+    form: StreamEncoding,
 }
 
 /// `/aggregate`: all of them.
@@ -159,8 +159,8 @@ fn answer<const IS_ROLLING: bool>(
         );
     }
     let (form, kind) = match wish::choose(request.headers(), 2, &[SSE, NDJSON, JSON]) {
-        Some(0) => (StreamForm::Sse, SSE),
-        Some(1) => (StreamForm::Ndjson, NDJSON),
+        Some(0) => (StreamEncoding::Sse, SSE),
+        Some(1) => (StreamEncoding::Ndjson, NDJSON),
         Some(_) => return json_answer(value(sheet)),
         None => {
             let detail = format!("it comes as {JSON}, as {SSE}, as {NDJSON}, or as a WebSocket");
@@ -196,7 +196,7 @@ fn hello(sheet: &GaugeTopic, simulated: bool) -> GaugeUpdate {
     GaugeUpdate { kind: "hello", token: None, frame: Frame::text(&[&text]) }
 }
 
-fn written(form: StreamForm, note: &GaugeUpdate) -> Bytes {
+fn written(form: StreamEncoding, note: &GaugeUpdate) -> Bytes {
     let id = note.token.map(|token| token.to_string());
     form.message(note.kind, id.as_deref(), note.frame.body())
 }
@@ -267,7 +267,7 @@ impl<const IS_ROLLING: bool> Source for SheetSource<IS_ROLLING> {
         written(self.form, &self.follow.bye(reason, Some(retry_after)))
     }
 
-    fn form(&self) -> StreamForm {
+    fn form(&self) -> StreamEncoding {
         self.form
     }
 }

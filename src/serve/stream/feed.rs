@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::params::{self, StreamParams};
 use super::{NAME, bounds};
-use crate::hub::{Follower, Frame, FrameBatch, Notifier, StreamForm, TooManySearches};
+use crate::hub::{Follower, Frame, FrameBatch, Notifier, StreamEncoding, TooManySearches};
 use crate::metrics;
 use crate::serve::feeds::Feed;
 use crate::serve::params::BadParams;
@@ -35,7 +35,7 @@ impl StreamFeed {
     pub(super) fn new(
         server: Arc<Server>,
         notifier: &Arc<Notifier>,
-        form: StreamForm,
+        form: StreamEncoding,
         asked: Result<StreamParams, BadParams>,
     ) -> Self {
         let mut follower = server.hub.follow(form, notifier);
