@@ -1,5 +1,5 @@
 //! The scripts: what `/language/latest` and the aggregates say is decided by files that users edit
-//! while the appliance runs. Door to the `rhai` and `notify` crates.
+//! while the appliance runs. Door to the `rhai` crate.
 //!
 //! Promises: a script computes and does nothing else; it can neither stop the tick nor run away
 //! with time or memory; a broken one never takes the place of a working one; what is wrong is said
