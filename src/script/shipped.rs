@@ -1,4 +1,4 @@
-//! The built-in scripts. They are in force where the user has none, and `ghpulse script init` writes
+//! The built-in scripts. They are in force where the user has none; `ghpulse script init` writes
 //! them out for editing.
 
 use std::io::{self, Write as _};

@@ -53,7 +53,7 @@ async fn until_value(site: &Site, path: &str, value: Value) -> Value {
     until(site, path, is).await.json()
 }
 
-/// A directory with a merge script, so that no built-in aggregate counts, and settings that name it.
+/// A directory with a merge script, so that no built-in aggregate counts, and its settings.
 fn folder() -> (tempfile::TempDir, [(&'static str, String); 2]) {
     let scripts = tempfile::tempdir().unwrap();
     let merge = include_str!("../../../scripts/merge_latest.rhai");
