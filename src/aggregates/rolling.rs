@@ -1,4 +1,4 @@
-//! CountedBy is always counted by name: pull-request events by language, all events by type.
+//! What is always counted by name: pull-request events by language, all events by type.
 
 use crate::hub::{GaugeSnapshot, Hub};
 use crate::model::position::Cursor;
