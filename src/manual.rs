@@ -92,9 +92,9 @@ fn whole(form: Form) -> String {
     for page in PAGES {
         let rendered = render::page(page, form, true);
         let id = render::section(page);
-        articles.push_str(&format!("<article id=\"{id}\">\n{}</article>\n", rendered.html));
+        articles.extend(["<article id=\"", id, "\">\n", &rendered.html, "</article>\n"]);
         let title = escaped(page.title);
-        list.push_str(&format!("<li class=\"level-2\"><a href=\"#{id}\">{title}</a></li>\n"));
+        list.push_str(&item(2, id, &title));
     }
     filled(WHOLE, "The whole manual", &list, &articles, form)
 }
@@ -102,20 +102,17 @@ fn whole(form: Form) -> String {
 fn filled(name: &str, title: &str, contents: &str, body: &str, form: Form) -> String {
     let depth = usize::from(!name.is_empty());
     let served = form == Form::Served;
-    let site = match served {
-        true => SITE.replace("{{root}}", if depth == 0 { "./" } else { "../" }),
-        false => String::new(),
-    };
+    let root = if depth == 0 { "./" } else { "../" };
+    let site = if served { SITE.replace("{{root}}", root) } else { String::new() };
     let here = render::Here { name, form };
     let all = PAGES.iter().map(|page| (page.name, page.title));
     let all = all.chain([(WHOLE, "All on one page")]);
-    let pages: String = all
-        .map(|(other, title)| {
-            let current = if other == name { " aria-current=\"page\"" } else { "" };
-            let to = here.to(other);
-            format!("<li><a href=\"{to}\"{current}>{}</a></li>\n", escaped(title))
-        })
-        .collect();
+    let pages = all.map(|(other, title)| {
+        let current = if other == name { " aria-current=\"page\"" } else { "" };
+        let to = here.to(other);
+        format!("<li><a href=\"{to}\"{current}>{}</a></li>\n", escaped(title))
+    });
+    let pages = pages.collect::<Vec<_>>().concat();
     // The body goes in last, so that nothing in it is taken for a place to fill.
     TEMPLATE
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
@@ -136,12 +133,13 @@ const SITE: &str = r#"<nav aria-label="Pages"><a href="{{root}}">Wall</a>
 fn contents(rendered: &Rendered) -> String {
     let shown = rendered.headings.iter();
     let shown = shown.filter(|heading| (2..=CONTENTS_DEPTH).contains(&heading.level));
-    shown
-        .map(|heading| {
-            let (level, id, text) = (heading.level, &heading.id, escaped(&heading.text));
-            format!("<li class=\"level-{level}\"><a href=\"#{id}\">{text}</a></li>\n")
-        })
-        .collect()
+    let items = shown.map(|heading| item(heading.level, &heading.id, &escaped(&heading.text)));
+    items.collect::<Vec<_>>().concat()
+}
+
+/// A row of the contents; `title` is HTML.
+fn item(level: u8, id: &str, title: &str) -> String {
+    format!("<li class=\"level-{level}\"><a href=\"#{id}\">{title}</a></li>\n")
 }
 
 fn escaped(text: &str) -> String {
