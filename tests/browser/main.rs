@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod devtools;
+mod docs;
 mod relay;
 
 use common::running::{GitHub, Running, soon};
@@ -203,7 +204,8 @@ async fn pages_of_text_look_again_in_place_and_lead_to_the_others() {
         let mut page = browser.page(390, 800, "dark").await;
         page.open(&format!("http://{host}/websocket/{path}")).await;
         let links = "[...document.querySelectorAll('nav a')].map((a) => a.pathname).join()";
-        let all = "/websocket/,/websocket/status,/websocket/play,/websocket/topics";
+        let all = "/websocket/,/websocket/status,/websocket/play,/websocket/topics,\
+                   /websocket/docs";
         shows(&mut page, &format!("{links} === '{all}'")).await;
         let landmarks = "document.querySelectorAll('main').length === 1 \
                          && document.querySelector('meta[http-equiv=refresh]') === null";
