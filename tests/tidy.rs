@@ -87,6 +87,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("axum", &["serve", "simulate"]),
     ("base64", &["alerts", "github", "simulate"]),
     ("clap", &["cli", "main"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("crc", &["bus::pulsar"]),
     ("flate2", &["archive", "bus::pulsar", "gunzip", "hub::deflate", "serve"]),
     ("hyper", &["serve", "simulate"]),

@@ -5,7 +5,7 @@
 //! `aggregates`: numbers as streams. `clients`: what Node programs read with. `documents`, `http`,
 //! `limits`, `program`, `renewed`, `script`, `store`, `tail`: what surrounds the three endpoints.
 //! `pasted`: the clients that it serves. `recorded`: hours of real events, where the machine has
-//! them.
+//! them. `docs`, `monitoring`, `upgrade`, `watchdog`: what an operator relies on.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
@@ -15,6 +15,7 @@ mod common;
 mod aggregates;
 mod clients;
 mod deflate;
+mod docs;
 mod documents;
 mod events;
 mod frames;
@@ -22,6 +23,7 @@ mod http;
 mod identity;
 mod language;
 mod limits;
+mod monitoring;
 mod odd;
 mod params;
 mod pasted;
@@ -35,3 +37,5 @@ mod site;
 mod store;
 mod stream;
 mod tail;
+mod upgrade;
+mod watchdog;
