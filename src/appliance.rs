@@ -61,14 +61,14 @@ use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHub, Secret, StoreSync};
-use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
+use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
 use crate::script::{self, Kind, ScriptHost, Trials};
 use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
-use crate::store::{Reader, Store, Sync};
-use crate::supervise::{EXIT_CONFIG, Failure, Stages, Stop};
+use crate::store::{Durability, Reader, Store};
+use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
 use crate::tidb::{History, HistorySync, Limits, Setup};
 
 /// The script that makes the language map.
@@ -109,13 +109,13 @@ struct Parts {
 
 impl Appliance {
     /// Starts everything.
-    pub async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Self, Failure> {
+    pub async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Self, ProcessFailure> {
         // Large: it holds all that the stages are made of.
         Box::pin(start(config, clock, stop)).await
     }
 
     /// Waits until it has stopped, asked or not, and closes the store.
-    pub async fn end(self) -> Result<(), Failure> {
+    pub async fn end(self) -> Result<(), ProcessFailure> {
         let ended = self.stages.end(self.grace, self.clock).await;
         ops_file::remove(self.store.dir());
         // Closing waits for RocksDB's background work.
@@ -124,9 +124,9 @@ impl Appliance {
     }
 }
 
-async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Failure> {
-    let certificate =
-        serve::certificate(&config.server).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
+async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, ProcessFailure> {
+    let certificate = serve::certificate(&config.server)
+        .map_err(|error| ProcessFailure { code: EXIT_CONFIG, error })?;
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let config = &parts.config;
@@ -271,8 +271,8 @@ fn poller_of(
 async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts> {
     let opened = tokio::task::spawn_blocking(move || {
         let sync = match config.store.sync {
-            StoreSync::Batch => Sync::EveryBatch,
-            StoreSync::Every(interval) => Sync::Every(interval),
+            StoreSync::Batch => Durability::EveryBatch,
+            StoreSync::Every(interval) => Durability::Every(interval),
         };
         let store = Store::open(&config.data_dir, sync, clock)?;
         exchange::tidy(store.dir());
@@ -333,8 +333,8 @@ async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
     };
     let applied = parts.store.read(known).await?;
     let config = &parts.config.store;
-    let kept = Kept { duration: config.journal_for, bytes: config.journal_bytes };
-    parts.hub.keep(StreamJournal { store: parts.store.clone(), tag, applied, kept });
+    let kept = RetentionLimits { duration: config.journal_for, bytes: config.journal_bytes };
+    parts.hub.attach_journal(StreamJournal { store: parts.store.clone(), tag, applied, kept });
     Ok(())
 }
 

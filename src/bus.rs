@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use self::pulsar::PulsarError;
 use crate::model::envelope::Envelope;
+use crate::model::event_summary::EventSummary;
 use crate::model::gap::Outage;
 use crate::model::message::Outgoing;
-use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 use crate::store::{Batch, StoreError};
@@ -40,19 +40,19 @@ pub struct Delivery<R> {
 pub enum Content {
     /// An event of this store's own outbox: it was read, and claimed as seen, on the way in. What
     /// was seen for the first time is found out by whoever applies it.
-    Own(Envelope, Outline),
+    Own(Envelope, EventSummary),
     /// An event whose facts are complete. This store may see it for the first time.
-    Given(Envelope, Outline),
+    Given(Envelope, EventSummary),
     /// An event of which nobody said what was seen for the first time: whoever applies it finds
     /// that out.
-    Bare(Envelope, Outline),
+    Bare(Envelope, EventSummary),
     /// A message that cannot be read. It goes to the dead-letter log, once.
-    Dead(Dead),
+    DeadLetter(DeadLetter),
 }
 
 /// A message that cannot be read, and all that it takes to try it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dead {
+pub struct DeadLetter {
     /// Why it cannot be read.
     pub reason: String,
     /// Its body; `None` when it could not even be unpacked.
@@ -132,7 +132,7 @@ pub enum Grant {
 
 /// How the topic is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum ProducerAccess {
     /// Only when nobody else produces.
     Free,
     /// Also from another producer, which is fenced off: for a moment, to hand over rows.
@@ -143,7 +143,10 @@ pub enum Access {
 pub trait Outlet: Send + 'static {
     /// Asks to be the one producer, giving up what was granted before. Never waits for another
     /// producer to leave.
-    fn ask(&mut self, access: Access) -> impl Future<Output = Result<Grant, BusError>> + Send;
+    fn ask(
+        &mut self,
+        access: ProducerAccess,
+    ) -> impl Future<Output = Result<Grant, BusError>> + Send;
 
     /// Where the topic ends, asked while it is granted: nothing comes behind that but what this
     /// outlet sends. `None` when the broker cannot say.

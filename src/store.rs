@@ -2,13 +2,14 @@
 //!
 //! Reading is done from any thread that may block ([`Store::read`]); writing goes through one
 //! thread, a batch at a time ([`Store::commit`]): all of a batch is there after a crash, or none
-//! of it. With [`Sync::EveryBatch`] an answer means that it survives a power cut.
+//! of it. With [`Durability::EveryBatch`] an answer means that it survives a power cut.
 
 mod batch;
 mod buses;
 pub mod checkpoint;
 mod cursors;
 mod database;
+pub mod disk_space;
 mod error;
 pub mod families;
 pub mod firsts;
@@ -24,7 +25,6 @@ pub mod reach;
 pub mod rejects;
 pub mod repos;
 pub mod retention;
-pub mod room;
 pub mod rows;
 mod unclean;
 mod writer;
@@ -42,9 +42,9 @@ pub use lock::is_in_use;
 pub use unclean::LostTail;
 
 use self::database::Database;
+use self::disk_space::DiskSpace;
 use self::keys::{CounterKey, Key, MetaKey};
 use self::reach::Reach;
-use self::room::Room;
 use self::unclean::Written;
 use self::writer::{Failure, Job};
 use crate::clock::Clock;
@@ -53,7 +53,7 @@ use crate::private;
 
 /// When the write-ahead log is brought to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
+pub enum Durability {
     /// Before a batch is answered: a power cut loses nothing that was answered.
     EveryBatch,
     /// At intervals: a power cut loses at most so much, a crash of the process nothing.
@@ -75,15 +75,15 @@ struct Shared {
     id: String,
     written: Arc<Written>,
     lost: Option<LostTail>,
-    heads: Heads,
-    room: Arc<Room>,
+    watermarks: Watermarks,
+    room: Arc<DiskSpace>,
     failure: Failure,
     _lock: lock::Lock,
 }
 
 /// How far each arrow of the way has come: what the next stage waits for.
 #[derive(Debug)]
-pub struct Heads {
+pub struct Watermarks {
     /// The last admission.
     pub inbox: watch::Sender<u64>,
     /// The last entry of the outbox.
@@ -102,7 +102,7 @@ pub struct Heads {
 
 /// The two may come in either order: what is applied before its admission is told makes the number
 /// wrap around, and only until it is told. Whoever admits looks after it has told.
-impl Heads {
+impl Watermarks {
     /// So many bytes were admitted.
     pub fn grow_backlog(&self, bytes: u64) {
         self.backlog.send_modify(|backlog| *backlog = backlog.wrapping_add(bytes));
@@ -114,7 +114,7 @@ impl Heads {
     }
 }
 
-/// The counters that [`Heads`] begin with.
+/// The counters that [`Watermarks`] begin with.
 pub const ADMISSIONS: &str = "admissions";
 /// Entries given to the outbox so far.
 pub const ENTRIES: &str = "entries";
@@ -136,7 +136,7 @@ pub struct Reader<'s> {
 
 impl Store {
     /// Opens the store in `dir`, making both when they are not there. Blocks.
-    pub fn open(dir: &Path, sync: Sync, clock: Clock) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, sync: Durability, clock: Clock) -> Result<Self, StoreError> {
         let lock = lock::Lock::take(dir, clock)?;
         lock::check_no_backup(dir)?;
         let place = lock::expect_store(dir)?;
@@ -156,7 +156,7 @@ impl Store {
         let dropped = Reader { database: &database }.cursors(journal::DROPPED)?;
         let dropped = watch::Sender::new(dropped);
         let failure = Arc::new(OnceLock::new());
-        let room = Arc::new(Room::default());
+        let room = Arc::new(DiskSpace::default());
         let log = (Arc::clone(&database), Arc::clone(&written), sync);
         let state = (Arc::clone(&failure), Arc::clone(&room));
         let (jobs, thread) = writer::start(log, clock, state);
@@ -169,7 +169,7 @@ impl Store {
             id,
             written,
             lost,
-            heads: Heads {
+            watermarks: Watermarks {
                 inbox,
                 outbox,
                 backlog,
@@ -211,7 +211,7 @@ impl Store {
 
     /// The room on its disk: whether fetching and writing wait for some.
     #[must_use]
-    pub fn room(&self) -> &Room {
+    pub fn disk_space(&self) -> &DiskSpace {
         &self.shared.room
     }
 
@@ -234,8 +234,8 @@ impl Store {
 
     /// How far the stages have come. A stage moves its head after its commit.
     #[must_use]
-    pub fn heads(&self) -> &Heads {
-        &self.shared.heads
+    pub fn watermarks(&self) -> &Watermarks {
+        &self.shared.watermarks
     }
 
     /// Runs `work` on the writing thread and commits what it wrote, all or nothing. Returns after
@@ -246,7 +246,7 @@ impl Store {
         work: impl FnOnce(&mut Batch<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let (sender, receiver) = oneshot::channel();
-        let gaps = self.shared.heads.gaps.clone();
+        let gaps = self.shared.watermarks.gaps.clone();
         // Who asked may have gone; the work is done all the same.
         let job: Job = Box::new(move |batch| match work(batch) {
             Ok(result) => {

@@ -110,13 +110,13 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::store::Sync;
+    use crate::store::Durability;
 
     const SOON: Duration = Duration::from_secs(20);
     const BRIEFLY: Duration = Duration::from_millis(200);
 
     fn proof(dir: &tempfile::TempDir, address: Option<SocketAddr>) -> Proof {
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         Proof { store, address, path: "/health".to_owned() }
     }
 

@@ -38,7 +38,8 @@ pub(super) async fn run(store: Store, clock: Clock, stop: CancellationToken) -> 
 
 /// Measures once. Blocks.
 fn measure(store: &Store, mut fronts: Fronts) -> Result<Fronts, StoreError> {
-    let (admitted, entries) = (*store.heads().inbox.borrow(), *store.heads().outbox.borrow());
+    let (admitted, entries) =
+        (*store.watermarks().inbox.borrow(), *store.watermarks().outbox.borrow());
     let reader = store.reader();
     let inbox = waiting(reader, InboxKey, |key| key.0, &mut fronts.inbox, admitted)?;
     let outbox = waiting(reader, OutboxKey, |key| key.0, &mut fronts.outbox, entries)?;
@@ -81,12 +82,12 @@ fn number(n: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Sync;
+    use crate::store::Durability;
 
     #[tokio::test]
     async fn rows_of_a_queue_are_counted_and_its_front_moves() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let put = |from: u64, until: u64| {
             store.commit(move |batch| {
                 (from..until).for_each(|n| batch.put(&OutboxKey(n), b"x"));

@@ -13,7 +13,7 @@ use super::status::{Sight, screen};
 use super::{copies, exchange};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
-use crate::clock::witness::Verdict;
+use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::{Day, Hour, Timestamp};
@@ -101,12 +101,12 @@ impl Operator {
     fn store(&self) -> Part {
         let (store, now) = (&self.sight.store, self.clock.now());
         let verdict = self.sight.witness.judge();
-        let clock = matches!(verdict, Verdict::Disagrees { .. }).then(|| verdict.to_string());
+        let clock = matches!(verdict, ClockVerdict::Disagrees { .. }).then(|| verdict.to_string());
         let lost = store.lost_tail().filter(|lost| now.since(lost.noticed_at) < LOSS_SHOWN);
         let lost = lost.map(ToString::to_string);
         let failing = self.sight.failing.borrow().words();
         let damaged = store.is_journal_damaged().then(|| DAMAGED_JOURNAL.to_owned());
-        let all = [store.room().complaint(), clock, damaged, lost, failing];
+        let all = [store.disk_space().complaint(), clock, damaged, lost, failing];
         let all: Vec<String> = all.into_iter().flatten().collect();
         let error = Some(all.join("; ")).filter(|all| !all.is_empty());
         let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };

@@ -14,21 +14,22 @@ use super::entities::claim_entities;
 use super::foreign::{bury, claim_beside};
 use super::numbers::Numbers;
 use super::outage;
-use crate::bus::{Bus, Content, Dead, Delivery};
+use crate::bus::{Bus, Content, DeadLetter, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
 use crate::model::counts::{MOST_LINES, counted_lines};
-use crate::model::entity::Sight;
+use crate::model::entity::EntityRef;
 use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
+use crate::model::event_index::EventIndex;
+use crate::model::event_summary::EventSummary;
 use crate::model::gap::{Gap, GapReason, Outage};
-use crate::model::head::Head;
-use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
 use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
-    AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, JournalKey, MinuteKey, Origin, SeenKey,
+    AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey,
+    SeenKey,
 };
 use crate::store::retention::{MinuteRow, claim_days};
 use crate::store::rows::{decode_cursor, push_journal};
@@ -65,9 +66,9 @@ pub(super) struct Prepared {
     pub(super) actor_id: Option<u64>,
     pub(super) repo_id: Option<u64>,
     pub(super) facts_from: FactsFrom,
-    head: Head,
+    head: EventIndex,
     /// The objects that it has documents of.
-    pub(super) sights: Box<[Sight]>,
+    pub(super) entity_refs: Box<[EntityRef]>,
     pub(super) envelope: Envelope,
 }
 
@@ -85,7 +86,7 @@ pub(super) enum FactsFrom {
 /// A delivery that cannot be read.
 struct Unread {
     cursor: Cursor,
-    dead: Box<Dead>,
+    dead: Box<DeadLetter>,
 }
 
 /// A delivery, with what is missing before it.
@@ -112,7 +113,7 @@ impl Apply {
             let is_remote = bus.tag() != self.store.bus_tag();
             let next = async {
                 if is_remote {
-                    self.store.room().wait().await;
+                    self.store.disk_space().wait().await;
                 }
                 bus.next().await
             };
@@ -161,13 +162,13 @@ impl Apply {
         });
         let (Counted { fresh, known, dead }, receipts) = committed.await?;
         fault::point("apply.after_commit");
-        self.store.heads().applied.send_modify(|commits| *commits = commits.wrapping_add(1));
+        self.store.watermarks().applied.send_modify(|commits| *commits = commits.wrapping_add(1));
         metrics::EVENTS_APPLIED.add(fresh.len() as u64);
         metrics::EVENTS_REDELIVERED.add(known);
         metrics::MESSAGES_DEAD.add(dead);
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
         let told = fresh.into_iter();
-        let told = told.map(|e| TailEvent::with_head(e.cursor, e.envelope, e.head));
+        let told = told.map(|e| TailEvent::with_index(e.cursor, e.envelope, e.head));
         self.hub.append(told.collect());
         Ok(receipts)
     }
@@ -180,16 +181,16 @@ fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>) -> (Vec<Came>, Vec<R>) 
         receipts.push(delivery.receipt);
         let cursor = Cursor { tag, position: delivery.position };
         let read = match delivery.content {
-            Content::Own(envelope, outline) => {
-                Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Here))
+            Content::Own(envelope, summary) => {
+                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Here))
             }
-            Content::Given(envelope, outline) => {
-                Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Elsewhere))
+            Content::Given(envelope, summary) => {
+                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere))
             }
-            Content::Bare(envelope, outline) => {
-                Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Nobody))
+            Content::Bare(envelope, summary) => {
+                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Nobody))
             }
-            Content::Dead(dead) => Err(Unread { cursor, dead: Box::new(dead) }),
+            Content::DeadLetter(dead) => Err(Unread { cursor, dead: Box::new(dead) }),
         };
         prepared.push(Came { outage: delivery.outage, read });
     }
@@ -200,20 +201,20 @@ impl Prepared {
     pub(super) fn new(
         cursor: Cursor,
         envelope: Envelope,
-        outline: Outline,
+        summary: EventSummary,
         facts_from: FactsFrom,
     ) -> Self {
         let received_at = envelope.facts.received_at;
         Self {
             cursor,
-            happened_at: outline.created_at.unwrap_or(received_at),
+            happened_at: summary.created_at.unwrap_or(received_at),
             received_at,
-            actor_id: outline.actor_id,
-            repo_id: outline.repo_id,
+            actor_id: summary.actor_id,
+            repo_id: summary.repo_id,
             facts_from,
-            head: Head::of_outline(&outline, &envelope.facts),
-            sights: outline.sights,
-            key: outline.key,
+            head: EventIndex::of_summary(&summary, &envelope.facts),
+            entity_refs: summary.entity_refs,
+            key: summary.key,
             envelope,
         }
     }
@@ -317,7 +318,7 @@ pub(super) fn apply_once(
         return Ok(false);
     }
     claim_beside(batch, event, days)?;
-    event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.sights)?;
+    event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.entity_refs)?;
     count_numbers(batch, event)?;
     if minutes.is_dropped(batch, event.cursor)? {
         return Ok(true);
@@ -353,7 +354,7 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
     ];
     let hour = event.happened_at.hour();
     for (metric, n) in counts.into_iter().filter(|(_, n)| *n > 0) {
-        batch.add(&HourKey { hour, origin: Origin::Live, metric }, n)?;
+        batch.add(&HourKey { hour, origin: HourSource::Live, metric }, n)?;
     }
     Ok(())
 }

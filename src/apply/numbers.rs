@@ -8,11 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::model::counts::{Counts, DayCounts, YearCounts};
+use crate::model::counts::{DayCounts, PullRequestCounts, YearCounts};
 use crate::model::envelope::Facts;
 use crate::model::tally::{Buckets, WindowSnapshot};
 use crate::model::window::{Day, Hour, Second, Timestamp, Window, Year};
-use crate::store::keys::{BucketKey, HourKey, HourMetric, Origin, Scope, SizeKey};
+use crate::store::keys::{BucketKey, HourKey, HourMetric, HourSource, Scope, SizeKey};
 use crate::store::{Reader, Store, StoreError, read_count};
 
 /// The numbers of this node.
@@ -87,7 +87,11 @@ impl Numbers {
     }
 
     /// The counts of `year`; `None` when they are what they were at the last call. Blocks.
-    pub fn refresh(&self, store: &Store, year: Year) -> Result<Option<Counts>, StoreError> {
+    pub fn refresh(
+        &self,
+        store: &Store,
+        year: Year,
+    ) -> Result<Option<PullRequestCounts>, StoreError> {
         let mut memory = lock(&self.year);
         let mut touched = std::mem::take(&mut memory.touched);
         if memory.year != Some(year) {
@@ -120,7 +124,7 @@ impl Numbers {
             repositories,
         };
         let days = memory.days.iter().map(|(day, figures)| (*day, figures.counts)).collect();
-        Ok(Some(Counts { year, days, sums }))
+        Ok(Some(PullRequestCounts { year, days, sums }))
     }
 }
 
@@ -140,9 +144,9 @@ fn day_figures(reader: Reader<'_>, day: Day) -> Result<DayFigures, StoreError> {
     // An hour that was imported stands for itself, whatever was counted of it live.
     let mut hours = Vec::with_capacity(24);
     for hour in (first..first + 24).map(Hour) {
-        let (origin, metric) = (Origin::Archive, HourMetric::Events);
+        let (origin, metric) = (HourSource::Archive, HourMetric::Events);
         let is_imported = reader.count(&HourKey { hour, origin, metric })? > 0;
-        hours.push((hour, if is_imported { origin } else { Origin::Live }));
+        hours.push((hour, if is_imported { origin } else { HourSource::Live }));
     }
     let mut add = |metric, figure: fn(&mut DayFigures) -> &mut i64| -> Result<(), StoreError> {
         for (hour, origin) in hours.iter().copied() {

@@ -15,7 +15,7 @@ use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
 use crate::store::StoreError;
 use crate::store::keys::DeadKey;
-use crate::store::rows::{Place, Refused, decode_refused};
+use crate::store::rows::{DeadLetterOrigin, Refused, decode_refused};
 use crate::{fault, metrics};
 
 /// Dead letters that are tried in one batch.
@@ -125,10 +125,10 @@ fn try_again(value: &[u8]) -> Tried {
 /// The event, or why it still is none.
 fn read_again(value: &[u8]) -> ControlFlow<String, Prepared> {
     let dead = |reason: &str| ControlFlow::Break(reason.to_owned());
-    let Some(Refused { reason, text, whole, place, .. }) = decode_refused(value) else {
+    let Some(Refused { reason, text, whole, origin, .. }) = decode_refused(value) else {
         return dead("the entry of the dead-letter log is damaged");
     };
-    let Some(Place { cursor, published_at, received, schema }) = place else {
+    let Some(DeadLetterOrigin { cursor, published_at, received, schema }) = origin else {
         return dead("it was kept without its place on the bus");
     };
     if !whole {
@@ -144,9 +144,9 @@ fn read_again(value: &[u8]) -> ControlFlow<String, Prepared> {
     let Ok(incoming) = Incoming::read(&text, property, published_at) else {
         return ControlFlow::Break(reason);
     };
-    let Incoming { envelope, outline, flags_given } = incoming;
+    let Incoming { envelope, summary, flags_given } = incoming;
     let facts_from = if flags_given { FactsFrom::Elsewhere } else { FactsFrom::Nobody };
-    ControlFlow::Continue(Prepared::new(cursor, envelope, outline, facts_from))
+    ControlFlow::Continue(Prepared::new(cursor, envelope, summary, facts_from))
 }
 
 #[cfg(test)]
@@ -158,8 +158,8 @@ mod tests {
     use crate::model::position::{BusTag, Cursor, Position};
     use crate::store::journal::DROPPED;
     use crate::store::keys::JournalKey;
-    use crate::store::rows::encode_dead;
-    use crate::store::{Store, Sync};
+    use crate::store::rows::encode_dead_letter;
+    use crate::store::{Durability, Store};
 
     const TAG: BusTag = BusTag(7);
 
@@ -174,8 +174,8 @@ mod tests {
         );
         let body = format!(r#"{{"event":{event},"payload":{{}}}}"#);
         let cursor = at(entry).to_string();
-        let place = Place { cursor, published_at: 1, received: None, schema: None };
-        let value = encode_dead(Timestamp::from_seconds(1), "no", &place, body.as_bytes());
+        let origin = DeadLetterOrigin { cursor, published_at: 1, received: None, schema: None };
+        let value = encode_dead_letter(Timestamp::from_seconds(1), "no", &origin, body.as_bytes());
         match read_again(&value) {
             ControlFlow::Continue(event) => event,
             ControlFlow::Break(why) => panic!("{why}"),
@@ -185,7 +185,7 @@ mod tests {
     #[tokio::test]
     async fn a_letter_from_where_the_journal_was_dropped_is_counted_and_not_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let other = Cursor { tag: BusTag(8), ..at(900) };
         for dropped in [at(500), other] {
             store.commit(move |batch| batch.put_cursor(DROPPED, dropped)).await.unwrap();

@@ -19,13 +19,13 @@ use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, Exported, Imported};
 use crate::clock::Clock;
 use crate::config::{Config, Flag, Log, StoreSync};
-use crate::http::{Http, HttpOptions, Request};
+use crate::http::{Http, HttpOptions, HttpRequest};
 use crate::logging;
 use crate::model::window::Hour;
 use crate::private;
-use crate::store::checkpoint::{self, Backup, CheckpointError};
-use crate::store::inspect::{self, FamilyLook, InspectError, Looked, Looker};
-use crate::store::{Store, StoreError, Sync};
+use crate::store::checkpoint::{self, CheckpointError, ExistingBackup};
+use crate::store::inspect::{self, InspectError, InspectedFamily, Inspection, Inspector};
+use crate::store::{Durability, Store, StoreError};
 
 /// The longest that an appliance may take for one file, or for an export.
 const PATIENCE: Duration = Duration::from_secs(3_600);
@@ -47,7 +47,7 @@ pub(super) enum Place {
     /// Nobody else has the store.
     Here(Store, Box<Config>),
     /// Nobody has the store, and it is only looked into.
-    Look(Arc<Looker>),
+    Look(Arc<Inspector>),
     /// An appliance has it, and listens here.
     Ops(Asking),
 }
@@ -148,7 +148,7 @@ pub(super) async fn find_to_look(args: &StoreArgs) -> Result<Place, Failed> {
     let data = configured(args)?.data_dir;
     expect_store(&data)?;
     let dir = data.clone();
-    match beside(move || Looker::open(&dir)).await? {
+    match beside(move || Inspector::open(&dir)).await? {
         Ok(looker) => Ok(Place::Look(Arc::new(looker))),
         Err(error @ StoreError::InUse { .. }) => elsewhere(&data, &error),
         Err(error) => Err(Failed { exit: Exit::Io, reason: error.to_string() }),
@@ -183,8 +183,8 @@ pub(super) async fn beside<T: Send + 'static>(
 
 fn open(config: &Config) -> Result<Store, StoreError> {
     let sync = match config.store.sync {
-        StoreSync::Batch => Sync::EveryBatch,
-        StoreSync::Every(interval) => Sync::Every(interval),
+        StoreSync::Batch => Durability::EveryBatch,
+        StoreSync::Every(interval) => Durability::Every(interval),
     };
     let store = Store::open(&config.data_dir, sync, Clock::system())?;
     hand_over(&config.data_dir);
@@ -249,7 +249,7 @@ impl Place {
     }
 
     /// Makes a backup.
-    pub(super) async fn backup(&self, to: &Path) -> Result<Backup, Failed> {
+    pub(super) async fn backup(&self, to: &Path) -> Result<ExistingBackup, Failed> {
         let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         match self {
             Self::Here(store, _) => {
@@ -262,7 +262,7 @@ impl Place {
     }
 
     /// All families, in figures.
-    pub(super) async fn families(&self) -> Result<Vec<FamilyLook>, Failed> {
+    pub(super) async fn families(&self) -> Result<Vec<InspectedFamily>, Failed> {
         match self {
             Self::Here(store, _) => {
                 let store = store.clone();
@@ -287,7 +287,7 @@ impl Place {
         family: &str,
         prefix: &str,
         limit: usize,
-    ) -> Result<Looked, Failed> {
+    ) -> Result<Inspection, Failed> {
         match self {
             Self::Here(store, _) => {
                 let (store, family, prefix) = (store.clone(), family.to_owned(), prefix.to_owned());
@@ -377,11 +377,11 @@ impl Asking {
     }
 
     /// The same with a backup.
-    async fn backup(&self, to: &Path) -> Result<Backup, Failed> {
+    async fn backup(&self, to: &Path) -> Result<ExistingBackup, Failed> {
         checkpoint::expect_room(to)?;
         let exchange = self.exchange();
         let asked = json!({ "backup": { "into": exchange.name } });
-        let made: Backup = self.ask("store", &asked).await?;
+        let made: ExistingBackup = self.ask("store", &asked).await?;
         let name = made.dir.file_name().unwrap_or_default();
         let (at, to) = (exchange.path.join(name), to.to_owned());
         Ok(beside(move || checkpoint::deliver(&at, &to)).await??)
@@ -391,7 +391,7 @@ impl Asking {
         let OpsAddress { url, secret } = &self.address;
         let address = format!("{url}/{path}");
         let bearer = format!("Bearer {}", secret.expose());
-        let request = Request::post(&address, Bytes::from(asked.to_string()))
+        let request = HttpRequest::post(&address, Bytes::from(asked.to_string()))
             .header("content-type", "application/json")
             .header("authorization", &bearer);
         let answer = self.http.send(request).await.map_err(|error| Failed {

@@ -15,7 +15,7 @@ use super::entries::{Broken, Entries};
 use super::overlap;
 use super::silence::{Look, Silence};
 use super::source::{EventSource, Page, Poll};
-use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, NoEvent};
+use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, InvalidEvent};
 use crate::model::window::Timestamp;
 use crate::store::keys::{BodyKey, InboxKey, MetaKey, SeenKey};
 use crate::store::rows::encode_inbox;
@@ -85,14 +85,14 @@ async fn next(
     store: &Store,
     limit: u64,
 ) -> anyhow::Result<Option<Poll>> {
-    let mut backlog = store.heads().backlog.subscribe();
+    let mut backlog = store.watermarks().backlog.subscribe();
     if *backlog.borrow_and_update() > limit {
         let bytes = *backlog.borrow();
         tracing::warn!(bytes, limit, "fetching pauses: store.outboxBytes is reached");
         backlog.wait_for(|bytes| *bytes <= limit).await?;
         tracing::info!("fetching goes on");
     }
-    store.room().wait().await;
+    store.disk_space().wait().await;
     Ok(source.next_poll().await?)
 }
 
@@ -123,8 +123,8 @@ async fn take_in(store: &Store, poll: Poll) -> Result<(Admitted, Vec<Look>), Sto
     let Claimed { admitted, head, bytes, looks } = committed.await?;
     fault::point("ingest.after_commit");
     if admitted.new > 0 {
-        store.heads().grow_backlog(bytes);
-        store.heads().inbox.send_replace(head);
+        store.watermarks().grow_backlog(bytes);
+        store.watermarks().inbox.send_replace(head);
     }
     metrics::EVENTS_ADMITTED.add(admitted.new);
     metrics::EVENTS_DUPLICATE.add(admitted.known);
@@ -199,7 +199,7 @@ impl Sorted {
     /// Takes an event that is an entry of `page`.
     fn take(&mut self, number: u8, page: &Entries, text: &str, received_at: Timestamp) {
         if text.len() > EVENT_BYTES {
-            let reason = NoEvent::TooLarge(text.len()).to_string();
+            let reason = InvalidEvent::TooLarge(text.len()).to_string();
             return self.reject(reason, text.as_bytes());
         }
         match Event::read(text) {

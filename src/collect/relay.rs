@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use self::rows::{Course, Messages, Waiting, came_back, count};
 pub use self::when_granted::WhenGranted;
 use crate::backoff::Backoff;
-use crate::bus::outbox::{self, Spent};
-use crate::bus::{Access, BusError, BusState, Grant, Outlet};
+use crate::bus::outbox::{self, OutboxReceipt};
+use crate::bus::{BusError, BusState, Grant, Outlet, ProducerAccess};
 use crate::clock::Clock;
 use crate::model::position::Cursor;
 use crate::store::{Store, StoreError};
@@ -174,7 +174,7 @@ impl Relay {
     /// Asks for the topic as a collector does. While the first answer does not come, polling
     /// begins.
     async fn ask(&self, outlet: &mut impl Outlet) -> Result<Grant, BusError> {
-        let asking = outlet.ask(Access::Free);
+        let asking = outlet.ask(ProducerAccess::Free);
         tokio::pin!(asking);
         if *self.grant.borrow() == Grant::Unasked {
             tokio::select! {
@@ -210,7 +210,7 @@ impl Relay {
 
     /// Until anything lies between admission and the topic.
     async fn wait_for_rows(&self) -> anyhow::Result<()> {
-        let mut backlog = self.store.heads().backlog.subscribe();
+        let mut backlog = self.store.watermarks().backlog.subscribe();
         if *backlog.borrow() == 0 {
             self.waiting.send_replace(0);
             backlog.wait_for(|bytes| *bytes > 0).await?;
@@ -242,7 +242,7 @@ impl Relay {
         outlet: &mut impl Outlet,
         waiting: Waiting,
     ) -> anyhow::Result<Result<(), BusError>> {
-        match outlet.ask(Access::Fencing).await {
+        match outlet.ask(ProducerAccess::Fencing).await {
             Ok(Grant::Granted) => {}
             Ok(_) => return Ok(Ok(())),
             Err(error) => return Ok(Err(error)),
@@ -278,7 +278,7 @@ impl Relay {
 
     /// Waits until this store has applied the topic up to its end.
     async fn catch_up(&self, end: Option<Cursor>) -> anyhow::Result<()> {
-        let mut applied = self.store.heads().applied.subscribe();
+        let mut applied = self.store.watermarks().applied.subscribe();
         loop {
             applied.borrow_and_update();
             let reached = self.store.read(|reader| reader.applied()).await?;
@@ -309,7 +309,7 @@ impl Relay {
         outlet: &mut impl Outlet,
         until: Until,
     ) -> anyhow::Result<Result<(), BusError>> {
-        let mut head = self.store.heads().outbox.subscribe();
+        let mut head = self.store.watermarks().outbox.subscribe();
         let mut course = Course { seen_for: self.seen_for, ..Course::default() };
         let mut done = 0;
         let (mut ahead, mut acknowledged) = (Messages::default(), Vec::new());
@@ -356,7 +356,7 @@ impl Relay {
         read.await
     }
 
-    async fn give_up(&self, spent: Vec<Spent>) -> Result<(), StoreError> {
+    async fn give_up(&self, spent: Vec<OutboxReceipt>) -> Result<(), StoreError> {
         if spent.is_empty() {
             return Ok(());
         }
@@ -376,7 +376,7 @@ impl Relay {
             tracing::info!(rows = applied.len(), "another collector produced them too");
         }
         // From the start again, once all were looked at.
-        let is_end = last >= *self.store.heads().outbox.borrow();
+        let is_end = last >= *self.store.watermarks().outbox.borrow();
         standby.looked_at = if is_end { 0 } else { last };
         self.give_up(applied).await
     }

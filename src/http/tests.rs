@@ -1,24 +1,24 @@
 use std::io::Write as _;
 
-use super::fake::{Fake, Reply};
+use super::fake::{FakeReply, FakeServer};
 use super::*;
 
 fn client(timeout_ms: u64, body_limit: usize) -> Http {
     Http::new(HttpOptions { timeout: Duration::from_millis(timeout_ms), body_limit }).unwrap()
 }
 
-async fn get(url: &str) -> Result<Response, HttpError> {
-    client(5_000, 1_000).send(Request::get(url).secret("authorization", "Bearer s3cret")).await
+async fn get(url: &str) -> Result<HttpResponse, HttpError> {
+    client(5_000, 1_000).send(HttpRequest::get(url).secret("authorization", "Bearer s3cret")).await
 }
 
-async fn get_in_public(url: &str) -> Result<Response, HttpError> {
-    client(5_000, 1_000).send(Request::get(url)).await
+async fn get_in_public(url: &str) -> Result<HttpResponse, HttpError> {
+    client(5_000, 1_000).send(HttpRequest::get(url)).await
 }
 
 #[tokio::test]
 async fn an_answer_comes_with_status_headers_and_body() {
-    let fake = Fake::start(|_| {
-        Reply::new(418, "tea").with("Date", "Sun, 06 Nov 1994 08:49:37 GMT").with("X-Number", 7)
+    let fake = FakeServer::start(|_| {
+        FakeReply::new(418, "tea").with("Date", "Sun, 06 Nov 1994 08:49:37 GMT").with("X-Number", 7)
     })
     .await;
     let answer = get(&format!("{}/a?b=c", fake.url)).await.unwrap();
@@ -33,8 +33,8 @@ async fn an_answer_comes_with_status_headers_and_body() {
 
 #[tokio::test]
 async fn a_body_is_sent_with_its_headers() {
-    let fake = Fake::start(|_| Reply::new(200, "")).await;
-    let request = Request::post(&fake.url, Bytes::from_static(b"{}"))
+    let fake = FakeServer::start(|_| FakeReply::new(200, "")).await;
+    let request = HttpRequest::post(&fake.url, Bytes::from_static(b"{}"))
         .header("content-type", "application/json");
     client(5_000, 10).send(request).await.unwrap();
     let asked = &fake.asked()[0];
@@ -49,25 +49,25 @@ async fn a_body_is_measured_after_decompression() {
         encoder.write_all(&vec![b'a'; 1_000_000]).unwrap();
         encoder.finish().unwrap()
     };
-    let fake = Fake::start(move |_| {
-        Reply::Whole(200, vec![("Content-Encoding", "gzip".into())], zipped())
+    let fake = FakeServer::start(move |_| {
+        FakeReply::Whole(200, vec![("Content-Encoding", "gzip".into())], zipped())
     })
     .await;
     let error = get(&fake.url).await.unwrap_err();
     assert!(matches!(error, HttpError::TooLarge { limit: 1_000, .. }), "{error}");
-    let whole = client(5_000, 1_000_000).send(Request::get(&fake.url)).await.unwrap();
+    let whole = client(5_000, 1_000_000).send(HttpRequest::get(&fake.url)).await.unwrap();
     assert_eq!(whole.body.len(), 1_000_000);
 }
 
 #[tokio::test]
 async fn redirects_are_followed_and_end() {
-    let fake = Fake::start(|asked| match asked.target.as_str() {
-        "/moved-301" => Reply::new(301, "").with("Location", "/here"),
-        "/moved-302" => Reply::new(302, "").with("Location", "/here"),
-        "/moved-307" => Reply::new(307, "").with("Location", "/here"),
-        "/circle" => Reply::new(302, "").with("Location", "/circle"),
-        "/nowhere" => Reply::new(302, ""),
-        _ => Reply::new(200, "found"),
+    let fake = FakeServer::start(|asked| match asked.target.as_str() {
+        "/moved-301" => FakeReply::new(301, "").with("Location", "/here"),
+        "/moved-302" => FakeReply::new(302, "").with("Location", "/here"),
+        "/moved-307" => FakeReply::new(307, "").with("Location", "/here"),
+        "/circle" => FakeReply::new(302, "").with("Location", "/circle"),
+        "/nowhere" => FakeReply::new(302, ""),
+        _ => FakeReply::new(200, "found"),
     })
     .await;
     for status in [301, 302, 307] {
@@ -81,19 +81,21 @@ async fn redirects_are_followed_and_end() {
 
 #[tokio::test]
 async fn no_redirect_is_followed_with_a_secret_or_a_body() {
-    let other = Fake::start(|_| Reply::new(200, "")).await;
+    let other = FakeServer::start(|_| FakeReply::new(200, "")).await;
     for status in [301, 302, 303, 307, 308] {
         for target in [format!("{}/steal?s3cret", other.url), "/here?s3cret".to_owned()] {
-            let fake = Fake::start(move |_| Reply::new(status, "").with("Location", &target)).await;
-            let posted = Request::post(&fake.url, Bytes::from_static(b"s3cret"));
-            let secret = Request::get(&fake.url).secret("authorization", "s3cret");
+            let fake =
+                FakeServer::start(move |_| FakeReply::new(status, "").with("Location", &target))
+                    .await;
+            let posted = HttpRequest::post(&fake.url, Bytes::from_static(b"s3cret"));
+            let secret = HttpRequest::get(&fake.url).secret("authorization", "s3cret");
             for request in [posted, secret] {
                 let error = client(5_000, 10).send(request).await.unwrap_err();
                 assert!(matches!(error, HttpError::Redirected { .. }), "{status}: {error:?}");
                 assert!(!error.is_unsent() && !error.is_transient());
                 assert!(!error.to_string().contains("s3cret"), "{error}");
             }
-            let secret = Request::get(&fake.url).secret("authorization", "s3cret");
+            let secret = HttpRequest::get(&fake.url).secret("authorization", "s3cret");
             let opened = client(5_000, 10).open(secret, Duration::from_secs(1)).await;
             assert!(matches!(opened.err(), Some(HttpError::Redirected { .. })), "{status}");
             assert_eq!(fake.asked().len(), 3, "each was asked once");
@@ -104,11 +106,11 @@ async fn no_redirect_is_followed_with_a_secret_or_a_body() {
 
 #[tokio::test]
 async fn what_is_broken_names_the_host_and_may_be_tried_again() {
-    let fake = Fake::start(|asked| match asked.target.as_str() {
-        "/short" => Reply::Cut(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc".to_vec()),
-        "/garbage" => Reply::Cut(b"\0\0\0\0 no http at all\r\n\r\n".to_vec()),
-        "/silent" => Reply::Cut(Vec::new()),
-        _ => Reply::Hang,
+    let fake = FakeServer::start(|asked| match asked.target.as_str() {
+        "/short" => FakeReply::Cut(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc".to_vec()),
+        "/garbage" => FakeReply::Cut(b"\0\0\0\0 no http at all\r\n\r\n".to_vec()),
+        "/silent" => FakeReply::Cut(Vec::new()),
+        _ => FakeReply::Hang,
     })
     .await;
     let host = fake.url.strip_prefix("http://").unwrap().to_owned();
@@ -117,7 +119,7 @@ async fn what_is_broken_names_the_host_and_may_be_tried_again() {
         assert!(matches!(error, HttpError::Broken { .. }), "{path}: {error:?}");
         assert!(error.is_transient() && error.to_string().contains(&host), "{error}");
     }
-    let error = client(50, 10).send(Request::get(&fake.url)).await.unwrap_err();
+    let error = client(50, 10).send(HttpRequest::get(&fake.url)).await.unwrap_err();
     assert!(matches!(error, HttpError::Timeout { .. }) && error.is_transient(), "{error:?}");
     assert_eq!(error.to_string(), format!("{host} did not answer within 50 ms"));
 }
@@ -146,7 +148,7 @@ async fn no_secret_is_in_any_error() {
     ];
     for url in urls {
         for value in ["s3cret", "s3cret\n"] {
-            let request = Request::get(url).secret("authorization", value);
+            let request = HttpRequest::get(url).secret("authorization", value);
             let error = http.send(request).await.unwrap_err();
             let said = format!("{error} {error:?}");
             assert!(!said.contains("s3cret"), "{said}");

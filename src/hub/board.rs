@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use super::bell::Bell;
 use super::frame::Frame;
-use super::language::{LanguageQuery, Languages, Latest, Watch};
+use super::language::{LanguageChanges, LanguageQuery, Languages, LatestLanguages};
+use super::notifier::Notifier;
 use crate::clock::Clock;
-use crate::model::counts::{Counts, DayCounts};
+use crate::model::counts::{DayCounts, PullRequestCounts};
 use crate::model::tally::Tally;
 use crate::model::window::{Second, Year};
 
@@ -27,7 +27,7 @@ pub struct Tick {
 
 /// The latest values and who follows them.
 #[derive(Debug)]
-pub struct Board {
+pub struct LatestValues {
     api_version: u64,
     clock: Clock,
     tick: ArcSwap<Shown>,
@@ -45,12 +45,12 @@ pub(super) struct Shown {
 
 #[derive(Debug, Default)]
 struct ShownCounts {
-    counts: Arc<Counts>,
+    counts: Arc<PullRequestCounts>,
     /// The first message, and the year for which it was written.
     first: Mutex<Option<(Year, Frame)>>,
 }
 
-impl Board {
+impl LatestValues {
     /// An empty one: no languages, no counts.
     #[must_use]
     pub fn new(api_version: u64, clock: Clock) -> Self {
@@ -67,11 +67,11 @@ impl Board {
     pub fn set_tick(&self, tick: Arc<Tick>) {
         let number = self.tick.load().number + 1;
         self.tick.store(Arc::new(Shown { number, tick, first: OnceLock::new() }));
-        self.languages.ring();
+        self.languages.notify();
     }
 
     /// Shows new counts of the year, for those who come from now on.
-    pub fn set_counts(&self, counts: Arc<Counts>) {
+    pub fn set_counts(&self, counts: Arc<PullRequestCounts>) {
         self.counts.store(Arc::new(ShownCounts { counts, first: Mutex::default() }));
     }
 
@@ -91,7 +91,7 @@ impl Board {
             Some((written_in, frame)) if *written_in == year => frame.clone(),
             _ => {
                 // Last year's counts are not this year's, also before new ones are shown.
-                let none = Counts::of(year);
+                let none = PullRequestCounts::of(year);
                 let counts = if shown.counts.year == year { &*shown.counts } else { &none };
                 let frame = Frame::text(&[&counts_text(self.api_version, counts)]);
                 *first = Some((year, frame.clone()));
@@ -102,13 +102,17 @@ impl Board {
 
     /// Follows the map: each tick's, as the query has it.
     #[must_use]
-    pub fn latest(self: &Arc<Self>, query: LanguageQuery, bell: &Arc<Bell>) -> Latest {
-        Latest::new(self, &self.languages, query, bell)
+    pub fn follow_languages(
+        self: &Arc<Self>,
+        query: LanguageQuery,
+        notifier: &Arc<Notifier>,
+    ) -> LatestLanguages {
+        LatestLanguages::new(self, &self.languages, query, notifier)
     }
 
     /// Follows the map's changes; the first message tells where they begin.
     #[must_use]
-    pub fn watch(self: &Arc<Self>, bell: &Arc<Bell>) -> (Watch, Frame) {
+    pub fn watch_languages(self: &Arc<Self>, notifier: &Arc<Notifier>) -> (LanguageChanges, Frame) {
         let shown = self.shown();
         let first = shown.first.get_or_init(|| {
             let head = format!(
@@ -118,7 +122,7 @@ impl Board {
             Frame::text(&[&head, &map_text(&shown.tick.map), "}"])
         });
         let first = first.clone();
-        (Watch::new(self, &self.languages, shown, bell), first)
+        (LanguageChanges::new(self, &self.languages, shown, notifier), first)
     }
 
     pub(super) fn shown(&self) -> Arc<Shown> {
@@ -134,7 +138,7 @@ pub(super) fn map_text(map: &Tally) -> String {
 /// One figure of a day.
 type Figure = fn(DayCounts) -> i64;
 
-fn counts_text(api_version: u64, counts: &Counts) -> String {
+fn counts_text(api_version: u64, counts: &PullRequestCounts) -> String {
     let mut text = format!(r#"{{"firstMessageTag":true,"apiVersion":{api_version}"#);
     let maps: [(&str, Figure); 5] = [
         ("eventMap", DayCounts::events),
@@ -167,13 +171,13 @@ mod tests {
     use crate::model::counts::YearCounts;
     use crate::model::window::{Day, Timestamp};
 
-    fn board_at(time: &str) -> Arc<Board> {
+    fn board_at(time: &str) -> Arc<LatestValues> {
         let clock = Clock::starting_at(Timestamp::parse(time).unwrap());
-        Arc::new(Board::new(2, clock))
+        Arc::new(LatestValues::new(2, clock))
     }
 
-    fn counts_of_2026() -> Arc<Counts> {
-        let mut counts = Counts::of(Year(2026));
+    fn counts_of_2026() -> Arc<PullRequestCounts> {
+        let mut counts = PullRequestCounts::of(Year(2026));
         let mut day = |text: &str, open, merge, close, developers| {
             let figures = DayCounts { open, merge, close, developers };
             counts.days.insert(Day::parse(text).unwrap(), figures);

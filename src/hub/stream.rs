@@ -21,17 +21,17 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
 
-pub use self::choice::{Choice, StreamAsk};
-pub use self::control::Kept;
-pub use self::follower::{Follower, Portion};
-pub use self::form::StreamForm;
+pub use self::choice::{StreamSelection, StreamSelector};
+pub use self::control::RetentionLimits;
+pub use self::follower::{Follower, StreamBatch};
+pub use self::form::StreamEncoding;
 pub(in crate::hub) use self::group::{Group as StreamGroup, StreamGroups};
 pub use self::page::StreamStart;
 use self::searches::Searches;
 pub use self::searches::{SEARCHES, TooManySearches};
 use super::turns::Turns;
-use super::{Bell, Hub, lock};
-use crate::model::place::Place;
+use super::{Hub, Notifier, lock};
+use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::{Reader, Store, gaps};
 
@@ -55,7 +55,7 @@ pub struct StreamJournal {
     /// Everything up to here is in the journal, and what comes next will be appended to the hub.
     pub applied: Option<Position>,
     /// What is kept of it.
-    pub kept: Kept,
+    pub kept: RetentionLimits,
 }
 
 /// The journal, and who follows it live.
@@ -105,7 +105,7 @@ impl Streams {
 
     /// How many gaps of the bus were found in this life.
     fn gaps(&self) -> u64 {
-        *self.journal.store.heads().gaps.borrow()
+        *self.journal.store.watermarks().gaps.borrow()
     }
 
     /// Looks where the last of them is; only then is it known that none lies behind an event.
@@ -133,7 +133,7 @@ impl Streams {
 
     /// Tells of them.
     pub(super) fn gaps_found(&self) -> watch::Receiver<u64> {
-        self.journal.store.heads().gaps.subscribe()
+        self.journal.store.watermarks().gaps.subscribe()
     }
 
     /// The newest event there is.
@@ -145,7 +145,7 @@ impl Streams {
     /// Behind this is the oldest event that is kept.
     fn oldest(&self) -> Cursor {
         let tag = self.journal.tag;
-        let dropped = self.journal.store.heads().dropped.borrow().get(&tag).copied();
+        let dropped = self.journal.store.watermarks().dropped.borrow().get(&tag).copied();
         Cursor { tag, position: dropped.unwrap_or_default() }
     }
 }
@@ -155,7 +155,7 @@ pub(super) type MaybeStreams = OnceLock<Streams>;
 
 impl Hub {
     /// Gives the stream its journal, once, before the first event is appended.
-    pub fn keep(&self, journal: StreamJournal) {
+    pub fn attach_journal(&self, journal: StreamJournal) {
         let StreamJournal { tag, applied, .. } = journal;
         self.tail().begin_behind(Cursor { tag, position: applied.unwrap_or_default() });
         let streams = Streams {
@@ -171,13 +171,17 @@ impl Hub {
     }
 
     /// A reader of the stream, behind the newest event until it asks for something else; `None`
-    /// where there is no journal. The bell rings when there is something to take.
+    /// where there is no journal. The notifier rings when there is something to take.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, form: StreamForm, bell: &Arc<Bell>) -> Option<Follower> {
+    pub fn follow(
+        self: &Arc<Self>,
+        form: StreamEncoding,
+        notifier: &Arc<Notifier>,
+    ) -> Option<Follower> {
         let streams = self.streams()?;
-        let choice = Arc::new(Choice::new(StreamAsk::default()));
-        let place = Place::behind(streams.newest(self));
-        Some(Follower::new(Arc::clone(self), form, choice, place, Arc::clone(bell)))
+        let choice = Arc::new(StreamSelector::new(StreamSelection::default()));
+        let place = Offset::after(streams.newest(self));
+        Some(Follower::new(Arc::clone(self), form, choice, place, Arc::clone(notifier)))
     }
 
     /// Whether there is a journal, and so a stream.

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 
 use super::frame::Frame;
-use super::stream::StreamForm;
+use super::stream::StreamEncoding;
 use crate::model::entity::{Entity, entities};
 use crate::model::envelope::{Envelope, Flags};
 use crate::model::event::Event;
-use crate::model::head::Head;
+use crate::model::event_index::EventIndex;
 use crate::model::json;
 use crate::model::position::{Cursor, Position};
 
@@ -30,12 +30,12 @@ pub struct TailEvent {
     pub cursor: Cursor,
     /// The event and its facts.
     pub envelope: Envelope,
-    head: OnceLock<Head>,
+    head: OnceLock<EventIndex>,
     action: OnceLock<Option<Box<str>>>,
     entities: OnceLock<Box<[Entity]>>,
     whole: OnceLock<Frame>,
     /// As the stream has it, in each of its forms.
-    streamed: [OnceLock<Bytes>; StreamForm::ALL.len()],
+    streamed: [OnceLock<Bytes>; StreamEncoding::ALL.len()],
 }
 
 impl TailEvent {
@@ -48,17 +48,20 @@ impl TailEvent {
 
     /// For who has read the event already.
     #[must_use]
-    pub fn with_head(cursor: Cursor, envelope: Envelope, head: Head) -> Self {
+    pub fn with_index(cursor: Cursor, envelope: Envelope, head: EventIndex) -> Self {
         let event = Self::new(cursor, envelope);
         event.head.get_or_init(|| head);
         event
     }
 
     /// What readers choose by; empty when the event cannot be read.
-    pub fn head(&self) -> &Head {
+    pub fn index(&self) -> &EventIndex {
         self.head.get_or_init(|| {
             let event = Event::read(&self.envelope.event);
-            event.map_or_else(|_| Head::default(), |e| Head::of(&e, &self.envelope.facts))
+            event.map_or_else(
+                |_| EventIndex::default(),
+                |e| EventIndex::of(&e, &self.envelope.facts),
+            )
         })
     }
 
@@ -92,7 +95,7 @@ impl TailEvent {
     }
 
     /// The event as the stream has it, encoded by the first who asks.
-    pub(super) fn streamed(&self, form: StreamForm, encode: impl FnOnce() -> Bytes) -> &Bytes {
+    pub(super) fn streamed(&self, form: StreamEncoding, encode: impl FnOnce() -> Bytes) -> &Bytes {
         self.streamed[form as usize].get_or_init(encode)
     }
 
@@ -125,7 +128,7 @@ pub(super) fn payload(flags: Flags) -> String {
 
 /// What a reader got.
 #[derive(Debug)]
-pub struct Stretch {
+pub struct TailBatch {
     /// The events, in the bus's order.
     pub events: Vec<Arc<TailEvent>>,
     /// The place behind them: where to read on.
@@ -243,12 +246,12 @@ impl Tail {
 
     /// At most `most` events from `place` on.
     #[must_use]
-    pub fn read(&self, place: u64, most: usize) -> Stretch {
+    pub fn read(&self, place: u64, most: usize) -> TailBatch {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let from = place.max(ring.first);
         let skip = usize::try_from(from - ring.first).unwrap_or(usize::MAX);
         let events: Vec<_> = ring.events.iter().skip(skip).take(most).cloned().collect();
-        Stretch { next: from + events.len() as u64, missed: from - place, events }
+        TailBatch { next: from + events.len() as u64, missed: from - place, events }
     }
 }
 
@@ -331,7 +334,7 @@ pub(crate) mod tests {
         let events = tail.read(0, 9).events;
         let made: Vec<bool> = events.iter().map(|event| event.made_whole().is_some()).collect();
         assert_eq!(made, [false, false, false, false, false, true, true, true]);
-        assert_eq!(events[0].head().kind(), Some("A"));
+        assert_eq!(events[0].index().kind(), Some("A"));
         let tail = Tail::new(1);
         (1..=8).for_each(|number| tail.append(vec![large(number)]));
         assert_eq!(tail.read(0, 9).events.len(), 1);

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::envelope::{Envelope, Facts, Flags, written_back};
-use super::event::{Event, NoEvent};
+use super::event::{Event, InvalidEvent};
+use super::event_summary::EventSummary;
 use super::gap::Outage;
 use super::json;
-use super::outline::Outline;
 use super::routing::RoutingKey;
 use super::window::Timestamp;
 
@@ -54,7 +54,7 @@ pub struct Incoming {
     /// The event with its facts.
     pub envelope: Envelope,
     /// What was read of that event.
-    pub outline: Outline,
+    pub summary: EventSummary,
     /// Whether whoever produced it says what was seen for the first time; otherwise whoever
     /// applies it finds out.
     pub flags_given: bool,
@@ -62,7 +62,7 @@ pub struct Incoming {
 
 /// Why a message cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub enum UnreadableMessage {
     /// Bytes that are no text.
     #[error("the body is no UTF-8")]
     NoText,
@@ -74,17 +74,17 @@ pub enum Unreadable {
     NoEventInside,
     /// An `event` that is none.
     #[error("its `event` is {0}")]
-    NoEvent(#[from] NoEvent),
+    InvalidEvent(#[from] InvalidEvent),
 }
 
 impl Outgoing {
-    /// The message of an envelope; `outline` is of its event.
+    /// The message of an envelope; `summary` is of its event.
     #[must_use]
-    pub fn new(envelope: &Envelope, outline: &Outline) -> Self {
+    pub fn new(envelope: &Envelope, summary: &EventSummary) -> Self {
         let Envelope { facts, event } = envelope;
         let properties = [
             (RECEIVED, facts.received_at.micros().to_string()),
-            (KEY, RoutingKey::of_event(&outline.key.kind).to_string()),
+            (KEY, RoutingKey::of_event(&summary.key.kind).to_string()),
             (SCHEMA, OUR_SCHEMA.to_owned()),
         ];
         let mut body = String::with_capacity(event.len() + AROUND_EVENT);
@@ -93,7 +93,7 @@ impl Outgoing {
         body.push_str(",\"payload\":");
         push_payload(&mut body, facts);
         body.push('}');
-        let key = outline.repo_id.map(|id| id.to_string());
+        let key = summary.repo_id.map(|id| id.to_string());
         Self { key, properties, outage: None, body }
     }
 
@@ -138,13 +138,13 @@ impl Incoming {
         body: &[u8],
         property: impl Fn(&str) -> Option<&'p str>,
         published_at: Timestamp,
-    ) -> Result<Self, Unreadable> {
-        let body = std::str::from_utf8(body).map_err(|_| Unreadable::NoText)?;
+    ) -> Result<Self, UnreadableMessage> {
+        let body = std::str::from_utf8(body).map_err(|_| UnreadableMessage::NoText)?;
         if !json::is_only_object(body) {
-            return Err(Unreadable::NotOneObject);
+            return Err(UnreadableMessage::NotOneObject);
         }
         let [event, payload] = json::pick(body, ["event", "payload"]);
-        let event = Event::read(event.ok_or(Unreadable::NoEventInside)?)?;
+        let event = Event::read(event.ok_or(UnreadableMessage::NoEventInside)?)?;
         let received_at = property(RECEIVED)
             .and_then(|text| text.parse().ok())
             .map(Timestamp::from_micros)
@@ -163,10 +163,10 @@ impl Incoming {
         let text: Arc<str> = Arc::from(text);
         // An event without an id is known by its text, so what is read is what is kept.
         let event = if *text == *event.text { event } else { Event::read(&text)? };
-        let outline = Outline::of(event);
+        let summary = EventSummary::of(event);
         Ok(Self {
             envelope: Envelope { facts, event: text },
-            outline,
+            summary,
             flags_given: given.is_some(),
         })
     }

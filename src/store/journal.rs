@@ -32,7 +32,7 @@ pub struct Journal<'s> {
 }
 
 /// What a reading comes to.
-pub enum Step<'v> {
+pub enum JournalItem<'v> {
     /// An event.
     Event(Position, JournalRow<'v>),
     /// Events that cannot be read any more, up to this place, that one included.
@@ -97,8 +97,8 @@ impl Journal<'_> {
         mut take: impl FnMut(Position, JournalRow<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         self.walk_behind(after, |step| match step {
-            Step::Event(position, row) => take(position, row),
-            Step::Damaged(_) => Ok(true),
+            JournalItem::Event(position, row) => take(position, row),
+            JournalItem::Damaged(_) => Ok(true),
         })
     }
 
@@ -107,7 +107,7 @@ impl Journal<'_> {
     pub fn walk_behind(
         &self,
         after: Position,
-        mut take: impl FnMut(Step<'_>) -> Result<bool, StoreError>,
+        mut take: impl FnMut(JournalItem<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let (mut last, mut failure, mut ended) = (after, None, false);
         // Where reading was tried again last; when that failed too, it is tried further on.
@@ -123,7 +123,7 @@ impl Journal<'_> {
                 }
                 last = key.position;
                 let step = match decode_journal(&key, value) {
-                    Ok(row) => Step::Event(key.position, row),
+                    Ok(row) => JournalItem::Event(key.position, row),
                     Err(error) => self.damaged(&error, key.position),
                 };
                 let go_on = take(step).unwrap_or_else(|error| {
@@ -151,9 +151,9 @@ impl Journal<'_> {
     }
 
     /// A place where events cannot be read. It is logged by the first who comes by.
-    fn damaged(&self, error: &StoreError, last: Position) -> Step<'static> {
+    fn damaged(&self, error: &StoreError, last: Position) -> JournalItem<'static> {
         self.moment.database().spare_journal(error);
-        Step::Damaged(last)
+        JournalItem::Damaged(last)
     }
 
     /// Behind a place where reading fails: an event that can be read, looked for in steps that
@@ -283,7 +283,7 @@ mod tests {
     use crate::model::envelope::Facts;
     use crate::model::window::Timestamp;
     use crate::store::retention::{Retention, drop_due};
-    use crate::store::{Store, Sync};
+    use crate::store::{Durability, Store};
 
     const TAG: BusTag = BusTag(9);
 
@@ -329,25 +329,25 @@ mod tests {
     #[tokio::test]
     async fn damaged_block_costs_the_events_in_it_and_no_others() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         for minute in 0..40 {
             let first = 1 + 500 * u64::try_from(minute).unwrap();
             put(&store, minute, first..first + 500).await;
         }
         drop(store);
         // What was in the log is in a table now.
-        drop(Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap());
+        drop(Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap());
         damage(dir.path());
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let journal = store.reader().journal(TAG).unwrap();
         let (mut read, mut missing, mut last) = (0, Vec::new(), 0);
         let walked = journal.walk_behind(Position::default(), |step| {
             match step {
-                Step::Event(position, _) => {
+                JournalItem::Event(position, _) => {
                     assert!(position.entry > last);
                     (read, last) = (read + 1, position.entry);
                 }
-                Step::Damaged(position) => {
+                JournalItem::Damaged(position) => {
                     missing.push(position.entry - last);
                     last = position.entry;
                 }
@@ -377,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_dropped_is_known_with_what_is_left() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         for minute in 0..4 {
             let first = 1 + 3 * u64::try_from(minute).unwrap();
             put(&store, minute, first..first + 3).await;
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(behind(&after, 11), [12]);
         assert_eq!(after.first_since(Minute(3)).unwrap(), Some(Position::counted(10)));
         assert_eq!(after.first_since(Minute(4)).unwrap(), None);
-        let dropped = store.heads().dropped.borrow().get(&TAG).copied();
+        let dropped = store.watermarks().dropped.borrow().get(&TAG).copied();
         assert_eq!(dropped, Some(Position::counted(6)));
         let other = store.reader().journal(BusTag(8)).unwrap();
         assert_eq!((other.dropped(), behind(&other, 0)), (None, Vec::new()));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use super::keys::{InboxKey, JournalKey, Key as _, OutboxKey};
 use crate::model::envelope::Facts;
-use crate::model::head::Head;
+use crate::model::event_index::EventIndex;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 
@@ -68,14 +68,14 @@ impl JournalRow<'_> {
     /// What readers choose by, where it is kept: rows of older versions have none, and those of
     /// events with a value that is too long for it.
     #[must_use]
-    pub fn head(&self) -> Option<Head> {
-        self.head.and_then(|head| Head::decode(head, &self.facts))
+    pub fn index(&self) -> Option<EventIndex> {
+        self.head.and_then(|head| EventIndex::decode(head, &self.facts))
     }
 }
 
 /// Appends the value of a [`JournalKey`]. The head is kept so that whoever reads far back need not
 /// read each event for it.
-pub fn push_journal(out: &mut Vec<u8>, head: &Head, facts: &Facts, event: &str) {
+pub fn push_journal(out: &mut Vec<u8>, head: &EventIndex, facts: &Facts, event: &str) {
     let begin = out.len();
     out.push(HEADED);
     if !head.encode(out) {
@@ -89,7 +89,7 @@ pub fn push_journal(out: &mut Vec<u8>, head: &Head, facts: &Facts, event: &str) 
 pub fn decode_journal<'v>(key: &JournalKey, value: &'v [u8]) -> Result<JournalRow<'v>, StoreError> {
     let read = || {
         let (head, rest) = match value.strip_prefix(&[HEADED]) {
-            Some(rest) => Head::split(rest).map(|(head, rest)| (Some(head), rest))?,
+            Some(rest) => EventIndex::split(rest).map(|(head, rest)| (Some(head), rest))?,
             None => (None, value),
         };
         let (facts, text) = Facts::decode(rest)?;
@@ -133,13 +133,18 @@ pub fn encode_refused(at: Timestamp, reason: &str, text: &[u8]) -> Vec<u8> {
 }
 
 /// The value of an entry of the dead-letter log: what it takes to try it again. The text is cut at
-/// [`DEAD_BYTES`], and then cannot be.
+/// [`DEAD_LETTER_BYTES`], and then cannot be.
 #[must_use]
-pub fn encode_dead(at: Timestamp, reason: &str, place: &Place, text: &[u8]) -> Vec<u8> {
-    let whole = text.len() <= DEAD_BYTES;
-    let about = About { reason: reason.to_owned(), place: place.clone(), whole };
+pub fn encode_dead_letter(
+    at: Timestamp,
+    reason: &str,
+    origin: &DeadLetterOrigin,
+    text: &[u8],
+) -> Vec<u8> {
+    let whole = text.len() <= DEAD_LETTER_BYTES;
+    let about = About { reason: reason.to_owned(), origin: origin.clone(), whole };
     let about = serde_json::to_vec(&about).expect("texts and numbers are JSON");
-    let text = &text[..text.len().min(DEAD_BYTES)];
+    let text = &text[..text.len().min(DEAD_LETTER_BYTES)];
     let mut out = Vec::with_capacity(13 + about.len() + text.len());
     out.push(VERSION_DEAD);
     out.extend_from_slice(&at.micros().to_be_bytes());
@@ -163,11 +168,11 @@ pub fn decode_refused(value: &[u8]) -> Option<Refused> {
     match *version {
         VERSION => {
             let reason = String::from_utf8(about.to_vec()).ok()?;
-            Some(Refused { at, reason, whole: text.len() < LOGGED_BYTES, text, place: None })
+            Some(Refused { at, reason, whole: text.len() < LOGGED_BYTES, text, origin: None })
         }
         VERSION_DEAD => {
-            let About { reason, place, whole } = serde_json::from_slice(about).ok()?;
-            Some(Refused { at, reason, text, whole, place: Some(place) })
+            let About { reason, origin, whole } = serde_json::from_slice(about).ok()?;
+            Some(Refused { at, reason, text, whole, origin: Some(origin) })
         }
         _ => None,
     }
@@ -185,12 +190,12 @@ pub struct Refused {
     /// Whether it is all of it.
     pub whole: bool,
     /// Where it came from, of a message of the bus.
-    pub place: Option<Place>,
+    pub origin: Option<DeadLetterOrigin>,
 }
 
 /// A message's place on the bus, and what it said beside its body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct DeadLetterOrigin {
     /// The cursor's text.
     pub cursor: String,
     /// When it was published, microseconds since 1970.
@@ -205,12 +210,12 @@ pub struct Place {
 struct About {
     reason: String,
     #[serde(flatten)]
-    place: Place,
+    origin: DeadLetterOrigin,
     whole: bool,
 }
 
 /// How much of a message that cannot be read is kept.
-pub const DEAD_BYTES: usize = 256 << 10;
+pub const DEAD_LETTER_BYTES: usize = 256 << 10;
 
 /// How much of a refused text is kept.
 pub const LOGGED_BYTES: usize = 16 << 10;
@@ -231,19 +236,24 @@ mod tests {
         assert_eq!(decode_cursor("x", &encode_cursor(cursor)).unwrap(), cursor);
         let refused = encode_refused(at, "why", b"what");
         let reason = "why".to_owned();
-        let wanted = Refused { at, reason, text: b"what".to_vec(), whole: true, place: None };
+        let wanted = Refused { at, reason, text: b"what".to_vec(), whole: true, origin: None };
         assert_eq!(decode_refused(&refused), Some(wanted.clone()));
-        let place = Place {
+        let origin = DeadLetterOrigin {
             cursor: cursor.to_string(),
             published_at: 7,
             received: Some("8".to_owned()),
             schema: None,
         };
-        let dead = encode_dead(at, "why", &place, b"what");
-        assert_eq!(decode_refused(&dead), Some(Refused { place: Some(place.clone()), ..wanted }));
-        let cut = decode_refused(&encode_dead(at, "", &place, &vec![b'x'; DEAD_BYTES + 1]));
+        let dead = encode_dead_letter(at, "why", &origin, b"what");
+        assert_eq!(decode_refused(&dead), Some(Refused { origin: Some(origin.clone()), ..wanted }));
+        let cut = decode_refused(&encode_dead_letter(
+            at,
+            "",
+            &origin,
+            &vec![b'x'; DEAD_LETTER_BYTES + 1],
+        ));
         let cut = cut.unwrap();
-        assert!(!cut.whole && cut.text.len() == DEAD_BYTES);
+        assert!(!cut.whole && cut.text.len() == DEAD_LETTER_BYTES);
     }
 
     #[test]
@@ -251,24 +261,24 @@ mod tests {
         let key = JournalKey { tag: BusTag(3), position: Position::counted(9) };
         let text = r#"{"id":"7","type":"PushEvent","repo":{"name":"a/b"}}"#;
         let facts = Facts { language: Some("Go".to_owned()), ..Facts::default() };
-        let head = Head::of(&Event::read(text).unwrap(), &facts);
+        let head = EventIndex::of(&Event::read(text).unwrap(), &facts);
         let mut with = Vec::new();
         push_journal(&mut with, &head, &facts, text);
         let row = decode_journal(&key, &with).unwrap();
-        assert_eq!((row.head(), row.event, &row.facts), (Some(head.clone()), text, &facts));
+        assert_eq!((row.index(), row.event, &row.facts), (Some(head.clone()), text, &facts));
 
         let mut without = Vec::new();
         facts.encode(&mut without);
         without.extend_from_slice(text.as_bytes());
         let row = decode_journal(&key, &without).unwrap();
-        assert_eq!((row.head(), row.event, &row.facts), (None, text, &facts));
+        assert_eq!((row.index(), row.event, &row.facts), (None, text, &facts));
 
         let long = format!(r#"{{"id":"7","repo":{{"name":"{}"}}}}"#, "n".repeat(70_000));
-        let head = Head::of(&Event::read(&long).unwrap(), &facts);
+        let head = EventIndex::of(&Event::read(&long).unwrap(), &facts);
         let mut bytes = Vec::new();
         push_journal(&mut bytes, &head, &facts, &long);
         let row = decode_journal(&key, &bytes).unwrap();
-        assert_eq!((row.head(), row.event), (None, &*long));
+        assert_eq!((row.index(), row.event), (None, &*long));
 
         for end in 0..with.len() - text.len() {
             assert!(decode_journal(&key, &with[..end]).is_err(), "{end}");

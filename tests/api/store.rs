@@ -7,8 +7,8 @@ use std::process::Output;
 use ghpulse::clock::Clock;
 use ghpulse::model::position::{Cursor, Position};
 use ghpulse::store::keys::DeadKey;
-use ghpulse::store::rows::{Place, encode_dead};
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::rows::{DeadLetterOrigin, encode_dead_letter};
+use ghpulse::store::{Durability, Store};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -137,10 +137,10 @@ async fn a_store_is_looked_into_alike_while_somebody_has_it_and_while_nobody_has
 /// applied, one is still no event, one was cut.
 async fn bury(data: &Path, known: &str) {
     let clock = Clock::system();
-    let store = Store::open(data, Sync::EveryBatch, clock).unwrap();
+    let store = Store::open(data, Durability::EveryBatch, clock).unwrap();
     let now = clock.now();
     let tag = store.bus_tag();
-    let place = move |entry| Place {
+    let origin = move |entry| DeadLetterOrigin {
         cursor: Cursor { tag, position: Position { ledger: 0, entry, index: 0 } }.to_string(),
         published_at: now.micros(),
         received: Some(now.micros().to_string()),
@@ -151,12 +151,12 @@ async fn bury(data: &Path, known: &str) {
         message(&opened(1_000, "Zig")),
         message(known),
         b"hello".to_vec(),
-        vec![b'x'; ghpulse::store::rows::DEAD_BYTES + 1],
+        vec![b'x'; ghpulse::store::rows::DEAD_LETTER_BYTES + 1],
     ];
     let buried = store.commit(move |batch| {
         for (entry, letter) in (100..).zip(&letters) {
             let number = batch.next_number("dead")?;
-            let dead = encode_dead(now, "it was no event", &place(entry), letter);
+            let dead = encode_dead_letter(now, "it was no event", &origin(entry), letter);
             batch.put(&DeadKey(number), &dead);
         }
         Ok(())

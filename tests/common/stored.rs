@@ -6,29 +6,29 @@ use std::path::Path;
 use ghpulse::clock::Clock;
 use ghpulse::model::envelope::Facts;
 use ghpulse::model::event::Event;
-use ghpulse::model::head::Head;
+use ghpulse::model::event_index::EventIndex;
 use ghpulse::model::position::{BusTag, Position};
 use ghpulse::model::window::{Day, Hour, Second};
 use ghpulse::store::keys::{
-    BodyKey, BucketKey, HourKey, HourMetric, InboxKey, JournalKey, Key, MetaKey, Origin, OutboxKey,
-    Scope, SizeKey,
+    BodyKey, BucketKey, HourKey, HourMetric, HourSource, InboxKey, JournalKey, Key, MetaKey,
+    OutboxKey, Scope, SizeKey,
 };
 use ghpulse::store::rows::decode_journal;
-use ghpulse::store::{Store, Sync, read_count};
+use ghpulse::store::{Durability, Store, read_count};
 use serde_json::Value;
 
 use super::model::{Expected, as_sent, key_of};
 
 /// Events in the journal, of whatever bus.
 pub fn journal(dir: &Path) -> Vec<(Position, Facts, Value)> {
-    let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let start = JournalKey { tag: BusTag(0), position: Position::default() };
     let mut found = Vec::new();
     let read = |key: JournalKey, value: &[u8]| {
         let row = decode_journal(&key, value)?;
         // What readers choose by is kept as it would be read.
-        let head = Head::of(&Event::read(row.event).unwrap(), &row.facts);
-        assert_eq!(row.head(), Some(head), "{}", row.event);
+        let head = EventIndex::of(&Event::read(row.event).unwrap(), &row.facts);
+        assert_eq!(row.index(), Some(head), "{}", row.event);
         found.push((key.position, row.facts, serde_json::from_str(row.event).unwrap()));
         Ok(true)
     };
@@ -52,7 +52,7 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
     let missing: Vec<_> = expected.events.keys().filter(|key| !seen.contains_key(*key)).collect();
     assert!(missing.is_empty(), "{} events were lost: {missing:?}", missing.len());
 
-    let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let reader = store.reader();
     assert_eq!(rows::<InboxKey>(&store, &InboxKey(0)), 0, "the inbox is not empty");
     assert_eq!(rows::<OutboxKey>(&store, &OutboxKey(0)), 0, "the outbox is not empty");
@@ -64,7 +64,7 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
         let of = Day::parse(name).unwrap();
         let sum = |metric| {
             let first = of.start().hour().0;
-            let key = |hour| HourKey { hour: Hour(hour), origin: Origin::Live, metric };
+            let key = |hour| HourKey { hour: Hour(hour), origin: HourSource::Live, metric };
             (first..first + 24).map(|hour| reader.count(&key(hour)).unwrap()).sum::<i64>()
         };
         let size = SizeKey { scope: Scope::DeveloperDay, period: of.0 };

@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ghpulse::clock::{Clock, Stopwatch};
-use ghpulse::hub::{Hub, HubOptions, Kept, StreamJournal, TailEvent};
+use ghpulse::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TailEvent};
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
-use ghpulse::model::head::Head;
+use ghpulse::model::event_index::EventIndex;
 use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::serve::{self, Audience, Listener, ServeOptions};
 use ghpulse::store::keys::JournalKey;
 use ghpulse::store::rows::push_journal;
-use ghpulse::store::{Store, Sync, inspect};
+use ghpulse::store::{Durability, Store, inspect};
 use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
 
@@ -79,14 +79,14 @@ pub fn case(recorded: Option<&Path>) {
     runtime.expect("a runtime starts").block_on(async {
         let clock = Clock::system();
         let dir = tempfile::tempdir().expect("a directory can be made");
-        let store = Store::open(dir.path(), Sync::Every(Duration::from_secs(1)), clock);
+        let store = Store::open(dir.path(), Durability::Every(Duration::from_secs(1)), clock);
         let store = store.expect("the store opens");
         let bytes = fill(&store, &events).await;
         println!("  a journal of {KEPT} events, {} MB as JSON", bytes / 1_000_000);
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
-        let kept = Kept { duration: Duration::from_secs(60), bytes };
+        let kept = RetentionLimits { duration: Duration::from_secs(60), bytes };
         let applied = Some(Position::counted(KEPT));
-        hub.keep(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
+        hub.attach_journal(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
         let mut options = ServeOptions::of(&defaults().server);
         options.limits.per_address = options.limits.connections;
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
@@ -225,7 +225,7 @@ async fn fill(store: &Store, events: &[String]) -> u64 {
                 let event = Event::read(&events[at]).expect("recorded events are events");
                 let facts = Facts::of(&event, Clock::system().now());
                 let mut row = Vec::new();
-                push_journal(&mut row, &Head::of(&event, &facts), &facts, event.text);
+                push_journal(&mut row, &EventIndex::of(&event, &facts), &facts, event.text);
                 bytes += event.text.len() as u64;
                 (JournalKey { tag: TAG, position: Position::counted(entry) }, row)
             })

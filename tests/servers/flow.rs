@@ -1,12 +1,12 @@
 //! Through a healthy broker.
 
-use ghpulse::bus::pulsar::{Compression, PulsarOptions, PulsarOutlet};
-use ghpulse::bus::{Access, Grant, Outlet as _};
+use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions, PulsarOutlet};
+use ghpulse::bus::{Grant, Outlet as _, ProducerAccess};
 use ghpulse::clock::Clock;
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
+use ghpulse::model::event_summary::EventSummary;
 use ghpulse::model::message::Outgoing;
-use ghpulse::model::outline::Outline;
 use ghpulse::model::window::{Day, Year};
 use ghpulse::store::keys::{Scope, SizeKey};
 use tempfile::tempdir;
@@ -106,9 +106,9 @@ async fn a_node_that_starts_again_goes_on_where_it_was() {
 async fn every_compression_is_read() {
     let Some(pulsar) = shared("compression").await else { return };
     for (topic, compression) in [
-        ("compressed-lz4", Compression::Lz4),
-        ("compressed-zstd", Compression::Zstd),
-        ("compressed-zlib", Compression::Zlib),
+        ("compressed-lz4", PulsarCompression::Lz4),
+        ("compressed-zstd", PulsarCompression::Zstd),
+        ("compressed-zlib", PulsarCompression::Zlib),
     ] {
         let options = PulsarOptions { compression, ..pulsar.broker.options(topic) };
         let dir = tempdir().unwrap();
@@ -125,13 +125,13 @@ async fn what_is_produced_twice_is_applied_once() {
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
     let mut outlet = PulsarOutlet::new(&options, Clock::system()).unwrap();
-    assert_eq!(outlet.ask(Access::Free).await.unwrap(), Grant::Granted);
+    assert_eq!(outlet.ask(ProducerAccess::Free).await.unwrap(), Grant::Granted);
     let message = |id| {
         let text = pull_request(id, id, id, "opened", false);
         let event = Event::read(&text).unwrap();
         let facts = Facts::of(&event, Clock::system().now());
         let envelope = Envelope { facts, event: text.as_str().into() };
-        Outgoing::new(&envelope, &Outline::of(event))
+        Outgoing::new(&envelope, &EventSummary::of(event))
     };
     let together: Vec<_> = (1..=50).map(message).collect();
     // A producer that died after sending and before it knew sends again, in other batches.

@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use super::*;
 use crate::clock::Clock;
 use crate::model::window::{Day, Timestamp};
-use crate::store::Sync;
+use crate::store::Durability;
 use crate::store::keys::{Scope, SizeKey};
 
 const NAME: &str = "2015-01-01-15.json.gz";
@@ -21,7 +21,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("data"), Sync::EveryBatch, Clock::system());
+        let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, Clock::system());
         Self { store: store.unwrap(), dir }
     }
 
@@ -38,7 +38,7 @@ impl Site {
 
     fn count(&self, metric: HourMetric) -> i64 {
         let hour = Timestamp::parse("2015-01-01T15:00:00Z").unwrap().hour();
-        let key = HourKey { hour, origin: Origin::Archive, metric };
+        let key = HourKey { hour, origin: HourSource::Archive, metric };
         self.store.reader().count(&key).unwrap()
     }
 

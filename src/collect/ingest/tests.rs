@@ -11,10 +11,10 @@ use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::keys::{CursorKey, RejectKey};
 use crate::store::rows::encode_cursor;
-use crate::store::{APPLIED, Sync, gaps};
+use crate::store::{APPLIED, Durability, gaps};
 
 fn store(dir: &std::path::Path) -> Store {
-    Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap()
+    Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap()
 }
 
 fn poll(pages: &[&str]) -> Poll {
@@ -48,7 +48,7 @@ async fn what_is_served_twice_is_admitted_once_also_within_a_poll() {
     let second = admit(&store, poll(&[&page])).await.unwrap();
     assert_eq!(second, Admitted { new: 0, known: 3, rejected: 0 });
     assert_eq!(bodies(&store), [a, same_id]);
-    assert_eq!(*store.heads().inbox.borrow(), 2);
+    assert_eq!(*store.watermarks().inbox.borrow(), 2);
 }
 
 #[tokio::test]

@@ -8,20 +8,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::choice::Choice;
+use super::choice::StreamSelector;
 use super::control;
-use super::form::StreamForm;
+use super::form::StreamEncoding;
 use super::searches::Search;
-use crate::hub::filter::Warning;
+use crate::hub::filter::QueryWarning;
 use crate::hub::memory;
 use crate::hub::tail::TailEvent;
 use crate::hub::turns::Slice;
 use crate::model::envelope::Envelope;
 use crate::model::gap::{Gap, GapReason};
-use crate::model::place::Place;
+use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
-use crate::store::journal::{Journal, Step};
+use crate::store::journal::{Journal, JournalItem};
 use crate::store::rows::JournalRow;
 use crate::store::{Reader, StoreError};
 
@@ -46,7 +46,7 @@ pub enum StreamStart {
     /// With the oldest event that is kept.
     Oldest,
     /// Behind this place.
-    Behind(Place),
+    Behind(Offset),
     /// With the first event received then or later.
     Since(Timestamp),
     /// With the last so many that match, or with fewer where they are too far back.
@@ -56,12 +56,12 @@ pub enum StreamStart {
 /// What a page is to hold.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub(super) choice: Arc<Choice>,
-    pub(super) form: StreamForm,
+    pub(super) choice: Arc<StreamSelector>,
+    pub(super) form: StreamEncoding,
     pub(super) tag: BusTag,
     pub(super) start: StreamStart,
     /// Warnings of an `ack` that could not be given before the start was found.
-    pub(super) ack: Option<Vec<Warning>>,
+    pub(super) ack: Option<Vec<QueryWarning>>,
     /// Why events are missing, if they are.
     pub(super) reason: GapReason,
     /// Bytes after which it ends.
@@ -95,7 +95,7 @@ pub(super) struct Page {
     /// Events and entities in it.
     pub(super) messages: u64,
     /// Everything up to here is in it, or was before it.
-    pub(super) place: Place,
+    pub(super) place: Offset,
     /// Whether a gap lies further on: the ring, which may have all the rest, knows of none.
     pub(super) is_before_a_gap: bool,
 }
@@ -122,7 +122,7 @@ pub(super) fn read(
     };
     let (known, known_up_to) = gaps_of_page(&journal, place.cursor.position)?;
     let mut known = known.into_iter().peekable();
-    let mut push_gaps = |out: &mut Vec<u8>, place: Place, before: Option<Position>| {
+    let mut push_gaps = |out: &mut Vec<u8>, place: Offset, before: Option<Position>| {
         while let Some(gap) = known.next_if(|gap| before.is_none_or(|before| gap.after < before)) {
             let last = gap.until.before().unwrap_or_default().max(gap.after);
             let from = Cursor { tag, position: gap.after }.to_string();
@@ -133,7 +133,7 @@ pub(super) fn read(
     };
     let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
     journal.walk_behind(after, |step| {
-        let (Step::Event(position, _) | Step::Damaged(position)) = step;
+        let (JournalItem::Event(position, _) | JournalItem::Damaged(position)) = step;
         let cursor = Cursor { tag, position };
         if let Some(until) = until.filter(|until| position > *until) {
             place = place.max(choice.behind(Cursor { tag, position: until }));
@@ -145,12 +145,12 @@ pub(super) fn read(
         }
         push_gaps(&mut out, place, Some(position));
         match step {
-            Step::Event(_, row) => {
+            JournalItem::Event(_, row) => {
                 scanned += row.event.len();
                 messages += choice.push(&mut out, form, &read_event(cursor, row), had);
                 place = choice.behind(cursor);
             }
-            Step::Damaged(_) => {
+            JournalItem::Damaged(_) => {
                 let from = std::mem::replace(&mut place, choice.behind(cursor)).to_string();
                 let reason = GapReason::Retention;
                 control::push_gap(&mut out, form, &from, &place.to_string(), None, reason);
@@ -183,7 +183,7 @@ fn begin(
     out: &mut Vec<u8>,
     slice: Slice,
     is_waited_for: &dyn Fn() -> bool,
-) -> Result<Option<Place>, StoreError> {
+) -> Result<Option<Offset>, StoreError> {
     let found = find(journal, wanted, slice, is_waited_for)?;
     let Some(Found { mut place, short, warning }) = found else { return Ok(None) };
     wanted.search = None;
@@ -225,25 +225,25 @@ fn gaps_of_page(
 }
 
 fn read_event(cursor: Cursor, row: JournalRow<'_>) -> TailEvent {
-    let head = row.head();
+    let head = row.index();
     let envelope = Envelope { facts: row.facts, event: row.event.into() };
     match head {
-        Some(head) => TailEvent::with_head(cursor, envelope, head),
+        Some(head) => TailEvent::with_index(cursor, envelope, head),
         None => TailEvent::new(cursor, envelope),
     }
 }
 
 /// Before everything that ever was.
-fn oldest(tag: BusTag) -> Place {
-    Place::behind(Cursor { tag, position: Position::default() })
+fn oldest(tag: BusTag) -> Offset {
+    Offset::after(Cursor { tag, position: Position::default() })
 }
 
 /// Where a query begins.
 struct Found {
-    place: Place,
+    place: Offset,
     /// Whether it was to begin earlier than anything is kept.
     short: bool,
-    warning: Option<Warning>,
+    warning: Option<QueryWarning>,
 }
 
 /// Where the query begins; `None` when the slice is over before that is known.
@@ -332,7 +332,7 @@ fn find_latest(
         return Ok(None);
     }
     let Searched { looked, found, begin, .. } = *searched;
-    let warning = (found < most && looked >= search_events).then(|| Warning {
+    let warning = (found < most && looked >= search_events).then(|| QueryWarning {
         field: "latest",
         value: most.to_string(),
         message: format!(
@@ -345,6 +345,6 @@ fn find_latest(
 }
 
 /// How many events a search looks at.
-fn search_events(choice: &Choice) -> usize {
+fn search_events(choice: &StreamSelector) -> usize {
     SEARCH_EVENTS / choice.ask().filter.globs().div_ceil(CHEAP_GLOBS).max(1)
 }

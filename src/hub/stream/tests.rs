@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::hub::{Filter, HubOptions, StreamQuery, TailEvent};
 use crate::model::envelope::{Envelope, Facts};
 use crate::model::window::Timestamp;
-use crate::store::Sync;
+use crate::store::Durability;
 use crate::store::keys::{JournalKey, MinuteKey};
 use crate::store::retention::{MinuteRow, Retention, drop_due};
 use crate::store::rows::push_journal;
@@ -50,7 +50,7 @@ struct World {
     hub: Arc<Hub>,
     stop: CancellationToken,
     /// Every message there can be: its place and its key.
-    items: Vec<(Place, String)>,
+    items: Vec<(Offset, String)>,
     last: u64,
     minute: i64,
     /// In the journal and not in the ring yet.
@@ -60,14 +60,14 @@ struct World {
 
 /// A reader, and what it was told.
 struct Reader {
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     follower: Follower,
     /// Index into [`QUERIES`].
     query: usize,
     /// Queries asked and not acknowledged yet.
     asked: Vec<usize>,
     /// Everything up to here was told, or was not asked for.
-    had: Place,
+    had: Offset,
     caught_up: bool,
     ended: bool,
 }
@@ -83,11 +83,12 @@ fn takes(query: usize, key: &str) -> bool {
     }
 }
 
-fn choice(query: usize, fields: bool) -> Choice {
+fn choice(query: usize, fields: bool) -> StreamSelector {
     let keys = QUERIES[query].iter().map(|key| (*key).to_owned()).collect();
     let (filter, _) = Filter::compile(&StreamQuery { keys, ..StreamQuery::default() }).unwrap();
-    let fields = if fields { vec![crate::hub::Path::read("event.id").unwrap()] } else { vec![] };
-    Choice::new(StreamAsk::new(filter, fields))
+    let fields =
+        if fields { vec![crate::hub::FieldPath::read("event.id").unwrap()] } else { vec![] };
+    StreamSelector::new(StreamSelection::new(filter, fields))
 }
 
 impl World {
@@ -113,10 +114,15 @@ impl World {
         let options = HubOptions { tail_bytes: RING_BYTES, ..HubOptions::default() };
         self.hub = Arc::new(Hub::new(&options, Clock::system()));
         let applied = Some(Position::counted(self.last)).filter(|_| self.last > 0);
-        let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
-        self.hub.keep(StreamJournal { store: self.store.clone(), tag: self.tag, applied, kept });
+        let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
+        self.hub.attach_journal(StreamJournal {
+            store: self.store.clone(),
+            tag: self.tag,
+            applied,
+            kept,
+        });
         let (hub, stop) = (Arc::clone(&self.hub), self.stop.clone());
-        tokio::spawn(async move { hub.deal(stop).await });
+        tokio::spawn(async move { hub.dispatch(stop).await });
     }
 
     fn event(&mut self) -> TailEvent {
@@ -133,9 +139,9 @@ impl World {
         let received_at = Timestamp::from_seconds(self.minute * 60);
         let facts = Facts { received_at, ..Facts::default() };
         let event = TailEvent::new(cursor, Envelope { facts, event: text.into() });
-        self.items.push((Place::behind(cursor), event.head().key().to_owned()));
+        self.items.push((Offset::after(cursor), event.index().key().to_owned()));
         for (i, entity) in (1..).zip(event.entities()) {
-            self.items.push((Place { cursor, entities: i }, entity.key.to_string()));
+            self.items.push((Offset { cursor, entities: i }, entity.key.to_string()));
         }
         event
     }
@@ -148,7 +154,7 @@ impl World {
             .map(|event| {
                 let (mut row, Envelope { facts, event: text }) = (Vec::new(), &event.envelope);
                 if event.cursor.position.entry.is_multiple_of(2) {
-                    push_journal(&mut row, event.head(), facts, text);
+                    push_journal(&mut row, event.index(), facts, text);
                 } else {
                     // As older versions wrote it.
                     facts.encode(&mut row);
@@ -190,23 +196,23 @@ impl World {
     }
 
     /// Messages that are asked for, behind one place and up to another.
-    fn wanted(&self, query: usize, from: Place, to: Place) -> Vec<Place> {
+    fn wanted(&self, query: usize, from: Offset, to: Offset) -> Vec<Offset> {
         let items = self.items.iter().filter(|(place, key)| *place > from && takes(query, key));
         items.map(|(place, _)| *place).filter(|place| *place <= to).collect()
     }
 
-    fn dropped(&self) -> Place {
-        let dropped = self.store.heads().dropped.borrow().get(&self.tag).copied();
+    fn dropped(&self) -> Offset {
+        let dropped = self.store.watermarks().dropped.borrow().get(&self.tag).copied();
         let cursor = Cursor { tag: self.tag, position: dropped.unwrap_or_default() };
-        Place { cursor, entities: u32::MAX }
+        Offset { cursor, entities: u32::MAX }
     }
 
-    fn connect(&mut self, from: Option<Place>) -> Reader {
-        let bell = Arc::new(Bell::default());
-        let follower = self.hub.follow(StreamForm::Ndjson, &bell).unwrap();
+    fn connect(&mut self, from: Option<Offset>) -> Reader {
+        let notifier = Arc::new(Notifier::default());
+        let follower = self.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         let had = follower.place();
         let mut reader = Reader {
-            bell,
+            notifier,
             follower,
             query: 0,
             asked: Vec::new(),
@@ -232,7 +238,7 @@ impl World {
             }
             4 => {
                 let position = Position::counted(self.last + self.rng.u64(0..5));
-                StreamStart::Behind(Place::behind(Cursor { tag: self.tag, position }))
+                StreamStart::Behind(Offset::after(Cursor { tag: self.tag, position }))
             }
             _ => StreamStart::Here,
         }
@@ -267,7 +273,7 @@ impl Reader {
     }
 
     fn hear(&mut self, world: &World, message: &Value) {
-        let place = |name: &str| message[name].as_str().unwrap().parse::<Place>().unwrap();
+        let place = |name: &str| message[name].as_str().unwrap().parse::<Offset>().unwrap();
         match message["type"].as_str().unwrap() {
             "ack" => {
                 // Of several in a row each one is acknowledged, or only the last that is looked up.
@@ -310,7 +316,7 @@ impl Reader {
         while self.had.cursor < newest {
             tokio::task::yield_now().await;
             // Nobody takes without being rung for.
-            let rung = poll_fn(|cx| Poll::Ready(self.bell.poll_rung(cx).is_ready())).await;
+            let rung = poll_fn(|cx| Poll::Ready(self.notifier.poll_notified(cx).is_ready())).await;
             while rung && self.take(world) {}
             self.beat(world);
         }
@@ -318,7 +324,7 @@ impl Reader {
 
     /// Reads until it is live and has everything.
     async fn drain(&mut self, world: &World) {
-        let end = Place { cursor: world.items.last().unwrap().0.cursor, entities: u32::MAX };
+        let end = Offset { cursor: world.items.last().unwrap().0.cursor, entities: u32::MAX };
         loop {
             if self.take(world) {
                 continue;
@@ -328,7 +334,7 @@ impl Reader {
             if self.asked.is_empty() && rest.is_empty() && (self.caught_up || is_ahead) {
                 return;
             }
-            let rung = poll_fn(|cx| self.bell.poll_rung(cx));
+            let rung = poll_fn(|cx| self.notifier.poll_notified(cx));
             let waited = tokio::time::timeout(Duration::from_secs(20), rung).await;
             assert!(waited.is_ok(), "still to come behind {}: {rest:?}", self.had);
         }
@@ -393,7 +399,7 @@ fn replay_runs_into_live_without_a_seam() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for seeds in seeds.chunks(RUNS_OF_A_STORE) {
         let dir = tempfile::tempdir().unwrap();
-        let sync = Sync::Every(Duration::from_secs(3_600));
+        let sync = Durability::Every(Duration::from_secs(3_600));
         let store = Store::open(dir.path(), sync, Clock::system()).unwrap();
         for seed in seeds {
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -410,19 +416,19 @@ fn replay_runs_into_live_without_a_seam() {
 #[tokio::test]
 async fn members_of_a_group_that_was_passed_over_are_told_though_nothing_new_matches() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let mut world = World::new(&store, BusTag(1), 1);
     let groups = Arc::new(StreamGroups::default());
-    let bell = Arc::new(Bell::default());
+    let notifier = Arc::new(Notifier::default());
     let pushes = Arc::new(choice(1, false));
-    let mut member = groups.join(&pushes, StreamForm::Ndjson, 0, || 0, &bell);
+    let mut member = groups.join(&pushes, StreamEncoding::Ndjson, 0, || 0, &notifier);
     let mut list = Vec::new();
     groups.refresh(&mut list);
-    let is_other = |event: &TailEvent| event.head().key() != "evt.push.insert";
+    let is_other = |event: &TailEvent| event.index().key() != "evt.push.insert";
     let other = std::iter::repeat_with(|| world.event()).find(is_other).unwrap();
     // The ring let go of five events before they were dealt; some may have been pushes.
-    assert_eq!(groups.deal(&list[0], 5, &[Arc::new(other)]), 0);
-    let rung = poll_fn(|cx| Poll::Ready(bell.poll_rung(cx).is_ready())).await;
+    assert_eq!(groups.dispatch(&list[0], 5, &[Arc::new(other)]), 0);
+    let rung = poll_fn(|cx| Poll::Ready(notifier.poll_notified(cx).is_ready())).await;
     assert!(rung, "who waits must look for what it was not dealt");
     assert!(member.take(Position::default()).is_none(), "it reads the ring, and then the journal");
     world.stop.cancel();

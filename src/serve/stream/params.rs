@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crate::config;
 use crate::hub::{
-    Choice, Filter, Path, QueryError, StreamAsk, StreamQuery, StreamStart, Warning, check_paths,
+    FieldPath, Filter, QueryWarning, StreamQuery, StreamQueryError, StreamSelection,
+    StreamSelector, StreamStart, check_paths,
 };
-use crate::model::mark::Mark;
-use crate::model::place::Place;
-use crate::model::position::NoCursor;
+use crate::model::offset::Offset;
+use crate::model::position::InvalidCursor;
+use crate::model::resume_token::ResumeToken;
 use crate::model::window::Timestamp;
 use crate::serve::params::{BadParams, Fields, bad, shown};
 
@@ -61,18 +62,18 @@ pub(super) struct Bounds {
 /// A query, read.
 #[derive(Debug)]
 pub(super) struct StreamParams {
-    pub(super) choice: Choice,
+    pub(super) choice: StreamSelector,
     pub(super) start: StreamStart,
     /// Whether it ends when all that is there was given.
     pub(super) once: bool,
-    pub(super) warnings: Vec<Warning>,
+    pub(super) warnings: Vec<QueryWarning>,
 }
 
 /// Names and their values, commas taken apart.
 #[derive(Debug, Default)]
 struct Given {
     values: [Vec<String>; NAMES.len()],
-    warnings: Vec<Warning>,
+    warnings: Vec<QueryWarning>,
 }
 
 /// Reads a URL's query. `last_id` is where a reader of server-sent events comes back from, before
@@ -94,7 +95,7 @@ pub(super) fn of_url(
     if let Some(junk) = last_id.filter(|id| read_place(id).is_err()) {
         // A page's `EventSource` that is refused gives up for good, and cannot send another.
         let message = "not a cursor of events; the URL says where to begin".to_owned();
-        given.warnings.push(Warning { field: "Last-Event-ID", value: shown(junk), message });
+        given.warnings.push(QueryWarning { field: "Last-Event-ID", value: shown(junk), message });
     } else if let Some(last_id) = last_id {
         for name in ["cursor", "since", "latest"] {
             given.values[index(name)].clear();
@@ -126,8 +127,8 @@ pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, BadPar
 }
 
 /// Reads a cursor. One of counts leads behind the last event that is counted.
-fn read_place(text: &str) -> Result<Place, NoCursor> {
-    let place = text.parse::<Mark>().map(|mark| Place::behind(mark.cursor));
+fn read_place(text: &str) -> Result<Offset, InvalidCursor> {
+    let place = text.parse::<ResumeToken>().map(|token| Offset::after(token.cursor));
     place.or_else(|_| text.parse())
 }
 
@@ -139,7 +140,7 @@ impl Given {
     fn put(&mut self, name: &str, value: &str) {
         let Some(at) = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)) else {
             let message = format!("no such parameter; there are {}", NAMES.join(", "));
-            let warning = Warning { field: "query", value: shown(name), message };
+            let warning = QueryWarning { field: "query", value: shown(name), message };
             if !self.warnings.contains(&warning) && self.warnings.len() < NAMES.len() {
                 self.warnings.push(warning);
             }
@@ -188,7 +189,7 @@ impl Given {
             return Err(bad("fields", &what, &accepted, "fields=event.repo.name"));
         }
         let path = |text: &String| {
-            Path::read(text).map_err(|error| {
+            FieldPath::read(text).map_err(|error| {
                 let accepted = "give paths that begin with `event` or `payload`";
                 bad("fields", &error.to_string(), accepted, "fields=event.repo.name,payload.merge")
             })
@@ -216,14 +217,15 @@ impl Given {
             );
             return Err(BadParams { field: None, message });
         }
-        let refused = |QueryError { field, message, .. }| BadParams { field: Some(field), message };
+        let refused =
+            |StreamQueryError { field, message, .. }| BadParams { field: Some(field), message };
         let (filter, mut warnings) = Filter::compile(&query).map_err(refused)?;
         warnings.append(&mut self.warnings);
-        let ask = StreamAsk::new(filter, fields);
+        let ask = StreamSelection::new(filter, fields);
         check_paths(ask.fields()).map_err(|error| {
             bad("fields", &error.to_string(), "give fewer or shorter paths", "fields=event.id")
         })?;
-        let choice = Choice::new(ask);
+        let choice = StreamSelector::new(ask);
         Ok(StreamParams { choice, start, once, warnings })
     }
 
@@ -313,7 +315,7 @@ mod tests {
 
     #[test]
     fn where_it_begins() {
-        let place: Place = "51a70c3e-be1f4b".parse().unwrap();
+        let place: Offset = "51a70c3e-be1f4b".parse().unwrap();
         assert_eq!(start("cursor=51a70c3e-be1f4b"), StreamStart::Behind(place));
         assert_eq!(start("latest=7"), StreamStart::Latest(7));
         assert_eq!(start("poll=1"), StreamStart::Oldest);

@@ -2,10 +2,10 @@
 
 use super::super::firsts::claim_firsts;
 use super::super::keys::{
-    BodyKey, BucketKey, HourKey, HourMetric, JournalKey, MetaKey, Origin, RejectKey, SeenKey,
+    BodyKey, BucketKey, HourKey, HourMetric, HourSource, JournalKey, MetaKey, RejectKey, SeenKey,
 };
 use super::super::rows::encode_refused;
-use super::super::{Store, Sync};
+use super::super::{Durability, Store};
 use super::*;
 use crate::clock::Clock;
 use crate::model::envelope::{Facts, Flags};
@@ -16,7 +16,7 @@ use crate::model::window::{Day, Second, Timestamp};
 const EVENT: &str = r#"{"id":"1","type":"PushEvent","n":12345678901234567890123}"#;
 
 async fn filled(dir: &std::path::Path) -> Store {
-    let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let at = Timestamp::parse("2026-11-22T05:00:01Z").unwrap();
     let filled = store.commit(move |batch| {
         for day in 1..=3 {
@@ -31,7 +31,7 @@ async fn filled(dir: &std::path::Path) -> Store {
         let language = "Rust".to_owned();
         batch.add(&BucketKey { second: at.second(), language: language.clone() }, 2)?;
         batch.add(&BucketKey { second: Second(at.second().0 + 86_400), language }, 3)?;
-        let (hour, origin) = (at.hour(), Origin::Live);
+        let (hour, origin) = (at.hour(), HourSource::Live);
         batch.add(&HourKey { hour, origin, metric: HourMetric::Merged }, 4)?;
         let mut row = Vec::new();
         Facts { received_at: at, flags, ..Facts::default() }.encode(&mut row);

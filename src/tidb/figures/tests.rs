@@ -5,14 +5,14 @@ use crate::clock::Clock;
 use crate::model::counts::YearCounts;
 use crate::model::envelope::Flags;
 use crate::model::window::Day;
-use crate::store::Sync;
+use crate::store::Durability;
 
 fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
 }
 
-fn figure(day: &str, metric: Metric) -> Figure {
-    Figure { day: Day::parse(day).unwrap(), metric }
+fn figure(day: &str, metric: HistoryMetric) -> HistoryFigure {
+    HistoryFigure { day: Day::parse(day).unwrap(), metric }
 }
 
 /// An opened pull request by a developer that is new today and this year.
@@ -43,7 +43,7 @@ impl Case {
     }
 
     fn open(dir: &tempfile::TempDir) -> (Store, std::sync::Arc<Figures>) {
-        let every = Sync::Every(std::time::Duration::from_secs(1));
+        let every = Durability::Every(std::time::Duration::from_secs(1));
         let store = Store::open(dir.path(), every, Clock::system()).unwrap();
         let figures = Figures::load(&store).unwrap();
         (store, figures.into())
@@ -65,7 +65,7 @@ impl Case {
         commit.await.unwrap();
     }
 
-    async fn says(&self, query: Query, base: &[(Figure, i64)]) {
+    async fn says(&self, query: Query, base: &[(HistoryFigure, i64)]) {
         let (figures, base) =
             (std::sync::Arc::clone(&self.figures), base.iter().copied().collect());
         let commit = self.store.as_ref().unwrap().commit(move |batch| {
@@ -77,7 +77,7 @@ impl Case {
 
     /// Opened on the first of March, developers of the year.
     fn shown(&self, ours: i64) -> (i64, i64) {
-        let mut counts = Counts::of(Year(2026));
+        let mut counts = PullRequestCounts::of(Year(2026));
         let day = Day::parse("2026-03-01").unwrap();
         counts.days.insert(day, DayCounts { open: ours, ..DayCounts::default() });
         let shown = self.figures.merge(Some(counts)).unwrap();
@@ -85,8 +85,8 @@ impl Case {
     }
 }
 
-const OPENED: fn() -> Figure = || figure("2026-03-01", Metric::Opened);
-const DEVELOPERS: fn() -> Figure = || figure("2026-01-01", Metric::YearDevelopers);
+const OPENED: fn() -> HistoryFigure = || figure("2026-03-01", HistoryMetric::Opened);
+const DEVELOPERS: fn() -> HistoryFigure = || figure("2026-01-01", HistoryMetric::YearDevelopers);
 
 #[tokio::test]
 async fn without_a_base_nothing_is_kept_and_ours_is_shown() {
@@ -120,7 +120,8 @@ async fn base_and_since_survive_a_restart_and_a_figure_may_fall() {
     for query in Query::ALL {
         case.figures.begin(query, at("2026-03-01T10:00:00Z"));
     }
-    case.says(Query::Daily, &[(OPENED(), 100), (figure("2026-02-01", Metric::Merged), 7)]).await;
+    case.says(Query::Daily, &[(OPENED(), 100), (figure("2026-02-01", HistoryMetric::Merged), 7)])
+        .await;
     case.says(Query::Yearly, &[(DEVELOPERS(), 2000)]).await;
     let live = "2026-03-01T11:00:00Z";
     case.apply(vec![(opened(live), at(live))]).await;
@@ -137,7 +138,7 @@ async fn base_and_since_survive_a_restart_and_a_figure_may_fall() {
     assert_eq!(inner.base.len(), 2);
     assert_eq!(
         inner.since.keys().map(|figure| figure.metric).collect::<Vec<_>>(),
-        [Metric::YearDevelopers]
+        [HistoryMetric::YearDevelopers]
     );
 }
 
@@ -159,24 +160,24 @@ async fn a_year_ends_and_its_figures_are_not_the_next_ones() {
     for query in Query::ALL {
         case.figures.begin(query, at("2025-12-31T23:59:00Z"));
     }
-    let last = figure("2025-12-31", Metric::Opened);
+    let last = figure("2025-12-31", HistoryMetric::Opened);
     case.says(Query::Daily, &[(last, 5)]).await;
-    case.says(Query::Yearly, &[(figure("2025-01-01", Metric::YearAdditions), 900)]).await;
+    case.says(Query::Yearly, &[(figure("2025-01-01", HistoryMetric::YearAdditions), 900)]).await;
     // The new year's first events, one of them late from the old year.
     let (old, new) = ("2025-12-31T23:59:59Z", "2026-01-01T00:00:01Z");
     case.apply(vec![(merged(new, 10), at(new)), (merged(new, 10), at(old))]).await;
-    let shown = case.figures.merge(Some(Counts::of(Year(2026)))).unwrap();
+    let shown = case.figures.merge(Some(PullRequestCounts::of(Year(2026)))).unwrap();
     let days: Vec<String> = shown.filled_days().map(|(day, _)| day.to_string()).collect();
     assert_eq!(days, ["2026-01-01"]);
     assert_eq!((shown.sums.additions, shown.sums.deletions), (10, 10));
-    let shown = case.figures.merge(Some(Counts::of(Year(2025)))).unwrap();
+    let shown = case.figures.merge(Some(PullRequestCounts::of(Year(2025)))).unwrap();
     assert_eq!(shown.sums, YearCounts { additions: 900, ..YearCounts::default() });
 }
 
 #[tokio::test]
 async fn readers_are_told_of_a_new_base_and_not_twice() {
     let case = Case::new();
-    assert!(case.figures.merge(Some(Counts::of(Year(2026)))).is_some());
+    assert!(case.figures.merge(Some(PullRequestCounts::of(Year(2026)))).is_some());
     assert!(case.figures.merge(None).is_none());
     case.figures.begin(Query::Daily, at("2026-03-01T10:00:00Z"));
     case.says(Query::Daily, &[(OPENED(), 3)]).await;

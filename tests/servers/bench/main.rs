@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use ghpulse::bus::Grant;
-use ghpulse::bus::pulsar::{Compression, PulsarOptions};
+use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions};
 use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::simulate::{Shape, World};
 use pulsar::compression::CompressionLz4;
@@ -65,7 +65,8 @@ struct Two {
 
 impl Two {
     async fn on(broker: &Broker, topic: &str, events: usize) -> Self {
-        let options = PulsarOptions { compression: Compression::Lz4, ..broker.options(topic) };
+        let options =
+            PulsarOptions { compression: PulsarCompression::Lz4, ..broker.options(topic) };
         let dirs = [tempdir().unwrap(), tempdir().unwrap()];
         let mut collector = Node::collector(&dirs[0], &options).await;
         let mut edge = Node::edge(&dirs[1], &options).await;
@@ -87,7 +88,7 @@ impl Two {
     /// Has so many pass as fast as they go.
     async fn pass(&mut self, events: usize) {
         let end = self.admitted + events as u64;
-        let mut waiting = self.collector.store.heads().backlog.subscribe();
+        let mut waiting = self.collector.store.watermarks().backlog.subscribe();
         while self.admitted < end {
             self.admit(100).await;
             waiting.wait_for(|bytes| *bytes < WAITING).await.unwrap();
