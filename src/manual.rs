@@ -62,6 +62,7 @@ pages! {
     "threats" "Threats" "src/THREATS.md";
     "tests" "Tests" "tests/README.md";
     "measurements" "Measurements" "tests/load/README.md";
+    "security" "Security" ".github/SECURITY.md";
     "changes" "Changes" "CHANGELOG.md";
 }
 

@@ -50,7 +50,7 @@ pub(super) fn section(page: &Page) -> &'static str {
     if page.name.is_empty() { "start" } else { page.name }
 }
 
-/// Renders a page; for the document of all pages (`in_whole`) with anchors that begin with its name.
+/// Renders a page; for the document of all pages (`in_whole`) its anchors begin with its name.
 pub(super) fn page(page: &Page, form: Form, in_whole: bool) -> Rendered {
     let parser = Parser::new_ext(page.text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH);
     let mut events: Vec<Event<'_>> = parser.collect();
@@ -155,6 +155,11 @@ impl Links<'_> {
                     let Some(address) = address else { continue };
                     let dest_url = CowStr::from(address);
                     out.push(Event::Start(Tag::Link { link_type, dest_url, title, id }));
+                }
+                // A link that says a file's path says the page's title instead.
+                Event::Text(text) if !self.is_link.is_empty() => {
+                    let named = PAGES.iter().find(|page| page.file == text.as_ref());
+                    out.push(Event::Text(named.map_or(text, |page| page.title.into())));
                 }
                 Event::End(TagEnd::Link) => {
                     if self.is_link.pop() == Some(true) {

@@ -11,7 +11,9 @@ pub(super) struct Panel {
 }
 
 macro_rules! panels {
-    ($($row:literal { $($title:literal $unit:literal $([$expr:literal $legend:literal])+;)* })*) => {
+    ($($row:literal {
+        $($title:literal $unit:literal $([$expr:literal $legend:literal])+;)*
+    })*) => {
         pub(super) const PANELS: &[Panel] = &[$($(Panel {
             row: $row,
             title: $title,

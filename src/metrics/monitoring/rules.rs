@@ -41,7 +41,8 @@ rules! {
         "{{ $labels.instance }} has counted no event for 10 minutes"
         "`ghpulse status` names the part that is down: GitHub, the bus or the store.";
     GhpulseGithubFails warning "10m"
-        "sum by (instance) (rate(ghpulse_github_requests_total{outcome=\"failed\"}[10m])) > 0.5 * sum by (instance) (rate(ghpulse_github_requests_total[10m]))"
+        "sum by (instance) (rate(ghpulse_github_requests_total{outcome=\"failed\"}[10m])) \
+         > 0.5 * sum by (instance) (rate(ghpulse_github_requests_total[10m]))"
         "More than half of the requests to GitHub fail on {{ $labels.instance }}"
         "Look at githubstatus.com, then at the network and proxy of this machine. Polling \
          continues by itself; what was missed is reported as a gap.";
@@ -65,7 +66,8 @@ rules! {
         "The newest event of {{ $labels.instance }} was {{ $value | humanizeDuration }} old"
         "GitHub delivers late (githubstatus.com), or this machine's clock is wrong (timedatectl).";
     GhpulseUnenriched warning "30m"
-        "sum by (instance) (rate(ghpulse_events_unenriched_total[15m])) > 0.2 * sum by (instance) (rate(ghpulse_events_enriched_total[15m])) + 0.1"
+        "sum by (instance) (rate(ghpulse_events_unenriched_total[15m])) \
+         > 0.2 * sum by (instance) (rate(ghpulse_events_enriched_total[15m])) + 0.1"
         "Pull requests of {{ $labels.instance }} are published without their missing fields"
         "The panel Not enriched says why. full or late: add a token of another account. no_token: \
          set one. forbidden: a repository is closed to this token, nothing to do.";
@@ -85,7 +87,8 @@ rules! {
         "The disk is too slow for compaction. Look at its load (iostat -x 5); another process may \
          take it. It continues by itself when compaction has caught up.";
     GhpulseStoreSlow warning "15m"
-        "histogram_quantile(0.99, sum by (instance, le) (rate(ghpulse_store_commit_seconds_bucket[10m]))) > 1"
+        "histogram_quantile(0.99, sum by (instance, le) \
+         (rate(ghpulse_store_commit_seconds_bucket[10m]))) > 1"
         "One of a hundred writes of {{ $labels.instance }} takes longer than a second"
         "The disk is slow or shared (iostat -x 5). `store.sync: 1s` syncs once a second and may \
          lose that second in a power cut.";
@@ -119,9 +122,11 @@ rules! {
         "`ghpulse script check --url URL` shows the error with its line; the last good script \
          stays in use until then.";
     GhpulseTidbFails warning "0m"
-        "sum by (instance) (increase(ghpulse_tidb_syncs_total{outcome=\"failed\"}[3h])) > 0 and sum by (instance) (increase(ghpulse_tidb_syncs_total{outcome=\"ok\"}[3h])) == 0"
+        "sum by (instance) (increase(ghpulse_tidb_syncs_total{outcome=\"failed\"}[3h])) > 0 \
+         and sum by (instance) (increase(ghpulse_tidb_syncs_total{outcome=\"ok\"}[3h])) == 0"
         "No sync of {{ $labels.instance }} with TiDB has succeeded for three hours"
-        "`ghpulse check` says what TiDB answers. Figures of the last good sync are shown meanwhile.";
+        "`ghpulse check` says what TiDB answers. The figures of the last \
+         good sync are shown meanwhile.";
     GhpulseBackupFails warning "0m"
         "increase(ghpulse_backups_total{outcome=\"failed\"}[1d]) > 0"
         "A backup of {{ $labels.instance }} failed"

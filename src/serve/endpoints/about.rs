@@ -40,7 +40,7 @@ pub(super) fn all() -> Vec<Endpoint> {
         Endpoint::public(Place::At("/docs"), get(docs::start)).on(manual(
             "The manual of this version: its first page, with links to the others",
         )),
-        Endpoint::public(Place::At("/docs/{name}"), get(docs::page)).on(manual(
+        Endpoint::public(Place::At("/docs/{page}"), get(docs::page)).on(manual(
             "A page of the manual, such as `config` or `api`; `all` has them all",
         )
         .says(200, "The style of the pages, `style.css`", "text/css; charset=utf-8")
