@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Site, browser, check_quiet, shows};
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "",
     "/config",
     "/scripts",
@@ -15,6 +15,7 @@ const NAMES: [&str; 12] = [
     "/threats",
     "/tests",
     "/measurements",
+    "/security",
     "/changes",
     "/all",
 ];
