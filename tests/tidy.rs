@@ -102,7 +102,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["metrics"]),
     ("metrics_process", &["metrics"]),
     ("mysql_async", &["tidb"]),
-    ("notify", &["script"]),
     ("pulldown_cmark", &["manual"]),
     ("pulsar", &["bus::pulsar"]),
     ("reqwest", &["http"]),
