@@ -162,7 +162,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let counting = counting.begin(COUNTED_WITHIN).await?;
     let operator: Arc<dyn Operate> =
         Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
-    let public = bind(config.server.listen, Audience::Public).await?;
+    let public = bind(config.server.listen(), Audience::Public).await?;
     let (mut listeners, mut ops) = (vec![public.1], None);
     let mut options = serve_options(config);
     let (grace, store) = (config.server.grace, parts.store.clone());
