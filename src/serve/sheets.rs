@@ -24,7 +24,7 @@ use super::{handshake, wish};
 use crate::hub::{
     Bell, Follow, Frame, Hub, Note, Portion, Sheet, StreamForm, Taken, Telling, WINDOWS,
 };
-use crate::model::mark::Mark;
+use crate::model::resume_token::ResumeToken;
 
 /// The window that is meant when none is named.
 const WINDOW: &str = "1h";
@@ -85,7 +85,7 @@ struct Asked {
     /// `languages`, `types` or `activity`; none of an aggregate.
     of: Option<String>,
     /// What the reader comes back with.
-    back: Option<Mark>,
+    back: Option<ResumeToken>,
 }
 
 /// `/stream/languages`, `/stream/types`, `/stream/activity`.
@@ -102,7 +102,7 @@ pub(super) async fn rolling(State(server): State<Arc<Server>>, request: Request<
 /// The window that a request names, and where its reader comes back from; the last of several
 /// holds. What a page's `EventSource` brings goes before what the URL says, and is no reason to
 /// refuse it.
-fn asked(request: &Request<Body>) -> Result<(&'static str, Option<Mark>), String> {
+fn asked(request: &Request<Body>) -> Result<(&'static str, Option<ResumeToken>), String> {
     let pairs = wish::pairs(request.uri()).map_err(|error| format!("the URL's query: {error}"))?;
     let last = |name: &str| {
         let mut named = pairs.iter().rev().filter(|(known, _)| known == name);
@@ -111,7 +111,7 @@ fn asked(request: &Request<Body>) -> Result<(&'static str, Option<Mark>), String
     let window = last("window").map_or(Ok(WINDOW), known_window)?;
     let last_id = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let back = match last_id.and_then(|id| id.parse().ok()) {
-        Some(mark) => Some(mark),
+        Some(token) => Some(token),
         None => last("cursor")
             .filter(|text| !text.is_empty())
             .map(str::parse)
@@ -140,8 +140,8 @@ fn answer<const IS_ROLLING: bool>(
     let hello = IS_ROLLING.then(|| hello(sheet, server.operate.simulated()));
     let follow = |bell: &Arc<Bell>| {
         let mut follow = sheet.follow(telling, bell);
-        if let Some(mark) = back {
-            follow.come_back(mark);
+        if let Some(token) = back {
+            follow.come_back(token);
         }
         follow
     };
@@ -187,11 +187,11 @@ fn hello(sheet: &Sheet, simulated: bool) -> Note {
     let about = sheet.labels();
     let text =
         format!(r#"{{"type":"hello","version":"{version}","simulated":{simulated},{about}}}"#);
-    Note { kind: "hello", mark: None, frame: Frame::text(&[&text]) }
+    Note { kind: "hello", token: None, frame: Frame::text(&[&text]) }
 }
 
 fn written(form: StreamForm, note: &Note) -> Bytes {
-    let id = note.mark.map(|mark| mark.to_string());
+    let id = note.token.map(|token| token.to_string());
     form.message(note.kind, id.as_deref(), note.frame.body())
 }
 
