@@ -31,7 +31,7 @@ use self::searches::Searches;
 pub use self::searches::{SEARCHES, TooManySearches};
 use super::turns::Turns;
 use super::{Bell, Hub, lock};
-use crate::model::place::Place;
+use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::{Reader, Store, gaps};
 
@@ -176,7 +176,7 @@ impl Hub {
     pub fn follow(self: &Arc<Self>, form: StreamForm, bell: &Arc<Bell>) -> Option<Follower> {
         let streams = self.streams()?;
         let choice = Arc::new(Choice::new(StreamAsk::default()));
-        let place = Place::behind(streams.newest(self));
+        let place = Offset::after(streams.newest(self));
         Some(Follower::new(Arc::clone(self), form, choice, place, Arc::clone(bell)))
     }
 

@@ -8,7 +8,7 @@ use super::form::StreamForm;
 use crate::hub::filter::Warning;
 use crate::model::gap::GapReason;
 use crate::model::json;
-use crate::model::place::Place;
+use crate::model::offset::Offset;
 
 /// What is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +32,8 @@ pub(super) struct Held {
 /// far back that reaches now.
 pub(super) fn hello(
     form: StreamForm,
-    newest: Place,
-    oldest: Place,
+    newest: Offset,
+    oldest: Offset,
     (kept, held): (Kept, Held),
     simulated: bool,
 ) -> Bytes {
@@ -52,7 +52,7 @@ pub(super) fn hello(
 }
 
 /// A query holds from behind this place on.
-pub(super) fn push_ack(out: &mut Vec<u8>, form: StreamForm, place: Place, warnings: &[Warning]) {
+pub(super) fn push_ack(out: &mut Vec<u8>, form: StreamForm, place: Offset, warnings: &[Warning]) {
     let cursor = place.to_string();
     let mut text = format!("{{\"type\":\"ack\",\"cursor\":\"{cursor}\",\"warnings\":[");
     for (i, warning) in warnings.iter().enumerate() {
@@ -68,7 +68,7 @@ pub(super) fn push_ack(out: &mut Vec<u8>, form: StreamForm, place: Place, warnin
 }
 
 /// `caught_up` or `heartbeat`: a type and where the reader is.
-pub(super) fn at(form: StreamForm, kind: &str, place: Place) -> Bytes {
+pub(super) fn at(form: StreamForm, kind: &str, place: Offset) -> Bytes {
     let cursor = place.to_string();
     let text = format!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\"}}");
     whole(form, kind, Some(&cursor), &text)
@@ -106,7 +106,7 @@ pub(super) fn error(form: StreamForm, code: &str, field: Option<&str>, message: 
 }
 
 /// The last message: why it ends, where to come back to, and after how many milliseconds.
-pub(super) fn bye(form: StreamForm, reason: &str, place: Place, retry_after: u64) -> Bytes {
+pub(super) fn bye(form: StreamForm, reason: &str, place: Offset, retry_after: u64) -> Bytes {
     let cursor = place.to_string();
     let mut text = "{\"type\":\"bye\",\"reason\":".to_owned();
     json::push_text(&mut text, reason);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_messages_are_written_as_the_contract_has_them() {
-        let near: Place = "51a70c3e-be1f4b".parse().unwrap();
+        let near: Offset = "51a70c3e-be1f4b".parse().unwrap();
         let kept = Kept { duration: Duration::from_secs(172_800), bytes: 9 };
         let form = StreamForm::Ndjson;
         let held = Held { seconds: Some(61), bytes: 7 };
