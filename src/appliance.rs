@@ -59,8 +59,8 @@ use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
-use crate::config::{Config, GitHub, Secret, StoreSync};
-use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
+use crate::config::{Config, GitHubConfig, Secret, StoreSync};
+use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
 use crate::script::{self, Kind, ScriptHost, Trials};
 use crate::serve::{self, Audience, Operate, ServeOptions};
@@ -327,8 +327,8 @@ async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
     };
     let applied = parts.store.read(known).await?;
     let config = &parts.config.store;
-    let kept = Kept { duration: config.journal_for, bytes: config.journal_bytes };
-    parts.hub.keep(StreamJournal { store: parts.store.clone(), tag, applied, kept });
+    let kept = RetentionLimits { duration: config.journal_for, bytes: config.journal_bytes };
+    parts.hub.attach_journal(StreamJournal { store: parts.store.clone(), tag, applied, kept });
     Ok(())
 }
 
@@ -453,7 +453,7 @@ fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
     Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
 }
 
-fn poller_options(github: &GitHub, tokens: Vec<Secret>) -> PollerOptions {
+fn poller_options(github: &GitHubConfig, tokens: Vec<Secret>) -> PollerOptions {
     PollerOptions {
         api_url: github.api_url.clone(),
         pages: github.pages,

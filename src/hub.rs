@@ -1,14 +1,13 @@
 //! The hub: what was committed, for everyone who follows it live.
 //!
-//! Events are a log, numbers are a state. The [`Tail`] holds the newest events, the [`Board`] the
+//! Events are a log, numbers are a state. The [`Tail`] holds the newest events, the [`LatestValues`] the
 //! latest values; readers who asked for the same form a group and share everything but their
 //! place. Whoever writes never waits for whoever reads: a reader is a cursor, not a queue.
 //!
-//! Between them goes one task, [`Hub::deal`]. While few messages leave it tells readers at once;
+//! Between them goes one task, [`Hub::dispatch`]. While few messages leave it tells readers at once;
 //! when many do, it lets events gather for the flush interval, because a delivery costs a wake-up
 //! and a write, however many events are in it.
 
-mod bell;
 mod board;
 mod deflate;
 mod filter;
@@ -18,6 +17,7 @@ mod language;
 #[cfg(test)]
 mod language_tests;
 mod memory;
+mod notifier;
 mod paths;
 mod projection;
 mod query;
@@ -36,25 +36,29 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use bell::Bell;
-pub use board::{Board, Tick};
+pub use board::{LatestValues, Tick};
 pub use filter::{
-    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryError, StreamQuery,
-    VALUE_BYTES, Warning,
+    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning, StreamQuery,
+    StreamQueryError, VALUE_BYTES,
 };
 pub use frame::Frame;
-pub use group::{Member, Taken};
-pub use language::{LanguageQuery, Latest, Watch};
-pub use memory::{Charge, LIMIT_BYTES, ROOM_BYTES, held_bytes};
+pub use group::{FrameBatch, SamplingSubscriber};
+pub use language::{LanguageChanges, LanguageQuery, LatestLanguages};
+pub use memory::{LIMIT_BYTES, MemoryCharge, ROOM_BYTES, held_bytes};
+pub use notifier::Notifier;
 pub use paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
-pub use query::{Conditions, Form, NoPath, PATH_BYTES, PATH_NAMES, Path, Subscription};
-pub use retry::retry_after;
-pub use sheet::{Follow, Note, Reading, Sheet, Sheets, Telling, WINDOWS};
-pub use stream::{
-    Choice, Follower, Kept, Portion, SEARCHES, StreamAsk, StreamForm, StreamJournal, StreamStart,
-    TooManySearches,
+pub use query::{
+    Conditions, FieldPath, FieldPathError, PATH_BYTES, PATH_NAMES, SamplingEncoding, SamplingQuery,
 };
-pub use tail::{Stretch, TAIL_BYTES, Tail, TailEvent};
+pub use retry::retry_after;
+pub use sheet::{
+    GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
+};
+pub use stream::{
+    Follower, RetentionLimits, SEARCHES, StreamBatch, StreamEncoding, StreamJournal,
+    StreamSelection, StreamSelector, StreamStart, TooManySearches,
+};
+pub use tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
 
 use crate::clock::Clock;
 use crate::metrics;
@@ -64,9 +68,9 @@ use stream::MaybeStreams;
 /// Deliveries a second above which events are gathered for the flush interval.
 const HEAVY: f64 = 4_000.0;
 /// Events that are dealt before other tasks get their turn.
-const DEAL_EVENTS: usize = 512;
+const DISPATCH_EVENTS: usize = 512;
 /// Groups that are dealt to before other tasks get their turn.
-const DEAL_GROUPS: usize = 64;
+const DISPATCH_GROUPS: usize = 64;
 
 /// What the hub is told once.
 #[derive(Debug, Clone)]
@@ -96,9 +100,9 @@ impl Default for HubOptions {
 #[derive(Debug)]
 pub struct Hub {
     tail: Tail,
-    board: Arc<Board>,
-    aggregates: Sheets,
-    rolling: Sheets,
+    board: Arc<LatestValues>,
+    aggregates: GaugeTopics,
+    rolling: GaugeTopics,
     groups: Arc<Groups>,
     streams: MaybeStreams,
     appended: Notify,
@@ -112,9 +116,9 @@ impl Hub {
     pub fn new(options: &HubOptions, clock: Clock) -> Self {
         Self {
             tail: Tail::new(options.tail_bytes),
-            board: Arc::new(Board::new(options.api_version, clock)),
-            aggregates: Sheets::default(),
-            rolling: Sheets::keeping(),
+            board: Arc::new(LatestValues::new(options.api_version, clock)),
+            aggregates: GaugeTopics::default(),
+            rolling: GaugeTopics::resumable(),
             groups: Arc::new(Groups::new(options.lag)),
             streams: MaybeStreams::default(),
             appended: Notify::new(),
@@ -145,32 +149,37 @@ impl Hub {
 
     /// The latest values.
     #[must_use]
-    pub fn board(&self) -> &Arc<Board> {
+    pub fn latest_values(&self) -> &Arc<LatestValues> {
         &self.board
     }
 
     /// The aggregates of the scripts, by name.
     #[must_use]
-    pub fn aggregates(&self) -> &Sheets {
+    pub fn aggregates(&self) -> &GaugeTopics {
         &self.aggregates
     }
 
     /// What is always counted over rolling windows: `languages`, `types`, `activity`, each as
     /// `name/window`, such as `languages/1h`.
     #[must_use]
-    pub fn rolling(&self) -> &Sheets {
+    pub fn rolling(&self) -> &GaugeTopics {
         &self.rolling
     }
 
-    /// Follows the events: every `rate`th that matches, counted from now. The bell rings when
+    /// Follows the events: every `rate`th that matches, counted from now. The notifier rings when
     /// there is something to take.
     #[must_use]
-    pub fn subscribe(&self, subscription: Subscription, rate: u64, bell: &Arc<Bell>) -> Member {
-        self.groups.join(subscription, rate, bell)
+    pub fn subscribe(
+        &self,
+        subscription: SamplingQuery,
+        rate: u64,
+        notifier: &Arc<Notifier>,
+    ) -> SamplingSubscriber {
+        self.groups.join(subscription, rate, notifier)
     }
 
     /// Deals events out to the groups until `stop`. One task a hub.
-    pub async fn deal(&self, stop: CancellationToken) {
+    pub async fn dispatch(&self, stop: CancellationToken) {
         // From the first on: what was appended before this begins is dealt too.
         let mut place = 0;
         let mut load = Load { rate: 0.0, at: self.clock.instant() };
@@ -186,7 +195,7 @@ impl Hub {
                 () = self.appended.notified() => {}
                 () = changed(&mut gaps) => {
                     if let Some(streams) = self.streams() {
-                        streams.groups.ring_all();
+                        streams.groups.notify_all();
                         streams.note_gaps().await;
                     }
                     continue;
@@ -197,7 +206,7 @@ impl Hub {
             }
             let mut deliveries = 0;
             loop {
-                let stretch = self.tail.read(place, DEAL_EVENTS);
+                let stretch = self.tail.read(place, DISPATCH_EVENTS);
                 place = stretch.next;
                 if stretch.missed > 0 {
                     metrics::SKIPPED.add(stretch.missed);
@@ -206,13 +215,13 @@ impl Hub {
                     break;
                 }
                 self.groups.refresh(&mut groups);
-                for some in groups.chunks(DEAL_GROUPS) {
+                for some in groups.chunks(DISPATCH_GROUPS) {
                     for group in some {
-                        deliveries += self.groups.deal(group, &stretch.events);
+                        deliveries += self.groups.dispatch(group, &stretch.events);
                     }
                     tokio::task::yield_now().await;
                 }
-                deliveries += self.deal_streams(&mut streamed, &stretch).await;
+                deliveries += self.dispatch_streams(&mut streamed, &stretch).await;
             }
             load.add(deliveries, self.clock.instant());
             metrics::READER_BYTES.set(f64::from(u32::try_from(held_bytes()).unwrap_or(u32::MAX)));
@@ -230,18 +239,18 @@ async fn changed(watched: &mut Option<watch::Receiver<u64>>) {
 
 impl Hub {
     /// The same for the readers of the stream.
-    async fn deal_streams(
+    async fn dispatch_streams(
         &self,
         list: &mut Vec<Arc<stream::StreamGroup>>,
-        stretch: &Stretch,
+        stretch: &TailBatch,
     ) -> u64 {
         let Some(streams) = self.streams() else { return 0 };
         streams.groups.refresh(list);
         let start = stretch.next - stretch.events.len() as u64;
         let mut deliveries = 0;
-        for some in list.chunks(DEAL_GROUPS) {
+        for some in list.chunks(DISPATCH_GROUPS) {
             for group in some {
-                deliveries += streams.groups.deal(group, start, &stretch.events);
+                deliveries += streams.groups.dispatch(group, start, &stretch.events);
             }
             tokio::task::yield_now().await;
         }
@@ -296,13 +305,13 @@ mod tests {
         let stop = CancellationToken::new();
         let dealing = tokio::spawn({
             let (hub, stop) = (Arc::clone(&hub), stop.clone());
-            async move { hub.deal(stop).await }
+            async move { hub.dispatch(stop).await }
         });
         tokio::task::yield_now().await;
-        let bell = Arc::new(Bell::default());
-        let mut member = hub.subscribe(Subscription::default(), 1, &bell);
+        let notifier = Arc::new(Notifier::default());
+        let mut member = hub.subscribe(SamplingQuery::default(), 1, &notifier);
         hub.append(vec![tail::tests::tail_event(1, r#"{"id":"1","type":"A"}"#)]);
-        std::future::poll_fn(|cx| bell.poll_rung(cx)).await;
+        std::future::poll_fn(|cx| notifier.poll_notified(cx)).await;
         let taken = member.take();
         assert_eq!((taken.frames.len(), taken.more), (1, false));
         stop.cancel();

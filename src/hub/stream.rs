@@ -21,16 +21,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
 
-pub use self::choice::{Choice, StreamAsk};
-pub use self::control::Kept;
-pub use self::follower::{Follower, Portion};
-pub use self::form::StreamForm;
+pub use self::choice::{StreamSelection, StreamSelector};
+pub use self::control::RetentionLimits;
+pub use self::follower::{Follower, StreamBatch};
+pub use self::form::StreamEncoding;
 pub(in crate::hub) use self::group::{Group as StreamGroup, StreamGroups};
 pub use self::page::StreamStart;
 use self::searches::Searches;
 pub use self::searches::{SEARCHES, TooManySearches};
 use super::turns::Turns;
-use super::{Bell, Hub, lock};
+use super::{Hub, Notifier, lock};
 use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::{Reader, Store, gaps};
@@ -55,7 +55,7 @@ pub struct StreamJournal {
     /// Everything up to here is in the journal, and what comes next will be appended to the hub.
     pub applied: Option<Position>,
     /// What is kept of it.
-    pub kept: Kept,
+    pub kept: RetentionLimits,
 }
 
 /// The journal, and who follows it live.
@@ -155,7 +155,7 @@ pub(super) type MaybeStreams = OnceLock<Streams>;
 
 impl Hub {
     /// Gives the stream its journal, once, before the first event is appended.
-    pub fn keep(&self, journal: StreamJournal) {
+    pub fn attach_journal(&self, journal: StreamJournal) {
         let StreamJournal { tag, applied, .. } = journal;
         self.tail().begin_behind(Cursor { tag, position: applied.unwrap_or_default() });
         let streams = Streams {
@@ -171,13 +171,17 @@ impl Hub {
     }
 
     /// A reader of the stream, behind the newest event until it asks for something else; `None`
-    /// where there is no journal. The bell rings when there is something to take.
+    /// where there is no journal. The notifier rings when there is something to take.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, form: StreamForm, bell: &Arc<Bell>) -> Option<Follower> {
+    pub fn follow(
+        self: &Arc<Self>,
+        form: StreamEncoding,
+        notifier: &Arc<Notifier>,
+    ) -> Option<Follower> {
         let streams = self.streams()?;
-        let choice = Arc::new(Choice::new(StreamAsk::default()));
+        let choice = Arc::new(StreamSelector::new(StreamSelection::default()));
         let place = Offset::after(streams.newest(self));
-        Some(Follower::new(Arc::clone(self), form, choice, place, Arc::clone(bell)))
+        Some(Follower::new(Arc::clone(self), form, choice, place, Arc::clone(notifier)))
     }
 
     /// Whether there is a journal, and so a stream.

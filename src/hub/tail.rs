@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 
 use super::frame::Frame;
-use super::stream::StreamForm;
+use super::stream::StreamEncoding;
 use crate::model::entity::{Entity, entities};
 use crate::model::envelope::{Envelope, Flags};
 use crate::model::event::Event;
@@ -35,7 +35,7 @@ pub struct TailEvent {
     entities: OnceLock<Box<[Entity]>>,
     whole: OnceLock<Frame>,
     /// As the stream has it, in each of its forms.
-    streamed: [OnceLock<Bytes>; StreamForm::ALL.len()],
+    streamed: [OnceLock<Bytes>; StreamEncoding::ALL.len()],
 }
 
 impl TailEvent {
@@ -95,7 +95,7 @@ impl TailEvent {
     }
 
     /// The event as the stream has it, encoded by the first who asks.
-    pub(super) fn streamed(&self, form: StreamForm, encode: impl FnOnce() -> Bytes) -> &Bytes {
+    pub(super) fn streamed(&self, form: StreamEncoding, encode: impl FnOnce() -> Bytes) -> &Bytes {
         self.streamed[form as usize].get_or_init(encode)
     }
 
@@ -128,7 +128,7 @@ pub(super) fn payload(flags: Flags) -> String {
 
 /// What a reader got.
 #[derive(Debug)]
-pub struct Stretch {
+pub struct TailBatch {
     /// The events, in the bus's order.
     pub events: Vec<Arc<TailEvent>>,
     /// The place behind them: where to read on.
@@ -246,12 +246,12 @@ impl Tail {
 
     /// At most `most` events from `place` on.
     #[must_use]
-    pub fn read(&self, place: u64, most: usize) -> Stretch {
+    pub fn read(&self, place: u64, most: usize) -> TailBatch {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let from = place.max(ring.first);
         let skip = usize::try_from(from - ring.first).unwrap_or(usize::MAX);
         let events: Vec<_> = ring.events.iter().skip(skip).take(most).cloned().collect();
-        Stretch { next: from + events.len() as u64, missed: from - place, events }
+        TailBatch { next: from + events.len() as u64, missed: from - place, events }
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::params::{self, BadParams};
-use crate::hub::{Bell, Frame, Hub, Latest, Member, Taken, Watch};
+use crate::hub::{
+    Frame, FrameBatch, Hub, LanguageChanges, LatestLanguages, Notifier, SamplingSubscriber,
+};
 
 /// What one endpoint's connections get.
 pub(super) trait Feed: Send + 'static {
@@ -27,7 +29,7 @@ pub(super) trait Feed: Send + 'static {
     }
 
     /// What is there now, up to a limit.
-    fn take(&mut self) -> Taken;
+    fn take(&mut self) -> FrameBatch;
 
     /// How a refusal is told.
     fn complaint(&self, code: &'static str, bad: &BadParams) -> Frame {
@@ -52,30 +54,30 @@ pub(super) trait Feed: Send + 'static {
 #[derive(Debug)]
 pub(super) struct Sampling {
     hub: Arc<Hub>,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     paths: usize,
-    member: Option<Member>,
+    member: Option<SamplingSubscriber>,
 }
 
 /// `/language/latest`.
 #[derive(Debug)]
 pub(super) struct LanguageLatest {
     hub: Arc<Hub>,
-    bell: Arc<Bell>,
-    latest: Option<Latest>,
+    notifier: Arc<Notifier>,
+    latest: Option<LatestLanguages>,
 }
 
 /// `/language/watch`.
 #[derive(Debug)]
 pub(super) struct LanguageWatch {
-    watch: Watch,
+    watch: LanguageChanges,
     first: Option<Frame>,
 }
 
 impl Sampling {
     /// A filter has at most `paths` paths.
-    pub(super) fn new(hub: Arc<Hub>, bell: Arc<Bell>, paths: usize) -> Self {
-        Self { hub, bell, paths, member: None }
+    pub(super) fn new(hub: Arc<Hub>, notifier: Arc<Notifier>, paths: usize) -> Self {
+        Self { hub, notifier, paths, member: None }
     }
 }
 
@@ -84,23 +86,23 @@ impl Feed for Sampling {
     const EXAMPLE: &'static str = r#"{"samplingRate":1}"#;
 
     fn first(&mut self) -> Option<Frame> {
-        Some(self.hub.board().first_of_sampling())
+        Some(self.hub.latest_values().first_of_sampling())
     }
 
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
         let params = params::sampling(text, self.paths)?;
-        self.member = Some(self.hub.subscribe(params.subscription, params.rate, &self.bell));
+        self.member = Some(self.hub.subscribe(params.subscription, params.rate, &self.notifier));
         Ok(())
     }
 
-    fn take(&mut self) -> Taken {
-        self.member.as_mut().map(Member::take).unwrap_or_default()
+    fn take(&mut self) -> FrameBatch {
+        self.member.as_mut().map(SamplingSubscriber::take).unwrap_or_default()
     }
 }
 
 impl LanguageLatest {
-    pub(super) fn new(hub: Arc<Hub>, bell: Arc<Bell>) -> Self {
-        Self { hub, bell, latest: None }
+    pub(super) fn new(hub: Arc<Hub>, notifier: Arc<Notifier>) -> Self {
+        Self { hub, notifier, latest: None }
     }
 }
 
@@ -114,18 +116,18 @@ impl Feed for LanguageLatest {
 
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
         let query = params::latest(text)?;
-        self.latest = Some(self.hub.board().latest(query, &self.bell));
+        self.latest = Some(self.hub.latest_values().follow_languages(query, &self.notifier));
         Ok(())
     }
 
-    fn take(&mut self) -> Taken {
-        one(self.latest.as_mut().and_then(Latest::take))
+    fn take(&mut self) -> FrameBatch {
+        one(self.latest.as_mut().and_then(LatestLanguages::take))
     }
 }
 
 impl LanguageWatch {
-    pub(super) fn new(hub: &Hub, bell: &Arc<Bell>) -> Self {
-        let (watch, first) = hub.board().watch(bell);
+    pub(super) fn new(hub: &Hub, notifier: &Arc<Notifier>) -> Self {
+        let (watch, first) = hub.latest_values().watch_languages(notifier);
         Self { watch, first: Some(first) }
     }
 }
@@ -143,12 +145,12 @@ impl Feed for LanguageWatch {
         Ok(())
     }
 
-    fn take(&mut self) -> Taken {
+    fn take(&mut self) -> FrameBatch {
         one(self.watch.take())
     }
 }
 
-fn one(frame: Option<Frame>) -> Taken {
+fn one(frame: Option<Frame>) -> FrameBatch {
     let frames: Vec<_> = frame.into_iter().collect();
-    Taken { messages: frames.len() as u64, frames, ..Taken::default() }
+    FrameBatch { messages: frames.len() as u64, frames, ..FrameBatch::default() }
 }

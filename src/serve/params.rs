@@ -8,7 +8,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::hub::{Conditions, Form, LanguageQuery, Path, Subscription, VALUE_BYTES, check_paths};
+use crate::hub::{
+    Conditions, FieldPath, LanguageQuery, SamplingEncoding, SamplingQuery, VALUE_BYTES, check_paths,
+};
 use crate::model::json;
 
 /// What is wrong with params.
@@ -24,7 +26,7 @@ pub(super) struct BadParams {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SamplingParams {
     pub(super) rate: u64,
-    pub(super) subscription: Subscription,
+    pub(super) subscription: SamplingQuery,
 }
 
 /// The most languages that a connection may ask for by name; GitHub knows about 800, and whoever
@@ -65,14 +67,14 @@ pub(super) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadPa
         }
     };
     let form = match (filter.is_empty(), list) {
-        (true, _) => Form::Whole,
-        (false, true) => Form::List(filter),
-        (false, false) => Form::map(filter),
+        (true, _) => SamplingEncoding::Whole,
+        (false, true) => SamplingEncoding::List(filter),
+        (false, false) => SamplingEncoding::map(filter),
     };
     check_paths(form.paths()).map_err(|error| {
         bad("filter", &error.to_string(), "give fewer or shorter paths", FILTER)
     })?;
-    Ok(SamplingParams { rate, subscription: Subscription { conditions, form } })
+    Ok(SamplingParams { rate, subscription: SamplingQuery { conditions, form } })
 }
 
 /// Reads params of `/language/latest`.
@@ -111,14 +113,14 @@ fn read_languages(fields: &Fields<'_>) -> Result<Vec<Box<str>>, BadParams> {
     Ok(names)
 }
 
-fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<Path>, BadParams> {
+fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<FieldPath>, BadParams> {
     if texts.len() > most {
         let what = format!("has {} paths", texts.len());
         return Err(bad("filter", &what, &format!("give at most {most}"), FILTER));
     }
     let accepted = "give paths that begin with `event` or `payload`";
     let path = |text: Box<str>| {
-        Path::read(&text).map_err(|error| bad("filter", &error.to_string(), accepted, FILTER))
+        FieldPath::read(&text).map_err(|error| bad("filter", &error.to_string(), accepted, FILTER))
     };
     texts.into_iter().map(path).collect()
 }

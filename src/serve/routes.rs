@@ -77,9 +77,9 @@ pub(super) async fn sampling(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Response {
-    handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, bell, _| {
+    handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, notifier, _| {
         let paths = server.options.limits.filter_paths;
-        Sampling::new(Arc::clone(&server.hub), Arc::clone(bell), paths)
+        Sampling::new(Arc::clone(&server.hub), Arc::clone(notifier), paths)
     })
 }
 
@@ -87,8 +87,8 @@ pub(super) async fn language_latest(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Response {
-    handshake::open(&server, request, r#"then send {"top":10}"#, |server, bell, _| {
-        LanguageLatest::new(Arc::clone(&server.hub), Arc::clone(bell))
+    handshake::open(&server, request, r#"then send {"top":10}"#, |server, notifier, _| {
+        LanguageLatest::new(Arc::clone(&server.hub), Arc::clone(notifier))
     })
 }
 
@@ -96,9 +96,12 @@ pub(super) async fn language_watch(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Response {
-    handshake::open(&server, request, r#"then send {"language":["Java"]}"#, |server, bell, _| {
-        LanguageWatch::new(&server.hub, bell)
-    })
+    handshake::open(
+        &server,
+        request,
+        r#"then send {"language":["Java"]}"#,
+        |server, notifier, _| LanguageWatch::new(&server.hub, notifier),
+    )
 }
 
 pub(super) async fn ready(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {

@@ -22,7 +22,8 @@ use super::stream::pump::{self, Pump, Source};
 use super::stream::{LAST_EVENT_ID, NDJSON, SSE};
 use super::{handshake, wish};
 use crate::hub::{
-    Bell, Follow, Frame, Hub, Note, Portion, Sheet, StreamForm, Taken, Telling, WINDOWS,
+    Frame, FrameBatch, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamBatch,
+    StreamEncoding, UpdateMode, WINDOWS,
 };
 use crate::model::resume_token::ResumeToken;
 
@@ -36,18 +37,18 @@ const JSON: &str = "application/json";
 
 /// As a WebSocket: of an aggregate, or of the rolling counts.
 struct SheetFeed<const IS_ROLLING: bool> {
-    follow: Follow,
-    hello: Option<Note>,
+    follow: GaugeSubscriber,
+    hello: Option<GaugeUpdate>,
     hub: Arc<Hub>,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     /// `languages`, `types` or `activity`; none of an aggregate.
     of: Option<String>,
 }
 
 /// The same as an answer over HTTP.
 struct SheetSource<const IS_ROLLING: bool> {
-    follow: Follow,
-    form: StreamForm,
+    follow: GaugeSubscriber,
+    form: StreamEncoding,
 }
 
 /// `/aggregate`: all of them.
@@ -133,43 +134,48 @@ fn known_window(text: &str) -> Result<&'static str, String> {
 fn answer<const IS_ROLLING: bool>(
     server: &Arc<Server>,
     request: Request<Body>,
-    sheet: &Arc<Sheet>,
+    sheet: &Arc<GaugeTopic>,
     Asked { of, back }: Asked,
 ) -> Response {
-    let telling = if IS_ROLLING { Telling::Changes } else { Telling::Values };
+    let telling = if IS_ROLLING { UpdateMode::Deltas } else { UpdateMode::Full };
     let hello = IS_ROLLING.then(|| hello(sheet, server.operate.simulated()));
-    let follow = |bell: &Arc<Bell>| {
-        let mut follow = sheet.follow(telling, bell);
+    let follow = |notifier: &Arc<Notifier>| {
+        let mut follow = sheet.subscribe(telling, notifier);
         if let Some(token) = back {
-            follow.come_back(token);
+            follow.resume(token);
         }
         follow
     };
     if handshake::is_websocket(request.headers()) {
-        return handshake::open(server, request, "nothing else is needed", |server, bell, _| {
-            let (hub, bell) = (Arc::clone(&server.hub), Arc::clone(bell));
-            let follow = follow(&bell);
-            SheetFeed::<IS_ROLLING> { follow, hello, hub, bell, of }
-        });
+        return handshake::open(
+            server,
+            request,
+            "nothing else is needed",
+            |server, notifier, _| {
+                let (hub, notifier) = (Arc::clone(&server.hub), Arc::clone(notifier));
+                let follow = follow(&notifier);
+                SheetFeed::<IS_ROLLING> { follow, hello, hub, notifier, of }
+            },
+        );
     }
     let (form, kind) = match wish::choose(request.headers(), 2, &[SSE, NDJSON, JSON]) {
-        Some(0) => (StreamForm::Sse, SSE),
-        Some(1) => (StreamForm::Ndjson, NDJSON),
+        Some(0) => (StreamEncoding::Sse, SSE),
+        Some(1) => (StreamEncoding::Ndjson, NDJSON),
         Some(_) => return json_answer(value(sheet)),
         None => {
             let detail = format!("it comes as {JSON}, as {SSE}, as {NDJSON}, or as a WebSocket");
             return Problem::new(StatusCode::NOT_ACCEPTABLE, detail).into_response();
         }
     };
-    let bell = Arc::new(Bell::default());
-    let source = SheetSource::<IS_ROLLING> { follow: follow(&bell), form };
+    let notifier = Arc::new(Notifier::default());
+    let source = SheetSource::<IS_ROLLING> { follow: follow(&notifier), form };
     let first = hello.map(|note| written(form, &note));
-    let pump = Pump::new(server, &request, source, bell, first);
+    let pump = Pump::new(server, &request, source, notifier, first);
     pump::answer(kind, pump.map(Pump::into_response))
 }
 
 /// The value of now.
-fn value(sheet: &Sheet) -> Result<String, Problem> {
+fn value(sheet: &GaugeTopic) -> Result<String, Problem> {
     if let Some(note) = sheet.snapshot() {
         return Ok(note.frame.body().to_owned());
     }
@@ -182,15 +188,15 @@ fn json_answer(body: Result<String, Problem>) -> Response {
     pump::answer(JSON, body.map(IntoResponse::into_response))
 }
 
-fn hello(sheet: &Sheet, simulated: bool) -> Note {
+fn hello(sheet: &GaugeTopic, simulated: bool) -> GaugeUpdate {
     let version = env!("CARGO_PKG_VERSION");
     let about = sheet.labels();
     let text =
         format!(r#"{{"type":"hello","version":"{version}","simulated":{simulated},{about}}}"#);
-    Note { kind: "hello", token: None, frame: Frame::text(&[&text]) }
+    GaugeUpdate { kind: "hello", token: None, frame: Frame::text(&[&text]) }
 }
 
-fn written(form: StreamForm, note: &Note) -> Bytes {
+fn written(form: StreamEncoding, note: &GaugeUpdate) -> Bytes {
     let id = note.token.map(|token| token.to_string());
     form.message(note.kind, id.as_deref(), note.frame.body())
 }
@@ -215,13 +221,13 @@ impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {
         let window = known_window(&window)
             .map_err(|message| BadParams { field: Some("window"), message })?;
         let sheet = self.hub.rolling().open(&format!("{of}/{window}"));
-        self.follow = sheet.follow(Telling::Changes, &self.bell);
+        self.follow = sheet.subscribe(UpdateMode::Deltas, &self.notifier);
         Ok(())
     }
 
-    fn take(&mut self) -> Taken {
+    fn take(&mut self) -> FrameBatch {
         let note = self.follow.take();
-        Taken {
+        FrameBatch {
             messages: u64::from(note.is_some()),
             frames: note.map(|note| note.frame).into_iter().collect(),
             more: false,
@@ -242,9 +248,9 @@ impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {
 impl<const IS_ROLLING: bool> Source for SheetSource<IS_ROLLING> {
     const NAME: &'static str = if IS_ROLLING { ROLLING } else { AGGREGATE };
 
-    fn take(&mut self) -> Portion {
+    fn take(&mut self) -> StreamBatch {
         let note = self.follow.take();
-        Portion {
+        StreamBatch {
             messages: u64::from(note.is_some()),
             chunks: note.iter().map(|note| written(self.form, note)).collect(),
             more: false,
@@ -261,7 +267,7 @@ impl<const IS_ROLLING: bool> Source for SheetSource<IS_ROLLING> {
         written(self.form, &self.follow.bye(reason, Some(retry_after)))
     }
 
-    fn form(&self) -> StreamForm {
+    fn form(&self) -> StreamEncoding {
         self.form
     }
 }

@@ -27,7 +27,7 @@ use super::pace::{Allowance, Timer};
 use super::params::BadParams;
 use super::wire::{Stream, Wire};
 use crate::clock::Clock;
-use crate::hub::{Bell, Charge, Frame, retry_after};
+use crate::hub::{Frame, MemoryCharge, Notifier, retry_after};
 use crate::metrics;
 
 /// Small, because there are thousands and clients say little.
@@ -72,14 +72,14 @@ enum Ending {
 struct Socket<F> {
     peer: WebSocketStream<Wire>,
     feed: F,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     options: SocketOptions,
     /// Whether good params have come.
     asked: bool,
-    /// Whether there is more to fetch without the bell.
+    /// Whether there is more to fetch without the notifier.
     more: bool,
     /// What was fetched and has not left counts for its client.
-    charge: Option<Charge>,
+    charge: Option<MemoryCharge>,
     params: Allowance,
     chatter: Allowance,
     heard_at: Instant,
@@ -108,7 +108,7 @@ pub(super) async fn serve<F: Feed>(
     early: Vec<u8>,
     deflates: bool,
     mut feed: F,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     options: SocketOptions,
 ) {
     let counted = Counted::new(F::NAME);
@@ -133,7 +133,7 @@ pub(super) async fn serve<F: Feed>(
     let mut socket = Socket {
         peer,
         feed,
-        bell,
+        notifier,
         asked,
         more: asked,
         charge: None,
@@ -204,7 +204,7 @@ impl<F: Feed> Socket<F> {
             Poll::Ready(Ok(())) => {
                 self.stuck = None;
                 self.charge = None;
-                if self.more || self.bell.poll_rung(cx).is_ready() {
+                if self.more || self.notifier.poll_notified(cx).is_ready() {
                     return Poll::Ready(Step::Fetch);
                 }
             }

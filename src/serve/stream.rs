@@ -24,7 +24,7 @@ use super::params::BadParams;
 use super::problem::Problem;
 use super::server::Server;
 use super::{handshake, wish};
-use crate::hub::{Bell, Follower, Portion, StreamForm};
+use crate::hub::{Follower, Notifier, StreamBatch, StreamEncoding};
 use crate::metrics;
 
 /// As metrics and logs name it.
@@ -50,9 +50,9 @@ fn open(server: &Arc<Server>, request: Request<Body>) -> Result<Response, Proble
         return Err(no_journal());
     }
     let hint = "or ask for text/event-stream or application/x-ndjson with `Accept`";
-    Ok(handshake::open(server, request, hint, |server, bell, deflates| {
-        let form = if deflates { StreamForm::Deflated } else { StreamForm::WebSocket };
-        StreamFeed::new(Arc::clone(server), bell, form, asked)
+    Ok(handshake::open(server, request, hint, |server, notifier, deflates| {
+        let form = if deflates { StreamEncoding::Deflated } else { StreamEncoding::WebSocket };
+        StreamFeed::new(Arc::clone(server), notifier, form, asked)
     }))
 }
 
@@ -70,23 +70,23 @@ fn flow(server: &Arc<Server>, request: &Request<Body>) -> Result<Response, Probl
 fn begin(
     server: &Arc<Server>,
     request: &Request<Body>,
-    form: StreamForm,
+    form: StreamEncoding,
     asked: StreamParams,
 ) -> Result<Pump<Follower>, Problem> {
-    let bell = Arc::new(Bell::of(handshake::party(server, request)));
-    let mut follower = server.hub.follow(form, &bell).ok_or_else(no_journal)?;
+    let notifier = Arc::new(Notifier::for_client(handshake::client(server, request)));
+    let mut follower = server.hub.follow(form, &notifier).ok_or_else(no_journal)?;
     let hello = follower.hello(server.operate.simulated());
     feed::ask(&mut follower, asked).map_err(|error| {
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, error.to_string());
         problem.with(header::RETRY_AFTER, "2")
     })?;
-    Pump::new(server, request, follower, bell, Some(hello))
+    Pump::new(server, request, follower, notifier, Some(hello))
 }
 
 impl Source for Follower {
     const NAME: &'static str = NAME;
 
-    fn take(&mut self) -> Portion {
+    fn take(&mut self) -> StreamBatch {
         Self::take(self)
     }
 
@@ -98,7 +98,7 @@ impl Source for Follower {
         Self::bye(self, reason, retry_after)
     }
 
-    fn form(&self) -> StreamForm {
+    fn form(&self) -> StreamEncoding {
         Self::form(self)
     }
 }
@@ -120,15 +120,15 @@ fn bounds(server: &Server) -> Bounds {
 }
 
 /// The form that `Accept` asks for.
-fn form_of(headers: &HeaderMap) -> Result<(StreamForm, &'static str), Problem> {
+fn form_of(headers: &HeaderMap) -> Result<(StreamEncoding, &'static str), Problem> {
     // Someone looks at it in a browser, which would put the other kind into a file.
     const LOOKED_AT: &str = "text/plain; charset=utf-8";
-    const FORMS: [(&str, StreamForm, &str); 5] = [
-        (SSE, StreamForm::Sse, SSE),
-        (NDJSON, StreamForm::Ndjson, NDJSON),
-        ("text/html", StreamForm::Ndjson, LOOKED_AT),
-        ("text/plain", StreamForm::Ndjson, LOOKED_AT),
-        ("application/json", StreamForm::Ndjson, NDJSON),
+    const FORMS: [(&str, StreamEncoding, &str); 5] = [
+        (SSE, StreamEncoding::Sse, SSE),
+        (NDJSON, StreamEncoding::Ndjson, NDJSON),
+        ("text/html", StreamEncoding::Ndjson, LOOKED_AT),
+        ("text/plain", StreamEncoding::Ndjson, LOOKED_AT),
+        ("application/json", StreamEncoding::Ndjson, NDJSON),
     ];
     if let Some(chosen) = wish::choose(headers, 1, &FORMS.map(|(kind, ..)| kind)) {
         let (_, form, kind) = FORMS[chosen];

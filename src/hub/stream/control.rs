@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::form::StreamForm;
-use crate::hub::filter::Warning;
+use super::form::StreamEncoding;
+use crate::hub::filter::QueryWarning;
 use crate::model::gap::GapReason;
 use crate::model::json;
 use crate::model::offset::Offset;
 
 /// What is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct RetentionLimits {
     /// For so long.
     pub duration: Duration,
     /// The most bytes on the disk.
@@ -31,10 +31,10 @@ pub(super) struct Held {
 /// The first message: who speaks, where the newest event is, what is kept from where on, and how
 /// far back that reaches now.
 pub(super) fn hello(
-    form: StreamForm,
+    form: StreamEncoding,
     newest: Offset,
     oldest: Offset,
-    (kept, held): (Kept, Held),
+    (kept, held): (RetentionLimits, Held),
     simulated: bool,
 ) -> Bytes {
     let reach = held.seconds.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
@@ -52,7 +52,12 @@ pub(super) fn hello(
 }
 
 /// A query holds from behind this place on.
-pub(super) fn push_ack(out: &mut Vec<u8>, form: StreamForm, place: Offset, warnings: &[Warning]) {
+pub(super) fn push_ack(
+    out: &mut Vec<u8>,
+    form: StreamEncoding,
+    place: Offset,
+    warnings: &[QueryWarning],
+) {
     let cursor = place.to_string();
     let mut text = format!("{{\"type\":\"ack\",\"cursor\":\"{cursor}\",\"warnings\":[");
     for (i, warning) in warnings.iter().enumerate() {
@@ -68,7 +73,7 @@ pub(super) fn push_ack(out: &mut Vec<u8>, form: StreamForm, place: Offset, warni
 }
 
 /// `caught_up` or `heartbeat`: a type and where the reader is.
-pub(super) fn at(form: StreamForm, kind: &str, place: Offset) -> Bytes {
+pub(super) fn at(form: StreamEncoding, kind: &str, place: Offset) -> Bytes {
     let cursor = place.to_string();
     let text = format!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\"}}");
     whole(form, kind, Some(&cursor), &text)
@@ -77,7 +82,7 @@ pub(super) fn at(form: StreamForm, kind: &str, place: Offset) -> Bytes {
 /// What lay behind `from` and not behind `to` is missing.
 pub(super) fn push_gap(
     out: &mut Vec<u8>,
-    form: StreamForm,
+    form: StreamEncoding,
     from: &str,
     to: &str,
     count: Option<u64>,
@@ -93,7 +98,7 @@ pub(super) fn push_gap(
 }
 
 /// Something was refused; what held before holds on.
-pub(super) fn error(form: StreamForm, code: &str, field: Option<&str>, message: &str) -> Bytes {
+pub(super) fn error(form: StreamEncoding, code: &str, field: Option<&str>, message: &str) -> Bytes {
     let mut text = format!("{{\"type\":\"error\",\"code\":\"{code}\",\"field\":");
     match field {
         Some(field) => json::push_text(&mut text, field),
@@ -106,7 +111,7 @@ pub(super) fn error(form: StreamForm, code: &str, field: Option<&str>, message: 
 }
 
 /// The last message: why it ends, where to come back to, and after how many milliseconds.
-pub(super) fn bye(form: StreamForm, reason: &str, place: Offset, retry_after: u64) -> Bytes {
+pub(super) fn bye(form: StreamEncoding, reason: &str, place: Offset, retry_after: u64) -> Bytes {
     let cursor = place.to_string();
     let mut text = "{\"type\":\"bye\",\"reason\":".to_owned();
     json::push_text(&mut text, reason);
@@ -115,7 +120,7 @@ pub(super) fn bye(form: StreamForm, reason: &str, place: Offset, retry_after: u6
     whole(form, "bye", Some(&cursor), &text)
 }
 
-fn whole(form: StreamForm, kind: &str, id: Option<&str>, text: &str) -> Bytes {
+fn whole(form: StreamEncoding, kind: &str, id: Option<&str>, text: &str) -> Bytes {
     let mut out = Vec::with_capacity(text.len() + 64);
     form.push(&mut out, kind, id, &[text]);
     out.into()
@@ -132,8 +137,8 @@ mod tests {
     #[test]
     fn the_messages_are_written_as_the_contract_has_them() {
         let near: Offset = "51a70c3e-be1f4b".parse().unwrap();
-        let kept = Kept { duration: Duration::from_secs(172_800), bytes: 9 };
-        let form = StreamForm::Ndjson;
+        let kept = RetentionLimits { duration: Duration::from_secs(172_800), bytes: 9 };
+        let form = StreamEncoding::Ndjson;
         let held = Held { seconds: Some(61), bytes: 7 };
         let empty = hello(form, near, near, (kept, Held::default()), true);
         assert!(line(&empty).contains(r#""reach_seconds":null,"used_bytes":0}"#));
@@ -146,7 +151,7 @@ mod tests {
         )));
         let mut out = Vec::new();
         let (value, message) = ("a.b".to_owned(), "no \"key\"".to_owned());
-        push_ack(&mut out, form, near, &[Warning { field: "keys", value, message }]);
+        push_ack(&mut out, form, near, &[QueryWarning { field: "keys", value, message }]);
         push_gap(&mut out, form, "a", "b", None, GapReason::BusChanged);
         assert_eq!(
             line(&out),
@@ -159,7 +164,7 @@ mod tests {
             )
         );
         assert_eq!(
-            line(&at(StreamForm::Sse, "heartbeat", near)),
+            line(&at(StreamEncoding::Sse, "heartbeat", near)),
             concat!(
                 "event: heartbeat\nid: 51a70c3e-be1f4b\n",
                 r#"data: {"type":"heartbeat","cursor":"51a70c3e-be1f4b"}"#,

@@ -11,18 +11,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::choice::Choice;
+use super::choice::StreamSelector;
 use super::control;
-use super::form::StreamForm;
+use super::form::StreamEncoding;
 use super::group::{Member, TAKE_BYTES};
 use super::page::{Searched, StreamStart, Wanted};
 use super::paging::Paging;
 use super::searches::{Search, TooManySearches};
 use super::{Reading, Streams};
 use crate::hub::Hub;
-use crate::hub::bell::Bell;
-use crate::hub::filter::Warning;
-use crate::hub::memory::{self, Charge};
+use crate::hub::filter::QueryWarning;
+use crate::hub::memory::{self, MemoryCharge};
+use crate::hub::notifier::Notifier;
 use crate::hub::retry_after;
 use crate::hub::turns::Rank;
 use crate::model::gap::GapReason;
@@ -46,9 +46,9 @@ const AHEAD: Duration = Duration::from_secs(60);
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing to remember")]
 pub struct Follower {
     hub: Arc<Hub>,
-    form: StreamForm,
-    bell: Arc<Bell>,
-    choice: Arc<Choice>,
+    form: StreamEncoding,
+    notifier: Arc<Notifier>,
+    choice: Arc<StreamSelector>,
     place: Offset,
     mode: Mode,
     /// Whether it ends when it has caught up.
@@ -72,9 +72,9 @@ pub struct Follower {
 #[derive(Debug)]
 enum Mode {
     /// Begins where the query says, or behind the place.
-    Begin(StreamStart, Option<Vec<Warning>>),
+    Begin(StreamStart, Option<Vec<QueryWarning>>),
     /// The same, not before then: what the query names as its start has still to come.
-    Later(Instant, StreamStart, Option<Vec<Warning>>),
+    Later(Instant, StreamStart, Option<Vec<QueryWarning>>),
     /// A page is on its way.
     Paging(Paging),
     /// Follows the ring.
@@ -89,32 +89,32 @@ enum Mode {
 
 /// What a reader is given.
 #[derive(Debug, Default)]
-pub struct Portion {
+pub struct StreamBatch {
     /// To be sent as they are; each is one or more whole messages.
     pub chunks: Vec<Bytes>,
     /// Events and entities in them.
     pub messages: u64,
-    /// Whether more is there already; the bell does not ring again for it.
+    /// Whether more is there already; the notifier does not ring again for it.
     pub more: bool,
     /// Whether this was the last.
     pub ended: bool,
     /// To be kept until the chunks have left: they count for their client so long.
-    pub charge: Option<Charge>,
+    pub charge: Option<MemoryCharge>,
 }
 
 impl Follower {
     pub(super) fn new(
         hub: Arc<Hub>,
-        form: StreamForm,
-        choice: Arc<Choice>,
+        form: StreamEncoding,
+        choice: Arc<StreamSelector>,
         place: Offset,
-        bell: Arc<Bell>,
+        notifier: Arc<Notifier>,
     ) -> Self {
         let mode = Mode::Begin(StreamStart::Behind(place), None);
         let mut follower = Self {
             hub,
             form,
-            bell,
+            notifier,
             choice,
             place,
             mode,
@@ -148,9 +148,9 @@ impl Follower {
     /// start has to be searched for and its client has too many searches waiting, nothing changes.
     pub fn try_ask(
         &mut self,
-        choice: Choice,
+        choice: StreamSelector,
         start: StreamStart,
-        warnings: Vec<Warning>,
+        warnings: Vec<QueryWarning>,
     ) -> Result<(), TooManySearches> {
         let head = self.streams().newest(&self.hub).position;
         let near = match start {
@@ -159,7 +159,7 @@ impl Follower {
         };
         let is_latest = matches!(start, StreamStart::Latest(_));
         let is_searched = matches!(start, StreamStart::Since(_)) || (is_latest && near.is_none());
-        let begin = || Arc::clone(&self.streams().searches).begin(self.bell.party());
+        let begin = || Arc::clone(&self.streams().searches).begin(self.notifier.client());
         self.search = is_searched.then(begin).transpose()?;
         self.head = is_latest.then_some(head);
         self.pass_over();
@@ -195,7 +195,7 @@ impl Follower {
 
     /// Where the last `most` events that match begin, when all of them are among the newest of the
     /// ring: then nothing has to be searched for, and nobody waits in line.
-    fn find_in_ring(&self, choice: &Choice, most: usize, head: Position) -> Option<Offset> {
+    fn find_in_ring(&self, choice: &StreamSelector, most: usize, head: Position) -> Option<Offset> {
         let wants_entities = choice.ask().filter.wants_entities();
         let looked = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
         if most > looked {
@@ -217,12 +217,17 @@ impl Follower {
 
     /// [`Self::try_ask`] of a client that has few searches waiting.
     #[cfg(test)]
-    pub(super) fn ask(&mut self, choice: Choice, start: StreamStart, warnings: Vec<Warning>) {
+    pub(super) fn ask(
+        &mut self,
+        choice: StreamSelector,
+        start: StreamStart,
+        warnings: Vec<QueryWarning>,
+    ) {
         self.try_ask(choice, start, warnings).expect("few searches are waiting");
     }
 
     /// Begins now, or when the time has come that the query names.
-    fn begin_in_time(&self, start: StreamStart, warnings: Vec<Warning>) -> Mode {
+    fn begin_in_time(&self, start: StreamStart, warnings: Vec<QueryWarning>) -> Mode {
         let clock = self.hub.clock;
         let ahead = match start {
             StreamStart::Since(since) => since.since(clock.now()).min(AHEAD),
@@ -231,10 +236,10 @@ impl Follower {
         if ahead.is_zero() {
             return Mode::Begin(start, Some(warnings));
         }
-        let (until, bell) = (clock.instant() + ahead, Arc::clone(&self.bell));
+        let (until, notifier) = (clock.instant() + ahead, Arc::clone(&self.notifier));
         tokio::spawn(async move {
             clock.sleep(ahead).await;
-            bell.ring();
+            notifier.notify();
         });
         Mode::Later(until, start, Some(warnings))
     }
@@ -244,23 +249,23 @@ impl Follower {
         self.once = once;
     }
 
-    /// What is there now, up to a limit. Never waits; the bell rings when there is more.
+    /// What is there now, up to a limit. Never waits; the notifier rings when there is more.
     #[must_use]
-    pub fn take(&mut self) -> Portion {
-        let mut portion = Portion::default();
+    pub fn take(&mut self) -> StreamBatch {
+        let mut portion = StreamBatch::default();
         if !self.front.is_empty() {
             portion.chunks.push(std::mem::take(&mut self.front).into());
         }
-        if memory::has_room_for(&self.bell) {
+        if memory::has_room_for(&self.notifier) {
             self.take_behind(&mut portion);
             let bytes = portion.chunks.iter().map(Bytes::len).sum();
-            portion.charge = memory::charge(self.bell.party(), bytes);
+            portion.charge = memory::charge(self.notifier.client(), bytes);
         }
         portion
     }
 
     /// What comes behind its place, up to a limit.
-    fn take_behind(&mut self, portion: &mut Portion) {
+    fn take_behind(&mut self, portion: &mut StreamBatch) {
         loop {
             self.mode = match std::mem::replace(&mut self.mode, Mode::Ended) {
                 Mode::Ended => {
@@ -326,7 +331,7 @@ impl Follower {
 
     /// How its messages are written.
     #[must_use]
-    pub fn form(&self) -> StreamForm {
+    pub fn form(&self) -> StreamEncoding {
         self.form
     }
 
@@ -339,12 +344,12 @@ impl Follower {
         newest.position < self.place.cursor.position
     }
 
-    /// Whether its place has not come yet. The bell rings when it does.
+    /// Whether its place has not come yet. The notifier rings when it does.
     fn waits(&self) -> bool {
         if !self.is_ahead() {
             return false;
         }
-        self.streams().groups.wait_for(self.place.cursor.position, &self.bell);
+        self.streams().groups.wait_for(self.place.cursor.position, &self.notifier);
         // It may have come before that was known.
         self.is_ahead()
     }
@@ -353,7 +358,7 @@ impl Follower {
     fn begin(
         &mut self,
         start: StreamStart,
-        ack: Option<Vec<Warning>>,
+        ack: Option<Vec<QueryWarning>>,
         reading: Option<Reading>,
     ) -> Mode {
         let StreamStart::Behind(place) = start else { return self.page(start, ack, reading) };
@@ -377,14 +382,14 @@ impl Follower {
     fn join(&self, next: u64) -> Member {
         let (streams, tail) = (self.streams(), self.hub.tail());
         self.waits();
-        streams.groups.join(&self.choice, self.form, next, || tail.end(), &self.bell)
+        streams.groups.join(&self.choice, self.form, next, || tail.end(), &self.notifier)
     }
 
     /// Sends for a page.
     fn page(
         &mut self,
         start: StreamStart,
-        ack: Option<Vec<Warning>>,
+        ack: Option<Vec<QueryWarning>>,
         reading: Option<Reading>,
     ) -> Mode {
         self.gaps_seen = self.streams().gaps();
@@ -406,10 +411,10 @@ impl Follower {
             searched: Searched::default(),
         };
         let streams = self.streams();
-        Mode::Paging(Paging::begin(streams, wanted, rank, reading, &self.bell))
+        Mode::Paging(Paging::begin(streams, wanted, rank, reading, &self.notifier))
     }
 
-    fn take_page(&mut self, paging: Paging, portion: &mut Portion) {
+    fn take_page(&mut self, paging: Paging, portion: &mut StreamBatch) {
         let page = match paging.take() {
             None => {
                 self.mode = Mode::Paging(paging);
@@ -438,7 +443,7 @@ impl Follower {
     }
 
     /// Whether it has all there is.
-    fn take_live(&mut self, mut member: Member, portion: &mut Portion) -> bool {
+    fn take_live(&mut self, mut member: Member, portion: &mut StreamBatch) -> bool {
         self.is_fresh = false;
         if self.gaps_seen != self.streams().gaps() {
             // The journal says where; what comes meanwhile waits behind it.
@@ -500,7 +505,7 @@ impl Follower {
     }
 
     /// Looks anew for the way on from its place; it does not have all there is.
-    fn begin_again(&mut self, portion: &mut Portion) -> bool {
+    fn begin_again(&mut self, portion: &mut StreamBatch) -> bool {
         self.mode = Mode::Begin(StreamStart::Behind(self.place), None);
         portion.more = true;
         false
@@ -525,7 +530,7 @@ impl Follower {
     }
 
     /// Says once that from here on it is live.
-    fn catch_up(&mut self, portion: &mut Portion) {
+    fn catch_up(&mut self, portion: &mut StreamBatch) {
         if !self.told_caught_up && (self.once || !self.is_ahead()) {
             self.told_caught_up = true;
             portion.chunks.push(control::at(self.form, "caught_up", self.place));

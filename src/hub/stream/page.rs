@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::choice::Choice;
+use super::choice::StreamSelector;
 use super::control;
-use super::form::StreamForm;
+use super::form::StreamEncoding;
 use super::searches::Search;
-use crate::hub::filter::Warning;
+use crate::hub::filter::QueryWarning;
 use crate::hub::memory;
 use crate::hub::tail::TailEvent;
 use crate::hub::turns::Slice;
@@ -56,12 +56,12 @@ pub enum StreamStart {
 /// What a page is to hold.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub(super) choice: Arc<Choice>,
-    pub(super) form: StreamForm,
+    pub(super) choice: Arc<StreamSelector>,
+    pub(super) form: StreamEncoding,
     pub(super) tag: BusTag,
     pub(super) start: StreamStart,
     /// Warnings of an `ack` that could not be given before the start was found.
-    pub(super) ack: Option<Vec<Warning>>,
+    pub(super) ack: Option<Vec<QueryWarning>>,
     /// Why events are missing, if they are.
     pub(super) reason: GapReason,
     /// Bytes after which it ends.
@@ -243,7 +243,7 @@ struct Found {
     place: Offset,
     /// Whether it was to begin earlier than anything is kept.
     short: bool,
-    warning: Option<Warning>,
+    warning: Option<QueryWarning>,
 }
 
 /// Where the query begins; `None` when the slice is over before that is known.
@@ -332,7 +332,7 @@ fn find_latest(
         return Ok(None);
     }
     let Searched { looked, found, begin, .. } = *searched;
-    let warning = (found < most && looked >= search_events).then(|| Warning {
+    let warning = (found < most && looked >= search_events).then(|| QueryWarning {
         field: "latest",
         value: most.to_string(),
         message: format!(
@@ -345,6 +345,6 @@ fn find_latest(
 }
 
 /// How many events a search looks at.
-fn search_events(choice: &Choice) -> usize {
+fn search_events(choice: &StreamSelector) -> usize {
     SEARCH_EVENTS / choice.ask().filter.globs().div_ceil(CHEAP_GLOBS).max(1)
 }

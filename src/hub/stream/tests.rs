@@ -60,7 +60,7 @@ struct World {
 
 /// A reader, and what it was told.
 struct Reader {
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     follower: Follower,
     /// Index into [`QUERIES`].
     query: usize,
@@ -83,11 +83,12 @@ fn takes(query: usize, key: &str) -> bool {
     }
 }
 
-fn choice(query: usize, fields: bool) -> Choice {
+fn choice(query: usize, fields: bool) -> StreamSelector {
     let keys = QUERIES[query].iter().map(|key| (*key).to_owned()).collect();
     let (filter, _) = Filter::compile(&StreamQuery { keys, ..StreamQuery::default() }).unwrap();
-    let fields = if fields { vec![crate::hub::Path::read("event.id").unwrap()] } else { vec![] };
-    Choice::new(StreamAsk::new(filter, fields))
+    let fields =
+        if fields { vec![crate::hub::FieldPath::read("event.id").unwrap()] } else { vec![] };
+    StreamSelector::new(StreamSelection::new(filter, fields))
 }
 
 impl World {
@@ -113,10 +114,15 @@ impl World {
         let options = HubOptions { tail_bytes: RING_BYTES, ..HubOptions::default() };
         self.hub = Arc::new(Hub::new(&options, Clock::system()));
         let applied = Some(Position::counted(self.last)).filter(|_| self.last > 0);
-        let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
-        self.hub.keep(StreamJournal { store: self.store.clone(), tag: self.tag, applied, kept });
+        let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
+        self.hub.attach_journal(StreamJournal {
+            store: self.store.clone(),
+            tag: self.tag,
+            applied,
+            kept,
+        });
         let (hub, stop) = (Arc::clone(&self.hub), self.stop.clone());
-        tokio::spawn(async move { hub.deal(stop).await });
+        tokio::spawn(async move { hub.dispatch(stop).await });
     }
 
     fn event(&mut self) -> TailEvent {
@@ -202,11 +208,11 @@ impl World {
     }
 
     fn connect(&mut self, from: Option<Offset>) -> Reader {
-        let bell = Arc::new(Bell::default());
-        let follower = self.hub.follow(StreamForm::Ndjson, &bell).unwrap();
+        let notifier = Arc::new(Notifier::default());
+        let follower = self.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         let had = follower.place();
         let mut reader = Reader {
-            bell,
+            notifier,
             follower,
             query: 0,
             asked: Vec::new(),
@@ -310,7 +316,7 @@ impl Reader {
         while self.had.cursor < newest {
             tokio::task::yield_now().await;
             // Nobody takes without being rung for.
-            let rung = poll_fn(|cx| Poll::Ready(self.bell.poll_rung(cx).is_ready())).await;
+            let rung = poll_fn(|cx| Poll::Ready(self.notifier.poll_notified(cx).is_ready())).await;
             while rung && self.take(world) {}
             self.beat(world);
         }
@@ -328,7 +334,7 @@ impl Reader {
             if self.asked.is_empty() && rest.is_empty() && (self.caught_up || is_ahead) {
                 return;
             }
-            let rung = poll_fn(|cx| self.bell.poll_rung(cx));
+            let rung = poll_fn(|cx| self.notifier.poll_notified(cx));
             let waited = tokio::time::timeout(Duration::from_secs(20), rung).await;
             assert!(waited.is_ok(), "still to come behind {}: {rest:?}", self.had);
         }
@@ -413,16 +419,16 @@ async fn members_of_a_group_that_was_passed_over_are_told_though_nothing_new_mat
     let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let mut world = World::new(&store, BusTag(1), 1);
     let groups = Arc::new(StreamGroups::default());
-    let bell = Arc::new(Bell::default());
+    let notifier = Arc::new(Notifier::default());
     let pushes = Arc::new(choice(1, false));
-    let mut member = groups.join(&pushes, StreamForm::Ndjson, 0, || 0, &bell);
+    let mut member = groups.join(&pushes, StreamEncoding::Ndjson, 0, || 0, &notifier);
     let mut list = Vec::new();
     groups.refresh(&mut list);
     let is_other = |event: &TailEvent| event.index().key() != "evt.push.insert";
     let other = std::iter::repeat_with(|| world.event()).find(is_other).unwrap();
     // The ring let go of five events before they were dealt; some may have been pushes.
-    assert_eq!(groups.deal(&list[0], 5, &[Arc::new(other)]), 0);
-    let rung = poll_fn(|cx| Poll::Ready(bell.poll_rung(cx).is_ready())).await;
+    assert_eq!(groups.dispatch(&list[0], 5, &[Arc::new(other)]), 0);
+    let rung = poll_fn(|cx| Poll::Ready(notifier.poll_notified(cx).is_ready())).await;
     assert!(rung, "who waits must look for what it was not dealt");
     assert!(member.take(Position::default()).is_none(), "it reads the ring, and then the journal");
     world.stop.cancel();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::params::{self, StreamParams};
 use super::{NAME, bounds};
-use crate::hub::{Bell, Follower, Frame, StreamForm, Taken, TooManySearches};
+use crate::hub::{Follower, Frame, FrameBatch, Notifier, StreamEncoding, TooManySearches};
 use crate::metrics;
 use crate::serve::feeds::Feed;
 use crate::serve::params::BadParams;
@@ -34,11 +34,11 @@ pub(super) struct StreamFeed {
 impl StreamFeed {
     pub(super) fn new(
         server: Arc<Server>,
-        bell: &Arc<Bell>,
-        form: StreamForm,
+        notifier: &Arc<Notifier>,
+        form: StreamEncoding,
         asked: Result<StreamParams, BadParams>,
     ) -> Self {
-        let mut follower = server.hub.follow(form, bell);
+        let mut follower = server.hub.follow(form, notifier);
         let (mut refused, mut is_busy) = (None, false);
         match (asked, &mut follower) {
             (Ok(asked), Some(follower)) => {
@@ -90,8 +90,8 @@ impl Feed for StreamFeed {
         })
     }
 
-    fn take(&mut self) -> Taken {
-        let Some(follower) = &mut self.follower else { return Taken::default() };
+    fn take(&mut self) -> FrameBatch {
+        let Some(follower) = &mut self.follower else { return FrameBatch::default() };
         if let Some(bad) = self.refused.take() {
             let (code, ended) = if self.is_busy {
                 (TOO_MANY, BUSY)
@@ -101,10 +101,10 @@ impl Feed for StreamFeed {
             };
             let error = follower.error(code, bad.field, &bad.message);
             let frames = vec![Frame::encoded(error)];
-            return Taken { frames, ended: Some(ended), ..Taken::default() };
+            return FrameBatch { frames, ended: Some(ended), ..FrameBatch::default() };
         }
         let portion = follower.take();
-        Taken {
+        FrameBatch {
             frames: portion.chunks.into_iter().map(Frame::encoded).collect(),
             messages: portion.messages,
             more: portion.more,

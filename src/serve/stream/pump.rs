@@ -22,7 +22,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::feed::BEAT;
 use super::pack::Packer;
 use crate::clock::Clock;
-use crate::hub::{Bell, Charge, Portion, StreamForm, retry_after};
+use crate::hub::{MemoryCharge, Notifier, StreamBatch, StreamEncoding, retry_after};
 use crate::metrics;
 use crate::serve::admission::Slot;
 use crate::serve::handshake;
@@ -41,7 +41,7 @@ pub(in crate::serve) trait Source: Send + Unpin + 'static {
     const NAME: &'static str;
 
     /// What is there now, up to a limit.
-    fn take(&mut self) -> Portion;
+    fn take(&mut self) -> StreamBatch;
 
     /// What is told from time to time.
     fn heartbeat(&mut self) -> Bytes;
@@ -50,16 +50,16 @@ pub(in crate::serve) trait Source: Send + Unpin + 'static {
     fn bye(&mut self, reason: &str, retry_after: u64) -> Bytes;
 
     /// How messages are written.
-    fn form(&self) -> StreamForm;
+    fn form(&self) -> StreamEncoding;
 }
 
 /// One answer.
 pub(in crate::serve) struct Pump<S> {
     source: S,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     queue: VecDeque<Bytes>,
     /// What the queue counts for its client.
-    charge: Option<Charge>,
+    charge: Option<MemoryCharge>,
     more: bool,
     ended: bool,
     clock: Clock,
@@ -93,7 +93,7 @@ impl<S: Source> Pump<S> {
         server: &Arc<Server>,
         request: &Request<Body>,
         source: S,
-        bell: Arc<Bell>,
+        notifier: Arc<Notifier>,
         first: Option<Bytes>,
     ) -> Result<Self, Problem> {
         if server.soft.is_cancelled() {
@@ -116,7 +116,7 @@ impl<S: Source> Pump<S> {
         let queue = retry(source.form(), retry_after()).into_iter().chain(first).collect();
         Ok(Self {
             source,
-            bell,
+            notifier,
             queue,
             charge: None,
             more: true,
@@ -187,7 +187,7 @@ impl<S: Source> Pump<S> {
                 self.ended = true;
                 continue;
             }
-            if self.more || self.bell.poll_rung(cx).is_ready() {
+            if self.more || self.notifier.poll_notified(cx).is_ready() {
                 let portion = self.source.take();
                 metrics::DELIVERIES.add_for(S::NAME, portion.messages);
                 self.queue.extend(portion.chunks);
@@ -207,8 +207,8 @@ impl<S: Source> Pump<S> {
 
 /// The first line of a message that tells a reader of server-sent events how many milliseconds to
 /// wait before it connects again: not all of them the same.
-fn retry(form: StreamForm, after: u64) -> Option<Bytes> {
-    (form == StreamForm::Sse).then(|| format!("retry: {after}\n").into())
+fn retry(form: StreamEncoding, after: u64) -> Option<Bytes> {
+    (form == StreamEncoding::Sse).then(|| format!("retry: {after}\n").into())
 }
 
 /// An answer of this kind, or the refusal.
