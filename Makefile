@@ -49,7 +49,7 @@ test-properties: setup ## the properties with inputs that no run had before, CAS
 	@PROPTEST_CASES=$(CASES) cargo test --release --locked --lib -- $(ARGS)
 
 .PHONY: bench
-bench: setup ## measures pipeline, merge script, fan-out and start; takes the machine for itself
+bench: setup ## measures all of it beside other servers: target/bench/report.md; takes the machine for itself
 	@cargo bench --locked --bench load $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-servers

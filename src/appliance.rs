@@ -11,6 +11,7 @@ mod backups;
 mod broker;
 mod chores;
 mod copies;
+mod coverage;
 mod files;
 mod gauges;
 mod operator;
@@ -70,8 +71,6 @@ use crate::store::{Durability, Reader, Store};
 use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
 use crate::tidb::{History, HistorySync, Limits, Setup};
 
-/// The script that makes the language map.
-const MERGE_SCRIPT: &str = "merge_latest.rhai";
 /// Under which name the last good merge script is kept in the store.
 const LAST_GOOD: &str = "script.merge_latest";
 
@@ -241,6 +240,8 @@ fn start_watching(
 ) {
     let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
     let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
+    let kept = coverage::run(store.clone(), source.clone(), clock, soft.clone());
+    stages.start("coverage", kept);
     stages.start("look", watch::look(Arc::clone(&operator), store, clock, soft.clone()));
     stages.start("watch", watch::run(operator, source, alerts, data_dir, clock, soft));
 }
@@ -286,7 +287,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         let (history, asking) = History::load(&store, setup, alerts.clone(), clock)?;
         let last_good = store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?;
         let last_good = last_good.and_then(|bytes| String::from_utf8(bytes).ok());
-        let file = config.scripts_dir.join(MERGE_SCRIPT);
+        let file = config.scripts_dir.join(script::MERGE_FILE);
         let trials = Some(Trials::read(&store, "merge_latest")?);
         let file = file.display().to_string();
         let script = ScriptHost::of(Kind::Merge, &file, last_good.as_deref(), trials, clock);
@@ -393,7 +394,7 @@ fn start_stages(
     let (live, kept) = (numbers, store);
     let watch = script::watch(
         script,
-        config.scripts_dir.join(MERGE_SCRIPT),
+        config.scripts_dir.join(script::MERGE_FILE),
         move || Some(live.window(clock.now().second())),
         move |text| keep_last_good(&kept, text),
         clock,

@@ -89,7 +89,6 @@ const DOORS: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["metrics"]),
     ("metrics_process", &["metrics"]),
     ("mysql_async", &["tidb"]),
-    ("notify", &["script"]),
     ("pulsar", &["bus::pulsar"]),
     ("reqwest", &["http"]),
     ("rhai", &["script"]),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Exit, output};
+use super::{Exit, filled, output};
 use crate::appliance;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 
@@ -22,7 +22,7 @@ const STATUS_BYTES: usize = 1 << 20;
 )]
 pub(super) struct StatusArgs {
     /// Where the appliance is: its public or its ops address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8600")]
+    #[arg(long, value_name = "URL", value_parser = filled, default_value = "http://127.0.0.1:8600")]
     url: String,
     /// Prints JSON
     #[arg(long)]
