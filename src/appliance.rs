@@ -354,10 +354,9 @@ fn start_stages(
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
-        let has_broker = broker.is_some();
-        let options = IngestOptions { backlog_bytes, pages, has_broker };
+        let options = IngestOptions { backlog_bytes, pages, clock };
         let (store, stop) = (store.clone(), soft.clone());
-        if has_broker {
+        if broker.is_some() {
             let source = WhenGranted::new(poller, granting.grant.subscribe());
             stages.start("ingest", ingest::run(source, store, options, stop));
         } else {
