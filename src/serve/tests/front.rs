@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Network;
-use crate::serve::endpoints::{self, Place};
+use crate::serve::api::endpoints::{self, Place};
 
 const OK: &str = "https://ok.example";
 

@@ -1,0 +1,194 @@
+//! The row of the table for the stream, in its several forms.
+
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use super::{
+    Endpoint, Frames, MARK, Message, Operation, Place, cursor, list, named, nullable, number,
+    object, text, whole,
+};
+use crate::model::gap::GapReason;
+use crate::serve::readers::stream;
+
+const SSE: &str = "text/event-stream";
+const NDJSON: &str = "application/x-ndjson";
+const CURSOR: &str = "51a70c3e-be1f4b";
+
+/// What each parameter means, in the order of its names.
+const MEANINGS: [&str; stream::NAMES.len()] = [
+    "Patterns of routing keys as AMQP has them: `evt.push.*`, `ent.#`; with `ent.` also entities",
+    "GitHub's types, such as PushEvent",
+    "Repositories, such as rust-lang/*",
+    "Logins of actors, such as !*[bot]",
+    "Logins of organisations",
+    "Languages, which events about pull requests have",
+    "`payload.action`, such as opened",
+    "One in so many, by a hash of type and id: the same events for everyone",
+    "Only these values: paths that begin with `event` or `payload`",
+    "Behind this cursor",
+    "From then on: a time, a day, or how long ago (15m)",
+    "The last so many that match, then live",
+    "1: what is there now, and end; from the oldest on when nothing else is said",
+];
+
+/// The row.
+pub(super) fn endpoint() -> Endpoint {
+    let mut get_it =
+        Operation::get("Events by cursor, replayed and live: WebSocket, SSE or NDJSON")
+            .answers(200, "Messages without end, or up to now with `poll=1`", SSE, text())
+            .answers(200, "Messages without end, or up to now with `poll=1`", NDJSON, text())
+            .refuses(400, "A query that cannot be read; the reason names the parameter")
+            .refuses(403, "A page of an origin that may not connect (`server.allowedOrigins`)")
+            .refuses(406, "`Accept` asks for neither of the two forms")
+            .refuses(429, "Too many searches of the journal wait for your address; `Retry-After`")
+            .refuses(503, "Stopping, or no place is left; `Retry-After` says when to try again");
+    for (name, meaning) in stream::NAMES.into_iter().zip(MEANINGS) {
+        let schema = match name {
+            "sample" | "latest" => json!({ "type": "integer", "minimum": 1 }),
+            "poll" => json!({ "type": "string", "enum": ["0", "1", "false", "true"] }),
+            // That of an entity among those of an event, or that of counts.
+            "cursor" => cursor(&format!("(\\.({})|{MARK})", number(8))),
+            "since" => text(),
+            _ => list(&text()),
+        };
+        get_it = get_it.parameter(name, meaning, &schema);
+    }
+    let meaning = "A WebSocket; its messages are in /asyncapi.json";
+    get_it.answers.insert(0, super::Answer { status: 101, meaning, content: Vec::new() });
+    Endpoint::public(Place::At("/stream"), get(stream::stream)).on(get_it).with_frames(frames())
+}
+
+fn typed(name: &str, more: &[(&str, Value)]) -> Value {
+    let mut properties = vec![("type", json!({ "const": name }))];
+    properties.extend(more.iter().cloned());
+    object(&properties)
+}
+
+fn frames() -> Frames {
+    Frames {
+        summary: "hello and an ack for the URL's query, then events; another query at any time",
+        sent: vec![Message {
+            name: "query",
+            summary: "Replaces the query; the parameters of the URL, as a JSON object",
+            payload: json!({ "type": "object" }),
+            example: json!({ "types": ["PushEvent"], "repos": ["rust-lang/*"] }),
+        }],
+        received: vec![
+            Message {
+                name: "event",
+                summary: "An event at its place; with `fields`, these values in place of the rest",
+                payload: typed(
+                    "event",
+                    &[
+                        ("cursor", text()),
+                        ("key", text()),
+                        ("event?", named("Event")),
+                        ("payload?", json!({ "type": "object" })),
+                        ("fields?", json!({ "type": "object" })),
+                    ],
+                ),
+                example: json!({
+                    "type": "event", "cursor": CURSOR, "key": "evt.push.insert",
+                    "event": { "id": "1", "type": "PushEvent" }, "payload": { "pr": 0 },
+                }),
+            },
+            Message {
+                name: "entity",
+                summary: "A document made from an event, where `keys` asks for `ent.`",
+                payload: typed(
+                    "entity",
+                    &[
+                        ("cursor", text()),
+                        ("key", text()),
+                        ("document", json!({ "type": "object" })),
+                    ],
+                ),
+                example: json!({
+                    "type": "entity", "cursor": format!("{CURSOR}.c1"),
+                    "key": "ent.watchers.insert", "document": { "user_id": 1 },
+                }),
+            },
+            hello(),
+            ack(),
+            at("caughtUp", "caught_up", "From here on it is live"),
+            at("heartbeat", "heartbeat", "Every 15 seconds: where the reader is"),
+            gap(),
+            error(),
+            bye(),
+        ],
+    }
+}
+
+fn at(name: &'static str, kind: &str, summary: &'static str) -> Message {
+    let example = json!({ "type": kind, "cursor": CURSOR });
+    Message { name, summary, payload: typed(kind, &[("cursor", text())]), example }
+}
+
+fn hello() -> Message {
+    let retention = object(&[("seconds", whole()), ("bytes", whole())]);
+    let properties = [
+        ("version", text()),
+        ("cursor", text()),
+        ("retention", retention),
+        ("oldest", text()),
+        ("simulated", json!({ "type": "boolean" })),
+    ];
+    Message {
+        name: "hello",
+        summary: "The first message: the newest event, and behind which cursor all is kept",
+        payload: typed("hello", &properties),
+        example: json!({
+            "type": "hello", "version": "0.1.0", "cursor": CURSOR, "oldest": CURSOR,
+            "retention": { "seconds": 172_800, "bytes": 8_589_934_592_u64 }, "simulated": false,
+        }),
+    }
+}
+
+fn ack() -> Message {
+    let warning = object(&[("field", text()), ("value", text()), ("message", text())]);
+    Message {
+        name: "ack",
+        summary: "A query holds from behind this cursor on",
+        payload: typed("ack", &[("cursor", text()), ("warnings", list(&warning))]),
+        example: json!({ "type": "ack", "cursor": CURSOR, "warnings": [] }),
+    }
+}
+
+fn gap() -> Message {
+    let reasons = json!({ "enum": GapReason::ALL.map(GapReason::name) });
+    let properties =
+        [("from", text()), ("to", text()), ("count", nullable(&whole())), ("reason", reasons)];
+    Message {
+        name: "gap",
+        summary: "What lay behind `from` and not behind `to` is missing",
+        payload: typed("gap", &properties),
+        example: json!({
+            "type": "gap", "from": CURSOR, "to": CURSOR, "count": null, "reason": "retention",
+        }),
+    }
+}
+
+fn error() -> Message {
+    let properties = [("code", text()), ("field", nullable(&text())), ("message", text())];
+    Message {
+        name: "error",
+        summary: "Something was refused; the query before holds on",
+        payload: typed("error", &properties),
+        example: json!({
+            "type": "error", "code": "invalid_query", "field": "latest",
+            "message": "latest: is `x`; give a whole number from 1 on, such as latest=100",
+        }),
+    }
+}
+
+fn bye() -> Message {
+    Message {
+        name: "bye",
+        summary: "The last message: why, where to come back to, and after how many milliseconds",
+        payload: typed("bye", &[("reason", text()), ("cursor", text()), ("retry_after", whole())]),
+        example: json!({
+            "type": "bye", "reason": "the server is stopping", "cursor": CURSOR,
+            "retry_after": 5_000,
+        }),
+    }
+}
