@@ -8,7 +8,6 @@
 //! when many do, it lets events gather for the flush interval, because a delivery costs a wake-up
 //! and a write, however many events are in it.
 
-mod bell;
 mod board;
 mod deflate;
 mod filter;
@@ -18,6 +17,7 @@ mod language;
 #[cfg(test)]
 mod language_tests;
 mod memory;
+mod notifier;
 mod paths;
 mod projection;
 mod query;
@@ -36,7 +36,6 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use bell::Bell;
 pub use board::{Board, Tick};
 pub use filter::{
     Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryError, StreamQuery,
@@ -46,6 +45,7 @@ pub use frame::Frame;
 pub use group::{Member, Taken};
 pub use language::{LanguageQuery, Latest, Watch};
 pub use memory::{Charge, LIMIT_BYTES, ROOM_BYTES, held_bytes};
+pub use notifier::Notifier;
 pub use paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
 pub use query::{Conditions, Form, NoPath, PATH_BYTES, PATH_NAMES, Path, Subscription};
 pub use retry::retry_after;
@@ -162,11 +162,16 @@ impl Hub {
         &self.rolling
     }
 
-    /// Follows the events: every `rate`th that matches, counted from now. The bell rings when
+    /// Follows the events: every `rate`th that matches, counted from now. The notifier rings when
     /// there is something to take.
     #[must_use]
-    pub fn subscribe(&self, subscription: Subscription, rate: u64, bell: &Arc<Bell>) -> Member {
-        self.groups.join(subscription, rate, bell)
+    pub fn subscribe(
+        &self,
+        subscription: Subscription,
+        rate: u64,
+        notifier: &Arc<Notifier>,
+    ) -> Member {
+        self.groups.join(subscription, rate, notifier)
     }
 
     /// Deals events out to the groups until `stop`. One task a hub.
@@ -186,7 +191,7 @@ impl Hub {
                 () = self.appended.notified() => {}
                 () = changed(&mut gaps) => {
                     if let Some(streams) = self.streams() {
-                        streams.groups.ring_all();
+                        streams.groups.notify_all();
                         streams.note_gaps().await;
                     }
                     continue;
@@ -299,10 +304,10 @@ mod tests {
             async move { hub.deal(stop).await }
         });
         tokio::task::yield_now().await;
-        let bell = Arc::new(Bell::default());
-        let mut member = hub.subscribe(Subscription::default(), 1, &bell);
+        let notifier = Arc::new(Notifier::default());
+        let mut member = hub.subscribe(Subscription::default(), 1, &notifier);
         hub.append(vec![tail::tests::tail_event(1, r#"{"id":"1","type":"A"}"#)]);
-        std::future::poll_fn(|cx| bell.poll_rung(cx)).await;
+        std::future::poll_fn(|cx| notifier.poll_notified(cx)).await;
         let taken = member.take();
         assert_eq!((taken.frames.len(), taken.more), (1, false));
         stop.cancel();

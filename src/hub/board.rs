@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use super::bell::Bell;
 use super::frame::Frame;
 use super::language::{LanguageQuery, Languages, Latest, Watch};
+use super::notifier::Notifier;
 use crate::clock::Clock;
 use crate::model::counts::{Counts, DayCounts};
 use crate::model::tally::Tally;
@@ -67,7 +67,7 @@ impl Board {
     pub fn set_tick(&self, tick: Arc<Tick>) {
         let number = self.tick.load().number + 1;
         self.tick.store(Arc::new(Shown { number, tick, first: OnceLock::new() }));
-        self.languages.ring();
+        self.languages.notify();
     }
 
     /// Shows new counts of the year, for those who come from now on.
@@ -102,13 +102,13 @@ impl Board {
 
     /// Follows the map: each tick's, as the query has it.
     #[must_use]
-    pub fn latest(self: &Arc<Self>, query: LanguageQuery, bell: &Arc<Bell>) -> Latest {
-        Latest::new(self, &self.languages, query, bell)
+    pub fn latest(self: &Arc<Self>, query: LanguageQuery, notifier: &Arc<Notifier>) -> Latest {
+        Latest::new(self, &self.languages, query, notifier)
     }
 
     /// Follows the map's changes; the first message tells where they begin.
     #[must_use]
-    pub fn watch(self: &Arc<Self>, bell: &Arc<Bell>) -> (Watch, Frame) {
+    pub fn watch(self: &Arc<Self>, notifier: &Arc<Notifier>) -> (Watch, Frame) {
         let shown = self.shown();
         let first = shown.first.get_or_init(|| {
             let head = format!(
@@ -118,7 +118,7 @@ impl Board {
             Frame::text(&[&head, &map_text(&shown.tick.map), "}"])
         });
         let first = first.clone();
-        (Watch::new(self, &self.languages, shown, bell), first)
+        (Watch::new(self, &self.languages, shown, notifier), first)
     }
 
     pub(super) fn shown(&self) -> Arc<Shown> {

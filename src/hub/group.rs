@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::bell::Bell;
 use super::frame::{Frame, LARGE_BYTES};
 use super::lock;
 use super::memory::{self, Charge};
+use super::notifier::Notifier;
 use super::projection::Projection;
 use super::query::{Form, Subscription};
 use super::registry::Registry;
@@ -83,7 +83,7 @@ struct Seat {
     /// The number of the next event it takes.
     next: u64,
     rate: u64,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
 }
 
 /// One reader's place in a group. Leaving is dropping it.
@@ -92,7 +92,7 @@ pub struct Member {
     groups: Arc<Groups>,
     group: Arc<Group>,
     seat: u64,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
 }
 
 /// The encoding of an event that is large, beside the async workers.
@@ -108,7 +108,7 @@ pub struct Taken {
     pub frames: Vec<Frame>,
     /// How many events are in them, or values.
     pub messages: u64,
-    /// Whether more is there already; the bell does not ring again for it.
+    /// Whether more is there already; the notifier does not ring again for it.
     pub more: bool,
     /// Why nothing comes any more: code and reason of the goodbye.
     pub ended: Option<(u16, &'static str)>,
@@ -127,12 +127,12 @@ impl Groups {
         self: &Arc<Self>,
         subscription: Subscription,
         rate: u64,
-        bell: &Arc<Bell>,
+        notifier: &Arc<Notifier>,
     ) -> Member {
         let begin = |subscription: &Arc<Subscription>| Group::new(Arc::clone(subscription));
-        let sit_down = |group: &Group| group.sit_down(rate.max(1), bell);
+        let sit_down = |group: &Group| group.sit_down(rate.max(1), notifier);
         let (group, seat) = self.registry.join(Arc::new(subscription), begin, sit_down);
-        Member { groups: Arc::clone(self), group, seat, bell: Arc::clone(bell) }
+        Member { groups: Arc::clone(self), group, seat, notifier: Arc::clone(notifier) }
     }
 
     fn leave(&self, group: &Group, seat: u64) {
@@ -174,13 +174,13 @@ impl Group {
         Self { subscription, projection, state: Mutex::new(state) }
     }
 
-    fn sit_down(&self, rate: u64, bell: &Arc<Bell>) -> u64 {
+    fn sit_down(&self, rate: u64, notifier: &Arc<Notifier>) -> u64 {
         let mut state = lock(&self.state);
         let seat = state.next_seat;
         state.next_seat += 1;
         // From here on the `rate`th event is the first one taken.
         let next = state.end().saturating_add(rate - 1);
-        state.seats.insert(seat, Seat { next, rate, bell: Arc::clone(bell) });
+        state.seats.insert(seat, Seat { next, rate, notifier: Arc::clone(notifier) });
         seat
     }
 
@@ -212,23 +212,23 @@ impl Group {
         let mut deliveries = 0;
         for seat in state.seats.values().filter(|seat| seat.next < end) {
             deliveries += (end - seat.next.max(before)).div_ceil(seat.rate);
-            seat.bell.ring();
+            seat.notifier.notify();
         }
         deliveries
     }
 
     /// What a member takes, and what it has to wait for.
-    fn take(&self, seat: u64, bell: &Bell) -> (Taken, Option<Arc<Entry>>) {
+    fn take(&self, seat: u64, notifier: &Notifier) -> (Taken, Option<Arc<Entry>>) {
         let (mut entries, mut large) = (Vec::new(), None);
         let more = lock(&self.state).take(seat, &mut entries, |entry| {
-            let is_ready = entry.bytes <= LARGE_BYTES || self.is_made(entry, bell.deflates());
+            let is_ready = entry.bytes <= LARGE_BYTES || self.is_made(entry, notifier.deflates());
             if !is_ready {
                 large = Some(Arc::clone(entry));
             }
             is_ready
         });
         let frames: Vec<_> = entries.iter().map(|entry| self.frame(entry)).collect();
-        let charge = memory::charge(bell.party(), frames.iter().map(Frame::len).sum());
+        let charge = memory::charge(notifier.client(), frames.iter().map(Frame::len).sum());
         let messages = frames.len() as u64;
         (Taken { messages, frames, more, ended: None, charge }, large)
     }
@@ -256,9 +256,9 @@ impl Group {
 impl Job for Encoding {
     fn run(self: Box<Self>) -> Option<Box<dyn Job>> {
         let (group, entry) = (&self.group, &self.entry);
-        entry.waiters.serve(entry.bytes, |bell| {
+        entry.waiters.serve(entry.bytes, |notifier| {
             let frame = group.frame(entry);
-            if bell.deflates() {
+            if notifier.deflates() {
                 frame.deflate();
             }
         });
@@ -333,13 +333,13 @@ impl Member {
     /// What is there for this member, up to a limit. Never waits.
     #[must_use]
     pub fn take(&mut self) -> Taken {
-        if !memory::has_room_for(&self.bell) {
+        if !memory::has_room_for(&self.notifier) {
             return Taken::default();
         }
-        let (taken, large) = self.group.take(self.seat, &self.bell);
-        if let Some(entry) = large.filter(|entry| entry.waiters.add(&self.bell)) {
+        let (taken, large) = self.group.take(self.seat, &self.notifier);
+        if let Some(entry) = large.filter(|entry| entry.waiters.add(&self.notifier)) {
             let encoding = Encoding { group: Arc::clone(&self.group), entry };
-            self.groups.encoders.push(self.bell.party(), Rank::First, Box::new(encoding));
+            self.groups.encoders.push(self.notifier.client(), Rank::First, Box::new(encoding));
         }
         taken
     }

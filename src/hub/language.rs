@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::bell::Bell;
 use super::board::{Board, Shown, map_text};
 use super::frame::Frame;
 use super::lock;
+use super::notifier::Notifier;
 use crate::model::tally::Tally;
 
 /// The most changes, by where they begin, that a group keeps of one tick; in quiet times it is one.
@@ -54,13 +54,13 @@ impl LanguageQuery {
 #[derive(Debug, Default)]
 pub(super) struct Languages {
     groups: Mutex<HashMap<LanguageQuery, Arc<Group>>>,
-    bells: Mutex<Bells>,
+    notifiers: Mutex<Bells>,
 }
 
 #[derive(Debug, Default)]
 struct Bells {
     next: u64,
-    all: BTreeMap<u64, Arc<Bell>>,
+    all: BTreeMap<u64, Arc<Notifier>>,
 }
 
 /// Those who asked for the same.
@@ -78,11 +78,11 @@ struct Made {
     changes: Vec<(u64, Option<Frame>)>,
 }
 
-/// A bell on the list and a group; both are left by dropping it.
+/// A notifier on the list and a group; both are left by dropping it.
 #[derive(Debug)]
 struct Seat {
     languages: Arc<Languages>,
-    bell: u64,
+    notifier: u64,
     group: Option<Arc<Group>>,
 }
 
@@ -115,18 +115,18 @@ enum Told {
 }
 
 impl Languages {
-    pub(super) fn ring(&self) {
-        for bell in lock(&self.bells).all.values() {
-            bell.ring();
+    pub(super) fn notify(&self) {
+        for notifier in lock(&self.notifiers).all.values() {
+            notifier.notify();
         }
     }
 
-    fn sit_down(self: &Arc<Self>, bell: &Arc<Bell>) -> Seat {
-        let mut bells = lock(&self.bells);
-        let number = bells.next;
-        bells.next += 1;
-        bells.all.insert(number, Arc::clone(bell));
-        Seat { languages: Arc::clone(self), bell: number, group: None }
+    fn sit_down(self: &Arc<Self>, notifier: &Arc<Notifier>) -> Seat {
+        let mut notifiers = lock(&self.notifiers);
+        let number = notifiers.next;
+        notifiers.next += 1;
+        notifiers.all.insert(number, Arc::clone(notifier));
+        Seat { languages: Arc::clone(self), notifier: number, group: None }
     }
 }
 
@@ -157,7 +157,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.leave();
-        lock(&self.languages.bells).all.remove(&self.bell);
+        lock(&self.languages.notifiers).all.remove(&self.notifier);
     }
 }
 
@@ -233,9 +233,9 @@ impl Latest {
         board: &Arc<Board>,
         languages: &Arc<Languages>,
         query: LanguageQuery,
-        bell: &Arc<Bell>,
+        notifier: &Arc<Notifier>,
     ) -> Self {
-        let mut seat = languages.sit_down(bell);
+        let mut seat = languages.sit_down(notifier);
         seat.join(query);
         Self { board: Arc::clone(board), seat, seen: board.shown().number }
     }
@@ -257,12 +257,12 @@ impl Watch {
         board: &Arc<Board>,
         languages: &Arc<Languages>,
         first: Arc<Shown>,
-        bell: &Arc<Bell>,
+        notifier: &Arc<Notifier>,
     ) -> Self {
         let told = Told::Tick(first);
         Self {
             board: Arc::clone(board),
-            seat: languages.sit_down(bell),
+            seat: languages.sit_down(notifier),
             inside: told.clone(),
             outside: told,
         }

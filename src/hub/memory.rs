@@ -14,8 +14,8 @@ use std::sync::{Arc, LazyLock, Mutex, Weak};
 
 use bytes::Bytes;
 
-use super::bell::Bell;
 use super::lock;
+use super::notifier::Notifier;
 
 /// Bytes held for readers above which clients that hold more than `LITTLE_BYTES` wait.
 pub const ROOM_BYTES: usize = 96 << 20;
@@ -37,7 +37,7 @@ struct Clients {
     /// Bytes of each client that holds many.
     bytes: Mutex<HashMap<u64, usize>>,
     /// Who waits for room.
-    waiting: Mutex<Vec<Weak<Bell>>>,
+    waiting: Mutex<Vec<Weak<Notifier>>>,
 }
 
 /// Bytes that count as long as they live.
@@ -46,7 +46,7 @@ struct Held(Vec<u8>);
 /// A client's part of what is held, until it is dropped.
 #[derive(Debug)]
 pub struct Charge {
-    party: u64,
+    client: u64,
     bytes: usize,
 }
 
@@ -66,34 +66,34 @@ pub(super) fn hold(bytes: Vec<u8>) -> Bytes {
 }
 
 /// Notes that a client holds this many bytes; of few nothing is noted.
-pub(super) fn charge(party: u64, bytes: usize) -> Option<Charge> {
+pub(super) fn charge(client: u64, bytes: usize) -> Option<Charge> {
     (bytes >= CHARGED_BYTES).then(|| {
-        *lock(&CLIENTS.bytes).entry(party).or_default() += bytes;
-        Charge { party, bytes }
+        *lock(&CLIENTS.bytes).entry(client).or_default() += bytes;
+        Charge { client, bytes }
     })
 }
 
-/// Whether something may be made or taken for this connection now. If not, its bell rings when
+/// Whether something may be made or taken for this connection now. If not, its notifier rings when
 /// there is room.
-pub(super) fn has_room_for(bell: &Arc<Bell>) -> bool {
-    if has_room(held_bytes(), bell.party()) {
+pub(super) fn has_room_for(notifier: &Arc<Notifier>) -> bool {
+    if has_room(held_bytes(), notifier.client()) {
         return true;
     }
     {
         let mut waiting = lock(&CLIENTS.waiting);
         waiting.retain(|other| other.strong_count() > 0);
-        if !waiting.iter().any(|other| std::ptr::eq(other.as_ptr(), Arc::as_ptr(bell))) {
-            waiting.push(Arc::downgrade(bell));
+        if !waiting.iter().any(|other| std::ptr::eq(other.as_ptr(), Arc::as_ptr(notifier))) {
+            waiting.push(Arc::downgrade(notifier));
         }
         IS_WAITED_FOR.store(true, Ordering::SeqCst);
     }
     // Room may have been made before it was known that this one waits.
-    has_room(held_bytes(), bell.party())
+    has_room(held_bytes(), notifier.client())
 }
 
-fn has_room(held: usize, party: u64) -> bool {
+fn has_room(held: usize, client: u64) -> bool {
     let holds_little =
-        || lock(&CLIENTS.bytes).get(&party).is_none_or(|bytes| *bytes <= LITTLE_BYTES);
+        || lock(&CLIENTS.bytes).get(&client).is_none_or(|bytes| *bytes <= LITTLE_BYTES);
     held <= ROOM_BYTES || (held <= LIMIT_BYTES && holds_little())
 }
 
@@ -103,7 +103,7 @@ fn room_was_made() {
         return;
     }
     let waiting = std::mem::take(&mut *lock(&CLIENTS.waiting));
-    waiting.iter().filter_map(Weak::upgrade).for_each(|bell| bell.ring());
+    waiting.iter().filter_map(Weak::upgrade).for_each(|notifier| notifier.notify());
 }
 
 impl AsRef<[u8]> for Held {
@@ -126,10 +126,10 @@ impl Drop for Charge {
     fn drop(&mut self) {
         {
             let mut clients = lock(&CLIENTS.bytes);
-            if let Some(bytes) = clients.get_mut(&self.party) {
+            if let Some(bytes) = clients.get_mut(&self.client) {
                 *bytes -= self.bytes;
                 if *bytes == 0 {
-                    clients.remove(&self.party);
+                    clients.remove(&self.client);
                 }
             }
         }

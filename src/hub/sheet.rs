@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::bell::Bell;
 use super::board::map_text;
 use super::frame::Frame;
 use super::lock;
+use super::notifier::Notifier;
 use crate::model::json;
 use crate::model::mark::Mark;
 use crate::model::position::Cursor;
@@ -88,7 +88,7 @@ pub struct Sheet {
 #[derive(Debug, Default)]
 struct Readers {
     next: u64,
-    bells: BTreeMap<u64, Arc<Bell>>,
+    notifiers: BTreeMap<u64, Arc<Notifier>>,
     closed: bool,
 }
 
@@ -143,7 +143,7 @@ impl Sheets {
     pub fn close(&self, name: &str) {
         if let Some(sheet) = lock(&self.sheets).remove(name) {
             lock(&sheet.readers).closed = true;
-            sheet.ring();
+            sheet.notify();
         }
     }
 
@@ -214,7 +214,7 @@ impl Sheet {
             // The value may be remembered; who is told of a change from now on is told a later one.
             lock(&old.changes).clear();
         }
-        self.ring();
+        self.notify();
     }
 
     /// The value now; `None` before the first tick.
@@ -223,13 +223,13 @@ impl Sheet {
         self.shown.load_full().map(|shown| self.snapshot_of(&shown))
     }
 
-    /// Follows it: the snapshot, then what was asked for. The bell rings at each tick.
+    /// Follows it: the snapshot, then what was asked for. The notifier rings at each tick.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, telling: Telling, bell: &Arc<Bell>) -> Follow {
+    pub fn follow(self: &Arc<Self>, telling: Telling, notifier: &Arc<Notifier>) -> Follow {
         let mut readers = lock(&self.readers);
         let number = readers.next;
         readers.next += 1;
-        readers.bells.insert(number, Arc::clone(bell));
+        readers.notifiers.insert(number, Arc::clone(notifier));
         drop(readers);
         Follow { sheet: Arc::clone(self), number, telling, told: None, ended: false }
     }
@@ -251,8 +251,8 @@ impl Sheet {
         Mark { cursor: shown.reading.cursor, value }
     }
 
-    fn ring(&self) {
-        lock(&self.readers).bells.values().for_each(|bell| bell.ring());
+    fn notify(&self) {
+        lock(&self.readers).notifiers.values().for_each(|notifier| notifier.notify());
     }
 
     fn is_closed(&self) -> bool {
@@ -395,7 +395,7 @@ impl Follow {
 
 impl Drop for Follow {
     fn drop(&mut self) {
-        lock(&self.sheet.readers).bells.remove(&self.number);
+        lock(&self.sheet.readers).notifiers.remove(&self.number);
     }
 }
 

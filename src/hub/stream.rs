@@ -30,7 +30,7 @@ pub use self::page::StreamStart;
 use self::searches::Searches;
 pub use self::searches::{SEARCHES, TooManySearches};
 use super::turns::Turns;
-use super::{Bell, Hub, lock};
+use super::{Hub, Notifier, lock};
 use crate::model::place::Place;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::{Reader, Store, gaps};
@@ -171,13 +171,17 @@ impl Hub {
     }
 
     /// A reader of the stream, behind the newest event until it asks for something else; `None`
-    /// where there is no journal. The bell rings when there is something to take.
+    /// where there is no journal. The notifier rings when there is something to take.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, form: StreamForm, bell: &Arc<Bell>) -> Option<Follower> {
+    pub fn follow(
+        self: &Arc<Self>,
+        form: StreamForm,
+        notifier: &Arc<Notifier>,
+    ) -> Option<Follower> {
         let streams = self.streams()?;
         let choice = Arc::new(Choice::new(StreamAsk::default()));
         let place = Place::behind(streams.newest(self));
-        Some(Follower::new(Arc::clone(self), form, choice, place, Arc::clone(bell)))
+        Some(Follower::new(Arc::clone(self), form, choice, place, Arc::clone(notifier)))
     }
 
     /// Whether there is a journal, and so a stream.

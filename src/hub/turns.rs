@@ -82,9 +82,9 @@ impl Turns {
     }
 
     /// Puts work into the line of its client.
-    pub(super) fn push(self: &Arc<Self>, party: u64, rank: Rank, job: Box<dyn Job>) {
+    pub(super) fn push(self: &Arc<Self>, client: u64, rank: Rank, job: Box<dyn Job>) {
         let mut lines = lock(&self.lines);
-        lines.put(party, rank, job);
+        lines.put(client, rank, job);
         if lines.running < self.at_once {
             lines.running += 1;
             drop(lines);
@@ -108,10 +108,10 @@ impl Turns {
 }
 
 impl Lines {
-    fn put(&mut self, party: u64, rank: Rank, job: Box<dyn Job>) {
+    fn put(&mut self, client: u64, rank: Rank, job: Box<dyn Job>) {
         match rank {
-            Rank::First => self.first.put(party, job),
-            Rank::Later => self.later.put(party, job),
+            Rank::First => self.first.put(client, job),
+            Rank::Later => self.later.put(client, job),
         }
     }
 
@@ -128,24 +128,24 @@ impl Lines {
 }
 
 impl Line {
-    fn put(&mut self, party: u64, job: Box<dyn Job>) {
-        let waiting = self.waiting.entry(party).or_default();
+    fn put(&mut self, client: u64, job: Box<dyn Job>) {
+        let waiting = self.waiting.entry(client).or_default();
         if waiting.is_empty() {
-            self.order.push_back(party);
+            self.order.push_back(client);
         }
         waiting.push_back(job);
     }
 
     fn next(&mut self) -> Option<(u64, Box<dyn Job>)> {
-        let party = self.order.pop_front()?;
-        let waiting = self.waiting.get_mut(&party)?;
+        let client = self.order.pop_front()?;
+        let waiting = self.waiting.get_mut(&client)?;
         let job = waiting.pop_front()?;
         if waiting.is_empty() {
-            self.waiting.remove(&party);
+            self.waiting.remove(&client);
         } else {
-            self.order.push_back(party);
+            self.order.push_back(client);
         }
-        Some((party, job))
+        Some((client, job))
     }
 }
 
@@ -165,9 +165,9 @@ impl Worker {
     }
 
     fn work(mut self) {
-        while let Some((party, job)) = self.turns.next() {
+        while let Some((client, job)) = self.turns.next() {
             if let Some(rest) = job.run() {
-                lock(&self.turns.lines).put(party, Rank::Later, rest);
+                lock(&self.turns.lines).put(client, Rank::Later, rest);
             }
         }
         self.is_done = true;
@@ -197,7 +197,7 @@ mod tests {
 
     /// Work of this many slices, which notes each of them.
     struct Slices {
-        party: u64,
+        client: u64,
         left: u32,
         done: Done,
     }
@@ -205,8 +205,8 @@ mod tests {
     impl Job for Slices {
         fn run(mut self: Box<Self>) -> Option<Box<dyn Job>> {
             self.left -= 1;
-            lock(&self.done).push((self.party, self.left));
-            assert!(self.party < 100, "a client whose work panics");
+            lock(&self.done).push((self.client, self.left));
+            assert!(self.client < 100, "a client whose work panics");
             if self.left == 0 { None } else { Some(self) }
         }
     }
@@ -214,9 +214,9 @@ mod tests {
     /// Runs all of it on one thread, in the order of the turns.
     fn run_all(work: &[(u64, Rank, u32)]) -> Vec<(u64, u32)> {
         let (turns, done) = (Turns::new(1), Done::default());
-        for (party, rank, left) in work {
-            let job = Slices { party: *party, left: *left, done: Arc::clone(&done) };
-            lock(&turns.lines).put(*party, *rank, Box::new(job));
+        for (client, rank, left) in work {
+            let job = Slices { client: *client, left: *left, done: Arc::clone(&done) };
+            lock(&turns.lines).put(*client, *rank, Box::new(job));
         }
         lock(&turns.lines).running = 1;
         Worker { turns: Arc::new(turns), is_done: false }.work();
@@ -236,18 +236,18 @@ mod tests {
     #[test]
     fn first_pieces_go_before_later_ones_and_do_not_starve_them() {
         let mut work = vec![(1, Rank::Later, 1)];
-        work.extend((2..22).map(|party| (party, Rank::First, 1)));
+        work.extend((2..22).map(|client| (client, Rank::First, 1)));
         let done = run_all(&work);
-        let later = done.iter().position(|(party, _)| *party == 1);
+        let later = done.iter().position(|(client, _)| *client == 1);
         assert_eq!(later, Some(3));
     }
 
     #[tokio::test]
     async fn a_panic_costs_nobody_elses_turn() {
         let (turns, done) = (Arc::new(Turns::new(1)), Done::default());
-        for party in [1, 100, 2] {
-            let job = Slices { party, left: 1, done: Arc::clone(&done) };
-            turns.push(party, Rank::First, Box::new(job));
+        for client in [1, 100, 2] {
+            let job = Slices { client, left: 1, done: Arc::clone(&done) };
+            turns.push(client, Rank::First, Box::new(job));
         }
         while lock(&done).len() < 3 || turns.running() > 0 {
             tokio::task::yield_now().await;

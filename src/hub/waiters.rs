@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, Weak};
 
-use super::bell::Bell;
 use super::lock;
 use super::memory::{self, Charge};
+use super::notifier::Notifier;
 
 /// The connections that wait for one message, and on whose account it is held once it is made.
 #[derive(Debug, Default)]
@@ -12,44 +12,47 @@ pub(super) struct Waiters(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    bells: Vec<Weak<Bell>>,
+    notifiers: Vec<Weak<Notifier>>,
     /// Until the message goes from the log.
     charge: Option<Charge>,
 }
 
 impl Waiters {
     /// Puts a connection among those who wait. Whether it is the first: then somebody has to begin.
-    pub(super) fn add(&self, bell: &Arc<Bell>) -> bool {
+    pub(super) fn add(&self, notifier: &Arc<Notifier>) -> bool {
         let mut waiting = lock(&self.0);
-        let is_first = waiting.bells.is_empty();
-        let is_known =
-            waiting.bells.iter().any(|other| std::ptr::eq(other.as_ptr(), Arc::as_ptr(bell)));
+        let is_first = waiting.notifiers.is_empty();
+        let is_known = waiting
+            .notifiers
+            .iter()
+            .any(|other| std::ptr::eq(other.as_ptr(), Arc::as_ptr(notifier)));
         if !is_known {
-            waiting.bells.push(Arc::downgrade(bell));
+            waiting.notifiers.push(Arc::downgrade(notifier));
         }
         is_first
     }
 
     /// Makes the message, of about so many bytes, for each who waits and lives, and rings for them.
     /// Where nobody may hold more, nothing is made: they are rung for when there is room.
-    pub(super) fn serve(&self, bytes: usize, make: impl Fn(&Bell)) {
-        let bells = lock(&self.0).bells.clone();
-        let living: Vec<Arc<Bell>> = bells.iter().filter_map(Weak::upgrade).collect();
-        let served: Vec<_> = living.iter().filter(|bell| memory::has_room_for(bell)).collect();
+    pub(super) fn serve(&self, bytes: usize, make: impl Fn(&Notifier)) {
+        let notifiers = lock(&self.0).notifiers.clone();
+        let living: Vec<Arc<Notifier>> = notifiers.iter().filter_map(Weak::upgrade).collect();
+        let served: Vec<_> =
+            living.iter().filter(|notifier| memory::has_room_for(notifier)).collect();
         if let Some(first) = served.first() {
-            let charge = memory::charge(first.party(), bytes);
+            let charge = memory::charge(first.client(), bytes);
             lock(&self.0).charge = charge;
         }
-        for bell in &served {
-            make(bell);
+        for notifier in &served {
+            make(notifier);
         }
         // Who came meanwhile looks for itself whether it is what it waits for.
-        let bells = std::mem::take(&mut lock(&self.0).bells);
-        let refused = |bell: &Arc<Bell>| {
-            living.iter().any(|one| Arc::ptr_eq(one, bell))
-                && !served.iter().any(|one| Arc::ptr_eq(one, bell))
+        let notifiers = std::mem::take(&mut lock(&self.0).notifiers);
+        let refused = |notifier: &Arc<Notifier>| {
+            living.iter().any(|one| Arc::ptr_eq(one, notifier))
+                && !served.iter().any(|one| Arc::ptr_eq(one, notifier))
         };
-        let rung = bells.iter().filter_map(Weak::upgrade).filter(|bell| !refused(bell));
-        rung.for_each(|bell| bell.ring());
+        let rung = notifiers.iter().filter_map(Weak::upgrade).filter(|notifier| !refused(notifier));
+        rung.for_each(|notifier| notifier.notify());
     }
 }

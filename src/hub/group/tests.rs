@@ -38,11 +38,11 @@ fn taken(member: &mut Member) -> Vec<u64> {
 #[test]
 fn each_member_counts_from_where_it_came() {
     let groups = Arc::new(Groups::new(1_000));
-    let bell = Arc::new(Bell::default());
-    let mut all = groups.join(ids(), 1, &bell);
-    let mut thirds = groups.join(ids(), 3, &bell);
+    let notifier = Arc::new(Notifier::default());
+    let mut all = groups.join(ids(), 1, &notifier);
+    let mut thirds = groups.join(ids(), 3, &notifier);
     deal(&groups, &events(1..=2, "A"));
-    let mut late = groups.join(ids(), 3, &bell);
+    let mut late = groups.join(ids(), 3, &notifier);
     assert_eq!(deal(&groups, &events(3..=8, "A")), 6 + 2 + 2);
     assert_eq!(taken(&mut all), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(taken(&mut thirds), [3, 6]);
@@ -53,9 +53,9 @@ fn each_member_counts_from_where_it_came() {
 #[test]
 fn only_matching_events_are_counted_and_an_empty_group_goes() {
     let groups = Arc::new(Groups::new(1_000));
-    let bell = Arc::new(Bell::default());
+    let notifier = Arc::new(Notifier::default());
     let conditions = Conditions { kind: Some("B".into()), ..Conditions::default() };
-    let mut member = groups.join(Subscription { conditions, ..ids() }, 2, &bell);
+    let mut member = groups.join(Subscription { conditions, ..ids() }, 2, &notifier);
     deal(&groups, &events(1..=3, "A"));
     deal(&groups, &events(4..=7, "B"));
     assert_eq!(taken(&mut member), [5, 7]);
@@ -66,9 +66,9 @@ fn only_matching_events_are_counted_and_an_empty_group_goes() {
 #[test]
 fn who_falls_behind_the_lag_is_moved_forward_and_keeps_its_phase() {
     let groups = Arc::new(Groups::new(10));
-    let bell = Arc::new(Bell::default());
-    let mut slow = groups.join(ids(), 1, &bell);
-    let mut slow_thirds = groups.join(ids(), 3, &bell);
+    let notifier = Arc::new(Notifier::default());
+    let mut slow = groups.join(ids(), 1, &notifier);
+    let mut slow_thirds = groups.join(ids(), 3, &notifier);
     for n in 1..=40 {
         deal(&groups, &events(n..=n, "A"));
     }
@@ -79,9 +79,9 @@ fn who_falls_behind_the_lag_is_moved_forward_and_keeps_its_phase() {
 #[test]
 fn what_everyone_has_taken_is_not_held() {
     let groups = Arc::new(Groups::new(100_000));
-    let bell = Arc::new(Bell::default());
-    let mut member = groups.join(ids(), 1, &bell);
-    let mut rare = groups.join(ids(), 1_000_000, &bell);
+    let notifier = Arc::new(Notifier::default());
+    let mut member = groups.join(ids(), 1, &notifier);
+    let mut rare = groups.join(ids(), 1_000_000, &notifier);
     for n in 1..=1_000 {
         deal(&groups, &events(n..=n, "A"));
         assert_eq!(taken(&mut member), [n]);
@@ -93,10 +93,10 @@ fn what_everyone_has_taken_is_not_held() {
 #[test]
 fn members_share_the_bytes() {
     let groups = Arc::new(Groups::new(10));
-    let bell = Arc::new(Bell::default());
+    let notifier = Arc::new(Notifier::default());
     for subscription in [Subscription::default(), ids()] {
-        let mut one = groups.join(subscription.clone(), 1, &bell);
-        let mut two = groups.join(subscription, 1, &bell);
+        let mut one = groups.join(subscription.clone(), 1, &notifier);
+        let mut two = groups.join(subscription, 1, &notifier);
         deal(&groups, &events(1..=1, "A"));
         let (one, two) = (one.take().frames.remove(0), two.take().frames.remove(0));
         assert_eq!(one.bytes().as_ptr(), two.bytes().as_ptr());
@@ -111,10 +111,10 @@ proptest! {
         batches in prop::collection::vec(1_u64..9, 1..12),
     ) {
         let groups = Arc::new(Groups::new(1_000));
-        let bell = Arc::new(Bell::default());
-        let _first = groups.join(ids(), 1, &bell);
+        let notifier = Arc::new(Notifier::default());
+        let _first = groups.join(ids(), 1, &notifier);
         deal(&groups, &events(1..=before, "A"));
-        let mut member = groups.join(ids(), rate, &bell);
+        let mut member = groups.join(ids(), rate, &notifier);
         let (mut at, mut got) = (before, Vec::new());
         for batch in batches {
             deal(&groups, &events(at + 1..=at + batch, "A"));
@@ -140,21 +140,23 @@ async fn a_large_event_is_encoded_beside_the_readers_and_goes_when_all_have_it()
         Subscription { form: Form::Map(vec![Path::read("event.body").unwrap()]), ..ids() },
     ] {
         let groups = Arc::new(Groups::new(1_000));
-        let bells = [false, true].map(|deflates| Arc::new(Bell::default().deflating(deflates)));
-        let mut members = bells.each_ref().map(|bell| groups.join(subscription.clone(), 1, bell));
+        let notifiers =
+            [false, true].map(|deflates| Arc::new(Notifier::default().deflating(deflates)));
+        let mut members =
+            notifiers.each_ref().map(|notifier| groups.join(subscription.clone(), 1, notifier));
         deal(&groups, &[events(1..=1, "A"), vec![large(2)], events(3..=3, "A")].concat());
-        for (member, bell) in members.iter_mut().zip(&bells) {
+        for (member, notifier) in members.iter_mut().zip(&notifiers) {
             let before = member.take();
             assert_eq!((before.messages, before.more), (1, false), "the large one is not there");
             let mut rest = member.take().frames;
             while rest.len() < 2 {
-                std::future::poll_fn(|cx| bell.poll_rung(cx)).await;
+                std::future::poll_fn(|cx| notifier.poll_notified(cx)).await;
                 rest.extend(member.take().frames);
             }
             assert!(rest[0].len() > 100_000 && rest[1].len() < 1_000);
             let sent = rest[0].clone();
-            let sent = if bell.deflates() { sent.into_deflated() } else { sent.into_bytes() };
-            assert_eq!(sent.len() < 10_000, bell.deflates(), "{} bytes", sent.len());
+            let sent = if notifier.deflates() { sent.into_deflated() } else { sent.into_bytes() };
+            assert_eq!(sent.len() < 10_000, notifier.deflates(), "{} bytes", sent.len());
         }
         let held = lock(&members[0].group.state).log.len();
         assert!(held <= 1, "{held} events are held");

@@ -26,8 +26,8 @@ fn body(note: Option<Note>) -> String {
 fn the_snapshot_comes_first_and_then_each_value() {
     let sheets = Sheets::default();
     let sheet = sheets.open("stars");
-    let bell = Arc::new(Bell::default());
-    let mut follow = sheet.follow(Telling::Values, &bell);
+    let notifier = Arc::new(Notifier::default());
+    let mut follow = sheet.follow(Telling::Values, &notifier);
     assert!(follow.take().is_none() && sheet.snapshot().is_none());
     sheet.show(reading(100, &[("a/b", 2)]));
     assert_eq!(
@@ -78,12 +78,12 @@ fn hear(map: &mut BTreeMap<String, i64>, note: &Note) -> Mark {
 #[test]
 fn who_comes_back_in_time_is_told_what_has_changed_and_others_begin_anew() {
     let sheet = Sheets::keeping().open("languages/1h");
-    let bell = Arc::new(Bell::default());
+    let notifier = Arc::new(Notifier::default());
     sheet.show(reading(100, &[("C", 1), ("Go", 2)]));
     let mut map = BTreeMap::new();
-    let mark = hear(&mut map, &sheet.follow(Telling::Changes, &bell).take().unwrap());
+    let mark = hear(&mut map, &sheet.follow(Telling::Changes, &notifier).take().unwrap());
     let back = |mark: Mark| {
-        let mut follow = sheet.follow(Telling::Changes, &bell);
+        let mut follow = sheet.follow(Telling::Changes, &notifier);
         follow.come_back(mark);
         follow
     };
@@ -102,7 +102,7 @@ fn who_comes_back_in_time_is_told_what_has_changed_and_others_begin_anew() {
     }
     let forgetful = Sheets::default().open("stars");
     forgetful.show(reading(100, &[("C", 1), ("Go", 2)]));
-    let mut follow = forgetful.follow(Telling::Values, &bell);
+    let mut follow = forgetful.follow(Telling::Values, &notifier);
     follow.come_back(mark);
     assert_eq!(follow.take().unwrap().kind, "snapshot");
     // What is too long ago is forgotten.
@@ -121,9 +121,9 @@ proptest! {
     ) {
         // Two nodes that count the same, but are not always asked at the same ticks.
         let nodes = [(); 2].map(|()| Sheets::keeping().open("types/1m"));
-        let bell = Arc::new(Bell::default());
+        let notifier = Arc::new(Notifier::default());
         let mut map = BTreeMap::new();
-        let mut follow = nodes[0].follow(Telling::Changes, &bell);
+        let mut follow = nodes[0].follow(Telling::Changes, &notifier);
         let (mut mark, mut at_node) = (None, 0);
         for (at, (value, toss)) in values.into_iter().enumerate() {
             let pairs: Vec<_> = value.iter().map(|(name, n)| (name.as_str(), *n)).collect();
@@ -136,7 +136,7 @@ proptest! {
                 0 => continue,
                 1 | 2 => {
                     at_node = usize::from(toss - 1);
-                    follow = nodes[at_node].follow(Telling::Changes, &bell);
+                    follow = nodes[at_node].follow(Telling::Changes, &notifier);
                     if let Some(mark) = mark {
                         follow.come_back(mark);
                     }
@@ -159,8 +159,8 @@ proptest! {
             (prop::collection::btree_map("[a-d]", 1_i64..9, 0..4), any::<bool>()), 1..20),
     ) {
         let sheet = Sheets::default().open("languages");
-        let bell = Arc::new(Bell::default());
-        let mut follow = sheet.follow(Telling::Changes, &bell);
+        let notifier = Arc::new(Notifier::default());
+        let mut follow = sheet.follow(Telling::Changes, &notifier);
         let mut map = BTreeMap::new();
         let last = values.len() - 1;
         for (at, (value, read)) in values.into_iter().enumerate() {

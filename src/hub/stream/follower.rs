@@ -20,9 +20,9 @@ use super::paging::Paging;
 use super::searches::{Search, TooManySearches};
 use super::{Reading, Streams};
 use crate::hub::Hub;
-use crate::hub::bell::Bell;
 use crate::hub::filter::Warning;
 use crate::hub::memory::{self, Charge};
+use crate::hub::notifier::Notifier;
 use crate::hub::retry_after;
 use crate::hub::turns::Rank;
 use crate::model::gap::GapReason;
@@ -47,7 +47,7 @@ const AHEAD: Duration = Duration::from_secs(60);
 pub struct Follower {
     hub: Arc<Hub>,
     form: StreamForm,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     choice: Arc<Choice>,
     place: Place,
     mode: Mode,
@@ -94,7 +94,7 @@ pub struct Portion {
     pub chunks: Vec<Bytes>,
     /// Events and entities in them.
     pub messages: u64,
-    /// Whether more is there already; the bell does not ring again for it.
+    /// Whether more is there already; the notifier does not ring again for it.
     pub more: bool,
     /// Whether this was the last.
     pub ended: bool,
@@ -108,13 +108,13 @@ impl Follower {
         form: StreamForm,
         choice: Arc<Choice>,
         place: Place,
-        bell: Arc<Bell>,
+        notifier: Arc<Notifier>,
     ) -> Self {
         let mode = Mode::Begin(StreamStart::Behind(place), None);
         let mut follower = Self {
             hub,
             form,
-            bell,
+            notifier,
             choice,
             place,
             mode,
@@ -159,7 +159,7 @@ impl Follower {
         };
         let is_latest = matches!(start, StreamStart::Latest(_));
         let is_searched = matches!(start, StreamStart::Since(_)) || (is_latest && near.is_none());
-        let begin = || Arc::clone(&self.streams().searches).begin(self.bell.party());
+        let begin = || Arc::clone(&self.streams().searches).begin(self.notifier.client());
         self.search = is_searched.then(begin).transpose()?;
         self.head = is_latest.then_some(head);
         self.pass_over();
@@ -231,10 +231,10 @@ impl Follower {
         if ahead.is_zero() {
             return Mode::Begin(start, Some(warnings));
         }
-        let (until, bell) = (clock.instant() + ahead, Arc::clone(&self.bell));
+        let (until, notifier) = (clock.instant() + ahead, Arc::clone(&self.notifier));
         tokio::spawn(async move {
             clock.sleep(ahead).await;
-            bell.ring();
+            notifier.notify();
         });
         Mode::Later(until, start, Some(warnings))
     }
@@ -244,17 +244,17 @@ impl Follower {
         self.once = once;
     }
 
-    /// What is there now, up to a limit. Never waits; the bell rings when there is more.
+    /// What is there now, up to a limit. Never waits; the notifier rings when there is more.
     #[must_use]
     pub fn take(&mut self) -> Portion {
         let mut portion = Portion::default();
         if !self.front.is_empty() {
             portion.chunks.push(std::mem::take(&mut self.front).into());
         }
-        if memory::has_room_for(&self.bell) {
+        if memory::has_room_for(&self.notifier) {
             self.take_behind(&mut portion);
             let bytes = portion.chunks.iter().map(Bytes::len).sum();
-            portion.charge = memory::charge(self.bell.party(), bytes);
+            portion.charge = memory::charge(self.notifier.client(), bytes);
         }
         portion
     }
@@ -339,12 +339,12 @@ impl Follower {
         newest.position < self.place.cursor.position
     }
 
-    /// Whether its place has not come yet. The bell rings when it does.
+    /// Whether its place has not come yet. The notifier rings when it does.
     fn waits(&self) -> bool {
         if !self.is_ahead() {
             return false;
         }
-        self.streams().groups.wait_for(self.place.cursor.position, &self.bell);
+        self.streams().groups.wait_for(self.place.cursor.position, &self.notifier);
         // It may have come before that was known.
         self.is_ahead()
     }
@@ -377,7 +377,7 @@ impl Follower {
     fn join(&self, next: u64) -> Member {
         let (streams, tail) = (self.streams(), self.hub.tail());
         self.waits();
-        streams.groups.join(&self.choice, self.form, next, || tail.end(), &self.bell)
+        streams.groups.join(&self.choice, self.form, next, || tail.end(), &self.notifier)
     }
 
     /// Sends for a page.
@@ -406,7 +406,7 @@ impl Follower {
             searched: Searched::default(),
         };
         let streams = self.streams();
-        Mode::Paging(Paging::begin(streams, wanted, rank, reading, &self.bell))
+        Mode::Paging(Paging::begin(streams, wanted, rank, reading, &self.notifier))
     }
 
     fn take_page(&mut self, paging: Paging, portion: &mut Portion) {

@@ -12,9 +12,9 @@ use bytes::Bytes;
 
 use super::choice::{Choice, StreamAsk};
 use super::form::StreamForm;
-use crate::hub::bell::Bell;
 use crate::hub::frame::LARGE_BYTES;
 use crate::hub::lock;
+use crate::hub::notifier::Notifier;
 use crate::hub::registry::Registry;
 use crate::hub::tail::TailEvent;
 use crate::hub::turns::{Job, Rank, Turns};
@@ -47,7 +47,7 @@ pub(in crate::hub) struct StreamGroups {
     /// Who encodes what is large.
     encoders: Arc<Turns>,
     /// Who waits for a position that has not come yet.
-    waiting: Mutex<Vec<(Position, Weak<Bell>)>>,
+    waiting: Mutex<Vec<(Position, Weak<Notifier>)>>,
 }
 
 impl Default for StreamGroups {
@@ -101,7 +101,7 @@ struct Encoding {
 struct Seat {
     /// The number of the ring from which on it takes.
     next: u64,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
 }
 
 /// A reader's place in a group. Leaving is dropping it.
@@ -110,7 +110,7 @@ pub(super) struct Member {
     groups: Arc<StreamGroups>,
     group: Arc<Group>,
     seat: u64,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
 }
 
 /// What a member took.
@@ -122,7 +122,7 @@ pub(super) struct Taken {
     pub(super) upto: Option<Cursor>,
     /// Whether more is there already.
     pub(super) more: bool,
-    /// Whether more is there that is being encoded: the bell rings when it is ready.
+    /// Whether more is there that is being encoded: the notifier rings when it is ready.
     pub(super) is_waiting: bool,
 }
 
@@ -135,16 +135,16 @@ impl StreamGroups {
         form: StreamForm,
         next: u64,
         end: impl FnOnce() -> u64,
-        bell: &Arc<Bell>,
+        notifier: &Arc<Notifier>,
     ) -> Member {
         let begin = |key: &Key| {
             let state = State::new(end());
             Group { key: key.clone(), choice: Arc::clone(choice), state: state.into() }
         };
         let key = (Arc::clone(choice.ask()), form);
-        let sit_down = |group: &Group| lock(&group.state).sit_down(next, bell);
+        let sit_down = |group: &Group| lock(&group.state).sit_down(next, notifier);
         let (group, seat) = self.registry.join(key, begin, sit_down);
-        Member { groups: Arc::clone(self), group, seat, bell: Arc::clone(bell) }
+        Member { groups: Arc::clone(self), group, seat, notifier: Arc::clone(notifier) }
     }
 
     fn leave(&self, group: &Group, seat: u64) {
@@ -169,27 +169,27 @@ impl StreamGroups {
     }
 
     /// Rings for everyone.
-    pub(in crate::hub) fn ring_all(&self) {
+    pub(in crate::hub) fn notify_all(&self) {
         for group in self.registry.all() {
-            lock(&group.state).seats.values().for_each(|seat| seat.bell.ring());
+            lock(&group.state).seats.values().for_each(|seat| seat.notifier.notify());
         }
     }
 
     /// Rings when an event at this position or behind it has come.
-    pub(super) fn wait_for(&self, position: Position, bell: &Arc<Bell>) {
-        let bell = Arc::downgrade(bell);
+    pub(super) fn wait_for(&self, position: Position, notifier: &Arc<Notifier>) {
+        let notifier = Arc::downgrade(notifier);
         let mut waiting = lock(&self.waiting);
         // Who asks again waits for that only.
-        waiting.retain(|(_, other)| other.strong_count() > 0 && !other.ptr_eq(&bell));
-        waiting.push((position, bell));
+        waiting.retain(|(_, other)| other.strong_count() > 0 && !other.ptr_eq(&notifier));
+        waiting.push((position, notifier));
     }
 
     /// Rings for those who waited for what has come.
     pub(in crate::hub) fn arrived(&self, newest: Position) {
-        lock(&self.waiting).retain(|(position, bell)| {
-            let Some(bell) = bell.upgrade() else { return false };
+        lock(&self.waiting).retain(|(position, notifier)| {
+            let Some(notifier) = notifier.upgrade() else { return false };
             if *position <= newest {
-                bell.ring();
+                notifier.notify();
             }
             *position > newest
         });
@@ -210,10 +210,10 @@ impl State {
         }
     }
 
-    fn sit_down(&mut self, next: u64, bell: &Arc<Bell>) -> u64 {
+    fn sit_down(&mut self, next: u64, notifier: &Arc<Notifier>) -> u64 {
         let seat = self.next_seat;
         self.next_seat += 1;
-        self.seats.insert(seat, Seat { next, bell: Arc::clone(bell) });
+        self.seats.insert(seat, Seat { next, notifier: Arc::clone(notifier) });
         seat
     }
 
@@ -252,7 +252,7 @@ impl State {
         }
         self.trim();
         if matching > 0 || is_passed_over {
-            self.seats.values().for_each(|seat| seat.bell.ring());
+            self.seats.values().for_each(|seat| seat.notifier.notify());
         }
         matching * self.seats.len() as u64
     }
@@ -361,9 +361,9 @@ impl Member {
         let TakenEntries { entries, upto, more, large } =
             lock(&self.group.state).take(self.seat)?;
         let is_waiting = large.is_some();
-        if let Some(entry) = large.filter(|entry| entry.waiters.add(&self.bell)) {
+        if let Some(entry) = large.filter(|entry| entry.waiters.add(&self.notifier)) {
             let encoding = Encoding { group: Arc::clone(&self.group), entry };
-            self.groups.encoders.push(self.bell.party(), Rank::First, Box::new(encoding));
+            self.groups.encoders.push(self.notifier.client(), Rank::First, Box::new(encoding));
         }
         let mut taken = Taken { upto, more, is_waiting, ..Taken::default() };
         for entry in entries.iter().filter(|entry| entry.event.cursor.position > after) {

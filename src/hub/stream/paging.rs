@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use super::page::{self, Page, Wanted};
 use super::{Reading, Streams};
-use crate::hub::bell::Bell;
 use crate::hub::lock;
+use crate::hub::notifier::Notifier;
 use crate::hub::turns::{Job, Rank};
 use crate::store::{Store, StoreError};
 
@@ -25,23 +25,23 @@ struct PageJob {
     store: Store,
     wanted: Wanted,
     slot: Weak<Slot>,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
 }
 
 impl Paging {
-    /// Sends for a page; the bell rings when it is there.
+    /// Sends for a page; the notifier rings when it is there.
     pub(super) fn begin(
         streams: &Streams,
         wanted: Wanted,
         rank: Rank,
         reading: Reading,
-        bell: &Arc<Bell>,
+        notifier: &Arc<Notifier>,
     ) -> Self {
-        let (slot, bell) = (Arc::new(Slot::default()), Arc::clone(bell));
+        let (slot, notifier) = (Arc::new(Slot::default()), Arc::clone(notifier));
         let (store, waiting) = (streams.journal.store.clone(), Arc::downgrade(&slot));
-        let party = bell.party();
-        let job = PageJob { store, wanted, slot: waiting, bell };
-        streams.turns.push(party, rank, Box::new(job));
+        let client = notifier.client();
+        let job = PageJob { store, wanted, slot: waiting, notifier };
+        streams.turns.push(client, rank, Box::new(job));
         Self { slot, reading }
     }
 
@@ -70,7 +70,7 @@ impl Job for PageJob {
         };
         if let Some(slot) = self.slot.upgrade() {
             *lock(&slot) = Some(page);
-            self.bell.ring();
+            self.notifier.notify();
         }
         None
     }

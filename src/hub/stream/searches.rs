@@ -17,7 +17,7 @@ pub(super) struct Searches(Mutex<HashMap<u64, usize>>);
 #[derive(Debug)]
 pub(super) struct Search {
     all: Arc<Searches>,
-    party: u64,
+    client: u64,
 }
 
 /// A client has [`SEARCHES`] searches waiting.
@@ -29,24 +29,24 @@ pub(super) struct Search {
 pub struct TooManySearches;
 
 impl Searches {
-    pub(super) fn begin(self: &Arc<Self>, party: u64) -> Result<Search, TooManySearches> {
+    pub(super) fn begin(self: &Arc<Self>, client: u64) -> Result<Search, TooManySearches> {
         let mut all = lock(&self.0);
-        let waiting = all.entry(party).or_default();
+        let waiting = all.entry(client).or_default();
         if *waiting >= SEARCHES {
             return Err(TooManySearches);
         }
         *waiting += 1;
-        Ok(Search { all: Arc::clone(self), party })
+        Ok(Search { all: Arc::clone(self), client })
     }
 }
 
 impl Drop for Search {
     fn drop(&mut self) {
         let mut all = lock(&self.all.0);
-        if let Some(waiting) = all.get_mut(&self.party) {
+        if let Some(waiting) = all.get_mut(&self.client) {
             *waiting -= 1;
             if *waiting == 0 {
-                all.remove(&self.party);
+                all.remove(&self.client);
             }
         }
     }

@@ -60,7 +60,7 @@ struct World {
 
 /// A reader, and what it was told.
 struct Reader {
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     follower: Follower,
     /// Index into [`QUERIES`].
     query: usize,
@@ -202,11 +202,11 @@ impl World {
     }
 
     fn connect(&mut self, from: Option<Place>) -> Reader {
-        let bell = Arc::new(Bell::default());
-        let follower = self.hub.follow(StreamForm::Ndjson, &bell).unwrap();
+        let notifier = Arc::new(Notifier::default());
+        let follower = self.hub.follow(StreamForm::Ndjson, &notifier).unwrap();
         let had = follower.place();
         let mut reader = Reader {
-            bell,
+            notifier,
             follower,
             query: 0,
             asked: Vec::new(),
@@ -310,7 +310,7 @@ impl Reader {
         while self.had.cursor < newest {
             tokio::task::yield_now().await;
             // Nobody takes without being rung for.
-            let rung = poll_fn(|cx| Poll::Ready(self.bell.poll_rung(cx).is_ready())).await;
+            let rung = poll_fn(|cx| Poll::Ready(self.notifier.poll_notified(cx).is_ready())).await;
             while rung && self.take(world) {}
             self.beat(world);
         }
@@ -328,7 +328,7 @@ impl Reader {
             if self.asked.is_empty() && rest.is_empty() && (self.caught_up || is_ahead) {
                 return;
             }
-            let rung = poll_fn(|cx| self.bell.poll_rung(cx));
+            let rung = poll_fn(|cx| self.notifier.poll_notified(cx));
             let waited = tokio::time::timeout(Duration::from_secs(20), rung).await;
             assert!(waited.is_ok(), "still to come behind {}: {rest:?}", self.had);
         }
@@ -413,16 +413,16 @@ async fn members_of_a_group_that_was_passed_over_are_told_though_nothing_new_mat
     let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
     let mut world = World::new(&store, BusTag(1), 1);
     let groups = Arc::new(StreamGroups::default());
-    let bell = Arc::new(Bell::default());
+    let notifier = Arc::new(Notifier::default());
     let pushes = Arc::new(choice(1, false));
-    let mut member = groups.join(&pushes, StreamForm::Ndjson, 0, || 0, &bell);
+    let mut member = groups.join(&pushes, StreamForm::Ndjson, 0, || 0, &notifier);
     let mut list = Vec::new();
     groups.refresh(&mut list);
     let is_other = |event: &TailEvent| event.head().key() != "evt.push.insert";
     let other = std::iter::repeat_with(|| world.event()).find(is_other).unwrap();
     // The ring let go of five events before they were dealt; some may have been pushes.
     assert_eq!(groups.deal(&list[0], 5, &[Arc::new(other)]), 0);
-    let rung = poll_fn(|cx| Poll::Ready(bell.poll_rung(cx).is_ready())).await;
+    let rung = poll_fn(|cx| Poll::Ready(notifier.poll_notified(cx).is_ready())).await;
     assert!(rung, "who waits must look for what it was not dealt");
     assert!(member.take(Position::default()).is_none(), "it reads the ring, and then the journal");
     world.stop.cancel();

@@ -24,7 +24,7 @@ use super::encoding::Packer;
 use super::listen::Peer;
 use super::problem::Problem;
 use crate::clock::Clock;
-use crate::hub::{Bell, Charge, Portion, StreamForm, retry_after};
+use crate::hub::{Charge, Notifier, Portion, StreamForm, retry_after};
 use crate::metrics;
 use crate::serve::pace::Timer;
 use crate::serve::readers::stream::websocket::BEAT;
@@ -56,7 +56,7 @@ pub(crate) trait Source: Send + Unpin + 'static {
 /// One answer.
 pub(crate) struct Pump<S> {
     source: S,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     queue: VecDeque<Bytes>,
     /// What the queue counts for its client.
     charge: Option<Charge>,
@@ -93,7 +93,7 @@ impl<S: Source> Pump<S> {
         server: &Arc<Server>,
         request: &Request<Body>,
         source: S,
-        bell: Arc<Bell>,
+        notifier: Arc<Notifier>,
         first: Option<Bytes>,
     ) -> Result<Self, Problem> {
         if server.soft.is_cancelled() {
@@ -116,7 +116,7 @@ impl<S: Source> Pump<S> {
         let queue = retry(source.form(), retry_after()).into_iter().chain(first).collect();
         Ok(Self {
             source,
-            bell,
+            notifier,
             queue,
             charge: None,
             more: true,
@@ -187,7 +187,7 @@ impl<S: Source> Pump<S> {
                 self.ended = true;
                 continue;
             }
-            if self.more || self.bell.poll_rung(cx).is_ready() {
+            if self.more || self.notifier.poll_notified(cx).is_ready() {
                 let portion = self.source.take();
                 metrics::DELIVERIES.add_for(S::NAME, portion.messages);
                 self.queue.extend(portion.chunks);

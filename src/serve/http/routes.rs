@@ -80,9 +80,9 @@ pub(crate) async fn sampling(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Response {
-    handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, bell, _| {
+    handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, notifier, _| {
         let paths = server.options.limits.filter_paths;
-        Sampling::new(Arc::clone(&server.hub), Arc::clone(bell), paths)
+        Sampling::new(Arc::clone(&server.hub), Arc::clone(notifier), paths)
     })
 }
 
@@ -90,8 +90,8 @@ pub(crate) async fn language_latest(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Response {
-    handshake::open(&server, request, r#"then send {"top":10}"#, |server, bell, _| {
-        LanguageLatest::new(Arc::clone(&server.hub), Arc::clone(bell))
+    handshake::open(&server, request, r#"then send {"top":10}"#, |server, notifier, _| {
+        LanguageLatest::new(Arc::clone(&server.hub), Arc::clone(notifier))
     })
 }
 
@@ -99,9 +99,12 @@ pub(crate) async fn language_watch(
     State(server): State<Arc<Server>>,
     request: Request<Body>,
 ) -> Response {
-    handshake::open(&server, request, r#"then send {"language":["Java"]}"#, |server, bell, _| {
-        LanguageWatch::new(&server.hub, bell)
-    })
+    handshake::open(
+        &server,
+        request,
+        r#"then send {"language":["Java"]}"#,
+        |server, notifier, _| LanguageWatch::new(&server.hub, notifier),
+    )
 }
 
 pub(crate) async fn ready(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {

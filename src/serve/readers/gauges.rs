@@ -19,7 +19,7 @@ use super::sampling::Feed;
 use super::stream::websocket::BEAT;
 use super::stream::{LAST_EVENT_ID, NDJSON, SSE};
 use crate::hub::{
-    Bell, Follow, Frame, Hub, Note, Portion, Sheet, StreamForm, Taken, Telling, WINDOWS,
+    Follow, Frame, Hub, Note, Notifier, Portion, Sheet, StreamForm, Taken, Telling, WINDOWS,
 };
 use crate::model::mark::Mark;
 use crate::serve::http::body;
@@ -42,7 +42,7 @@ struct SheetFeed<const IS_ROLLING: bool> {
     follow: Follow,
     hello: Option<Note>,
     hub: Arc<Hub>,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     /// `languages`, `types` or `activity`; none of an aggregate.
     of: Option<String>,
 }
@@ -142,19 +142,24 @@ fn answer<const IS_ROLLING: bool>(
 ) -> Response {
     let telling = if IS_ROLLING { Telling::Changes } else { Telling::Values };
     let hello = IS_ROLLING.then(|| hello(sheet, server.operate.simulated()));
-    let follow = |bell: &Arc<Bell>| {
-        let mut follow = sheet.follow(telling, bell);
+    let follow = |notifier: &Arc<Notifier>| {
+        let mut follow = sheet.follow(telling, notifier);
         if let Some(mark) = back {
             follow.come_back(mark);
         }
         follow
     };
     if handshake::is_websocket(request.headers()) {
-        return handshake::open(server, request, "nothing else is needed", |server, bell, _| {
-            let (hub, bell) = (Arc::clone(&server.hub), Arc::clone(bell));
-            let follow = follow(&bell);
-            SheetFeed::<IS_ROLLING> { follow, hello, hub, bell, of }
-        });
+        return handshake::open(
+            server,
+            request,
+            "nothing else is needed",
+            |server, notifier, _| {
+                let (hub, notifier) = (Arc::clone(&server.hub), Arc::clone(notifier));
+                let follow = follow(&notifier);
+                SheetFeed::<IS_ROLLING> { follow, hello, hub, notifier, of }
+            },
+        );
     }
     let (form, kind) = match negotiation::choose(request.headers(), 2, &[SSE, NDJSON, JSON]) {
         Some(0) => (StreamForm::Sse, SSE),
@@ -165,10 +170,10 @@ fn answer<const IS_ROLLING: bool>(
             return Problem::new(StatusCode::NOT_ACCEPTABLE, detail).into_response();
         }
     };
-    let bell = Arc::new(Bell::default());
-    let source = SheetSource::<IS_ROLLING> { follow: follow(&bell), form };
+    let notifier = Arc::new(Notifier::default());
+    let source = SheetSource::<IS_ROLLING> { follow: follow(&notifier), form };
     let first = hello.map(|note| written(form, &note));
-    let pump = Pump::new(server, &request, source, bell, first);
+    let pump = Pump::new(server, &request, source, notifier, first);
     body::answer(kind, pump.map(Pump::into_response))
 }
 
@@ -219,7 +224,7 @@ impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {
         let window = known_window(&window)
             .map_err(|message| BadParams { field: Some("window"), message })?;
         let sheet = self.hub.rolling().open(&format!("{of}/{window}"));
-        self.follow = sheet.follow(Telling::Changes, &self.bell);
+        self.follow = sheet.follow(Telling::Changes, &self.notifier);
         Ok(())
     }
 

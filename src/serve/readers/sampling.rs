@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::params;
 use super::params::BadParams;
-use crate::hub::{Bell, Frame, Hub, Latest, Member, Taken, Watch};
+use crate::hub::{Frame, Hub, Latest, Member, Notifier, Taken, Watch};
 
 /// What one endpoint's connections get.
 pub(crate) trait Feed: Send + 'static {
@@ -53,7 +53,7 @@ pub(crate) trait Feed: Send + 'static {
 #[derive(Debug)]
 pub(crate) struct Sampling {
     hub: Arc<Hub>,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     paths: usize,
     member: Option<Member>,
 }
@@ -62,7 +62,7 @@ pub(crate) struct Sampling {
 #[derive(Debug)]
 pub(crate) struct LanguageLatest {
     hub: Arc<Hub>,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     latest: Option<Latest>,
 }
 
@@ -75,8 +75,8 @@ pub(crate) struct LanguageWatch {
 
 impl Sampling {
     /// A filter has at most `paths` paths.
-    pub(crate) fn new(hub: Arc<Hub>, bell: Arc<Bell>, paths: usize) -> Self {
-        Self { hub, bell, paths, member: None }
+    pub(crate) fn new(hub: Arc<Hub>, notifier: Arc<Notifier>, paths: usize) -> Self {
+        Self { hub, notifier, paths, member: None }
     }
 }
 
@@ -90,7 +90,7 @@ impl Feed for Sampling {
 
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
         let params = params::sampling(text, self.paths)?;
-        self.member = Some(self.hub.subscribe(params.subscription, params.rate, &self.bell));
+        self.member = Some(self.hub.subscribe(params.subscription, params.rate, &self.notifier));
         Ok(())
     }
 
@@ -100,8 +100,8 @@ impl Feed for Sampling {
 }
 
 impl LanguageLatest {
-    pub(crate) fn new(hub: Arc<Hub>, bell: Arc<Bell>) -> Self {
-        Self { hub, bell, latest: None }
+    pub(crate) fn new(hub: Arc<Hub>, notifier: Arc<Notifier>) -> Self {
+        Self { hub, notifier, latest: None }
     }
 }
 
@@ -115,7 +115,7 @@ impl Feed for LanguageLatest {
 
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
         let query = params::latest(text)?;
-        self.latest = Some(self.hub.board().latest(query, &self.bell));
+        self.latest = Some(self.hub.board().latest(query, &self.notifier));
         Ok(())
     }
 
@@ -125,8 +125,8 @@ impl Feed for LanguageLatest {
 }
 
 impl LanguageWatch {
-    pub(crate) fn new(hub: &Hub, bell: &Arc<Bell>) -> Self {
-        let (watch, first) = hub.board().watch(bell);
+    pub(crate) fn new(hub: &Hub, notifier: &Arc<Notifier>) -> Self {
+        let (watch, first) = hub.board().watch(notifier);
         Self { watch, first: Some(first) }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) use self::query::NAMES;
 use self::query::{Bounds, StreamParams};
 use self::websocket::StreamFeed;
 use super::params::BadParams;
-use crate::hub::{Bell, Follower, Portion, StreamForm};
+use crate::hub::{Follower, Notifier, Portion, StreamForm};
 use crate::metrics;
 use crate::serve::http::body::{self, Pump, Source};
 use crate::serve::http::negotiation;
@@ -48,9 +48,9 @@ fn open(server: &Arc<Server>, request: Request<Body>) -> Result<Response, Proble
         return Err(no_journal());
     }
     let hint = "or ask for text/event-stream or application/x-ndjson with `Accept`";
-    Ok(handshake::open(server, request, hint, |server, bell, deflates| {
+    Ok(handshake::open(server, request, hint, |server, notifier, deflates| {
         let form = if deflates { StreamForm::Deflated } else { StreamForm::WebSocket };
-        StreamFeed::new(Arc::clone(server), bell, form, asked)
+        StreamFeed::new(Arc::clone(server), notifier, form, asked)
     }))
 }
 
@@ -71,14 +71,14 @@ fn begin(
     form: StreamForm,
     asked: StreamParams,
 ) -> Result<Pump<Follower>, Problem> {
-    let bell = Arc::new(Bell::of(handshake::party(server, request)));
-    let mut follower = server.hub.follow(form, &bell).ok_or_else(no_journal)?;
+    let notifier = Arc::new(Notifier::for_client(handshake::client(server, request)));
+    let mut follower = server.hub.follow(form, &notifier).ok_or_else(no_journal)?;
     let hello = follower.hello(server.operate.simulated());
     websocket::ask(&mut follower, asked).map_err(|error| {
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, error.to_string());
         problem.with(header::RETRY_AFTER, "2")
     })?;
-    Pump::new(server, request, follower, bell, Some(hello))
+    Pump::new(server, request, follower, notifier, Some(hello))
 }
 
 impl Source for Follower {

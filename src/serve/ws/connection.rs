@@ -24,7 +24,7 @@ use super::close;
 use super::decompressor::{Inflow, Unreadable};
 use super::frames::{Stream, Wire};
 use crate::clock::Clock;
-use crate::hub::{Bell, Charge, Frame, retry_after};
+use crate::hub::{Charge, Frame, Notifier, retry_after};
 use crate::metrics;
 use crate::serve::pace::{Allowance, Timer};
 use crate::serve::readers::params::BadParams;
@@ -72,11 +72,11 @@ enum Ending {
 struct Socket<F> {
     peer: WebSocketStream<Wire>,
     feed: F,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     options: SocketOptions,
     /// Whether good params have come.
     asked: bool,
-    /// Whether there is more to fetch without the bell.
+    /// Whether there is more to fetch without the notifier.
     more: bool,
     /// What was fetched and has not left counts for its client.
     charge: Option<Charge>,
@@ -108,7 +108,7 @@ pub(crate) async fn serve<F: Feed>(
     early: Vec<u8>,
     deflates: bool,
     mut feed: F,
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     options: SocketOptions,
 ) {
     let counted = Counted::new(F::NAME);
@@ -133,7 +133,7 @@ pub(crate) async fn serve<F: Feed>(
     let mut socket = Socket {
         peer,
         feed,
-        bell,
+        notifier,
         asked,
         more: asked,
         charge: None,
@@ -204,7 +204,7 @@ impl<F: Feed> Socket<F> {
             Poll::Ready(Ok(())) => {
                 self.stuck = None;
                 self.charge = None;
-                if self.more || self.bell.poll_rung(cx).is_ready() {
+                if self.more || self.notifier.poll_notified(cx).is_ready() {
                     return Poll::Ready(Step::Fetch);
                 }
             }

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{connection, deflate};
-use crate::hub::Bell;
+use crate::hub::Notifier;
 use crate::metrics;
 use crate::serve::http::admission::{Refusal, Slot, client_behind};
 use crate::serve::http::identity;
@@ -32,7 +32,7 @@ pub(crate) fn open<F: Feed>(
     server: &Arc<Server>,
     mut request: Request<Body>,
     hint: &str,
-    feed: impl FnOnce(&Arc<Server>, &Arc<Bell>, bool) -> F,
+    feed: impl FnOnce(&Arc<Server>, &Arc<Notifier>, bool) -> F,
 ) -> Response {
     let accept = match check(server, &request, hint, F::NAME) {
         Ok(accept) => accept,
@@ -48,8 +48,8 @@ pub(crate) fn open<F: Feed>(
     };
     let agreed = deflate::agree(request.headers());
     let deflates = agreed.is_some();
-    let bell = Arc::new(Bell::of(party(server, &request)).deflating(deflates));
-    let feed = feed(server, &bell, deflates);
+    let notifier = Arc::new(Notifier::for_client(client(server, &request)).deflating(deflates));
+    let feed = feed(server, &notifier, deflates);
     let upgrade = hyper::upgrade::on(&mut request);
     let (options, hard) = (server.socket_options(), server.hard.clone());
     server.tracker.spawn(async move {
@@ -60,7 +60,7 @@ pub(crate) fn open<F: Feed>(
                 return;
             };
             let (stream, early) = (parts.io.into_inner().into_stream(), parts.read_buf.to_vec());
-            connection::serve(stream, early, deflates, feed, bell, options).await;
+            connection::serve(stream, early, deflates, feed, notifier, options).await;
         };
         tokio::select! {
             () = hard.cancelled_owned() => {}
@@ -82,7 +82,7 @@ pub(crate) fn open<F: Feed>(
 }
 
 /// Whose request it is, where clients take turns: one number an IPv4 address or IPv6 /48.
-pub(crate) fn party(server: &Server, request: &Request<Body>) -> u64 {
+pub(crate) fn client(server: &Server, request: &Request<Body>) -> u64 {
     let Some(peer) = request.extensions().get::<Peer>() else { return 0 };
     let client = client_behind(peer.address, request.headers(), &server.options.trusted_proxies);
     match client.to_canonical() {

@@ -36,8 +36,8 @@ fn bytes(chunks: &[bytes::Bytes]) -> usize {
 fn a_group_counts_what_is_written_of_an_event_and_not_only_the_event() {
     let groups = Arc::new(StreamGroups::default());
     let (choice, most) = wordy();
-    let bell = Arc::new(Bell::default());
-    let mut member = groups.join(&Arc::new(choice), StreamForm::Ndjson, 0, || 0, &bell);
+    let notifier = Arc::new(Notifier::default());
+    let mut member = groups.join(&Arc::new(choice), StreamForm::Ndjson, 0, || 0, &notifier);
     let mut list = Vec::new();
     groups.refresh(&mut list);
     let events: Vec<_> = (0..EVENTS).map(event).map(Arc::new).collect();
@@ -67,8 +67,8 @@ async fn a_reader_of_the_ring_takes_so_many_bytes_at_once_and_no_event_is_left_o
     let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
     let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
     hub.keep(StreamJournal { store, tag: TAG, applied: Some(Position::counted(1)), kept });
-    let bell = Arc::new(Bell::default());
-    let mut follower = hub.follow(StreamForm::Ndjson, &bell).unwrap();
+    let notifier = Arc::new(Notifier::default());
+    let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
     hub.append((2..=EVENTS).map(event).collect());
     let (choice, most) = wordy();
     follower.ask(choice, StreamStart::Here, Vec::new());
@@ -158,8 +158,8 @@ fn who_goes_while_its_page_is_read_leaves_its_turn_when_the_reading_ends() {
         let (let_go, held) = std::sync::mpsc::channel::<()>();
         let busy = tokio::task::spawn_blocking(move || held.recv());
         let turns = Arc::clone(&world.hub.streams().unwrap().turns);
-        let bell = Arc::new(Bell::default());
-        let mut follower = world.hub.follow(StreamForm::Ndjson, &bell).unwrap();
+        let notifier = Arc::new(Notifier::default());
+        let mut follower = world.hub.follow(StreamForm::Ndjson, &notifier).unwrap();
         follower.ask(choice(0, false), StreamStart::Latest(1), Vec::new());
         assert!(!follower.take().more);
         drop(follower);
@@ -189,8 +189,8 @@ async fn a_query_that_was_to_end_is_replaced_by_one_that_goes_on() {
     world.write().await;
     world.tell();
     for once in [true, false] {
-        let bell = Arc::new(Bell::default());
-        let mut follower = world.hub.follow(StreamForm::Ndjson, &bell).unwrap();
+        let notifier = Arc::new(Notifier::default());
+        let mut follower = world.hub.follow(StreamForm::Ndjson, &notifier).unwrap();
         follower.ask(choice(0, false), StreamStart::Here, Vec::new());
         follower.only_once(true);
         follower.ask(choice(0, false), StreamStart::Here, Vec::new());
@@ -207,7 +207,7 @@ async fn a_query_that_was_to_end_is_replaced_by_one_that_goes_on() {
 #[test]
 fn who_asks_again_and_again_for_what_is_to_come_waits_once() {
     let groups = StreamGroups::default();
-    let [one, other, gone] = [0; 3].map(|_| Arc::new(Bell::default()));
+    let [one, other, gone] = [0; 3].map(|_| Arc::new(Notifier::default()));
     for ahead in 1..100 {
         groups.wait_for(Position::counted(ahead), &one);
     }
@@ -229,8 +229,8 @@ async fn a_time_that_has_still_to_come_is_waited_for() {
     let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
     let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
     hub.keep(StreamJournal { store, tag: TAG, applied: None, kept });
-    let bell = Arc::new(Bell::default());
-    let mut follower = hub.follow(StreamForm::Ndjson, &bell).unwrap();
+    let notifier = Arc::new(Notifier::default());
+    let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
     for (ahead, waits) in [(30, 30), (10_000, 60), (0, 0)] {
         let (before, since) = (clock.instant(), clock.now().plus(Duration::from_secs(ahead)));
         follower.ask(choice(0, false), StreamStart::Since(since), Vec::new());
@@ -239,7 +239,7 @@ async fn a_time_that_has_still_to_come_is_waited_for() {
             let portion = follower.take();
             came.extend(portion.chunks.concat());
             if !portion.more && portion.chunks.is_empty() {
-                poll_fn(|cx| bell.poll_rung(cx)).await;
+                poll_fn(|cx| notifier.poll_notified(cx)).await;
             }
         }
         assert!(came.starts_with(br#"{"type":"ack""#), "{}", String::from_utf8_lossy(&came));
@@ -294,16 +294,16 @@ async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
         (StreamStart::Latest(5), false),
         (StreamStart::Latest(5), true),
     ] {
-        let bell = Arc::new(Bell::default());
-        let mut follower = hub.follow(StreamForm::Ndjson, &bell).unwrap();
+        let notifier = Arc::new(Notifier::default());
+        let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
         if matches!(start, StreamStart::Here) {
             follower.ask(choice(0, false), start, Vec::new());
             while follower.take().more {}
         }
-        readers.push((start, once, bell, follower));
+        readers.push((start, once, notifier, follower));
     }
     hub.append((2..=6).map(maybe_large).collect());
-    for (start, once, bell, follower) in &mut readers {
+    for (start, once, notifier, follower) in &mut readers {
         if !matches!(start, StreamStart::Here) {
             follower.ask(choice(0, false), *start, Vec::new());
             follower.only_once(*once);
@@ -315,7 +315,7 @@ async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
             let lines = std::str::from_utf8(&lines).unwrap().lines();
             told.extend(lines.map(|line| serde_json::from_str::<Value>(line).unwrap()));
             if !portion.more {
-                let rung = poll_fn(|cx| bell.poll_rung(cx));
+                let rung = poll_fn(|cx| notifier.poll_notified(cx));
                 let waited = tokio::time::timeout(Duration::from_secs(5), rung);
                 assert!(waited.await.is_ok() || told.len() >= 5, "{start:?}: {told:?}");
             }

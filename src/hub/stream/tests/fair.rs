@@ -58,7 +58,7 @@ fn expensive() -> StreamQuery {
 }
 
 /// Reads a poll to its end: its events, and where it said that it had caught up.
-async fn read_all(follower: &mut Follower, bell: &Bell) -> (u64, Place) {
+async fn read_all(follower: &mut Follower, notifier: &Notifier) -> (u64, Place) {
     let (mut messages, mut at) = (0, follower.place());
     loop {
         let portion = follower.take();
@@ -77,8 +77,10 @@ async fn read_all(follower: &mut Follower, bell: &Bell) -> (u64, Place) {
             return (messages, at);
         }
         if !portion.more {
-            let rung =
-                tokio::time::timeout(Duration::from_secs(60), poll_fn(|cx| bell.poll_rung(cx)));
+            let rung = tokio::time::timeout(
+                Duration::from_secs(60),
+                poll_fn(|cx| notifier.poll_notified(cx)),
+            );
             rung.await.expect("more comes");
         }
     }
@@ -92,8 +94,8 @@ async fn latest_counts_back_from_where_a_poll_ends() {
     // Committed, and not told to readers yet.
     write(&store, EVENTS + 1..=EVENTS + 40).await;
     for most in [5, 700, 2_000] {
-        let bell = Arc::new(Bell::default());
-        let mut follower = hub.follow(StreamForm::Ndjson, &bell).unwrap();
+        let notifier = Arc::new(Notifier::default());
+        let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
         follower.ask(choice(&StreamQuery::default()), StreamStart::Latest(most), Vec::new());
         follower.only_once(true);
         // What comes now is newer than what was asked for.
@@ -102,7 +104,7 @@ async fn latest_counts_back_from_where_a_poll_ends() {
         if next < EVENTS + 40 {
             hub.append(vec![event(next)]);
         }
-        let (messages, at) = read_all(&mut follower, &bell).await;
+        let (messages, at) = read_all(&mut follower, &notifier).await;
         assert_eq!((messages, at), (most as u64, Place::behind(head)), "latest={most}");
     }
 }
@@ -112,8 +114,8 @@ async fn few_of_the_newest_come_from_memory_without_a_search() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
     let hub = hub(&store).await;
-    let bell = Arc::new(Bell::default());
-    let mut follower = hub.follow(StreamForm::Ndjson, &bell).unwrap();
+    let notifier = Arc::new(Notifier::default());
+    let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
     follower.ask(choice(&StreamQuery::default()), StreamStart::Latest(5), Vec::new());
     follower.only_once(true);
     let (mut messages, mut ended) = (0, false);
@@ -134,27 +136,28 @@ async fn one_clients_expensive_searches_do_not_hold_up_another() {
     let hub = hub(&store).await;
     let (mut greedy, mut refused) = (Vec::new(), 0);
     for _ in 0..400 {
-        let bell = Arc::new(Bell::of(1));
-        let mut follower = hub.follow(StreamForm::Ndjson, &bell).unwrap();
+        let notifier = Arc::new(Notifier::for_client(1));
+        let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
         let start = StreamStart::Latest(10_000);
         match follower.try_ask(choice(&expensive()), start, Vec::new()) {
             Ok(()) => {
                 follower.only_once(true);
                 drop(follower.take());
-                greedy.push((follower, bell));
+                greedy.push((follower, notifier));
             }
             Err(TooManySearches) => refused += 1,
         }
     }
     assert!(greedy.len() >= SEARCHES && refused > 0, "{refused} were refused");
     let waiting = greedy.len();
-    let bell = Arc::new(Bell::of(2));
-    let mut modest = hub.follow(StreamForm::Ndjson, &bell).unwrap();
+    let notifier = Arc::new(Notifier::for_client(2));
+    let mut modest = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
     modest.ask(choice(&StreamQuery::default()), StreamStart::Latest(1_500), Vec::new());
     modest.only_once(true);
-    assert_eq!(read_all(&mut modest, &bell).await.0, 1_500);
-    let answered =
-        greedy.iter_mut().map(|(_, bell)| poll_fn(|cx| Poll::Ready(bell.poll_rung(cx).is_ready())));
+    assert_eq!(read_all(&mut modest, &notifier).await.0, 1_500);
+    let answered = greedy
+        .iter_mut()
+        .map(|(_, notifier)| poll_fn(|cx| Poll::Ready(notifier.poll_notified(cx).is_ready())));
     let answered = futures_util::future::join_all(answered).await;
     let answered = answered.into_iter().filter(|rung| *rung).count();
     assert!(answered < waiting, "all {answered} were answered before");

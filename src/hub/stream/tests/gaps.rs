@@ -11,16 +11,16 @@ const WRITES: usize = 100;
 const READERS_OF_PAGES: usize = PAGES_BYTES / PAGE_LEAST;
 
 struct Told {
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
     follower: Follower,
     said: String,
 }
 
 impl Told {
     fn new(world: &World) -> Self {
-        let bell = Arc::new(Bell::default());
-        let follower = world.hub.follow(StreamForm::Ndjson, &bell).unwrap();
-        Self { bell, follower, said: String::new() }
+        let notifier = Arc::new(Notifier::default());
+        let follower = world.hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+        Self { notifier, follower, said: String::new() }
     }
 
     /// For all events behind a place.
@@ -43,7 +43,7 @@ impl Told {
                 self.said.push_str(std::str::from_utf8(chunk).unwrap());
             }
             if !portion.more && portion.chunks.is_empty() {
-                let rung = poll_fn(|cx| self.bell.poll_rung(cx));
+                let rung = poll_fn(|cx| self.notifier.poll_notified(cx));
                 let heard = tokio::time::timeout(Duration::from_secs(20), rung).await;
                 assert!(heard.is_ok(), "no {mark} comes, only {}", self.said);
             }
@@ -57,7 +57,7 @@ impl Told {
             {
                 assert!(self.follower.take().chunks.is_empty(), "a message that nobody asked for");
                 // A reading from the store that ends may ring nobody.
-                let rung = poll_fn(|cx| self.bell.poll_rung(cx));
+                let rung = poll_fn(|cx| self.notifier.poll_notified(cx));
                 let _ = tokio::time::timeout(Duration::from_millis(5), rung).await;
             }
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::query;
 use super::query::StreamParams;
 use super::{NAME, bounds};
-use crate::hub::{Bell, Follower, Frame, StreamForm, Taken, TooManySearches};
+use crate::hub::{Follower, Frame, Notifier, StreamForm, Taken, TooManySearches};
 use crate::metrics;
 use crate::serve::readers::params::BadParams;
 use crate::serve::readers::sampling::Feed;
@@ -35,11 +35,11 @@ pub(super) struct StreamFeed {
 impl StreamFeed {
     pub(super) fn new(
         server: Arc<Server>,
-        bell: &Arc<Bell>,
+        notifier: &Arc<Notifier>,
         form: StreamForm,
         asked: Result<StreamParams, BadParams>,
     ) -> Self {
-        let mut follower = server.hub.follow(form, bell);
+        let mut follower = server.hub.follow(form, notifier);
         let (mut refused, mut is_busy) = (None, false);
         match (asked, &mut follower) {
             (Ok(asked), Some(follower)) => {

@@ -1,6 +1,6 @@
-//! The bell: how a connection is told that there is something to fetch.
+//! The notifier: how a connection is told that there is something to fetch.
 //!
-//! One bell a connection, whatever it waits for. Ringing twice before it is heard is ringing once:
+//! One notifier a connection, whatever it waits for. Ringing twice before it is heard is ringing once:
 //! nothing is queued, the connection looks for itself what is there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,19 +10,19 @@ use futures_util::task::AtomicWaker;
 
 /// Wakes one task. Cheap to ring, also when nobody listens.
 #[derive(Debug, Default)]
-pub struct Bell {
+pub struct Notifier {
     rung: AtomicBool,
     listener: AtomicWaker,
-    party: u64,
+    client: u64,
     deflates: bool,
 }
 
-impl Bell {
+impl Notifier {
     /// For a connection of this client: those of one client share its turns, where work is done
     /// for them. Without one, all have the same.
     #[must_use]
-    pub fn of(party: u64) -> Self {
-        Self { party, ..Self::default() }
+    pub fn for_client(client: u64) -> Self {
+        Self { client, ..Self::default() }
     }
 
     /// For one that takes messages deflated.
@@ -39,19 +39,19 @@ impl Bell {
 
     /// Whose connection it is.
     #[must_use]
-    pub fn party(&self) -> u64 {
-        self.party
+    pub fn client(&self) -> u64 {
+        self.client
     }
 
     /// Says that there is something to fetch.
-    pub fn ring(&self) {
+    pub fn notify(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
             self.listener.wake();
         }
     }
 
     /// Ready once it was rung since the last time this was ready. For one listener.
-    pub fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_notified(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.listener.register(cx.waker());
         if self.rung.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -63,12 +63,12 @@ mod tests {
 
     #[test]
     fn ringing_twice_is_heard_once() {
-        let bell = Bell::default();
+        let notifier = Notifier::default();
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        assert_eq!(bell.poll_rung(&mut cx), Poll::Pending);
-        bell.ring();
-        bell.ring();
-        assert_eq!(bell.poll_rung(&mut cx), Poll::Ready(()));
-        assert_eq!(bell.poll_rung(&mut cx), Poll::Pending);
+        assert_eq!(notifier.poll_notified(&mut cx), Poll::Pending);
+        notifier.notify();
+        notifier.notify();
+        assert_eq!(notifier.poll_notified(&mut cx), Poll::Ready(()));
+        assert_eq!(notifier.poll_notified(&mut cx), Poll::Pending);
     }
 }
