@@ -1,6 +1,6 @@
 //! The hub: what was committed, for everyone who follows it live.
 //!
-//! Events are a log, numbers are a state. The [`Tail`] holds the newest events, the [`Board`] the
+//! Events are a log, numbers are a state. The [`Tail`] holds the newest events, the [`LatestValues`] the
 //! latest values; readers who asked for the same form a group and share everything but their
 //! place. Whoever writes never waits for whoever reads: a reader is a cursor, not a queue.
 //!
@@ -36,14 +36,14 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use board::{Board, Tick};
+pub use board::{LatestValues, Tick};
 pub use filter::{
     Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryError, StreamQuery,
     VALUE_BYTES, Warning,
 };
 pub use frame::Frame;
 pub use group::{Member, Taken};
-pub use language::{LanguageQuery, Latest, Watch};
+pub use language::{LanguageChanges, LanguageQuery, LatestLanguages};
 pub use memory::{Charge, LIMIT_BYTES, ROOM_BYTES, held_bytes};
 pub use notifier::Notifier;
 pub use paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
@@ -96,7 +96,7 @@ impl Default for HubOptions {
 #[derive(Debug)]
 pub struct Hub {
     tail: Tail,
-    board: Arc<Board>,
+    board: Arc<LatestValues>,
     aggregates: Sheets,
     rolling: Sheets,
     groups: Arc<Groups>,
@@ -112,7 +112,7 @@ impl Hub {
     pub fn new(options: &HubOptions, clock: Clock) -> Self {
         Self {
             tail: Tail::new(options.tail_bytes),
-            board: Arc::new(Board::new(options.api_version, clock)),
+            board: Arc::new(LatestValues::new(options.api_version, clock)),
             aggregates: Sheets::default(),
             rolling: Sheets::keeping(),
             groups: Arc::new(Groups::new(options.lag)),
@@ -145,7 +145,7 @@ impl Hub {
 
     /// The latest values.
     #[must_use]
-    pub fn board(&self) -> &Arc<Board> {
+    pub fn latest_values(&self) -> &Arc<LatestValues> {
         &self.board
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::frame::Frame;
-use super::language::{LanguageQuery, Languages, Latest, Watch};
+use super::language::{LanguageChanges, LanguageQuery, Languages, LatestLanguages};
 use super::notifier::Notifier;
 use crate::clock::Clock;
 use crate::model::counts::{Counts, DayCounts};
@@ -27,7 +27,7 @@ pub struct Tick {
 
 /// The latest values and who follows them.
 #[derive(Debug)]
-pub struct Board {
+pub struct LatestValues {
     api_version: u64,
     clock: Clock,
     tick: ArcSwap<Shown>,
@@ -50,7 +50,7 @@ struct ShownCounts {
     first: Mutex<Option<(Year, Frame)>>,
 }
 
-impl Board {
+impl LatestValues {
     /// An empty one: no languages, no counts.
     #[must_use]
     pub fn new(api_version: u64, clock: Clock) -> Self {
@@ -102,13 +102,17 @@ impl Board {
 
     /// Follows the map: each tick's, as the query has it.
     #[must_use]
-    pub fn latest(self: &Arc<Self>, query: LanguageQuery, notifier: &Arc<Notifier>) -> Latest {
-        Latest::new(self, &self.languages, query, notifier)
+    pub fn follow_languages(
+        self: &Arc<Self>,
+        query: LanguageQuery,
+        notifier: &Arc<Notifier>,
+    ) -> LatestLanguages {
+        LatestLanguages::new(self, &self.languages, query, notifier)
     }
 
     /// Follows the map's changes; the first message tells where they begin.
     #[must_use]
-    pub fn watch(self: &Arc<Self>, notifier: &Arc<Notifier>) -> (Watch, Frame) {
+    pub fn watch_languages(self: &Arc<Self>, notifier: &Arc<Notifier>) -> (LanguageChanges, Frame) {
         let shown = self.shown();
         let first = shown.first.get_or_init(|| {
             let head = format!(
@@ -118,7 +122,7 @@ impl Board {
             Frame::text(&[&head, &map_text(&shown.tick.map), "}"])
         });
         let first = first.clone();
-        (Watch::new(self, &self.languages, shown, notifier), first)
+        (LanguageChanges::new(self, &self.languages, shown, notifier), first)
     }
 
     pub(super) fn shown(&self) -> Arc<Shown> {
@@ -167,9 +171,9 @@ mod tests {
     use crate::model::counts::YearCounts;
     use crate::model::window::{Day, Timestamp};
 
-    fn board_at(time: &str) -> Arc<Board> {
+    fn board_at(time: &str) -> Arc<LatestValues> {
         let clock = Clock::starting_at(Timestamp::parse(time).unwrap());
-        Arc::new(Board::new(2, clock))
+        Arc::new(LatestValues::new(2, clock))
     }
 
     fn counts_of_2026() -> Arc<Counts> {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::board::{Board, Shown, map_text};
+use super::board::{LatestValues, Shown, map_text};
 use super::frame::Frame;
 use super::lock;
 use super::notifier::Notifier;
@@ -88,8 +88,8 @@ struct Seat {
 
 /// A reader of `/language/latest`.
 #[derive(Debug)]
-pub struct Latest {
-    board: Arc<Board>,
+pub struct LatestLanguages {
+    board: Arc<LatestValues>,
     seat: Seat,
     seen: u64,
 }
@@ -99,8 +99,8 @@ pub struct Latest {
 /// Languages that it has not asked for stay as they were told last, so that another choice later
 /// begins with what is missing since then.
 #[derive(Debug)]
-pub struct Watch {
-    board: Arc<Board>,
+pub struct LanguageChanges {
+    board: Arc<LatestValues>,
     seat: Seat,
     /// What was last told of the languages asked for.
     inside: Told,
@@ -228,9 +228,9 @@ fn strings_text(map: &Tally) -> String {
     text
 }
 
-impl Latest {
+impl LatestLanguages {
     pub(super) fn new(
-        board: &Arc<Board>,
+        board: &Arc<LatestValues>,
         languages: &Arc<Languages>,
         query: LanguageQuery,
         notifier: &Arc<Notifier>,
@@ -252,9 +252,9 @@ impl Latest {
     }
 }
 
-impl Watch {
+impl LanguageChanges {
     pub(super) fn new(
-        board: &Arc<Board>,
+        board: &Arc<LatestValues>,
         languages: &Arc<Languages>,
         first: Arc<Shown>,
         notifier: &Arc<Notifier>,

@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::{Board, Frame, LanguageQuery, Notifier, Tick};
+use super::{Frame, LanguageQuery, LatestValues, Notifier, Tick};
 use crate::clock::Clock;
 use crate::model::tally::Tally;
 use crate::model::window::Second;
 
 type Counts = BTreeMap<String, i64>;
 
-fn board() -> Arc<Board> {
-    Arc::new(Board::new(2, Clock::system()))
+fn latest_values() -> Arc<LatestValues> {
+    Arc::new(LatestValues::new(2, Clock::system()))
 }
 
 fn tick(pairs: &[(&str, i64)]) -> Arc<Tick> {
@@ -27,10 +27,10 @@ fn body(frame: Option<Frame>) -> Option<String> {
 
 #[test]
 fn latest_tells_each_tick_filtered_first_and_then_the_largest() {
-    let (board, notifier) = (board(), Arc::new(Notifier::default()));
+    let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
     let names = ["Go", "C", "Rust", "C"].map(Box::from).to_vec();
-    let mut some = board.latest(LanguageQuery::new(names, 2), &notifier);
-    let mut all = board.latest(LanguageQuery::default(), &notifier);
+    let mut some = board.follow_languages(LanguageQuery::new(names, 2), &notifier);
+    let mut all = board.follow_languages(LanguageQuery::default(), &notifier);
     assert_eq!(body(all.take()), None);
     board.set_tick(tick(&[("Ada", 9), ("C", 1), ("Go", 1), ("Rust", 5)]));
     assert_eq!(body(some.take()).as_deref(), Some(r#"{"C":1,"Rust":5}"#));
@@ -42,9 +42,9 @@ fn latest_tells_each_tick_filtered_first_and_then_the_largest() {
 
 #[test]
 fn watch_tells_both_spellings_as_strings_and_nothing_when_there_is_nothing() {
-    let (board, notifier) = (board(), Arc::new(Notifier::default()));
+    let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
     board.set_tick(tick(&[("Bicep", 1), ("Java", 2)]));
-    let (mut watch, first) = board.watch(&notifier);
+    let (mut watch, first) = board.watch_languages(&notifier);
     assert_eq!(
         first.body(),
         r#"{"firstMessageTag":true,"apiVersion":2,"languageMap":{"Bicep":1,"Java":2}}"#
@@ -73,9 +73,9 @@ fn watch_tells_both_spellings_as_strings_and_nothing_when_there_is_nothing() {
 
 #[test]
 fn equal_readers_share_the_bytes_of_a_tick() {
-    let (board, notifier) = (board(), Arc::new(Notifier::default()));
-    let mut latest = [(); 2].map(|()| board.latest(LanguageQuery::default(), &notifier));
-    let mut watch = [(); 2].map(|()| board.watch(&notifier).0);
+    let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
+    let mut latest = [(); 2].map(|()| board.follow_languages(LanguageQuery::default(), &notifier));
+    let mut watch = [(); 2].map(|()| board.watch_languages(&notifier).0);
     for watch in &mut watch {
         watch.ask(Vec::new());
     }
@@ -137,9 +137,9 @@ proptest! {
         before in prop::collection::vec(("[A-D]", 1_i64..5), 0..4),
         steps in prop::collection::vec(step(), 1..40),
     ) {
-        let (board, notifier) = (board(), Arc::new(Notifier::default()));
+        let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
         board.set_tick(Arc::new(Tick { at: Second(0), map: before.into_iter().collect() }));
-        let (mut watch, first) = board.watch(&notifier);
+        let (mut watch, first) = board.watch_languages(&notifier);
         let mut known = Known::of(&first);
         let mut asked: Option<Vec<String>> = None;
         for step in steps {
@@ -170,11 +170,11 @@ proptest! {
 
 #[test]
 fn a_watcher_of_everything_holds_nothing_but_what_it_was_told_last() {
-    let (board, notifier) = (board(), Arc::new(Notifier::default()));
+    let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
     let first = tick(&[("C", 1)]);
     let held = Arc::downgrade(&first);
     board.set_tick(first);
-    let (mut watch, told) = board.watch(&notifier);
+    let (mut watch, told) = board.watch_languages(&notifier);
     drop(told);
     watch.ask(Vec::new());
     board.set_tick(tick(&[("C", 2)]));
@@ -184,9 +184,9 @@ fn a_watcher_of_everything_holds_nothing_but_what_it_was_told_last() {
 
 #[test]
 fn asking_for_more_languages_than_there_are_is_no_different() {
-    let (board, notifier) = (board(), Arc::new(Notifier::default()));
+    let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
     let names = (0..50).map(|n| format!("L{n}").into()).chain(["Go".into()]);
-    let mut many = board.latest(LanguageQuery::new(names.collect(), 0), &notifier);
+    let mut many = board.follow_languages(LanguageQuery::new(names.collect(), 0), &notifier);
     board.set_tick(tick(&[("C", 4), ("Go", 2), ("L7", 3)]));
     assert_eq!(body(many.take()).as_deref(), Some(r#"{"Go":2,"L7":3}"#));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::params;
 use super::params::BadParams;
-use crate::hub::{Frame, Hub, Latest, Member, Notifier, Taken, Watch};
+use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Member, Notifier, Taken};
 
 /// What one endpoint's connections get.
 pub(crate) trait Feed: Send + 'static {
@@ -63,13 +63,13 @@ pub(crate) struct Sampling {
 pub(crate) struct LanguageLatest {
     hub: Arc<Hub>,
     notifier: Arc<Notifier>,
-    latest: Option<Latest>,
+    latest: Option<LatestLanguages>,
 }
 
 /// `/language/watch`.
 #[derive(Debug)]
 pub(crate) struct LanguageWatch {
-    watch: Watch,
+    watch: LanguageChanges,
     first: Option<Frame>,
 }
 
@@ -85,7 +85,7 @@ impl Feed for Sampling {
     const EXAMPLE: &'static str = r#"{"samplingRate":1}"#;
 
     fn first(&mut self) -> Option<Frame> {
-        Some(self.hub.board().first_of_sampling())
+        Some(self.hub.latest_values().first_of_sampling())
     }
 
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
@@ -115,18 +115,18 @@ impl Feed for LanguageLatest {
 
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
         let query = params::latest(text)?;
-        self.latest = Some(self.hub.board().latest(query, &self.notifier));
+        self.latest = Some(self.hub.latest_values().follow_languages(query, &self.notifier));
         Ok(())
     }
 
     fn take(&mut self) -> Taken {
-        one(self.latest.as_mut().and_then(Latest::take))
+        one(self.latest.as_mut().and_then(LatestLanguages::take))
     }
 }
 
 impl LanguageWatch {
     pub(crate) fn new(hub: &Hub, notifier: &Arc<Notifier>) -> Self {
-        let (watch, first) = hub.board().watch(notifier);
+        let (watch, first) = hub.latest_values().watch_languages(notifier);
         Self { watch, first: Some(first) }
     }
 }
