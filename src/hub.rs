@@ -49,7 +49,9 @@ pub use notifier::Notifier;
 pub use paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
 pub use query::{Conditions, Form, NoPath, PATH_BYTES, PATH_NAMES, Path, Subscription};
 pub use retry::retry_after;
-pub use sheet::{Follow, Note, Reading, Sheet, Sheets, Telling, WINDOWS};
+pub use sheet::{
+    GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
+};
 pub use stream::{
     Choice, Follower, Kept, Portion, SEARCHES, StreamAsk, StreamForm, StreamJournal, StreamStart,
     TooManySearches,
@@ -97,8 +99,8 @@ impl Default for HubOptions {
 pub struct Hub {
     tail: Tail,
     board: Arc<LatestValues>,
-    aggregates: Sheets,
-    rolling: Sheets,
+    aggregates: GaugeTopics,
+    rolling: GaugeTopics,
     groups: Arc<Groups>,
     streams: MaybeStreams,
     appended: Notify,
@@ -113,8 +115,8 @@ impl Hub {
         Self {
             tail: Tail::new(options.tail_bytes),
             board: Arc::new(LatestValues::new(options.api_version, clock)),
-            aggregates: Sheets::default(),
-            rolling: Sheets::keeping(),
+            aggregates: GaugeTopics::default(),
+            rolling: GaugeTopics::resumable(),
             groups: Arc::new(Groups::new(options.lag)),
             streams: MaybeStreams::default(),
             appended: Notify::new(),
@@ -151,14 +153,14 @@ impl Hub {
 
     /// The aggregates of the scripts, by name.
     #[must_use]
-    pub fn aggregates(&self) -> &Sheets {
+    pub fn aggregates(&self) -> &GaugeTopics {
         &self.aggregates
     }
 
     /// What is always counted over rolling windows: `languages`, `types`, `activity`, each as
     /// `name/window`, such as `languages/1h`.
     #[must_use]
-    pub fn rolling(&self) -> &Sheets {
+    pub fn rolling(&self) -> &GaugeTopics {
         &self.rolling
     }
 

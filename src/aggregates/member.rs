@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::active::Active;
 use super::rolling::Rolling;
-use crate::hub::{Hub, Reading};
+use crate::hub::{GaugeSnapshot, Hub};
 use crate::model::position::Cursor;
 use crate::model::tally::{Buckets, Tally, WindowSnapshot};
 use crate::model::window::{Second, Window};
@@ -168,7 +168,7 @@ impl Scripted {
         if let Some(Ok(value)) = self.host.run(&taken) {
             let since = self.buckets.dropped_before().map_or(since, |second| since.max(second));
             let reading = reading(window, cursor, since, self.left_out, value);
-            hub.aggregates().open(&self.name).show(reading);
+            hub.aggregates().open(&self.name).publish(reading);
         }
     }
 }
@@ -180,7 +180,7 @@ pub(super) fn reading(
     counted_from: Second,
     left_out: u64,
     value: Tally,
-) -> Reading {
+) -> GaugeSnapshot {
     let to = Second(window.until.0 - 1);
-    Reading { cursor, from: window.from, to, counted_from, left_out, value }
+    GaugeSnapshot { cursor, from: window.from, to, counted_from, left_out, value }
 }

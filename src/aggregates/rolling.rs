@@ -80,7 +80,7 @@ impl Rolling {
                 What::Types => format!("types/{name}"),
             };
             let reading = reading(window, cursor, since, self.left_out, value);
-            hub.rolling().open(&sheet).show(reading);
+            hub.rolling().open(&sheet).publish(reading);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sheets: named values that change at ticks, and who follows them.
+//! GaugeTopics: named values that change at ticks, and who follows them.
 //!
 //! A sheet shows the latest reading of one thing that is counted over a rolling window. Who
 //! follows it is told the whole of it first and then, at each tick, either the whole again or what
@@ -38,7 +38,7 @@ const KEPT_VALUES: usize = 120;
 
 /// What was counted in a window, as of a place on the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reading {
+pub struct GaugeSnapshot {
     /// Up to which event it is counted, that one included.
     pub cursor: Cursor,
     /// The window's first second.
@@ -55,7 +55,7 @@ pub struct Reading {
 
 /// One message for a reader.
 #[derive(Debug, Clone)]
-pub struct Note {
+pub struct GaugeUpdate {
     /// Its `type`.
     pub kind: &'static str,
     /// Which value it leads to; none of what is not about counts.
@@ -66,15 +66,15 @@ pub struct Note {
 
 /// All sheets of one kind, by name.
 #[derive(Debug, Default)]
-pub struct Sheets {
-    sheets: Mutex<BTreeMap<Box<str>, Arc<Sheet>>>,
+pub struct GaugeTopics {
+    sheets: Mutex<BTreeMap<Box<str>, Arc<GaugeTopic>>>,
     /// How many values each of them remembers.
     keep: usize,
 }
 
 /// One named value.
 #[derive(Debug)]
-pub struct Sheet {
+pub struct GaugeTopic {
     name: Box<str>,
     /// What it is, as a JSON object.
     about: ArcSwap<String>,
@@ -96,7 +96,7 @@ struct Readers {
 #[derive(Debug)]
 struct Shown {
     number: u64,
-    reading: Reading,
+    reading: GaugeSnapshot,
     hash: OnceLock<u64>,
     snapshot: OnceLock<Frame>,
     tick: OnceLock<Frame>,
@@ -106,35 +106,35 @@ struct Shown {
 
 /// What a reader is told after the first snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Telling {
+pub enum UpdateMode {
     /// The whole value, at each tick.
-    Values,
+    Full,
     /// What has changed, at each tick at which something has.
-    Changes,
+    Deltas,
 }
 
 /// One reader of a sheet.
 #[derive(Debug)]
-pub struct Follow {
-    sheet: Arc<Sheet>,
+pub struct GaugeSubscriber {
+    sheet: Arc<GaugeTopic>,
     number: u64,
-    telling: Telling,
+    telling: UpdateMode,
     told: Option<Arc<Shown>>,
     ended: bool,
 }
 
-impl Sheets {
-    /// Sheets to whose readers one may come back: they remember some of their last values.
+impl GaugeTopics {
+    /// GaugeTopics to whose readers one may come back: they remember some of their last values.
     #[must_use]
-    pub fn keeping() -> Self {
+    pub fn resumable() -> Self {
         Self { keep: KEPT_VALUES, ..Self::default() }
     }
 
     /// The sheet of this name, made when it is not there.
     #[must_use]
-    pub fn open(&self, name: &str) -> Arc<Sheet> {
+    pub fn open(&self, name: &str) -> Arc<GaugeTopic> {
         let mut sheets = lock(&self.sheets);
-        let new = || Arc::new(Sheet::new(name, self.keep));
+        let new = || Arc::new(GaugeTopic::new(name, self.keep));
         let sheet = sheets.entry(name.into()).or_insert_with(new);
         Arc::clone(sheet)
     }
@@ -149,7 +149,7 @@ impl Sheets {
 
     /// The sheet of this name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<Arc<Sheet>> {
+    pub fn get(&self, name: &str) -> Option<Arc<GaugeTopic>> {
         lock(&self.sheets).get(name).map(Arc::clone)
     }
 
@@ -160,7 +160,7 @@ impl Sheets {
     }
 }
 
-impl Sheet {
+impl GaugeTopic {
     fn new(name: &str, keep: usize) -> Self {
         Self {
             name: name.into(),
@@ -197,7 +197,7 @@ impl Sheet {
     }
 
     /// Shows a new reading and tells everyone who follows it. From one place.
-    pub fn show(&self, reading: Reading) {
+    pub fn publish(&self, reading: GaugeSnapshot) {
         let number = self.shown.load().as_ref().map_or(1, |shown| shown.number + 1);
         let shown = Arc::new(Shown {
             number,
@@ -219,19 +219,23 @@ impl Sheet {
 
     /// The value now; `None` before the first tick.
     #[must_use]
-    pub fn snapshot(&self) -> Option<Note> {
+    pub fn snapshot(&self) -> Option<GaugeUpdate> {
         self.shown.load_full().map(|shown| self.snapshot_of(&shown))
     }
 
     /// Follows it: the snapshot, then what was asked for. The notifier rings at each tick.
     #[must_use]
-    pub fn follow(self: &Arc<Self>, telling: Telling, notifier: &Arc<Notifier>) -> Follow {
+    pub fn subscribe(
+        self: &Arc<Self>,
+        telling: UpdateMode,
+        notifier: &Arc<Notifier>,
+    ) -> GaugeSubscriber {
         let mut readers = lock(&self.readers);
         let number = readers.next;
         readers.next += 1;
         readers.notifiers.insert(number, Arc::clone(notifier));
         drop(readers);
-        Follow { sheet: Arc::clone(self), number, telling, told: None, ended: false }
+        GaugeSubscriber { sheet: Arc::clone(self), number, telling, told: None, ended: false }
     }
 
     /// Remembers a value; of equal ones in a row only the first.
@@ -259,14 +263,14 @@ impl Sheet {
         lock(&self.readers).closed
     }
 
-    fn snapshot_of(&self, shown: &Shown) -> Note {
+    fn snapshot_of(&self, shown: &Shown) -> GaugeUpdate {
         let frame = shown.snapshot.get_or_init(|| self.whole("snapshot", shown)).clone();
-        Note { kind: "snapshot", mark: Some(self.mark_of(shown)), frame }
+        GaugeUpdate { kind: "snapshot", mark: Some(self.mark_of(shown)), frame }
     }
 
-    fn tick_of(&self, shown: &Shown) -> Note {
+    fn tick_of(&self, shown: &Shown) -> GaugeUpdate {
         let frame = shown.tick.get_or_init(|| self.whole("tick", shown)).clone();
-        Note { kind: "tick", mark: Some(self.mark_of(shown)), frame }
+        GaugeUpdate { kind: "tick", mark: Some(self.mark_of(shown)), frame }
     }
 
     fn whole(&self, kind: &str, shown: &Shown) -> Frame {
@@ -278,7 +282,7 @@ impl Sheet {
         Frame::text(&[&head, &left_out, r#","value":"#, &map_text(&reading.value), "}"])
     }
 
-    fn change(&self, from: &Shown, to: &Shown) -> Option<Note> {
+    fn change(&self, from: &Shown, to: &Shown) -> Option<GaugeUpdate> {
         let mut changes = lock(&to.changes);
         let known = changes.iter().find(|(number, _)| *number == from.number);
         let frame = if let Some((_, frame)) = known {
@@ -291,7 +295,7 @@ impl Sheet {
             frame
         };
         drop(changes);
-        frame.map(|frame| Note { kind: "delta", mark: Some(self.mark_of(to)), frame })
+        frame.map(|frame| GaugeUpdate { kind: "delta", mark: Some(self.mark_of(to)), frame })
     }
 
     fn written_change(&self, from: &Shown, to: &Shown) -> Option<Frame> {
@@ -330,10 +334,10 @@ impl Shown {
     }
 }
 
-impl Follow {
+impl GaugeSubscriber {
     /// Goes on from the value that this reader has, if it is still known here; else it begins
     /// with the snapshot.
-    pub fn come_back(&mut self, mark: Mark) {
+    pub fn resume(&mut self, mark: Mark) {
         let Some(value) = mark.value else { return };
         // A hash may have to be made: nobody waits for that.
         let kept: Vec<Arc<Shown>> = lock(&self.sheet.kept).iter().rev().cloned().collect();
@@ -342,7 +346,7 @@ impl Follow {
 
     /// What this reader was not told yet; the newest of it.
     #[must_use]
-    pub fn take(&mut self) -> Option<Note> {
+    pub fn take(&mut self) -> Option<GaugeUpdate> {
         if self.ended {
             return None;
         }
@@ -354,7 +358,7 @@ impl Follow {
         let note = match &self.told {
             None => Some(self.sheet.snapshot_of(&now)),
             Some(told) if told.number == now.number => return None,
-            Some(_) if self.telling == Telling::Values => Some(self.sheet.tick_of(&now)),
+            Some(_) if self.telling == UpdateMode::Full => Some(self.sheet.tick_of(&now)),
             Some(told) => self.sheet.change(told, &now),
         };
         self.told = Some(now);
@@ -363,13 +367,13 @@ impl Follow {
 
     /// Says where this reader is.
     #[must_use]
-    pub fn heartbeat(&self) -> Note {
+    pub fn heartbeat(&self) -> GaugeUpdate {
         self.place("heartbeat", "")
     }
 
     /// Says goodbye; with the milliseconds after which to come back, where that makes sense.
     #[must_use]
-    pub fn bye(&self, reason: &str, retry_after: Option<u64>) -> Note {
+    pub fn bye(&self, reason: &str, retry_after: Option<u64>) -> GaugeUpdate {
         let mut why = r#","reason":"#.to_owned();
         json::push_text(&mut why, reason);
         if let Some(after) = retry_after {
@@ -379,11 +383,11 @@ impl Follow {
     }
 
     /// Before the snapshot there is no place.
-    fn place(&self, kind: &'static str, members: &str) -> Note {
+    fn place(&self, kind: &'static str, members: &str) -> GaugeUpdate {
         let mark = self.told.as_ref().map(|told| self.sheet.mark_of(told));
         let place = mark.map(|mark| format!(r#","cursor":"{mark}""#)).unwrap_or_default();
         let text = format!(r#"{{"type":"{kind}"{members}{place}}}"#);
-        Note { kind, mark, frame: Frame::text(&[&text]) }
+        GaugeUpdate { kind, mark, frame: Frame::text(&[&text]) }
     }
 
     /// Whether nothing more will come.
@@ -393,7 +397,7 @@ impl Follow {
     }
 }
 
-impl Drop for Follow {
+impl Drop for GaugeSubscriber {
     fn drop(&mut self) {
         lock(&self.sheet.readers).notifiers.remove(&self.number);
     }

@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::*;
 use crate::model::position::{BusTag, Position};
 
-fn reading(at: u32, value: &[(&str, i64)]) -> Reading {
+fn reading(at: u32, value: &[(&str, i64)]) -> GaugeSnapshot {
     let second = i64::from(at);
-    Reading {
+    GaugeSnapshot {
         cursor: Cursor { tag: BusTag(1), position: Position::counted(at.into()) },
         from: Second(second - 59),
         to: Second(second),
@@ -18,18 +18,18 @@ fn reading(at: u32, value: &[(&str, i64)]) -> Reading {
     }
 }
 
-fn body(note: Option<Note>) -> String {
+fn body(note: Option<GaugeUpdate>) -> String {
     note.expect("there is something to tell").frame.body().to_owned()
 }
 
 #[test]
 fn the_snapshot_comes_first_and_then_each_value() {
-    let sheets = Sheets::default();
+    let sheets = GaugeTopics::default();
     let sheet = sheets.open("stars");
     let notifier = Arc::new(Notifier::default());
-    let mut follow = sheet.follow(Telling::Values, &notifier);
+    let mut follow = sheet.subscribe(UpdateMode::Full, &notifier);
     assert!(follow.take().is_none() && sheet.snapshot().is_none());
-    sheet.show(reading(100, &[("a/b", 2)]));
+    sheet.publish(reading(100, &[("a/b", 2)]));
     assert_eq!(
         body(follow.take()),
         concat!(
@@ -40,7 +40,7 @@ fn the_snapshot_comes_first_and_then_each_value() {
         )
     );
     assert!(follow.take().is_none());
-    sheet.show(reading(63, &[]));
+    sheet.publish(reading(63, &[]));
     assert_eq!(
         body(follow.take()),
         concat!(
@@ -61,7 +61,7 @@ fn add(map: &mut BTreeMap<String, i64>, changes: &Value) {
     map.retain(|_, n| *n != 0);
 }
 
-fn hear(map: &mut BTreeMap<String, i64>, note: &Note) -> Mark {
+fn hear(map: &mut BTreeMap<String, i64>, note: &GaugeUpdate) -> Mark {
     let message: Value = serde_json::from_str(note.frame.body()).unwrap();
     assert_eq!(message["type"], note.kind);
     if note.kind == "snapshot" {
@@ -77,22 +77,22 @@ fn hear(map: &mut BTreeMap<String, i64>, note: &Note) -> Mark {
 
 #[test]
 fn who_comes_back_in_time_is_told_what_has_changed_and_others_begin_anew() {
-    let sheet = Sheets::keeping().open("languages/1h");
+    let sheet = GaugeTopics::resumable().open("languages/1h");
     let notifier = Arc::new(Notifier::default());
-    sheet.show(reading(100, &[("C", 1), ("Go", 2)]));
+    sheet.publish(reading(100, &[("C", 1), ("Go", 2)]));
     let mut map = BTreeMap::new();
-    let mark = hear(&mut map, &sheet.follow(Telling::Changes, &notifier).take().unwrap());
+    let mark = hear(&mut map, &sheet.subscribe(UpdateMode::Deltas, &notifier).take().unwrap());
     let back = |mark: Mark| {
-        let mut follow = sheet.follow(Telling::Changes, &notifier);
-        follow.come_back(mark);
+        let mut follow = sheet.subscribe(UpdateMode::Deltas, &notifier);
+        follow.resume(mark);
         follow
     };
     // Nothing has changed, though the window has moved on: nothing is told until something has.
-    sheet.show(reading(101, &[("C", 1), ("Go", 2)]));
+    sheet.publish(reading(101, &[("C", 1), ("Go", 2)]));
     let mut same = back(mark);
     assert!(same.take().is_none());
     assert_eq!(hear(&mut map.clone(), &same.heartbeat()).value, mark.value);
-    sheet.show(reading(102, &[("Go", 3)]));
+    sheet.publish(reading(102, &[("Go", 3)]));
     let told = [same.take(), back(mark).take()].map(body);
     assert_eq!(told[0], told[1], "it is written once");
     assert!(told[0].ends_with(r#","changes":{"C":-1,"Go":1}}"#), "{}", told[0]);
@@ -100,14 +100,14 @@ fn who_comes_back_in_time_is_told_what_has_changed_and_others_begin_anew() {
     for other in [Mark { value: None, ..mark }, Mark { value: Some(7), ..mark }] {
         assert_eq!(back(other).take().unwrap().kind, "snapshot");
     }
-    let forgetful = Sheets::default().open("stars");
-    forgetful.show(reading(100, &[("C", 1), ("Go", 2)]));
-    let mut follow = forgetful.follow(Telling::Values, &notifier);
-    follow.come_back(mark);
+    let forgetful = GaugeTopics::default().open("stars");
+    forgetful.publish(reading(100, &[("C", 1), ("Go", 2)]));
+    let mut follow = forgetful.subscribe(UpdateMode::Full, &notifier);
+    follow.resume(mark);
     assert_eq!(follow.take().unwrap().kind, "snapshot");
     // What is too long ago is forgotten.
     for at in 0..KEPT_VALUES {
-        sheet.show(reading(103, &[("D", i64::try_from(at).unwrap() + 1)]));
+        sheet.publish(reading(103, &[("D", i64::try_from(at).unwrap() + 1)]));
     }
     assert_eq!(lock(&sheet.kept).len(), KEPT_VALUES);
     assert_eq!(back(mark).take().unwrap().kind, "snapshot");
@@ -120,25 +120,25 @@ proptest! {
             (prop::collection::btree_map("[a-c]", 1_i64..4, 0..3), 0..8_u8), 1..40),
     ) {
         // Two nodes that count the same, but are not always asked at the same ticks.
-        let nodes = [(); 2].map(|()| Sheets::keeping().open("types/1m"));
+        let nodes = [(); 2].map(|()| GaugeTopics::resumable().open("types/1m"));
         let notifier = Arc::new(Notifier::default());
         let mut map = BTreeMap::new();
-        let mut follow = nodes[0].follow(Telling::Changes, &notifier);
+        let mut follow = nodes[0].subscribe(UpdateMode::Deltas, &notifier);
         let (mut mark, mut at_node) = (None, 0);
         for (at, (value, toss)) in values.into_iter().enumerate() {
             let pairs: Vec<_> = value.iter().map(|(name, n)| (name.as_str(), *n)).collect();
             for (number, node) in nodes.iter().enumerate() {
                 if toss != 7 || number == at_node {
-                    node.show(reading(u32::try_from(at).unwrap(), &pairs));
+                    node.publish(reading(u32::try_from(at).unwrap(), &pairs));
                 }
             }
             match toss {
                 0 => continue,
                 1 | 2 => {
                     at_node = usize::from(toss - 1);
-                    follow = nodes[at_node].follow(Telling::Changes, &notifier);
+                    follow = nodes[at_node].subscribe(UpdateMode::Deltas, &notifier);
                     if let Some(mark) = mark {
-                        follow.come_back(mark);
+                        follow.resume(mark);
                     }
                 }
                 _ => {}
@@ -158,14 +158,14 @@ proptest! {
         values in prop::collection::vec(
             (prop::collection::btree_map("[a-d]", 1_i64..9, 0..4), any::<bool>()), 1..20),
     ) {
-        let sheet = Sheets::default().open("languages");
+        let sheet = GaugeTopics::default().open("languages");
         let notifier = Arc::new(Notifier::default());
-        let mut follow = sheet.follow(Telling::Changes, &notifier);
+        let mut follow = sheet.subscribe(UpdateMode::Deltas, &notifier);
         let mut map = BTreeMap::new();
         let last = values.len() - 1;
         for (at, (value, read)) in values.into_iter().enumerate() {
             let pairs: Vec<_> = value.iter().map(|(name, n)| (name.as_str(), *n)).collect();
-            sheet.show(reading(u32::try_from(at).unwrap(), &pairs));
+            sheet.publish(reading(u32::try_from(at).unwrap(), &pairs));
             if !read && at < last {
                 continue;
             }

@@ -19,7 +19,8 @@ use super::sampling::Feed;
 use super::stream::websocket::BEAT;
 use super::stream::{LAST_EVENT_ID, NDJSON, SSE};
 use crate::hub::{
-    Follow, Frame, Hub, Note, Notifier, Portion, Sheet, StreamForm, Taken, Telling, WINDOWS,
+    Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, Portion, StreamForm, Taken,
+    UpdateMode, WINDOWS,
 };
 use crate::model::mark::Mark;
 use crate::serve::http::body;
@@ -39,8 +40,8 @@ const JSON: &str = "application/json";
 
 /// As a WebSocket: of an aggregate, or of the rolling counts.
 struct SheetFeed<const IS_ROLLING: bool> {
-    follow: Follow,
-    hello: Option<Note>,
+    follow: GaugeSubscriber,
+    hello: Option<GaugeUpdate>,
     hub: Arc<Hub>,
     notifier: Arc<Notifier>,
     /// `languages`, `types` or `activity`; none of an aggregate.
@@ -49,7 +50,7 @@ struct SheetFeed<const IS_ROLLING: bool> {
 
 /// The same as an answer over HTTP.
 struct SheetSource<const IS_ROLLING: bool> {
-    follow: Follow,
+    follow: GaugeSubscriber,
     form: StreamForm,
 }
 
@@ -137,15 +138,15 @@ fn known_window(text: &str) -> Result<&'static str, String> {
 fn answer<const IS_ROLLING: bool>(
     server: &Arc<Server>,
     request: Request<Body>,
-    sheet: &Arc<Sheet>,
+    sheet: &Arc<GaugeTopic>,
     Asked { of, back }: Asked,
 ) -> Response {
-    let telling = if IS_ROLLING { Telling::Changes } else { Telling::Values };
+    let telling = if IS_ROLLING { UpdateMode::Deltas } else { UpdateMode::Full };
     let hello = IS_ROLLING.then(|| hello(sheet, server.operate.simulated()));
     let follow = |notifier: &Arc<Notifier>| {
-        let mut follow = sheet.follow(telling, notifier);
+        let mut follow = sheet.subscribe(telling, notifier);
         if let Some(mark) = back {
-            follow.come_back(mark);
+            follow.resume(mark);
         }
         follow
     };
@@ -178,7 +179,7 @@ fn answer<const IS_ROLLING: bool>(
 }
 
 /// The value of now.
-fn value(sheet: &Sheet) -> Result<String, Problem> {
+fn value(sheet: &GaugeTopic) -> Result<String, Problem> {
     if let Some(note) = sheet.snapshot() {
         return Ok(note.frame.body().to_owned());
     }
@@ -191,15 +192,15 @@ fn json_answer(body: Result<String, Problem>) -> Response {
     body::answer(JSON, body.map(IntoResponse::into_response))
 }
 
-fn hello(sheet: &Sheet, simulated: bool) -> Note {
+fn hello(sheet: &GaugeTopic, simulated: bool) -> GaugeUpdate {
     let version = env!("CARGO_PKG_VERSION");
     let about = sheet.labels();
     let text =
         format!(r#"{{"type":"hello","version":"{version}","simulated":{simulated},{about}}}"#);
-    Note { kind: "hello", mark: None, frame: Frame::text(&[&text]) }
+    GaugeUpdate { kind: "hello", mark: None, frame: Frame::text(&[&text]) }
 }
 
-fn written(form: StreamForm, note: &Note) -> Bytes {
+fn written(form: StreamForm, note: &GaugeUpdate) -> Bytes {
     let id = note.mark.map(|mark| mark.to_string());
     form.message(note.kind, id.as_deref(), note.frame.body())
 }
@@ -224,7 +225,7 @@ impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {
         let window = known_window(&window)
             .map_err(|message| BadParams { field: Some("window"), message })?;
         let sheet = self.hub.rolling().open(&format!("{of}/{window}"));
-        self.follow = sheet.follow(Telling::Changes, &self.notifier);
+        self.follow = sheet.subscribe(UpdateMode::Deltas, &self.notifier);
         Ok(())
     }
 
