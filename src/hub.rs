@@ -42,9 +42,9 @@ pub use filter::{
     VALUE_BYTES, Warning,
 };
 pub use frame::Frame;
-pub use group::{Member, Taken};
+pub use group::{FrameBatch, SamplingSubscriber};
 pub use language::{LanguageChanges, LanguageQuery, LatestLanguages};
-pub use memory::{Charge, LIMIT_BYTES, ROOM_BYTES, held_bytes};
+pub use memory::{LIMIT_BYTES, MemoryCharge, ROOM_BYTES, held_bytes};
 pub use notifier::Notifier;
 pub use paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
 pub use query::{Conditions, Form, NoPath, PATH_BYTES, PATH_NAMES, Path, Subscription};
@@ -53,10 +53,10 @@ pub use sheet::{
     GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
 };
 pub use stream::{
-    Choice, Follower, Kept, Portion, SEARCHES, StreamAsk, StreamForm, StreamJournal, StreamStart,
-    TooManySearches,
+    Choice, Follower, Kept, SEARCHES, StreamAsk, StreamBatch, StreamForm, StreamJournal,
+    StreamStart, TooManySearches,
 };
-pub use tail::{Stretch, TAIL_BYTES, Tail, TailEvent};
+pub use tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
 
 use crate::clock::Clock;
 use crate::metrics;
@@ -172,7 +172,7 @@ impl Hub {
         subscription: Subscription,
         rate: u64,
         notifier: &Arc<Notifier>,
-    ) -> Member {
+    ) -> SamplingSubscriber {
         self.groups.join(subscription, rate, notifier)
     }
 
@@ -240,7 +240,7 @@ impl Hub {
     async fn deal_streams(
         &self,
         list: &mut Vec<Arc<stream::StreamGroup>>,
-        stretch: &Stretch,
+        stretch: &TailBatch,
     ) -> u64 {
         let Some(streams) = self.streams() else { return 0 };
         streams.groups.refresh(list);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::frame::{Frame, LARGE_BYTES};
 use super::lock;
-use super::memory::{self, Charge};
+use super::memory::{self, MemoryCharge};
 use super::notifier::Notifier;
 use super::projection::Projection;
 use super::query::{Form, Subscription};
@@ -88,7 +88,7 @@ struct Seat {
 
 /// One reader's place in a group. Leaving is dropping it.
 #[derive(Debug)]
-pub struct Member {
+pub struct SamplingSubscriber {
     groups: Arc<Groups>,
     group: Arc<Group>,
     seat: u64,
@@ -103,7 +103,7 @@ struct Encoding {
 
 /// What a member took.
 #[derive(Debug, Default)]
-pub struct Taken {
+pub struct FrameBatch {
     /// In order, each to be sent as it is.
     pub frames: Vec<Frame>,
     /// How many events are in them, or values.
@@ -113,7 +113,7 @@ pub struct Taken {
     /// Why nothing comes any more: code and reason of the goodbye.
     pub ended: Option<(u16, &'static str)>,
     /// To be kept until the frames have left: they count for their client so long.
-    pub charge: Option<Charge>,
+    pub charge: Option<MemoryCharge>,
 }
 
 impl Groups {
@@ -128,11 +128,11 @@ impl Groups {
         subscription: Subscription,
         rate: u64,
         notifier: &Arc<Notifier>,
-    ) -> Member {
+    ) -> SamplingSubscriber {
         let begin = |subscription: &Arc<Subscription>| Group::new(Arc::clone(subscription));
         let sit_down = |group: &Group| group.sit_down(rate.max(1), notifier);
         let (group, seat) = self.registry.join(Arc::new(subscription), begin, sit_down);
-        Member { groups: Arc::clone(self), group, seat, notifier: Arc::clone(notifier) }
+        SamplingSubscriber { groups: Arc::clone(self), group, seat, notifier: Arc::clone(notifier) }
     }
 
     fn leave(&self, group: &Group, seat: u64) {
@@ -218,7 +218,7 @@ impl Group {
     }
 
     /// What a member takes, and what it has to wait for.
-    fn take(&self, seat: u64, notifier: &Notifier) -> (Taken, Option<Arc<Entry>>) {
+    fn take(&self, seat: u64, notifier: &Notifier) -> (FrameBatch, Option<Arc<Entry>>) {
         let (mut entries, mut large) = (Vec::new(), None);
         let more = lock(&self.state).take(seat, &mut entries, |entry| {
             let is_ready = entry.bytes <= LARGE_BYTES || self.is_made(entry, notifier.deflates());
@@ -230,7 +230,7 @@ impl Group {
         let frames: Vec<_> = entries.iter().map(|entry| self.frame(entry)).collect();
         let charge = memory::charge(notifier.client(), frames.iter().map(Frame::len).sum());
         let messages = frames.len() as u64;
-        (Taken { messages, frames, more, ended: None, charge }, large)
+        (FrameBatch { messages, frames, more, ended: None, charge }, large)
     }
 
     fn frame(&self, entry: &Entry) -> Frame {
@@ -329,12 +329,12 @@ impl State {
     }
 }
 
-impl Member {
+impl SamplingSubscriber {
     /// What is there for this member, up to a limit. Never waits.
     #[must_use]
-    pub fn take(&mut self) -> Taken {
+    pub fn take(&mut self) -> FrameBatch {
         if !memory::has_room_for(&self.notifier) {
-            return Taken::default();
+            return FrameBatch::default();
         }
         let (taken, large) = self.group.take(self.seat, &self.notifier);
         if let Some(entry) = large.filter(|entry| entry.waiters.add(&self.notifier)) {
@@ -345,7 +345,7 @@ impl Member {
     }
 }
 
-impl Drop for Member {
+impl Drop for SamplingSubscriber {
     fn drop(&mut self) {
         self.groups.leave(&self.group, self.seat);
     }

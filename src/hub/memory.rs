@@ -45,7 +45,7 @@ struct Held(Vec<u8>);
 
 /// A client's part of what is held, until it is dropped.
 #[derive(Debug)]
-pub struct Charge {
+pub struct MemoryCharge {
     client: u64,
     bytes: usize,
 }
@@ -66,10 +66,10 @@ pub(super) fn hold(bytes: Vec<u8>) -> Bytes {
 }
 
 /// Notes that a client holds this many bytes; of few nothing is noted.
-pub(super) fn charge(client: u64, bytes: usize) -> Option<Charge> {
+pub(super) fn charge(client: u64, bytes: usize) -> Option<MemoryCharge> {
     (bytes >= CHARGED_BYTES).then(|| {
         *lock(&CLIENTS.bytes).entry(client).or_default() += bytes;
-        Charge { client, bytes }
+        MemoryCharge { client, bytes }
     })
 }
 
@@ -122,7 +122,7 @@ impl Drop for Held {
     }
 }
 
-impl Drop for Charge {
+impl Drop for MemoryCharge {
     fn drop(&mut self) {
         {
             let mut clients = lock(&CLIENTS.bytes);

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 pub use self::choice::{Choice, StreamAsk};
 pub use self::control::Kept;
-pub use self::follower::{Follower, Portion};
+pub use self::follower::{Follower, StreamBatch};
 pub use self::form::StreamForm;
 pub(in crate::hub) use self::group::{Group as StreamGroup, StreamGroups};
 pub use self::page::StreamStart;

@@ -125,7 +125,7 @@ pub(super) fn payload(flags: Flags) -> String {
 
 /// What a reader got.
 #[derive(Debug)]
-pub struct Stretch {
+pub struct TailBatch {
     /// The events, in the bus's order.
     pub events: Vec<Arc<TailEvent>>,
     /// The place behind them: where to read on.
@@ -243,12 +243,12 @@ impl Tail {
 
     /// At most `most` events from `place` on.
     #[must_use]
-    pub fn read(&self, place: u64, most: usize) -> Stretch {
+    pub fn read(&self, place: u64, most: usize) -> TailBatch {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let from = place.max(ring.first);
         let skip = usize::try_from(from - ring.first).unwrap_or(usize::MAX);
         let events: Vec<_> = ring.events.iter().skip(skip).take(most).cloned().collect();
-        Stretch { next: from + events.len() as u64, missed: from - place, events }
+        TailBatch { next: from + events.len() as u64, missed: from - place, events }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, Weak};
 
 use super::lock;
-use super::memory::{self, Charge};
+use super::memory::{self, MemoryCharge};
 use super::notifier::Notifier;
 
 /// The connections that wait for one message, and on whose account it is held once it is made.
@@ -14,7 +14,7 @@ pub(super) struct Waiters(Mutex<Waiting>);
 struct Waiting {
     notifiers: Vec<Weak<Notifier>>,
     /// Until the message goes from the log.
-    charge: Option<Charge>,
+    charge: Option<MemoryCharge>,
 }
 
 impl Waiters {

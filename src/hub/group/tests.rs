@@ -22,7 +22,7 @@ fn deal(groups: &Groups, events: &[Arc<TailEvent>]) -> u64 {
 }
 
 /// The ids that a member has taken, until nothing is left.
-fn taken(member: &mut Member) -> Vec<u64> {
+fn taken(member: &mut SamplingSubscriber) -> Vec<u64> {
     let mut ids = Vec::new();
     loop {
         let taken = member.take();

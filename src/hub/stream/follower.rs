@@ -21,7 +21,7 @@ use super::searches::{Search, TooManySearches};
 use super::{Reading, Streams};
 use crate::hub::Hub;
 use crate::hub::filter::Warning;
-use crate::hub::memory::{self, Charge};
+use crate::hub::memory::{self, MemoryCharge};
 use crate::hub::notifier::Notifier;
 use crate::hub::retry_after;
 use crate::hub::turns::Rank;
@@ -89,7 +89,7 @@ enum Mode {
 
 /// What a reader is given.
 #[derive(Debug, Default)]
-pub struct Portion {
+pub struct StreamBatch {
     /// To be sent as they are; each is one or more whole messages.
     pub chunks: Vec<Bytes>,
     /// Events and entities in them.
@@ -99,7 +99,7 @@ pub struct Portion {
     /// Whether this was the last.
     pub ended: bool,
     /// To be kept until the chunks have left: they count for their client so long.
-    pub charge: Option<Charge>,
+    pub charge: Option<MemoryCharge>,
 }
 
 impl Follower {
@@ -246,8 +246,8 @@ impl Follower {
 
     /// What is there now, up to a limit. Never waits; the notifier rings when there is more.
     #[must_use]
-    pub fn take(&mut self) -> Portion {
-        let mut portion = Portion::default();
+    pub fn take(&mut self) -> StreamBatch {
+        let mut portion = StreamBatch::default();
         if !self.front.is_empty() {
             portion.chunks.push(std::mem::take(&mut self.front).into());
         }
@@ -260,7 +260,7 @@ impl Follower {
     }
 
     /// What comes behind its place, up to a limit.
-    fn take_behind(&mut self, portion: &mut Portion) {
+    fn take_behind(&mut self, portion: &mut StreamBatch) {
         loop {
             self.mode = match std::mem::replace(&mut self.mode, Mode::Ended) {
                 Mode::Ended => {
@@ -409,7 +409,7 @@ impl Follower {
         Mode::Paging(Paging::begin(streams, wanted, rank, reading, &self.notifier))
     }
 
-    fn take_page(&mut self, paging: Paging, portion: &mut Portion) {
+    fn take_page(&mut self, paging: Paging, portion: &mut StreamBatch) {
         let page = match paging.take() {
             None => {
                 self.mode = Mode::Paging(paging);
@@ -438,7 +438,7 @@ impl Follower {
     }
 
     /// Whether it has all there is.
-    fn take_live(&mut self, mut member: Member, portion: &mut Portion) -> bool {
+    fn take_live(&mut self, mut member: Member, portion: &mut StreamBatch) -> bool {
         self.is_fresh = false;
         if self.gaps_seen != self.streams().gaps() {
             // The journal says where; what comes meanwhile waits behind it.
@@ -500,7 +500,7 @@ impl Follower {
     }
 
     /// Looks anew for the way on from its place; it does not have all there is.
-    fn begin_again(&mut self, portion: &mut Portion) -> bool {
+    fn begin_again(&mut self, portion: &mut StreamBatch) -> bool {
         self.mode = Mode::Begin(StreamStart::Behind(self.place), None);
         portion.more = true;
         false
@@ -525,7 +525,7 @@ impl Follower {
     }
 
     /// Says once that from here on it is live.
-    fn catch_up(&mut self, portion: &mut Portion) {
+    fn catch_up(&mut self, portion: &mut StreamBatch) {
         if !self.told_caught_up && (self.once || !self.is_ahead()) {
             self.told_caught_up = true;
             portion.chunks.push(control::at(self.form, "caught_up", self.place));

@@ -24,7 +24,7 @@ use super::encoding::Packer;
 use super::listen::Peer;
 use super::problem::Problem;
 use crate::clock::Clock;
-use crate::hub::{Charge, Notifier, Portion, StreamForm, retry_after};
+use crate::hub::{MemoryCharge, Notifier, StreamBatch, StreamForm, retry_after};
 use crate::metrics;
 use crate::serve::pace::Timer;
 use crate::serve::readers::stream::websocket::BEAT;
@@ -41,7 +41,7 @@ pub(crate) trait Source: Send + Unpin + 'static {
     const NAME: &'static str;
 
     /// What is there now, up to a limit.
-    fn take(&mut self) -> Portion;
+    fn take(&mut self) -> StreamBatch;
 
     /// What is told from time to time.
     fn heartbeat(&mut self) -> Bytes;
@@ -59,7 +59,7 @@ pub(crate) struct Pump<S> {
     notifier: Arc<Notifier>,
     queue: VecDeque<Bytes>,
     /// What the queue counts for its client.
-    charge: Option<Charge>,
+    charge: Option<MemoryCharge>,
     more: bool,
     ended: bool,
     clock: Clock,

@@ -19,8 +19,8 @@ use super::sampling::Feed;
 use super::stream::websocket::BEAT;
 use super::stream::{LAST_EVENT_ID, NDJSON, SSE};
 use crate::hub::{
-    Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, Portion, StreamForm, Taken,
-    UpdateMode, WINDOWS,
+    Frame, FrameBatch, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamBatch,
+    StreamForm, UpdateMode, WINDOWS,
 };
 use crate::model::mark::Mark;
 use crate::serve::http::body;
@@ -229,9 +229,9 @@ impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {
         Ok(())
     }
 
-    fn take(&mut self) -> Taken {
+    fn take(&mut self) -> FrameBatch {
         let note = self.follow.take();
-        Taken {
+        FrameBatch {
             messages: u64::from(note.is_some()),
             frames: note.map(|note| note.frame).into_iter().collect(),
             more: false,
@@ -252,9 +252,9 @@ impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {
 impl<const IS_ROLLING: bool> Source for SheetSource<IS_ROLLING> {
     const NAME: &'static str = if IS_ROLLING { ROLLING } else { AGGREGATE };
 
-    fn take(&mut self) -> Portion {
+    fn take(&mut self) -> StreamBatch {
         let note = self.follow.take();
-        Portion {
+        StreamBatch {
             messages: u64::from(note.is_some()),
             chunks: note.iter().map(|note| written(self.form, note)).collect(),
             more: false,

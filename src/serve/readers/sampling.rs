@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::params;
 use super::params::BadParams;
-use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Member, Notifier, Taken};
+use crate::hub::{
+    Frame, FrameBatch, Hub, LanguageChanges, LatestLanguages, Notifier, SamplingSubscriber,
+};
 
 /// What one endpoint's connections get.
 pub(crate) trait Feed: Send + 'static {
@@ -28,7 +30,7 @@ pub(crate) trait Feed: Send + 'static {
     }
 
     /// What is there now, up to a limit.
-    fn take(&mut self) -> Taken;
+    fn take(&mut self) -> FrameBatch;
 
     /// How a refusal is told.
     fn complaint(&self, code: &'static str, bad: &BadParams) -> Frame {
@@ -55,7 +57,7 @@ pub(crate) struct Sampling {
     hub: Arc<Hub>,
     notifier: Arc<Notifier>,
     paths: usize,
-    member: Option<Member>,
+    member: Option<SamplingSubscriber>,
 }
 
 /// `/language/latest`.
@@ -94,8 +96,8 @@ impl Feed for Sampling {
         Ok(())
     }
 
-    fn take(&mut self) -> Taken {
-        self.member.as_mut().map(Member::take).unwrap_or_default()
+    fn take(&mut self) -> FrameBatch {
+        self.member.as_mut().map(SamplingSubscriber::take).unwrap_or_default()
     }
 }
 
@@ -119,7 +121,7 @@ impl Feed for LanguageLatest {
         Ok(())
     }
 
-    fn take(&mut self) -> Taken {
+    fn take(&mut self) -> FrameBatch {
         one(self.latest.as_mut().and_then(LatestLanguages::take))
     }
 }
@@ -144,12 +146,12 @@ impl Feed for LanguageWatch {
         Ok(())
     }
 
-    fn take(&mut self) -> Taken {
+    fn take(&mut self) -> FrameBatch {
         one(self.watch.take())
     }
 }
 
-fn one(frame: Option<Frame>) -> Taken {
+fn one(frame: Option<Frame>) -> FrameBatch {
     let frames: Vec<_> = frame.into_iter().collect();
-    Taken { messages: frames.len() as u64, frames, ..Taken::default() }
+    FrameBatch { messages: frames.len() as u64, frames, ..FrameBatch::default() }
 }

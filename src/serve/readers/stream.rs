@@ -17,7 +17,7 @@ pub(crate) use self::query::NAMES;
 use self::query::{Bounds, StreamParams};
 use self::websocket::StreamFeed;
 use super::params::BadParams;
-use crate::hub::{Follower, Notifier, Portion, StreamForm};
+use crate::hub::{Follower, Notifier, StreamBatch, StreamForm};
 use crate::metrics;
 use crate::serve::http::body::{self, Pump, Source};
 use crate::serve::http::negotiation;
@@ -84,7 +84,7 @@ fn begin(
 impl Source for Follower {
     const NAME: &'static str = NAME;
 
-    fn take(&mut self) -> Portion {
+    fn take(&mut self) -> StreamBatch {
         Self::take(self)
     }
 

@@ -24,7 +24,7 @@ use super::close;
 use super::decompressor::{Inflow, Unreadable};
 use super::frames::{Stream, Wire};
 use crate::clock::Clock;
-use crate::hub::{Charge, Frame, Notifier, retry_after};
+use crate::hub::{Frame, MemoryCharge, Notifier, retry_after};
 use crate::metrics;
 use crate::serve::pace::{Allowance, Timer};
 use crate::serve::readers::params::BadParams;
@@ -79,7 +79,7 @@ struct Socket<F> {
     /// Whether there is more to fetch without the notifier.
     more: bool,
     /// What was fetched and has not left counts for its client.
-    charge: Option<Charge>,
+    charge: Option<MemoryCharge>,
     params: Allowance,
     chatter: Allowance,
     heard_at: Instant,

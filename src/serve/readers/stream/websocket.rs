@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::query;
 use super::query::StreamParams;
 use super::{NAME, bounds};
-use crate::hub::{Follower, Frame, Notifier, StreamForm, Taken, TooManySearches};
+use crate::hub::{Follower, Frame, FrameBatch, Notifier, StreamForm, TooManySearches};
 use crate::metrics;
 use crate::serve::readers::params::BadParams;
 use crate::serve::readers::sampling::Feed;
@@ -91,8 +91,8 @@ impl Feed for StreamFeed {
         })
     }
 
-    fn take(&mut self) -> Taken {
-        let Some(follower) = &mut self.follower else { return Taken::default() };
+    fn take(&mut self) -> FrameBatch {
+        let Some(follower) = &mut self.follower else { return FrameBatch::default() };
         if let Some(bad) = self.refused.take() {
             let (code, ended) = if self.is_busy {
                 (TOO_MANY, BUSY)
@@ -102,10 +102,10 @@ impl Feed for StreamFeed {
             };
             let error = follower.error(code, bad.field, &bad.message);
             let frames = vec![Frame::encoded(error)];
-            return Taken { frames, ended: Some(ended), ..Taken::default() };
+            return FrameBatch { frames, ended: Some(ended), ..FrameBatch::default() };
         }
         let portion = follower.take();
-        Taken {
+        FrameBatch {
             frames: portion.chunks.into_iter().map(Frame::encoded).collect(),
             messages: portion.messages,
             more: portion.more,
