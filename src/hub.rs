@@ -47,14 +47,16 @@ pub use language::{LanguageChanges, LanguageQuery, LatestLanguages};
 pub use memory::{LIMIT_BYTES, MemoryCharge, ROOM_BYTES, held_bytes};
 pub use notifier::Notifier;
 pub use paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
-pub use query::{Conditions, Form, NoPath, PATH_BYTES, PATH_NAMES, Path, Subscription};
+pub use query::{
+    Conditions, NoPath, PATH_BYTES, PATH_NAMES, Path, SamplingEncoding, SamplingQuery,
+};
 pub use retry::retry_after;
 pub use sheet::{
     GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
 };
 pub use stream::{
-    Choice, Follower, Kept, SEARCHES, StreamAsk, StreamBatch, StreamForm, StreamJournal,
-    StreamStart, TooManySearches,
+    Follower, Kept, SEARCHES, StreamBatch, StreamEncoding, StreamJournal, StreamSelection,
+    StreamSelector, StreamStart, TooManySearches,
 };
 pub use tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
 
@@ -169,7 +171,7 @@ impl Hub {
     #[must_use]
     pub fn subscribe(
         &self,
-        subscription: Subscription,
+        subscription: SamplingQuery,
         rate: u64,
         notifier: &Arc<Notifier>,
     ) -> SamplingSubscriber {
@@ -307,7 +309,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         let notifier = Arc::new(Notifier::default());
-        let mut member = hub.subscribe(Subscription::default(), 1, &notifier);
+        let mut member = hub.subscribe(SamplingQuery::default(), 1, &notifier);
         hub.append(vec![tail::tests::tail_event(1, r#"{"id":"1","type":"A"}"#)]);
         std::future::poll_fn(|cx| notifier.poll_notified(cx)).await;
         let taken = member.take();

@@ -14,7 +14,7 @@ use super::lock;
 use super::memory::{self, MemoryCharge};
 use super::notifier::Notifier;
 use super::projection::Projection;
-use super::query::{Form, Subscription};
+use super::query::{SamplingEncoding, SamplingQuery};
 use super::registry::Registry;
 use super::tail::TailEvent;
 use super::turns::{Job, Rank, Turns};
@@ -43,7 +43,7 @@ const TAKE_BYTES: usize = 256 << 10;
 /// All groups.
 #[derive(Debug)]
 pub(super) struct Groups {
-    registry: Registry<Arc<Subscription>, Group>,
+    registry: Registry<Arc<SamplingQuery>, Group>,
     lag: usize,
     /// Who encodes what is large.
     encoders: Arc<Turns>,
@@ -51,7 +51,7 @@ pub(super) struct Groups {
 
 #[derive(Debug)]
 pub(super) struct Group {
-    subscription: Arc<Subscription>,
+    subscription: Arc<SamplingQuery>,
     /// How an event is written; the whole form is the event's own.
     projection: Option<Projection>,
     state: Mutex<State>,
@@ -125,11 +125,11 @@ impl Groups {
     /// Joins the group of those who asked for the same, or begins it.
     pub(super) fn join(
         self: &Arc<Self>,
-        subscription: Subscription,
+        subscription: SamplingQuery,
         rate: u64,
         notifier: &Arc<Notifier>,
     ) -> SamplingSubscriber {
-        let begin = |subscription: &Arc<Subscription>| Group::new(Arc::clone(subscription));
+        let begin = |subscription: &Arc<SamplingQuery>| Group::new(Arc::clone(subscription));
         let sit_down = |group: &Group| group.sit_down(rate.max(1), notifier);
         let (group, seat) = self.registry.join(Arc::new(subscription), begin, sit_down);
         SamplingSubscriber { groups: Arc::clone(self), group, seat, notifier: Arc::clone(notifier) }
@@ -157,11 +157,11 @@ impl Groups {
 }
 
 impl Group {
-    fn new(subscription: Arc<Subscription>) -> Self {
+    fn new(subscription: Arc<SamplingQuery>) -> Self {
         let projection = match &subscription.form {
-            Form::Whole => None,
-            Form::Map(paths) => Some(Projection::map(paths)),
-            Form::List(paths) => Some(Projection::list(paths)),
+            SamplingEncoding::Whole => None,
+            SamplingEncoding::Map(paths) => Some(Projection::map(paths)),
+            SamplingEncoding::List(paths) => Some(Projection::list(paths)),
         };
         let state = State {
             log: VecDeque::new(),

@@ -354,7 +354,9 @@ mod tests {
     }
 
     fn map(texts: &[&str], event: &str) -> String {
-        let crate::hub::Form::Map(paths) = crate::hub::Form::map(paths(texts)) else {
+        let crate::hub::SamplingEncoding::Map(paths) =
+            crate::hub::SamplingEncoding::map(paths(texts))
+        else {
             unreachable!("map() makes maps")
         };
         Projection::map(&paths).encode(&paths, &tail_event(1, event)).body().to_owned()

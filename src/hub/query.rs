@@ -8,11 +8,11 @@ use crate::model::head::Head;
 
 /// Which events in which form. Readers with equal subscriptions form a group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Subscription {
+pub struct SamplingQuery {
     /// Which events.
     pub conditions: Conditions,
     /// In which form.
-    pub form: Form,
+    pub form: SamplingEncoding,
 }
 
 /// All that are given must hold, letter by letter.
@@ -28,7 +28,7 @@ pub struct Conditions {
 
 /// How an event is written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub enum Form {
+pub enum SamplingEncoding {
     /// `{"event":…,"payload":…}`.
     #[default]
     Whole,
@@ -75,7 +75,7 @@ impl Conditions {
     }
 }
 
-impl Form {
+impl SamplingEncoding {
     /// The map form of these paths, each once.
     #[must_use]
     pub fn map(mut paths: Vec<Path>) -> Self {

@@ -21,10 +21,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
 
-pub use self::choice::{Choice, StreamAsk};
+pub use self::choice::{StreamSelection, StreamSelector};
 pub use self::control::Kept;
 pub use self::follower::{Follower, StreamBatch};
-pub use self::form::StreamForm;
+pub use self::form::StreamEncoding;
 pub(in crate::hub) use self::group::{Group as StreamGroup, StreamGroups};
 pub use self::page::StreamStart;
 use self::searches::Searches;
@@ -175,11 +175,11 @@ impl Hub {
     #[must_use]
     pub fn follow(
         self: &Arc<Self>,
-        form: StreamForm,
+        form: StreamEncoding,
         notifier: &Arc<Notifier>,
     ) -> Option<Follower> {
         let streams = self.streams()?;
-        let choice = Arc::new(Choice::new(StreamAsk::default()));
+        let choice = Arc::new(StreamSelector::new(StreamSelection::default()));
         let place = Place::behind(streams.newest(self));
         Some(Follower::new(Arc::clone(self), form, choice, place, Arc::clone(notifier)))
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 
 use super::frame::Frame;
-use super::stream::StreamForm;
+use super::stream::StreamEncoding;
 use crate::model::entity::{Entity, entities};
 use crate::model::envelope::{Envelope, Flags};
 use crate::model::event::Event;
@@ -35,7 +35,7 @@ pub struct TailEvent {
     entities: OnceLock<Box<[Entity]>>,
     whole: OnceLock<Frame>,
     /// As the stream has it, in each of its forms.
-    streamed: [OnceLock<Bytes>; StreamForm::ALL.len()],
+    streamed: [OnceLock<Bytes>; StreamEncoding::ALL.len()],
 }
 
 impl TailEvent {
@@ -92,7 +92,7 @@ impl TailEvent {
     }
 
     /// The event as the stream has it, encoded by the first who asks.
-    pub(super) fn streamed(&self, form: StreamForm, encode: impl FnOnce() -> Bytes) -> &Bytes {
+    pub(super) fn streamed(&self, form: StreamEncoding, encode: impl FnOnce() -> Bytes) -> &Bytes {
         self.streamed[form as usize].get_or_init(encode)
     }
 

@@ -12,9 +12,9 @@ fn events(numbers: std::ops::RangeInclusive<u64>, kind: &str) -> Vec<Arc<TailEve
         .collect()
 }
 
-fn ids() -> Subscription {
-    let form = Form::List(vec![Path::read("event.id").unwrap()]);
-    Subscription { form, ..Subscription::default() }
+fn ids() -> SamplingQuery {
+    let form = SamplingEncoding::List(vec![Path::read("event.id").unwrap()]);
+    SamplingQuery { form, ..SamplingQuery::default() }
 }
 
 fn deal(groups: &Groups, events: &[Arc<TailEvent>]) -> u64 {
@@ -55,7 +55,7 @@ fn only_matching_events_are_counted_and_an_empty_group_goes() {
     let groups = Arc::new(Groups::new(1_000));
     let notifier = Arc::new(Notifier::default());
     let conditions = Conditions { kind: Some("B".into()), ..Conditions::default() };
-    let mut member = groups.join(Subscription { conditions, ..ids() }, 2, &notifier);
+    let mut member = groups.join(SamplingQuery { conditions, ..ids() }, 2, &notifier);
     deal(&groups, &events(1..=3, "A"));
     deal(&groups, &events(4..=7, "B"));
     assert_eq!(taken(&mut member), [5, 7]);
@@ -94,7 +94,7 @@ fn what_everyone_has_taken_is_not_held() {
 fn members_share_the_bytes() {
     let groups = Arc::new(Groups::new(10));
     let notifier = Arc::new(Notifier::default());
-    for subscription in [Subscription::default(), ids()] {
+    for subscription in [SamplingQuery::default(), ids()] {
         let mut one = groups.join(subscription.clone(), 1, &notifier);
         let mut two = groups.join(subscription, 1, &notifier);
         deal(&groups, &events(1..=1, "A"));
@@ -136,8 +136,11 @@ fn large(number: u64) -> Arc<TailEvent> {
 #[tokio::test]
 async fn a_large_event_is_encoded_beside_the_readers_and_goes_when_all_have_it() {
     for subscription in [
-        Subscription::default(),
-        Subscription { form: Form::Map(vec![Path::read("event.body").unwrap()]), ..ids() },
+        SamplingQuery::default(),
+        SamplingQuery {
+            form: SamplingEncoding::Map(vec![Path::read("event.body").unwrap()]),
+            ..ids()
+        },
     ] {
         let groups = Arc::new(Groups::new(1_000));
         let notifiers =

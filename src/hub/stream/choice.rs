@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::form::StreamForm;
+use super::form::StreamEncoding;
 use crate::hub::filter::Filter;
 use crate::hub::frame::LARGE_BYTES;
 use crate::hub::memory;
@@ -24,21 +24,21 @@ const MESSAGE_BYTES: usize = 400;
 
 /// Which messages in which form. Readers who asked for the same share the work.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct StreamAsk {
+pub struct StreamSelection {
     /// Which.
     pub filter: Filter,
     /// Only these values of an event; all of it when there are none. Sorted, each once.
     fields: Vec<Path>,
 }
 
-/// A [`StreamAsk`] made ready.
+/// A [`StreamSelection`] made ready.
 #[derive(Debug)]
-pub struct Choice {
-    ask: Arc<StreamAsk>,
+pub struct StreamSelector {
+    ask: Arc<StreamSelection>,
     projection: Option<Projection>,
 }
 
-impl StreamAsk {
+impl StreamSelection {
     /// For this filter and these paths, in whatever order they came.
     #[must_use]
     pub fn new(filter: Filter, mut fields: Vec<Path>) -> Self {
@@ -54,17 +54,17 @@ impl StreamAsk {
     }
 }
 
-impl Choice {
+impl StreamSelector {
     /// Makes it ready.
     #[must_use]
-    pub fn new(ask: StreamAsk) -> Self {
+    pub fn new(ask: StreamSelection) -> Self {
         let projection = (!ask.fields.is_empty()).then(|| Projection::map(&ask.fields));
         Self { ask: Arc::new(ask), projection }
     }
 
     /// What it was made of; one copy, however many hold it.
     #[must_use]
-    pub fn ask(&self) -> &Arc<StreamAsk> {
+    pub fn ask(&self) -> &Arc<StreamSelection> {
         &self.ask
     }
 
@@ -95,7 +95,7 @@ impl Choice {
     pub(super) fn push(
         &self,
         out: &mut Vec<u8>,
-        form: StreamForm,
+        form: StreamEncoding,
         event: &TailEvent,
         had: Option<Place>,
     ) -> u64 {
@@ -137,7 +137,7 @@ impl Choice {
     fn push_entities(
         &self,
         out: &mut Vec<u8>,
-        form: StreamForm,
+        form: StreamEncoding,
         event: &TailEvent,
         had: u32,
     ) -> u64 {
@@ -163,7 +163,7 @@ impl Choice {
         messages
     }
 
-    fn push_event(&self, out: &mut Vec<u8>, form: StreamForm, event: &TailEvent) {
+    fn push_event(&self, out: &mut Vec<u8>, form: StreamEncoding, event: &TailEvent) {
         let cursor = event.cursor.to_string();
         let mut key = String::with_capacity(48);
         json::push_text(&mut key, event.head().key());
@@ -188,10 +188,10 @@ impl Choice {
 
     /// What is asked of an event that is known to be wanted, and how many messages it is. Whole
     /// events are encoded once, however many ask for them.
-    pub(super) fn encode(&self, form: StreamForm, event: &TailEvent) -> (Bytes, u64) {
+    pub(super) fn encode(&self, form: StreamEncoding, event: &TailEvent) -> (Bytes, u64) {
         if self.projection.is_none() && !self.ask.filter.wants_entities() {
             let encode = || {
-                let is_deflated = form == StreamForm::Deflated;
+                let is_deflated = form == StreamEncoding::Deflated;
                 let room = if is_deflated { 0 } else { event.weight() + MESSAGE_BYTES };
                 let mut out = Vec::with_capacity(room);
                 self.push_event(&mut out, form, event);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::form::StreamForm;
+use super::form::StreamEncoding;
 use crate::hub::filter::Warning;
 use crate::model::gap::GapReason;
 use crate::model::json;
@@ -31,7 +31,7 @@ pub(super) struct Held {
 /// The first message: who speaks, where the newest event is, what is kept from where on, and how
 /// far back that reaches now.
 pub(super) fn hello(
-    form: StreamForm,
+    form: StreamEncoding,
     newest: Place,
     oldest: Place,
     (kept, held): (Kept, Held),
@@ -52,7 +52,12 @@ pub(super) fn hello(
 }
 
 /// A query holds from behind this place on.
-pub(super) fn push_ack(out: &mut Vec<u8>, form: StreamForm, place: Place, warnings: &[Warning]) {
+pub(super) fn push_ack(
+    out: &mut Vec<u8>,
+    form: StreamEncoding,
+    place: Place,
+    warnings: &[Warning],
+) {
     let cursor = place.to_string();
     let mut text = format!("{{\"type\":\"ack\",\"cursor\":\"{cursor}\",\"warnings\":[");
     for (i, warning) in warnings.iter().enumerate() {
@@ -68,7 +73,7 @@ pub(super) fn push_ack(out: &mut Vec<u8>, form: StreamForm, place: Place, warnin
 }
 
 /// `caught_up` or `heartbeat`: a type and where the reader is.
-pub(super) fn at(form: StreamForm, kind: &str, place: Place) -> Bytes {
+pub(super) fn at(form: StreamEncoding, kind: &str, place: Place) -> Bytes {
     let cursor = place.to_string();
     let text = format!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\"}}");
     whole(form, kind, Some(&cursor), &text)
@@ -77,7 +82,7 @@ pub(super) fn at(form: StreamForm, kind: &str, place: Place) -> Bytes {
 /// What lay behind `from` and not behind `to` is missing.
 pub(super) fn push_gap(
     out: &mut Vec<u8>,
-    form: StreamForm,
+    form: StreamEncoding,
     from: &str,
     to: &str,
     count: Option<u64>,
@@ -93,7 +98,7 @@ pub(super) fn push_gap(
 }
 
 /// Something was refused; what held before holds on.
-pub(super) fn error(form: StreamForm, code: &str, field: Option<&str>, message: &str) -> Bytes {
+pub(super) fn error(form: StreamEncoding, code: &str, field: Option<&str>, message: &str) -> Bytes {
     let mut text = format!("{{\"type\":\"error\",\"code\":\"{code}\",\"field\":");
     match field {
         Some(field) => json::push_text(&mut text, field),
@@ -106,7 +111,7 @@ pub(super) fn error(form: StreamForm, code: &str, field: Option<&str>, message: 
 }
 
 /// The last message: why it ends, where to come back to, and after how many milliseconds.
-pub(super) fn bye(form: StreamForm, reason: &str, place: Place, retry_after: u64) -> Bytes {
+pub(super) fn bye(form: StreamEncoding, reason: &str, place: Place, retry_after: u64) -> Bytes {
     let cursor = place.to_string();
     let mut text = "{\"type\":\"bye\",\"reason\":".to_owned();
     json::push_text(&mut text, reason);
@@ -115,7 +120,7 @@ pub(super) fn bye(form: StreamForm, reason: &str, place: Place, retry_after: u64
     whole(form, "bye", Some(&cursor), &text)
 }
 
-fn whole(form: StreamForm, kind: &str, id: Option<&str>, text: &str) -> Bytes {
+fn whole(form: StreamEncoding, kind: &str, id: Option<&str>, text: &str) -> Bytes {
     let mut out = Vec::with_capacity(text.len() + 64);
     form.push(&mut out, kind, id, &[text]);
     out.into()
@@ -133,7 +138,7 @@ mod tests {
     fn the_messages_are_written_as_the_contract_has_them() {
         let near: Place = "51a70c3e-be1f4b".parse().unwrap();
         let kept = Kept { duration: Duration::from_secs(172_800), bytes: 9 };
-        let form = StreamForm::Ndjson;
+        let form = StreamEncoding::Ndjson;
         let held = Held { seconds: Some(61), bytes: 7 };
         let empty = hello(form, near, near, (kept, Held::default()), true);
         assert!(line(&empty).contains(r#""reach_seconds":null,"used_bytes":0}"#));
@@ -159,7 +164,7 @@ mod tests {
             )
         );
         assert_eq!(
-            line(&at(StreamForm::Sse, "heartbeat", near)),
+            line(&at(StreamEncoding::Sse, "heartbeat", near)),
             concat!(
                 "event: heartbeat\nid: 51a70c3e-be1f4b\n",
                 r#"data: {"type":"heartbeat","cursor":"51a70c3e-be1f4b"}"#,

@@ -11,9 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::choice::Choice;
+use super::choice::StreamSelector;
 use super::control;
-use super::form::StreamForm;
+use super::form::StreamEncoding;
 use super::group::{Member, TAKE_BYTES};
 use super::page::{Searched, StreamStart, Wanted};
 use super::paging::Paging;
@@ -46,9 +46,9 @@ const AHEAD: Duration = Duration::from_secs(60);
 #[expect(clippy::struct_excessive_bools, reason = "each is one thing to remember")]
 pub struct Follower {
     hub: Arc<Hub>,
-    form: StreamForm,
+    form: StreamEncoding,
     notifier: Arc<Notifier>,
-    choice: Arc<Choice>,
+    choice: Arc<StreamSelector>,
     place: Place,
     mode: Mode,
     /// Whether it ends when it has caught up.
@@ -105,8 +105,8 @@ pub struct StreamBatch {
 impl Follower {
     pub(super) fn new(
         hub: Arc<Hub>,
-        form: StreamForm,
-        choice: Arc<Choice>,
+        form: StreamEncoding,
+        choice: Arc<StreamSelector>,
         place: Place,
         notifier: Arc<Notifier>,
     ) -> Self {
@@ -148,7 +148,7 @@ impl Follower {
     /// start has to be searched for and its client has too many searches waiting, nothing changes.
     pub fn try_ask(
         &mut self,
-        choice: Choice,
+        choice: StreamSelector,
         start: StreamStart,
         warnings: Vec<Warning>,
     ) -> Result<(), TooManySearches> {
@@ -195,7 +195,7 @@ impl Follower {
 
     /// Where the last `most` events that match begin, when all of them are among the newest of the
     /// ring: then nothing has to be searched for, and nobody waits in line.
-    fn find_in_ring(&self, choice: &Choice, most: usize, head: Position) -> Option<Place> {
+    fn find_in_ring(&self, choice: &StreamSelector, most: usize, head: Position) -> Option<Place> {
         let wants_entities = choice.ask().filter.wants_entities();
         let looked = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
         if most > looked {
@@ -217,7 +217,12 @@ impl Follower {
 
     /// [`Self::try_ask`] of a client that has few searches waiting.
     #[cfg(test)]
-    pub(super) fn ask(&mut self, choice: Choice, start: StreamStart, warnings: Vec<Warning>) {
+    pub(super) fn ask(
+        &mut self,
+        choice: StreamSelector,
+        start: StreamStart,
+        warnings: Vec<Warning>,
+    ) {
         self.try_ask(choice, start, warnings).expect("few searches are waiting");
     }
 
@@ -326,7 +331,7 @@ impl Follower {
 
     /// How its messages are written.
     #[must_use]
-    pub fn form(&self) -> StreamForm {
+    pub fn form(&self) -> StreamEncoding {
         self.form
     }
 

@@ -9,7 +9,7 @@ use crate::hub::frame::push_header;
 
 /// How messages are put on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StreamForm {
+pub enum StreamEncoding {
     /// One text frame a message.
     WebSocket,
     /// The same, deflated where the message is long enough (RFC 7692).
@@ -20,7 +20,7 @@ pub enum StreamForm {
     Ndjson,
 }
 
-impl StreamForm {
+impl StreamEncoding {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::WebSocket, Self::Deflated, Self::Sse, Self::Ndjson];
 
@@ -74,20 +74,24 @@ mod tests {
     #[test]
     fn a_message_is_the_same_text_in_each_form() {
         let parts = [r#"{"type":"#, r#""event"}"#];
-        let of = |form: StreamForm, id| {
+        let of = |form: StreamEncoding, id| {
             let mut out = Vec::new();
             form.push(&mut out, "event", id, &parts);
             out
         };
-        assert_eq!(of(StreamForm::WebSocket, Some("c")), b"\x81\x10{\"type\":\"event\"}");
-        assert_eq!(of(StreamForm::Ndjson, Some("c")), b"{\"type\":\"event\"}\n");
+        assert_eq!(of(StreamEncoding::WebSocket, Some("c")), b"\x81\x10{\"type\":\"event\"}");
+        assert_eq!(of(StreamEncoding::Ndjson, Some("c")), b"{\"type\":\"event\"}\n");
         let sse = b"event: event\nid: c\ndata: {\"type\":\"event\"}\n\n";
-        assert_eq!(of(StreamForm::Sse, Some("c")), sse);
-        assert_eq!(of(StreamForm::Sse, None), b"event: event\ndata: {\"type\":\"event\"}\n\n");
-        assert_eq!(of(StreamForm::Deflated, None), of(StreamForm::WebSocket, None), "it is short");
+        assert_eq!(of(StreamEncoding::Sse, Some("c")), sse);
+        assert_eq!(of(StreamEncoding::Sse, None), b"event: event\ndata: {\"type\":\"event\"}\n\n");
+        assert_eq!(
+            of(StreamEncoding::Deflated, None),
+            of(StreamEncoding::WebSocket, None),
+            "it is short"
+        );
         let long = [r#"{"type":"#, &r#""event","#.repeat(100), "}"];
         let mut out = Vec::new();
-        StreamForm::Deflated.push(&mut out, "event", None, &long);
+        StreamEncoding::Deflated.push(&mut out, "event", None, &long);
         assert_eq!(deflate::tests::texts(&out), [(long.concat(), true)]);
     }
 }

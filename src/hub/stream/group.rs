@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bytes::Bytes;
 
-use super::choice::{Choice, StreamAsk};
-use super::form::StreamForm;
+use super::choice::{StreamSelection, StreamSelector};
+use super::form::StreamEncoding;
 use crate::hub::frame::LARGE_BYTES;
 use crate::hub::lock;
 use crate::hub::notifier::Notifier;
@@ -57,12 +57,12 @@ impl Default for StreamGroups {
     }
 }
 
-type Key = (Arc<StreamAsk>, StreamForm);
+type Key = (Arc<StreamSelection>, StreamEncoding);
 
 #[derive(Debug)]
 pub(in crate::hub) struct Group {
     key: Key,
-    choice: Arc<Choice>,
+    choice: Arc<StreamSelector>,
     state: Mutex<State>,
 }
 
@@ -131,8 +131,8 @@ impl StreamGroups {
     /// ring's end, at which a new group begins.
     pub(super) fn join(
         self: &Arc<Self>,
-        choice: &Arc<Choice>,
-        form: StreamForm,
+        choice: &Arc<StreamSelector>,
+        form: StreamEncoding,
         next: u64,
         end: impl FnOnce() -> u64,
         notifier: &Arc<Notifier>,
@@ -219,7 +219,7 @@ impl State {
 
     fn append(
         &mut self,
-        choice: &Choice,
+        choice: &StreamSelector,
         start: u64,
         events: &[Arc<TailEvent>],
         bytes: usize,

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::choice::Choice;
+use super::choice::StreamSelector;
 use super::control;
-use super::form::StreamForm;
+use super::form::StreamEncoding;
 use super::searches::Search;
 use crate::hub::filter::Warning;
 use crate::hub::memory;
@@ -56,8 +56,8 @@ pub enum StreamStart {
 /// What a page is to hold.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub(super) choice: Arc<Choice>,
-    pub(super) form: StreamForm,
+    pub(super) choice: Arc<StreamSelector>,
+    pub(super) form: StreamEncoding,
     pub(super) tag: BusTag,
     pub(super) start: StreamStart,
     /// Warnings of an `ack` that could not be given before the start was found.
@@ -345,6 +345,6 @@ fn find_latest(
 }
 
 /// How many events a search looks at.
-fn search_events(choice: &Choice) -> usize {
+fn search_events(choice: &StreamSelector) -> usize {
     SEARCH_EVENTS / choice.ask().filter.globs().div_ceil(CHEAP_GLOBS).max(1)
 }

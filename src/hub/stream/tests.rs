@@ -83,11 +83,11 @@ fn takes(query: usize, key: &str) -> bool {
     }
 }
 
-fn choice(query: usize, fields: bool) -> Choice {
+fn choice(query: usize, fields: bool) -> StreamSelector {
     let keys = QUERIES[query].iter().map(|key| (*key).to_owned()).collect();
     let (filter, _) = Filter::compile(&StreamQuery { keys, ..StreamQuery::default() }).unwrap();
     let fields = if fields { vec![crate::hub::Path::read("event.id").unwrap()] } else { vec![] };
-    Choice::new(StreamAsk::new(filter, fields))
+    StreamSelector::new(StreamSelection::new(filter, fields))
 }
 
 impl World {
@@ -203,7 +203,7 @@ impl World {
 
     fn connect(&mut self, from: Option<Place>) -> Reader {
         let notifier = Arc::new(Notifier::default());
-        let follower = self.hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+        let follower = self.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         let had = follower.place();
         let mut reader = Reader {
             notifier,
@@ -415,7 +415,7 @@ async fn members_of_a_group_that_was_passed_over_are_told_though_nothing_new_mat
     let groups = Arc::new(StreamGroups::default());
     let notifier = Arc::new(Notifier::default());
     let pushes = Arc::new(choice(1, false));
-    let mut member = groups.join(&pushes, StreamForm::Ndjson, 0, || 0, &notifier);
+    let mut member = groups.join(&pushes, StreamEncoding::Ndjson, 0, || 0, &notifier);
     let mut list = Vec::new();
     groups.refresh(&mut list);
     let is_other = |event: &TailEvent| event.head().key() != "evt.push.insert";

@@ -24,7 +24,7 @@ use super::encoding::Packer;
 use super::listen::Peer;
 use super::problem::Problem;
 use crate::clock::Clock;
-use crate::hub::{MemoryCharge, Notifier, StreamBatch, StreamForm, retry_after};
+use crate::hub::{MemoryCharge, Notifier, StreamBatch, StreamEncoding, retry_after};
 use crate::metrics;
 use crate::serve::pace::Timer;
 use crate::serve::readers::stream::websocket::BEAT;
@@ -50,7 +50,7 @@ pub(crate) trait Source: Send + Unpin + 'static {
     fn bye(&mut self, reason: &str, retry_after: u64) -> Bytes;
 
     /// How messages are written.
-    fn form(&self) -> StreamForm;
+    fn form(&self) -> StreamEncoding;
 }
 
 /// One answer.
@@ -207,8 +207,8 @@ impl<S: Source> Pump<S> {
 
 /// The first line of a message that tells a reader of server-sent events how many milliseconds to
 /// wait before it connects again: not all of them the same.
-fn retry(form: StreamForm, after: u64) -> Option<Bytes> {
-    (form == StreamForm::Sse).then(|| format!("retry: {after}\n").into())
+fn retry(form: StreamEncoding, after: u64) -> Option<Bytes> {
+    (form == StreamEncoding::Sse).then(|| format!("retry: {after}\n").into())
 }
 
 /// An answer of this kind, or the refusal.

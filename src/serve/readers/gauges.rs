@@ -20,7 +20,7 @@ use super::stream::websocket::BEAT;
 use super::stream::{LAST_EVENT_ID, NDJSON, SSE};
 use crate::hub::{
     Frame, FrameBatch, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamBatch,
-    StreamForm, UpdateMode, WINDOWS,
+    StreamEncoding, UpdateMode, WINDOWS,
 };
 use crate::model::mark::Mark;
 use crate::serve::http::body;
@@ -51,7 +51,7 @@ struct SheetFeed<const IS_ROLLING: bool> {
 /// The same as an answer over HTTP.
 struct SheetSource<const IS_ROLLING: bool> {
     follow: GaugeSubscriber,
-    form: StreamForm,
+    form: StreamEncoding,
 }
 
 /// `/aggregate`: all of them.
@@ -163,8 +163,8 @@ fn answer<const IS_ROLLING: bool>(
         );
     }
     let (form, kind) = match negotiation::choose(request.headers(), 2, &[SSE, NDJSON, JSON]) {
-        Some(0) => (StreamForm::Sse, SSE),
-        Some(1) => (StreamForm::Ndjson, NDJSON),
+        Some(0) => (StreamEncoding::Sse, SSE),
+        Some(1) => (StreamEncoding::Ndjson, NDJSON),
         Some(_) => return json_answer(value(sheet)),
         None => {
             let detail = format!("it comes as {JSON}, as {SSE}, as {NDJSON}, or as a WebSocket");
@@ -200,7 +200,7 @@ fn hello(sheet: &GaugeTopic, simulated: bool) -> GaugeUpdate {
     GaugeUpdate { kind: "hello", mark: None, frame: Frame::text(&[&text]) }
 }
 
-fn written(form: StreamForm, note: &GaugeUpdate) -> Bytes {
+fn written(form: StreamEncoding, note: &GaugeUpdate) -> Bytes {
     let id = note.mark.map(|mark| mark.to_string());
     form.message(note.kind, id.as_deref(), note.frame.body())
 }
@@ -271,7 +271,7 @@ impl<const IS_ROLLING: bool> Source for SheetSource<IS_ROLLING> {
         written(self.form, &self.follow.bye(reason, Some(retry_after)))
     }
 
-    fn form(&self) -> StreamForm {
+    fn form(&self) -> StreamEncoding {
         self.form
     }
 }

@@ -17,7 +17,7 @@ pub(crate) use self::query::NAMES;
 use self::query::{Bounds, StreamParams};
 use self::websocket::StreamFeed;
 use super::params::BadParams;
-use crate::hub::{Follower, Notifier, StreamBatch, StreamForm};
+use crate::hub::{Follower, Notifier, StreamBatch, StreamEncoding};
 use crate::metrics;
 use crate::serve::http::body::{self, Pump, Source};
 use crate::serve::http::negotiation;
@@ -49,7 +49,7 @@ fn open(server: &Arc<Server>, request: Request<Body>) -> Result<Response, Proble
     }
     let hint = "or ask for text/event-stream or application/x-ndjson with `Accept`";
     Ok(handshake::open(server, request, hint, |server, notifier, deflates| {
-        let form = if deflates { StreamForm::Deflated } else { StreamForm::WebSocket };
+        let form = if deflates { StreamEncoding::Deflated } else { StreamEncoding::WebSocket };
         StreamFeed::new(Arc::clone(server), notifier, form, asked)
     }))
 }
@@ -68,7 +68,7 @@ fn flow(server: &Arc<Server>, request: &Request<Body>) -> Result<Response, Probl
 fn begin(
     server: &Arc<Server>,
     request: &Request<Body>,
-    form: StreamForm,
+    form: StreamEncoding,
     asked: StreamParams,
 ) -> Result<Pump<Follower>, Problem> {
     let notifier = Arc::new(Notifier::for_client(handshake::client(server, request)));
@@ -96,7 +96,7 @@ impl Source for Follower {
         Self::bye(self, reason, retry_after)
     }
 
-    fn form(&self) -> StreamForm {
+    fn form(&self) -> StreamEncoding {
         Self::form(self)
     }
 }
@@ -118,15 +118,15 @@ fn bounds(server: &Server) -> Bounds {
 }
 
 /// The form that `Accept` asks for.
-fn form_of(headers: &HeaderMap) -> Result<(StreamForm, &'static str), Problem> {
+fn form_of(headers: &HeaderMap) -> Result<(StreamEncoding, &'static str), Problem> {
     // Someone looks at it in a browser, which would put the other kind into a file.
     const LOOKED_AT: &str = "text/plain; charset=utf-8";
-    const FORMS: [(&str, StreamForm, &str); 5] = [
-        (SSE, StreamForm::Sse, SSE),
-        (NDJSON, StreamForm::Ndjson, NDJSON),
-        ("text/html", StreamForm::Ndjson, LOOKED_AT),
-        ("text/plain", StreamForm::Ndjson, LOOKED_AT),
-        ("application/json", StreamForm::Ndjson, NDJSON),
+    const FORMS: [(&str, StreamEncoding, &str); 5] = [
+        (SSE, StreamEncoding::Sse, SSE),
+        (NDJSON, StreamEncoding::Ndjson, NDJSON),
+        ("text/html", StreamEncoding::Ndjson, LOOKED_AT),
+        ("text/plain", StreamEncoding::Ndjson, LOOKED_AT),
+        ("application/json", StreamEncoding::Ndjson, NDJSON),
     ];
     if let Some(chosen) = negotiation::choose(headers, 1, &FORMS.map(|(kind, ..)| kind)) {
         let (_, form, kind) = FORMS[chosen];

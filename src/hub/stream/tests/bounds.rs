@@ -17,13 +17,13 @@ fn event(number: u64) -> TailEvent {
 }
 
 /// Asks for many long names of nothing, which each message repeats; and how long a message is.
-fn wordy() -> (Choice, usize) {
+fn wordy() -> (StreamSelector, usize) {
     let path = |i: usize| format!("event.{i:0>width$}", width = PATH_BYTES - 6);
     let paths: Vec<Path> = (0..50).map(|i| Path::read(&path(i)).unwrap()).collect();
     let (filter, _) = Filter::compile(&StreamQuery::default()).unwrap();
-    let choice = Choice::new(StreamAsk::new(filter, paths));
+    let choice = StreamSelector::new(StreamSelection::new(filter, paths));
     let mut out = Vec::new();
-    assert_eq!(choice.push(&mut out, StreamForm::Ndjson, &event(EVENTS), None), 1);
+    assert_eq!(choice.push(&mut out, StreamEncoding::Ndjson, &event(EVENTS), None), 1);
     assert!(out.len() > 50 * PATH_BYTES && out.len() <= choice.bytes_of(&event(EVENTS)));
     (choice, out.len())
 }
@@ -37,7 +37,7 @@ fn a_group_counts_what_is_written_of_an_event_and_not_only_the_event() {
     let groups = Arc::new(StreamGroups::default());
     let (choice, most) = wordy();
     let notifier = Arc::new(Notifier::default());
-    let mut member = groups.join(&Arc::new(choice), StreamForm::Ndjson, 0, || 0, &notifier);
+    let mut member = groups.join(&Arc::new(choice), StreamEncoding::Ndjson, 0, || 0, &notifier);
     let mut list = Vec::new();
     groups.refresh(&mut list);
     let events: Vec<_> = (0..EVENTS).map(event).map(Arc::new).collect();
@@ -68,7 +68,7 @@ async fn a_reader_of_the_ring_takes_so_many_bytes_at_once_and_no_event_is_left_o
     let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
     hub.keep(StreamJournal { store, tag: TAG, applied: Some(Position::counted(1)), kept });
     let notifier = Arc::new(Notifier::default());
-    let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+    let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     hub.append((2..=EVENTS).map(event).collect());
     let (choice, most) = wordy();
     follower.ask(choice, StreamStart::Here, Vec::new());
@@ -93,7 +93,7 @@ async fn a_reader_of_the_ring_takes_so_many_bytes_at_once_and_no_event_is_left_o
 fn page(store: &Store, start: StreamStart, is_waited_for: bool) -> super::super::page::Page {
     let mut wanted = super::super::page::Wanted {
         choice: Arc::new(choice(0, false)),
-        form: StreamForm::Ndjson,
+        form: StreamEncoding::Ndjson,
         tag: TAG,
         start,
         ack: None,
@@ -159,7 +159,7 @@ fn who_goes_while_its_page_is_read_leaves_its_turn_when_the_reading_ends() {
         let busy = tokio::task::spawn_blocking(move || held.recv());
         let turns = Arc::clone(&world.hub.streams().unwrap().turns);
         let notifier = Arc::new(Notifier::default());
-        let mut follower = world.hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+        let mut follower = world.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         follower.ask(choice(0, false), StreamStart::Latest(1), Vec::new());
         assert!(!follower.take().more);
         drop(follower);
@@ -190,7 +190,7 @@ async fn a_query_that_was_to_end_is_replaced_by_one_that_goes_on() {
     world.tell();
     for once in [true, false] {
         let notifier = Arc::new(Notifier::default());
-        let mut follower = world.hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+        let mut follower = world.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         follower.ask(choice(0, false), StreamStart::Here, Vec::new());
         follower.only_once(true);
         follower.ask(choice(0, false), StreamStart::Here, Vec::new());
@@ -230,7 +230,7 @@ async fn a_time_that_has_still_to_come_is_waited_for() {
     let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
     hub.keep(StreamJournal { store, tag: TAG, applied: None, kept });
     let notifier = Arc::new(Notifier::default());
-    let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+    let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     for (ahead, waits) in [(30, 30), (10_000, 60), (0, 0)] {
         let (before, since) = (clock.instant(), clock.now().plus(Duration::from_secs(ahead)));
         follower.ask(choice(0, false), StreamStart::Since(since), Vec::new());
@@ -295,7 +295,7 @@ async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
         (StreamStart::Latest(5), true),
     ] {
         let notifier = Arc::new(Notifier::default());
-        let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+        let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         if matches!(start, StreamStart::Here) {
             follower.ask(choice(0, false), start, Vec::new());
             while follower.take().more {}

@@ -47,8 +47,8 @@ async fn hub(store: &Store) -> Arc<Hub> {
     hub
 }
 
-fn choice(query: &StreamQuery) -> Choice {
-    Choice::new(StreamAsk::new(Filter::compile(query).unwrap().0, Vec::new()))
+fn choice(query: &StreamQuery) -> StreamSelector {
+    StreamSelector::new(StreamSelection::new(Filter::compile(query).unwrap().0, Vec::new()))
 }
 
 /// As many values with `*` as a query takes, which match nothing here.
@@ -95,7 +95,7 @@ async fn latest_counts_back_from_where_a_poll_ends() {
     write(&store, EVENTS + 1..=EVENTS + 40).await;
     for most in [5, 700, 2_000] {
         let notifier = Arc::new(Notifier::default());
-        let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+        let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         follower.ask(choice(&StreamQuery::default()), StreamStart::Latest(most), Vec::new());
         follower.only_once(true);
         // What comes now is newer than what was asked for.
@@ -115,7 +115,7 @@ async fn few_of_the_newest_come_from_memory_without_a_search() {
     let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
     let hub = hub(&store).await;
     let notifier = Arc::new(Notifier::default());
-    let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+    let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     follower.ask(choice(&StreamQuery::default()), StreamStart::Latest(5), Vec::new());
     follower.only_once(true);
     let (mut messages, mut ended) = (0, false);
@@ -137,7 +137,7 @@ async fn one_clients_expensive_searches_do_not_hold_up_another() {
     let (mut greedy, mut refused) = (Vec::new(), 0);
     for _ in 0..400 {
         let notifier = Arc::new(Notifier::for_client(1));
-        let mut follower = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+        let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         let start = StreamStart::Latest(10_000);
         match follower.try_ask(choice(&expensive()), start, Vec::new()) {
             Ok(()) => {
@@ -151,7 +151,7 @@ async fn one_clients_expensive_searches_do_not_hold_up_another() {
     assert!(greedy.len() >= SEARCHES && refused > 0, "{refused} were refused");
     let waiting = greedy.len();
     let notifier = Arc::new(Notifier::for_client(2));
-    let mut modest = hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+    let mut modest = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     modest.ask(choice(&StreamQuery::default()), StreamStart::Latest(1_500), Vec::new());
     modest.only_once(true);
     assert_eq!(read_all(&mut modest, &notifier).await.0, 1_500);

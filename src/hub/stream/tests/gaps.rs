@@ -19,7 +19,7 @@ struct Told {
 impl Told {
     fn new(world: &World) -> Self {
         let notifier = Arc::new(Notifier::default());
-        let follower = world.hub.follow(StreamForm::Ndjson, &notifier).unwrap();
+        let follower = world.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         Self { notifier, follower, said: String::new() }
     }
 
@@ -305,7 +305,7 @@ async fn a_heartbeat_moves_on_where_nothing_matches_and_never_over_a_gap() {
     let types = vec!["NopeEvent".to_owned()];
     let query = StreamQuery { types, ..StreamQuery::default() };
     let (filter, _) = Filter::compile(&query).unwrap();
-    let nothing = Choice::new(StreamAsk::new(filter, Vec::new()));
+    let nothing = StreamSelector::new(StreamSelection::new(filter, Vec::new()));
     quiet.follower.ask(nothing, StreamStart::Here, Vec::new());
     quiet.until("caught_up").await;
     for _ in 0..3 {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::config;
 use crate::hub::{
-    Choice, Filter, Path, QueryError, StreamAsk, StreamQuery, StreamStart, Warning, check_paths,
+    Filter, Path, QueryError, StreamQuery, StreamSelection, StreamSelector, StreamStart, Warning,
+    check_paths,
 };
 use crate::model::mark::Mark;
 use crate::model::place::Place;
@@ -61,7 +62,7 @@ pub(super) struct Bounds {
 /// A query, read.
 #[derive(Debug)]
 pub(super) struct StreamParams {
-    pub(super) choice: Choice,
+    pub(super) choice: StreamSelector,
     pub(super) start: StreamStart,
     /// Whether it ends when all that is there was given.
     pub(super) once: bool,
@@ -219,11 +220,11 @@ impl Given {
         let refused = |QueryError { field, message, .. }| BadParams { field: Some(field), message };
         let (filter, mut warnings) = Filter::compile(&query).map_err(refused)?;
         warnings.append(&mut self.warnings);
-        let ask = StreamAsk::new(filter, fields);
+        let ask = StreamSelection::new(filter, fields);
         check_paths(ask.fields()).map_err(|error| {
             bad("fields", &error.to_string(), "give fewer or shorter paths", "fields=event.id")
         })?;
-        let choice = Choice::new(ask);
+        let choice = StreamSelector::new(ask);
         Ok(StreamParams { choice, start, once, warnings })
     }
 

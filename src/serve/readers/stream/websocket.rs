@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::query;
 use super::query::StreamParams;
 use super::{NAME, bounds};
-use crate::hub::{Follower, Frame, FrameBatch, Notifier, StreamForm, TooManySearches};
+use crate::hub::{Follower, Frame, FrameBatch, Notifier, StreamEncoding, TooManySearches};
 use crate::metrics;
 use crate::serve::readers::params::BadParams;
 use crate::serve::readers::sampling::Feed;
@@ -36,7 +36,7 @@ impl StreamFeed {
     pub(super) fn new(
         server: Arc<Server>,
         notifier: &Arc<Notifier>,
-        form: StreamForm,
+        form: StreamEncoding,
         asked: Result<StreamParams, BadParams>,
     ) -> Self {
         let mut follower = server.hub.follow(form, notifier);
