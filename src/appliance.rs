@@ -60,7 +60,7 @@ use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHub, Secret, StoreSync};
-use crate::hub::{Hub, HubOptions, Kept, StreamJournal, TAIL_BYTES};
+use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
 use crate::script::{self, Kind, ScriptHost, Trials};
 use crate::serve::{self, Audience, Operate, ServeOptions};
@@ -327,7 +327,7 @@ async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
     };
     let applied = parts.store.read(known).await?;
     let config = &parts.config.store;
-    let kept = Kept { duration: config.journal_for, bytes: config.journal_bytes };
+    let kept = RetentionLimits { duration: config.journal_for, bytes: config.journal_bytes };
     parts.hub.keep(StreamJournal { store: parts.store.clone(), tag, applied, kept });
     Ok(())
 }

@@ -38,8 +38,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use board::{LatestValues, Tick};
 pub use filter::{
-    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryError, StreamQuery,
-    VALUE_BYTES, Warning,
+    Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning, StreamQuery,
+    StreamQueryError, VALUE_BYTES,
 };
 pub use frame::Frame;
 pub use group::{FrameBatch, SamplingSubscriber};
@@ -48,15 +48,15 @@ pub use memory::{LIMIT_BYTES, MemoryCharge, ROOM_BYTES, held_bytes};
 pub use notifier::Notifier;
 pub use paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
 pub use query::{
-    Conditions, NoPath, PATH_BYTES, PATH_NAMES, Path, SamplingEncoding, SamplingQuery,
+    Conditions, FieldPath, FieldPathError, PATH_BYTES, PATH_NAMES, SamplingEncoding, SamplingQuery,
 };
 pub use retry::retry_after;
 pub use sheet::{
     GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
 };
 pub use stream::{
-    Follower, Kept, SEARCHES, StreamBatch, StreamEncoding, StreamJournal, StreamSelection,
-    StreamSelector, StreamStart, TooManySearches,
+    Follower, RetentionLimits, SEARCHES, StreamBatch, StreamEncoding, StreamJournal,
+    StreamSelection, StreamSelector, StreamStart, TooManySearches,
 };
 pub use tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
 

@@ -53,7 +53,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "apply",
         &["model", "store", "bus", "!bus::embedded", "!bus::pulsar", "hub", "script", "tidb"],
     ),
-    ("script", &["model", "hub::Path", "store"]),
+    ("script", &["model", "hub::FieldPath", "store"]),
     ("aggregates", &["model", "store", "hub", "script"]),
     ("tidb", &["model", "store"]),
     ("hub", &["model", "store"]),

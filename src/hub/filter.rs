@@ -73,7 +73,7 @@ struct Keys {
 /// Why a query is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct QueryError {
+pub struct StreamQueryError {
     /// The part of the query.
     pub field: &'static str,
     /// The value that is refused, its beginning when it is long.
@@ -84,7 +84,7 @@ pub struct QueryError {
 
 /// What is taken as it is and most likely not meant so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Warning {
+pub struct QueryWarning {
     /// The part of the query.
     pub field: &'static str,
     /// The value.
@@ -98,7 +98,7 @@ const SHOWN: usize = 80;
 
 impl Filter {
     /// Makes a query ready, or says what is wrong with it; and what is odd about it.
-    pub fn compile(query: &StreamQuery) -> Result<(Self, Vec<Warning>), QueryError> {
+    pub fn compile(query: &StreamQuery) -> Result<(Self, Vec<QueryWarning>), StreamQueryError> {
         let mut compiler = Compiler::default();
         let sample = query.sample.unwrap_or(1);
         if sample == 0 {
@@ -172,11 +172,15 @@ impl Filter {
 struct Compiler {
     values: usize,
     globs: usize,
-    warnings: Vec<Warning>,
+    warnings: Vec<QueryWarning>,
 }
 
 impl Compiler {
-    fn choice(&mut self, field: &'static str, values: &[String]) -> Result<Choice, QueryError> {
+    fn choice(
+        &mut self,
+        field: &'static str,
+        values: &[String],
+    ) -> Result<Choice, StreamQueryError> {
         let mut choice = Choice::default();
         for written in values.iter().map(|value| value.trim()).filter(|value| !value.is_empty()) {
             let (value, words) = match written.strip_prefix('!') {
@@ -207,14 +211,14 @@ impl Compiler {
                 return Err(refused(field, written, &message));
             }
             if let Some(message) = odd(field, value) {
-                self.warnings.push(Warning { field, value: shown(written), message });
+                self.warnings.push(QueryWarning { field, value: shown(written), message });
             }
         }
         choice.shrink();
         Ok(choice)
     }
 
-    fn keys(&mut self, values: &[String]) -> Result<Keys, QueryError> {
+    fn keys(&mut self, values: &[String]) -> Result<Keys, StreamQueryError> {
         const FIELD: &str = "keys";
         let mut keys = Keys::default();
         for (i, written) in values.iter().enumerate() {
@@ -229,12 +233,16 @@ impl Compiler {
             let pattern = RoutingPattern::read(text).map_err(|error| {
                 let example = "patterns are as AMQP's, such as `evt.pullrequest.*` or `ent.#`";
                 let message = format!("keys: {error}; {example}");
-                QueryError { field: FIELD, value: shown(written), message }
+                StreamQueryError { field: FIELD, value: shown(written), message }
             })?;
             if !pattern.can_match_a_known_key() {
                 let message = "no routing key that is known today is matched; /topics lists them";
                 let value = shown(written);
-                self.warnings.push(Warning { field: FIELD, value, message: message.to_owned() });
+                self.warnings.push(QueryWarning {
+                    field: FIELD,
+                    value,
+                    message: message.to_owned(),
+                });
             }
             list.push(pattern);
         }
@@ -265,9 +273,9 @@ fn odd(field: &str, value: &str) -> Option<String> {
     }
 }
 
-fn refused(field: &'static str, value: &str, message: &str) -> QueryError {
+fn refused(field: &'static str, value: &str, message: &str) -> StreamQueryError {
     let value = shown(value);
-    QueryError { field, message: format!("{field}: `{value}` {message}"), value }
+    StreamQueryError { field, message: format!("{field}: `{value}` {message}"), value }
 }
 
 fn shown(value: &str) -> String {

@@ -8,7 +8,7 @@
 
 use std::cmp::Ordering;
 
-use super::query::Path;
+use super::query::FieldPath;
 
 /// The most times that one part of an event may be written in a message.
 pub const OVERLAP: usize = 2;
@@ -100,15 +100,15 @@ fn written_bytes(path: &str) -> usize {
 
 /// Checks that a message of these paths stays a small multiple of its event. Paths that are given
 /// twice count twice, so the map form is checked after its doubles are gone.
-pub fn check(paths: &[Path]) -> Result<(), PathsError> {
+pub fn check(paths: &[FieldPath]) -> Result<(), PathsError> {
     let bytes = paths.iter().map(|path| written_bytes(path.text())).sum();
     if bytes > PATHS_BYTES {
         return Err(PathsError::Long(bytes));
     }
-    let mut sorted: Vec<&Path> = paths.iter().collect();
+    let mut sorted: Vec<&FieldPath> = paths.iter().collect();
     sorted.sort_by(|a, b| by_names(a, b));
     // The paths that lead to where this is, and how often each is written.
-    let mut around: Vec<(&Path, usize)> = Vec::new();
+    let mut around: Vec<(&FieldPath, usize)> = Vec::new();
     let mut at = 0;
     while let Some(path) = sorted.get(at) {
         let doubles = sorted[at..].iter().take_while(|other| other == &path).count();
@@ -135,16 +135,16 @@ pub(super) fn room(weight: usize) -> usize {
 }
 
 /// Paths in the order of their names, so that what lies below one stands behind it.
-pub(super) fn by_names(a: &Path, b: &Path) -> Ordering {
+pub(super) fn by_names(a: &FieldPath, b: &FieldPath) -> Ordering {
     a.names().cmp(b.names())
 }
 
 /// Whether the second path leads into what the first leads to.
-fn leads_into(outer: &Path, inner: &Path) -> bool {
+fn leads_into(outer: &FieldPath, inner: &FieldPath) -> bool {
     inner.text().strip_prefix(outer.text()).is_some_and(|rest| rest.starts_with('.'))
 }
 
-fn is_object(path: &Path) -> bool {
+fn is_object(path: &FieldPath) -> bool {
     let mut names = path.names().collect::<Vec<_>>().into_iter().rev();
     match (names.next(), names.next()) {
         // Where a branch begins and ends: objects of a pull request, texts of a push.
@@ -159,7 +159,8 @@ mod tests {
     use super::*;
 
     fn of(texts: &[&str]) -> Result<(), PathsError> {
-        let paths: Vec<Path> = texts.iter().map(|text| Path::read(text).unwrap()).collect();
+        let paths: Vec<FieldPath> =
+            texts.iter().map(|text| FieldPath::read(text).unwrap()).collect();
         check(&paths)
     }
 

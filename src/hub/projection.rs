@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::frame::Frame;
 use super::paths::{by_names, room};
-use super::query::Path;
+use super::query::FieldPath;
 use super::tail::{TailEvent, payload};
 use crate::model::envelope::Flags;
 use crate::model::json;
@@ -63,7 +63,7 @@ const ZERO_WHEN_UNKNOWN: [&str; 2] =
 impl Projection {
     /// For the map form; the paths are sorted and each there once.
     #[must_use]
-    pub(super) fn map(paths: &[Path]) -> Self {
+    pub(super) fn map(paths: &[FieldPath]) -> Self {
         Self::compile(paths, '{', "}", |lead, path| {
             json::push_text(lead, path.text());
             lead.push(':');
@@ -72,15 +72,15 @@ impl Projection {
 
     /// For the list form.
     #[must_use]
-    pub(super) fn list(paths: &[Path]) -> Self {
+    pub(super) fn list(paths: &[FieldPath]) -> Self {
         Self::compile(paths, '[', "]", |_, _| {})
     }
 
     fn compile(
-        paths: &[Path],
+        paths: &[FieldPath],
         open: char,
         end: &'static str,
-        push_key: fn(&mut String, &Path),
+        push_key: fn(&mut String, &FieldPath),
     ) -> Self {
         let mut leads = String::new();
         let mut lead_ends = Vec::with_capacity(paths.len());
@@ -123,7 +123,7 @@ impl Projection {
 
     /// The event in this form, with the paths that this was made of.
     #[must_use]
-    pub(super) fn encode(&self, paths: &[Path], event: &TailEvent) -> Frame {
+    pub(super) fn encode(&self, paths: &[FieldPath], event: &TailEvent) -> Frame {
         let whole_payload = payload(event.envelope.facts.flags);
         let of = Of {
             text: &event.envelope.event,
@@ -139,7 +139,7 @@ impl Projection {
     /// were written before can be.
     pub(super) fn pick<R>(
         &self,
-        paths: &[Path],
+        paths: &[FieldPath],
         of: Of<'_>,
         write: impl FnOnce(&[&str]) -> R,
     ) -> R {
@@ -194,7 +194,7 @@ pub(super) struct Of<'a> {
 }
 
 impl Source {
-    fn of(path: &Path) -> Self {
+    fn of(path: &FieldPath) -> Self {
         let mut names = path.names();
         if names.next() == Some(EVENT) {
             return Self::Event { zero: ZERO_WHEN_UNKNOWN.contains(&path.text()) };
@@ -215,7 +215,7 @@ impl Source {
 /// A place in an event, and the paths that lead to it or through it.
 #[derive(Debug, Clone, Copy)]
 struct Below<'p> {
-    paths: &'p [Path],
+    paths: &'p [FieldPath],
     /// In the order of their names: those that end here come first.
     slots: &'p [u16],
     /// Bytes of each path up to here.
@@ -344,8 +344,8 @@ mod tests {
         r#"{"additions":null,"base":{"repo":{"language":"C"}}}},"actor":{"login":"\u0062ob"}}"#
     );
 
-    fn paths(texts: &[&str]) -> Vec<Path> {
-        texts.iter().map(|text| Path::read(text).unwrap()).collect()
+    fn paths(texts: &[&str]) -> Vec<FieldPath> {
+        texts.iter().map(|text| FieldPath::read(text).unwrap()).collect()
     }
 
     fn list(texts: &[&str], event: &str) -> String {

@@ -33,18 +33,18 @@ pub enum SamplingEncoding {
     #[default]
     Whole,
     /// `{"path":value,…}`, sorted by path, each once.
-    Map(Vec<Path>),
+    Map(Vec<FieldPath>),
     /// `[value,…]`, in the order asked for, doubles kept.
-    List(Vec<Path>),
+    List(Vec<FieldPath>),
 }
 
 /// A place in a message: names with points between, the first `event` or `payload`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Path(Box<str>);
+pub struct FieldPath(Box<str>);
 
 /// Text that is no path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoPath {
+pub enum FieldPathError {
     /// It leads into neither of the two parts of a message.
     #[error("`{0}` begins with neither `event` nor `payload`")]
     Astray(String),
@@ -78,7 +78,7 @@ impl Conditions {
 impl SamplingEncoding {
     /// The map form of these paths, each once.
     #[must_use]
-    pub fn map(mut paths: Vec<Path>) -> Self {
+    pub fn map(mut paths: Vec<FieldPath>) -> Self {
         paths.sort();
         paths.dedup();
         Self::Map(paths)
@@ -86,7 +86,7 @@ impl SamplingEncoding {
 
     /// The paths; none of the whole form.
     #[must_use]
-    pub fn paths(&self) -> &[Path] {
+    pub fn paths(&self) -> &[FieldPath] {
         match self {
             Self::Whole => &[],
             Self::Map(paths) | Self::List(paths) => paths,
@@ -94,19 +94,19 @@ impl SamplingEncoding {
     }
 }
 
-impl Path {
+impl FieldPath {
     /// Reads a path; names are taken as they are, also empty ones.
-    pub fn read(text: &str) -> Result<Self, NoPath> {
+    pub fn read(text: &str) -> Result<Self, FieldPathError> {
         let shown = || text.chars().take(80).collect();
         let mut names = text.split('.');
         if !matches!(names.next(), Some("event" | "payload")) {
-            return Err(NoPath::Astray(shown()));
+            return Err(FieldPathError::Astray(shown()));
         }
         if names.count() >= PATH_NAMES {
-            return Err(NoPath::Deep(shown()));
+            return Err(FieldPathError::Deep(shown()));
         }
         if text.len() > PATH_BYTES {
-            return Err(NoPath::Long(shown()));
+            return Err(FieldPathError::Long(shown()));
         }
         Ok(Self(text.into()))
     }
@@ -148,21 +148,21 @@ mod tests {
     #[test]
     fn a_path_begins_in_one_of_the_two_parts() {
         for good in ["event", "payload", "event.id", "event..id", "payload.nothing"] {
-            assert_eq!(Path::read(good).unwrap().text(), good);
+            assert_eq!(FieldPath::read(good).unwrap().text(), good);
         }
         for bad in ["", "events.id", "Event.id", "id", ".event", " event"] {
-            assert_eq!(Path::read(bad), Err(NoPath::Astray(bad.to_owned())));
+            assert_eq!(FieldPath::read(bad), Err(FieldPathError::Astray(bad.to_owned())));
         }
-        assert!(Path::read(&format!("event{}", ".x".repeat(31))).is_ok());
-        assert!(Path::read(&format!("event{}", ".x".repeat(32))).is_err());
+        assert!(FieldPath::read(&format!("event{}", ".x".repeat(31))).is_ok());
+        assert!(FieldPath::read(&format!("event{}", ".x".repeat(32))).is_err());
     }
 
     #[test]
     fn a_path_has_a_length_because_each_message_repeats_it() {
-        let of = |bytes: usize| Path::read(&format!("event.{}", "x".repeat(bytes - 6)));
+        let of = |bytes: usize| FieldPath::read(&format!("event.{}", "x".repeat(bytes - 6)));
         assert!(of(PATH_BYTES).is_ok());
         let refused = of(PATH_BYTES + 1).unwrap_err();
-        assert!(matches!(refused, NoPath::Long(_)), "{refused}");
+        assert!(matches!(refused, FieldPathError::Long(_)), "{refused}");
         assert!(refused.to_string().len() < 200, "{refused}");
     }
 }

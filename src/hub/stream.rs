@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::watch;
 
 pub use self::choice::{StreamSelection, StreamSelector};
-pub use self::control::Kept;
+pub use self::control::RetentionLimits;
 pub use self::follower::{Follower, StreamBatch};
 pub use self::form::StreamEncoding;
 pub(in crate::hub) use self::group::{Group as StreamGroup, StreamGroups};
@@ -55,7 +55,7 @@ pub struct StreamJournal {
     /// Everything up to here is in the journal, and what comes next will be appended to the hub.
     pub applied: Option<Position>,
     /// What is kept of it.
-    pub kept: Kept,
+    pub kept: RetentionLimits,
 }
 
 /// The journal, and who follows it live.

@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use crate::config::{Bare, duration, show_duration};
-use crate::hub::Path;
+use crate::hub::FieldPath;
 use crate::model::envelope::{Facts, Flags};
 use crate::model::json;
 use crate::model::routing::{RoutingKey, RoutingPattern};
@@ -235,7 +235,7 @@ impl Source {
         if text == "key" {
             return Ok(Self::Key);
         }
-        let path = Path::read(text).map_err(|error| {
+        let path = FieldPath::read(text).map_err(|error| {
             format!("{error}; write `key`, or a path such as event.repo.name or payload.language")
         })?;
         let mut names = path.names().map(Box::from);

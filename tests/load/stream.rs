@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ghpulse::clock::{Clock, Stopwatch};
-use ghpulse::hub::{Hub, HubOptions, Kept, StreamJournal, TailEvent};
+use ghpulse::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TailEvent};
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
 use ghpulse::model::head::Head;
@@ -84,7 +84,7 @@ pub fn case(recorded: Option<&Path>) {
         let bytes = fill(&store, &events).await;
         println!("  a journal of {KEPT} events, {} MB as JSON", bytes / 1_000_000);
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
-        let kept = Kept { duration: Duration::from_secs(60), bytes };
+        let kept = RetentionLimits { duration: Duration::from_secs(60), bytes };
         let applied = Some(Position::counted(KEPT));
         hub.keep(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
         let mut options = ServeOptions::of(&defaults().server);

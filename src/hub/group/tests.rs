@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::hub::query::{Conditions, Path};
+use crate::hub::query::{Conditions, FieldPath};
 use crate::hub::tail::tests::tail_event;
 
 fn events(numbers: std::ops::RangeInclusive<u64>, kind: &str) -> Vec<Arc<TailEvent>> {
@@ -13,7 +13,7 @@ fn events(numbers: std::ops::RangeInclusive<u64>, kind: &str) -> Vec<Arc<TailEve
 }
 
 fn ids() -> SamplingQuery {
-    let form = SamplingEncoding::List(vec![Path::read("event.id").unwrap()]);
+    let form = SamplingEncoding::List(vec![FieldPath::read("event.id").unwrap()]);
     SamplingQuery { form, ..SamplingQuery::default() }
 }
 
@@ -138,7 +138,7 @@ async fn a_large_event_is_encoded_beside_the_readers_and_goes_when_all_have_it()
     for subscription in [
         SamplingQuery::default(),
         SamplingQuery {
-            form: SamplingEncoding::Map(vec![Path::read("event.body").unwrap()]),
+            form: SamplingEncoding::Map(vec![FieldPath::read("event.body").unwrap()]),
             ..ids()
         },
     ] {

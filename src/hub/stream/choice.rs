@@ -9,7 +9,7 @@ use crate::hub::filter::Filter;
 use crate::hub::frame::LARGE_BYTES;
 use crate::hub::memory;
 use crate::hub::projection::{Of, Projection};
-use crate::hub::query::Path;
+use crate::hub::query::FieldPath;
 use crate::hub::tail::TailEvent;
 use crate::model::json;
 use crate::model::message::push_payload;
@@ -28,7 +28,7 @@ pub struct StreamSelection {
     /// Which.
     pub filter: Filter,
     /// Only these values of an event; all of it when there are none. Sorted, each once.
-    fields: Vec<Path>,
+    fields: Vec<FieldPath>,
 }
 
 /// A [`StreamSelection`] made ready.
@@ -41,7 +41,7 @@ pub struct StreamSelector {
 impl StreamSelection {
     /// For this filter and these paths, in whatever order they came.
     #[must_use]
-    pub fn new(filter: Filter, mut fields: Vec<Path>) -> Self {
+    pub fn new(filter: Filter, mut fields: Vec<FieldPath>) -> Self {
         fields.sort();
         fields.dedup();
         Self { filter, fields }
@@ -49,7 +49,7 @@ impl StreamSelection {
 
     /// The paths, sorted, each once.
     #[must_use]
-    pub fn fields(&self) -> &[Path] {
+    pub fn fields(&self) -> &[FieldPath] {
         &self.fields
     }
 }

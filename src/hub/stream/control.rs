@@ -5,14 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::form::StreamEncoding;
-use crate::hub::filter::Warning;
+use crate::hub::filter::QueryWarning;
 use crate::model::gap::GapReason;
 use crate::model::json;
 use crate::model::place::Place;
 
 /// What is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kept {
+pub struct RetentionLimits {
     /// For so long.
     pub duration: Duration,
     /// The most bytes on the disk.
@@ -34,7 +34,7 @@ pub(super) fn hello(
     form: StreamEncoding,
     newest: Place,
     oldest: Place,
-    (kept, held): (Kept, Held),
+    (kept, held): (RetentionLimits, Held),
     simulated: bool,
 ) -> Bytes {
     let reach = held.seconds.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
@@ -56,7 +56,7 @@ pub(super) fn push_ack(
     out: &mut Vec<u8>,
     form: StreamEncoding,
     place: Place,
-    warnings: &[Warning],
+    warnings: &[QueryWarning],
 ) {
     let cursor = place.to_string();
     let mut text = format!("{{\"type\":\"ack\",\"cursor\":\"{cursor}\",\"warnings\":[");
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn the_messages_are_written_as_the_contract_has_them() {
         let near: Place = "51a70c3e-be1f4b".parse().unwrap();
-        let kept = Kept { duration: Duration::from_secs(172_800), bytes: 9 };
+        let kept = RetentionLimits { duration: Duration::from_secs(172_800), bytes: 9 };
         let form = StreamEncoding::Ndjson;
         let held = Held { seconds: Some(61), bytes: 7 };
         let empty = hello(form, near, near, (kept, Held::default()), true);
@@ -151,7 +151,7 @@ mod tests {
         )));
         let mut out = Vec::new();
         let (value, message) = ("a.b".to_owned(), "no \"key\"".to_owned());
-        push_ack(&mut out, form, near, &[Warning { field: "keys", value, message }]);
+        push_ack(&mut out, form, near, &[QueryWarning { field: "keys", value, message }]);
         push_gap(&mut out, form, "a", "b", None, GapReason::BusChanged);
         assert_eq!(
             line(&out),

@@ -20,7 +20,7 @@ use super::paging::Paging;
 use super::searches::{Search, TooManySearches};
 use super::{Reading, Streams};
 use crate::hub::Hub;
-use crate::hub::filter::Warning;
+use crate::hub::filter::QueryWarning;
 use crate::hub::memory::{self, MemoryCharge};
 use crate::hub::notifier::Notifier;
 use crate::hub::retry_after;
@@ -72,9 +72,9 @@ pub struct Follower {
 #[derive(Debug)]
 enum Mode {
     /// Begins where the query says, or behind the place.
-    Begin(StreamStart, Option<Vec<Warning>>),
+    Begin(StreamStart, Option<Vec<QueryWarning>>),
     /// The same, not before then: what the query names as its start has still to come.
-    Later(Instant, StreamStart, Option<Vec<Warning>>),
+    Later(Instant, StreamStart, Option<Vec<QueryWarning>>),
     /// A page is on its way.
     Paging(Paging),
     /// Follows the ring.
@@ -150,7 +150,7 @@ impl Follower {
         &mut self,
         choice: StreamSelector,
         start: StreamStart,
-        warnings: Vec<Warning>,
+        warnings: Vec<QueryWarning>,
     ) -> Result<(), TooManySearches> {
         let head = self.streams().newest(&self.hub).position;
         let near = match start {
@@ -221,13 +221,13 @@ impl Follower {
         &mut self,
         choice: StreamSelector,
         start: StreamStart,
-        warnings: Vec<Warning>,
+        warnings: Vec<QueryWarning>,
     ) {
         self.try_ask(choice, start, warnings).expect("few searches are waiting");
     }
 
     /// Begins now, or when the time has come that the query names.
-    fn begin_in_time(&self, start: StreamStart, warnings: Vec<Warning>) -> Mode {
+    fn begin_in_time(&self, start: StreamStart, warnings: Vec<QueryWarning>) -> Mode {
         let clock = self.hub.clock;
         let ahead = match start {
             StreamStart::Since(since) => since.since(clock.now()).min(AHEAD),
@@ -358,7 +358,7 @@ impl Follower {
     fn begin(
         &mut self,
         start: StreamStart,
-        ack: Option<Vec<Warning>>,
+        ack: Option<Vec<QueryWarning>>,
         reading: Option<Reading>,
     ) -> Mode {
         let StreamStart::Behind(place) = start else { return self.page(start, ack, reading) };
@@ -389,7 +389,7 @@ impl Follower {
     fn page(
         &mut self,
         start: StreamStart,
-        ack: Option<Vec<Warning>>,
+        ack: Option<Vec<QueryWarning>>,
         reading: Option<Reading>,
     ) -> Mode {
         self.gaps_seen = self.streams().gaps();

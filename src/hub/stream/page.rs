@@ -12,7 +12,7 @@ use super::choice::StreamSelector;
 use super::control;
 use super::form::StreamEncoding;
 use super::searches::Search;
-use crate::hub::filter::Warning;
+use crate::hub::filter::QueryWarning;
 use crate::hub::memory;
 use crate::hub::tail::TailEvent;
 use crate::hub::turns::Slice;
@@ -61,7 +61,7 @@ pub(super) struct Wanted {
     pub(super) tag: BusTag,
     pub(super) start: StreamStart,
     /// Warnings of an `ack` that could not be given before the start was found.
-    pub(super) ack: Option<Vec<Warning>>,
+    pub(super) ack: Option<Vec<QueryWarning>>,
     /// Why events are missing, if they are.
     pub(super) reason: GapReason,
     /// Bytes after which it ends.
@@ -243,7 +243,7 @@ struct Found {
     place: Place,
     /// Whether it was to begin earlier than anything is kept.
     short: bool,
-    warning: Option<Warning>,
+    warning: Option<QueryWarning>,
 }
 
 /// Where the query begins; `None` when the slice is over before that is known.
@@ -332,7 +332,7 @@ fn find_latest(
         return Ok(None);
     }
     let Searched { looked, found, begin, .. } = *searched;
-    let warning = (found < most && looked >= search_events).then(|| Warning {
+    let warning = (found < most && looked >= search_events).then(|| QueryWarning {
         field: "latest",
         value: most.to_string(),
         message: format!(

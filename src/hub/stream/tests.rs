@@ -86,7 +86,8 @@ fn takes(query: usize, key: &str) -> bool {
 fn choice(query: usize, fields: bool) -> StreamSelector {
     let keys = QUERIES[query].iter().map(|key| (*key).to_owned()).collect();
     let (filter, _) = Filter::compile(&StreamQuery { keys, ..StreamQuery::default() }).unwrap();
-    let fields = if fields { vec![crate::hub::Path::read("event.id").unwrap()] } else { vec![] };
+    let fields =
+        if fields { vec![crate::hub::FieldPath::read("event.id").unwrap()] } else { vec![] };
     StreamSelector::new(StreamSelection::new(filter, fields))
 }
 
@@ -113,7 +114,7 @@ impl World {
         let options = HubOptions { tail_bytes: RING_BYTES, ..HubOptions::default() };
         self.hub = Arc::new(Hub::new(&options, Clock::system()));
         let applied = Some(Position::counted(self.last)).filter(|_| self.last > 0);
-        let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
+        let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
         self.hub.keep(StreamJournal { store: self.store.clone(), tag: self.tag, applied, kept });
         let (hub, stop) = (Arc::clone(&self.hub), self.stop.clone());
         tokio::spawn(async move { hub.deal(stop).await });

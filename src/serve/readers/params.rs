@@ -8,7 +8,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::hub::{Conditions, Form, LanguageQuery, Path, Subscription, VALUE_BYTES, check_paths};
+use crate::hub::{
+    Conditions, FieldPath, Form, LanguageQuery, Subscription, VALUE_BYTES, check_paths,
+};
 use crate::model::json;
 
 /// What is wrong with params.
@@ -111,14 +113,14 @@ fn read_languages(fields: &Fields<'_>) -> Result<Vec<Box<str>>, BadParams> {
     Ok(names)
 }
 
-fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<Path>, BadParams> {
+fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<FieldPath>, BadParams> {
     if texts.len() > most {
         let what = format!("has {} paths", texts.len());
         return Err(bad("filter", &what, &format!("give at most {most}"), FILTER));
     }
     let accepted = "give paths that begin with `event` or `payload`";
     let path = |text: Box<str>| {
-        Path::read(&text).map_err(|error| bad("filter", &error.to_string(), accepted, FILTER))
+        FieldPath::read(&text).map_err(|error| bad("filter", &error.to_string(), accepted, FILTER))
     };
     texts.into_iter().map(path).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::super::group::{GROUP_BYTES, TAKE_BYTES};
 use super::*;
-use crate::hub::Path;
+use crate::hub::FieldPath;
 use crate::hub::query::PATH_BYTES;
 
 const TAG: BusTag = BusTag(5);
@@ -19,7 +19,7 @@ fn event(number: u64) -> TailEvent {
 /// Asks for many long names of nothing, which each message repeats; and how long a message is.
 fn wordy() -> (StreamSelector, usize) {
     let path = |i: usize| format!("event.{i:0>width$}", width = PATH_BYTES - 6);
-    let paths: Vec<Path> = (0..50).map(|i| Path::read(&path(i)).unwrap()).collect();
+    let paths: Vec<FieldPath> = (0..50).map(|i| FieldPath::read(&path(i)).unwrap()).collect();
     let (filter, _) = Filter::compile(&StreamQuery::default()).unwrap();
     let choice = StreamSelector::new(StreamSelection::new(filter, paths));
     let mut out = Vec::new();
@@ -65,7 +65,7 @@ async fn a_reader_of_the_ring_takes_so_many_bytes_at_once_and_no_event_is_left_o
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
     let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
-    let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
+    let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
     hub.keep(StreamJournal { store, tag: TAG, applied: Some(Position::counted(1)), kept });
     let notifier = Arc::new(Notifier::default());
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
@@ -227,7 +227,7 @@ async fn a_time_that_has_still_to_come_is_waited_for() {
     let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
     let clock = Clock::starting_at(Timestamp::from_seconds(1_800_000_000));
     let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
-    let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
+    let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
     hub.keep(StreamJournal { store, tag: TAG, applied: None, kept });
     let notifier = Arc::new(Notifier::default());
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
@@ -278,7 +278,7 @@ async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
     let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
-    let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 20 };
+    let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
     let applied = Some(Position::counted(1));
     hub.keep(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
     let stop = CancellationToken::new();

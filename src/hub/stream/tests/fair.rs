@@ -39,7 +39,7 @@ async fn write(store: &Store, numbers: std::ops::RangeInclusive<u64>) {
 /// A journal and a ring with the same events.
 async fn hub(store: &Store) -> Arc<Hub> {
     let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
-    let kept = Kept { duration: Duration::from_secs(60), bytes: 1 << 30 };
+    let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 30 };
     let applied = Some(Position::counted(1));
     hub.keep(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
     write(store, 1..=EVENTS).await;
