@@ -328,7 +328,7 @@ async fn keep_journal(parts: &Parts, tag: BusTag) -> anyhow::Result<()> {
     let applied = parts.store.read(known).await?;
     let config = &parts.config.store;
     let kept = RetentionLimits { duration: config.journal_for, bytes: config.journal_bytes };
-    parts.hub.keep(StreamJournal { store: parts.store.clone(), tag, applied, kept });
+    parts.hub.attach_journal(StreamJournal { store: parts.store.clone(), tag, applied, kept });
     Ok(())
 }
 

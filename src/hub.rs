@@ -4,7 +4,7 @@
 //! latest values; readers who asked for the same form a group and share everything but their
 //! place. Whoever writes never waits for whoever reads: a reader is a cursor, not a queue.
 //!
-//! Between them goes one task, [`Hub::deal`]. While few messages leave it tells readers at once;
+//! Between them goes one task, [`Hub::dispatch`]. While few messages leave it tells readers at once;
 //! when many do, it lets events gather for the flush interval, because a delivery costs a wake-up
 //! and a write, however many events are in it.
 
@@ -68,9 +68,9 @@ use stream::MaybeStreams;
 /// Deliveries a second above which events are gathered for the flush interval.
 const HEAVY: f64 = 4_000.0;
 /// Events that are dealt before other tasks get their turn.
-const DEAL_EVENTS: usize = 512;
+const DISPATCH_EVENTS: usize = 512;
 /// Groups that are dealt to before other tasks get their turn.
-const DEAL_GROUPS: usize = 64;
+const DISPATCH_GROUPS: usize = 64;
 
 /// What the hub is told once.
 #[derive(Debug, Clone)]
@@ -179,7 +179,7 @@ impl Hub {
     }
 
     /// Deals events out to the groups until `stop`. One task a hub.
-    pub async fn deal(&self, stop: CancellationToken) {
+    pub async fn dispatch(&self, stop: CancellationToken) {
         // From the first on: what was appended before this begins is dealt too.
         let mut place = 0;
         let mut load = Load { rate: 0.0, at: self.clock.instant() };
@@ -206,7 +206,7 @@ impl Hub {
             }
             let mut deliveries = 0;
             loop {
-                let stretch = self.tail.read(place, DEAL_EVENTS);
+                let stretch = self.tail.read(place, DISPATCH_EVENTS);
                 place = stretch.next;
                 if stretch.missed > 0 {
                     metrics::SKIPPED.add(stretch.missed);
@@ -215,13 +215,13 @@ impl Hub {
                     break;
                 }
                 self.groups.refresh(&mut groups);
-                for some in groups.chunks(DEAL_GROUPS) {
+                for some in groups.chunks(DISPATCH_GROUPS) {
                     for group in some {
-                        deliveries += self.groups.deal(group, &stretch.events);
+                        deliveries += self.groups.dispatch(group, &stretch.events);
                     }
                     tokio::task::yield_now().await;
                 }
-                deliveries += self.deal_streams(&mut streamed, &stretch).await;
+                deliveries += self.dispatch_streams(&mut streamed, &stretch).await;
             }
             load.add(deliveries, self.clock.instant());
             metrics::READER_BYTES.set(f64::from(u32::try_from(held_bytes()).unwrap_or(u32::MAX)));
@@ -239,7 +239,7 @@ async fn changed(watched: &mut Option<watch::Receiver<u64>>) {
 
 impl Hub {
     /// The same for the readers of the stream.
-    async fn deal_streams(
+    async fn dispatch_streams(
         &self,
         list: &mut Vec<Arc<stream::StreamGroup>>,
         stretch: &TailBatch,
@@ -248,9 +248,9 @@ impl Hub {
         streams.groups.refresh(list);
         let start = stretch.next - stretch.events.len() as u64;
         let mut deliveries = 0;
-        for some in list.chunks(DEAL_GROUPS) {
+        for some in list.chunks(DISPATCH_GROUPS) {
             for group in some {
-                deliveries += streams.groups.deal(group, start, &stretch.events);
+                deliveries += streams.groups.dispatch(group, start, &stretch.events);
             }
             tokio::task::yield_now().await;
         }
@@ -305,7 +305,7 @@ mod tests {
         let stop = CancellationToken::new();
         let dealing = tokio::spawn({
             let (hub, stop) = (Arc::clone(&hub), stop.clone());
-            async move { hub.deal(stop).await }
+            async move { hub.dispatch(stop).await }
         });
         tokio::task::yield_now().await;
         let notifier = Arc::new(Notifier::default());

@@ -75,7 +75,7 @@ pub async fn run(
     tokio::select! {
         () = everyone_gone => {}
         () = hard.cancelled() => {}
-        () = server.hub.deal(CancellationToken::new()) => {}
+        () = server.hub.dispatch(CancellationToken::new()) => {}
     }
     Ok(())
 }

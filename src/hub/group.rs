@@ -150,7 +150,7 @@ impl Groups {
 
     /// Puts the events that match into the group's log and tells its members. How many deliveries
     /// come of it is returned.
-    pub(super) fn deal(&self, group: &Group, events: &[Arc<TailEvent>]) -> u64 {
+    pub(super) fn dispatch(&self, group: &Group, events: &[Arc<TailEvent>]) -> u64 {
         let share = self.registry.share_of(GROUPS_BYTES);
         group.append(events, self.lag, share.min(GROUP_BYTES))
     }

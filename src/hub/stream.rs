@@ -155,7 +155,7 @@ pub(super) type MaybeStreams = OnceLock<Streams>;
 
 impl Hub {
     /// Gives the stream its journal, once, before the first event is appended.
-    pub fn keep(&self, journal: StreamJournal) {
+    pub fn attach_journal(&self, journal: StreamJournal) {
         let StreamJournal { tag, applied, .. } = journal;
         self.tail().begin_behind(Cursor { tag, position: applied.unwrap_or_default() });
         let streams = Streams {

@@ -86,7 +86,7 @@ pub fn case(recorded: Option<&Path>) {
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
         let kept = RetentionLimits { duration: Duration::from_secs(60), bytes };
         let applied = Some(Position::counted(KEPT));
-        hub.keep(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
+        hub.attach_journal(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
         let mut options = ServeOptions::of(&defaults().server);
         options.limits.per_address = options.limits.connections;
         let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");

@@ -17,8 +17,8 @@ fn ids() -> SamplingQuery {
     SamplingQuery { form, ..SamplingQuery::default() }
 }
 
-fn deal(groups: &Groups, events: &[Arc<TailEvent>]) -> u64 {
-    groups.registry.all().iter().map(|group| groups.deal(group, events)).sum()
+fn dispatch(groups: &Groups, events: &[Arc<TailEvent>]) -> u64 {
+    groups.registry.all().iter().map(|group| groups.dispatch(group, events)).sum()
 }
 
 /// The ids that a member has taken, until nothing is left.
@@ -41,9 +41,9 @@ fn each_member_counts_from_where_it_came() {
     let notifier = Arc::new(Notifier::default());
     let mut all = groups.join(ids(), 1, &notifier);
     let mut thirds = groups.join(ids(), 3, &notifier);
-    deal(&groups, &events(1..=2, "A"));
+    dispatch(&groups, &events(1..=2, "A"));
     let mut late = groups.join(ids(), 3, &notifier);
-    assert_eq!(deal(&groups, &events(3..=8, "A")), 6 + 2 + 2);
+    assert_eq!(dispatch(&groups, &events(3..=8, "A")), 6 + 2 + 2);
     assert_eq!(taken(&mut all), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(taken(&mut thirds), [3, 6]);
     assert_eq!(taken(&mut late), [5, 8]);
@@ -56,8 +56,8 @@ fn only_matching_events_are_counted_and_an_empty_group_goes() {
     let notifier = Arc::new(Notifier::default());
     let conditions = Conditions { kind: Some("B".into()), ..Conditions::default() };
     let mut member = groups.join(SamplingQuery { conditions, ..ids() }, 2, &notifier);
-    deal(&groups, &events(1..=3, "A"));
-    deal(&groups, &events(4..=7, "B"));
+    dispatch(&groups, &events(1..=3, "A"));
+    dispatch(&groups, &events(4..=7, "B"));
     assert_eq!(taken(&mut member), [5, 7]);
     drop(member);
     assert_eq!(groups.registry.all().len(), 0);
@@ -70,7 +70,7 @@ fn who_falls_behind_the_lag_is_moved_forward_and_keeps_its_phase() {
     let mut slow = groups.join(ids(), 1, &notifier);
     let mut slow_thirds = groups.join(ids(), 3, &notifier);
     for n in 1..=40 {
-        deal(&groups, &events(n..=n, "A"));
+        dispatch(&groups, &events(n..=n, "A"));
     }
     assert_eq!(taken(&mut slow), (31..=40).collect::<Vec<_>>());
     assert_eq!(taken(&mut slow_thirds), [33, 36, 39]);
@@ -83,7 +83,7 @@ fn what_everyone_has_taken_is_not_held() {
     let mut member = groups.join(ids(), 1, &notifier);
     let mut rare = groups.join(ids(), 1_000_000, &notifier);
     for n in 1..=1_000 {
-        deal(&groups, &events(n..=n, "A"));
+        dispatch(&groups, &events(n..=n, "A"));
         assert_eq!(taken(&mut member), [n]);
     }
     assert_eq!(taken(&mut rare), [] as [u64; 0]);
@@ -97,7 +97,7 @@ fn members_share_the_bytes() {
     for subscription in [SamplingQuery::default(), ids()] {
         let mut one = groups.join(subscription.clone(), 1, &notifier);
         let mut two = groups.join(subscription, 1, &notifier);
-        deal(&groups, &events(1..=1, "A"));
+        dispatch(&groups, &events(1..=1, "A"));
         let (one, two) = (one.take().frames.remove(0), two.take().frames.remove(0));
         assert_eq!(one.bytes().as_ptr(), two.bytes().as_ptr());
     }
@@ -113,11 +113,11 @@ proptest! {
         let groups = Arc::new(Groups::new(1_000));
         let notifier = Arc::new(Notifier::default());
         let _first = groups.join(ids(), 1, &notifier);
-        deal(&groups, &events(1..=before, "A"));
+        dispatch(&groups, &events(1..=before, "A"));
         let mut member = groups.join(ids(), rate, &notifier);
         let (mut at, mut got) = (before, Vec::new());
         for batch in batches {
-            deal(&groups, &events(at + 1..=at + batch, "A"));
+            dispatch(&groups, &events(at + 1..=at + batch, "A"));
             at += batch;
             got.extend(taken(&mut member));
         }
@@ -147,7 +147,7 @@ async fn a_large_event_is_encoded_beside_the_readers_and_goes_when_all_have_it()
             [false, true].map(|deflates| Arc::new(Notifier::default().deflating(deflates)));
         let mut members =
             notifiers.each_ref().map(|notifier| groups.join(subscription.clone(), 1, notifier));
-        deal(&groups, &[events(1..=1, "A"), vec![large(2)], events(3..=3, "A")].concat());
+        dispatch(&groups, &[events(1..=1, "A"), vec![large(2)], events(3..=3, "A")].concat());
         for (member, notifier) in members.iter_mut().zip(&notifiers) {
             let before = member.take();
             assert_eq!((before.messages, before.more), (1, false), "the large one is not there");

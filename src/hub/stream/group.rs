@@ -162,7 +162,12 @@ impl StreamGroups {
 
     /// Tells a group of events of the ring, of which `start` is the first one's number. How many
     /// deliveries come of it is returned.
-    pub(in crate::hub) fn deal(&self, group: &Group, start: u64, events: &[Arc<TailEvent>]) -> u64 {
+    pub(in crate::hub) fn dispatch(
+        &self,
+        group: &Group,
+        start: u64,
+        events: &[Arc<TailEvent>],
+    ) -> u64 {
         let share = self.registry.share_of(GROUPS_BYTES);
         let mut state = lock(&group.state);
         state.append(&group.choice, start, events, share.min(GROUP_BYTES))

@@ -115,9 +115,14 @@ impl World {
         self.hub = Arc::new(Hub::new(&options, Clock::system()));
         let applied = Some(Position::counted(self.last)).filter(|_| self.last > 0);
         let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
-        self.hub.keep(StreamJournal { store: self.store.clone(), tag: self.tag, applied, kept });
+        self.hub.attach_journal(StreamJournal {
+            store: self.store.clone(),
+            tag: self.tag,
+            applied,
+            kept,
+        });
         let (hub, stop) = (Arc::clone(&self.hub), self.stop.clone());
-        tokio::spawn(async move { hub.deal(stop).await });
+        tokio::spawn(async move { hub.dispatch(stop).await });
     }
 
     fn event(&mut self) -> TailEvent {
@@ -422,7 +427,7 @@ async fn members_of_a_group_that_was_passed_over_are_told_though_nothing_new_mat
     let is_other = |event: &TailEvent| event.head().key() != "evt.push.insert";
     let other = std::iter::repeat_with(|| world.event()).find(is_other).unwrap();
     // The ring let go of five events before they were dealt; some may have been pushes.
-    assert_eq!(groups.deal(&list[0], 5, &[Arc::new(other)]), 0);
+    assert_eq!(groups.dispatch(&list[0], 5, &[Arc::new(other)]), 0);
     let rung = poll_fn(|cx| Poll::Ready(notifier.poll_notified(cx).is_ready())).await;
     assert!(rung, "who waits must look for what it was not dealt");
     assert!(member.take(Position::default()).is_none(), "it reads the ring, and then the journal");

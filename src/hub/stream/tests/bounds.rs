@@ -41,7 +41,7 @@ fn a_group_counts_what_is_written_of_an_event_and_not_only_the_event() {
     let mut list = Vec::new();
     groups.refresh(&mut list);
     let events: Vec<_> = (0..EVENTS).map(event).map(Arc::new).collect();
-    assert_eq!(groups.deal(&list[0], 0, &events), EVENTS);
+    assert_eq!(groups.dispatch(&list[0], 0, &events), EVENTS);
     let (mut messages, mut more) = (0, true);
     while more {
         let taken = member.take(Position::default()).unwrap();
@@ -53,7 +53,7 @@ fn a_group_counts_what_is_written_of_an_event_and_not_only_the_event() {
     assert_eq!(messages, EVENTS - 1);
     // Nobody takes anything: what is held is what it would be written as.
     for round in 1..5 {
-        groups.deal(&list[0], round * EVENTS, &events);
+        groups.dispatch(&list[0], round * EVENTS, &events);
     }
     let held = list[0].held();
     assert!(held * most <= GROUP_BYTES, "{held} of {most} bytes");
@@ -66,7 +66,12 @@ async fn a_reader_of_the_ring_takes_so_many_bytes_at_once_and_no_event_is_left_o
     let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
     let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
     let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
-    hub.keep(StreamJournal { store, tag: TAG, applied: Some(Position::counted(1)), kept });
+    hub.attach_journal(StreamJournal {
+        store,
+        tag: TAG,
+        applied: Some(Position::counted(1)),
+        kept,
+    });
     let notifier = Arc::new(Notifier::default());
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     hub.append((2..=EVENTS).map(event).collect());
@@ -228,7 +233,7 @@ async fn a_time_that_has_still_to_come_is_waited_for() {
     let clock = Clock::starting_at(Timestamp::from_seconds(1_800_000_000));
     let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
     let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
-    hub.keep(StreamJournal { store, tag: TAG, applied: None, kept });
+    hub.attach_journal(StreamJournal { store, tag: TAG, applied: None, kept });
     let notifier = Arc::new(Notifier::default());
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     for (ahead, waits) in [(30, 30), (10_000, 60), (0, 0)] {
@@ -280,11 +285,11 @@ async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
     let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
     let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
     let applied = Some(Position::counted(1));
-    hub.keep(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
+    hub.attach_journal(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
     let stop = CancellationToken::new();
     let dealing = tokio::spawn({
         let (hub, stop) = (Arc::clone(&hub), stop.clone());
-        async move { hub.deal(stop).await }
+        async move { hub.dispatch(stop).await }
     });
     write_with_a_large_one(&store).await;
     // One follows live, one reads the ring from a cursor, one reads it to its end and goes.

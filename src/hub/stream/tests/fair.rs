@@ -41,7 +41,7 @@ async fn hub(store: &Store) -> Arc<Hub> {
     let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
     let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 30 };
     let applied = Some(Position::counted(1));
-    hub.keep(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
+    hub.attach_journal(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
     write(store, 1..=EVENTS).await;
     hub.append((2..=EVENTS).map(event).collect());
     hub
