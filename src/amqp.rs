@@ -251,7 +251,7 @@ impl Sink {
         backoff: &mut Backoff,
         stop: &CancellationToken,
     ) -> Result<std::convert::Infallible, Halt> {
-        let mut applied = self.store.heads().applied.subscribe();
+        let mut applied = self.store.watermarks().applied.subscribe();
         let mut window = Window::new();
         loop {
             applied.borrow_and_update();

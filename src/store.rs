@@ -75,7 +75,7 @@ struct Shared {
     id: String,
     written: Arc<Written>,
     lost: Option<LostTail>,
-    heads: Heads,
+    watermarks: Watermarks,
     room: Arc<Room>,
     failure: Failure,
     _lock: lock::Lock,
@@ -83,7 +83,7 @@ struct Shared {
 
 /// How far each arrow of the way has come: what the next stage waits for.
 #[derive(Debug)]
-pub struct Heads {
+pub struct Watermarks {
     /// The last admission.
     pub inbox: watch::Sender<u64>,
     /// The last entry of the outbox.
@@ -102,7 +102,7 @@ pub struct Heads {
 
 /// The two may come in either order: what is applied before its admission is told makes the number
 /// wrap around, and only until it is told. Whoever admits looks after it has told.
-impl Heads {
+impl Watermarks {
     /// So many bytes were admitted.
     pub fn grow_backlog(&self, bytes: u64) {
         self.backlog.send_modify(|backlog| *backlog = backlog.wrapping_add(bytes));
@@ -114,7 +114,7 @@ impl Heads {
     }
 }
 
-/// The counters that [`Heads`] begin with.
+/// The counters that [`Watermarks`] begin with.
 pub const ADMISSIONS: &str = "admissions";
 /// Entries given to the outbox so far.
 pub const ENTRIES: &str = "entries";
@@ -169,7 +169,7 @@ impl Store {
             id,
             written,
             lost,
-            heads: Heads {
+            watermarks: Watermarks {
                 inbox,
                 outbox,
                 backlog,
@@ -234,8 +234,8 @@ impl Store {
 
     /// How far the stages have come. A stage moves its head after its commit.
     #[must_use]
-    pub fn heads(&self) -> &Heads {
-        &self.shared.heads
+    pub fn watermarks(&self) -> &Watermarks {
+        &self.shared.watermarks
     }
 
     /// Runs `work` on the writing thread and commits what it wrote, all or nothing. Returns after
@@ -246,7 +246,7 @@ impl Store {
         work: impl FnOnce(&mut Batch<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let (sender, receiver) = oneshot::channel();
-        let gaps = self.shared.heads.gaps.clone();
+        let gaps = self.shared.watermarks.gaps.clone();
         // Who asked may have gone; the work is done all the same.
         let job: Job = Box::new(move |batch| match work(batch) {
             Ok(result) => {

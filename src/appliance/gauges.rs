@@ -38,7 +38,8 @@ pub(super) async fn run(store: Store, clock: Clock, stop: CancellationToken) -> 
 
 /// Measures once. Blocks.
 fn measure(store: &Store, mut fronts: Fronts) -> Result<Fronts, StoreError> {
-    let (admitted, entries) = (*store.heads().inbox.borrow(), *store.heads().outbox.borrow());
+    let (admitted, entries) =
+        (*store.watermarks().inbox.borrow(), *store.watermarks().outbox.borrow());
     let reader = store.reader();
     let inbox = waiting(reader, InboxKey, |key| key.0, &mut fronts.inbox, admitted)?;
     let outbox = waiting(reader, OutboxKey, |key| key.0, &mut fronts.outbox, entries)?;

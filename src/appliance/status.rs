@@ -62,8 +62,8 @@ impl Sight {
                 .map(|report| report.shown_at(self.witness.stamp())),
             "bus": {
                 "kind": self.bus,
-                "backlog_bytes": *self.store.heads().backlog.borrow(),
-                "admitted": *self.store.heads().inbox.borrow(),
+                "backlog_bytes": *self.store.watermarks().backlog.borrow(),
+                "admitted": *self.store.watermarks().inbox.borrow(),
             },
             "clients": { "connections": clients },
             "disk": disk(&self.data_dir),
@@ -75,7 +75,7 @@ impl Sight {
 
 /// How much of the disk the journal takes, and how far back it reaches; `null` while it is empty.
 fn journal_json(store: &Store, clock: Clock) -> Value {
-    let reach = *store.heads().reach.borrow();
+    let reach = *store.watermarks().reach.borrow();
     let seconds = reach.oldest.map(|oldest| clock.now().since(oldest).as_secs());
     json!({ "bytes": reach.bytes, "reach_seconds": seconds })
 }

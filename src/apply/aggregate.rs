@@ -161,7 +161,7 @@ impl Apply {
         });
         let (Counted { fresh, known, dead }, receipts) = committed.await?;
         fault::point("apply.after_commit");
-        self.store.heads().applied.send_modify(|commits| *commits = commits.wrapping_add(1));
+        self.store.watermarks().applied.send_modify(|commits| *commits = commits.wrapping_add(1));
         metrics::EVENTS_APPLIED.add(fresh.len() as u64);
         metrics::EVENTS_REDELIVERED.add(known);
         metrics::MESSAGES_DEAD.add(dead);

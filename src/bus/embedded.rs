@@ -38,7 +38,7 @@ impl EmbeddedBus {
     /// The bus of this store; it begins with the oldest entry that was not applied.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        let head = store.heads().outbox.subscribe();
+        let head = store.watermarks().outbox.subscribe();
         Self { store, head, delivered: 0, ahead: None }
     }
 

@@ -75,5 +75,5 @@ pub fn settle(spent: &[Spent], batch: &mut Batch<'_>) -> Result<(), StoreError> 
 /// Tells whoever waits for room, after that batch is on disk.
 pub fn settled(store: &Store, spent: &[Spent]) {
     let freed: usize = spent.iter().map(|spent| spent.body_bytes).sum();
-    store.heads().shrink_backlog(freed as u64);
+    store.watermarks().shrink_backlog(freed as u64);
 }

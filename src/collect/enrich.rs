@@ -91,7 +91,7 @@ enum Woken {
 
 impl Stage {
     async fn enrich(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut inbox = self.store.heads().inbox.subscribe();
+        let mut inbox = self.store.watermarks().inbox.subscribe();
         let mut done = 0;
         let mut again = None;
         loop {
@@ -228,7 +228,7 @@ impl Stage {
         let head = committed.await?;
         fault::point("enrich.after_commit");
         if let Some(head) = head {
-            self.store.heads().outbox.send_replace(head);
+            self.store.watermarks().outbox.send_replace(head);
         }
         Ok(())
     }

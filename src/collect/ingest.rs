@@ -85,7 +85,7 @@ async fn next(
     store: &Store,
     limit: u64,
 ) -> anyhow::Result<Option<Poll>> {
-    let mut backlog = store.heads().backlog.subscribe();
+    let mut backlog = store.watermarks().backlog.subscribe();
     if *backlog.borrow_and_update() > limit {
         let bytes = *backlog.borrow();
         tracing::warn!(bytes, limit, "fetching pauses: store.outboxBytes is reached");
@@ -123,8 +123,8 @@ async fn take_in(store: &Store, poll: Poll) -> Result<(Admitted, Vec<Look>), Sto
     let Claimed { admitted, head, bytes, looks } = committed.await?;
     fault::point("ingest.after_commit");
     if admitted.new > 0 {
-        store.heads().grow_backlog(bytes);
-        store.heads().inbox.send_replace(head);
+        store.watermarks().grow_backlog(bytes);
+        store.watermarks().inbox.send_replace(head);
     }
     metrics::EVENTS_ADMITTED.add(admitted.new);
     metrics::EVENTS_DUPLICATE.add(admitted.known);

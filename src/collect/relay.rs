@@ -210,7 +210,7 @@ impl Relay {
 
     /// Until anything lies between admission and the topic.
     async fn wait_for_rows(&self) -> anyhow::Result<()> {
-        let mut backlog = self.store.heads().backlog.subscribe();
+        let mut backlog = self.store.watermarks().backlog.subscribe();
         if *backlog.borrow() == 0 {
             self.waiting.send_replace(0);
             backlog.wait_for(|bytes| *bytes > 0).await?;
@@ -278,7 +278,7 @@ impl Relay {
 
     /// Waits until this store has applied the topic up to its end.
     async fn catch_up(&self, end: Option<Cursor>) -> anyhow::Result<()> {
-        let mut applied = self.store.heads().applied.subscribe();
+        let mut applied = self.store.watermarks().applied.subscribe();
         loop {
             applied.borrow_and_update();
             let reached = self.store.read(|reader| reader.applied()).await?;
@@ -309,7 +309,7 @@ impl Relay {
         outlet: &mut impl Outlet,
         until: Until,
     ) -> anyhow::Result<Result<(), BusError>> {
-        let mut head = self.store.heads().outbox.subscribe();
+        let mut head = self.store.watermarks().outbox.subscribe();
         let mut course = Course { seen_for: self.seen_for, ..Course::default() };
         let mut done = 0;
         let (mut ahead, mut acknowledged) = (Messages::default(), Vec::new());
@@ -376,7 +376,7 @@ impl Relay {
             tracing::info!(rows = applied.len(), "another collector produced them too");
         }
         // From the start again, once all were looked at.
-        let is_end = last >= *self.store.heads().outbox.borrow();
+        let is_end = last >= *self.store.watermarks().outbox.borrow();
         standby.looked_at = if is_end { 0 } else { last };
         self.give_up(applied).await
     }

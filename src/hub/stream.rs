@@ -105,7 +105,7 @@ impl Streams {
 
     /// How many gaps of the bus were found in this life.
     fn gaps(&self) -> u64 {
-        *self.journal.store.heads().gaps.borrow()
+        *self.journal.store.watermarks().gaps.borrow()
     }
 
     /// Looks where the last of them is; only then is it known that none lies behind an event.
@@ -133,7 +133,7 @@ impl Streams {
 
     /// Tells of them.
     pub(super) fn gaps_found(&self) -> watch::Receiver<u64> {
-        self.journal.store.heads().gaps.subscribe()
+        self.journal.store.watermarks().gaps.subscribe()
     }
 
     /// The newest event there is.
@@ -145,7 +145,7 @@ impl Streams {
     /// Behind this is the oldest event that is kept.
     fn oldest(&self) -> Cursor {
         let tag = self.journal.tag;
-        let dropped = self.journal.store.heads().dropped.borrow().get(&tag).copied();
+        let dropped = self.journal.store.watermarks().dropped.borrow().get(&tag).copied();
         Cursor { tag, position: dropped.unwrap_or_default() }
     }
 }

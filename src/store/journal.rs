@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(behind(&after, 11), [12]);
         assert_eq!(after.first_since(Minute(3)).unwrap(), Some(Position::counted(10)));
         assert_eq!(after.first_since(Minute(4)).unwrap(), None);
-        let dropped = store.heads().dropped.borrow().get(&TAG).copied();
+        let dropped = store.watermarks().dropped.borrow().get(&TAG).copied();
         assert_eq!(dropped, Some(Position::counted(6)));
         let other = store.reader().journal(BusTag(8)).unwrap();
         assert_eq!((other.dropped(), behind(&other, 0)), (None, Vec::new()));

@@ -105,7 +105,7 @@ pub async fn run(
 /// Measures the journal, for the readers' `hello`, the status and the metrics.
 async fn measure(store: &Store, tag: BusTag, clock: Clock) -> Result<(), StoreError> {
     let found = store.read(move |reader| reach(reader, tag)).await?;
-    store.heads().reach.send_replace(found);
+    store.watermarks().reach.send_replace(found);
     #[expect(clippy::cast_precision_loss, reason = "a byte of 2^53 more or less")]
     metrics::JOURNAL_BYTES.set(found.bytes as f64);
     let seconds = found.oldest.map_or(0.0, |oldest| clock.now().since(oldest).as_secs_f64());
@@ -193,7 +193,7 @@ pub async fn drop_due(
         .await?;
     if !dropped.is_empty() {
         let moved = dropped.into_iter().map(|cursor| (cursor.tag, cursor.position));
-        store.heads().dropped.send_modify(|known| known.extend(moved));
+        store.watermarks().dropped.send_modify(|known| known.extend(moved));
     }
     Ok(())
 }

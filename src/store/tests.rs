@@ -389,7 +389,7 @@ async fn a_journal_of_another_bus_is_dropped_and_claims_live_as_long_as_the_past
     // What was dropped is known of each, and so is the gap that its last reader stands before.
     for (tag, gone) in [(old, Some(position)), (tag, None), (newer, Some(position))] {
         assert_eq!(store.reader().journal(tag).unwrap().dropped(), gone);
-        assert_eq!(store.heads().dropped.borrow().get(&tag).copied(), gone);
+        assert_eq!(store.watermarks().dropped.borrow().get(&tag).copied(), gone);
     }
     assert_eq!(store.reader().journal(old).unwrap().gaps(position, 9).unwrap().len(), 1);
     let days = kept(&store, &SeenKey::new(Day(0), &event(0)), |key| key.day.0);
@@ -439,7 +439,7 @@ async fn everyone_after_a_failed_write_is_told_what_failed() {
 async fn the_backlog_ends_where_it_began_whoever_tells_first() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let heads = store.heads();
+    let heads = store.watermarks();
     heads.grow_backlog(5);
     heads.shrink_backlog(12);
     heads.grow_backlog(7);

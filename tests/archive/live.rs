@@ -46,7 +46,7 @@ pub(crate) fn apply(data: &Path, events: &[String]) {
             let poll = Poll { pages: vec![Page { number: 1, body }], received_at: clock.now() };
             ingest::admit(&store, poll).await.unwrap();
         }
-        let mut backlog = store.heads().backlog.subscribe();
+        let mut backlog = store.watermarks().backlog.subscribe();
         backlog.wait_for(|bytes| *bytes == 0).await.unwrap();
         stop.cancel();
         for stage in stages {

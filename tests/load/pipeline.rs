@@ -89,7 +89,7 @@ fn through(pages: &[Bytes], count: usize, sync: Sync) -> Figures {
             tokio::spawn(apply.run(bus, stop.clone())),
         ];
         let usage = Usage::now();
-        let mut backlog = store.heads().backlog.subscribe();
+        let mut backlog = store.watermarks().backlog.subscribe();
         for together in pages.chunks(3) {
             let page =
                 |(number, page): (u8, &Bytes)| Page { number, body: Body::Array(page.clone()) };

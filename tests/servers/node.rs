@@ -188,10 +188,10 @@ impl Node {
 
     /// Waits until nothing is left between admission and the topic.
     pub(crate) async fn is_relayed(&self) {
-        let mut backlog = self.store.heads().backlog.subscribe();
+        let mut backlog = self.store.watermarks().backlog.subscribe();
         let empty = backlog.wait_for(|bytes| *bytes == 0);
         let empty = tokio::time::timeout(PATIENCE, empty).await.is_ok();
-        assert!(empty, "{} bytes are left", *self.store.heads().backlog.borrow());
+        assert!(empty, "{} bytes are left", *self.store.watermarks().backlog.borrow());
     }
 }
 

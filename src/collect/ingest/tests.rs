@@ -48,7 +48,7 @@ async fn what_is_served_twice_is_admitted_once_also_within_a_poll() {
     let second = admit(&store, poll(&[&page])).await.unwrap();
     assert_eq!(second, Admitted { new: 0, known: 3, rejected: 0 });
     assert_eq!(bodies(&store), [a, same_id]);
-    assert_eq!(*store.heads().inbox.borrow(), 2);
+    assert_eq!(*store.watermarks().inbox.borrow(), 2);
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ impl Follower {
         let streams = self.streams();
         let newest = Place::behind(streams.newest(&self.hub));
         let oldest = Place::behind(streams.oldest());
-        let reach = *streams.journal.store.heads().reach.borrow();
+        let reach = *streams.journal.store.watermarks().reach.borrow();
         let now = self.hub.clock().now();
         let seconds = reach.oldest.map(|oldest| now.since(oldest).as_secs());
         let held = control::Held { seconds, bytes: reach.bytes };

@@ -202,7 +202,7 @@ impl World {
     }
 
     fn dropped(&self) -> Place {
-        let dropped = self.store.heads().dropped.borrow().get(&self.tag).copied();
+        let dropped = self.store.watermarks().dropped.borrow().get(&self.tag).copied();
         let cursor = Cursor { tag: self.tag, position: dropped.unwrap_or_default() };
         Place { cursor, entities: u32::MAX }
     }

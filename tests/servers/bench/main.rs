@@ -87,7 +87,7 @@ impl Two {
     /// Has so many pass as fast as they go.
     async fn pass(&mut self, events: usize) {
         let end = self.admitted + events as u64;
-        let mut waiting = self.collector.store.heads().backlog.subscribe();
+        let mut waiting = self.collector.store.watermarks().backlog.subscribe();
         while self.admitted < end {
             self.admit(100).await;
             waiting.wait_for(|bytes| *bytes < WAITING).await.unwrap();
