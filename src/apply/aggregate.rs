@@ -21,8 +21,8 @@ use crate::model::counts::{MOST_LINES, counted_lines};
 use crate::model::entity::Sight;
 use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
+use crate::model::event_index::EventIndex;
 use crate::model::gap::{Gap, GapReason, Outage};
-use crate::model::head::Head;
 use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
@@ -65,7 +65,7 @@ pub(super) struct Prepared {
     pub(super) actor_id: Option<u64>,
     pub(super) repo_id: Option<u64>,
     pub(super) facts_from: FactsFrom,
-    head: Head,
+    head: EventIndex,
     /// The objects that it has documents of.
     pub(super) sights: Box<[Sight]>,
     pub(super) envelope: Envelope,
@@ -167,7 +167,7 @@ impl Apply {
         metrics::MESSAGES_DEAD.add(dead);
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
         let told = fresh.into_iter();
-        let told = told.map(|e| TailEvent::with_head(e.cursor, e.envelope, e.head));
+        let told = told.map(|e| TailEvent::with_index(e.cursor, e.envelope, e.head));
         self.hub.append(told.collect());
         Ok(receipts)
     }
@@ -211,7 +211,7 @@ impl Prepared {
             actor_id: outline.actor_id,
             repo_id: outline.repo_id,
             facts_from,
-            head: Head::of_outline(&outline, &envelope.facts),
+            head: EventIndex::of_summary(&outline, &envelope.facts),
             sights: outline.sights,
             key: outline.key,
             envelope,

@@ -13,7 +13,7 @@
 mod words;
 
 use super::tail::TailEvent;
-use crate::model::head::Value;
+use crate::model::event_index::IndexedField;
 use crate::model::routing::{EVENT_WORDS, KEY_BYTES, RoutingPattern, known_keys};
 use words::{Choice, Words};
 
@@ -45,7 +45,7 @@ pub struct StreamQuery {
     pub languages: Vec<String>,
     /// `payload.action`, such as `opened`.
     pub actions: Vec<String>,
-    /// One event in so many, by [`crate::model::head::Head::sampling_hash`]; `None` is all.
+    /// One event in so many, by [`crate::model::event_index::EventIndex::sampling_hash`]; `None` is all.
     pub sample: Option<u64>,
 }
 
@@ -124,21 +124,21 @@ impl Filter {
     /// Whether the event itself is asked for.
     #[must_use]
     pub fn matches(&self, event: &TailEvent) -> bool {
-        self.takes_key(event.head().key()) && self.holds(event)
+        self.takes_key(event.index().key()) && self.holds(event)
     }
 
     /// Whether all but the keys hold: then what is made from the event is asked for where
     /// [`Self::takes_key`] takes its key.
     #[must_use]
     pub fn holds(&self, event: &TailEvent) -> bool {
-        let head = event.head();
+        let head = event.index();
         let takes = |choice: &Choice, value| choice.is_empty() || choice.takes(head.folded(value));
         (self.sample <= 1 || head.sampling_hash().is_multiple_of(self.sample))
-            && takes(&self.types, Value::Kind)
-            && takes(&self.languages, Value::Language)
-            && takes(&self.actors, Value::Actor)
-            && takes(&self.orgs, Value::Org)
-            && takes(&self.repos, Value::Repo)
+            && takes(&self.types, IndexedField::Kind)
+            && takes(&self.languages, IndexedField::Language)
+            && takes(&self.actors, IndexedField::Actor)
+            && takes(&self.orgs, IndexedField::Org)
+            && takes(&self.repos, IndexedField::Repo)
             && (self.actions.is_empty() || self.actions.takes(event.action()))
     }
 

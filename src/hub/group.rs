@@ -186,7 +186,7 @@ impl Group {
 
     fn append(&self, events: &[Arc<TailEvent>], lag: usize, bytes: usize) -> u64 {
         let conditions = &self.subscription.conditions;
-        let mut matching = events.iter().filter(|event| conditions.hold(event.head())).peekable();
+        let mut matching = events.iter().filter(|event| conditions.hold(event.index())).peekable();
         if matching.peek().is_none() {
             return 0;
         }

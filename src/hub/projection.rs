@@ -129,7 +129,7 @@ impl Projection {
             text: &event.envelope.event,
             flags: event.envelope.facts.flags,
             payload: &whole_payload,
-            zeros: event.head().is_pull_request(),
+            zeros: event.index().is_pull_request(),
         };
         self.pick(paths, of, Frame::text)
     }

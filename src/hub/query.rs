@@ -4,7 +4,7 @@
 //! the events each of them takes is its own and not part of it.
 
 use super::filter::VALUE_BYTES;
-use crate::model::head::Head;
+use crate::model::event_index::EventIndex;
 
 /// Which events in which form. Readers with equal subscriptions form a group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -65,7 +65,7 @@ pub const PATH_BYTES: usize = VALUE_BYTES;
 impl Conditions {
     /// Whether an event satisfies them. What an event does not have satisfies no condition on it.
     #[must_use]
-    pub fn hold(&self, head: &Head) -> bool {
+    pub fn hold(&self, head: &EventIndex) -> bool {
         let holds = |wanted: &Option<Box<str>>, is: Option<&str>| {
             wanted.is_none() || wanted.as_deref() == is
         };
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn what_an_event_lacks_satisfies_no_condition() {
         let event = Event::read(r#"{"id":"1","type":"PushEvent"}"#).unwrap();
-        let head = Head::of(&event, &Facts::default());
+        let head = EventIndex::of(&event, &Facts::default());
         let of = |kind: Option<&str>, repo: Option<&str>| Conditions {
             kind: kind.map(Box::from),
             repo_name: repo.map(Box::from),

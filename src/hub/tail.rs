@@ -13,7 +13,7 @@ use super::stream::StreamEncoding;
 use crate::model::entity::{Entity, entities};
 use crate::model::envelope::{Envelope, Flags};
 use crate::model::event::Event;
-use crate::model::head::Head;
+use crate::model::event_index::EventIndex;
 use crate::model::json;
 use crate::model::position::{Cursor, Position};
 
@@ -30,7 +30,7 @@ pub struct TailEvent {
     pub cursor: Cursor,
     /// The event and its facts.
     pub envelope: Envelope,
-    head: OnceLock<Head>,
+    head: OnceLock<EventIndex>,
     action: OnceLock<Option<Box<str>>>,
     entities: OnceLock<Box<[Entity]>>,
     whole: OnceLock<Frame>,
@@ -48,17 +48,20 @@ impl TailEvent {
 
     /// For who has read the event already.
     #[must_use]
-    pub fn with_head(cursor: Cursor, envelope: Envelope, head: Head) -> Self {
+    pub fn with_index(cursor: Cursor, envelope: Envelope, head: EventIndex) -> Self {
         let event = Self::new(cursor, envelope);
         event.head.get_or_init(|| head);
         event
     }
 
     /// What readers choose by; empty when the event cannot be read.
-    pub fn head(&self) -> &Head {
+    pub fn index(&self) -> &EventIndex {
         self.head.get_or_init(|| {
             let event = Event::read(&self.envelope.event);
-            event.map_or_else(|_| Head::default(), |e| Head::of(&e, &self.envelope.facts))
+            event.map_or_else(
+                |_| EventIndex::default(),
+                |e| EventIndex::of(&e, &self.envelope.facts),
+            )
         })
     }
 
@@ -331,7 +334,7 @@ pub(crate) mod tests {
         let events = tail.read(0, 9).events;
         let made: Vec<bool> = events.iter().map(|event| event.made_whole().is_some()).collect();
         assert_eq!(made, [false, false, false, false, false, true, true, true]);
-        assert_eq!(events[0].head().kind(), Some("A"));
+        assert_eq!(events[0].index().kind(), Some("A"));
         let tail = Tail::new(1);
         (1..=8).for_each(|number| tail.append(vec![large(number)]));
         assert_eq!(tail.read(0, 9).events.len(), 1);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use super::keys::{InboxKey, JournalKey, Key as _, OutboxKey};
 use crate::model::envelope::Facts;
-use crate::model::head::Head;
+use crate::model::event_index::EventIndex;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 
@@ -68,14 +68,14 @@ impl JournalRow<'_> {
     /// What readers choose by, where it is kept: rows of older versions have none, and those of
     /// events with a value that is too long for it.
     #[must_use]
-    pub fn head(&self) -> Option<Head> {
-        self.head.and_then(|head| Head::decode(head, &self.facts))
+    pub fn index(&self) -> Option<EventIndex> {
+        self.head.and_then(|head| EventIndex::decode(head, &self.facts))
     }
 }
 
 /// Appends the value of a [`JournalKey`]. The head is kept so that whoever reads far back need not
 /// read each event for it.
-pub fn push_journal(out: &mut Vec<u8>, head: &Head, facts: &Facts, event: &str) {
+pub fn push_journal(out: &mut Vec<u8>, head: &EventIndex, facts: &Facts, event: &str) {
     let begin = out.len();
     out.push(HEADED);
     if !head.encode(out) {
@@ -89,7 +89,7 @@ pub fn push_journal(out: &mut Vec<u8>, head: &Head, facts: &Facts, event: &str) 
 pub fn decode_journal<'v>(key: &JournalKey, value: &'v [u8]) -> Result<JournalRow<'v>, StoreError> {
     let read = || {
         let (head, rest) = match value.strip_prefix(&[HEADED]) {
-            Some(rest) => Head::split(rest).map(|(head, rest)| (Some(head), rest))?,
+            Some(rest) => EventIndex::split(rest).map(|(head, rest)| (Some(head), rest))?,
             None => (None, value),
         };
         let (facts, text) = Facts::decode(rest)?;
@@ -251,24 +251,24 @@ mod tests {
         let key = JournalKey { tag: BusTag(3), position: Position::counted(9) };
         let text = r#"{"id":"7","type":"PushEvent","repo":{"name":"a/b"}}"#;
         let facts = Facts { language: Some("Go".to_owned()), ..Facts::default() };
-        let head = Head::of(&Event::read(text).unwrap(), &facts);
+        let head = EventIndex::of(&Event::read(text).unwrap(), &facts);
         let mut with = Vec::new();
         push_journal(&mut with, &head, &facts, text);
         let row = decode_journal(&key, &with).unwrap();
-        assert_eq!((row.head(), row.event, &row.facts), (Some(head.clone()), text, &facts));
+        assert_eq!((row.index(), row.event, &row.facts), (Some(head.clone()), text, &facts));
 
         let mut without = Vec::new();
         facts.encode(&mut without);
         without.extend_from_slice(text.as_bytes());
         let row = decode_journal(&key, &without).unwrap();
-        assert_eq!((row.head(), row.event, &row.facts), (None, text, &facts));
+        assert_eq!((row.index(), row.event, &row.facts), (None, text, &facts));
 
         let long = format!(r#"{{"id":"7","repo":{{"name":"{}"}}}}"#, "n".repeat(70_000));
-        let head = Head::of(&Event::read(&long).unwrap(), &facts);
+        let head = EventIndex::of(&Event::read(&long).unwrap(), &facts);
         let mut bytes = Vec::new();
         push_journal(&mut bytes, &head, &facts, &long);
         let row = decode_journal(&key, &bytes).unwrap();
-        assert_eq!((row.head(), row.event), (None, &*long));
+        assert_eq!((row.index(), row.event), (None, &*long));
 
         for end in 0..with.len() - text.len() {
             assert!(decode_journal(&key, &with[..end]).is_err(), "{end}");

@@ -6,7 +6,7 @@ use std::path::Path;
 use ghpulse::clock::Clock;
 use ghpulse::model::envelope::Facts;
 use ghpulse::model::event::Event;
-use ghpulse::model::head::Head;
+use ghpulse::model::event_index::EventIndex;
 use ghpulse::model::position::{BusTag, Position};
 use ghpulse::model::window::{Day, Hour, Second};
 use ghpulse::store::keys::{
@@ -27,8 +27,8 @@ pub fn journal(dir: &Path) -> Vec<(Position, Facts, Value)> {
     let read = |key: JournalKey, value: &[u8]| {
         let row = decode_journal(&key, value)?;
         // What readers choose by is kept as it would be read.
-        let head = Head::of(&Event::read(row.event).unwrap(), &row.facts);
-        assert_eq!(row.head(), Some(head), "{}", row.event);
+        let head = EventIndex::of(&Event::read(row.event).unwrap(), &row.facts);
+        assert_eq!(row.index(), Some(head), "{}", row.event);
         found.push((key.position, row.facts, serde_json::from_str(row.event).unwrap()));
         Ok(true)
     };

@@ -48,7 +48,7 @@ pub fn run() {
         let (filter, _) = Filter::compile(&query).expect("it is within the limits");
         println!("  {name}: {:.0} ns", nanos(&events, |event| filter.matches(event)));
     }
-    let plain = nanos(&events, |event| event.head().kind() == Some("PullRequestEvent"));
+    let plain = nanos(&events, |event| event.index().kind() == Some("PullRequestEvent"));
     println!("  one comparison of the type, by hand: {plain:.0} ns");
 }
 
@@ -77,7 +77,7 @@ fn event(n: u64) -> TailEvent {
     let facts = Facts { language: Some(language.to_owned()), ..Facts::default() };
     let cursor = Cursor { tag: BusTag(1), position: Position::counted(n) };
     let event = TailEvent::new(cursor, Envelope { facts, event: text.into() });
-    let _ = (event.head(), event.action());
+    let _ = (event.index(), event.action());
     event
 }
 

@@ -13,7 +13,7 @@ use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TailEvent};
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
-use ghpulse::model::head::Head;
+use ghpulse::model::event_index::EventIndex;
 use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::serve::{self, Audience, Listener, ServeOptions};
 use ghpulse::store::keys::JournalKey;
@@ -225,7 +225,7 @@ async fn fill(store: &Store, events: &[String]) -> u64 {
                 let event = Event::read(&events[at]).expect("recorded events are events");
                 let facts = Facts::of(&event, Clock::system().now());
                 let mut row = Vec::new();
-                push_journal(&mut row, &Head::of(&event, &facts), &facts, event.text);
+                push_journal(&mut row, &EventIndex::of(&event, &facts), &facts, event.text);
                 bytes += event.text.len() as u64;
                 (JournalKey { tag: TAG, position: Position::counted(entry) }, row)
             })

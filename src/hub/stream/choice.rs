@@ -87,7 +87,7 @@ impl StreamSelector {
         }
         let mut keys = event.entities().iter().map(|entity| entity.key.as_str());
         filter.holds(event)
-            && (filter.takes_key(event.head().key()) || keys.any(|key| filter.takes_key(key)))
+            && (filter.takes_key(event.index().key()) || keys.any(|key| filter.takes_key(key)))
     }
 
     /// Appends what is asked of an event, if anything is; gives how many messages that was. Of one
@@ -104,7 +104,7 @@ impl StreamSelector {
         }
         let had = had.filter(|place| place.cursor == event.cursor);
         let mut messages = 0;
-        if had.is_none() && self.ask.filter.takes_key(event.head().key()) {
+        if had.is_none() && self.ask.filter.takes_key(event.index().key()) {
             self.push_event(out, form, event);
             messages += 1;
         }
@@ -166,7 +166,7 @@ impl StreamSelector {
     fn push_event(&self, out: &mut Vec<u8>, form: StreamEncoding, event: &TailEvent) {
         let cursor = event.cursor.to_string();
         let mut key = String::with_capacity(48);
-        json::push_text(&mut key, event.head().key());
+        json::push_text(&mut key, event.index().key());
         let facts = &event.envelope.facts;
         let mut payload = String::with_capacity(160);
         push_payload(&mut payload, facts);

@@ -225,10 +225,10 @@ fn gaps_of_page(
 }
 
 fn read_event(cursor: Cursor, row: JournalRow<'_>) -> TailEvent {
-    let head = row.head();
+    let head = row.index();
     let envelope = Envelope { facts: row.facts, event: row.event.into() };
     match head {
-        Some(head) => TailEvent::with_head(cursor, envelope, head),
+        Some(head) => TailEvent::with_index(cursor, envelope, head),
         None => TailEvent::new(cursor, envelope),
     }
 }

@@ -139,7 +139,7 @@ impl World {
         let received_at = Timestamp::from_seconds(self.minute * 60);
         let facts = Facts { received_at, ..Facts::default() };
         let event = TailEvent::new(cursor, Envelope { facts, event: text.into() });
-        self.items.push((Place::behind(cursor), event.head().key().to_owned()));
+        self.items.push((Place::behind(cursor), event.index().key().to_owned()));
         for (i, entity) in (1..).zip(event.entities()) {
             self.items.push((Place { cursor, entities: i }, entity.key.to_string()));
         }
@@ -154,7 +154,7 @@ impl World {
             .map(|event| {
                 let (mut row, Envelope { facts, event: text }) = (Vec::new(), &event.envelope);
                 if event.cursor.position.entry.is_multiple_of(2) {
-                    push_journal(&mut row, event.head(), facts, text);
+                    push_journal(&mut row, event.index(), facts, text);
                 } else {
                     // As older versions wrote it.
                     facts.encode(&mut row);
@@ -424,7 +424,7 @@ async fn members_of_a_group_that_was_passed_over_are_told_though_nothing_new_mat
     let mut member = groups.join(&pushes, StreamEncoding::Ndjson, 0, || 0, &notifier);
     let mut list = Vec::new();
     groups.refresh(&mut list);
-    let is_other = |event: &TailEvent| event.head().key() != "evt.push.insert";
+    let is_other = |event: &TailEvent| event.index().key() != "evt.push.insert";
     let other = std::iter::repeat_with(|| world.event()).find(is_other).unwrap();
     // The ring let go of five events before they were dealt; some may have been pushes.
     assert_eq!(groups.dispatch(&list[0], 5, &[Arc::new(other)]), 0);

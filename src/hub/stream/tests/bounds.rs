@@ -265,7 +265,7 @@ async fn write_with_a_large_one(store: &Store) {
         .map(maybe_large)
         .map(|event| {
             let mut row = Vec::new();
-            push_journal(&mut row, event.head(), &event.envelope.facts, &event.envelope.event);
+            push_journal(&mut row, event.index(), &event.envelope.facts, &event.envelope.event);
             (JournalKey { tag: TAG, position: event.cursor.position }, row)
         })
         .collect();

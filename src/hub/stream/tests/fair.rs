@@ -23,7 +23,7 @@ async fn write(store: &Store, numbers: std::ops::RangeInclusive<u64>) {
         .map(event)
         .map(|event| {
             let mut row = Vec::new();
-            push_journal(&mut row, event.head(), &event.envelope.facts, &event.envelope.event);
+            push_journal(&mut row, event.index(), &event.envelope.facts, &event.envelope.event);
             (JournalKey { tag: TAG, position: event.cursor.position }, row)
         })
         .collect();

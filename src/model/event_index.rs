@@ -13,7 +13,7 @@ use super::routing::RoutingKey;
 
 /// What an event is chosen by. What it does not have is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Head {
+pub struct EventIndex {
     /// Key, type, repository, actor, organisation, language; then the same in lower case.
     text: Box<str>,
     /// Where each value ends in the first half.
@@ -25,7 +25,8 @@ pub struct Head {
 
 const VALUES: usize = 6;
 /// The values that are kept, in their order.
-const KEPT: [Value; 4] = [Value::Kind, Value::Repo, Value::Actor, Value::Org];
+const KEPT: [IndexedField; 4] =
+    [IndexedField::Kind, IndexedField::Repo, IndexedField::Actor, IndexedField::Org];
 /// The length of a value that is not there.
 const ABSENT: u16 = u16::MAX;
 /// The bytes of the hash.
@@ -33,7 +34,7 @@ const HASH: usize = 8;
 
 /// One of the values that a filter looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Value {
+pub enum IndexedField {
     /// The routing key.
     Key = 0,
     /// GitHub's type.
@@ -48,7 +49,7 @@ pub enum Value {
     Language = 5,
 }
 
-impl Head {
+impl EventIndex {
     /// Of an event that was read.
     #[must_use]
     pub fn of(event: &Event<'_>, facts: &Facts) -> Self {
@@ -59,7 +60,7 @@ impl Head {
 
     /// Of one that was read before.
     #[must_use]
-    pub fn of_outline(outline: &Outline, facts: &Facts) -> Self {
+    pub fn of_summary(outline: &Outline, facts: &Facts) -> Self {
         let names = [&outline.repo_name, &outline.actor_login, &outline.org_login];
         let [repo, actor, org] = names.map(|name| name.as_deref());
         Self::of_key(&outline.key, [repo, actor, org, facts.language.as_deref()])
@@ -141,37 +142,37 @@ impl Head {
     /// The routing key; empty only of an event that could not be read.
     #[must_use]
     pub fn key(&self) -> &str {
-        self.value(Value::Key, 0).unwrap_or_default()
+        self.value(IndexedField::Key, 0).unwrap_or_default()
     }
 
     /// GitHub's type.
     #[must_use]
     pub fn kind(&self) -> Option<&str> {
-        self.value(Value::Kind, 0)
+        self.value(IndexedField::Kind, 0)
     }
 
     /// `owner/name`.
     #[must_use]
     pub fn repo_name(&self) -> Option<&str> {
-        self.value(Value::Repo, 0)
+        self.value(IndexedField::Repo, 0)
     }
 
     /// The actor's login.
     #[must_use]
     pub fn actor_login(&self) -> Option<&str> {
-        self.value(Value::Actor, 0)
+        self.value(IndexedField::Actor, 0)
     }
 
     /// The organisation's login.
     #[must_use]
     pub fn org_login(&self) -> Option<&str> {
-        self.value(Value::Org, 0)
+        self.value(IndexedField::Org, 0)
     }
 
     /// The language of the repository, of events about pull requests.
     #[must_use]
     pub fn language(&self) -> Option<&str> {
-        self.value(Value::Language, 0)
+        self.value(IndexedField::Language, 0)
     }
 
     /// What a sample is taken by: the same for everyone, on every node, for ever. It is XXH3 (64
@@ -189,11 +190,11 @@ impl Head {
 
     /// A value with A to Z made a to z.
     #[must_use]
-    pub fn folded(&self, value: Value) -> Option<&str> {
+    pub fn folded(&self, value: IndexedField) -> Option<&str> {
         self.value(value, self.text.len() / 2)
     }
 
-    fn value(&self, value: Value, half: usize) -> Option<&str> {
+    fn value(&self, value: IndexedField, half: usize) -> Option<&str> {
         let i = value as usize;
         if self.given & (1 << i) == 0 {
             return None;
@@ -230,29 +231,35 @@ mod tests {
             "repo":{"name":"Ann/Tool"},"org":{"login":""}}"#;
         let facts = Facts { language: Some("C++".to_owned()), ..Facts::default() };
         let event = Event::read(text).unwrap();
-        let head = Head::of(&event, &facts);
+        let head = EventIndex::of(&event, &facts);
         assert_eq!((head.key(), head.kind()), ("evt.push.insert", Some("PushEvent")));
         assert_eq!((head.repo_name(), head.actor_login()), (Some("Ann/Tool"), Some("Ann")));
         assert_eq!((head.org_login(), head.language()), (Some(""), Some("C++")));
-        let folded = [Value::Kind, Value::Repo, Value::Actor, Value::Org, Value::Language];
+        let folded = [
+            IndexedField::Kind,
+            IndexedField::Repo,
+            IndexedField::Actor,
+            IndexedField::Org,
+            IndexedField::Language,
+        ];
         let folded = folded.map(|value| head.folded(value).unwrap());
         assert_eq!(folded, ["pushevent", "ann/tool", "ann", "", "c++"]);
-        assert_eq!(Head::of_outline(&Outline::of(event), &facts), head);
+        assert_eq!(EventIndex::of_summary(&Outline::of(event), &facts), head);
     }
 
     #[test]
     fn what_is_missing_is_none() {
         let text = r#"{"id":"7","repo":{"name":"ann/Übung"}}"#;
-        let head = Head::of(&Event::read(text).unwrap(), &Facts::default());
+        let head = EventIndex::of(&Event::read(text).unwrap(), &Facts::default());
         assert_eq!((head.kind(), head.actor_login(), head.language()), (None, None, None));
         assert_eq!(head.repo_name(), Some("ann/Übung"));
-        assert_eq!(Head::default().repo_name(), None);
+        assert_eq!(EventIndex::default().repo_name(), None);
     }
 
     #[test]
     fn the_hash_of_an_event_stays() {
         let text = r#"{"id":"4936706147","type":"PushEvent"}"#;
-        let head = Head::of(&Event::read(text).unwrap(), &Facts::default());
+        let head = EventIndex::of(&Event::read(text).unwrap(), &Facts::default());
         assert_eq!(head.sampling_hash(), xxh3_64(b"PushEvent 4936706147"));
         assert_eq!(head.sampling_hash(), 12_192_772_503_300_875_015);
     }
@@ -268,16 +275,16 @@ mod tests {
             let [_, _, _, language] = &names;
             let facts = Facts { language: language.clone(), ..Facts::default() };
             let names = names.each_ref().map(Option::as_deref);
-            let head = Head::pack(hash, kind.as_deref(), names);
+            let head = EventIndex::pack(hash, kind.as_deref(), names);
             let mut bytes = Vec::new();
             prop_assert!(head.encode(&mut bytes));
             bytes.extend_from_slice(behind.as_bytes());
-            let (own, rest) = Head::split(&bytes).unwrap();
+            let (own, rest) = EventIndex::split(&bytes).unwrap();
             prop_assert_eq!(rest, behind.as_bytes());
-            prop_assert_eq!(Head::decode(own, &facts), Some(head));
+            prop_assert_eq!(EventIndex::decode(own, &facts), Some(head));
             for short in 0..own.len() {
-                prop_assert_eq!(Head::split(&own[..short]), None);
-                prop_assert_eq!(Head::decode(&own[..short], &facts), None);
+                prop_assert_eq!(EventIndex::split(&own[..short]), None);
+                prop_assert_eq!(EventIndex::decode(&own[..short], &facts), None);
             }
         }
     }
@@ -286,10 +293,10 @@ mod tests {
     fn a_value_of_any_length_is_kept_or_nothing_is() {
         for (length, is_kept) in [(65_534, true), (65_535, false), (70_000, false)] {
             let name = "n".repeat(length);
-            let head = Head::pack(1, Some("PushEvent"), [None, Some(&name), None, None]);
+            let head = EventIndex::pack(1, Some("PushEvent"), [None, Some(&name), None, None]);
             let mut bytes = vec![7];
             assert_eq!(head.encode(&mut bytes), is_kept, "{length}");
-            let read = Head::decode(&bytes[1..], &Facts::default());
+            let read = EventIndex::decode(&bytes[1..], &Facts::default());
             assert_eq!((read, bytes.len() > 1), (is_kept.then_some(head), is_kept));
         }
     }
