@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use self::pulsar::PulsarError;
 use crate::model::envelope::Envelope;
+use crate::model::event_summary::EventSummary;
 use crate::model::gap::Outage;
 use crate::model::message::Outgoing;
-use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 use crate::store::{Batch, StoreError};
@@ -40,12 +40,12 @@ pub struct Delivery<R> {
 pub enum Content {
     /// An event of this store's own outbox: it was read, and claimed as seen, on the way in. What
     /// was seen for the first time is found out by whoever applies it.
-    Own(Envelope, Outline),
+    Own(Envelope, EventSummary),
     /// An event whose facts are complete. This store may see it for the first time.
-    Given(Envelope, Outline),
+    Given(Envelope, EventSummary),
     /// An event of which nobody said what was seen for the first time: whoever applies it finds
     /// that out.
-    Bare(Envelope, Outline),
+    Bare(Envelope, EventSummary),
     /// A message that cannot be read. It goes to the dead-letter log, once.
     Dead(Dead),
 }

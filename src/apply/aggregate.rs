@@ -22,8 +22,8 @@ use crate::model::entity::Sight;
 use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
 use crate::model::event_index::EventIndex;
+use crate::model::event_summary::EventSummary;
 use crate::model::gap::{Gap, GapReason, Outage};
-use crate::model::outline::Outline;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
 use crate::store::journal::{self, DROPPED};
@@ -180,14 +180,14 @@ fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>) -> (Vec<Came>, Vec<R>) 
         receipts.push(delivery.receipt);
         let cursor = Cursor { tag, position: delivery.position };
         let read = match delivery.content {
-            Content::Own(envelope, outline) => {
-                Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Here))
+            Content::Own(envelope, summary) => {
+                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Here))
             }
-            Content::Given(envelope, outline) => {
-                Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Elsewhere))
+            Content::Given(envelope, summary) => {
+                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere))
             }
-            Content::Bare(envelope, outline) => {
-                Ok(Prepared::new(cursor, envelope, outline, FactsFrom::Nobody))
+            Content::Bare(envelope, summary) => {
+                Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Nobody))
             }
             Content::Dead(dead) => Err(Unread { cursor, dead: Box::new(dead) }),
         };
@@ -200,20 +200,20 @@ impl Prepared {
     pub(super) fn new(
         cursor: Cursor,
         envelope: Envelope,
-        outline: Outline,
+        summary: EventSummary,
         facts_from: FactsFrom,
     ) -> Self {
         let received_at = envelope.facts.received_at;
         Self {
             cursor,
-            happened_at: outline.created_at.unwrap_or(received_at),
+            happened_at: summary.created_at.unwrap_or(received_at),
             received_at,
-            actor_id: outline.actor_id,
-            repo_id: outline.repo_id,
+            actor_id: summary.actor_id,
+            repo_id: summary.repo_id,
             facts_from,
-            head: EventIndex::of_summary(&outline, &envelope.facts),
-            sights: outline.sights,
-            key: outline.key,
+            head: EventIndex::of_summary(&summary, &envelope.facts),
+            sights: summary.sights,
+            key: summary.key,
             envelope,
         }
     }

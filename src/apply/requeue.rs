@@ -144,9 +144,9 @@ fn read_again(value: &[u8]) -> ControlFlow<String, Prepared> {
     let Ok(incoming) = Incoming::read(&text, property, published_at) else {
         return ControlFlow::Break(reason);
     };
-    let Incoming { envelope, outline, flags_given } = incoming;
+    let Incoming { envelope, summary, flags_given } = incoming;
     let facts_from = if flags_given { FactsFrom::Elsewhere } else { FactsFrom::Nobody };
-    ControlFlow::Continue(Prepared::new(cursor, envelope, outline, facts_from))
+    ControlFlow::Continue(Prepared::new(cursor, envelope, summary, facts_from))
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ fn delivery(entry: Entry) -> Delivery<Spent> {
         position: Position::counted(entry.spent.entry),
         // Of a node alone the gap is recorded where it is found.
         outage: None,
-        content: Content::Own(entry.envelope, entry.outline),
+        content: Content::Own(entry.envelope, entry.summary),
         receipt: entry.spent,
     }
 }

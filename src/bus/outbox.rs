@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::envelope::{Envelope, written_back};
 use crate::model::event::Event;
-use crate::model::outline::Outline;
+use crate::model::event_summary::EventSummary;
 use crate::store::keys::{BodyKey, Key as _, MetaKey, OutboxKey};
 use crate::store::rows::decode_outbox;
 use crate::store::{BACKLOG, Batch, Reader, Store, StoreError};
@@ -15,7 +15,7 @@ pub struct Entry {
     /// What the event is, with its facts.
     pub envelope: Envelope,
     /// What was read of it.
-    pub outline: Outline,
+    pub summary: EventSummary,
     /// What is given up when the bus has it.
     pub spent: Spent,
 }
@@ -54,7 +54,7 @@ pub fn read(
         facts.forget_written();
         let envelope = Envelope { facts, event: written };
         let spent = Spent { entry: key.0, admission, body_bytes: raw.len() };
-        found.push(Entry { envelope, outline: Outline::of(event), spent });
+        found.push(Entry { envelope, summary: EventSummary::of(event), spent });
         Ok(found.len() < entries)
     })?;
     Ok(found)

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::envelope::Facts;
 use super::event::{self, Event, EventKey};
-use super::outline::Outline;
+use super::event_summary::EventSummary;
 use super::routing::RoutingKey;
 
 /// What an event is chosen by. What it does not have is `None`.
@@ -60,10 +60,10 @@ impl EventIndex {
 
     /// Of one that was read before.
     #[must_use]
-    pub fn of_summary(outline: &Outline, facts: &Facts) -> Self {
-        let names = [&outline.repo_name, &outline.actor_login, &outline.org_login];
+    pub fn of_summary(summary: &EventSummary, facts: &Facts) -> Self {
+        let names = [&summary.repo_name, &summary.actor_login, &summary.org_login];
         let [repo, actor, org] = names.map(|name| name.as_deref());
-        Self::of_key(&outline.key, [repo, actor, org, facts.language.as_deref()])
+        Self::of_key(&summary.key, [repo, actor, org, facts.language.as_deref()])
     }
 
     fn of_key(key: &EventKey, names: [Option<&str>; 4]) -> Self {
@@ -244,7 +244,7 @@ mod tests {
         ];
         let folded = folded.map(|value| head.folded(value).unwrap());
         assert_eq!(folded, ["pushevent", "ann/tool", "ann", "", "c++"]);
-        assert_eq!(EventIndex::of_summary(&Outline::of(event), &facts), head);
+        assert_eq!(EventIndex::of_summary(&EventSummary::of(event), &facts), head);
     }
 
     #[test]

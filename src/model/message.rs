@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::envelope::{Envelope, Facts, Flags, written_back};
 use super::event::{Event, NoEvent};
+use super::event_summary::EventSummary;
 use super::gap::Outage;
 use super::json;
-use super::outline::Outline;
 use super::routing::RoutingKey;
 use super::window::Timestamp;
 
@@ -54,7 +54,7 @@ pub struct Incoming {
     /// The event with its facts.
     pub envelope: Envelope,
     /// What was read of that event.
-    pub outline: Outline,
+    pub summary: EventSummary,
     /// Whether whoever produced it says what was seen for the first time; otherwise whoever
     /// applies it finds out.
     pub flags_given: bool,
@@ -78,13 +78,13 @@ pub enum Unreadable {
 }
 
 impl Outgoing {
-    /// The message of an envelope; `outline` is of its event.
+    /// The message of an envelope; `summary` is of its event.
     #[must_use]
-    pub fn new(envelope: &Envelope, outline: &Outline) -> Self {
+    pub fn new(envelope: &Envelope, summary: &EventSummary) -> Self {
         let Envelope { facts, event } = envelope;
         let properties = [
             (RECEIVED, facts.received_at.micros().to_string()),
-            (KEY, RoutingKey::of_event(&outline.key.kind).to_string()),
+            (KEY, RoutingKey::of_event(&summary.key.kind).to_string()),
             (SCHEMA, OUR_SCHEMA.to_owned()),
         ];
         let mut body = String::with_capacity(event.len() + AROUND_EVENT);
@@ -93,7 +93,7 @@ impl Outgoing {
         body.push_str(",\"payload\":");
         push_payload(&mut body, facts);
         body.push('}');
-        let key = outline.repo_id.map(|id| id.to_string());
+        let key = summary.repo_id.map(|id| id.to_string());
         Self { key, properties, outage: None, body }
     }
 
@@ -163,10 +163,10 @@ impl Incoming {
         let text: Arc<str> = Arc::from(text);
         // An event without an id is known by its text, so what is read is what is kept.
         let event = if *text == *event.text { event } else { Event::read(&text)? };
-        let outline = Outline::of(event);
+        let summary = EventSummary::of(event);
         Ok(Self {
             envelope: Envelope { facts, event: text },
-            outline,
+            summary,
             flags_given: given.is_some(),
         })
     }

@@ -5,8 +5,8 @@ use ghpulse::bus::{Access, Grant, Outlet as _};
 use ghpulse::clock::Clock;
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
+use ghpulse::model::event_summary::EventSummary;
 use ghpulse::model::message::Outgoing;
-use ghpulse::model::outline::Outline;
 use ghpulse::model::window::{Day, Year};
 use ghpulse::store::keys::{Scope, SizeKey};
 use tempfile::tempdir;
@@ -131,7 +131,7 @@ async fn what_is_produced_twice_is_applied_once() {
         let event = Event::read(&text).unwrap();
         let facts = Facts::of(&event, Clock::system().now());
         let envelope = Envelope { facts, event: text.as_str().into() };
-        Outgoing::new(&envelope, &Outline::of(event))
+        Outgoing::new(&envelope, &EventSummary::of(event))
     };
     let together: Vec<_> = (1..=50).map(message).collect();
     // A producer that died after sending and before it knew sends again, in other batches.

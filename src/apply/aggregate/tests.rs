@@ -14,8 +14,8 @@ fn event(cursor: Cursor) -> Prepared {
         u64::from(cursor.tag.0) * 1_000 + cursor.position.entry
     );
     let incoming = Incoming::read(body.as_bytes(), |_| None, Clock::system().now());
-    let Ok(Incoming { envelope, outline, .. }) = incoming else { panic!("it can be read") };
-    Prepared::new(cursor, envelope, outline, FactsFrom::Elsewhere)
+    let Ok(Incoming { envelope, summary, .. }) = incoming else { panic!("it can be read") };
+    Prepared::new(cursor, envelope, summary, FactsFrom::Elsewhere)
 }
 
 /// Applies the entries of a bus.

@@ -25,8 +25,8 @@ pub(super) fn read(message: Arrived) -> Delivery<Receipt> {
         _ => None,
     };
     let content = match Incoming::read(&body, property, published_at) {
-        Ok(Incoming { envelope, outline, flags_given: true }) => Content::Given(envelope, outline),
-        Ok(Incoming { envelope, outline, .. }) => Content::Bare(envelope, outline),
+        Ok(Incoming { envelope, summary, flags_given: true }) => Content::Given(envelope, summary),
+        Ok(Incoming { envelope, summary, .. }) => Content::Bare(envelope, summary),
         Err(why) => Content::Dead(Dead {
             reason: why.to_string(),
             received: properties.received,

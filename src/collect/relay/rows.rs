@@ -49,19 +49,19 @@ impl Course {
         let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
         self.announced.prune(reader)?;
         let mut messages = Messages::default();
-        for Entry { mut envelope, outline, spent } in entries {
+        for Entry { mut envelope, summary, spent } in entries {
             let facts = &mut envelope.facts;
             // Another collector may have produced it before this one was granted the topic, or
             // while it was fenced off for a moment and did not notice.
-            let is_known = is_applied(reader, &outline.key, facts.received_at, self.seen_for)?;
+            let is_known = is_applied(reader, &summary.key, facts.received_at, self.seen_for)?;
             messages.spent.push(spent);
             if is_known {
                 continue;
             }
-            let happened_at = outline.created_at.unwrap_or(facts.received_at);
-            let (actor, repo) = (outline.actor_id, outline.repo_id);
+            let happened_at = summary.created_at.unwrap_or(facts.received_at);
+            let (actor, repo) = (summary.actor_id, summary.repo_id);
             self.announced.announce(reader, &mut facts.flags, happened_at, actor, repo)?;
-            messages.bodies.push(Outgoing::new(&envelope, &outline));
+            messages.bodies.push(Outgoing::new(&envelope, &summary));
         }
         if let Some(first) = messages.bodies.first_mut() {
             let pending = outages::pending(reader)?.filter(|found| self.outage != Some(*found));
@@ -83,8 +83,8 @@ pub(super) fn came_back(
     let entries = outbox::read(reader, after + 1, LOOKED_AT, LOOKED_AT_BYTES)?;
     let last = entries.last().map_or(u64::MAX, |entry| entry.spent.entry);
     let mut applied = Vec::new();
-    for Entry { envelope, outline, spent } in entries {
-        if is_applied(reader, &outline.key, envelope.facts.received_at, seen_for)? {
+    for Entry { envelope, summary, spent } in entries {
+        if is_applied(reader, &summary.key, envelope.facts.received_at, seen_for)? {
             applied.push(spent);
         }
     }

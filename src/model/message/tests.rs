@@ -14,7 +14,7 @@ fn nothing(_: &str) -> Option<&'static str> {
 
 fn outgoing(facts: &Facts, text: &str) -> Outgoing {
     let envelope = Envelope { facts: facts.clone(), event: text.into() };
-    Outgoing::new(&envelope, &Outline::of(Event::read(text).unwrap()))
+    Outgoing::new(&envelope, &EventSummary::of(Event::read(text).unwrap()))
 }
 
 fn read_back(outgoing: &Outgoing) -> Incoming {
@@ -66,7 +66,7 @@ fn a_message_of_the_peer_is_believed_for_its_event_alone() {
     assert_eq!(facts.flags, Flags { pr: true, merge: true, ..Flags::default() });
     assert_eq!((facts.language.as_deref(), facts.additions), (Some("Go"), Some(5)));
     assert!(read.envelope.event.starts_with(r#"{"id":"7","type""#));
-    assert_eq!(read.outline, Outline::of(Event::read(&read.envelope.event).unwrap()));
+    assert_eq!(read.summary, EventSummary::of(Event::read(&read.envelope.event).unwrap()));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn what_was_read_of_a_message_is_what_is_kept_of_it() {
         ] {
             let kept = Event::read(&read.envelope.event).unwrap();
             assert!(kept.is_compact());
-            assert_eq!(read.outline, Outline::of(kept), "{event}");
+            assert_eq!(read.summary, EventSummary::of(kept), "{event}");
         }
     }
 }

@@ -6,7 +6,7 @@ use super::window::Timestamp;
 
 /// An event without its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outline {
+pub struct EventSummary {
     /// What makes it the same event.
     pub key: EventKey,
     /// `created_at`, when it is a time.
@@ -25,7 +25,7 @@ pub struct Outline {
     pub sights: Box<[Sight]>,
 }
 
-impl Outline {
+impl EventSummary {
     /// Of an event that was read.
     #[must_use]
     pub fn of(event: Event<'_>) -> Self {
