@@ -6,7 +6,7 @@
 //! Each text is written once and shared.
 //!
 //! The law: a snapshot and all changes after it, added up, are the snapshot of the last of them.
-//! Who comes back with the [`Mark`] of a value that is still known here is told what has changed
+//! Who comes back with the [`ResumeToken`] of a value that is still known here is told what has changed
 //! since that value; everyone else begins with a snapshot.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,8 +21,8 @@ use super::frame::Frame;
 use super::lock;
 use super::notifier::Notifier;
 use crate::model::json;
-use crate::model::mark::Mark;
 use crate::model::position::Cursor;
+use crate::model::resume_token::ResumeToken;
 use crate::model::tally::Tally;
 use crate::model::window::Second;
 
@@ -59,7 +59,7 @@ pub struct GaugeUpdate {
     /// Its `type`.
     pub kind: &'static str,
     /// Which value it leads to; none of what is not about counts.
-    pub mark: Option<Mark>,
+    pub token: Option<ResumeToken>,
     /// The whole message; [`Frame::body`] is its text.
     pub frame: Frame,
 }
@@ -250,9 +250,9 @@ impl GaugeTopic {
         kept.push_back(Arc::clone(shown));
     }
 
-    fn mark_of(&self, shown: &Shown) -> Mark {
+    fn token_of(&self, shown: &Shown) -> ResumeToken {
         let value = (self.keep > 0).then(|| shown.hash());
-        Mark { cursor: shown.reading.cursor, value }
+        ResumeToken { cursor: shown.reading.cursor, value }
     }
 
     fn notify(&self) {
@@ -265,12 +265,12 @@ impl GaugeTopic {
 
     fn snapshot_of(&self, shown: &Shown) -> GaugeUpdate {
         let frame = shown.snapshot.get_or_init(|| self.whole("snapshot", shown)).clone();
-        GaugeUpdate { kind: "snapshot", mark: Some(self.mark_of(shown)), frame }
+        GaugeUpdate { kind: "snapshot", token: Some(self.token_of(shown)), frame }
     }
 
     fn tick_of(&self, shown: &Shown) -> GaugeUpdate {
         let frame = shown.tick.get_or_init(|| self.whole("tick", shown)).clone();
-        GaugeUpdate { kind: "tick", mark: Some(self.mark_of(shown)), frame }
+        GaugeUpdate { kind: "tick", token: Some(self.token_of(shown)), frame }
     }
 
     fn whole(&self, kind: &str, shown: &Shown) -> Frame {
@@ -295,7 +295,7 @@ impl GaugeTopic {
             frame
         };
         drop(changes);
-        frame.map(|frame| GaugeUpdate { kind: "delta", mark: Some(self.mark_of(to)), frame })
+        frame.map(|frame| GaugeUpdate { kind: "delta", token: Some(self.token_of(to)), frame })
     }
 
     fn written_change(&self, from: &Shown, to: &Shown) -> Option<Frame> {
@@ -313,7 +313,7 @@ impl GaugeTopic {
 
     /// The members that all messages have.
     fn head(&self, kind: &str, shown: &Shown) -> String {
-        let (cursor, labels, reading) = (self.mark_of(shown), self.labels(), &shown.reading);
+        let (cursor, labels, reading) = (self.token_of(shown), self.labels(), &shown.reading);
         let mut text = format!(r#"{{"type":"{kind}","cursor":"{cursor}",{labels}"#);
         let (from, to) = (reading.from.start(), reading.to.start());
         let counted_from = reading.counted_from.start();
@@ -337,8 +337,8 @@ impl Shown {
 impl GaugeSubscriber {
     /// Goes on from the value that this reader has, if it is still known here; else it begins
     /// with the snapshot.
-    pub fn resume(&mut self, mark: Mark) {
-        let Some(value) = mark.value else { return };
+    pub fn resume(&mut self, token: ResumeToken) {
+        let Some(value) = token.value else { return };
         // A hash may have to be made: nobody waits for that.
         let kept: Vec<Arc<Shown>> = lock(&self.sheet.kept).iter().rev().cloned().collect();
         self.told = kept.into_iter().find(|shown| shown.hash() == value);
@@ -384,10 +384,10 @@ impl GaugeSubscriber {
 
     /// Before the snapshot there is no place.
     fn place(&self, kind: &'static str, members: &str) -> GaugeUpdate {
-        let mark = self.told.as_ref().map(|told| self.sheet.mark_of(told));
-        let place = mark.map(|mark| format!(r#","cursor":"{mark}""#)).unwrap_or_default();
+        let token = self.told.as_ref().map(|told| self.sheet.token_of(told));
+        let place = token.map(|token| format!(r#","cursor":"{token}""#)).unwrap_or_default();
         let text = format!(r#"{{"type":"{kind}"{members}{place}}}"#);
-        GaugeUpdate { kind, mark, frame: Frame::text(&[&text]) }
+        GaugeUpdate { kind, token, frame: Frame::text(&[&text]) }
     }
 
     /// Whether nothing more will come.

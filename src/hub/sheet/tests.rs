@@ -61,7 +61,7 @@ fn add(map: &mut BTreeMap<String, i64>, changes: &Value) {
     map.retain(|_, n| *n != 0);
 }
 
-fn hear(map: &mut BTreeMap<String, i64>, note: &GaugeUpdate) -> Mark {
+fn hear(map: &mut BTreeMap<String, i64>, note: &GaugeUpdate) -> ResumeToken {
     let message: Value = serde_json::from_str(note.frame.body()).unwrap();
     assert_eq!(message["type"], note.kind);
     if note.kind == "snapshot" {
@@ -70,9 +70,9 @@ fn hear(map: &mut BTreeMap<String, i64>, note: &GaugeUpdate) -> Mark {
     } else if note.kind == "delta" {
         add(map, &message["changes"]);
     }
-    let mark = note.mark.expect("it is about counts");
-    assert_eq!(message["cursor"], mark.to_string());
-    mark
+    let token = note.token.expect("it is about counts");
+    assert_eq!(message["cursor"], token.to_string());
+    token
 }
 
 #[test]
@@ -81,36 +81,36 @@ fn who_comes_back_in_time_is_told_what_has_changed_and_others_begin_anew() {
     let notifier = Arc::new(Notifier::default());
     sheet.publish(reading(100, &[("C", 1), ("Go", 2)]));
     let mut map = BTreeMap::new();
-    let mark = hear(&mut map, &sheet.subscribe(UpdateMode::Deltas, &notifier).take().unwrap());
-    let back = |mark: Mark| {
+    let token = hear(&mut map, &sheet.subscribe(UpdateMode::Deltas, &notifier).take().unwrap());
+    let back = |token: ResumeToken| {
         let mut follow = sheet.subscribe(UpdateMode::Deltas, &notifier);
-        follow.resume(mark);
+        follow.resume(token);
         follow
     };
     // Nothing has changed, though the window has moved on: nothing is told until something has.
     sheet.publish(reading(101, &[("C", 1), ("Go", 2)]));
-    let mut same = back(mark);
+    let mut same = back(token);
     assert!(same.take().is_none());
-    assert_eq!(hear(&mut map.clone(), &same.heartbeat()).value, mark.value);
+    assert_eq!(hear(&mut map.clone(), &same.heartbeat()).value, token.value);
     sheet.publish(reading(102, &[("Go", 3)]));
-    let told = [same.take(), back(mark).take()].map(body);
+    let told = [same.take(), back(token).take()].map(body);
     assert_eq!(told[0], told[1], "it is written once");
     assert!(told[0].ends_with(r#","changes":{"C":-1,"Go":1}}"#), "{}", told[0]);
     // Without the value's hash, with one that is not known, and of a sheet that keeps nothing.
-    for other in [Mark { value: None, ..mark }, Mark { value: Some(7), ..mark }] {
+    for other in [ResumeToken { value: None, ..token }, ResumeToken { value: Some(7), ..token }] {
         assert_eq!(back(other).take().unwrap().kind, "snapshot");
     }
     let forgetful = GaugeTopics::default().open("stars");
     forgetful.publish(reading(100, &[("C", 1), ("Go", 2)]));
     let mut follow = forgetful.subscribe(UpdateMode::Full, &notifier);
-    follow.resume(mark);
+    follow.resume(token);
     assert_eq!(follow.take().unwrap().kind, "snapshot");
     // What is too long ago is forgotten.
     for at in 0..KEPT_VALUES {
         sheet.publish(reading(103, &[("D", i64::try_from(at).unwrap() + 1)]));
     }
     assert_eq!(lock(&sheet.kept).len(), KEPT_VALUES);
-    assert_eq!(back(mark).take().unwrap().kind, "snapshot");
+    assert_eq!(back(token).take().unwrap().kind, "snapshot");
 }
 
 proptest! {
@@ -124,7 +124,7 @@ proptest! {
         let notifier = Arc::new(Notifier::default());
         let mut map = BTreeMap::new();
         let mut follow = nodes[0].subscribe(UpdateMode::Deltas, &notifier);
-        let (mut mark, mut at_node) = (None, 0);
+        let (mut token, mut at_node) = (None, 0);
         for (at, (value, toss)) in values.into_iter().enumerate() {
             let pairs: Vec<_> = value.iter().map(|(name, n)| (name.as_str(), *n)).collect();
             for (number, node) in nodes.iter().enumerate() {
@@ -137,14 +137,14 @@ proptest! {
                 1 | 2 => {
                     at_node = usize::from(toss - 1);
                     follow = nodes[at_node].subscribe(UpdateMode::Deltas, &notifier);
-                    if let Some(mark) = mark {
-                        follow.resume(mark);
+                    if let Some(token) = token {
+                        follow.resume(token);
                     }
                 }
                 _ => {}
             }
             if let Some(note) = follow.take() {
-                mark = Some(hear(&mut map, &note));
+                token = Some(hear(&mut map, &note));
             }
             let shown = nodes[at_node].snapshot().unwrap();
             let mut whole = BTreeMap::new();

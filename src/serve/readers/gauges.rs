@@ -22,7 +22,7 @@ use crate::hub::{
     Frame, FrameBatch, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamBatch,
     StreamEncoding, UpdateMode, WINDOWS,
 };
-use crate::model::mark::Mark;
+use crate::model::resume_token::ResumeToken;
 use crate::serve::http::body;
 use crate::serve::http::body::{Pump, Source};
 use crate::serve::http::negotiation;
@@ -89,7 +89,7 @@ struct Asked {
     /// `languages`, `types` or `activity`; none of an aggregate.
     of: Option<String>,
     /// What the reader comes back with.
-    back: Option<Mark>,
+    back: Option<ResumeToken>,
 }
 
 /// `/stream/languages`, `/stream/types`, `/stream/activity`.
@@ -106,7 +106,7 @@ pub(crate) async fn rolling(State(server): State<Arc<Server>>, request: Request<
 /// The window that a request names, and where its reader comes back from; the last of several
 /// holds. What a page's `EventSource` brings goes before what the URL says, and is no reason to
 /// refuse it.
-fn asked(request: &Request<Body>) -> Result<(&'static str, Option<Mark>), String> {
+fn asked(request: &Request<Body>) -> Result<(&'static str, Option<ResumeToken>), String> {
     let pairs =
         negotiation::pairs(request.uri()).map_err(|error| format!("the URL's query: {error}"))?;
     let last = |name: &str| {
@@ -116,7 +116,7 @@ fn asked(request: &Request<Body>) -> Result<(&'static str, Option<Mark>), String
     let window = last("window").map_or(Ok(WINDOW), known_window)?;
     let last_id = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let back = match last_id.and_then(|id| id.parse().ok()) {
-        Some(mark) => Some(mark),
+        Some(token) => Some(token),
         None => last("cursor")
             .filter(|text| !text.is_empty())
             .map(str::parse)
@@ -145,8 +145,8 @@ fn answer<const IS_ROLLING: bool>(
     let hello = IS_ROLLING.then(|| hello(sheet, server.operate.simulated()));
     let follow = |notifier: &Arc<Notifier>| {
         let mut follow = sheet.subscribe(telling, notifier);
-        if let Some(mark) = back {
-            follow.resume(mark);
+        if let Some(token) = back {
+            follow.resume(token);
         }
         follow
     };
@@ -197,11 +197,11 @@ fn hello(sheet: &GaugeTopic, simulated: bool) -> GaugeUpdate {
     let about = sheet.labels();
     let text =
         format!(r#"{{"type":"hello","version":"{version}","simulated":{simulated},{about}}}"#);
-    GaugeUpdate { kind: "hello", mark: None, frame: Frame::text(&[&text]) }
+    GaugeUpdate { kind: "hello", token: None, frame: Frame::text(&[&text]) }
 }
 
 fn written(form: StreamEncoding, note: &GaugeUpdate) -> Bytes {
-    let id = note.mark.map(|mark| mark.to_string());
+    let id = note.token.map(|token| token.to_string());
     form.message(note.kind, id.as_deref(), note.frame.body())
 }
 

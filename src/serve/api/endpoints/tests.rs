@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use proptest::string::string_regex;
 
 use super::*;
-use crate::model::mark::Mark;
+use crate::model::resume_token::ResumeToken;
 
 /// Texts that the documented pattern of a cursor makes.
 fn cursors(path: &'static str) -> impl Strategy<Value = String> {
@@ -21,9 +21,9 @@ proptest! {
         of_counts in cursors("/stream/types"),
     ) {
         let is_place = |text: &str| text.parse::<crate::model::place::Place>().is_ok();
-        let is_mark = |text: &str| text.parse::<Mark>().is_ok();
-        prop_assert!(of_events.is_empty() || is_place(&of_events) || is_mark(&of_events));
-        prop_assert!(of_counts.is_empty() || is_mark(&of_counts));
+        let is_token = |text: &str| text.parse::<ResumeToken>().is_ok();
+        prop_assert!(of_events.is_empty() || is_place(&of_events) || is_token(&of_events));
+        prop_assert!(of_counts.is_empty() || is_token(&of_counts));
     }
 }
 

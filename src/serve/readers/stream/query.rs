@@ -10,9 +10,9 @@ use crate::hub::{
     Filter, Path, QueryError, StreamQuery, StreamSelection, StreamSelector, StreamStart, Warning,
     check_paths,
 };
-use crate::model::mark::Mark;
 use crate::model::place::Place;
 use crate::model::position::NoCursor;
+use crate::model::resume_token::ResumeToken;
 use crate::model::window::Timestamp;
 use crate::serve::readers::params::{BadParams, Fields, bad, shown};
 
@@ -128,7 +128,7 @@ pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, BadPar
 
 /// Reads a cursor. One of counts leads behind the last event that is counted.
 fn read_place(text: &str) -> Result<Place, NoCursor> {
-    let place = text.parse::<Mark>().map(|mark| Place::behind(mark.cursor));
+    let place = text.parse::<ResumeToken>().map(|token| Place::behind(token.cursor));
     place.or_else(|_| text.parse())
 }
 

@@ -12,7 +12,7 @@ use super::position::{Cursor, NoCursor};
 
 /// What a reader of counts comes back with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
+pub struct ResumeToken {
     /// Up to which event it is counted.
     pub cursor: Cursor,
     /// The value's hash; none where nobody can come back to it.
@@ -21,14 +21,14 @@ pub struct Mark {
 
 const DIGITS: usize = 16;
 
-impl fmt::Display for Mark {
+impl fmt::Display for ResumeToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cursor)?;
         self.value.map_or(Ok(()), |value| write!(f, "~{value:0DIGITS$x}"))
     }
 }
 
-impl FromStr for Mark {
+impl FromStr for ResumeToken {
     type Err = NoCursor;
 
     fn from_str(text: &str) -> Result<Self, NoCursor> {
@@ -49,15 +49,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_a_cursor_and_the_hash_of_a_value() {
+    fn resume_token_is_a_cursor_and_the_hash_of_a_value() {
         let cursor: Cursor = "51a70c3e-be1f4b".parse().unwrap();
         for (text, value) in [
             ("51a70c3e-be1f4b", None),
             ("51a70c3e-be1f4b~00000000000000ff", Some(255)),
             ("51a70c3e-be1f4b~ffffffffffffffff", Some(u64::MAX)),
         ] {
-            assert_eq!(text.parse(), Ok(Mark { cursor, value }));
-            assert_eq!(Mark { cursor, value }.to_string(), text);
+            assert_eq!(text.parse(), Ok(ResumeToken { cursor, value }));
+            assert_eq!(ResumeToken { cursor, value }.to_string(), text);
         }
         for wrong in [
             "",
@@ -69,7 +69,7 @@ mod tests {
             "51a70c3e-be1f4b~00000000000000ff~",
             "~00000000000000ff",
         ] {
-            assert!(wrong.parse::<Mark>().is_err(), "{wrong}");
+            assert!(wrong.parse::<ResumeToken>().is_err(), "{wrong}");
         }
     }
 }
