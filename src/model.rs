@@ -10,7 +10,7 @@ pub mod gap;
 pub mod gaps;
 pub mod json;
 pub mod message;
-pub mod place;
+pub mod offset;
 pub mod position;
 pub mod resume_token;
 pub mod routing;

@@ -31,7 +31,7 @@ use self::searches::Searches;
 pub use self::searches::{SEARCHES, TooManySearches};
 use super::turns::Turns;
 use super::{Hub, Notifier, lock};
-use crate::model::place::Place;
+use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::{Reader, Store, gaps};
 
@@ -180,7 +180,7 @@ impl Hub {
     ) -> Option<Follower> {
         let streams = self.streams()?;
         let choice = Arc::new(StreamSelector::new(StreamSelection::default()));
-        let place = Place::behind(streams.newest(self));
+        let place = Offset::after(streams.newest(self));
         Some(Follower::new(Arc::clone(self), form, choice, place, Arc::clone(notifier)))
     }
 

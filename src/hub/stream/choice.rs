@@ -13,7 +13,7 @@ use crate::hub::query::FieldPath;
 use crate::hub::tail::TailEvent;
 use crate::model::json;
 use crate::model::message::push_payload;
-use crate::model::place::Place;
+use crate::model::offset::Offset;
 use crate::model::position::Cursor;
 
 /// More entities than an event has: a place with so many is behind all of them.
@@ -69,13 +69,13 @@ impl StreamSelector {
     }
 
     /// The place behind an event and whatever is asked of it.
-    pub(super) fn behind(&self, cursor: Cursor) -> Place {
+    pub(super) fn behind(&self, cursor: Cursor) -> Offset {
         let wants_entities = self.ask.filter.wants_entities();
-        Place { cursor, entities: if wants_entities { ALL_ENTITIES } else { 0 } }
+        Offset { cursor, entities: if wants_entities { ALL_ENTITIES } else { 0 } }
     }
 
     /// Whether some of the entities of the event at this place are still to come.
-    pub(super) fn is_partly_had(&self, place: Place) -> bool {
+    pub(super) fn is_partly_had(&self, place: Offset) -> bool {
         self.ask.filter.wants_entities() && place.entities != ALL_ENTITIES
     }
 
@@ -97,7 +97,7 @@ impl StreamSelector {
         out: &mut Vec<u8>,
         form: StreamEncoding,
         event: &TailEvent,
-        had: Option<Place>,
+        had: Option<Offset>,
     ) -> u64 {
         if !self.takes(event) {
             return 0;
@@ -147,7 +147,7 @@ impl StreamSelector {
             if number <= had || !self.ask.filter.takes_key(key) {
                 continue;
             }
-            let cursor = Place { cursor: event.cursor, entities: number }.to_string();
+            let cursor = Offset { cursor: event.cursor, entities: number }.to_string();
             let parts = [
                 "{\"type\":\"entity\",\"cursor\":\"",
                 &cursor,

@@ -8,7 +8,7 @@ use super::form::StreamEncoding;
 use crate::hub::filter::QueryWarning;
 use crate::model::gap::GapReason;
 use crate::model::json;
-use crate::model::place::Place;
+use crate::model::offset::Offset;
 
 /// What is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +32,8 @@ pub(super) struct Held {
 /// far back that reaches now.
 pub(super) fn hello(
     form: StreamEncoding,
-    newest: Place,
-    oldest: Place,
+    newest: Offset,
+    oldest: Offset,
     (kept, held): (RetentionLimits, Held),
     simulated: bool,
 ) -> Bytes {
@@ -55,7 +55,7 @@ pub(super) fn hello(
 pub(super) fn push_ack(
     out: &mut Vec<u8>,
     form: StreamEncoding,
-    place: Place,
+    place: Offset,
     warnings: &[QueryWarning],
 ) {
     let cursor = place.to_string();
@@ -73,7 +73,7 @@ pub(super) fn push_ack(
 }
 
 /// `caught_up` or `heartbeat`: a type and where the reader is.
-pub(super) fn at(form: StreamEncoding, kind: &str, place: Place) -> Bytes {
+pub(super) fn at(form: StreamEncoding, kind: &str, place: Offset) -> Bytes {
     let cursor = place.to_string();
     let text = format!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\"}}");
     whole(form, kind, Some(&cursor), &text)
@@ -111,7 +111,7 @@ pub(super) fn error(form: StreamEncoding, code: &str, field: Option<&str>, messa
 }
 
 /// The last message: why it ends, where to come back to, and after how many milliseconds.
-pub(super) fn bye(form: StreamEncoding, reason: &str, place: Place, retry_after: u64) -> Bytes {
+pub(super) fn bye(form: StreamEncoding, reason: &str, place: Offset, retry_after: u64) -> Bytes {
     let cursor = place.to_string();
     let mut text = "{\"type\":\"bye\",\"reason\":".to_owned();
     json::push_text(&mut text, reason);
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_messages_are_written_as_the_contract_has_them() {
-        let near: Place = "51a70c3e-be1f4b".parse().unwrap();
+        let near: Offset = "51a70c3e-be1f4b".parse().unwrap();
         let kept = RetentionLimits { duration: Duration::from_secs(172_800), bytes: 9 };
         let form = StreamEncoding::Ndjson;
         let held = Held { seconds: Some(61), bytes: 7 };

@@ -26,7 +26,7 @@ use crate::hub::notifier::Notifier;
 use crate::hub::retry_after;
 use crate::hub::turns::Rank;
 use crate::model::gap::GapReason;
-use crate::model::place::Place;
+use crate::model::offset::Offset;
 use crate::model::position::{Cursor, Position};
 
 /// The newest events of the ring that `latest` is looked for in before the journal is searched; of
@@ -49,7 +49,7 @@ pub struct Follower {
     form: StreamEncoding,
     notifier: Arc<Notifier>,
     choice: Arc<StreamSelector>,
-    place: Place,
+    place: Offset,
     mode: Mode,
     /// Whether it ends when it has caught up.
     once: bool,
@@ -107,7 +107,7 @@ impl Follower {
         hub: Arc<Hub>,
         form: StreamEncoding,
         choice: Arc<StreamSelector>,
-        place: Place,
+        place: Offset,
         notifier: Arc<Notifier>,
     ) -> Self {
         let mode = Mode::Begin(StreamStart::Behind(place), None);
@@ -135,8 +135,8 @@ impl Follower {
     #[must_use]
     pub fn hello(&self, simulated: bool) -> Bytes {
         let streams = self.streams();
-        let newest = Place::behind(streams.newest(&self.hub));
-        let oldest = Place::behind(streams.oldest());
+        let newest = Offset::after(streams.newest(&self.hub));
+        let oldest = Offset::after(streams.oldest());
         let reach = *streams.journal.store.watermarks().reach.borrow();
         let now = self.hub.clock().now();
         let seconds = reach.oldest.map(|oldest| now.since(oldest).as_secs());
@@ -195,7 +195,7 @@ impl Follower {
 
     /// Where the last `most` events that match begin, when all of them are among the newest of the
     /// ring: then nothing has to be searched for, and nobody waits in line.
-    fn find_in_ring(&self, choice: &StreamSelector, most: usize, head: Position) -> Option<Place> {
+    fn find_in_ring(&self, choice: &StreamSelector, most: usize, head: Position) -> Option<Offset> {
         let wants_entities = choice.ask().filter.wants_entities();
         let looked = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
         if most > looked {
@@ -305,7 +305,7 @@ impl Follower {
 
     /// Where it is: everything up to here was given, or was not asked for.
     #[must_use]
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> Offset {
         self.place
     }
 

@@ -18,7 +18,7 @@ use crate::hub::tail::TailEvent;
 use crate::hub::turns::Slice;
 use crate::model::envelope::Envelope;
 use crate::model::gap::{Gap, GapReason};
-use crate::model::place::Place;
+use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 use crate::store::journal::{Journal, Step};
@@ -46,7 +46,7 @@ pub enum StreamStart {
     /// With the oldest event that is kept.
     Oldest,
     /// Behind this place.
-    Behind(Place),
+    Behind(Offset),
     /// With the first event received then or later.
     Since(Timestamp),
     /// With the last so many that match, or with fewer where they are too far back.
@@ -95,7 +95,7 @@ pub(super) struct Page {
     /// Events and entities in it.
     pub(super) messages: u64,
     /// Everything up to here is in it, or was before it.
-    pub(super) place: Place,
+    pub(super) place: Offset,
     /// Whether a gap lies further on: the ring, which may have all the rest, knows of none.
     pub(super) is_before_a_gap: bool,
 }
@@ -122,7 +122,7 @@ pub(super) fn read(
     };
     let (known, known_up_to) = gaps_of_page(&journal, place.cursor.position)?;
     let mut known = known.into_iter().peekable();
-    let mut push_gaps = |out: &mut Vec<u8>, place: Place, before: Option<Position>| {
+    let mut push_gaps = |out: &mut Vec<u8>, place: Offset, before: Option<Position>| {
         while let Some(gap) = known.next_if(|gap| before.is_none_or(|before| gap.after < before)) {
             let last = gap.until.before().unwrap_or_default().max(gap.after);
             let from = Cursor { tag, position: gap.after }.to_string();
@@ -183,7 +183,7 @@ fn begin(
     out: &mut Vec<u8>,
     slice: Slice,
     is_waited_for: &dyn Fn() -> bool,
-) -> Result<Option<Place>, StoreError> {
+) -> Result<Option<Offset>, StoreError> {
     let found = find(journal, wanted, slice, is_waited_for)?;
     let Some(Found { mut place, short, warning }) = found else { return Ok(None) };
     wanted.search = None;
@@ -234,13 +234,13 @@ fn read_event(cursor: Cursor, row: JournalRow<'_>) -> TailEvent {
 }
 
 /// Before everything that ever was.
-fn oldest(tag: BusTag) -> Place {
-    Place::behind(Cursor { tag, position: Position::default() })
+fn oldest(tag: BusTag) -> Offset {
+    Offset::after(Cursor { tag, position: Position::default() })
 }
 
 /// Where a query begins.
 struct Found {
-    place: Place,
+    place: Offset,
     /// Whether it was to begin earlier than anything is kept.
     short: bool,
     warning: Option<QueryWarning>,

@@ -50,7 +50,7 @@ struct World {
     hub: Arc<Hub>,
     stop: CancellationToken,
     /// Every message there can be: its place and its key.
-    items: Vec<(Place, String)>,
+    items: Vec<(Offset, String)>,
     last: u64,
     minute: i64,
     /// In the journal and not in the ring yet.
@@ -67,7 +67,7 @@ struct Reader {
     /// Queries asked and not acknowledged yet.
     asked: Vec<usize>,
     /// Everything up to here was told, or was not asked for.
-    had: Place,
+    had: Offset,
     caught_up: bool,
     ended: bool,
 }
@@ -139,9 +139,9 @@ impl World {
         let received_at = Timestamp::from_seconds(self.minute * 60);
         let facts = Facts { received_at, ..Facts::default() };
         let event = TailEvent::new(cursor, Envelope { facts, event: text.into() });
-        self.items.push((Place::behind(cursor), event.index().key().to_owned()));
+        self.items.push((Offset::after(cursor), event.index().key().to_owned()));
         for (i, entity) in (1..).zip(event.entities()) {
-            self.items.push((Place { cursor, entities: i }, entity.key.to_string()));
+            self.items.push((Offset { cursor, entities: i }, entity.key.to_string()));
         }
         event
     }
@@ -196,18 +196,18 @@ impl World {
     }
 
     /// Messages that are asked for, behind one place and up to another.
-    fn wanted(&self, query: usize, from: Place, to: Place) -> Vec<Place> {
+    fn wanted(&self, query: usize, from: Offset, to: Offset) -> Vec<Offset> {
         let items = self.items.iter().filter(|(place, key)| *place > from && takes(query, key));
         items.map(|(place, _)| *place).filter(|place| *place <= to).collect()
     }
 
-    fn dropped(&self) -> Place {
+    fn dropped(&self) -> Offset {
         let dropped = self.store.watermarks().dropped.borrow().get(&self.tag).copied();
         let cursor = Cursor { tag: self.tag, position: dropped.unwrap_or_default() };
-        Place { cursor, entities: u32::MAX }
+        Offset { cursor, entities: u32::MAX }
     }
 
-    fn connect(&mut self, from: Option<Place>) -> Reader {
+    fn connect(&mut self, from: Option<Offset>) -> Reader {
         let notifier = Arc::new(Notifier::default());
         let follower = self.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         let had = follower.place();
@@ -238,7 +238,7 @@ impl World {
             }
             4 => {
                 let position = Position::counted(self.last + self.rng.u64(0..5));
-                StreamStart::Behind(Place::behind(Cursor { tag: self.tag, position }))
+                StreamStart::Behind(Offset::after(Cursor { tag: self.tag, position }))
             }
             _ => StreamStart::Here,
         }
@@ -273,7 +273,7 @@ impl Reader {
     }
 
     fn hear(&mut self, world: &World, message: &Value) {
-        let place = |name: &str| message[name].as_str().unwrap().parse::<Place>().unwrap();
+        let place = |name: &str| message[name].as_str().unwrap().parse::<Offset>().unwrap();
         match message["type"].as_str().unwrap() {
             "ack" => {
                 // Of several in a row each one is acknowledged, or only the last that is looked up.
@@ -324,7 +324,7 @@ impl Reader {
 
     /// Reads until it is live and has everything.
     async fn drain(&mut self, world: &World) {
-        let end = Place { cursor: world.items.last().unwrap().0.cursor, entities: u32::MAX };
+        let end = Offset { cursor: world.items.last().unwrap().0.cursor, entities: u32::MAX };
         loop {
             if self.take(world) {
                 continue;

@@ -129,9 +129,9 @@ async fn a_page_that_nobody_waits_for_is_not_read_on_and_not_searched_for() {
         (minute, writes) = (world.minute, if world.minute == minute { writes + 1 } else { 0 });
     }
     let middle = Timestamp::from_seconds(world.minute * 60 + 30);
-    let is_event = |(place, _): &&(Place, String)| place.entities == 0;
+    let is_event = |(place, _): &&(Offset, String)| place.entities == 0;
     let events = world.items.iter().filter(is_event).count() as u64;
-    let last = Place::behind(world.items[world.items.len() - 1].0.cursor);
+    let last = Offset::after(world.items[world.items.len() - 1].0.cursor);
     for (start, all) in [
         (StreamStart::Oldest, events),
         (StreamStart::Latest(50), 50),

@@ -58,7 +58,7 @@ fn expensive() -> StreamQuery {
 }
 
 /// Reads a poll to its end: its events, and where it said that it had caught up.
-async fn read_all(follower: &mut Follower, notifier: &Notifier) -> (u64, Place) {
+async fn read_all(follower: &mut Follower, notifier: &Notifier) -> (u64, Offset) {
     let (mut messages, mut at) = (0, follower.place());
     loop {
         let portion = follower.take();
@@ -105,7 +105,7 @@ async fn latest_counts_back_from_where_a_poll_ends() {
             hub.append(vec![event(next)]);
         }
         let (messages, at) = read_all(&mut follower, &notifier).await;
-        assert_eq!((messages, at), (most as u64, Place::behind(head)), "latest={most}");
+        assert_eq!((messages, at), (most as u64, Offset::after(head)), "latest={most}");
     }
 }
 

@@ -24,7 +24,7 @@ impl Told {
     }
 
     /// For all events behind a place.
-    fn behind(world: &World, place: Place) -> Self {
+    fn behind(world: &World, place: Offset) -> Self {
         let mut told = Self::new(world);
         told.follower.ask(choice(0, false), StreamStart::Behind(place), Vec::new());
         told
@@ -75,7 +75,7 @@ fn newest(world: &World) -> Cursor {
     world.items.last().expect("something was written").0.cursor
 }
 
-fn gap(from: Place, to: Place, reason: &str) -> Value {
+fn gap(from: Offset, to: Offset, reason: &str) -> Value {
     let (from, to) = (from.to_string(), to.to_string());
     serde_json::json!({ "type": "gap", "from": from, "to": to, "count": null, "reason": reason })
 }
@@ -115,12 +115,12 @@ async fn outlive(world: &mut World) {
 async fn who_comes_back_too_late_begins_at_the_oldest_with_a_gap_of_the_retention() {
     let (_dir, mut world) = world();
     world.write().await;
-    let had = Place::behind(world.items[0].0.cursor);
+    let had = Offset::after(world.items[0].0.cursor);
     for _ in 0..10 {
         world.write().await;
     }
     outlive(&mut world).await;
-    let dropped = Place::behind(world.dropped().cursor);
+    let dropped = Offset::after(world.dropped().cursor);
     assert!(dropped > had, "it was dropped");
     let mut told = Told::behind(&world, had);
     let messages = told.until_event(&world).await;
@@ -140,14 +140,14 @@ async fn who_is_overtaken_by_the_retention_on_its_way_is_told_that_it_was_slow()
     world.tell();
     // Where many read the journal, each is given small pages: here some fifty events.
     world.hub.streams().unwrap().readers.fetch_add(READERS_OF_PAGES, Ordering::Relaxed);
-    let oldest = Place::behind(Cursor { tag: TAG, position: Position::default() });
+    let oldest = Offset::after(Cursor { tag: TAG, position: Position::default() });
     let mut told = Told::behind(&world, oldest);
     let messages = told.until(r#""type":"event""#).await;
     assert!(!messages.iter().any(is_gap), "{messages:?}");
     let had = told.follower.place();
     // It takes nothing more for so long that the journal lets go of what was to come.
     outlive(&mut world).await;
-    let dropped = Place::behind(world.dropped().cursor);
+    let dropped = Offset::after(world.dropped().cursor);
     assert!(dropped > had, "it was dropped");
     let messages = told.until_event(&world).await;
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
@@ -155,7 +155,7 @@ async fn who_is_overtaken_by_the_retention_on_its_way_is_told_that_it_was_slow()
     assert_eq!(gaps[0]["reason"], "slow");
     assert_eq!(gaps[0]["to"], dropped.to_string());
     // A page that was read already is given; what lay behind it is said to be missing.
-    let from: Place = gaps[0]["from"].as_str().unwrap().parse().unwrap();
+    let from: Offset = gaps[0]["from"].as_str().unwrap().parse().unwrap();
     assert!(from >= had && from < dropped, "{from}");
     // A query of its own afterwards is not slow any more.
     told.follower.ask(choice(1, false), StreamStart::Oldest, Vec::new());
@@ -170,11 +170,11 @@ async fn a_cursor_of_another_bus_begins_at_the_oldest_with_a_gap() {
     world.write().await;
     world.tell();
     let elsewhere = Cursor { tag: BusTag(4), position: Position::counted(1) };
-    let mut told = Told::behind(&world, Place::behind(elsewhere));
+    let mut told = Told::behind(&world, Offset::after(elsewhere));
     let messages = told.until_event(&world).await;
-    let oldest = Place::behind(Cursor { tag: TAG, position: Position::default() });
+    let oldest = Offset::after(Cursor { tag: TAG, position: Position::default() });
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
-    assert_eq!(gaps, [&gap(Place::behind(elsewhere), oldest, "bus_changed")]);
+    assert_eq!(gaps, [&gap(Offset::after(elsewhere), oldest, "bus_changed")]);
     let events = messages.iter().filter(|message| message["type"] == "event").count();
     let written = world.items.iter().filter(|(place, _)| place.entities == 0).count();
     assert_eq!(events, written, "all that is kept");
@@ -191,7 +191,7 @@ async fn a_gap_upstream_that_is_found_while_a_reader_is_live_is_told_at_its_plac
     let after = newest(&world);
     miss_behind(&world, after).await;
     let messages = told.until("upstream").await;
-    let after = Place::behind(after);
+    let after = Offset::after(after);
     assert_eq!(messages.last(), Some(&gap(after, after, "upstream")));
     world.write().await;
     world.tell();
@@ -204,7 +204,7 @@ async fn a_gap_upstream_that_is_found_while_a_reader_is_live_is_told_at_its_plac
 async fn a_gap_behind_the_first_page_is_told_though_the_ring_has_all_the_rest() {
     let (_dir, mut world) = world();
     world.write().await;
-    let first = Place::behind(newest(&world));
+    let first = Offset::after(newest(&world));
     for _ in 0..WRITES {
         world.write().await;
     }
@@ -217,7 +217,7 @@ async fn a_gap_behind_the_first_page_is_told_though_the_ring_has_all_the_rest() 
     let mut told = Told::behind(&world, first);
     let messages = told.until_event(&world).await;
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
-    let after = Place::behind(after);
+    let after = Offset::after(after);
     assert_eq!(gaps, [&gap(after, after, "upstream")]);
     world.stop.cancel();
 }
@@ -243,7 +243,7 @@ async fn a_gap_is_told_though_the_query_changes_while_it_is_looked_up() {
     live.follower.ask(choice(1, false), StreamStart::Here, Vec::new());
     let messages = live.until("caught_up").await;
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
-    let place = Place::behind(after);
+    let place = Offset::after(after);
     assert_eq!(gaps, [&gap(place, place, "upstream")], "{messages:?}");
     // The same for who comes back and changes its mind at once.
     let mut back = Told::behind(&world, place);
@@ -275,9 +275,9 @@ async fn who_comes_back_to_a_gap_is_given_nothing_again() {
     let messages = told.until(&format!(r#""cursor":"{end}""#)).await;
     let place = |message: &Value| {
         let place = message.get("to").or(message.get("cursor")).unwrap();
-        place.as_str().unwrap().parse::<Place>().unwrap()
+        place.as_str().unwrap().parse::<Offset>().unwrap()
     };
-    let of = |messages: &[Value], kind: &str| -> Vec<Place> {
+    let of = |messages: &[Value], kind: &str| -> Vec<Offset> {
         messages.iter().filter(|message| message["type"] == kind).map(place).collect()
     };
     let [at] = of(&messages, "gap")[..] else { panic!("one gap: {messages:?}") };
@@ -313,7 +313,7 @@ async fn a_heartbeat_moves_on_where_nothing_matches_and_never_over_a_gap() {
         world.tell();
         quiet.moves_on_to(newest(&world)).await;
     }
-    let place = Place::behind(newest(&world));
+    let place = Offset::after(newest(&world));
     miss_behind(&world, place.cursor).await;
     let mut all = Told::new(&world);
     all.follower.ask(choice(0, false), StreamStart::Here, Vec::new());
@@ -347,7 +347,7 @@ async fn more_gaps_than_a_page_looks_at_are_all_told_once() {
     });
     record.await.unwrap();
     for from in [0, 3, 997, 1_004] {
-        let mut told = Told::behind(&world, Place::behind(cursors[from]));
+        let mut told = Told::behind(&world, Offset::after(cursors[from]));
         let messages = told.until("caught_up").await;
         let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
         assert_eq!(gaps.len(), cursors.len() - from, "who has {from} events");
@@ -365,10 +365,10 @@ async fn reader_at_the_last_event_before_an_outage_gets_the_gap_after_retention(
     miss_behind(&world, had).await;
     outlive(&mut world).await;
     assert_eq!(world.dropped().cursor, had, "everything before the outage is gone");
-    let mut told = Told::behind(&world, Place::behind(had));
+    let mut told = Told::behind(&world, Offset::after(had));
     let messages = told.until_event(&world).await;
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
-    let place = Place::behind(had);
+    let place = Offset::after(had);
     assert_eq!(gaps, [&gap(place, place, "upstream")]);
     world.stop.cancel();
 }
@@ -451,11 +451,11 @@ async fn damaged_block_is_a_gap_and_all_around_it_is_given() {
     world.tell();
     let backups = tempfile::tempdir().unwrap();
     damage(&world, backups.path());
-    let oldest = Place::behind(Cursor { tag: TAG, position: Position::default() });
+    let oldest = Offset::after(Cursor { tag: TAG, position: Position::default() });
     let mut told = Told::behind(&world, oldest);
     let messages = told.until("caught_up").await;
     let place =
-        |message: &Value, key: &str| -> Place { message[key].as_str().unwrap().parse().unwrap() };
+        |message: &Value, key: &str| -> Offset { message[key].as_str().unwrap().parse().unwrap() };
     let (mut given, mut missing) = (Vec::new(), Vec::new());
     for message in &messages {
         match message["type"].as_str().unwrap() {
@@ -471,7 +471,7 @@ async fn damaged_block_is_a_gap_and_all_around_it_is_given() {
     given.extend(missing);
     given.sort_unstable();
     let all =
-        world.wanted(0, oldest, Place { entities: u32::MAX, ..Place::behind(newest(&world)) });
+        world.wanted(0, oldest, Offset { entities: u32::MAX, ..Offset::after(newest(&world)) });
     assert_eq!(given, all, "each event once, or in a gap");
     world.stop.cancel();
 }

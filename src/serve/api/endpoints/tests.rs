@@ -20,7 +20,7 @@ proptest! {
         of_events in cursors("/stream"),
         of_counts in cursors("/stream/types"),
     ) {
-        let is_place = |text: &str| text.parse::<crate::model::place::Place>().is_ok();
+        let is_place = |text: &str| text.parse::<crate::model::offset::Offset>().is_ok();
         let is_token = |text: &str| text.parse::<ResumeToken>().is_ok();
         prop_assert!(of_events.is_empty() || is_place(&of_events) || is_token(&of_events));
         prop_assert!(of_counts.is_empty() || is_token(&of_counts));

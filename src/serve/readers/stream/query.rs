@@ -10,7 +10,7 @@ use crate::hub::{
     Filter, Path, QueryError, StreamQuery, StreamSelection, StreamSelector, StreamStart, Warning,
     check_paths,
 };
-use crate::model::place::Place;
+use crate::model::offset::Offset;
 use crate::model::position::NoCursor;
 use crate::model::resume_token::ResumeToken;
 use crate::model::window::Timestamp;
@@ -127,8 +127,8 @@ pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, BadPar
 }
 
 /// Reads a cursor. One of counts leads behind the last event that is counted.
-fn read_place(text: &str) -> Result<Place, NoCursor> {
-    let place = text.parse::<ResumeToken>().map(|token| Place::behind(token.cursor));
+fn read_place(text: &str) -> Result<Offset, NoCursor> {
+    let place = text.parse::<ResumeToken>().map(|token| Offset::after(token.cursor));
     place.or_else(|_| text.parse())
 }
 
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn where_it_begins() {
-        let place: Place = "51a70c3e-be1f4b".parse().unwrap();
+        let place: Offset = "51a70c3e-be1f4b".parse().unwrap();
         assert_eq!(start("cursor=51a70c3e-be1f4b"), StreamStart::Behind(place));
         assert_eq!(start("latest=7"), StreamStart::Latest(7));
         assert_eq!(start("poll=1"), StreamStart::Oldest);

@@ -1,8 +1,8 @@
 //! Where a reader of the stream is: a cursor, and how much of what lies there it has.
 //!
 //! Several messages may share the position of an event: itself, and the entities made of it. The
-//! text of a place is the cursor's, with `.` and a number behind it where entities were had too;
-//! so texts sort as places do, and a plain cursor is a place behind the event and before what was
+//! text of an offset is the cursor's, with `.` and a number behind it where entities were had too;
+//! so texts sort as offsets do, and a plain cursor is an offset behind the event and before what was
 //! made of it.
 
 use std::fmt;
@@ -10,24 +10,24 @@ use std::str::FromStr;
 
 use super::position::{Cursor, NoCursor, read_number, write_number};
 
-/// A place in the stream; a reader comes back to what lies behind it.
+/// An offset in the stream; a reader comes back to what lies behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct Offset {
     /// The event.
     pub cursor: Cursor,
     /// How many of the entities that share its position were had.
     pub entities: u32,
 }
 
-impl Place {
+impl Offset {
     /// Behind an event, before its entities.
     #[must_use]
-    pub fn behind(cursor: Cursor) -> Self {
+    pub fn after(cursor: Cursor) -> Self {
         Self { cursor, entities: 0 }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cursor)?;
         if self.entities > 0 {
@@ -38,12 +38,12 @@ impl fmt::Display for Place {
     }
 }
 
-impl FromStr for Place {
+impl FromStr for Offset {
     type Err = NoCursor;
 
     fn from_str(text: &str) -> Result<Self, NoCursor> {
         let Some((cursor, entities)) = text.split_once('.') else {
-            return text.parse().map(Self::behind);
+            return text.parse().map(Self::after);
         };
         let read = || {
             let cursor = cursor.parse().ok()?;
@@ -62,10 +62,10 @@ mod tests {
     use super::*;
     use crate::model::position::{BusTag, Position};
 
-    fn places() -> impl Strategy<Value = Place> {
+    fn offsets() -> impl Strategy<Value = Offset> {
         let number = prop_oneof![any::<u64>(), 0..40_u64];
         (number.clone(), number, 0..3_u32, prop_oneof![any::<u32>(), 0..3_u32]).prop_map(
-            |(ledger, entry, index, entities)| Place {
+            |(ledger, entry, index, entities)| Offset {
                 cursor: Cursor { tag: BusTag(7), position: Position { ledger, entry, index } },
                 entities,
             },
@@ -74,13 +74,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn texts_sort_as_places_do_and_come_back(a in places(), b in places()) {
+        fn texts_sort_as_offsets_do_and_come_back(a in offsets(), b in offsets()) {
             prop_assert_eq!(a.to_string().cmp(&b.to_string()), a.cmp(&b));
-            prop_assert_eq!(a.to_string().parse::<Place>(), Ok(a));
+            prop_assert_eq!(a.to_string().parse::<Offset>(), Ok(a));
         }
 
         #[test]
-        fn nothing_lies_between_a_position_and_the_one_before(a in places(), b in places()) {
+        fn nothing_lies_between_a_position_and_the_one_before(a in offsets(), b in offsets()) {
             let (position, other) = (a.cursor.position, b.cursor.position);
             prop_assert_eq!(position.before().is_none(), position == Position::default());
             if let Some(before) = position.before() {
@@ -90,19 +90,19 @@ mod tests {
 
         #[test]
         fn other_text_is_refused_without_a_panic(text in "[0-9a-z.-]{0,30}") {
-            if let Ok(place) = text.parse::<Place>() {
-                prop_assert_eq!(place.to_string(), text);
+            if let Ok(offset) = text.parse::<Offset>() {
+                prop_assert_eq!(offset.to_string(), text);
             }
         }
     }
 
     #[test]
-    fn a_cursor_is_a_place_and_no_entities_are_not_written() {
+    fn a_cursor_is_an_offset_and_no_entities_are_not_written() {
         let cursor: Cursor = "51a70c3e-be1f4b".parse().unwrap();
-        assert_eq!("51a70c3e-be1f4b".parse::<Place>(), Ok(Place::behind(cursor)));
-        assert_eq!(Place { cursor, entities: 3 }.to_string(), "51a70c3e-be1f4b.c3");
+        assert_eq!("51a70c3e-be1f4b".parse::<Offset>(), Ok(Offset::after(cursor)));
+        assert_eq!(Offset { cursor, entities: 3 }.to_string(), "51a70c3e-be1f4b.c3");
         for wrong in ["51a70c3e-be1f4b.", "51a70c3e-be1f4b.b", "51a70c3e-be1f4b.c3.c3", ".c3"] {
-            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Offset>().is_err(), "{wrong}");
         }
     }
 }
