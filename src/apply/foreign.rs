@@ -16,7 +16,7 @@ use crate::model::position::Cursor;
 use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{DeadKey, SeenKey};
-use crate::store::rows::{Place, encode_dead};
+use crate::store::rows::{DeadLetterOrigin, encode_dead};
 use crate::store::{Batch, StoreError};
 
 /// Entries that the dead-letter log keeps.
@@ -60,7 +60,7 @@ pub(super) fn bury(
     let reason = &dead.reason;
     tracing::warn!(%cursor, reason, "a message cannot be read; it is in the dead-letter log");
     let number = batch.next_number("dead")?;
-    let place = Place {
+    let origin = DeadLetterOrigin {
         cursor: cursor.to_string(),
         published_at: dead.published_at.micros(),
         received: dead.received.clone(),
@@ -68,7 +68,7 @@ pub(super) fn bury(
     };
     let body = dead.body.as_deref().unwrap_or_default();
     let reason = format!("{reason}, at {cursor}");
-    batch.put(&DeadKey(number), &encode_dead(now, &reason, &place, body));
+    batch.put(&DeadKey(number), &encode_dead(now, &reason, &origin, body));
     if let Some(old) = number.checked_sub(DEAD) {
         batch.delete(&DeadKey(old));
     }

@@ -15,7 +15,7 @@ use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
 use crate::store::StoreError;
 use crate::store::keys::DeadKey;
-use crate::store::rows::{Place, Refused, decode_refused};
+use crate::store::rows::{DeadLetterOrigin, Refused, decode_refused};
 use crate::{fault, metrics};
 
 /// Dead letters that are tried in one batch.
@@ -125,10 +125,10 @@ fn try_again(value: &[u8]) -> Tried {
 /// The event, or why it still is none.
 fn read_again(value: &[u8]) -> ControlFlow<String, Prepared> {
     let dead = |reason: &str| ControlFlow::Break(reason.to_owned());
-    let Some(Refused { reason, text, whole, place, .. }) = decode_refused(value) else {
+    let Some(Refused { reason, text, whole, origin, .. }) = decode_refused(value) else {
         return dead("the entry of the dead-letter log is damaged");
     };
-    let Some(Place { cursor, published_at, received, schema }) = place else {
+    let Some(DeadLetterOrigin { cursor, published_at, received, schema }) = origin else {
         return dead("it was kept without its place on the bus");
     };
     if !whole {
@@ -174,8 +174,8 @@ mod tests {
         );
         let body = format!(r#"{{"event":{event},"payload":{{}}}}"#);
         let cursor = at(entry).to_string();
-        let place = Place { cursor, published_at: 1, received: None, schema: None };
-        let value = encode_dead(Timestamp::from_seconds(1), "no", &place, body.as_bytes());
+        let origin = DeadLetterOrigin { cursor, published_at: 1, received: None, schema: None };
+        let value = encode_dead(Timestamp::from_seconds(1), "no", &origin, body.as_bytes());
         match read_again(&value) {
             ControlFlow::Continue(event) => event,
             ControlFlow::Break(why) => panic!("{why}"),

@@ -135,9 +135,9 @@ pub fn encode_refused(at: Timestamp, reason: &str, text: &[u8]) -> Vec<u8> {
 /// The value of an entry of the dead-letter log: what it takes to try it again. The text is cut at
 /// [`DEAD_BYTES`], and then cannot be.
 #[must_use]
-pub fn encode_dead(at: Timestamp, reason: &str, place: &Place, text: &[u8]) -> Vec<u8> {
+pub fn encode_dead(at: Timestamp, reason: &str, origin: &DeadLetterOrigin, text: &[u8]) -> Vec<u8> {
     let whole = text.len() <= DEAD_BYTES;
-    let about = About { reason: reason.to_owned(), place: place.clone(), whole };
+    let about = About { reason: reason.to_owned(), origin: origin.clone(), whole };
     let about = serde_json::to_vec(&about).expect("texts and numbers are JSON");
     let text = &text[..text.len().min(DEAD_BYTES)];
     let mut out = Vec::with_capacity(13 + about.len() + text.len());
@@ -163,11 +163,11 @@ pub fn decode_refused(value: &[u8]) -> Option<Refused> {
     match *version {
         VERSION => {
             let reason = String::from_utf8(about.to_vec()).ok()?;
-            Some(Refused { at, reason, whole: text.len() < LOGGED_BYTES, text, place: None })
+            Some(Refused { at, reason, whole: text.len() < LOGGED_BYTES, text, origin: None })
         }
         VERSION_DEAD => {
-            let About { reason, place, whole } = serde_json::from_slice(about).ok()?;
-            Some(Refused { at, reason, text, whole, place: Some(place) })
+            let About { reason, origin, whole } = serde_json::from_slice(about).ok()?;
+            Some(Refused { at, reason, text, whole, origin: Some(origin) })
         }
         _ => None,
     }
@@ -185,12 +185,12 @@ pub struct Refused {
     /// Whether it is all of it.
     pub whole: bool,
     /// Where it came from, of a message of the bus.
-    pub place: Option<Place>,
+    pub origin: Option<DeadLetterOrigin>,
 }
 
 /// A message's place on the bus, and what it said beside its body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct DeadLetterOrigin {
     /// The cursor's text.
     pub cursor: String,
     /// When it was published, microseconds since 1970.
@@ -205,7 +205,7 @@ pub struct Place {
 struct About {
     reason: String,
     #[serde(flatten)]
-    place: Place,
+    origin: DeadLetterOrigin,
     whole: bool,
 }
 
@@ -231,17 +231,17 @@ mod tests {
         assert_eq!(decode_cursor("x", &encode_cursor(cursor)).unwrap(), cursor);
         let refused = encode_refused(at, "why", b"what");
         let reason = "why".to_owned();
-        let wanted = Refused { at, reason, text: b"what".to_vec(), whole: true, place: None };
+        let wanted = Refused { at, reason, text: b"what".to_vec(), whole: true, origin: None };
         assert_eq!(decode_refused(&refused), Some(wanted.clone()));
-        let place = Place {
+        let origin = DeadLetterOrigin {
             cursor: cursor.to_string(),
             published_at: 7,
             received: Some("8".to_owned()),
             schema: None,
         };
-        let dead = encode_dead(at, "why", &place, b"what");
-        assert_eq!(decode_refused(&dead), Some(Refused { place: Some(place.clone()), ..wanted }));
-        let cut = decode_refused(&encode_dead(at, "", &place, &vec![b'x'; DEAD_BYTES + 1]));
+        let dead = encode_dead(at, "why", &origin, b"what");
+        assert_eq!(decode_refused(&dead), Some(Refused { origin: Some(origin.clone()), ..wanted }));
+        let cut = decode_refused(&encode_dead(at, "", &origin, &vec![b'x'; DEAD_BYTES + 1]));
         let cut = cut.unwrap();
         assert!(!cut.whole && cut.text.len() == DEAD_BYTES);
     }

@@ -7,7 +7,7 @@ use std::process::Output;
 use ghpulse::clock::Clock;
 use ghpulse::model::position::{Cursor, Position};
 use ghpulse::store::keys::DeadKey;
-use ghpulse::store::rows::{Place, encode_dead};
+use ghpulse::store::rows::{DeadLetterOrigin, encode_dead};
 use ghpulse::store::{Store, Sync};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -140,7 +140,7 @@ async fn bury(data: &Path, known: &str) {
     let store = Store::open(data, Sync::EveryBatch, clock).unwrap();
     let now = clock.now();
     let tag = store.bus_tag();
-    let place = move |entry| Place {
+    let origin = move |entry| DeadLetterOrigin {
         cursor: Cursor { tag, position: Position { ledger: 0, entry, index: 0 } }.to_string(),
         published_at: now.micros(),
         received: Some(now.micros().to_string()),
@@ -156,7 +156,7 @@ async fn bury(data: &Path, known: &str) {
     let buried = store.commit(move |batch| {
         for (entry, letter) in (100..).zip(&letters) {
             let number = batch.next_number("dead")?;
-            let dead = encode_dead(now, "it was no event", &place(entry), letter);
+            let dead = encode_dead(now, "it was no event", &origin(entry), letter);
             batch.put(&DeadKey(number), &dead);
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::process::Command;
 use ghpulse::clock::Clock;
 use ghpulse::model::position::{Cursor, Position};
 use ghpulse::store::keys::{BodyKey, DeadKey};
-use ghpulse::store::rows::{Place, encode_dead};
+use ghpulse::store::rows::{DeadLetterOrigin, encode_dead};
 use ghpulse::store::{Store, Sync};
 
 use super::common::stored;
@@ -104,14 +104,14 @@ async fn requeue_dies_at(point: &str) {
     let buried = store.commit(move |batch| {
         for number in 1..=120_u64 {
             let position = Position { ledger: 3, entry: number, index: 0 };
-            let place = Place {
+            let origin = DeadLetterOrigin {
                 cursor: Cursor { tag, position }.to_string(),
                 published_at: now.micros(),
                 received: None,
                 schema: None,
             };
             let body = format!(r#"{{"event":{},"payload":{{}}}}"#, event(number));
-            let dead = encode_dead(now, "why", &place, body.as_bytes());
+            let dead = encode_dead(now, "why", &origin, body.as_bytes());
             batch.put(&DeadKey(number), &dead);
         }
         Ok(())

@@ -315,7 +315,7 @@ fn refused(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
     shown_as(&json!({
         "at": refused.at,
         "reason": refused.reason,
-        "cursor": refused.place.map(|place| place.cursor),
+        "cursor": refused.origin.map(|origin| origin.cursor),
         "whole": refused.whole,
         "text": String::from_utf8_lossy(&refused.text),
     }))
