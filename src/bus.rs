@@ -47,12 +47,12 @@ pub enum Content {
     /// that out.
     Bare(Envelope, EventSummary),
     /// A message that cannot be read. It goes to the dead-letter log, once.
-    Dead(Dead),
+    DeadLetter(DeadLetter),
 }
 
 /// A message that cannot be read, and all that it takes to try it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dead {
+pub struct DeadLetter {
     /// Why it cannot be read.
     pub reason: String,
     /// Its body; `None` when it could not even be unpacked.

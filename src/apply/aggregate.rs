@@ -14,7 +14,7 @@ use super::entities::claim_entities;
 use super::foreign::{bury, claim_beside};
 use super::numbers::Numbers;
 use super::outage;
-use crate::bus::{Bus, Content, Dead, Delivery};
+use crate::bus::{Bus, Content, DeadLetter, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
 use crate::model::counts::{MOST_LINES, counted_lines};
@@ -85,7 +85,7 @@ pub(super) enum FactsFrom {
 /// A delivery that cannot be read.
 struct Unread {
     cursor: Cursor,
-    dead: Box<Dead>,
+    dead: Box<DeadLetter>,
 }
 
 /// A delivery, with what is missing before it.
@@ -189,7 +189,7 @@ fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>) -> (Vec<Came>, Vec<R>) 
             Content::Bare(envelope, summary) => {
                 Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Nobody))
             }
-            Content::Dead(dead) => Err(Unread { cursor, dead: Box::new(dead) }),
+            Content::DeadLetter(dead) => Err(Unread { cursor, dead: Box::new(dead) }),
         };
         prepared.push(Came { outage: delivery.outage, read });
     }

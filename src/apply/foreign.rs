@@ -10,13 +10,13 @@
 use std::ops::RangeInclusive;
 
 use super::aggregate::{FactsFrom, Prepared};
-use crate::bus::Dead;
+use crate::bus::DeadLetter;
 use crate::model::envelope::Flags;
 use crate::model::position::Cursor;
 use crate::model::window::{Day, Timestamp};
 use crate::store::firsts::claim_firsts;
 use crate::store::keys::{DeadKey, SeenKey};
-use crate::store::rows::{DeadLetterOrigin, encode_dead};
+use crate::store::rows::{DeadLetterOrigin, encode_dead_letter};
 use crate::store::{Batch, StoreError};
 
 /// Entries that the dead-letter log keeps.
@@ -55,7 +55,7 @@ pub(super) fn bury(
     batch: &mut Batch<'_>,
     now: Timestamp,
     cursor: Cursor,
-    dead: &Dead,
+    dead: &DeadLetter,
 ) -> Result<(), StoreError> {
     let reason = &dead.reason;
     tracing::warn!(%cursor, reason, "a message cannot be read; it is in the dead-letter log");
@@ -68,7 +68,7 @@ pub(super) fn bury(
     };
     let body = dead.body.as_deref().unwrap_or_default();
     let reason = format!("{reason}, at {cursor}");
-    batch.put(&DeadKey(number), &encode_dead(now, &reason, &origin, body));
+    batch.put(&DeadKey(number), &encode_dead_letter(now, &reason, &origin, body));
     if let Some(old) = number.checked_sub(DEAD) {
         batch.delete(&DeadKey(old));
     }

@@ -158,7 +158,7 @@ mod tests {
     use crate::model::position::{BusTag, Cursor, Position};
     use crate::store::journal::DROPPED;
     use crate::store::keys::JournalKey;
-    use crate::store::rows::encode_dead;
+    use crate::store::rows::encode_dead_letter;
     use crate::store::{Store, Sync};
 
     const TAG: BusTag = BusTag(7);
@@ -175,7 +175,7 @@ mod tests {
         let body = format!(r#"{{"event":{event},"payload":{{}}}}"#);
         let cursor = at(entry).to_string();
         let origin = DeadLetterOrigin { cursor, published_at: 1, received: None, schema: None };
-        let value = encode_dead(Timestamp::from_seconds(1), "no", &origin, body.as_bytes());
+        let value = encode_dead_letter(Timestamp::from_seconds(1), "no", &origin, body.as_bytes());
         match read_again(&value) {
             ControlFlow::Continue(event) => event,
             ControlFlow::Break(why) => panic!("{why}"),

@@ -133,13 +133,18 @@ pub fn encode_refused(at: Timestamp, reason: &str, text: &[u8]) -> Vec<u8> {
 }
 
 /// The value of an entry of the dead-letter log: what it takes to try it again. The text is cut at
-/// [`DEAD_BYTES`], and then cannot be.
+/// [`DEAD_LETTER_BYTES`], and then cannot be.
 #[must_use]
-pub fn encode_dead(at: Timestamp, reason: &str, origin: &DeadLetterOrigin, text: &[u8]) -> Vec<u8> {
-    let whole = text.len() <= DEAD_BYTES;
+pub fn encode_dead_letter(
+    at: Timestamp,
+    reason: &str,
+    origin: &DeadLetterOrigin,
+    text: &[u8],
+) -> Vec<u8> {
+    let whole = text.len() <= DEAD_LETTER_BYTES;
     let about = About { reason: reason.to_owned(), origin: origin.clone(), whole };
     let about = serde_json::to_vec(&about).expect("texts and numbers are JSON");
-    let text = &text[..text.len().min(DEAD_BYTES)];
+    let text = &text[..text.len().min(DEAD_LETTER_BYTES)];
     let mut out = Vec::with_capacity(13 + about.len() + text.len());
     out.push(VERSION_DEAD);
     out.extend_from_slice(&at.micros().to_be_bytes());
@@ -210,7 +215,7 @@ struct About {
 }
 
 /// How much of a message that cannot be read is kept.
-pub const DEAD_BYTES: usize = 256 << 10;
+pub const DEAD_LETTER_BYTES: usize = 256 << 10;
 
 /// How much of a refused text is kept.
 pub const LOGGED_BYTES: usize = 16 << 10;
@@ -239,11 +244,16 @@ mod tests {
             received: Some("8".to_owned()),
             schema: None,
         };
-        let dead = encode_dead(at, "why", &origin, b"what");
+        let dead = encode_dead_letter(at, "why", &origin, b"what");
         assert_eq!(decode_refused(&dead), Some(Refused { origin: Some(origin.clone()), ..wanted }));
-        let cut = decode_refused(&encode_dead(at, "", &origin, &vec![b'x'; DEAD_BYTES + 1]));
+        let cut = decode_refused(&encode_dead_letter(
+            at,
+            "",
+            &origin,
+            &vec![b'x'; DEAD_LETTER_BYTES + 1],
+        ));
         let cut = cut.unwrap();
-        assert!(!cut.whole && cut.text.len() == DEAD_BYTES);
+        assert!(!cut.whole && cut.text.len() == DEAD_LETTER_BYTES);
     }
 
     #[test]

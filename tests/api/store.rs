@@ -7,7 +7,7 @@ use std::process::Output;
 use ghpulse::clock::Clock;
 use ghpulse::model::position::{Cursor, Position};
 use ghpulse::store::keys::DeadKey;
-use ghpulse::store::rows::{DeadLetterOrigin, encode_dead};
+use ghpulse::store::rows::{DeadLetterOrigin, encode_dead_letter};
 use ghpulse::store::{Store, Sync};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -151,12 +151,12 @@ async fn bury(data: &Path, known: &str) {
         message(&opened(1_000, "Zig")),
         message(known),
         b"hello".to_vec(),
-        vec![b'x'; ghpulse::store::rows::DEAD_BYTES + 1],
+        vec![b'x'; ghpulse::store::rows::DEAD_LETTER_BYTES + 1],
     ];
     let buried = store.commit(move |batch| {
         for (entry, letter) in (100..).zip(&letters) {
             let number = batch.next_number("dead")?;
-            let dead = encode_dead(now, "it was no event", &origin(entry), letter);
+            let dead = encode_dead_letter(now, "it was no event", &origin(entry), letter);
             batch.put(&DeadKey(number), &dead);
         }
         Ok(())

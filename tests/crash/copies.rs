@@ -7,7 +7,7 @@ use std::process::Command;
 use ghpulse::clock::Clock;
 use ghpulse::model::position::{Cursor, Position};
 use ghpulse::store::keys::{BodyKey, DeadKey};
-use ghpulse::store::rows::{DeadLetterOrigin, encode_dead};
+use ghpulse::store::rows::{DeadLetterOrigin, encode_dead_letter};
 use ghpulse::store::{Store, Sync};
 
 use super::common::stored;
@@ -111,7 +111,7 @@ async fn requeue_dies_at(point: &str) {
                 schema: None,
             };
             let body = format!(r#"{{"event":{},"payload":{{}}}}"#, event(number));
-            let dead = encode_dead(now, "why", &origin, body.as_bytes());
+            let dead = encode_dead_letter(now, "why", &origin, body.as_bytes());
             batch.put(&DeadKey(number), &dead);
         }
         Ok(())

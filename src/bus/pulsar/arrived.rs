@@ -2,11 +2,11 @@
 
 use super::course::{Entry, place_of};
 use super::entry::{Arrived, Unreadable};
-use crate::bus::{Content, Dead, Delivery};
+use crate::bus::{Content, DeadLetter, Delivery};
 use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::position::Position;
 use crate::model::window::Timestamp;
-use crate::store::rows::DEAD_BYTES;
+use crate::store::rows::DEAD_LETTER_BYTES;
 
 /// What a delivery is acknowledged with.
 #[derive(Debug, Clone, Copy)]
@@ -27,13 +27,13 @@ pub(super) fn read(message: Arrived) -> Delivery<Receipt> {
     let content = match Incoming::read(&body, property, published_at) {
         Ok(Incoming { envelope, summary, flags_given: true }) => Content::Given(envelope, summary),
         Ok(Incoming { envelope, summary, .. }) => Content::Bare(envelope, summary),
-        Err(why) => Content::Dead(Dead {
+        Err(why) => Content::DeadLetter(DeadLetter {
             reason: why.to_string(),
             received: properties.received,
             schema: properties.schema,
             published_at,
             // One byte more than is kept shows that it is not whole.
-            body: Some(body[..body.len().min(DEAD_BYTES + 1)].to_vec()),
+            body: Some(body[..body.len().min(DEAD_LETTER_BYTES + 1)].to_vec()),
         }),
     };
     Delivery {
@@ -50,7 +50,7 @@ pub(super) fn unpacked(unreadable: Unreadable) -> Delivery<Receipt> {
     Delivery {
         position: Position { index, ..place_of(entry) },
         outage: None,
-        content: Content::Dead(Dead {
+        content: Content::DeadLetter(DeadLetter {
             reason,
             body: None,
             published_at: Timestamp::default(),
@@ -67,6 +67,6 @@ pub(super) fn size(delivery: &Delivery<Receipt>) -> usize {
         Content::Own(envelope, _) | Content::Given(envelope, _) | Content::Bare(envelope, _) => {
             envelope.event.len()
         }
-        Content::Dead(dead) => dead.body.as_ref().map_or(0, Vec::len),
+        Content::DeadLetter(dead) => dead.body.as_ref().map_or(0, Vec::len),
     }
 }
