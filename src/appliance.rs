@@ -66,7 +66,7 @@ use crate::script::{self, Kind, ScriptHost, Trials};
 use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
-use crate::store::{Reader, Store, Sync};
+use crate::store::{Durability, Reader, Store};
 use crate::supervise::{EXIT_CONFIG, Failure, Stages, Stop};
 use crate::tidb::{History, HistorySync, Limits, Setup};
 
@@ -265,8 +265,8 @@ fn poller_of(
 async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts> {
     let opened = tokio::task::spawn_blocking(move || {
         let sync = match config.store.sync {
-            StoreSync::Batch => Sync::EveryBatch,
-            StoreSync::Every(interval) => Sync::Every(interval),
+            StoreSync::Batch => Durability::EveryBatch,
+            StoreSync::Every(interval) => Durability::Every(interval),
         };
         let store = Store::open(&config.data_dir, sync, clock)?;
         exchange::tidy(store.dir());

@@ -2,7 +2,7 @@
 //!
 //! Reading is done from any thread that may block ([`Store::read`]); writing goes through one
 //! thread, a batch at a time ([`Store::commit`]): all of a batch is there after a crash, or none
-//! of it. With [`Sync::EveryBatch`] an answer means that it survives a power cut.
+//! of it. With [`Durability::EveryBatch`] an answer means that it survives a power cut.
 
 mod batch;
 mod buses;
@@ -53,7 +53,7 @@ use crate::private;
 
 /// When the write-ahead log is brought to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
+pub enum Durability {
     /// Before a batch is answered: a power cut loses nothing that was answered.
     EveryBatch,
     /// At intervals: a power cut loses at most so much, a crash of the process nothing.
@@ -136,7 +136,7 @@ pub struct Reader<'s> {
 
 impl Store {
     /// Opens the store in `dir`, making both when they are not there. Blocks.
-    pub fn open(dir: &Path, sync: Sync, clock: Clock) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, sync: Durability, clock: Clock) -> Result<Self, StoreError> {
         let lock = lock::Lock::take(dir, clock)?;
         lock::check_no_backup(dir)?;
         let place = lock::expect_store(dir)?;

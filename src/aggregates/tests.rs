@@ -16,7 +16,7 @@ use crate::model::envelope::Facts;
 use crate::model::event::Event;
 use crate::model::position::Position;
 use crate::model::window::{Minute, Timestamp};
-use crate::store::Sync;
+use crate::store::Durability;
 use crate::store::keys::{JournalKey, MinuteKey};
 use crate::store::retention::MinuteRow;
 
@@ -78,7 +78,7 @@ struct Bench {
 }
 
 fn open(dir: &Path) -> Store {
-    Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap()
+    Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap()
 }
 
 impl Bench {

@@ -150,13 +150,13 @@ fn tidy(dir: &Path, store_id: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Sync;
+    use crate::store::Durability;
 
     #[tokio::test(start_paused = true)]
     async fn one_is_made_when_it_is_due_and_the_oldest_go() {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::starting_at(Timestamp::parse("2026-11-22T05:00:00Z").unwrap());
-        let store = Store::open(&dir.path().join("data"), Sync::EveryBatch, clock).unwrap();
+        let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, clock).unwrap();
         let to = dir.path().join("backups");
         let every = Duration::from_secs(3_600);
         let settings = config::Backup { dir: to.clone(), every, keep: 2 };

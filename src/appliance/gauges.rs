@@ -82,12 +82,12 @@ fn number(n: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Sync;
+    use crate::store::Durability;
 
     #[tokio::test]
     async fn rows_of_a_queue_are_counted_and_its_front_moves() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let put = |from: u64, until: u64| {
             store.commit(move |batch| {
                 (from..until).for_each(|n| batch.put(&OutboxKey(n), b"x"));

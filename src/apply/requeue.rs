@@ -159,7 +159,7 @@ mod tests {
     use crate::store::journal::DROPPED;
     use crate::store::keys::JournalKey;
     use crate::store::rows::encode_dead_letter;
-    use crate::store::{Store, Sync};
+    use crate::store::{Durability, Store};
 
     const TAG: BusTag = BusTag(7);
 
@@ -185,7 +185,7 @@ mod tests {
     #[tokio::test]
     async fn a_letter_from_where_the_journal_was_dropped_is_counted_and_not_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let other = Cursor { tag: BusTag(8), ..at(900) };
         for dropped in [at(500), other] {
             store.commit(move |batch| batch.put_cursor(DROPPED, dropped)).await.unwrap();

@@ -25,7 +25,7 @@ use crate::model::window::Hour;
 use crate::private;
 use crate::store::checkpoint::{self, Backup, CheckpointError};
 use crate::store::inspect::{self, FamilyLook, InspectError, Looked, Looker};
-use crate::store::{Store, StoreError, Sync};
+use crate::store::{Durability, Store, StoreError};
 
 /// The longest that an appliance may take for one file, or for an export.
 const PATIENCE: Duration = Duration::from_secs(3_600);
@@ -183,8 +183,8 @@ pub(super) async fn beside<T: Send + 'static>(
 
 fn open(config: &Config) -> Result<Store, StoreError> {
     let sync = match config.store.sync {
-        StoreSync::Batch => Sync::EveryBatch,
-        StoreSync::Every(interval) => Sync::Every(interval),
+        StoreSync::Batch => Durability::EveryBatch,
+        StoreSync::Every(interval) => Durability::Every(interval),
     };
     let store = Store::open(&config.data_dir, sync, Clock::system())?;
     hand_over(&config.data_dir);

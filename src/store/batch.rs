@@ -70,7 +70,7 @@ impl<'w> Batch<'w> {
         }
     }
 
-    /// Brings this batch to the disk before it is answered, whatever [`super::Sync`] says: for
+    /// Brings this batch to the disk before it is answered, whatever [`super::Durability`] says: for
     /// what somebody outside is told to forget once it is here.
     pub fn sync_first(&mut self) {
         self.is_awaited = true;

@@ -92,12 +92,12 @@ impl Batch<'_> {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::store::{Store, Sync};
+    use crate::store::{Durability, Store};
 
     #[tokio::test]
     async fn each_bus_has_its_cursor_of_a_name() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let at = |tag, n| Cursor { tag: BusTag(tag), position: Position::counted(n) };
         for cursor in [at(1, 60), at(2, 5), at(1, 61), at(1, 62), at(3, 1), at(2, 6)] {
             store.commit(move |batch| batch.put_cursor("applied", cursor)).await.unwrap();

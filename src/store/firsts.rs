@@ -130,12 +130,12 @@ impl Announced {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::store::{Store, Sync};
+    use crate::store::{Durability, Store};
 
     #[tokio::test]
     async fn a_first_is_announced_once_until_it_is_applied_and_after() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let at = Timestamp::from_seconds(1_800_000_000);
         let pr = Flags { pr: true, ..Flags::default() };
         let mut announced = Announced::default();

@@ -187,7 +187,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::store::{Store, Sync};
+    use crate::store::{Durability, Store};
 
     const TAG: BusTag = BusTag(7);
 
@@ -214,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_meets_the_gaps_ahead_and_the_one_it_stands_in() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let gaps = [gap(1, 3, Some(2)), gap(5, 9, None), gap(12, 14, None)];
         store
             .commit(move |batch| {

@@ -283,7 +283,7 @@ mod tests {
     use crate::model::envelope::Facts;
     use crate::model::window::Timestamp;
     use crate::store::retention::{Retention, drop_due};
-    use crate::store::{Store, Sync};
+    use crate::store::{Durability, Store};
 
     const TAG: BusTag = BusTag(9);
 
@@ -329,16 +329,16 @@ mod tests {
     #[tokio::test]
     async fn damaged_block_costs_the_events_in_it_and_no_others() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         for minute in 0..40 {
             let first = 1 + 500 * u64::try_from(minute).unwrap();
             put(&store, minute, first..first + 500).await;
         }
         drop(store);
         // What was in the log is in a table now.
-        drop(Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap());
+        drop(Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap());
         damage(dir.path());
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let journal = store.reader().journal(TAG).unwrap();
         let (mut read, mut missing, mut last) = (0, Vec::new(), 0);
         let walked = journal.walk_behind(Position::default(), |step| {
@@ -377,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_dropped_is_known_with_what_is_left() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         for minute in 0..4 {
             let first = 1 + 3 * u64::try_from(minute).unwrap();
             put(&store, minute, first..first + 3).await;

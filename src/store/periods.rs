@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::model::envelope::Flags;
-    use crate::store::Sync;
+    use crate::store::Durability;
     use crate::store::firsts::claim_firsts;
 
     const DAY: i32 = 20_000;
@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn store(dir: &std::path::Path) -> Store {
-        Store::open(dir, Sync::Every(Duration::from_secs(9)), Clock::system()).unwrap()
+        Store::open(dir, Durability::Every(Duration::from_secs(9)), Clock::system()).unwrap()
     }
 
     /// Claims developers of a day; says whom for the first time.

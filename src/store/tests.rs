@@ -13,7 +13,7 @@ use crate::model::position::Position;
 use crate::model::window::{Day, Minute, Second, Timestamp};
 
 fn open(dir: &Path) -> Store {
-    Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap()
+    Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap()
 }
 
 /// What is kept how long, unless a test says otherwise.
@@ -123,7 +123,7 @@ async fn counters_continue_after_a_restart() {
 async fn a_second_process_is_told_who_holds_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let _store = open(dir.path());
-    let Err(error) = Store::open(dir.path(), Sync::EveryBatch, Clock::system()) else {
+    let Err(error) = Store::open(dir.path(), Durability::EveryBatch, Clock::system()) else {
         panic!("the store was opened twice");
     };
     let text = error.to_string();
@@ -136,7 +136,7 @@ async fn another_version_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     std::fs::write(dir.path().join("VERSION"), "99\n").unwrap();
-    let Err(error) = Store::open(dir.path(), Sync::EveryBatch, Clock::system()) else {
+    let Err(error) = Store::open(dir.path(), Durability::EveryBatch, Clock::system()) else {
         panic!("a store of another version was opened");
     };
     assert!(error.to_string().contains("version `99`"), "{error}");
@@ -145,7 +145,7 @@ async fn another_version_is_refused_by_name() {
 #[tokio::test]
 async fn syncing_at_intervals_answers_at_once_and_keeps_all_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let interval = Sync::Every(Duration::from_millis(50));
+    let interval = Durability::Every(Duration::from_millis(50));
     let store = Store::open(dir.path(), interval, Clock::system()).unwrap();
     for n in 0..20_u64 {
         store

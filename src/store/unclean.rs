@@ -12,7 +12,7 @@
 //! - As many, but the machine was started anew without a clean stop, and the log was synced at
 //!   intervals: the last interval may be lost, and nothing can tell. It is taken for lost.
 //!
-//! With [`super::Sync::EveryBatch`] the number is remembered after the sync, so a power cut finds
+//! With [`super::Durability::EveryBatch`] the number is remembered after the sync, so a power cut finds
 //! it at most as far as the log.
 //!
 //! After a loss the entries of the embedded bus continue far behind every position that can have
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::database::Database;
 use super::keys::MetaKey;
-use super::{Batch, ENTRIES, StoreError, Sync, batch, gaps, lock};
+use super::{Batch, Durability, ENTRIES, StoreError, batch, gaps, lock};
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{Cursor, Position};
 use crate::model::window::Timestamp;
@@ -138,7 +138,7 @@ impl Written {
     pub(super) fn begin(
         dir: &Path,
         database: &Database,
-        sync: Sync,
+        sync: Durability,
         now: Timestamp,
     ) -> Result<(Self, Option<LostTail>), StoreError> {
         let path = dir.join(WRITTEN);
@@ -158,7 +158,7 @@ impl Written {
             database.write(batch.finish())?;
             database.sync()?;
         }
-        let at_intervals = matches!(sync, Sync::Every(_));
+        let at_intervals = matches!(sync, Durability::Every(_));
         if !path.exists() {
             lock::write_durably(&path, b"")?;
         }

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::Sync;
+use super::Durability;
 use super::batch::{Batch, Counters};
 use super::database::Database;
 use super::error::StoreError;
@@ -39,7 +39,7 @@ pub(super) type Failure = Arc<OnceLock<StoreError>>;
 struct Log {
     database: Patient,
     reached: Arc<Written>,
-    sync: Sync,
+    sync: Durability,
 }
 
 /// A piece that is written and waits for its sync.
@@ -51,7 +51,7 @@ struct Unsynced {
 }
 
 pub(super) fn start(
-    (database, reached, sync): (Arc<Database>, Arc<Written>, Sync),
+    (database, reached, sync): (Arc<Database>, Arc<Written>, Durability),
     clock: Clock,
     (failure, room): (Failure, Arc<Room>),
 ) -> (mpsc::Sender<Job>, JoinHandle<()>) {
@@ -160,7 +160,7 @@ fn bring_to_disk(
     let mut unsynced_since: Option<Instant> = None;
     loop {
         let next = match (sync, unsynced_since) {
-            (Sync::Every(interval), Some(since)) => {
+            (Durability::Every(interval), Some(since)) => {
                 written.recv_timeout(interval.saturating_sub(since.elapsed()))
             }
             _ => written.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -172,8 +172,8 @@ fn bring_to_disk(
         };
         let since = *unsynced_since.get_or_insert_with(|| clock.instant());
         let due = match sync {
-            Sync::EveryBatch => true,
-            Sync::Every(interval) => {
+            Durability::EveryBatch => true,
+            Durability::Every(interval) => {
                 since.elapsed() >= interval || group.iter().any(|written| written.is_awaited)
             }
         };
@@ -183,7 +183,7 @@ fn bring_to_disk(
             let sequence = database.database.sequence();
             synced = database.sync();
             unsynced_since = None;
-            if synced.is_ok() && sync == Sync::EveryBatch {
+            if synced.is_ok() && sync == Durability::EveryBatch {
                 reached.reach(sequence);
             }
         }
@@ -216,7 +216,7 @@ fn commit(log: &Log, counters: &mut Counters, job: Job) -> Result<(Answer, bool)
         answer(Err(error.again()));
         return Err(error);
     }
-    if *sync != Sync::EveryBatch {
+    if *sync != Durability::EveryBatch {
         // Readers may see it from now on, though it is not synced yet.
         reached.reach(database.database.sequence());
     }

@@ -17,7 +17,7 @@ use ghpulse::collect::source::{Body, Page, Poll};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::keys::{CursorKey, RejectKey};
 use ghpulse::store::rows::decode_cursor;
-use ghpulse::store::{Reader, Store, Sync};
+use ghpulse::store::{Durability, Reader, Store};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ impl Node {
     /// Starts one that feeds that exchange.
     pub(crate) fn start(dir: &Path, options: &AmqpOptions) -> Self {
         let clock = Clock::system();
-        let store = Store::open(dir, Sync::EveryBatch, clock).unwrap();
+        let store = Store::open(dir, Durability::EveryBatch, clock).unwrap();
         let stop = CancellationToken::new();
         let apply = Apply {
             store: store.clone(),

@@ -8,7 +8,7 @@ use ghpulse::clock::Clock;
 use ghpulse::model::position::{Cursor, Position};
 use ghpulse::store::keys::DeadKey;
 use ghpulse::store::rows::{DeadLetterOrigin, encode_dead_letter};
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::{Durability, Store};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -137,7 +137,7 @@ async fn a_store_is_looked_into_alike_while_somebody_has_it_and_while_nobody_has
 /// applied, one is still no event, one was cut.
 async fn bury(data: &Path, known: &str) {
     let clock = Clock::system();
-    let store = Store::open(data, Sync::EveryBatch, clock).unwrap();
+    let store = Store::open(data, Durability::EveryBatch, clock).unwrap();
     let now = clock.now();
     let tag = store.bus_tag();
     let origin = move |entry| DeadLetterOrigin {

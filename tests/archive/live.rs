@@ -15,7 +15,7 @@ use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
 use ghpulse::collect::source::{Body, Page, Poll};
 use ghpulse::hub::{Hub, HubOptions};
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::{Durability, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::history::no_history;
@@ -27,7 +27,7 @@ pub(crate) fn apply(data: &Path, events: &[String]) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let clock = Clock::system();
-        let store = Store::open(data, Sync::EveryBatch, clock).unwrap();
+        let store = Store::open(data, Durability::EveryBatch, clock).unwrap();
         let stop = CancellationToken::new();
         let apply = Apply {
             store: store.clone(),

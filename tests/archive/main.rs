@@ -22,7 +22,7 @@ use ghpulse::apply::numbers::Numbers;
 use ghpulse::clock::Clock;
 use ghpulse::model::window::{Timestamp, Year};
 use ghpulse::simulate::{Options, Shape, World};
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::{Durability, Store};
 use serde_json::Value;
 
 /// When the world's events happen.
@@ -92,7 +92,7 @@ type Figures = (Vec<(String, [i64; 4])>, [i64; 4]);
 
 fn figures(data: &Path) -> Figures {
     let clock = Clock::system();
-    let store = Store::open(data, Sync::EveryBatch, clock).unwrap();
+    let store = Store::open(data, Durability::EveryBatch, clock).unwrap();
     let numbers = Numbers::load(&store, 3_600, clock).unwrap();
     let counts = numbers.refresh(&store, Year(2026)).unwrap().unwrap();
     let days = counts.days.iter().map(|(day, counts)| {

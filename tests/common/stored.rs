@@ -14,14 +14,14 @@ use ghpulse::store::keys::{
     Scope, SizeKey,
 };
 use ghpulse::store::rows::decode_journal;
-use ghpulse::store::{Store, Sync, read_count};
+use ghpulse::store::{Durability, Store, read_count};
 use serde_json::Value;
 
 use super::model::{Expected, as_sent, key_of};
 
 /// Events in the journal, of whatever bus.
 pub fn journal(dir: &Path) -> Vec<(Position, Facts, Value)> {
-    let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let start = JournalKey { tag: BusTag(0), position: Position::default() };
     let mut found = Vec::new();
     let read = |key: JournalKey, value: &[u8]| {
@@ -52,7 +52,7 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
     let missing: Vec<_> = expected.events.keys().filter(|key| !seen.contains_key(*key)).collect();
     assert!(missing.is_empty(), "{} events were lost: {missing:?}", missing.len());
 
-    let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let reader = store.reader();
     assert_eq!(rows::<InboxKey>(&store, &InboxKey(0)), 0, "the inbox is not empty");
     assert_eq!(rows::<OutboxKey>(&store, &OutboxKey(0)), 0, "the outbox is not empty");

@@ -8,7 +8,7 @@ use ghpulse::clock::Clock;
 use ghpulse::model::position::{Cursor, Position};
 use ghpulse::store::keys::{BodyKey, DeadKey};
 use ghpulse::store::rows::{DeadLetterOrigin, encode_dead_letter};
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::{Durability, Store};
 
 use super::common::stored;
 
@@ -24,7 +24,7 @@ fn ghpulse(data: &Path, arguments: &[&str], fault: Option<&str>) {
 }
 
 fn open(data: &Path) -> Store {
-    Store::open(data, Sync::EveryBatch, Clock::system()).unwrap()
+    Store::open(data, Durability::EveryBatch, Clock::system()).unwrap()
 }
 
 fn event(id: u64) -> String {

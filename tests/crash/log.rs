@@ -31,7 +31,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// What a returning reader finds behind a cursor: the gaps, and the positions of events.
 fn behind(dir: &Path, had: Option<Cursor>) -> (Vec<u64>, Vec<u64>, Option<Cursor>) {
-    let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let (tag, had) = (store.bus_tag(), had.map(|cursor| cursor.position).unwrap_or_default());
     let gaps = gaps::behind(store.reader(), tag, had, 9).unwrap();
     let gaps = gaps.into_iter().map(|gap| gap.until.entry).collect();

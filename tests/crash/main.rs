@@ -18,7 +18,7 @@ use ghpulse::clock::Clock;
 use ghpulse::fault;
 use ghpulse::model::position::Position;
 use ghpulse::simulate::{Control, Fault, FaultKind, Options, Shape, Simulation};
-use ghpulse::store::{Store, Sync, gaps};
+use ghpulse::store::{Durability, Store, gaps};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -113,7 +113,7 @@ impl Site {
         self.stop.cancel();
         stored::assert_holds(self.dir.path(), &expected);
         // A reader who was there all the time got everything, and is told so.
-        let store = Store::open(self.dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(self.dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let missed = gaps::behind(store.reader(), store.bus_tag(), Position::default(), 9);
         assert_eq!((missed.unwrap(), store.lost_tail()), (Vec::new(), None));
     }

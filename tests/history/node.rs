@@ -11,7 +11,7 @@ use ghpulse::model::envelope::{Facts, Flags};
 use ghpulse::model::window::{Day, Timestamp, Year};
 use ghpulse::store::keys::RepoKey;
 use ghpulse::store::repos::RepoRow;
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::{Durability, Store};
 use ghpulse::tidb::{Health, History, Limits, Setup, Synced};
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +91,7 @@ impl Node {
     /// A node whose clock shows `now`; it asks only when it is told to.
     pub fn start(dir: &Path, tidb: Tidb, now: &str, limits: Limits) -> Self {
         let clock = Clock::starting_at(at(now));
-        let store = Store::open(dir, Sync::Every(Duration::from_millis(100)), clock).unwrap();
+        let store = Store::open(dir, Durability::Every(Duration::from_millis(100)), clock).unwrap();
         let hour = Duration::from_secs(3600);
         let interval = Interval {
             daily: hour,

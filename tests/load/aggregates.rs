@@ -14,7 +14,7 @@ use ghpulse::model::position::{BusTag, Position};
 use ghpulse::script;
 use ghpulse::store::keys::{JournalKey, MinuteKey};
 use ghpulse::store::retention::MinuteRow;
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::{Durability, Store};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,7 @@ pub fn run() {
 async fn catch_up() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let clock = Clock::system();
-    let store = Store::open(dir.path(), Sync::Every(Duration::from_secs(1)), clock);
+    let store = Store::open(dir.path(), Durability::Every(Duration::from_secs(1)), clock);
     let store = store.expect("a new store");
     let (name, events) = events(None);
     fill(&store, clock, &events).await;

@@ -13,7 +13,7 @@ use ghpulse::collect::poller::{Poller, PollerOptions};
 use ghpulse::config::Secret;
 use ghpulse::model::envelope::Envelope;
 use ghpulse::simulate::{HIGH_LIMIT, Options, QueryOptions, Shape, Simulation};
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::{Durability, Store};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +87,7 @@ async fn with_tokens(tokens: usize) {
     };
     let lookup = Lookup::new(&lookup, poller.pool(), clock).expect("the address is good");
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let store = Store::open(dir.path(), Sync::EveryBatch, clock).expect("a new store opens");
+    let store = Store::open(dir.path(), Durability::EveryBatch, clock).expect("a new store opens");
     let enrich = Enrich { lookup: Some(lookup), ..Enrich::without_asking(store.clone(), clock) };
     let limits = IngestOptions { backlog_bytes: 1 << 30, pages: 3, has_broker: false };
     let ingest = ingest::run(poller, store.clone(), limits, stop.clone());

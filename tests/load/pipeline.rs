@@ -15,7 +15,7 @@ use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
 use ghpulse::collect::source::{Body, Page, Poll};
 use ghpulse::hub::{Hub, HubOptions};
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::{Durability, Store};
 use ghpulse::tidb::{History, Setup};
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,7 @@ pub fn run(recorded: Option<&Path>) {
     println!("pipeline: {count} events, {} bytes each, from {name}", bytes / count);
     let baseline = parse_only(&pages, count);
     baseline.print("  serde_json::Value of the same pages, one thread, nothing kept");
-    for sync in [Sync::EveryBatch, Sync::Every(Duration::from_secs(1))] {
+    for sync in [Durability::EveryBatch, Durability::Every(Duration::from_secs(1))] {
         let before = written_bytes();
         let figures = through(&pages, count, sync);
         figures.print(&format!("  page bytes to journal, sync {sync:?}"));
@@ -66,7 +66,7 @@ fn parse_only(pages: &[Bytes], count: usize) -> Figures {
     usage.figures(count)
 }
 
-fn through(pages: &[Bytes], count: usize, sync: Sync) -> Figures {
+fn through(pages: &[Bytes], count: usize, sync: Durability) -> Figures {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("a runtime starts");
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -119,7 +119,7 @@ pub fn start() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime starts");
     let clock = Clock::system();
-    let interval = Sync::Every(Duration::from_secs(5));
+    let interval = Durability::Every(Duration::from_secs(5));
     let store = Store::open(&dir, interval, clock).expect("a new store opens");
     let today = clock.now().day();
     for first in (0..SEEN).step_by(50_000) {
@@ -136,7 +136,7 @@ pub fn start() {
     }
     drop(store);
     let watch = Stopwatch::start();
-    let store = Store::open(&dir, Sync::EveryBatch, clock).expect("it opens again");
+    let store = Store::open(&dir, Durability::EveryBatch, clock).expect("it opens again");
     let numbers = Numbers::load(&store, 3_600, clock).expect("it is read");
     numbers.refresh(&store, clock.now().year()).expect("it is read");
     println!(

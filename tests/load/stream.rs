@@ -18,7 +18,7 @@ use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::serve::{self, Audience, Listener, ServeOptions};
 use ghpulse::store::keys::JournalKey;
 use ghpulse::store::rows::push_journal;
-use ghpulse::store::{Store, Sync, inspect};
+use ghpulse::store::{Durability, Store, inspect};
 use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
 
@@ -79,7 +79,7 @@ pub fn case(recorded: Option<&Path>) {
     runtime.expect("a runtime starts").block_on(async {
         let clock = Clock::system();
         let dir = tempfile::tempdir().expect("a directory can be made");
-        let store = Store::open(dir.path(), Sync::Every(Duration::from_secs(1)), clock);
+        let store = Store::open(dir.path(), Durability::Every(Duration::from_secs(1)), clock);
         let store = store.expect("the store opens");
         let bytes = fill(&store, &events).await;
         println!("  a journal of {KEPT} events, {} MB as JSON", bytes / 1_000_000);

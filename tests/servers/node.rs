@@ -21,7 +21,7 @@ use ghpulse::model::envelope::Facts;
 use ghpulse::model::position::{Cursor, Position};
 use ghpulse::store::keys::{CounterKey, JournalKey};
 use ghpulse::store::rows::decode_journal;
-use ghpulse::store::{Store, Sync};
+use ghpulse::store::{Durability, Store};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -65,7 +65,7 @@ impl Node {
     async fn start(dir: &Path, options: &PulsarOptions, collects: bool) -> Self {
         let clock = Clock::system();
         // What an aborted node was reading closes the store a moment later.
-        let open = || Store::open(dir, Sync::EveryBatch, clock).ok();
+        let open = || Store::open(dir, Durability::EveryBatch, clock).ok();
         let store = until("the store is free", open).await;
         let stop = CancellationToken::new();
         let bus = PulsarBus::new(options, store.clone(), clock).unwrap();
@@ -133,7 +133,7 @@ impl Node {
 
     /// Admits events into the store of a node that does not run: it was killed right after.
     pub(crate) async fn admit_and_die(dir: &TempDir, events: &[String]) {
-        let open = || Store::open(dir.path(), Sync::EveryBatch, Clock::system()).ok();
+        let open = || Store::open(dir.path(), Durability::EveryBatch, Clock::system()).ok();
         let store = until("the store is free", open).await;
         admit(&store, events).await;
     }

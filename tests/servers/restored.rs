@@ -6,7 +6,7 @@ use ghpulse::clock::Clock;
 use ghpulse::model::gap::{Gap, GapReason};
 use ghpulse::model::position::Position;
 use ghpulse::store::keys::MetaKey;
-use ghpulse::store::{Store, Sync, gaps};
+use ghpulse::store::{Durability, Store, gaps};
 use tempfile::tempdir;
 
 use crate::broker::{Broker, shared};
@@ -28,7 +28,7 @@ async fn restore(from: &Path, to: &Path) {
 }
 
 async fn forget_name(dir: &Path) {
-    let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let forgotten = store.commit(|batch| {
         batch.delete(&MetaKey("store_id".to_owned()));
         Ok(())

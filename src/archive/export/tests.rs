@@ -8,7 +8,7 @@ use super::*;
 use crate::model::envelope::Facts;
 use crate::model::position::BusTag;
 use crate::store::APPLIED;
-use crate::store::Sync;
+use crate::store::Durability;
 use crate::store::keys::{CursorKey, MinuteKey};
 use crate::store::retention::MinuteRow;
 use crate::store::rows::encode_cursor;
@@ -22,7 +22,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("data"), Sync::EveryBatch, Clock::system());
+        let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, Clock::system());
         let store = store.unwrap();
         Self { tag: store.bus_tag(), store, dir }
     }

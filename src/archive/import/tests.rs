@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use super::*;
 use crate::clock::Clock;
 use crate::model::window::{Day, Timestamp};
-use crate::store::Sync;
+use crate::store::Durability;
 use crate::store::keys::{Scope, SizeKey};
 
 const NAME: &str = "2015-01-01-15.json.gz";
@@ -21,7 +21,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("data"), Sync::EveryBatch, Clock::system());
+        let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, Clock::system());
         Self { store: store.unwrap(), dir }
     }
 

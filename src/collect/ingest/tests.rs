@@ -11,10 +11,10 @@ use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::keys::{CursorKey, RejectKey};
 use crate::store::rows::encode_cursor;
-use crate::store::{APPLIED, Sync, gaps};
+use crate::store::{APPLIED, Durability, gaps};
 
 fn store(dir: &std::path::Path) -> Store {
-    Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap()
+    Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap()
 }
 
 fn poll(pages: &[&str]) -> Poll {

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::hub::{Filter, HubOptions, StreamQuery, TailEvent};
 use crate::model::envelope::{Envelope, Facts};
 use crate::model::window::Timestamp;
-use crate::store::Sync;
+use crate::store::Durability;
 use crate::store::keys::{JournalKey, MinuteKey};
 use crate::store::retention::{MinuteRow, Retention, drop_due};
 use crate::store::rows::push_journal;
@@ -399,7 +399,7 @@ fn replay_runs_into_live_without_a_seam() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for seeds in seeds.chunks(RUNS_OF_A_STORE) {
         let dir = tempfile::tempdir().unwrap();
-        let sync = Sync::Every(Duration::from_secs(3_600));
+        let sync = Durability::Every(Duration::from_secs(3_600));
         let store = Store::open(dir.path(), sync, Clock::system()).unwrap();
         for seed in seeds {
             let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -416,7 +416,7 @@ fn replay_runs_into_live_without_a_seam() {
 #[tokio::test]
 async fn members_of_a_group_that_was_passed_over_are_told_though_nothing_new_matches() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let mut world = World::new(&store, BusTag(1), 1);
     let groups = Arc::new(StreamGroups::default());
     let notifier = Arc::new(Notifier::default());

@@ -10,7 +10,7 @@ use super::super::{InForce, Kind, Merged, SHIPPED, ScriptHost, Trials, bench, ch
 use super::*;
 use crate::clock::Clock;
 use crate::model::window::Timestamp;
-use crate::store::{Store, Sync};
+use crate::store::{Durability, Store};
 
 const NAME: &str = "scripts/merge_latest.rhai";
 const DOUBLE: &str = "fn merge(window) { let t = Tally(); t.add(window, 2); t }";
@@ -308,7 +308,7 @@ async fn a_text_that_the_process_died_under_is_not_tried_again() {
     let life = |last_good: Option<&'static str>, dies: bool| {
         let (data, file) = (data.clone(), file.clone());
         tokio::task::spawn_blocking(move || {
-            let store = Store::open(&data, Sync::EveryBatch, Clock::system()).unwrap();
+            let store = Store::open(&data, Durability::EveryBatch, Clock::system()).unwrap();
             let trials = Trials::read(&store, "merge_latest").unwrap();
             if dies {
                 trials.begin(run::hash(text));
@@ -347,7 +347,7 @@ async fn a_text_that_the_process_died_under_is_not_tried_again() {
 async fn a_built_in_text_is_tried_again_however_often_the_process_was_killed() {
     let dir = tempfile::tempdir().unwrap();
     let tried = tokio::task::spawn_blocking(move || {
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let read = || Trials::read(&store, "merge_latest").unwrap();
         (0..3).for_each(|_| read().begin(run::hash(SHIPPED)));
         let file = dir.path().join("merge_latest.rhai");

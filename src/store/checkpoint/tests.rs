@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::super::keys::{BodyKey, InboxKey, MetaKey};
-use super::super::{ADMISSIONS, Sync};
+use super::super::{ADMISSIONS, Durability};
 use super::*;
 use crate::store::ENTRIES;
 use crate::store::unclean::ENTRIES_APART;
@@ -13,7 +13,7 @@ use crate::store::unclean::ENTRIES_APART;
 const CLOCK: fn() -> Clock = Clock::system;
 
 fn open(dir: &Path) -> Store {
-    Store::open(dir, Sync::Every(Duration::from_secs(60)), CLOCK()).unwrap()
+    Store::open(dir, Durability::Every(Duration::from_secs(60)), CLOCK()).unwrap()
 }
 
 async fn admit(store: &Store, body: &'static [u8]) -> u64 {
@@ -126,7 +126,7 @@ async fn what_is_no_backup_is_refused_by_what_it_lacks() {
         refused
     };
     assert!(refused(&data).contains("it has no file `BACKUP`"));
-    let opened = Store::open(&to, Sync::EveryBatch, CLOCK()).err().unwrap().to_string();
+    let opened = Store::open(&to, Durability::EveryBatch, CLOCK()).err().unwrap().to_string();
     assert!(opened.contains("is a backup, not a store"), "{opened}");
     fs::write(to.join("VERSION"), "99\n").unwrap();
     assert!(refused(&to).contains("version `99`"));

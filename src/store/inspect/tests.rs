@@ -5,7 +5,7 @@ use super::super::keys::{
     BodyKey, BucketKey, HourKey, HourMetric, JournalKey, MetaKey, Origin, RejectKey, SeenKey,
 };
 use super::super::rows::encode_refused;
-use super::super::{Store, Sync};
+use super::super::{Durability, Store};
 use super::*;
 use crate::clock::Clock;
 use crate::model::envelope::{Facts, Flags};
@@ -16,7 +16,7 @@ use crate::model::window::{Day, Second, Timestamp};
 const EVENT: &str = r#"{"id":"1","type":"PushEvent","n":12345678901234567890123}"#;
 
 async fn filled(dir: &std::path::Path) -> Store {
-    let store = Store::open(dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
     let at = Timestamp::parse("2026-11-22T05:00:01Z").unwrap();
     let filled = store.commit(move |batch| {
         for day in 1..=3 {

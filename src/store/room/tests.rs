@@ -6,7 +6,7 @@ use std::process::Command;
 use super::*;
 use crate::clock::Clock;
 use crate::store::keys::RejectKey;
-use crate::store::{Store, StoreError, Sync};
+use crate::store::{Durability, Store, StoreError};
 
 /// A file system of its own, of this size.
 struct Mounted(tempfile::TempDir);
@@ -103,7 +103,7 @@ async fn a_write_on_a_full_disk_waits_until_there_is_room() {
         return;
     };
     let dir = mounted.0.path().join("data");
-    let store = Store::open(&dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(&dir, Durability::EveryBatch, Clock::system()).unwrap();
     put(&store, 0..30).await.unwrap();
     let ballast = mounted.fill("ballast");
     let writing = tokio::spawn({
@@ -122,7 +122,7 @@ async fn a_write_on_a_full_disk_waits_until_there_is_room() {
     assert_eq!(rows(&store), (0..75).collect::<Vec<_>>());
     drop(store);
     // A store that is closed while a write waits ends, and what was answered is there.
-    let store = Store::open(&dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(&dir, Durability::EveryBatch, Clock::system()).unwrap();
     let ballast = mounted.fill("ballast");
     let writing = tokio::spawn({
         let store = store.clone();
@@ -136,13 +136,13 @@ async fn a_write_on_a_full_disk_waits_until_there_is_room() {
     tokio::task::spawn_blocking(move || drop(store)).await.unwrap();
     // It cannot be opened on a full disk, which is said as such. Closing made a little room.
     let more = mounted.fill("more ballast");
-    let Err(error) = Store::open(&dir, Sync::EveryBatch, Clock::system()) else {
+    let Err(error) = Store::open(&dir, Durability::EveryBatch, Clock::system()) else {
         panic!("a store was opened on a full disk");
     };
     assert!(error.to_string().contains("is full: make room"), "{error}");
     fs::remove_file(ballast).unwrap();
     fs::remove_file(more).unwrap();
-    let store = Store::open(&dir, Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(&dir, Durability::EveryBatch, Clock::system()).unwrap();
     let kept = rows(&store);
     assert!(kept.len() >= 75 && kept.iter().copied().eq(0..kept.len() as u64), "{kept:?}");
 }

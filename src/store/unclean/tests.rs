@@ -9,7 +9,7 @@ use crate::model::position::BusTag;
 use crate::store::Store;
 use crate::store::keys::{MetaKey, RejectKey};
 
-fn open(dir: &Path, sync: Sync) -> Store {
+fn open(dir: &Path, sync: Durability) -> Store {
     Store::open(dir, sync, Clock::system()).unwrap()
 }
 
@@ -59,7 +59,7 @@ fn assert_told(store: &Store) {
 
 #[tokio::test]
 async fn kill_loses_nothing_and_leaves_no_gap() {
-    for sync in [Sync::EveryBatch, Sync::Every(Duration::from_secs(3_600))] {
+    for sync in [Durability::EveryBatch, Durability::Every(Duration::from_secs(3_600))] {
         let dir = tempfile::tempdir().unwrap();
         let store = open(&dir.path().join("data"), sync);
         write(&store, 1..=100).await;
@@ -85,7 +85,7 @@ async fn lost_damaged_or_emptied_log_is_noticed_once() {
         log[middle..middle + 64].fill(0xa5);
     };
     let empty: Harm = Vec::clear;
-    for sync in [Sync::EveryBatch, Sync::Every(Duration::from_secs(3_600))] {
+    for sync in [Durability::EveryBatch, Durability::Every(Duration::from_secs(3_600))] {
         for harm in [cut, damage, empty] {
             let dir = tempfile::tempdir().unwrap();
             let store = open(&dir.path().join("data"), sync);
@@ -109,19 +109,19 @@ async fn lost_damaged_or_emptied_log_is_noticed_once() {
 #[tokio::test]
 async fn log_harmed_after_a_clean_stop_is_noticed_too() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path(), Sync::EveryBatch);
+    let store = open(dir.path(), Durability::EveryBatch);
     write(&store, 1..=100).await;
     drop(store);
     let log = log_of(dir.path());
     let bytes = fs::read(&log).unwrap();
     fs::write(&log, &bytes[..bytes.len() / 2]).unwrap();
-    assert_told(&open(dir.path(), Sync::EveryBatch));
+    assert_told(&open(dir.path(), Durability::EveryBatch));
 }
 
 #[tokio::test]
 async fn power_cut_may_have_lost_an_interval_and_never_a_synced_batch() {
-    let hour = Sync::Every(Duration::from_secs(3_600));
-    for (sync, is_told) in [(hour, true), (Sync::EveryBatch, false)] {
+    let hour = Durability::Every(Duration::from_secs(3_600));
+    for (sync, is_told) in [(hour, true), (Durability::EveryBatch, false)] {
         let dir = tempfile::tempdir().unwrap();
         let store = open(&dir.path().join("data"), sync);
         write(&store, 1..=100).await;
@@ -143,7 +143,7 @@ async fn power_cut_may_have_lost_an_interval_and_never_a_synced_batch() {
 #[tokio::test]
 async fn loss_on_a_broker_s_bus_is_told_behind_what_was_applied() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(&dir.path().join("data"), Sync::EveryBatch);
+    let store = open(&dir.path().join("data"), Durability::EveryBatch);
     let position = Position { ledger: 4, entry: 7, index: 1 };
     let applied = Cursor { tag: BusTag(5), position };
     store.commit(move |batch| batch.put_cursor(super::super::APPLIED, applied)).await.unwrap();
@@ -153,7 +153,7 @@ async fn loss_on_a_broker_s_bus_is_told_behind_what_was_applied() {
     let log = log_of(&copy);
     let bytes = fs::read(&log).unwrap();
     fs::write(&log, &bytes[..bytes.len() / 2]).unwrap();
-    let again = open(&copy, Sync::EveryBatch);
+    let again = open(&copy, Durability::EveryBatch);
     assert!(entries(&again) >= ENTRIES_APART);
     let of = |tag| gaps::behind(again.reader(), tag, Position::default(), 9).unwrap();
     assert_eq!(of(again.bus_tag()), []);
@@ -164,9 +164,9 @@ async fn loss_on_a_broker_s_bus_is_told_behind_what_was_applied() {
 #[tokio::test]
 async fn missing_database_is_refused_and_never_replaced() {
     let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path(), Sync::EveryBatch));
+    drop(open(dir.path(), Durability::EveryBatch));
     let refused = || {
-        let Err(error) = Store::open(dir.path(), Sync::EveryBatch, Clock::system()) else {
+        let Err(error) = Store::open(dir.path(), Durability::EveryBatch, Clock::system()) else {
             panic!("a store was made where one is missing");
         };
         assert!(error.to_string().contains("ghpulse restore BACKUP"), "{error}");
@@ -190,9 +190,9 @@ async fn store_whose_making_was_interrupted_is_made() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(".creating"), "").unwrap();
     fs::create_dir(dir.path().join("db")).unwrap();
-    drop(open(dir.path(), Sync::EveryBatch));
+    drop(open(dir.path(), Durability::EveryBatch));
     assert!(!dir.path().join(".creating").exists());
-    drop(open(dir.path(), Sync::EveryBatch));
+    drop(open(dir.path(), Durability::EveryBatch));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::clock::Clock;
 use crate::model::counts::YearCounts;
 use crate::model::envelope::Flags;
 use crate::model::window::Day;
-use crate::store::Sync;
+use crate::store::Durability;
 
 fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
@@ -43,7 +43,7 @@ impl Case {
     }
 
     fn open(dir: &tempfile::TempDir) -> (Store, std::sync::Arc<Figures>) {
-        let every = Sync::Every(std::time::Duration::from_secs(1));
+        let every = Durability::Every(std::time::Duration::from_secs(1));
         let store = Store::open(dir.path(), every, Clock::system()).unwrap();
         let figures = Figures::load(&store).unwrap();
         (store, figures.into())

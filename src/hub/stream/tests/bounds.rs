@@ -63,7 +63,7 @@ fn a_group_counts_what_is_written_of_an_event_and_not_only_the_event() {
 #[tokio::test]
 async fn a_reader_of_the_ring_takes_so_many_bytes_at_once_and_no_event_is_left_out() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
     let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
     hub.attach_journal(StreamJournal {
@@ -120,7 +120,7 @@ fn page(store: &Store, start: StreamStart, is_waited_for: bool) -> super::super:
 #[tokio::test]
 async fn a_page_that_nobody_waits_for_is_not_read_on_and_not_searched_for() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let mut world = World::new(&store, TAG, 1);
     // Several of the last minute too: those that are older than its middle are passed over.
     let (mut minute, mut writes) = (0, 0);
@@ -157,7 +157,7 @@ fn who_goes_while_its_page_is_read_leaves_its_turn_when_the_reading_ends() {
         .unwrap();
     runtime.block_on(async {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let mut world = World::new(&store, TAG, 1);
         world.write().await;
         let (let_go, held) = std::sync::mpsc::channel::<()>();
@@ -189,7 +189,7 @@ fn who_goes_while_its_page_is_read_leaves_its_turn_when_the_reading_ends() {
 #[tokio::test]
 async fn a_query_that_was_to_end_is_replaced_by_one_that_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let mut world = World::new(&store, TAG, 1);
     world.write().await;
     world.tell();
@@ -229,7 +229,7 @@ fn who_asks_again_and_again_for_what_is_to_come_waits_once() {
 #[tokio::test(start_paused = true)]
 async fn a_time_that_has_still_to_come_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let clock = Clock::starting_at(Timestamp::from_seconds(1_800_000_000));
     let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
     let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
@@ -281,7 +281,7 @@ async fn write_with_a_large_one(store: &Store) {
 #[tokio::test]
 async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
     let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
     let applied = Some(Position::counted(1));

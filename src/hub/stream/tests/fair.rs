@@ -89,7 +89,7 @@ async fn read_all(follower: &mut Follower, notifier: &Notifier) -> (u64, Offset)
 #[tokio::test]
 async fn latest_counts_back_from_where_a_poll_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let hub = hub(&store).await;
     // Committed, and not told to readers yet.
     write(&store, EVENTS + 1..=EVENTS + 40).await;
@@ -112,7 +112,7 @@ async fn latest_counts_back_from_where_a_poll_ends() {
 #[tokio::test]
 async fn few_of_the_newest_come_from_memory_without_a_search() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let hub = hub(&store).await;
     let notifier = Arc::new(Notifier::default());
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
@@ -132,7 +132,7 @@ async fn few_of_the_newest_come_from_memory_without_a_search() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_clients_expensive_searches_do_not_hold_up_another() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Sync::EveryBatch, Clock::system()).unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
     let hub = hub(&store).await;
     let (mut greedy, mut refused) = (Vec::new(), 0);
     for _ in 0..400 {

@@ -87,7 +87,8 @@ fn is_gap(message: &Value) -> bool {
 fn world() -> (tempfile::TempDir, World) {
     let dir = tempfile::tempdir().unwrap();
     let store =
-        Store::open(dir.path(), Sync::Every(Duration::from_secs(3_600)), Clock::system()).unwrap();
+        Store::open(dir.path(), Durability::Every(Duration::from_secs(3_600)), Clock::system())
+            .unwrap();
     (dir, World::new(&store, TAG, 1))
 }
 
