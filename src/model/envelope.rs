@@ -9,8 +9,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::event::Event;
-use super::gaps::Gaps;
 use super::json;
+use super::missing_fields::MissingFields;
 use super::tally;
 use super::window::Timestamp;
 
@@ -101,7 +101,7 @@ impl Facts {
     /// lines. First-time flags are claimed later.
     #[must_use]
     pub fn of(event: &Event<'_>, received_at: Timestamp) -> Self {
-        let complete = Gaps::of(event).is_none_or(|gaps| !gaps.is_wanting());
+        let complete = MissingFields::of(event).is_none_or(|missing| !missing.is_wanting());
         let Some(pull) = event.pull_request() else {
             return Self { received_at, enriched: complete, ..Self::default() };
         };
@@ -247,23 +247,24 @@ impl Flags {
 #[must_use]
 pub fn written_back<'a>(event: &Event<'a>, facts: &Facts) -> Cow<'a, str> {
     let whole = event.text;
-    let Some(gaps) = Gaps::of(event) else { return event.compact() };
+    let Some(missing) = MissingFields::of(event) else { return event.compact() };
     let number = |n: Option<u64>| n.map(|n| n.to_string());
     let merged = event.pull_request().map(|pull| pull.is_merge().to_string());
     // Asked for and not there is null, as GitHub wrote it; of a review nobody ever asked for it.
     let no_language = (facts.enriched && facts.flags.pr).then(|| "null".to_owned());
     let language = facts.language.as_deref().map(quoted).or(no_language);
     let pull = [
-        ("merged", gaps.merged, merged),
-        ("additions", gaps.additions, number(facts.additions)),
-        ("deletions", gaps.deletions, number(facts.deletions)),
-        ("changed_files", gaps.changed_files, number(facts.changed_files)),
-        ("title", gaps.title, facts.title.as_deref().map(quoted)),
-        ("draft", gaps.draft, facts.draft.map(|draft| draft.to_string())),
+        ("merged", missing.merged, merged),
+        ("additions", missing.additions, number(facts.additions)),
+        ("deletions", missing.deletions, number(facts.deletions)),
+        ("changed_files", missing.changed_files, number(facts.changed_files)),
+        ("title", missing.title, facts.title.as_deref().map(quoted)),
+        ("draft", missing.draft, facts.draft.map(|draft| draft.to_string())),
     ];
-    let repo = [("language", gaps.language, language)];
+    let repo = [("language", missing.language, language)];
     // The repository ends before the pull request around it does.
-    let places = [gaps.base_repo.map(|object| (object, &repo[..])), Some((gaps.object, &pull[..]))];
+    let places =
+        [missing.base_repo.map(|object| (object, &repo[..])), Some((missing.object, &pull[..]))];
     let mut text = String::with_capacity(whole.len() + 160);
     let mut copied = 0;
     for (object, members) in places.into_iter().flatten() {

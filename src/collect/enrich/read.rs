@@ -6,8 +6,8 @@ use tokio::time::Instant;
 use crate::github::graphql::Wanted;
 use crate::model::envelope::Facts;
 use crate::model::event::Event;
-use crate::model::gaps::Gaps;
 use crate::model::json;
+use crate::model::missing_fields::MissingFields;
 use crate::model::window::Timestamp;
 use crate::store::keys::{BodyKey, InboxKey, Key as _, RepoKey};
 use crate::store::repos::RepoRow;
@@ -73,18 +73,18 @@ impl Reading {
         received_at: Timestamp,
         (now, since): (Timestamp, Instant),
     ) -> Result<(), StoreError> {
-        let gaps = Gaps::of(event);
+        let missing = MissingFields::of(event);
         let mut admitted = Admitted {
             admission,
             facts: Facts::of(event, received_at),
-            lacks_language: gaps.as_ref().is_some_and(|gaps| gaps.language),
+            lacks_language: missing.as_ref().is_some_and(|missing| missing.language),
             // As long as it lies here already: a restart does not begin its wait again.
             since: since.checked_sub(now.since(received_at)).unwrap_or(since),
         };
-        self.taught.extend(taught(event, gaps.as_ref()));
+        self.taught.extend(taught(event, missing.as_ref()));
         let mut wanted = None;
-        if let Some(gaps) = gaps.filter(Gaps::is_wanting) {
-            let known = match gaps.base_repo_id.filter(|_| gaps.language).map(RepoKey) {
+        if let Some(missing) = missing.filter(MissingFields::is_wanting) {
+            let known = match missing.base_repo_id.filter(|_| missing.language).map(RepoKey) {
                 Some(key) => {
                     let value = reader.get(&key)?;
                     value.map(|value| RepoRow::decode(key, &value)).transpose()?
@@ -95,10 +95,10 @@ impl Reading {
             if let Some(row) = known {
                 admitted.facts.language = row.language;
             }
-            if fresh && !gaps.additions && !gaps.deletions {
+            if fresh && !missing.additions && !missing.deletions {
                 admitted.facts.enriched = true;
             } else {
-                wanted = wanted_of(event, &gaps);
+                wanted = wanted_of(event, &missing);
             }
         }
         self.events.push((admitted, wanted));
@@ -107,24 +107,24 @@ impl Reading {
 }
 
 /// By which names GitHub can be asked; `None` when the event lacks one.
-fn wanted_of(event: &Event<'_>, gaps: &Gaps<'_>) -> Option<Wanted> {
+fn wanted_of(event: &Event<'_>, missing: &MissingFields<'_>) -> Option<Wanted> {
     let repo = event.repo_name.as_deref().filter(|name| name.contains('/'))?;
     Some(Wanted {
-        base_repo_id: gaps.base_repo_id?,
-        pull_id: gaps.pull_id?,
+        base_repo_id: missing.base_repo_id?,
+        pull_id: missing.pull_id?,
         repo: repo.to_owned(),
-        number: gaps.number?,
+        number: missing.number?,
     })
 }
 
 /// What the event says about languages of repositories.
-fn taught(event: &Event<'_>, gaps: Option<&Gaps<'_>>) -> Vec<Taught> {
+fn taught(event: &Event<'_>, missing: Option<&MissingFields<'_>>) -> Vec<Taught> {
     let named = |text: &str| json::text(text).map(std::borrow::Cow::into_owned);
-    if let Some(gaps) = gaps {
-        let Some(sent) = gaps.sent_language else { return Vec::new() };
+    if let Some(missing) = missing {
+        let Some(sent) = missing.sent_language else { return Vec::new() };
         let language = named(sent);
         let is_known = sent == "null" || language.is_some();
-        let key = gaps.base_repo_id.filter(|_| is_known);
+        let key = missing.base_repo_id.filter(|_| is_known);
         return key.map(|id| (RepoKey(id), language)).into_iter().collect();
     }
     if event.key.kind != "ForkEvent" {
@@ -144,7 +144,7 @@ mod tests {
 
     fn taught_by(text: &str) -> Vec<Taught> {
         let event = Event::read(text).unwrap();
-        taught(&event, Gaps::of(&event).as_ref())
+        taught(&event, MissingFields::of(&event).as_ref())
     }
 
     #[test]

@@ -14,7 +14,7 @@ const REVIEWS: [&str; 2] = ["PullRequestReviewEvent", "PullRequestReviewCommentE
 /// The pull request of an event, and which of its keys are not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each key that may be missing")]
-pub struct Gaps<'a> {
+pub struct MissingFields<'a> {
     /// `payload.pull_request`, as text.
     pub object: &'a str,
     /// Its `base.repo`, as text, when it is an object.
@@ -43,7 +43,7 @@ pub struct Gaps<'a> {
     pub language: bool,
 }
 
-impl<'a> Gaps<'a> {
+impl<'a> MissingFields<'a> {
     /// Looks for them; `None` for an event without a pull request.
     #[must_use]
     pub fn of(event: &Event<'a>) -> Option<Self> {
@@ -86,42 +86,45 @@ mod tests {
 
     use super::*;
 
-    fn gaps(kind: &str, pull: &str) -> Option<(bool, bool, bool, bool)> {
+    fn missing(kind: &str, pull: &str) -> Option<(bool, bool, bool, bool)> {
         let text = format!(r#"{{"id":"1","type":"{kind}","payload":{{"pull_request":{pull}}}}}"#);
         let event = Event::read(&text).unwrap();
-        let gaps = Gaps::of(&event)?;
-        Some((gaps.merged, gaps.additions, gaps.language, gaps.is_wanting()))
+        let missing = MissingFields::of(&event)?;
+        Some((missing.merged, missing.additions, missing.language, missing.is_wanting()))
     }
 
     #[test]
     fn todays_pull_request_has_gaps_and_the_old_one_has_none() {
         let today = r#"{"id":7,"number":2,"base":{"repo":{"id":9}}}"#;
-        assert_eq!(gaps("PullRequestEvent", today), Some((true, true, true, true)));
+        assert_eq!(missing("PullRequestEvent", today), Some((true, true, true, true)));
         let old = r#"{"id":7,"merged":false,"additions":1,"deletions":0,
             "base":{"repo":{"id":9,"language":null}}}"#;
-        assert_eq!(gaps("PullRequestEvent", old), Some((false, false, false, false)));
+        assert_eq!(missing("PullRequestEvent", old), Some((false, false, false, false)));
     }
 
     #[test]
     fn a_null_that_github_sent_is_no_gap_and_no_repository_has_no_language() {
         let nulls = r#"{"merged":null,"additions":null,"deletions":null,"base":{"repo":null}}"#;
-        assert_eq!(gaps("PullRequestEvent", nulls), Some((false, false, false, false)));
+        assert_eq!(missing("PullRequestEvent", nulls), Some((false, false, false, false)));
     }
 
     #[test]
     fn a_review_lacks_the_language_only() {
         let today = r#"{"id":7,"base":{"repo":{"id":9}}}"#;
-        assert_eq!(gaps("PullRequestReviewEvent", today), Some((false, false, true, true)));
-        assert_eq!(gaps("PullRequestReviewCommentEvent", today), Some((false, false, true, true)));
-        assert_eq!(gaps("PushEvent", today), None);
-        assert_eq!(gaps("PullRequestEvent", "null"), None);
+        assert_eq!(missing("PullRequestReviewEvent", today), Some((false, false, true, true)));
+        assert_eq!(
+            missing("PullRequestReviewCommentEvent", today),
+            Some((false, false, true, true))
+        );
+        assert_eq!(missing("PushEvent", today), None);
+        assert_eq!(missing("PullRequestEvent", "null"), None);
     }
 
     proptest! {
         #[test]
         fn any_payload_is_looked_at_without_a_panic(payload in ".{0,200}") {
             let text = format!(r#"{{"id":"1","type":"PullRequestEvent","payload":{payload}}}"#);
-            let _ = Event::read(&text).map(|event| Gaps::of(&event).is_some());
+            let _ = Event::read(&text).map(|event| MissingFields::of(&event).is_some());
         }
     }
 }
