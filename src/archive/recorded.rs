@@ -8,7 +8,7 @@
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::model::envelope::{Facts, Flags};
-use crate::model::event::{Event, EventId, NoEvent};
+use crate::model::event::{Event, EventId, InvalidEvent};
 use crate::model::json;
 use crate::model::window::Timestamp;
 
@@ -35,7 +35,7 @@ pub(super) struct Pull {
 }
 
 impl Recorded {
-    pub(super) fn read(text: &str) -> Result<Self, NoEvent> {
+    pub(super) fn read(text: &str) -> Result<Self, InvalidEvent> {
         let event = Event::read(text)?;
         let created_at = event.created_at.or_else(|| {
             let [at] = json::pick(text, ["created_at"]);

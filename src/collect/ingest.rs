@@ -15,7 +15,7 @@ use super::entries::{Broken, Entries};
 use super::overlap;
 use super::silence::{Look, Silence};
 use super::source::{EventSource, Page, Poll};
-use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, NoEvent};
+use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, InvalidEvent};
 use crate::model::window::Timestamp;
 use crate::store::keys::{BodyKey, InboxKey, MetaKey, SeenKey};
 use crate::store::rows::encode_inbox;
@@ -199,7 +199,7 @@ impl Sorted {
     /// Takes an event that is an entry of `page`.
     fn take(&mut self, number: u8, page: &Entries, text: &str, received_at: Timestamp) {
         if text.len() > EVENT_BYTES {
-            let reason = NoEvent::TooLarge(text.len()).to_string();
+            let reason = InvalidEvent::TooLarge(text.len()).to_string();
             return self.reject(reason, text.as_bytes());
         }
         match Event::read(text) {

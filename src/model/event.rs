@@ -87,7 +87,7 @@ pub struct PullRequest<'a> {
 
 /// Why something on a page is no event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoEvent {
+pub enum InvalidEvent {
     /// A list, a number, a string, null, or no JSON.
     #[error("not a JSON object")]
     NotAnObject,
@@ -101,18 +101,18 @@ pub enum NoEvent {
 
 impl<'a> Event<'a> {
     /// Reads an event of ours or of another node: one that was admitted, and perhaps enriched.
-    pub fn read(text: &'a str) -> Result<Self, NoEvent> {
+    pub fn read(text: &'a str) -> Result<Self, InvalidEvent> {
         if !json::is_object(text) {
-            return Err(NoEvent::NotAnObject);
+            return Err(InvalidEvent::NotAnObject);
         }
         if text.len() > EVENT_BYTES + WRITTEN_BACK_BYTES {
-            return Err(NoEvent::TooLarge(text.len()));
+            return Err(InvalidEvent::TooLarge(text.len()));
         }
         let parts = Parts::read(text);
         let kind = parts.kind.and_then(json::text);
         let id = parts.id.and_then(EventId::read);
         if id.is_none() && kind.is_none() {
-            return Err(NoEvent::Nameless);
+            return Err(InvalidEvent::Nameless);
         }
         let key = EventKey {
             id: id.unwrap_or_else(|| EventId::Text(format!("#{:032x}", xxh3_128(text.as_bytes())))),
@@ -287,9 +287,9 @@ mod tests {
 
     #[test]
     fn what_is_no_event_is_said() {
-        assert_eq!(Event::read("[]").unwrap_err(), NoEvent::NotAnObject);
-        assert_eq!(Event::read("null").unwrap_err(), NoEvent::NotAnObject);
-        assert_eq!(Event::read(r#"{"message":"x"}"#).unwrap_err(), NoEvent::Nameless);
+        assert_eq!(Event::read("[]").unwrap_err(), InvalidEvent::NotAnObject);
+        assert_eq!(Event::read("null").unwrap_err(), InvalidEvent::NotAnObject);
+        assert_eq!(Event::read(r#"{"message":"x"}"#).unwrap_err(), InvalidEvent::Nameless);
     }
 
     #[test]

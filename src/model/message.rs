@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::envelope::{Envelope, Facts, Flags, written_back};
-use super::event::{Event, NoEvent};
+use super::event::{Event, InvalidEvent};
 use super::event_summary::EventSummary;
 use super::gap::Outage;
 use super::json;
@@ -74,7 +74,7 @@ pub enum Unreadable {
     NoEventInside,
     /// An `event` that is none.
     #[error("its `event` is {0}")]
-    NoEvent(#[from] NoEvent),
+    InvalidEvent(#[from] InvalidEvent),
 }
 
 impl Outgoing {

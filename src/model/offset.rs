@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::position::{Cursor, NoCursor, read_number, write_number};
+use super::position::{Cursor, InvalidCursor, read_number, write_number};
 
 /// An offset in the stream; a reader comes back to what lies behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,9 +39,9 @@ impl fmt::Display for Offset {
 }
 
 impl FromStr for Offset {
-    type Err = NoCursor;
+    type Err = InvalidCursor;
 
-    fn from_str(text: &str) -> Result<Self, NoCursor> {
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let Some((cursor, entities)) = text.split_once('.') else {
             return text.parse().map(Self::after);
         };
@@ -51,7 +51,7 @@ impl FromStr for Offset {
             let entities = u32::try_from(read_number(entities, &mut rest)?).ok()?;
             (rest.is_empty() && entities > 0).then_some(Self { cursor, entities })
         };
-        read().ok_or_else(|| NoCursor::of(text))
+        read().ok_or_else(|| InvalidCursor::of(text))
     }
 }
 

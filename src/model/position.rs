@@ -37,9 +37,9 @@ pub struct Cursor {
 /// Text that is no cursor of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no cursor: give one back as it came, such as {example}", example = example())]
-pub struct NoCursor(String);
+pub struct InvalidCursor(String);
 
-impl NoCursor {
+impl InvalidCursor {
     /// Of that text; only its beginning is kept.
     pub(super) fn of(text: &str) -> Self {
         Self(text.chars().take(80).collect())
@@ -140,9 +140,9 @@ impl fmt::Display for Cursor {
 }
 
 impl FromStr for Cursor {
-    type Err = NoCursor;
+    type Err = InvalidCursor;
 
-    fn from_str(text: &str) -> Result<Self, NoCursor> {
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let read = || {
             let (tag, mut rest) = text.split_once('-')?;
             let tag = u32::from_str_radix(tag, 16).ok()?;
@@ -153,7 +153,7 @@ impl FromStr for Cursor {
             // One text a cursor: what is not written as we write it is not ours.
             (rest.is_empty() && cursor.to_string() == text).then_some(cursor)
         };
-        read().ok_or_else(|| NoCursor::of(text))
+        read().ok_or_else(|| InvalidCursor::of(text))
     }
 }
 

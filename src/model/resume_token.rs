@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::position::{Cursor, NoCursor};
+use super::position::{Cursor, InvalidCursor};
 
 /// What a reader of counts comes back with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +29,9 @@ impl fmt::Display for ResumeToken {
 }
 
 impl FromStr for ResumeToken {
-    type Err = NoCursor;
+    type Err = InvalidCursor;
 
-    fn from_str(text: &str) -> Result<Self, NoCursor> {
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let Some((cursor, value)) = text.split_once('~') else {
             return Ok(Self { cursor: text.parse()?, value: None });
         };
@@ -39,7 +39,7 @@ impl FromStr for ResumeToken {
             && value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let value = u64::from_str_radix(value, 16).ok().filter(|_| is_hash);
         let read = cursor.parse().ok().zip(value);
-        let (cursor, value) = read.ok_or_else(|| NoCursor::of(text))?;
+        let (cursor, value) = read.ok_or_else(|| InvalidCursor::of(text))?;
         Ok(Self { cursor, value: Some(value) })
     }
 }

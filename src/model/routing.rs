@@ -8,7 +8,7 @@ use std::fmt;
 pub use catalogue::{
     ABSENT_KEYS, AbsentKey, Collection, ENTITY_TOPICS, EventTopic, NEVER, Never, event_topics,
 };
-pub use pattern::{MANY_WORDS, NoPattern, RoutingPattern};
+pub use pattern::{InvalidPattern, MANY_WORDS, RoutingPattern};
 
 /// The longest routing key, in bytes; AMQP's limit.
 pub const KEY_BYTES: usize = 255;

@@ -23,7 +23,7 @@ pub struct RoutingPattern {
 
 /// Why a text is no pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoPattern {
+pub enum InvalidPattern {
     /// Longer than any key can be.
     #[error("a pattern of {0} bytes; at most {KEY_BYTES} are taken")]
     TooLong(usize),
@@ -39,13 +39,13 @@ pub enum NoPattern {
 
 impl RoutingPattern {
     /// Reads a pattern.
-    pub fn read(text: &str) -> Result<Self, NoPattern> {
+    pub fn read(text: &str) -> Result<Self, InvalidPattern> {
         if text.len() > KEY_BYTES {
-            return Err(NoPattern::TooLong(text.len()));
+            return Err(InvalidPattern::TooLong(text.len()));
         }
         let count = words(text).filter(|word| *word == "#").count();
         if count > MANY_WORDS {
-            return Err(NoPattern::TooMany { pattern: text.to_owned(), count });
+            return Err(InvalidPattern::TooMany { pattern: text.to_owned(), count });
         }
         let mut read: Vec<&str> = Vec::new();
         for word in words(text) {
@@ -219,7 +219,7 @@ mod tests {
     fn what_is_too_much_is_refused_by_name() {
         let long = ".".repeat(255);
         assert!(read(&long).matches(&long));
-        assert_eq!(RoutingPattern::read(&".".repeat(256)), Err(NoPattern::TooLong(256)));
+        assert_eq!(RoutingPattern::read(&".".repeat(256)), Err(InvalidPattern::TooLong(256)));
         let error = RoutingPattern::read("#.a.#.#").unwrap_err().to_string();
         assert_eq!(error, "`#.a.#.#` has 3 words `#`; at most 2 are taken");
     }

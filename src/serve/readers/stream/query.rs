@@ -11,7 +11,7 @@ use crate::hub::{
     check_paths,
 };
 use crate::model::offset::Offset;
-use crate::model::position::NoCursor;
+use crate::model::position::InvalidCursor;
 use crate::model::resume_token::ResumeToken;
 use crate::model::window::Timestamp;
 use crate::serve::readers::params::{BadParams, Fields, bad, shown};
@@ -127,7 +127,7 @@ pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, BadPar
 }
 
 /// Reads a cursor. One of counts leads behind the last event that is counted.
-fn read_place(text: &str) -> Result<Offset, NoCursor> {
+fn read_place(text: &str) -> Result<Offset, InvalidCursor> {
     let place = text.parse::<ResumeToken>().map(|token| Offset::after(token.cursor));
     place.or_else(|_| text.parse())
 }
