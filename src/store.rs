@@ -9,6 +9,7 @@ mod buses;
 pub mod checkpoint;
 mod cursors;
 mod database;
+pub mod disk_space;
 mod error;
 pub mod families;
 pub mod firsts;
@@ -24,7 +25,6 @@ pub mod reach;
 pub mod rejects;
 pub mod repos;
 pub mod retention;
-pub mod room;
 pub mod rows;
 mod unclean;
 mod writer;
@@ -42,9 +42,9 @@ pub use lock::is_in_use;
 pub use unclean::LostTail;
 
 use self::database::Database;
+use self::disk_space::DiskSpace;
 use self::keys::{CounterKey, Key, MetaKey};
 use self::reach::Reach;
-use self::room::Room;
 use self::unclean::Written;
 use self::writer::{Failure, Job};
 use crate::clock::Clock;
@@ -76,7 +76,7 @@ struct Shared {
     written: Arc<Written>,
     lost: Option<LostTail>,
     watermarks: Watermarks,
-    room: Arc<Room>,
+    room: Arc<DiskSpace>,
     failure: Failure,
     _lock: lock::Lock,
 }
@@ -156,7 +156,7 @@ impl Store {
         let dropped = Reader { database: &database }.cursors(journal::DROPPED)?;
         let dropped = watch::Sender::new(dropped);
         let failure = Arc::new(OnceLock::new());
-        let room = Arc::new(Room::default());
+        let room = Arc::new(DiskSpace::default());
         let log = (Arc::clone(&database), Arc::clone(&written), sync);
         let state = (Arc::clone(&failure), Arc::clone(&room));
         let (jobs, thread) = writer::start(log, clock, state);
@@ -211,7 +211,7 @@ impl Store {
 
     /// The room on its disk: whether fetching and writing wait for some.
     #[must_use]
-    pub fn room(&self) -> &Room {
+    pub fn disk_space(&self) -> &DiskSpace {
         &self.shared.room
     }
 

@@ -39,7 +39,7 @@ pub(super) async fn look(
         let measure = move || {
             let dir = measured.dir();
             if let Some((free, all)) = space(dir) {
-                measured.room().measured(dir, free, all);
+                measured.disk_space().measured(dir, free, all);
                 #[expect(clippy::cast_precision_loss, reason = "a byte of 2^53 more or less")]
                 metrics::DISK_FREE_BYTES.set(free as f64);
             }

@@ -112,7 +112,7 @@ impl Apply {
             let is_remote = bus.tag() != self.store.bus_tag();
             let next = async {
                 if is_remote {
-                    self.store.room().wait().await;
+                    self.store.disk_space().wait().await;
                 }
                 bus.next().await
             };

@@ -92,7 +92,7 @@ async fn next(
         backlog.wait_for(|bytes| *bytes <= limit).await?;
         tracing::info!("fetching goes on");
     }
-    store.room().wait().await;
+    store.disk_space().wait().await;
     Ok(source.next_poll().await?)
 }
 

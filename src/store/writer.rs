@@ -16,8 +16,8 @@ use tokio::time::Instant;
 use super::Durability;
 use super::batch::{Batch, Counters};
 use super::database::Database;
+use super::disk_space::DiskSpace;
 use super::error::StoreError;
-use super::room::Room;
 use super::unclean::Written;
 use crate::clock::Clock;
 use crate::{fault, metrics};
@@ -53,7 +53,7 @@ struct Unsynced {
 pub(super) fn start(
     (database, reached, sync): (Arc<Database>, Arc<Written>, Durability),
     clock: Clock,
-    (failure, room): (Failure, Arc<Room>),
+    (failure, room): (Failure, Arc<DiskSpace>),
 ) -> (mpsc::Sender<Job>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (written, to_sync) = std::sync::mpsc::sync_channel(QUEUE);
@@ -81,7 +81,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 #[derive(Clone)]
 struct Patient {
     database: Arc<Database>,
-    room: Arc<Room>,
+    room: Arc<DiskSpace>,
 }
 
 impl Patient {

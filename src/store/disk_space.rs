@@ -33,7 +33,7 @@ pub fn reserve(all: u64) -> u64 {
 
 /// What is known of the room on the disk of a store.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct DiskSpace {
     /// Why nothing is fetched, if so.
     low: watch::Sender<Option<String>>,
     /// Whether a write waits for room.
@@ -44,7 +44,7 @@ pub struct Room {
     closes: Condvar,
 }
 
-impl Room {
+impl DiskSpace {
     /// Tells how many bytes of the disk are free, of how many.
     pub fn measured(&self, dir: &Path, free: u64, all: u64) {
         let reserve = reserve(all);

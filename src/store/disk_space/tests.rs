@@ -73,7 +73,7 @@ fn rows(store: &Store) -> Vec<u64> {
 
 #[test]
 fn fetching_pauses_below_the_reserve_and_resumes_above_it() {
-    let (room, dir) = (Room::default(), Path::new("d"));
+    let (room, dir) = (DiskSpace::default(), Path::new("d"));
     let gib = |n: u64| n << 30;
     assert_eq!((reserve(gib(100)), reserve(gib(2))), (gib(1), gib(2) / 20));
     room.measured(dir, gib(2), gib(100));
@@ -88,7 +88,7 @@ fn fetching_pauses_below_the_reserve_and_resumes_above_it() {
 
 #[test]
 fn a_write_that_waits_is_named_and_ends_with_the_store() {
-    let room = Room::default();
+    let room = DiskSpace::default();
     room.close();
     assert!(!room.wait_to_write());
     assert!(room.complaint().unwrap().starts_with("the disk is full"));
@@ -110,14 +110,14 @@ async fn a_write_on_a_full_disk_waits_until_there_is_room() {
         let store = store.clone();
         async move { put(&store, 30..70).await }
     });
-    while store.room().complaint().is_none() {
+    while store.disk_space().complaint().is_none() {
         tokio::task::yield_now().await;
     }
     // Readers are served meanwhile.
     assert!(rows(&store).len() >= 30 && !writing.is_finished());
     fs::remove_file(ballast).unwrap();
     writing.await.unwrap().unwrap();
-    assert_eq!(store.room().complaint(), None);
+    assert_eq!(store.disk_space().complaint(), None);
     put(&store, 70..75).await.unwrap();
     assert_eq!(rows(&store), (0..75).collect::<Vec<_>>());
     drop(store);
@@ -128,7 +128,7 @@ async fn a_write_on_a_full_disk_waits_until_there_is_room() {
         let store = store.clone();
         async move { put(&store, 75..200).await }
     });
-    while store.room().complaint().is_none() {
+    while store.disk_space().complaint().is_none() {
         tokio::task::yield_now().await;
     }
     writing.abort();
