@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::ledger::{Ledger, Message};
 use crate::clock::Clock;
 use crate::config::{self, AlertFormat, Secret};
-use crate::http::{self, Http, HttpError, HttpOptions, Request};
+use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest};
 use crate::metrics;
 
 /// Longest time of one post.
@@ -262,7 +262,7 @@ impl Posting {
         let key = self.sign_key.as_ref().map(Secret::expose);
         let now = self.shared.clock.now();
         let body = format::body(self.format, message, &self.node, key, now);
-        let request = Request::post(self.webhook.expose(), Bytes::from(body))
+        let request = HttpRequest::post(self.webhook.expose(), Bytes::from(body))
             .header("content-type", "application/json");
         match self.http.send(request).await {
             // It would quote the address; that was checked before, so it cannot be.

@@ -144,13 +144,13 @@ impl HttpError {
 }
 
 /// A request to be sent. It has no `Debug`: its headers may hold secrets.
-pub struct Request<'a> {
+pub struct HttpRequest<'a> {
     url: &'a str,
     headers: Vec<(&'static str, &'a str, bool)>,
     body: Option<Bytes>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> HttpRequest<'a> {
     /// Asks for what is at an address.
     #[must_use]
     pub fn get(url: &'a str) -> Self {
@@ -185,7 +185,7 @@ impl<'a> Request<'a> {
 
 /// An answer, whatever its status.
 #[derive(Debug)]
-pub struct Response {
+pub struct HttpResponse {
     /// The status, 200 to 599.
     pub status: u16,
     /// Its headers.
@@ -257,11 +257,11 @@ impl Http {
     ///
     /// # Errors
     /// When there is no complete answer; a bad status is an answer.
-    pub async fn send(&self, request: Request<'_>) -> Result<Response, HttpError> {
+    pub async fn send(&self, request: HttpRequest<'_>) -> Result<HttpResponse, HttpError> {
         let (mut answer, host) = self.follow(&request, None).await?;
         let body = self.read(&mut answer, &host).await?;
         let status = answer.status().as_u16();
-        Ok(Response { status, headers: Headers(std::mem::take(answer.headers_mut())), body })
+        Ok(HttpResponse { status, headers: Headers(std::mem::take(answer.headers_mut())), body })
     }
 
     /// Sends a request and goes where redirects lead; the head of the answer, and the host that
@@ -269,7 +269,7 @@ impl Http {
     /// limit does.
     async fn follow(
         &self,
-        request: &Request<'_>,
+        request: &HttpRequest<'_>,
         whole: Option<Duration>,
     ) -> Result<(reqwest::Response, String), HttpError> {
         let mut url = parse_url(request.url)?;
@@ -294,7 +294,7 @@ impl Http {
     }
 
     /// A request ready to be sent.
-    fn prepare(&self, request: &Request<'_>, url: Url) -> Result<RequestBuilder, HttpError> {
+    fn prepare(&self, request: &HttpRequest<'_>, url: Url) -> Result<RequestBuilder, HttpError> {
         let client = self.client_for(&url)?;
         let mut sending = match &request.body {
             Some(body) => client.post(url).body(body.clone()),

@@ -19,7 +19,7 @@ use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, Exported, Imported};
 use crate::clock::Clock;
 use crate::config::{Config, Flag, Log, StoreSync};
-use crate::http::{Http, HttpOptions, Request};
+use crate::http::{Http, HttpOptions, HttpRequest};
 use crate::logging;
 use crate::model::window::Hour;
 use crate::private;
@@ -391,7 +391,7 @@ impl Asking {
         let OpsAddress { url, secret } = &self.address;
         let address = format!("{url}/{path}");
         let bearer = format!("Bearer {}", secret.expose());
-        let request = Request::post(&address, Bytes::from(asked.to_string()))
+        let request = HttpRequest::post(&address, Bytes::from(asked.to_string()))
             .header("content-type", "application/json")
             .header("authorization", &bearer);
         let answer = self.http.send(request).await.map_err(|error| Failed {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Exit, output};
-use crate::http::{self, Http, HttpOptions, Request};
+use crate::http::{self, Http, HttpOptions, HttpRequest};
 use crate::model::tally::WindowSnapshot;
 use crate::model::window::Timestamp;
 use crate::script::{self, Complaint, LiveWindow};
@@ -166,7 +166,7 @@ fn live(url: &str) -> Result<WindowSnapshot, Exit> {
     let fetched = super::with_runtime(async {
         let http = Http::new(HttpOptions { timeout: TIMEOUT, body_limit: WINDOW_BYTES });
         let http = http.map_err(|error| error.to_string())?;
-        let answer = http.send(Request::get(&format!("{base}/window"))).await;
+        let answer = http.send(HttpRequest::get(&format!("{base}/window"))).await;
         let answer = answer.map_err(|error| error.to_string())?;
         if answer.status != 200 {
             return Err(format!("it answered {}; is that its ops address?", answer.status));

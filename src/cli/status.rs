@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Exit, output};
 use crate::appliance;
-use crate::http::{self, Http, HttpOptions, Request};
+use crate::http::{self, Http, HttpOptions, HttpRequest};
 
 /// Longest time for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,7 +67,7 @@ async fn fetch(base: &str) -> Result<Value, String> {
     let options = HttpOptions { timeout: TIMEOUT, body_limit: STATUS_BYTES };
     let http = Http::new(options).map_err(|error| error.to_string())?;
     let url = format!("{base}/status?format=json");
-    let answer = http.send(Request::get(&url)).await.map_err(|error| error.to_string())?;
+    let answer = http.send(HttpRequest::get(&url)).await.map_err(|error| error.to_string())?;
     if answer.status != 200 {
         return Err(format!("it answered {}", answer.status));
     }

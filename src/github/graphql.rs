@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::github::limits::{Limits, Refusal, Reset};
 use crate::github::tokens::{Dead, Lease, Verdict};
-use crate::http::{self, Http, HttpError, HttpOptions, Request, Response};
+use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
 
 /// Pull requests in a query; GitHub takes no more node ids.
@@ -178,7 +178,7 @@ impl GraphQl {
     pub async fn ask(&self, form: Form, wanted: &[Wanted], lease: Lease) -> Outcome {
         let body = query::write(form, &wanted[..wanted.len().min(MOST_PULLS)]);
         let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
-        let mut request = Request::post(&self.url, body.into())
+        let mut request = HttpRequest::post(&self.url, body.into())
             .header("content-type", "application/json")
             .header("accept", "application/json");
         if let Some(authorization) = &authorization {
@@ -199,7 +199,7 @@ impl GraphQl {
         outcome
     }
 
-    fn read(&self, form: Form, wanted: &[Wanted], response: &Response) -> (Outcome, Limits) {
+    fn read(&self, form: Form, wanted: &[Wanted], response: &HttpResponse) -> (Outcome, Limits) {
         let now = self.clock.now();
         let mut limits = Limits::read(&response.headers, now);
         let said = || answer::words_of(&response.body);

@@ -131,7 +131,7 @@ fn speaks_of_limits(body: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::http::fake::{Fake, Reply};
-    use crate::http::{Http, HttpOptions, Request};
+    use crate::http::{Http, HttpOptions, HttpRequest};
 
     const NOW: i64 = 1_800_000_000;
 
@@ -139,7 +139,7 @@ mod tests {
         let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
         let fake = Fake::start(move |_| Reply::Whole(200, headers.clone(), Vec::new())).await;
         let options = HttpOptions { timeout: Duration::from_secs(5), body_limit: 10 };
-        let answer = Http::new(options).unwrap().send(Request::get(&fake.url)).await.unwrap();
+        let answer = Http::new(options).unwrap().send(HttpRequest::get(&fake.url)).await.unwrap();
         Limits::read(&answer.headers, Timestamp::from_seconds(NOW))
     }
 

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::github::limits::{Limits, Refusal};
 use crate::github::shown::first_words;
 use crate::github::tokens::{Dead, Lease, Verdict};
-use crate::http::{self, Headers, Http, HttpError, HttpOptions, Request, Response};
+use crate::http::{self, Headers, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
 
 /// Events on a page; GitHub serves no more.
@@ -166,7 +166,7 @@ impl Rest {
     pub async fn fetch_page(&self, number: u8, lease: Lease, etag: Option<&str>) -> Answer {
         let url = format!("{}/events?per_page={PER_PAGE}&page={number}", self.base);
         let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
-        let mut request = Request::get(&url)
+        let mut request = HttpRequest::get(&url)
             .header("accept", MEDIA_TYPE)
             .header("x-github-api-version", API_VERSION);
         if let Some(etag) = etag {
@@ -190,7 +190,7 @@ impl Rest {
         answer
     }
 
-    fn read(&self, number: u8, response: Response, with_token: bool) -> Answer {
+    fn read(&self, number: u8, response: HttpResponse, with_token: bool) -> Answer {
         let limits = Limits::read(&response.headers, self.clock.now());
         let simulated = Some(is_simulated(&response.headers));
         let outcome = match response.status {
@@ -210,7 +210,13 @@ impl Rest {
         Answer { outcome, limits, simulated }
     }
 
-    fn failure(&self, number: u8, status: u16, response: &Response, limits: &Limits) -> RestError {
+    fn failure(
+        &self,
+        number: u8,
+        status: u16,
+        response: &HttpResponse,
+        limits: &Limits,
+    ) -> RestError {
         let what = format!("page {number} of {}/events", http::shown(&self.base));
         let said = said(&response.body);
         let cure = match status {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Headers, Http, HttpError, Request};
+use super::{Headers, Http, HttpError, HttpRequest};
 
 /// The whole of a stream may take so long; what limits it is silence.
 const WHOLE: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -28,7 +28,7 @@ impl Http {
     /// When there is no answer; a bad status is an answer.
     pub async fn open(
         &self,
-        request: Request<'_>,
+        request: HttpRequest<'_>,
         silence: Duration,
     ) -> Result<Streaming, HttpError> {
         let opened = tokio::time::timeout(self.options.timeout, self.follow(&request, Some(WHOLE)));

@@ -7,12 +7,12 @@ fn client(timeout_ms: u64, body_limit: usize) -> Http {
     Http::new(HttpOptions { timeout: Duration::from_millis(timeout_ms), body_limit }).unwrap()
 }
 
-async fn get(url: &str) -> Result<Response, HttpError> {
-    client(5_000, 1_000).send(Request::get(url).secret("authorization", "Bearer s3cret")).await
+async fn get(url: &str) -> Result<HttpResponse, HttpError> {
+    client(5_000, 1_000).send(HttpRequest::get(url).secret("authorization", "Bearer s3cret")).await
 }
 
-async fn get_in_public(url: &str) -> Result<Response, HttpError> {
-    client(5_000, 1_000).send(Request::get(url)).await
+async fn get_in_public(url: &str) -> Result<HttpResponse, HttpError> {
+    client(5_000, 1_000).send(HttpRequest::get(url)).await
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn an_answer_comes_with_status_headers_and_body() {
 #[tokio::test]
 async fn a_body_is_sent_with_its_headers() {
     let fake = Fake::start(|_| Reply::new(200, "")).await;
-    let request = Request::post(&fake.url, Bytes::from_static(b"{}"))
+    let request = HttpRequest::post(&fake.url, Bytes::from_static(b"{}"))
         .header("content-type", "application/json");
     client(5_000, 10).send(request).await.unwrap();
     let asked = &fake.asked()[0];
@@ -55,7 +55,7 @@ async fn a_body_is_measured_after_decompression() {
     .await;
     let error = get(&fake.url).await.unwrap_err();
     assert!(matches!(error, HttpError::TooLarge { limit: 1_000, .. }), "{error}");
-    let whole = client(5_000, 1_000_000).send(Request::get(&fake.url)).await.unwrap();
+    let whole = client(5_000, 1_000_000).send(HttpRequest::get(&fake.url)).await.unwrap();
     assert_eq!(whole.body.len(), 1_000_000);
 }
 
@@ -85,15 +85,15 @@ async fn no_redirect_is_followed_with_a_secret_or_a_body() {
     for status in [301, 302, 303, 307, 308] {
         for target in [format!("{}/steal?s3cret", other.url), "/here?s3cret".to_owned()] {
             let fake = Fake::start(move |_| Reply::new(status, "").with("Location", &target)).await;
-            let posted = Request::post(&fake.url, Bytes::from_static(b"s3cret"));
-            let secret = Request::get(&fake.url).secret("authorization", "s3cret");
+            let posted = HttpRequest::post(&fake.url, Bytes::from_static(b"s3cret"));
+            let secret = HttpRequest::get(&fake.url).secret("authorization", "s3cret");
             for request in [posted, secret] {
                 let error = client(5_000, 10).send(request).await.unwrap_err();
                 assert!(matches!(error, HttpError::Redirected { .. }), "{status}: {error:?}");
                 assert!(!error.is_unsent() && !error.is_transient());
                 assert!(!error.to_string().contains("s3cret"), "{error}");
             }
-            let secret = Request::get(&fake.url).secret("authorization", "s3cret");
+            let secret = HttpRequest::get(&fake.url).secret("authorization", "s3cret");
             let opened = client(5_000, 10).open(secret, Duration::from_secs(1)).await;
             assert!(matches!(opened.err(), Some(HttpError::Redirected { .. })), "{status}");
             assert_eq!(fake.asked().len(), 3, "each was asked once");
@@ -117,7 +117,7 @@ async fn what_is_broken_names_the_host_and_may_be_tried_again() {
         assert!(matches!(error, HttpError::Broken { .. }), "{path}: {error:?}");
         assert!(error.is_transient() && error.to_string().contains(&host), "{error}");
     }
-    let error = client(50, 10).send(Request::get(&fake.url)).await.unwrap_err();
+    let error = client(50, 10).send(HttpRequest::get(&fake.url)).await.unwrap_err();
     assert!(matches!(error, HttpError::Timeout { .. }) && error.is_transient(), "{error:?}");
     assert_eq!(error.to_string(), format!("{host} did not answer within 50 ms"));
 }
@@ -146,7 +146,7 @@ async fn no_secret_is_in_any_error() {
     ];
     for url in urls {
         for value in ["s3cret", "s3cret\n"] {
-            let request = Request::get(url).secret("authorization", value);
+            let request = HttpRequest::get(url).secret("authorization", value);
             let error = http.send(request).await.unwrap_err();
             let said = format!("{error} {error:?}");
             assert!(!said.contains("s3cret"), "{said}");

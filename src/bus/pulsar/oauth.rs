@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{OAuthOptions, PulsarError};
 use crate::clock::Clock;
-use crate::http::{Http, HttpOptions, Request, Response, keeps_secrets, shown};
+use crate::http::{Http, HttpOptions, HttpRequest, HttpResponse, keeps_secrets, shown};
 use crate::reload;
 
 /// Until the issuer has answered one request.
@@ -145,7 +145,8 @@ impl Credentials {
         let key = self.key.load();
         let issuer = key.issuer_url.trim_end_matches('/');
         let url = format!("{issuer}/.well-known/openid-configuration");
-        let answer = self.http.send(Request::get(&url)).await.map_err(|error| error.to_string())?;
+        let answer =
+            self.http.send(HttpRequest::get(&url)).await.map_err(|error| error.to_string())?;
         let wrong = |what: &str| {
             format!("{} {what}; is issuer_url in {} right?", shown(&url), self.key_file.display())
         };
@@ -174,7 +175,7 @@ impl Credentials {
             fields.push(("scope", scope));
         }
         let body = Bytes::from(form(&fields));
-        let request = Request::post(endpoint, body)
+        let request = HttpRequest::post(endpoint, body)
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json");
         let answer = self.http.send(request).await.map_err(|error| error.to_string())?;
@@ -196,7 +197,7 @@ impl Credentials {
         spellings.filter(|spelling| !spelling.is_empty()).fold(text.to_owned(), hide)
     }
 
-    fn refusal(&self, endpoint: &str, answer: &Response) -> String {
+    fn refusal(&self, endpoint: &str, answer: &HttpResponse) -> String {
         let refused: Option<Refused> = serde_json::from_slice(&answer.body).ok();
         let words = refused.map_or_else(String::new, |refused| {
             let words = format!(": {} {}", refused.error, refused.error_description);

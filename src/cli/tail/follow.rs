@@ -7,7 +7,7 @@ use super::super::{Exit, output};
 use super::show::{Message, Show, Shown};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::http::{self, Http, HttpError, HttpOptions, Request, Streaming};
+use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, Streaming};
 use crate::model::json;
 
 /// Longest time for the head of an answer.
@@ -127,7 +127,7 @@ impl Follower {
         let pairs: Vec<_> = pairs.chain(place).collect();
         let url = http::with_query(&self.url, &pairs);
         let url = url.map_err(|error| Broken::For(Ended::Away(error.to_string())))?;
-        let request = Request::get(&url).header("accept", "application/x-ndjson");
+        let request = HttpRequest::get(&url).header("accept", "application/x-ndjson");
         let mut answer =
             self.http.open(request, SILENCE).await.map_err(|error| again(&error.to_string()))?;
         if answer.status == 200 {

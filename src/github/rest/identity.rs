@@ -7,7 +7,7 @@ use super::{API_VERSION, MEDIA_TYPE, Rest};
 use crate::config::Secret;
 use crate::github::limits::{Limits, Refusal};
 use crate::github::tokens::{Dead, Identity, Lease, Verdict};
-use crate::http::{HttpError, Request, Response};
+use crate::http::{HttpError, HttpRequest, HttpResponse};
 use crate::metrics;
 use crate::model::json;
 
@@ -31,7 +31,7 @@ impl Rest {
     pub async fn try_token(&self, token: &Secret) -> TokenCheck {
         let url = format!("{}/user", self.base);
         let authorization = format!("Bearer {}", token.expose());
-        let request = Request::get(&url)
+        let request = HttpRequest::get(&url)
             .header("accept", MEDIA_TYPE)
             .header("x-github-api-version", API_VERSION)
             .secret("authorization", &authorization);
@@ -59,7 +59,7 @@ impl Rest {
     pub async fn fetch_identity(&self, lease: Lease) -> Option<Identity> {
         let url = format!("{}/user", self.base);
         let authorization = format!("Bearer {}", lease.token()?.expose());
-        let request = Request::get(&url)
+        let request = HttpRequest::get(&url)
             .header("accept", MEDIA_TYPE)
             .header("x-github-api-version", API_VERSION)
             .secret("authorization", &authorization);
@@ -81,7 +81,7 @@ impl Rest {
     }
 }
 
-fn read(response: &Response, limits: &Limits) -> (Verdict, Option<Identity>) {
+fn read(response: &HttpResponse, limits: &Limits) -> (Verdict, Option<Identity>) {
     let body = &response.body;
     match response.status {
         200 => {

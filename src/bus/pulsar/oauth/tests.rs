@@ -119,7 +119,7 @@ fn words_that_repeat_the_secret_are_cut_without_leaving_a_part_of_it() {
             let description = "x".repeat(before) + secret + " and more";
             let body = format!(r#"{{"error":"denied","error_description":"{description}"}}"#);
             let headers = crate::http::Headers::default();
-            let answer = Response { status: 403, headers, body: Bytes::from(body) };
+            let answer = HttpResponse { status: 403, headers, body: Bytes::from(body) };
             let text = credentials.refusal("http://127.0.0.1:1/token", &answer);
             let words = text.split_once("status 403").unwrap().1.split_once("; check").unwrap().0;
             assert!(words.contains("denied") && !words.contains("s3c"), "{before}: {text}");
