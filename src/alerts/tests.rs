@@ -4,14 +4,14 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::http::fake::{Fake, Reply};
+use crate::http::fake::{FakeReply, FakeServer};
 
 /// Longest wait for a post; tests that pass never wait so long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Case {
     alerts: Alerts,
-    hook: Fake,
+    hook: FakeServer,
     stop: CancellationToken,
     stage: JoinHandle<anyhow::Result<()>>,
 }
@@ -20,11 +20,11 @@ impl Case {
     async fn start(
         format: AlertFormat,
         tolerance: u32,
-        answer: impl Fn(usize) -> Reply + Send + Sync + Clone + 'static,
+        answer: impl Fn(usize) -> FakeReply + Send + Sync + Clone + 'static,
     ) -> (Self, tokio::sync::mpsc::UnboundedReceiver<Value>) {
         let (sender, posts) = tokio::sync::mpsc::unbounded_channel();
         let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let hook = Fake::start(move |asked| {
+        let hook = FakeServer::start(move |asked| {
             assert_eq!(asked.method, "POST");
             assert_eq!(asked.target, "/hook/very-secret");
             assert_eq!(asked.header("content-type"), Some("application/json"));
@@ -59,7 +59,7 @@ async fn next(posts: &mut tokio::sync::mpsc::UnboundedReceiver<Value>) -> Value 
 
 #[tokio::test]
 async fn one_post_when_it_begins_and_one_when_it_is_over() {
-    let (case, mut posts) = Case::start(AlertFormat::Json, 2, |_| Reply::new(200, "")).await;
+    let (case, mut posts) = Case::start(AlertFormat::Json, 2, |_| FakeReply::new(200, "")).await;
     for failure in 1..=3 {
         case.alerts.raise(Condition::SourceAway, &format!("failure {failure}"));
     }
@@ -82,9 +82,9 @@ async fn one_post_when_it_begins_and_one_when_it_is_over() {
 #[tokio::test]
 async fn a_webhook_that_refuses_is_asked_again() {
     let answer = |asked| match asked {
-        0 => Reply::new(500, "not now"),
-        1 => Reply::new(200, "{\"code\":19021,\"msg\":\"sign match fail\"}"),
-        _ => Reply::new(200, "{\"code\":0}"),
+        0 => FakeReply::new(500, "not now"),
+        1 => FakeReply::new(200, "{\"code\":19021,\"msg\":\"sign match fail\"}"),
+        _ => FakeReply::new(200, "{\"code\":0}"),
     };
     let (case, mut posts) = Case::start(AlertFormat::Lark, 0, answer).await;
     case.alerts.raise(Condition::DiskNearlyFull, "1 GiB left");

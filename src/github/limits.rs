@@ -130,14 +130,15 @@ fn speaks_of_limits(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::fake::{Fake, Reply};
+    use crate::http::fake::{FakeReply, FakeServer};
     use crate::http::{Http, HttpOptions, HttpRequest};
 
     const NOW: i64 = 1_800_000_000;
 
     async fn read(headers: &[(&'static str, &str)]) -> Limits {
         let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
-        let fake = Fake::start(move |_| Reply::Whole(200, headers.clone(), Vec::new())).await;
+        let fake =
+            FakeServer::start(move |_| FakeReply::Whole(200, headers.clone(), Vec::new())).await;
         let options = HttpOptions { timeout: Duration::from_secs(5), body_limit: 10 };
         let answer = Http::new(options).unwrap().send(HttpRequest::get(&fake.url)).await.unwrap();
         Limits::read(&answer.headers, Timestamp::from_seconds(NOW))

@@ -10,14 +10,14 @@ use tokio::task::JoinHandle;
 
 /// What was asked.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct SentRequest {
     pub(crate) method: String,
     pub(crate) target: String,
     headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
-impl Asked {
+impl SentRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
@@ -29,7 +29,7 @@ impl Asked {
 }
 
 /// What is answered.
-pub(crate) enum Reply {
+pub(crate) enum FakeReply {
     /// A whole answer; the length is added.
     Whole(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// These bytes, then the connection is closed.
@@ -38,7 +38,7 @@ pub(crate) enum Reply {
     Hang,
 }
 
-impl Reply {
+impl FakeReply {
     pub(crate) fn new(status: u16, body: &str) -> Self {
         Self::Whole(status, Vec::new(), body.as_bytes().to_vec())
     }
@@ -52,15 +52,15 @@ impl Reply {
 }
 
 /// The server; it ends with its value.
-pub(crate) struct Fake {
+pub(crate) struct FakeServer {
     pub(crate) url: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<SentRequest>>>,
     accepting: JoinHandle<()>,
 }
 
-impl Fake {
+impl FakeServer {
     pub(crate) async fn start(
-        answer: impl Fn(&Asked) -> Reply + Send + Sync + Clone + 'static,
+        answer: impl Fn(&SentRequest) -> FakeReply + Send + Sync + Clone + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -75,12 +75,12 @@ impl Fake {
     }
 
     /// Everything asked so far, in order.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<SentRequest> {
         self.asked.lock().unwrap().clone()
     }
 }
 
-impl Drop for Fake {
+impl Drop for FakeServer {
     fn drop(&mut self) {
         self.accepting.abort();
     }
@@ -88,14 +88,14 @@ impl Drop for Fake {
 
 async fn converse(
     mut stream: TcpStream,
-    answer: impl Fn(&Asked) -> Reply,
-    seen: Arc<Mutex<Vec<Asked>>>,
+    answer: impl Fn(&SentRequest) -> FakeReply,
+    seen: Arc<Mutex<Vec<SentRequest>>>,
 ) {
     while let Some(asked) = read(&mut stream).await {
         let reply = answer(&asked);
         seen.lock().unwrap().push(asked);
         match reply {
-            Reply::Whole(status, headers, body) => {
+            FakeReply::Whole(status, headers, body) => {
                 let mut head = format!("HTTP/1.1 {status} x\r\n");
                 for (name, value) in &headers {
                     head.extend([name, ": ", value, "\r\n"]);
@@ -110,16 +110,16 @@ async fn converse(
                     return;
                 }
             }
-            Reply::Cut(bytes) => {
+            FakeReply::Cut(bytes) => {
                 let _ = stream.write_all(&bytes).await;
                 return;
             }
-            Reply::Hang => std::future::pending().await,
+            FakeReply::Hang => std::future::pending().await,
         }
     }
 }
 
-async fn read(stream: &mut TcpStream) -> Option<Asked> {
+async fn read(stream: &mut TcpStream) -> Option<SentRequest> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -137,7 +137,7 @@ async fn read(stream: &mut TcpStream) -> Option<Asked> {
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
         .collect();
-    let mut asked = Asked { method, target, headers, body: bytes.split_off(end) };
+    let mut asked = SentRequest { method, target, headers, body: bytes.split_off(end) };
     let length = asked.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     while asked.body.len() < length {
         stream.read_buf(&mut asked.body).await.ok().filter(|read| *read > 0)?;

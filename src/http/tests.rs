@@ -1,6 +1,6 @@
 use std::io::Write as _;
 
-use super::fake::{Fake, Reply};
+use super::fake::{FakeReply, FakeServer};
 use super::*;
 
 fn client(timeout_ms: u64, body_limit: usize) -> Http {
@@ -17,8 +17,8 @@ async fn get_in_public(url: &str) -> Result<HttpResponse, HttpError> {
 
 #[tokio::test]
 async fn an_answer_comes_with_status_headers_and_body() {
-    let fake = Fake::start(|_| {
-        Reply::new(418, "tea").with("Date", "Sun, 06 Nov 1994 08:49:37 GMT").with("X-Number", 7)
+    let fake = FakeServer::start(|_| {
+        FakeReply::new(418, "tea").with("Date", "Sun, 06 Nov 1994 08:49:37 GMT").with("X-Number", 7)
     })
     .await;
     let answer = get(&format!("{}/a?b=c", fake.url)).await.unwrap();
@@ -33,7 +33,7 @@ async fn an_answer_comes_with_status_headers_and_body() {
 
 #[tokio::test]
 async fn a_body_is_sent_with_its_headers() {
-    let fake = Fake::start(|_| Reply::new(200, "")).await;
+    let fake = FakeServer::start(|_| FakeReply::new(200, "")).await;
     let request = HttpRequest::post(&fake.url, Bytes::from_static(b"{}"))
         .header("content-type", "application/json");
     client(5_000, 10).send(request).await.unwrap();
@@ -49,8 +49,8 @@ async fn a_body_is_measured_after_decompression() {
         encoder.write_all(&vec![b'a'; 1_000_000]).unwrap();
         encoder.finish().unwrap()
     };
-    let fake = Fake::start(move |_| {
-        Reply::Whole(200, vec![("Content-Encoding", "gzip".into())], zipped())
+    let fake = FakeServer::start(move |_| {
+        FakeReply::Whole(200, vec![("Content-Encoding", "gzip".into())], zipped())
     })
     .await;
     let error = get(&fake.url).await.unwrap_err();
@@ -61,13 +61,13 @@ async fn a_body_is_measured_after_decompression() {
 
 #[tokio::test]
 async fn redirects_are_followed_and_end() {
-    let fake = Fake::start(|asked| match asked.target.as_str() {
-        "/moved-301" => Reply::new(301, "").with("Location", "/here"),
-        "/moved-302" => Reply::new(302, "").with("Location", "/here"),
-        "/moved-307" => Reply::new(307, "").with("Location", "/here"),
-        "/circle" => Reply::new(302, "").with("Location", "/circle"),
-        "/nowhere" => Reply::new(302, ""),
-        _ => Reply::new(200, "found"),
+    let fake = FakeServer::start(|asked| match asked.target.as_str() {
+        "/moved-301" => FakeReply::new(301, "").with("Location", "/here"),
+        "/moved-302" => FakeReply::new(302, "").with("Location", "/here"),
+        "/moved-307" => FakeReply::new(307, "").with("Location", "/here"),
+        "/circle" => FakeReply::new(302, "").with("Location", "/circle"),
+        "/nowhere" => FakeReply::new(302, ""),
+        _ => FakeReply::new(200, "found"),
     })
     .await;
     for status in [301, 302, 307] {
@@ -81,10 +81,12 @@ async fn redirects_are_followed_and_end() {
 
 #[tokio::test]
 async fn no_redirect_is_followed_with_a_secret_or_a_body() {
-    let other = Fake::start(|_| Reply::new(200, "")).await;
+    let other = FakeServer::start(|_| FakeReply::new(200, "")).await;
     for status in [301, 302, 303, 307, 308] {
         for target in [format!("{}/steal?s3cret", other.url), "/here?s3cret".to_owned()] {
-            let fake = Fake::start(move |_| Reply::new(status, "").with("Location", &target)).await;
+            let fake =
+                FakeServer::start(move |_| FakeReply::new(status, "").with("Location", &target))
+                    .await;
             let posted = HttpRequest::post(&fake.url, Bytes::from_static(b"s3cret"));
             let secret = HttpRequest::get(&fake.url).secret("authorization", "s3cret");
             for request in [posted, secret] {
@@ -104,11 +106,11 @@ async fn no_redirect_is_followed_with_a_secret_or_a_body() {
 
 #[tokio::test]
 async fn what_is_broken_names_the_host_and_may_be_tried_again() {
-    let fake = Fake::start(|asked| match asked.target.as_str() {
-        "/short" => Reply::Cut(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc".to_vec()),
-        "/garbage" => Reply::Cut(b"\0\0\0\0 no http at all\r\n\r\n".to_vec()),
-        "/silent" => Reply::Cut(Vec::new()),
-        _ => Reply::Hang,
+    let fake = FakeServer::start(|asked| match asked.target.as_str() {
+        "/short" => FakeReply::Cut(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc".to_vec()),
+        "/garbage" => FakeReply::Cut(b"\0\0\0\0 no http at all\r\n\r\n".to_vec()),
+        "/silent" => FakeReply::Cut(Vec::new()),
+        _ => FakeReply::Hang,
     })
     .await;
     let host = fake.url.strip_prefix("http://").unwrap().to_owned();

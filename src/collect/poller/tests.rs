@@ -3,11 +3,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::collect::status::{SourceMode, SourceState};
-use crate::http::fake::{Asked, Fake, Reply};
+use crate::http::fake::{FakeReply, FakeServer, SentRequest};
 
 const SECRETS: [&str; 2] = ["ghp_s3cret_a", "ghp_s3cret_b"];
 
-fn poller(fake: &Fake, tokens: &[&str], loop_break_ms: u64) -> Poller {
+fn poller(fake: &FakeServer, tokens: &[&str], loop_break_ms: u64) -> Poller {
     let options = PollerOptions {
         api_url: fake.url.clone(),
         pages: 3,
@@ -19,12 +19,12 @@ fn poller(fake: &Fake, tokens: &[&str], loop_break_ms: u64) -> Poller {
 }
 
 /// A page with one event on it.
-fn page(id: u32) -> Reply {
-    Reply::new(200, &format!("[{{\"id\":\"{id}\",\"type\":\"PushEvent\"}}]"))
+fn page(id: u32) -> FakeReply {
+    FakeReply::new(200, &format!("[{{\"id\":\"{id}\",\"type\":\"PushEvent\"}}]"))
 }
 
 /// With a limit so high that only intervals count.
-fn generous(reply: Reply) -> Reply {
+fn generous(reply: FakeReply) -> FakeReply {
     let reply = reply.with("X-RateLimit-Limit", 10_000_000);
     reply.with("X-RateLimit-Remaining", 9_999_999).with("X-RateLimit-Reset", 4_000_000_000_u64)
 }
@@ -67,7 +67,8 @@ fn is_far(status: &SourceStatus) -> bool {
 
 #[tokio::test]
 async fn every_page_is_asked_for_at_once() {
-    let fake = Fake::start(|asked| page(asked.page().into()).with("X-Simulated", "ghpulse")).await;
+    let fake =
+        FakeServer::start(|asked| page(asked.page().into()).with("X-Simulated", "ghpulse")).await;
     let mut poller = poller(&fake, &[], 1_000);
     let before = poller.status().borrow().clone();
     assert_eq!((before.state, before.simulated), (SourceState::Degraded, false));
@@ -85,7 +86,7 @@ async fn every_page_is_asked_for_at_once() {
 
 #[tokio::test]
 async fn where_headers_say_nothing_the_next_request_is_a_minute_away() {
-    let fake = Fake::start(|asked| page(asked.page().into())).await;
+    let fake = FakeServer::start(|asked| page(asked.page().into())).await;
     let mut poller = poller(&fake, &[], 1);
     each(&mut poller, 1).await;
     let status = until(&mut poller, is_far).await;
@@ -97,7 +98,8 @@ async fn where_headers_say_nothing_the_next_request_is_a_minute_away() {
 #[tokio::test]
 async fn without_tokens_the_poll_interval_is_obeyed_whatever_the_limit() {
     let fake =
-        Fake::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 600)).await;
+        FakeServer::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 600))
+            .await;
     let mut poller = poller(&fake, &[], 1);
     each(&mut poller, 1).await;
     let status = until(&mut poller, is_far).await;
@@ -109,7 +111,8 @@ async fn without_tokens_the_poll_interval_is_obeyed_whatever_the_limit() {
 #[tokio::test]
 async fn a_generous_server_is_polled_whole_each_second() {
     let fake =
-        Fake::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 1)).await;
+        FakeServer::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 1))
+            .await;
     let mut poller = poller(&fake, &[], 60_000);
     let clock = Clock::system();
     let start = clock.instant();
@@ -123,7 +126,8 @@ async fn a_generous_server_is_polled_whole_each_second() {
 #[tokio::test]
 async fn with_tokens_the_configured_break_paces() {
     let fake =
-        Fake::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 600)).await;
+        FakeServer::start(|asked| generous(page(asked.page().into())).with("X-Poll-Interval", 600))
+            .await;
     let mut fast = poller(&fake, &SECRETS, 200);
     each(&mut fast, 4).await;
     let mut slow = poller(&fake, &SECRETS, 40_000);
@@ -135,10 +139,10 @@ async fn with_tokens_the_configured_break_paces() {
 
 #[tokio::test]
 async fn each_page_has_its_own_etag_for_each_token() {
-    let name = |asked: &Asked| {
+    let name = |asked: &SentRequest| {
         format!("W/\"{}-{}\"", asked.header("authorization").unwrap(), asked.page())
     };
-    let fake = Fake::start(move |asked| generous(page(0)).with("ETag", &name(asked))).await;
+    let fake = FakeServer::start(move |asked| generous(page(0)).with("ETag", &name(asked))).await;
     let mut poller = poller(&fake, &SECRETS, 1);
     while fake.asked().len() < 15 {
         next(&mut poller).await;
@@ -156,10 +160,10 @@ async fn each_page_has_its_own_etag_for_each_token() {
 async fn what_has_not_changed_is_not_brought_again() {
     let version = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&version);
-    let fake = Fake::start(move |asked| {
+    let fake = FakeServer::start(move |asked| {
         let etag = format!("\"{}\"", count.fetch_add(1, Ordering::SeqCst) / 12);
         let unchanged = asked.header("if-none-match") == Some(&etag);
-        let reply = if unchanged { Reply::new(304, "") } else { page(7) };
+        let reply = if unchanged { FakeReply::new(304, "") } else { page(7) };
         generous(reply).with("ETag", &etag)
     })
     .await;
@@ -172,10 +176,10 @@ async fn what_has_not_changed_is_not_brought_again() {
 #[tokio::test]
 async fn a_page_that_fails_does_not_stop_the_others_and_comes_back() {
     let left = Arc::new(AtomicU32::new(2));
-    let fake = Fake::start(move |asked| {
+    let fake = FakeServer::start(move |asked| {
         let fails = asked.page() == 2
             && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
-        if fails { Reply::new(502, "bad gateway") } else { generous(page(asked.page().into())) }
+        if fails { FakeReply::new(502, "bad gateway") } else { generous(page(asked.page().into())) }
     })
     .await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
@@ -196,10 +200,10 @@ async fn a_page_that_fails_does_not_stop_the_others_and_comes_back() {
 #[tokio::test]
 async fn a_server_that_never_answered_is_down_until_it_does() {
     let asked = Arc::new(AtomicU32::new(0));
-    let fake = Fake::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
-        0 => Reply::Cut(Vec::new()),
-        1 => Reply::Cut(b"garbage".to_vec()),
-        2..6 => Reply::new(503, ""),
+    let fake = FakeServer::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => FakeReply::Cut(Vec::new()),
+        1 => FakeReply::Cut(b"garbage".to_vec()),
+        2..6 => FakeReply::new(503, ""),
         _ => page(1),
     })
     .await;
@@ -212,7 +216,7 @@ async fn a_server_that_never_answered_is_down_until_it_does() {
 
 #[tokio::test]
 async fn a_limit_is_waited_for_and_said() {
-    let fake = Fake::start(|_| Reply::new(429, "").with("Retry-After", 120)).await;
+    let fake = FakeServer::start(|_| FakeReply::new(429, "").with("Retry-After", 120)).await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
     let status = until(&mut poller, is_far).await;
     let ahead = seconds_ahead(&status).unwrap();
@@ -223,8 +227,8 @@ async fn a_limit_is_waited_for_and_said() {
 
 #[tokio::test]
 async fn when_every_token_is_refused_it_goes_on_anonymously_and_says_so() {
-    let fake = Fake::start(|asked| match asked.header("authorization") {
-        Some(_) => Reply::new(401, "Bad credentials").with("X-Poll-Interval", 0),
+    let fake = FakeServer::start(|asked| match asked.header("authorization") {
+        Some(_) => FakeReply::new(401, "Bad credentials").with("X-Poll-Interval", 0),
         None => generous(page(asked.page().into())).with("X-Poll-Interval", 0),
     })
     .await;
@@ -245,13 +249,13 @@ async fn when_every_token_is_refused_it_goes_on_anonymously_and_says_so() {
 #[tokio::test]
 async fn a_future_that_is_dropped_loses_nothing_and_a_page_that_hangs_holds_up_no_other() {
     let first = Arc::new(AtomicU32::new(0));
-    let fake = Fake::start(move |asked| {
+    let fake = FakeServer::start(move |asked| {
         if asked.page() == 3 && first.fetch_add(1, Ordering::SeqCst) == 0 {
-            return Reply::Hang;
+            return FakeReply::Hang;
         }
         let etag = format!("\"{}\"", asked.page());
         let unchanged = asked.header("if-none-match") == Some(&etag);
-        let reply = if unchanged { Reply::new(304, "") } else { page(asked.page().into()) };
+        let reply = if unchanged { FakeReply::new(304, "") } else { page(asked.page().into()) };
         generous(reply).with("ETag", &etag)
     })
     .await;
@@ -271,7 +275,8 @@ async fn a_future_that_is_dropped_loses_nothing_and_a_page_that_hangs_holds_up_n
 
 #[tokio::test]
 async fn what_is_no_list_is_passed_on_once_and_asked_for_again_whole() {
-    let fake = Fake::start(|_| generous(Reply::new(200, "<html>")).with("ETag", "\"x\"")).await;
+    let fake =
+        FakeServer::start(|_| generous(FakeReply::new(200, "<html>")).with("ETag", "\"x\"")).await;
     let mut poller = poller(&fake, &SECRETS[..1], 1);
     for _ in 0..4 {
         let poll = next(&mut poller).await;
@@ -299,8 +304,10 @@ async fn what_cannot_be_followed_is_refused_at_once() {
 }
 
 /// What the token `ghp_s3cret_b` gets is a page, and every other request this.
-async fn only_b_is_served(other: impl Fn() -> Reply + Send + Sync + Clone + 'static) -> Fake {
-    Fake::start(move |asked| match asked.header("authorization") {
+async fn only_b_is_served(
+    other: impl Fn() -> FakeReply + Send + Sync + Clone + 'static,
+) -> FakeServer {
+    FakeServer::start(move |asked| match asked.header("authorization") {
         Some(value) if value.ends_with(SECRETS[1]) => generous(page(asked.page().into())),
         _ => other(),
     })
@@ -309,12 +316,12 @@ async fn only_b_is_served(other: impl Fn() -> Reply + Send + Sync + Clone + 'sta
 
 #[tokio::test]
 async fn a_new_token_ends_every_wait_for_the_old_ones() {
-    let limited = || Reply::new(429, "{}").with("retry-after", 3_600);
-    let revoked = || Reply::new(401, "{}");
-    let broken = || Reply::new(404, "{}");
-    let patient = || generous(Reply::new(304, "")).with("x-poll-interval", 600);
+    let limited = || FakeReply::new(429, "{}").with("retry-after", 3_600);
+    let revoked = || FakeReply::new(401, "{}");
+    let broken = || FakeReply::new(404, "{}");
+    let patient = || generous(FakeReply::new(304, "")).with("x-poll-interval", 600);
     for (reply, tokens) in [
-        (limited as fn() -> Reply, &SECRETS[..1]),
+        (limited as fn() -> FakeReply, &SECRETS[..1]),
         (revoked, &SECRETS[..1]),
         (broken, &SECRETS[..1]),
         (patient, &[]),

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::Secret;
 use crate::github::tokens::{Grant, PoolOptions, TokenPool};
-use crate::http::fake::{Asked, Fake, Reply};
+use crate::http::fake::{FakeReply, FakeServer, SentRequest};
 
 fn wanted(n: u64) -> Vec<Wanted> {
     let one = |at| Wanted { base_repo_id: 1, pull_id: 10 + at, repo: "o/n".into(), number: at };
@@ -13,9 +13,9 @@ fn wanted(n: u64) -> Vec<Wanted> {
 async fn ask(
     form: Form,
     n: u64,
-    reply: impl Fn(&Asked) -> Reply + Send + Sync + Clone + 'static,
-) -> (Outcome, Arc<TokenPool>, Vec<Asked>) {
-    let fake = Fake::start(reply).await;
+    reply: impl Fn(&SentRequest) -> FakeReply + Send + Sync + Clone + 'static,
+) -> (Outcome, Arc<TokenPool>, Vec<SentRequest>) {
+    let fake = FakeServer::start(reply).await;
     let clock = Clock::system();
     let options = PoolOptions { tokens: vec![Secret::new("ghp_x")], share: 0.9, burst: 3 };
     let pool = TokenPool::new(options, clock);
@@ -26,7 +26,7 @@ async fn ask(
 }
 
 async fn answered(form: Form, n: u64, body: &'static str) -> Outcome {
-    ask(form, n, move |_| Reply::new(200, body)).await.0
+    ask(form, n, move |_| FakeReply::new(200, body)).await.0
 }
 
 fn found(outcome: Outcome) -> Vec<Found> {
@@ -43,7 +43,7 @@ const ONE: &str = r#"{"id":"PR_a","fullDatabaseId":"10","additions":3,"deletions
 #[tokio::test]
 async fn node_ids_are_asked_for_with_the_token_and_answered_in_their_order() {
     let body = format!(r#"{{"data":{{"nodes":[{ONE},null]}}}}"#);
-    let (outcome, _, asked) = ask(Form::NodeIds, 2, move |_| Reply::new(200, &body)).await;
+    let (outcome, _, asked) = ask(Form::NodeIds, 2, move |_| FakeReply::new(200, &body)).await;
     let found = found(outcome);
     let Found::Pull(learnt) = &found[0] else { panic!("{found:?}") };
     assert_eq!(
@@ -65,7 +65,7 @@ async fn names_are_asked_for_each_under_its_alias() {
         "fullDatabaseId":"10","additions":3}},"p1":null,"p2":{"primaryLanguage":{"name":"C"},
         "pullRequest":{"fullDatabaseId":"99","additions":3}}},
         "errors":[{"type":"NOT_FOUND","path":["p1"],"message":"no"}]}"#;
-    let (outcome, _, asked) = ask(Form::Names, 3, move |_| Reply::new(200, body)).await;
+    let (outcome, _, asked) = ask(Form::Names, 3, move |_| FakeReply::new(200, body)).await;
     let found = found(outcome);
     let Found::Pull(learnt) = &found[0] else { panic!("{found:?}") };
     assert_eq!(learnt.language, Language::Absent);
@@ -90,7 +90,7 @@ async fn a_part_is_taken_and_the_rest_is_unanswered() {
 #[tokio::test]
 async fn what_was_too_much_at_once_is_told_from_what_is_refused() {
     for status in [502, 504] {
-        let (outcome, ..) = ask(Form::NodeIds, 1, move |_| Reply::new(status, "<html>")).await;
+        let (outcome, ..) = ask(Form::NodeIds, 1, move |_| FakeReply::new(status, "<html>")).await;
         assert!(matches!(outcome, Outcome::TooHeavy(_)), "{outcome:?}");
     }
     let wrong = r#"{"data":null,"errors":[{"message":"Something went wrong while executing"}]}"#;
@@ -108,7 +108,9 @@ async fn over_the_limit_is_status_200_and_blocks_the_token_until_the_reset() {
     let limited = r#"{"errors":[{"type":"RATE_LIMITED","message":"API rate limit exceeded"}]}"#;
     let (outcome, pool, _) = ask(Form::NodeIds, 1, move |_| {
         let reset = Clock::system().now().second().0 + 500;
-        Reply::new(200, limited).with("x-ratelimit-remaining", 0).with("x-ratelimit-reset", reset)
+        FakeReply::new(200, limited)
+            .with("x-ratelimit-remaining", 0)
+            .with("x-ratelimit-reset", reset)
     })
     .await;
     let Outcome::Limited { wait: Some(wait) } = outcome else { panic!("{outcome:?}") };
@@ -122,9 +124,9 @@ async fn over_the_limit_is_status_200_and_blocks_the_token_until_the_reset() {
 async fn a_secondary_limit_and_a_dead_token_are_told_apart() {
     let secondary = r#"{"message":"You have exceeded a secondary rate limit."}"#;
     let (outcome, ..) =
-        ask(Form::Names, 1, move |_| Reply::new(403, secondary).with("retry-after", 7)).await;
+        ask(Form::Names, 1, move |_| FakeReply::new(403, secondary).with("retry-after", 7)).await;
     assert!(matches!(outcome, Outcome::Limited { wait: Some(wait) } if wait.as_secs() == 7));
-    let (outcome, pool, _) = ask(Form::Names, 1, |_| Reply::new(401, "{}")).await;
+    let (outcome, pool, _) = ask(Form::Names, 1, |_| FakeReply::new(401, "{}")).await;
     assert!(matches!(outcome, Outcome::TokenDead { reason: Dead::Revoked }));
     assert!(pool.grant_query().is_none(), "no token is left");
 }
@@ -133,7 +135,7 @@ async fn a_secondary_limit_and_a_dead_token_are_told_apart() {
 async fn what_is_left_is_read_from_the_body_when_no_header_says_it() {
     let body = r#"{"data":{"rateLimit":{"cost":1,"remaining":0,"resetAt":"2999-01-01T00:00:00Z"},
         "nodes":[null]}}"#;
-    let (_, pool, _) = ask(Form::NodeIds, 1, move |_| Reply::new(200, body)).await;
+    let (_, pool, _) = ask(Form::NodeIds, 1, move |_| FakeReply::new(200, body)).await;
     let Some(Grant::Wait(until)) = pool.grant_query() else { panic!("nothing is left") };
     let hour = Clock::system().instant() + Duration::from_secs(4_000);
     assert!(until < hour, "no window is longer than an hour and a little, whatever is said");
@@ -155,7 +157,7 @@ async fn a_right_of_the_asker_is_told_from_what_is_not_there() {
     let policy = r#"{"type":"FORBIDDEN","message":"The enterprise forbids access via a token."}"#;
     for data in [r#"{"nodes":[null,null]}"#, "null"] {
         let body = format!(r#"{{"data":{data},"errors":[{policy}]}}"#);
-        let (outcome, ..) = ask(Form::NodeIds, 2, move |_| Reply::new(200, &body)).await;
+        let (outcome, ..) = ask(Form::NodeIds, 2, move |_| FakeReply::new(200, &body)).await;
         let Outcome::Answered(found) = outcome else { panic!("{outcome:?}") };
         assert!(found.iter().all(is_forbidden), "{found:?}");
     }
@@ -178,7 +180,7 @@ async fn what_no_string_and_no_number_can_hold_costs_only_itself() {
                     "pullRequest":{fine}}}}},"extensions":{{"\ud83d":{odd}}}}}"#
                 ),
             };
-            let (outcome, ..) = ask(form, 2, move |_| Reply::new(200, &body)).await;
+            let (outcome, ..) = ask(form, 2, move |_| FakeReply::new(200, &body)).await;
             let found = found(outcome);
             let learnt = |at: usize| match &found[at] {
                 Found::Pull(learnt) => learnt.clone(),

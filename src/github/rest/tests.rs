@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::Secret;
 use crate::github::tokens::{Census, Grant, Identity, Mode, PoolOptions, TokenPool};
-use crate::http::fake::{Fake, Reply};
+use crate::http::fake::{FakeReply, FakeServer};
 
 const SECRET: &str = "ghp_s3cret";
 
@@ -25,8 +25,8 @@ fn lease(pool: &Arc<TokenPool>) -> Lease {
 }
 
 /// One request, answered with `reply`; what came of it, and how the pool stands then.
-async fn ask(with_token: bool, reply: fn() -> Reply) -> (Answer, Census, Arc<TokenPool>) {
-    let fake = Fake::start(move |_| reply()).await;
+async fn ask(with_token: bool, reply: fn() -> FakeReply) -> (Answer, Census, Arc<TokenPool>) {
+    let fake = FakeServer::start(move |_| reply()).await;
     let pool = pool(with_token);
     let answer = rest(&fake.url, 5_000).fetch_page(1, lease(&pool), None).await;
     let said = format!("{answer:?}");
@@ -44,7 +44,7 @@ fn failure(answer: &Answer) -> &RestError {
 
 #[tokio::test]
 async fn a_request_says_what_github_wants_to_hear() {
-    let fake = Fake::start(|_| Reply::new(200, "[]").with("ETag", "W/\"abc\"")).await;
+    let fake = FakeServer::start(|_| FakeReply::new(200, "[]").with("ETag", "W/\"abc\"")).await;
     let (pool, rest) = (pool(true), rest(&format!("{}/base/", fake.url), 5_000));
     let answer = rest.fetch_page(2, lease(&pool), None).await;
     let Outcome::Fresh { body, etag } = answer.outcome else { panic!("{answer:?}") };
@@ -63,7 +63,7 @@ async fn a_request_says_what_github_wants_to_hear() {
 
 #[tokio::test]
 async fn without_a_token_none_is_sent() {
-    let fake = Fake::start(|_| Reply::new(304, "").with("X-Simulated", "true")).await;
+    let fake = FakeServer::start(|_| FakeReply::new(304, "").with("X-Simulated", "true")).await;
     let answer = rest(&fake.url, 5_000).fetch_page(1, lease(&pool(false)), Some("\"x\"")).await;
     assert!(matches!(answer.outcome, Outcome::NotModified), "{answer:?}");
     assert_eq!(answer.simulated, Some(true));
@@ -72,13 +72,13 @@ async fn without_a_token_none_is_sent() {
 
 #[tokio::test]
 async fn a_401_benches_the_token_and_without_one_says_what_is_wanted() {
-    let (answer, census, _) = ask(true, || Reply::new(401, "Bad credentials")).await;
+    let (answer, census, _) = ask(true, || FakeReply::new(401, "Bad credentials")).await;
     assert!(matches!(answer.outcome, Outcome::TokenDead { reason: Dead::Revoked }));
     assert_eq!(
         census,
         Census { mode: Mode::Anonymous, tokens: 1, benched: 1, usable: 0, accounts: 1 }
     );
-    let (answer, ..) = ask(false, || Reply::new(401, "Bad\r\ncredentials")).await;
+    let (answer, ..) = ask(false, || FakeReply::new(401, "Bad\r\ncredentials")).await;
     let error = failure(&answer);
     assert!(!error.is_transient());
     assert!(
@@ -89,11 +89,11 @@ async fn a_401_benches_the_token_and_without_one_says_what_is_wanted() {
 
 #[tokio::test]
 async fn a_bare_403_is_a_dead_token_and_one_with_headers_is_a_limit() {
-    let (answer, census, _) = ask(true, || Reply::new(403, "Sorry")).await;
+    let (answer, census, _) = ask(true, || FakeReply::new(403, "Sorry")).await;
     assert!(matches!(answer.outcome, Outcome::TokenDead { reason: Dead::Suspended }));
     assert_eq!(census.benched, 1);
     let limited = || {
-        let wait = Reply::new(403, "API rate limit exceeded").with("X-RateLimit-Limit", 60);
+        let wait = FakeReply::new(403, "API rate limit exceeded").with("X-RateLimit-Limit", 60);
         let wait = wait.with("X-RateLimit-Remaining", 0).with("X-RateLimit-Reset", 1_800_000_090);
         wait.with("Date", "Fri, 15 Jan 2027 08:00:00 GMT")
     };
@@ -111,10 +111,10 @@ async fn a_bare_403_is_a_dead_token_and_one_with_headers_is_a_limit() {
 #[tokio::test]
 async fn a_429_waits_as_long_as_it_says_or_a_minute() {
     for (reply, seconds) in [
-        ((|| Reply::new(429, "").with("Retry-After", 7)) as fn() -> Reply, 7),
-        (|| Reply::new(429, ""), 60),
-        (|| Reply::new(403, "secondary rate limit"), 60),
-        (|| Reply::new(403, "").with("X-RateLimit-Remaining", 100), 60),
+        ((|| FakeReply::new(429, "").with("Retry-After", 7)) as fn() -> FakeReply, 7),
+        (|| FakeReply::new(429, ""), 60),
+        (|| FakeReply::new(403, "secondary rate limit"), 60),
+        (|| FakeReply::new(403, "").with("X-RateLimit-Remaining", 100), 60),
     ] {
         let (answer, _, pool) = ask(true, reply).await;
         assert!(matches!(answer.outcome, Outcome::Limited { .. }), "{answer:?}");
@@ -127,7 +127,8 @@ async fn a_429_waits_as_long_as_it_says_or_a_minute() {
 #[tokio::test]
 async fn trouble_may_pass_and_bench_nobody() {
     for status in [500, 502, 503, 504] {
-        let fake = Fake::start(move |_| Reply::new(status, "").with("Retry-After", 9)).await;
+        let fake =
+            FakeServer::start(move |_| FakeReply::new(status, "").with("Retry-After", 9)).await;
         let pool = pool(true);
         let answer = rest(&fake.url, 5_000).fetch_page(3, lease(&pool), None).await;
         let error = failure(&answer);
@@ -146,7 +147,7 @@ async fn what_will_not_pass_says_what_to_do() {
         (400, "check github.apiUrl"),
         (204, "check github.apiUrl"),
     ] {
-        let fake = Fake::start(move |_| Reply::new(status, "")).await;
+        let fake = FakeServer::start(move |_| FakeReply::new(status, "")).await;
         let answer = rest(&fake.url, 5_000).fetch_page(4, lease(&pool(true)), None).await;
         let error = failure(&answer);
         assert!(!error.is_transient() && error.to_string().ends_with(cure), "{error}");
@@ -155,9 +156,9 @@ async fn what_will_not_pass_says_what_to_do() {
 
 #[tokio::test]
 async fn no_answer_is_a_failure_that_names_the_host_and_no_token() {
-    let fake = Fake::start(|asked| match asked.page() {
-        1 => Reply::Hang,
-        _ => Reply::Cut(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n[".to_vec()),
+    let fake = FakeServer::start(|asked| match asked.page() {
+        1 => FakeReply::Hang,
+        _ => FakeReply::Cut(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n[".to_vec()),
     })
     .await;
     let rest = rest(&fake.url, 100);
@@ -193,8 +194,8 @@ fn an_address_that_is_none_is_refused_before_anything_is_asked() {
 
 #[tokio::test]
 async fn whose_a_token_is_is_what_github_answers() {
-    let ask = async |reply: fn() -> Reply| {
-        let fake = Fake::start(move |_| reply()).await;
+    let ask = async |reply: fn() -> FakeReply| {
+        let fake = FakeServer::start(move |_| reply()).await;
         let pool = pool(true);
         let identity = rest(&fake.url, 5_000).fetch_identity(lease(&pool)).await;
         let asked = &fake.asked()[0];
@@ -204,35 +205,35 @@ async fn whose_a_token_is_is_what_github_answers() {
         (identity, pool.census())
     };
     let (identity, census) =
-        ask(|| Reply::new(200, r#"{"login":"octocat","id":583231,"type":"User"}"#)).await;
+        ask(|| FakeReply::new(200, r#"{"login":"octocat","id":583231,"type":"User"}"#)).await;
     assert_eq!((identity, census.usable), (Some(Identity::User(583_231)), 1));
     // An installation has no user, and is well: its limits are in the headers of its pages.
     let integration = || {
-        let reply = Reply::new(403, r#"{"message":"Resource not accessible by integration"}"#);
+        let reply = FakeReply::new(403, r#"{"message":"Resource not accessible by integration"}"#);
         reply.with("X-RateLimit-Limit", 5_000).with("X-RateLimit-Remaining", 4_999)
     };
     let (identity, census) = ask(integration).await;
     assert_eq!((identity, census.usable, census.benched), (Some(Identity::Nobody), 1, 0));
     // Who may not ask, in whatever words, may still read pages.
     for reply in [
-        (|| Reply::new(404, "Not Found")) as fn() -> Reply,
-        || Reply::new(403, "Forbidden"),
-        || Reply::new(403, "Forbidden").with("X-RateLimit-Remaining", 4_999),
+        (|| FakeReply::new(404, "Not Found")) as fn() -> FakeReply,
+        || FakeReply::new(403, "Forbidden"),
+        || FakeReply::new(403, "Forbidden").with("X-RateLimit-Remaining", 4_999),
     ] {
         let (identity, census) = ask(reply).await;
         assert_eq!((identity, census.usable, census.benched), (Some(Identity::Nobody), 1, 0));
     }
     // What says nothing of it is asked again.
     for reply in [
-        (|| Reply::new(503, "")) as fn() -> Reply,
-        || Reply::new(200, "<html>"),
-        || Reply::Cut(Vec::new()),
+        (|| FakeReply::new(503, "")) as fn() -> FakeReply,
+        || FakeReply::new(200, "<html>"),
+        || FakeReply::Cut(Vec::new()),
     ] {
         let (identity, census) = ask(reply).await;
         assert_eq!((identity, census.usable), (None, 1));
     }
-    let (identity, census) = ask(|| Reply::new(401, "Bad credentials")).await;
+    let (identity, census) = ask(|| FakeReply::new(401, "Bad credentials")).await;
     assert_eq!((identity, census.benched), (None, 1));
-    let (identity, census) = ask(|| Reply::new(403, "secondary rate limit")).await;
+    let (identity, census) = ask(|| FakeReply::new(403, "secondary rate limit")).await;
     assert_eq!((identity, census.benched, census.usable), (None, 0, 0));
 }

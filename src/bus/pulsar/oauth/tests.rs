@@ -1,7 +1,7 @@
 //! Logging in, against an issuer on a bare socket.
 
 use super::*;
-use crate::http::fake::{Asked, Fake, Reply};
+use crate::http::fake::{FakeReply, FakeServer, SentRequest};
 
 const SECRET: &str = "s3cr&t/+";
 
@@ -23,15 +23,15 @@ fn credentials(issuer: &str, dir: &Path) -> Arc<Credentials> {
 }
 
 /// An issuer that gives out `token-1`, `token-2`, … of a life of `seconds`.
-async fn issuer(seconds: u64) -> Fake {
+async fn issuer(seconds: u64) -> FakeServer {
     let count = Arc::new(std::sync::atomic::AtomicU32::new(0));
-    Fake::start(move |asked: &Asked| {
+    FakeServer::start(move |asked: &SentRequest| {
         if asked.target.ends_with("openid-configuration") {
             let host = asked.header("host").unwrap();
-            return Reply::new(200, &format!(r#"{{"token_endpoint":"http://{host}/token"}}"#));
+            return FakeReply::new(200, &format!(r#"{{"token_endpoint":"http://{host}/token"}}"#));
         }
         let n = 1 + count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        Reply::new(200, &format!(r#"{{"access_token":"token-{n}","expires_in":{seconds}}}"#))
+        FakeReply::new(200, &format!(r#"{{"access_token":"token-{n}","expires_in":{seconds}}}"#))
     })
     .await
 }
@@ -88,13 +88,13 @@ async fn a_renewed_key_file_is_taken_and_a_bad_one_is_not() {
 #[tokio::test]
 async fn a_refusal_says_who_and_what_to_check_and_never_the_secret() {
     let dir = tempfile::tempdir().unwrap();
-    let fake = Fake::start(|asked: &Asked| {
+    let fake = FakeServer::start(|asked: &SentRequest| {
         if asked.target.ends_with("openid-configuration") {
             let host = asked.header("host").unwrap();
-            return Reply::new(200, &format!(r#"{{"token_endpoint":"http://{host}/token"}}"#));
+            return FakeReply::new(200, &format!(r#"{{"token_endpoint":"http://{host}/token"}}"#));
         }
         let body = format!(r#"{{"error":"access_denied","error_description":"no {SECRET} here"}}"#);
-        Reply::new(403, &body)
+        FakeReply::new(403, &body)
     })
     .await;
     let mut login = credentials(&fake.url, dir.path()).login();
@@ -132,7 +132,7 @@ async fn an_issuer_that_is_none_is_named() {
     let dir = tempfile::tempdir().unwrap();
     for (status, body, word) in [(404, "no", "status 404"), (200, "{}", "names no token_endpoint")]
     {
-        let fake = Fake::start(move |_: &Asked| Reply::new(status, body)).await;
+        let fake = FakeServer::start(move |_: &SentRequest| FakeReply::new(status, body)).await;
         let text = credentials(&fake.url, dir.path()).token().await.unwrap_err();
         assert!(text.contains(word) && text.contains("issuer_url"), "{text}");
     }
@@ -169,13 +169,13 @@ fn a_file_address_is_its_path() {
 /// An issuer whose tokens are at that address; what is asked there gets this answer.
 async fn issuer_at(
     endpoint: &'static str,
-    answer: impl Fn() -> Reply + Send + Sync + Clone + 'static,
-) -> Fake {
-    Fake::start(move |asked: &Asked| {
+    answer: impl Fn() -> FakeReply + Send + Sync + Clone + 'static,
+) -> FakeServer {
+    FakeServer::start(move |asked: &SentRequest| {
         if asked.target.ends_with("openid-configuration") {
             let host = asked.header("host").unwrap();
             let endpoint = endpoint.replace("HERE", &format!("http://{host}"));
-            return Reply::new(200, &format!(r#"{{"token_endpoint":"{endpoint}"}}"#));
+            return FakeReply::new(200, &format!(r#"{{"token_endpoint":"{endpoint}"}}"#));
         }
         answer()
     })
@@ -185,17 +185,19 @@ async fn issuer_at(
 #[tokio::test]
 async fn the_secret_goes_to_the_token_endpoint_and_nowhere_else() {
     let dir = tempfile::tempdir().unwrap();
-    let other = Fake::start(|_: &Asked| Reply::new(200, r#"{"access_token":"stolen"}"#)).await;
+    let other =
+        FakeServer::start(|_: &SentRequest| FakeReply::new(200, r#"{"access_token":"stolen"}"#))
+            .await;
     for status in [301, 302, 303, 307, 308] {
         let target = format!("{}/steal", other.url);
-        let reply = move || Reply::new(status, "").with("Location", &target);
+        let reply = move || FakeReply::new(status, "").with("Location", &target);
         let fake = issuer_at("HERE/token", reply).await;
         let text = credentials(&fake.url, dir.path()).token().await.unwrap_err();
         assert!(text.contains(&format!("redirects to {}", other.url)), "{text}");
     }
     assert!(other.asked().is_empty());
     for endpoint in ["http://issuer.example/token", "http://127.0.0.1.issuer.example/token", "x"] {
-        let fake = issuer_at(endpoint, || Reply::new(500, "")).await;
+        let fake = issuer_at(endpoint, || FakeReply::new(500, "")).await;
         let text = credentials(&fake.url, dir.path()).token().await.unwrap_err();
         assert!(text.contains("token_endpoint that is not https"), "{text}");
     }
@@ -219,7 +221,7 @@ async fn whatever_life_an_issuer_promises_is_bounded() {
     ] {
         assert_eq!(life(Some(said)), expected, "{said}");
         let body = format!(r#"{{"access_token":"t","expires_in":{said}}}"#);
-        let fake = issuer_at("HERE/token", move || Reply::new(200, &body)).await;
+        let fake = issuer_at("HERE/token", move || FakeReply::new(200, &body)).await;
         assert_eq!(credentials(&fake.url, dir.path()).token().await.unwrap(), "t", "{said}");
     }
     assert_eq!(life(None), Duration::from_secs(600));
