@@ -41,7 +41,7 @@ use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
 use crate::config::{Interval, Tidb};
 use crate::metrics;
-use crate::model::counts::Counts;
+use crate::model::counts::PullRequestCounts;
 use crate::model::envelope::Facts;
 use crate::model::window::Timestamp;
 use crate::store::{Batch, Store, StoreError};
@@ -148,7 +148,7 @@ impl History {
     /// What is shown of our own figures and the history's; `None` when it is what it was. `ours` is
     /// `None` when they did not change since they were last passed.
     #[must_use]
-    pub fn merge(&self, ours: Option<Counts>) -> Option<Counts> {
+    pub fn merge(&self, ours: Option<PullRequestCounts>) -> Option<PullRequestCounts> {
         self.0.figures.merge(ours)
     }
 

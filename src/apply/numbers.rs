@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::model::counts::{Counts, DayCounts, YearCounts};
+use crate::model::counts::{DayCounts, PullRequestCounts, YearCounts};
 use crate::model::envelope::Facts;
 use crate::model::tally::{Buckets, WindowSnapshot};
 use crate::model::window::{Day, Hour, Second, Timestamp, Window, Year};
@@ -87,7 +87,11 @@ impl Numbers {
     }
 
     /// The counts of `year`; `None` when they are what they were at the last call. Blocks.
-    pub fn refresh(&self, store: &Store, year: Year) -> Result<Option<Counts>, StoreError> {
+    pub fn refresh(
+        &self,
+        store: &Store,
+        year: Year,
+    ) -> Result<Option<PullRequestCounts>, StoreError> {
         let mut memory = lock(&self.year);
         let mut touched = std::mem::take(&mut memory.touched);
         if memory.year != Some(year) {
@@ -120,7 +124,7 @@ impl Numbers {
             repositories,
         };
         let days = memory.days.iter().map(|(day, figures)| (*day, figures.counts)).collect();
-        Ok(Some(Counts { year, days, sums }))
+        Ok(Some(PullRequestCounts { year, days, sums }))
     }
 }
 

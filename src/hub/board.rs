@@ -12,7 +12,7 @@ use super::frame::Frame;
 use super::language::{LanguageChanges, LanguageQuery, Languages, LatestLanguages};
 use super::notifier::Notifier;
 use crate::clock::Clock;
-use crate::model::counts::{Counts, DayCounts};
+use crate::model::counts::{DayCounts, PullRequestCounts};
 use crate::model::tally::Tally;
 use crate::model::window::{Second, Year};
 
@@ -45,7 +45,7 @@ pub(super) struct Shown {
 
 #[derive(Debug, Default)]
 struct ShownCounts {
-    counts: Arc<Counts>,
+    counts: Arc<PullRequestCounts>,
     /// The first message, and the year for which it was written.
     first: Mutex<Option<(Year, Frame)>>,
 }
@@ -71,7 +71,7 @@ impl LatestValues {
     }
 
     /// Shows new counts of the year, for those who come from now on.
-    pub fn set_counts(&self, counts: Arc<Counts>) {
+    pub fn set_counts(&self, counts: Arc<PullRequestCounts>) {
         self.counts.store(Arc::new(ShownCounts { counts, first: Mutex::default() }));
     }
 
@@ -91,7 +91,7 @@ impl LatestValues {
             Some((written_in, frame)) if *written_in == year => frame.clone(),
             _ => {
                 // Last year's counts are not this year's, also before new ones are shown.
-                let none = Counts::of(year);
+                let none = PullRequestCounts::of(year);
                 let counts = if shown.counts.year == year { &*shown.counts } else { &none };
                 let frame = Frame::text(&[&counts_text(self.api_version, counts)]);
                 *first = Some((year, frame.clone()));
@@ -138,7 +138,7 @@ pub(super) fn map_text(map: &Tally) -> String {
 /// One figure of a day.
 type Figure = fn(DayCounts) -> i64;
 
-fn counts_text(api_version: u64, counts: &Counts) -> String {
+fn counts_text(api_version: u64, counts: &PullRequestCounts) -> String {
     let mut text = format!(r#"{{"firstMessageTag":true,"apiVersion":{api_version}"#);
     let maps: [(&str, Figure); 5] = [
         ("eventMap", DayCounts::events),
@@ -176,8 +176,8 @@ mod tests {
         Arc::new(LatestValues::new(2, clock))
     }
 
-    fn counts_of_2026() -> Arc<Counts> {
-        let mut counts = Counts::of(Year(2026));
+    fn counts_of_2026() -> Arc<PullRequestCounts> {
+        let mut counts = PullRequestCounts::of(Year(2026));
         let mut day = |text: &str, open, merge, close, developers| {
             let figures = DayCounts { open, merge, close, developers };
             counts.days.insert(Day::parse(text).unwrap(), figures);

@@ -45,7 +45,7 @@ pub struct YearCounts {
 
 /// What is known of one UTC year: its days, and itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Counts {
+pub struct PullRequestCounts {
     /// The year that all of it belongs to.
     pub year: Year,
     /// Its days, ascending; a day without data may be left out.
@@ -112,7 +112,7 @@ impl YearCounts {
     }
 }
 
-impl Counts {
+impl PullRequestCounts {
     /// Nothing, of a year.
     #[must_use]
     pub fn of(year: Year) -> Self {
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn only_days_of_the_year_with_data_are_told() {
-        let mut counts = Counts::of(Year(2026));
+        let mut counts = PullRequestCounts::of(Year(2026));
         let first = Year(2026).first_day();
         let one = DayCounts { developers: 1, ..DayCounts::default() };
         counts.days.insert(Day(first.0 - 1), one);

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::query::Query;
-use crate::model::counts::{Counts, DayCounts, counted_lines};
+use crate::model::counts::{DayCounts, PullRequestCounts, counted_lines};
 use crate::model::envelope::Facts;
 use crate::model::window::{Timestamp, Year};
 use crate::store::keys::history::{Figure, HistoryKey, Metric, SinceKey};
@@ -33,7 +33,7 @@ struct Inner {
     daily: Times,
     yearly: Times,
     /// What was counted here, as of the last tick.
-    ours: Option<Counts>,
+    ours: Option<PullRequestCounts>,
     /// Whether the base changed since it was shown.
     is_new: bool,
 }
@@ -158,7 +158,7 @@ impl Figures {
     }
 
     /// What is shown, when it changed: because `ours` did, or because the base is new.
-    pub(super) fn merge(&self, ours: Option<Counts>) -> Option<Counts> {
+    pub(super) fn merge(&self, ours: Option<PullRequestCounts>) -> Option<PullRequestCounts> {
         let mut inner = self.lock();
         let is_new = std::mem::take(&mut inner.is_new);
         if ours.is_some() {
@@ -234,8 +234,8 @@ fn counted(facts: &Facts, happened_at: Timestamp) -> impl Iterator<Item = (Figur
     })
 }
 
-fn shown(base: &Numbers, since: &Numbers, mut ours: Counts) -> Counts {
-    let mut theirs = Counts::of(ours.year);
+fn shown(base: &Numbers, since: &Numbers, mut ours: PullRequestCounts) -> PullRequestCounts {
+    let mut theirs = PullRequestCounts::of(ours.year);
     add_year(&mut theirs, base);
     add_year(&mut theirs, since);
     for (day, counts) in theirs.days {
@@ -247,7 +247,7 @@ fn shown(base: &Numbers, since: &Numbers, mut ours: Counts) -> Counts {
 }
 
 /// Adds the figures of the counts' year.
-fn add_year(counts: &mut Counts, numbers: &Numbers) {
+fn add_year(counts: &mut PullRequestCounts, numbers: &Numbers) {
     let days = counts.year.days();
     let next = Year(counts.year.0 + 1).first_day();
     let from = Figure::of_day(counts.year.first_day(), Metric::Developers);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ghpulse::alerts::Alerts;
 use ghpulse::clock::Clock;
 use ghpulse::config::{Interval, Tidb};
-use ghpulse::model::counts::{Counts, DayCounts};
+use ghpulse::model::counts::{DayCounts, PullRequestCounts};
 use ghpulse::model::envelope::{Facts, Flags};
 use ghpulse::model::window::{Day, Timestamp, Year};
 use ghpulse::store::keys::RepoKey;
@@ -145,13 +145,13 @@ impl Node {
     }
 
     /// What is shown of a year beside what was counted here.
-    pub fn shown(&self, ours: Counts) -> Counts {
+    pub fn shown(&self, ours: PullRequestCounts) -> PullRequestCounts {
         self.history.merge(Some(ours)).unwrap()
     }
 
     /// What is shown of a year of which nothing was counted here.
-    pub fn shown_alone(&self, year: i32) -> Counts {
-        self.shown(Counts::of(Year(year)))
+    pub fn shown_alone(&self, year: i32) -> PullRequestCounts {
+        self.shown(PullRequestCounts::of(Year(year)))
     }
 
     /// What is known of a repository's language, and as of when.
@@ -167,20 +167,20 @@ impl Node {
 }
 
 /// The days that are shown: opened, merged, closed, developers.
-pub fn days(counts: &Counts) -> Vec<(String, [i64; 4])> {
+pub fn days(counts: &PullRequestCounts) -> Vec<(String, [i64; 4])> {
     let figures = |day: DayCounts| [day.open, day.merge, day.close, day.developers];
     counts.filled_days().map(|(day, counts)| (day.to_string(), figures(counts))).collect()
 }
 
 /// The sums that are shown: additions, deletions, developers, repositories.
-pub fn sums(counts: &Counts) -> [i64; 4] {
+pub fn sums(counts: &PullRequestCounts) -> [i64; 4] {
     let sums = counts.sums;
     [sums.additions, sums.deletions, sums.developers, sums.repositories]
 }
 
 /// One day that was counted here.
-pub fn counted(year: i32, day: &str, opened: i64) -> Counts {
-    let mut counts = Counts::of(Year(year));
+pub fn counted(year: i32, day: &str, opened: i64) -> PullRequestCounts {
+    let mut counts = PullRequestCounts::of(Year(year));
     let figures = DayCounts { open: opened, ..DayCounts::default() };
     counts.days.insert(Day::parse(day).unwrap(), figures);
     counts

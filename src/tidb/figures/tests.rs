@@ -77,7 +77,7 @@ impl Case {
 
     /// Opened on the first of March, developers of the year.
     fn shown(&self, ours: i64) -> (i64, i64) {
-        let mut counts = Counts::of(Year(2026));
+        let mut counts = PullRequestCounts::of(Year(2026));
         let day = Day::parse("2026-03-01").unwrap();
         counts.days.insert(day, DayCounts { open: ours, ..DayCounts::default() });
         let shown = self.figures.merge(Some(counts)).unwrap();
@@ -165,18 +165,18 @@ async fn a_year_ends_and_its_figures_are_not_the_next_ones() {
     // The new year's first events, one of them late from the old year.
     let (old, new) = ("2025-12-31T23:59:59Z", "2026-01-01T00:00:01Z");
     case.apply(vec![(merged(new, 10), at(new)), (merged(new, 10), at(old))]).await;
-    let shown = case.figures.merge(Some(Counts::of(Year(2026)))).unwrap();
+    let shown = case.figures.merge(Some(PullRequestCounts::of(Year(2026)))).unwrap();
     let days: Vec<String> = shown.filled_days().map(|(day, _)| day.to_string()).collect();
     assert_eq!(days, ["2026-01-01"]);
     assert_eq!((shown.sums.additions, shown.sums.deletions), (10, 10));
-    let shown = case.figures.merge(Some(Counts::of(Year(2025)))).unwrap();
+    let shown = case.figures.merge(Some(PullRequestCounts::of(Year(2025)))).unwrap();
     assert_eq!(shown.sums, YearCounts { additions: 900, ..YearCounts::default() });
 }
 
 #[tokio::test]
 async fn readers_are_told_of_a_new_base_and_not_twice() {
     let case = Case::new();
-    assert!(case.figures.merge(Some(Counts::of(Year(2026)))).is_some());
+    assert!(case.figures.merge(Some(PullRequestCounts::of(Year(2026)))).is_some());
     assert!(case.figures.merge(None).is_none());
     case.figures.begin(Query::Daily, at("2026-03-01T10:00:00Z"));
     case.says(Query::Daily, &[(OPENED(), 3)]).await;
