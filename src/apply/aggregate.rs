@@ -18,7 +18,7 @@ use crate::bus::{Bus, Content, DeadLetter, Delivery};
 use crate::clock::Clock;
 use crate::hub::{Hub, TailEvent};
 use crate::model::counts::{MOST_LINES, counted_lines};
-use crate::model::entity::Sight;
+use crate::model::entity::EntityRef;
 use crate::model::envelope::Envelope;
 use crate::model::event::EventKey;
 use crate::model::event_index::EventIndex;
@@ -67,7 +67,7 @@ pub(super) struct Prepared {
     pub(super) facts_from: FactsFrom,
     head: EventIndex,
     /// The objects that it has documents of.
-    pub(super) sights: Box<[Sight]>,
+    pub(super) entity_refs: Box<[EntityRef]>,
     pub(super) envelope: Envelope,
 }
 
@@ -212,7 +212,7 @@ impl Prepared {
             repo_id: summary.repo_id,
             facts_from,
             head: EventIndex::of_summary(&summary, &envelope.facts),
-            sights: summary.sights,
+            entity_refs: summary.entity_refs,
             key: summary.key,
             envelope,
         }
@@ -317,7 +317,7 @@ pub(super) fn apply_once(
         return Ok(false);
     }
     claim_beside(batch, event, days)?;
-    event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.sights)?;
+    event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.entity_refs)?;
     count_numbers(batch, event)?;
     if minutes.is_dropped(batch, event.cursor)? {
         return Ok(true);

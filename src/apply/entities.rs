@@ -1,6 +1,6 @@
 //! Which of an event's documents are of objects never seen here before.
 
-use crate::model::entity::Sight;
+use crate::model::entity::EntityRef;
 use crate::model::window::Timestamp;
 use crate::store::keys::entity::EntityKey;
 use crate::store::{Batch, StoreError};
@@ -10,14 +10,14 @@ use crate::store::{Batch, StoreError};
 pub(super) fn claim_entities(
     batch: &mut Batch<'_>,
     received_at: Timestamp,
-    sights: &[Sight],
+    entity_refs: &[EntityRef],
 ) -> Result<u64, StoreError> {
     let periods = EntityKey::periods(received_at);
     let mut inserted = 0;
-    for (i, sight) in sights.iter().enumerate() {
-        let key_in = |period| EntityKey { period, id: sight.id };
+    for (i, entity_ref) in entity_refs.iter().enumerate() {
+        let key_in = |period| EntityKey { period, id: entity_ref.id };
         let is_first = batch.claim_again(periods.clone(), key_in)?;
-        inserted |= u64::from(is_first && sight.is_new) << i;
+        inserted |= u64::from(is_first && entity_ref.is_new) << i;
     }
     Ok(inserted)
 }

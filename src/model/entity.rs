@@ -48,7 +48,7 @@ struct Draft<'a> {
 
 /// What has to be known of a document before it is made: whether its id was seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sight {
+pub struct EntityRef {
     /// The object.
     pub id: ObjectId,
     /// Whether the event says that it is new; otherwise it is an update, seen before or not.
@@ -84,9 +84,9 @@ impl fmt::Display for ObjectId {
 
 /// The objects that an event has documents of, in the order of [`entities`].
 #[must_use]
-pub fn sights(event: &Event<'_>) -> Vec<Sight> {
+pub fn entity_refs(event: &Event<'_>) -> Vec<EntityRef> {
     let drafts = drafts(event).into_iter();
-    drafts.map(|draft| Sight { id: draft.id, is_new: draft.is_new }).collect()
+    drafts.map(|draft| EntityRef { id: draft.id, is_new: draft.is_new }).collect()
 }
 
 /// The documents of an event, with their keys; `inserted` is what its facts say of them.

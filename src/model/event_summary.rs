@@ -1,6 +1,6 @@
 //! What is kept of a reading by who carries the text elsewhere, so that it is read once.
 
-use super::entity::{Sight, sights};
+use super::entity::{EntityRef, entity_refs};
 use super::event::{Event, EventKey};
 use super::window::Timestamp;
 
@@ -22,14 +22,14 @@ pub struct EventSummary {
     /// `org.login`.
     pub org_login: Option<Box<str>>,
     /// The objects that it has documents of.
-    pub sights: Box<[Sight]>,
+    pub entity_refs: Box<[EntityRef]>,
 }
 
 impl EventSummary {
     /// Of an event that was read.
     #[must_use]
     pub fn of(event: Event<'_>) -> Self {
-        let sights = sights(&event).into();
+        let entity_refs = entity_refs(&event).into();
         Self {
             key: event.key,
             created_at: event.created_at,
@@ -38,7 +38,7 @@ impl EventSummary {
             repo_id: event.repo_id,
             repo_name: event.repo_name.map(Box::from),
             org_login: event.org_login.map(Box::from),
-            sights,
+            entity_refs,
         }
     }
 }

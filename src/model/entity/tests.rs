@@ -130,13 +130,13 @@ fn deletions_removals_and_what_has_no_id_make_none() {
 
 #[test]
 fn what_an_action_does_not_call_new_is_an_update() {
-    let sight = |payload: &str| {
+    let entity_ref = |payload: &str| {
         let (kind, repo) = ("IssuesEvent", r#"{"id":1,"name":"a/b"}"#);
         let event = format!(r#"{{"type":"{kind}","repo":{repo},"payload":{payload}}}"#);
-        sights(&Event::read(&event).unwrap())[0]
+        entity_refs(&Event::read(&event).unwrap())[0]
     };
-    let opened = sight(r#"{"action":"opened","issue":{"id":3}}"#);
-    let closed = sight(r#"{"action":"closed","issue":{"id":3}}"#);
+    let opened = entity_ref(r#"{"action":"opened","issue":{"id":3}}"#);
+    let closed = entity_ref(r#"{"action":"closed","issue":{"id":3}}"#);
     assert!(opened.is_new && !closed.is_new);
     assert_eq!(opened.id, closed.id);
 }
