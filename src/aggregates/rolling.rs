@@ -4,7 +4,7 @@ use super::active::Active;
 use super::member::{Member, reading};
 use crate::hub::{Hub, WINDOWS};
 use crate::model::position::Cursor;
-use crate::model::tally::{Buckets, Shape};
+use crate::model::tally::{BucketLayout, Buckets};
 use crate::model::window::Second;
 use crate::script::rule::{BUCKETS, Subject};
 
@@ -44,7 +44,7 @@ pub(super) fn members() -> Vec<Member> {
 impl Rolling {
     fn new(what: What, windows: &'static [(&'static str, u32)]) -> Self {
         let step = longest(windows).div_ceil(BUCKETS);
-        let buckets = Buckets::shaped(Shape { step, ..Shape::USUAL });
+        let buckets = Buckets::shaped(BucketLayout { step, ..BucketLayout::USUAL });
         Self { what, windows, buckets, left_out: 0, ticked_at: None }
     }
 

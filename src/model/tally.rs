@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-pub use buckets::{Bucket, Buckets, Refused, Shape, WindowSnapshot};
+pub use buckets::{Bucket, BucketLayout, Buckets, CountError, WindowSnapshot};
 
 /// The longest name that is counted, in bytes; the longest GitHub knows has 38.
 pub const NAME_BYTES: usize = 64;

@@ -14,7 +14,7 @@ use crate::hub::FieldPath;
 use crate::model::envelope::{Facts, Flags};
 use crate::model::json;
 use crate::model::routing::{RoutingKey, RoutingPattern};
-use crate::model::tally::Shape;
+use crate::model::tally::BucketLayout;
 
 /// The longest window, and so half of what the journal should hold for it.
 pub const WINDOW: Duration = Duration::from_secs(86_400);
@@ -173,9 +173,9 @@ impl Rule {
 
     /// What its events are counted in.
     #[must_use]
-    pub fn shape(&self) -> Shape {
+    pub fn shape(&self) -> BucketLayout {
         let step = self.window.div_ceil(BUCKETS);
-        Shape { step, name_bytes: NAME_BYTES, names: NAMES, cells: CELLS }
+        BucketLayout { step, name_bytes: NAME_BYTES, names: NAMES, cells: CELLS }
     }
 
     /// The name of a sample for `by`, as events have it there.

@@ -20,7 +20,7 @@ const SECONDS: usize = 200_000;
 
 /// How wide buckets are, and how much they hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
+pub struct BucketLayout {
     /// Seconds of a bucket, at least 1. A bucket begins at a multiple of it.
     pub step: u32,
     /// The longest name that is counted, in bytes.
@@ -32,13 +32,13 @@ pub struct Shape {
     pub cells: usize,
 }
 
-impl Shape {
+impl BucketLayout {
     /// What the languages of a window are counted in: seconds, [`NAMES`] names.
     pub const USUAL: Self =
         Self { step: 1, name_bytes: NAME_BYTES, names: NAMES, cells: usize::MAX };
 }
 
-impl Default for Shape {
+impl Default for BucketLayout {
     fn default() -> Self {
         Self::USUAL
     }
@@ -46,14 +46,14 @@ impl Default for Shape {
 
 /// Why a count was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum CountError {
     /// There is nothing to count under.
     #[error("an empty name is not counted")]
     Empty,
-    /// Longer than [`Shape::name_bytes`].
+    /// Longer than [`BucketLayout::name_bytes`].
     #[error("a name of {0} bytes is not counted, {1} are allowed")]
     TooLong(usize, usize),
-    /// A new name while [`Shape::names`] are counted.
+    /// A new name while [`BucketLayout::names`] are counted.
     #[error("a new name is not counted while {0} others are")]
     TooMany(usize),
 }
@@ -80,7 +80,7 @@ pub struct Bucket {
 /// The counts of the last seconds, one bucket for each step that has any.
 #[derive(Debug, Default)]
 pub struct Buckets {
-    shape: Shape,
+    shape: BucketLayout,
     /// Counts that are held.
     cells: usize,
     /// The first second behind what was dropped for want of room.
@@ -153,7 +153,7 @@ impl Bucket {
 }
 
 impl Buckets {
-    /// One without counts, of [`Shape::USUAL`].
+    /// One without counts, of [`BucketLayout::USUAL`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -161,12 +161,12 @@ impl Buckets {
 
     /// One without counts.
     #[must_use]
-    pub fn shaped(shape: Shape) -> Self {
+    pub fn shaped(shape: BucketLayout) -> Self {
         Self { shape, ..Self::default() }
     }
 
     /// Adds `n` to a name's count in a second.
-    pub fn add(&mut self, second: Second, name: &str, n: i64) -> Result<(), Refused> {
+    pub fn add(&mut self, second: Second, name: &str, n: i64) -> Result<(), CountError> {
         if n == 0 {
             return Ok(());
         }
@@ -256,19 +256,19 @@ impl Buckets {
         self.names.ids.len()
     }
 
-    fn intern(&mut self, name: &str) -> Result<NameId, Refused> {
+    fn intern(&mut self, name: &str) -> Result<NameId, CountError> {
         if let Some(&id) = self.names.ids.get(name) {
             return Ok(id);
         }
         match name.len() {
-            0 => return Err(Refused::Empty),
+            0 => return Err(CountError::Empty),
             long if long > self.shape.name_bytes => {
-                return Err(Refused::TooLong(long, self.shape.name_bytes));
+                return Err(CountError::TooLong(long, self.shape.name_bytes));
             }
             _ => {}
         }
         if self.names.ids.len() >= self.shape.names {
-            return Err(Refused::TooMany(self.shape.names));
+            return Err(CountError::TooMany(self.shape.names));
         }
         let name: Arc<str> = name.into();
         // Copied only when a snapshot still holds the table: new names are rare.

@@ -64,12 +64,12 @@ fn names_are_refused_by_name_and_counted_under_no_other() {
     let mut buckets = Buckets::new();
     let longest = "x".repeat(NAME_BYTES);
     assert_eq!(buckets.add(Second(1), &longest, 1), Ok(()));
-    assert_eq!(buckets.add(Second(1), &"x".repeat(65), 1), Err(Refused::TooLong(65, 64)));
-    assert_eq!(buckets.add(Second(1), "", 1), Err(Refused::Empty));
+    assert_eq!(buckets.add(Second(1), &"x".repeat(65), 1), Err(CountError::TooLong(65, 64)));
+    assert_eq!(buckets.add(Second(1), "", 1), Err(CountError::Empty));
     for other in 1..NAMES {
         buckets.add(Second(2), &format!("language {other}"), 1).unwrap();
     }
-    assert_eq!(buckets.add(Second(3), "one too many", 1), Err(Refused::TooMany(NAMES)));
+    assert_eq!(buckets.add(Second(3), "one too many", 1), Err(CountError::TooMany(NAMES)));
     assert_eq!(buckets.add(Second(3), "language 1", 1), Ok(()), "a known name is still counted");
     let all = buckets.snapshot(Window { from: Second(0), until: Second(9) }).sum();
     assert_eq!((all.len(), all.get("language 1"), all.get("one too many")), (NAMES, 2, 0));
@@ -97,7 +97,7 @@ fn seconds_are_bounded_and_the_oldest_goes_first() {
 
 #[test]
 fn wide_buckets_begin_at_multiples_of_their_width() {
-    let mut buckets = Buckets::shaped(Shape { step: 24, ..Shape::USUAL });
+    let mut buckets = Buckets::shaped(BucketLayout { step: 24, ..BucketLayout::USUAL });
     for second in [47, 48, 71, 72] {
         buckets.add(Second(second), "Go", 1).unwrap();
     }
@@ -111,7 +111,7 @@ fn wide_buckets_begin_at_multiples_of_their_width() {
 
 #[test]
 fn what_is_dropped_for_want_of_room_is_known() {
-    let mut buckets = Buckets::shaped(Shape { cells: 3, ..Shape::USUAL });
+    let mut buckets = Buckets::shaped(BucketLayout { cells: 3, ..BucketLayout::USUAL });
     for (second, name) in [(1, "Go"), (1, "C"), (2, "Go")] {
         buckets.add(Second(second), name, 1).unwrap();
     }
