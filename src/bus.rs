@@ -132,7 +132,7 @@ pub enum Grant {
 
 /// How the topic is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum ProducerAccess {
     /// Only when nobody else produces.
     Free,
     /// Also from another producer, which is fenced off: for a moment, to hand over rows.
@@ -143,7 +143,10 @@ pub enum Access {
 pub trait Outlet: Send + 'static {
     /// Asks to be the one producer, giving up what was granted before. Never waits for another
     /// producer to leave.
-    fn ask(&mut self, access: Access) -> impl Future<Output = Result<Grant, BusError>> + Send;
+    fn ask(
+        &mut self,
+        access: ProducerAccess,
+    ) -> impl Future<Output = Result<Grant, BusError>> + Send;
 
     /// Where the topic ends, asked while it is granted: nothing comes behind that but what this
     /// outlet sends. `None` when the broker cannot say.

@@ -24,7 +24,7 @@ use self::rows::{Course, Messages, Waiting, came_back, count};
 pub use self::when_granted::WhenGranted;
 use crate::backoff::Backoff;
 use crate::bus::outbox::{self, Spent};
-use crate::bus::{Access, BusError, BusState, Grant, Outlet};
+use crate::bus::{BusError, BusState, Grant, Outlet, ProducerAccess};
 use crate::clock::Clock;
 use crate::model::position::Cursor;
 use crate::store::{Store, StoreError};
@@ -174,7 +174,7 @@ impl Relay {
     /// Asks for the topic as a collector does. While the first answer does not come, polling
     /// begins.
     async fn ask(&self, outlet: &mut impl Outlet) -> Result<Grant, BusError> {
-        let asking = outlet.ask(Access::Free);
+        let asking = outlet.ask(ProducerAccess::Free);
         tokio::pin!(asking);
         if *self.grant.borrow() == Grant::Unasked {
             tokio::select! {
@@ -242,7 +242,7 @@ impl Relay {
         outlet: &mut impl Outlet,
         waiting: Waiting,
     ) -> anyhow::Result<Result<(), BusError>> {
-        match outlet.ask(Access::Fencing).await {
+        match outlet.ask(ProducerAccess::Fencing).await {
             Ok(Grant::Granted) => {}
             Ok(_) => return Ok(Ok(())),
             Err(error) => return Ok(Err(error)),

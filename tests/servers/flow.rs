@@ -1,7 +1,7 @@
 //! Through a healthy broker.
 
 use ghpulse::bus::pulsar::{Compression, PulsarOptions, PulsarOutlet};
-use ghpulse::bus::{Access, Grant, Outlet as _};
+use ghpulse::bus::{Grant, Outlet as _, ProducerAccess};
 use ghpulse::clock::Clock;
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
@@ -125,7 +125,7 @@ async fn what_is_produced_twice_is_applied_once() {
     let Some(pulsar) = shared(topic).await else { return };
     let options = pulsar.broker.options(topic);
     let mut outlet = PulsarOutlet::new(&options, Clock::system()).unwrap();
-    assert_eq!(outlet.ask(Access::Free).await.unwrap(), Grant::Granted);
+    assert_eq!(outlet.ask(ProducerAccess::Free).await.unwrap(), Grant::Granted);
     let message = |id| {
         let text = pull_request(id, id, id, "opened", false);
         let event = Event::read(&text).unwrap();

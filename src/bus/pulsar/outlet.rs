@@ -19,7 +19,7 @@ use super::session::last_id;
 use super::topic::tag_of;
 use super::words::{away, is_taken};
 use super::{PulsarError, PulsarOptions};
-use crate::bus::{Access, BusError, Grant, Outlet};
+use crate::bus::{BusError, Grant, Outlet, ProducerAccess};
 use crate::clock::Clock;
 use crate::metrics;
 use crate::model::message::{GAP, Outgoing};
@@ -56,15 +56,15 @@ impl PulsarOutlet {
         Ok(Self { link: Arc::new(Link::new(options, clock)?), session: None })
     }
 
-    async fn open(&self, access: Access) -> Result<Option<Session>, PulsarError> {
+    async fn open(&self, access: ProducerAccess) -> Result<Option<Session>, PulsarError> {
         let client = Box::pin(self.link.client()).await?;
         let building = client
             .producer()
             .with_topic(&self.link.topic)
             .with_options(ProducerOptions {
                 access_mode: Some(match access {
-                    Access::Free => EXCLUSIVE,
-                    Access::Fencing => EXCLUSIVE_WITH_FENCING,
+                    ProducerAccess::Free => EXCLUSIVE,
+                    ProducerAccess::Fencing => EXCLUSIVE_WITH_FENCING,
                 }),
                 batch_size: Some(BATCH),
                 batch_timeout: Some(LINGER),
@@ -103,7 +103,7 @@ impl PulsarOutlet {
 }
 
 impl Outlet for PulsarOutlet {
-    async fn ask(&mut self, access: Access) -> Result<Grant, BusError> {
+    async fn ask(&mut self, access: ProducerAccess) -> Result<Grant, BusError> {
         self.session = None;
         self.session = within(OPEN, || self.doing(), Box::pin(self.open(access))).await?;
         Ok(if self.session.is_some() { Grant::Granted } else { Grant::Standby })
