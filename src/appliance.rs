@@ -67,7 +67,7 @@ use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
 use crate::store::{Durability, Reader, Store};
-use crate::supervise::{EXIT_CONFIG, Failure, Stages, Stop};
+use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
 use crate::tidb::{History, HistorySync, Limits, Setup};
 
 /// The script that makes the language map.
@@ -108,13 +108,13 @@ struct Parts {
 
 impl Appliance {
     /// Starts everything.
-    pub async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Self, Failure> {
+    pub async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Self, ProcessFailure> {
         // Large: it holds all that the stages are made of.
         Box::pin(start(config, clock, stop)).await
     }
 
     /// Waits until it has stopped, asked or not, and closes the store.
-    pub async fn end(self) -> Result<(), Failure> {
+    pub async fn end(self) -> Result<(), ProcessFailure> {
         let ended = self.stages.end(self.grace, self.clock).await;
         ops_file::remove(self.store.dir());
         // Closing waits for RocksDB's background work.
@@ -123,9 +123,9 @@ impl Appliance {
     }
 }
 
-async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Failure> {
-    let certificate =
-        serve::certificate(&config.server).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
+async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, ProcessFailure> {
+    let certificate = serve::certificate(&config.server)
+        .map_err(|error| ProcessFailure { code: EXIT_CONFIG, error })?;
     let tokens = tokens::all(&config.github)?;
     let parts = open(config, clock, stop.clone()).await?;
     let config = &parts.config;

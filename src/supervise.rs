@@ -24,7 +24,7 @@ pub struct Stop {
 
 /// Why the appliance stopped without being asked, and what its process exits with.
 #[derive(Debug)]
-pub struct Failure {
+pub struct ProcessFailure {
     /// Exit code of PROTOCOL 7.
     pub code: u8,
     /// The whole story.
@@ -47,7 +47,7 @@ pub const EXIT_CONFIG: u8 = 78;
 #[error("the configuration does not hold")]
 pub struct Misconfigured;
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for ProcessFailure {
     fn from(error: anyhow::Error) -> Self {
         let store = error.chain().find_map(|cause| cause.downcast_ref::<StoreError>());
         let code = match store {
@@ -97,7 +97,7 @@ impl Stages {
     }
 
     /// Waits for all of them. Once the first has ended, the others have `grace` to follow.
-    pub async fn end(mut self, grace: Duration, clock: Clock) -> Result<(), Failure> {
+    pub async fn end(mut self, grace: Duration, clock: Clock) -> Result<(), ProcessFailure> {
         let mut failure = None;
         let stop = self.stop.clone();
         let late = tokio::spawn(async move {
@@ -210,13 +210,13 @@ mod tests {
     fn the_exit_code_says_what_is_wrong_with_the_store() {
         let in_use = StoreError::InUse { dir: "d".into(), holder: "h".into() };
         let error = anyhow::Error::from(in_use).context("opening");
-        assert_eq!(Failure::from(error).code, EXIT_IN_USE);
+        assert_eq!(ProcessFailure::from(error).code, EXIT_IN_USE);
     }
 
     #[test]
     fn what_was_found_to_be_configuration_is_told_as_such_below_any_context() {
         let error = anyhow::anyhow!("a topic that cannot be").context(Misconfigured);
-        let failure = Failure::from(error.context("stage `apply` failed"));
+        let failure = ProcessFailure::from(error.context("stage `apply` failed"));
         assert_eq!(failure.code, EXIT_CONFIG);
         assert!(format!("{:#}", failure.error).ends_with("a topic that cannot be"));
     }

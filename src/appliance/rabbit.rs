@@ -9,7 +9,7 @@ use crate::model::position::BusTag;
 use crate::model::window::Timestamp;
 use crate::serve::PartState;
 use crate::store::Store;
-use crate::supervise::{EXIT_CONFIG, Failure, Stages};
+use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages};
 
 #[cfg(feature = "amqp")]
 use crate::amqp::{self, AmqpOptions, Sink, SinkState};
@@ -44,11 +44,12 @@ impl Rabbit {
         store: &Store,
         tag: BusTag,
         clock: Clock,
-    ) -> Result<Option<Self>, Failure> {
+    ) -> Result<Option<Self>, ProcessFailure> {
         let Some(amqp) = &config.amqp else { return Ok(None) };
         let options = options(amqp, &config.node_name);
         let sink = Sink::new(store.clone(), tag, options, clock);
-        let sink = sink.map_err(|error| Failure { code: EXIT_CONFIG, error: error.into() })?;
+        let sink =
+            sink.map_err(|error| ProcessFailure { code: EXIT_CONFIG, error: error.into() })?;
         Ok(Some(Self { sink }))
     }
 
@@ -113,10 +114,10 @@ impl Rabbit {
         _: &Store,
         _: BusTag,
         _: Clock,
-    ) -> Result<Option<Self>, Failure> {
+    ) -> Result<Option<Self>, ProcessFailure> {
         match &config.amqp {
             None => Ok(None),
-            Some(_) => Err(Failure { code: EXIT_CONFIG, error: anyhow::anyhow!(WITHOUT) }),
+            Some(_) => Err(ProcessFailure { code: EXIT_CONFIG, error: anyhow::anyhow!(WITHOUT) }),
         }
     }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{GitHub, Secret, read_tokens};
 use crate::github::tokens::TokenPool;
-use crate::supervise::{EXIT_CONFIG, Failure};
+use crate::supervise::{EXIT_CONFIG, ProcessFailure};
 
 /// Largest file of tokens, bytes: more than a thousand of them.
 const FILE_BYTES: u64 = 1 << 20;
@@ -26,8 +26,8 @@ const FILE_BYTES: u64 = 1 << 20;
 const LOOK: Duration = Duration::from_millis(400);
 
 /// The configured tokens, then those of the file.
-pub(super) fn all(github: &GitHub) -> Result<Vec<Secret>, Failure> {
-    let tokens = joined(github).map_err(|error| Failure { code: EXIT_CONFIG, error })?;
+pub(super) fn all(github: &GitHub) -> Result<Vec<Secret>, ProcessFailure> {
+    let tokens = joined(github).map_err(|error| ProcessFailure { code: EXIT_CONFIG, error })?;
     if let Some(path) = &github.tokens_file {
         let of_file = tokens.len() - github.tokens.len();
         tracing::info!(file = %path.display(), tokens = of_file, "tokens read");

@@ -12,7 +12,7 @@ use crate::appliance::Appliance;
 use crate::clock::Clock;
 use crate::config::{self, Config, Lookup, Request, Secret};
 use crate::simulate::{Options, Shape, Simulation};
-use crate::supervise::{Failure, Stop};
+use crate::supervise::{ProcessFailure, Stop};
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
@@ -55,7 +55,7 @@ fn alone(mut config: Config, dir: &TempDir) -> Config {
     config
 }
 
-async fn follow(args: &DemoArgs, mut config: Config, stop: Stop) -> Result<(), Failure> {
+async fn follow(args: &DemoArgs, mut config: Config, stop: Stop) -> Result<(), ProcessFailure> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(anyhow::Error::from)?;
     let (seed, rate) = (args.world.seed, args.world.rate);
     let options = Options { seed, rate, shape: Shape::Today, ..Options::default() };
@@ -69,7 +69,7 @@ async fn follow(args: &DemoArgs, mut config: Config, stop: Stop) -> Result<(), F
     let greet = |appliance: &Appliance| greet(args, appliance, &simulation.url());
     let ended = run::appliance(config, stop.clone(), greet).await;
     stop.hard.cancel();
-    ended.and(simulation.wait().await.map_err(Failure::from))
+    ended.and(simulation.wait().await.map_err(ProcessFailure::from))
 }
 
 /// Says where to look; that nobody reads it is no reason to end.

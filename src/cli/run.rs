@@ -9,7 +9,7 @@ use super::{Exit, FileArgs, load, output};
 use crate::appliance::Appliance;
 use crate::clock::Clock;
 use crate::config::{Config, Flag, Level, Loaded, Refused};
-use crate::supervise::{self, Failure, Stop};
+use crate::supervise::{self, ProcessFailure, Stop};
 use crate::{logging, metrics};
 
 /// Arguments of `run`.
@@ -112,7 +112,7 @@ pub(super) fn prepare(loaded: Result<Loaded, Refused>) -> Result<Config, Exit> {
 /// Runs something until it ends or signals end it.
 pub(super) fn execute<F>(work: impl FnOnce(Stop) -> F) -> Exit
 where
-    F: Future<Output = Result<(), Failure>>,
+    F: Future<Output = Result<(), ProcessFailure>>,
 {
     let stop = Stop::default();
     let ended = super::with_runtime(async {
@@ -137,7 +137,7 @@ pub(super) async fn appliance(
     config: Config,
     stop: Stop,
     begun: impl FnOnce(&Appliance),
-) -> Result<(), Failure> {
+) -> Result<(), ProcessFailure> {
     let appliance = Appliance::start(config, Clock::system(), stop.clone()).await?;
     supervise::tell_ready();
     begun(&appliance);

@@ -9,7 +9,7 @@ use ghpulse::appliance::Appliance;
 use ghpulse::clock::Clock;
 use ghpulse::config::{self, Lookup, Request};
 use ghpulse::simulate::{Control, Options, Simulation};
-use ghpulse::supervise::{Failure, Stop};
+use ghpulse::supervise::{ProcessFailure, Stop};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +61,7 @@ pub struct Running {
     pub public: SocketAddr,
     pub ops: SocketAddr,
     pub stop: Stop,
-    ended: tokio::task::JoinHandle<Result<(), Failure>>,
+    ended: tokio::task::JoinHandle<Result<(), ProcessFailure>>,
 }
 
 /// The configuration with these keys set, as `GHPULSE_…` variables would.
