@@ -13,7 +13,7 @@ use super::status::{Sight, screen};
 use super::{copies, exchange};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
-use crate::clock::witness::Verdict;
+use crate::clock::witness::ClockVerdict;
 use crate::collect::enrich::Complaint;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::{Day, Hour, Timestamp};
@@ -101,7 +101,7 @@ impl Operator {
     fn store(&self) -> Part {
         let (store, now) = (&self.sight.store, self.clock.now());
         let verdict = self.sight.witness.judge();
-        let clock = matches!(verdict, Verdict::Disagrees { .. }).then(|| verdict.to_string());
+        let clock = matches!(verdict, ClockVerdict::Disagrees { .. }).then(|| verdict.to_string());
         let lost = store.lost_tail().filter(|lost| now.since(lost.noticed_at) < LOSS_SHOWN);
         let lost = lost.map(ToString::to_string);
         let failing = self.sight.failing.borrow().words();

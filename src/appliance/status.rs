@@ -11,7 +11,7 @@ use super::chores::Failing;
 use super::renewed::State;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
-use crate::clock::witness::{Verdict, Witness};
+use crate::clock::witness::{ClockVerdict, Witness};
 use crate::collect::enrich::Recent;
 use crate::collect::status::SourceStatus;
 use crate::serve::{Part, is_ready};
@@ -84,8 +84,8 @@ fn journal_json(store: &Store, clock: Clock) -> Value {
 fn clock_json(witness: &Witness) -> Value {
     let verdict = witness.judge();
     let who = match verdict {
-        Verdict::Disagrees { who, .. } => Some(who.name()),
-        Verdict::Agrees | Verdict::Unconfirmed => None,
+        ClockVerdict::Disagrees { who, .. } => Some(who.name()),
+        ClockVerdict::Agrees | ClockVerdict::Unconfirmed => None,
     };
     json!({
         "state": verdict.name(),

@@ -29,7 +29,7 @@ pub const DISAGREES: &str = "disagrees";
 
 /// Who says what time it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
+pub enum ClockWitness {
     /// GitHub, by the `Date` of its last answer and what passed since.
     GitHub,
     /// The newest event of the store: it is not earlier than that.
@@ -40,7 +40,7 @@ pub enum Who {
     Monotonic,
 }
 
-impl Who {
+impl ClockWitness {
     /// Its name on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -64,7 +64,7 @@ impl Who {
 
 /// What the witnesses say of the machine's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ClockVerdict {
     /// A witness agrees, and none that is better disagrees.
     Agrees,
     /// No witness can say.
@@ -72,13 +72,13 @@ pub enum Verdict {
     /// A witness says otherwise.
     Disagrees {
         /// Who.
-        who: Who,
+        who: ClockWitness,
         /// By how many microseconds the machine's clock is ahead; negative: behind.
         ahead: i64,
     },
 }
 
-impl Verdict {
+impl ClockVerdict {
     /// Whether something may be deleted by this clock.
     #[must_use]
     pub fn is_trusted(self) -> bool {
@@ -109,7 +109,7 @@ impl Verdict {
 }
 
 /// For a person: what differs, and what waits.
-impl fmt::Display for Verdict {
+impl fmt::Display for ClockVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Agrees => write!(f, "the clock is confirmed"),
@@ -182,7 +182,7 @@ fn agree(a: Timestamp, b: Timestamp) -> bool {
 
 impl Evidence {
     /// What to think of a wall clock that shows `wall`. One that is confirmed is remembered.
-    fn judge(&mut self, wall: Timestamp, at: Instant) -> Verdict {
+    fn judge(&mut self, wall: Timestamp, at: Instant) -> ClockVerdict {
         let verdict = self.look(wall, at);
         if verdict.is_trusted() {
             self.agreed = Some(Sighting { wall, at });
@@ -190,16 +190,18 @@ impl Evidence {
         verdict
     }
 
-    fn look(&self, wall: Timestamp, at: Instant) -> Verdict {
-        let disagrees = |who, other| Verdict::Disagrees { who, ahead: ahead(wall, other) };
+    fn look(&self, wall: Timestamp, at: Instant) -> ClockVerdict {
+        let disagrees = |who, other| ClockVerdict::Disagrees { who, ahead: ahead(wall, other) };
         if let Some(github) = self.github.and_then(|heard| heard.now(at)) {
             return if agree(wall, github) {
-                Verdict::Agrees
+                ClockVerdict::Agrees
             } else {
-                disagrees(Who::GitHub, github)
+                disagrees(ClockWitness::GitHub, github)
             };
         }
-        for (who, past) in [(Who::NewestEvent, self.newest), (Who::LastPass, self.pass)] {
+        for (who, past) in
+            [(ClockWitness::NewestEvent, self.newest), (ClockWitness::LastPass, self.pass)]
+        {
             if let Some(past) = past.filter(|past| past.since(wall) > TOLERANCE) {
                 return disagrees(who, past);
             }
@@ -207,11 +209,11 @@ impl Evidence {
         if let Some(expected) = self.agreed.and_then(|agreed| agreed.now(at))
             && !agree(wall, expected)
         {
-            return disagrees(Who::Monotonic, expected);
+            return disagrees(ClockWitness::Monotonic, expected);
         }
         match self.newest {
-            Some(newest) if agree(wall, newest) => Verdict::Agrees,
-            _ => Verdict::Unconfirmed,
+            Some(newest) if agree(wall, newest) => ClockVerdict::Agrees,
+            _ => ClockVerdict::Unconfirmed,
         }
     }
 
@@ -277,7 +279,7 @@ impl Witness {
 
     /// What to think of the machine's clock now.
     #[must_use]
-    pub fn judge(&self) -> Verdict {
+    pub fn judge(&self) -> ClockVerdict {
         let (wall, at) = (self.clock.now(), self.clock.instant());
         self.evidence().judge(wall, at)
     }
@@ -286,7 +288,7 @@ impl Witness {
     ///
     /// # Errors
     /// The verdict, if not.
-    pub fn trusted_now(&self) -> Result<Timestamp, Verdict> {
+    pub fn trusted_now(&self) -> Result<Timestamp, ClockVerdict> {
         let (wall, at) = (self.clock.now(), self.clock.instant());
         let verdict = self.evidence().judge(wall, at);
         if verdict.is_trusted() { Ok(wall) } else { Err(verdict) }
@@ -298,9 +300,9 @@ impl Witness {
     pub fn scheduled_now(&self) -> Option<Timestamp> {
         let (wall, at) = (self.clock.now(), self.clock.instant());
         match self.evidence().judge(wall, at) {
-            Verdict::Agrees => Some(wall),
-            Verdict::Unconfirmed => (at - self.since >= FIRST_WORDS).then_some(wall),
-            Verdict::Disagrees { .. } => None,
+            ClockVerdict::Agrees => Some(wall),
+            ClockVerdict::Unconfirmed => (at - self.since >= FIRST_WORDS).then_some(wall),
+            ClockVerdict::Disagrees { .. } => None,
         }
     }
 
@@ -340,14 +342,15 @@ mod tests {
             for known in [true, false] {
                 let mut evidence = heard(0, start);
                 if known {
-                    assert_eq!(evidence.judge(at(0), start), Verdict::Agrees);
+                    assert_eq!(evidence.judge(at(0), start), ClockVerdict::Agrees);
                 }
                 let wall = at(5 + step);
                 let found = evidence.judge(wall, later);
-                let wanted = Verdict::Disagrees { who: Who::GitHub, ahead: step * 1_000_000 };
+                let wanted =
+                    ClockVerdict::Disagrees { who: ClockWitness::GitHub, ahead: step * 1_000_000 };
                 assert_eq!(found, wanted);
                 assert_eq!(evidence.stamp(wall, later), at(5), "{step} {known}");
-                assert_eq!(evidence.judge(at(5), later), Verdict::Agrees, "back again");
+                assert_eq!(evidence.judge(at(5), later), ClockVerdict::Agrees, "back again");
             }
         }
     }
@@ -358,15 +361,15 @@ mod tests {
         for step in STEPS {
             let newest = Some(at(-20));
             let mut evidence = Evidence { newest, ..Evidence::default() };
-            assert_eq!(evidence.judge(at(0), start), Verdict::Agrees);
+            assert_eq!(evidence.judge(at(0), start), ClockVerdict::Agrees);
             let found = evidence.judge(at(*step), start);
-            assert!(matches!(found, Verdict::Disagrees { .. }), "{step}: {found}");
+            assert!(matches!(found, ClockVerdict::Disagrees { .. }), "{step}: {found}");
             // At a start only a step back can be seen; a step forward may be a long pause.
             let newest = Some(at(0));
             let mut evidence = Evidence { newest, pass: newest, ..Evidence::default() };
             let found = evidence.judge(at(*step), start);
             assert!(!found.is_trusted(), "{step}: {found}");
-            let is_named = matches!(found, Verdict::Disagrees { .. });
+            let is_named = matches!(found, ClockVerdict::Disagrees { .. });
             assert_eq!(is_named, *step < 0, "{step}: {found}");
         }
     }
@@ -391,9 +394,10 @@ mod tests {
         let mut evidence = heard(0, start);
         let hour = Duration::from_secs(3_600);
         assert!(evidence.judge(at(3_600), start + hour).is_trusted());
-        assert_eq!(evidence.look(at(9_000), start + 3 * hour), Verdict::Unconfirmed);
-        assert!(Verdict::Unconfirmed.to_string().contains("nothing is deleted"));
-        let far = Verdict::Disagrees { who: Who::GitHub, ahead: 4 * 86_400_000_000 + 5 };
+        assert_eq!(evidence.look(at(9_000), start + 3 * hour), ClockVerdict::Unconfirmed);
+        assert!(ClockVerdict::Unconfirmed.to_string().contains("nothing is deleted"));
+        let far =
+            ClockVerdict::Disagrees { who: ClockWitness::GitHub, ahead: 4 * 86_400_000_000 + 5 };
         assert!(far.to_string().starts_with("the clock of this machine is 4 d 0 h ahead of"));
     }
 }

@@ -15,7 +15,7 @@ use super::keys::{AppliedKey, BucketKey, JournalKey, MetaKey, MinuteKey, RepoKey
 use super::reach::{bytes_on_disk, reach};
 use super::{Reader, Store, StoreError, buses, gaps, journal, periods, repos};
 use crate::clock::Clock;
-use crate::clock::witness::{DISAGREES, LOOK, Verdict, Witness};
+use crate::clock::witness::{ClockVerdict, DISAGREES, LOOK, Witness};
 use crate::model::entity::ObjectId;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Day, Minute, Second, Timestamp};
@@ -114,16 +114,16 @@ async fn measure(store: &Store, tag: BusTag, clock: Clock) -> Result<(), StoreEr
 }
 
 /// Names a clock that is contradicted, once when that begins and once when it is over.
-fn tell(verdict: Verdict, told: &mut Option<&'static str>) {
+fn tell(verdict: ClockVerdict, told: &mut Option<&'static str>) {
     metrics::CLOCK_OFFSET_SECONDS.set(verdict.seconds_ahead().unwrap_or(f64::NAN));
     let before = told.replace(verdict.name());
     if before == Some(verdict.name()) {
         return;
     }
     match verdict {
-        Verdict::Disagrees { .. } => tracing::warn!("{verdict}"),
+        ClockVerdict::Disagrees { .. } => tracing::warn!("{verdict}"),
         _ if before == Some(DISAGREES) => tracing::info!("{verdict}; it was contradicted before"),
-        Verdict::Agrees | Verdict::Unconfirmed => {}
+        ClockVerdict::Agrees | ClockVerdict::Unconfirmed => {}
     }
 }
 
