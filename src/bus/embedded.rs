@@ -7,7 +7,7 @@
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::outbox::{self, Entry, Spent};
+use super::outbox::{self, OutboxEntry, OutboxReceipt};
 use super::{Bus, BusError, Content, Delivery};
 use crate::model::position::{BusTag, Position};
 use crate::store::{Batch, Store, StoreError};
@@ -31,7 +31,7 @@ pub struct EmbeddedBus {
 struct Reading {
     /// The head when it began.
     head: u64,
-    entries: JoinHandle<Result<Vec<Entry>, StoreError>>,
+    entries: JoinHandle<Result<Vec<OutboxEntry>, StoreError>>,
 }
 
 impl EmbeddedBus {
@@ -54,13 +54,13 @@ impl EmbeddedBus {
 }
 
 impl Bus for EmbeddedBus {
-    type Receipt = Spent;
+    type Receipt = OutboxReceipt;
 
     fn tag(&self) -> BusTag {
         self.store.bus_tag()
     }
 
-    async fn next(&mut self) -> Result<Vec<Delivery<Spent>>, BusError> {
+    async fn next(&mut self) -> Result<Vec<Delivery<OutboxReceipt>>, BusError> {
         loop {
             self.read_ahead();
             let Some(reading) = &mut self.ahead else {
@@ -86,17 +86,17 @@ impl Bus for EmbeddedBus {
         }
     }
 
-    fn settle(receipts: &[Spent], batch: &mut Batch<'_>) -> Result<(), StoreError> {
+    fn settle(receipts: &[OutboxReceipt], batch: &mut Batch<'_>) -> Result<(), StoreError> {
         outbox::settle(receipts, batch)
     }
 
-    async fn acknowledge(&mut self, receipts: Vec<Spent>) -> Result<(), BusError> {
+    async fn acknowledge(&mut self, receipts: Vec<OutboxReceipt>) -> Result<(), BusError> {
         outbox::settled(&self.store, &receipts);
         Ok(())
     }
 }
 
-fn delivery(entry: Entry) -> Delivery<Spent> {
+fn delivery(entry: OutboxEntry) -> Delivery<OutboxReceipt> {
     Delivery {
         position: Position::counted(entry.spent.entry),
         // Of a node alone the gap is recorded where it is found.

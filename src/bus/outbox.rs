@@ -11,18 +11,18 @@ use crate::store::{BACKLOG, Batch, Reader, Store, StoreError};
 
 /// An entry of the outbox with its body.
 #[derive(Debug)]
-pub struct Entry {
+pub struct OutboxEntry {
     /// What the event is, with its facts.
     pub envelope: Envelope,
     /// What was read of it.
     pub summary: EventSummary,
     /// What is given up when the bus has it.
-    pub spent: Spent,
+    pub spent: OutboxReceipt,
 }
 
 /// What an entry frees when the bus has taken it on.
 #[derive(Debug, Clone, Copy)]
-pub struct Spent {
+pub struct OutboxReceipt {
     /// Its number in the outbox.
     pub entry: u64,
     admission: u64,
@@ -36,7 +36,7 @@ pub fn read(
     from: u64,
     entries: usize,
     bytes: usize,
-) -> Result<Vec<Entry>, StoreError> {
+) -> Result<Vec<OutboxEntry>, StoreError> {
     let mut found = Vec::new();
     let mut taken = 0;
     reader.scan(&OutboxKey(from), |key, value| {
@@ -53,15 +53,15 @@ pub fn read(
         let written = Arc::from(written_back(&event, &facts));
         facts.forget_written();
         let envelope = Envelope { facts, event: written };
-        let spent = Spent { entry: key.0, admission, body_bytes: raw.len() };
-        found.push(Entry { envelope, summary: EventSummary::of(event), spent });
+        let spent = OutboxReceipt { entry: key.0, admission, body_bytes: raw.len() };
+        found.push(OutboxEntry { envelope, summary: EventSummary::of(event), spent });
         Ok(found.len() < entries)
     })?;
     Ok(found)
 }
 
 /// Removes entries and their bodies, in the batch that makes up for them or alone.
-pub fn settle(spent: &[Spent], batch: &mut Batch<'_>) -> Result<(), StoreError> {
+pub fn settle(spent: &[OutboxReceipt], batch: &mut Batch<'_>) -> Result<(), StoreError> {
     let mut freed = 0_i64;
     for spent in spent {
         batch.delete(&OutboxKey(spent.entry));
@@ -73,7 +73,7 @@ pub fn settle(spent: &[Spent], batch: &mut Batch<'_>) -> Result<(), StoreError> 
 }
 
 /// Tells whoever waits for room, after that batch is on disk.
-pub fn settled(store: &Store, spent: &[Spent]) {
+pub fn settled(store: &Store, spent: &[OutboxReceipt]) {
     let freed: usize = spent.iter().map(|spent| spent.body_bytes).sum();
     store.watermarks().shrink_backlog(freed as u64);
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::rows::{Course, Messages, Waiting, came_back, count};
 pub use self::when_granted::WhenGranted;
 use crate::backoff::Backoff;
-use crate::bus::outbox::{self, Spent};
+use crate::bus::outbox::{self, OutboxReceipt};
 use crate::bus::{BusError, BusState, Grant, Outlet, ProducerAccess};
 use crate::clock::Clock;
 use crate::model::position::Cursor;
@@ -356,7 +356,7 @@ impl Relay {
         read.await
     }
 
-    async fn give_up(&self, spent: Vec<Spent>) -> Result<(), StoreError> {
+    async fn give_up(&self, spent: Vec<OutboxReceipt>) -> Result<(), StoreError> {
         if spent.is_empty() {
             return Ok(());
         }

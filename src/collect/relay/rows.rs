@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::bus::outbox::{self, Entry, Spent};
+use crate::bus::outbox::{self, OutboxEntry, OutboxReceipt};
 use crate::model::event::EventKey;
 use crate::model::gap::Outage;
 use crate::model::message::Outgoing;
@@ -29,7 +29,7 @@ const COUNTED: u64 = 100_000;
 #[derive(Default)]
 pub(super) struct Messages {
     pub(super) bodies: Vec<Outgoing>,
-    pub(super) spent: Vec<Spent>,
+    pub(super) spent: Vec<OutboxReceipt>,
 }
 
 /// What reading for the topic goes by, for as long as it is granted.
@@ -49,7 +49,7 @@ impl Course {
         let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
         self.announced.prune(reader)?;
         let mut messages = Messages::default();
-        for Entry { mut envelope, summary, spent } in entries {
+        for OutboxEntry { mut envelope, summary, spent } in entries {
             let facts = &mut envelope.facts;
             // Another collector may have produced it before this one was granted the topic, or
             // while it was fenced off for a moment and did not notice.
@@ -79,11 +79,11 @@ pub(super) fn came_back(
     reader: Reader<'_>,
     after: u64,
     seen_for: Duration,
-) -> Result<(u64, Vec<Spent>), StoreError> {
+) -> Result<(u64, Vec<OutboxReceipt>), StoreError> {
     let entries = outbox::read(reader, after + 1, LOOKED_AT, LOOKED_AT_BYTES)?;
     let last = entries.last().map_or(u64::MAX, |entry| entry.spent.entry);
     let mut applied = Vec::new();
-    for Entry { envelope, summary, spent } in entries {
+    for OutboxEntry { envelope, summary, spent } in entries {
         if is_applied(reader, &summary.key, envelope.facts.received_at, seen_for)? {
             applied.push(spent);
         }
