@@ -28,7 +28,8 @@ use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
 use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
-    AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, JournalKey, MinuteKey, Origin, SeenKey,
+    AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey,
+    SeenKey,
 };
 use crate::store::retention::{MinuteRow, claim_days};
 use crate::store::rows::{decode_cursor, push_journal};
@@ -353,7 +354,7 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
     ];
     let hour = event.happened_at.hour();
     for (metric, n) in counts.into_iter().filter(|(_, n)| *n > 0) {
-        batch.add(&HourKey { hour, origin: Origin::Live, metric }, n)?;
+        batch.add(&HourKey { hour, origin: HourSource::Live, metric }, n)?;
     }
     Ok(())
 }

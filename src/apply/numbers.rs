@@ -12,7 +12,7 @@ use crate::model::counts::{DayCounts, PullRequestCounts, YearCounts};
 use crate::model::envelope::Facts;
 use crate::model::tally::{Buckets, WindowSnapshot};
 use crate::model::window::{Day, Hour, Second, Timestamp, Window, Year};
-use crate::store::keys::{BucketKey, HourKey, HourMetric, Origin, Scope, SizeKey};
+use crate::store::keys::{BucketKey, HourKey, HourMetric, HourSource, Scope, SizeKey};
 use crate::store::{Reader, Store, StoreError, read_count};
 
 /// The numbers of this node.
@@ -144,9 +144,9 @@ fn day_figures(reader: Reader<'_>, day: Day) -> Result<DayFigures, StoreError> {
     // An hour that was imported stands for itself, whatever was counted of it live.
     let mut hours = Vec::with_capacity(24);
     for hour in (first..first + 24).map(Hour) {
-        let (origin, metric) = (Origin::Archive, HourMetric::Events);
+        let (origin, metric) = (HourSource::Archive, HourMetric::Events);
         let is_imported = reader.count(&HourKey { hour, origin, metric })? > 0;
-        hours.push((hour, if is_imported { origin } else { Origin::Live }));
+        hours.push((hour, if is_imported { origin } else { HourSource::Live }));
     }
     let mut add = |metric, figure: fn(&mut DayFigures) -> &mut i64| -> Result<(), StoreError> {
         for (hour, origin) in hours.iter().copied() {

@@ -20,7 +20,7 @@ use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;
 use crate::model::window::Hour;
 use crate::store::firsts::claim_firsts;
-use crate::store::keys::{HourKey, HourMetric, MetaKey, Origin};
+use crate::store::keys::{HourKey, HourMetric, HourSource, MetaKey};
 use crate::store::periods::reopen;
 use crate::store::{Batch, Store, StoreError};
 
@@ -282,7 +282,7 @@ fn write(batch: &mut Batch<'_>, hour: Hour, counts: &Counts) -> Result<(), Store
         claim(None, Some(repo))?;
     }
     for metric in HourMetric::ALL {
-        let key = HourKey { hour, origin: Origin::Archive, metric };
+        let key = HourKey { hour, origin: HourSource::Archive, metric };
         let wanted = match metric {
             HourMetric::Events => i64::try_from(counts.events).unwrap_or(i64::MAX),
             counted => counts.metrics[counted as usize],

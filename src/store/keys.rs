@@ -111,7 +111,7 @@ pub struct BucketKey {
 
 /// Where counts of an hour come from; a later origin replaces an earlier one for a whole hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
+pub enum HourSource {
     /// The live feed.
     Live = 1,
     /// An hour of an archive, imported as a whole. It has [`HourMetric::Events`].
@@ -143,7 +143,7 @@ pub struct HourKey {
     /// The hour.
     pub hour: Hour,
     /// Where the count comes from.
-    pub origin: Origin,
+    pub origin: HourSource,
     /// What is counted.
     pub metric: HourMetric,
 }
@@ -420,7 +420,7 @@ impl Key for BucketKey {
 
 impl CounterKey for BucketKey {}
 
-impl Origin {
+impl HourSource {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Live, Self::Archive];
 }
@@ -451,7 +451,7 @@ impl Key for HourKey {
         let mut parts = Parts(bytes);
         let hour = Hour(parts.i64()?);
         let origin = parts.u8()?;
-        let origin = Origin::ALL.into_iter().find(|known| *known as u8 == origin)?;
+        let origin = HourSource::ALL.into_iter().find(|known| *known as u8 == origin)?;
         let metric = parts.u8()?;
         let metric = HourMetric::ALL.into_iter().find(|known| *known as u8 == metric)?;
         parts.end(Self { hour, origin, metric })

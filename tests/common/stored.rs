@@ -10,8 +10,8 @@ use ghpulse::model::event_index::EventIndex;
 use ghpulse::model::position::{BusTag, Position};
 use ghpulse::model::window::{Day, Hour, Second};
 use ghpulse::store::keys::{
-    BodyKey, BucketKey, HourKey, HourMetric, InboxKey, JournalKey, Key, MetaKey, Origin, OutboxKey,
-    Scope, SizeKey,
+    BodyKey, BucketKey, HourKey, HourMetric, HourSource, InboxKey, JournalKey, Key, MetaKey,
+    OutboxKey, Scope, SizeKey,
 };
 use ghpulse::store::rows::decode_journal;
 use ghpulse::store::{Durability, Store, read_count};
@@ -64,7 +64,7 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
         let of = Day::parse(name).unwrap();
         let sum = |metric| {
             let first = of.start().hour().0;
-            let key = |hour| HourKey { hour: Hour(hour), origin: Origin::Live, metric };
+            let key = |hour| HourKey { hour: Hour(hour), origin: HourSource::Live, metric };
             (first..first + 24).map(|hour| reader.count(&key(hour)).unwrap()).sum::<i64>()
         };
         let size = SizeKey { scope: Scope::DeveloperDay, period: of.0 };

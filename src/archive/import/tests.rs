@@ -38,7 +38,7 @@ impl Site {
 
     fn count(&self, metric: HourMetric) -> i64 {
         let hour = Timestamp::parse("2015-01-01T15:00:00Z").unwrap().hour();
-        let key = HourKey { hour, origin: Origin::Archive, metric };
+        let key = HourKey { hour, origin: HourSource::Archive, metric };
         self.store.reader().count(&key).unwrap()
     }
 

@@ -9,8 +9,8 @@ use super::super::gaps::GapKey;
 use super::super::keys::entity::EntityKey;
 use super::super::keys::history::{Figure, HistoryKey, Metric, SinceKey};
 use super::super::keys::{
-    AppliedKey, BucketKey, CursorKey, FirstKey, HourKey, HourMetric, InboxKey, JournalKey, Key,
-    MetaKey, MinuteKey, Origin, OutboxKey, RepoKey, Scope, SeenKey, SizeKey, day_bytes,
+    AppliedKey, BucketKey, CursorKey, FirstKey, HourKey, HourMetric, HourSource, InboxKey,
+    JournalKey, Key, MetaKey, MinuteKey, OutboxKey, RepoKey, Scope, SeenKey, SizeKey, day_bytes,
 };
 use super::super::repos::RepoRow;
 use super::super::retention::MinuteRow;
@@ -165,8 +165,8 @@ fn hour(key: &[u8]) -> Option<String> {
     let HourKey { hour, origin, metric } = HourKey::decode(key)?;
     let at = Timestamp::from_seconds(hour.0.checked_mul(3_600)?).to_string();
     let origin = match origin {
-        Origin::Live => "live",
-        Origin::Archive => "archive",
+        HourSource::Live => "live",
+        HourSource::Archive => "archive",
     };
     let metric = match metric {
         HourMetric::Opened => "opened",

@@ -2,7 +2,7 @@
 
 use super::super::firsts::claim_firsts;
 use super::super::keys::{
-    BodyKey, BucketKey, HourKey, HourMetric, JournalKey, MetaKey, Origin, RejectKey, SeenKey,
+    BodyKey, BucketKey, HourKey, HourMetric, HourSource, JournalKey, MetaKey, RejectKey, SeenKey,
 };
 use super::super::rows::encode_refused;
 use super::super::{Durability, Store};
@@ -31,7 +31,7 @@ async fn filled(dir: &std::path::Path) -> Store {
         let language = "Rust".to_owned();
         batch.add(&BucketKey { second: at.second(), language: language.clone() }, 2)?;
         batch.add(&BucketKey { second: Second(at.second().0 + 86_400), language }, 3)?;
-        let (hour, origin) = (at.hour(), Origin::Live);
+        let (hour, origin) = (at.hour(), HourSource::Live);
         batch.add(&HourKey { hour, origin, metric: HourMetric::Merged }, 4)?;
         let mut row = Vec::new();
         Facts { received_at: at, flags, ..Facts::default() }.encode(&mut row);

@@ -40,9 +40,9 @@ fn bytes_once_assigned_never_change() {
     assert_eq!(hex(&SizeKey { scope: Scope::DeveloperDay, period: 1 }), "0180000001");
     let bucket = BucketKey { second: Second(1), language: "C".to_owned() };
     assert_eq!(hex(&bucket), "800000000000000143");
-    let hour = HourKey { hour: Hour(1), origin: Origin::Live, metric: HourMetric::Merged };
+    let hour = HourKey { hour: Hour(1), origin: HourSource::Live, metric: HourMetric::Merged };
     assert_eq!(hex(&hour), "80000000000000010102");
-    let hour = HourKey { origin: Origin::Archive, metric: HourMetric::Events, ..hour };
+    let hour = HourKey { origin: HourSource::Archive, metric: HourMetric::Events, ..hour };
     assert_eq!(hex(&hour), "80000000000000010207");
     assert_eq!(
         hex(&JournalKey { tag, position }),
@@ -76,7 +76,7 @@ proptest! {
         round_trip(&SizeKey { scope: Scope::DeveloperDay, period: a });
         round_trip(&BucketKey { second: Second(b), language: text.clone() });
         for metric in HourMetric::ALL {
-            for origin in Origin::ALL {
+            for origin in HourSource::ALL {
                 round_trip(&HourKey { hour: Hour(b), origin, metric });
             }
         }
@@ -96,7 +96,7 @@ proptest! {
         };
         prop_assert_eq!(bucket(a.0).cmp(&bucket(b.0)), a.0.cmp(&b.0));
         let hour = |hour: i32| HourKey {
-            hour: Hour(i64::from(hour)), origin: Origin::Live, metric: HourMetric::Opened,
+            hour: Hour(i64::from(hour)), origin: HourSource::Live, metric: HourMetric::Opened,
         }.to_bytes();
         prop_assert_eq!(hour(a.0).cmp(&hour(b.0)), a.0.cmp(&b.0));
         let minute = |minute: i32| MinuteKey {
