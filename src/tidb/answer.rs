@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use super::query::Query;
 use crate::model::window::{Day, Timestamp, Year};
-use crate::store::keys::history::{Figure, Metric};
+use crate::store::keys::history::{HistoryFigure, HistoryMetric};
 
 /// An answer as the server sent it, every cell as text, NULL as `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -89,20 +89,20 @@ pub enum Malformed {
 }
 
 /// What a column is for: the day, or a metric, with the names it goes by.
-type Wanted = (&'static str, Option<Metric>);
+type Wanted = (&'static str, Option<HistoryMetric>);
 
 const DAILY: [Wanted; 5] = [
     ("event_day", None),
-    ("developers", Some(Metric::Developers)),
-    ("opened_prs", Some(Metric::Opened)),
-    ("closed_prs", Some(Metric::Closed)),
-    ("merged_prs", Some(Metric::Merged)),
+    ("developers", Some(HistoryMetric::Developers)),
+    ("opened_prs", Some(HistoryMetric::Opened)),
+    ("closed_prs", Some(HistoryMetric::Closed)),
+    ("merged_prs", Some(HistoryMetric::Merged)),
 ];
 const YEARLY: [Wanted; 4] = [
-    ("developers", Some(Metric::YearDevelopers)),
-    ("repos", Some(Metric::YearRepositories)),
-    ("additions", Some(Metric::YearAdditions)),
-    ("deletions", Some(Metric::YearDeletions)),
+    ("developers", Some(HistoryMetric::YearDevelopers)),
+    ("repos", Some(HistoryMetric::YearRepositories)),
+    ("additions", Some(HistoryMetric::YearAdditions)),
+    ("deletions", Some(HistoryMetric::YearDeletions)),
 ];
 
 fn wanted(query: Query) -> &'static [Wanted] {
@@ -139,7 +139,7 @@ pub(super) fn read(
     query: Query,
     year: Year,
     table: &Table,
-) -> Result<BTreeMap<Figure, i64>, Malformed> {
+) -> Result<BTreeMap<HistoryFigure, i64>, Malformed> {
     let places = places(query, &table.columns)?;
     let most = match query {
         Query::Daily => MOST_ROWS,
@@ -170,7 +170,7 @@ pub(super) fn read(
             let refuse = || Malformed::Number { row, column: column(), text: quoted(text) };
             let n = read_number(text).ok_or_else(refuse)?;
             if n > 0 {
-                figures.insert(Figure { day, metric }, n);
+                figures.insert(HistoryFigure { day, metric }, n);
             }
         }
     }

@@ -16,7 +16,7 @@ use super::query::Query;
 use crate::model::counts::{DayCounts, PullRequestCounts, counted_lines};
 use crate::model::envelope::Facts;
 use crate::model::window::{Timestamp, Year};
-use crate::store::keys::history::{Figure, HistoryKey, Metric, SinceKey};
+use crate::store::keys::history::{HistoryFigure, HistoryKey, HistoryMetric, SinceKey};
 use crate::store::keys::{Key as _, MetaKey};
 use crate::store::{Batch, Store, StoreError, read_count};
 
@@ -24,7 +24,7 @@ use crate::store::{Batch, Store, StoreError, read_count};
 #[derive(Debug)]
 pub(super) struct Figures(Mutex<Inner>);
 
-type Numbers = BTreeMap<Figure, i64>;
+type Numbers = BTreeMap<HistoryFigure, i64>;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -67,11 +67,11 @@ impl Figures {
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let reader = store.reader();
         let mut inner = Inner::default();
-        reader.scan(&HistoryKey(Figure::FIRST), |key, value| {
+        reader.scan(&HistoryKey(HistoryFigure::FIRST), |key, value| {
             inner.base.insert(key.0, read_count(&key, value)?);
             Ok(true)
         })?;
-        reader.scan(&SinceKey(Figure::FIRST), |key, value| {
+        reader.scan(&SinceKey(HistoryFigure::FIRST), |key, value| {
             inner.since.insert(key.0, read_count(&key, value)?);
             Ok(true)
         })?;
@@ -179,11 +179,11 @@ fn began_key(query: Query) -> MetaKey {
     MetaKey(name.to_owned())
 }
 
-fn query_of(metric: Metric) -> Query {
+fn query_of(metric: HistoryMetric) -> Query {
     if metric.is_daily() { Query::Daily } else { Query::Yearly }
 }
 
-fn add(numbers: &mut Numbers, figure: Figure, n: i64) {
+fn add(numbers: &mut Numbers, figure: HistoryFigure, n: i64) {
     let sum = numbers.entry(figure).or_default();
     *sum = sum.saturating_add(n);
 }
@@ -193,7 +193,7 @@ fn swap(
     numbers: &mut Numbers,
     query: Query,
     new: &Numbers,
-    mut tell: impl FnMut(Figure, Option<i64>),
+    mut tell: impl FnMut(HistoryFigure, Option<i64>),
 ) {
     numbers.retain(|figure, _| {
         let stays = query_of(figure.metric) != query || new.contains_key(figure);
@@ -212,25 +212,25 @@ fn swap(
 /// What an event adds to which figures. Only events of the year in which they are received (or of
 /// the next, by GitHub's clock) are ever shown, so there are never more figures than two years
 /// have.
-fn counted(facts: &Facts, happened_at: Timestamp) -> impl Iterator<Item = (Figure, i64)> {
+fn counted(facts: &Facts, happened_at: Timestamp) -> impl Iterator<Item = (HistoryFigure, i64)> {
     let (day, year) = (happened_at.day(), happened_at.year());
     let received = facts.received_at.year().0;
     let flags = facts.flags;
     let is_counted = flags.pr && (received..=received + 1).contains(&year.0);
     let lines = |n: Option<u64>| if flags.merge { counted_lines(n) } else { 0 };
     let numbers = [
-        (Metric::Developers, i64::from(flags.dev_day)),
-        (Metric::Opened, i64::from(flags.open)),
-        (Metric::Closed, i64::from(flags.close)),
-        (Metric::Merged, i64::from(flags.merge)),
-        (Metric::YearDevelopers, i64::from(flags.dev_year)),
-        (Metric::YearRepositories, i64::from(flags.repo_year)),
-        (Metric::YearAdditions, lines(facts.additions)),
-        (Metric::YearDeletions, lines(facts.deletions)),
+        (HistoryMetric::Developers, i64::from(flags.dev_day)),
+        (HistoryMetric::Opened, i64::from(flags.open)),
+        (HistoryMetric::Closed, i64::from(flags.close)),
+        (HistoryMetric::Merged, i64::from(flags.merge)),
+        (HistoryMetric::YearDevelopers, i64::from(flags.dev_year)),
+        (HistoryMetric::YearRepositories, i64::from(flags.repo_year)),
+        (HistoryMetric::YearAdditions, lines(facts.additions)),
+        (HistoryMetric::YearDeletions, lines(facts.deletions)),
     ];
     numbers.into_iter().filter(move |(_, n)| is_counted && *n > 0).map(move |(metric, n)| {
         let day = if metric.is_daily() { day } else { year.first_day() };
-        (Figure { day, metric }, n)
+        (HistoryFigure { day, metric }, n)
     })
 }
 
@@ -250,26 +250,27 @@ fn shown(base: &Numbers, since: &Numbers, mut ours: PullRequestCounts) -> PullRe
 fn add_year(counts: &mut PullRequestCounts, numbers: &Numbers) {
     let days = counts.year.days();
     let next = Year(counts.year.0 + 1).first_day();
-    let from = Figure::of_day(counts.year.first_day(), Metric::Developers);
-    for (figure, &n) in numbers.range(from..Figure::of_day(next, Metric::Developers)) {
+    let from = HistoryFigure::of_day(counts.year.first_day(), HistoryMetric::Developers);
+    for (figure, &n) in numbers.range(from..HistoryFigure::of_day(next, HistoryMetric::Developers))
+    {
         debug_assert!(days.contains(&figure.day.0));
         let sums = &mut counts.sums;
         let sum = match figure.metric {
-            Metric::YearDevelopers => &mut sums.developers,
-            Metric::YearRepositories => &mut sums.repositories,
-            Metric::YearAdditions => &mut sums.additions,
-            Metric::YearDeletions => &mut sums.deletions,
+            HistoryMetric::YearDevelopers => &mut sums.developers,
+            HistoryMetric::YearRepositories => &mut sums.repositories,
+            HistoryMetric::YearAdditions => &mut sums.additions,
+            HistoryMetric::YearDeletions => &mut sums.deletions,
             daily => of_day(counts.days.entry(figure.day).or_default(), daily),
         };
         *sum = sum.saturating_add(n);
     }
 }
 
-fn of_day(counts: &mut DayCounts, metric: Metric) -> &mut i64 {
+fn of_day(counts: &mut DayCounts, metric: HistoryMetric) -> &mut i64 {
     match metric {
-        Metric::Opened => &mut counts.open,
-        Metric::Closed => &mut counts.close,
-        Metric::Merged => &mut counts.merge,
+        HistoryMetric::Opened => &mut counts.open,
+        HistoryMetric::Closed => &mut counts.close,
+        HistoryMetric::Merged => &mut counts.merge,
         _ => &mut counts.developers,
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::families::Family;
 use super::super::gaps::GapKey;
 use super::super::keys::entity::EntityKey;
-use super::super::keys::history::{Figure, HistoryKey, Metric, SinceKey};
+use super::super::keys::history::{HistoryFigure, HistoryKey, HistoryMetric, SinceKey};
 use super::super::keys::{
     AppliedKey, BucketKey, CursorKey, FirstKey, HourKey, HourMetric, HourSource, InboxKey,
     JournalKey, Key, MetaKey, MinuteKey, OutboxKey, RepoKey, Scope, SeenKey, SizeKey, day_bytes,
@@ -180,16 +180,16 @@ fn hour(key: &[u8]) -> Option<String> {
     Some(format!("{}/{origin}/{metric}", at.get(..13)?))
 }
 
-fn figure(Figure { day, metric }: Figure) -> String {
+fn figure(HistoryFigure { day, metric }: HistoryFigure) -> String {
     let metric = match metric {
-        Metric::Developers => "developers",
-        Metric::Opened => "opened",
-        Metric::Closed => "closed",
-        Metric::Merged => "merged",
-        Metric::YearDevelopers => "year_developers",
-        Metric::YearRepositories => "year_repositories",
-        Metric::YearAdditions => "year_additions",
-        Metric::YearDeletions => "year_deletions",
+        HistoryMetric::Developers => "developers",
+        HistoryMetric::Opened => "opened",
+        HistoryMetric::Closed => "closed",
+        HistoryMetric::Merged => "merged",
+        HistoryMetric::YearDevelopers => "year_developers",
+        HistoryMetric::YearRepositories => "year_repositories",
+        HistoryMetric::YearAdditions => "year_additions",
+        HistoryMetric::YearDeletions => "year_deletions",
     };
     format!("{day}/{metric}")
 }

@@ -9,7 +9,7 @@ use crate::store::families::Family;
 
 /// What a figure counts. The first four are of one UTC day, the others of a UTC year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Metric {
+pub enum HistoryMetric {
     /// Distinct developers of a day.
     Developers = 1,
     /// Pull requests opened on a day.
@@ -30,22 +30,22 @@ pub enum Metric {
 
 /// One figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Figure {
+pub struct HistoryFigure {
     /// The UTC day; the first of the year for a year's metric.
     pub day: Day,
     /// What is counted.
-    pub metric: Metric,
+    pub metric: HistoryMetric,
 }
 
 /// What the history said of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HistoryKey(pub Figure);
+pub struct HistoryKey(pub HistoryFigure);
 
 /// What we counted of it since the history was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SinceKey(pub Figure);
+pub struct SinceKey(pub HistoryFigure);
 
-impl Metric {
+impl HistoryMetric {
     /// All of them.
     pub const ALL: [Self; 8] = [
         Self::Developers,
@@ -65,20 +65,20 @@ impl Metric {
     }
 }
 
-impl Figure {
+impl HistoryFigure {
     /// The first of all figures.
-    pub const FIRST: Self = Self { day: Day(i32::MIN), metric: Metric::Developers };
+    pub const FIRST: Self = Self { day: Day(i32::MIN), metric: HistoryMetric::Developers };
 
     /// A figure of a day.
     #[must_use]
-    pub fn of_day(day: Day, metric: Metric) -> Self {
+    pub fn of_day(day: Day, metric: HistoryMetric) -> Self {
         debug_assert!(metric.is_daily());
         Self { day, metric }
     }
 
     /// A figure of a year.
     #[must_use]
-    pub fn of_year(year: Year, metric: Metric) -> Self {
+    pub fn of_year(year: Year, metric: HistoryMetric) -> Self {
         debug_assert!(!metric.is_daily());
         Self { day: year.first_day(), metric }
     }
@@ -91,7 +91,7 @@ impl Figure {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut parts = Parts(bytes);
         let (day, metric) = (Day(parts.i32()?), parts.u8()?);
-        let metric = Metric::ALL.into_iter().find(|known| *known as u8 == metric)?;
+        let metric = HistoryMetric::ALL.into_iter().find(|known| *known as u8 == metric)?;
         parts.end(Self { day, metric })
     }
 }
@@ -106,7 +106,7 @@ macro_rules! figures {
             }
 
             fn decode(bytes: &[u8]) -> Option<Self> {
-                Figure::decode(bytes).map(Self)
+                HistoryFigure::decode(bytes).map(Self)
             }
         }
 
@@ -127,9 +127,9 @@ mod tests {
 
     #[test]
     fn bytes_once_assigned_never_change() {
-        let opened = Figure::of_day(Day(1), Metric::Opened);
+        let opened = HistoryFigure::of_day(Day(1), HistoryMetric::Opened);
         assert_eq!(HistoryKey(opened).to_bytes(), [0x80, 0, 0, 1, 2]);
-        let lines = Figure::of_year(Year(2026), Metric::YearDeletions);
+        let lines = HistoryFigure::of_year(Year(2026), HistoryMetric::YearDeletions);
         assert_eq!(SinceKey(lines).to_bytes(), [0x80, 0, 0x4f, 0xe6, 8]);
     }
 
@@ -139,12 +139,12 @@ mod tests {
             (a, b) in any::<(i32, i32)>(), (i, j) in (0_usize..8, 0_usize..8),
             bytes in any::<Vec<u8>>()
         ) {
-            let figure = |day, at| Figure { day: Day(day), metric: Metric::ALL[at] };
+            let figure = |day, at| HistoryFigure { day: Day(day), metric: HistoryMetric::ALL[at] };
             let (first, second) = (HistoryKey(figure(a, i)), HistoryKey(figure(b, j)));
             prop_assert_eq!(HistoryKey::decode(&first.to_bytes()), Some(first));
             prop_assert_eq!(SinceKey::decode(&first.to_bytes()), Some(SinceKey(first.0)));
             prop_assert_eq!(first.to_bytes().cmp(&second.to_bytes()), first.cmp(&second));
-            prop_assert!(HistoryKey(Figure::FIRST) <= first);
+            prop_assert!(HistoryKey(HistoryFigure::FIRST) <= first);
             let _ = (HistoryKey::decode(&bytes), SinceKey::decode(&bytes));
         }
     }

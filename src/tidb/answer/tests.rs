@@ -12,26 +12,32 @@ fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> Table {
     }
 }
 
-fn daily(columns: &[&str], rows: &[&[Option<&str>]]) -> Result<BTreeMap<Figure, i64>, Malformed> {
+fn daily(
+    columns: &[&str],
+    rows: &[&[Option<&str>]],
+) -> Result<BTreeMap<HistoryFigure, i64>, Malformed> {
     read(Query::Daily, Year(2026), &table(columns, rows))
 }
 
-fn yearly(columns: &[&str], row: &[Option<&str>]) -> Result<BTreeMap<Figure, i64>, Malformed> {
+fn yearly(
+    columns: &[&str],
+    row: &[Option<&str>],
+) -> Result<BTreeMap<HistoryFigure, i64>, Malformed> {
     read(Query::Yearly, Year(2026), &table(columns, &[row]))
 }
 
-fn on(day: &str, metric: Metric) -> Figure {
-    Figure { day: Day::parse(day).unwrap(), metric }
+fn on(day: &str, metric: HistoryMetric) -> HistoryFigure {
+    HistoryFigure { day: Day::parse(day).unwrap(), metric }
 }
 
 const ROW: &[Option<&str>] = &[Some("2026-03-04"), Some("1"), Some("2"), Some("3"), Some("4.000")];
 
-fn row_read() -> BTreeMap<Figure, i64> {
+fn row_read() -> BTreeMap<HistoryFigure, i64> {
     [
-        (on("2026-03-04", Metric::Developers), 1),
-        (on("2026-03-04", Metric::Opened), 2),
-        (on("2026-03-04", Metric::Closed), 3),
-        (on("2026-03-04", Metric::Merged), 4),
+        (on("2026-03-04", HistoryMetric::Developers), 1),
+        (on("2026-03-04", HistoryMetric::Opened), 2),
+        (on("2026-03-04", HistoryMetric::Closed), 3),
+        (on("2026-03-04", HistoryMetric::Merged), 4),
     ]
     .into()
 }
@@ -88,11 +94,11 @@ fn an_empty_year_and_null_are_nothing() {
 fn the_sums_stand_under_the_first_day_of_the_year() {
     let names = ["developers", "repos", "additions", "deletions"];
     let row = [Some("7"), Some("8"), Some("64787714692.00"), Some("1e3")];
-    let expected: BTreeMap<Figure, i64> = [
-        (on("2026-01-01", Metric::YearDevelopers), 7),
-        (on("2026-01-01", Metric::YearRepositories), 8),
-        (on("2026-01-01", Metric::YearAdditions), 64_787_714_692),
-        (on("2026-01-01", Metric::YearDeletions), 1000),
+    let expected: BTreeMap<HistoryFigure, i64> = [
+        (on("2026-01-01", HistoryMetric::YearDevelopers), 7),
+        (on("2026-01-01", HistoryMetric::YearRepositories), 8),
+        (on("2026-01-01", HistoryMetric::YearAdditions), 64_787_714_692),
+        (on("2026-01-01", HistoryMetric::YearDeletions), 1000),
     ]
     .into();
     assert_eq!(yearly(&names, &row).unwrap(), expected);

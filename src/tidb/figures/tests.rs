@@ -11,8 +11,8 @@ fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
 }
 
-fn figure(day: &str, metric: Metric) -> Figure {
-    Figure { day: Day::parse(day).unwrap(), metric }
+fn figure(day: &str, metric: HistoryMetric) -> HistoryFigure {
+    HistoryFigure { day: Day::parse(day).unwrap(), metric }
 }
 
 /// An opened pull request by a developer that is new today and this year.
@@ -65,7 +65,7 @@ impl Case {
         commit.await.unwrap();
     }
 
-    async fn says(&self, query: Query, base: &[(Figure, i64)]) {
+    async fn says(&self, query: Query, base: &[(HistoryFigure, i64)]) {
         let (figures, base) =
             (std::sync::Arc::clone(&self.figures), base.iter().copied().collect());
         let commit = self.store.as_ref().unwrap().commit(move |batch| {
@@ -85,8 +85,8 @@ impl Case {
     }
 }
 
-const OPENED: fn() -> Figure = || figure("2026-03-01", Metric::Opened);
-const DEVELOPERS: fn() -> Figure = || figure("2026-01-01", Metric::YearDevelopers);
+const OPENED: fn() -> HistoryFigure = || figure("2026-03-01", HistoryMetric::Opened);
+const DEVELOPERS: fn() -> HistoryFigure = || figure("2026-01-01", HistoryMetric::YearDevelopers);
 
 #[tokio::test]
 async fn without_a_base_nothing_is_kept_and_ours_is_shown() {
@@ -120,7 +120,8 @@ async fn base_and_since_survive_a_restart_and_a_figure_may_fall() {
     for query in Query::ALL {
         case.figures.begin(query, at("2026-03-01T10:00:00Z"));
     }
-    case.says(Query::Daily, &[(OPENED(), 100), (figure("2026-02-01", Metric::Merged), 7)]).await;
+    case.says(Query::Daily, &[(OPENED(), 100), (figure("2026-02-01", HistoryMetric::Merged), 7)])
+        .await;
     case.says(Query::Yearly, &[(DEVELOPERS(), 2000)]).await;
     let live = "2026-03-01T11:00:00Z";
     case.apply(vec![(opened(live), at(live))]).await;
@@ -137,7 +138,7 @@ async fn base_and_since_survive_a_restart_and_a_figure_may_fall() {
     assert_eq!(inner.base.len(), 2);
     assert_eq!(
         inner.since.keys().map(|figure| figure.metric).collect::<Vec<_>>(),
-        [Metric::YearDevelopers]
+        [HistoryMetric::YearDevelopers]
     );
 }
 
@@ -159,9 +160,9 @@ async fn a_year_ends_and_its_figures_are_not_the_next_ones() {
     for query in Query::ALL {
         case.figures.begin(query, at("2025-12-31T23:59:00Z"));
     }
-    let last = figure("2025-12-31", Metric::Opened);
+    let last = figure("2025-12-31", HistoryMetric::Opened);
     case.says(Query::Daily, &[(last, 5)]).await;
-    case.says(Query::Yearly, &[(figure("2025-01-01", Metric::YearAdditions), 900)]).await;
+    case.says(Query::Yearly, &[(figure("2025-01-01", HistoryMetric::YearAdditions), 900)]).await;
     // The new year's first events, one of them late from the old year.
     let (old, new) = ("2025-12-31T23:59:59Z", "2026-01-01T00:00:01Z");
     case.apply(vec![(merged(new, 10), at(new)), (merged(new, 10), at(old))]).await;
