@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::place::{self, Failed, Place, StoreArgs};
 use super::{Exit, output};
-use crate::store::inspect::{FamilyLook, Looked};
+use crate::store::inspect::{InspectedFamily, Inspection};
 
 /// Characters of a value that a line for people shows.
 const VALUE_CHARS: usize = 400;
@@ -85,7 +85,7 @@ fn lines(rows: &[impl serde::Serialize]) -> Exit {
     output::json_lines(&out)
 }
 
-fn table(families: &[FamilyLook]) -> String {
+fn table(families: &[InspectedFamily]) -> String {
     let mut out = format!("{:<9} {:>12} {:>10}  holds\n", "family", "about rows", "bytes");
     for look in families {
         let bytes = output::bytes(look.about_bytes);
@@ -95,7 +95,7 @@ fn table(families: &[FamilyLook]) -> String {
     out
 }
 
-fn rows(looked: &Looked) -> String {
+fn rows(looked: &Inspection) -> String {
     let mut out = String::new();
     for row in &looked.rows {
         let value = output::plain(row.value.get());

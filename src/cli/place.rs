@@ -24,7 +24,7 @@ use crate::logging;
 use crate::model::window::Hour;
 use crate::private;
 use crate::store::checkpoint::{self, Backup, CheckpointError};
-use crate::store::inspect::{self, FamilyLook, InspectError, Looked, Looker};
+use crate::store::inspect::{self, InspectError, InspectedFamily, Inspection, Inspector};
 use crate::store::{Durability, Store, StoreError};
 
 /// The longest that an appliance may take for one file, or for an export.
@@ -47,7 +47,7 @@ pub(super) enum Place {
     /// Nobody else has the store.
     Here(Store, Box<Config>),
     /// Nobody has the store, and it is only looked into.
-    Look(Arc<Looker>),
+    Look(Arc<Inspector>),
     /// An appliance has it, and listens here.
     Ops(Asking),
 }
@@ -148,7 +148,7 @@ pub(super) async fn find_to_look(args: &StoreArgs) -> Result<Place, Failed> {
     let data = configured(args)?.data_dir;
     expect_store(&data)?;
     let dir = data.clone();
-    match beside(move || Looker::open(&dir)).await? {
+    match beside(move || Inspector::open(&dir)).await? {
         Ok(looker) => Ok(Place::Look(Arc::new(looker))),
         Err(error @ StoreError::InUse { .. }) => elsewhere(&data, &error),
         Err(error) => Err(Failed { exit: Exit::Io, reason: error.to_string() }),
@@ -262,7 +262,7 @@ impl Place {
     }
 
     /// All families, in figures.
-    pub(super) async fn families(&self) -> Result<Vec<FamilyLook>, Failed> {
+    pub(super) async fn families(&self) -> Result<Vec<InspectedFamily>, Failed> {
         match self {
             Self::Here(store, _) => {
                 let store = store.clone();
@@ -287,7 +287,7 @@ impl Place {
         family: &str,
         prefix: &str,
         limit: usize,
-    ) -> Result<Looked, Failed> {
+    ) -> Result<Inspection, Failed> {
         match self {
             Self::Here(store, _) => {
                 let (store, family, prefix) = (store.clone(), family.to_owned(), prefix.to_owned());

@@ -40,7 +40,7 @@ pub enum InspectError {
 
 /// A family, in figures that RocksDB estimates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FamilyLook {
+pub struct InspectedFamily {
     /// Its name.
     pub family: String,
     /// What it holds.
@@ -53,9 +53,9 @@ pub struct FamilyLook {
 
 /// Rows of a family.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Looked {
+pub struct Inspection {
     /// In the order of their keys.
-    pub rows: Vec<RowLook>,
+    pub rows: Vec<InspectedRow>,
     /// Whether there are, or may be, more behind the last one.
     pub more: bool,
     /// Whether the look ended because it had passed too many rows that begin otherwise.
@@ -64,7 +64,7 @@ pub struct Looked {
 
 /// A row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RowLook {
+pub struct InspectedRow {
     /// Its key, as text.
     pub key: String,
     /// Its value.
@@ -73,12 +73,12 @@ pub struct RowLook {
 
 /// A store that nobody has, opened to be looked into. Nothing in its directory is written, so that
 /// who may only read may look, and what root looked into still belongs to its owner.
-pub struct Looker {
+pub struct Inspector {
     database: Database,
     _lock: lock::Lock,
 }
 
-impl Looker {
+impl Inspector {
     /// Opens the store in `dir`. Blocks. Fails when a process has it.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let lock = lock::Lock::look(dir)?;
@@ -94,18 +94,18 @@ impl Looker {
     }
 }
 
-impl Drop for Looker {
+impl Drop for Inspector {
     fn drop(&mut self) {
         self.database.close();
     }
 }
 
 /// All families, in the order of the data's way. Blocks.
-pub fn families(reader: Reader<'_>) -> Result<Vec<FamilyLook>, StoreError> {
+pub fn families(reader: Reader<'_>) -> Result<Vec<InspectedFamily>, StoreError> {
     let look = |&(family, name, _): &(Family, &str, families::Access)| {
         let (about_rows, about_bytes) = reader.database.about(family)?;
         let holds = rows::shown(family).holds.to_owned();
-        Ok(FamilyLook { family: name.to_owned(), holds, about_rows, about_bytes })
+        Ok(InspectedFamily { family: name.to_owned(), holds, about_rows, about_bytes })
     };
     families::ALL.iter().map(look).collect()
 }
@@ -116,14 +116,14 @@ pub fn rows(
     family: &str,
     prefix: &str,
     limit: usize,
-) -> Result<Looked, InspectError> {
+) -> Result<Inspection, InspectError> {
     let known = families::ALL.iter().find(|(_, name, _)| *name == family);
     let Some((family, ..)) = known else {
         return Err(InspectError::NoFamily { name: family.chars().take(80).collect() });
     };
     let Shown { sorted, start, key, value, .. } = rows::shown(*family);
     let limit = limit.clamp(1, ROWS);
-    let mut looked = Looked { rows: Vec::new(), more: false, gave_up: false };
+    let mut looked = Inspection { rows: Vec::new(), more: false, gave_up: false };
     let (mut bytes, mut passed) = (0_usize, 0_usize);
     let start = start(prefix).unwrap_or_default();
     reader.database.scan_bytes(*family, &start, |raw_key, raw_value| {
@@ -140,7 +140,7 @@ pub fn rows(
             looked.more = true;
             return false;
         }
-        looked.rows.push(RowLook { key: text, value });
+        looked.rows.push(InspectedRow { key: text, value });
         true
     })?;
     looked.more |= looked.gave_up;
