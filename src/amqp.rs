@@ -27,7 +27,7 @@ use crate::config::Secret;
 use crate::metrics;
 use crate::model::envelope::Envelope;
 use crate::model::position::{BusTag, Cursor, Position};
-use crate::store::journal::Step;
+use crate::store::journal::JournalItem;
 use crate::store::{Reader, Store, StoreError, rejects};
 pub use error::AmqpError;
 use link::{Link, Unconfirmed};
@@ -448,10 +448,10 @@ impl Sink {
             let (mut events, mut bytes) = (Vec::new(), 0);
             journal.walk_behind(after, |step| {
                 let (position, row) = match step {
-                    Step::Event(position, row) => (position, row),
+                    JournalItem::Event(position, row) => (position, row),
                     // What was read before it goes out first.
-                    Step::Damaged(_) if !events.is_empty() => return Ok(false),
-                    Step::Damaged(up_to) => {
+                    JournalItem::Damaged(_) if !events.is_empty() => return Ok(false),
+                    JournalItem::Damaged(up_to) => {
                         lost = lost.max(Some(up_to));
                         return Ok(true);
                     }

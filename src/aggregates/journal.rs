@@ -7,7 +7,7 @@ use crate::hub::Hub;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Minute, Second};
 use crate::script::rule::Subject;
-use crate::store::journal::{Journal, Step};
+use crate::store::journal::{Journal, JournalItem};
 use crate::store::{Reader, StoreError};
 
 use super::member::Member;
@@ -128,9 +128,9 @@ impl Group {
             member.reach(now);
         }
         journal.walk_behind(*place, |step| {
-            let (Step::Event(position, _) | Step::Damaged(position)) = step;
+            let (JournalItem::Event(position, _) | JournalItem::Damaged(position)) = step;
             if until.is_some_and(|until| position > until) {
-                if let Step::Damaged(_) = step {
+                if let JournalItem::Damaged(_) = step {
                     // Who is ahead has passed it, or has it before them too.
                     for member in &mut *members {
                         member.begin(now);
@@ -144,7 +144,7 @@ impl Group {
             }
             rows += 1;
             *place = position;
-            let Step::Event(_, row) = step else {
+            let JournalItem::Event(_, row) = step else {
                 // What cannot be read is not counted either.
                 is_first = true;
                 return Ok(true);

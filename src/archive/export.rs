@@ -29,7 +29,7 @@ use crate::clock::witness::{LOOK, Witness};
 use crate::model::event::Event;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Hour, Minute, Timestamp};
-use crate::store::journal::Step;
+use crate::store::journal::JournalItem;
 use crate::store::keys::{JournalKey, Key as _, MetaKey};
 use crate::store::{Reader, Store, StoreError};
 
@@ -308,8 +308,8 @@ fn each_event(
     let before = start.position.before().unwrap_or_default();
     reader.journal(start.tag)?.walk_behind(before, |step| {
         let (position, row) = match step {
-            Step::Event(position, row) => (position, row),
-            Step::Damaged(_) => {
+            JournalItem::Event(position, row) => (position, row),
+            JournalItem::Damaged(_) => {
                 was_damaged = true;
                 return Ok(true);
             }

@@ -32,7 +32,7 @@ pub struct Journal<'s> {
 }
 
 /// What a reading comes to.
-pub enum Step<'v> {
+pub enum JournalItem<'v> {
     /// An event.
     Event(Position, JournalRow<'v>),
     /// Events that cannot be read any more, up to this place, that one included.
@@ -97,8 +97,8 @@ impl Journal<'_> {
         mut take: impl FnMut(Position, JournalRow<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         self.walk_behind(after, |step| match step {
-            Step::Event(position, row) => take(position, row),
-            Step::Damaged(_) => Ok(true),
+            JournalItem::Event(position, row) => take(position, row),
+            JournalItem::Damaged(_) => Ok(true),
         })
     }
 
@@ -107,7 +107,7 @@ impl Journal<'_> {
     pub fn walk_behind(
         &self,
         after: Position,
-        mut take: impl FnMut(Step<'_>) -> Result<bool, StoreError>,
+        mut take: impl FnMut(JournalItem<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let (mut last, mut failure, mut ended) = (after, None, false);
         // Where reading was tried again last; when that failed too, it is tried further on.
@@ -123,7 +123,7 @@ impl Journal<'_> {
                 }
                 last = key.position;
                 let step = match decode_journal(&key, value) {
-                    Ok(row) => Step::Event(key.position, row),
+                    Ok(row) => JournalItem::Event(key.position, row),
                     Err(error) => self.damaged(&error, key.position),
                 };
                 let go_on = take(step).unwrap_or_else(|error| {
@@ -151,9 +151,9 @@ impl Journal<'_> {
     }
 
     /// A place where events cannot be read. It is logged by the first who comes by.
-    fn damaged(&self, error: &StoreError, last: Position) -> Step<'static> {
+    fn damaged(&self, error: &StoreError, last: Position) -> JournalItem<'static> {
         self.moment.database().spare_journal(error);
-        Step::Damaged(last)
+        JournalItem::Damaged(last)
     }
 
     /// Behind a place where reading fails: an event that can be read, looked for in steps that
@@ -343,11 +343,11 @@ mod tests {
         let (mut read, mut missing, mut last) = (0, Vec::new(), 0);
         let walked = journal.walk_behind(Position::default(), |step| {
             match step {
-                Step::Event(position, _) => {
+                JournalItem::Event(position, _) => {
                     assert!(position.entry > last);
                     (read, last) = (read + 1, position.entry);
                 }
-                Step::Damaged(position) => {
+                JournalItem::Damaged(position) => {
                     missing.push(position.entry - last);
                     last = position.entry;
                 }

@@ -21,7 +21,7 @@ use crate::model::gap::{Gap, GapReason};
 use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
-use crate::store::journal::{Journal, Step};
+use crate::store::journal::{Journal, JournalItem};
 use crate::store::rows::JournalRow;
 use crate::store::{Reader, StoreError};
 
@@ -133,7 +133,7 @@ pub(super) fn read(
     };
     let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
     journal.walk_behind(after, |step| {
-        let (Step::Event(position, _) | Step::Damaged(position)) = step;
+        let (JournalItem::Event(position, _) | JournalItem::Damaged(position)) = step;
         let cursor = Cursor { tag, position };
         if let Some(until) = until.filter(|until| position > *until) {
             place = place.max(choice.behind(Cursor { tag, position: until }));
@@ -145,12 +145,12 @@ pub(super) fn read(
         }
         push_gaps(&mut out, place, Some(position));
         match step {
-            Step::Event(_, row) => {
+            JournalItem::Event(_, row) => {
                 scanned += row.event.len();
                 messages += choice.push(&mut out, form, &read_event(cursor, row), had);
                 place = choice.behind(cursor);
             }
-            Step::Damaged(_) => {
+            JournalItem::Damaged(_) => {
                 let from = std::mem::replace(&mut place, choice.behind(cursor)).to_string();
                 let reason = GapReason::Retention;
                 control::push_gap(&mut out, form, &from, &place.to_string(), None, reason);
