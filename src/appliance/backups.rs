@@ -79,7 +79,7 @@ fn pass(
     store: &Store,
     settings: &config::Backup,
     clock: Clock,
-) -> Result<Option<checkpoint::Backup>, CheckpointError> {
+) -> Result<Option<checkpoint::ExistingBackup>, CheckpointError> {
     let now = clock.now();
     let mut kept = own(&settings.dir, store.store_id());
     // One that a clock made in the future must not hold the next ones back.

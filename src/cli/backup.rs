@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::place::{self, Failed, StoreArgs};
 use super::{Exit, output};
-use crate::store::checkpoint::Backup;
+use crate::store::checkpoint::ExistingBackup;
 
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
@@ -45,7 +45,7 @@ pub(super) fn backup(args: &BackupArgs) -> Exit {
     .unwrap_or_else(|exit| exit)
 }
 
-async fn make(args: &BackupArgs) -> Result<Backup, Failed> {
+async fn make(args: &BackupArgs) -> Result<ExistingBackup, Failed> {
     let found = place::find_existing(&args.store).await?;
     let made = found.backup(&args.dir).await;
     found.close().await;

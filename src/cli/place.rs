@@ -23,7 +23,7 @@ use crate::http::{Http, HttpOptions, HttpRequest};
 use crate::logging;
 use crate::model::window::Hour;
 use crate::private;
-use crate::store::checkpoint::{self, Backup, CheckpointError};
+use crate::store::checkpoint::{self, CheckpointError, ExistingBackup};
 use crate::store::inspect::{self, InspectError, InspectedFamily, Inspection, Inspector};
 use crate::store::{Durability, Store, StoreError};
 
@@ -249,7 +249,7 @@ impl Place {
     }
 
     /// Makes a backup.
-    pub(super) async fn backup(&self, to: &Path) -> Result<Backup, Failed> {
+    pub(super) async fn backup(&self, to: &Path) -> Result<ExistingBackup, Failed> {
         let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         match self {
             Self::Here(store, _) => {
@@ -377,11 +377,11 @@ impl Asking {
     }
 
     /// The same with a backup.
-    async fn backup(&self, to: &Path) -> Result<Backup, Failed> {
+    async fn backup(&self, to: &Path) -> Result<ExistingBackup, Failed> {
         checkpoint::expect_room(to)?;
         let exchange = self.exchange();
         let asked = json!({ "backup": { "into": exchange.name } });
-        let made: Backup = self.ask("store", &asked).await?;
+        let made: ExistingBackup = self.ask("store", &asked).await?;
         let name = made.dir.file_name().unwrap_or_default();
         let (at, to) = (exchange.path.join(name), to.to_owned());
         Ok(beside(move || checkpoint::deliver(&at, &to)).await??)

@@ -111,7 +111,7 @@ impl CheckpointError {
 
 /// What a backup says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
+pub struct BackupNote {
     /// Of which store it is.
     pub store_id: String,
     /// When it was made, RFC 3339, UTC.
@@ -122,12 +122,12 @@ pub struct Note {
 
 /// A backup that is there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backup {
+pub struct ExistingBackup {
     /// Its directory.
     pub dir: PathBuf,
     /// What it says of itself.
     #[serde(flatten)]
-    pub note: Note,
+    pub note: BackupNote,
     /// Bytes of its files. On the store's own disk most of them are shared with it for now.
     pub bytes: u64,
 }
@@ -138,7 +138,7 @@ pub struct Restored {
     /// The data directory.
     pub data: PathBuf,
     /// The backup.
-    pub from: Note,
+    pub from: BackupNote,
     /// The new store's id.
     pub store_id: String,
     /// Up to where the bus was applied, as a cursor; `None` when nothing ever was.
@@ -149,7 +149,7 @@ pub struct Restored {
 
 /// Makes a backup of an open store in `to`, which must not be there or be empty. Blocks; writing
 /// goes on meanwhile.
-pub fn backup(store: &Store, to: &Path, clock: Clock) -> Result<Backup, CheckpointError> {
+pub fn backup(store: &Store, to: &Path, clock: Clock) -> Result<ExistingBackup, CheckpointError> {
     let _one = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let to = std::path::absolute(to).map_err(failed("find", to))?;
     expect_room(&to)?;
@@ -159,7 +159,7 @@ pub fn backup(store: &Store, to: &Path, clock: Clock) -> Result<Backup, Checkpoi
     fs::create_dir_all(parent).map_err(failed("create", parent))?;
     let part = Part(parent.join(format!(".{}.{}.part", name.to_string_lossy(), store.store_id())));
     part.begin()?;
-    let note = Note {
+    let note = BackupNote {
         store_id: store.store_id().to_owned(),
         made_at: clock.now().to_string(),
         ghpulse: env!("CARGO_PKG_VERSION").to_owned(),
@@ -172,19 +172,19 @@ pub fn backup(store: &Store, to: &Path, clock: Clock) -> Result<Backup, Checkpoi
     fault::point("backup.before_rename");
     fs::rename(&part.0, &to).map_err(failed("name", &to))?;
     sync_dir(parent)?;
-    Ok(Backup { dir: to, note, bytes })
+    Ok(ExistingBackup { dir: to, note, bytes })
 }
 
 /// Moves a backup to `to`, which must not be there or be empty; copies it where another disk is.
 /// Blocks.
-pub fn deliver(made: &Path, to: &Path) -> Result<Backup, CheckpointError> {
+pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError> {
     let to = std::path::absolute(to).map_err(failed("find", to))?;
     let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
         return Err(CheckpointError::NotEmpty { dir: to });
     };
     fs::create_dir_all(parent).map_err(failed("create", parent))?;
     expect_room(&to)?;
-    let Backup { note, .. } = read(made)?;
+    let ExistingBackup { note, .. } = read(made)?;
     match fs::rename(made, &to) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
@@ -216,7 +216,7 @@ pub fn expect_room(to: &Path) -> Result<(), CheckpointError> {
 }
 
 /// Reads what a backup says of itself.
-pub fn read(dir: &Path) -> Result<Backup, CheckpointError> {
+pub fn read(dir: &Path) -> Result<ExistingBackup, CheckpointError> {
     let no_backup =
         |why: &str| CheckpointError::NoBackup { dir: dir.to_owned(), why: why.to_owned() };
     let path = dir.join(NOTE);
@@ -231,12 +231,12 @@ pub fn read(dir: &Path) -> Result<Backup, CheckpointError> {
         return Err(no_backup("its file `BACKUP` is too large"));
     }
     let text = fs::read(&path).map_err(failed("read", &path))?;
-    let note: Note = serde_json::from_slice(&text)
+    let note: BackupNote = serde_json::from_slice(&text)
         .map_err(|error| no_backup(&format!("its file `BACKUP` is wrong: {error}")))?;
     if !dir.join("db").join("CURRENT").exists() {
         return Err(no_backup("it has no database"));
     }
-    Ok(Backup { dir: dir.to_owned(), note, bytes: size_of(dir)? })
+    Ok(ExistingBackup { dir: dir.to_owned(), note, bytes: size_of(dir)? })
 }
 
 /// Makes a store in `data` from a backup. Blocks. The backup stays as it is; `data` has a store
