@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::bus::pulsar::{
-    Compression, OAuthOptions, Probed, PulsarBus, PulsarOptions, PulsarOutlet, probe,
+    OAuthOptions, Probed, PulsarBus, PulsarCompression, PulsarOptions, PulsarOutlet, probe,
 };
 use crate::bus::{BusError, BusState, Grant};
 use crate::clock::Clock;
@@ -178,10 +178,10 @@ fn options(pulsar: &config::Pulsar, topic: &str) -> PulsarOptions {
         }),
         ca: pulsar.ca.clone(),
         compression: match pulsar.compression {
-            config::Compression::None => Compression::None,
-            config::Compression::Lz4 => Compression::Lz4,
-            config::Compression::Zstd => Compression::Zstd,
-            config::Compression::Zlib => Compression::Zlib,
+            config::Compression::None => PulsarCompression::None,
+            config::Compression::Lz4 => PulsarCompression::Lz4,
+            config::Compression::Zstd => PulsarCompression::Zstd,
+            config::Compression::Zlib => PulsarCompression::Zlib,
         },
         consumer_name: pulsar.consumer_name.clone(),
     }

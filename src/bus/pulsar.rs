@@ -44,7 +44,7 @@ pub struct PulsarOptions {
     /// A file of PEM certificates that are trusted beside the public ones.
     pub ca: Option<PathBuf>,
     /// How what is produced is compressed.
-    pub compression: Compression,
+    pub compression: PulsarCompression,
     /// What the subscription's name begins with; the store's id follows.
     pub consumer_name: String,
 }
@@ -60,7 +60,7 @@ pub struct OAuthOptions {
 
 /// Compression of what is produced; what is consumed says its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compression {
+pub enum PulsarCompression {
     /// None.
     #[default]
     None,

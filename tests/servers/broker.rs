@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use ghpulse::bus::pulsar::{Compression, PulsarOptions};
+use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -330,7 +330,7 @@ impl Broker {
             topic: topic.to_owned(),
             oauth: None,
             ca: None,
-            compression: Compression::None,
+            compression: PulsarCompression::None,
             consumer_name: "test".to_owned(),
         }
     }

@@ -1,6 +1,6 @@
 //! Through a healthy broker.
 
-use ghpulse::bus::pulsar::{Compression, PulsarOptions, PulsarOutlet};
+use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions, PulsarOutlet};
 use ghpulse::bus::{Grant, Outlet as _, ProducerAccess};
 use ghpulse::clock::Clock;
 use ghpulse::model::envelope::{Envelope, Facts};
@@ -106,9 +106,9 @@ async fn a_node_that_starts_again_goes_on_where_it_was() {
 async fn every_compression_is_read() {
     let Some(pulsar) = shared("compression").await else { return };
     for (topic, compression) in [
-        ("compressed-lz4", Compression::Lz4),
-        ("compressed-zstd", Compression::Zstd),
-        ("compressed-zlib", Compression::Zlib),
+        ("compressed-lz4", PulsarCompression::Lz4),
+        ("compressed-zstd", PulsarCompression::Zstd),
+        ("compressed-zlib", PulsarCompression::Zlib),
     ] {
         let options = PulsarOptions { compression, ..pulsar.broker.options(topic) };
         let dir = tempdir().unwrap();

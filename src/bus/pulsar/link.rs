@@ -23,7 +23,7 @@ use super::oauth::Credentials;
 use super::reader::Duplex;
 use super::topic::whole_name;
 use super::words::{away, is_shut_out, too_slow};
-use super::{Compression, PulsarError, PulsarOptions};
+use super::{PulsarCompression, PulsarError, PulsarOptions};
 use crate::clock::Clock;
 use crate::reload;
 
@@ -50,7 +50,7 @@ pub(super) struct Link {
     /// Its whole name.
     pub(super) topic: String,
     pub(super) clock: Clock,
-    compression: Compression,
+    compression: PulsarCompression,
     /// Read again for each client, so it may be renewed.
     ca: Option<PathBuf>,
     credentials: Option<Arc<Credentials>>,
@@ -202,10 +202,10 @@ impl Link {
     pub(super) fn compression(&self) -> pulsar::compression::Compression {
         use pulsar::compression::Compression as Theirs;
         match self.compression {
-            Compression::None => Theirs::None,
-            Compression::Lz4 => Theirs::Lz4(CompressionLz4::default()),
-            Compression::Zstd => Theirs::Zstd(CompressionZstd::default()),
-            Compression::Zlib => Theirs::Zlib(CompressionZlib::default()),
+            PulsarCompression::None => Theirs::None,
+            PulsarCompression::Lz4 => Theirs::Lz4(CompressionLz4::default()),
+            PulsarCompression::Zstd => Theirs::Zstd(CompressionZstd::default()),
+            PulsarCompression::Zlib => Theirs::Zlib(CompressionZlib::default()),
         }
     }
 }
@@ -260,7 +260,7 @@ mod tests {
             topic: "events".to_owned(),
             oauth: None,
             ca: None,
-            compression: Compression::None,
+            compression: PulsarCompression::None,
             consumer_name: "ghpulse".to_owned(),
         }
     }

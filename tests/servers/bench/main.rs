@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use ghpulse::bus::Grant;
-use ghpulse::bus::pulsar::{Compression, PulsarOptions};
+use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions};
 use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::simulate::{Shape, World};
 use pulsar::compression::CompressionLz4;
@@ -65,7 +65,8 @@ struct Two {
 
 impl Two {
     async fn on(broker: &Broker, topic: &str, events: usize) -> Self {
-        let options = PulsarOptions { compression: Compression::Lz4, ..broker.options(topic) };
+        let options =
+            PulsarOptions { compression: PulsarCompression::Lz4, ..broker.options(topic) };
         let dirs = [tempdir().unwrap(), tempdir().unwrap()];
         let mut collector = Node::collector(&dirs[0], &options).await;
         let mut edge = Node::edge(&dirs[1], &options).await;
