@@ -62,7 +62,7 @@ pub struct Incoming {
 
 /// Why a message cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub enum UnreadableMessage {
     /// Bytes that are no text.
     #[error("the body is no UTF-8")]
     NoText,
@@ -138,13 +138,13 @@ impl Incoming {
         body: &[u8],
         property: impl Fn(&str) -> Option<&'p str>,
         published_at: Timestamp,
-    ) -> Result<Self, Unreadable> {
-        let body = std::str::from_utf8(body).map_err(|_| Unreadable::NoText)?;
+    ) -> Result<Self, UnreadableMessage> {
+        let body = std::str::from_utf8(body).map_err(|_| UnreadableMessage::NoText)?;
         if !json::is_only_object(body) {
-            return Err(Unreadable::NotOneObject);
+            return Err(UnreadableMessage::NotOneObject);
         }
         let [event, payload] = json::pick(body, ["event", "payload"]);
-        let event = Event::read(event.ok_or(Unreadable::NoEventInside)?)?;
+        let event = Event::read(event.ok_or(UnreadableMessage::NoEventInside)?)?;
         let received_at = property(RECEIVED)
             .and_then(|text| text.parse().ok())
             .map(Timestamp::from_micros)
