@@ -42,7 +42,7 @@ test: ## installs what the tests need and runs all of them: format, clippy, docs
 
 .PHONY: test-tidb
 test-tidb: setup ## the tests of the history against a real TiDB, built once from its Go module (12 minutes)
-	@server=$$(.ci/tidb) && GHPULSE_TEST_TIDB=$$server cargo test --release --locked --test history
+	@server=$$(.ci/tidb) && GHPULSE_TEST_TIDB=$$server cargo test --release --locked --test it -- history::
 
 .PHONY: test-properties
 test-properties: setup ## the properties with inputs that no run had before, CASES=2000 each

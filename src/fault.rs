@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Every place that can be named; `tests/crash` goes through all of them.
+/// Every place that can be named; `tests/it/crash.rs` goes through all of them.
 pub const POINTS: &[&str] = &[
     "ingest.before_commit",
     "ingest.after_commit",

@@ -1,0 +1,303 @@
+//! A real RabbitMQ: Debian's server on free ports in a temporary directory, with the definitions
+//! that `config/` has and one user more, killed and started again from outside.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use ghpulse::amqp::AmqpOptions;
+use ghpulse::config::Secret;
+use tokio::sync::mpsc;
+
+use crate::common::ports::free_port;
+
+/// Until a broker that was started takes connections; a loaded machine takes a minute.
+const READY: Duration = Duration::from_secs(180);
+/// How long a message may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const CONTROL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
+/// `ghpulse`, salted: the user that publishes in these tests.
+const PUBLISHER: &str = "AQIDCte10wWSVHYM+9zwTdcYW2sQKeu+3ueTgxah/61utZe8";
+
+/// The broker.
+pub(crate) struct Broker {
+    dir: PathBuf,
+    port: u16,
+    dist_port: u16,
+    epmd_port: u16,
+    process: Option<Child>,
+}
+
+/// A program that reads it; its lines come one by one.
+pub(crate) struct Reader {
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+}
+
+/// Whether there is a RabbitMQ to test with; when the machine is said to have none, which is said
+/// aloud, there is not.
+fn may_have_one(test: &str) -> bool {
+    if std::env::var_os("GHPULSE_TEST_WITHOUT_SERVERS").is_some_and(|value| value == "1") {
+        let mut out = std::io::stdout();
+        let why = "GHPULSE_TEST_WITHOUT_SERVERS=1 is set, so there is no RabbitMQ";
+        writeln!(out, "skipped: {test}: {why}").unwrap();
+        return false;
+    }
+    assert!(
+        Path::new(SERVER).exists(),
+        "no RabbitMQ at {SERVER}: install rabbitmq-server, ruby-bunny and python3-pika (make test \
+         does), or set GHPULSE_TEST_WITHOUT_SERVERS=1"
+    );
+    true
+}
+
+/// A broker for a test; `None` when there is none.
+pub(crate) async fn broker(test: &str) -> Option<Broker> {
+    if !may_have_one(test) {
+        return None;
+    }
+    let mut broker = Broker::new("");
+    broker.start().await;
+    Some(broker)
+}
+
+/// The same, with more lines in its configuration.
+pub(crate) async fn configured(test: &str, lines: &str) -> Option<Broker> {
+    if !may_have_one(test) {
+        return None;
+    }
+    let mut broker = Broker::new(lines);
+    broker.start().await;
+    Some(broker)
+}
+
+/// The same, which also speaks TLS, with the certificate that stands in that directory as
+/// `cert.pem` and `key.pem`; and the port where it does.
+pub(crate) async fn secured(test: &str, files: &Path) -> Option<(Broker, u16)> {
+    if !may_have_one(test) {
+        return None;
+    }
+    let (port, files) = (free_port(), files.display());
+    let conf = format!(
+        "listeners.ssl.default = 127.0.0.1:{port}\nssl_options.cacertfile = {files}/ca.pem\n\
+         ssl_options.certfile = {files}/cert.pem\nssl_options.keyfile = {files}/key.pem\n\
+         ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n"
+    );
+    let mut broker = Broker::new(&conf);
+    broker.start().await;
+    Some((broker, port))
+}
+
+impl Broker {
+    fn new(more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap().keep();
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/rabbitmq.json");
+        let shipped = std::fs::read_to_string(shipped).unwrap();
+        let mut definitions: serde_json::Value = serde_json::from_str(&shipped).unwrap();
+        let user = serde_json::json!({
+            "name": "ghpulse", "password_hash": PUBLISHER, "tags": "",
+            "hashing_algorithm": "rabbit_password_hashing_sha256",
+        });
+        definitions["users"].as_array_mut().unwrap().push(user);
+        let rights = serde_json::json!({
+            "user": "ghpulse", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*",
+        });
+        definitions["permissions"].as_array_mut().unwrap().push(rights);
+        std::fs::write(dir.join("definitions.json"), definitions.to_string()).unwrap();
+        std::fs::write(dir.join("enabled_plugins"), "[].").unwrap();
+        let conf = format!(
+            "load_definitions = {0}/definitions.json\ndisk_free_limit.absolute = 10MB\n\
+             log.file.level = warning\n{more}",
+            dir.display()
+        );
+        std::fs::write(dir.join("rabbitmq.conf"), conf).unwrap();
+        let (port, dist_port, epmd_port) = (free_port(), free_port(), free_port());
+        Self { dir, port, dist_port, epmd_port, process: None }
+    }
+
+    /// How a program of its finds it.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.dir)
+            .env("HOME", &self.dir)
+            .env("RABBITMQ_NODENAME", format!("ghpulse{}@localhost", self.port))
+            .env("ERL_EPMD_PORT", self.epmd_port.to_string());
+        command
+    }
+
+    /// Has it do something that its own tool can ask of it.
+    pub(crate) async fn control(&self, arguments: &[&str]) {
+        let mut command = self.command(CONTROL);
+        command.args(arguments);
+        let ran = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{arguments:?}: {said}");
+    }
+
+    /// Halts it where it is: the system goes on taking in what is sent to it.
+    pub(crate) fn pause(&self) {
+        let pid = std::fs::read_to_string(self.dir.join("pid")).unwrap();
+        let paused = Command::new("kill").args(["-STOP", pid.trim()]).status().unwrap();
+        assert!(paused.success());
+    }
+
+    /// Bytes that were sent to it, and that it has not read.
+    pub(crate) fn unread(&self) -> u64 {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let ours = format!(":{:04X}", self.port);
+        let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let ours = rows.filter(|row| row[1].ends_with(&ours));
+        ours.map(|row| u64::from_str_radix(row[4].split(':').nth(1).unwrap(), 16).unwrap()).sum()
+    }
+
+    /// Starts it on its directory, new or with what it had, and waits until it listens.
+    pub(crate) async fn start(&mut self) {
+        // The shell waits for its own input to end, which it does when this program ends in
+        // whatever way, and ends what it started: the server, and the daemon of names on its port.
+        let script = "set -m; \"$0\" >>log 2>&1 & read -r rest; kill -9 -- -$!; wait; \
+            epmd -port \"$ERL_EPMD_PORT\" -kill >/dev/null 2>&1; \
+            test \"$rest\" = keep || rm -rf \"$PWD\"";
+        let file = |name: &str| self.dir.join(name);
+        let shell = self
+            .command("bash")
+            .args(["-c", script, SERVER])
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", self.port.to_string())
+            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
+            .env("RABBITMQ_MNESIA_BASE", file("mnesia"))
+            .env("RABBITMQ_LOG_BASE", file("logs"))
+            .env("RABBITMQ_PID_FILE", file("pid"))
+            .env("RABBITMQ_CONFIG_FILE", file("rabbitmq.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", file("enabled_plugins"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.process = Some(shell);
+        self.listens().await;
+    }
+
+    async fn listens(&self) {
+        let mut tries = tokio::time::interval(Duration::from_millis(250));
+        let port = self.port;
+        let listens = async {
+            loop {
+                tries.tick().await;
+                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(READY, listens).await.is_err() {
+            let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+            panic!("RabbitMQ is not ready after {READY:?}; its log:\n{log}");
+        }
+    }
+
+    /// Ends it as a power cut would, and keeps its directory.
+    pub(crate) fn kill(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        process.stdin.take().unwrap().write_all(b"keep\n").unwrap();
+        process.wait().unwrap();
+    }
+
+    pub(crate) fn port(&self) -> String {
+        self.port.to_string()
+    }
+
+    /// How to feed an exchange on it.
+    pub(crate) fn options(&self, exchange: &str) -> AmqpOptions {
+        AmqpOptions {
+            url: Secret::new(format!("amqp://ghpulse:ghpulse@127.0.0.1:{}/", self.port)),
+            exchange: exchange.to_owned(),
+            source: None,
+            ca: None,
+            node: "test".to_owned(),
+        }
+    }
+
+    /// A reader by pika, as whoever publishes, whose queue outlives a restart; it is bound.
+    pub(crate) async fn reader(&self, queue: &str, keys: &[&str]) -> Reader {
+        let port = self.port();
+        let mut args = vec!["reader.py", &port, "ghpulse", "ghpulse", queue, "1"];
+        args.extend(keys);
+        let mut reader = Reader::new("/usr/bin/python3", &args);
+        assert_eq!(reader.line().await, "\"bound\"");
+        reader
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.stdin.take());
+            let _ = process.wait();
+        } else {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+impl Reader {
+    /// Runs a program of this directory.
+    pub(crate) fn new(program: &str, args: &[&str]) -> Self {
+        let mut child = Command::new(program)
+            .args(args)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/amqp"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+        let lines = forward(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// Its next line.
+    pub(crate) async fn line(&mut self) -> String {
+        let line = tokio::time::timeout(PATIENCE, self.lines.recv()).await;
+        line.expect("a line in time").expect("the program goes on")
+    }
+
+    /// Its next line, when there is one already.
+    pub(crate) fn line_now(&mut self) -> Option<String> {
+        self.lines.try_recv().ok()
+    }
+
+    /// Its next message.
+    pub(crate) async fn message(&mut self) -> serde_json::Value {
+        serde_json::from_str(&self.line().await).unwrap()
+    }
+
+    /// All lines to its end.
+    pub(crate) async fn rest(mut self) -> Vec<String> {
+        let mut rest = Vec::new();
+        while let Ok(Some(line)) = tokio::time::timeout(PATIENCE, self.lines.recv()).await {
+            rest.push(line);
+        }
+        rest
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn forward(out: ChildStdout) -> mpsc::UnboundedReceiver<String> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}

@@ -1,0 +1,121 @@
+//! A broker that speaks TLS, with a certificate authority of its own; and peers that are none.
+
+use std::path::Path;
+use std::process::Command;
+
+use ghpulse::amqp::{AmqpError, AmqpOptions, probe};
+use ghpulse::clock::Clock;
+use ghpulse::config::Secret;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+
+use super::broker::{PATIENCE, secured};
+use super::node::{Node, push};
+
+/// Certificates in `dir`: `ca.pem`, `other.pem` of another authority, and `cert.pem` with
+/// `key.pem` for 127.0.0.1 and nothing else.
+fn certify(dir: &Path) {
+    let openssl = |arguments: &str| {
+        let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output();
+        let ran = ran.expect("openssl is installed");
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    };
+    std::fs::write(dir.join("names"), "subjectAltName=IP:127.0.0.1").unwrap();
+    for name in ["ca", "other"] {
+        let what = format!("-keyout {name}.key -out {name}.pem -subj /CN={name}");
+        openssl(&format!("req -x509 -newkey rsa:2048 -nodes {what} -days 9"));
+    }
+    openssl("req -newkey rsa:2048 -nodes -keyout key.pem -out csr -subj /CN=broker");
+    openssl(
+        "x509 -req -in csr -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 9 \
+         -extfile names",
+    );
+}
+
+fn at(scheme: &str, host: &str, port: impl std::fmt::Display) -> Secret {
+    Secret::new(format!("{scheme}://ghpulse:ghpulse@{host}:{port}/"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_arrive_over_tls_and_every_refusal_says_what_to_do() {
+    let files = tempfile::tempdir().unwrap();
+    certify(files.path());
+    let made = secured("messages_arrive_over_tls", files.path()).await;
+    let Some((broker, port)) = made else { return };
+    let good = AmqpOptions {
+        url: at("amqps", "127.0.0.1", port),
+        ca: Some(files.path().join("ca.pem")),
+        ..broker.options("ght-streams")
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path(), &good);
+    node.is_connected(true).await;
+    let mut reader = broker.reader("pika_queue", &["evt.push.*"]).await;
+    node.admit(&(0..500).map(push).collect::<Vec<_>>()).await;
+    let mut ids = std::collections::BTreeSet::new();
+    while ids.len() < 500 {
+        ids.insert(reader.message().await["id"].as_str().unwrap().to_owned());
+    }
+    node.end().await;
+
+    let refused = async |options: AmqpOptions| {
+        let error = probe(&options, Clock::system()).await.unwrap_err();
+        assert!(!error.is_configuration(), "{error}");
+        error.to_string()
+    };
+    let with_url = |url: Secret| AmqpOptions { url, ..good.clone() };
+    let unknown = refused(AmqpOptions { ca: None, ..good.clone() }).await;
+    let begin = format!("TLS with 127.0.0.1:{port} fails (");
+    assert!(unknown.starts_with(&begin) && unknown.contains("UnknownIssuer"), "{unknown}");
+    assert!(unknown.contains("of the one it is by in `amqp.ca`"), "{unknown}");
+    let other = AmqpOptions { ca: Some(files.path().join("other.pem")), ..good.clone() };
+    let said = refused(other.clone()).await;
+    assert!(said.contains("in `amqp.ca`, which has another one"), "{said}");
+    let named = refused(with_url(at("amqps", "localhost", port))).await;
+    assert!(named.contains("localhost") && named.contains("use a host in `amqp.url`"), "{named}");
+    let plain = refused(with_url(at("amqps", "127.0.0.1", broker.port()))).await;
+    assert!(plain.contains("write a port of TLS into amqp.url"), "{plain}");
+    let clear = refused(with_url(at("amqp", "127.0.0.1", port))).await;
+    assert!(clear.contains("Then write amqps:// in amqp.url"), "{clear}");
+
+    // What is wrong is also said by a node that runs, and is over when it is put right.
+    let renewed = files.path().join("renewed.pem");
+    std::fs::copy(files.path().join("other.pem"), &renewed).unwrap();
+    let late = AmqpOptions { ca: Some(renewed.clone()), ..good.clone() };
+    let mut node = Node::start(dir.path(), &late);
+    let said = node.is_connected(false).await;
+    assert!(said.contains("in `amqp.ca`, which has another one"), "{said}");
+    std::fs::copy(files.path().join("ca.pem"), &renewed).unwrap();
+    node.is_connected(true).await;
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_says_nothing_is_hung_up_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let options = |scheme: &str| AmqpOptions {
+        url: at(scheme, "127.0.0.1", port),
+        exchange: "ght-streams".to_owned(),
+        source: None,
+        ca: None,
+        node: "test".to_owned(),
+    };
+    let (plain, encrypted) = (options("amqp"), options("amqps"));
+    let clock = Clock::system();
+    let heard = async {
+        let mut all = Vec::new();
+        for _ in 0..2 {
+            all.push(listener.accept().await.unwrap().0);
+        }
+        for mut stream in all {
+            let mut said = Vec::new();
+            let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await;
+            ended.expect("its end").unwrap();
+        }
+    };
+    let (first, second, ()) = tokio::join!(probe(&plain, clock), probe(&encrypted, clock), heard);
+    let reason = "no answer within 10 s".to_owned();
+    let expected = AmqpError::Away { doing: "connecting", reason };
+    assert_eq!((first.unwrap_err(), second.unwrap_err()), (expected.clone(), expected));
+}

@@ -1,0 +1,259 @@
+//! What is answered beside the endpoints.
+
+use ghpulse::simulate::{Fault, FaultKind, Options};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::events::{opened, push};
+use super::site::Site;
+use crate::common::client::{Answer, Client, request};
+use crate::common::running::{GitHub, Running, soon};
+
+const ENDPOINTS: [&str; 3] = ["/sampling", "/language/latest", "/language/watch"];
+
+/// A header's value; `head` is what came before the body.
+pub(crate) fn header(answer: &Answer, name: &str) -> Option<String> {
+    let lines = answer.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let mut found = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.next().map(|(_, value)| value.trim().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_get_of_an_endpoint_gets_426_and_one_line_that_says_how() {
+    let site = Site::start(&[("GHPULSE_SERVER_BASEPATH", "/websocket")]).await;
+    for endpoint in ENDPOINTS {
+        for path in [endpoint.to_owned(), format!("/websocket{endpoint}?x=1")] {
+            let answer = request(site.running.public, "GET", &path, &[]).await;
+            assert_eq!(answer.status, 426, "{path}");
+            let hint = format!("ws://HOST:PORT/websocket{endpoint}");
+            assert!(answer.body.contains(&hint), "{}", answer.body);
+            assert_eq!(answer.body.lines().count(), 1, "{}", answer.body);
+            let upgrade = header(&answer, "upgrade").expect("RFC 9110 wants it");
+            assert!(upgrade.eq_ignore_ascii_case("websocket"));
+        }
+    }
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_base_path_prefixed_and_bare_paths_both_answer() {
+    let settings = [("GHPULSE_SERVER_BASEPATH", "/websocket"), ("GHPULSE_SERVER_HEALTH", "/alive")];
+    let site = Site::start(&settings).await;
+    for prefix in ["", "/websocket"] {
+        let mut sampling = site.connect(&format!("{prefix}/sampling")).await;
+        assert_eq!(sampling.json().await["firstMessageTag"], true);
+        let mut watch = site.connect(&format!("{prefix}/language/watch?a=b")).await;
+        assert_eq!(watch.json().await["firstMessageTag"], true);
+        let mut latest = site.connect(&format!("{prefix}/language/latest")).await;
+        latest.subscribe("{}").await;
+        assert_eq!(latest.text().await, "{}");
+        for (path, status) in [("/alive", 200), ("/health", 404), ("/readyz", 200), ("/", 200)] {
+            let path = format!("{prefix}{path}");
+            let answer = request(site.running.public, "GET", &path, &[]).await;
+            assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        }
+    }
+    let other = request(site.running.public, "GET", "/websockets/alive", &[]).await;
+    assert_eq!(other.status, 404);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_origin_may_connect_unless_some_are_named() {
+    let site = Site::start(&[]).await;
+    let anyone = Client::open(site.running.public, "/sampling", &[("origin", "https://a.b")]);
+    assert!(anyone.await.is_ok());
+    site.end().await;
+    let named = ("GHPULSE_SERVER_ALLOWEDORIGINS", "https://ok.example,http://localhost:3000");
+    let site = Site::start(&[named]).await;
+    for origin in ["https://ok.example", "https://OK.example", "http://localhost:3000"] {
+        let told = [("origin", origin)];
+        assert!(Client::open(site.running.public, "/sampling", &told).await.is_ok(), "{origin}");
+    }
+    // The pages that are served here need not be named.
+    let own = format!("http://{}", site.running.public);
+    assert!(Client::open(site.running.public, "/sampling", &[("origin", &own)]).await.is_ok());
+    let neighbour = format!("http://{}0", site.running.public);
+    for origin in [
+        "https://evil.example",
+        "http://ok.example",
+        "null",
+        "https://ok.example.evil",
+        neighbour.as_str(),
+    ] {
+        let told = [("origin", origin)];
+        let opened = Client::open(site.running.public, "/sampling", &told).await;
+        let Err(answer) = opened else { panic!("{origin} may not connect") };
+        assert_eq!(answer.status, 403, "{origin}");
+        let body = answer.body;
+        assert!(body.contains("allowedOrigins") && body.contains(origin), "{body}");
+    }
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_readiness_are_told() {
+    let site = Site::start(&[]).await;
+    let health = request(site.running.public, "GET", "/health", &[]).await;
+    assert_eq!((health.status, health.body.as_str()), (200, "OK"));
+    let mut old = tokio::net::TcpStream::connect(site.running.public).await.unwrap();
+    old.write_all(b"GET /health HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    soon("an answer", old.read_to_string(&mut text)).await.unwrap();
+    assert!(text.contains(" 200 OK\r\n") && text.ends_with("\r\n\r\nOK"), "{text}");
+    let head = request(site.running.public, "HEAD", "/health", &[]).await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    site.push(&[push(1)]);
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[push(2)]);
+    while reader.json().await["event"]["id"] != "2" {}
+    let ready = request(site.running.public, "GET", "/readyz", &[]).await;
+    assert_eq!(ready.status, 200, "{}", ready.body);
+    for (name, wanted) in [
+        ("store", "ok"),
+        ("source", "ok"),
+        ("bus", "ok"),
+        ("tidb", "off"),
+        ("amqp", "off"),
+        ("scripts", "ok"),
+    ] {
+        let (_, part) = part(&site, name).await;
+        assert_eq!(part["state"], wanted, "{part}");
+        assert!(part["since"].as_str().unwrap().ends_with('Z'), "{part}");
+    }
+    site.end().await;
+}
+
+/// What `/readyz` says of a part, and its status.
+async fn part(site: &Site, name: &str) -> (u16, Value) {
+    let answer = request(site.running.public, "GET", "/readyz", &[]).await;
+    let parts = answer.json();
+    let part = parts.as_array().unwrap().iter().find(|part| part["name"] == name);
+    (answer.status, part.unwrap_or_else(|| panic!("no {name} in {parts}")).clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_away_is_503_in_readiness_alone() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    github.control.set_fault(Fault { share: 1.0, ..Fault::new(FaultKind::Error502) });
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(dir.path(), &github.url, &[]).await;
+    let site = Site { github, dir, running };
+    let asked = site.github.control.until(|control| control.requests() > 0);
+    soon("GitHub is asked", asked).await;
+    let mut ticks = site.latest("{}").await;
+    let down = async {
+        loop {
+            let (status, source) = part(&site, "source").await;
+            if source["state"] == "down" {
+                return (status, source);
+            }
+            ticks.text().await;
+        }
+    };
+    let (status, source) = soon("the source is down", down).await;
+    assert_eq!(status, 503, "{source}");
+    assert_eq!(source["error"], "GitHub cannot be reached", "strangers read plain words");
+    let details = request(site.running.ops, "GET", "/readyz", &[]).await.body;
+    assert!(details.contains("502"), "{details}");
+    let health = request(site.running.public, "GET", "/health", &[]).await;
+    assert_eq!((health.status, health.body.as_str()), (200, "OK"), "it serves");
+    assert_eq!(site.connect("/sampling").await.json().await["firstMessageTag"], true);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tidb_that_is_away_delays_and_stops_nothing() {
+    // Nobody listens there, and nobody else gets the port meanwhile.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let settings = [
+        ("GHPULSE_TIDB_HOST", "127.0.0.1"),
+        ("GHPULSE_TIDB_PORT", port.as_str()),
+        ("GHPULSE_TIDB_DB", "test"),
+        ("GHPULSE_TIDB_PASSWORD", "password-of-a-test"),
+        ("GHPULSE_INTERVAL_RETRY", "1"),
+        ("GHPULSE_INTERVAL_RETRYWAIT", "0"),
+    ];
+    let site = Site::start(&settings).await;
+    assert_eq!(site.connect("/sampling").await.json().await["eventMap"], json!({}));
+    let answer = request(site.running.public, "POST", "/sync-event", &["content-length: 0"]).await;
+    assert_eq!((answer.status, &answer.json()["synced"]), (502, &json!(false)));
+    assert!(answer.body.contains(&format!("127.0.0.1:{port}")), "why not: {}", answer.body);
+    assert!(!answer.body.contains("password-of-a-test"), "{}", answer.body);
+    let (status, tidb) = part(&site, "tidb").await;
+    assert_ne!(tidb["state"], "ok", "{tidb}");
+    let (_, source) = part(&site, "source").await;
+    assert!(status == 200 || source["state"] == "down", "TiDB alone is no reason: {source}");
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[push(1)]);
+    assert_eq!(reader.json().await["event"]["id"], "1");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_an_endpoint_has_is_refused_for_another_before_anything_starts() {
+    let site = Site::start(&[]).await;
+    let table = request(site.running.public, "GET", "/openapi.json", &[]).await.json();
+    let paths: Vec<&String> = table["paths"].as_object().unwrap().keys().collect();
+    assert!(paths.len() > 15, "{paths:?}");
+    for path in paths.into_iter().filter(|path| !["/health", "/sync-event"].contains(&&***path)) {
+        let path = path.replace("{name}", "stars");
+        let refused = ghpulse::config::load(&ghpulse::config::Request {
+            lookup: ghpulse::config::Lookup::Nothing,
+            directory: env!("CARGO_MANIFEST_DIR").into(),
+            environment: vec![("GHPULSE_SERVER_HEALTH".to_owned(), path.clone())],
+            flags: Vec::new(),
+            host: "test".to_owned(),
+        });
+        let complaints = refused.expect_err(&path).complaints;
+        assert_eq!(complaints[0].key.as_deref(), Some("server.health"), "{path}: {complaints:?}");
+    }
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_on_the_ops_listener_alone() {
+    ghpulse::metrics::install();
+    let site = Site::start(&[]).await;
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[opened(1, "Go")]);
+    site.settle(&mut reader, 1).await;
+    let answer = request(site.running.ops, "GET", "/metrics", &[]).await;
+    assert_eq!(answer.status, 200);
+    for name in ["ghpulse_events_applied_total", "ghpulse_connections{endpoint=\"/sampling\"}"] {
+        assert!(answer.body.contains(name), "{name}: {}", answer.body);
+    }
+    let public = request(site.running.public, "GET", "/metrics", &[]).await;
+    assert_eq!(public.status, 404);
+    assert!(!public.body.contains("ghpulse_events"), "{}", public.body);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_and_what_is_not_taken_is_said_with_what_there_is() {
+    let site = Site::start(&[]).await;
+    for (method, path, status) in [
+        ("GET", "/nothing", 404),
+        ("GET", "/sampling/more", 404),
+        ("GET", "/..%2f", 404),
+        ("POST", "/sampling", 405),
+        ("DELETE", "/", 405),
+        ("PUT", "/health", 405),
+    ] {
+        let answer = request(site.running.public, method, path, &["content-length: 0"]).await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        for endpoint in ENDPOINTS {
+            assert!(answer.body.contains(endpoint), "{method} {path}: {}", answer.body);
+        }
+        assert_eq!(header(&answer, "x-content-type-options").as_deref(), Some("nosniff"));
+    }
+    let page = request(site.running.public, "GET", "/", &["accept: text/html"]).await;
+    assert_eq!(page.status, 200);
+    for endpoint in ENDPOINTS {
+        assert!(page.body.contains(endpoint), "{endpoint}");
+    }
+    assert!(!page.body.contains("src=\"http") && !page.body.contains("url(http"));
+    site.end().await;
+}

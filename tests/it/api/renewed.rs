@@ -1,0 +1,141 @@
+//! Files that are replaced while the program runs: the certificate of the public listeners, and
+//! the log's file. Nobody who is connected notices.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use ghpulse::simulate::Options;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::events::push;
+use super::program::{Program, run};
+use crate::common::client::request;
+use crate::common::running::{GitHub, soon};
+
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
+
+/// A TLS connection that trusts this certificate alone.
+async fn tls(address: SocketAddr, trusted: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(format!("{FILES}/{trusted}")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(address).await?;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    connector.connect("localhost".try_into().unwrap(), stream).await
+}
+
+/// Where the ops endpoints of the program on this data directory are.
+async fn ops(dir: &Path) -> SocketAddr {
+    let found = async {
+        loop {
+            let text = std::fs::read_to_string(dir.join("ops")).unwrap_or_default();
+            if let Some(address) = text.trim().strip_prefix("http://") {
+                return address.parse().unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the ops endpoints are there", found).await
+}
+
+/// Waits until `/readyz` of the ops endpoints has this part, or has it no more.
+async fn files_part(ops: SocketAddr, is_there: bool) -> String {
+    let found = async {
+        loop {
+            let parts = request(ops, "GET", "/readyz", &[]).await.body;
+            if parts.contains(r#""name":"files""#) == is_there {
+                return parts;
+            }
+        }
+    };
+    soon("the part `files`", found).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_certificate_is_taken_and_drops_nobody() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = |name: &str| files.path().join(name);
+    let copy = |from: &str, to: &str| {
+        std::fs::copy(format!("{FILES}/{from}"), file(to)).unwrap();
+    };
+    copy("cert.pem", "cert.pem");
+    copy("key.pem", "key.pem");
+    let mut command = run(&dir, &github.url);
+    command.env("GHPULSE_SERVER_TLS_CERT", file("cert.pem"));
+    command.env("GHPULSE_SERVER_TLS_KEY", file("key.pem"));
+    let mut program = Program::start(command);
+    let line = program.until("serving").await;
+    let (_, behind) = line.split_once("https://").unwrap();
+    let address: SocketAddr = behind[..behind.find('/').unwrap()].parse().unwrap();
+    let ops = ops(dir.path()).await;
+    let stream = tls(address, "cert.pem").await.unwrap();
+    let connecting = tokio_tungstenite::client_async("wss://localhost/sampling", stream);
+    let (mut reader, _) = soon("a handshake", Box::pin(connecting)).await.unwrap();
+    soon("the first message", reader.next()).await.unwrap().unwrap();
+    reader.send(Message::text(r#"{"samplingRate":1}"#)).await.unwrap();
+
+    // A certificate without its key: the old pair stays, and it is said where.
+    copy("renewed-cert.pem", "cert.pem");
+    program.signal("-HUP").await;
+    program.until("a renewed file is bad").await;
+    let parts = files_part(ops, true).await;
+    assert!(parts.contains("server.tls") && parts.contains("the old one stays"), "{parts}");
+    assert!(tls(address, "cert.pem").await.is_ok());
+
+    // With its key, and without a signal.
+    copy("renewed-key.pem", "key.pem");
+    program.until("a renewed file is in use").await;
+    files_part(ops, false).await;
+    assert!(tls(address, "renewed-cert.pem").await.is_ok());
+    assert!(tls(address, "cert.pem").await.is_err());
+    github.control.push_raw(&push(1));
+    let event = soon("who was connected still reads", reader.next()).await.unwrap().unwrap();
+    assert!(event.into_text().unwrap().contains(r#""id":"1""#));
+    drop(reader);
+    program.signal("-TERM").await;
+    assert_eq!(program.end().await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_opened_anew_when_it_was_moved_away() {
+    let github = GitHub::start(Options::by_hand(1)).await;
+    let (dir, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [log, first, second]: [PathBuf; 3] =
+        ["a.log", "a.log.1", "a.log.2"].map(|name| logs.path().join(name));
+    let mut command = run(&dir, &github.url);
+    command.env("GHPULSE_LOG_FILE", &log);
+    let program = Program::start(command);
+    let ops = ops(dir.path()).await;
+    let has = async |words: &str| {
+        let said = async {
+            while !std::fs::read_to_string(&log).is_ok_and(|text| text.contains(words)) {
+                request(ops, "GET", "/health", &[]).await;
+            }
+        };
+        soon("the file has a line", said).await;
+    };
+    // It answers before it says so.
+    has("serving").await;
+    std::fs::rename(&log, &first).unwrap();
+    program.signal("-HUP").await;
+    has("opened anew").await;
+    assert!(std::fs::read_to_string(&first).unwrap().contains("serving"));
+    // And without a signal, within seconds.
+    std::fs::rename(&log, &second).unwrap();
+    has("opened anew").await;
+    program.signal("-TERM").await;
+    assert_eq!(program.end().await.0, Some(0));
+    assert!(std::fs::read_to_string(&log).unwrap().contains("stopped"));
+}

@@ -1,0 +1,142 @@
+//! The merge script, edited while the appliance runs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ghpulse::clock::Clock;
+use ghpulse::model::window::Timestamp;
+use serde_json::Value;
+
+use super::events::opened;
+use super::site::Site;
+use crate::common::client::{Client, request};
+use crate::common::running::{Running, soon};
+
+const TWICE: &str = "fn merge(window) {\n    let t = Tally();\n    t.add(window, 2);\n    t\n}\n";
+const BROKEN: &str = "fn merge(window) {\n    let t = Tally();\n    t.add(window, 3;\n    t\n}\n";
+
+fn shipped() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/merge_latest.rhai");
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// As editors save: another file is renamed over it.
+fn save(scripts: &Path, text: &str) {
+    let new = scripts.join(".merge_latest.rhai.new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, scripts.join("merge_latest.rhai")).unwrap();
+}
+
+async fn scripts_part(running: &Running) -> Value {
+    let parts = request(running.public, "GET", "/readyz", &[]).await;
+    assert_eq!(parts.status, 200, "a bad script stops nothing");
+    let parts = parts.json();
+    let found = parts.as_array().unwrap().iter().find(|part| part["name"] == "scripts");
+    found.unwrap().clone()
+}
+
+/// Waits until `/readyz` speaks of the third line.
+async fn until_refused(latest: &mut Client, running: &Running) {
+    let refused = async {
+        loop {
+            let part = scripts_part(running).await;
+            if part["state"] == "degraded" {
+                return part;
+            }
+            latest.text().await;
+        }
+    };
+    let part = soon("the script is refused", refused).await;
+    let error = part["error"].as_str().unwrap();
+    assert!(error.contains("merge_latest.rhai:3:"), "file, line and column: {error}");
+    let page = request(running.public, "GET", "/", &[]).await.body;
+    assert!(page.contains("merge_latest.rhai:3:"), "the page says it too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_shows_and_a_broken_one_never_is_in_force() {
+    let scripts = tempfile::tempdir().unwrap();
+    save(scripts.path(), &shipped());
+    let folder = scripts.path().to_str().unwrap().to_owned();
+    let settings = [("GHPULSE_SCRIPTS_DIR", folder.as_str())];
+    let site = Site::start(&settings).await;
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[opened(1, "Go"), opened(2, "Go"), opened(3, "C")]);
+    site.settle(&mut reader, 3).await;
+    let mut latest = site.latest("{}").await;
+    latest.until(r#"{"C":1,"Go":2}"#).await;
+
+    save(scripts.path(), TWICE);
+    latest.until(r#"{"C":2,"Go":4}"#).await;
+    assert_eq!(scripts_part(&site.running).await["state"], "ok");
+
+    save(scripts.path(), BROKEN);
+    until_refused(&mut latest, &site.running).await;
+    assert_eq!(latest.text().await, r#"{"C":2,"Go":4}"#, "the last good one stays");
+
+    // Over a restart too, and a file that is gone changes nothing.
+    let Site { github, dir, running } = site;
+    running.end().await;
+    let running = Running::start(dir.path(), &github.url, &settings).await;
+    let site = Site { github, dir, running };
+    let mut latest = site.latest("{}").await;
+    latest.until(r#"{"C":2,"Go":4}"#).await;
+    until_refused(&mut latest, &site.running).await;
+    std::fs::remove_file(scripts.path().join("merge_latest.rhai")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(latest.text().await, r#"{"C":2,"Go":4}"#);
+    }
+
+    save(scripts.path(), &shipped());
+    latest.until(r#"{"C":1,"Go":2}"#).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn since_is_when_a_part_changed_and_not_when_it_was_asked() {
+    let scripts = tempfile::tempdir().unwrap();
+    save(scripts.path(), &shipped());
+    let folder = scripts.path().to_str().unwrap().to_owned();
+    let site = Site::start(&[("GHPULSE_SCRIPTS_DIR", folder.as_str())]).await;
+    let mut latest = site.latest("{}").await;
+    latest.text().await;
+    let before = Clock::system().now();
+    save(scripts.path(), BROKEN);
+    // A tick a second; nobody asks for parts meanwhile.
+    for _ in 0..7 {
+        latest.text().await;
+    }
+    let part = scripts_part(&site.running).await;
+    assert_eq!(part["state"], "degraded");
+    let since = Timestamp::parse(part["since"].as_str().unwrap()).unwrap();
+    let late = since.since(before);
+    assert!(since >= before && late < Duration::from_secs(4), "{late:?} after it was broken");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_file_and_a_last_good_one_it_is_the_native_sum_and_failing_ticks_too() {
+    let scripts = tempfile::tempdir().unwrap();
+    let folder = scripts.path().to_str().unwrap().to_owned();
+    let site = Site::start(&[("GHPULSE_SCRIPTS_DIR", folder.as_str())]).await;
+    let mut reader = site.sampling(r#"{"samplingRate":1}"#).await;
+    site.push(&[opened(1, "Go"), opened(2, "C")]);
+    site.settle(&mut reader, 2).await;
+    let mut latest = site.latest("{}").await;
+    latest.until(r#"{"C":1,"Go":1}"#).await;
+    let part = scripts_part(&site.running).await;
+    assert!(part["error"].as_str().unwrap().contains("no such file"), "{part}");
+    // Good on the sample and on the window of now, bad later.
+    let until_three = "fn merge(window) {\n    let t = Tally();\n    t.add(window);\n    \
+                       if t.get(\"Go\") == 3 { throw \"three\"; }\n    t.set(\"Seen\", 7);\n    t\n}\n";
+    save(scripts.path(), until_three);
+    latest.until(r#"{"C":1,"Go":1,"Seen":7}"#).await;
+    site.push(&[opened(3, "Go"), opened(4, "Go")]);
+    latest.until(r#"{"C":1,"Go":3}"#).await;
+    let part = scripts_part(&site.running).await;
+    assert!(part["error"].as_str().unwrap().contains("three"), "{part}");
+    site.push(&[opened(5, "Go")]);
+    latest.until(r#"{"C":1,"Go":4,"Seen":7}"#).await;
+    assert_eq!(scripts_part(&site.running).await["state"], "ok");
+    site.end().await;
+}

@@ -1,0 +1,293 @@
+//! The program as a shell sees it: exit codes, what goes to stdout and what to stderr.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the program in a directory of its own, with nothing of our environment but the path.
+fn ghpulse(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ghpulse"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .expect("the program can be started")
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    read(&ghpulse(directory.path(), arguments, &[]))
+}
+
+fn read(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let code = output.status.code().expect("it ended by itself");
+    (code, text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_unit_is_started_again_for_as_long_as_a_disk_is_full() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/config/ghpulse.service");
+    let unit = std::fs::read_to_string(unit).expect("the unit is there");
+    let value = |name: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("{name} is not set"))
+    };
+    assert_eq!(value("Restart"), "on-failure");
+    assert_eq!(value("StartLimitIntervalSec"), "0", "no number of failed starts is the last");
+    let prevented: Vec<&str> = value("RestartPreventExitStatus").split(' ').collect();
+    assert_eq!(prevented, ["64", "78"], "74 mends itself");
+}
+
+#[test]
+fn what_is_asked_for_goes_to_stdout_and_ends_with_0() {
+    for arguments in [
+        ["--version"].as_slice(),
+        &["version"],
+        &["--help"],
+        &["config", "default"],
+        &["config", "reference"],
+        &["config", "env"],
+        &["check", "--offline"],
+    ] {
+        let (code, stdout, stderr) = run(arguments);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{arguments:?}");
+        assert!(!stdout.is_empty() && !stdout.contains('\u{1b}'), "{arguments:?} {stdout}");
+    }
+    let (_, version, _) = run(&["--version"]);
+    assert!(version.contains("RocksDB") && version.contains("commit"), "{version}");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_64_and_speaks_on_stderr() {
+    for arguments in [["fly"].as_slice(), &["check", "--offlin"], &["config"], &["config", "x"]] {
+        let (code, stdout, stderr) = run(arguments);
+        assert_eq!((code, stdout.as_str()), (64, ""), "{arguments:?} {stderr}");
+        assert!(!stderr.is_empty());
+    }
+}
+
+#[test]
+fn json_is_json() {
+    for arguments in [
+        ["version", "--json"].as_slice(),
+        &["config", "default", "--json"],
+        &["config", "reference", "--json"],
+        &["config", "env", "--json"],
+        &["check", "--offline", "--json"],
+    ] {
+        let (code, stdout, _) = run(arguments);
+        let value: Result<serde_json::Value, _> = serde_json::from_str(&stdout);
+        assert!(code == 0 && value.is_ok(), "{arguments:?} {stdout}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_78_and_every_complaint() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = "server:\n  prot: 1\ngithub:\n  pages: 9\n";
+    std::fs::write(directory.path().join("config.yaml"), text).expect("written");
+    let environment = [("GHPULSE_SERVER_PROT", "1")];
+    let output = ghpulse(directory.path(), &["check", "--offline"], &environment);
+    let (code, stdout, _) = read(&output);
+    assert_eq!(code, 78);
+    for part in ["config.yaml:2: server.prot", "config.yaml:4: github.pages", "GHPULSE_SERVER_PROT"]
+    {
+        assert!(stdout.contains(part), "{part} is not in\n{stdout}");
+    }
+    let output = ghpulse(directory.path(), &["check", "--offline", "--json"], &environment);
+    let (code, stdout, _) = read(&output);
+    let value: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(code, 78);
+    assert_eq!(value["complaints"][0]["line"], 2);
+    assert_eq!(value["complaints"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn a_server_that_is_away_is_69_and_one_that_is_there_0() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let url = format!("http://{address}");
+    let environment = [("GHPULSE_GITHUB_APIURL", url.as_str())];
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &["check"], &environment));
+    assert_eq!(code, 0, "{stdout}");
+    drop(listener);
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &["check"], &environment));
+    assert_eq!(code, 69, "{stdout}");
+    assert!(stdout.contains(&format!("error: github at {address}: cannot be connected to")));
+}
+
+#[test]
+fn a_token_that_github_refuses_is_78_and_never_printed() {
+    use std::io::BufRead as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut github = Command::new(env!("CARGO_BIN_EXE_ghpulse"))
+        .args(["simulate", "--listen", "127.0.0.1:0", "--fault", "revoked:token=ghp_telltale"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it can be started");
+    let said = std::io::BufReader::new(github.stderr.take().expect("it is piped"));
+    let url = said.lines().map_while(Result::ok).find_map(|line| {
+        let at = line.find("http://127.0.0.1:")?;
+        Some(line[at..].split_whitespace().next()?.trim_end_matches('/').to_owned())
+    });
+    let url = url.expect("it says where it is");
+    let environment = [
+        ("GHPULSE_GITHUB_APIURL", url.as_str()),
+        ("GHPULSE_GITHUB_TOKENS", "ghp_good,ghp_telltale,ghs_app"),
+        ("GHPULSE_SERVER_PORT", "0"),
+        ("GHPULSE_OPS_LISTEN", "off"),
+    ];
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &["check"], &environment));
+    let _ = github.kill();
+    let _ = github.wait();
+    assert_eq!(code, 78, "{stdout}");
+    assert!(stdout.contains("ok: github.tokens: token 1 of 3: GitHub accepts it"), "{stdout}");
+    assert!(stdout.contains("error: github.tokens: token 2 of 3: GitHub refuses it"), "{stdout}");
+    assert!(stdout.contains("ok: github.tokens: token 3 of 3"), "{stdout}");
+    assert!(
+        stdout.ends_with("\n1 error, 0 warnings\n") && !stdout.contains("telltale"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn unusable_directories_and_ports_are_74_and_each_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port().to_string();
+    let environment = [
+        ("GHPULSE_DATA_DIR", "/proc/nope"),
+        ("GHPULSE_LOG_FILE", "/proc/nope/x.log"),
+        ("GHPULSE_ARCHIVE_DIR", "/proc/nope/archive"),
+        ("GHPULSE_BACKUP_DIR", "/proc/nope/backups"),
+        ("GHPULSE_SERVER_BIND", "127.0.0.1"),
+        ("GHPULSE_SERVER_PORT", port.as_str()),
+        ("GHPULSE_OPS_LISTEN", "off"),
+    ];
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &["check", "--offline"], &environment));
+    assert_eq!(code, 74, "{stdout}");
+    for key in ["data.dir", "log.file", "archive.dir", "backup.dir", "server.port"] {
+        assert!(stdout.contains(&format!("\nerror: {key}: ")), "{key} is not in\n{stdout}");
+    }
+    assert!(stdout.ends_with("\n5 errors, 0 warnings\n"), "{stdout}");
+    let arguments = ["check", "--offline", "--json"];
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &arguments, &environment));
+    let json: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!((code, &json["errors"], &json["warnings"]), (74, &5.into(), &0.into()), "{json}");
+    // Nothing was made by looking.
+    assert_eq!(std::fs::read_dir(directory.path()).expect("it can be read").count(), 0);
+}
+
+#[test]
+fn secrets_that_others_can_read_are_a_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).expect("it is ours");
+    let file = directory.path().join("config.yaml");
+    let said = |text: &str, mode: u32| {
+        std::fs::write(&file, text).expect("written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("ours");
+        let off = [("GHPULSE_OPS_LISTEN", "off"), ("GHPULSE_SERVER_PORT", "0")];
+        read(&ghpulse(directory.path(), &["check", "--offline"], &off)).1
+    };
+    let secret = "server: {adminToken: telltale}\n";
+    let warned = said(secret, 0o644);
+    assert!(warned.contains("warning: server.adminToken: config.yaml: every user"), "{warned}");
+    assert!(!warned.contains("telltale"));
+    assert!(!said(secret, 0o640).contains("every user"));
+    assert!(!said("server: {grace: 5s}\n", 0o644).contains("every user"));
+}
+
+#[cfg(feature = "amqp")]
+#[test]
+fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let url = format!("amqps://me:telltale@{address}/");
+    let about = |more: &[(&'static str, &'static str)], arguments: &[&str]| {
+        let mut environment =
+            vec![("GHPULSE_AMQP_URL", url.as_str()), ("GHPULSE_DISABLE_PRODUCER", "true")];
+        environment.extend(more);
+        let (code, stdout, stderr) = read(&ghpulse(directory.path(), arguments, &environment));
+        assert!(!stdout.contains("telltale") && !stderr.contains("telltale"));
+        (code, stdout + stderr.as_str())
+    };
+    let (code, said) = about(&[], &["check"]);
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains(&format!("amqp at {address}: connecting: nobody listens")), "{said}");
+
+    let missing = [("GHPULSE_AMQP_CA", "nowhere.pem")];
+    for arguments in [["check"].as_slice(), &["check", "--offline"]] {
+        let (code, said) = about(&missing, arguments);
+        assert_eq!(code, 78, "{said}");
+        assert!(
+            said.contains("amqp.ca: ") && said.contains("nowhere.pem cannot be read"),
+            "{said}"
+        );
+    }
+    std::fs::write(directory.path().join("empty.pem"), "").expect("written");
+    let empty = [("GHPULSE_AMQP_CA", "empty.pem")];
+    let run = ["run", "--listen", "127.0.0.1:0"];
+    for (environment, arguments, words) in [
+        (&empty, ["check"].as_slice(), "empty.pem: it holds no PEM certificate"),
+        (&empty, &run, "empty.pem: it holds no PEM certificate"),
+        (&missing, &run, "nowhere.pem: No such file"),
+    ] {
+        let (code, said) = about(environment, arguments);
+        assert_eq!(code, 78, "{arguments:?} {said}");
+        assert!(said.contains("cannot use `amqp.ca` ") && said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn a_key_file_that_is_not_there_ends_with_78_before_anything_is_served() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = "pulsar:\n  env: prod\n  host: pulsar+ssl://pulsar.invalid:6651\n  audience: urn:a\n  \
+                keypath: key.json\n  producer: {topic: t}\n  consumer: {topic: t, name: n}\n";
+    std::fs::write(directory.path().join("config.yaml"), text).expect("written");
+    for arguments in [["run", "--listen", "127.0.0.1:0"].as_slice(), &["check"]] {
+        let (code, stdout, stderr) = read(&ghpulse(directory.path(), arguments, &[]));
+        assert_eq!(code, 78, "{arguments:?} {stdout} {stderr}");
+        assert!(format!("{stdout}{stderr}").contains("key.json"), "{stdout} {stderr}");
+    }
+}
+
+#[test]
+fn the_printed_default_file_is_a_configuration() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_, text, _) = run(&["config", "default"]);
+    std::fs::write(directory.path().join("config.yaml"), text).expect("written");
+    // Whatever else uses the default ports of this machine.
+    let ports = [("GHPULSE_SERVER_PORT", "0"), ("GHPULSE_OPS_LISTEN", "off")];
+    let (code, stdout, _) = read(&ghpulse(directory.path(), &["check", "--offline"], &ports));
+    assert_eq!(code, 0, "{stdout}");
+    assert!(stdout.starts_with("config: config.yaml\n"), "{stdout}");
+}
+
+#[test]
+fn what_cannot_start_says_why_on_stderr_and_ends_with_its_code() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("config.yaml"), "server: {prot: 1}").expect("written");
+    // `run` is what happens without a command, with its flags.
+    for arguments in [["run"].as_slice(), &[], &["--listen", "127.0.0.1:0"]] {
+        let (code, stdout, stderr) = read(&ghpulse(directory.path(), arguments, &[]));
+        assert_eq!((code, stdout.as_str()), (78, ""), "{arguments:?}");
+        assert!(stderr.contains("config.yaml:1: server.prot"), "{stderr}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let (code, _, stderr) = run(&["simulate", "--listen", &address]);
+    assert_eq!(code, 74, "{stderr}");
+    assert!(stderr.contains(&address), "{stderr}");
+    let (code, _, stderr) = run(&["run", "--github", "http://127.0.0.1:1", "--listen", &address]);
+    assert_eq!(code, 74, "{stderr}");
+    for wrong in [["--listen", "somewhere"], ["--data", ""]] {
+        assert_eq!(run(&wrong).0, 64, "{wrong:?}");
+    }
+}

@@ -1,0 +1,229 @@
+//! The process dies at every named place, and by `kill -9` at any other, while the simulated
+//! GitHub serves on. After the next start nothing is lost and nothing is counted twice.
+
+mod copies;
+mod log;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::common::model::{Expected, Truth};
+use crate::common::stored;
+use ghpulse::clock::Clock;
+use ghpulse::fault;
+use ghpulse::model::position::Position;
+use ghpulse::simulate::{Control, Fault, FaultKind, Options, Shape, Simulation};
+use ghpulse::store::{Durability, Store, gaps};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for anything; only a failure takes so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Restarts that are tried until all that is served is applied.
+const RESTARTS: usize = 8;
+
+struct Site {
+    url: String,
+    control: Control,
+    stop: CancellationToken,
+    dir: tempfile::TempDir,
+}
+
+impl Site {
+    async fn new(seed: u64, shape: Shape) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stop = CancellationToken::new();
+        let options = Options { shape, ..Options::by_hand(seed) };
+        let simulation =
+            Simulation::start(listener, options, Clock::system(), stop.clone()).unwrap();
+        let (url, control) = (simulation.url(), simulation.control());
+        tokio::spawn(simulation.wait());
+        Self { url, control, stop, dir: tempfile::tempdir().unwrap() }
+    }
+
+    /// An appliance of its own process; `fault` is a place to die at.
+    fn start(&self, fault: Option<&str>) -> Child {
+        self.start_with(fault, &[])
+    }
+
+    /// The same with settings.
+    fn start_with(&self, fault: Option<&str>, settings: &[(&str, &str)]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+        command
+            .args(["run", "--listen", "127.0.0.1:0", "--github", &self.url, "--data"])
+            .arg(self.dir.path())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            // A token, so that the pace is ours and a test does not wait for poll intervals.
+            .env("GHPULSE_GITHUB_TOKENS", "token-of-a-test")
+            .env("GHPULSE_GITHUB_LOOP_BREAK", "20")
+            // Nothing goes out without what it lacks: the model knows all of it.
+            .env("GHPULSE_GITHUB_ENRICH_DEADLINE", "10m")
+            .env("GHPULSE_OPS_LISTEN", "127.0.0.1:0")
+            .env("GHPULSE_LOG_LEVEL", "warn")
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        if let Some(fault) = fault {
+            command.env("GHPULSE_FAULT", fault);
+        }
+        command.spawn().unwrap()
+    }
+
+    /// Feeds until the process has died.
+    async fn feed_until_death(&self, child: &mut Child) {
+        let death = async {
+            loop {
+                self.control.emit(15);
+                let requests = self.control.requests();
+                tokio::select! {
+                    died = child.wait() => break died.unwrap(),
+                    () = self.control.until(|c| c.requests() > requests + 3) => {}
+                }
+            }
+        };
+        let status = tokio::time::timeout(PATIENCE, death).await.expect("it dies in time");
+        assert!(!status.success(), "it was to die, and ended well");
+    }
+
+    /// Lets it run until all that was served is applied, and holds that against the model.
+    async fn finish(self) {
+        let truth = Truth::of(&self.control.pull_requests());
+        let emitted = self.control.emitted();
+        let completed: Vec<_> = emitted.iter().map(|event| truth.completed(event)).collect();
+        let expected = Expected::of(completed.iter().map(AsRef::as_ref));
+        for restart in 0..RESTARTS {
+            let mut child = self.start(None);
+            let requests = self.control.requests();
+            let served = self.control.until(|c| {
+                c.unserved() == 0
+                    && c.requests() > requests + 9 * (1 + restart as u64 * restart as u64)
+            });
+            tokio::time::timeout(PATIENCE, served).await.expect("all is served in time");
+            end(&mut child).await;
+            if stored::journal(self.dir.path()).len() >= expected.events.len() {
+                break;
+            }
+        }
+        self.stop.cancel();
+        stored::assert_holds(self.dir.path(), &expected);
+        // A reader who was there all the time got everything, and is told so.
+        let store = Store::open(self.dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let missed = gaps::behind(store.reader(), store.bus_tag(), Position::default(), 9);
+        assert_eq!((missed.unwrap(), store.lost_tail()), (Vec::new(), None));
+    }
+}
+
+/// SIGTERM, and exit 0.
+async fn end(child: &mut Child) {
+    let pid = child.id().expect("it runs").to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+    assert!(sent.success());
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("it stops in time");
+    assert!(status.unwrap().success(), "a stop that was asked for is exit 0");
+}
+
+/// Dies at a place the first time it is passed, and, in a second life, the third time.
+async fn dies_at(point: &str) {
+    // Only today's events wait for what they lack.
+    let shape = if point == "enrich.waiting" { Shape::Today } else { Shape::Old };
+    let site = Site::new(7, shape).await;
+    // Retention passes once a minute: its first time is all that is waited for.
+    let second = if point.starts_with("retention") { 1 } else { 3 };
+    for times in [1, second] {
+        let mut child = site.start(Some(&format!("{point}:{times}")));
+        site.feed_until_death(&mut child).await;
+    }
+    site.finish().await;
+}
+
+/// Places that are passed when hours are imported and exported (`archive` goes through them)
+/// and when stores are copied and dead letters tried again (`copies`).
+const ELSEWHERE: &[&str] = &[
+    "archive.before_commit",
+    "archive.after_commit",
+    "export.before_rename",
+    "backup.before_rename",
+    "restore.before_rename",
+    "requeue.before_commit",
+    "requeue.after_commit",
+];
+
+macro_rules! points {
+    ($($name:ident $point:literal;)*) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            dies_at($point).await;
+        })*
+
+        #[test]
+        fn every_named_place_has_its_test() {
+            assert_eq!([[$($point),*].as_slice(), ELSEWHERE].concat(), fault::POINTS);
+        }
+    };
+}
+
+points! {
+    death_before_the_commit_of_ingest "ingest.before_commit";
+    death_after_the_commit_of_ingest "ingest.after_commit";
+    death_while_events_wait_for_an_answer "enrich.waiting";
+    death_before_the_commit_of_enrich "enrich.before_commit";
+    death_after_the_commit_of_enrich "enrich.after_commit";
+    death_before_the_commit_of_apply "apply.before_commit";
+    death_after_the_commit_of_apply "apply.after_commit";
+    death_between_write_and_sync "store.after_write";
+    death_before_the_sync "store.before_sync";
+    death_before_the_commit_of_retention "retention.before_commit";
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_at_any_time() {
+    let site = Site::new(11, Shape::Old).await;
+    for round in 0..6 {
+        let mut child = site.start(None);
+        let requests = site.control.requests();
+        for step in 1..=round + 2 {
+            site.control.emit(20);
+            let asked = site.control.until(|c| c.requests() > requests + 4 * step);
+            tokio::time::timeout(PATIENCE, asked).await.expect("it asks in time");
+        }
+        child.kill().await.unwrap();
+    }
+    site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_while_a_query_is_under_way() {
+    let site = Site::new(17, Shape::Today).await;
+    site.control.set_fault(Fault::always(FaultKind::QuerySlow));
+    for _ in 0..4 {
+        let mut child = site.start(None);
+        let queries = site.control.queries();
+        site.control.emit(40);
+        let asked = site.control.until(|c| c.queries() > queries);
+        tokio::time::timeout(PATIENCE, asked).await.expect("it asks in time");
+        child.kill().await.unwrap();
+    }
+    site.control.clear_faults();
+    site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_the_same_directory_exits_75_and_says_who_holds_it() {
+    let site = Site::new(13, Shape::Old).await;
+    let mut first = site.start(None);
+    let asked = site.control.until(|c| c.requests() > 0);
+    tokio::time::timeout(PATIENCE, asked).await.expect("it asks in time");
+    let second = Command::new(env!("CARGO_BIN_EXE_ghpulse"))
+        .args(["run", "--listen", "127.0.0.1:0", "--github", &site.url, "--data"])
+        .arg(site.dir.path() as &Path)
+        .env("GHPULSE_OPS_LISTEN", "127.0.0.1:0")
+        .output();
+    let output = second.await.unwrap();
+    assert_eq!(output.status.code(), Some(75));
+    let words = String::from_utf8_lossy(&output.stderr);
+    let holder = format!("process {}", first.id().expect("it runs"));
+    assert!(words.contains(&holder), "{words}");
+    end(&mut first).await;
+}

@@ -1,0 +1,187 @@
+//! A node, as far as the history goes: a store, the figures, the stage that asks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ghpulse::alerts::Alerts;
+use ghpulse::clock::Clock;
+use ghpulse::config::{Interval, Tidb};
+use ghpulse::model::counts::{DayCounts, PullRequestCounts};
+use ghpulse::model::envelope::{Facts, Flags};
+use ghpulse::model::window::{Day, Timestamp, Year};
+use ghpulse::store::keys::RepoKey;
+use ghpulse::store::repos::RepoRow;
+use ghpulse::store::{Durability, Store};
+use ghpulse::tidb::{Health, History, Limits, Setup, Synced};
+use tokio_util::sync::CancellationToken;
+
+use crate::common::running::soon;
+
+/// For servers that are well: only a failure takes so long.
+pub const PATIENT: Limits =
+    Limits { connect: Duration::from_secs(30), query: Duration::from_secs(30) };
+/// For those that are not.
+pub const HASTY: Limits =
+    Limits { connect: Duration::from_secs(2), query: Duration::from_millis(1500) };
+
+/// A node.
+pub struct Node {
+    store: Store,
+    pub history: History,
+    stop: CancellationToken,
+    stage: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+/// An event of a pull request, as the peer's table and the bus have it.
+#[derive(Debug, Clone, Copy)]
+pub struct Pull {
+    pub id: i64,
+    pub actor: i64,
+    pub repo: i64,
+    /// `opened`, `closed` or `merged`.
+    pub action: &'static str,
+    pub lines: u64,
+    pub created: &'static str,
+    pub received: &'static str,
+}
+
+impl Pull {
+    /// The row that somebody else put into the database.
+    pub fn row(&self) -> String {
+        let (action, merged) = match self.action {
+            "merged" => ("closed", true),
+            other => (other, false),
+        };
+        let Self { id, actor, repo, lines, .. } = self;
+        let (day, year) = (&self.created[..10], &self.created[..4]);
+        format!(
+            "INSERT INTO gharchive.github_events (id, type, repo_id, actor_id, additions, deletions, \
+             action, pr_merged, pr_or_issue_id, event_day, event_year) VALUES ({id}, \
+             'PullRequestEvent', {repo}, {actor}, {lines}, {lines}, '{action}', {merged}, {id}, \
+             '{day}', {year});"
+        )
+    }
+
+    fn facts(&self) -> (Facts, Timestamp) {
+        let flags = Flags {
+            pr: true,
+            open: self.action == "opened",
+            merge: self.action == "merged",
+            close: self.action == "closed",
+            dev_day: true,
+            dev_year: true,
+            repo_year: true,
+        };
+        let facts = Facts {
+            received_at: at(self.received),
+            flags,
+            additions: Some(self.lines),
+            deletions: Some(self.lines),
+            ..Facts::default()
+        };
+        (facts, at(self.created))
+    }
+}
+
+pub fn at(text: &str) -> Timestamp {
+    Timestamp::parse(text).unwrap()
+}
+
+impl Node {
+    /// A node whose clock shows `now`; it asks only when it is told to.
+    pub fn start(dir: &Path, tidb: Tidb, now: &str, limits: Limits) -> Self {
+        let clock = Clock::starting_at(at(now));
+        let store = Store::open(dir, Durability::Every(Duration::from_millis(100)), clock).unwrap();
+        let hour = Duration::from_secs(3600);
+        let interval = Interval {
+            daily: hour,
+            day_count: hour,
+            year_count: hour,
+            retry: 3,
+            retry_wait: Duration::from_millis(50),
+            latest: Duration::from_secs(1),
+            latest_during: 3600,
+        };
+        let setup = Setup { tidb: Some((tidb, limits)), interval, on_request: true };
+        let (history, asking) = History::load(&store, setup, Alerts::off(), clock).unwrap();
+        let stop = CancellationToken::new();
+        let stage = tokio::spawn(asking.run(stop.clone()));
+        Self { store, history, stop, stage }
+    }
+
+    /// Ends it; the store is closed.
+    pub async fn end(self) {
+        self.stop.cancel();
+        soon("the stage stops", self.stage).await.unwrap().unwrap();
+    }
+
+    /// Applies events, in a batch as apply does.
+    pub async fn apply(&self, pulls: &[Pull]) {
+        let history = self.history.clone();
+        let events: Vec<_> = pulls.iter().map(Pull::facts).collect();
+        let commit = self.store.commit(move |batch| {
+            history.count(batch, events.iter().map(|(facts, at)| (facts, *at)));
+            Ok(())
+        });
+        commit.await.unwrap();
+    }
+
+    pub async fn sync(&self) -> Synced {
+        soon("the sync is done", self.history.sync_now()).await
+    }
+
+    /// A sync that must succeed.
+    pub async fn synced(&self) {
+        let synced = self.sync().await;
+        assert!(synced.tried && synced.error.is_none(), "{synced}");
+    }
+
+    /// A sync that must fail; says why.
+    pub async fn failed(&self) -> String {
+        let synced = self.sync().await;
+        let error = synced.error.unwrap_or_else(|| panic!("it succeeded"));
+        assert!(!error.contains(super::database::PASSWORD), "{error}");
+        error
+    }
+
+    /// What is shown of a year beside what was counted here.
+    pub fn shown(&self, ours: PullRequestCounts) -> PullRequestCounts {
+        self.history.merge(Some(ours)).unwrap()
+    }
+
+    /// What is shown of a year of which nothing was counted here.
+    pub fn shown_alone(&self, year: i32) -> PullRequestCounts {
+        self.shown(PullRequestCounts::of(Year(year)))
+    }
+
+    /// What is known of a repository's language, and as of when.
+    pub fn language(&self, repo: u64) -> Option<(String, Timestamp)> {
+        let value = self.store.reader().get(&RepoKey(repo)).unwrap()?;
+        let row = RepoRow::decode(RepoKey(repo), &value).unwrap();
+        Some((row.language.unwrap_or_default(), row.as_of))
+    }
+
+    pub fn health(&self) -> Health {
+        self.history.health()
+    }
+}
+
+/// The days that are shown: opened, merged, closed, developers.
+pub fn days(counts: &PullRequestCounts) -> Vec<(String, [i64; 4])> {
+    let figures = |day: DayCounts| [day.open, day.merge, day.close, day.developers];
+    counts.filled_days().map(|(day, counts)| (day.to_string(), figures(counts))).collect()
+}
+
+/// The sums that are shown: additions, deletions, developers, repositories.
+pub fn sums(counts: &PullRequestCounts) -> [i64; 4] {
+    let sums = counts.sums;
+    [sums.additions, sums.deletions, sums.developers, sums.repositories]
+}
+
+/// One day that was counted here.
+pub fn counted(year: i32, day: &str, opened: i64) -> PullRequestCounts {
+    let mut counts = PullRequestCounts::of(Year(year));
+    let figures = DayCounts { open: opened, ..DayCounts::default() };
+    counts.days.insert(Day::parse(day).unwrap(), figures);
+    counts
+}

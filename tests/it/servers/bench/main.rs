@@ -1,0 +1,293 @@
+//! `make bench-servers`: a collector and an edge on a real broker, beside a plain producer and
+//! consumer of the same library in the same run. Nothing here passes or fails; compare figures of
+//! one machine and one run.
+//!
+//! `cargo bench --bench servers -- outage=60` says how many seconds the broker is away. Collector,
+//! edge and plain clients share this process, so its memory is that of all of them. An event has
+//! come to its reader when it is in the edge's tail, from where connections are served; that is
+//! looked at each millisecond.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+#![expect(clippy::large_futures, reason = "the client library's are, and there are few of them")]
+
+#[path = "../broker.rs"]
+#[expect(dead_code, reason = "the tests use all of it")]
+mod broker;
+#[path = "../../../common/mod.rs"]
+mod common;
+#[path = "../../../load/measure.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the other benchmarks use all of it")]
+mod measure;
+#[path = "../node.rs"]
+#[expect(dead_code, reason = "the tests use all of it")]
+mod node;
+
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use ghpulse::bus::Grant;
+use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions};
+use ghpulse::clock::{Clock, Stopwatch};
+use ghpulse::simulate::{Shape, World};
+use pulsar::compression::CompressionLz4;
+use pulsar::{Consumer, Producer, ProducerOptions, Pulsar, SubType, TokioExecutor};
+use tempfile::{TempDir, tempdir};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use broker::{Broker, shared};
+use measure::{Usage, resident_bytes};
+use node::Node;
+
+/// Events as fast as they go.
+const MANY: usize = 30_000;
+/// Events of each kind before that: a broker that has just started compiles itself, for some time
+/// on most of what two cores have.
+const WARM: usize = 20_000;
+/// Events at [`STEADY`] a second.
+const TIMED: usize = 2_000;
+/// Events a second while it is measured how long one takes.
+const STEADY: u64 = 100;
+/// Events a second while the broker is away.
+const WHILE_AWAY: u64 = 200;
+/// Bytes that may wait between admission and topic before more is admitted.
+const WAITING: u64 = 32 << 20;
+
+/// A collector and an edge.
+struct Two {
+    collector: Node,
+    edge: Node,
+    admitted: u64,
+    /// Made before, so that making them is not measured.
+    events: std::vec::IntoIter<String>,
+    world: World,
+    _dirs: [TempDir; 2],
+}
+
+impl Two {
+    async fn on(broker: &Broker, topic: &str, events: usize) -> Self {
+        let options =
+            PulsarOptions { compression: PulsarCompression::Lz4, ..broker.options(topic) };
+        let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+        let mut collector = Node::collector(&dirs[0], &options).await;
+        let mut edge = Node::edge(&dirs[1], &options).await;
+        collector.is(Grant::Granted).await;
+        collector.is_connected(true).await;
+        edge.is_connected(true).await;
+        let mut world = World::new(1, Shape::Old);
+        let events: Vec<_> = (0..events).map(|_| next(&mut world)).collect();
+        Self { collector, edge, admitted: 0, events: events.into_iter(), world, _dirs: dirs }
+    }
+
+    async fn admit(&mut self, events: usize) {
+        let made = |_| self.events.next().unwrap_or_else(|| next(&mut self.world));
+        let page: Vec<_> = (0..events).map(made).collect();
+        self.admitted += page.len() as u64;
+        self.collector.admit(&page).await;
+    }
+
+    /// Has so many pass as fast as they go.
+    async fn pass(&mut self, events: usize) {
+        let end = self.admitted + events as u64;
+        let mut waiting = self.collector.store.watermarks().backlog.subscribe();
+        while self.admitted < end {
+            self.admit(100).await;
+            waiting.wait_for(|bytes| *bytes < WAITING).await.unwrap();
+        }
+        self.has_come().await;
+    }
+
+    /// Waits until the edge has all that was admitted.
+    async fn has_come(&self) {
+        let mut looks = ticks(Duration::from_millis(1));
+        while self.edge.applied() < self.admitted {
+            looks.tick().await;
+        }
+    }
+
+    async fn end(self) {
+        self.collector.end().await;
+        self.edge.end().await;
+    }
+}
+
+fn next(world: &mut World) -> String {
+    world.next_event(Clock::system().now()).to_string()
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+fn main() {
+    let outage = std::env::args().find_map(|arg| arg.strip_prefix("outage=")?.parse().ok());
+    let outage = Duration::from_secs(outage.unwrap_or(60));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let Some(pulsar) = shared("bench").await else { return };
+        let broker = pulsar.broker;
+        println!("a collector, an edge and a real Pulsar; load {}", load());
+        as_fast_as_it_goes(broker).await;
+        one_by_one(broker).await;
+        while_it_is_away(broker, outage).await;
+    });
+}
+
+fn load() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().unwrap_or_default().to_owned()
+}
+
+fn megabytes() -> u64 {
+    resident_bytes() >> 20
+}
+
+async fn as_fast_as_it_goes(broker: &Broker) {
+    let mut two = Two::on(broker, "fast", WARM + MANY).await;
+    let (warm, many) = two.events.as_slice().split_at(WARM);
+    let bytes: usize = many.iter().map(String::len).sum();
+    println!("  {MANY} simulated events, {} bytes each, after {WARM} others", bytes / MANY);
+    plain_fast(broker, warm).await;
+    let plain = plain_fast(broker, many).await;
+    plain.print("  plain producer to plain consumer, the same bytes");
+    two.pass(WARM).await;
+    let usage = Usage::now();
+    two.pass(MANY).await;
+    usage.figures(MANY).print("  collector to edge, from admission, both in this process");
+    println!("    {} MB resident", megabytes());
+    two.end().await;
+}
+
+/// Packed as ours are when nothing is said.
+fn lz4() -> ProducerOptions {
+    let packed = pulsar::compression::Compression::Lz4(CompressionLz4::default());
+    ProducerOptions { compression: Some(packed), ..ProducerOptions::default() }
+}
+
+/// A producer and a consumer, and what they share.
+async fn plain(
+    broker: &Broker,
+    topic: &str,
+    options: ProducerOptions,
+) -> (Producer<TokioExecutor>, Consumer<Vec<u8>, TokioExecutor>) {
+    let client: Pulsar<_> = Pulsar::builder(broker.url(), TokioExecutor).build().await.unwrap();
+    let consuming = client.consumer().with_topic(topic).with_subscription("plain");
+    let consumer = consuming.with_subscription_type(SubType::Exclusive).build().await.unwrap();
+    let producing = client.producer().with_topic(topic).with_options(options);
+    (producing.build().await.unwrap(), consumer)
+}
+
+async fn plain_fast(broker: &Broker, events: &[String]) -> measure::Figures {
+    let options = ProducerOptions {
+        batch_size: Some(500),
+        batch_timeout: Some(Duration::from_millis(20)),
+        block_queue_if_full: true,
+        ..lz4()
+    };
+    let (mut producer, mut consumer) = plain(broker, "plain-fast", options).await;
+    let count = events.len();
+    let events = events.to_vec();
+    let usage = Usage::now();
+    let producing = tokio::spawn(async move {
+        let mut receipts = Vec::with_capacity(events.len());
+        for event in events {
+            receipts.push(producer.send_non_blocking(event.into_bytes()).await.unwrap());
+        }
+        producer.send_batch().await.unwrap();
+        for receipt in receipts {
+            receipt.await.unwrap();
+        }
+        producer
+    });
+    for _ in 0..count {
+        let message = consumer.next().await.unwrap().unwrap();
+        consumer.ack(&message).await.unwrap();
+    }
+    producing.await.unwrap();
+    usage.figures(count)
+}
+
+/// Sends at a steady rate and says how long each took; ours and the plain ones in turn, so that
+/// both see the same machine.
+async fn one_by_one(broker: &Broker) {
+    let clock = Clock::system();
+    let mut two = Two::on(broker, "steady", 0).await;
+    let options = lz4();
+    let (mut producer, mut consumer) = plain(broker, "plain-steady", options).await;
+    let (mut sent, mut came) = (Vec::<Instant>::new(), Vec::<Duration>::new());
+    let (mut plain_sent, mut plain_came) = (Vec::<Instant>::new(), Vec::<Duration>::new());
+    let mut sends = ticks(Duration::from_micros(1_000_000 / STEADY));
+    let mut looks = ticks(Duration::from_millis(1));
+    let body = next(&mut two.world);
+    while came.len() < TIMED || plain_came.len() < TIMED {
+        tokio::select! {
+            _ = sends.tick(), if sent.len() < TIMED => {
+                sent.push(clock.instant());
+                two.admit(1).await;
+                plain_sent.push(clock.instant());
+                drop(producer.send_non_blocking(body.clone().into_bytes()).await.unwrap());
+            }
+            _ = looks.tick() => {}
+        }
+        let now = clock.instant();
+        while (came.len() as u64) < two.edge.applied() {
+            came.push(now.duration_since(sent[came.len()]));
+        }
+        while let Some(message) = consumer.next().now_or_never() {
+            consumer.ack(&message.unwrap().unwrap()).await.unwrap();
+            plain_came.push(now.duration_since(plain_sent[plain_came.len()]));
+        }
+    }
+    let print = |what: &str, mut took: Vec<Duration>| {
+        took.sort_unstable();
+        let [half, most] = [took[took.len() / 2], took[took.len() * 99 / 100]];
+        println!("  {what}: p50 {half:.1?}, p99 {most:.1?} at {STEADY} a second");
+    };
+    print("from admission to the edge's readers", came);
+    print("plain producer to plain consumer", plain_came);
+    println!("    {} MB resident; load {}", megabytes(), load());
+    two.end().await;
+}
+
+async fn while_it_is_away(broker: &Broker, outage: Duration) {
+    let mut two = Two::on(broker, "away", 0).await;
+    // A ledger that has nothing yet could not always be opened again.
+    two.admit(usize::try_from(WHILE_AWAY).unwrap()).await;
+    two.has_come().await;
+    let before = megabytes();
+    broker.kill();
+    let watch = Stopwatch::start();
+    let mut sends = ticks(Duration::from_millis(100));
+    let together = usize::try_from(WHILE_AWAY / 10).unwrap();
+    while watch.elapsed() < outage {
+        sends.tick().await;
+        two.admit(together).await;
+    }
+    let during = megabytes();
+    broker.start();
+    let ready = broker.ready();
+    tokio::pin!(ready);
+    while ready.as_mut().now_or_never().is_none() {
+        sends.tick().await;
+        two.admit(together).await;
+    }
+    let grew = watch.elapsed().as_secs_f64();
+    let (waiting, back) = (two.admitted - two.edge.applied(), Stopwatch::start());
+    let mut looks = ticks(Duration::from_millis(1));
+    let start = two.edge.applied();
+    while two.edge.applied() == start {
+        looks.tick().await;
+    }
+    let first = back.elapsed().as_secs_f64();
+    two.has_come().await;
+    let all = back.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "events of a benchmark are few")]
+    let rate = waiting as f64 / all;
+    println!("  broker away: {waiting} events waited after {grew:.0} s at {WHILE_AWAY} a second");
+    println!(
+        "    the first came {first:.1} s after it was back, all within {all:.1} s: {rate:.0}/s"
+    );
+    println!("    {before} MB resident before, {during} at its end, {} after", megabytes());
+    two.end().await;
+}

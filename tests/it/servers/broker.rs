@@ -1,0 +1,337 @@
+//! A real Pulsar: its standalone broker, started on free ports in a temporary directory, killed,
+//! paused and asked from outside.
+//!
+//! One broker serves all tests of this program, each on topics of its own. A test that lets the
+//! broker suffer has it alone.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use ghpulse::bus::pulsar::{PulsarCompression, PulsarOptions};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::common::ports::free_port;
+
+/// Until a broker that was started is ready; a loaded machine takes a minute.
+const READY: Duration = Duration::from_secs(180);
+/// The version that `pulsar.pom.xml` names.
+const JARS: &str = "pulsar-3.3.2";
+
+static BROKER: OnceLock<Result<Broker, String>> = OnceLock::new();
+static SUFFERING: RwLock<()> = RwLock::const_new(());
+
+/// The broker, and where it listens.
+pub(crate) struct Broker {
+    dir: PathBuf,
+    port: u16,
+    web_port: u16,
+    /// What the admin interface wants of one that asks who everybody is.
+    bearer: Option<&'static str>,
+    process: Mutex<Option<Process>>,
+}
+
+/// The process, through a shell that ends it, and removes its directory, when this program ends in
+/// whatever way: its standard input is closed then.
+struct Process {
+    shell: Child,
+    java: u32,
+}
+
+/// The broker, used beside other tests.
+pub(crate) struct Shared {
+    pub(crate) broker: &'static Broker,
+    _guard: RwLockReadGuard<'static, ()>,
+}
+
+/// The broker, alone.
+pub(crate) struct Alone {
+    pub(crate) broker: &'static Broker,
+    _guard: RwLockWriteGuard<'static, ()>,
+}
+
+/// The broker for a test; `None` when the machine is said to have none, which is said aloud.
+pub(crate) async fn shared(test: &str) -> Option<Shared> {
+    let guard = SUFFERING.read().await;
+    let broker = broker(test).await?;
+    Some(Shared { broker, _guard: guard })
+}
+
+/// The same for a test that lets it suffer.
+pub(crate) async fn alone(test: &str) -> Option<Alone> {
+    let guard = SUFFERING.write().await;
+    let broker = broker(test).await?;
+    Some(Alone { broker, _guard: guard })
+}
+
+async fn broker(test: &str) -> Option<&'static Broker> {
+    if std::env::var_os("GHPULSE_TEST_WITHOUT_SERVERS").is_some_and(|value| value == "1") {
+        // Not by `println!`, of which nothing is seen when a test passes.
+        let mut out = std::io::stdout();
+        let why = "GHPULSE_TEST_WITHOUT_SERVERS=1 is set, so there is no Pulsar";
+        writeln!(out, "skipped: {test}: {why}").unwrap();
+        return None;
+    }
+    let start = || BROKER.get_or_init(|| Broker::new(None, |_| String::new())).as_ref();
+    let broker = tokio::task::spawn_blocking(start).await.unwrap();
+    let broker = broker.unwrap_or_else(|why| {
+        panic!("no Pulsar: {why}; where none can be had, set GHPULSE_TEST_WITHOUT_SERVERS=1")
+    });
+    broker.ready().await;
+    Some(broker)
+}
+
+/// A broker of its own for a test that needs other settings; `settings` is told its directory.
+pub(crate) async fn own(
+    test: &str,
+    bearer: &'static str,
+    settings: impl FnOnce(&Path) -> String + Send + 'static,
+) -> Option<Broker> {
+    // After the shared one, which has fetched what is started.
+    broker(test).await?;
+    let start = move || Broker::new(Some(bearer), settings).unwrap();
+    let own = tokio::task::spawn_blocking(start).await.unwrap();
+    own.ready().await;
+    Some(own)
+}
+
+fn cache() -> PathBuf {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+    base.unwrap_or_else(|| home.join(".cache")).join("ghpulse/servers")
+}
+
+impl Broker {
+    fn new(
+        bearer: Option<&'static str>,
+        settings: impl FnOnce(&Path) -> String,
+    ) -> Result<Self, String> {
+        let jars = cache().join(JARS);
+        let setup = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/servers/setup");
+        let ran = Command::new(&setup).arg("pulsar").arg(&jars).status();
+        match ran {
+            Ok(status) if status.success() => {}
+            Ok(status) => return Err(format!("{} ended with {status}", setup.display())),
+            Err(error) => return Err(format!("{} cannot be run: {error}", setup.display())),
+        }
+        let dir = tempfile::tempdir().map_err(|error| error.to_string())?.keep();
+        let (port, web_port) = (free_port(), free_port());
+        let broker = Self { dir, port, web_port, bearer, process: Mutex::new(None) };
+        let conf = [broker.conf(), settings(&broker.dir)].concat();
+        std::fs::write(broker.dir.join("standalone.conf"), conf).unwrap();
+        broker.start();
+        Ok(broker)
+    }
+
+    /// One storage node in it, and nothing that a test does not need.
+    fn conf(&self) -> String {
+        let Self { port, web_port, .. } = self;
+        let settings = "\
+            clusterName=standalone\nbindAddress=127.0.0.1\nadvertisedAddress=127.0.0.1\n\
+            managedLedgerDefaultEnsembleSize=1\nmanagedLedgerDefaultWriteQuorum=1\n\
+            managedLedgerDefaultAckQuorum=1\nmanagedLedgerCacheSizeMB=64\n\
+            loadBalancerEnabled=false\n\
+            loadManagerClassName=org.apache.pulsar.broker.loadbalance.NoopLoadManager\n\
+            functionsWorkerEnabled=false\nsystemTopicEnabled=false\n\
+            topicLevelPoliciesEnabled=false\ndiskUsageThreshold=0.99\n\
+            diskUsageWarnThreshold=0.98\ndbStorage_writeCacheMaxSizeMb=32\n\
+            dbStorage_readAheadCacheMaxSizeMb=32\nbrokerDeleteInactiveTopicsEnabled=false\n";
+        format!("brokerServicePort={port}\nwebServicePort={web_port}\n{settings}")
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes its directory. Only when it was killed.
+    pub(crate) fn remove(&self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+
+    /// Removes what it has kept. Only when it was killed.
+    pub(crate) fn forget(&self) {
+        for dir in ["data", "zk", "bk"] {
+            let _ = std::fs::remove_dir_all(self.dir.join(dir));
+        }
+    }
+
+    /// Removes what its storage node registered in its last life, as a metadata server does when
+    /// a session ends. The file that stands in for that server keeps it; the node that finds it
+    /// registers anew, sees the old registration go, takes that for its own, and so on without
+    /// end, thousands of times a second (apache/pulsar issue 17759). A topic that is made in
+    /// between finds no storage.
+    fn end_registration(&self) {
+        let path = self.dir.join("data/metadata");
+        if !path.exists() {
+            return;
+        }
+        let mut options = rocksdb::Options::default();
+        let mut tables = rocksdb::BlockBasedOptions::default();
+        // The newest that the broker's RocksDB 7.9 reads.
+        tables.set_format_version(5);
+        options.set_block_based_table_factory(&tables);
+        let db = rocksdb::DB::open(&options, path).unwrap();
+        let registered = b"/ledgers/available/";
+        let from = rocksdb::IteratorMode::From(registered, rocksdb::Direction::Forward);
+        for row in db.iterator(from) {
+            let (key, _) = row.unwrap();
+            if !key.starts_with(registered) {
+                break;
+            }
+            db.delete(key).unwrap();
+        }
+    }
+
+    /// Starts it on its directories, new or with what it had.
+    pub(crate) fn start(&self) {
+        self.end_registration();
+        let opens = [
+            "java.base/java.nio",
+            "java.base/jdk.internal.misc",
+            "java.base/sun.net",
+            "java.management/sun.management",
+            "java.base/jdk.internal.platform",
+        ];
+        let mut java: Vec<String> =
+            ["-Xms256m", "-Xmx512m", "-XX:MaxDirectMemorySize=512m"].map(str::to_owned).to_vec();
+        for open in opens {
+            java.extend(["--add-opens".to_owned(), format!("{open}=ALL-UNNAMED")]);
+        }
+        let jars = cache().join(JARS).join("*");
+        java.extend(["-cp".to_owned(), jars.display().to_string()]);
+        let rest = "org.apache.pulsar.PulsarStandaloneStarter -c standalone.conf -nfw -nss \
+            -a 127.0.0.1 --zookeeper-dir zk --bookkeeper-dir bk";
+        java.extend(rest.split_whitespace().map(str::to_owned));
+        // The shell says the broker's process id, waits for its own input to end, and kills.
+        let script = "java \"$@\" >>log 2>&1 & echo $!; read -r rest; kill -9 $!; wait; \
+            test \"$rest\" = keep || rm -rf \"$PWD\"";
+        let mut shell = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .args(java)
+            .current_dir(&self.dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let java = line.trim().parse().unwrap();
+        *self.running() = Some(Process { shell, java });
+    }
+
+    /// Ends it as a power cut would, and keeps its directories.
+    pub(crate) fn kill(&self) {
+        let Some(mut process) = self.running().take() else { return };
+        process.shell.stdin.take().unwrap().write_all(b"keep\n").unwrap();
+        process.shell.wait().unwrap();
+    }
+
+    /// Stops it where it is; connections stay open and nothing is answered.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.running().as_ref().unwrap().java.to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits until it answers.
+    pub(crate) async fn ready(&self) {
+        let mut tries = tokio::time::interval(Duration::from_millis(250));
+        let answers = async {
+            loop {
+                tries.tick().await;
+                // Well, and with a storage that takes a new topic, which comes a little later.
+                let asked = async {
+                    let health = self.ask("GET", "/admin/v2/brokers/health", "").await;
+                    let new = format!("ready-{:x}", fastrand::u64(..));
+                    let path = format!("/admin/v2/persistent/public/default/{new}");
+                    let made = self.ask("PUT", &path, "").await;
+                    matches!((health, made), (Ok((200, _)), Ok((204, _))))
+                };
+                if let Ok(true) = tokio::time::timeout(READY / 12, asked).await {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(READY, answers).await.is_err() {
+            let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+            let from = log.lines().count().saturating_sub(30);
+            let end: Vec<_> = log.lines().skip(from).collect();
+            panic!("Pulsar is not ready after {READY:?}; its log ends:\n{}", end.join("\n"));
+        }
+    }
+
+    /// Asks the admin interface: status and body.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> std::io::Result<(u16, String)> {
+        let address = ("127.0.0.1", self.web_port);
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
+        let length = body.len();
+        let bearer = self.bearer.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let bearer = bearer.unwrap_or_default();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{bearer}\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let status = answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Ok((status, answer))
+    }
+
+    /// Does something to a topic of the default namespace.
+    pub(crate) async fn to_topic(
+        &self,
+        method: &str,
+        topic: &str,
+        what: &str,
+        body: &str,
+    ) -> String {
+        let path = format!("/admin/v2/persistent/public/default/{topic}{what}");
+        let (status, answer) = self.ask(method, &path, body).await.unwrap();
+        assert!((200..300).contains(&status), "{method} {path}: {answer}");
+        answer
+    }
+
+    /// Messages that a subscription has not acknowledged.
+    pub(crate) async fn backlog(&self, topic: &str, subscription: &str) -> i64 {
+        let answer = self.to_topic("GET", topic, "/stats", "").await;
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let json = &body[body.find('{').unwrap()..=body.rfind('}').unwrap()];
+        let stats: serde_json::Value = serde_json::from_str(json).unwrap();
+        stats["subscriptions"][subscription]["msgBacklog"].as_i64().unwrap()
+    }
+
+    /// Where it listens.
+    pub(crate) fn url(&self) -> String {
+        format!("pulsar://127.0.0.1:{}", self.port)
+    }
+
+    /// How to reach a topic on it.
+    pub(crate) fn options(&self, topic: &str) -> PulsarOptions {
+        PulsarOptions {
+            url: self.url(),
+            topic: topic.to_owned(),
+            oauth: None,
+            ca: None,
+            compression: PulsarCompression::None,
+            consumer_name: "test".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! A reader to whom nothing comes while all else is answered, as from a broker that cannot read
+//! what it has.
+
+use std::time::Duration;
+
+use ghpulse::bus::pulsar::PulsarOptions;
+use tempfile::tempdir;
+
+use super::broker::shared;
+use super::flow::assert_same;
+use super::node::{Node, pull_requests};
+use super::way::Way;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_to_whom_nothing_comes_asks_anew_however_the_topic_goes_on() {
+    let topic = "deaf";
+    let Some(pulsar) = shared(topic).await else { return };
+    let options = pulsar.broker.options(topic);
+    let way = Way::to(&options.url).await;
+    let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+    let collector = Node::collector(&dirs[0], &options).await;
+    let around = PulsarOptions { url: way.url.clone(), ..options.clone() };
+    let mut edge = Node::edge(&dirs[1], &around).await;
+    let events = pull_requests(1, 400);
+    collector.admit(&events[..50]).await;
+    edge.holds(50).await;
+    way.loses_messages(true);
+    // The topic grows all the while, so its end is never twice the same.
+    let mut admitted = 50;
+    let mut pause = tokio::time::interval(Duration::from_millis(500));
+    while edge.state.borrow().connected {
+        collector.admit(&events[admitted..=admitted]).await;
+        admitted += 1;
+        pause.tick().await;
+    }
+    let trouble = edge.state.borrow().trouble.clone().unwrap_or_default();
+    assert!(trouble.contains("nothing comes, though the topic goes on to"), "{trouble}");
+    // And now it grows no more.
+    edge.is_connected(true).await;
+    assert!(edge.state.borrow().stuck);
+    edge.is_connected(false).await;
+    way.loses_messages(false);
+    let here = collector.holds(admitted).await;
+    assert_same(&here, &edge.holds(admitted).await);
+    assert!(!edge.state.borrow().stuck && edge.state.borrow().connected);
+    collector.end().await;
+    edge.end().await;
+}

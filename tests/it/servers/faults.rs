@@ -1,0 +1,175 @@
+//! Through a broker that suffers: killed, paused, its topic unloaded or deleted, its data gone.
+
+use ghpulse::bus::Grant;
+use ghpulse::bus::pulsar::PulsarOptions;
+use tempfile::{TempDir, tempdir};
+
+use super::broker::{Alone, alone};
+use super::flow::{assert_same, is_acknowledged};
+use super::node::{Node, pull_requests};
+
+/// A collector and an edge on a broker that nobody else uses.
+struct Two {
+    pulsar: Alone,
+    topic: &'static str,
+    collector: Node,
+    edge: Node,
+    events: Vec<String>,
+    _dirs: [TempDir; 2],
+}
+
+impl Two {
+    async fn on(topic: &'static str) -> Option<Self> {
+        let pulsar = alone(topic).await?;
+        let options = pulsar.broker.options(topic);
+        let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+        let mut collector = Node::collector(&dirs[0], &options).await;
+        let mut edge = Node::edge(&dirs[1], &options).await;
+        collector.is(Grant::Granted).await;
+        collector.is_connected(true).await;
+        edge.is_connected(true).await;
+        let events = pull_requests(1, 1_200);
+        Some(Self { pulsar, topic, collector, edge, events, _dirs: dirs })
+    }
+
+    async fn admit(&self, range: std::ops::Range<usize>) {
+        for page in self.events[range].chunks(50) {
+            self.collector.admit(page).await;
+        }
+    }
+
+    /// All that was admitted is applied by both, once each, in the same order.
+    async fn assert_whole(self) {
+        let here = self.collector.holds(1_200).await;
+        let there = self.edge.holds(1_200).await;
+        assert_eq!((here.len(), there.len()), (1_200, 1_200));
+        assert_same(&here, &there);
+        self.collector.is_relayed().await;
+        is_acknowledged(self.pulsar.broker, self.topic, &self.edge).await;
+        self.collector.end().await;
+        self.edge.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_killed_and_started_again_loses_and_doubles_nothing() {
+    let Some(mut two) = Two::on("killed").await else { return };
+    two.admit(0..200).await;
+    // Were it killed with a ledger of which nothing is written yet, its storage could not always
+    // open that again ("digest mismatch" of entry -1).
+    two.edge.holds(1).await;
+    two.admit(200..400).await;
+    // Somewhere in the middle of these.
+    two.pulsar.broker.kill();
+    two.admit(400..800).await;
+    two.edge.is_connected(false).await;
+    let trouble = two.edge.state.borrow().trouble.clone().unwrap_or_default();
+    assert!(trouble.contains(&two.pulsar.broker.url()), "{trouble}");
+    two.pulsar.broker.start();
+    two.pulsar.broker.ready().await;
+    two.admit(800..1_200).await;
+    two.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_paused_is_noticed_and_waited_for() {
+    let Some(mut two) = Two::on("paused").await else { return };
+    two.admit(0..400).await;
+    two.edge.holds(400).await;
+    two.pulsar.broker.pause();
+    two.admit(400..800).await;
+    // Nothing is closed and nothing is answered: only asking finds out.
+    two.edge.is_connected(false).await;
+    two.pulsar.broker.resume();
+    two.admit(800..1_200).await;
+    two.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_unloaded_again_and_again_goes_on() {
+    let Some(two) = Two::on("unloaded").await else { return };
+    for part in 0..6 {
+        two.admit(part * 200..(part + 1) * 200).await;
+        two.pulsar.broker.to_topic("PUT", two.topic, "/unload", "").await;
+    }
+    two.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_begins_again_behind_what_it_was() {
+    let Some(two) = Two::on("deleted").await else { return };
+    two.admit(0..400).await;
+    two.edge.holds(400).await;
+    two.collector.holds(400).await;
+    two.collector.is_relayed().await;
+    two.pulsar.broker.to_topic("DELETE", two.topic, "?force=true", "").await;
+    two.admit(400..1_200).await;
+    two.assert_whole().await;
+}
+
+/// A topic with entries that an edge has applied, on a broker that forgets all of it then; the
+/// topic that comes after it is shorter, and of an older ledger.
+async fn forgotten(topic: &str) -> Option<(Alone, PulsarOptions, TempDir, Node)> {
+    let pulsar = alone(topic).await?;
+    for n in 0..10 {
+        // Each has a ledger, and their numbers ascend.
+        pulsar.broker.to_topic("PUT", &format!("before-{topic}-{n}"), "", "").await;
+    }
+    let options = pulsar.broker.options(topic);
+    let [theirs, dir] = [tempdir().unwrap(), tempdir().unwrap()];
+    let collector = Node::collector(&theirs, &options).await;
+    let edge = Node::edge(&dir, &options).await;
+    for page in pull_requests(1, 200).chunks(50) {
+        collector.admit(page).await;
+        // An entry each.
+        collector.is_relayed().await;
+    }
+    edge.holds(200).await;
+    collector.end().await;
+    Some((pulsar, options, dir, edge))
+}
+
+/// Another collector, on a topic that is new.
+async fn after_all(dir: &TempDir, options: &PulsarOptions) -> Node {
+    let new = Node::collector(dir, options).await;
+    new.admit(&pull_requests(1_000, 1)).await;
+    new.holds(1).await;
+    new
+}
+
+fn assert_anew(why: &str) {
+    assert!(why.contains("it is a new topic under the old name"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_whose_data_is_gone_is_told_from_one_that_has_it() {
+    let Some((pulsar, options, dir, edge)) = forgotten("forgotten").await else { return };
+    edge.end().await;
+    pulsar.broker.kill();
+    pulsar.broker.forget();
+    pulsar.broker.start();
+    pulsar.broker.ready().await;
+    let other = tempdir().unwrap();
+    let new = after_all(&other, &options).await;
+    let edge = Node::edge(&dir, &options).await;
+    assert_anew(&edge.failure().await);
+    new.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_whose_data_is_gone_is_told_by_a_node_that_was_there_before_anything_new() {
+    let Some((pulsar, options, _dir, mut edge)) = forgotten("forgotten-first").await else {
+        return;
+    };
+    pulsar.broker.kill();
+    edge.is_connected(false).await;
+    pulsar.broker.forget();
+    pulsar.broker.start();
+    pulsar.broker.ready().await;
+    // It is well: nothing says that an empty topic is another one.
+    edge.is_connected(true).await;
+    let other = tempdir().unwrap();
+    let new = after_all(&other, &options).await;
+    assert_anew(&edge.failure().await);
+    new.end().await;
+}

@@ -1,0 +1,187 @@
+//! What gets lost between the broker and a node, what expires there while a node reads, what cannot
+//! be unpacked, and how a node knows that it has all.
+
+use std::collections::BTreeSet;
+
+use ghpulse::bus::pulsar::{PulsarOptions, tag_of};
+use ghpulse::model::gap::{Gap, GapReason};
+use ghpulse::model::position::Position;
+use ghpulse::store::gaps;
+use ghpulse::store::keys::DeadKey;
+use ghpulse::store::rows::decode_refused;
+use tempfile::{TempDir, tempdir};
+
+use super::broker::{Shared, shared};
+use super::flow::{assert_same, is_acknowledged};
+use super::formats::{peers, produce};
+use super::node::{Node, PATIENCE, Row, pull_request, pull_requests, until};
+use super::way::{SPOILED, Way};
+
+/// The gaps that a node knows of.
+pub(crate) fn gaps_of(node: &Node, topic: &str) -> Vec<Gap> {
+    gaps::behind(node.store.reader(), tag_of(topic).unwrap(), Position::default(), 9).unwrap()
+}
+
+/// The entries that rows came in.
+fn entries(rows: &[Row]) -> BTreeSet<(u64, u64)> {
+    rows.iter().map(|row| (row.0.position.ledger, row.0.position.entry)).collect()
+}
+
+/// A collector, and an edge that has its first 50 events and to which the next 20 do not come.
+struct Lossy {
+    pulsar: Shared,
+    topic: &'static str,
+    way: Way,
+    collector: Node,
+    edge: Node,
+    events: Vec<String>,
+    here: Vec<Row>,
+    _dirs: [TempDir; 2],
+}
+
+impl Lossy {
+    async fn on(topic: &'static str) -> Option<Self> {
+        let pulsar = shared(topic).await?;
+        let options = pulsar.broker.options(topic);
+        let way = Way::to(&options.url).await;
+        let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+        let collector = Node::collector(&dirs[0], &options).await;
+        let around = PulsarOptions { url: way.url.clone(), ..options.clone() };
+        let edge = Node::edge(&dirs[1], &around).await;
+        let events = pull_requests(1, 90);
+        collector.admit(&events[..50]).await;
+        edge.holds(50).await;
+        way.loses_messages(true);
+        collector.admit(&events[50..70]).await;
+        let here = collector.holds(70).await;
+        let lost = entries(&here[50..]).len();
+        until("all of them are lost", || (way.lost() >= lost).then_some(())).await;
+        Some(Self { pulsar, topic, way, collector, edge, events, here, _dirs: dirs })
+    }
+
+    /// The rest comes. All that the collector has, and what the edge has in the end.
+    async fn go_on(&mut self, events: usize) -> Vec<Row> {
+        self.way.loses_messages(false);
+        self.collector.admit(&self.events[70..]).await;
+        self.here = self.collector.holds(90).await;
+        self.edge.holds(events).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_got_lost_on_the_way_is_read_again_before_what_is_behind_it() {
+    let Some(mut lossy) = Lossy::on("lossy").await else { return };
+    let there = lossy.go_on(90).await;
+    assert_same(&lossy.here, &there);
+    assert_eq!(gaps_of(&lossy.edge, lossy.topic), []);
+    is_acknowledged(lossy.pulsar.broker, lossy.topic, &lossy.edge).await;
+    lossy.collector.end().await;
+    lossy.edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_expires_while_a_node_reads_becomes_a_gap() {
+    let Some(mut lossy) = Lossy::on("expiring").await else { return };
+    let subscription = &lossy.edge.subscription;
+    let skip = format!("/subscription/{subscription}/skip_all");
+    lossy.pulsar.broker.to_topic("POST", lossy.topic, &skip, "").await;
+    let there = lossy.go_on(70).await;
+    let here = &lossy.here;
+    assert_same(&there, &[&here[..50], &here[70..]].concat());
+    let seen = gaps_of(&lossy.edge, lossy.topic);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!(seen[0].reason, GapReason::Retention);
+    assert_eq!((seen[0].after, seen[0].until), (here[49].0.position, here[70].0.position));
+    lossy.collector.end().await;
+    lossy.edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_caught_up_with_a_quiet_topic_says_so() {
+    let topic = "quiet";
+    let Some(pulsar) = shared(topic).await else { return };
+    let options = pulsar.broker.options(topic);
+    let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+    let collector = Node::collector(&dirs[0], &options).await;
+    collector.admit(&pull_requests(1, 300)).await;
+    collector.is_relayed().await;
+    collector.end().await;
+    let mut edge = Node::edge(&dirs[1], &options).await;
+    // How far behind a delivery was is told before it is applied.
+    edge.holds(300).await;
+    let has_all = edge.state.wait_for(|state| state.behind.is_none());
+    let has_all = tokio::time::timeout(PATIENCE, has_all).await.is_ok();
+    assert!(has_all, "still {:?}", *edge.state.borrow());
+    edge.end().await;
+}
+
+/// The dead-letter log: numbers and reasons.
+fn dead(node: &Node) -> Vec<(u64, String)> {
+    let mut rows = Vec::new();
+    let read = |key: DeadKey, value: &[u8]| {
+        rows.push((key.0, decode_refused(value).unwrap().reason));
+        Ok(true)
+    };
+    node.store.reader().scan(&DeadKey(0), read).unwrap();
+    rows
+}
+
+/// Messages that can be read, and those that nobody can unpack on the way, an entry each.
+fn good(id: usize) -> Vec<u8> {
+    peers(&pull_request(id, id, id, "opened", false), "{}")
+}
+
+fn bad(count: usize) -> Vec<Vec<u8>> {
+    vec![SPOILED.as_bytes().to_vec(); count]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_that_cannot_be_unpacked_at_the_end_of_a_topic_are_put_aside() {
+    // Behind something, and alone.
+    for (topic, before) in [("spoiled", 1), ("all-spoiled", 0)] {
+        let Some(pulsar) = shared(topic).await else { return };
+        let options = pulsar.broker.options(topic);
+        let way = Way::to(&options.url).await;
+        let bodies = (1..=before).map(good).chain(bad(3));
+        produce(&options.url, topic, bodies.collect()).await;
+        let dir = tempdir().unwrap();
+        let edge = Node::edge(&dir, &PulsarOptions { url: way.url.clone(), ..options }).await;
+        let rows = until("all three are put aside", || {
+            let rows = dead(&edge);
+            (rows.len() == 3).then_some(rows)
+        });
+        let cursors = rows.await.into_iter().map(|(_, reason)| {
+            assert!(reason.contains("cannot be unpacked"), "{reason}");
+            reason.rsplit_once(", at ").unwrap().1.parse().unwrap()
+        });
+        let cursors: Vec<ghpulse::model::position::Cursor> = cursors.collect();
+        let first = u64::try_from(before).unwrap();
+        let entries: Vec<_> = cursors.iter().map(|cursor| cursor.position.entry).collect();
+        assert_eq!(entries, [first, first + 1, first + 2]);
+        is_acknowledged(pulsar.broker, topic, &edge).await;
+        produce(&pulsar.broker.url(), topic, vec![good(9)]).await;
+        edge.holds(before + 1).await;
+        assert_eq!((gaps_of(&edge, topic), dead(&edge).len()), (Vec::new(), 3));
+        edge.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_entries_cannot_be_unpacked_what_is_behind_them_comes() {
+    for (topic, before) in [("spoiled-run", 1), ("spoiled-start", 0)] {
+        let Some(pulsar) = shared(topic).await else { return };
+        let options = pulsar.broker.options(topic);
+        let way = Way::to(&options.url).await;
+        let bodies = (1..=before).map(good).chain(bad(1_050)).chain([good(9)]);
+        produce(&options.url, topic, bodies.collect()).await;
+        let dir = tempdir().unwrap();
+        let edge = Node::edge(&dir, &PulsarOptions { url: way.url.clone(), ..options }).await;
+        edge.holds(before + 1).await;
+        is_acknowledged(pulsar.broker, topic, &edge).await;
+        let rows = dead(&edge);
+        // As many as the log keeps.
+        assert_eq!(rows.len(), 1_000);
+        assert_eq!(gaps_of(&edge, topic), []);
+        edge.end().await;
+    }
+}

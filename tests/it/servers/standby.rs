@@ -1,0 +1,273 @@
+//! Two collectors on one topic.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use ghpulse::bus::Grant;
+use ghpulse::clock::Clock;
+use ghpulse::collect::relay::WhenGranted;
+use ghpulse::collect::source::{Body, EventSource, Page, Poll, SourceError};
+use ghpulse::model::gap::{GapReason, Outage};
+use ghpulse::model::window::Timestamp;
+use ghpulse::store::keys::{OutboxKey, Scope, SizeKey};
+use ghpulse::store::outages;
+use tempfile::tempdir;
+
+use super::broker::shared;
+use super::flow::assert_same;
+use super::missing::gaps_of;
+use super::node::{Node, Row, pull_request, pull_requests, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_collector_stands_by_and_takes_over_warm() {
+    let topic = "two-collectors";
+    let Some(pulsar) = shared(topic).await else { return };
+    let options = pulsar.broker.options(topic);
+    let dirs = [tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap()];
+    let mut first = Node::collector(&dirs[0], &options).await;
+    first.is(Grant::Granted).await;
+    let mut second = Node::collector(&dirs[1], &options).await;
+    second.is(Grant::Standby).await;
+    let edge = Node::edge(&dirs[2], &options).await;
+    let events = pull_requests(1, 400);
+    for page in events.chunks(100) {
+        first.admit(page).await;
+    }
+    second.holds(400).await;
+    first.abort().await;
+    second.is(Grant::Granted).await;
+    // GitHub's page overlaps with what the first one had; the developers of the new events are
+    // those of old ones, whom only the first collector saw come in.
+    let overlap = second.admit(&events[300..]).await;
+    assert_eq!((overlap.new, overlap.known), (0, 100));
+    let known: Vec<_> =
+        (401..=500).map(|id| pull_request(id, id - 400, id % 7, "closed", true)).collect();
+    assert_eq!(second.admit(&known).await.new, 100);
+    let rows = second.holds(500).await;
+    assert_same(&rows, &edge.holds(500).await);
+    for row in &rows[400..] {
+        let flags = row.1.flags;
+        assert!(flags.pr && !flags.dev_day && !flags.dev_year && !flags.repo_year, "{row:?}");
+    }
+    let year = SizeKey { scope: Scope::DeveloperYear, period: 2026 };
+    assert_eq!((second.count(&year), edge.count(&year)), (400, 400));
+    // The first comes back, applies what it missed, and now is the one that waits.
+    let mut first = Node::collector(&dirs[0], &options).await;
+    first.is(Grant::Standby).await;
+    assert_same(&rows, &first.holds(500).await);
+    for node in [first, second, edge] {
+        node.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_the_other_collector_produced_too_are_given_up_while_standing_by() {
+    let topic = "left-behind";
+    let Some(pulsar) = shared(topic).await else { return };
+    let options = pulsar.broker.options(topic);
+    let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+    let mut second = Node::collector(&dirs[1], &options).await;
+    second.is(Grant::Granted).await;
+    let mut first = Node::collector(&dirs[0], &options).await;
+    first.is(Grant::Standby).await;
+    // Both polled the same page before the first knew that it was not granted.
+    let events = pull_requests(1, 20);
+    assert_eq!(first.admit(&events).await.new, 20);
+    assert_eq!(second.admit(&events).await.new, 20);
+    assert_same(&first.holds(20).await, &second.holds(20).await);
+    first.is_relayed().await;
+    let left = || {
+        let mut left = 0;
+        let read = |_: OutboxKey, _: &[u8]| {
+            left += 1;
+            Ok(true)
+        };
+        first.store.reader().scan(&OutboxKey(0), read).unwrap();
+        (left == 0).then_some(())
+    };
+    until("the outbox is empty", left).await;
+    first.end().await;
+    second.end().await;
+}
+
+/// Waits until nothing is left to be sent, and compares what the nodes have: the events, the
+/// distinct counts, and the flags that say what they are the first of.
+async fn agree(nodes: &[&Node], events: usize) -> Vec<Row> {
+    let rows = nodes[0].holds(events).await;
+    assert_eq!(rows.len(), events);
+    let mut ids: Vec<_> = rows.iter().map(|row| &row.2).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), events, "an event came twice");
+    let sizes = |node: &Node| {
+        let day = Timestamp::parse("2026-03-01T10:00:00Z").unwrap().day().0;
+        [(Scope::DeveloperDay, day), (Scope::DeveloperYear, 2026), (Scope::RepositoryYear, 2026)]
+            .map(|(scope, period)| node.count(&SizeKey { scope, period }))
+    };
+    let flags = |flag: fn(&Row) -> bool| {
+        i64::try_from(rows.iter().filter(|row| flag(row)).count()).unwrap()
+    };
+    let first = [
+        flags(|row| row.1.flags.dev_day),
+        flags(|row| row.1.flags.dev_year),
+        flags(|row| row.1.flags.repo_year),
+    ];
+    for node in nodes {
+        assert_same(&rows, &node.holds(events).await);
+        assert_eq!(sizes(node), first);
+        node.is_relayed().await;
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_killed_collector_are_handed_over_once() {
+    let topic = "handed-over";
+    let Some(pulsar) = shared(topic).await else { return };
+    let options = pulsar.broker.options(topic);
+    let dirs = [tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap()];
+    Node::admit_and_die(&dirs[0], &pull_requests(1, 30)).await;
+    let mut second = Node::collector(&dirs[1], &options).await;
+    second.is(Grant::Granted).await;
+    // Ten of them were seen by the other collector too, and more events of the same developers.
+    second.admit(&pull_requests(21, 20)).await;
+    let again: Vec<_> = (1..=10).map(|n| pull_request(100 + n, n, n % 7, "closed", true)).collect();
+    second.admit(&again).await;
+    let edge = Node::edge(&dirs[2], &options).await;
+    edge.holds(30).await;
+    let mut first = Node::collector(&dirs[0], &options).await;
+    first.is(Grant::Standby).await;
+    let rows = agree(&[&second, &first, &edge], 50).await;
+    assert_eq!(rows[..30].iter().filter(|row| row.1.flags.dev_day).count(), 30);
+    // The one that had the topic has it again, and the one that handed over is on standby.
+    second.admit(&pull_requests(41, 20)).await;
+    agree(&[&second, &first, &edge], 70).await;
+    assert_eq!((*second.grant.borrow(), *first.grant.borrow()), (Grant::Granted, Grant::Standby));
+    let waiting = first.waiting.clone();
+    until("no rows are said to wait", || (*waiting.borrow() == 0).then_some(())).await;
+    for node in [first, second, edge] {
+        node.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_collector_that_became_an_edge_are_handed_over() {
+    let topic = "became-an-edge";
+    let Some(pulsar) = shared(topic).await else { return };
+    let options = pulsar.broker.options(topic);
+    let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+    // Nobody else produces.
+    Node::admit_and_die(&dirs[0], &pull_requests(1, 30)).await;
+    let edge = Node::edge(&dirs[0], &options).await;
+    agree(&[&edge], 30).await;
+    edge.end().await;
+    // A collector does.
+    let mut collector = Node::collector(&dirs[1], &options).await;
+    collector.is(Grant::Granted).await;
+    collector.admit(&pull_requests(31, 10)).await;
+    Node::admit_and_die(&dirs[0], &pull_requests(41, 700)).await;
+    let edge = Node::edge(&dirs[0], &options).await;
+    agree(&[&collector, &edge], 740).await;
+    collector.admit(&pull_requests(741, 10)).await;
+    agree(&[&collector, &edge], 750).await;
+    collector.end().await;
+    edge.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_a_gap_at_the_same_place_on_every_node() {
+    let topic = "outage";
+    let Some(pulsar) = shared(topic).await else { return };
+    let options = pulsar.broker.options(topic);
+    let dirs = [tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap()];
+    let mut collector = Node::collector(&dirs[0], &options).await;
+    collector.is(Grant::Granted).await;
+    let mut standby = Node::collector(&dirs[1], &options).await;
+    standby.is(Grant::Standby).await;
+    let edge = Node::edge(&dirs[2], &options).await;
+    let events = pull_requests(1, 60);
+    collector.admit(&events[..20]).await;
+    let before = collector.holds(20).await;
+    let at = |second: i64| Timestamp::from_seconds(1_800_000_000 + second);
+    let found = collector
+        .store
+        .commit(move |batch| outages::keep_pending(batch, Outage { since: at(0), until: at(45) }));
+    found.await.unwrap();
+    for page in events[20..].chunks(20) {
+        collector.admit(page).await;
+        collector.is_relayed().await;
+    }
+    for node in [&collector, &standby, &edge] {
+        node.holds(60).await;
+        let [gap] = gaps_of(node, topic)[..] else { panic!("{:?}", gaps_of(node, topic)) };
+        let last = before[19].0.position;
+        assert_eq!((gap.after, gap.until, gap.reason), (last, last, GapReason::Upstream));
+        assert_eq!(outages::pending(node.store.reader()).unwrap(), None);
+    }
+    // A node that comes later learns it from the topic.
+    let dir = tempdir().unwrap();
+    let late = Node::edge(&dir, &options).await;
+    late.holds(60).await;
+    assert_eq!(gaps_of(&late, topic)[0].after, before[19].0.position);
+    for node in [collector, standby, edge, late] {
+        node.end().await;
+    }
+}
+
+/// A source that counts how often it is asked.
+struct Counting(tokio::sync::watch::Sender<u32>);
+
+impl EventSource for Counting {
+    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+        self.0.send_modify(|asked| *asked += 1);
+        if *self.0.borrow() > 100 {
+            let path = PathBuf::from("asked too often");
+            return Err(SourceError::Recorded { path, reason: String::new() });
+        }
+        let body = Body::Lines(Bytes::new());
+        let received_at = Clock::system().now();
+        Ok(Some(Poll { pages: vec![Page { number: 1, body }], received_at }))
+    }
+}
+
+#[tokio::test]
+async fn a_source_is_asked_only_while_no_other_collector_produces() {
+    let (asking, asked) = tokio::sync::watch::channel(0);
+    let (granting, grant) = tokio::sync::watch::channel(Grant::Unasked);
+    let mut source = WhenGranted::new(Counting(asking), grant);
+    for refused in [Grant::Unasked, Grant::Standby] {
+        granting.send_replace(refused);
+        let before = *asked.borrow();
+        let waiting = source.next_poll();
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert_eq!(*asked.borrow(), before);
+        granting.send_replace(Grant::Unanswered);
+        waiting.await.unwrap();
+    }
+    assert_eq!(*asked.borrow(), 2);
+    assert!(source.has_stood() && !source.has_stood());
+}
+
+/// A source whose rounds never end by themselves, as when GitHub's pages do not change.
+struct Unchanged;
+
+impl EventSource for Unchanged {
+    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_round_under_way_is_left_when_the_topic_is_refused() {
+    let (granting, grant) = tokio::sync::watch::channel(Grant::Granted);
+    let mut source = WhenGranted::new(Unchanged, grant);
+    {
+        let waiting = source.next_poll();
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        granting.send_replace(Grant::Standby);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+    }
+    assert!(source.has_stood(), "it asked on");
+}
