@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use crate::hub::{
-    Conditions, FieldPath, Form, LanguageQuery, Subscription, VALUE_BYTES, check_paths,
+    Conditions, FieldPath, LanguageQuery, SamplingEncoding, SamplingQuery, VALUE_BYTES, check_paths,
 };
 use crate::model::json;
 
@@ -26,7 +26,7 @@ pub(crate) struct BadParams {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SamplingParams {
     pub(crate) rate: u64,
-    pub(crate) subscription: Subscription,
+    pub(crate) subscription: SamplingQuery,
 }
 
 /// The most languages that a connection may ask for by name; GitHub knows about 800, and whoever
@@ -67,14 +67,14 @@ pub(crate) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadPa
         }
     };
     let form = match (filter.is_empty(), list) {
-        (true, _) => Form::Whole,
-        (false, true) => Form::List(filter),
-        (false, false) => Form::map(filter),
+        (true, _) => SamplingEncoding::Whole,
+        (false, true) => SamplingEncoding::List(filter),
+        (false, false) => SamplingEncoding::map(filter),
     };
     check_paths(form.paths()).map_err(|error| {
         bad("filter", &error.to_string(), "give fewer or shorter paths", FILTER)
     })?;
-    Ok(SamplingParams { rate, subscription: Subscription { conditions, form } })
+    Ok(SamplingParams { rate, subscription: SamplingQuery { conditions, form } })
 }
 
 /// Reads params of `/language/latest`.

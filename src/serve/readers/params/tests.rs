@@ -26,7 +26,7 @@ fn good_params_of_sampling_are_read() {
         let params = read(text);
         assert_eq!(
             params,
-            SamplingParams { rate, subscription: Subscription::default() },
+            SamplingParams { rate, subscription: SamplingQuery::default() },
             "{text}"
         );
     }
@@ -43,13 +43,16 @@ fn conditions_and_forms_are_read() {
         repo_name: Some("a/b".into()),
         actor_login: Some("ann".into()),
     };
-    let form = Form::Map(paths(&["event.id", "payload.pr"]));
-    assert_eq!(params.subscription, Subscription { conditions, form });
+    let form = SamplingEncoding::Map(paths(&["event.id", "payload.pr"]));
+    assert_eq!(params.subscription, SamplingQuery { conditions, form });
     let list = r#"{"samplingRate":1,"filter":["payload.pr","event.id","event.id"],
         "returnType":"list"}"#;
-    let form = Form::List(paths(&["payload.pr", "event.id", "event.id"]));
+    let form = SamplingEncoding::List(paths(&["payload.pr", "event.id", "event.id"]));
     assert_eq!(read(list).subscription.form, form);
-    assert_eq!(read(r#"{"samplingRate":1,"returnType":"list"}"#).subscription.form, Form::Whole);
+    assert_eq!(
+        read(r#"{"samplingRate":1,"returnType":"list"}"#).subscription.form,
+        SamplingEncoding::Whole
+    );
 }
 
 #[test]

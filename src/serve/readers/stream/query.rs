@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::config;
 use crate::hub::{
-    Filter, Path, QueryError, StreamQuery, StreamSelection, StreamSelector, StreamStart, Warning,
-    check_paths,
+    FieldPath, Filter, QueryWarning, StreamQuery, StreamQueryError, StreamSelection,
+    StreamSelector, StreamStart, check_paths,
 };
 use crate::model::offset::Offset;
 use crate::model::position::InvalidCursor;
@@ -66,14 +66,14 @@ pub(super) struct StreamParams {
     pub(super) start: StreamStart,
     /// Whether it ends when all that is there was given.
     pub(super) once: bool,
-    pub(super) warnings: Vec<Warning>,
+    pub(super) warnings: Vec<QueryWarning>,
 }
 
 /// Names and their values, commas taken apart.
 #[derive(Debug, Default)]
 struct Given {
     values: [Vec<String>; NAMES.len()],
-    warnings: Vec<Warning>,
+    warnings: Vec<QueryWarning>,
 }
 
 /// Reads a URL's query. `last_id` is where a reader of server-sent events comes back from, before
@@ -95,7 +95,7 @@ pub(super) fn of_url(
     if let Some(junk) = last_id.filter(|id| read_place(id).is_err()) {
         // A page's `EventSource` that is refused gives up for good, and cannot send another.
         let message = "not a cursor of events; the URL says where to begin".to_owned();
-        given.warnings.push(Warning { field: "Last-Event-ID", value: shown(junk), message });
+        given.warnings.push(QueryWarning { field: "Last-Event-ID", value: shown(junk), message });
     } else if let Some(last_id) = last_id {
         for name in ["cursor", "since", "latest"] {
             given.values[index(name)].clear();
@@ -140,7 +140,7 @@ impl Given {
     fn put(&mut self, name: &str, value: &str) {
         let Some(at) = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)) else {
             let message = format!("no such parameter; there are {}", NAMES.join(", "));
-            let warning = Warning { field: "query", value: shown(name), message };
+            let warning = QueryWarning { field: "query", value: shown(name), message };
             if !self.warnings.contains(&warning) && self.warnings.len() < NAMES.len() {
                 self.warnings.push(warning);
             }
@@ -189,7 +189,7 @@ impl Given {
             return Err(bad("fields", &what, &accepted, "fields=event.repo.name"));
         }
         let path = |text: &String| {
-            Path::read(text).map_err(|error| {
+            FieldPath::read(text).map_err(|error| {
                 let accepted = "give paths that begin with `event` or `payload`";
                 bad("fields", &error.to_string(), accepted, "fields=event.repo.name,payload.merge")
             })
@@ -217,7 +217,8 @@ impl Given {
             );
             return Err(BadParams { field: None, message });
         }
-        let refused = |QueryError { field, message, .. }| BadParams { field: Some(field), message };
+        let refused =
+            |StreamQueryError { field, message, .. }| BadParams { field: Some(field), message };
         let (filter, mut warnings) = Filter::compile(&query).map_err(refused)?;
         warnings.append(&mut self.warnings);
         let ask = StreamSelection::new(filter, fields);
