@@ -8,8 +8,8 @@ fn read(text: &str) -> SamplingParams {
     sampling(text, 100).unwrap()
 }
 
-fn paths(texts: &[&str]) -> Vec<Path> {
-    texts.iter().map(|text| Path::read(text).unwrap()).collect()
+fn paths(texts: &[&str]) -> Vec<FieldPath> {
+    texts.iter().map(|text| FieldPath::read(text).unwrap()).collect()
 }
 
 #[test]
