@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::estimate::Missed;
+use crate::model::activity::MinuteSample;
 use crate::model::window::Timestamp;
 
 /// How the missed events are estimated, in one sentence, beside the figures.
@@ -134,6 +135,9 @@ const AGED: Duration = Duration::from_secs(60);
 pub struct Report {
     /// When this was put together.
     pub at: Timestamp,
+    /// What the last minutes came to, oldest first; not shown.
+    #[serde(skip)]
+    pub minutes: Vec<MinuteSample>,
     /// How the missed events are estimated.
     pub method: &'static str,
     /// All pages together.
