@@ -43,14 +43,15 @@ const TAKEN: &[&str] = &[
     "/client.js",
     "/client.py",
     "/topics",
+    "/docs",
     "/metrics",
     "/archive",
     "/asyncapi.json",
     "/store",
     "/window",
 ];
-/// Below it is a path for each script.
-const AGGREGATES: &str = "/aggregate/";
+/// Below these is a path for each script, and for each page of the manual.
+const FOLDERS: [&str; 2] = ["/aggregate/", "/docs/"];
 
 /// Layers, read by key; what is missing comes from the table.
 pub(super) struct Values {
@@ -302,7 +303,7 @@ fn route(values: &mut Values, key: &str, base: Option<&str>) -> String {
     let path = values.text(key).expect(SET);
     let below = base.and_then(|base| path.strip_prefix(base)).filter(|rest| rest.starts_with('/'));
     let path = below.map_or(path.clone(), str::to_owned);
-    if TAKEN.contains(&path.as_str()) || path.starts_with(AGGREGATES) {
+    if TAKEN.contains(&path.as_str()) || FOLDERS.iter().any(|folder| path.starts_with(folder)) {
         values.complain(key, format!("{path} is the path of another endpoint; use another"));
     }
     path

@@ -5,6 +5,7 @@
 //! into it as data, which its script only ever shows as text.
 
 pub(crate) mod clients;
+pub(crate) mod docs;
 pub(crate) mod topics;
 
 use std::sync::{Arc, LazyLock};
