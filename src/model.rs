@@ -1,6 +1,7 @@
 //! The words of the house: no I/O, no runtime, no database.
 
 pub mod counts;
+pub mod coverage;
 pub mod entity;
 pub mod envelope;
 pub mod event;

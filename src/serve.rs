@@ -22,8 +22,12 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::operate::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
-    StoreAnswer, StoreRequest, SyncAnswer, is_ready,
+    ArchiveAnswer, ArchiveRequest, Operate, Refusal, ScriptState, StoreAnswer, StoreRequest,
+    SyncAnswer,
+};
+pub use admin::report::{
+    BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport, Part, PartState,
+    SourceReport, Status, is_ready,
 };
 pub use http::listen::{Audience, Listener};
 pub use http::proxies::Proxies;

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::model::window::Timestamp;
+use super::report::{Part, Status};
 
 /// The appliance, as far as its server needs it. Implemented by the wiring.
 pub trait Operate: Send + Sync + 'static {
@@ -23,11 +23,6 @@ pub trait Operate: Send + Sync + 'static {
 
     /// How everything is, with so many connections to the public listeners.
     fn status(&self, clients: usize) -> Status;
-
-    /// The screen of such a JSON, also of one that says less.
-    fn screen(&self, json: &serde_json::Value) -> String {
-        json.to_string()
-    }
 
     /// The merge script in force.
     fn script(&self) -> ScriptState;
@@ -104,42 +99,6 @@ pub enum ArchiveRequest {
     },
 }
 
-/// How everything is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Status {
-    /// For programs; `ready` says whether the appliance is.
-    pub json: serde_json::Value,
-    /// For people: one screen.
-    pub text: String,
-}
-
-/// One part of the appliance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Part {
-    /// `store`, `source`, `bus`, `tidb`, `amqp` or `scripts`.
-    pub name: &'static str,
-    /// How it is.
-    pub state: PartState,
-    /// Since when.
-    pub since: Timestamp,
-    /// What went wrong last, if anything did.
-    pub error: Option<String>,
-}
-
-/// How a part is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PartState {
-    /// It works.
-    Ok,
-    /// It works with something missing.
-    Degraded,
-    /// It does not work.
-    Down,
-    /// It is not configured.
-    Off,
-}
-
 /// What came of a sync.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SyncAnswer {
@@ -161,17 +120,4 @@ pub struct ScriptState {
     pub current: bool,
     /// Why not, with line and column.
     pub error: Option<String>,
-}
-
-impl Part {
-    /// Whether nothing can be served well without it.
-    fn is_vital(&self) -> bool {
-        matches!(self.name, "store" | "bus" | "source")
-    }
-}
-
-/// Whether the appliance is ready: no vital part is down.
-#[must_use]
-pub fn is_ready(parts: &[Part]) -> bool {
-    !parts.iter().any(|part| part.is_vital() && part.state == PartState::Down)
 }

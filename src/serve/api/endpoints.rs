@@ -14,9 +14,13 @@ use std::sync::{Arc, LazyLock};
 
 use axum::routing::MethodRouter;
 use http::HeaderValue;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
+use crate::serve::admin::report::Status;
 use crate::serve::http::listen::Audience;
+use crate::serve::http::problem::ProblemBody;
 use crate::serve::options::ServeOptions;
 use crate::serve::server::Server;
 
@@ -259,7 +263,7 @@ impl Operation {
 
     /// Adds an answer of this media type, unless it has one with this status and type.
     fn known(&mut self, status: u16, meaning: &'static str, kind: &'static str) {
-        let schema = if kind == PROBLEM { named("Problem") } else { text() };
+        let schema = if kind == PROBLEM { named::<ProblemBody<'_>>() } else { text() };
         match self.answers.iter_mut().find(|answer| answer.status == status) {
             Some(answer) if answer.content.iter().any(|(known, _)| *known == kind) => {}
             Some(answer) => answer.content.push((kind, schema)),
@@ -276,7 +280,7 @@ impl Operation {
     }
 
     fn refuses(self, status: u16, meaning: &'static str) -> Self {
-        self.answers(status, meaning, PROBLEM, named("Problem"))
+        self.answers(status, meaning, PROBLEM, named::<ProblemBody<'_>>())
     }
 }
 
@@ -285,9 +289,14 @@ const PROBLEM: &str = "application/problem+json";
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// One of the schemas that have a name.
-fn named(name: &str) -> Value {
+/// A reference to a schema of [`schemas`].
+fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// A reference to the schema of a type, which [`schemas`] holds.
+fn named<T: JsonSchema>() -> Value {
+    reference(&T::schema_name())
 }
 
 fn text() -> Value {
@@ -345,23 +354,15 @@ fn map(values: &Value) -> Value {
     json!({ "type": "object", "additionalProperties": values })
 }
 
-/// The schemas that have a name.
+/// The schemas that have a name, derived from the types that are written; events are passed on as
+/// GitHub wrote them.
 pub(crate) fn schemas() -> Value {
-    let state = json!({ "type": "string", "enum": ["ok", "degraded", "down", "off"] });
-    json!({
-        "Problem": object(&[
-            ("type", text()),
-            ("title", text()),
-            ("status", whole()),
-            ("detail", json!({ "type": "string", "description": "What is wrong, and what to do" })),
-            ("endpoints?", list(&text())),
-        ]),
-        "Part": object(&[
-            ("name", text()),
-            ("state", state),
-            ("since", json!({ "type": "string", "format": "date-time" })),
-            ("error", nullable(&text())),
-        ]),
-        "Event": sockets::event_schema(),
-    })
+    let mut settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.definitions_path = "/components/schemas".into();
+    let mut generator = settings.into_generator();
+    generator.subschema_for::<ProblemBody<'_>>();
+    generator.subschema_for::<Status>();
+    let mut schemas = generator.take_definitions(true);
+    schemas.insert("Event".to_owned(), sockets::event_schema());
+    Value::Object(schemas)
 }

@@ -13,8 +13,8 @@ use super::identity;
 use super::listen::{Audience, Peer};
 use super::problem::Problem;
 use crate::metrics;
-use crate::serve::admin::operate::is_ready;
 use crate::serve::admin::redaction;
+use crate::serve::admin::report::is_ready;
 use crate::serve::api::endpoints;
 use crate::serve::options::ServeOptions;
 use crate::serve::readers::sampling::{LanguageLatest, LanguageWatch, Sampling};
@@ -147,13 +147,15 @@ pub(crate) fn audience(request: &Request<Body>) -> Audience {
 
 async fn wrong_method(request: Request<Body>) -> Response {
     let detail = format!("{} does not take {}", request.uri().path(), request.method());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).with_endpoints().into_response()
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+        .with_endpoints(endpoints::listed())
+        .into_response()
 }
 
 pub(crate) async fn nothing_here(request: Request<Body>) -> Response {
     let path: String = request.uri().path().chars().take(200).collect();
     let detail = format!("there is nothing at {path}");
-    Problem::new(StatusCode::NOT_FOUND, detail).with_endpoints().into_response()
+    Problem::new(StatusCode::NOT_FOUND, detail).with_endpoints(endpoints::listed()).into_response()
 }
 
 #[cfg(test)]

@@ -4,9 +4,8 @@ use axum::routing::get;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{
-    Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, map, named, object, text, whole,
-};
+use super::{Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, named, object, text};
+use crate::serve::admin::report::{Part, Status};
 use crate::serve::admin::status;
 use crate::serve::api::documents;
 use crate::serve::http::routes;
@@ -37,8 +36,8 @@ pub(super) fn all() -> Vec<Endpoint> {
         Endpoint::public(Place::At("/readyz"), get(routes::ready)).on(Operation::get(
             "How each part is: store, source, bus, tidb, amqp, scripts",
         )
-        .json("Ready", list(&named("Part")))
-        .answers(503, "Store, bus or source is down", JSON, list(&named("Part")))),
+        .json("Ready", list(&named::<Part>()))
+        .answers(503, "Store, bus or source is down", JSON, list(&named::<Part>()))),
         Endpoint::public(Place::At("/status"), get(status::show)).on(status_operation()),
         Endpoint::public(Place::At("/topics"), get(topics::show)).on(topics_operation()),
         Endpoint::public(Place::At("/openapi.json"), get(documents::openapi)).on(Operation::get(
@@ -95,21 +94,6 @@ fn topics_operation() -> Operation {
 fn status_operation() -> Operation {
     Operation::get("How everything is: parts, source, completeness, lag, bus, clients, disk")
         .parameter("format", FORM, &form())
-        .json("Everything", status_schema())
+        .json("Everything", named::<Status>())
         .says(200, "Everything", HTML)
-}
-
-fn status_schema() -> Value {
-    object(&[
-        ("ready", json!({ "type": "boolean" })),
-        ("version?", text()),
-        ("node?", text()),
-        ("simulated?", json!({ "type": "boolean" })),
-        ("parts?", list(&named("Part"))),
-        ("source?", json!({ "type": ["object", "null"] })),
-        ("completeness?", json!({ "type": ["object", "null"] })),
-        ("bus?", json!({ "type": "object" })),
-        ("clients?", map(&whole())),
-        ("disk?", json!({ "type": ["object", "null"] })),
-    ])
 }

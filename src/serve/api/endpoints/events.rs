@@ -4,8 +4,8 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::{
-    Endpoint, Frames, MARK, Message, Operation, Place, cursor, list, named, nullable, number,
-    object, text, whole,
+    Endpoint, Frames, MARK, Message, Operation, Place, cursor, list, nullable, number, object,
+    reference, text, whole,
 };
 use crate::model::gap::GapReason;
 use crate::serve::readers::stream;
@@ -82,7 +82,7 @@ fn frames() -> Frames {
                     &[
                         ("cursor", text()),
                         ("key", text()),
-                        ("event?", named("Event")),
+                        ("event?", reference("Event")),
                         ("payload?", json!({ "type": "object" })),
                         ("fields?", json!({ "type": "object" })),
                     ],

@@ -64,7 +64,7 @@ fn counts() -> Value {
 }
 
 fn sampling() -> Frames {
-    let whole_event = object(&[("event", super::named("Event")), ("payload", flags_schema())]);
+    let whole_event = object(&[("event", super::reference("Event")), ("payload", flags_schema())]);
     let event =
         json!({ "id": "23683424409", "type": "PushEvent", "created_at": "2026-01-01T00:00:05Z" });
     let flags = json!({ "pr": 0, "open": 0, "merge": 0, "close": 0, "devDay": 0, "devYear": 0, "repoYear": 0 });
