@@ -17,9 +17,7 @@ use crate::serve::admin::redaction;
 use crate::serve::admin::report::is_ready;
 use crate::serve::api::endpoints;
 use crate::serve::options::ServeOptions;
-use crate::serve::readers::sampling::{LanguageLatest, LanguageWatch, Sampling};
 use crate::serve::server::Server;
-use crate::serve::ws::handshake;
 
 /// Says in `/readyz` that the events are made up, with the simulated GitHub's own header.
 const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
@@ -74,37 +72,6 @@ pub(crate) fn secure(headers: &mut HeaderMap) {
     for (name, value) in ALWAYS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-}
-
-pub(crate) async fn sampling(
-    State(server): State<Arc<Server>>,
-    request: Request<Body>,
-) -> Response {
-    handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, notifier, _| {
-        let paths = server.options.limits.filter_paths;
-        Sampling::new(Arc::clone(&server.hub), Arc::clone(notifier), paths)
-    })
-}
-
-pub(crate) async fn language_latest(
-    State(server): State<Arc<Server>>,
-    request: Request<Body>,
-) -> Response {
-    handshake::open(&server, request, r#"then send {"top":10}"#, |server, notifier, _| {
-        LanguageLatest::new(Arc::clone(&server.hub), Arc::clone(notifier))
-    })
-}
-
-pub(crate) async fn language_watch(
-    State(server): State<Arc<Server>>,
-    request: Request<Body>,
-) -> Response {
-    handshake::open(
-        &server,
-        request,
-        r#"then send {"language":["Java"]}"#,
-        |server, notifier, _| LanguageWatch::new(&server.hub, notifier),
-    )
 }
 
 pub(crate) async fn ready(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {

@@ -7,18 +7,18 @@ use super::{
     Endpoint, Frames, Message, Operation, Place, TEXT, list, map, nullable, object, text, whole,
 };
 use crate::hub::VALUE_BYTES;
-use crate::serve::http::routes;
+use crate::serve::readers::{languages, sampling};
 
 /// Their rows.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
-        Endpoint::public(Place::At("/sampling"), get(routes::sampling))
+        Endpoint::public(Place::At("/sampling"), get(sampling::sampling))
             .on(upgrade("Events as they come: a WebSocket"))
             .with_frames(sampling()),
-        Endpoint::public(Place::At("/language/latest"), get(routes::language_latest))
+        Endpoint::public(Place::At("/language/latest"), get(languages::latest))
             .on(upgrade("Pull-request events by language, each tick: a WebSocket"))
             .with_frames(latest()),
-        Endpoint::public(Place::At("/language/watch"), get(routes::language_watch))
+        Endpoint::public(Place::At("/language/watch"), get(languages::watch))
             .on(upgrade("What changes in it: a WebSocket"))
             .with_frames(watch()),
     ]
