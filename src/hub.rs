@@ -1,12 +1,13 @@
-//! The hub: what was committed, for everyone who follows it live.
+//! The hub: live fan-out of committed events and of the latest values to all subscribers.
 //!
-//! Events are a log, numbers are a state. The [`Tail`] holds the newest events, the [`LatestValues`] the
-//! latest values; readers who asked for the same form a group and share everything but their
-//! place. Whoever writes never waits for whoever reads: a reader is a cursor, not a queue.
+//! Events are a log, numbers are a state. [`Tail`] holds the newest events, [`LatestValues`] and
+//! [`GaugeTopics`] the latest values. Subscribers with equal queries form a group that shares the
+//! filtering, the encoding and the encoded bytes. A subscriber is a cursor into a log, never a
+//! queue, so the writer never waits for a reader.
 //!
-//! Between them goes one task, [`Hub::dispatch`]. While few messages leave it tells readers at once;
-//! when many do, it lets events gather for the flush interval, because a delivery costs a wake-up
-//! and a write, however many events are in it.
+//! One task, [`Hub::dispatch`], moves events from the tail to the groups. Under light load it
+//! notifies subscribers at once. Under heavy load it first lets events gather for the flush
+//! interval, because each delivery costs a wake-up and a write, however many events it carries.
 
 mod board;
 mod deflate;

@@ -45,7 +45,8 @@ pub struct StreamQuery {
     pub languages: Vec<String>,
     /// `payload.action`, such as `opened`.
     pub actions: Vec<String>,
-    /// One event in so many, by [`crate::model::event_index::EventIndex::sampling_hash`]; `None` is all.
+    /// Keeps one event in N, chosen by its hash
+    /// ([`crate::model::event_index::EventIndex::sampling_hash`]); `None` keeps all.
     pub sample: Option<u64>,
 }
 

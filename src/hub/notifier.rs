@@ -1,7 +1,8 @@
-//! The notifier: how a connection is told that there is something to fetch.
+//! Wakes a connection when there is something for it to take.
 //!
-//! One notifier a connection, whatever it waits for. Ringing twice before it is heard is ringing once:
-//! nothing is queued, the connection looks for itself what is there.
+//! Each connection has one notifier, whatever it waits for. Notifying twice before the connection
+//! looks has the effect of notifying once: nothing is queued, the connection looks itself what is
+//! there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};

@@ -5,9 +5,9 @@
 //! has changed since it was last told; a reader that was slow gets one change and not several.
 //! Each text is written once and shared.
 //!
-//! The law: a snapshot and all changes after it, added up, are the snapshot of the last of them.
-//! Who comes back with the [`ResumeToken`] of a value that is still known here is told what has changed
-//! since that value; everyone else begins with a snapshot.
+//! Invariant: a snapshot plus all later deltas equals the latest snapshot. A subscriber that comes
+//! back with the [`ResumeToken`] of a value that is still known here receives the delta since that
+//! value; every other begins with a snapshot.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;

@@ -1,9 +1,9 @@
-//! Where a reader of the stream is: a cursor, and how much of what lies there it has.
+//! A subscriber's offset in the stream: a cursor, and how many of the entities there it has.
 //!
-//! Several messages may share the position of an event: itself, and the entities made of it. The
-//! text of an offset is the cursor's, with `.` and a number behind it where entities were had too;
-//! so texts sort as offsets do, and a plain cursor is an offset behind the event and before what was
-//! made of it.
+//! Several messages may share the position of one event: the event and the entities derived from
+//! it. The text of an offset is the text of its cursor; after it come `.` and the number of
+//! entities when there are any. So texts sort as offsets do, and a plain cursor is the offset
+//! after the event and before its entities.
 
 use std::fmt;
 use std::str::FromStr;

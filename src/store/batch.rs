@@ -70,8 +70,8 @@ impl<'w> Batch<'w> {
         }
     }
 
-    /// Brings this batch to the disk before it is answered, whatever [`super::Durability`] says: for
-    /// what somebody outside is told to forget once it is here.
+    /// Syncs this batch to the disk before it is answered, whatever [`super::Durability`] says: for
+    /// data that a peer forgets once we have confirmed it.
     pub fn sync_first(&mut self) {
         self.is_awaited = true;
     }

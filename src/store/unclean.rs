@@ -12,8 +12,8 @@
 //! - As many, but the machine was started anew without a clean stop, and the log was synced at
 //!   intervals: the last interval may be lost, and nothing can tell. It is taken for lost.
 //!
-//! With [`super::Durability::EveryBatch`] the number is remembered after the sync, so a power cut finds
-//! it at most as far as the log.
+//! With [`super::Durability::EveryBatch`] the number is remembered after the sync, so after a power
+//! cut it is at most as far as the log.
 //!
 //! After a loss the entries of the embedded bus continue far behind every position that can have
 //! been given away, as after a restore, and readers get a gap.
