@@ -10,8 +10,7 @@ use http::Request;
 use super::operate::ScriptState;
 use super::report::{Part, PartState, Status};
 use crate::serve::http::identity;
-use crate::serve::http::listen::Audience;
-use crate::serve::http::routes::audience;
+use crate::serve::http::peer::Audience;
 use crate::serve::server::Server;
 
 /// How texts begin that are made of our own words and figures alone.
@@ -62,7 +61,7 @@ const OTHERWISE: &str = "something is wrong; the operator sees details";
 /// Whether a request may read details: it came to the ops listener, or it has the token.
 pub(crate) fn sees_details(server: &Server, request: &Request<Body>) -> bool {
     let token = server.options.admin_token.as_ref();
-    audience(request) == Audience::Ops
+    Audience::of(request) == Audience::Ops
         || token.is_some_and(|token| identity::has_token(request.headers(), token))
 }
 

@@ -13,13 +13,13 @@ mod tests;
 use std::sync::{Arc, LazyLock};
 
 use axum::routing::MethodRouter;
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use crate::serve::admin::report::Status;
-use crate::serve::http::listen::Audience;
+use crate::serve::http::peer::Audience;
 use crate::serve::http::problem::ProblemBody;
 use crate::serve::options::ServeOptions;
 use crate::serve::server::Server;
@@ -112,10 +112,17 @@ pub(crate) fn find(path: &str, options: &ServeOptions) -> Option<&'static Row> {
 }
 
 impl Row {
+    /// Whether it takes a method.
+    pub(crate) fn takes(&self, method: &Method) -> bool {
+        self.allow.to_str().unwrap_or_default().split(", ").any(|known| known == method.as_str())
+    }
+
     fn of(endpoint: &Endpoint) -> Self {
         let mut methods = vec!["OPTIONS".to_owned()];
         for operation in &endpoint.operations {
-            methods.extend((operation.method == "get").then(|| "HEAD".to_owned()));
+            // A HEAD would run the sync.
+            let has_head = operation.method == "get" && endpoint.place != Place::SyncEvent;
+            methods.extend(has_head.then(|| "HEAD".to_owned()));
             methods.push(operation.method.to_uppercase());
         }
         methods.sort();
@@ -168,6 +175,11 @@ impl Place {
 }
 
 impl Endpoint {
+    /// Whether it is served on the listeners of this audience.
+    pub(crate) fn is_for(&self, audience: Audience) -> bool {
+        self.audience.includes(audience)
+    }
+
     fn new(audience: Audience, place: Place, route: MethodRouter<Arc<Server>>) -> Self {
         Self { place, audience, route, operations: Vec::new(), frames: None }
     }

@@ -21,7 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::admission::Slot;
 use super::encoding::Packer;
-use super::listen::Peer;
+use super::peer::Peer;
 use super::problem::Problem;
 use crate::clock::Clock;
 use crate::hub::{MemoryCharge, Notifier, StreamEncoding, retry_after};

@@ -4,8 +4,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{Request, StatusCode, Version};
 
+use super::negotiation::LAST_EVENT_ID;
 use super::problem::Problem;
-use crate::serve::readers::stream::LAST_EVENT_ID;
 
 /// Headers that are read as one value, so a request has each of them once or not at all: a proxy
 /// and this server could otherwise read two different ones.

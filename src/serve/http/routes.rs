@@ -10,20 +10,15 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 
 use super::identity;
-use super::listen::{Audience, Peer};
+use super::peer::{Audience, Peer};
 use super::problem::Problem;
 use crate::metrics;
-use crate::serve::admin::redaction;
-use crate::serve::admin::report::is_ready;
 use crate::serve::api::endpoints;
 use crate::serve::options::ServeOptions;
 use crate::serve::server::Server;
 
-/// Says in `/readyz` that the events are made up, with the simulated GitHub's own header.
-const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
-
-/// All routes. Two that want the same path are an error that names it.
-pub(crate) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
+/// The routes of a listener. Fails when two endpoints have the same path.
+pub(crate) fn router(server: &Arc<Server>, audience: Audience) -> anyhow::Result<Router> {
     let ServeOptions { health, sync_event, .. } = &server.options;
     let all = endpoints::all();
     for (key, path) in [("server.health", health), ("server.syncEvent", sync_event)] {
@@ -33,7 +28,8 @@ pub(crate) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
         ensure!(!is_taken, "{key}: `{path}` is taken: choose another path");
     }
     ensure!(health != sync_event, "server.health and server.syncEvent are both `{health}`");
-    let router = all.into_iter().fold(Router::new(), |router, endpoint| {
+    let served = all.into_iter().filter(|endpoint| endpoint.is_for(audience));
+    let router = served.fold(Router::new(), |router, endpoint| {
         router.route(endpoint.place.path(&server.options), endpoint.route)
     });
     let router = router.method_not_allowed_fallback(wrong_method).fallback(nothing_here);
@@ -74,45 +70,7 @@ pub(crate) fn secure(headers: &mut HeaderMap) {
     }
 }
 
-pub(crate) async fn ready(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
-    let parts = server.operate.parts();
-    let status = if is_ready(&parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let sees_details = redaction::sees_details(&server, &request);
-    let parts = if sees_details { parts } else { redaction::parts(parts) };
-    let mut response = (status, axum::Json(parts)).into_response();
-    if server.operate.simulated() {
-        response.headers_mut().insert(SIMULATED, HeaderValue::from_static("ghpulse"));
-    }
-    response
-}
-
-pub(crate) async fn exposition(request: Request<Body>) -> Response {
-    if audience(&request) != Audience::Ops {
-        return nothing_here(request).await;
-    }
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, metrics::render()).into_response()
-}
-
-pub(crate) async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
-    if !matches!(*request.method(), Method::GET | Method::POST) {
-        let mut refused = wrong_method(request).await;
-        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,POST"));
-        return refused;
-    }
-    if let Err(refusal) = identity::may_sync(&server, &request) {
-        return refusal.into_response();
-    }
-    let answer = server.operate.sync().await;
-    let status = if answer.failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
-    (status, axum::Json(answer)).into_response()
-}
-
-pub(crate) fn audience(request: &Request<Body>) -> Audience {
-    request.extensions().get::<Peer>().map_or(Audience::Public, |peer| peer.audience)
-}
-
-async fn wrong_method(request: Request<Body>) -> Response {
+pub(crate) async fn wrong_method(request: Request<Body>) -> Response {
     let detail = format!("{} does not take {}", request.uri().path(), request.method());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
         .with_endpoints(endpoints::listed())

@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode};
 
 use super::params::{self, BadParams};
-use super::stream::{LAST_EVENT_ID, NDJSON, SSE};
 use super::{Delivery, HEARTBEAT, Reader};
 use crate::hub::{
     Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamEncoding, UpdateMode,
@@ -21,7 +20,7 @@ use crate::hub::{
 };
 use crate::model::resume_token::ResumeToken;
 use crate::serve::http::body::{self, Pump};
-use crate::serve::http::negotiation;
+use crate::serve::http::negotiation::{self, JSON, LAST_EVENT_ID, NDJSON, SSE};
 use crate::serve::http::problem::Problem;
 use crate::serve::server::Server;
 use crate::serve::ws::handshake;
@@ -32,7 +31,6 @@ const WINDOW: &str = "1h";
 const GONE: (u16, &str) = (1000, "it is not counted any more");
 const AGGREGATE: &str = "/aggregate";
 const ROLLING: &str = "/stream/languages";
-const JSON: &str = "application/json";
 
 /// Receives the updates of an aggregate, or of the rolling counts.
 struct GaugeReader<const IS_ROLLING: bool> {

@@ -20,15 +20,10 @@ use super::{Delivery, HEARTBEAT, Reader};
 use crate::hub::{Follower, Frame, Notifier, StreamEncoding};
 use crate::metrics;
 use crate::serve::http::body::{self, Pump};
-use crate::serve::http::negotiation;
+use crate::serve::http::negotiation::{self, LAST_EVENT_ID, NDJSON, SSE};
 use crate::serve::http::problem::Problem;
 use crate::serve::server::Server;
 use crate::serve::ws::handshake;
-
-pub(crate) const SSE: &str = "text/event-stream";
-pub(crate) const NDJSON: &str = "application/x-ndjson";
-/// What a reader comes back with.
-pub(crate) const LAST_EVENT_ID: &str = "last-event-id";
 
 const CAUGHT_UP: (u16, &str) = (1000, "that is all there is now");
 const INVALID: (u16, &str) = (1008, "invalid query in the URL");

@@ -17,7 +17,7 @@ use crate::hub::Notifier;
 use crate::metrics;
 use crate::serve::http::admission::{Refusal, Slot, client_behind};
 use crate::serve::http::identity;
-use crate::serve::http::listen::{Audience, Peer};
+use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::Problem;
 use crate::serve::http::write_timeout::Patient;
 use crate::serve::readers::Reader;

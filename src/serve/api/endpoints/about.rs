@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, named, object, text};
 use crate::serve::admin::report::{Part, Status};
-use crate::serve::admin::status;
+use crate::serve::admin::{ops, status};
 use crate::serve::api::documents;
-use crate::serve::http::routes;
 use crate::serve::pages;
 use crate::serve::pages::{clients, topics};
 
@@ -33,7 +32,7 @@ pub(super) fn all() -> Vec<Endpoint> {
             "Whether the process serves (`server.health`)",
         )
         .says(200, "`OK`", TEXT)),
-        Endpoint::public(Place::At("/readyz"), get(routes::ready)).on(Operation::get(
+        Endpoint::public(Place::At("/readyz"), get(ops::ready)).on(Operation::get(
             "How each part is: store, source, bus, tidb, amqp, scripts",
         )
         .json("Ready", list(&named::<Part>()))

@@ -5,17 +5,16 @@ use serde_json::{Value, json};
 
 use super::{Endpoint, JSON, Operation, Place, nullable, object, text};
 use crate::serve::admin::ops;
-use crate::serve::http::routes;
 
 const NO_SECRET: &str = "Without the text of `ops.secret` in the data directory as bearer";
 
 /// Their rows.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
-        Endpoint::public(Place::SyncEvent, any(routes::sync))
+        Endpoint::public(Place::SyncEvent, get(ops::sync).post(ops::sync))
             .on(sync(Operation::get("Asks TiDB now; from this machine, or with the token")))
             .on(sync(Operation::post("Asks TiDB now; from this machine, or with the token"))),
-        Endpoint::ops("/metrics", get(routes::exposition)).on(Operation::get(
+        Endpoint::ops("/metrics", get(ops::exposition)).on(Operation::get(
             "What is measured, for Prometheus",
         )
         .says(200, "Text exposition", "text/plain; version=0.0.4; charset=utf-8")
