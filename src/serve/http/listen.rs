@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::{Refusal, Slot};
 use super::peer::{Audience, Guest, Listener, Peer};
+use super::tls::Stream;
 use super::write_timeout::{Answering, Patient, Requests};
 use super::{front, http2, tls};
 use crate::serve::server::Server;
-use crate::serve::ws::frames::Stream;
 
 /// How long accepting rests when the system has no more connections to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -117,10 +117,10 @@ async fn serve(
     };
     let life = async {
         let stream = match tls {
-            None => Stream::Plain(stream),
+            None => Stream::Left(stream),
             Some(tls) => tokio::select! {
                 accepted = tls.accept(stream) => match accepted {
-                    Ok(stream) => Stream::Tls(Box::new(stream)),
+                    Ok(stream) => Stream::Right(Box::new(stream)),
                     Err(error) => return tracing::debug!(%error, "a TLS handshake failed"),
                 },
                 () = server.clock.sleep(timeout) => return,

@@ -22,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::close;
 use super::decompressor::{Inflow, Unreadable};
-use super::frames::{Stream, Wire};
+use super::frames::Wire;
 use crate::clock::Clock;
 use crate::hub::{Frame, MemoryCharge, Notifier, retry_after};
 use crate::metrics;
+use crate::serve::http::tls::Stream;
 use crate::serve::pace::{Allowance, Timer};
 use crate::serve::readers::Reader;
 use crate::serve::readers::params::BadParams;
