@@ -11,6 +11,7 @@ mod backups;
 mod broker;
 mod chores;
 mod copies;
+mod coverage;
 mod files;
 mod gauges;
 mod operator;
@@ -241,6 +242,8 @@ fn start_watching(
 ) {
     let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
     let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
+    let kept = coverage::run(store.clone(), source.clone(), clock, soft.clone());
+    stages.start("coverage", kept);
     stages.start("look", watch::look(Arc::clone(&operator), store, clock, soft.clone()));
     stages.start("watch", watch::run(operator, source, alerts, data_dir, clock, soft));
 }

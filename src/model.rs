@@ -1,5 +1,6 @@
 //! The words of the house: no I/O, no runtime, no database.
 
+pub mod activity;
 pub mod counts;
 pub mod coverage;
 pub mod entity;
@@ -9,6 +10,7 @@ pub mod event_index;
 pub mod event_summary;
 pub mod gap;
 pub mod json;
+pub mod kinds;
 pub mod message;
 pub mod missing_fields;
 pub mod offset;

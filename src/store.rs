@@ -4,8 +4,10 @@
 //! thread, a batch at a time ([`Store::commit`]): all of a batch is there after a crash, or none
 //! of it. With [`Durability::EveryBatch`] an answer means that it survives a power cut.
 
+pub mod activity;
 mod batch;
 mod buses;
+pub mod charts;
 pub mod checkpoint;
 mod cursors;
 mod database;

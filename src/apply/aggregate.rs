@@ -24,8 +24,10 @@ use crate::model::event::EventKey;
 use crate::model::event_index::EventIndex;
 use crate::model::event_summary::EventSummary;
 use crate::model::gap::{Gap, GapReason, Outage};
+use crate::model::kinds::column;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
+use crate::store::activity::Counting;
 use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
     AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey,
@@ -264,7 +266,7 @@ fn count(
             counted.known += 1;
         }
     }
-    minutes.write(batch);
+    minutes.write(batch)?;
     if let Some(at) = polled {
         outages::keep_polled_elsewhere(batch, at)?;
     }
@@ -320,6 +322,7 @@ pub(super) fn apply_once(
     claim_beside(batch, event, days)?;
     event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.entity_refs)?;
     count_numbers(batch, event)?;
+    minutes.counting.count(event.received_at, event.happened_at, column(&event.key.kind));
     if minutes.is_dropped(batch, event.cursor)? {
         return Ok(true);
     }
@@ -363,6 +366,8 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
 #[derive(Default)]
 pub(super) struct Minutes {
     rows: Vec<(MinuteKey, MinuteRow)>,
+    /// Events by minute and hour, whether they are kept in the journal or not.
+    counting: Counting,
     /// Whether events may come from where the journal was dropped: readers were told that nothing
     /// is left there, and nothing may come back.
     has_old_places: bool,
@@ -371,7 +376,7 @@ pub(super) struct Minutes {
 impl Minutes {
     /// Of a batch whose events may come from where the journal was dropped, of whichever bus.
     pub(super) fn of_old_places() -> Self {
-        Self { rows: Vec::new(), has_old_places: true }
+        Self { has_old_places: true, ..Self::default() }
     }
 
     fn is_dropped(&self, batch: &mut Batch<'_>, cursor: Cursor) -> Result<bool, StoreError> {
@@ -404,10 +409,11 @@ impl Minutes {
         Ok(())
     }
 
-    pub(super) fn write(self, batch: &mut Batch<'_>) {
+    pub(super) fn write(self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
         for (key, row) in self.rows {
             batch.put(&key, &row.encode());
         }
+        self.counting.write(batch)
     }
 }
 

@@ -101,7 +101,7 @@ impl Apply {
                 }
                 batch.delete(&key);
             }
-            minutes.write(batch);
+            minutes.write(batch)?;
             history.count(batch, fresh.iter().map(|e| (&e.envelope.facts, e.happened_at)));
             fault::point("requeue.before_commit");
             Ok((fresh, known))
@@ -198,7 +198,7 @@ mod tests {
                 let mut event = letter(entry);
                 fresh.push(apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)?);
             }
-            minutes.write(batch);
+            minutes.write(batch)?;
             Ok(fresh)
         });
         assert_eq!(applied.await.unwrap(), [true; 3]);

@@ -7,6 +7,7 @@
 //! the time and waits for nothing. Memory is bounded, whatever comes.
 
 mod estimate;
+mod minutes;
 mod pulse;
 mod seats;
 mod slots;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use self::estimate::WINDOW;
 
 use self::estimate::Coverage;
+use self::minutes::Minutes;
 use self::pulse::Pulse;
 use self::seats::Freshness;
 use self::slots::Slots;
@@ -77,6 +79,7 @@ pub struct Completeness {
     shown: u64,
     answers_since: u32,
     troubles: Vec<Trouble>,
+    minutes: Minutes,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +126,7 @@ impl Completeness {
             shown: 0,
             answers_since: 0,
             troubles: Vec::new(),
+            minutes: Minutes::default(),
         }
     }
 
@@ -280,17 +284,21 @@ impl Completeness {
         let (seats, resting) = (&self.seats, &mut self.resting);
         resting.retain(|seat, _| !seats.is_fresh(*seat) && number(*seat).is_some());
         self.troubles = self.find_troubles(now, &number);
-        let is_known = |page: usize| self.is_known(page, now);
         let all = figures(
             self.sequences[0].missed().and(self.sequences[1].missed()),
             &self.slots,
             &self.lags,
         );
+        let is_all_known = (0..self.pages.len()).all(|page| self.is_known(page, now));
+        let median = all.lag_seconds.map(|lag| lag.p50);
+        self.minutes.roll(now, is_all_known, &self.sequences, median.map(milliseconds));
+        let is_known = |page: usize| self.is_known(page, now);
         let pages = self.pages.iter().enumerate();
         let report = Report {
             at: now,
             method: METHOD.into(),
-            all: if (0..self.pages.len()).all(is_known) { all } else { all.unknown() },
+            minutes: self.minutes.samples(),
+            all: if is_all_known { all } else { all.unknown() },
             pages: pages.map(|(at, page)| page.report(at + 1, is_known(at), self)).collect(),
             tokens: self.tokens(&number),
             troubles: self.troubles.clone(),
@@ -514,6 +522,11 @@ fn figures(missed: Missed, slots: &Slots, lags: &VecDeque<u32>) -> Figures {
             .map(|c| (KINDS[c.kind].into(), Share { now: c.now, usual: usual(c.usual) }))
             .collect(),
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "made of a u32")]
+fn milliseconds(seconds: f64) -> u32 {
+    (seconds * 1_000.0) as u32
 }
 
 fn lag(lags: &VecDeque<u32>) -> Option<Lag> {

@@ -11,29 +11,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::entries::Entries;
 use crate::model::json;
+use crate::model::kinds::column;
+pub use crate::model::kinds::{KINDS, sequence};
 use crate::model::window::Timestamp;
-
-/// The types that are told apart, in the order of the columns of [`Sighting::kind`]; the last
-/// stands for every other one.
-pub const KINDS: [&str; 17] = [
-    "PushEvent",
-    "PullRequestEvent",
-    "CreateEvent",
-    "DeleteEvent",
-    "IssueCommentEvent",
-    "IssuesEvent",
-    "WatchEvent",
-    "ForkEvent",
-    "PullRequestReviewEvent",
-    "PullRequestReviewCommentEvent",
-    "ReleaseEvent",
-    "MemberEvent",
-    "GollumEvent",
-    "CommitCommentEvent",
-    "PublicEvent",
-    "DiscussionEvent",
-    "other",
-];
 
 /// An event on a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,13 +37,6 @@ impl Sighting {
     }
 }
 
-/// Which of GitHub's two sequences the ids of a type are from: 0 for pushes, creations and
-/// deletions, 1 for the rest.
-#[must_use]
-pub fn sequence(kind: &str) -> usize {
-    usize::from(!matches!(kind, "PushEvent" | "CreateEvent" | "DeleteEvent"))
-}
-
 /// The events on a page; `None` when it is no JSON list. What has no id is passed over.
 #[must_use]
 pub fn look(body: &[u8]) -> Option<Vec<Sighting>> {
@@ -81,7 +54,7 @@ pub fn sightings(entries: &Entries) -> Vec<Sighting> {
         hasher.update(kind.unwrap_or_default().as_bytes());
         hasher.update(id.as_bytes());
         let kind = kind.and_then(json::text).unwrap_or_default();
-        let kind = KINDS.iter().position(|known| *known == kind).unwrap_or(KINDS.len() - 1);
+        let kind = column(&kind);
         Some(Sighting {
             hash: hasher.digest(),
             id: json::text(id).and_then(|id| id.parse().ok()),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::activity::MinuteSample;
 use super::window::Timestamp;
 
 /// How the missed events are estimated, in one sentence, beside the figures.
@@ -163,6 +164,9 @@ const AGED: Duration = Duration::from_secs(60);
 pub struct Report {
     /// When this was put together.
     pub at: Timestamp,
+    /// What the last minutes came to, oldest first; not shown.
+    #[serde(skip)]
+    pub minutes: Vec<MinuteSample>,
     /// How the missed events are estimated.
     pub method: Cow<'static, str>,
     /// All pages together.

@@ -39,6 +39,10 @@ pub enum Family {
     Journal,
     /// (bus, received minute) -> first position and bytes.
     Minutes,
+    /// (minute or hour of receiving) -> events by slot and type.
+    Activity,
+    /// (minute or hour of receiving) -> how many were missed, as far as it is known.
+    Coverage,
     /// (bus, position, reason) -> where it ends and how much it is: what is missing here.
     Gaps,
     /// name -> position.
@@ -80,6 +84,8 @@ pub const ALL: &[(Family, &str, Access)] = &[
     (Family::History, "history", Access::Values),
     (Family::Journal, "journal", Access::Log),
     (Family::Minutes, "minutes", Access::Values),
+    (Family::Activity, "activity", Access::Values),
+    (Family::Coverage, "coverage", Access::Values),
     (Family::Gaps, "gaps", Access::Values),
     (Family::Cursors, "cursors", Access::Values),
     (Family::Rejects, "rejects", Access::Log),

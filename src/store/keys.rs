@@ -3,6 +3,7 @@
 //! Fixed-width parts come first, big-endian (signed ones with the sign bit turned), so that bytes
 //! sort as the values do; at most one string, last.
 
+pub mod activity;
 pub mod entity;
 pub mod history;
 
@@ -133,7 +134,7 @@ pub enum HourMetric {
     Deletions = 5,
     /// Pull-request events of any action.
     PullRequests = 6,
-    /// Events of any type. Counted in imported hours only, where it is never 0.
+    /// Events of any type. In an imported hour it is never 0: by it the hour is known as imported.
     Events = 7,
 }
 

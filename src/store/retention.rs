@@ -13,7 +13,7 @@ use super::journal::DROPPED;
 use super::keys::entity::EntityKey;
 use super::keys::{AppliedKey, BucketKey, JournalKey, MetaKey, MinuteKey, RepoKey, SeenKey};
 use super::reach::{bytes_on_disk, reach};
-use super::{Reader, Store, StoreError, buses, gaps, journal, periods, repos};
+use super::{Reader, Store, StoreError, activity, buses, gaps, journal, periods, repos};
 use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, DISAGREES, LOOK, Witness};
 use crate::model::entity::ObjectId;
@@ -163,6 +163,7 @@ pub async fn drop_due(
             let first_period = *EntityKey::periods(claims_now).start();
             batch.delete_range(&entity(i32::MIN), &entity(first_period))?;
             let bucket = |second| BucketKey { second, language: String::new() };
+            activity::drop_due(batch, now)?;
             let oldest = now.minus(retention.buckets).second();
             batch.delete_range(&bucket(Second(i64::MIN)), &bucket(oldest))?;
             batch.forget_counters(move |key: &BucketKey| key.second < oldest);

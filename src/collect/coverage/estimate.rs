@@ -139,6 +139,22 @@ impl Coverage {
         self.estimate(&self.islands(), &self.gaps())
     }
 
+    /// What was missed of what was to be read since `from`: the gaps below what was read since
+    /// then. `None` when nothing was read since.
+    pub(super) fn missed_since(&self, from: Timestamp) -> Option<Missed> {
+        let read = self.islands_since(from);
+        if read.is_empty() {
+            return None;
+        }
+        let islands = self.islands();
+        let pairs = islands.windows(2).filter(|pair| pair[0].at <= pair[1].at);
+        let gaps: Vec<(u64, u64)> = pairs
+            .filter(|pair| pair[1].at >= from)
+            .map(|pair| (pair[0].last, pair[1].first))
+            .collect();
+        Some(self.estimate(&read, &gaps))
+    }
+
     /// What was missed of what passed one page: the part of its gaps that no other page shows
     /// either. `self` is all pages together. A page that is taken up by another sequence for a
     /// while, as when the feed is short, has gaps that mean nothing.
@@ -182,7 +198,12 @@ impl Coverage {
 
     /// Stretches of ids that are covered, ascending.
     fn islands(&self) -> Vec<Island> {
-        let mut runs: Vec<&Run> = self.runs.iter().collect();
+        self.islands_since(Timestamp::from_micros(i64::MIN))
+    }
+
+    /// The same of what was read since a time.
+    fn islands_since(&self, from: Timestamp) -> Vec<Island> {
+        let mut runs: Vec<&Run> = self.runs.iter().filter(|run| run.at >= from).collect();
         runs.sort_unstable_by_key(|run| run.first);
         let ids: f64 = runs.iter().map(|run| float(run.last - run.first)).sum();
         let events: f64 = runs.iter().map(|run| f64::from(run.events)).sum();

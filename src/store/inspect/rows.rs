@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::families::Family;
 use super::super::gaps::GapKey;
+use super::super::keys::activity::{ActivityKey, CoverageKey};
 use super::super::keys::entity::EntityKey;
 use super::super::keys::history::{HistoryFigure, HistoryKey, HistoryMetric, SinceKey};
 use super::super::keys::{
@@ -18,9 +19,11 @@ use super::super::rows::{
     decode_cursor, decode_inbox, decode_journal, decode_outbox, decode_refused,
 };
 use super::hex;
+use crate::model::activity::{Activity, Coverage, Span};
 use crate::model::envelope::Facts;
 use crate::model::event::EventId;
 use crate::model::json;
+use crate::model::kinds::KINDS;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
 
@@ -82,6 +85,8 @@ pub(super) fn shown(family: Family) -> Shown {
             ..row("events applied, by their place on the bus", journal, event)
         },
         Family::Minutes => row("where minutes begin in the journal", minute, minute_row),
+        Family::Activity => row("events by time of receiving and type", activity, activity_row),
+        Family::Coverage => row("how many events were missed, when", coverage, coverage_row),
         Family::Gaps => row("where something is missing on the bus", gap, gap_row),
         Family::Cursors => by_name("how far readers of the journal are", name, cursor),
         Family::Rejects => numbered("what was no event, with the reason", refused),
@@ -211,6 +216,37 @@ fn minute(key: &[u8]) -> Option<String> {
     let MinuteKey { tag: BusTag(tag), minute } = MinuteKey::decode(key)?;
     let at = Timestamp::from_seconds(minute.0.checked_mul(60)?).to_string();
     Some(format!("{tag:08x}/{}", at.get(..16)?))
+}
+
+fn span(span: Span, at: i64) -> Option<String> {
+    let text = Timestamp::from_seconds(at.checked_mul(span.seconds())?).to_string();
+    let (word, digits) = if span == Span::Minute { ("minute", 16) } else { ("hour", 13) };
+    Some(format!("{word}/{}", text.get(..digits)?))
+}
+
+fn activity(key: &[u8]) -> Option<String> {
+    ActivityKey::decode(key).and_then(|key| span(key.span, key.at))
+}
+
+fn coverage(key: &[u8]) -> Option<String> {
+    CoverageKey::decode(key).and_then(|key| span(key.span, key.at))
+}
+
+fn activity_row(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let totals = Activity::decode(value)?.totals();
+    let named = KINDS.iter().zip(totals).filter(|(_, n)| *n > 0);
+    shown_as(&named.map(|(kind, n)| ((*kind).to_owned(), json!(n))).collect::<Map<_, _>>())
+}
+
+fn coverage_row(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
+    let coverage = Coverage::decode(value)?;
+    let missed = coverage.missed().map(|missed| [missed.low, missed.estimate, missed.high]);
+    shown_as(&json!({
+        "minutes_watched": coverage.watched,
+        "minutes_known": coverage.known,
+        "missed": missed,
+        "lag_milliseconds": coverage.lag,
+    }))
 }
 
 fn gap(key: &[u8]) -> Option<String> {

@@ -1,0 +1,167 @@
+//! Kept counts of events by time of receiving and type, and what is known of their completeness.
+//!
+//! A row is the whole count of its minute or hour. It is written in the batch that applies the
+//! events, so it is exact across any crash. Minutes are kept for [`MINUTES_FOR`], hours for
+//! [`HOURS_FOR`].
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::keys::activity::{ActivityKey, CoverageKey};
+use super::keys::{HourKey, HourMetric, HourSource, Key as _};
+use super::{Batch, Reader, StoreError};
+use crate::model::activity::{Activity, Coverage, SLOTS, Span};
+use crate::model::window::{Hour, Timestamp};
+
+/// How long counts by minute are kept.
+pub const MINUTES_FOR: Duration = Duration::from_secs(8 * 86_400);
+/// How long counts by hour are kept: five years and a day.
+pub const HOURS_FOR: Duration = Duration::from_secs((5 * 365 + 2) * 86_400);
+/// Rows of a time that lies further ahead go: a clock was wrong.
+const AHEAD: Duration = Duration::from_secs(2 * 86_400);
+
+/// Events of one batch, counted before they are added to the rows.
+#[derive(Debug, Default)]
+pub struct Counting {
+    /// By span and its number.
+    received: BTreeMap<ActivityKey, Activity>,
+    /// By hour of `created_at`.
+    created: BTreeMap<Hour, i64>,
+}
+
+impl Counting {
+    /// Counts one event; `column` is its type's.
+    pub fn count(&mut self, received_at: Timestamp, created_at: Timestamp, column: usize) {
+        for span in Span::ALL {
+            let (at, slot) = span.locate(received_at);
+            let slots = &mut self.received.entry(ActivityKey { span, at }).or_default().0;
+            if let Some(count) = slots[slot.min(SLOTS - 1)].get_mut(column) {
+                *count = count.saturating_add(1);
+            }
+        }
+        *self.created.entry(created_at.hour()).or_default() += 1;
+    }
+
+    /// Adds what was counted to the rows.
+    pub fn write(self, batch: &mut Batch<'_>) -> Result<(), StoreError> {
+        for (key, counted) in self.received {
+            let stored = batch.get(&key)?.map(|value| decode(&key, &value)).transpose()?;
+            let mut row = stored.unwrap_or_default();
+            for (slot, more) in row.0.iter_mut().zip(counted.0) {
+                for (count, more) in slot.iter_mut().zip(more) {
+                    *count = count.saturating_add(more);
+                }
+            }
+            batch.put(&key, &row.encode());
+        }
+        for (hour, n) in self.created {
+            let (origin, metric) = (HourSource::Live, HourMetric::Events);
+            batch.add(&HourKey { hour, origin, metric }, n)?;
+        }
+        Ok(())
+    }
+}
+
+fn decode(key: &ActivityKey, value: &[u8]) -> Result<Activity, StoreError> {
+    Activity::decode(value).ok_or_else(|| StoreError::corrupt("activity", &key.to_bytes()))
+}
+
+fn decode_coverage(key: &CoverageKey, value: &[u8]) -> Result<Coverage, StoreError> {
+    Coverage::decode(value).ok_or_else(|| StoreError::corrupt("coverage", &key.to_bytes()))
+}
+
+/// Writes what is known of a minute or an hour.
+pub fn put_coverage(batch: &mut Batch<'_>, span: Span, at: i64, coverage: &Coverage) {
+    batch.put(&CoverageKey { span, at }, &coverage.encode());
+}
+
+/// What is known of an hour, from its minutes; `changed` are minutes that are not written yet.
+pub fn sum_hour(
+    reader: Reader<'_>,
+    hour: Hour,
+    changed: &BTreeMap<i64, Coverage>,
+) -> Result<Coverage, StoreError> {
+    let minutes = hour.0 * 60..(hour.0 + 1) * 60;
+    let mut known = reader.coverage(Span::Minute, minutes.clone())?;
+    known.extend(changed.range(minutes.clone()).map(|(at, coverage)| (*at, *coverage)));
+    let received = reader.activity(Span::Minute, minutes)?;
+    let mut sum = Coverage::default();
+    for (at, minute) in known {
+        sum.add_minute(&minute, &received.get(&at).copied().unwrap_or_default());
+    }
+    Ok(sum)
+}
+
+/// Removes rows that are older than they are kept for, and those of a wrong clock's future.
+pub(super) fn drop_due(batch: &mut Batch<'_>, now: Timestamp) -> Result<(), StoreError> {
+    for (span, kept) in [(Span::Minute, MINUTES_FOR), (Span::Hour, HOURS_FOR)] {
+        let (oldest, _) = span.locate(now.minus(kept));
+        let (newest, _) = span.locate(now.plus(AHEAD));
+        for range in [i64::MIN..oldest, newest..i64::MAX] {
+            let key = |at| ActivityKey { span, at };
+            batch.delete_range(&key(range.start), &key(range.end))?;
+            let key = |at| CoverageKey { span, at };
+            batch.delete_range(&key(range.start), &key(range.end))?;
+        }
+    }
+    Ok(())
+}
+
+impl Reader<'_> {
+    /// The rows of counts of these minutes or hours, by number; those without a row had no event,
+    /// or this node did not run.
+    pub fn activity(
+        &self,
+        span: Span,
+        range: Range<i64>,
+    ) -> Result<BTreeMap<i64, Activity>, StoreError> {
+        let mut rows = BTreeMap::new();
+        self.scan(&ActivityKey { span, at: range.start }, |key, value| {
+            if key.span != span || key.at >= range.end {
+                return Ok(false);
+            }
+            rows.insert(key.at, decode(&key, value)?);
+            Ok(true)
+        })?;
+        Ok(rows)
+    }
+
+    /// What is known of the completeness of these minutes or hours, by number.
+    pub fn coverage(
+        &self,
+        span: Span,
+        range: Range<i64>,
+    ) -> Result<BTreeMap<i64, Coverage>, StoreError> {
+        let mut rows = BTreeMap::new();
+        self.scan(&CoverageKey { span, at: range.start }, |key, value| {
+            if key.span != span || key.at >= range.end {
+                return Ok(false);
+            }
+            rows.insert(key.at, decode_coverage(&key, value)?);
+            Ok(true)
+        })?;
+        Ok(rows)
+    }
+
+    /// The counts of these hours of `created_at`, by hour, origin and metric.
+    pub fn hours(&self, range: Range<i64>) -> Result<Vec<(HourKey, i64)>, StoreError> {
+        let first = HourKey {
+            hour: Hour(range.start),
+            origin: HourSource::Live,
+            metric: HourMetric::Opened,
+        };
+        let mut rows = Vec::new();
+        self.scan(&first, |key, value| {
+            if key.hour.0 >= range.end {
+                return Ok(false);
+            }
+            rows.push((key, super::read_count(&key, value)?));
+            Ok(true)
+        })?;
+        Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests;

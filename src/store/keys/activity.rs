@@ -1,0 +1,77 @@
+//! Keys of kept counts by time of receiving, and of what is known of their completeness.
+
+use super::{Family, Key, Parts, push_i64};
+use crate::model::activity::Span;
+
+/// Events received in a minute or an hour, by slot and type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ActivityKey {
+    /// How long it is.
+    pub span: Span,
+    /// Its number since 1970.
+    pub at: i64,
+}
+
+/// What is known of the completeness of a minute or an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CoverageKey {
+    /// How long it is.
+    pub span: Span,
+    /// Its number since 1970.
+    pub at: i64,
+}
+
+macro_rules! spans {
+    ($($key:ident $family:ident;)*) => {$(
+        impl Key for $key {
+            const FAMILY: Family = Family::$family;
+
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.push(self.span as u8);
+                push_i64(out, self.at);
+            }
+
+            fn decode(bytes: &[u8]) -> Option<Self> {
+                let mut parts = Parts(bytes);
+                let span = parts.u8()?;
+                let span = Span::ALL.into_iter().find(|known| *known as u8 == span)?;
+                let at = parts.i64()?;
+                parts.end(Self { span, at })
+            }
+        }
+    )*};
+}
+
+spans! {
+    ActivityKey Activity;
+    CoverageKey Coverage;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn bytes_once_assigned_never_change() {
+        let key = ActivityKey { span: Span::Minute, at: 1 };
+        assert_eq!(key.to_bytes(), [1, 0x80, 0, 0, 0, 0, 0, 0, 1]);
+        let key = CoverageKey { span: Span::Hour, at: -1 };
+        assert_eq!(key.to_bytes(), [2, 0x7f, 255, 255, 255, 255, 255, 255, 255]);
+    }
+
+    proptest! {
+        #[test]
+        fn keys_come_back_sorted_and_any_bytes_decode(
+            (a, b) in any::<(i64, i64)>(), bytes in any::<Vec<u8>>()
+        ) {
+            let key = |at| ActivityKey { span: Span::Minute, at };
+            prop_assert_eq!(ActivityKey::decode(&key(a).to_bytes()), Some(key(a)));
+            prop_assert_eq!(key(a).to_bytes().cmp(&key(b).to_bytes()), a.cmp(&b));
+            let hour = ActivityKey { span: Span::Hour, at: b };
+            prop_assert!(key(a) < hour);
+            let _ = (ActivityKey::decode(&bytes), CoverageKey::decode(&bytes));
+        }
+    }
+}
