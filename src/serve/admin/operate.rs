@@ -5,6 +5,7 @@
 //! sandbox, another user), and an appliance that is asked over the network opens no file elsewhere.
 
 use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -53,12 +54,13 @@ pub struct Refusal {
 }
 
 /// Something about the store of a running appliance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum StoreRequest {
     /// Make a backup, as `backup` in an exchange directory.
     Backup {
         /// Name of the exchange directory, which is made.
+        #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
         into: String,
     },
     /// Show the families, or rows of one.
@@ -68,6 +70,7 @@ pub enum StoreRequest {
         /// How keys begin.
         prefix: String,
         /// Rows at most.
+        #[schemars(range(min = 1))]
         limit: usize,
     },
     /// Try the dead letters again.
@@ -78,12 +81,13 @@ pub enum StoreRequest {
 pub type ArchiveAnswer = Result<Box<RawValue>, Refusal>;
 
 /// Recorded hours, in or out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum ArchiveRequest {
     /// Take the file of an hour in.
     Import {
         /// Name of the exchange directory that it is in.
+        #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
         from: String,
         /// Its name.
         file: String,
@@ -95,12 +99,13 @@ pub enum ArchiveRequest {
         /// The first that is not written any more.
         until: i64,
         /// Name of the exchange directory of the files, which is made.
+        #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
         into: String,
     },
 }
 
 /// What came of a sync.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SyncAnswer {
     /// Whether counts were written.
     pub synced: bool,

@@ -14,14 +14,17 @@ use std::sync::{Arc, LazyLock};
 
 use axum::routing::MethodRouter;
 use http::{HeaderValue, Method};
-use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
+use crate::hub::StreamMessage;
+use crate::serve::admin::operate::{ArchiveRequest, StoreRequest, SyncAnswer};
 use crate::serve::admin::report::Status;
 use crate::serve::http::peer::Audience;
 use crate::serve::http::problem::ProblemBody;
 use crate::serve::options::ServeOptions;
+use crate::serve::pages::topics::TopicCatalogue;
 use crate::serve::server::Server;
 
 /// Something that is served.
@@ -366,14 +369,32 @@ fn map(values: &Value) -> Value {
     json!({ "type": "object", "additionalProperties": values })
 }
 
+/// The schema of the message of an enum with this `type`.
+fn variant<T: JsonSchema>(kind: &str) -> Value {
+    let schema = T::json_schema(&mut generator()).to_value();
+    let variants = schema["oneOf"].as_array().into_iter().flatten();
+    let mut variants = variants.filter(|variant| variant["properties"]["type"]["const"] == kind);
+    variants.next().cloned().expect("the enum has a message of that type")
+}
+
+/// Generates schemas of what is written, with references as OpenAPI and AsyncAPI have them.
+fn generator() -> SchemaGenerator {
+    let mut settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.definitions_path = "/components/schemas".into();
+    settings.into_generator()
+}
+
 /// The schemas that have a name, derived from the types that are written; events are passed on as
 /// GitHub wrote them.
 pub(crate) fn schemas() -> Value {
-    let mut settings = SchemaSettings::draft2020_12().for_serialize();
-    settings.definitions_path = "/components/schemas".into();
-    let mut generator = settings.into_generator();
+    let mut generator = generator();
     generator.subschema_for::<ProblemBody<'_>>();
     generator.subschema_for::<Status>();
+    generator.subschema_for::<StreamMessage<'_>>();
+    generator.subschema_for::<TopicCatalogue>();
+    generator.subschema_for::<SyncAnswer>();
+    generator.subschema_for::<ArchiveRequest>();
+    generator.subschema_for::<StoreRequest>();
     let mut schemas = generator.take_definitions(true);
     schemas.insert("Event".to_owned(), sockets::event_schema());
     Value::Object(schemas)

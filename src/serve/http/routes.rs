@@ -5,14 +5,11 @@ use std::sync::Arc;
 use anyhow::ensure;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 
-use super::identity;
-use super::peer::{Audience, Peer};
+use super::peer::Audience;
 use super::problem::Problem;
-use crate::metrics;
 use crate::serve::api::endpoints;
 use crate::serve::options::ServeOptions;
 use crate::serve::server::Server;

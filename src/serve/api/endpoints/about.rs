@@ -4,12 +4,13 @@ use axum::routing::get;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, named, object, text};
+use super::{Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, named};
 use crate::serve::admin::report::{Part, Status};
 use crate::serve::admin::{ops, status};
 use crate::serve::api::documents;
 use crate::serve::pages;
-use crate::serve::pages::{clients, topics};
+use crate::serve::pages::clients;
+use crate::serve::pages::topics::{self, TopicCatalogue};
 
 /// What comes first.
 pub(super) fn page() -> Endpoint {
@@ -66,27 +67,9 @@ fn form() -> Value {
 }
 
 fn topics_operation() -> Operation {
-    let entity = object(&[
-        ("collection", text()),
-        ("keys", list(&text())),
-        ("from", list(&text())),
-        ("insert", text()),
-        ("partial", text()),
-    ]);
-    let never = json!({ "oneOf": [
-        object(&[("collection", text()), ("why", text())]),
-        object(&[("key", text()), ("why", text())]),
-    ] });
-    let catalogue = object(&[
-        ("patterns", text()),
-        ("rule", text()),
-        ("events", list(&object(&[("key", text()), ("type", text())]))),
-        ("entities", list(&entity)),
-        ("never", list(&never)),
-    ]);
     Operation::get("What there is to subscribe to: every known routing key")
         .parameter("format", FORM, &form())
-        .json("The catalogue", catalogue)
+        .json("The catalogue", named::<TopicCatalogue>())
         .says(200, "The catalogue", HTML)
 }
 
