@@ -56,7 +56,7 @@ pub use sheet::{
     GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
 };
 pub use stream::{
-    Follower, RetentionLimits, SEARCHES, StreamBatch, StreamEncoding, StreamJournal,
+    Follower, RetentionLimits, SEARCHES, StreamBatch, StreamEncoding, StreamJournal, StreamMessage,
     StreamSelection, StreamSelector, StreamStart, TooManySearches,
 };
 pub use tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};

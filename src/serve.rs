@@ -22,10 +22,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::operate::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
-    StoreAnswer, StoreRequest, SyncAnswer, is_ready,
+    ArchiveAnswer, ArchiveRequest, Operate, Refusal, ScriptState, StoreAnswer, StoreRequest,
+    SyncAnswer,
 };
-pub use http::listen::{Audience, Listener};
+pub use admin::report::{
+    BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport, Part, PartState,
+    SourceReport, Status, is_ready,
+};
+pub use http::peer::{Audience, Listener};
 pub use http::proxies::Proxies;
 pub use http::tls::Certificate;
 pub use options::ServeOptions;
@@ -56,15 +60,13 @@ pub async fn run(
         (None, None) => None,
     };
     let server = Arc::new(Server::new(options, hub, operate, soft, hard));
-    let router = http::routes::router(&server)?;
-    for listener in listeners {
+    let routed = listeners.into_iter().map(|listener| {
+        let router = http::routes::router(&server, listener.audience)?;
+        Ok((listener, router))
+    });
+    for (listener, router) in routed.collect::<anyhow::Result<Vec<_>>>()? {
         let tls = tls.clone().filter(|_| listener.audience == Audience::Public);
-        server.tracker.spawn(http::listen::accept(
-            Arc::clone(&server),
-            listener,
-            router.clone(),
-            tls,
-        ));
+        server.tracker.spawn(http::listen::accept(Arc::clone(&server), listener, router, tls));
     }
     let (soft, hard) = (server.soft.clone(), server.hard.clone());
     let everyone_gone = async {

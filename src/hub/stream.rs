@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::watch;
 
 pub use self::choice::{StreamSelection, StreamSelector};
-pub use self::control::RetentionLimits;
+pub use self::control::{RetentionLimits, StreamMessage};
 pub use self::follower::{Follower, StreamBatch};
 pub use self::form::StreamEncoding;
 pub(in crate::hub) use self::group::{Group as StreamGroup, StreamGroups};

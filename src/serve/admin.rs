@@ -3,4 +3,6 @@
 pub(crate) mod operate;
 pub(crate) mod ops;
 pub(crate) mod redaction;
+pub(crate) mod report;
+mod screen;
 pub(crate) mod status;

@@ -9,6 +9,7 @@ pub(crate) mod http2;
 pub(crate) mod identity;
 pub(crate) mod listen;
 pub(crate) mod negotiation;
+pub(crate) mod peer;
 pub(crate) mod problem;
 pub(crate) mod proxies;
 pub(crate) mod routes;

@@ -17,8 +17,9 @@ use http::{Request, header};
 use serde::Serialize;
 
 use crate::secrets;
-use crate::serve::admin::operate::{Part, ScriptState};
+use crate::serve::admin::operate::ScriptState;
 use crate::serve::admin::redaction;
+use crate::serve::admin::report::Part;
 use crate::serve::server::Server;
 
 static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/index.html")));

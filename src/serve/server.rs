@@ -1,7 +1,8 @@
 //! What all connections of one server share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -9,7 +10,6 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::serve::admin::operate::Operate;
-use crate::serve::api::documents::Documents;
 use crate::serve::http::admission::Admission;
 use crate::serve::http::encoding;
 use crate::serve::options::ServeOptions;
@@ -31,8 +31,10 @@ pub(crate) struct Server {
     pub(crate) ops: Arc<Admission>,
     /// Connections that were refused and are told why.
     pub(crate) refused: Arc<Admission>,
-    /// `/openapi.json` and `/asyncapi.json`.
-    pub(crate) documents: Documents,
+    /// `/openapi.json`, written for the first request; nothing in it changes.
+    pub(crate) openapi: OnceLock<Bytes>,
+    /// `/asyncapi.json`, likewise.
+    pub(crate) asyncapi: OnceLock<Bytes>,
     /// Streams that are made smaller on their way.
     pub(crate) packing: Arc<Semaphore>,
     /// Every connection and every WebSocket.
@@ -57,7 +59,8 @@ impl Server {
             ops: Arc::new(Admission::new(OPS_CONNECTIONS, OPS_CONNECTIONS)),
             refused: Arc::new(Admission::waiting(REFUSED.0, REFUSED.1)),
             clock: hub.clock(),
-            documents: Documents::default(),
+            openapi: OnceLock::new(),
+            asyncapi: OnceLock::new(),
             packing: Arc::new(Semaphore::new(encoding::PACKED)),
             tracker: TaskTracker::new(),
             options,

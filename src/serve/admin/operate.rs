@@ -5,10 +5,11 @@
 //! sandbox, another user), and an appliance that is asked over the network opens no file elsewhere.
 
 use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::model::window::Timestamp;
+use super::report::{Part, Status};
 
 /// The appliance, as far as its server needs it. Implemented by the wiring.
 pub trait Operate: Send + Sync + 'static {
@@ -23,11 +24,6 @@ pub trait Operate: Send + Sync + 'static {
 
     /// How everything is, with so many connections to the public listeners.
     fn status(&self, clients: usize) -> Status;
-
-    /// The screen of such a JSON, also of one that says less.
-    fn screen(&self, json: &serde_json::Value) -> String {
-        json.to_string()
-    }
 
     /// The merge script in force.
     fn script(&self) -> ScriptState;
@@ -58,12 +54,13 @@ pub struct Refusal {
 }
 
 /// Something about the store of a running appliance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum StoreRequest {
     /// Make a backup, as `backup` in an exchange directory.
     Backup {
         /// Name of the exchange directory, which is made.
+        #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
         into: String,
     },
     /// Show the families, or rows of one.
@@ -73,6 +70,7 @@ pub enum StoreRequest {
         /// How keys begin.
         prefix: String,
         /// Rows at most.
+        #[schemars(range(min = 1))]
         limit: usize,
     },
     /// Try the dead letters again.
@@ -83,12 +81,13 @@ pub enum StoreRequest {
 pub type ArchiveAnswer = Result<Box<RawValue>, Refusal>;
 
 /// Recorded hours, in or out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum ArchiveRequest {
     /// Take the file of an hour in.
     Import {
         /// Name of the exchange directory that it is in.
+        #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
         from: String,
         /// Its name.
         file: String,
@@ -100,48 +99,13 @@ pub enum ArchiveRequest {
         /// The first that is not written any more.
         until: i64,
         /// Name of the exchange directory of the files, which is made.
+        #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
         into: String,
     },
 }
 
-/// How everything is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Status {
-    /// For programs; `ready` says whether the appliance is.
-    pub json: serde_json::Value,
-    /// For people: one screen.
-    pub text: String,
-}
-
-/// One part of the appliance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Part {
-    /// `store`, `source`, `bus`, `tidb`, `amqp` or `scripts`.
-    pub name: &'static str,
-    /// How it is.
-    pub state: PartState,
-    /// Since when.
-    pub since: Timestamp,
-    /// What went wrong last, if anything did.
-    pub error: Option<String>,
-}
-
-/// How a part is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PartState {
-    /// It works.
-    Ok,
-    /// It works with something missing.
-    Degraded,
-    /// It does not work.
-    Down,
-    /// It is not configured.
-    Off,
-}
-
 /// What came of a sync.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SyncAnswer {
     /// Whether counts were written.
     pub synced: bool,
@@ -161,17 +125,4 @@ pub struct ScriptState {
     pub current: bool,
     /// Why not, with line and column.
     pub error: Option<String>,
-}
-
-impl Part {
-    /// Whether nothing can be served well without it.
-    fn is_vital(&self) -> bool {
-        matches!(self.name, "store" | "bus" | "source")
-    }
-}
-
-/// Whether the appliance is ready: no vital part is down.
-#[must_use]
-pub fn is_ready(parts: &[Part]) -> bool {
-    !parts.iter().any(|part| part.is_vital() && part.state == PartState::Down)
 }

@@ -8,25 +8,55 @@ use std::sync::Arc;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{Request, StatusCode, header};
+use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::operate::{ArchiveRequest, Refusal, StoreRequest};
+use super::redaction;
+use super::report::is_ready;
+use crate::metrics;
 use crate::serve::http::identity;
-use crate::serve::http::listen::Audience;
 use crate::serve::http::negotiation;
 use crate::serve::http::problem::Problem;
-use crate::serve::http::routes::{audience, nothing_here};
 use crate::serve::server::Server;
 
 /// Bytes of a request.
 const ASKED_BYTES: usize = 64 << 10;
 
+/// Says in `/readyz` that the events are simulated, with the header of the simulated GitHub.
+const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
+
+/// `/readyz`: the state of each part.
+pub(crate) async fn ready(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    let parts = server.operate.parts();
+    let status = if is_ready(&parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let sees_details = redaction::sees_details(&server, &request);
+    let parts = if sees_details { parts } else { redaction::parts(parts) };
+    let mut response = (status, axum::Json(parts)).into_response();
+    if server.operate.simulated() {
+        response.headers_mut().insert(SIMULATED, HeaderValue::from_static("ghpulse"));
+    }
+    response
+}
+
+/// `/metrics`: the metrics as Prometheus text.
+pub(crate) async fn exposition() -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, metrics::render()).into_response()
+}
+
+/// `server.syncEvent`: asks `TiDB` now.
+pub(crate) async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    if let Err(refusal) = identity::may_sync(&server, &request) {
+        return refusal.into_response();
+    }
+    let answer = server.operate.sync().await;
+    let status = if answer.failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+    (status, axum::Json(answer)).into_response()
+}
+
 /// Answers a request for hours in or out when all is done.
 pub(crate) async fn archive(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
-    if audience(&request) != Audience::Ops {
-        return nothing_here(request).await;
-    }
     if let Err(problem) = identity::may_post(&server, request.headers()) {
         return problem.into_response();
     }
@@ -41,10 +71,7 @@ pub(crate) async fn archive(State(server): State<Arc<Server>>, request: Request<
 }
 
 /// The live window, for trying a script on it.
-pub(crate) async fn window(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
-    if audience(&request) != Audience::Ops {
-        return nothing_here(request).await;
-    }
+pub(crate) async fn window(State(server): State<Arc<Server>>) -> Response {
     match server.operate.window() {
         Some(window) => axum::Json(window).into_response(),
         None => Problem::new(StatusCode::NOT_FOUND, "there is no window").into_response(),
@@ -53,9 +80,6 @@ pub(crate) async fn window(State(server): State<Arc<Server>>, request: Request<B
 
 /// Answers a request about the store when all is done.
 pub(crate) async fn store(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
-    if audience(&request) != Audience::Ops {
-        return nothing_here(request).await;
-    }
     if let Err(problem) = identity::may_post(&server, request.headers()) {
         return problem.into_response();
     }

@@ -6,12 +6,11 @@
 
 use axum::body::Body;
 use http::Request;
-use serde_json::{Value, json};
 
-use super::operate::{Part, PartState, ScriptState};
+use super::operate::ScriptState;
+use super::report::{Part, PartState, Status};
 use crate::serve::http::identity;
-use crate::serve::http::listen::Audience;
-use crate::serve::http::routes::audience;
+use crate::serve::http::peer::Audience;
 use crate::serve::server::Server;
 
 /// How texts begin that are made of our own words and figures alone.
@@ -62,7 +61,7 @@ const OTHERWISE: &str = "something is wrong; the operator sees details";
 /// Whether a request may read details: it came to the ops listener, or it has the token.
 pub(crate) fn sees_details(server: &Server, request: &Request<Body>) -> bool {
     let token = server.options.admin_token.as_ref();
-    audience(request) == Audience::Ops
+    Audience::of(request) == Audience::Ops
         || token.is_some_and(|token| identity::has_token(request.headers(), token))
 }
 
@@ -93,7 +92,7 @@ fn words(part: &Part, error: &str) -> Option<String> {
             return Some(causes.join("; "));
         }
     }
-    let known = WORDS.iter().find(|(name, state, _)| (*name, *state) == (part.name, part.state));
+    let known = WORDS.iter().find(|(name, state, _)| (*name, *state) == (&part.name, part.state));
     Some(known.map_or(OTHERWISE, |(_, _, words)| words).to_owned())
 }
 
@@ -106,42 +105,44 @@ pub(crate) fn script(script: &ScriptState) -> ScriptState {
     }
 }
 
-/// `/status` as strangers read it: `parts` are those of [`parts`].
-pub(crate) fn status(mut status: Value, parts: &[Part]) -> Value {
-    let source = parts.iter().find(|part| part.name == "source");
-    let said = source.and_then(|part| part.error.as_deref()).unwrap_or(WORDS[1].2);
-    let (parts, said) = (json!(parts), json!(said));
-    if let Some(status) = status.as_object_mut() {
-        status.remove("node");
-        for (name, value) in status.iter_mut() {
-            match name.as_str() {
-                "parts" => *value = parts.clone(),
-                "source" => plain(value, &said),
-                _ => plain(value, &json!(OTHERWISE)),
-            }
-        }
+/// `/status` as the public reads it. Each field is named, so that a new one is decided upon here.
+pub(crate) fn status(status: Status) -> Status {
+    let Status {
+        ready,
+        version,
+        node: _,
+        simulated,
+        parts,
+        mut source,
+        enrichment,
+        completeness,
+        bus,
+        clients,
+        disk,
+        journal,
+        clock,
+    } = status;
+    let parts = self::parts(parts);
+    let said = parts.iter().find(|part| part.name == "source");
+    let said = said.and_then(|part| part.error.as_deref()).unwrap_or(WORDS[1].2);
+    if let Some(last) = source.as_mut().and_then(|source| source.last_error.as_mut()) {
+        said.clone_into(&mut last.message);
     }
-    status
-}
-
-/// Members of the status that hold what others said, and those that hold a place on this machine.
-const SAID: &[&str] = &["error", "message", "reason"];
-const PLACES: &[&str] = &["path", "dir", "file", "host", "address", "url"];
-
-/// Puts `words` in the place of what others said, however deep it lies, and null in that of places.
-fn plain(value: &mut Value, words: &Value) {
-    match value {
-        Value::Array(all) => all.iter_mut().for_each(|one| plain(one, words)),
-        Value::Object(members) => {
-            for (name, member) in members {
-                match member {
-                    Value::String(_) if SAID.contains(&name.as_str()) => *member = words.clone(),
-                    Value::String(_) if PLACES.contains(&name.as_str()) => *member = Value::Null,
-                    _ => plain(member, words),
-                }
-            }
-        }
-        _ => {}
+    let node = None;
+    Status {
+        ready,
+        version,
+        node,
+        simulated,
+        parts,
+        source,
+        enrichment,
+        completeness,
+        bus,
+        clients,
+        disk,
+        journal,
+        clock,
     }
 }
 
@@ -162,9 +163,15 @@ fn without_directories(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::window::Timestamp;
+    use crate::serve::admin::report::{ErrorReport, SourceReport};
 
     fn part(name: &'static str, state: PartState, error: &str) -> Part {
-        Part { name, state, since: Timestamp::default(), error: Some(error.to_owned()) }
+        Part {
+            name: name.into(),
+            state,
+            since: Timestamp::default(),
+            error: Some(error.to_owned()),
+        }
     }
 
     #[test]
@@ -205,19 +212,21 @@ mod tests {
     }
 
     #[test]
-    fn the_status_of_strangers_has_no_node_and_no_foreign_words() {
-        let parts = parts(vec![part("source", PartState::Down, "telltale")]);
-        let whole = json!({
-            "node": "telltale",
-            "parts": [{"error": "telltale"}],
-            "source": {"last_error": {"at": 1, "message": "telltale"}},
-            "backups": {"last": [{"dir": "/telltale", "error": "telltale", "at": 2}]},
-            "ready": false,
-        });
-        let shown = status(whole, &parts);
-        assert!(!shown.to_string().contains("telltale"), "{shown}");
-        assert_eq!(shown["source"]["last_error"]["message"], "GitHub cannot be reached");
-        assert_eq!(shown["backups"]["last"][0]["at"], 2);
-        assert_eq!(status(json!({"ready": true}), &[])["ready"], true);
+    fn public_status_has_no_node_and_no_foreign_words() {
+        let at = Timestamp::default();
+        let last_error = Some(ErrorReport { at, message: "telltale".to_owned() });
+        let whole = Status {
+            node: Some("telltale".to_owned()),
+            parts: vec![part("source", PartState::Down, "telltale")],
+            source: Some(SourceReport { last_error, ..SourceReport::default() }),
+            ready: true,
+            ..Status::default()
+        };
+        let shown = status(whole);
+        let json = serde_json::to_string(&shown).unwrap();
+        assert!(!json.contains("telltale") && !json.contains("node"), "{json}");
+        let last_error = shown.source.unwrap().last_error.unwrap();
+        assert_eq!(last_error.message, "GitHub cannot be reached");
+        assert!(shown.ready);
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Request};
-use serde_json::Value;
 
 use super::redaction;
+use super::report::{PartState, Status};
 use crate::serve::http::negotiation;
 use crate::serve::pages;
 use crate::serve::pages::Text;
@@ -20,20 +20,19 @@ pub(crate) async fn show(
     let clients = server.public.count();
     let mut status = server.operate.status(clients);
     if !redaction::sees_details(&server, &request) {
-        status.json = redaction::status(status.json, &redaction::parts(server.operate.parts()));
-        status.text = server.operate.screen(&status.json);
+        status = redaction::status(status);
     }
     if wants_page(request.uri().query(), request.headers()) {
-        let (verdict, class) = verdict(&status.json);
+        let (verdict, class) = verdict(&status);
         return pages::text(&Text {
             title: "Status",
             verdict: (&verdict, class),
-            body: &status.text,
+            body: &status.screen(),
             is_live: true,
             simulated: server.operate.simulated(),
         });
     }
-    axum::Json(status.json).into_response()
+    axum::Json(status).into_response()
 }
 
 /// Browsers say that they want HTML; what asks for anything, such as curl, gets JSON.
@@ -48,24 +47,20 @@ pub(crate) fn wants_page(query: Option<&str>, headers: &HeaderMap) -> bool {
     }
 }
 
-/// What all of it comes to, in a line, and its class on a page.
-fn verdict(status: &Value) -> (String, &'static str) {
-    let wrong = |part: &Value| matches!(part["state"].as_str(), Some("degraded" | "down"));
-    let parts = status["parts"].as_array().into_iter().flatten().filter(|part| wrong(part));
-    let mut all: Vec<String> =
-        parts.map(|part| format!("{} {}", word(&part["name"]), word(&part["state"]))).collect();
-    let troubles = status["completeness"]["troubles"].as_array().into_iter().flatten();
-    all.extend(troubles.map(|trouble| word(&trouble["kind"]).replace('_', " ")));
-    match (status["ready"] == true, all.is_empty()) {
+/// The state in one line, and its class on the page.
+fn verdict(status: &Status) -> (String, &'static str) {
+    let is_wrong = |state| matches!(state, PartState::Degraded | PartState::Down);
+    let parts = status.parts.iter().filter(|part| is_wrong(part.state));
+    let parts = parts.map(|part| format!("{} {}", part.name, part.state.name()));
+    let troubles = status.completeness.iter().flat_map(|report| &report.troubles);
+    let troubles = troubles.map(|trouble| trouble.kind.name().replace('_', " "));
+    let all: Vec<String> = parts.chain(troubles).collect();
+    match (status.ready, all.is_empty()) {
         (true, true) => ("Ready".to_owned(), "ok"),
         (true, false) => (format!("Ready, but: {}", all.join(", ")), "warn"),
         (false, true) => ("Not ready".to_owned(), "bad"),
         (false, false) => (format!("Not ready: {}", all.join(", ")), "bad"),
     }
-}
-
-fn word(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -76,15 +71,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_verdict_names_what_is_wrong() {
-        let part = |state: &str| json!([{"name": "bus", "state": state}]);
-        let frozen = json!({"troubles": [{"kind": "frozen_feed"}]});
+    fn verdict_names_what_is_wrong() {
+        let since = "2027-01-01T00:00:00Z";
+        let part = |state| json!([{"name": "bus", "state": state, "since": since, "error": null}]);
+        let frozen = json!({
+            "at": since, "method": "", "pages": [], "tokens": [],
+            "all": {"types": {}},
+            "troubles": [{"kind": "frozen_feed", "of": 0, "since": since, "text": ""}],
+        });
         for (status, wanted, class) in [
             (json!({"ready": true, "parts": part("off")}), "Ready", "ok"),
             (json!({"ready": true, "completeness": frozen}), "Ready, but: frozen feed", "warn"),
             (json!({"ready": false, "parts": part("down")}), "Not ready: bus down", "bad"),
             (json!({}), "Not ready", "bad"),
         ] {
+            let status = serde_json::from_value(status).unwrap();
             assert_eq!(verdict(&status), (wanted.to_owned(), class));
         }
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::endpoints;
 use super::endpoints::{Answer, Endpoint, Frames, Message, Operation};
-use crate::serve::http::listen::Audience;
+use crate::serve::http::peer::Audience;
 use crate::serve::options::ServeOptions;
 use crate::serve::server::Server;
 
@@ -19,21 +19,13 @@ const LICENSE: &str = "Apache-2.0";
 /// The HTTP endpoints.
 pub(crate) async fn openapi(State(server): State<Arc<Server>>) -> Response {
     let document = || openapi_of(&server.options);
-    said(&server.documents.openapi, document)
+    said(&server.openapi, document)
 }
 
 /// The WebSocket endpoints.
 pub(crate) async fn asyncapi(State(server): State<Arc<Server>>) -> Response {
     let document = || asyncapi_of(&server.options);
-    said(&server.documents.asyncapi, document)
-}
-
-/// The documents of a server, each written for the first request and kept: nothing in them
-/// changes while it runs.
-#[derive(Debug, Default)]
-pub(crate) struct Documents {
-    openapi: OnceLock<Bytes>,
-    asyncapi: OnceLock<Bytes>,
+    said(&server.asyncapi, document)
 }
 
 fn said(kept: &OnceLock<Bytes>, document: impl FnOnce() -> Value) -> Response {

@@ -13,11 +13,18 @@ mod tests;
 use std::sync::{Arc, LazyLock};
 
 use axum::routing::MethodRouter;
-use http::HeaderValue;
+use http::{HeaderValue, Method};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use crate::serve::http::listen::Audience;
+use crate::hub::StreamMessage;
+use crate::serve::admin::operate::{ArchiveRequest, StoreRequest, SyncAnswer};
+use crate::serve::admin::report::Status;
+use crate::serve::http::peer::Audience;
+use crate::serve::http::problem::ProblemBody;
 use crate::serve::options::ServeOptions;
+use crate::serve::pages::topics::TopicCatalogue;
 use crate::serve::server::Server;
 
 /// Something that is served.
@@ -108,10 +115,17 @@ pub(crate) fn find(path: &str, options: &ServeOptions) -> Option<&'static Row> {
 }
 
 impl Row {
+    /// Whether it takes a method.
+    pub(crate) fn takes(&self, method: &Method) -> bool {
+        self.allow.to_str().unwrap_or_default().split(", ").any(|known| known == method.as_str())
+    }
+
     fn of(endpoint: &Endpoint) -> Self {
         let mut methods = vec!["OPTIONS".to_owned()];
         for operation in &endpoint.operations {
-            methods.extend((operation.method == "get").then(|| "HEAD".to_owned()));
+            // A HEAD would run the sync.
+            let has_head = operation.method == "get" && endpoint.place != Place::SyncEvent;
+            methods.extend(has_head.then(|| "HEAD".to_owned()));
             methods.push(operation.method.to_uppercase());
         }
         methods.sort();
@@ -164,6 +178,11 @@ impl Place {
 }
 
 impl Endpoint {
+    /// Whether it is served on the listeners of this audience.
+    pub(crate) fn is_for(&self, audience: Audience) -> bool {
+        self.audience.includes(audience)
+    }
+
     fn new(audience: Audience, place: Place, route: MethodRouter<Arc<Server>>) -> Self {
         Self { place, audience, route, operations: Vec::new(), frames: None }
     }
@@ -259,7 +278,7 @@ impl Operation {
 
     /// Adds an answer of this media type, unless it has one with this status and type.
     fn known(&mut self, status: u16, meaning: &'static str, kind: &'static str) {
-        let schema = if kind == PROBLEM { named("Problem") } else { text() };
+        let schema = if kind == PROBLEM { named::<ProblemBody<'_>>() } else { text() };
         match self.answers.iter_mut().find(|answer| answer.status == status) {
             Some(answer) if answer.content.iter().any(|(known, _)| *known == kind) => {}
             Some(answer) => answer.content.push((kind, schema)),
@@ -276,7 +295,7 @@ impl Operation {
     }
 
     fn refuses(self, status: u16, meaning: &'static str) -> Self {
-        self.answers(status, meaning, PROBLEM, named("Problem"))
+        self.answers(status, meaning, PROBLEM, named::<ProblemBody<'_>>())
     }
 }
 
@@ -285,9 +304,14 @@ const PROBLEM: &str = "application/problem+json";
 const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// One of the schemas that have a name.
-fn named(name: &str) -> Value {
+/// A reference to a schema of [`schemas`].
+fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+/// A reference to the schema of a type, which [`schemas`] holds.
+fn named<T: JsonSchema>() -> Value {
+    reference(&T::schema_name())
 }
 
 fn text() -> Value {
@@ -345,23 +369,33 @@ fn map(values: &Value) -> Value {
     json!({ "type": "object", "additionalProperties": values })
 }
 
-/// The schemas that have a name.
+/// The schema of the message of an enum with this `type`.
+fn variant<T: JsonSchema>(kind: &str) -> Value {
+    let schema = T::json_schema(&mut generator()).to_value();
+    let variants = schema["oneOf"].as_array().into_iter().flatten();
+    let mut variants = variants.filter(|variant| variant["properties"]["type"]["const"] == kind);
+    variants.next().cloned().expect("the enum has a message of that type")
+}
+
+/// Generates schemas of what is written, with references as OpenAPI and AsyncAPI have them.
+fn generator() -> SchemaGenerator {
+    let mut settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.definitions_path = "/components/schemas".into();
+    settings.into_generator()
+}
+
+/// The schemas that have a name, derived from the types that are written; events are passed on as
+/// GitHub wrote them.
 pub(crate) fn schemas() -> Value {
-    let state = json!({ "type": "string", "enum": ["ok", "degraded", "down", "off"] });
-    json!({
-        "Problem": object(&[
-            ("type", text()),
-            ("title", text()),
-            ("status", whole()),
-            ("detail", json!({ "type": "string", "description": "What is wrong, and what to do" })),
-            ("endpoints?", list(&text())),
-        ]),
-        "Part": object(&[
-            ("name", text()),
-            ("state", state),
-            ("since", json!({ "type": "string", "format": "date-time" })),
-            ("error", nullable(&text())),
-        ]),
-        "Event": sockets::event_schema(),
-    })
+    let mut generator = generator();
+    generator.subschema_for::<ProblemBody<'_>>();
+    generator.subschema_for::<Status>();
+    generator.subschema_for::<StreamMessage<'_>>();
+    generator.subschema_for::<TopicCatalogue>();
+    generator.subschema_for::<SyncAnswer>();
+    generator.subschema_for::<ArchiveRequest>();
+    generator.subschema_for::<StoreRequest>();
+    let mut schemas = generator.take_definitions(true);
+    schemas.insert("Event".to_owned(), sockets::event_schema());
+    Value::Object(schemas)
 }

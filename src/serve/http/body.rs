@@ -21,13 +21,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::admission::Slot;
 use super::encoding::Packer;
-use super::listen::Peer;
+use super::peer::Peer;
 use super::problem::Problem;
 use crate::clock::Clock;
-use crate::hub::{MemoryCharge, Notifier, StreamBatch, StreamEncoding, retry_after};
+use crate::hub::{MemoryCharge, Notifier, StreamEncoding, retry_after};
 use crate::metrics;
 use crate::serve::pace::Timer;
-use crate::serve::readers::stream::websocket::BEAT;
+use crate::serve::readers::{HEARTBEAT, Reader};
 use crate::serve::server::Server;
 use crate::serve::ws::connection::Counted;
 use crate::serve::ws::handshake;
@@ -35,27 +35,10 @@ use crate::serve::ws::handshake;
 /// The most bytes that are given to the HTTP library at once.
 const CHUNK_BYTES: usize = 32 << 10;
 
-/// What is streamed.
-pub(crate) trait Source: Send + Unpin + 'static {
-    /// The endpoint's path, as metrics name it.
-    const NAME: &'static str;
-
-    /// What is there now, up to a limit.
-    fn take(&mut self) -> StreamBatch;
-
-    /// What is told from time to time.
-    fn heartbeat(&mut self) -> Bytes;
-
-    /// What is told before the server stops, and the milliseconds after which to come back.
-    fn bye(&mut self, reason: &str, retry_after: u64) -> Bytes;
-
-    /// How messages are written.
-    fn form(&self) -> StreamEncoding;
-}
-
 /// One answer.
-pub(crate) struct Pump<S> {
-    source: S,
+pub(crate) struct Pump<R> {
+    reader: R,
+    encoding: StreamEncoding,
     notifier: Arc<Notifier>,
     queue: VecDeque<Bytes>,
     /// What the queue counts for its client.
@@ -87,14 +70,14 @@ impl Given {
     }
 }
 
-impl<S: Source> Pump<S> {
-    /// For who made this request; `first` is what is told unasked.
+impl<R: Reader> Pump<R> {
+    /// For the client of this request.
     pub(crate) fn new(
         server: &Arc<Server>,
         request: &Request<Body>,
-        source: S,
+        mut reader: R,
         notifier: Arc<Notifier>,
-        first: Option<Bytes>,
+        encoding: StreamEncoding,
     ) -> Result<Self, Problem> {
         if server.soft.is_cancelled() {
             return Err(handshake::stopping());
@@ -113,21 +96,23 @@ impl<S: Source> Pump<S> {
         let over = CancellationToken::new();
         let ends = (over.clone(), peer.cut.clone());
         server.tracker.spawn(watch(Arc::clone(&given), clock, timeout, ends));
-        let queue = retry(source.form(), retry_after()).into_iter().chain(first).collect();
+        let first = reader.first().map(Into::into);
+        let queue = retry(encoding, retry_after()).into_iter().chain(first).collect();
         Ok(Self {
-            source,
+            reader,
+            encoding,
             notifier,
             queue,
             charge: None,
             more: true,
             ended: false,
             clock,
-            beat: Timer::new(clock, clock.instant() + BEAT),
+            beat: Timer::new(clock, clock.instant() + HEARTBEAT),
             stop: Box::pin(server.soft.clone().cancelled_owned()),
             given,
             packer,
             _watched: over.drop_guard(),
-            _held: (peer, behind, Counted::new(S::NAME)),
+            _held: (peer, behind, Counted::new(R::NAME)),
         })
     }
 
@@ -182,22 +167,22 @@ impl<S: Source> Pump<S> {
             if self.stop.poll_unpin(cx).is_ready() {
                 let reason = "the server is stopping: connect again in a while";
                 let after = retry_after();
-                self.queue.extend(retry(self.source.form(), after));
-                self.queue.push_back(self.source.bye(reason, after));
+                self.queue.extend(retry(self.encoding, after));
+                self.queue.extend(self.reader.bye(reason, after).map(Into::into));
                 self.ended = true;
                 continue;
             }
             if self.more || self.notifier.poll_notified(cx).is_ready() {
-                let portion = self.source.take();
-                metrics::DELIVERIES.add_for(S::NAME, portion.messages);
-                self.queue.extend(portion.chunks);
-                self.charge = portion.charge;
-                (self.more, self.ended) = (portion.more, portion.ended);
+                let delivery = self.reader.take();
+                metrics::DELIVERIES.add_for(R::NAME, delivery.count);
+                self.queue.extend(delivery.messages.into_iter().map(Into::into));
+                self.charge = delivery.charge;
+                (self.more, self.ended) = (delivery.more, delivery.ended.is_some());
                 continue;
             }
             if self.beat.sleep.poll_unpin(cx).is_ready() {
-                self.beat = Timer::new(self.clock, self.clock.instant() + BEAT);
-                self.queue.push_back(self.source.heartbeat());
+                self.beat = Timer::new(self.clock, self.clock.instant() + HEARTBEAT);
+                self.queue.extend(self.reader.heartbeat().map(Into::into));
                 continue;
             }
             return Poll::Pending;
@@ -221,7 +206,7 @@ pub(crate) fn answer(kind: &'static str, body: Result<impl IntoResponse, Problem
     response
 }
 
-impl<S: Source> Stream for Pump<S> {
+impl<R: Reader> Stream for Pump<R> {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
 use super::admission::Refusal;
-use super::listen::{Audience, Peer};
+use super::peer::{Audience, Peer};
 use super::problem::Problem;
 use super::{head, identity, negotiation, routes};
 use crate::serve::api::endpoints;
@@ -118,17 +118,25 @@ fn is_always_answered(server: &Server, request: &Request<Body>) -> bool {
 
 async fn inside(server: &Server, router: Router, request: Request<Body>) -> Response {
     let row = endpoints::find(request.uri().path(), &server.options);
-    let is_hidden = routes::audience(&request) == Audience::Public
-        && row.is_some_and(|row| row.audience == Audience::Ops);
-    if is_hidden {
-        return routes::nothing_here(request).await;
+    let row = row.filter(|row| row.audience.includes(Audience::of(&request)));
+    let (method, path) = (request.method(), request.uri().path());
+    let Some(row) = row else {
+        // Load balancers check a server with `OPTIONS *`.
+        let allow = HeaderValue::from_static("GET, HEAD, OPTIONS");
+        let asks_all = method == Method::OPTIONS && path == "*";
+        return if asks_all { allowed(allow) } else { routes::nothing_here(request).await };
+    };
+    if method == Method::OPTIONS {
+        return allowed(row.allow.clone());
     }
-    if request.method() == Method::OPTIONS {
-        return options(request, row).await;
+    if !row.takes(method) {
+        let mut refused = routes::wrong_method(request).await;
+        refused.headers_mut().insert(header::ALLOW, row.allow.clone());
+        return refused;
     }
-    let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
-    let is_plain = is_get && !handshake::is_websocket(request.headers());
-    if let Some(row) = row.filter(|_| is_plain)
+    let is_get = matches!(*method, Method::GET | Method::HEAD);
+    if is_get
+        && !handshake::is_websocket(request.headers())
         && let Err(problem) = check_listed(row, &request)
     {
         return problem.into_response();
@@ -136,13 +144,8 @@ async fn inside(server: &Server, router: Router, request: Request<Body>) -> Resp
     tower::ServiceExt::oneshot(router, request).await.into_response()
 }
 
-/// What may be asked of a path; the checks of load balancers ask it of `/` or `*`.
-async fn options(request: Request<Body>, row: Option<&Row>) -> Response {
-    let allow = match row {
-        Some(row) => row.allow.clone(),
-        None if request.uri().path() == "*" => HeaderValue::from_static("GET, HEAD, OPTIONS"),
-        None => return routes::nothing_here(request).await,
-    };
+/// The answer to `OPTIONS`.
+fn allowed(allow: HeaderValue) -> Response {
     let allow: [(HeaderName, HeaderValue); 1] = [(header::ALLOW, allow)];
     (StatusCode::NO_CONTENT, allow).into_response()
 }

@@ -4,8 +4,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Authority;
 use http::{Request, StatusCode, Version};
 
+use super::negotiation::LAST_EVENT_ID;
 use super::problem::Problem;
-use crate::serve::readers::stream::LAST_EVENT_ID;
 
 /// Headers that are read as one value, so a request has each of them once or not at all: a proxy
 /// and this server could otherwise read two different ones.
@@ -18,6 +18,10 @@ const ONCE: [HeaderName; 7] = [
     header::SEC_WEBSOCKET_VERSION,
     HeaderName::from_static(LAST_EVENT_ID),
 ];
+
+/// Marks a request whose path ended with a `/` that was taken off.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slashed;
 
 /// Refuses a head that breaks the rules of RFC 9110 §5.3 and RFC 9112 §3.2; gives a request of
 /// HTTP/2 the `Host` that it has in another form.

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::Slot;
 use super::front;
-use super::listen::{Audience, Guest};
+use super::peer::{Audience, Guest};
 use super::write_timeout::Patient;
 use crate::serve::server::Server;
 

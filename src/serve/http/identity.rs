@@ -9,9 +9,8 @@ use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
 
 use super::admission::client_behind;
-use super::listen::{Audience, Peer};
+use super::peer::{Audience, Peer};
 use super::problem::Problem;
-use super::routes::audience;
 use crate::config::Secret;
 use crate::secrets::are_equal;
 use crate::serve::server::Server;
@@ -40,7 +39,7 @@ const INTERNAL: [&str; 8] =
 /// Why a request to the ops listener is not answered at all: its host is a name that a stranger
 /// may have pointed here (DNS rebinding).
 pub(crate) fn refuse_host(server: &Server, request: &Request<Body>) -> Option<Problem> {
-    if audience(request) != Audience::Ops {
+    if Audience::of(request) != Audience::Ops {
         return None;
     }
     // Only what is no browser sends none.
@@ -74,7 +73,7 @@ pub(crate) fn may_post(server: &Server, headers: &HeaderMap) -> Result<(), Probl
 /// Whether a request may start a sync.
 pub(crate) fn may_sync(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
     let headers = request.headers();
-    if audience(request) == Audience::Ops {
+    if Audience::of(request) == Audience::Ops {
         if *request.method() == Method::POST {
             return may_post(server, headers);
         }

@@ -3,7 +3,7 @@
 //! Our own loop around the HTTP library, so that every connection is counted, has its time-outs,
 //! sends without delay, and is tracked until it ends.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,15 +18,16 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Refusal, Slot};
+use super::peer::{Audience, Guest, Listener, Peer};
+use super::tls::Stream;
 use super::write_timeout::{Answering, Patient, Requests};
 use super::{front, http2, tls};
 use crate::serve::server::Server;
-use crate::serve::ws::frames::Stream;
 
 /// How long accepting rests when the system has no more connections to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -34,35 +35,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const HEAD_BYTES: usize = 16 << 10;
 /// The longest life of a connection that was refused.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
-
-/// A bound socket and who it is for.
-#[derive(Debug)]
-pub struct Listener {
-    /// Bound and listening.
-    pub socket: TcpListener,
-    /// Who it is for.
-    pub audience: Audience,
-}
-
-/// Who a listener is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
-    /// Everyone; limits and TLS hold.
-    Public,
-    /// Whoever runs the appliance: metrics and sync besides, in plain text.
-    Ops,
-}
-
-/// Who a request came from.
-#[derive(Debug, Clone)]
-pub(crate) struct Peer {
-    pub(crate) address: IpAddr,
-    pub(crate) audience: Audience,
-    /// Ends the connection at once.
-    pub(crate) cut: CancellationToken,
-    /// The connection's place; whoever holds this holds the place.
-    _slot: Option<Arc<Slot>>,
-}
 
 /// Accepts until the server stops.
 pub(crate) async fn accept(
@@ -122,14 +94,6 @@ fn admit(
     }
 }
 
-/// Whose requests a connection brings.
-#[derive(Debug, Clone)]
-pub(crate) struct Guest {
-    pub(crate) peer: Peer,
-    /// Why the connection was not admitted.
-    pub(crate) refusal: Option<Refusal>,
-}
-
 async fn serve(
     server: Arc<Server>,
     stream: TcpStream,
@@ -153,10 +117,10 @@ async fn serve(
     };
     let life = async {
         let stream = match tls {
-            None => Stream::Plain(stream),
+            None => Stream::Left(stream),
             Some(tls) => tokio::select! {
                 accepted = tls.accept(stream) => match accepted {
-                    Ok(stream) => Stream::Tls(Box::new(stream)),
+                    Ok(stream) => Stream::Right(Box::new(stream)),
                     Err(error) => return tracing::debug!(%error, "a TLS handshake failed"),
                 },
                 () = server.clock.sleep(timeout) => return,

@@ -4,6 +4,12 @@ use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use http::{HeaderMap, HeaderName, Uri, header};
 
+pub(crate) const SSE: &str = "text/event-stream";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+pub(crate) const JSON: &str = "application/json";
+/// The header in which an `EventSource` sends the cursor to resume from.
+pub(crate) const LAST_EVENT_ID: &str = "last-event-id";
+
 /// Names and values of a URL's query, as a form writes them; but two `+` are two pluses, because
 /// nobody writes two spaces and many write `C++`.
 pub(crate) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, QueryRejection> {

@@ -3,9 +3,8 @@
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
 use serde::Serialize;
-
-use crate::serve::api::endpoints;
 
 /// A refusal with its reason.
 #[derive(Debug)]
@@ -13,23 +12,27 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
-    list: bool,
+    endpoints: Option<&'static [&'static str]>,
     plain: bool,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// The body of a refusal (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct ProblemBody<'a> {
     r#type: &'static str,
     title: &'a str,
     status: u16,
+    /// What is wrong, and what to do.
     detail: &'a str,
+    /// The endpoints that there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<&'static [&'static str]>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), headers: Vec::new(), list: false, plain: false }
+        Self { status, detail: detail.into(), headers: Vec::new(), endpoints: None, plain: false }
     }
 
     /// As one line of text, for who reads it in a terminal.
@@ -51,20 +54,20 @@ impl Problem {
     }
 
     /// With the list of endpoints.
-    pub(crate) fn with_endpoints(mut self) -> Self {
-        self.list = true;
+    pub(crate) fn with_endpoints(mut self, endpoints: &'static [&'static str]) -> Self {
+        self.endpoints = Some(endpoints);
         self
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Body {
+        let body = ProblemBody {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("refused"),
             status: self.status.as_u16(),
             detail: &self.detail,
-            endpoints: self.list.then(endpoints::listed),
+            endpoints: self.endpoints,
         };
         let (mut response, kind) = if self.plain {
             ((self.status, self.detail).into_response(), "text/plain; charset=utf-8")

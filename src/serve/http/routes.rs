@@ -5,27 +5,18 @@ use std::sync::Arc;
 use anyhow::ensure;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 
-use super::identity;
-use super::listen::{Audience, Peer};
+use super::head::Slashed;
+use super::peer::Audience;
 use super::problem::Problem;
-use crate::metrics;
-use crate::serve::admin::operate::is_ready;
-use crate::serve::admin::redaction;
 use crate::serve::api::endpoints;
 use crate::serve::options::ServeOptions;
-use crate::serve::readers::sampling::{LanguageLatest, LanguageWatch, Sampling};
 use crate::serve::server::Server;
-use crate::serve::ws::handshake;
 
-/// Says in `/readyz` that the events are made up, with the simulated GitHub's own header.
-const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
-
-/// All routes. Two that want the same path are an error that names it.
-pub(crate) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
+/// The routes of a listener. Fails when two endpoints have the same path.
+pub(crate) fn router(server: &Arc<Server>, audience: Audience) -> anyhow::Result<Router> {
     let ServeOptions { health, sync_event, .. } = &server.options;
     let all = endpoints::all();
     for (key, path) in [("server.health", health), ("server.syncEvent", sync_event)] {
@@ -35,16 +26,13 @@ pub(crate) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
         ensure!(!is_taken, "{key}: `{path}` is taken: choose another path");
     }
     ensure!(health != sync_event, "server.health and server.syncEvent are both `{health}`");
-    let router = all.into_iter().fold(Router::new(), |router, endpoint| {
+    let served = all.into_iter().filter(|endpoint| endpoint.is_for(audience));
+    let router = served.fold(Router::new(), |router, endpoint| {
         router.route(endpoint.place.path(&server.options), endpoint.route)
     });
     let router = router.method_not_allowed_fallback(wrong_method).fallback(nothing_here);
     Ok(router.with_state(Arc::clone(server)))
 }
-
-/// Marks a request whose path ended with a `/` that was taken off.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Slashed;
 
 /// Takes the prefix and a last `/` off a path, so that each route is there once.
 pub(crate) fn strip(request: &mut Request<Body>, prefix: Option<&str>) {
@@ -84,84 +72,17 @@ pub(crate) fn secure(headers: &mut HeaderMap) {
     }
 }
 
-pub(crate) async fn sampling(
-    State(server): State<Arc<Server>>,
-    request: Request<Body>,
-) -> Response {
-    handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, notifier, _| {
-        let paths = server.options.limits.filter_paths;
-        Sampling::new(Arc::clone(&server.hub), Arc::clone(notifier), paths)
-    })
-}
-
-pub(crate) async fn language_latest(
-    State(server): State<Arc<Server>>,
-    request: Request<Body>,
-) -> Response {
-    handshake::open(&server, request, r#"then send {"top":10}"#, |server, notifier, _| {
-        LanguageLatest::new(Arc::clone(&server.hub), Arc::clone(notifier))
-    })
-}
-
-pub(crate) async fn language_watch(
-    State(server): State<Arc<Server>>,
-    request: Request<Body>,
-) -> Response {
-    handshake::open(
-        &server,
-        request,
-        r#"then send {"language":["Java"]}"#,
-        |server, notifier, _| LanguageWatch::new(&server.hub, notifier),
-    )
-}
-
-pub(crate) async fn ready(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
-    let parts = server.operate.parts();
-    let status = if is_ready(&parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let sees_details = redaction::sees_details(&server, &request);
-    let parts = if sees_details { parts } else { redaction::parts(parts) };
-    let mut response = (status, axum::Json(parts)).into_response();
-    if server.operate.simulated() {
-        response.headers_mut().insert(SIMULATED, HeaderValue::from_static("ghpulse"));
-    }
-    response
-}
-
-pub(crate) async fn exposition(request: Request<Body>) -> Response {
-    if audience(&request) != Audience::Ops {
-        return nothing_here(request).await;
-    }
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, metrics::render()).into_response()
-}
-
-pub(crate) async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
-    if !matches!(*request.method(), Method::GET | Method::POST) {
-        let mut refused = wrong_method(request).await;
-        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,POST"));
-        return refused;
-    }
-    if let Err(refusal) = identity::may_sync(&server, &request) {
-        return refusal.into_response();
-    }
-    let answer = server.operate.sync().await;
-    let status = if answer.failed { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
-    (status, axum::Json(answer)).into_response()
-}
-
-pub(crate) fn audience(request: &Request<Body>) -> Audience {
-    request.extensions().get::<Peer>().map_or(Audience::Public, |peer| peer.audience)
-}
-
-async fn wrong_method(request: Request<Body>) -> Response {
+pub(crate) async fn wrong_method(request: Request<Body>) -> Response {
     let detail = format!("{} does not take {}", request.uri().path(), request.method());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).with_endpoints().into_response()
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+        .with_endpoints(endpoints::listed())
+        .into_response()
 }
 
 pub(crate) async fn nothing_here(request: Request<Body>) -> Response {
     let path: String = request.uri().path().chars().take(200).collect();
     let detail = format!("there is nothing at {path}");
-    Problem::new(StatusCode::NOT_FOUND, detail).with_endpoints().into_response()
+    Problem::new(StatusCode::NOT_FOUND, detail).with_endpoints(endpoints::listed()).into_response()
 }
 
 #[cfg(test)]

@@ -14,11 +14,16 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use crate::config::TlsConfig;
 use crate::reload;
-use crate::serve::ws::frames::Stream;
+
+/// A connection as it was accepted, in plain text or with TLS.
+pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// The certificate and key that the public listeners have now. Clones are the same.
 #[derive(Clone)]
@@ -36,8 +41,8 @@ impl Certificate {
         let cert = reload::read(&files.cert).map_err(about("server.tls.cert", &files.cert))?;
         let key = reload::read(&files.key).map_err(about("server.tls.key", &files.key))?;
         let pair = pair(&cert, &key).map_err(|(which, why)| match which {
-            Part::Cert => about("server.tls.cert", &files.cert)(why),
-            Part::Key => about("server.tls.key", &files.key)(why),
+            PemFile::Cert => about("server.tls.cert", &files.cert)(why),
+            PemFile::Key => about("server.tls.key", &files.key)(why),
         })?;
         Ok(Self(Arc::new(Newest(ArcSwap::from_pointee(pair)))))
     }
@@ -86,7 +91,7 @@ const PROTOCOLS: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"http/1.0"];
 
 /// Whether that was agreed to be HTTP/2.
 pub(crate) fn speaks_http2(stream: &Stream) -> bool {
-    let Stream::Tls(stream) = stream else { return false };
+    let Either::Right(stream) = stream else { return false };
     stream.get_ref().1.alpn_protocol() == Some(HTTP_2)
 }
 
@@ -96,20 +101,21 @@ pub(crate) fn acceptor(files: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
 }
 
 /// Which file of the pair is wrong.
-enum Part {
+enum PemFile {
     Cert,
     Key,
 }
 
-fn pair(cert: &[u8], key: &[u8]) -> Result<CertifiedKey, (Part, String)> {
+fn pair(cert: &[u8], key: &[u8]) -> Result<CertifiedKey, (PemFile, String)> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
-    let chain = chain.map_err(|error| (Part::Cert, format!("it is not readable PEM ({error})")))?;
+    let chain =
+        chain.map_err(|error| (PemFile::Cert, format!("it is not readable PEM ({error})")))?;
     if chain.is_empty() {
-        return Err((Part::Cert, "it holds no certificate in PEM form".to_owned()));
+        return Err((PemFile::Cert, "it holds no certificate in PEM form".to_owned()));
     }
     let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|_| (Part::Key, "it holds no readable PEM key".to_owned()))?;
+        .map_err(|_| (PemFile::Key, "it holds no readable PEM key".to_owned()))?;
     CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| {
-        (Part::Cert, format!("certificate and key do not belong together ({error})"))
+        (PemFile::Cert, format!("certificate and key do not belong together ({error})"))
     })
 }

@@ -16,9 +16,9 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::tls::Stream;
 use crate::clock::Clock;
 use crate::metrics;
-use crate::serve::ws::frames::Stream;
 
 /// Something that is over after a time.
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -16,11 +16,11 @@ use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::serve::http::problem::Problem;
-use crate::serve::http::routes::Slashed;
 use super::clients;
-use crate::serve::http::negotiation;
 use crate::manual::{self, Form, PAGES};
+use crate::serve::http::head::Slashed;
+use crate::serve::http::negotiation;
+use crate::serve::http::problem::Problem;
 
 /// What these pages may do: show themselves in their own style, and follow links.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; \

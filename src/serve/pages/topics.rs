@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use axum::response::{IntoResponse, Response};
 use http::Request;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::model::routing::{ABSENT_KEYS, ENTITY_TOPICS, NEVER, event_topics};
 use crate::serve::admin::status::wants_page;
@@ -31,27 +32,64 @@ pub(crate) async fn show(request: Request<axum::body::Body>) -> Response {
     axum::Json(catalogue()).into_response()
 }
 
-fn catalogue() -> Value {
-    let events = event_topics().map(|topic| json!({ "key": topic.key, "type": topic.kind }));
-    let entities = ENTITY_TOPICS.map(|collection| {
-        json!({
-            "collection": collection.name,
-            "keys": keys(collection.name),
-            "from": collection.from,
-            "insert": collection.insert,
-            "partial": collection.partial,
-        })
+/// Every routing key that there is.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TopicCatalogue {
+    /// How patterns select keys.
+    patterns: &'static str,
+    /// How the key of a type that is not listed is made.
+    rule: &'static str,
+    /// Events.
+    events: Vec<EventKey>,
+    /// Documents.
+    entities: Vec<EntityKeys>,
+    /// What never appears.
+    never: Vec<AbsentTopic>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct EventKey {
+    key: String,
+    r#type: &'static str,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct EntityKeys {
+    collection: &'static str,
+    keys: [String; 2],
+    /// Types of the events that it is made from.
+    from: &'static [&'static str],
+    /// What makes an `insert`.
+    insert: &'static str,
+    /// What a document with `partial` is missing.
+    partial: &'static str,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum AbsentTopic {
+    Collection { collection: &'static str, why: &'static str },
+    Key { key: &'static str, why: &'static str },
+}
+
+fn catalogue() -> TopicCatalogue {
+    let events = event_topics().map(|topic| EventKey { key: topic.key, r#type: topic.kind });
+    let entities = ENTITY_TOPICS.iter().map(|topic| EntityKeys {
+        collection: topic.name,
+        keys: keys(topic.name),
+        from: topic.from,
+        insert: topic.insert,
+        partial: topic.partial,
     });
-    let never = NEVER.map(|never| json!({ "collection": never.name, "why": never.why }));
-    let absent = ABSENT_KEYS.map(|absent| json!({ "key": absent.key, "why": absent.why }));
-    let never: Vec<Value> = never.into_iter().chain(absent).collect();
-    json!({
-        "patterns": PATTERNS,
-        "rule": RULE,
-        "events": events.collect::<Vec<_>>(),
-        "entities": entities,
-        "never": never,
-    })
+    let never = NEVER.iter().map(|it| AbsentTopic::Collection { collection: it.name, why: it.why });
+    let absent = ABSENT_KEYS.iter().map(|it| AbsentTopic::Key { key: it.key, why: it.why });
+    TopicCatalogue {
+        patterns: PATTERNS,
+        rule: RULE,
+        events: events.collect(),
+        entities: entities.collect(),
+        never: never.chain(absent).collect(),
+    }
 }
 
 fn keys(collection: &str) -> [String; 2] {
@@ -94,7 +132,7 @@ mod tests {
 
     #[test]
     fn every_known_key_is_in_both_forms() {
-        let (json, text) = (catalogue().to_string(), readable());
+        let (json, text) = (serde_json::to_string(&catalogue()).unwrap(), readable());
         for key in known_keys() {
             assert!(json.contains(&format!("\"{key}\"")), "{key}");
             assert!(text.lines().any(|line| line.split(' ').any(|word| word == key.as_str())));

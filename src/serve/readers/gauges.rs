@@ -10,22 +10,17 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use http::{Request, StatusCode};
 
-use super::params;
-use super::params::BadParams;
-use super::sampling::Feed;
-use super::stream::websocket::BEAT;
-use super::stream::{LAST_EVENT_ID, NDJSON, SSE};
+use super::params::{self, BadParams};
+use super::{Delivery, HEARTBEAT, Reader};
 use crate::hub::{
-    Frame, FrameBatch, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamBatch,
-    StreamEncoding, UpdateMode, WINDOWS,
+    Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamEncoding, UpdateMode,
+    WINDOWS,
 };
 use crate::model::resume_token::ResumeToken;
-use crate::serve::http::body;
-use crate::serve::http::body::{Pump, Source};
-use crate::serve::http::negotiation;
+use crate::serve::http::body::{self, Pump};
+use crate::serve::http::negotiation::{self, JSON, LAST_EVENT_ID, NDJSON, SSE};
 use crate::serve::http::problem::Problem;
 use crate::serve::server::Server;
 use crate::serve::ws::handshake;
@@ -36,22 +31,16 @@ const WINDOW: &str = "1h";
 const GONE: (u16, &str) = (1000, "it is not counted any more");
 const AGGREGATE: &str = "/aggregate";
 const ROLLING: &str = "/stream/languages";
-const JSON: &str = "application/json";
 
-/// As a WebSocket: of an aggregate, or of the rolling counts.
-struct SheetFeed<const IS_ROLLING: bool> {
-    follow: GaugeSubscriber,
+/// Receives the updates of an aggregate, or of the rolling counts.
+struct GaugeReader<const IS_ROLLING: bool> {
+    subscriber: GaugeSubscriber,
     hello: Option<GaugeUpdate>,
     hub: Arc<Hub>,
     notifier: Arc<Notifier>,
     /// `languages`, `types` or `activity`; none of an aggregate.
     of: Option<String>,
-}
-
-/// The same as an answer over HTTP.
-struct SheetSource<const IS_ROLLING: bool> {
-    follow: GaugeSubscriber,
-    form: StreamEncoding,
+    encoding: StreamEncoding,
 }
 
 /// `/aggregate`: all of them.
@@ -141,28 +130,24 @@ fn answer<const IS_ROLLING: bool>(
     sheet: &Arc<GaugeTopic>,
     Asked { of, back }: Asked,
 ) -> Response {
-    let telling = if IS_ROLLING { UpdateMode::Deltas } else { UpdateMode::Full };
+    let mode = if IS_ROLLING { UpdateMode::Deltas } else { UpdateMode::Full };
     let hello = IS_ROLLING.then(|| hello(sheet, server.operate.simulated()));
-    let follow = |notifier: &Arc<Notifier>| {
-        let mut follow = sheet.subscribe(telling, notifier);
+    let hub = Arc::clone(&server.hub);
+    let reader = |notifier: &Arc<Notifier>, encoding| {
+        let mut subscriber = sheet.subscribe(mode, notifier);
         if let Some(token) = back {
-            follow.resume(token);
+            subscriber.resume(token);
         }
-        follow
+        let notifier = Arc::clone(notifier);
+        GaugeReader::<IS_ROLLING> { subscriber, hello, hub, notifier, of, encoding }
     };
     if handshake::is_websocket(request.headers()) {
-        return handshake::open(
-            server,
-            request,
-            "nothing else is needed",
-            |server, notifier, _| {
-                let (hub, notifier) = (Arc::clone(&server.hub), Arc::clone(notifier));
-                let follow = follow(&notifier);
-                SheetFeed::<IS_ROLLING> { follow, hello, hub, notifier, of }
-            },
-        );
+        let hint = "nothing else is needed";
+        return handshake::open(server, request, hint, |_, notifier, _| {
+            Ok(reader(notifier, StreamEncoding::WebSocket))
+        });
     }
-    let (form, kind) = match negotiation::choose(request.headers(), 2, &[SSE, NDJSON, JSON]) {
+    let (encoding, kind) = match negotiation::choose(request.headers(), 2, &[SSE, NDJSON, JSON]) {
         Some(0) => (StreamEncoding::Sse, SSE),
         Some(1) => (StreamEncoding::Ndjson, NDJSON),
         Some(_) => return json_answer(value(sheet)),
@@ -172,9 +157,8 @@ fn answer<const IS_ROLLING: bool>(
         }
     };
     let notifier = Arc::new(Notifier::default());
-    let source = SheetSource::<IS_ROLLING> { follow: follow(&notifier), form };
-    let first = hello.map(|note| written(form, &note));
-    let pump = Pump::new(server, &request, source, notifier, first);
+    let reader = reader(&notifier, encoding);
+    let pump = Pump::new(server, &request, reader, notifier, encoding);
     body::answer(kind, pump.map(Pump::into_response))
 }
 
@@ -200,78 +184,55 @@ fn hello(sheet: &GaugeTopic, simulated: bool) -> GaugeUpdate {
     GaugeUpdate { kind: "hello", token: None, frame: Frame::text(&[&text]) }
 }
 
-fn written(form: StreamEncoding, note: &GaugeUpdate) -> Bytes {
-    let id = note.token.map(|token| token.to_string());
-    form.message(note.kind, id.as_deref(), note.frame.body())
+impl<const IS_ROLLING: bool> GaugeReader<IS_ROLLING> {
+    /// An update as it is sent. Frames of a WebSocket are encoded once for all readers.
+    fn message(&self, update: GaugeUpdate) -> Frame {
+        if self.encoding == StreamEncoding::WebSocket {
+            return update.frame;
+        }
+        let id = update.token.map(|token| token.to_string());
+        self.encoding.message(update.kind, id.as_deref(), update.frame.body()).into()
+    }
 }
 
-impl<const IS_ROLLING: bool> Feed for SheetFeed<IS_ROLLING> {
+impl<const IS_ROLLING: bool> Reader for GaugeReader<IS_ROLLING> {
+    type Message = Frame;
     const NAME: &'static str = if IS_ROLLING { ROLLING } else { AGGREGATE };
     const EXAMPLE: &'static str = if IS_ROLLING { r#"{"window":"1m"}"# } else { "{}" };
-    const BEAT: Option<Duration> = Some(BEAT);
+    const HEARTBEAT: Option<Duration> = Some(HEARTBEAT);
 
     fn first(&mut self) -> Option<Frame> {
-        self.hello.take().map(|note| note.frame)
+        self.hello.take().map(|hello| self.message(hello))
     }
 
     fn has_asked(&self) -> bool {
         true
     }
 
-    /// Of the rolling counts another window, answered by its snapshot.
+    /// Selects another window of the rolling counts; its snapshot follows.
     fn ask(&mut self, text: &str) -> Result<(), BadParams> {
         let Some(of) = &self.of else { return params::nothing(text) };
         let Some(window) = params::window(text)? else { return Ok(()) };
         let window = known_window(&window)
             .map_err(|message| BadParams { field: Some("window"), message })?;
-        let sheet = self.hub.rolling().open(&format!("{of}/{window}"));
-        self.follow = sheet.subscribe(UpdateMode::Deltas, &self.notifier);
+        let topic = self.hub.rolling().open(&format!("{of}/{window}"));
+        self.subscriber = topic.subscribe(UpdateMode::Deltas, &self.notifier);
         Ok(())
     }
 
-    fn take(&mut self) -> FrameBatch {
-        let note = self.follow.take();
-        FrameBatch {
-            messages: u64::from(note.is_some()),
-            frames: note.map(|note| note.frame).into_iter().collect(),
-            more: false,
-            ended: self.follow.has_ended().then_some(GONE),
-            charge: None,
-        }
+    fn take(&mut self) -> Delivery<Frame> {
+        let update = self.subscriber.take().map(|update| self.message(update));
+        let ended = self.subscriber.has_ended().then_some(GONE);
+        Delivery { ended, ..Delivery::one(update) }
     }
 
-    fn beat(&mut self) -> Option<Frame> {
-        Some(self.follow.heartbeat().frame)
+    fn heartbeat(&mut self) -> Option<Frame> {
+        let heartbeat = self.subscriber.heartbeat();
+        Some(self.message(heartbeat))
     }
 
     fn bye(&mut self, reason: &str, retry_after: u64) -> Option<Frame> {
-        Some(self.follow.bye(reason, Some(retry_after)).frame)
-    }
-}
-
-impl<const IS_ROLLING: bool> Source for SheetSource<IS_ROLLING> {
-    const NAME: &'static str = if IS_ROLLING { ROLLING } else { AGGREGATE };
-
-    fn take(&mut self) -> StreamBatch {
-        let note = self.follow.take();
-        StreamBatch {
-            messages: u64::from(note.is_some()),
-            chunks: note.iter().map(|note| written(self.form, note)).collect(),
-            more: false,
-            ended: self.follow.has_ended(),
-            charge: None,
-        }
-    }
-
-    fn heartbeat(&mut self) -> Bytes {
-        written(self.form, &self.follow.heartbeat())
-    }
-
-    fn bye(&mut self, reason: &str, retry_after: u64) -> Bytes {
-        written(self.form, &self.follow.bye(reason, Some(retry_after)))
-    }
-
-    fn form(&self) -> StreamEncoding {
-        self.form
+        let bye = self.subscriber.bye(reason, Some(retry_after));
+        Some(self.message(bye))
     }
 }

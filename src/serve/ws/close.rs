@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 
-use super::frames::{Stream, Wire};
+use super::frames::Wire;
 use crate::clock::Clock;
+use crate::serve::http::tls::Stream;
 
 /// Longest wait for the peer's close frame behind ours.
 const REPLY_WITHIN: Duration = Duration::from_secs(5);

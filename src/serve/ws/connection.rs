@@ -22,13 +22,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::close;
 use super::decompressor::{Inflow, Unreadable};
-use super::frames::{Stream, Wire};
+use super::frames::Wire;
 use crate::clock::Clock;
 use crate::hub::{Frame, MemoryCharge, Notifier, retry_after};
 use crate::metrics;
+use crate::serve::http::tls::Stream;
 use crate::serve::pace::{Allowance, Timer};
+use crate::serve::readers::Reader;
 use crate::serve::readers::params::BadParams;
-use crate::serve::readers::sampling::Feed;
 
 /// Small, because there are thousands and clients say little.
 const READ_BYTES: usize = 1 << 10;
@@ -69,9 +70,9 @@ enum Ending {
     Close(u16, String),
 }
 
-struct Socket<F> {
+struct Socket<R> {
     peer: WebSocketStream<Wire>,
-    feed: F,
+    reader: R,
     notifier: Arc<Notifier>,
     options: SocketOptions,
     /// Whether good params have come.
@@ -103,23 +104,23 @@ enum Step {
 
 /// Serves one connection until it ends. `early` is what came behind the handshake; `deflates` is
 /// whether it was agreed there that messages may be deflated.
-pub(crate) async fn serve<F: Feed>(
+pub(crate) async fn serve<R: Reader>(
     stream: Stream,
     early: Vec<u8>,
     deflates: bool,
-    mut feed: F,
+    mut reader: R,
     notifier: Arc<Notifier>,
     options: SocketOptions,
 ) {
-    let counted = Counted::new(F::NAME);
+    let counted = Counted::new(R::NAME);
     let most = options.message_bytes;
     let mut wire = Wire::new(stream, Inflow::new(most, deflates, &early));
-    let asked = feed.has_asked();
+    let asked = reader.has_asked();
     if asked {
         wire.inflow().be_lenient();
     }
-    if let Some(first) = feed.first() {
-        wire.push(first);
+    if let Some(first) = reader.first() {
+        wire.push(first.into());
     }
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
@@ -129,10 +130,11 @@ pub(crate) async fn serve<F: Feed>(
         .max_frame_size(Some(most));
     let peer = WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await;
     let now = options.clock.instant();
-    let look_at = options.ping_every.min(options.silence).min(F::BEAT.unwrap_or(Duration::MAX));
+    let look_at =
+        options.ping_every.min(options.silence).min(R::HEARTBEAT.unwrap_or(Duration::MAX));
     let mut socket = Socket {
         peer,
-        feed,
+        reader,
         notifier,
         asked,
         more: asked,
@@ -148,7 +150,7 @@ pub(crate) async fn serve<F: Feed>(
         options,
     };
     let ending = socket.live().await;
-    tracing::debug!(endpoint = F::NAME, ?ending, "a connection ends");
+    tracing::debug!(endpoint = R::NAME, ?ending, "a connection ends");
     drop(counted);
     let wire = socket.peer.get_mut();
     let awaits_reply = match ending {
@@ -163,7 +165,7 @@ pub(crate) async fn serve<F: Feed>(
     close::leave(wire, awaits_reply, options.clock, options.write_timeout).await;
 }
 
-impl<F: Feed> Socket<F> {
+impl<R: Reader> Socket<R> {
     async fn live(&mut self) -> Ending {
         let soft = self.options.soft.clone();
         let mut stop = pin!(soft.cancelled());
@@ -175,8 +177,8 @@ impl<F: Feed> Socket<F> {
                 Step::Time => self.look_around(),
                 Step::Stop => {
                     let reason = "the server is stopping: connect again in a while";
-                    if let Some(frame) = self.feed.bye(reason, retry_after()) {
-                        self.peer.get_mut().push(frame);
+                    if let Some(frame) = self.reader.bye(reason, retry_after()) {
+                        self.peer.get_mut().push(frame.into());
                     }
                     ControlFlow::Break(Ending::Close(GOING_AWAY, reason.to_owned()))
                 }
@@ -246,14 +248,14 @@ impl<F: Feed> Socket<F> {
     }
 
     fn fetch(&mut self) -> ControlFlow<Ending> {
-        let taken = self.feed.take();
+        let taken = self.reader.take();
         self.more = taken.more;
         self.charge = taken.charge;
-        if taken.messages > 0 {
-            metrics::DELIVERIES.add_for(F::NAME, taken.messages);
+        if taken.count > 0 {
+            metrics::DELIVERIES.add_for(R::NAME, taken.count);
         }
-        for frame in taken.frames {
-            self.peer.get_mut().push(frame);
+        for message in taken.messages {
+            self.peer.get_mut().push(message.into());
         }
         match taken.ended {
             Some((code, reason)) => ControlFlow::Break(Ending::Close(code, reason.to_owned())),
@@ -315,7 +317,7 @@ impl<F: Feed> Socket<F> {
             let ending = self.too_big();
             return if self.asked { ControlFlow::Continue(()) } else { ControlFlow::Break(ending) };
         }
-        match self.feed.ask(text) {
+        match self.reader.ask(text) {
             Ok(()) => {
                 self.asked = true;
                 self.more = true;
@@ -343,14 +345,14 @@ impl<F: Feed> Socket<F> {
         let message = format!(
             "a message of more than {most} bytes (server.limits.messageBytes); \
              send shorter params, such as {}",
-            F::EXAMPLE
+            R::EXAMPLE
         );
         self.complain("invalid_params", &BadParams { field: None, message });
         Ending::Close(TOO_BIG, format!("a message of more than {most} bytes"))
     }
 
     fn complain(&mut self, code: &'static str, bad: &BadParams) {
-        let complaint = self.feed.complaint(code, bad);
+        let complaint = self.reader.diagnostic(code, bad);
         self.peer.get_mut().push(complaint);
     }
 
@@ -382,14 +384,14 @@ impl<F: Feed> Socket<F> {
                 self.peer.get_mut().push(Frame::ping());
             }
         }
-        if F::BEAT.is_some_and(|every| self.beat_at + every <= now) {
+        if R::HEARTBEAT.is_some_and(|every| self.beat_at + every <= now) {
             self.beat_at = now;
-            if let Some(frame) = self.feed.beat().filter(|_| self.stuck.is_none()) {
-                self.peer.get_mut().push(frame);
+            if let Some(frame) = self.reader.heartbeat().filter(|_| self.stuck.is_none()) {
+                self.peer.get_mut().push(frame.into());
             }
         }
         let ping_at = self.pinged_at + self.options.ping_every;
-        let beat_at = F::BEAT.map(|every| self.beat_at + every);
+        let beat_at = R::HEARTBEAT.map(|every| self.beat_at + every);
         let next = [Some(ping_at), Some(silent_at), stuck_at, unfinished_at, beat_at];
         let next = next.into_iter().flatten().min();
         self.timer = Timer::new(self.options.clock, next.unwrap_or(ping_at));

@@ -13,16 +13,12 @@ use std::io;
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use flate2::{Decompress, FlushDecompress, Status};
 use thiserror::Error;
+use tokio_tungstenite::tungstenite::Error as ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-const FIN: u8 = 0x80;
-const RSV1: u8 = 0x40;
-const RSV2_AND_RSV3: u8 = 0x30;
-const OPCODE: u8 = 0x0f;
-const CONTINUATION: u8 = 0;
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const MASKED: u8 = 0x80;
+const CONTINUATION: OpCode = OpCode::Data(Data::Continue);
+const CLOSE: OpCode = OpCode::Control(Control::Close);
 /// What the sender has taken off the end (RFC 7692, 7.2.2).
 const FLUSHED: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 /// A last block of nothing: behind a message that is whole, inflating ends with it.
@@ -96,7 +92,7 @@ enum Frame {
 
 #[derive(Debug)]
 struct Message {
-    opcode: u8,
+    opcode: OpCode,
     /// Bytes of its frames so far, as they announce them.
     bytes: u64,
     is_deflated: bool,
@@ -108,7 +104,7 @@ struct Message {
 }
 
 impl Message {
-    fn new(opcode: u8, is_deflated: bool) -> Self {
+    fn new(opcode: OpCode, is_deflated: bool) -> Self {
         let (is_skipped, is_known) = (false, false);
         Self { opcode, bytes: 0, is_deflated, is_skipped, is_known, payload: Vec::new() }
     }
@@ -201,12 +197,18 @@ impl Inflow {
     pub(crate) fn skim(&mut self) -> bool {
         while !self.closed {
             let left = match self.frame {
-                Frame::Head => {
-                    let Some((length, head)) = head(&self.came) else { break };
-                    self.closed = self.came[0] & OPCODE == CLOSE;
-                    self.came.advance(head);
-                    length
-                }
+                Frame::Head => match head(&self.came) {
+                    Ok(None) => break,
+                    Ok(Some((header, length, head))) => {
+                        self.closed = header.opcode == CLOSE;
+                        self.came.advance(head);
+                        length
+                    }
+                    Err(_) => {
+                        self.closed = true;
+                        break;
+                    }
+                },
                 Frame::Through { left, .. } | Frame::Skipped { left, .. } => left,
                 Frame::Deflated { left, .. } => left as u64,
             };
@@ -247,38 +249,44 @@ impl Inflow {
         self.frame = Frame::Head;
         if let Some(message) = self.message.take_if(|_| is_last) {
             self.skipped = true;
-            push(
-                &mut self.ready,
-                if message.is_known { CONTINUATION } else { message.opcode },
-                &[],
-            );
+            let opcode = if message.is_known { CONTINUATION } else { message.opcode };
+            push(&mut self.ready, opcode, &[]);
         }
     }
 
     /// Reads the head of a frame; false while it is not all there.
     fn begin(&mut self) -> Result<bool, Unreadable> {
-        let Some((length, head)) = head(&self.came) else { return Ok(false) };
-        let (first, is_masked) = (self.came[0], self.came[1] & MASKED != 0);
-        let (opcode, reserved) = (first & OPCODE, first & (RSV1 | RSV2_AND_RSV3));
-        let (is_begin, is_last) = (matches!(opcode, TEXT | BINARY), first & FIN != 0);
+        let (header, length, head) = match head(&self.came) {
+            Ok(None) => return Ok(false),
+            Ok(Some(parsed)) => parsed,
+            // The library rejects it when it reads the same bytes.
+            Err(_) => {
+                self.ready.unsplit(self.came.split());
+                return Ok(true);
+            }
+        };
+        let FrameHeader { is_final: is_last, opcode, mask, .. } = header;
+        let is_begin = matches!(opcode, OpCode::Data(Data::Text | Data::Binary));
+        let has_reserved = header.rsv2 || header.rsv3;
         self.fragments += u32::from(opcode == CONTINUATION);
         let is_ours = self.message.as_ref().is_some_and(|it| it.is_deflated || it.is_skipped);
         if is_begin && is_ours {
             return Err(Unreadable::Mixed);
         }
-        let is_deflated = self.deflates && reserved == RSV1;
+        let is_deflated = self.deflates && header.rsv1 && !has_reserved;
+        let is_plain = !header.rsv1 && !has_reserved;
         let is_data = match &self.message {
-            Some(_) => opcode == CONTINUATION && reserved == 0,
-            None => is_begin && (reserved == 0 || is_deflated),
+            Some(_) => opcode == CONTINUATION && is_plain,
+            None => is_begin && (is_plain || is_deflated),
         };
-        if !is_data || !is_masked {
-            // What breaks the rules the library refuses, when it sees it.
+        let Some(mask) = mask.filter(|_| is_data) else {
+            // Control frames, and frames that break the rules, which the library rejects.
             self.closed |= opcode == CLOSE;
             self.ready.extend_from_slice(&self.came[..head]);
             self.came.advance(head);
             self.go_through(length, false);
             return Ok(true);
-        }
+        };
         let bytes = self.message.as_ref().map_or(0, |message| message.bytes);
         let bytes = bytes.saturating_add(length);
         let is_long = bytes > self.most as u64;
@@ -296,7 +304,6 @@ impl Inflow {
             self.came.advance(head);
             self.skip(length, is_last);
         } else if message.is_deflated {
-            let mask = self.came[head - 4..head].try_into().expect("four bytes");
             self.came.advance(head);
             let left = usize::try_from(length).map_err(|_| Unreadable::TooLong)?;
             self.frame = Frame::Deflated { left, mask, is_last };
@@ -336,24 +343,18 @@ impl Inflow {
     }
 }
 
-/// Length of a frame's payload and of its head; `None` while that is not all there.
-fn head(bytes: &[u8]) -> Option<(u64, usize)> {
-    let second = *bytes.get(1)?;
-    let (length, head) = match second & !MASKED {
-        126 => (u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?).into(), 4),
-        127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?), 10),
-        short => (short.into(), 2),
-    };
-    let head = if second & MASKED == 0 { head } else { head + 4 };
-    (bytes.len() >= head).then_some((length, head))
+/// The head of a frame, the length of its payload and its own; `None` while it is incomplete.
+fn head(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, ProtocolError> {
+    let mut cursor = io::Cursor::new(bytes);
+    let parsed = FrameHeader::parse(&mut cursor)?;
+    let length = usize::try_from(cursor.position()).expect("it lies in memory");
+    Ok(parsed.map(|(header, payload)| (header, payload, length)))
 }
 
 /// Appends a message as a client's frame, with a mask that changes nothing.
-fn push(out: &mut BytesMut, opcode: u8, payload: &[u8]) {
-    out.reserve(payload.len() + 14);
-    out.put_slice(&[FIN | opcode, MASKED | 0x7f]);
-    out.put_u64(payload.len() as u64);
-    out.put_slice(&[0; 4]);
+fn push(out: &mut BytesMut, opcode: OpCode, payload: &[u8]) {
+    let header = FrameHeader { opcode, mask: Some([0; 4]), ..FrameHeader::default() };
+    header.format(payload.len() as u64, &mut out.writer()).expect("memory takes what is written");
     out.put_slice(payload);
 }
 

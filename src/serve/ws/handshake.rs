@@ -17,24 +17,24 @@ use crate::hub::Notifier;
 use crate::metrics;
 use crate::serve::http::admission::{Refusal, Slot, client_behind};
 use crate::serve::http::identity;
-use crate::serve::http::listen::{Audience, Peer};
+use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::Problem;
 use crate::serve::http::write_timeout::Patient;
-use crate::serve::readers::sampling::Feed;
+use crate::serve::readers::Reader;
 use crate::serve::server::Server;
 
 /// A key is 16 bytes as base64.
 const KEY_CHARS: usize = 24;
 
-/// Answers a request for a WebSocket and serves it. `feed` is told whether messages may go
+/// Answers a request for a WebSocket and serves it. `reader` is told whether messages may go
 /// deflated.
-pub(crate) fn open<F: Feed>(
+pub(crate) fn open<R: Reader>(
     server: &Arc<Server>,
     mut request: Request<Body>,
     hint: &str,
-    feed: impl FnOnce(&Arc<Server>, &Arc<Notifier>, bool) -> F,
+    reader: impl FnOnce(&Arc<Server>, &Arc<Notifier>, bool) -> Result<R, Problem>,
 ) -> Response {
-    let accept = match check(server, &request, hint, F::NAME) {
+    let accept = match check(server, &request, hint, R::NAME) {
         Ok(accept) => accept,
         Err(refusal) => return refusal.into_response(),
     };
@@ -49,7 +49,10 @@ pub(crate) fn open<F: Feed>(
     let agreed = deflate::agree(request.headers());
     let deflates = agreed.is_some();
     let notifier = Arc::new(Notifier::for_client(client(server, &request)).deflating(deflates));
-    let feed = feed(server, &notifier, deflates);
+    let reader = match reader(server, &notifier, deflates) {
+        Ok(reader) => reader,
+        Err(refusal) => return refusal.into_response(),
+    };
     let upgrade = hyper::upgrade::on(&mut request);
     let (options, hard) = (server.socket_options(), server.hard.clone());
     server.tracker.spawn(async move {
@@ -60,7 +63,7 @@ pub(crate) fn open<F: Feed>(
                 return;
             };
             let (stream, early) = (parts.io.into_inner().into_stream(), parts.read_buf.to_vec());
-            connection::serve(stream, early, deflates, feed, notifier, options).await;
+            connection::serve(stream, early, deflates, reader, notifier, options).await;
         };
         tokio::select! {
             () = hard.cancelled_owned() => {}

@@ -4,14 +4,13 @@ use axum::routing::get;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{
-    Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, map, named, object, text, whole,
-};
-use crate::serve::admin::status;
+use super::{Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, named};
+use crate::serve::admin::report::{Part, Status};
+use crate::serve::admin::{ops, status};
 use crate::serve::api::documents;
-use crate::serve::http::routes;
 use crate::serve::pages;
-use crate::serve::pages::{clients, docs, topics};
+use crate::serve::pages::topics::{self, TopicCatalogue};
+use crate::serve::pages::{clients, docs};
 
 /// What comes first.
 pub(super) fn page() -> Endpoint {
@@ -34,11 +33,11 @@ pub(super) fn all() -> Vec<Endpoint> {
             "Whether the process serves (`server.health`)",
         )
         .says(200, "`OK`", TEXT)),
-        Endpoint::public(Place::At("/readyz"), get(routes::ready)).on(Operation::get(
+        Endpoint::public(Place::At("/readyz"), get(ops::ready)).on(Operation::get(
             "How each part is: store, source, bus, tidb, amqp, scripts",
         )
-        .json("Ready", list(&named("Part")))
-        .answers(503, "Store, bus or source is down", JSON, list(&named("Part")))),
+        .json("Ready", list(&named::<Part>()))
+        .answers(503, "Store, bus or source is down", JSON, list(&named::<Part>()))),
         Endpoint::public(Place::At("/status"), get(status::show)).on(status_operation()),
         Endpoint::public(Place::At("/topics"), get(topics::show)).on(topics_operation()),
         Endpoint::public(Place::At("/docs"), get(docs::start)).on(manual(
@@ -84,48 +83,15 @@ fn form() -> Value {
 }
 
 fn topics_operation() -> Operation {
-    let entity = object(&[
-        ("collection", text()),
-        ("keys", list(&text())),
-        ("from", list(&text())),
-        ("insert", text()),
-        ("partial", text()),
-    ]);
-    let never = json!({ "oneOf": [
-        object(&[("collection", text()), ("why", text())]),
-        object(&[("key", text()), ("why", text())]),
-    ] });
-    let catalogue = object(&[
-        ("patterns", text()),
-        ("rule", text()),
-        ("events", list(&object(&[("key", text()), ("type", text())]))),
-        ("entities", list(&entity)),
-        ("never", list(&never)),
-    ]);
     Operation::get("What there is to subscribe to: every known routing key")
         .parameter("format", FORM, &form())
-        .json("The catalogue", catalogue)
+        .json("The catalogue", named::<TopicCatalogue>())
         .says(200, "The catalogue", HTML)
 }
 
 fn status_operation() -> Operation {
     Operation::get("How everything is: parts, source, completeness, lag, bus, clients, disk")
         .parameter("format", FORM, &form())
-        .json("Everything", status_schema())
+        .json("Everything", named::<Status>())
         .says(200, "Everything", HTML)
-}
-
-fn status_schema() -> Value {
-    object(&[
-        ("ready", json!({ "type": "boolean" })),
-        ("version?", text()),
-        ("node?", text()),
-        ("simulated?", json!({ "type": "boolean" })),
-        ("parts?", list(&named("Part"))),
-        ("source?", json!({ "type": ["object", "null"] })),
-        ("completeness?", json!({ "type": ["object", "null"] })),
-        ("bus?", json!({ "type": "object" })),
-        ("clients?", map(&whole())),
-        ("disk?", json!({ "type": ["object", "null"] })),
-    ])
 }

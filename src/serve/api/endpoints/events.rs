@@ -4,10 +4,10 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::{
-    Endpoint, Frames, MARK, Message, Operation, Place, cursor, list, named, nullable, number,
-    object, text, whole,
+    Endpoint, Frames, MARK, Message, Operation, Place, cursor, list, number, object, reference,
+    text, variant,
 };
-use crate::model::gap::GapReason;
+use crate::hub::StreamMessage;
 use crate::serve::readers::stream;
 
 const SSE: &str = "text/event-stream";
@@ -82,7 +82,7 @@ fn frames() -> Frames {
                     &[
                         ("cursor", text()),
                         ("key", text()),
-                        ("event?", named("Event")),
+                        ("event?", reference("Event")),
                         ("payload?", json!({ "type": "object" })),
                         ("fields?", json!({ "type": "object" })),
                     ],
@@ -108,87 +108,68 @@ fn frames() -> Frames {
                     "key": "ent.watchers.insert", "document": { "user_id": 1 },
                 }),
             },
-            hello(),
-            ack(),
-            at("caughtUp", "caught_up", "From here on it is live"),
-            at("heartbeat", "heartbeat", "Every 15 seconds: where the reader is"),
-            gap(),
-            error(),
-            bye(),
+            control(
+                "hello",
+                "The first message: the newest event, and what is kept",
+                &json!({
+                    "type": "hello", "version": "0.1.0", "cursor": CURSOR, "oldest": CURSOR,
+                    "retention": {
+                        "seconds": 172_800, "bytes": 8_589_934_592_u64, "reach_seconds": 171_200,
+                        "used_bytes": 8_123_456_789_u64,
+                    },
+                    "simulated": false,
+                }),
+            ),
+            control(
+                "ack",
+                "The query is in force after this cursor",
+                &json!({
+                    "type": "ack", "cursor": CURSOR, "warnings": [],
+                }),
+            ),
+            control(
+                "caught_up",
+                "Everything up to here was sent; live events follow",
+                &json!({
+                    "type": "caught_up", "cursor": CURSOR,
+                }),
+            ),
+            control(
+                "heartbeat",
+                "Every 15 seconds: where the reader is",
+                &json!({
+                    "type": "heartbeat", "cursor": CURSOR,
+                }),
+            ),
+            control(
+                "gap",
+                "Events after `from` and not after `to` are missing",
+                &json!({
+                    "type": "gap", "from": CURSOR, "to": CURSOR, "count": null, "reason": "retention",
+                }),
+            ),
+            control(
+                "error",
+                "A query was rejected; the earlier one stays in force",
+                &json!({
+                    "type": "error", "code": "invalid_query", "field": "latest",
+                    "message": "latest: is `x`; give a whole number from 1 on, such as latest=100",
+                }),
+            ),
+            control(
+                "bye",
+                "The last message: why, where to resume, and when",
+                &json!({
+                    "type": "bye", "reason": "the server is stopping", "cursor": CURSOR,
+                    "retry_after": 5_000,
+                }),
+            ),
         ],
     }
 }
 
-fn at(name: &'static str, kind: &str, summary: &'static str) -> Message {
-    let example = json!({ "type": kind, "cursor": CURSOR });
-    Message { name, summary, payload: typed(kind, &[("cursor", text())]), example }
-}
-
-fn hello() -> Message {
-    let retention = object(&[("seconds", whole()), ("bytes", whole())]);
-    let properties = [
-        ("version", text()),
-        ("cursor", text()),
-        ("retention", retention),
-        ("oldest", text()),
-        ("simulated", json!({ "type": "boolean" })),
-    ];
-    Message {
-        name: "hello",
-        summary: "The first message: the newest event, and behind which cursor all is kept",
-        payload: typed("hello", &properties),
-        example: json!({
-            "type": "hello", "version": "0.1.0", "cursor": CURSOR, "oldest": CURSOR,
-            "retention": { "seconds": 172_800, "bytes": 8_589_934_592_u64 }, "simulated": false,
-        }),
-    }
-}
-
-fn ack() -> Message {
-    let warning = object(&[("field", text()), ("value", text()), ("message", text())]);
-    Message {
-        name: "ack",
-        summary: "A query holds from behind this cursor on",
-        payload: typed("ack", &[("cursor", text()), ("warnings", list(&warning))]),
-        example: json!({ "type": "ack", "cursor": CURSOR, "warnings": [] }),
-    }
-}
-
-fn gap() -> Message {
-    let reasons = json!({ "enum": GapReason::ALL.map(GapReason::name) });
-    let properties =
-        [("from", text()), ("to", text()), ("count", nullable(&whole())), ("reason", reasons)];
-    Message {
-        name: "gap",
-        summary: "What lay behind `from` and not behind `to` is missing",
-        payload: typed("gap", &properties),
-        example: json!({
-            "type": "gap", "from": CURSOR, "to": CURSOR, "count": null, "reason": "retention",
-        }),
-    }
-}
-
-fn error() -> Message {
-    let properties = [("code", text()), ("field", nullable(&text())), ("message", text())];
-    Message {
-        name: "error",
-        summary: "Something was refused; the query before holds on",
-        payload: typed("error", &properties),
-        example: json!({
-            "type": "error", "code": "invalid_query", "field": "latest",
-            "message": "latest: is `x`; give a whole number from 1 on, such as latest=100",
-        }),
-    }
-}
-
-fn bye() -> Message {
-    Message {
-        name: "bye",
-        summary: "The last message: why, where to come back to, and after how many milliseconds",
-        payload: typed("bye", &[("reason", text()), ("cursor", text()), ("retry_after", whole())]),
-        example: json!({
-            "type": "bye", "reason": "the server is stopping", "cursor": CURSOR,
-            "retry_after": 5_000,
-        }),
-    }
+/// A message of [`StreamMessage`].
+fn control(kind: &'static str, summary: &'static str, example: &Value) -> Message {
+    let name = if kind == "caught_up" { "caughtUp" } else { kind };
+    Message { name, summary, payload: variant::<StreamMessage<'_>>(kind), example: example.clone() }
 }

@@ -7,18 +7,18 @@ use super::{
     Endpoint, Frames, Message, Operation, Place, TEXT, list, map, nullable, object, text, whole,
 };
 use crate::hub::VALUE_BYTES;
-use crate::serve::http::routes;
+use crate::serve::readers::{languages, sampling};
 
 /// Their rows.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
-        Endpoint::public(Place::At("/sampling"), get(routes::sampling))
+        Endpoint::public(Place::At("/sampling"), get(sampling::sampling))
             .on(upgrade("Events as they come: a WebSocket"))
             .with_frames(sampling()),
-        Endpoint::public(Place::At("/language/latest"), get(routes::language_latest))
+        Endpoint::public(Place::At("/language/latest"), get(languages::latest))
             .on(upgrade("Pull-request events by language, each tick: a WebSocket"))
             .with_frames(latest()),
-        Endpoint::public(Place::At("/language/watch"), get(routes::language_watch))
+        Endpoint::public(Place::At("/language/watch"), get(languages::watch))
             .on(upgrade("What changes in it: a WebSocket"))
             .with_frames(watch()),
     ]
@@ -64,7 +64,7 @@ fn counts() -> Value {
 }
 
 fn sampling() -> Frames {
-    let whole_event = object(&[("event", super::named("Event")), ("payload", flags_schema())]);
+    let whole_event = object(&[("event", super::reference("Event")), ("payload", flags_schema())]);
     let event =
         json!({ "id": "23683424409", "type": "PushEvent", "created_at": "2026-01-01T00:00:05Z" });
     let flags = json!({ "pr": 0, "open": 0, "merge": 0, "close": 0, "devDay": 0, "devYear": 0, "repoYear": 0 });

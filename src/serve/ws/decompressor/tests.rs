@@ -4,6 +4,13 @@ use proptest::prelude::*;
 use super::*;
 
 const MOST: usize = 64 << 10;
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const CONTINUATION: u8 = 0;
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
+const CLOSE: u8 = 8;
+const MASKED: u8 = 0x80;
 
 fn deflated(text: &[u8], level: u32) -> Vec<u8> {
     let mut compress = Compress::new(Compression::new(level), false);
@@ -51,7 +58,7 @@ fn read(inflow: &mut Inflow, rest: &[u8], size: usize) -> Result<Vec<u8>, Unread
 
 fn put_back(opcode: u8, text: &[u8]) -> Vec<u8> {
     let mut out = BytesMut::new();
-    push(&mut out, opcode, text);
+    push(&mut out, OpCode::from(opcode), text);
     out.to_vec()
 }
 
@@ -209,7 +216,7 @@ fn accepted_clients_long_messages_are_skipped() {
         assert_eq!(inflow.take_skipped(), put_back.is_some());
         let mut wanted = BytesMut::new();
         if let Some(opcode) = put_back {
-            push(&mut wanted, opcode, &[]);
+            push(&mut wanted, OpCode::from(opcode), &[]);
         }
         assert!(out.ends_with(&wanted) && out.len() <= MOST + 100, "{} bytes", out.len());
         assert_eq!(inflow.unfinished(), None);

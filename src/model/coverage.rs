@@ -1,14 +1,15 @@
-//! How complete the feed is, as it is told: for `/status`, the metrics, the log and alerts.
+//! How complete the events are, as reported by `/status`, metrics, the log and alerts: coverage of
+//! GitHub's feed, and enrichment.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::estimate::Missed;
-use crate::model::activity::MinuteSample;
-use crate::model::window::Timestamp;
+use super::activity::MinuteSample;
+use super::window::Timestamp;
 
 /// How the missed events are estimated, in one sentence, beside the figures.
 pub const METHOD: &str = "ids are drawn in order: the ids between two reads that do not meet, \
@@ -16,7 +17,9 @@ pub const METHOD: &str = "ids are drawn in order: the ids between two reads that
      shows is in no figure";
 
 /// What is wrong with the feed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum TroubleKind {
     /// GitHub answers, and nothing new comes.
@@ -43,7 +46,7 @@ impl TroubleKind {
 }
 
 /// Something that is wrong with the feed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trouble {
     /// What.
     pub kind: TroubleKind,
@@ -55,8 +58,34 @@ pub struct Trouble {
     pub text: String,
 }
 
+/// How many events were missed, with the 95 % interval.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Missed {
+    /// Distinct events seen in the window, approximately.
+    pub seen: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Most likely number.
+    pub estimate: f64,
+    /// Upper end of the interval.
+    pub high: f64,
+}
+
+/// Enrichment of the last ten minutes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Enriched {
+    /// Length of the window, seconds.
+    pub window_seconds: u64,
+    /// Events with missing fields that were enriched before they were published.
+    pub enriched: u64,
+    /// Events published without enrichment, by reason.
+    pub unenriched: BTreeMap<Cow<'static, str>, u64>,
+    /// Enriched events by all that had missing fields, 0 to 1; `None` when there was none.
+    pub share: Option<f64>,
+}
+
 /// How late events are shown, seconds behind `created_at`, of the newest ones.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lag {
     /// Half of them are sooner.
     pub p50: f64,
@@ -67,7 +96,7 @@ pub struct Lag {
 }
 
 /// The part that one type has of all.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Share {
     /// Events of the last minute.
     pub now: f64,
@@ -77,7 +106,7 @@ pub struct Share {
 
 /// Figures of a page, or of all. What is not known is `None`, never 0: while pages are not
 /// answered, stand still, or do not show what they should.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Figures {
     /// New events a minute, of the last minute; `None` also in the first ten seconds.
     pub events_a_minute: Option<f64>,
@@ -88,7 +117,7 @@ pub struct Figures {
     /// How late events are.
     pub lag_seconds: Option<Lag>,
     /// Events by type, lately and before.
-    pub types: BTreeMap<&'static str, Share>,
+    pub types: BTreeMap<Cow<'static, str>, Share>,
 }
 
 impl Figures {
@@ -101,7 +130,7 @@ impl Figures {
 }
 
 /// How one page does.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PageReport {
     /// Its number, from 1.
     pub page: usize,
@@ -117,7 +146,7 @@ pub struct PageReport {
 }
 
 /// How one token does.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenReport {
     /// Its place in the configuration, from 1; 0 for requests without one.
     pub token: usize,
@@ -131,7 +160,7 @@ pub struct TokenReport {
 const AGED: Duration = Duration::from_secs(60);
 
 /// How complete the feed is.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// When this was put together.
     pub at: Timestamp,
@@ -139,7 +168,7 @@ pub struct Report {
     #[serde(skip)]
     pub minutes: Vec<MinuteSample>,
     /// How the missed events are estimated.
-    pub method: &'static str,
+    pub method: Cow<'static, str>,
     /// All pages together.
     pub all: Figures,
     /// Each page.
