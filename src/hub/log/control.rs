@@ -1,0 +1,265 @@
+//! Messages of the stream that are not events.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::encoding::StreamEncoding;
+use crate::hub::log::filter::QueryWarning;
+use crate::model::gap::GapReason;
+use crate::model::offset::Offset;
+
+/// The limits of the journal (`store.journal`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionLimits {
+    /// Events are kept this long.
+    pub duration: Duration,
+    /// Most bytes on disk.
+    pub bytes: u64,
+}
+
+/// How much the journal holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Held {
+    /// Seconds since the oldest event that is kept was received; `None` when none is kept.
+    pub(super) seconds: Option<u64>,
+    /// Bytes on disk.
+    pub(super) bytes: u64,
+}
+
+/// A message of the stream that is not an event.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum StreamMessage<'a> {
+    /// The first message.
+    Hello {
+        /// The version of the server.
+        version: &'a str,
+        /// Behind the newest event.
+        cursor: &'a str,
+        /// What is kept.
+        retention: Retention,
+        /// Before the oldest event that is kept.
+        oldest: &'a str,
+        /// Whether the events come from the simulated GitHub.
+        simulated: bool,
+    },
+    /// A query is in force.
+    Ack {
+        /// Behind which it is.
+        cursor: &'a str,
+        /// What is accepted and probably a mistake.
+        warnings: &'a [QueryWarning],
+    },
+    /// Everything up to here was sent; live events follow.
+    CaughtUp {
+        /// Where the reader is.
+        cursor: &'a str,
+    },
+    /// Sent every 15 seconds.
+    Heartbeat {
+        /// Where the reader is.
+        cursor: &'a str,
+    },
+    /// Events are missing.
+    Gap {
+        /// They lie after this cursor.
+        from: &'a str,
+        /// The last of them lies at this cursor.
+        to: &'a str,
+        /// Their number, where it is known.
+        count: Option<u64>,
+        /// Why they are missing.
+        reason: GapReason,
+    },
+    /// A query was rejected; the earlier one stays in force.
+    Error {
+        /// What kind of error it is.
+        code: &'a str,
+        /// The parameter that is wrong.
+        field: Option<&'a str>,
+        /// What is wrong, and what to do.
+        message: &'a str,
+    },
+    /// The last message.
+    Bye {
+        /// Why the stream ends.
+        reason: &'a str,
+        /// Where to resume.
+        cursor: &'a str,
+        /// Milliseconds after which to reconnect.
+        retry_after: u64,
+    },
+}
+
+/// What the journal keeps.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Retention {
+    /// For how long events are kept.
+    seconds: u64,
+    /// Most bytes on disk.
+    bytes: u64,
+    /// Age of the oldest event that is kept; null when none is.
+    reach_seconds: Option<u64>,
+    /// Bytes on disk.
+    used_bytes: u64,
+}
+
+impl StreamMessage<'_> {
+    /// Its `type`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Ack { .. } => "ack",
+            Self::CaughtUp { .. } => "caught_up",
+            Self::Heartbeat { .. } => "heartbeat",
+            Self::Gap { .. } => "gap",
+            Self::Error { .. } => "error",
+            Self::Bye { .. } => "bye",
+        }
+    }
+
+    /// Appends it. `id` is where a reader of server-sent events resumes from.
+    fn push(&self, out: &mut Vec<u8>, form: StreamEncoding, id: Option<&str>) {
+        let text = serde_json::to_string(self).expect("texts and numbers can be written");
+        form.push(out, self.kind(), id, &[&text]);
+    }
+
+    fn encoded(&self, form: StreamEncoding, id: Option<&str>) -> Bytes {
+        let mut out = Vec::new();
+        self.push(&mut out, form, id);
+        out.into()
+    }
+}
+
+/// The first message. It has no id: a reader that is cut off after it resumes where it wanted to
+/// begin.
+pub(super) fn hello(
+    form: StreamEncoding,
+    newest: Offset,
+    oldest: Offset,
+    (kept, held): (RetentionLimits, Held),
+    simulated: bool,
+) -> Bytes {
+    let retention = Retention {
+        seconds: kept.duration.as_secs(),
+        bytes: kept.bytes,
+        reach_seconds: held.seconds,
+        used_bytes: held.bytes,
+    };
+    let (version, cursor, oldest) =
+        (env!("CARGO_PKG_VERSION"), &newest.to_string(), &oldest.to_string());
+    StreamMessage::Hello { version, cursor, retention, oldest, simulated }.encoded(form, None)
+}
+
+/// A query is in force after this offset.
+pub(super) fn push_ack(
+    out: &mut Vec<u8>,
+    form: StreamEncoding,
+    place: Offset,
+    warnings: &[QueryWarning],
+) {
+    let cursor = &place.to_string();
+    StreamMessage::Ack { cursor, warnings }.push(out, form, Some(cursor));
+}
+
+/// Everything up to this offset was sent.
+pub(super) fn caught_up(form: StreamEncoding, place: Offset) -> Bytes {
+    let cursor = &place.to_string();
+    StreamMessage::CaughtUp { cursor }.encoded(form, Some(cursor))
+}
+
+/// The reader is at this offset.
+pub(super) fn heartbeat(form: StreamEncoding, place: Offset) -> Bytes {
+    let cursor = &place.to_string();
+    StreamMessage::Heartbeat { cursor }.encoded(form, Some(cursor))
+}
+
+/// Events after `from` and not after `to` are missing.
+pub(super) fn push_gap(
+    out: &mut Vec<u8>,
+    form: StreamEncoding,
+    from: &str,
+    to: &str,
+    count: Option<u64>,
+    reason: GapReason,
+) {
+    StreamMessage::Gap { from, to, count, reason }.push(out, form, Some(to));
+}
+
+/// A query was rejected.
+pub(super) fn error(form: StreamEncoding, code: &str, field: Option<&str>, message: &str) -> Bytes {
+    StreamMessage::Error { code, field, message }.encoded(form, None)
+}
+
+/// The last message.
+pub(super) fn bye(form: StreamEncoding, reason: &str, place: Offset, retry_after: u64) -> Bytes {
+    let cursor = &place.to_string();
+    StreamMessage::Bye { reason, cursor, retry_after }.encoded(form, Some(cursor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_messages_are_written_as_the_contract_has_them() {
+        let near: Offset = "51a70c3e-be1f4b".parse().unwrap();
+        let kept = RetentionLimits { duration: Duration::from_secs(172_800), bytes: 9 };
+        let form = StreamEncoding::Ndjson;
+        let held = Held { seconds: Some(61), bytes: 7 };
+        let empty = hello(form, near, near, (kept, Held::default()), true);
+        assert!(line(&empty).contains(r#""reach_seconds":null,"used_bytes":0}"#));
+        let hello = hello(form, near, near, (kept, held), true);
+        assert!(line(&hello).ends_with(concat!(
+            r#","cursor":"51a70c3e-be1f4b","retention":{"seconds":172800,"bytes":9,"#,
+            r#""reach_seconds":61,"used_bytes":7},"#,
+            r#""oldest":"51a70c3e-be1f4b","simulated":true}"#,
+            "\n"
+        )));
+        let mut out = Vec::new();
+        let (value, message) = ("a.b".to_owned(), "no \"key\"".to_owned());
+        push_ack(&mut out, form, near, &[QueryWarning { field: "keys", value, message }]);
+        push_gap(&mut out, form, "a", "b", None, GapReason::BusChanged);
+        assert_eq!(
+            line(&out),
+            concat!(
+                r#"{"type":"ack","cursor":"51a70c3e-be1f4b","#,
+                r#""warnings":[{"field":"keys","value":"a.b","message":"no \"key\""}]}"#,
+                "\n",
+                r#"{"type":"gap","from":"a","to":"b","count":null,"reason":"bus_changed"}"#,
+                "\n"
+            )
+        );
+        assert_eq!(
+            line(&heartbeat(StreamEncoding::Sse, near)),
+            concat!(
+                "event: heartbeat\nid: 51a70c3e-be1f4b\n",
+                r#"data: {"type":"heartbeat","cursor":"51a70c3e-be1f4b"}"#,
+                "\n\n"
+            )
+        );
+        assert_eq!(
+            line(&error(form, "invalid_query", Some("keys"), "no")),
+            concat!(
+                r#"{"type":"error","code":"invalid_query","field":"keys","message":"no"}"#,
+                "\n"
+            )
+        );
+        assert_eq!(
+            line(&bye(form, "stopping", near, 2500)),
+            concat!(
+                r#"{"type":"bye","reason":"stopping","cursor":"51a70c3e-be1f4b","#,
+                r#""retry_after":2500}"#,
+                "\n"
+            )
+        );
+    }
+}
