@@ -14,6 +14,7 @@ mod front;
 mod goodbye;
 mod handshake;
 mod head;
+mod history;
 mod http2;
 mod identity;
 mod inflow;
@@ -30,6 +31,7 @@ mod problem;
 mod proxies;
 mod public;
 mod routes;
+mod scripts;
 mod server;
 mod sheets;
 mod socket;
@@ -48,8 +50,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use listen::{Audience, Listener};
 pub use operate::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
-    StoreAnswer, StoreRequest, SyncAnswer, is_ready,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LanguageCounts, Operate, Part, PartState,
+    Refusal, ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer, is_ready,
 };
 pub use options::ServeOptions;
 pub use proxies::Proxies;

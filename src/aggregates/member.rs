@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::active::Active;
+use super::busiest::Busiest;
 use super::rolling::Rolling;
 use crate::hub::{GaugeSnapshot, Hub};
 use crate::model::position::Cursor;
@@ -22,6 +23,7 @@ enum Counter {
     Script(Box<Scripted>),
     Rolling(Box<Rolling>),
     Active(Box<Active>),
+    Busiest(Box<Busiest>),
 }
 
 /// What a script's aggregate is made of.
@@ -51,6 +53,10 @@ impl Member {
 
     pub(super) fn active(active: Active) -> Self {
         Self::of(Counter::Active(Box::new(active)))
+    }
+
+    pub(super) fn busiest(busiest: Busiest) -> Self {
+        Self::of(Counter::Busiest(Box::new(busiest)))
     }
 
     fn of(counter: Counter) -> Self {
@@ -96,6 +102,7 @@ impl Member {
             Counter::Script(scripted) => 2 * i64::from(scripted.rule.window()),
             Counter::Rolling(rolling) => rolling.span(),
             Counter::Active(active) => active.span(),
+            Counter::Busiest(busiest) => busiest.span(),
         }
     }
 
@@ -116,6 +123,7 @@ impl Member {
             Counter::Script(scripted) => scripted.count(event),
             Counter::Rolling(rolling) => rolling.count(event),
             Counter::Active(active) => active.count(event),
+            Counter::Busiest(busiest) => busiest.count(event),
         }
     }
 
@@ -126,6 +134,7 @@ impl Member {
             Counter::Script(scripted) => scripted.tick(hub, now, cursor, since),
             Counter::Rolling(rolling) => rolling.tick(hub, now, cursor, since),
             Counter::Active(active) => active.tick(hub, now, cursor, since),
+            Counter::Busiest(busiest) => busiest.tick(hub, now, cursor, since),
         }
     }
 }

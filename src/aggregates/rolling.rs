@@ -1,6 +1,7 @@
 //! What is always counted by name: pull-request events by language, all events by type.
 
 use super::active::Active;
+use super::busiest::Busiest;
 use super::member::{Member, reading};
 use crate::hub::{Hub, WINDOWS};
 use crate::model::position::Cursor;
@@ -38,6 +39,7 @@ pub(super) fn members() -> Vec<Member> {
         }
         members.push(Member::active(Active::new(windows)));
     }
+    members.push(Member::busiest(Busiest::new()));
     members
 }
 

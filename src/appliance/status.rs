@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::chores::Failing;
+use super::chores::{BackupTimes, Chore, Failing};
 use super::renewed::State;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
@@ -38,6 +38,8 @@ pub(super) struct Sight {
     pub(super) files: State,
     /// Backups and exports that fail.
     pub(super) failing: watch::Receiver<Failing>,
+    /// When backups are made.
+    pub(super) backups: watch::Receiver<Option<BackupTimes>>,
     pub(super) clock: Clock,
 }
 
@@ -67,10 +69,37 @@ impl Sight {
             },
             "clients": { "connections": clients },
             "disk": disk(&self.data_dir),
+            "memory": memory(),
+            "backups": self.backups_json(),
             "journal": journal_json(&self.store, self.clock),
             "clock": clock_json(&self.witness),
         })
     }
+}
+
+impl Sight {
+    /// When backups were and are made; `null` without `backup.dir`.
+    fn backups_json(&self) -> Value {
+        let Some(BackupTimes { last, next }) = *self.backups.borrow() else { return Value::Null };
+        let failing = self.failing.borrow();
+        let failed = failing.of(Chore::Backup);
+        json!({
+            "last": last,
+            "next": next,
+            "failing_since": failed.map(|(_, since)| since),
+            "error": failed.map(|(why, _)| why),
+        })
+    }
+}
+
+/// Memory of this process; `null` where the system does not say.
+fn memory() -> Value {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    };
+    resident().map_or(Value::Null, |kib| json!({ "resident_bytes": kib * 1_024 }))
 }
 
 /// How much of the disk the journal takes, and how far back it reaches; `null` while it is empty.

@@ -3,6 +3,7 @@
 //! served is documented.
 
 mod about;
+mod history;
 mod operate;
 mod sheets;
 mod sockets;
@@ -84,6 +85,7 @@ pub(super) fn all() -> Vec<Endpoint> {
     all.extend(sockets::all());
     all.extend(sheets::all());
     all.push(stream::endpoint());
+    all.extend(history::all());
     all.extend(about::all());
     all.extend(operate::all());
     all.into_iter().map(Endpoint::complete).collect()

@@ -19,12 +19,13 @@ use crate::secrets;
 
 static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("ui/index.html")));
 static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("ui/play.html")));
+static SCRIPTS: LazyLock<String> = LazyLock::new(|| whole(include_str!("ui/scripts.html")));
 static TEXT: LazyLock<String> = LazyLock::new(|| whole(include_str!("ui/text.html")));
 /// Where a page wants its data and the word that its script is known by.
 const ABOUT: &str = "{{about}}";
 const NONCE: &str = "{{nonce}}";
 /// What pages are made of, each where its name stands.
-const PIECES: [(&str, &str); 9] = [
+const PIECES: [(&str, &str); 10] = [
     ("{{style}}", include_str!("ui/shared.css")),
     ("{{wall-style}}", include_str!("ui/wall.css")),
     ("{{nav}}", include_str!("ui/nav.html")),
@@ -34,6 +35,7 @@ const PIECES: [(&str, &str); 9] = [
     ("{{wall}}", include_str!("ui/wall.js")),
     ("{{list}}", include_str!("ui/list.js")),
     ("{{start}}", include_str!("ui/start.js")),
+    ("{{status}}", include_str!("ui/status.js")),
 ];
 
 /// A page with its pieces.
@@ -74,6 +76,11 @@ fn written(page: &str, server: &Server, request: &Request<Body>) -> Response {
     sent(page, &about)
 }
 
+/// The page of `/scripts`.
+pub(super) fn scripts(simulated: bool) -> Response {
+    sent(&SCRIPTS, &serde_json::json!({ "simulated": simulated }))
+}
+
 /// What a page of plain text says.
 pub(super) struct Text<'a> {
     /// `Status` or `Topics`.
@@ -95,6 +102,7 @@ pub(super) fn text(shown: &Text<'_>) -> Response {
         .replace("{{title}}", shown.title)
         .replace("{{small}}", &shown.title.to_lowercase())
         .replace("{{live}}", if shown.is_live { "" } else { "hidden" })
+        .replace("{{open}}", if shown.is_live { "" } else { "open" })
         .replace("{{class}}", class)
         .replace("{{verdict}}", &escaped(verdict));
     let about = serde_json::json!({ "simulated": shown.simulated, "live": shown.is_live });

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
 use super::api::Documents;
+use super::history;
 use super::operate::Operate;
 use super::options::ServeOptions;
 use super::socket::SocketOptions;
@@ -33,6 +34,8 @@ pub(super) struct Server {
     pub(super) refused: Arc<Admission>,
     /// `/openapi.json` and `/asyncapi.json`.
     pub(super) documents: Documents,
+    /// Charts and latest values, which are the same for everyone.
+    pub(super) shared: history::Shared,
     /// Streams that are made smaller on their way.
     pub(super) packing: Arc<Semaphore>,
     /// Every connection and every WebSocket.
@@ -58,6 +61,7 @@ impl Server {
             refused: Arc::new(Admission::waiting(REFUSED.0, REFUSED.1)),
             clock: hub.clock(),
             documents: Documents::default(),
+            shared: history::Shared::default(),
             packing: Arc::new(Semaphore::new(stream::PACKED)),
             tracker: TaskTracker::new(),
             options,

@@ -13,6 +13,7 @@ mod deflate;
 mod documents;
 mod events;
 mod frames;
+mod history;
 mod http;
 mod identity;
 mod language;

@@ -4,9 +4,10 @@ use axum::routing::get;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::super::{api, page, pasted, routes, status, topics};
+use super::super::{api, page, pasted, routes, scripts, status, topics};
 use super::{
-    Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, map, named, object, text, whole,
+    Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, map, named, nullable, object, text,
+    whole,
 };
 
 /// What comes first.
@@ -36,6 +37,7 @@ pub(super) fn all() -> Vec<Endpoint> {
         .json("Ready", list(&named("Part")))
         .answers(503, "Store, bus or source is down", JSON, list(&named("Part")))),
         Endpoint::public(Place::At("/status"), get(status::show)).on(status_operation()),
+        Endpoint::public(Place::At("/scripts"), get(scripts::show)).on(scripts_operation()),
         Endpoint::public(Place::At("/topics"), get(topics::show)).on(topics_operation()),
         Endpoint::public(Place::At("/openapi.json"), get(api::openapi)).on(Operation::get(
             "This document: the HTTP endpoints",
@@ -61,6 +63,23 @@ const FORM: &str = "Which form; without it a page for whoever accepts HTML, else
 
 fn form() -> Value {
     json!({ "type": "string", "enum": ["json", "html"] })
+}
+
+fn scripts_operation() -> Operation {
+    let script = object(&[
+        ("name", text()),
+        ("file", text()),
+        ("in_force", text()),
+        ("since", text()),
+        ("error", nullable(&text())),
+        ("micros", nullable(&whole())),
+        ("path", text()),
+        ("output", nullable(&list(&list(&json!({ "type": ["string", "integer"] }))))),
+    ]);
+    Operation::get("Each script: its state, output, cost, what it counted, its last error")
+        .parameter("format", FORM, &form())
+        .json("All of them", object(&[("scripts", list(&script))]))
+        .says(200, "All of them", HTML)
 }
 
 fn topics_operation() -> Operation {
@@ -107,5 +126,7 @@ fn status_schema() -> Value {
         ("bus?", json!({ "type": "object" })),
         ("clients?", map(&whole())),
         ("disk?", json!({ "type": ["object", "null"] })),
+        ("memory?", json!({ "type": ["object", "null"] })),
+        ("backups?", json!({ "type": ["object", "null"] })),
     ])
 }
