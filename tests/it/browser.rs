@@ -22,7 +22,7 @@ const TRUTH: &str = "/^seen [0-9.]+ % \\([0-9.]+ to [0-9.]+\\)/.test(\
                      document.getElementById('strip').innerText)";
 const LINKS: &str =
     "document.querySelectorAll('#events a[href^=\"https://github.com/\"]').length >= 20";
-const DRAWN: &str = "document.querySelectorAll('#type-chart path').length === 5 \
+const DRAWN: &str = "document.querySelectorAll('#type-chart path.area').length === 5 \
                      && document.querySelectorAll('#type-table td').length >= 5";
 const LIVE: &str = "document.getElementById('link').textContent === 'Live'";
 

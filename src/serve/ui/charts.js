@@ -51,11 +51,9 @@ function stacked(box, layers, ticks, label, unknown, marked) {
   const sums = Array.from({ length: steps }, (_, at) =>
     layers.reduce((sum, layer) => sum + layer.values[at], 0));
   const at = canvas(box, Math.max(1, ...sums), steps, label);
-  unknown.forEach((is, step) => {
-    if (!is) return;
-    at.svg.append(drawn("rect", { class: "unknown", x: at.x(step), y: at.y(at.top),
-      width: at.x(step + 1) - at.x(step), height: at.y(0) - at.y(at.top) }));
-  });
+  const grey = unknown.map((is, step) => (is ? `M${point(at.x(step), at.y(0))}` +
+    `V${at.y(at.top).toFixed(1)}H${at.x(step + 1).toFixed(1)}V${at.y(0).toFixed(1)}Z` : ""));
+  if (unknown.some(Boolean)) at.svg.append(drawn("path", { class: "unknown", d: grey.join("") }));
   const below = new Array(steps).fill(0);
   for (const layer of layers) {
     let [over, under] = ["", ""];

@@ -5,6 +5,8 @@
 const ROWS = 60;
 const WANTED = 20;
 const MOST = 60;
+// What is shown at first is every Nth of the last events: a poll's pull requests come together.
+const PREFILL = 12;
 let sample = 1;
 let came = 0;
 let cameSince = performance.now();
@@ -141,7 +143,8 @@ function say(text) {
 function streamPath(away) {
   const query = new URLSearchParams(filters);
   query.set("fields", FIELDS.join(","));
-  if (sample > 1) query.set("sample", String(sample));
+  const prefill = isFiltered ? 1 : Math.max(PREFILL, sample);
+  if (prefill > 1) query.set("sample", String(prefill));
   isLiveNow = false;
   before = [];
   if (cursor !== null && away !== null && away < REPLAYED) query.set("cursor", cursor);
@@ -180,10 +183,14 @@ function adjust() {
   const wanted = Math.max(1, Math.round(all / WANTED));
   if (all / sample <= MOST && wanted > sample / 3) return;
   sample = wanted;
+  choose();
+}
+
+function choose() {
   const query = { fields: FIELDS };
   if (sample > 1) query.sample = sample;
   for (const [name, value] of filters) query[name] = [...(query[name] ?? []), ...value.split(",")];
-  socket.send(JSON.stringify(query));
+  links.get("stream").socket?.send(JSON.stringify(query));
 }
 
 function takeStream(message) {
@@ -195,7 +202,9 @@ function takeStream(message) {
   case "caught_up":
     if (isLiveNow) break;
     isLiveNow = true;
+    sample = rate === null || isFiltered ? sample : Math.max(1, Math.round(rate / WANTED));
     [came, cameSince] = [0, performance.now()];
+    if (!isFiltered) choose();
     const step = Math.max(1, before.length / ROWS);
     const rows = [];
     for (let at = before.length - 1; at >= 0; at -= step) rows.unshift(before[Math.round(at)]);

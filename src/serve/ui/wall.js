@@ -204,7 +204,7 @@ function showTop(name, rows) {
   const letter = parseFloat(getComputedStyle(list).fontSize);
   const given = getComputedStyle(byId("busiest")).flexGrow === "1";
   const part = byId("busiest").clientHeight / (byId("busiest").dataset.lists ?? 3);
-  const most = given ? Math.max(2, Math.floor((part - 2.2 * letter) / (1.62 * letter))) : 5;
+  const most = given ? Math.max(1, Math.floor((part - 1.9 * letter) / (1.62 * letter))) : 5;
   const whole = JSON.stringify([rows, most]);
   if (list.dataset.said === whole) return;
   list.dataset.said = whole;
@@ -316,7 +316,7 @@ function showHeat() {
       `${grouped.format(known.length)} known minutes`;
   heat(byId("heat"), seen, [[0, "24 h ago", "start"], [1, "now", "end"]],
     "Part of all events that was seen, by minute; a table follows");
-  byId("heat-of").textContent = `Seen by minute, 24 h: ${words}; green 98 % and more, amber 90 %, ` +
+  byId("heat-of").textContent = `Seen by minute, 24 h: ${words}. Green 98 % and more, amber 90 %, ` +
     "red less, grey unknown" + (wholeDay.imported.length
     ? `; ${wholeDay.imported.length} imported hours underlined` : "");
   fillTable(byId("heat-table"), "Part of all events that was seen, by hour",
