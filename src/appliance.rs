@@ -61,7 +61,7 @@ use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
-use crate::config::{Config, GitHub, Secret, StoreSync};
+use crate::config::{Config, GitHubConfig, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
 use crate::script::{self, Kind, ScriptHost, Trials};
@@ -459,7 +459,7 @@ fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
     Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
 }
 
-fn poller_options(github: &GitHub, tokens: Vec<Secret>) -> PollerOptions {
+fn poller_options(github: &GitHubConfig, tokens: Vec<Secret>) -> PollerOptions {
     PollerOptions {
         api_url: github.api_url.clone(),
         pages: github.pages,

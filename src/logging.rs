@@ -15,7 +15,7 @@ use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use crate::config::Log;
+use crate::config::LogConfig;
 use crate::private;
 
 /// Why there is no log.
@@ -43,7 +43,7 @@ pub enum LoggingError {
 }
 
 /// Sets the log of this process up, once.
-pub fn install(log: &Log) -> Result<(), LoggingError> {
+pub fn install(log: &LogConfig) -> Result<(), LoggingError> {
     let filter = EnvFilter::try_new(directives(&log.level)).map_err(|cause| {
         LoggingError::Level { text: log.level.clone(), cause: cause.to_string() }
     })?;
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_opened_is_named() {
         let file = Some(PathBuf::from("/nowhere/at/all.log"));
-        let log = Log { level: "info".to_owned(), file, json: true };
+        let log = LogConfig { level: "info".to_owned(), file, json: true };
         let error = install(&log).unwrap_err().to_string();
         assert!(error.contains("/nowhere/at/all.log"), "{error}");
     }

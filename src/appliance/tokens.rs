@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{GitHub, Secret, read_tokens};
+use crate::config::{GitHubConfig, Secret, read_tokens};
 use crate::github::tokens::TokenPool;
 use crate::supervise::{EXIT_CONFIG, ProcessFailure};
 
@@ -26,7 +26,7 @@ const FILE_BYTES: u64 = 1 << 20;
 const LOOK: Duration = Duration::from_millis(400);
 
 /// The configured tokens, then those of the file.
-pub(super) fn all(github: &GitHub) -> Result<Vec<Secret>, ProcessFailure> {
+pub(super) fn all(github: &GitHubConfig) -> Result<Vec<Secret>, ProcessFailure> {
     let tokens = joined(github).map_err(|error| ProcessFailure { code: EXIT_CONFIG, error })?;
     if let Some(path) = &github.tokens_file {
         let of_file = tokens.len() - github.tokens.len();
@@ -38,7 +38,7 @@ pub(super) fn all(github: &GitHub) -> Result<Vec<Secret>, ProcessFailure> {
 /// Takes over what the file says when it changes and on each SIGHUP, until `stop` is called.
 /// Without a file it changes nothing.
 pub(super) async fn follow(
-    github: GitHub,
+    github: GitHubConfig,
     pool: Arc<TokenPool>,
     clock: Clock,
     stop: CancellationToken,
@@ -98,7 +98,7 @@ impl Followed {
     }
 }
 
-fn joined(github: &GitHub) -> anyhow::Result<Vec<Secret>> {
+fn joined(github: &GitHubConfig) -> anyhow::Result<Vec<Secret>> {
     let mut tokens = github.tokens.clone();
     if let Some(path) = &github.tokens_file {
         tokens.extend(read(path)?);

@@ -62,11 +62,11 @@ enum Deeper {
     /// A connection, and no more.
     No,
     /// Login and queries.
-    Tidb(Box<config::Tidb>),
+    Tidb(Box<config::TidbConfig>),
     /// Login and topics; whether this node produces.
-    Pulsar(Box<config::Pulsar>, bool),
+    Pulsar(Box<config::PulsarConfig>, bool),
     /// Login and exchange; the name of this node.
-    Amqp(Box<config::Amqp>, String),
+    Amqp(Box<config::AmqpConfig>, String),
 }
 
 /// What came of trying one.

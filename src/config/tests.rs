@@ -66,8 +66,8 @@ fn every_default_is_what_the_contract_says() {
     assert_eq!((config.server.base_path, config.server.tls), (None, None));
     assert_eq!(config.server.limits.message_bytes, 64 << 10);
     assert_eq!(config.ops_listen, Some(SocketAddr::from(([127, 0, 0, 1], 8602))));
-    assert_eq!(config.disable, Disable { producer: false, interval: false });
-    assert_eq!(config.log, Log { level: "info".into(), file: None, json: false });
+    assert_eq!(config.disable, DisableConfig { producer: false, interval: false });
+    assert_eq!(config.log, LogConfig { level: "info".into(), file: None, json: false });
     assert_eq!(config.github.api_url, "https://api.github.com");
     assert_eq!(config.github.graphql_url, "https://api.github.com/graphql");
     assert_eq!((config.github.timeout, config.github.pace), (SECONDS(5), SECONDS(1)));
@@ -78,7 +78,7 @@ fn every_default_is_what_the_contract_says() {
     let hour = SECONDS(3600);
     assert_eq!(
         config.interval,
-        Interval {
+        IntervalConfig {
             daily: hour,
             day_count: hour,
             year_count: hour,
@@ -334,7 +334,7 @@ fn pulsar_is_joined_only_when_it_is_addressed() {
     let cloud =
         "pulsar: {host: 'pulsar+ssl://q:6651', audience: a, keypath: /k, producer: {topic: t}}";
     let pulsar = loaded(cloud).config.pulsar.unwrap();
-    assert_eq!(pulsar.oauth, Some(OAuth { audience: "a".into(), key_file: "/k".into() }));
+    assert_eq!(pulsar.oauth, Some(OAuthConfig { audience: "a".into(), key_file: "/k".into() }));
     assert!(only("pulsar: {env: dev, producer: {topic: t}}").contains("pulsar.devHost: missing"));
     assert!(only("pulsar: {env: x, producer: {topic: t}}").contains("pulsar.host: missing"));
     assert!(only("pulsar: {host: 'pulsar://q'}").contains("pulsar.producer.topic: missing"));
