@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use super::member::reading;
+use super::rolling::snapshot_of;
 use crate::hub::Hub;
 use crate::model::position::Cursor;
 use crate::model::tally::Tally;
@@ -70,7 +70,7 @@ impl Busiest {
         let window = Window::ending_with(now, WINDOW);
         for (counter, (name, _)) in self.counters.iter_mut().zip(COUNTERS) {
             counter.expire(window.from);
-            let reading = reading(window, cursor, since, counter.left_out, counter.top());
+            let reading = snapshot_of(window, cursor, since, counter.left_out, counter.top());
             hub.rolling().open(&format!("busiest-{name}/1h")).publish(reading);
         }
     }

@@ -12,12 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{GitHubConfig, Secret, read_tokens};
 use crate::github::tokens::TokenPool;
+use crate::reload;
 use crate::supervise::{EXIT_CONFIG, ProcessFailure};
 
 /// Largest file of tokens, bytes: more than a thousand of them.
@@ -43,20 +43,15 @@ pub(super) async fn follow(
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut hangups = signal(SignalKind::hangup())?;
+    let wait = if github.tokens_file.is_some() { LOOK } else { Duration::MAX };
     let mut followed = Followed::default();
-    loop {
-        let asked = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            _ = hangups.recv() => true,
-            () = clock.sleep(LOOK), if github.tokens_file.is_some() => false,
-        };
-        let looked = github.clone();
-        let read = tokio::task::spawn_blocking(move || joined(&looked)).await?;
-        if let Some(tokens) = followed.look(read, asked) {
+    let look = move |is_asked| {
+        if let Some(tokens) = followed.look(joined(&github), is_asked) {
             pool.replace(tokens);
         }
-    }
+        wait
+    };
+    reload::follow(look, clock, stop).await
 }
 
 /// What the last looks at the file came to.

@@ -5,6 +5,7 @@
 
 mod access;
 mod devtools;
+mod docs;
 mod relay;
 
 use crate::common::running::{GitHub, Running, soon};
@@ -201,7 +202,7 @@ async fn pages_of_text_look_again_in_place_and_lead_to_the_others() {
         page.open(&format!("http://{host}/websocket/{path}")).await;
         let links = "[...document.querySelectorAll('nav a')].map((a) => a.pathname).join()";
         let all = "/websocket/,/websocket/status,/websocket/play,/websocket/topics,\
-                   /websocket/scripts";
+                   /websocket/scripts,/websocket/docs";
         shows(&mut page, &format!("{links} === '{all}'")).await;
         let landmarks = "document.querySelectorAll('main').length === 1 \
                          && document.querySelector('meta[http-equiv=refresh]') === null";
