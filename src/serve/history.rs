@@ -19,13 +19,13 @@ use http::{HeaderValue, Request, StatusCode, header};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-pub(super) use self::written::ranked;
-use super::operate::{KeptCounts, KeptQuery, Refusal};
-use super::problem::Problem;
-use super::server::Server;
-use super::wish as negotiation;
+pub(crate) use self::written::ranked;
 use crate::config;
 use crate::model::window::Timestamp;
+use crate::serve::admin::operate::{KeptCounts, KeptQuery, Refusal};
+use crate::serve::http::negotiation;
+use crate::serve::http::problem::Problem;
+use crate::serve::server::Server;
 
 /// What is asked for when nothing is said: the last 24 hours.
 const USUAL: Duration = Duration::from_secs(86_400);

@@ -9,17 +9,17 @@ use axum::response::{IntoResponse, Response};
 use http::Request;
 use serde_json::{Value, json};
 
-use super::history::ranked;
-use super::page;
-use super::server::Server;
-use super::status::wants_page;
+use crate::serve::admin::status::wants_page;
+use crate::serve::history::ranked;
+use crate::serve::pages;
+use crate::serve::server::Server;
 
 /// Entries of an output.
 const ENTRIES: usize = 20;
 
-pub(super) async fn show(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn show(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
     if wants_page(request.uri().query(), request.headers()) {
-        return page::scripts(server.operate.simulated());
+        return pages::scripts(server.operate.simulated());
     }
     axum::Json(all(&server)).into_response()
 }

@@ -1,10 +1,7 @@
 //! Kept counts as JSON.
 
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::super::operate::LanguageCounts;
-use super::super::server::Server;
 use super::csv::time;
 use crate::model::activity::{
     Chart, ChartSlot, CountedHour, HourCompleteness, HourCounts, MissedRange,
@@ -12,6 +9,8 @@ use crate::model::activity::{
 use crate::model::kinds::KINDS;
 use crate::model::tally::Tally;
 use crate::model::window::{Hour, Timestamp};
+use crate::serve::admin::operate::LanguageCounts;
+use crate::serve::server::Server;
 
 /// How the missed events of a type are estimated.
 const METHOD: &str = "received: events by the hour in which they were received; missed: estimated \
@@ -61,7 +60,10 @@ pub(super) fn now(server: &Server, languages: Option<&LanguageCounts>) -> String
     let aggregates = server.hub.aggregates();
     let all = aggregates.names().into_iter().filter_map(|name| {
         let topic = aggregates.get(&name)?;
-        let about = RawValue::from_string(topic.about().to_string()).ok()?;
+        let mut about: Value = serde_json::from_str(&topic.about()).ok()?;
+        if let Some(about) = about.as_object_mut() {
+            about.remove("sample");
+        }
         let shown = topic.latest();
         Some(json!({
             "about": about,
