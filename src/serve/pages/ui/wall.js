@@ -190,7 +190,7 @@ function takeNow(said) {
   hourNow = new Map(said.languages?.now ?? []);
   hourBefore = said.languages?.before ?? null;
   const window = said.languages?.window_seconds ?? 3600;
-  byId("languages-of").textContent = `of pull-request events, last ${duration(window)}` +
+  byId("languages-of").textContent = `of pull-request events, ${duration(window)}` +
     (hourBefore === null ? "" : `, against the ${duration(window)} before`);
   showLanguages();
   for (const [name, rows] of Object.entries(said.busiest ?? {})) showTop(name, rows);
@@ -203,7 +203,7 @@ function showTop(name, rows) {
   if (!list) return;
   const letter = parseFloat(getComputedStyle(list).fontSize);
   const given = getComputedStyle(byId("busiest")).flexGrow === "1";
-  const part = byId("busiest").clientHeight / (byId("busiest").dataset.lists ?? 3);
+  const part = list.parentElement.clientHeight;
   const most = given ? Math.max(1, Math.floor((part - 1.9 * letter) / (1.62 * letter))) : 5;
   const whole = JSON.stringify([rows, most]);
   if (list.dataset.said === whole) return;
