@@ -29,8 +29,8 @@ use crate::serve::server::Server;
 
 /// What is asked for when nothing is said: the last 24 hours.
 const USUAL: Duration = Duration::from_secs(86_400);
-/// The most hours that one answer holds: a quarter of a year.
-const MOST_HOURS: i64 = 93 * 24;
+/// The most hours that one answer holds: 31 days, and the hour that has begun.
+const MOST_HOURS: i64 = 31 * 24 + 1;
 /// How far ahead of this machine's clock a `since` may lie.
 const AHEAD: Duration = Duration::from_secs(60);
 const JSON: &str = "application/json";
@@ -108,8 +108,12 @@ pub(crate) async fn completeness(
     let answer = async {
         let (hours, is_csv) = asked?;
         match server.operate.kept(KeptQuery::Completeness(hours.clone())).await? {
-            KeptCounts::Completeness(all) if is_csv => Ok((CSV, csv::completeness(&all))),
-            KeptCounts::Completeness(all) => Ok((JSON, written::completeness(&all, &hours))),
+            KeptCounts::Completeness(all) if is_csv => {
+                aside(move || (CSV, csv::completeness(&all))).await
+            }
+            KeptCounts::Completeness(all) => {
+                aside(move || (JSON, written::completeness(&all, &hours))).await
+            }
             _ => Err(unavailable("no counts are kept here")),
         }
     };
@@ -123,12 +127,20 @@ pub(crate) async fn hours(State(server): State<Arc<Server>>, request: Request<Bo
     let answer = async {
         let (hours, is_csv) = asked?;
         match server.operate.kept(KeptQuery::Hours(hours.clone())).await? {
-            KeptCounts::Hours(all) if is_csv => Ok((CSV, csv::hours(&all))),
-            KeptCounts::Hours(all) => Ok((JSON, written::hours(&all, &hours))),
+            KeptCounts::Hours(all) if is_csv => aside(move || (CSV, csv::hours(&all))).await,
+            KeptCounts::Hours(all) => aside(move || (JSON, written::hours(&all, &hours))).await,
             _ => Err(unavailable("no counts are kept here")),
         }
     };
     table(answer.await)
+}
+
+/// Writes an answer that may be long beside the async workers.
+async fn aside(
+    write: impl FnOnce() -> (&'static str, String) + Send + 'static,
+) -> Result<(&'static str, String), Problem> {
+    let written = tokio::task::spawn_blocking(write).await;
+    written.map_err(|_| unavailable("the server is stopping"))
 }
 
 fn table(answer: Result<(&'static str, String), Problem>) -> Response {

@@ -9,7 +9,7 @@ use crate::serve::history;
 const CSV: &str = "text/csv; charset=utf-8";
 const SINCE: &str =
     "From which time on: RFC 3339, a day, or how long ago, as 24h or 7d; 24h without";
-const UNTIL: &str = "Up to which time, that hour included; now without. One answer holds 93 days";
+const UNTIL: &str = "Up to which time, that hour included; now without. One answer holds 31 days";
 const FORM: &str = "Which form; without it by `Accept`, else JSON";
 
 /// Their rows.
@@ -59,7 +59,7 @@ fn ranged(operation: Operation) -> Operation {
         .parameter("since", SINCE, &text())
         .parameter("until", UNTIL, &text())
         .parameter("format", FORM, &form)
-        .refuses(400, "A time that cannot be read, or more than 93 days")
+        .refuses(400, "A time that cannot be read, or more than 31 days")
         .refuses(406, "Neither JSON nor CSV is taken")
         .refuses(503, "The counts cannot be read now")
 }
