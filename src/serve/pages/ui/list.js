@@ -109,7 +109,7 @@ function showEvents() {
   if (queue.length === 0) return;
   const added = queue.splice(0, AT_ONCE).map(eventRow);
   if (queue.length === 0) {
-    byId("sampled").textContent = more > 0 ? "an even sample of them" : "as they come";
+    byId("sampled").textContent = more > 0 ? "an even sample" : "as they come";
     const about = sample > 1 ? "about " : "";
     if (more > 0) added.push(element("li", `+${about}${grouped.format(more)} more`, "more"));
   }
