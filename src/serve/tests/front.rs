@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Network;
-use crate::serve::endpoints::{self, Place};
+use crate::serve::api::endpoints::{self, Place};
 
 const OK: &str = "https://ok.example";
 
@@ -155,7 +155,9 @@ async fn options_say_what_may_be_asked() {
         let answer = served.ask(&format!("OPTIONS {path} HTTP/1.1")).await;
         assert_eq!(status(&answer), 204, "{path}: {answer}");
         let allow = told(&answer, "allow").unwrap_or_default();
-        for method in ["GET", "HEAD", "OPTIONS"] {
+        // A HEAD would run the sync.
+        let head = (path != "/sync-event").then_some("HEAD");
+        for method in ["GET", "OPTIONS"].into_iter().chain(head) {
             assert!(allow.split(", ").any(|known| known == method), "{path}: {allow}");
         }
     }
@@ -297,4 +299,18 @@ async fn a_proxy_that_names_nobody_is_the_client() {
     let _one = served.connect_with("/sampling", &told).await.unwrap();
     assert_eq!(served.connect_with("/sampling", &told).await.err(), Some(429));
     assert!(served.connect_with("/sampling", &[("cf-connecting-ip", "192.0.2.2")]).await.is_ok());
+}
+
+#[tokio::test]
+async fn only_named_pages_may_show_ours_in_a_frame() {
+    let get = "GET / HTTP/1.1\r\naccept: text/html";
+    let answer = served().await.ask(get).await;
+    let policy = told(&answer, "content-security-policy").unwrap();
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert_eq!(told(&answer, "x-frame-options"), Some("DENY"));
+    let served = served_by(|options| options.frame_ancestors = vec![OK.to_owned()]).await;
+    let answer = served.ask(get).await;
+    let policy = told(&answer, "content-security-policy").unwrap();
+    assert!(policy.contains(&format!("frame-ancestors {OK}")), "{policy}");
+    assert_eq!(told(&answer, "x-frame-options"), None);
 }
