@@ -8,8 +8,6 @@
 mod documents;
 #[path = "tidy/graph.rs"]
 mod graph;
-#[path = "tidy/mutants.rs"]
-mod mutants;
 #[path = "tidy/source.rs"]
 mod source;
 
