@@ -99,7 +99,7 @@ impl Source for Follower {
     }
 
     fn form(&self) -> StreamEncoding {
-        Self::form(self)
+        Self::encoding(self)
     }
 }
 

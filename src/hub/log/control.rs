@@ -1,4 +1,4 @@
-//! Messages of the stream that are no events: what a reader is told about its own place.
+//! Control messages of `/stream`: those about the subscriber's own offset, errors and the goodbye.
 
 use std::time::Duration;
 
@@ -10,31 +10,31 @@ use crate::model::gap::GapReason;
 use crate::model::json;
 use crate::model::offset::Offset;
 
-/// What is kept.
+/// The configured retention of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionLimits {
-    /// For so long.
+    /// The longest time that events are kept.
     pub duration: Duration,
-    /// The most bytes on the disk.
+    /// The most bytes on disk.
     pub bytes: u64,
 }
 
-/// What is really there.
+/// What the journal holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Held {
-    /// Seconds since the oldest event that is kept was received; `None` when none is kept.
+pub(super) struct JournalUsage {
+    /// Seconds since the oldest event was received; `None` for an empty journal.
     pub(super) seconds: Option<u64>,
-    /// Bytes on the disk.
+    /// Bytes on disk.
     pub(super) bytes: u64,
 }
 
-/// The first message: who speaks, where the newest event is, what is kept from where on, and how
-/// far back that reaches now.
+/// The first message: version, offset of the newest event, retention, and how far back the journal
+/// reaches now.
 pub(super) fn hello(
-    form: StreamEncoding,
+    encoding: StreamEncoding,
     newest: Offset,
     oldest: Offset,
-    (kept, held): (RetentionLimits, Held),
+    (kept, held): (RetentionLimits, JournalUsage),
     simulated: bool,
 ) -> Bytes {
     let reach = held.seconds.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
@@ -47,14 +47,14 @@ pub(super) fn hello(
         kept.bytes,
         held.bytes,
     );
-    // Without an id: who is cut off behind it must come back to where it wanted to begin.
-    whole(form, "hello", None, &text)
+    // Without an id: a client that loses its connection after it must begin where it wanted to.
+    whole(encoding, "hello", None, &text)
 }
 
-/// A query holds from behind this place on.
+/// `ack`: the query is in force after this offset.
 pub(super) fn push_ack(
     out: &mut Vec<u8>,
-    form: StreamEncoding,
+    encoding: StreamEncoding,
     place: Offset,
     warnings: &[QueryWarning],
 ) {
@@ -69,20 +69,20 @@ pub(super) fn push_ack(
         text.push('}');
     }
     text.push_str("]}");
-    form.push(out, "ack", Some(&cursor), &[&text]);
+    encoding.push(out, "ack", Some(&cursor), &[&text]);
 }
 
-/// `caught_up` or `heartbeat`: a type and where the reader is.
-pub(super) fn at(form: StreamEncoding, kind: &str, place: Offset) -> Bytes {
+/// `caught_up` or `heartbeat`: a type and the offset of the subscriber.
+pub(super) fn at(encoding: StreamEncoding, kind: &str, place: Offset) -> Bytes {
     let cursor = place.to_string();
     let text = format!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\"}}");
-    whole(form, kind, Some(&cursor), &text)
+    whole(encoding, kind, Some(&cursor), &text)
 }
 
-/// What lay behind `from` and not behind `to` is missing.
+/// `gap`: events after `from`, up to `to`, are missing.
 pub(super) fn push_gap(
     out: &mut Vec<u8>,
-    form: StreamEncoding,
+    encoding: StreamEncoding,
     from: &str,
     to: &str,
     count: Option<u64>,
@@ -94,11 +94,16 @@ pub(super) fn push_gap(
          \"reason\":\"{}\"}}",
         reason.name(),
     );
-    form.push(out, "gap", Some(to), &[&text]);
+    encoding.push(out, "gap", Some(to), &[&text]);
 }
 
-/// Something was refused; what held before holds on.
-pub(super) fn error(form: StreamEncoding, code: &str, field: Option<&str>, message: &str) -> Bytes {
+/// `error`: a request was refused; the previous query stays in force.
+pub(super) fn error(
+    encoding: StreamEncoding,
+    code: &str,
+    field: Option<&str>,
+    message: &str,
+) -> Bytes {
     let mut text = format!("{{\"type\":\"error\",\"code\":\"{code}\",\"field\":");
     match field {
         Some(field) => json::push_text(&mut text, field),
@@ -107,22 +112,27 @@ pub(super) fn error(form: StreamEncoding, code: &str, field: Option<&str>, messa
     text.push_str(",\"message\":");
     json::push_text(&mut text, message);
     text.push('}');
-    whole(form, "error", None, &text)
+    whole(encoding, "error", None, &text)
 }
 
-/// The last message: why it ends, where to come back to, and after how many milliseconds.
-pub(super) fn bye(form: StreamEncoding, reason: &str, place: Offset, retry_after: u64) -> Bytes {
+/// `bye`, the last message: the reason, the offset to resume from, and after how many milliseconds.
+pub(super) fn bye(
+    encoding: StreamEncoding,
+    reason: &str,
+    place: Offset,
+    retry_after: u64,
+) -> Bytes {
     let cursor = place.to_string();
     let mut text = "{\"type\":\"bye\",\"reason\":".to_owned();
     json::push_text(&mut text, reason);
     let retry_after = format!(",\"retry_after\":{retry_after}}}");
     text.extend([",\"cursor\":\"", &cursor, "\"", &retry_after]);
-    whole(form, "bye", Some(&cursor), &text)
+    whole(encoding, "bye", Some(&cursor), &text)
 }
 
-fn whole(form: StreamEncoding, kind: &str, id: Option<&str>, text: &str) -> Bytes {
+fn whole(encoding: StreamEncoding, kind: &str, id: Option<&str>, text: &str) -> Bytes {
     let mut out = Vec::with_capacity(text.len() + 64);
-    form.push(&mut out, kind, id, &[text]);
+    encoding.push(&mut out, kind, id, &[text]);
     out.into()
 }
 
@@ -135,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn the_messages_are_written_as_the_contract_has_them() {
+    fn messages_are_encoded_as_the_contract_says() {
         let near: Offset = "51a70c3e-be1f4b".parse().unwrap();
         let kept = RetentionLimits { duration: Duration::from_secs(172_800), bytes: 9 };
-        let form = StreamEncoding::Ndjson;
-        let held = Held { seconds: Some(61), bytes: 7 };
-        let empty = hello(form, near, near, (kept, Held::default()), true);
+        let encoding = StreamEncoding::Ndjson;
+        let held = JournalUsage { seconds: Some(61), bytes: 7 };
+        let empty = hello(encoding, near, near, (kept, JournalUsage::default()), true);
         assert!(line(&empty).contains(r#""reach_seconds":null,"used_bytes":0}"#));
-        let hello = hello(form, near, near, (kept, held), true);
+        let hello = hello(encoding, near, near, (kept, held), true);
         assert!(line(&hello).ends_with(concat!(
             r#","cursor":"51a70c3e-be1f4b","retention":{"seconds":172800,"bytes":9,"#,
             r#""reach_seconds":61,"used_bytes":7},"#,
@@ -151,8 +161,8 @@ mod tests {
         )));
         let mut out = Vec::new();
         let (value, message) = ("a.b".to_owned(), "no \"key\"".to_owned());
-        push_ack(&mut out, form, near, &[QueryWarning { field: "keys", value, message }]);
-        push_gap(&mut out, form, "a", "b", None, GapReason::BusChanged);
+        push_ack(&mut out, encoding, near, &[QueryWarning { field: "keys", value, message }]);
+        push_gap(&mut out, encoding, "a", "b", None, GapReason::BusChanged);
         assert_eq!(
             line(&out),
             concat!(
@@ -172,14 +182,14 @@ mod tests {
             )
         );
         assert_eq!(
-            line(&error(form, "invalid_query", Some("keys"), "no")),
+            line(&error(encoding, "invalid_query", Some("keys"), "no")),
             concat!(
                 r#"{"type":"error","code":"invalid_query","field":"keys","message":"no"}"#,
                 "\n"
             )
         );
         assert_eq!(
-            line(&bye(form, "stopping", near, 2500)),
+            line(&bye(encoding, "stopping", near, 2500)),
             concat!(
                 r#"{"type":"bye","reason":"stopping","cursor":"51a70c3e-be1f4b","#,
                 r#""retry_after":2500}"#,
