@@ -30,7 +30,7 @@ pub use latest::gauges::{
 };
 pub use latest::languages::{LanguageChanges, LanguageQuery, LatestLanguages, Tick};
 pub use latest::latest_values::LatestValues;
-pub use log::control::RetentionLimits;
+pub use log::control::{RetentionLimits, StreamMessage};
 pub use log::encoding::StreamEncoding;
 pub use log::event_log::StreamJournal;
 pub use log::filter::{

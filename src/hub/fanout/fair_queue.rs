@@ -256,8 +256,12 @@ mod tests {
             let job = Slices { client, left: 1, done: Arc::clone(&done) };
             queue.push(client, Priority::First, Box::new(job));
         }
-        while lock(&done).len() < 3 || queue.running() > 0 {
-            tokio::task::yield_now().await;
-        }
+        let all_done = async {
+            while lock(&done).len() < 3 || queue.running() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), all_done).await;
+        assert!(waited.is_ok(), "{} jobs still run", queue.running());
     }
 }

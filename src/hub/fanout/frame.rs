@@ -129,6 +129,18 @@ impl Frame {
     }
 }
 
+impl From<Bytes> for Frame {
+    fn from(bytes: Bytes) -> Self {
+        Self::encoded(bytes)
+    }
+}
+
+impl From<Frame> for Bytes {
+    fn from(frame: Frame) -> Self {
+        frame.into_bytes()
+    }
+}
+
 /// Compares the uncompressed bytes.
 impl PartialEq for Frame {
     fn eq(&self, other: &Self) -> bool {

@@ -1,21 +1,22 @@
-//! Control messages of `/stream`: those about the subscriber's own offset, errors and the goodbye.
+//! Control messages of `/stream`: all that are not events or entities.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::encoding::StreamEncoding;
 use crate::hub::log::filter::QueryWarning;
 use crate::model::gap::GapReason;
-use crate::model::json;
 use crate::model::offset::Offset;
 
-/// The configured retention of the journal.
+/// The limits of the journal (`store.journal`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionLimits {
-    /// The longest time that events are kept.
+    /// Events are kept this long.
     pub duration: Duration,
-    /// The most bytes on disk.
+    /// Most bytes on disk.
     pub bytes: u64,
 }
 
@@ -28,8 +29,114 @@ pub(super) struct JournalUsage {
     pub(super) bytes: u64,
 }
 
-/// The first message: version, offset of the newest event, retention, and how far back the journal
-/// reaches now.
+/// A message of the stream that is not an event.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum StreamMessage<'a> {
+    /// The first message.
+    Hello {
+        /// The version of the server.
+        version: &'a str,
+        /// Behind the newest event.
+        cursor: &'a str,
+        /// What is kept.
+        retention: Retention,
+        /// Before the oldest event that is kept.
+        oldest: &'a str,
+        /// Whether the events come from the simulated GitHub.
+        simulated: bool,
+    },
+    /// A query is in force.
+    Ack {
+        /// Behind which it is.
+        cursor: &'a str,
+        /// What is accepted and probably a mistake.
+        warnings: &'a [QueryWarning],
+    },
+    /// Everything up to here was sent; live events follow.
+    CaughtUp {
+        /// Where the reader is.
+        cursor: &'a str,
+    },
+    /// Sent every 15 seconds.
+    Heartbeat {
+        /// Where the reader is.
+        cursor: &'a str,
+    },
+    /// Events are missing.
+    Gap {
+        /// They lie after this cursor.
+        from: &'a str,
+        /// The last of them lies at this cursor.
+        to: &'a str,
+        /// Their number, where it is known.
+        count: Option<u64>,
+        /// Why they are missing.
+        reason: GapReason,
+    },
+    /// A query was rejected; the earlier one stays in force.
+    Error {
+        /// What kind of error it is.
+        code: &'a str,
+        /// The parameter that is wrong.
+        field: Option<&'a str>,
+        /// What is wrong, and what to do.
+        message: &'a str,
+    },
+    /// The last message.
+    Bye {
+        /// Why the stream ends.
+        reason: &'a str,
+        /// Where to resume.
+        cursor: &'a str,
+        /// Milliseconds after which to reconnect.
+        retry_after: u64,
+    },
+}
+
+/// What the journal keeps.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Retention {
+    /// For how long events are kept.
+    seconds: u64,
+    /// Most bytes on disk.
+    bytes: u64,
+    /// Age of the oldest event that is kept; null when none is.
+    reach_seconds: Option<u64>,
+    /// Bytes on disk.
+    used_bytes: u64,
+}
+
+impl StreamMessage<'_> {
+    /// The value of `type`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Ack { .. } => "ack",
+            Self::CaughtUp { .. } => "caught_up",
+            Self::Heartbeat { .. } => "heartbeat",
+            Self::Gap { .. } => "gap",
+            Self::Error { .. } => "error",
+            Self::Bye { .. } => "bye",
+        }
+    }
+
+    /// Appends the message. `id` is the cursor with which a reader of server-sent events reconnects.
+    fn push(&self, out: &mut Vec<u8>, encoding: StreamEncoding, id: Option<&str>) {
+        let text = serde_json::to_string(self).expect("texts and numbers can be written");
+        encoding.push(out, self.kind(), id, &[&text]);
+    }
+
+    fn encoded(&self, encoding: StreamEncoding, id: Option<&str>) -> Bytes {
+        let mut out = Vec::new();
+        self.push(&mut out, encoding, id);
+        out.into()
+    }
+}
+
+/// The first message. It has no id: a client that loses its connection after it must begin where it
+/// wanted to.
 pub(super) fn hello(
     encoding: StreamEncoding,
     newest: Offset,
@@ -37,49 +144,41 @@ pub(super) fn hello(
     (kept, held): (RetentionLimits, JournalUsage),
     simulated: bool,
 ) -> Bytes {
-    let reach = held.seconds.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
-    let text = format!(
-        "{{\"type\":\"hello\",\"version\":\"{}\",\"cursor\":\"{newest}\",\
-         \"retention\":{{\"seconds\":{},\"bytes\":{},\"reach_seconds\":{reach},\
-         \"used_bytes\":{}}},\"oldest\":\"{oldest}\",\"simulated\":{simulated}}}",
-        env!("CARGO_PKG_VERSION"),
-        kept.duration.as_secs(),
-        kept.bytes,
-        held.bytes,
-    );
-    // Without an id: a client that loses its connection after it must begin where it wanted to.
-    whole(encoding, "hello", None, &text)
+    let retention = Retention {
+        seconds: kept.duration.as_secs(),
+        bytes: kept.bytes,
+        reach_seconds: held.seconds,
+        used_bytes: held.bytes,
+    };
+    let (version, cursor, oldest) =
+        (env!("CARGO_PKG_VERSION"), &newest.to_string(), &oldest.to_string());
+    StreamMessage::Hello { version, cursor, retention, oldest, simulated }.encoded(encoding, None)
 }
 
-/// `ack`: the query is in force after this offset.
+/// A query is in force after this offset.
 pub(super) fn push_ack(
     out: &mut Vec<u8>,
     encoding: StreamEncoding,
-    place: Offset,
+    offset: Offset,
     warnings: &[QueryWarning],
 ) {
-    let cursor = place.to_string();
-    let mut text = format!("{{\"type\":\"ack\",\"cursor\":\"{cursor}\",\"warnings\":[");
-    for (i, warning) in warnings.iter().enumerate() {
-        let comma = if i == 0 { "" } else { "," };
-        text.extend([comma, "{\"field\":\"", warning.field, "\",\"value\":"]);
-        json::push_text(&mut text, &warning.value);
-        text.push_str(",\"message\":");
-        json::push_text(&mut text, &warning.message);
-        text.push('}');
-    }
-    text.push_str("]}");
-    encoding.push(out, "ack", Some(&cursor), &[&text]);
+    let cursor = &offset.to_string();
+    StreamMessage::Ack { cursor, warnings }.push(out, encoding, Some(cursor));
 }
 
-/// `caught_up` or `heartbeat`: a type and the offset of the subscriber.
-pub(super) fn at(encoding: StreamEncoding, kind: &str, place: Offset) -> Bytes {
-    let cursor = place.to_string();
-    let text = format!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\"}}");
-    whole(encoding, kind, Some(&cursor), &text)
+/// Everything up to this offset was sent.
+pub(super) fn caught_up(encoding: StreamEncoding, offset: Offset) -> Bytes {
+    let cursor = &offset.to_string();
+    StreamMessage::CaughtUp { cursor }.encoded(encoding, Some(cursor))
 }
 
-/// `gap`: events after `from`, up to `to`, are missing.
+/// The reader is at this offset.
+pub(super) fn heartbeat(encoding: StreamEncoding, offset: Offset) -> Bytes {
+    let cursor = &offset.to_string();
+    StreamMessage::Heartbeat { cursor }.encoded(encoding, Some(cursor))
+}
+
+/// Events after `from` and not after `to` are missing.
 pub(super) fn push_gap(
     out: &mut Vec<u8>,
     encoding: StreamEncoding,
@@ -88,52 +187,28 @@ pub(super) fn push_gap(
     count: Option<u64>,
     reason: GapReason,
 ) {
-    let count = count.map_or_else(|| "null".to_owned(), |count| count.to_string());
-    let text = format!(
-        "{{\"type\":\"gap\",\"from\":\"{from}\",\"to\":\"{to}\",\"count\":{count},\
-         \"reason\":\"{}\"}}",
-        reason.name(),
-    );
-    encoding.push(out, "gap", Some(to), &[&text]);
+    StreamMessage::Gap { from, to, count, reason }.push(out, encoding, Some(to));
 }
 
-/// `error`: a request was refused; the previous query stays in force.
+/// A query was rejected.
 pub(super) fn error(
     encoding: StreamEncoding,
     code: &str,
     field: Option<&str>,
     message: &str,
 ) -> Bytes {
-    let mut text = format!("{{\"type\":\"error\",\"code\":\"{code}\",\"field\":");
-    match field {
-        Some(field) => json::push_text(&mut text, field),
-        None => text.push_str("null"),
-    }
-    text.push_str(",\"message\":");
-    json::push_text(&mut text, message);
-    text.push('}');
-    whole(encoding, "error", None, &text)
+    StreamMessage::Error { code, field, message }.encoded(encoding, None)
 }
 
-/// `bye`, the last message: the reason, the offset to resume from, and after how many milliseconds.
+/// The last message.
 pub(super) fn bye(
     encoding: StreamEncoding,
     reason: &str,
-    place: Offset,
+    offset: Offset,
     retry_after: u64,
 ) -> Bytes {
-    let cursor = place.to_string();
-    let mut text = "{\"type\":\"bye\",\"reason\":".to_owned();
-    json::push_text(&mut text, reason);
-    let retry_after = format!(",\"retry_after\":{retry_after}}}");
-    text.extend([",\"cursor\":\"", &cursor, "\"", &retry_after]);
-    whole(encoding, "bye", Some(&cursor), &text)
-}
-
-fn whole(encoding: StreamEncoding, kind: &str, id: Option<&str>, text: &str) -> Bytes {
-    let mut out = Vec::with_capacity(text.len() + 64);
-    encoding.push(&mut out, kind, id, &[text]);
-    out.into()
+    let cursor = &offset.to_string();
+    StreamMessage::Bye { reason, cursor, retry_after }.encoded(encoding, Some(cursor))
 }
 
 #[cfg(test)]
@@ -174,7 +249,7 @@ mod tests {
             )
         );
         assert_eq!(
-            line(&at(StreamEncoding::Sse, "heartbeat", near)),
+            line(&heartbeat(StreamEncoding::Sse, near)),
             concat!(
                 "event: heartbeat\nid: 51a70c3e-be1f4b\n",
                 r#"data: {"type":"heartbeat","cursor":"51a70c3e-be1f4b"}"#,

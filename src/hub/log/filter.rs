@@ -84,7 +84,7 @@ pub struct StreamQueryError {
 }
 
 /// A value that is accepted but most likely a mistake.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct QueryWarning {
     /// The name of the parameter.
     pub field: &'static str,

@@ -321,7 +321,7 @@ impl Follower {
     #[must_use]
     pub fn heartbeat(&mut self) -> Bytes {
         self.skip_unmatched();
-        control::at(self.encoding, "heartbeat", self.offset)
+        control::heartbeat(self.encoding, self.offset)
     }
 
     /// An `error`: a request was refused.
@@ -549,7 +549,7 @@ impl Follower {
     fn catch_up(&mut self, batch: &mut StreamBatch) {
         if !self.has_caught_up && (self.once || !self.is_ahead()) {
             self.has_caught_up = true;
-            batch.chunks.push(control::at(self.encoding, "caught_up", self.offset));
+            batch.chunks.push(control::caught_up(self.encoding, self.offset));
         }
         if self.once {
             batch.ended = true;

@@ -417,9 +417,13 @@ async fn latest_comes_from_memory_only_after_the_last_gap() {
     }
     world.deliver();
     let streams = world.hub.log.journal().unwrap();
-    while lock(&streams.last_gap).0 < streams.gaps() {
-        tokio::task::yield_now().await;
-    }
+    let is_known = async {
+        while lock(&streams.last_gap).0 < streams.gaps() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let known = tokio::time::timeout(Duration::from_secs(20), is_known).await;
+    assert!(known.is_ok(), "the newest gap is not known");
     let mut near = Receiver::new(&world);
     near.follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new());
     let first = near.follower.take();
