@@ -222,6 +222,12 @@ impl GaugeTopic {
         self.current.load_full().map(|current| self.snapshot_update(&current))
     }
 
+    /// The current snapshot; `None` before the first tick.
+    #[must_use]
+    pub fn latest(&self) -> Option<GaugeSnapshot> {
+        self.current.load_full().map(|current| current.snapshot.clone())
+    }
+
     /// Subscribes: the first update is the snapshot. The connection is notified at each tick.
     #[must_use]
     pub fn subscribe(
