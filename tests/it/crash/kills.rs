@@ -59,10 +59,7 @@ async fn kills_at_seeded_moments_lose_and_double_nothing() {
         // Two directories at once: most of the time a process waits.
         let sites = [seed, seed + 1];
         for seed in sites {
-            println!(
-                "seed {seed}: TEST_KILLS_SEED={seed} make kills N={}",
-                OF_A_SITE.min(kills)
-            );
+            println!("seed {seed}: TEST_KILLS_SEED={seed} make kills N={}", OF_A_SITE.min(kills));
         }
         let each = OF_A_SITE.min((kills - done).div_ceil(2));
         tokio::join!(
