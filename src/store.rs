@@ -50,6 +50,7 @@ use self::writer::{Failure, Job};
 use crate::clock::Clock;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::private;
+use crate::sync::blocking;
 
 /// When the write-ahead log is brought to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -275,12 +276,7 @@ impl Store {
         work: impl FnOnce(Reader<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let store = self.clone();
-        let read = tokio::task::spawn_blocking(move || work(store.reader()));
-        match read.await {
-            Ok(result) => result,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(StoreError::Closed),
-        }
+        blocking(move || work(store.reader())).await?
     }
 
     /// Reads here and now; only where blocking is right.

@@ -23,6 +23,7 @@ use crate::serve::{
     ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
     StoreAnswer, StoreRequest, SyncAnswer,
 };
+use crate::sync::blocking;
 use crate::tidb::{History, HistoryState};
 
 /// How long it is shown that the end of the store's log was lost.
@@ -260,7 +261,7 @@ impl Operate for Operator {
                         let exported = archive::export(&store, Hour(from), Hour(until), &to);
                         exported.map_err(|error| of_archive(&error))
                     };
-                    copies::written(&copies::beside(export).await??)
+                    copies::written(&blocking(export).await??)
                 }
             }
         })

@@ -34,6 +34,7 @@ use crate::store::keys::{
 use crate::store::retention::{MinuteRow, claim_days};
 use crate::store::rows::{decode_cursor, push_journal};
 use crate::store::{APPLIED, Batch, Store, StoreError, gaps, outages};
+use crate::sync::blocking;
 use crate::tidb::History;
 use crate::{fault, metrics};
 
@@ -144,12 +145,7 @@ impl Apply {
         tag: BusTag,
         deliveries: Vec<Delivery<B::Receipt>>,
     ) -> Result<Vec<B::Receipt>, StoreError> {
-        let prepared = tokio::task::spawn_blocking(move || prepare(tag, deliveries));
-        let (prepared, receipts) = match prepared.await {
-            Ok(prepared) => prepared,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => return Err(StoreError::Closed),
-        };
+        let (prepared, receipts) = blocking(move || prepare(tag, deliveries)).await?;
         let (now, seen_for) = (self.clock.now(), self.seen_for);
         let own = self.store.bus_tag();
         let history = self.history.clone();

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::draft::Draft;
 use super::name::HourName;
-use super::{ArchiveError, SETTLED, blocking, file_name};
+use super::{ArchiveError, SETTLED, file_name};
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
 use crate::model::event::Event;
@@ -32,6 +32,7 @@ use crate::model::window::{Hour, Minute, Timestamp};
 use crate::store::journal::JournalItem;
 use crate::store::keys::{JournalKey, Key as _, MetaKey};
 use crate::store::{Reader, Store, StoreError};
+use crate::sync::blocking;
 
 /// Files that are written at the same time.
 const OPEN: usize = 48;
@@ -152,7 +153,7 @@ async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>
         let wanted = Wanted { hours: Hour(i64::MIN)..until, since, cut_too: false };
         write(reader, start, &wanted, &dir)
     };
-    let written = blocking(work).await?;
+    let written = blocking(work).await.map_err(StoreError::from)??;
     if let (Some(first), Some(last)) = (written.left_out.first(), written.left_out.last()) {
         let hours = written.left_out.len();
         let (first, last) = (HourName(*first), HourName(*last));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::private;
+use crate::sync::Stopping;
 
 /// Why the store cannot be opened, read or written. All but [`Self::Closed`] end the appliance:
 /// going on without the store would lose events.
@@ -98,6 +99,12 @@ pub enum StoreError {
 
 /// What the system says of a disk without room; `RocksDB` passes it on as text.
 const NO_SPACE: &str = "No space left on device";
+
+impl From<Stopping> for StoreError {
+    fn from(_: Stopping) -> Self {
+        Self::Closed
+    }
+}
 
 impl StoreError {
     /// The same for the next who asks: what closed the store is why everyone after is refused.
