@@ -1,7 +1,7 @@
 //! What the server asks of the appliance around it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -24,6 +24,7 @@ use crate::serve::{
     StoreAnswer, StoreRequest, SyncAnswer,
 };
 use crate::sync::blocking;
+use crate::sync::lock;
 use crate::tidb::{History, HistoryState};
 
 /// How long it is shown that the end of the store's log was lost.
@@ -79,7 +80,7 @@ impl Operator {
     /// are more, or fewer, than those that are shown.
     fn dated(&self, mut parts: Vec<Part>) -> Vec<Part> {
         let now = self.clock.now();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         let (known, looked_at) = &mut *seen;
         for part in &mut parts {
             match known.get(part.name) {

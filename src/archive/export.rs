@@ -15,7 +15,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ use crate::store::journal::JournalItem;
 use crate::store::keys::{JournalKey, Key as _, MetaKey};
 use crate::store::{Reader, Store, StoreError};
 use crate::sync::blocking;
+use crate::sync::lock;
 
 /// Files that are written at the same time.
 const OPEN: usize = 48;
@@ -242,7 +243,7 @@ fn write_with(
     dir: &Path,
     open: usize,
 ) -> Result<Written, ArchiveError> {
-    let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = lock(&WRITING);
     let mut done: BTreeMap<Hour, WrittenHour> = BTreeMap::new();
     let mut left_out = BTreeSet::new();
     let (mut behind, mut is_whole) = (None, true);

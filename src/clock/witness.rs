@@ -6,13 +6,14 @@
 //! since the two last agreed. The judgement is pure: `Evidence` takes the times as arguments.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Clock;
 use crate::model::window::Timestamp;
+use crate::sync::lock;
 
 /// Clocks that differ by no more agree.
 pub const TOLERANCE: Duration = Duration::from_secs(60);
@@ -252,7 +253,7 @@ impl Witness {
     }
 
     fn evidence(&self) -> MutexGuard<'_, Evidence> {
-        self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.evidence)
     }
 
     /// GitHub answered just now; its clock showed this.

@@ -8,7 +8,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,7 @@ use crate::fault;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Minute, Timestamp};
 use crate::private;
+use crate::sync::lock;
 
 /// What makes a directory a backup.
 const NOTE: &str = "BACKUP";
@@ -150,7 +151,7 @@ pub struct Restored {
 /// Makes a backup of an open store in `to`, which must not be there or be empty. Blocks; writing
 /// goes on meanwhile.
 pub fn backup(store: &Store, to: &Path, clock: Clock) -> Result<ExistingBackup, CheckpointError> {
-    let _one = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = lock(&WRITING);
     let to = std::path::absolute(to).map_err(failed("find", to))?;
     expect_room(&to)?;
     let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {

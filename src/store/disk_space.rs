@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::sync::lock;
+
 /// What is kept free for `RocksDB` to tidy itself up, on large disks.
 const RESERVE_BYTES: u64 = 1 << 30;
 /// On small disks one part in this many.
@@ -122,7 +124,7 @@ impl DiskSpace {
     }
 
     fn closing(&self) -> MutexGuard<'_, bool> {
-        self.is_closing.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.is_closing)
     }
 }
 
