@@ -387,5 +387,13 @@ impl Drop for Shared {
     }
 }
 
+/// A new store for a test, in a directory that is removed when the first part is dropped.
+#[cfg(test)]
+pub(crate) fn new_store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system());
+    (dir, store.expect("a new store opens"))
+}
+
 #[cfg(test)]
 mod tests;

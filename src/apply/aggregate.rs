@@ -28,11 +28,10 @@ use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
 use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
-    AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey,
-    SeenKey,
+    AppliedKey, BucketKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey, SeenKey,
 };
 use crate::store::retention::{MinuteRow, claim_days};
-use crate::store::rows::{decode_cursor, push_journal};
+use crate::store::rows::push_journal;
 use crate::store::{APPLIED, Batch, Store, StoreError, gaps, outages};
 use crate::sync::blocking;
 use crate::tidb::History;
@@ -284,9 +283,7 @@ fn begin_journal(
         Ok(event) => (event.cursor, event.received_at),
         Err(unread) => (unread.cursor, now),
     };
-    let last = batch.get(&CursorKey(APPLIED.to_owned()))?;
-    let last = last.map(|value| decode_cursor(APPLIED, &value)).transpose()?;
-    if last.is_some_and(|last| last.tag == cursor.tag) {
+    if batch.cursor(APPLIED)?.is_some_and(|last| last.tag == cursor.tag) {
         return Ok(());
     }
     journal::begin_at(batch, cursor.tag, received_at.minute());

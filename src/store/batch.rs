@@ -38,7 +38,7 @@ struct Counter {
 
 /// Writes that are committed together. See [`super::Store::commit`].
 pub struct Batch<'w> {
-    database: &'w Database,
+    pub(super) database: &'w Database,
     counters: &'w mut Counters,
     touched: Vec<(Family, Vec<u8>)>,
     writes: rocksdb::WriteBatch,
@@ -151,11 +151,7 @@ impl<'w> Batch<'w> {
     }
 
     /// What is on disk; what this batch wrote is not seen yet.
-    pub fn get<K: Key>(&mut self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
-        self.database.get(key)
-    }
-
-    pub(super) fn read<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         self.database.get(key)
     }
 

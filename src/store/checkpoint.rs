@@ -13,8 +13,7 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::database::{DAMAGED, Database};
-use super::keys::{CursorKey, MinuteKey};
-use super::rows::decode_cursor;
+use super::keys::MinuteKey;
 use super::unclean::{WRITTEN, leave_room};
 use super::{APPLIED, Batch, Store, StoreError, batch, fresh_id, lock, store_id_key};
 use crate::clock::Clock;
@@ -288,8 +287,7 @@ fn make_another(
     batch.put(&store_id_key(), id.as_bytes());
     // A subscription of the broker's is another matter: the restored store gets one of its own.
     leave_room(&mut batch, &database, now)?;
-    let applied = database.get(&CursorKey(APPLIED.to_owned()))?;
-    let applied = applied.map(|row| decode_cursor(APPLIED, &row)).transpose()?;
+    let applied = database.cursor(APPLIED)?;
     database.write(batch.finish())?;
     database.sync()?;
     let end = MinuteKey { tag: BusTag(u32::MAX), minute: Minute(i64::MAX) };

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::database::{Database, Snapshot};
 use super::keys::CursorKey;
 use super::rows::{decode_cursor, encode_cursor};
 use super::{Batch, Reader, StoreError};
@@ -20,7 +21,7 @@ fn row_of(name: &str, tag: BusTag) -> CursorKey {
 }
 
 /// Reads the cursor of a name on a bus, with `get` reading rows.
-pub(super) fn read_on(
+fn read_on(
     get: impl Fn(&CursorKey) -> Result<Option<Vec<u8>>, StoreError>,
     name: &str,
     tag: BusTag,
@@ -34,14 +35,28 @@ pub(super) fn read_on(
     Ok(None)
 }
 
-impl Reader<'_> {
-    /// The cursor of that name which was put last, of whichever bus.
-    pub fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
+impl Database {
+    /// The cursor of that name which was stored last, of whichever bus.
+    pub(super) fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
         let value = self.get(&CursorKey(name.to_owned()))?;
         value.map(|value| decode_cursor(name, &value)).transpose()
     }
+}
 
-    /// The cursor of that name on that bus; `None` when it was never put for that bus.
+impl Snapshot<'_> {
+    /// The cursor of that name on that bus; `None` when there is none.
+    pub(super) fn cursor_on(&self, name: &str, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
+        read_on(|key| self.get(key), name, tag)
+    }
+}
+
+impl Reader<'_> {
+    /// The cursor of that name which was stored last, of whichever bus.
+    pub fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
+        self.database.cursor(name)
+    }
+
+    /// The cursor of that name on that bus; `None` when there is none.
     pub fn cursor_on(&self, name: &str, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
         read_on(|key| self.get(key), name, tag)
     }
@@ -66,19 +81,22 @@ impl Reader<'_> {
 }
 
 impl Batch<'_> {
-    /// The same as [`Reader::cursor_on`], of what is on disk.
-    pub fn cursor_on(&mut self, name: &str, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
-        read_on(|key| self.read(key), name, tag)
+    /// The same as [`Reader::cursor`]; what this batch wrote is not seen.
+    pub fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
+        self.database.cursor(name)
     }
 
-    /// Puts the cursor of that name. That of another bus moves to a row of its own.
+    /// The same as [`Reader::cursor_on`]; what this batch wrote is not seen.
+    pub fn cursor_on(&self, name: &str, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
+        read_on(|key| self.get(key), name, tag)
+    }
+
+    /// Stores the cursor of that name. A cursor of another bus moves to a row of its own.
     pub fn put_cursor(&mut self, name: &str, cursor: Cursor) -> Result<(), StoreError> {
-        let key = CursorKey(name.to_owned());
-        let known = self.read(&key)?.map(|value| decode_cursor(name, &value)).transpose()?;
-        if let Some(left) = known.filter(|known| known.tag != cursor.tag) {
+        if let Some(left) = self.cursor(name)?.filter(|known| known.tag != cursor.tag) {
             self.put(&row_of(name, left.tag), &encode_cursor(left));
         }
-        self.put(&key, &encode_cursor(cursor));
+        self.put(&CursorKey(name.to_owned()), &encode_cursor(cursor));
         Ok(())
     }
 
@@ -91,13 +109,11 @@ impl Batch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::store::{Durability, Store};
+    use crate::store::new_store;
 
     #[tokio::test]
     async fn each_bus_has_its_cursor_of_a_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let at = |tag, n| Cursor { tag: BusTag(tag), position: Position::counted(n) };
         for cursor in [at(1, 60), at(2, 5), at(1, 61), at(1, 62), at(3, 1), at(2, 6)] {
             store.commit(move |batch| batch.put_cursor("applied", cursor)).await.unwrap();

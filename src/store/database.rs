@@ -137,8 +137,8 @@ impl Database {
     }
 
     /// Reads of one moment, whatever is written meanwhile.
-    pub(super) fn moment(&self) -> Moment<'_> {
-        Moment { database: self, snapshot: self.db.snapshot() }
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot { database: self, snapshot: self.db.snapshot() }
     }
 
     pub(super) fn write(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
@@ -262,12 +262,12 @@ impl Database {
 }
 
 /// The database as it was at one moment.
-pub(super) struct Moment<'d> {
+pub(super) struct Snapshot<'d> {
     database: &'d Database,
     snapshot: rocksdb::Snapshot<'d>,
 }
 
-impl Moment<'_> {
+impl Snapshot<'_> {
     pub(super) fn database(&self) -> &Database {
         self.database
     }

@@ -40,10 +40,20 @@ pub fn claim_firsts(
     repo_id: Option<u64>,
 ) -> Result<(), StoreError> {
     let keys = keys(*flags, happened_at, actor_id, repo_id);
-    let fields = [&mut flags.dev_day, &mut flags.dev_year, &mut flags.repo_year];
-    for (key, field) in keys.into_iter().zip(fields) {
+    set_flags(flags, keys, |key, _| claim_first(batch, key))
+}
+
+/// Sets the three flags to what `is_first` returns for each key that there is; it gets the flag's
+/// current value. A flag without a key keeps its value.
+fn set_flags(
+    flags: &mut Flags,
+    keys: [Option<FirstKey>; 3],
+    mut is_first: impl FnMut(FirstKey, bool) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    let flags = [&mut flags.dev_day, &mut flags.dev_year, &mut flags.repo_year];
+    for (flag, key) in flags.into_iter().zip(keys) {
         if let Some(key) = key {
-            *field = claim_first(batch, key)?;
+            *flag = is_first(key, *flag)?;
         }
     }
     Ok(())
@@ -89,18 +99,13 @@ impl Announced {
         repo_id: Option<u64>,
     ) -> Result<(), StoreError> {
         let keys = keys(*flags, happened_at, actor_id, repo_id);
-        let fields = [&mut flags.dev_day, &mut flags.dev_year, &mut flags.repo_year];
-        for (key, field) in keys.into_iter().zip(fields) {
-            let is_open = |key: &FirstKey| {
-                periods::is_open(reader, SizeKey { scope: key.scope, period: key.period })
-            };
-            if let Some(key) = key
-                && is_open(&key)?
-            {
-                *field |= reader.get(&key)?.is_none() && self.keys.insert(key);
-            }
-        }
-        Ok(())
+        set_flags(flags, keys, |key, is_set| {
+            let size = SizeKey { scope: key.scope, period: key.period };
+            let is_first = periods::is_open(reader, size)?
+                && reader.get(&key)?.is_none()
+                && self.keys.insert(key);
+            Ok(is_set || is_first)
+        })
     }
 
     /// Forgets what was applied meanwhile, once that is worth the reading.
@@ -129,13 +134,11 @@ impl Announced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::store::{Durability, Store};
+    use crate::store::new_store;
 
     #[tokio::test]
     async fn a_first_is_announced_once_until_it_is_applied_and_after() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let at = Timestamp::from_seconds(1_800_000_000);
         let pr = Flags { pr: true, ..Flags::default() };
         let mut announced = Announced::default();

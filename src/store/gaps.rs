@@ -3,7 +3,7 @@
 
 use rocksdb::Direction;
 
-use super::database::Moment;
+use super::database::Snapshot;
 use super::error::StoreError;
 use super::families::Family;
 use super::keys::Key;
@@ -85,19 +85,19 @@ pub fn behind(
     after: Position,
     limit: usize,
 ) -> Result<Vec<Gap>, StoreError> {
-    behind_at(&reader.database.moment(), tag, after, limit)
+    behind_at(&reader.database.snapshot(), tag, after, limit)
 }
 
 /// The same as of one moment.
 pub(super) fn behind_at(
-    moment: &Moment<'_>,
+    snapshot: &Snapshot<'_>,
     tag: BusTag,
     after: Position,
     limit: usize,
 ) -> Result<Vec<Gap>, StoreError> {
     let start = GapKey::first(tag, after);
     let (mut before, mut found) = (None, Vec::new());
-    moment.walk(&start, Direction::Reverse, |key: GapKey, value| {
+    snapshot.walk(&start, Direction::Reverse, |key: GapKey, value| {
         if key.tag != tag || *before.get_or_insert(key.after) != key.after {
             return Ok(false);
         }
@@ -106,7 +106,7 @@ pub(super) fn behind_at(
     })?;
     found.reverse();
     found.retain(|gap| is_ahead(gap, after));
-    moment.walk(&start, Direction::Forward, |key: GapKey, value| {
+    snapshot.walk(&start, Direction::Forward, |key: GapKey, value| {
         if key.tag != tag || found.len() >= limit {
             return Ok(false);
         }
@@ -186,8 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::clock::Clock;
-    use crate::store::{Durability, Store};
+    use crate::store::new_store;
 
     const TAG: BusTag = BusTag(7);
 
@@ -213,8 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_meets_the_gaps_ahead_and_the_one_it_stands_in() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let gaps = [gap(1, 3, Some(2)), gap(5, 9, None), gap(12, 14, None)];
         store
             .commit(move |batch| {

@@ -6,11 +6,11 @@
 
 use rocksdb::Direction;
 
-use super::database::Moment;
+use super::database::Snapshot;
 use super::keys::{JournalKey, Key as _, MetaKey, MinuteKey};
 use super::retention::MinuteRow;
 use super::rows::{JournalRow, decode_journal};
-use super::{APPLIED, Batch, Reader, StoreError, cursors, gaps};
+use super::{APPLIED, Batch, Reader, StoreError, gaps};
 use crate::model::gap::Gap;
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Minute;
@@ -26,7 +26,7 @@ const DAMAGED_PLACES: usize = 1_000;
 
 /// The journal of one bus at one moment.
 pub struct Journal<'s> {
-    moment: Moment<'s>,
+    snapshot: Snapshot<'s>,
     tag: BusTag,
     dropped: Option<Position>,
 }
@@ -42,9 +42,9 @@ pub enum JournalItem<'v> {
 impl<'s> Reader<'s> {
     /// The journal of a bus as it is now.
     pub fn journal(&self, tag: BusTag) -> Result<Journal<'s>, StoreError> {
-        let moment = self.database.moment();
-        let dropped = cursors::read_on(|key| moment.get(key), DROPPED, tag)?;
-        Ok(Journal { moment, tag, dropped: dropped.map(|cursor| cursor.position) })
+        let snapshot = self.database.snapshot();
+        let dropped = snapshot.cursor_on(DROPPED, tag)?;
+        Ok(Journal { snapshot, tag, dropped: dropped.map(|cursor| cursor.position) })
     }
 }
 
@@ -86,7 +86,7 @@ impl Journal<'_> {
 
     /// The gaps that a reader meets who has everything up to `after`; see [`gaps::behind`].
     pub fn gaps(&self, after: Position, limit: usize) -> Result<Vec<Gap>, StoreError> {
-        gaps::behind_at(&self.moment, self.tag, after, limit)
+        gaps::behind_at(&self.snapshot, self.tag, after, limit)
     }
 
     /// The events behind a position, oldest first, while `take` returns true. Those that cannot be
@@ -114,7 +114,7 @@ impl Journal<'_> {
         let mut tried = after;
         for _ in 0..DAMAGED_PLACES {
             let from = JournalKey { tag: self.tag, position: last };
-            let read = self.moment.walk(&from, Direction::Forward, |key: JournalKey, value| {
+            let read = self.snapshot.walk(&from, Direction::Forward, |key: JournalKey, value| {
                 if key.tag != self.tag {
                     return Ok(false);
                 }
@@ -152,7 +152,7 @@ impl Journal<'_> {
 
     /// A place where events cannot be read. It is logged by the first who comes by.
     fn damaged(&self, error: &StoreError, last: Position) -> JournalItem<'static> {
-        self.moment.database().spare_journal(error);
+        self.snapshot.database().spare_journal(error);
         JournalItem::Damaged(last)
     }
 
@@ -177,7 +177,7 @@ impl Journal<'_> {
         if next.is_some() {
             return Ok(next);
         }
-        let applied = cursors::read_on(|key| self.moment.get(key), APPLIED, self.tag)?;
+        let applied = self.snapshot.cursor_on(APPLIED, self.tag)?;
         let applied = applied.map(|cursor| cursor.position).filter(|applied| *applied > after);
         Ok(applied.map(|at| Position { index: at.index.saturating_add(1), ..at }))
     }
@@ -186,7 +186,7 @@ impl Journal<'_> {
     fn first_at(&self, position: Position) -> Result<Option<Position>, StoreError> {
         let from = JournalKey { tag: self.tag, position };
         let mut first = None;
-        self.moment.walk(&from, Direction::Forward, |key: JournalKey, _| {
+        self.snapshot.walk(&from, Direction::Forward, |key: JournalKey, _| {
             first = Some(key.position).filter(|_| key.tag == self.tag);
             Ok(false)
         })?;
@@ -201,7 +201,7 @@ impl Journal<'_> {
         mut take: impl FnMut(Position, JournalRow<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let from = JournalKey { tag: self.tag, position: until };
-        let read = self.moment.walk(&from, Direction::Reverse, |key: JournalKey, value| {
+        let read = self.snapshot.walk(&from, Direction::Reverse, |key: JournalKey, value| {
             if key.tag != self.tag {
                 return Ok(false);
             }
@@ -231,7 +231,7 @@ impl Journal<'_> {
     /// late, and what was dropped around it stays dropped.
     pub fn complete_from(&self) -> Result<Option<Minute>, StoreError> {
         let key = complete_from_key(self.tag);
-        let known = self.moment.get(&key)?;
+        let known = self.snapshot.get(&key)?;
         let known = known.map(|value| decode_complete_from(&key, &value)).transpose()?;
         // A store of an older version does not say.
         known.map_or_else(|| self.oldest_minute(), |known| Ok(Some(known)))
@@ -240,7 +240,7 @@ impl Journal<'_> {
     fn oldest_minute(&self) -> Result<Option<Minute>, StoreError> {
         let mut oldest = None;
         let from = MinuteKey { tag: self.tag, minute: Minute(i64::MIN) };
-        self.moment.walk(&from, Direction::Forward, |key: MinuteKey, _| {
+        self.snapshot.walk(&from, Direction::Forward, |key: MinuteKey, _| {
             oldest = Some(key.minute).filter(|_| key.tag == self.tag);
             Ok(false)
         })?;
@@ -264,7 +264,7 @@ impl Journal<'_> {
         mut take: impl FnMut(Minute, MinuteRow),
     ) -> Result<(), StoreError> {
         let from = MinuteKey { tag: self.tag, minute: from };
-        self.moment.walk(&from, Direction::Forward, |key: MinuteKey, value| {
+        self.snapshot.walk(&from, Direction::Forward, |key: MinuteKey, value| {
             if key.tag != self.tag {
                 return Ok(false);
             }
@@ -276,6 +276,7 @@ impl Journal<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use super::*;
@@ -286,6 +287,15 @@ mod tests {
     use crate::store::{Durability, Store};
 
     const TAG: BusTag = BusTag(9);
+    /// Keeps the journal of the last minute.
+    const LAST_MINUTE: Retention = Retention {
+        tag: TAG,
+        seen_for: Duration::from_secs(3_600),
+        buckets: Duration::from_secs(3_600),
+        journal_for: Duration::from_secs(60),
+        journal_bytes: u64::MAX,
+        held_by: None,
+    };
 
     async fn put(store: &Store, minute: i64, entries: std::ops::Range<u64>) {
         let work = move |batch: &mut crate::store::Batch<'_>| {
@@ -304,6 +314,20 @@ mod tests {
         store.commit(work).await.unwrap();
     }
 
+    fn open(dir: &Path) -> Store {
+        Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap()
+    }
+
+    /// A new store with as many events, numbered from 1, in each of the minutes from 0 on.
+    async fn filled(dir: &Path, minutes: i64, events: u64) -> Store {
+        let store = open(dir);
+        for minute in 0..minutes {
+            let first = 1 + events * minute.cast_unsigned();
+            put(&store, minute, first..first + events).await;
+        }
+        store
+    }
+
     fn behind(journal: &Journal<'_>, after: u64) -> Vec<u64> {
         let mut found = Vec::new();
         let take = |position: Position, row: JournalRow<'_>| {
@@ -316,7 +340,7 @@ mod tests {
     }
 
     /// Damages the table that holds the oldest events, in the middle of it.
-    fn damage(dir: &std::path::Path) {
+    fn damage(dir: &Path) {
         let files = std::fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path());
         let tables = files.filter(|path| path.extension().is_some_and(|end| end == "sst"));
         let table = tables.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
@@ -329,16 +353,12 @@ mod tests {
     #[tokio::test]
     async fn damaged_block_costs_the_events_in_it_and_no_others() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
-        for minute in 0..40 {
-            let first = 1 + 500 * u64::try_from(minute).unwrap();
-            put(&store, minute, first..first + 500).await;
-        }
+        let store = filled(dir.path(), 40, 500).await;
         drop(store);
         // What was in the log is in a table now.
-        drop(Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap());
+        drop(open(dir.path()));
         damage(dir.path());
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let store = open(dir.path());
         let journal = store.reader().journal(TAG).unwrap();
         let (mut read, mut missing, mut last) = (0, Vec::new(), 0);
         let walked = journal.walk_behind(Position::default(), |step| {
@@ -359,16 +379,8 @@ mod tests {
         assert!((1..=3).contains(&missing.len()), "{missing:?}");
         assert!(read > 15_000 && last == 20_000, "{read} up to {last}");
         // Retention gets over it, and takes it away.
-        let retention = Retention {
-            tag: TAG,
-            seen_for: Duration::from_secs(3_600),
-            buckets: Duration::from_secs(3_600),
-            journal_for: Duration::from_secs(60),
-            journal_bytes: u64::MAX,
-            held_by: None,
-        };
         for minute in [20, 21, 40] {
-            drop_due(&store, retention, Timestamp::from_seconds(minute * 60)).await.unwrap();
+            drop_due(&store, LAST_MINUTE, Timestamp::from_seconds(minute * 60)).await.unwrap();
         }
         let journal = store.reader().journal(TAG).unwrap();
         assert_eq!(journal.dropped(), Some(Position::counted(19_500)));
@@ -377,21 +389,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_dropped_is_known_with_what_is_left() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
-        for minute in 0..4 {
-            let first = 1 + 3 * u64::try_from(minute).unwrap();
-            put(&store, minute, first..first + 3).await;
-        }
+        let store = filled(dir.path(), 4, 3).await;
         let before = store.reader().journal(TAG).unwrap();
-        let retention = Retention {
-            tag: TAG,
-            seen_for: Duration::from_secs(3_600),
-            buckets: Duration::from_secs(3_600),
-            journal_for: Duration::from_secs(60),
-            journal_bytes: u64::MAX,
-            held_by: None,
-        };
-        drop_due(&store, retention, Timestamp::from_seconds(3 * 60)).await.unwrap();
+        drop_due(&store, LAST_MINUTE, Timestamp::from_seconds(3 * 60)).await.unwrap();
         let after = store.reader().journal(TAG).unwrap();
 
         assert_eq!((before.dropped(), behind(&before, 2)), (None, vec![3, 4, 5, 6]));

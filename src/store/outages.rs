@@ -79,13 +79,11 @@ fn read_time(value: &[u8]) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::store::{Durability, Store};
+    use crate::store::new_store;
 
     #[tokio::test]
     async fn an_outage_waits_until_it_came_over_the_bus_and_comes_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let at = Timestamp::from_seconds;
         let outage = move |since, until| Outage { since: at(since), until: at(until) };
         store.commit(move |batch| keep_pending(batch, outage(5, 9))).await.unwrap();
@@ -101,8 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_poll_is_the_latest_of_all_nodes() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let at = Timestamp::from_seconds;
         assert_eq!(polled(store.reader()).unwrap(), None);
         store.commit(move |batch| keep_polled_elsewhere(batch, at(9))).await.unwrap();

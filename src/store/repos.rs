@@ -140,14 +140,12 @@ pub(super) async fn sweep(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Durability;
     use super::*;
-    use crate::clock::Clock;
+    use crate::store::new_store;
 
     #[tokio::test]
     async fn what_was_not_heard_of_for_long_is_forgotten_part_by_part() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let now = Timestamp::from_seconds(1_790_000_000);
         let count = SWEPT as u64 + 10;
         let put = move |batch: &mut Batch<'_>| {
@@ -189,8 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_others_knew_is_taken_when_it_is_newer_and_without_a_time_only_for_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let now = Timestamp::from_seconds(1_790_000_000);
         let hours = |n: u64| now.minus(Duration::from_secs(n * 3_600));
         let row = async |id: u64, language: &'static str, as_of: Option<Timestamp>| {
@@ -219,8 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_language_is_written_when_it_is_new_another_one_or_old() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let row = async |language: Option<&'static str>, at: i64| {
             let put = move |batch: &mut Batch<'_>| {
                 remember(batch, RepoKey(7), language, Timestamp::from_seconds(at))

@@ -330,3 +330,6 @@ impl MinuteRow {
         read().ok_or_else(|| StoreError::corrupt("minutes", &key.to_bytes()))
     }
 }
+
+#[cfg(test)]
+mod tests;
