@@ -108,7 +108,7 @@ impl Operator {
         let lost = lost.map(ToString::to_string);
         let failing = self.sight.failing.borrow().words();
         let damaged = store.is_journal_damaged().then(|| DAMAGED_JOURNAL.to_owned());
-        let all = [store.disk_space().complaint(), clock, damaged, lost, failing];
+        let all = [store.disk_space().warning(), clock, damaged, lost, failing];
         let all: Vec<String> = all.into_iter().flatten().collect();
         let error = Some(all.join("; ")).filter(|all| !all.is_empty());
         let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };

@@ -107,7 +107,7 @@ impl From<CheckpointError> for Failed {
 impl From<InspectError> for Failed {
     fn from(error: InspectError) -> Self {
         let exit = match &error {
-            InspectError::NoFamily { .. } => Exit::Data,
+            InspectError::UnknownFamily { .. } => Exit::Data,
             InspectError::Store(_) => Exit::Io,
         };
         Self { exit, reason: error.to_string() }
@@ -377,7 +377,7 @@ impl Asking {
 
     /// The same with a backup.
     async fn backup(&self, to: &Path) -> Result<ExistingBackup, Failed> {
-        checkpoint::expect_room(to)?;
+        checkpoint::expect_empty(to)?;
         let exchange = self.exchange();
         let asked = json!({ "backup": { "into": exchange.name } });
         let made: ExistingBackup = self.ask("store", &asked).await?;

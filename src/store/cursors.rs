@@ -1,8 +1,8 @@
-//! Named cursors, kept for each bus.
+//! Named cursors, one for each bus.
 //!
-//! The row of a name such as `applied` holds the cursor of the bus that is in use. When the bus
-//! changes, the cursor of the bus that is left moves to a row of its own, `applied.<tag>`, so that
-//! a node whose bus changes back continues where it was on that bus.
+//! The row of a name such as `applied` holds the cursor of the bus in use. When the bus changes,
+//! the cursor of the previous bus moves to a row of its own, `applied.<tag>`, so that a node whose
+//! bus changes back continues where it was on that bus.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use super::rows::{decode_cursor, encode_cursor};
 use super::{Batch, Reader, StoreError};
 use crate::model::position::{BusTag, Cursor, Position};
 
-/// Rows of one name that are read. A store has one for each bus that it was ever used with.
+/// Most rows of one name that are read. A store has one for each bus that it ever used.
 const BUSES: usize = 1_000;
 
-/// The row that keeps a bus's cursor while another bus is in use.
+/// The row of a bus's cursor while another bus is in use.
 fn row_of(name: &str, tag: BusTag) -> CursorKey {
     CursorKey(format!("{name}.{:08x}", tag.0))
 }
@@ -61,7 +61,7 @@ impl Reader<'_> {
         read_on(|key| self.get(key), name, tag)
     }
 
-    /// The cursors of that name of all buses.
+    /// The positions of that name on all buses.
     pub(super) fn cursors(self, name: &str) -> Result<BTreeMap<BusTag, Position>, StoreError> {
         let mut found = BTreeMap::new();
         let mut read = 0;
@@ -100,7 +100,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Puts the cursor of that name for a bus that is not in use.
+    /// Stores the cursor of that name for a bus that is not in use.
     pub(super) fn put_cursor_aside(&mut self, name: &str, cursor: Cursor) {
         self.put(&row_of(name, cursor.tag), &encode_cursor(cursor));
     }
@@ -112,7 +112,7 @@ mod tests {
     use crate::store::new_store;
 
     #[tokio::test]
-    async fn each_bus_has_its_cursor_of_a_name() {
+    async fn each_bus_has_its_own_cursor() {
         let (_dir, store) = new_store();
         let at = |tag, n| Cursor { tag: BusTag(tag), position: Position::counted(n) };
         for cursor in [at(1, 60), at(2, 5), at(1, 61), at(1, 62), at(3, 1), at(2, 6)] {
@@ -125,7 +125,7 @@ mod tests {
             assert_eq!(reader.cursor_on("applied", BusTag(tag)).unwrap(), last);
         }
         assert_eq!(reader.cursor("applied").unwrap(), Some(at(2, 6)));
-        // A row aside that is older than the one in use does not count.
+        // The row in use counts, not the older one aside.
         let all = reader.cursors("applied").unwrap();
         let wanted = [at(1, 62), at(2, 6), at(3, 1)].map(|c| (c.tag, c.position));
         assert_eq!(all, BTreeMap::from(wanted));

@@ -1,4 +1,4 @@
-//! What retention drops, and what it keeps, on a real database.
+//! Tests of retention, on a real database.
 
 use super::*;
 use crate::model::event::{EventId, EventKey};
@@ -10,14 +10,14 @@ use crate::store::journal::DROPPED;
 use crate::store::keys::{BucketKey, JournalKey, Key, SeenKey};
 use crate::store::{APPLIED, Batch, gaps, new_store};
 
-/// A new store, the tag of its bus, and the time that it is.
+/// A new store, the tag of its bus, and the current time.
 fn opened() -> (tempfile::TempDir, Store, BusTag, Timestamp) {
     let (dir, store) = new_store();
     let tag = store.bus_tag();
     (dir, store, tag, Timestamp::from_seconds(1_000 * 86_400))
 }
 
-/// What is kept how long, unless a test says otherwise.
+/// The usual limits; tests change single ones.
 fn usual(tag: BusTag) -> Retention {
     Retention {
         tag,
@@ -33,7 +33,7 @@ fn hours(n: u64) -> Duration {
     Duration::from_secs(n * 3_600)
 }
 
-/// Puts into the journal as many events of 100 bytes, each received in the minute that is told.
+/// Puts events of 100 bytes into the journal, each in the minute that `minute_of` returns.
 fn put_journal(batch: &mut Batch<'_>, tag: BusTag, events: u64, minute_of: impl Fn(i64) -> Minute) {
     for n in 1..=events {
         let position = Position::counted(n);
@@ -43,7 +43,7 @@ fn put_journal(batch: &mut Batch<'_>, tag: BusTag, events: u64, minute_of: impl 
     }
 }
 
-/// What `look` says of the keys that are there, from `first` on.
+/// Maps the existing keys from `first` on.
 fn kept<K: Key, T>(store: &Store, first: &K, look: impl Fn(K) -> T) -> Vec<T> {
     let mut kept = Vec::new();
     let take = |key: K, _: &[u8]| {
@@ -85,7 +85,7 @@ async fn only_expired_rows_are_dropped() {
     assert_eq!(seen, [997, 998, 999, 1_000]);
     assert_eq!(*remembered_days(now, usual(tag).seen_for).start(), 997);
     let kept = journal(&store, tag);
-    assert_eq!(kept, [8, 9, 10], "the newest three minutes are the most that 350 bytes hold");
+    assert_eq!(kept, [8, 9, 10], "350 bytes hold the newest three minutes");
     let bucket = BucketKey { second: Second(now.second().0 - 7_300), language: "C".into() };
     assert_eq!(store.reader().count(&bucket).unwrap(), 0);
 }
@@ -109,7 +109,7 @@ async fn journal_limit_counts_compressed_bytes() {
     store.shared.database.flush(Family::Journal).unwrap();
     let limit = |journal_bytes| Retention { journal_bytes, ..usual(tag) };
     drop_due(&store, limit(300_000), now).await.unwrap();
-    assert_eq!(journal(&store, tag).len(), 10, "two million bytes take less than 300,000");
+    assert_eq!(journal(&store, tag).len(), 10, "two million bytes compress to less than 300,000");
     drop_due(&store, limit(4_000), now).await.unwrap();
     let kept = journal(&store, tag);
     assert!(!kept.is_empty() && kept.len() < 10 && kept.ends_with(&[10]), "{kept:?}");
@@ -126,11 +126,11 @@ async fn cursor_holds_the_journal_back_up_to_the_byte_limit() {
     let retention = Retention { journal_bytes: 100_000, held_by: Some("reader"), ..usual(tag) };
     let oldest = || journal(&store, tag)[0];
     drop_due(&store, retention, now).await.unwrap();
-    assert_eq!(oldest(), 7, "the minute that it is in stays, however old");
+    assert_eq!(oldest(), 7, "the cursor's minute stays, however old");
     drop_due(&store, Retention { journal_bytes: 250, ..retention }, now).await.unwrap();
-    assert_eq!(oldest(), 9, "but not beyond the limit");
+    assert_eq!(oldest(), 9, "but not beyond the limit of bytes");
     drop_due(&store, Retention { held_by: None, ..retention }, now).await.unwrap();
-    assert_eq!(oldest(), 10, "who is not told of holds nothing");
+    assert_eq!(oldest(), 10, "without a cursor nothing is held back");
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn dropped_position_never_goes_back() {
     store
         .commit(move |batch| {
             put_journal(batch, tag, 1, Minute);
-            // Dropped up to there, and one came late to an old place.
+            // Dropped up to there; one event arrived late at an old position.
             let cursor = Cursor { tag, position: Position::counted(9) };
             batch.put_cursor(DROPPED, cursor)?;
             let (first, key) = (Position::counted(20), MinuteKey { tag, minute: now.minute() });
@@ -174,7 +174,7 @@ async fn gap_is_kept_while_a_subscriber_can_meet_it() {
         })
         .await
         .unwrap();
-    // Events 1 to 7 go. Who was live before an outage stands at the last one before it.
+    // Events 1 to 7 are dropped. A live subscriber was at the last one before the outage.
     drop_due(&store, usual(tag), now).await.unwrap();
     assert_eq!(journal(&store, tag), [8, 9, 10]);
     let read = store.reader().journal(tag).unwrap();
@@ -194,8 +194,8 @@ async fn complete_from_follows_retention() {
     let from = || store.reader().journal(tag).unwrap().complete_from().unwrap();
     assert_eq!(from(), Some(Minute(now.minute().0 - 9)));
     drop_due(&store, usual(tag), now).await.unwrap();
-    assert_eq!(from(), Some(Minute(now.minute().0 - 2)), "minutes up to -3 went");
-    // One that was received long ago comes late.
+    assert_eq!(from(), Some(Minute(now.minute().0 - 2)), "minutes up to -3 are dropped");
+    // An event that was received long ago arrives late.
     let late = move |batch: &mut Batch<'_>| {
         let row = MinuteRow { first: Position::counted(11), bytes: 1 };
         batch.put(&MinuteKey { tag, minute: Minute(now.minute().0 - 7_200) }, &row.encode());
@@ -203,7 +203,7 @@ async fn complete_from_follows_retention() {
     };
     store.commit(late).await.unwrap();
     assert_eq!(from(), Some(Minute(now.minute().0 - 2)));
-    // A clock that was ahead once does not make everything incomplete for ever.
+    // A clock that was once ahead does not make the journal incomplete for good.
     let put = move |batch: &mut Batch<'_>| {
         put_journal(batch, tag, 2, |n| Minute(now.minute().0 + 3_000_000 + n));
         Ok(())
@@ -240,7 +240,7 @@ async fn journal_of_a_left_bus_is_dropped_after_the_takeover() {
         .await
         .unwrap();
     let start = JournalKey { tag: BusTag(0), position: Position::default() };
-    // A bus that is configured and was never heard of has taken over nothing.
+    // A configured bus that has delivered nothing has not taken over.
     drop_due(&store, usual(tag), now).await.unwrap();
     assert_eq!(kept(&store, &start, |key| key.tag), [old, tag, newer]);
     let position = Position { ledger: 7, entry: 1, index: 0 };
@@ -248,7 +248,7 @@ async fn journal_of_a_left_bus_is_dropped_after_the_takeover() {
     taken.await.unwrap();
     drop_due(&store, usual(tag), now).await.unwrap();
     assert_eq!(kept(&store, &start, |key| key.tag), [tag]);
-    // What was dropped is known of each, and so is the gap that its last reader stands before.
+    // The dropped position of each is kept, and the gap ahead of its last subscriber.
     for (tag, gone) in [(old, Some(position)), (tag, None), (newer, Some(position))] {
         assert_eq!(store.reader().journal(tag).unwrap().dropped(), gone);
         assert_eq!(store.watermarks().dropped.borrow().get(&tag).copied(), gone);

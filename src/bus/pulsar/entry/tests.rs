@@ -132,7 +132,10 @@ fn what_unpacks_to_more_than_is_taken_is_refused() {
     // Four bytes that claim two gigabytes, and that the library would believe.
     for claimed in [2 << 30, 30 << 20, 0] {
         let reason = reason(packed(&[numbered(8, 1), numbered(9, claimed)], &[0x10, 0, 0, 0]));
-        assert!(reason.contains("decompresses to") || reason.contains("claim"), "{claimed}: {reason}");
+        assert!(
+            reason.contains("decompresses to") || reason.contains("claim"),
+            "{claimed}: {reason}"
+        );
     }
     // A frame of zstd that asks for a window of two gigabytes.
     let window = [0x28, 0xb5, 0x2f, 0xfd, 0, 0xa8, 1, 0, 0];

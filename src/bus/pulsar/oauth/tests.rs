@@ -130,8 +130,7 @@ fn words_that_repeat_the_secret_are_cut_without_leaving_a_part_of_it() {
 #[tokio::test]
 async fn an_issuer_that_is_none_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    for (status, body, word) in [(404, "no", "status 404"), (200, "{}", "sent no token_endpoint")]
-    {
+    for (status, body, word) in [(404, "no", "status 404"), (200, "{}", "sent no token_endpoint")] {
         let fake = FakeServer::start(move |_: &SentRequest| FakeReply::new(status, body)).await;
         let text = credentials(&fake.url, dir.path()).token().await.unwrap_err();
         assert!(text.contains(word) && text.contains("issuer_url"), "{text}");
