@@ -30,7 +30,7 @@ mod tail;
 mod turns;
 mod waiters;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -63,6 +63,7 @@ pub use tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
 
 use crate::clock::Clock;
 use crate::metrics;
+use crate::sync::lock;
 use group::Groups;
 use stream::MaybeStreams;
 
@@ -260,11 +261,6 @@ impl Hub {
         }
         deliveries
     }
-}
-
-/// Locks; what a panic elsewhere left behind is whole, since every change is.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Deliveries a second, of about the last second.

@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+
+use crate::sync::lock;
 
 /// The largest file that is read, bytes.
 const FILE_BYTES: u64 = 1 << 20;
@@ -26,7 +28,7 @@ static GOOD: Mutex<Option<HashMap<PathBuf, Arc<[u8]>>>> = Mutex::new(None);
 /// when it never was good in this process. Blocks for a small file's reading.
 pub fn read_good(path: &Path, check: Check) -> Result<Arc<[u8]>, String> {
     let read = read(path).and_then(|bytes| check(&bytes).map(|()| Arc::<[u8]>::from(bytes)));
-    let mut good = GOOD.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut good = lock(&GOOD);
     let good = good.get_or_insert_default();
     match read {
         Ok(bytes) => {

@@ -1,8 +1,8 @@
-//! What is kept, in one directory, by one process, in `RocksDB`.
+//! The store: a `RocksDB` database in one directory, used by one process.
 //!
-//! Reading is done from any thread that may block ([`Store::read`]); writing goes through one
-//! thread, a batch at a time ([`Store::commit`]): all of a batch is there after a crash, or none
-//! of it. With [`Durability::EveryBatch`] an answer means that it survives a power cut.
+//! Any thread that may block can read ([`Store::read`]). All writes go through one thread, batch by
+//! batch ([`Store::commit`]); after a crash either all of a batch is there or none of it. With
+//! [`Durability::EveryBatch`], a batch whose commit has returned survives a power cut.
 
 pub mod activity;
 mod batch;
@@ -47,109 +47,114 @@ use self::database::Database;
 use self::disk_space::DiskSpace;
 use self::keys::{CounterKey, Key, MetaKey};
 use self::reach::Reach;
-use self::unclean::Written;
-use self::writer::{Failure, Job};
+use self::unclean::LastWrite;
+use self::writer::{CloseReason, WriteJob};
 use crate::clock::Clock;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::private;
+use crate::sync::blocking;
 
-/// When the write-ahead log is brought to the disk.
+/// When the write-ahead log is synced to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// Before a batch is answered: a power cut loses nothing that was answered.
+    /// Before a commit returns: a power cut loses no batch whose commit has returned.
     EveryBatch,
-    /// At intervals: a power cut loses at most so much, a crash of the process nothing.
+    /// At intervals: a power cut loses at most one interval, a crash of the process nothing.
     Every(Duration),
 }
 
-/// The open store. Clones are the same store; the last one closes it.
+/// The open store. Clones share it; dropping the last one closes it.
 #[derive(Clone)]
 pub struct Store {
-    shared: Arc<Shared>,
+    shared: Arc<OpenStore>,
 }
 
-struct Shared {
+struct OpenStore {
     database: Arc<Database>,
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: Option<mpsc::Sender<WriteJob>>,
     thread: Option<std::thread::JoinHandle<()>>,
     dir: PathBuf,
     bus_tag: BusTag,
     id: String,
-    written: Arc<Written>,
+    written: Arc<LastWrite>,
     lost: Option<LostTail>,
     watermarks: Watermarks,
-    room: Arc<DiskSpace>,
-    failure: Failure,
+    disk_space: Arc<DiskSpace>,
+    failure: CloseReason,
     _lock: lock::Lock,
 }
 
-/// How far each arrow of the way has come: what the next stage waits for.
+/// The progress of each stage, which the next stage waits for.
 #[derive(Debug)]
 pub struct Watermarks {
-    /// The last admission.
+    /// The number of the last admission.
     pub inbox: watch::Sender<u64>,
-    /// The last entry of the outbox.
+    /// The number of the last entry of the outbox.
     pub outbox: watch::Sender<u64>,
-    /// Bytes of bodies between admission and journal.
+    /// Bytes of events that are admitted and not yet in the journal.
     pub backlog: watch::Sender<u64>,
-    /// Counts commits of applied events; what counts is that it moves.
+    /// Changes with each commit of applied events; the number has no other meaning.
     pub applied: watch::Sender<u64>,
-    /// Gaps of the bus that were found in this life; moves before any commit behind them is told.
+    /// The number of gaps that were found since the start. It changes before a commit after the gap
+    /// returns.
     pub gaps: watch::Sender<u64>,
-    /// How far the journal of each bus was dropped.
+    /// The position up to which the journal of each bus was dropped.
     pub dropped: watch::Sender<BTreeMap<BusTag, Position>>,
-    /// How far the journal reaches, and how much of the disk it takes; measured every few seconds.
+    /// The age of the journal's oldest event and the journal's size; measured every few seconds.
     pub reach: watch::Sender<Reach>,
 }
 
-/// The two may come in either order: what is applied before its admission is told makes the number
-/// wrap around, and only until it is told. Whoever admits looks after it has told.
+/// The two calls for an event may come in either order: when it is applied before its admission is
+/// reported, the backlog wraps around until then. Ingest reads the backlog only after its report.
 impl Watermarks {
-    /// So many bytes were admitted.
+    /// Adds admitted bytes.
     pub fn grow_backlog(&self, bytes: u64) {
         self.backlog.send_modify(|backlog| *backlog = backlog.wrapping_add(bytes));
     }
 
-    /// So many bytes are in the journal, or the broker has them.
+    /// Subtracts bytes that are in the journal, or confirmed by the broker.
     pub fn shrink_backlog(&self, bytes: u64) {
         self.backlog.send_modify(|backlog| *backlog = backlog.wrapping_sub(bytes));
     }
 }
 
-/// The counters that [`Watermarks`] begin with.
+/// Counter of admissions. Like the next two, it is where a field of [`Watermarks`] begins.
 pub const ADMISSIONS: &str = "admissions";
-/// Entries given to the outbox so far.
+/// Counter of entries that were ever written to the outbox.
 pub const ENTRIES: &str = "entries";
-/// Bytes of bodies between admission and journal.
+/// Counter of bytes that are admitted and not yet in the journal.
 pub const BACKLOG: &str = "backlog_bytes";
 
-/// How directories in the data directory begin through which an appliance and a command pass each
-/// other files: neither may be able to reach where the other's files are.
+/// Prefix of directories in the data directory through which the appliance and a command exchange
+/// files, since neither may have access to the other's files.
 pub const EXCHANGE: &str = ".exchange-";
 
-/// Name of the cursor up to which everything of the bus is applied; kept for each bus.
+/// Name of the cursor up to which the bus is applied; kept for each bus.
 pub const APPLIED: &str = "applied";
 
-/// Reads of one moment or of several, never of the middle of a batch.
+/// Reads committed data. Two reads may see different commits, but never a part of a batch.
 #[derive(Clone, Copy)]
 pub struct Reader<'s> {
     database: &'s Database,
 }
 
 impl Store {
-    /// Opens the store in `dir`, making both when they are not there. Blocks.
+    /// Opens the store in `dir`, and creates both when they do not exist. Blocks.
+    ///
+    /// # Errors
+    /// When another process has the store, it has another version, or the database fails.
     pub fn open(dir: &Path, sync: Durability, clock: Clock) -> Result<Self, StoreError> {
         let lock = lock::Lock::take(dir, clock)?;
         lock::check_no_backup(dir)?;
-        let place = lock::expect_store(dir)?;
+        let data_dir = lock::expect_store(dir)?;
         let database = Arc::new(Database::open(dir)?);
         let db = dir.join("db");
         private::hide_dir(&db).map_err(lock::file_error("hide", &db))?;
-        let (written, lost) = Written::begin(dir, &database, sync, clock.now())?;
+        let (written, lost) = LastWrite::begin(dir, &database, sync, clock.now())?;
         let written = Arc::new(written);
         let bus_tag = bus_tag(&database)?;
         let id = store_id(&database)?;
-        place.complete()?;
+        data_dir.complete()?;
         let head = |name: &str| -> Result<watch::Sender<u64>, StoreError> {
             let count = database.count(&MetaKey(name.to_owned()))?;
             Ok(watch::Sender::new(u64::try_from(count).unwrap_or(0)))
@@ -158,11 +163,11 @@ impl Store {
         let dropped = Reader { database: &database }.cursors(journal::DROPPED)?;
         let dropped = watch::Sender::new(dropped);
         let failure = Arc::new(OnceLock::new());
-        let room = Arc::new(DiskSpace::default());
+        let disk_space = Arc::new(DiskSpace::default());
         let log = (Arc::clone(&database), Arc::clone(&written), sync);
-        let state = (Arc::clone(&failure), Arc::clone(&room));
+        let state = (Arc::clone(&failure), Arc::clone(&disk_space));
         let (jobs, thread) = writer::start(log, clock, state);
-        let shared = Shared {
+        let shared = OpenStore {
             database,
             jobs: Some(jobs),
             thread: Some(thread),
@@ -180,7 +185,7 @@ impl Store {
                 dropped,
                 reach: watch::Sender::default(),
             },
-            room,
+            disk_space,
             failure,
             _lock: lock,
         };
@@ -199,58 +204,61 @@ impl Store {
         self.shared.bus_tag
     }
 
-    /// The name of this store, unlike any other's: 16 hexadecimal digits, drawn when it was new.
+    /// The unique id of this store: 16 hexadecimal digits, chosen when it was created.
     #[must_use]
     pub fn store_id(&self) -> &str {
         &self.shared.id
     }
 
-    /// What was lost of the end of the log, as far as it was found when the store was opened.
+    /// The lost end of the write-ahead log, when a loss was noticed as the store was opened.
     #[must_use]
     pub fn lost_tail(&self) -> Option<&LostTail> {
         self.shared.lost.as_ref()
     }
 
-    /// The room on its disk: whether fetching and writing wait for some.
+    /// Free space on the disk, and whether polling or writing waits for it.
     #[must_use]
     pub fn disk_space(&self) -> &DiskSpace {
-        &self.shared.room
+        &self.shared.disk_space
     }
 
-    /// How `RocksDB` keeps up with what is written.
+    /// Whether `RocksDB` keeps up with the writes.
     #[must_use]
     pub fn pressure(&self) -> pressure::Pressure {
         pressure::of(&self.shared.database)
     }
 
-    /// The journal was read, and may be compacted from now on.
+    /// Allows the journal to be compacted: it has been read once.
     pub fn journal_was_read(&self) -> Result<(), StoreError> {
         self.shared.database.compact_journal()
     }
 
-    /// Whether a part of the journal is damaged: readers get a gap there.
+    /// Whether a part of the journal is damaged. Subscribers get a gap there.
     #[must_use]
     pub fn is_journal_damaged(&self) -> bool {
         self.shared.database.is_journal_damaged()
     }
 
-    /// How far the stages have come. A stage moves its head after its commit.
+    /// The progress of the stages. A stage advances its watermark after its commit.
     #[must_use]
     pub fn watermarks(&self) -> &Watermarks {
         &self.shared.watermarks
     }
 
-    /// Runs `work` on the writing thread and commits what it wrote, all or nothing. Returns after
-    /// the sync that the policy asks for. An error of `work` closes the store: it can only be
-    /// that the store itself is broken. From then on every commit fails with what closed it.
+    /// Runs `work` on the writer thread and commits what it wrote, all or nothing. Returns after
+    /// the sync that [`Durability`] asks for.
+    ///
+    /// # Errors
+    /// An error of `work` closes the store, since it means that the store itself is broken. Every
+    /// later commit fails with the same error.
     pub async fn commit<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Batch<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let (sender, receiver) = oneshot::channel();
         let gaps = self.shared.watermarks.gaps.clone();
-        // Who asked may have gone; the work is done all the same.
-        let job: Job = Box::new(move |batch| match work(batch) {
+        // The caller may have gone; the batch is committed all the same.
+        let job: WriteJob = Box::new(move |batch| match work(batch) {
             Ok(result) => {
                 let finds_gap = batch.finds_gap;
                 Ok(Box::new(move |written: Result<(), StoreError>| {
@@ -271,21 +279,16 @@ impl Store {
         receiver.await.map_err(|_| closed())?
     }
 
-    /// Runs `work`, which may block, beside the async workers.
+    /// Runs `work`, which may block, on the blocking pool.
     pub async fn read<R: Send + 'static>(
         &self,
         work: impl FnOnce(Reader<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let store = self.clone();
-        let read = tokio::task::spawn_blocking(move || work(store.reader()));
-        match read.await {
-            Ok(result) => result,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => Err(StoreError::Closed),
-        }
+        blocking(move || work(store.reader())).await?
     }
 
-    /// Reads here and now; only where blocking is right.
+    /// A reader for code that may block.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         Reader { database: &self.shared.database }
@@ -293,27 +296,27 @@ impl Store {
 }
 
 impl Reader<'_> {
-    /// One row.
+    /// Reads one row.
     pub fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         self.database.get(key)
     }
 
-    /// One counter; 0 when it was never touched.
+    /// Reads one counter; 0 when it does not exist.
     pub fn count<K: CounterKey>(&self, key: &K) -> Result<i64, StoreError> {
         self.database.count(key)
     }
 
-    /// Up to where the bus in use is applied; `None` when nothing was yet.
+    /// The cursor up to which the bus in use is applied; `None` before the first event.
     pub fn applied(&self) -> Result<Option<Cursor>, StoreError> {
         self.cursor(APPLIED)
     }
 
-    /// The same of one bus, also of one that is not in use.
+    /// The same for one bus, also for one that is not in use.
     pub fn applied_on(&self, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
         self.cursor_on(APPLIED, tag)
     }
 
-    /// Rows of a family from `from` on, in order, while `take` returns true.
+    /// Passes the rows of a family from `from` on to `take`, in order, while it returns true.
     pub fn scan<K: Key>(
         &self,
         from: &K,
@@ -322,13 +325,13 @@ impl Reader<'_> {
         self.database.scan(from, take)
     }
 
-    /// The last key of a family before `until`.
+    /// The last key of a family that is less than `until`.
     pub fn last_before<K: Key>(&self, until: &K) -> Result<Option<K>, StoreError> {
         self.database.last_before(until)
     }
 }
 
-/// Reads a counter's value as [`Batch::add`] writes it.
+/// Decodes a counter's value, as [`Batch::add`] writes it.
 pub fn read_count<K: CounterKey>(key: &K, value: &[u8]) -> Result<i64, StoreError> {
     let bytes = value.try_into();
     bytes
@@ -336,10 +339,10 @@ pub fn read_count<K: CounterKey>(key: &K, value: &[u8]) -> Result<i64, StoreErro
         .map_err(|_| StoreError::corrupt(K::FAMILY.name(), &key.to_bytes()))
 }
 
-/// The embedded bus's tag; drawn when the store is new.
+/// The tag of the embedded bus; chosen at random when the store is created.
 fn bus_tag(database: &Database) -> Result<BusTag, StoreError> {
     let key = MetaKey("bus_tag".to_owned());
-    let drawn = drawn_once(database, &key, || fastrand::u32(1..).to_be_bytes().to_vec())?;
+    let drawn = get_or_create(database, &key, || fastrand::u32(1..).to_be_bytes().to_vec())?;
     let bytes = drawn.as_slice().try_into();
     bytes
         .map(|bytes| BusTag(u32::from_be_bytes(bytes)))
@@ -356,41 +359,49 @@ fn fresh_id() -> String {
 
 fn store_id(database: &Database) -> Result<String, StoreError> {
     let key = store_id_key();
-    let drawn = drawn_once(database, &key, || fresh_id().into_bytes())?;
+    let drawn = get_or_create(database, &key, || fresh_id().into_bytes())?;
     String::from_utf8(drawn).map_err(|_| StoreError::corrupt("meta", &key.to_bytes()))
 }
 
-/// What is kept under a name; drawn and kept when there is nothing yet.
-fn drawn_once(
+/// The value of a name; made and stored when there is none yet.
+fn get_or_create(
     database: &Database,
     key: &MetaKey,
-    draw: impl FnOnce() -> Vec<u8>,
+    create: impl FnOnce() -> Vec<u8>,
 ) -> Result<Vec<u8>, StoreError> {
     if let Some(value) = database.get(key)? {
         return Ok(value);
     }
-    let drawn = draw();
-    let mut counters = batch::Counters::default();
+    let value = create();
+    let mut counters = batch::CounterCache::default();
     let mut batch = Batch::new(database, &mut counters);
-    batch.put(key, &drawn);
+    batch.put(key, &value);
     database.write(batch.finish())?;
     database.sync()?;
-    Ok(drawn)
+    Ok(value)
 }
 
-impl Drop for Shared {
+impl Drop for OpenStore {
     fn drop(&mut self) {
         drop(self.jobs.take());
-        self.room.close();
+        self.disk_space.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the writing thread panicked");
+            tracing::error!("the writer thread of the store panicked");
         } else if self.failure.get().is_none() {
             self.written.end(self.database.sequence());
         }
         self.database.close();
     }
+}
+
+/// A new store for a test, in a directory that is removed when the first part is dropped.
+#[cfg(test)]
+pub(crate) fn new_store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system());
+    (dir, store.expect("a new store opens"))
 }
 
 #[cfg(test)]

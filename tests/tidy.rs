@@ -37,6 +37,7 @@ const GROUND: &[&str] = &[
     "private",
     "gunzip",
     "reload",
+    "sync",
 ];
 
 /// Room -> what of the crate it may name beside the ground. A longer path allows only that part.

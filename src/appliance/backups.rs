@@ -23,6 +23,7 @@ use crate::metrics;
 use crate::model::window::Timestamp;
 use crate::store::Store;
 use crate::store::checkpoint::{self, CheckpointError};
+use crate::sync::blocking;
 
 /// How often it is looked whether one is due.
 const EVERY: Duration = Duration::from_secs(20);
@@ -47,7 +48,7 @@ pub(super) async fn run(
         let now = witness.scheduled_now();
         if clock.instant() >= not_before && now.is_some() {
             let (store, settings) = (store.clone(), settings.clone());
-            let pass = tokio::task::spawn_blocking(move || pass(&store, &settings, clock)).await?;
+            let pass = blocking(move || pass(&store, &settings, clock)).await?;
             let failed = pass.as_ref().err().map(|error| error as &(dyn Error + 'static));
             chores.went(Chore::Backup, failed);
             match pass {

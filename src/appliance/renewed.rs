@@ -19,6 +19,7 @@ use crate::logging;
 use crate::model::window::Timestamp;
 use crate::reload;
 use crate::serve::Certificate;
+use crate::sync::blocking;
 
 /// How often they are looked at.
 const EVERY: Duration = Duration::from_secs(3);
@@ -107,7 +108,7 @@ impl Renewed {
         let clock = self.clock;
         let mut at_once = false;
         loop {
-            self = tokio::task::spawn_blocking(move || {
+            self = blocking(move || {
                 self.look(at_once);
                 self
             })

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{GitHub, Secret, read_tokens};
 use crate::github::tokens::TokenPool;
 use crate::supervise::{EXIT_CONFIG, ProcessFailure};
+use crate::sync::blocking;
 
 /// Largest file of tokens, bytes: more than a thousand of them.
 const FILE_BYTES: u64 = 1 << 20;
@@ -52,7 +53,7 @@ pub(super) async fn follow(
             () = clock.sleep(LOOK), if github.tokens_file.is_some() => false,
         };
         let looked = github.clone();
-        let read = tokio::task::spawn_blocking(move || joined(&looked)).await?;
+        let read = blocking(move || joined(&looked)).await?;
         if let Some(tokens) = followed.look(read, asked) {
             pool.replace(tokens);
         }

@@ -1,84 +1,85 @@
-//! Door to `pulsar`: the bus of several nodes is a topic of Apache Pulsar.
+//! Adapter for `pulsar`: several nodes share a topic of Apache Pulsar as their bus.
 //!
-//! [`PulsarBus`] reads it by a subscription of this store's own and acknowledges what is durable
-//! here; [`PulsarOutlet`] writes the outbox to it as its one producer. The client library gives up
-//! in many places (its stream ends, its receipts time out, its connection is silent), so nothing
-//! of it is trusted for long: each end keeps one client to itself, bounds every wait, and on any
-//! doubt drops all of it and connects anew, with growing pauses. What that delivers or sends twice
-//! is applied once. The library unpacks entries without a limit, so they are read by `reader`,
-//! which shares only the commands and the look-up with it.
+//! [`PulsarBus`] reads the topic through this store's own durable subscription and acknowledges
+//! what is on disk here. [`PulsarOutlet`] writes the outbox to the topic as its only producer.
+//!
+//! The client library gives up in many ways: its stream ends, its receipts time out, its connection
+//! goes silent. So each end has a client of its own, bounds every wait, and on any error drops the
+//! client and reconnects with backoff. Messages that are delivered or sent twice are applied once.
+//! The library also decompresses entries without a limit; therefore `reader` reads the socket
+//! itself and uses only the library's commands and topic look-up.
 
-mod arrived;
 mod consumer;
-mod course;
+mod delivery;
+mod diagnosis;
 mod entry;
-mod fields;
 mod frames;
 mod link;
 mod oauth;
 mod outlet;
 mod probe;
+mod progress;
+mod protobuf;
 mod reader;
 mod session;
 mod topic;
-mod words;
 
 use std::path::PathBuf;
 
-pub use self::arrived::Receipt;
 pub use self::consumer::PulsarBus;
+pub use self::delivery::PulsarReceipt;
 pub use self::oauth::{check_key, local as key_path};
 pub use self::outlet::PulsarOutlet;
 pub use self::probe::{Probed, probe};
 pub use self::topic::tag_of;
 
-/// What connecting needs. Printing it shows no secret: it holds none, only where one is.
+/// What connecting needs. Safe to print: it holds the path of a secret, never the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PulsarOptions {
     /// The service: `pulsar://host:6650`, or `pulsar+ssl://host:6651` with TLS.
     pub url: String,
     /// The topic, short (`events`) or whole (`persistent://tenant/namespace/events`).
     pub topic: String,
-    /// How to log in; `None` for a broker that asks nobody who they are.
+    /// How to log in; `None` for a broker without authentication.
     pub oauth: Option<OAuthOptions>,
-    /// A file of PEM certificates that are trusted beside the public ones.
+    /// A file of PEM certificates that are trusted in addition to the public ones.
     pub ca: Option<PathBuf>,
-    /// How what is produced is compressed.
+    /// Compression of produced messages.
     pub compression: PulsarCompression,
-    /// What the subscription's name begins with; the store's id follows.
+    /// The prefix of the subscription's name; the store's id follows.
     pub consumer_name: String,
 }
 
 /// `OAuth2` client credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OAuthOptions {
-    /// Who the token is for.
+    /// The audience that the token is requested for.
     pub audience: String,
-    /// The key file, as `StreamNative` Cloud gives it out.
+    /// The key file, in the format of `StreamNative` Cloud.
     pub key_file: PathBuf,
 }
 
-/// Compression of what is produced; what is consumed says its own.
+/// Compression of produced messages. Consumed messages name their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PulsarCompression {
-    /// None.
+    /// No compression.
     #[default]
     None,
-    /// Fast.
+    /// LZ4: fast.
     Lz4,
-    /// Small.
+    /// Zstandard: small.
     Zstd,
-    /// For old readers.
+    /// Zlib: for old consumers.
     Zlib,
 }
 
-/// What can be wrong between us and Pulsar.
+/// Why Pulsar cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PulsarError {
-    /// The address cannot be one.
+    /// The configured address is invalid.
     #[error(
-        "pulsar's address `{url}` cannot be used: {why}; write pulsar://host:6650, or \
-         pulsar+ssl://host:6651 with TLS"
+        "invalid pulsar.url `{url}`: {why}; write pulsar://host:6650, or pulsar+ssl://host:6651 \
+         with TLS"
     )]
     Address {
         /// As it was configured.
@@ -86,9 +87,9 @@ pub enum PulsarError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The topic's name cannot be one of ours.
+    /// The configured topic name is invalid.
     #[error(
-        "the topic `{topic}` cannot be used: {why}; write a name such as `events` or \
+        "invalid topic `{topic}`: {why}; write a name such as `events` or \
          `persistent://public/default/events`"
     )]
     Topic {
@@ -97,31 +98,31 @@ pub enum PulsarError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A file that is needed.
-    #[error("the {what} {path} cannot be used: {why}")]
+    /// A file that the configuration names is unusable.
+    #[error("cannot use the {what} {path}: {why}")]
     File {
-        /// Which one.
+        /// What the file is for.
         what: &'static str,
-        /// Where it should be.
+        /// Its path.
         path: PathBuf,
-        /// What is wrong with it; never what is in it.
+        /// What is wrong with it; never its content.
         why: String,
     },
-    /// A topic that has no one order.
+    /// The topic is partitioned, so its messages have no total order.
     #[error(
-        "the topic {topic} has {partitions} partitions, and events need one order: name a topic \
-         that is not partitioned"
+        "the topic {topic} has {partitions} partitions, so its events have no order: use a topic \
+         without partitions"
     )]
     Partitioned {
         /// The topic.
         topic: String,
-        /// How many.
+        /// The number of its partitions.
         partitions: u32,
     },
-    /// A topic that ends before what was applied from it.
+    /// The topic ends before the position up to which this store has applied it.
     #[error(
-        "the topic {topic} ends at {last}, but this store has applied it up to {applied}: it is \
-         a new topic under the old name (the broker's data is gone); start with an empty data \
+        "the topic {topic} ends at {last}, but this store has applied it up to {applied}: it was \
+         created again under the same name (the broker's data is gone); start with an empty data \
          directory, or use another topic"
     )]
     Anew {
@@ -129,26 +130,27 @@ pub enum PulsarError {
         topic: String,
         /// Its last entry, as ledger:entry.
         last: String,
-        /// The entry up to which this store has it.
+        /// The last entry that this store has applied.
         applied: String,
     },
-    /// The broker, or the way to it, or its answer.
+    /// The broker is unreachable, or refuses, or answers with an error.
     #[error("{doing}: {why}")]
     Away {
-        /// What was tried, with its host or topic.
+        /// The operation, with its host or topic.
         doing: String,
-        /// What came of it, and what to do.
+        /// The cause, and what to do.
         why: String,
     },
 }
 
 impl PulsarError {
-    /// Whether it may be over later without anyone changing our configuration.
+    /// Whether a retry may succeed without a change of the configuration.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Away { .. })
     }
-    /// Whether only another configuration helps, or another file in the place it names.
+
+    /// Whether only a change of the configuration, or of a file that it names, helps.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         match self {

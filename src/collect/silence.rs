@@ -17,8 +17,6 @@ use std::time::Duration;
 
 use crate::model::gap::{Gap, GapReason, Outage};
 use crate::model::window::Timestamp;
-use crate::store::keys::CursorKey;
-use crate::store::rows::decode_cursor;
 use crate::store::{APPLIED, Store, StoreError, gaps, outages};
 
 /// The pages that are looked at come within this long of each other.
@@ -105,8 +103,7 @@ impl Silence {
                 if has_broker {
                     return outages::keep_pending(batch, Outage { since, until });
                 }
-                let Some(value) = batch.get(&CursorKey(APPLIED.to_owned()))? else { return Ok(()) };
-                let cursor = decode_cursor(APPLIED, &value)?;
+                let Some(cursor) = batch.cursor(APPLIED)? else { return Ok(()) };
                 let (after, until, noticed_at) = (cursor.position, cursor.position, now);
                 let gap =
                     Gap { after, until, count: None, reason: GapReason::Upstream, noticed_at };

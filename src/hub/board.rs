@@ -4,7 +4,7 @@
 //! told of them first is written once a change and shared.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::model::counts::{DayCounts, PullRequestCounts};
 use crate::model::tally::Tally;
 use crate::model::window::{Second, Year};
+use crate::sync::lock;
 
 /// What the window held at one tick.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -86,7 +87,7 @@ impl LatestValues {
     pub fn first_of_sampling(&self) -> Frame {
         let shown = self.counts.load();
         let year = self.clock.now().year();
-        let mut first = shown.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&shown.first);
         match &*first {
             Some((written_in, frame)) if *written_in == year => frame.clone(),
             _ => {

@@ -4,7 +4,7 @@
 //! who comes too late is told how many events are gone. Appending never waits for a reader.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 
@@ -16,6 +16,7 @@ use crate::model::event::Event;
 use crate::model::event_index::EventIndex;
 use crate::model::json;
 use crate::model::position::{Cursor, Position};
+use crate::sync::lock;
 
 /// The most bytes of events that the ring holds.
 pub const TAIL_BYTES: usize = 32 << 20;
@@ -180,7 +181,7 @@ impl Tail {
     /// Puts events behind the newest; the oldest make room.
     pub fn append(&self, events: Vec<TailEvent>) {
         let events: Vec<Arc<TailEvent>> = events.into_iter().map(Arc::new).collect();
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = lock(&self.ring);
         let ring = &mut *ring;
         for event in events {
             ring.bytes += event.weight();
@@ -204,7 +205,7 @@ impl Tail {
     /// Says that everything up to here is elsewhere, and what comes next will be appended. Nothing
     /// happens once anything was.
     pub fn begin_behind(&self, cursor: Cursor) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = lock(&self.ring);
         if ring.first == 0 && ring.events.is_empty() {
             ring.floor = Some(cursor);
         }
@@ -213,7 +214,7 @@ impl Tail {
     /// The newest event; `None` while nothing is known.
     #[must_use]
     pub fn newest(&self) -> Option<Cursor> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         ring.events.back().map(|event| event.cursor).or(ring.floor)
     }
 
@@ -221,7 +222,7 @@ impl Tail {
     /// held here.
     #[must_use]
     pub fn place_behind(&self, position: Position) -> Option<u64> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         let floor = ring.floor.or_else(|| ring.events.front().map(|event| event.cursor))?;
         if position < floor.position {
             return None;
@@ -233,21 +234,21 @@ impl Tail {
     /// The place behind the newest event.
     #[must_use]
     pub fn end(&self) -> u64 {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         ring.first + ring.events.len() as u64
     }
 
     /// At most `most` of the newest events, newest first.
     #[must_use]
     pub fn newest_first(&self, most: usize) -> Vec<Arc<TailEvent>> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         ring.events.iter().rev().take(most).cloned().collect()
     }
 
     /// At most `most` events from `place` on.
     #[must_use]
     pub fn read(&self, place: u64, most: usize) -> TailBatch {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         let from = place.max(ring.first);
         let skip = usize::try_from(from - ring.first).unwrap_or(usize::MAX);
         let events: Vec<_> = ring.events.iter().skip(skip).take(most).cloned().collect();

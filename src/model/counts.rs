@@ -66,51 +66,29 @@ impl DayCounts {
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }
-
-    /// Both added.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        self.each(other, i64::saturating_add)
-    }
-
-    /// The larger of each figure.
-    #[must_use]
-    pub fn at_least(self, other: Self) -> Self {
-        self.each(other, Ord::max)
-    }
-
-    fn each(self, other: Self, by: impl Fn(i64, i64) -> i64) -> Self {
-        Self {
-            open: by(self.open, other.open),
-            merge: by(self.merge, other.merge),
-            close: by(self.close, other.close),
-            developers: by(self.developers, other.developers),
-        }
-    }
 }
 
-impl YearCounts {
-    /// Both added.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        self.each(other, i64::saturating_add)
-    }
+/// Sum and maximum of a struct of counts, field by field.
+macro_rules! field_by_field {
+    ($counts:ident { $($field:ident),* }) => {
+        impl $counts {
+            /// The sum of each count.
+            #[must_use]
+            pub fn plus(self, other: Self) -> Self {
+                Self { $($field: self.$field.saturating_add(other.$field)),* }
+            }
 
-    /// The larger of each figure.
-    #[must_use]
-    pub fn at_least(self, other: Self) -> Self {
-        self.each(other, Ord::max)
-    }
-
-    fn each(self, other: Self, by: impl Fn(i64, i64) -> i64) -> Self {
-        Self {
-            additions: by(self.additions, other.additions),
-            deletions: by(self.deletions, other.deletions),
-            developers: by(self.developers, other.developers),
-            repositories: by(self.repositories, other.repositories),
+            /// The larger of each count.
+            #[must_use]
+            pub fn at_least(self, other: Self) -> Self {
+                Self { $($field: self.$field.max(other.$field)),* }
+            }
         }
-    }
+    };
 }
+
+field_by_field!(DayCounts { open, merge, close, developers });
+field_by_field!(YearCounts { additions, deletions, developers, repositories });
 
 impl PullRequestCounts {
     /// Nothing, of a year.

@@ -1,28 +1,28 @@
-//! What is kept about times in which GitHub was not read: when it was last read, by whichever node,
-//! and an outage that is found and not yet on the bus.
+//! Outages of polling: when any node last polled GitHub, and an outage that was found and is not
+//! yet on the bus.
 
 use super::keys::MetaKey;
 use super::{Batch, Reader, StoreError};
 use crate::model::gap::Outage;
 use crate::model::window::Timestamp;
 
-/// Name of the time of the last poll.
+/// Row of the time of the last poll.
 const POLLED_AT: &str = "polled_at";
-/// Name of the outage that waits for the next message.
+/// Row of the outage that the next message will carry.
 const PENDING: &str = "outage_pending";
-/// Name of the last outage that came over the bus.
+/// Row of the last outage that arrived over the bus.
 const ARRIVED: &str = "outage_arrived";
 
 fn key(name: &str) -> MetaKey {
     MetaKey(name.to_owned())
 }
 
-/// Keeps when GitHub was last polled here.
+/// Records when this node last polled GitHub.
 pub fn keep_polled(batch: &mut Batch<'_>, at: Timestamp) {
     batch.put(&key(POLLED_AT), &at.micros().to_be_bytes());
 }
 
-/// Keeps that another node polled GitHub then, unless a later time is known.
+/// Records that another node polled GitHub then, unless a later time is known.
 pub fn keep_polled_elsewhere(batch: &mut Batch<'_>, at: Timestamp) -> Result<(), StoreError> {
     let known = batch.get(&key(POLLED_AT))?.and_then(|value| read_time(&value));
     if known < Some(at) {
@@ -31,12 +31,12 @@ pub fn keep_polled_elsewhere(batch: &mut Batch<'_>, at: Timestamp) -> Result<(),
     Ok(())
 }
 
-/// When GitHub was last polled, as far as this node knows; `None` when it never was.
+/// When GitHub was last polled, as far as this node knows; `None` before the first poll.
 pub fn polled(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
     Ok(reader.get(&key(POLLED_AT))?.and_then(|value| read_time(&value)))
 }
 
-/// Keeps an outage until a message has carried it; one that is kept already is widened by it.
+/// Stores an outage until a message has carried it, merged with one that is stored already.
 pub fn keep_pending(batch: &mut Batch<'_>, outage: Outage) -> Result<(), StoreError> {
     let kept = batch.get(&key(PENDING))?.and_then(|value| read(&value));
     let outage = kept.map_or(outage, |kept| kept.with(outage));
@@ -44,13 +44,13 @@ pub fn keep_pending(batch: &mut Batch<'_>, outage: Outage) -> Result<(), StoreEr
     Ok(())
 }
 
-/// The outage that waits for a message.
+/// The outage that is to be carried by the next message.
 pub fn pending(reader: Reader<'_>) -> Result<Option<Outage>, StoreError> {
     Ok(reader.get(&key(PENDING))?.and_then(|value| read(&value)))
 }
 
-/// An outage came over the bus. It waits no longer; true unless it came before: a message may be
-/// sent twice.
+/// Records an outage that arrived over the bus, which is then no longer pending. Returns false when
+/// it arrived before, since a message may be sent twice.
 pub fn arrive(batch: &mut Batch<'_>, outage: Outage) -> Result<bool, StoreError> {
     if batch.get(&key(PENDING))?.and_then(|value| read(&value)) == Some(outage) {
         batch.delete(&key(PENDING));
@@ -79,13 +79,11 @@ fn read_time(value: &[u8]) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::store::{Durability, Store};
+    use crate::store::new_store;
 
     #[tokio::test]
-    async fn an_outage_waits_until_it_came_over_the_bus_and_comes_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    async fn outage_is_pending_until_it_arrives_once() {
+        let (_dir, store) = new_store();
         let at = Timestamp::from_seconds;
         let outage = move |since, until| Outage { since: at(since), until: at(until) };
         store.commit(move |batch| keep_pending(batch, outage(5, 9))).await.unwrap();
@@ -100,9 +98,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_poll_is_the_latest_of_all_nodes() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    async fn last_poll_is_the_latest_of_all_nodes() {
+        let (_dir, store) = new_store();
         let at = Timestamp::from_seconds;
         assert_eq!(polled(store.reader()).unwrap(), None);
         store.commit(move |batch| keep_polled_elsewhere(batch, at(9))).await.unwrap();

@@ -1,15 +1,15 @@
-//! The log of what was refused from outside: bounded, with the reason beside the text, for
-//! `ghpulse inspect rejects`.
+//! The reject log: malformed input from outside, with the reason, for `ghpulse inspect rejects`.
+//! Bounded.
 
 use super::keys::RejectKey;
 use super::rows::encode_refused;
 use super::{Batch, StoreError};
 use crate::model::window::Timestamp;
 
-/// The most entries that are kept; the oldest go first.
+/// The most entries that are kept; the oldest are dropped first.
 pub const KEPT: u64 = 1_000;
 
-/// Keeps a refused text with its reason.
+/// Adds a rejected text with its reason.
 ///
 /// # Errors
 /// When the log's number cannot be read.

@@ -1,4 +1,4 @@
-//! Tests of looking into a store.
+//! Tests of inspecting a store.
 
 use super::super::firsts::claim_firsts;
 use super::super::keys::{
@@ -84,7 +84,7 @@ async fn rows_are_shown_as_text_and_bounded() {
 }
 
 #[tokio::test]
-async fn events_keep_their_digits_and_what_is_damaged_is_shown_as_such() {
+async fn numbers_keep_their_digits_and_damage_is_marked() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path()).await;
     assert_eq!(look(&store, "bodies", "3", 9).0[0].1, EVENT);
@@ -99,7 +99,7 @@ async fn events_keep_their_digits_and_what_is_damaged_is_shown_as_such() {
 }
 
 #[tokio::test]
-async fn all_families_are_listed_and_no_other_is_known() {
+async fn all_families_are_listed_and_others_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path()).await;
     let all = families(store.reader()).unwrap();
