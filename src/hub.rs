@@ -30,7 +30,7 @@ mod tail;
 mod turns;
 mod waiters;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::database::{DAMAGED, Database};
 use super::keys::MinuteKey;
-use super::unclean::{WRITTEN, leave_room};
+use super::unclean::{WRITTEN, skip_positions};
 use super::{APPLIED, Batch, Store, StoreError, batch, fresh_id, lock, store_id_key};
 use crate::clock::Clock;
 use crate::fault;

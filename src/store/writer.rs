@@ -60,7 +60,7 @@ pub(super) fn start(
     let log = SyncedLog { database: WaitingDatabase { database, disk_space }, reached, sync };
     let syncing = {
         let (log, failure) = (log.clone(), Arc::clone(&failure));
-        spawn("store-sync", move || sync(&log, clock, &to_sync, &failure))
+        spawn("store-sync", move || sync_batches(&log, clock, &to_sync, &failure))
     };
     let writing = spawn("store", move || {
         write(&log, clock, receiver, &written, &failure);
@@ -149,7 +149,7 @@ fn write(
 }
 
 /// Runs the sync thread: syncs and completes commits, until the writer stops or a sync fails.
-fn sync(
+fn sync_batches(
     log: &SyncedLog,
     clock: Clock,
     written: &Receiver<UnsyncedBatch>,

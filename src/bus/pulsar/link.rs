@@ -74,7 +74,7 @@ impl BrokerLink {
     }
 
     /// A new, connected client. Fails for a partitioned topic.
-    pub(super) async fn client(&self) -> Result<Client, PulsarError> {
+    pub(super) async fn client(&self) -> Result<PulsarClient, PulsarError> {
         let doing = || format!("connecting to {}", self.url);
         let mut builder = Pulsar::builder(&self.url, TokioExecutor)
             .with_connection_retry_options(ConnectionRetryOptions {

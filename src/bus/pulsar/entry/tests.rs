@@ -166,7 +166,7 @@ fn damage_is_one_dead_letter_to_the_end_of_its_entry() {
         (vec![numbered(8, 4)], b"x".to_vec(), "Snappy"),
         (vec![numbered(8, 77)], b"x".to_vec(), "unknown way (77)"),
         (vec![numbered(8, 2), numbered(9, 5)], b"x".to_vec(), "cannot unpack"),
-        (vec![vec![0xff]], vec![], "metadata is damaged"),
+        (vec![vec![0xff]], vec![], "malformed metadata"),
     ] {
         let reason = reason(packed(&fields, &payload));
         assert!(reason.contains(word), "{reason}");
