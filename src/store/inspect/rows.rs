@@ -85,7 +85,9 @@ pub(super) fn format_of(family: Family) -> FamilyFormat {
             ..row("applied events, by their position on the bus", journal, event)
         },
         Family::Minutes => row("the beginning of each minute in the journal", minute, minute_row),
-        Family::Activity => row("events by the time they were received, and type", activity, activity_row),
+        Family::Activity => {
+            row("events by the time they were received, and type", activity, activity_row)
+        }
         Family::Coverage => row("estimates of missed events, by time", coverage, coverage_row),
         Family::Gaps => row("gaps of the bus", gap, gap_row),
         Family::Cursors => by_name("cursors of the stages and consumers", name, cursor),
