@@ -44,7 +44,7 @@ pub(super) fn members() -> Vec<Member> {
 impl Rolling {
     fn new(what: What, windows: &'static [(&'static str, u32)]) -> Self {
         let step = longest(windows).div_ceil(BUCKETS);
-        let buckets = Buckets::shaped(BucketLayout { step, ..BucketLayout::USUAL });
+        let buckets = Buckets::with_layout(BucketLayout { step, ..BucketLayout::USUAL });
         Self { what, windows, buckets, left_out: 0, ticked_at: None }
     }
 

@@ -1,4 +1,4 @@
-//! Routing keys: what a message is about, in three words; and patterns of them.
+//! Routing keys, which describe a message in three words, and patterns of them.
 
 mod catalogue;
 mod pattern;
@@ -6,14 +6,15 @@ mod pattern;
 use std::fmt;
 
 pub use catalogue::{
-    ABSENT_KEYS, AbsentKey, Collection, ENTITY_TOPICS, EventTopic, NEVER, Never, event_topics,
+    ABSENT_COLLECTIONS, ABSENT_KEYS, AbsentCollection, AbsentKey, Collection, ENTITY_TOPICS,
+    EventTopic, event_topics,
 };
 pub use pattern::{InvalidPattern, MANY_WORDS, RoutingPattern};
 
 /// The longest routing key, in bytes; AMQP's limit.
 pub const KEY_BYTES: usize = 255;
 
-/// The second words of the events that GitHub's feed shows today; the rule is open to others.
+/// The second words of the event types in GitHub's feed today. Other types work too.
 pub const EVENT_WORDS: [&str; 17] = [
     "commitcomment",
     "create",
@@ -48,23 +49,23 @@ pub const COLLECTIONS: [&str; 10] = [
     "watchers",
 ];
 
-/// What happened to a document of a collection. Nothing in the feed says that one is gone.
+/// The change of a document of a collection. The feed does not report deletions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// Its id is seen here for the first time.
+    /// Its id was not seen before.
     Insert,
     /// Its id was seen before.
     Update,
 }
 
-/// Three words with `.` between them, such as `evt.push.insert`; at most [`KEY_BYTES`] bytes.
+/// Three words separated by `.`, such as `evt.push.insert`; up to [`KEY_BYTES`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RoutingKey(String);
 
 impl RoutingKey {
-    /// The key of an event of a type: `evt.<type without "Event", lower case>.insert`. A type
-    /// that GitHub invents tomorrow has one too; what would break the three words (dots, spaces,
-    /// wildcards) is written `_`, and so is an empty type.
+    /// The key of an event type: `evt.<type without "Event", lower case>.insert`. Unknown types
+    /// have a key too. Characters that would break the three words (dots, spaces, wildcards) become
+    /// `_`, and so does an empty type.
     #[must_use]
     pub fn of_event(kind: &str) -> Self {
         const AROUND: usize = "evt..insert".len();
@@ -109,7 +110,7 @@ impl Change {
     }
 }
 
-/// Every key that can be told in advance: of [`EVENT_WORDS`] and of [`COLLECTIONS`].
+/// All known keys: those of [`EVENT_WORDS`] and of [`COLLECTIONS`].
 pub fn known_keys() -> impl Iterator<Item = RoutingKey> {
     let events = EVENT_WORDS.iter().map(|word| RoutingKey(format!("evt.{word}.insert")));
     let entities = COLLECTIONS.iter().flat_map(|collection| {
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_types_word_is_its_name_in_lower_case_without_event() {
+    fn word_of_a_type_is_its_lower_case_name_without_event() {
         for (kind, key) in [
             ("PushEvent", "evt.push.insert"),
             ("PullRequestReviewCommentEvent", "evt.pullrequestreviewcomment.insert"),

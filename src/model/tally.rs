@@ -1,8 +1,9 @@
-//! Counts by language: a [`Tally`] is what the world is told, [`Buckets`] are what it is made from.
+//! Counts by name: a [`Tally`] is what subscribers get, and [`Buckets`] are what it is computed
+//! from.
 //!
-//! A tally is small (hundreds of names), sorted by name and cheap to copy: names are shared. The
-//! buckets hold one count a second and language and hand out immutable windows of them, so that a
-//! merge runs while counting goes on.
+//! A tally is small (hundreds of names), sorted by name, and cheap to copy, because names are
+//! shared. Buckets hold one count per second and name, and return immutable snapshots of windows,
+//! so that a merge can run while counting continues.
 
 mod buckets;
 
@@ -13,25 +14,25 @@ use serde::Serialize;
 
 pub use buckets::{Bucket, BucketLayout, Buckets, CountError, WindowSnapshot};
 
-/// The longest name that is counted, in bytes; the longest GitHub knows has 38.
+/// The longest name that is counted, in bytes; GitHub's longest language has 38.
 pub const NAME_BYTES: usize = 64;
 
-/// The most names that are counted at once; GitHub knows about 800 languages.
+/// The most names that are counted at once; GitHub has about 800 languages.
 pub const NAMES: usize = 10_000;
 
-/// Language name -> count, sorted by name. Written as a JSON object of whole numbers.
+/// Counts by name, sorted by name. Serialized as a JSON object of whole numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(transparent)]
 pub struct Tally(BTreeMap<Arc<str>, i64>);
 
 impl Tally {
-    /// One without names.
+    /// An empty tally.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds `n` to a name's count; stops at the ends of what an `i64` can hold.
+    /// Adds `n` to a name's count, saturating.
     pub fn add(&mut self, name: impl Into<Arc<str>>, n: i64) {
         let count = self.0.entry(name.into()).or_default();
         *count = count.saturating_add(n);
@@ -44,33 +45,32 @@ impl Tally {
         }
     }
 
-    /// The count of a name; 0 when it is not there.
+    /// The count of a name; 0 when it is missing.
     #[must_use]
     pub fn get(&self, name: &str) -> i64 {
         self.0.get(name).copied().unwrap_or(0)
     }
 
-    /// Names and counts, by name.
+    /// Names and counts, sorted by name.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, i64)> {
         self.0.iter().map(|(name, &n)| (name, n))
     }
 
-    /// How many names it has.
+    /// The number of names.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it has no name.
+    /// Whether it has no names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What leads from one tally to another: `(deletions, additions)`, each with positive counts
-    /// only, so that `from` less all deletions plus all additions is `to`. A name that is missing
-    /// counts as 0.
+    /// The difference of two tallies as `(deletions, additions)`, both with positive counts only,
+    /// so that `from` minus deletions plus additions is `to`. A missing name counts as 0.
     #[must_use]
     pub fn difference(from: &Self, to: &Self) -> (Self, Self) {
         let (mut deletions, mut additions) = (Self::new(), Self::new());
@@ -86,7 +86,7 @@ impl Tally {
         (deletions, additions)
     }
 
-    /// Only these names, as far as they are there; a name given twice is there once.
+    /// The tally of these names only, without the missing ones.
     #[must_use]
     pub fn restricted<I>(&self, names: I) -> Self
     where
@@ -96,21 +96,21 @@ impl Tally {
         Self(found.map(|(name, &n)| (Arc::clone(name), n)).collect())
     }
 
-    /// The `n` names with the largest counts; at the edge the name that sorts first is taken.
+    /// The `n` names with the largest counts; of equal counts the name that sorts first.
     #[must_use]
     pub fn top(&self, n: usize) -> Self {
         if n >= self.0.len() {
             return self.clone();
         }
         let mut ranked: Vec<(&Arc<str>, i64)> = self.iter().collect();
-        // The sort is stable and the names come sorted, so ties stay in the order of names.
+        // The sort is stable and the names are sorted, so ties stay in the order of names.
         ranked.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
         ranked.truncate(n);
         ranked.into_iter().map(|(name, n)| (Arc::clone(name), n)).collect()
     }
 }
 
-/// Counts of a name that comes twice are added.
+/// Adds the counts of repeated names.
 impl<N: Into<Arc<str>>> FromIterator<(N, i64)> for Tally {
     fn from_iter<T: IntoIterator<Item = (N, i64)>>(pairs: T) -> Self {
         let mut tally = Self::new();
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_as_an_object_of_numbers_sorted_by_name() {
+    fn tally_is_serialized_sorted_by_name() {
         let written = serde_json::to_string(&tally(&[("Rust", 3), ("C++", 5), ("\"", 1)])).unwrap();
         assert_eq!(written, r#"{"\"":1,"C++":5,"Rust":3}"#);
         assert_eq!(serde_json::to_string(&Tally::new()).unwrap(), "{}");
     }
 
     #[test]
-    fn ties_at_the_edge_of_the_top_are_broken_by_name() {
+    fn ties_in_the_top_are_broken_by_name() {
         let all = tally(&[("D", 2), ("B", 2), ("C", 2), ("A", 1), ("Z", 9)]);
         assert_eq!(all.top(3), tally(&[("Z", 9), ("B", 2), ("C", 2)]));
         assert_eq!(all.top(9), all);
@@ -152,14 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_names_asked_for_are_left() {
+    fn only_requested_names_remain() {
         let all = tally(&[("Go", 2), ("Rust", 7)]);
         assert_eq!(all.restricted(["Rust", "Rust", "Ada"]), tally(&[("Rust", 7)]));
         assert!(all.restricted([] as [&str; 0]).is_empty());
     }
 
     #[test]
-    fn counts_stop_at_the_end_instead_of_wrapping() {
+    fn counts_saturate() {
         let mut full = tally(&[("Go", i64::MAX)]);
         full.add("Go", 1);
         assert_eq!(full.get("Go"), i64::MAX);
@@ -167,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_difference_leads_from_one_to_the_other(from in any_tally(), to in any_tally()) {
+        fn difference_leads_from_one_to_the_other(from in any_tally(), to in any_tally()) {
             let (deletions, additions) = Tally::difference(&from, &to);
             let mut reached = from.clone();
             reached.merge(&additions);

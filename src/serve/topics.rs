@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::page::{self, Text};
 use super::status::wants_page;
-use crate::model::routing::{ABSENT_KEYS, ENTITY_TOPICS, NEVER, event_topics};
+use crate::model::routing::{ABSENT_COLLECTIONS, ABSENT_KEYS, ENTITY_TOPICS, event_topics};
 
 /// How patterns are read, in one sentence.
 const PATTERNS: &str = "Patterns are those of a topic exchange of AMQP 0-9-1: words are split at \
@@ -41,7 +41,8 @@ fn catalogue() -> Value {
             "partial": collection.partial,
         })
     });
-    let never = NEVER.map(|never| json!({ "collection": never.name, "why": never.why }));
+    let never =
+        ABSENT_COLLECTIONS.map(|never| json!({ "collection": never.name, "why": never.why }));
     let absent = ABSENT_KEYS.map(|absent| json!({ "key": absent.key, "why": absent.why }));
     let never: Vec<Value> = never.into_iter().chain(absent).collect();
     json!({
@@ -76,7 +77,7 @@ fn readable() -> String {
         line(format_args!("      partial: {}", collection.partial));
     }
     line(format_args!("\nCollections that never appear\n"));
-    for never in NEVER {
+    for never in ABSENT_COLLECTIONS {
         line(format_args!("  ent.{:<20}{}", format!("{}.*", never.name), never.why));
     }
     line(format_args!("\nKeys that never appear\n"));

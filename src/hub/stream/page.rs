@@ -312,7 +312,7 @@ fn find_latest(
 ) -> Result<Option<Found>, StoreError> {
     let Wanted { choice, tag, head, searched, .. } = wanted;
     let search_events = search_events(choice);
-    let until = searched.at.unwrap_or_else(|| head.behind());
+    let until = searched.at.unwrap_or_else(|| head.next());
     let mut is_over = false;
     journal.read_before(until, |at, row| {
         // Without any that match, it begins behind the newest.
