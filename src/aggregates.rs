@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::folder::Folder;
 use self::journal::Groups;
+use self::member::Member;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::model::position::BusTag;
@@ -144,7 +145,7 @@ impl State {
     fn begin(tools: Aggregates) -> Result<Self, StoreError> {
         let mut groups = Groups::new(tools.tag);
         let now = tools.clock.now().second();
-        for member in rolling::members() {
+        for member in Member::built_in() {
             groups.add(tools.store.reader(), member, now)?;
         }
         let folder = Folder::open(&tools.scripts, &tools.store, tools.clock)?;
@@ -181,7 +182,7 @@ impl State {
     /// what is wanted now, and has put events where they are not looked for.
     fn begin_again(&mut self, now: Second) -> Result<(), StoreError> {
         self.groups.clear();
-        for member in rolling::members() {
+        for member in Member::built_in() {
             self.groups.add(self.tools.store.reader(), member, now)?;
         }
         Ok(())

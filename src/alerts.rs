@@ -157,7 +157,7 @@ impl Alerts {
     /// # Errors
     /// When the address is none, or there can be no client.
     pub fn new(
-        settings: &config::Alerts,
+        settings: &config::AlertsConfig,
         node: &str,
         clock: Clock,
     ) -> Result<(Self, Posting), AlertsError> {

@@ -7,6 +7,7 @@
 pub mod exchange;
 pub mod ops_file;
 
+mod alive;
 mod backups;
 mod broker;
 mod chores;
@@ -60,7 +61,7 @@ use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
 use crate::collect::relay::{Relay, WhenGranted};
 use crate::collect::status::SourceStatus;
-use crate::config::{Config, GitHub, Secret, StoreSync};
+use crate::config::{Config, GitHubConfig, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
 use crate::script::{self, Kind, ScriptHost, Trials};
@@ -72,8 +73,6 @@ use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
 use crate::tidb::{History, HistorySync, Limits, Setup};
 
-/// The script that makes the language map.
-const MERGE_SCRIPT: &str = "merge_latest.rhai";
 /// Under which name the last good merge script is kept in the store.
 const LAST_GOOD: &str = "script.merge_latest";
 
@@ -186,7 +185,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     );
     stages.start("serve", serve);
     let (public, url) = (public.0, url_of(&config.server, public.0));
-    start_watching(&mut stages, &parts, operator, watched);
+    start_watching(&mut stages, &parts, operator, watched, (ops, public));
     stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
@@ -234,13 +233,18 @@ fn witness_of(poller: Option<&Poller>, clock: Clock) -> Arc<Witness> {
     poller.map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness)
 }
 
-/// Starts what looks at the disk and at the parts, and raises alerts.
+/// Starts what looks at the disk, at the parts and at itself, and raises alerts.
 fn start_watching(
     stages: &mut Stages,
     parts: &Parts,
     operator: Arc<dyn Operate>,
     source: Option<Receiver<SourceStatus>>,
+    (ops, public): (Option<SocketAddr>, SocketAddr),
 ) {
+    let server = &parts.config.server;
+    let address = ops.or_else(|| server.tls.is_none().then_some(public));
+    let proof = alive::Proof { store: parts.store.clone(), address, path: server.health.clone() };
+    stages.start("alive", alive::run(proof, parts.clock, parts.stop.soft.clone()));
     let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
     let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
     let kept = coverage::run(store.clone(), source.clone(), clock, soft.clone());
@@ -290,7 +294,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         let (history, asking) = History::load(&store, setup, alerts.clone(), clock)?;
         let last_good = store.reader().get(&MetaKey(LAST_GOOD.to_owned()))?;
         let last_good = last_good.and_then(|bytes| String::from_utf8(bytes).ok());
-        let file = config.scripts_dir.join(MERGE_SCRIPT);
+        let file = config.scripts_dir.join(script::MERGE_FILE);
         let trials = Some(Trials::read(&store, "merge_latest")?);
         let file = file.display().to_string();
         let script = ScriptHost::of(Kind::Merge, &file, last_good.as_deref(), trials, clock);
@@ -398,7 +402,7 @@ fn start_stages(
     let (live, kept) = (numbers, store);
     let watch = script::watch(
         script,
-        config.scripts_dir.join(MERGE_SCRIPT),
+        config.scripts_dir.join(script::MERGE_FILE),
         move || Some(live.window(clock.now().second())),
         move |text| keep_last_good(&kept, text),
         clock,
@@ -458,7 +462,7 @@ fn enrich_of(parts: &Parts, poller: Option<&Poller>) -> anyhow::Result<Enrich> {
     Ok(Enrich { lookup: asking.transpose()?, ..Enrich::without_asking(parts.store.clone(), clock) })
 }
 
-fn poller_options(github: &GitHub, tokens: Vec<Secret>) -> PollerOptions {
+fn poller_options(github: &GitHubConfig, tokens: Vec<Secret>) -> PollerOptions {
     PollerOptions {
         api_url: github.api_url.clone(),
         pages: github.pages,

@@ -7,6 +7,7 @@
 mod backup;
 mod check;
 mod demo;
+mod documents;
 mod export;
 mod import;
 mod inspect;
@@ -117,6 +118,9 @@ enum Command {
     Tail(tail::TailArgs),
     /// Shows how a running appliance is: parts, completeness, lag, clients, disk
     Status(status::StatusArgs),
+    /// Writes what a package installs: man pages, completions, the manual, monitoring
+    #[command(hide = true)]
+    Documents(documents::DocumentsArgs),
     /// Prints version, commit and the version of RocksDB
     Version(version::VersionArgs),
 }
@@ -160,8 +164,19 @@ fn dispatch(cli: Cli) -> Exit {
         Command::Requeue(args) => requeue::requeue(&args),
         Command::Tail(args) => tail::tail(&args),
         Command::Status(args) => status::status(&args),
+        Command::Documents(args) => documents::documents(&args),
         Command::Version(args) => version::version(&args),
     }
+}
+
+/// Reads the value of an option that takes a name, a time, a cursor, an address. An empty one is
+/// usually a variable that was not set; to take it for a missing option would do something else
+/// than was asked for.
+fn filled(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("it is empty; give a value, or leave the option out".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Loads the configuration of this process: file, environment, then these flags.
@@ -245,6 +260,46 @@ mod tests {
         cli.build();
         cli.clone().debug_assert();
         expect_examples(&mut cli);
+    }
+
+    /// Every command below, with the words that lead to it.
+    fn commands(above: &[String], command: &clap::Command) -> Vec<(Vec<String>, clap::Command)> {
+        let mut all = vec![(above.to_vec(), command.clone())];
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            let words = [above, &[below.get_name().to_owned()]].concat();
+            all.extend(commands(&words, below));
+        }
+        all
+    }
+
+    #[test]
+    fn empty_values_are_refused_by_name() {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut tried = 0;
+        for (words, command) in commands(&["ghpulse".to_owned()], &cli) {
+            for option in command.get_arguments().filter(|it| it.get_action().takes_values()) {
+                let name = option.get_long().map(|name| format!("--{name}"));
+                let value = option.get_value_names().unwrap_or_default()[0].to_string();
+                let shown = name.clone().unwrap_or(value).to_lowercase();
+                for empty in ["", " "] {
+                    let line = words.iter().cloned().chain(name.clone()).chain([empty.to_owned()]);
+                    let line: Vec<String> = line.collect();
+                    let refused = Cli::try_parse_from(&line).err();
+                    // A file may be called " ".
+                    let is_path = option.get_value_parser().type_id()
+                        == clap::value_parser!(PathBuf).type_id();
+                    if empty == " " && is_path {
+                        continue;
+                    }
+                    let said = refused.unwrap_or_else(|| panic!("{line:?} was accepted"));
+                    let said = said.to_string().to_lowercase();
+                    assert!(said.contains(&shown), "{line:?}: {said}");
+                    tried += 1;
+                }
+            }
+        }
+        assert!(tried > 50, "{tried}");
     }
 
     #[test]

@@ -34,8 +34,9 @@ pub use secret::Secret;
 pub use table::{KEYS, Key, Kind, OTHER_VARIABLES, PREFIX};
 pub use tokens::{TokenLines, read_tokens};
 pub use typed::{
-    AlertFormat, Alerts, Amqp, Backup, Compression, Config, Disable, Enrich, GitHub, Interval,
-    Limits, Log, Network, OAuth, Pulsar, Server, Store, StoreSync, Tidb, Tls,
+    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, Config, DisableConfig,
+    EnrichConfig, GitHubConfig, IntervalConfig, LogConfig, Network, OAuthConfig, PulsarConfig,
+    ServerConfig, ServerLimits, StoreConfig, StoreSync, TidbConfig, TlsConfig,
 };
 pub use units::{Bare, duration, moment, show_bytes, show_duration};
 

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use crate::config::Log;
+use crate::config::LogConfig;
 use crate::private;
 
 /// Why the log cannot be set up.
@@ -46,7 +46,7 @@ pub enum LoggingError {
 ///
 /// # Errors
 /// When the level is invalid, the file cannot be opened, or the log is set up already.
-pub fn install(log: &Log) -> Result<(), LoggingError> {
+pub fn install(log: &LogConfig) -> Result<(), LoggingError> {
     let filter = EnvFilter::try_new(directives(&log.level)).map_err(|cause| {
         LoggingError::Level { text: log.level.clone(), cause: cause.to_string() }
     })?;
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn error_names_the_file_that_cannot_be_opened() {
         let file = Some(PathBuf::from("/nowhere/at/all.log"));
-        let log = Log { level: "info".to_owned(), file, json: true };
+        let log = LogConfig { level: "info".to_owned(), file, json: true };
         let error = install(&log).unwrap_err().to_string();
         assert!(error.contains("/nowhere/at/all.log"), "{error}");
     }

@@ -135,6 +135,8 @@ metrics! {
         "Bytes of messages held for subscribers; above 100 MB the largest wait.";
 }
 
+pub mod monitoring;
+
 static EXPOSITION: OnceLock<Exposition> = OnceLock::new();
 
 impl Metric {

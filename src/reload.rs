@@ -1,19 +1,29 @@
-//! Files that may be replaced while the process runs: certificates, authorities, key files.
+//! Files that may be replaced while the process runs: scripts, tokens, certificates, authorities,
+//! key files.
 //!
-//! A caller reads such a file each time it needs it. What is good is remembered; while the file is
-//! missing or bad, the last good content stays in use, so a renewal that went wrong breaks nothing.
-//! `appliance::renewed` looks at the same files and says what was taken and what was not.
+//! [`follow`] is the one loop that looks at them. It reads content and waits for no notification of
+//! the file system: that works for renamed files, swapped links, directories that appear later and
+//! network file systems alike, and costs a small read of a cached page.
+//!
+//! [`read_good`] reads a file each time its content is needed and remembers the last good content,
+//! which stays in use while the file is missing or bad, so a failed renewal breaks nothing.
+//! `appliance::renewed` looks at the same files and reports which were accepted.
 
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use anyhow::Context as _;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-use crate::sync::lock;
+use crate::clock::Clock;
+use crate::sync::{blocking, lock};
 
 /// The largest file that is read, bytes.
 const FILE_BYTES: u64 = 1 << 20;
@@ -23,6 +33,32 @@ pub type Check = fn(&[u8]) -> Result<(), String>;
 
 /// The last good content of each file, by its path; as many as the configuration names.
 static GOOD: Mutex<Option<HashMap<PathBuf, Arc<[u8]>>>> = Mutex::new(None);
+
+/// Calls `look` now, again after the time that it returns, and on SIGHUP, until `stop` is cancelled.
+/// `look` runs on the blocking pool; its argument is whether a signal asks for the look.
+///
+/// # Errors
+/// When the signal cannot be listened for, or `look` panicked.
+pub async fn follow<L>(mut look: L, clock: Clock, stop: CancellationToken) -> anyhow::Result<()>
+where
+    L: FnMut(bool) -> Duration + Send + 'static,
+{
+    let mut hangups = signal(SignalKind::hangup())?;
+    let mut is_asked = false;
+    loop {
+        let looked = blocking(move || {
+            let wait = look(is_asked);
+            (look, wait)
+        });
+        let wait;
+        (look, wait) = looked.await.context("looking at files")?;
+        is_asked = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = hangups.recv() => true,
+            () = clock.sleep(wait) => false,
+        };
+    }
+}
 
 /// The content of a file: as it is now when it is good, else the last that was. Fails, saying why,
 /// when it never was good in this process. Blocks for a small file's reading.

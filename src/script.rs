@@ -1,5 +1,5 @@
 //! The scripts: what `/language/latest` and the aggregates say is decided by files that users edit
-//! while the appliance runs. Door to the `rhai` and `notify` crates.
+//! while the appliance runs. Door to the `rhai` crate.
 //!
 //! Promises: a script computes and does nothing else; it can neither stop the tick nor run away
 //! with time or memory; a broken one never takes the place of a working one; what is wrong is said
@@ -34,7 +34,7 @@ pub use host::{InForce, Merged, ScriptHost, ScriptStatus};
 pub use live::LiveWindow;
 pub use report::{Benched, Checked, Cost, Trial, bench, check, check_aggregate, missing_paths};
 pub use run::{Compiled, Kind, SOURCE_BYTES, prepare};
-pub use shipped::{SHIPPED, SHIPPED_ALL, has_no_directory, write_out};
+pub use shipped::{MERGE_FILE, SHIPPED, SHIPPED_ALL, has_no_scripts, write_out};
 pub use trials::Trials;
 pub use watch::watch;
 

@@ -8,6 +8,7 @@
 mod admission;
 mod api;
 mod deflate;
+mod docs;
 mod endpoints;
 mod feeds;
 mod front;
@@ -60,7 +61,7 @@ use server::Server;
 
 /// Reads the files of `server.tls`, so that a wrong one is known before anything begins; `None`
 /// without any. To be given to [`run`] in its options, and renewed while that runs.
-pub fn certificate(server: &crate::config::Server) -> anyhow::Result<Option<Certificate>> {
+pub fn certificate(server: &crate::config::ServerConfig) -> anyhow::Result<Option<Certificate>> {
     server.tls.as_ref().map(Certificate::read).transpose()
 }
 

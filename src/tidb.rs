@@ -39,7 +39,7 @@ use self::schedule::Schedule;
 use self::server::{Server, Session};
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
-use crate::config::{Interval, Tidb};
+use crate::config::{IntervalConfig, TidbConfig};
 use crate::metrics;
 use crate::model::counts::PullRequestCounts;
 use crate::model::envelope::Facts;
@@ -54,9 +54,9 @@ const MOST_WAITING: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// The server, the queries, and what may take how long; `None` when there is no server.
-    pub tidb: Option<(Tidb, Limits)>,
+    pub tidb: Option<(TidbConfig, Limits)>,
     /// Paces and retries.
-    pub interval: Interval,
+    pub interval: IntervalConfig,
     /// Whether only [`History::sync_now`] asks (`disable.interval`).
     pub on_request: bool,
 }
@@ -360,7 +360,11 @@ async fn until(clock: Clock, at: Option<Instant>) {
 
 /// Tries a server for `ghpulse check`: connects, logs in, and has the queries looked at without
 /// running them. Says what the server is, or all that is wrong.
-pub async fn check(tidb: &Tidb, limits: Limits, clock: Clock) -> Result<String, Vec<HistoryError>> {
+pub async fn check(
+    tidb: &TidbConfig,
+    limits: Limits,
+    clock: Clock,
+) -> Result<String, Vec<HistoryError>> {
     let server = Server::new(tidb.clone(), limits);
     let mut session = server.open(clock.now()).await.map_err(|error| vec![error])?;
     let mut wrong = Vec::new();

@@ -5,8 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::member::reading;
-use super::rolling::longest;
+use super::rolling::{longest, snapshot_of};
 use crate::hub::Hub;
 use crate::model::position::Cursor;
 use crate::model::tally::Tally;
@@ -135,8 +134,8 @@ impl Active {
             // A window that has seconds in which somebody was left out is not complete.
             let left_out = self.left_out_at.map(|second| Second(second.saturating_add(1)));
             let since = left_out.filter(|left| *left > window.from).unwrap_or(since).max(since);
-            let reading = reading(window, cursor, since, self.left_out, value);
-            hub.rolling().open(&format!("activity/{name}")).publish(reading);
+            let snapshot = snapshot_of(window, cursor, since, self.left_out, value);
+            hub.rolling().open(&format!("activity/{name}")).publish(snapshot);
         }
     }
 }

@@ -14,7 +14,9 @@ use crate::hub::Hub;
 use crate::model::window::Second;
 use crate::script::rule::Rule;
 use crate::script::usage::Usage;
-use crate::script::{Complaint, InForce, Kind, SHIPPED_ALL, ScriptHost, Trials, has_no_directory};
+use crate::script::{
+    Complaint, InForce, Kind, MERGE_FILE, SHIPPED_ALL, ScriptHost, Trials, has_no_scripts,
+};
 use crate::store::keys::MetaKey;
 use crate::store::{Store, StoreError};
 
@@ -24,8 +26,6 @@ pub const AGGREGATES: usize = 16;
 const ENTRIES: usize = 1_000;
 /// The longest name of an aggregate, in bytes.
 const NAME_BYTES: usize = 64;
-/// The script that is no aggregate.
-const MERGE_SCRIPT: &str = "merge_latest";
 /// Under which names the last good texts are kept in the store.
 const LAST_GOOD: &str = "script.aggregate.";
 
@@ -72,19 +72,20 @@ impl Folder {
     ) -> Result<Vec<Complaint>, StoreError> {
         let mut troubles = Vec::new();
         match files(&self.path) {
+            // The user has no scripts: the built-in ones are in force.
+            _ if self.is_bare() => {
+                self.readable = true;
+                for (name, _) in &SHIPPED_ALL[1..] {
+                    let file = self.path.join(format!("{name}.rhai"));
+                    self.refresh(name, &file, groups, now)?;
+                }
+            }
             Ok((files, refused)) => {
                 troubles = refused;
                 self.readable = true;
                 self.forget_all_but(&files, groups, hub);
                 for (name, file) in files {
                     self.refresh(&name, &file, groups, now)?;
-                }
-            }
-            // Nobody ever had scripts here: the built-in ones are in force.
-            Err(_) if self.is_bare() => {
-                for (name, _) in &SHIPPED_ALL[1..] {
-                    let file = self.path.join(format!("{name}.rhai"));
-                    self.refresh(name, &file, groups, now)?;
                 }
             }
             // A folder that is away for a moment must not take what works with it.
@@ -119,9 +120,9 @@ impl Folder {
         Ok(troubles)
     }
 
-    /// Whether there is no folder, and no script of one that once was.
+    /// Whether the folder is missing or holds no script, and no script of it is still in force.
     fn is_bare(&self) -> bool {
-        has_no_directory(&self.path)
+        has_no_scripts(&self.path)
             && self.hosts.values().all(|host| host.status().in_force == InForce::BuiltIn)
     }
 
@@ -217,7 +218,7 @@ pub fn files(folder: &Path) -> io::Result<Files> {
             continue;
         };
         // Editors and deployments put hidden files beside the real ones.
-        if name == MERGE_SCRIPT || name.starts_with('.') {
+        if path.ends_with(MERGE_FILE) || name.starts_with('.') {
             continue;
         }
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');

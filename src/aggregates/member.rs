@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use super::active::Active;
-use super::rolling::Rolling;
-use crate::hub::{GaugeSnapshot, Hub};
+use super::rolling::{CountedBy, Rolling, snapshot_of};
+use crate::hub::{Hub, WINDOWS};
 use crate::model::position::Cursor;
-use crate::model::tally::{Buckets, Tally, WindowSnapshot};
-use crate::model::window::{Second, Window};
+use crate::model::tally::{Buckets, WindowSnapshot};
+use crate::model::window::Second;
 use crate::script::ScriptHost;
 use crate::script::rule::{Rule, Subject};
 use crate::script::usage::Usage;
+
+/// How many of the windows are counted by seconds, those of up to an hour; the day by 24 of them.
+const BY_SECONDS: usize = 2;
 
 /// A counter, and since when it has counted everything.
 pub(super) struct Member {
@@ -45,12 +48,19 @@ impl Member {
         Self::of(Counter::Script(Box::new(scripted)))
     }
 
-    pub(super) fn rolling(rolling: Rolling) -> Self {
-        Self::of(Counter::Rolling(Box::new(rolling)))
-    }
-
-    pub(super) fn active(active: Active) -> Self {
-        Self::of(Counter::Active(Box::new(active)))
+    /// Everything that is always counted.
+    pub(super) fn built_in() -> Vec<Self> {
+        const SHORT: &[(&str, u32)] = WINDOWS.split_at(BY_SECONDS).0;
+        const LONG: &[(&str, u32)] = WINDOWS.split_at(BY_SECONDS).1;
+        let mut members = Vec::new();
+        for windows in [SHORT, LONG] {
+            for by in [CountedBy::Language, CountedBy::Type] {
+                let rolling = Rolling::new(by, windows);
+                members.push(Self::of(Counter::Rolling(Box::new(rolling))));
+            }
+            members.push(Self::of(Counter::Active(Box::new(Active::new(windows)))));
+        }
+        members
     }
 
     fn of(counter: Counter) -> Self {
@@ -167,20 +177,8 @@ impl Scripted {
         // A script that fails is said by its host; the value stays what it was.
         if let Some(Ok(value)) = self.host.run(&taken) {
             let since = self.buckets.dropped_before().map_or(since, |second| since.max(second));
-            let reading = reading(window, cursor, since, self.left_out, value);
-            hub.aggregates().open(&self.name).publish(reading);
+            let snapshot = snapshot_of(window, cursor, since, self.left_out, value);
+            hub.aggregates().open(&self.name).publish(snapshot);
         }
     }
-}
-
-/// A value with its window.
-pub(super) fn reading(
-    window: Window,
-    cursor: Cursor,
-    counted_from: Second,
-    left_out: u64,
-    value: Tally,
-) -> GaugeSnapshot {
-    let to = Second(window.until.0 - 1);
-    GaugeSnapshot { cursor, from: window.from, to, counted_from, left_out, value }
 }

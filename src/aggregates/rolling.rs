@@ -1,51 +1,32 @@
 //! What is always counted by name: pull-request events by language, all events by type.
 
-use super::active::Active;
-use super::member::{Member, reading};
-use crate::hub::{Hub, WINDOWS};
+use crate::hub::{GaugeSnapshot, Hub};
 use crate::model::position::Cursor;
-use crate::model::tally::{BucketLayout, Buckets};
-use crate::model::window::Second;
+use crate::model::tally::{BucketLayout, Buckets, Tally};
+use crate::model::window::{Second, Window};
 use crate::script::rule::{BUCKETS, Subject};
 
-/// How many of the windows are counted by seconds, those of up to an hour; the day by 24 of them.
-const BY_SECONDS: usize = 2;
-
-/// What an event is counted under.
+/// The name that an event is counted under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    Languages,
-    Types,
+pub(super) enum CountedBy {
+    Language,
+    Type,
 }
 
 /// Counts of one kind in windows of one resolution.
 pub(super) struct Rolling {
-    what: What,
+    by: CountedBy,
     windows: &'static [(&'static str, u32)],
     buckets: Buckets,
     left_out: u64,
     ticked_at: Option<Second>,
 }
 
-/// Everything that is always counted.
-pub(super) fn members() -> Vec<Member> {
-    const SHORT: &[(&str, u32)] = WINDOWS.split_at(BY_SECONDS).0;
-    const LONG: &[(&str, u32)] = WINDOWS.split_at(BY_SECONDS).1;
-    let mut members = Vec::new();
-    for windows in [SHORT, LONG] {
-        for what in [What::Languages, What::Types] {
-            members.push(Member::rolling(Rolling::new(what, windows)));
-        }
-        members.push(Member::active(Active::new(windows)));
-    }
-    members
-}
-
 impl Rolling {
-    fn new(what: What, windows: &'static [(&'static str, u32)]) -> Self {
+    pub(super) fn new(by: CountedBy, windows: &'static [(&'static str, u32)]) -> Self {
         let step = longest(windows).div_ceil(BUCKETS);
         let buckets = Buckets::with_layout(BucketLayout { step, ..BucketLayout::USUAL });
-        Self { what, windows, buckets, left_out: 0, ticked_at: None }
+        Self { by, windows, buckets, left_out: 0, ticked_at: None }
     }
 
     pub(super) fn span(&self) -> i64 {
@@ -54,9 +35,9 @@ impl Rolling {
 
     pub(super) fn count(&mut self, event: &Subject<'_>) {
         let kind;
-        let name = match self.what {
-            What::Languages => event.facts().counted_language(),
-            What::Types => {
+        let name = match self.by {
+            CountedBy::Language => event.facts().counted_language(),
+            CountedBy::Type => {
                 kind = event.kind();
                 kind.as_deref().filter(|kind| !kind.is_empty())
             }
@@ -75,14 +56,26 @@ impl Rolling {
         for (name, seconds) in self.windows {
             let window = self.buckets.window(now, *seconds);
             let value = self.buckets.snapshot(window).sum();
-            let sheet = match self.what {
-                What::Languages => format!("languages/{name}"),
-                What::Types => format!("types/{name}"),
+            let topic = match self.by {
+                CountedBy::Language => format!("languages/{name}"),
+                CountedBy::Type => format!("types/{name}"),
             };
-            let reading = reading(window, cursor, since, self.left_out, value);
-            hub.rolling().open(&sheet).publish(reading);
+            let snapshot = snapshot_of(window, cursor, since, self.left_out, value);
+            hub.rolling().open(&topic).publish(snapshot);
         }
     }
+}
+
+/// A value with its window.
+pub(super) fn snapshot_of(
+    window: Window,
+    cursor: Cursor,
+    counted_from: Second,
+    left_out: u64,
+    value: Tally,
+) -> GaugeSnapshot {
+    let to = Second(window.until.0 - 1);
+    GaugeSnapshot { cursor, from: window.from, to, counted_from, left_out, value }
 }
 
 /// The seconds of the longest window.

@@ -32,7 +32,7 @@ impl Case {
             answer(count.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
         })
         .await;
-        let settings = config::Alerts {
+        let settings = config::AlertsConfig {
             webhook: Secret::new(format!("{}/hook/very-secret", hook.url)),
             format,
             sign_key: Some(Secret::new("key")),
@@ -103,7 +103,7 @@ async fn a_webhook_that_refuses_is_asked_again() {
 
 #[tokio::test]
 async fn the_address_is_shown_nowhere() {
-    let settings = |url: &str| config::Alerts {
+    let settings = |url: &str| config::AlertsConfig {
         webhook: Secret::new(url),
         format: AlertFormat::Slack,
         sign_key: Some(Secret::new("very-secret")),

@@ -37,7 +37,7 @@ const GONE: &str = ".gone";
 /// Makes backups until `stop` is called.
 pub(super) async fn run(
     store: Store,
-    settings: config::Backup,
+    settings: config::BackupConfig,
     (alerts, chores): (Alerts, Chores),
     (witness, clock): (Arc<Witness>, Clock),
     stop: CancellationToken,
@@ -78,7 +78,7 @@ pub(super) async fn run(
 /// Makes a backup if one is due, and removes what there is too much of.
 fn pass(
     store: &Store,
-    settings: &config::Backup,
+    settings: &config::BackupConfig,
     clock: Clock,
 ) -> Result<Option<checkpoint::ExistingBackup>, CheckpointError> {
     let now = clock.now();
@@ -160,7 +160,7 @@ mod tests {
         let store = Store::open(&dir.path().join("data"), Durability::EveryBatch, clock).unwrap();
         let to = dir.path().join("backups");
         let every = Duration::from_secs(3_600);
-        let settings = config::Backup { dir: to.clone(), every, keep: 2 };
+        let settings = config::BackupConfig { dir: to.clone(), every, keep: 2 };
         let names = || {
             let entries = fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name());
             let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
@@ -187,7 +187,7 @@ mod tests {
         assert!(pass(&store, &settings, clock).unwrap().is_none());
         tokio::time::advance(every).await;
         assert!(pass(&store, &settings, clock).unwrap().is_some());
-        let blocked = config::Backup { dir: to.join("file"), ..settings };
+        let blocked = config::BackupConfig { dir: to.join("file"), ..settings };
         fs::write(&blocked.dir, "").unwrap();
         assert!(pass(&store, &blocked, clock).unwrap_err().is_io());
     }

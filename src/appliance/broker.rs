@@ -128,7 +128,7 @@ pub struct Unusable {
 /// Tries the configured topics without touching what they hold: connects, logs in, reads, and,
 /// unless this is an edge, asks to produce. What was found, or what is wrong, in words.
 pub async fn check_bus(
-    pulsar: &config::Pulsar,
+    pulsar: &config::PulsarConfig,
     produces: bool,
     clock: Clock,
 ) -> Result<String, Unusable> {
@@ -168,7 +168,7 @@ fn reach(tried: &Probed, clock: Clock) -> String {
 }
 
 /// What connecting to a topic takes, as configured.
-fn options(pulsar: &config::Pulsar, topic: &str) -> PulsarOptions {
+fn options(pulsar: &config::PulsarConfig, topic: &str) -> PulsarOptions {
     PulsarOptions {
         url: pulsar.url.clone(),
         topic: topic.to_owned(),

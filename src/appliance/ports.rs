@@ -6,14 +6,14 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use super::files;
-use crate::config::{Config, Server};
+use crate::config::{Config, ServerConfig};
 use crate::serve::{Audience, Listener, ServeOptions};
 
 /// Where the ops endpoints are when nothing is said (`ops.listen`).
 pub const DEFAULT_OPS: &str = "127.0.0.1:8602";
 
 /// Where the page is.
-pub(super) fn url_of(server: &Server, public: SocketAddr) -> String {
+pub(super) fn url_of(server: &ServerConfig, public: SocketAddr) -> String {
     let scheme = if server.tls.is_some() { "https" } else { "http" };
     let base = server.base_path.as_deref().unwrap_or_default();
     format!("{scheme}://{public}{base}/")

@@ -80,7 +80,7 @@ impl RabbitState {
 }
 
 #[cfg(feature = "amqp")]
-fn options(amqp: &config::Amqp, node: &str) -> AmqpOptions {
+fn options(amqp: &config::AmqpConfig, node: &str) -> AmqpOptions {
     AmqpOptions {
         url: amqp.url.clone(),
         exchange: amqp.exchange.clone(),
@@ -92,7 +92,11 @@ fn options(amqp: &config::Amqp, node: &str) -> AmqpOptions {
 
 /// Tries the configured broker without changing it. What was found, or what is wrong, in words.
 #[cfg(feature = "amqp")]
-pub async fn check_amqp(amqp: &config::Amqp, node: &str, clock: Clock) -> Result<String, Unusable> {
+pub async fn check_amqp(
+    amqp: &config::AmqpConfig,
+    node: &str,
+    clock: Clock,
+) -> Result<String, Unusable> {
     let tried = amqp::probe(&options(amqp, node), clock).await;
     tried.map_err(|error| Unusable {
         why: error.to_string(),
@@ -140,7 +144,7 @@ impl RabbitState {
 
 /// Says that this build cannot.
 #[cfg(not(feature = "amqp"))]
-pub async fn check_amqp(_: &config::Amqp, _: &str, _: Clock) -> Result<String, Unusable> {
+pub async fn check_amqp(_: &config::AmqpConfig, _: &str, _: Clock) -> Result<String, Unusable> {
     Err(Unusable { why: WITHOUT.to_owned(), is_configuration: true })
 }
 

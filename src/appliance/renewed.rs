@@ -8,7 +8,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +18,6 @@ use crate::logging;
 use crate::model::window::Timestamp;
 use crate::reload;
 use crate::serve::Certificate;
-use crate::sync::blocking;
 
 /// How often they are looked at.
 const EVERY: Duration = Duration::from_secs(3);
@@ -104,21 +102,12 @@ impl Renewed {
 
     /// Watches until `stop` is called.
     pub(super) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut hangups = signal(SignalKind::hangup())?;
         let clock = self.clock;
-        let mut at_once = false;
-        loop {
-            self = blocking(move || {
-                self.look(at_once);
-                self
-            })
-            .await?;
-            at_once = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = clock.sleep(EVERY) => false,
-                _ = hangups.recv() => true,
-            };
-        }
+        let look = move |is_asked| {
+            self.look(is_asked);
+            EVERY
+        };
+        reload::follow(look, clock, stop).await
     }
 
     /// Looks at each file once. `at_once`: what is bad is said now. Blocks.

@@ -12,14 +12,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{GitHub, Secret, read_tokens};
+use crate::config::{GitHubConfig, Secret, read_tokens};
 use crate::github::tokens::TokenPool;
+use crate::reload;
 use crate::supervise::{EXIT_CONFIG, ProcessFailure};
-use crate::sync::blocking;
 
 /// Largest file of tokens, bytes: more than a thousand of them.
 const FILE_BYTES: u64 = 1 << 20;
@@ -27,7 +26,7 @@ const FILE_BYTES: u64 = 1 << 20;
 const LOOK: Duration = Duration::from_millis(400);
 
 /// The configured tokens, then those of the file.
-pub(super) fn all(github: &GitHub) -> Result<Vec<Secret>, ProcessFailure> {
+pub(super) fn all(github: &GitHubConfig) -> Result<Vec<Secret>, ProcessFailure> {
     let tokens = joined(github).map_err(|error| ProcessFailure { code: EXIT_CONFIG, error })?;
     if let Some(path) = &github.tokens_file {
         let of_file = tokens.len() - github.tokens.len();
@@ -39,25 +38,20 @@ pub(super) fn all(github: &GitHub) -> Result<Vec<Secret>, ProcessFailure> {
 /// Takes over what the file says when it changes and on each SIGHUP, until `stop` is called.
 /// Without a file it changes nothing.
 pub(super) async fn follow(
-    github: GitHub,
+    github: GitHubConfig,
     pool: Arc<TokenPool>,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut hangups = signal(SignalKind::hangup())?;
+    let wait = if github.tokens_file.is_some() { LOOK } else { Duration::MAX };
     let mut followed = Followed::default();
-    loop {
-        let asked = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            _ = hangups.recv() => true,
-            () = clock.sleep(LOOK), if github.tokens_file.is_some() => false,
-        };
-        let looked = github.clone();
-        let read = blocking(move || joined(&looked)).await?;
-        if let Some(tokens) = followed.look(read, asked) {
+    let look = move |is_asked| {
+        if let Some(tokens) = followed.look(joined(&github), is_asked) {
             pool.replace(tokens);
         }
-    }
+        wait
+    };
+    reload::follow(look, clock, stop).await
 }
 
 /// What the last looks at the file came to.
@@ -99,7 +93,7 @@ impl Followed {
     }
 }
 
-fn joined(github: &GitHub) -> anyhow::Result<Vec<Secret>> {
+fn joined(github: &GitHubConfig) -> anyhow::Result<Vec<Secret>> {
     let mut tokens = github.tokens.clone();
     if let Some(path) = &github.tokens_file {
         tokens.extend(read(path)?);

@@ -5,7 +5,7 @@ use futures_util::stream::{self, StreamExt as _};
 
 use crate::bus::pulsar;
 use crate::clock::Clock;
-use crate::config::{GitHub, Secret, Server};
+use crate::config::{GitHubConfig, Secret, ServerConfig};
 use crate::github::rest::{Rest, RestOptions, TokenCheck};
 use crate::serve;
 
@@ -28,7 +28,11 @@ pub enum TriedToken {
 }
 
 /// Tries tokens at GitHub, each with one request; the first hundred of them.
-pub async fn check_tokens(github: &GitHub, tokens: &[Secret], clock: Clock) -> Vec<TriedToken> {
+pub async fn check_tokens(
+    github: &GitHubConfig,
+    tokens: &[Secret],
+    clock: Clock,
+) -> Vec<TriedToken> {
     let options = RestOptions { api_url: github.api_url.clone(), timeout: github.timeout };
     let rest = match Rest::new(&options, clock) {
         Ok(rest) => rest,
@@ -54,7 +58,7 @@ fn words(tried: TokenCheck) -> TriedToken {
 }
 
 /// What is wrong with the files of `server.tls`, if anything is.
-pub fn check_certificate(server: &Server) -> Result<(), String> {
+pub fn check_certificate(server: &ServerConfig) -> Result<(), String> {
     serve::certificate(server).map(drop).map_err(|error| format!("{error:#}"))
 }
 

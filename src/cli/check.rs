@@ -62,11 +62,11 @@ enum Deeper {
     /// A connection, and no more.
     No,
     /// Login and queries.
-    Tidb(Box<config::Tidb>),
+    Tidb(Box<config::TidbConfig>),
     /// Login and topics; whether this node produces.
-    Pulsar(Box<config::Pulsar>, bool),
+    Pulsar(Box<config::PulsarConfig>, bool),
     /// Login and exchange; the name of this node.
-    Amqp(Box<config::Amqp>, String),
+    Amqp(Box<config::AmqpConfig>, String),
 }
 
 /// What came of trying one.
@@ -106,6 +106,7 @@ fn look(loaded: Result<Loaded, Refused>, offline: bool) -> std::io::Result<Repor
         }
     };
     let mut findings = machine::look(&config, &places, &complaints);
+    findings.extend(missing_scripts(&config, &places));
     complaints.extend(bad_files(&config, &places, offline));
     if config.disable.producer && config.pulsar.is_none() {
         let said = "without pulsar nothing is fetched, and nothing is brought here";
@@ -252,19 +253,28 @@ fn bad_files(config: &Config, places: &Places, offline: bool) -> Vec<Complaint> 
     complaints
 }
 
+/// Says which built-in scripts stand in for files that do not exist. A directory that was named and
+/// does not exist may be misspelt.
+fn missing_scripts(config: &Config, places: &Places) -> Option<Finding> {
+    let directory = &config.scripts_dir;
+    if !directory.exists() {
+        let said = "no such directory: the built-in scripts are in force; `ghpulse script init` \
+                    writes them out";
+        let is_named = places.contains_key("scripts.dir");
+        let finding = if is_named { Finding::warning } else { Finding::note };
+        return Some(finding("scripts.dir", directory.display(), said));
+    }
+    let path = directory.join(script::MERGE_FILE);
+    let said = "no such file: the built-in script is in force";
+    (!path.exists()).then(|| Finding::note("scripts.dir", path.display(), said))
+}
+
 /// What is wrong with the scripts; one line each.
 fn scripts(config: &Config) -> Vec<String> {
-    // Without a directory the built-in ones are in force, and those hold.
-    if script::has_no_directory(&config.scripts_dir) {
-        return Vec::new();
-    }
-    let path = config.scripts_dir.join("merge_latest.rhai");
+    let path = config.scripts_dir.join(script::MERGE_FILE);
     let mut said = Vec::new();
     if path.exists() {
         said.extend(script::check(&path, None).err().map(|complaint| complaint.to_string()));
-    } else {
-        let path = path.display();
-        said.push(format!("{path}: not there, so the native sum is used"));
     }
     match aggregates::files(&config.scripts_dir) {
         Ok((files, refused)) => {
@@ -273,7 +283,6 @@ fn scripts(config: &Config) -> Vec<String> {
             said.extend(wrong.map(|complaint| complaint.to_string()));
             said.extend(files.iter().filter_map(|(_, file)| super::script::misspelt(file)));
         }
-        // Then the merge script is not there either, and that is said.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => said.push(format!("{}: {error}", config.scripts_dir.display())),
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::place::{self, Failed, Place, StoreArgs};
-use super::{Exit, output};
+use super::{Exit, filled, output};
 use crate::store::inspect::{InspectedFamily, Inspection};
 
 /// Characters of a value that a line for people shows.
@@ -25,17 +25,11 @@ pub(super) struct InspectArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// One of the families, such as journal, hours, rejects or dead
-    #[arg(value_name = "FAMILY")]
+    #[arg(value_name = "FAMILY", value_parser = filled)]
     family: Option<String>,
     /// Only rows whose keys begin so
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        requires = "family",
-        hide_default_value = true
-    )]
-    prefix: String,
+    #[arg(long, value_name = "TEXT", value_parser = filled, requires = "family")]
+    prefix: Option<String>,
     /// Rows at most
     #[arg(long, value_name = "ROWS", default_value_t = 20, requires = "family",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -64,7 +58,8 @@ async fn look(args: &InspectArgs, found: &Place) -> Result<Exit, Failed> {
         let families = found.families().await?;
         return Ok(if args.json { lines(&families) } else { output::text(&table(&families)) });
     };
-    let looked = found.rows(family, &args.prefix, args.limit.into()).await?;
+    let prefix = args.prefix.as_deref().unwrap_or_default();
+    let looked = found.rows(family, prefix, args.limit.into()).await?;
     let printed = if args.json { lines(&looked.rows) } else { output::text(&rows(&looked)) };
     if looked.gave_up {
         output::complain("note: too many rows that begin otherwise; give more of the key");

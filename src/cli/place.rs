@@ -18,7 +18,7 @@ use crate::appliance::ops_file::OpsAddress;
 use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, Exported, Imported};
 use crate::clock::Clock;
-use crate::config::{Config, Flag, Log, StoreSync};
+use crate::config::{Config, Flag, LogConfig, StoreSync};
 use crate::http::{Http, HttpOptions, HttpRequest};
 use crate::logging;
 use crate::model::window::Hour;
@@ -122,7 +122,7 @@ pub(super) fn configured(args: &StoreArgs) -> Result<Config, Failed> {
     let refused = |exit| Failed { exit, reason: "the configuration is refused".to_owned() };
     let config = loaded.map_err(|refusal| refused(super::complain_all(&refusal)))?.config;
     // The file is the appliance's: root's first line would make it root's.
-    let log = Log { file: None, ..config.log.clone() };
+    let log = LogConfig { file: None, ..config.log.clone() };
     logging::install(&log)
         .map_err(|error| Failed { exit: Exit::Config, reason: error.to_string() })?;
     Ok(config)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Exit, FileArgs, load, output};
+use super::{Exit, FileArgs, filled, load, output};
 use crate::appliance::Appliance;
 use crate::clock::Clock;
 use crate::config::{Config, Flag, Level, Loaded, Refused};
@@ -28,7 +28,7 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     listen: ListenArgs,
     /// Another GitHub: REST there, GraphQL at /graphql below it
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = filled)]
     github: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Exit, output};
+use super::{Exit, filled, output};
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 use crate::model::tally::WindowSnapshot;
 use crate::model::window::Timestamp;
@@ -70,7 +70,7 @@ struct CheckArgs {
     #[command(flatten)]
     file: FileArgs,
     /// The ops address of a running appliance: a merge script is tried on its live window too
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = filled)]
     url: Option<String>,
 }
 

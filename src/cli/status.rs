@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Exit, output};
+use super::{Exit, filled, output};
 use crate::appliance;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 
@@ -18,15 +18,18 @@ const STATUS_BYTES: usize = 1 << 20;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ghpulse status\n  ghpulse status --url https://host/websocket \
-                        --json\n  ghpulse status > /dev/null && echo ready"
+                        --json\n  ghpulse status > /dev/null && echo ready\n  ghpulse status --alive"
 )]
 pub(super) struct StatusArgs {
     /// Where the appliance is: its public or its ops address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8600")]
+    #[arg(long, value_name = "URL", value_parser = filled, default_value = "http://127.0.0.1:8600")]
     url: String,
     /// Prints JSON
     #[arg(long)]
     json: bool,
+    /// Prints nothing, and succeeds when it answers at all, ready or not: for health checks
+    #[arg(long)]
+    alive: bool,
 }
 
 /// Prints it; ready is a good end, anything else is not.
@@ -41,6 +44,7 @@ async fn ask(args: &StatusArgs) -> Exit {
         return Exit::Usage;
     }
     match fetch(base).await {
+        Ok(_) if args.alive => Exit::Fine,
         Ok(status) => {
             let printed = if args.json {
                 output::json(&status)

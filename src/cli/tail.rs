@@ -7,7 +7,7 @@ use clap::Args;
 
 use self::follow::{Ended, Follower};
 use self::show::Show;
-use super::{Exit, output};
+use super::{Exit, filled, output};
 use crate::http;
 
 /// Arguments of `tail`.
@@ -24,25 +24,25 @@ use crate::http;
 )]
 pub(super) struct TailArgs {
     /// Where the appliance is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8600")]
+    #[arg(long, value_name = "URL", value_parser = filled, default_value = "http://127.0.0.1:8600")]
     url: String,
     /// Patterns of routing keys, such as evt.push.* or 'ent.#'
-    #[arg(long, value_name = "PATTERN", num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "PATTERN", value_parser = filled, num_args = 1.., value_delimiter = ',')]
     key: Vec<String>,
     /// Types, such as `PushEvent`; * stands for any text, a leading ! for all others
-    #[arg(long = "type", value_name = "TYPE", num_args = 1.., value_delimiter = ',')]
+    #[arg(long = "type", value_name = "TYPE", value_parser = filled, num_args = 1.., value_delimiter = ',')]
     kind: Vec<String>,
     /// Repositories, such as 'rust-lang/*'
-    #[arg(long, value_name = "REPO", num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "REPO", value_parser = filled, num_args = 1.., value_delimiter = ',')]
     repo: Vec<String>,
     /// Shows these values alone: paths that begin with event or payload
-    #[arg(long, value_name = "PATH", num_args = 1.., value_delimiter = ',')]
+    #[arg(long, value_name = "PATH", value_parser = filled, num_args = 1.., value_delimiter = ',')]
     field: Vec<String>,
     /// From then on: a time (2026-11-22T05:00:00Z), a day, or how long ago (15m)
-    #[arg(long, value_name = "TIME", conflicts_with = "cursor")]
+    #[arg(long, value_name = "TIME", value_parser = filled, conflicts_with = "cursor")]
     since: Option<String>,
     /// Behind this cursor
-    #[arg(long, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", value_parser = filled)]
     cursor: Option<String>,
     /// Ends after so many events
     #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]

@@ -11,7 +11,8 @@ use super::layers::Layers;
 use super::secret::Secret;
 use super::table;
 use super::typed::{
-    Config, Disable, Enrich, GitHub, Interval, Limits, Log, Network, Server, Store, StoreSync, Tls,
+    Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, LogConfig, Network,
+    ServerConfig, ServerLimits, StoreConfig, StoreSync, TlsConfig,
 };
 use super::value::{self, Value};
 
@@ -42,14 +43,15 @@ const TAKEN: &[&str] = &[
     "/client.js",
     "/client.py",
     "/topics",
+    "/docs",
     "/metrics",
     "/archive",
     "/asyncapi.json",
     "/store",
     "/window",
 ];
-/// Below it is a path for each script.
-const AGGREGATES: &str = "/aggregate/";
+/// Below these is a path for each script, and for each page of the manual.
+const FOLDERS: [&str; 2] = ["/aggregate/", "/docs/"];
 
 /// Layers, read by key; what is missing comes from the table.
 pub(super) struct Values {
@@ -199,20 +201,20 @@ pub(super) fn build(values: &mut Values, host: &str) -> Config {
         node_name: values.text("node.name").unwrap_or_else(|| host.to_owned()),
         data_dir: values.path("data.dir").expect(SET),
         scripts_dir: values.path("scripts.dir").expect(SET),
-        log: Log {
+        log: LogConfig {
             level: values.text("log.level").expect(SET),
             file: values.path("log.file"),
             json: values.text("log.format").expect(SET) == "json",
         },
         server,
         ops_listen,
-        disable: Disable {
+        disable: DisableConfig {
             producer: values.switch("disable.producer").expect(SET),
             interval: values.switch("disable.interval").expect(SET),
         },
         github: github(values),
         interval: interval(values),
-        store: Store {
+        store: StoreConfig {
             sync: values.sync("store.sync").expect(SET),
             seen_for: values.span("store.seenFor").expect(SET),
             journal_for: values.span("store.journal.for").expect(SET),
@@ -228,7 +230,7 @@ pub(super) fn build(values: &mut Values, host: &str) -> Config {
     }
 }
 
-fn server(values: &mut Values) -> Server {
+fn server(values: &mut Values) -> ServerConfig {
     let port = narrow(values.whole("server.port").expect(SET));
     if BLOCKED.contains(&port) {
         let message = format!(
@@ -247,7 +249,7 @@ fn server(values: &mut Values) -> Server {
         let message = "server.health and server.syncEvent are the same path; use another";
         values.complain(key.unwrap_or(keys[0]), message);
     }
-    Server {
+    ServerConfig {
         listen: SocketAddr::new(values.address("server.bind").expect(SET), port),
         health,
         sync_event,
@@ -301,15 +303,15 @@ fn route(values: &mut Values, key: &str, base: Option<&str>) -> String {
     let path = values.text(key).expect(SET);
     let below = base.and_then(|base| path.strip_prefix(base)).filter(|rest| rest.starts_with('/'));
     let path = below.map_or(path.clone(), str::to_owned);
-    if TAKEN.contains(&path.as_str()) || path.starts_with(AGGREGATES) {
+    if TAKEN.contains(&path.as_str()) || FOLDERS.iter().any(|folder| path.starts_with(folder)) {
         values.complain(key, format!("{path} is the path of another endpoint; use another"));
     }
     path
 }
 
-fn tls(values: &mut Values) -> Option<Tls> {
+fn tls(values: &mut Values) -> Option<TlsConfig> {
     match (values.path("server.tls.cert"), values.path("server.tls.key")) {
-        (Some(cert), Some(key)) => Some(Tls { cert, key }),
+        (Some(cert), Some(key)) => Some(TlsConfig { cert, key }),
         (Some(_), None) => {
             values.need("server.tls.key", "missing: server.tls.cert needs its private key");
             None
@@ -322,10 +324,10 @@ fn tls(values: &mut Values) -> Option<Tls> {
     }
 }
 
-fn limits(values: &Values) -> Limits {
+fn limits(values: &Values) -> ServerLimits {
     let whole = |name: &str| values.whole(&format!("server.limits.{name}")).expect(SET);
     let span = |name: &str| values.span(&format!("server.limits.{name}")).expect(SET);
-    Limits {
+    ServerLimits {
         connections: narrow(whole("connections")),
         per_address: narrow(whole("perAddress")),
         lag: whole("lag"),
@@ -338,9 +340,9 @@ fn limits(values: &Values) -> Limits {
     }
 }
 
-fn github(values: &Values) -> GitHub {
+fn github(values: &Values) -> GitHubConfig {
     let api_url = values.text("github.apiUrl").expect(SET);
-    GitHub {
+    GitHubConfig {
         graphql_url: values.text("github.graphqlUrl").unwrap_or_else(|| graphql_of(&api_url)),
         api_url,
         tokens: values.secrets("github.tokens").unwrap_or_default(),
@@ -348,7 +350,7 @@ fn github(values: &Values) -> GitHub {
         timeout: values.span("github.loop.timeout").expect(SET),
         pace: values.span("github.loop.break").expect(SET).max(Duration::from_millis(1)),
         pages: narrow(values.whole("github.pages").expect(SET)),
-        enrich: Enrich {
+        enrich: EnrichConfig {
             enabled: values.switch("github.enrich.enabled").expect(SET),
             deadline: values.span("github.enrich.deadline").expect(SET),
             batch: narrow(values.whole("github.enrich.batch").expect(SET)),
@@ -362,13 +364,13 @@ fn graphql_of(api_url: &str) -> String {
     format!("{}/graphql", api_url.strip_suffix("/v3").unwrap_or(api_url))
 }
 
-fn interval(values: &mut Values) -> Interval {
+fn interval(values: &mut Values) -> IntervalConfig {
     let during = values.span("interval.latestDuring").expect(SET);
     if during.subsec_nanos() > 0 {
         values.complain("interval.latestDuring", "not whole seconds; use 3600 or 1h");
     }
     let daily = values.span("interval.daily").expect(SET);
-    Interval {
+    IntervalConfig {
         daily,
         day_count: values.span("interval.dayCount").unwrap_or(daily),
         year_count: values.span("interval.yearCount").unwrap_or(daily),

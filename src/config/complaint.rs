@@ -48,6 +48,16 @@ pub struct Notice {
     pub about: Complaint,
 }
 
+impl Place {
+    /// The same place, at another line of the file.
+    pub(super) fn with_line(&self, line: usize) -> Self {
+        match self {
+            Self::File(path, _) => Self::File(path.clone(), Some(line)),
+            other => other.clone(),
+        }
+    }
+}
+
 impl Complaint {
     pub(super) fn new(place: Place, key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { place, key: Some(key.into()), message: message.into() }

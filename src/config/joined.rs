@@ -8,9 +8,12 @@ use std::net::IpAddr;
 
 use super::check::{SET, Values, narrow};
 use super::impossible;
-use super::typed::{AlertFormat, Alerts, Amqp, Backup, Compression, OAuth, Pulsar, Tidb};
+use super::typed::{
+    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, OAuthConfig, PulsarConfig,
+    TidbConfig,
+};
 
-pub(super) fn pulsar(values: &mut Values) -> Option<Pulsar> {
+pub(super) fn pulsar(values: &mut Values) -> Option<PulsarConfig> {
     let env = values.text("pulsar.env");
     let dev_host = values.text("pulsar.devHost");
     let host = values.text("pulsar.host");
@@ -66,16 +69,24 @@ pub(super) fn pulsar(values: &mut Values) -> Option<Pulsar> {
     let producer_topic = producer_topic.or_else(|| consumer_topic.clone())?;
     let consumer_topic = consumer_topic.unwrap_or_else(|| producer_topic.clone());
     let url = url?;
-    Some(Pulsar { url, oauth, ca, compression, producer_topic, consumer_topic, consumer_name })
+    Some(PulsarConfig {
+        url,
+        oauth,
+        ca,
+        compression,
+        producer_topic,
+        consumer_topic,
+        consumer_name,
+    })
 }
 
 fn oauth(
     values: &mut Values,
     audience: Option<String>,
     key_file: Option<std::path::PathBuf>,
-) -> Option<OAuth> {
+) -> Option<OAuthConfig> {
     match (audience, key_file) {
-        (Some(audience), Some(key_file)) => Some(OAuth { audience, key_file }),
+        (Some(audience), Some(key_file)) => Some(OAuthConfig { audience, key_file }),
         (Some(_), None) => {
             values.need("pulsar.keypath", "missing: pulsar.audience needs the key file beside it");
             None
@@ -97,7 +108,7 @@ fn compression(word: &str) -> Compression {
     }
 }
 
-pub(super) fn tidb(values: &mut Values) -> Option<Tidb> {
+pub(super) fn tidb(values: &mut Values) -> Option<TidbConfig> {
     let host = values.text("tidb.host");
     let port = narrow(values.whole("tidb.port").expect(SET));
     let user = values.text("tidb.user").expect(SET);
@@ -136,7 +147,7 @@ pub(super) fn tidb(values: &mut Values) -> Option<Tidb> {
     if ca.is_some() && !tls {
         values.warn("tidb.ca", "has no effect: the connection is without TLS; set tidb.tls: on");
     }
-    Some(Tidb {
+    Some(TidbConfig {
         host,
         port,
         user,
@@ -156,7 +167,7 @@ fn is_loopback(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-pub(super) fn amqp(values: &mut Values) -> Option<Amqp> {
+pub(super) fn amqp(values: &mut Values) -> Option<AmqpConfig> {
     let exchange = values.text("amqp.exchange").expect(SET);
     let ca = values.path("amqp.ca");
     let source = values.text("amqp.source").filter(|source| *source != exchange);
@@ -169,10 +180,10 @@ pub(super) fn amqp(values: &mut Values) -> Option<Amqp> {
     if ca.is_some() && url.expose().starts_with("amqp://") {
         values.warn("amqp.ca", "has no effect: amqp.url is amqp://, without TLS; use amqps://");
     }
-    Some(Amqp { url, exchange, source, ca })
+    Some(AmqpConfig { url, exchange, source, ca })
 }
 
-pub(super) fn alerts(values: &mut Values) -> Option<Alerts> {
+pub(super) fn alerts(values: &mut Values) -> Option<AlertsConfig> {
     let ours = values.secret("alerts.webhook");
     let lark = values.secret("lark.webhook");
     let sign_key = values.secret("lark.signKey");
@@ -209,10 +220,10 @@ pub(super) fn alerts(values: &mut Values) -> Option<Alerts> {
     if sign_key.is_some() && format != AlertFormat::Lark {
         values.warn("lark.signKey", "not used: only alerts of format lark are signed");
     }
-    Some(Alerts { webhook, format, sign_key, tolerance: narrow(tolerance), within, pause })
+    Some(AlertsConfig { webhook, format, sign_key, tolerance: narrow(tolerance), within, pause })
 }
 
-pub(super) fn backup(values: &mut Values) -> Option<Backup> {
+pub(super) fn backup(values: &mut Values) -> Option<BackupConfig> {
     let every = values.span("backup.every").expect(SET);
     let keep = narrow(values.whole("backup.keep").expect(SET));
     let Some(dir) = values.path("backup.dir") else {
@@ -220,5 +231,5 @@ pub(super) fn backup(values: &mut Values) -> Option<Backup> {
         values.need_address(&["backup."], &["backup.dir"], message);
         return None;
     };
-    Some(Backup { dir, every, keep })
+    Some(BackupConfig { dir, every, keep })
 }

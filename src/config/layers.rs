@@ -10,6 +10,9 @@ use super::table::{self, KEYS, Key, Kind};
 use super::value::{self, Value};
 use super::{impossible, nearest, peer};
 
+/// Most values of a list.
+const MAX_VALUES: usize = 1000;
+
 /// One accepted value and where it was written.
 #[derive(Debug, Clone)]
 pub(super) struct Given {
@@ -127,16 +130,17 @@ impl Layers {
         match &node.shape {
             Shape::Null => self.leave_out(key),
             Shape::Scalar(text) => self.text(key, text, place),
+            Shape::List(_) if !key.kind.is_list() => {
+                self.refuse(key, place, format!("a list is not accepted: use {expected}"));
+            }
             Shape::List(items) => {
-                let mut texts = Vec::new();
-                for item in items {
-                    match &item.shape {
-                        Shape::Scalar(text) => texts.push(text.trim()),
-                        Shape::Null => {}
-                        _ => return self.refuse(key, place, format!("nested: use {expected}")),
-                    }
-                }
-                self.list(key, &texts, place);
+                let lines = items.iter().map(|item| place.with_line(item.line)).collect();
+                let texts = items.iter().map(|item| match &item.shape {
+                    Shape::Scalar(text) => Some(text.trim()),
+                    Shape::Null => Some(""),
+                    _ => None,
+                });
+                self.list(key, texts.collect(), lines, place);
             }
             Shape::Map(_) => {
                 let message = format!("a section stands here: use {expected}");
@@ -154,9 +158,10 @@ impl Layers {
         if empty && key.default.is_empty() {
             return self.leave_out(key);
         }
-        if key.kind == Kind::Tokens {
-            let texts: Vec<&str> = text.split(',').map(str::trim).collect();
-            return self.list(key, &texts, place);
+        if key.kind.is_list() {
+            let texts: Vec<_> = text.split(',').map(|text| Some(text.trim())).collect();
+            let places = vec![place.clone(); texts.len()];
+            return self.list(key, texts, places, place);
         }
         if peer::is_placeholder(text) {
             let keep = peer::keeps_placeholder(key);
@@ -173,17 +178,49 @@ impl Layers {
         self.take(key, read, place);
     }
 
-    fn list(&mut self, key: &'static Key, texts: &[&str], place: Place) {
-        let mut texts = texts.to_vec();
-        if key.kind == Kind::Tokens {
-            let all = texts.len();
-            texts.retain(|text| !peer::is_placeholder_token(text));
-            if texts.len() < all {
-                self.notices.push(peer::placeholder(key, &place, false));
+    /// Reads a list: `None` is a value that is not a text; `places` says where each one was
+    /// written. Every value that is refused is named with its number.
+    fn list(
+        &mut self,
+        key: &'static Key,
+        mut texts: Vec<Option<&str>>,
+        places: Vec<Place>,
+        place: Place,
+    ) {
+        let all = texts.len();
+        if all > MAX_VALUES {
+            return self.refuse(key, place, format!("more than {MAX_VALUES} values"));
+        }
+        let mut wrong = Vec::new();
+        for (index, text) in texts.iter_mut().enumerate() {
+            match text {
+                None => wrong.push((index, format!("nested: use {}", value::describe(key.kind)))),
+                Some(token) if key.kind == Kind::Tokens && peer::is_placeholder_token(token) => {
+                    self.notices.push(peer::placeholder(key, &places[index], false));
+                    *text = Some("");
+                }
+                Some(_) => {}
             }
         }
-        let read = value::list(key, &texts);
-        self.take(key, read, place);
+        let texts: Vec<&str> = texts.into_iter().map(Option::unwrap_or_default).collect();
+        match value::list(key, &texts) {
+            Ok(value) if wrong.is_empty() => {
+                self.given.insert(key.path, Given { value, place });
+                return;
+            }
+            Ok(_) => {}
+            Err(refused) => wrong.extend(refused),
+        }
+        wrong.sort_by_key(|(index, _)| *index);
+        for (index, why) in wrong {
+            let number = index + 1;
+            let message = match key.kind {
+                Kind::Tokens => format!("token {number} of {all} {why}"),
+                _ if all == 1 => why,
+                _ => format!("value {number} of {all}: {why}"),
+            };
+            self.refuse(key, places[index].clone(), message);
+        }
     }
 
     fn leave_out(&mut self, key: &'static Key) {

@@ -54,6 +54,14 @@ pub enum Kind {
     Unused(&'static str),
 }
 
+impl Kind {
+    /// Whether several values may be written: as a list, or as one text with commas.
+    #[must_use]
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::Tokens | Self::Origins | Self::Networks)
+    }
+}
+
 /// One key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Key {

@@ -66,8 +66,8 @@ fn every_default_is_what_the_contract_says() {
     assert_eq!((config.server.base_path, config.server.tls), (None, None));
     assert_eq!(config.server.limits.message_bytes, 64 << 10);
     assert_eq!(config.ops_listen, Some(SocketAddr::from(([127, 0, 0, 1], 8602))));
-    assert_eq!(config.disable, Disable { producer: false, interval: false });
-    assert_eq!(config.log, Log { level: "info".into(), file: None, json: false });
+    assert_eq!(config.disable, DisableConfig { producer: false, interval: false });
+    assert_eq!(config.log, LogConfig { level: "info".into(), file: None, json: false });
     assert_eq!(config.github.api_url, "https://api.github.com");
     assert_eq!(config.github.graphql_url, "https://api.github.com/graphql");
     assert_eq!((config.github.timeout, config.github.pace), (SECONDS(5), SECONDS(1)));
@@ -78,7 +78,7 @@ fn every_default_is_what_the_contract_says() {
     let hour = SECONDS(3600);
     assert_eq!(
         config.interval,
-        Interval {
+        IntervalConfig {
             daily: hour,
             day_count: hour,
             year_count: hour,
@@ -326,6 +326,36 @@ fn values_that_can_never_work_are_refused_by_name() {
 }
 
 #[test]
+fn every_bad_value_of_a_list_is_named_with_its_number() {
+    let text = "server:\n  allowedOrigins:\n    - https://*.a.org\n    - https://b.org\n    - \
+                https://c.org:443\n    - '${D}'\n    - [x]\n  trustedProxies: 10.0.0.0/8, \
+                here,10.0.0.0/99\ngithub:\n  tokens: [ghp_XXXX, '', 'A=ghp_telltale', ghp_b, \
+                '\"ghp_c\"']\nstore: {sync: [1s]}\ntidb: {port: x}\n";
+    let all = complaints(text);
+    let expected = [
+        (3, "server.allowedOrigins: value 1 of 5: \"https://*.a.org\" can never match"),
+        (5, "server.allowedOrigins: value 3 of 5: \"https://c.org:443\" can never match"),
+        (6, "server.allowedOrigins: value 4 of 5: \"${D}\" holds a variable"),
+        (7, "server.allowedOrigins: value 5 of 5: nested: use a list of origins"),
+        (8, "server.trustedProxies: value 2 of 3: \"here\" is not an address or a network"),
+        (8, "server.trustedProxies: value 3 of 3: \"10.0.0.0/99\" is not an address"),
+        (10, "github.tokens: token 3 of 5 is a name and a value"),
+        (10, "github.tokens: token 5 of 5 stands in quotes"),
+        (11, "store.sync: a list is not accepted: use batch"),
+        (12, "tidb.port: \"x\" is not accepted"),
+    ];
+    assert_eq!(all.len(), expected.len(), "{all:#?}");
+    for ((line, words), said) in expected.iter().zip(&all) {
+        assert!(said.contains(&format!("config.yaml:{line}: {words}")), "{words}: {all:#?}");
+    }
+    assert!(!all.join("").contains("telltale"), "{all:#?}");
+    let variable = ("GHPULSE_SERVER_ALLOWEDORIGINS", "https://*.a.org,https://b.org,c");
+    let refused = with_environment("", &[variable]).unwrap_err();
+    let said: Vec<String> = refused.complaints.iter().map(ToString::to_string).collect();
+    assert!(said.len() == 2 && said[0].contains("value 1 of 3: ") && said[1].contains("3 of 3"));
+}
+
+#[test]
 fn pulsar_is_joined_only_when_it_is_addressed() {
     assert_eq!(loaded("pulsar: {compression: zstd}").config.pulsar, None);
     let found = loaded("pulsar: {env: dev, devHost: 'pulsar://q', consumer: {topic: t}}");
@@ -334,7 +364,7 @@ fn pulsar_is_joined_only_when_it_is_addressed() {
     let cloud =
         "pulsar: {host: 'pulsar+ssl://q:6651', audience: a, keypath: /k, producer: {topic: t}}";
     let pulsar = loaded(cloud).config.pulsar.unwrap();
-    assert_eq!(pulsar.oauth, Some(OAuth { audience: "a".into(), key_file: "/k".into() }));
+    assert_eq!(pulsar.oauth, Some(OAuthConfig { audience: "a".into(), key_file: "/k".into() }));
     assert!(only("pulsar: {env: dev, producer: {topic: t}}").contains("pulsar.devHost: missing"));
     assert!(only("pulsar: {env: x, producer: {topic: t}}").contains("pulsar.host: missing"));
     assert!(only("pulsar: {host: 'pulsar://q'}").contains("pulsar.producer.topic: missing"));

@@ -20,36 +20,36 @@ pub struct Config {
     /// Directory of the Rhai scripts.
     pub scripts_dir: PathBuf,
     /// The log.
-    pub log: Log,
+    pub log: LogConfig,
     /// The public server.
-    pub server: Server,
+    pub server: ServerConfig,
     /// Where the private ops listener is; `None` for nowhere.
     pub ops_listen: Option<SocketAddr>,
     /// What is switched off.
-    pub disable: Disable,
+    pub disable: DisableConfig,
     /// The source.
-    pub github: GitHub,
+    pub github: GitHubConfig,
     /// Ticks and TiDB syncs.
-    pub interval: Interval,
+    pub interval: IntervalConfig,
     /// State on the disk.
-    pub store: Store,
+    pub store: StoreConfig,
     /// The bus; `None` for the embedded log.
-    pub pulsar: Option<Pulsar>,
+    pub pulsar: Option<PulsarConfig>,
     /// The base of this year's figures.
-    pub tidb: Option<Tidb>,
+    pub tidb: Option<TidbConfig>,
     /// RabbitMQ to publish to.
-    pub amqp: Option<Amqp>,
+    pub amqp: Option<AmqpConfig>,
     /// Where failures are told.
-    pub alerts: Option<Alerts>,
+    pub alerts: Option<AlertsConfig>,
     /// Directory that past hours are exported to.
     pub archive_dir: Option<PathBuf>,
     /// Backups on a schedule.
-    pub backup: Option<Backup>,
+    pub backup: Option<BackupConfig>,
 }
 
 /// The log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
+pub struct LogConfig {
     /// A level, or filter directives.
     pub level: String,
     /// File to append to; `None` is stderr.
@@ -60,7 +60,7 @@ pub struct Log {
 
 /// The public server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerConfig {
     /// Address and port to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Path of the health answer; begins with `/`.
@@ -82,16 +82,16 @@ pub struct Server {
     /// Longest wait of a frame for company; zero is none.
     pub flush_interval: Duration,
     /// Certificate and key; `None` is plain text.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsConfig>,
     /// Longest time that stopping takes.
     pub grace: Duration,
     /// What one client may take.
-    pub limits: Limits,
+    pub limits: ServerLimits,
 }
 
 /// Files of a TLS server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
+pub struct TlsConfig {
     /// Certificate chain, PEM.
     pub cert: PathBuf,
     /// Private key, PEM.
@@ -100,7 +100,7 @@ pub struct Tls {
 
 /// Limits of the public server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Connections in all.
     pub connections: usize,
     /// Connections from one address (IPv6: one /64; four times as many from one /48).
@@ -123,7 +123,7 @@ pub struct Limits {
 
 /// What is switched off.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disable {
+pub struct DisableConfig {
     /// No fetching, no producing: an edge.
     pub producer: bool,
     /// No TiDB sync.
@@ -132,7 +132,7 @@ pub struct Disable {
 
 /// The source.
 #[derive(Debug, Clone, PartialEq)]
-pub struct GitHub {
+pub struct GitHubConfig {
     /// REST, without a trailing `/`.
     pub api_url: String,
     /// GraphQL, the whole URL.
@@ -148,12 +148,12 @@ pub struct GitHub {
     /// Pages to follow, 1 to 3.
     pub pages: u8,
     /// What the feed leaves out.
-    pub enrich: Enrich,
+    pub enrich: EnrichConfig,
 }
 
 /// The enrichment.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Enrich {
+pub struct EnrichConfig {
     /// Whether it is done at all.
     pub enabled: bool,
     /// Longest time that an event waits.
@@ -166,7 +166,7 @@ pub struct Enrich {
 
 /// Ticks and TiDB syncs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interval {
+pub struct IntervalConfig {
     /// Pause between two syncs.
     pub daily: Duration,
     /// Pause between two daily queries.
@@ -194,7 +194,7 @@ pub enum StoreSync {
 
 /// State on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Store {
+pub struct StoreConfig {
     /// When it is synced.
     pub sync: StoreSync,
     /// How long an event is remembered.
@@ -209,11 +209,11 @@ pub struct Store {
 
 /// The bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pulsar {
+pub struct PulsarConfig {
     /// Broker, `pulsar://…` or `pulsar+ssl://…`.
     pub url: String,
     /// Credentials; `None` with `pulsar.env: dev`, or when neither of them is written.
-    pub oauth: Option<OAuth>,
+    pub oauth: Option<OAuthConfig>,
     /// Certificate authority of the broker.
     pub ca: Option<PathBuf>,
     /// How what is produced is compressed.
@@ -228,7 +228,7 @@ pub struct Pulsar {
 
 /// OAuth2 client credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OAuth {
+pub struct OAuthConfig {
     /// Who the token is for.
     pub audience: String,
     /// Key file, not read yet.
@@ -250,7 +250,7 @@ pub enum Compression {
 
 /// The base of this year's figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tidb {
+pub struct TidbConfig {
     /// Host name or address.
     pub host: String,
     /// Port.
@@ -277,7 +277,7 @@ pub struct Tidb {
 
 /// RabbitMQ.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Amqp {
+pub struct AmqpConfig {
     /// Broker with user, password and virtual host.
     pub url: Secret,
     /// Topic exchange that readers bind to.
@@ -301,7 +301,7 @@ pub enum AlertFormat {
 
 /// Where failures are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alerts {
+pub struct AlertsConfig {
     /// Where they are posted to.
     pub webhook: Secret,
     /// Their form.
@@ -318,7 +318,7 @@ pub struct Alerts {
 
 /// Backups on a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backup {
+pub struct BackupConfig {
     /// Directory that holds them.
     pub dir: PathBuf,
     /// Pause between two.

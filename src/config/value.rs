@@ -28,9 +28,6 @@ pub(super) enum Value {
     Sync(StoreSync),
 }
 
-/// Most entries of a list.
-const MAX_ITEMS: usize = 1000;
-
 /// Reads one text. The error says what is wrong and what is accepted, without the key's name.
 pub(super) fn read(key: &Key, written: &str) -> Result<Value, String> {
     let text = written.trim();
@@ -74,8 +71,8 @@ pub(super) fn read(key: &Key, written: &str) -> Result<Value, String> {
         // A password may begin or end with a space; a line end is a file's, not a password's.
         Kind::Secret => Ok(Value::Secret(Secret::new(written.trim_end_matches(['\n', '\r'])))),
         Kind::Tokens | Kind::Origins | Kind::Networks => {
-            let items: Vec<&str> = text.split(',').map(str::trim).collect();
-            list(key, &items)
+            let values: Vec<&str> = text.split(',').map(str::trim).collect();
+            list(key, &values).map_err(|mut wrong| wrong.swap_remove(0).1)
         }
         Kind::Address => address(text).map(Value::Address).ok_or_else(|| wrong("an IP address")),
         Kind::Listen => listen(text).ok_or_else(|| wrong(&describe(key.kind))),
@@ -92,31 +89,40 @@ pub(super) fn read(key: &Key, written: &str) -> Result<Value, String> {
     }
 }
 
-/// Reads the items of a list; empty ones fall away.
-pub(super) fn list(key: &Key, items: &[&str]) -> Result<Value, String> {
-    let items = || items.iter().copied().filter(|item| !item.is_empty());
-    let all = items().count();
-    if all > MAX_ITEMS {
-        return Err(format!("more than {MAX_ITEMS} entries"));
-    }
+/// Reads the values of a list; empty ones are left out. The error names every value that is not
+/// accepted: its index from 0, and what is wrong, without the key's name.
+pub(super) fn list(key: &Key, values: &[&str]) -> Result<Value, Vec<(usize, String)>> {
+    let filled = |text: &str| match impossible::text(key, text) {
+        None => Ok(()),
+        Some(why) => Err(format!("{} {why}", quotable(text))),
+    };
     match key.kind {
-        Kind::Tokens => {
-            let tokens = items().enumerate().map(|(at, text)| match impossible::token(text) {
-                None => Ok(Secret::new(text)),
-                Some(why) => Err(format!("token {} of {}, {HIDDEN}, {why}", at + 1, all)),
-            });
-            Ok(Value::Secrets(tokens.collect::<Result<_, _>>()?))
-        }
-        Kind::Origins => {
-            let origins = items().map(impossible::origin).collect::<Result<_, _>>()?;
-            Ok(Value::Texts(origins))
-        }
+        Kind::Tokens => each(values, |text| match impossible::token(text) {
+            None => Ok(Secret::new(text)),
+            Some(why) => Err(why.to_owned()),
+        })
+        .map(Value::Secrets),
         Kind::Networks => {
-            let networks = items().map(network).collect::<Result<_, _>>()?;
-            Ok(Value::Networks(networks))
+            each(values, |text| filled(text).and_then(|()| network(text))).map(Value::Networks)
         }
-        kind => Err(format!("a list is not accepted: use {}", describe(kind))),
+        _ => each(values, |text| filled(text).and_then(|()| impossible::origin(text)))
+            .map(Value::Texts),
     }
+}
+
+/// Reads every value that is not empty, or says of each one that is refused why.
+fn each<T>(
+    values: &[&str],
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, Vec<(usize, String)>> {
+    let (mut good, mut wrong) = (Vec::new(), Vec::new());
+    for (index, text) in values.iter().enumerate().filter(|(_, text)| !text.is_empty()) {
+        match read(text) {
+            Ok(value) => good.push(value),
+            Err(why) => wrong.push((index, why)),
+        }
+    }
+    if wrong.is_empty() { Ok(good) } else { Err(wrong) }
 }
 
 /// What a kind accepts, in words: for complaints and for the reference.
@@ -250,7 +256,7 @@ fn url(text: &str, schemes: &[&str], is_secret: bool) -> Result<(), String> {
 
 fn network(text: &str) -> Result<Network, String> {
     Network::parse(text).ok_or_else(|| {
-        format!("{} is no address or network: use 192.0.2.7 or 10.0.0.0/8", quotable(text))
+        format!("{} is not an address or a network: use 192.0.2.7 or 10.0.0.0/8", quotable(text))
     })
 }
 

@@ -34,7 +34,7 @@ pub enum InForce {
     /// An earlier text of the file: it is gone, or what it says now was refused.
     #[serde(rename = "last good")]
     LastGood,
-    /// The text that is built in: there is no directory of scripts.
+    /// The built-in text: there is no such file.
     #[serde(rename = "built-in")]
     BuiltIn,
     /// No script: plain addition.
@@ -259,8 +259,7 @@ impl ScriptHost {
     }
 
     fn adopt(&self, compiled: Compiled, in_force: InForce) -> Arc<str> {
-        let source = Arc::clone(compiled.source());
-        let hash = compiled.fingerprint();
+        let (source, hash) = (Arc::clone(compiled.source()), compiled.fingerprint());
         let script = Arc::new(compiled);
         let now = self.clock.now();
         self.force.rcu(|old| {
@@ -275,7 +274,10 @@ impl ScriptHost {
             };
             Force { script: Some(Arc::clone(&script)), status }
         });
-        info!(file = %self.file, hash, "the script is in force");
+        match in_force {
+            InForce::BuiltIn => info!(file = %self.file, "no such file: built-in script in force"),
+            _ => info!(file = %self.file, hash, "the script is in force"),
+        }
         source
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::proxies::Proxies;
 use super::tls::Certificate;
-use crate::config::{Limits, Secret, Server, Tls};
+use crate::config::{Secret, ServerConfig, ServerLimits, TlsConfig};
 
 /// How the server behaves. The limits hold for the public listeners.
 #[derive(Debug, Clone)]
@@ -26,11 +26,11 @@ pub struct ServeOptions {
     /// Longest idle time between two requests of a connection.
     pub keep_alive: Duration,
     /// Certificate and key of the public listeners; `None` is plain text.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsConfig>,
     /// The same, read and renewable; without it the files are read once.
     pub certificate: Option<Certificate>,
     /// What clients may take.
-    pub limits: Limits,
+    pub limits: ServerLimits,
     /// A WebSocket is pinged that often.
     pub ping_every: Duration,
     /// A WebSocket whose peer says nothing for so long, not even a pong, is dropped.
@@ -42,7 +42,7 @@ pub struct ServeOptions {
 impl ServeOptions {
     /// As the configuration has it; pings and silence as the contract has them.
     #[must_use]
-    pub fn of(server: &Server) -> Self {
+    pub fn of(server: &ServerConfig) -> Self {
         Self {
             health: server.health.clone(),
             sync_event: server.sync_event.clone(),

@@ -17,7 +17,7 @@ use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
 use super::wire::Stream;
-use crate::config::Tls;
+use crate::config::TlsConfig;
 use crate::reload;
 
 /// The certificate and key that the public listeners have now. Clones are the same.
@@ -28,7 +28,7 @@ struct Newest(ArcSwap<CertifiedKey>);
 
 impl Certificate {
     /// Reads both files. The error names key and path, and repeats nothing of them.
-    pub fn read(files: &Tls) -> anyhow::Result<Self> {
+    pub fn read(files: &TlsConfig) -> anyhow::Result<Self> {
         let about = |key: &'static str, path: &std::path::Path| {
             let path = path.display().to_string();
             move |why: String| anyhow::anyhow!("{key}: {path}: {why}")
@@ -91,7 +91,7 @@ pub(super) fn speaks_http2(stream: &Stream) -> bool {
 }
 
 /// Reads the files and makes ready to accept.
-pub(super) fn acceptor(files: &Tls) -> anyhow::Result<TlsAcceptor> {
+pub(super) fn acceptor(files: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
     Certificate::read(files)?.acceptor()
 }
 

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::query::Query;
-use crate::config::Interval;
+use crate::config::IntervalConfig;
 
 /// When which query is asked next; `None` is only when somebody wants it.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Schedule {
         &mut self,
         asked: &[Query],
         failed: impl Fn(Query) -> bool,
-        interval: &Interval,
+        interval: &IntervalConfig,
         now: Instant,
     ) {
         let any = asked.iter().any(|query| failed(*query));
@@ -70,8 +70,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn interval() -> Interval {
-        Interval {
+    fn interval() -> IntervalConfig {
+        IntervalConfig {
             daily: 60 * SECOND,
             day_count: 60 * SECOND,
             year_count: 300 * SECOND,

@@ -16,7 +16,7 @@ use super::answer::{self, Malformed, Table};
 use super::error::HistoryError;
 use super::languages;
 use super::query::{Query, Text};
-use crate::config::{Secret, Tidb};
+use crate::config::{Secret, TidbConfig};
 use crate::model::window::{Timestamp, Year};
 use crate::reload;
 use crate::sync::blocking;
@@ -34,7 +34,7 @@ pub struct Limits {
 impl Limits {
     /// What holds outside tests.
     #[must_use]
-    pub fn of(tidb: &Tidb) -> Self {
+    pub fn of(tidb: &TidbConfig) -> Self {
         Self { connect: Duration::from_secs(10), query: tidb.timeout }
     }
 }
@@ -49,7 +49,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// The server that the configuration names.
 #[derive(Debug)]
 pub(super) struct Server {
-    tidb: Tidb,
+    tidb: TidbConfig,
     at: String,
     limits: Limits,
 }
@@ -69,7 +69,7 @@ enum Doing {
 }
 
 impl Server {
-    pub(super) fn new(tidb: Tidb, limits: Limits) -> Self {
+    pub(super) fn new(tidb: TidbConfig, limits: Limits) -> Self {
         let is_v6 = tidb.host.contains(':') && !tidb.host.starts_with('[');
         let at = if is_v6 {
             format!("[{}]:{}", tidb.host, tidb.port)
@@ -352,7 +352,7 @@ mod tests {
     use super::*;
 
     fn server(tls: bool) -> Server {
-        let tidb = Tidb {
+        let tidb = TidbConfig {
             host: "::1".to_owned(),
             port: 4000,
             user: "me".to_owned(),

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use ghpulse::alerts::Alerts;
 use ghpulse::clock::Clock;
-use ghpulse::config::Interval;
+use ghpulse::config::IntervalConfig;
 use ghpulse::store::Store;
 use ghpulse::tidb::{History, Setup};
 
 /// What shows no more than this node has counted, and asks nobody.
 pub fn no_history(store: &Store, clock: Clock) -> History {
     let every = Duration::from_secs(3_600);
-    let interval = Interval {
+    let interval = IntervalConfig {
         daily: every,
         day_count: every,
         year_count: every,

@@ -58,7 +58,7 @@ fn a_script_that_does_not_hold_is_a_warning_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let mut config = loaded("").config;
     config.scripts_dir = directory.path().to_owned();
-    assert!(scripts(&config)[0].contains("not there"));
+    assert!(scripts(&config).is_empty(), "the built-in script is in force");
     let path = directory.path().join("merge_latest.rhai");
     std::fs::write(&path, "fn merge(window) {\n  totl\n}").unwrap();
     assert!(scripts(&config)[0].contains("merge_latest.rhai:2:"), "{:?}", scripts(&config));
@@ -67,6 +67,20 @@ fn a_script_that_does_not_hold_is_a_warning_with_its_place() {
     std::fs::write(directory.path().join("stars.rhai"), script::SHIPPED).unwrap();
     let said = scripts(&config);
     assert!(said[0].contains("stars.rhai:1:1: there is no function config"), "{said:?}");
+}
+
+#[test]
+fn missing_script_is_a_note_and_missing_named_directory_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |path: &std::path::Path| {
+        let text = format!("scripts: {{dir: {}}}\nops: {{listen: off}}", path.display());
+        let text = report_of(&text).text();
+        text.lines().find(|line| line.contains("scripts.dir")).map(str::to_owned)
+    };
+    let there = of(dir.path()).unwrap();
+    assert!(there.starts_with("note: ") && there.contains("merge_latest.rhai: no such file"));
+    let away = of(&dir.path().join("scrpts")).unwrap();
+    assert!(away.starts_with("warning: ") && away.contains("scrpts: no such directory"), "{away}");
 }
 
 fn report_of(text: &str) -> Report {

@@ -40,15 +40,17 @@ fn factor(host: &ScriptHost) -> i64 {
 }
 
 #[tokio::test]
-async fn without_a_file_and_a_last_good_one_the_native_sum_is_in_force() {
+async fn missing_file_means_the_built_in_script() {
     let (_folder, path) = folder();
     let host = host(None);
     assert_eq!(host.refresh(&path, live), None);
     let status = host.status();
-    assert_eq!((status.in_force, status.hash.clone()), (InForce::NativeSum, None));
-    let told = status.complaint().unwrap().to_string();
-    assert_eq!(told, "scripts/merge_latest.rhai: there is no such file");
+    assert_eq!((status.in_force, status.complaint()), (InForce::BuiltIn, None));
+    assert_eq!(host.source().as_deref(), Some(SHIPPED));
     assert_eq!(host.merge(&small()).tally, small().sum());
+    fs::write(&path, BROKEN).unwrap();
+    host.refresh(&path, live);
+    assert_eq!(host.status().in_force, InForce::LastGood, "the built-in one stays in force");
 }
 
 #[tokio::test]

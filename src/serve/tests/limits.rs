@@ -200,9 +200,9 @@ async fn who_takes_no_answers_is_dropped_after_the_write_timeout() {
 /// The folder with a certificate for `localhost` and its key, made for this test alone.
 const TLS_FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
-pub(super) fn tls_files() -> crate::config::Tls {
+pub(super) fn tls_files() -> crate::config::TlsConfig {
     let [cert, key] = ["cert", "key"].map(|name| format!("{TLS_FILES}/{name}.pem").into());
-    crate::config::Tls { cert, key }
+    crate::config::TlsConfig { cert, key }
 }
 
 /// A connection to a server that speaks TLS with those files, for one of these protocols.

@@ -53,9 +53,11 @@ async fn until_value(site: &Site, path: &str, value: Value) -> Value {
     until(site, path, is).await.json()
 }
 
-/// A scripts folder of a test, and the settings that name it.
+/// A directory with a merge script, so that no built-in aggregate counts, and its settings.
 fn folder() -> (tempfile::TempDir, [(&'static str, String); 2]) {
     let scripts = tempfile::tempdir().unwrap();
+    let merge = include_str!("../../../scripts/merge_latest.rhai");
+    save(scripts.path(), "merge_latest.rhai", merge);
     let path = scripts.path().to_str().unwrap().to_owned();
     let settings = [("GHPULSE_SCRIPTS_DIR", path), ("GHPULSE_INTERVAL_LATEST", "200ms".to_owned())];
     (scripts, settings)

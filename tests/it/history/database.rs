@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ghpulse::config::{Secret, Tidb};
+use ghpulse::config::{Secret, TidbConfig};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
 
@@ -185,9 +185,9 @@ impl Database {
     }
 
     /// How ghpulse is told of it; the peer's two queries are the default.
-    pub fn config(&self) -> Tidb {
+    pub fn config(&self) -> TidbConfig {
         let (events_daily, yearly) = default_queries();
-        Tidb {
+        TidbConfig {
             host: "127.0.0.1".to_owned(),
             port: self.port,
             user: "ghpulse".to_owned(),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ghpulse::clock::Clock;
-use ghpulse::config::{Secret, Tidb};
+use ghpulse::config::{Secret, TidbConfig};
 use ghpulse::tidb::{HistoryState, Limits, check};
 
 use super::database::{Database, Kind, PASSWORD, kind};
@@ -41,7 +41,7 @@ fn one_is_shown(node: &Node) {
 }
 
 /// Why a sync and `ghpulse check` fail, which must be the same.
-async fn refused(tidb: Tidb) -> String {
+async fn refused(tidb: TidbConfig) -> String {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path(), tidb.clone(), NOW, PATIENT);
     let said = node.failed().await;
@@ -175,7 +175,7 @@ async fn what_is_set_up_wrongly_is_said_in_words() {
     let Some(kind) = kind("what_is_set_up_wrongly_is_said_in_words") else { return };
     let database = Database::start(&kind).await;
     let right = database.config();
-    let with = |change: &dyn Fn(&mut Tidb)| {
+    let with = |change: &dyn Fn(&mut TidbConfig)| {
         let mut tidb = right.clone();
         change(&mut tidb);
         tidb
@@ -315,13 +315,13 @@ async fn tls_is_asked_for_and_the_certificate_is_looked_at() {
     let plain = database.config();
     // Both servers refuse such a login as any other, without the reason.
     says(&refused(plain.clone()).await, &["refuses user `ghpulse`", "tidb.tls: on"]);
-    let public = Tidb { tls: true, ..plain };
+    let public = TidbConfig { tls: true, ..plain };
     says(&refused(public.clone()).await, &["TLS with 127.0.0.1:", "tidb.ca"]);
-    let missing = Tidb { ca: Some(file("none.pem")), ..public.clone() };
+    let missing = TidbConfig { ca: Some(file("none.pem")), ..public.clone() };
     says(&refused(missing).await, &["cannot use `tidb.ca`", "none.pem"]);
-    let no_certificate = Tidb { ca: Some(file("ca.key")), ..public.clone() };
+    let no_certificate = TidbConfig { ca: Some(file("ca.key")), ..public.clone() };
     says(&refused(no_certificate).await, &["cannot use `tidb.ca`", "no PEM certificate"]);
-    let ours = Tidb { ca: Some(file("ca.pem")), ..public };
+    let ours = TidbConfig { ca: Some(file("ca.pem")), ..public };
     let said = check(&ours, PATIENT, Clock::starting_at(at(NOW))).await;
     let said = said.unwrap_or_else(|wrong| panic!("{wrong:?}"));
     says(&said, &["with TLS", "the queries hold"]);
@@ -339,6 +339,6 @@ async fn a_server_without_tls_says_so() {
         return;
     }
     let database = Database::start(&kind).await;
-    let tidb = Tidb { tls: true, ..database.config() };
+    let tidb = TidbConfig { tls: true, ..database.config() };
     says(&refused(tidb).await, &["offers no TLS", "tidb.tls: off"]);
 }

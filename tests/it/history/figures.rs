@@ -47,8 +47,8 @@ async fn the_peers_queries_are_shown_as_the_database_counts() {
     node.end().await;
 }
 
-fn database_that_is_away() -> ghpulse::config::Tidb {
-    ghpulse::config::Tidb {
+fn database_that_is_away() -> ghpulse::config::TidbConfig {
+    ghpulse::config::TidbConfig {
         host: "127.0.0.1".to_owned(),
         port: crate::common::ports::free_port(),
         user: "ghpulse".to_owned(),

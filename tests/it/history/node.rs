@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ghpulse::alerts::Alerts;
 use ghpulse::clock::Clock;
-use ghpulse::config::{Interval, Tidb};
+use ghpulse::config::{IntervalConfig, TidbConfig};
 use ghpulse::model::counts::{DayCounts, PullRequestCounts};
 use ghpulse::model::envelope::{Facts, Flags};
 use ghpulse::model::window::{Day, Timestamp, Year};
@@ -89,11 +89,11 @@ pub fn at(text: &str) -> Timestamp {
 
 impl Node {
     /// A node whose clock shows `now`; it asks only when it is told to.
-    pub fn start(dir: &Path, tidb: Tidb, now: &str, limits: Limits) -> Self {
+    pub fn start(dir: &Path, tidb: TidbConfig, now: &str, limits: Limits) -> Self {
         let clock = Clock::starting_at(at(now));
         let store = Store::open(dir, Durability::Every(Duration::from_millis(100)), clock).unwrap();
         let hour = Duration::from_secs(3600);
-        let interval = Interval {
+        let interval = IntervalConfig {
             daily: hour,
             day_count: hour,
             year_count: hour,
