@@ -15,7 +15,7 @@ pub mod pulsar;
 
 use std::time::Duration;
 
-use self::pulsar::PulsarError;
+use self::pulsar::error::PulsarError;
 use crate::model::envelope::Envelope;
 use crate::model::event_summary::EventSummary;
 use crate::model::gap::Outage;

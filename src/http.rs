@@ -9,7 +9,7 @@
 //! the demo runs where none are installed; the other is built when a request first leaves the
 //! machine.
 
-mod streaming;
+pub mod streaming;
 
 use std::error::Error as _;
 use std::sync::OnceLock;
@@ -20,7 +20,6 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, ClientBuilder, RequestBuilder, Url};
 use thiserror::Error;
 
-pub use self::streaming::Streaming;
 use crate::model::window::Timestamp;
 
 /// The `User-Agent` of every request.

@@ -32,8 +32,8 @@ use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
     AppliedKey, BucketKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey, SeenKey,
 };
-use crate::store::retention::{MinuteRow, claim_days};
-use crate::store::rows::push_journal;
+use crate::store::retention::claim_days;
+use crate::store::rows::{MinuteRow, push_journal};
 use crate::store::{APPLIED, Batch, Store, StoreError, gaps, outages};
 use crate::sync::blocking;
 use crate::tidb::History;

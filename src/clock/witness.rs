@@ -118,7 +118,7 @@ impl fmt::Display for ClockVerdict {
             }
             Self::Disagrees { who, ahead } => {
                 let side = if *ahead < 0 { "behind" } else { "ahead of" };
-                let (by, who) = (Span(ahead.unsigned_abs()), who.words());
+                let (by, who) = (ShownDuration(ahead.unsigned_abs()), who.words());
                 write!(
                     f,
                     "the clock of this machine is {by} {side} {who}: nothing is deleted until \
@@ -130,9 +130,9 @@ impl fmt::Display for ClockVerdict {
 }
 
 /// Microseconds, shown in the two largest units.
-struct Span(u64);
+struct ShownDuration(u64);
 
-impl fmt::Display for Span {
+impl fmt::Display for ShownDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0 / 1_000_000;
         let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);

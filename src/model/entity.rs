@@ -1,29 +1,23 @@
 //! Documents of GitHub's objects, made from events: `ent.<collection>.<insert|update>`.
 //!
-//! A document is the object as the event's payload has it, with the enrichment that was written
-//! back, the names it is bound to where GHTorrent had them, and `"partial":true` where GitHub's own
-//! object has more. Nothing is made up, and what has no id of its own has no document. Which of an
-//! event's documents are of ids never seen before is part of its facts, so that replay says the
-//! same as the live stream did.
+//! A document is the object in the event's payload, with the fields that enrichment has written back,
+//! the names of its repository and owner as in GHTorrent, and `"partial":true` when GitHub's own
+//! object has more. Nothing is invented, and an object without an id has no document. Which documents
+//! of an event are new is part of its facts, so that a replay equals the live stream.
 
 mod compose;
+mod id;
 
 use std::borrow::Cow;
-use std::fmt;
 
-use xxhash_rust::xxh3::xxh3_128;
-
+use self::compose::DocumentBody;
+pub use self::id::ObjectId;
 use super::event::{Event, PULL_REQUEST, PayloadObject};
 use super::json;
 use super::routing::{Change, RoutingKey};
-use compose::DocumentBody;
 
 /// The most documents of one event; GitHub sends at most 20 commits.
 pub const ENTITIES: usize = 64;
-
-/// The `_id` of a document: 24 hexadecimal digits, derived from its kind and its own id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectId([u8; 12]);
 
 /// A document of a collection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,33 +47,6 @@ pub struct EntityRef {
     pub id: ObjectId,
     /// Whether the event says that it is new; otherwise the document is an update.
     pub is_new: bool,
-}
-
-impl ObjectId {
-    /// The id of a kind (an event type or a collection) and its own id.
-    #[must_use]
-    pub fn of(kind: &str, id: &str) -> Self {
-        let hash = xxh3_128([kind, " ", id].concat().as_bytes()).to_be_bytes();
-        Self(*hash.first_chunk().expect("16 bytes hold 12"))
-    }
-
-    /// Its bytes, for the store.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; 12] {
-        self.0
-    }
-
-    /// Reads what [`Self::to_bytes`] returned.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 12]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Display for ObjectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
 }
 
 /// The objects that an event has documents of, in the order of [`entities`].

@@ -10,7 +10,7 @@ use super::database::Database;
 use super::error::StoreError;
 use super::families::Family;
 use super::keys::{CounterKey, Key, MetaKey, SeenKey, SizeKey, day_bytes};
-use super::periods::{self, Period};
+use super::period::{Period, PeriodRow, row_key};
 use crate::model::window::Day;
 
 /// Counters that are cached in memory; the cache is emptied when it has more.
@@ -35,7 +35,7 @@ struct CachedCounter {
     touched: bool,
 }
 
-/// Writes that are committed together. See [`super::Store::commit`].
+/// Writes that are committed together. See [`super::open::Store::commit`].
 pub struct Batch<'w> {
     pub(super) database: &'w Database,
     counters: &'w mut CounterCache,
@@ -69,8 +69,9 @@ impl<'w> Batch<'w> {
         }
     }
 
-    /// Syncs this batch to the disk before it is answered, whatever [`super::Durability`] says: for
-    /// data that a peer forgets once we have confirmed it.
+    /// Syncs this batch to the disk before it is answered, whatever
+    /// [`super::durability::Durability`] says: for data that a peer forgets once we have confirmed
+    /// it.
     pub fn sync_first(&mut self) {
         self.is_awaited = true;
     }
@@ -137,7 +138,10 @@ impl<'w> Batch<'w> {
         if let Some((_, period)) = self.periods.iter().find(|(known, _)| *known == key) {
             return Ok(*period);
         }
-        let period = periods::state(self, key)?;
+        let row_key = row_key(key);
+        let row =
+            self.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
+        let period = row.map_or(Period::Open, |row| row.period);
         self.set_period(key, period);
         Ok(period)
     }

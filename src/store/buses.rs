@@ -5,10 +5,12 @@
 //! was applied. The dropped position is kept for the previous bus; a subscriber that resumes with
 //! one of its cursors gets a gap when that bus is in use again.
 
+use super::batch::Batch;
+use super::error::StoreError;
 use super::gaps::{self, GapKey};
 use super::journal::DROPPED;
 use super::keys::{JournalKey, MinuteKey};
-use super::{Batch, Reader, StoreError};
+use super::reader::Reader;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Minute;
 

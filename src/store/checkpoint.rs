@@ -12,10 +12,16 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+use super::batch::Batch;
 use super::database::{DAMAGED, Database};
+use super::error::StoreError;
+use super::identity::fresh_id;
+use super::identity::store_id_key;
 use super::keys::MinuteKey;
+use super::open::Store;
+use super::reader::APPLIED;
 use super::unclean::{WRITTEN, skip_positions};
-use super::{APPLIED, Batch, Store, StoreError, batch, fresh_id, lock, store_id_key};
+use super::{batch, lock};
 use crate::clock::Clock;
 use crate::fault;
 use crate::model::position::{BusTag, Cursor};
@@ -42,6 +48,10 @@ const NO_STORE: [&str; 10] = [
     WRITTEN,
     DAMAGED,
 ];
+
+/// Prefix of directories in the data directory through which the appliance and a command exchange
+/// files, since neither may have access to the other's files.
+pub const EXCHANGE: &str = ".exchange-";
 
 /// Allows one backup at a time in a process: two would use the same hidden names.
 static WRITING: Mutex<()> = Mutex::new(());
@@ -318,7 +328,7 @@ fn expect_no_store(data: &Path) -> Result<(), CheckpointError> {
         let found = entry.map_err(failed("read", data))?.file_name();
         let found = found.to_string_lossy().into_owned();
         // A killed command may have left its exchange directory.
-        if !NO_STORE.contains(&found.as_str()) && !found.starts_with(super::EXCHANGE) {
+        if !NO_STORE.contains(&found.as_str()) && !found.starts_with(EXCHANGE) {
             return Err(CheckpointError::Occupied { dir: data.to_owned(), found });
         }
     }

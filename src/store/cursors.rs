@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use super::batch::Batch;
 use super::database::{Database, Snapshot};
+use super::error::StoreError;
 use super::keys::CursorKey;
+use super::reader::Reader;
 use super::rows::{decode_cursor, encode_cursor};
-use super::{Batch, Reader, StoreError};
 use crate::model::position::{BusTag, Cursor, Position};
 
 /// Most rows of one name that are read. A store has one for each bus that it ever used.

@@ -16,7 +16,6 @@ use super::error::StoreError;
 use super::families::{self, Family, ReadPattern};
 use super::keys::{CounterKey, Key};
 use super::lock;
-use super::read_count;
 
 /// Size of the block cache of all families, in bytes.
 const CACHE_BYTES: usize = 48 << 20;
@@ -311,6 +310,14 @@ impl Snapshot<'_> {
         }
         rows.status().map_err(|e| self.database.error(&e))
     }
+}
+
+/// Decodes a counter's value, as [`Batch::add`] writes it.
+pub fn read_count<K: CounterKey>(key: &K, value: &[u8]) -> Result<i64, StoreError> {
+    let bytes = value.try_into();
+    bytes
+        .map(i64::from_be_bytes)
+        .map_err(|_| StoreError::corrupt(K::FAMILY.name(), &key.to_bytes()))
 }
 
 fn database_options() -> Options {

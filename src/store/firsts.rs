@@ -4,11 +4,12 @@
 
 use std::collections::HashSet;
 
-use super::Reader;
 use super::batch::Batch;
 use super::error::StoreError;
 use super::keys::{FirstKey, Scope, SizeKey};
-use super::periods::{self, Period, found_key};
+use super::period::Period;
+use super::periods::{self, found_key};
+use super::reader::Reader;
 use crate::model::envelope::Flags;
 use crate::model::window::Timestamp;
 

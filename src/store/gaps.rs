@@ -3,11 +3,12 @@
 
 use rocksdb::Direction;
 
+use super::batch::Batch;
 use super::database::Snapshot;
 use super::error::StoreError;
 use super::families::Family;
 use super::keys::Key;
-use super::{Batch, Reader};
+use super::reader::Reader;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Timestamp;

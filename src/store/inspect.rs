@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use self::rows::FamilyFormat;
+use self::rows::{FamilyFormat, hex};
 use super::database::Database;
+use super::error::StoreError;
 use super::families::{self, Family};
-use super::{Reader, StoreError, lock};
+use super::lock;
+use super::reader::Reader;
 
 /// Most rows of one result.
 pub const ROWS: usize = 1_000;
@@ -161,14 +163,6 @@ fn damaged(value: &[u8]) -> Box<RawValue> {
     about.insert("damaged".to_owned(), Value::Bool(true));
     about.insert("bytes".to_owned(), hex(&value[..value.len().min(256)]).into());
     to_raw_value(&about).expect("texts are JSON")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes all");
-        text
-    })
 }
 
 fn names() -> String {

@@ -5,11 +5,15 @@
 
 use rocksdb::Direction;
 
+use super::batch::Batch;
 use super::database::Snapshot;
+use super::error::StoreError;
+use super::gaps;
 use super::keys::{JournalKey, Key as _, MetaKey, MinuteKey};
-use super::retention::MinuteRow;
+use super::reader::APPLIED;
+use super::reader::Reader;
+use super::rows::MinuteRow;
 use super::rows::{JournalRow, decode_journal};
-use super::{APPLIED, Batch, Reader, StoreError, gaps};
 use crate::model::gap::Gap;
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Minute;

@@ -1,8 +1,10 @@
 //! Outages of polling: when any node last polled GitHub, and an outage that was found and is not
 //! yet on the bus.
 
+use super::batch::Batch;
+use super::error::StoreError;
 use super::keys::MetaKey;
-use super::{Batch, Reader, StoreError};
+use super::reader::Reader;
 use crate::model::gap::Outage;
 use crate::model::window::Timestamp;
 

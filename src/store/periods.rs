@@ -10,8 +10,12 @@
 
 use std::time::Duration;
 
+use super::batch::Batch;
+use super::error::StoreError;
 use super::keys::{FirstKey, MetaKey, Scope, SizeKey};
-use super::{Batch, Reader, Store, StoreError};
+use super::open::Store;
+use super::period::{Period, PeriodRow, row_key};
+use super::reader::Reader;
 use crate::model::window::{Day, Timestamp, Year};
 
 /// How long a set is kept after its period is over and it last grew. Events arrive minutes to days
@@ -19,73 +23,9 @@ use crate::model::window::{Day, Timestamp, Year};
 pub const KEPT: Duration = Duration::from_secs(62 * 86_400);
 /// Most periods that are checked in one batch.
 const AT_ONCE: usize = 32;
-const VERSION: u8 = 1;
-
-/// The state of a period.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Period {
-    /// Its set is kept, from its beginning.
-    Open,
-    /// Its set is deleted.
-    Closed,
-    /// Its set is kept again; the set had this size when it was closed.
-    Reopened(i64),
-}
-
-/// The row of a period: its state, its size at the last check, and since when it has that size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct PeriodRow {
-    period: Period,
-    size: i64,
-    since: Timestamp,
-}
-
-impl PeriodRow {
-    fn encode(self) -> Vec<u8> {
-        let (state, base) = match self.period {
-            Period::Open => (0, 0),
-            Period::Closed => (1, 0),
-            Period::Reopened(base) => (2, base),
-        };
-        let mut out = vec![VERSION, state];
-        for number in [base, self.size, self.since.micros()] {
-            out.extend_from_slice(&number.to_be_bytes());
-        }
-        out
-    }
-
-    fn decode(key: &MetaKey, value: &[u8]) -> Result<Self, StoreError> {
-        let read = || {
-            let [VERSION, state, numbers @ ..] = value else { return None };
-            let (numbers, []) = numbers.as_chunks::<8>() else { return None };
-            let [base, size, since] = numbers else { return None };
-            let [base, size, since] = [base, size, since].map(|bytes| i64::from_be_bytes(*bytes));
-            let period = match state {
-                0 => Period::Open,
-                1 => Period::Closed,
-                2 => Period::Reopened(base),
-                _ => return None,
-            };
-            Some(Self { period, size, since: Timestamp::from_micros(since) })
-        };
-        read().ok_or_else(|| StoreError::corrupt("meta", key.0.as_bytes()))
-    }
-}
-
-fn row_key(key: SizeKey) -> MetaKey {
-    MetaKey(format!("firsts.{}.{}", key.scope as u8, key.period))
-}
-
 /// The counter of the set of a reopened period.
 pub(super) fn found_key(key: SizeKey) -> MetaKey {
     MetaKey(format!("firsts_found.{}.{}", key.scope as u8, key.period))
-}
-
-/// The state of a period, for a batch.
-pub(super) fn state(batch: &mut Batch<'_>, key: SizeKey) -> Result<Period, StoreError> {
-    let row_key = row_key(key);
-    let row = batch.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
-    Ok(row.map_or(Period::Open, |row| row.period))
 }
 
 /// Whether the set of a period is kept, by what is on disk.

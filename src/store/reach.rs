@@ -1,10 +1,11 @@
 //! Measures the journal: its size on the disk, and how far back it reaches.
 
 use super::database::Database;
+use super::error::StoreError;
 use super::families::Family;
 use super::keys::{JournalKey, Key as _};
-use super::retention::MinuteRow;
-use super::{Reader, StoreError};
+use super::reader::Reader;
+use super::rows::MinuteRow;
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Timestamp;
 

@@ -1,9 +1,10 @@
 //! The reject log: malformed input from outside, with the reason, for `ghpulse inspect rejects`.
 //! Bounded.
 
+use super::batch::Batch;
+use super::error::StoreError;
 use super::keys::RejectKey;
-use super::rows::encode_refused;
-use super::{Batch, StoreError};
+use super::rows::encode_rejected;
 use crate::model::window::Timestamp;
 
 /// The most entries that are kept; the oldest are dropped first.
@@ -20,7 +21,7 @@ pub fn keep(
     text: &[u8],
 ) -> Result<(), StoreError> {
     let number = batch.next_number("rejects")?;
-    batch.put(&RejectKey(number), &encode_refused(at, reason, text));
+    batch.put(&RejectKey(number), &encode_rejected(at, reason, text));
     if let Some(old) = number.checked_sub(KEPT) {
         batch.delete(&RejectKey(old));
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::batch::Batch;
 use super::error::StoreError;
 use super::keys::{Key as _, NAME_BYTES, RepoKey};
-use super::{Reader, Store};
+use super::open::Store;
+use super::reader::Reader;
 use crate::model::window::Timestamp;
 
 /// How long a language counts as current. Afterwards it is queried again with the next query.

@@ -9,11 +9,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::error::StoreError;
 use super::journal::DROPPED;
 use super::keys::entity::EntityKey;
 use super::keys::{AppliedKey, BucketKey, JournalKey, MetaKey, MinuteKey, RepoKey, SeenKey};
+use super::open::Store;
 use super::reach::{bytes_on_disk, reach};
-use super::{Reader, Store, StoreError, activity, buses, gaps, journal, periods, repos};
+use super::reader::Reader;
+use super::rows::MinuteRow;
+use super::{activity, buses, gaps, journal, periods, repos};
 use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, DISAGREES, LOOK, Witness};
 use crate::model::entity::ObjectId;
@@ -301,38 +305,6 @@ fn held_at(
 ) -> Result<Option<Position>, StoreError> {
     let Some(name) = name else { return Ok(None) };
     Ok(reader.cursor_on(name, tag)?.map(|cursor| cursor.position))
-}
-
-/// The value of a [`MinuteKey`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MinuteRow {
-    /// The lowest position of an event received in the minute.
-    pub first: Position,
-    /// Bytes of the minute's events in the journal.
-    pub bytes: u64,
-}
-
-impl MinuteRow {
-    /// Encodes the row.
-    #[must_use]
-    pub fn encode(self) -> Vec<u8> {
-        let mut out = vec![1];
-        out.extend_from_slice(&self.first.to_bytes());
-        out.extend_from_slice(&self.bytes.to_be_bytes());
-        out
-    }
-
-    /// Decodes a row.
-    pub fn decode(key: &MinuteKey, value: &[u8]) -> Result<Self, StoreError> {
-        use super::keys::Key as _;
-        let read = || {
-            let rest = value.strip_prefix(&[1])?;
-            let (first, rest) = rest.split_first_chunk::<20>()?;
-            let bytes = rest.try_into().ok()?;
-            Some(Self { first: Position::from_bytes(*first), bytes: u64::from_be_bytes(bytes) })
-        };
-        read().ok_or_else(|| StoreError::corrupt("minutes", &key.to_bytes()))
-    }
 }
 
 #[cfg(test)]

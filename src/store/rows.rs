@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::keys::{InboxKey, JournalKey, Key as _, OutboxKey};
+use super::keys::{InboxKey, JournalKey, Key as _, MinuteKey, OutboxKey};
 use crate::model::envelope::Facts;
 use crate::model::event_index::EventIndex;
 use crate::model::position::{BusTag, Cursor, Position};
@@ -98,6 +98,37 @@ pub fn decode_journal<'v>(key: &JournalKey, value: &'v [u8]) -> Result<JournalRo
     read().ok_or_else(|| StoreError::corrupt("journal", &key.to_bytes()))
 }
 
+/// The value of a [`MinuteKey`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinuteRow {
+    /// The lowest position of an event received in the minute.
+    pub first: Position,
+    /// Bytes of the minute's events in the journal.
+    pub bytes: u64,
+}
+
+impl MinuteRow {
+    /// Encodes the row.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let mut out = vec![1];
+        out.extend_from_slice(&self.first.to_bytes());
+        out.extend_from_slice(&self.bytes.to_be_bytes());
+        out
+    }
+
+    /// Decodes a row.
+    pub fn decode(key: &MinuteKey, value: &[u8]) -> Result<Self, StoreError> {
+        let read = || {
+            let rest = value.strip_prefix(&[1])?;
+            let (first, rest) = rest.split_first_chunk::<20>()?;
+            let bytes = rest.try_into().ok()?;
+            Some(Self { first: Position::from_bytes(*first), bytes: u64::from_be_bytes(bytes) })
+        };
+        read().ok_or_else(|| StoreError::corrupt("minutes", &key.to_bytes()))
+    }
+}
+
 /// Encodes a cursor.
 #[must_use]
 pub fn encode_cursor(cursor: Cursor) -> Vec<u8> {
@@ -119,7 +150,7 @@ pub fn decode_cursor(name: &str, value: &[u8]) -> Result<Cursor, StoreError> {
 
 /// Encodes an entry of the reject log. The text is cut at [`LOGGED_BYTES`].
 #[must_use]
-pub fn encode_refused(at: Timestamp, reason: &str, text: &[u8]) -> Vec<u8> {
+pub fn encode_rejected(at: Timestamp, reason: &str, text: &[u8]) -> Vec<u8> {
     let text = &text[..text.len().min(LOGGED_BYTES)];
     let reason = reason.as_bytes();
     let mut out = Vec::with_capacity(13 + reason.len() + text.len());
@@ -157,7 +188,7 @@ pub fn encode_dead_letter(
 
 /// Decodes an entry of the reject log or the dead-letter queue; `None` for other bytes.
 #[must_use]
-pub fn decode_refused(value: &[u8]) -> Option<Refused> {
+pub fn decode_rejected(value: &[u8]) -> Option<RejectedInput> {
     let (version, rest) = value.split_first()?;
     let (at, rest) = rest.split_first_chunk::<8>()?;
     let at = Timestamp::from_micros(i64::from_be_bytes(*at));
@@ -168,11 +199,11 @@ pub fn decode_refused(value: &[u8]) -> Option<Refused> {
     match *version {
         VERSION => {
             let reason = String::from_utf8(header.to_vec()).ok()?;
-            Some(Refused { at, reason, whole: text.len() < LOGGED_BYTES, text, origin: None })
+            Some(RejectedInput { at, reason, whole: text.len() < LOGGED_BYTES, text, origin: None })
         }
         VERSION_DEAD => {
             let DeadLetterHeader { reason, origin, whole } = serde_json::from_slice(header).ok()?;
-            Some(Refused { at, reason, text, whole, origin: Some(origin) })
+            Some(RejectedInput { at, reason, text, whole, origin: Some(origin) })
         }
         _ => None,
     }
@@ -180,7 +211,7 @@ pub fn decode_refused(value: &[u8]) -> Option<Refused> {
 
 /// An entry of the reject log or of the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct RejectedInput {
     /// When it was rejected.
     pub at: Timestamp,
     /// The reason.
@@ -234,10 +265,11 @@ mod tests {
         assert_eq!(decode_outbox(OutboxKey(1), &outbox).unwrap(), (7, facts));
         let cursor = Cursor { tag: BusTag(3), position: Position::counted(9) };
         assert_eq!(decode_cursor("x", &encode_cursor(cursor)).unwrap(), cursor);
-        let refused = encode_refused(at, "why", b"what");
+        let refused = encode_rejected(at, "why", b"what");
         let reason = "why".to_owned();
-        let wanted = Refused { at, reason, text: b"what".to_vec(), whole: true, origin: None };
-        assert_eq!(decode_refused(&refused), Some(wanted.clone()));
+        let wanted =
+            RejectedInput { at, reason, text: b"what".to_vec(), whole: true, origin: None };
+        assert_eq!(decode_rejected(&refused), Some(wanted.clone()));
         let origin = DeadLetterOrigin {
             cursor: cursor.to_string(),
             published_at: 7,
@@ -245,8 +277,11 @@ mod tests {
             schema: None,
         };
         let dead = encode_dead_letter(at, "why", &origin, b"what");
-        assert_eq!(decode_refused(&dead), Some(Refused { origin: Some(origin.clone()), ..wanted }));
-        let cut = decode_refused(&encode_dead_letter(
+        assert_eq!(
+            decode_rejected(&dead),
+            Some(RejectedInput { origin: Some(origin.clone()), ..wanted })
+        );
+        let cut = decode_rejected(&encode_dead_letter(
             at,
             "",
             &origin,
@@ -297,7 +332,7 @@ mod tests {
             assert!(decode_inbox(InboxKey(1), bytes).is_err());
             assert!(decode_outbox(OutboxKey(1), bytes).is_err());
             assert!(decode_cursor("x", bytes).is_err());
-            assert_eq!(decode_refused(&bytes[..bytes.len().min(9)]), None);
+            assert_eq!(decode_rejected(&bytes[..bytes.len().min(9)]), None);
         }
     }
 }

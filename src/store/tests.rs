@@ -1,8 +1,12 @@
 //! The store's promises, on a real database.
 
+use std::path::Path;
+use std::time::Duration;
+
 use super::keys::entity::EntityKey;
-use super::keys::{FirstKey, RejectKey, Scope, SeenKey};
-use super::*;
+use super::keys::{FirstKey, MetaKey, RejectKey, Scope, SeenKey};
+use super::{Batch, Durability, Store, StoreError, new_store};
+use crate::clock::Clock;
 use crate::model::entity::ObjectId;
 use crate::model::event::{EventId, EventKey};
 use crate::model::window::Day;

@@ -12,8 +12,8 @@
 //! - As many, after a reboot without a clean stop, with syncs at intervals: the last interval may
 //!   be lost, and nothing can tell. It counts as lost.
 //!
-//! With [`super::Durability::EveryBatch`] the number is recorded after the sync, so after a power
-//! cut it is never ahead of the log.
+//! With [`super::durability::Durability::EveryBatch`] the number is recorded after the sync, so
+//! after a power cut it is never ahead of the log.
 //!
 //! After a loss the entries of the embedded bus continue far after every position that can have
 //! been given out, as after a restore, and subscribers get a gap.
@@ -24,9 +24,15 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::batch::Batch;
 use super::database::Database;
+use super::durability::Durability;
+use super::error::StoreError;
+use super::identity::bus_tag;
 use super::keys::MetaKey;
-use super::{Batch, Durability, ENTRIES, StoreError, batch, gaps, lock};
+use super::reader::Reader;
+use super::watermarks::ENTRIES;
+use super::{batch, gaps, lock};
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{Cursor, Position};
 use crate::model::window::Timestamp;
@@ -236,8 +242,8 @@ pub(super) fn skip_positions(
 ) -> Result<Option<Cursor>, StoreError> {
     let next = batch.add(&MetaKey(ENTRIES.to_owned()), ENTRIES_APART)?;
     let counted = |entry: i64| Position::counted(u64::try_from(entry).unwrap_or(0));
-    let tag = super::bus_tag(database)?;
-    let elsewhere = super::Reader { database }.applied()?.filter(|applied| applied.tag != tag);
+    let tag = bus_tag(database)?;
+    let elsewhere = Reader { database }.applied()?.filter(|applied| applied.tag != tag);
     if elsewhere.is_none() {
         let (after, until) = (counted(next - ENTRIES_APART), counted(next));
         let reason = GapReason::Upstream;

@@ -13,10 +13,10 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::Durability;
 use super::batch::{Batch, CounterCache};
 use super::database::Database;
 use super::disk_space::DiskSpace;
+use super::durability::Durability;
 use super::error::StoreError;
 use super::unclean::LastWrite;
 use crate::clock::Clock;

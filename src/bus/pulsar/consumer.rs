@@ -16,12 +16,13 @@ use pulsar::consumer::InitialPosition;
 use tokio::sync::watch;
 
 use super::delivery::PulsarReceipt;
+use super::error::PulsarError;
 use super::link::{BrokerLink, OPEN, within};
+use super::options::PulsarOptions;
 use super::progress::{entry_of, is_hole};
 use super::reader::{SubscribeOptions, TopicReader};
 use super::session::{ReaderSession, Stuck, end_of};
 use super::topic::tag_of;
-use super::{PulsarError, PulsarOptions};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, BusState, Delivery};
 use crate::clock::Clock;

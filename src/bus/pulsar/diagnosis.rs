@@ -6,7 +6,7 @@ use pulsar::error::{
 };
 use pulsar::message::proto::ServerError;
 
-use super::PulsarError;
+use super::error::PulsarError;
 
 /// The longest part of a broker's message that is quoted, in bytes.
 const REPEATED: usize = 300;

@@ -15,17 +15,22 @@ use pulsar::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::diagnosis::{away, is_shut_out, too_slow};
+use super::error::PulsarError;
 use super::oauth::Credentials;
+use super::options::{PulsarCompression, PulsarOptions};
 use super::progress::shown;
-use super::reader::Duplex;
 use super::topic::whole_name;
-use super::{PulsarCompression, PulsarError, PulsarOptions};
 use crate::clock::Clock;
 use crate::reload;
+
+/// A byte stream in both directions.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 
 /// The library's client.
 pub(super) type PulsarClient = Pulsar<TokioExecutor>;

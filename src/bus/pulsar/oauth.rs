@@ -18,7 +18,8 @@ use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{OAuthOptions, PulsarError};
+use super::error::PulsarError;
+use super::options::OAuthOptions;
 use crate::clock::Clock;
 use crate::http::{Http, HttpOptions, HttpRequest, HttpResponse, keeps_secrets, shown};
 use crate::reload;

@@ -13,11 +13,12 @@ use pulsar::consumer::InitialPosition;
 use pulsar::{Producer, ProducerOptions, TokioExecutor, producer};
 
 use super::diagnosis::{away, is_taken};
+use super::error::PulsarError;
 use super::link::{BrokerLink, OPEN, PulsarClient, within};
+use super::options::PulsarOptions;
 use super::reader::{SubscribeOptions, TopicReader};
 use super::session::last_id;
 use super::topic::tag_of;
-use super::{PulsarError, PulsarOptions};
 use crate::bus::{BusError, Grant, Outlet, ProducerAccess};
 use crate::clock::Clock;
 use crate::metrics;

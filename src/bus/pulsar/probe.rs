@@ -7,9 +7,10 @@ use pulsar::ProducerOptions;
 use pulsar::consumer::InitialPosition;
 
 use super::diagnosis::{away, is_taken};
+use super::error::PulsarError;
 use super::link::{BrokerLink, OPEN, within};
+use super::options::PulsarOptions;
 use super::reader::{SubscribeOptions, TopicReader};
-use super::{PulsarError, PulsarOptions};
 use crate::bus::Grant;
 use crate::clock::Clock;
 use crate::model::window::Timestamp;

@@ -18,15 +18,14 @@ use pulsar::message::{Message, proto};
 use pulsar::proto::base_command::Type;
 use pulsar::proto::{BaseCommand, MessageIdData, ServerError};
 use pulsar::{BrokerAddress, SubType};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio_util::codec::Framed;
 
-use super::PulsarError;
 use super::diagnosis::away;
 use super::entry::{EntryMessages, PackedEntry, TopicMessage, UnreadableEntry};
+use super::error::PulsarError;
 use super::frames::{FRAME_BYTES, FrameCodec, PulsarFrame};
-use super::link::BrokerLink;
+use super::link::{BrokerLink, Duplex};
 
 /// Messages that the broker may send ahead; more than any producer puts into one entry.
 const AHEAD: u32 = 2_000;
@@ -36,10 +35,6 @@ const CONSUMER: u64 = 1;
 const PROTOCOL: i32 = 12;
 /// Bytes of entries that may arrive before the response to a request.
 const QUEUED_BYTES: usize = 2 * FRAME_BYTES;
-
-/// A byte stream in both directions.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 
 /// Options of a subscription.
 #[derive(Debug, Clone)]

@@ -10,9 +10,9 @@ use pulsar::error::ConnectionError;
 use pulsar::proto::MessageIdData;
 use tokio::time::Instant;
 
-use super::PulsarError;
 use super::delivery::{PulsarReceipt, read, size, unpacked};
 use super::diagnosis::away;
+use super::error::PulsarError;
 use super::link::{BrokerLink, within};
 use super::progress::{EntryId, NextStep, TopicProgress, entry_of, shown};
 use super::reader::{ReceivedMessage, TopicReader};

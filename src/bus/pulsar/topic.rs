@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::PulsarError;
+use super::error::PulsarError;
 use crate::model::position::BusTag;
 
 /// The full name of a topic: `persistent://tenant/namespace/name`.

@@ -24,8 +24,8 @@ use crate::model::envelope::{Envelope, Facts};
 use crate::model::window::Timestamp;
 use crate::store::Durability;
 use crate::store::keys::{JournalKey, MinuteKey};
-use crate::store::retention::{MinuteRow, Retention, drop_due};
-use crate::store::rows::push_journal;
+use crate::store::retention::{Retention, drop_due};
+use crate::store::rows::{MinuteRow, push_journal};
 
 const RUNS: u64 = 600;
 /// Runs that share a store. Each leaves deleted ranges in its memory, which whoever begins to read

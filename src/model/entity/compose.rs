@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::ObjectId;
+use super::id::ObjectId;
 use crate::model::json;
 
 /// The content of a document.

@@ -1,7 +1,7 @@
 //! The catalogue of topics: each known key with its source, and the collections and keys of
 //! GHTorrent that cannot exist, with the reason.
 
-use super::{COLLECTIONS, EVENT_WORDS};
+use super::key::{COLLECTIONS, EVENT_WORDS};
 
 /// The key of an event type.
 #[derive(Debug, Clone, PartialEq, Eq)]

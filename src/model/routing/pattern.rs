@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::{KEY_BYTES, known_keys};
+use super::key::{KEY_BYTES, known_keys};
 
 /// The most `#` in a pattern, as in RabbitMQ since 4.3.5.
 pub const MANY_WORDS: usize = 2;

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{NAME_BYTES, NAMES, Tally};
+use super::counts::{NAME_BYTES, NAMES, Tally};
 use crate::model::window::{Second, Window};
 
 /// The most buckets: two windows of a day, and some more. Beyond it the oldest is dropped.

@@ -14,11 +14,9 @@ use super::super::keys::{
     JournalKey, Key, MetaKey, MinuteKey, OutboxKey, RepoKey, Scope, SeenKey, SizeKey, day_bytes,
 };
 use super::super::repos::RepoRow;
-use super::super::retention::MinuteRow;
 use super::super::rows::{
-    decode_cursor, decode_inbox, decode_journal, decode_outbox, decode_refused,
+    MinuteRow, decode_cursor, decode_inbox, decode_journal, decode_outbox, decode_rejected,
 };
-use super::hex;
 use crate::model::activity::{Activity, Coverage, Span};
 use crate::model::envelope::Facts;
 use crate::model::event::EventId;
@@ -349,7 +347,7 @@ fn cursor(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
 }
 
 fn refused(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
-    let refused = decode_refused(value)?;
+    let refused = decode_rejected(value)?;
     shown_as(&json!({
         "at": refused.at,
         "reason": refused.reason,
@@ -357,4 +355,12 @@ fn refused(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
         "whole": refused.whole,
         "text": String::from_utf8_lossy(&refused.text),
     }))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes all");
+        text
+    })
 }

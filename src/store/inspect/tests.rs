@@ -4,7 +4,7 @@ use super::super::firsts::claim_firsts;
 use super::super::keys::{
     BodyKey, BucketKey, HourKey, HourMetric, HourSource, JournalKey, MetaKey, RejectKey, SeenKey,
 };
-use super::super::rows::encode_refused;
+use super::super::rows::encode_rejected;
 use super::super::{Durability, Store};
 use super::*;
 use crate::clock::Clock;
@@ -38,7 +38,7 @@ async fn filled(dir: &std::path::Path) -> Store {
         row.extend_from_slice(EVENT.as_bytes());
         batch.put(&JournalKey { tag: BusTag(5), position: Position::counted(9) }, &row);
         batch.put(&JournalKey { tag: BusTag(5), position: Position::counted(10) }, b"\xff\xff");
-        batch.put(&RejectKey(1), &encode_refused(at, "not a JSON object", b"1\x1b["));
+        batch.put(&RejectKey(1), &encode_rejected(at, "not a JSON object", b"1\x1b["));
         batch.put(&MetaKey("script.x".to_owned()), b"fn merge(window) {}\n");
         Ok(())
     });
