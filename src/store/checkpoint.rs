@@ -311,7 +311,7 @@ fn make_independent(
     let mut batch = Batch::new(&database, &mut counters);
     batch.put(&store_id_key(), id.as_bytes());
     // A broker's subscription needs nothing: the new id names a new one.
-    leave_room(&mut batch, &database, now)?;
+    skip_positions(&mut batch, &database, now)?;
     let applied = database.cursor(APPLIED)?;
     database.write(batch.finish())?;
     database.sync()?;

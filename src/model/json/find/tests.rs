@@ -3,7 +3,7 @@ use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::{Key, compact};
+use super::super::{MemberName, compact};
 use super::*;
 
 /// Members of an object by `serde_json`, as text.
@@ -18,7 +18,7 @@ impl<'de> Visitor<'de> for Members<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = vec![None; self.0.len()];
-        while let Some(key) = map.next_key::<Key<'de>>()? {
+        while let Some(key) = map.next_key::<MemberName<'de>>()? {
             match self.0.iter().position(|name| name.as_bytes() == &*key.0) {
                 Some(i) => found[i] = Some(map.next_value::<&'de RawValue>()?.get()),
                 None => {
