@@ -164,7 +164,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let counting = counting.begin(COUNTED_WITHIN).await?;
     let operator: Arc<dyn Operate> =
         Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
-    let public = bind(config.server.listen, Audience::Public).await?;
+    let public = bind(config.server.listen(), Audience::Public).await?;
     let (mut listeners, mut ops) = (vec![public.1], None);
     let mut options = serve_options(config);
     let (grace, store) = (config.server.grace, parts.store.clone());
@@ -355,10 +355,9 @@ fn start_stages(
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
-        let has_broker = broker.is_some();
-        let options = IngestOptions { backlog_bytes, pages, has_broker };
+        let options = IngestOptions { backlog_bytes, pages, clock };
         let (store, stop) = (store.clone(), soft.clone());
-        if has_broker {
+        if broker.is_some() {
             let source = WhenGranted::new(poller, granting.grant.subscribe());
             stages.start("ingest", ingest::run(source, store, options, stop));
         } else {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    Direction, IteratorMode, Options, Range, ReadOptions,
+    DEFAULT_COLUMN_FAMILY_NAME, Direction, IteratorMode, Options, Range, ReadOptions,
 };
 
 use super::error::StoreError;
@@ -21,8 +21,9 @@ use super::lock;
 const CACHE_BYTES: usize = 48 << 20;
 /// Size of the write buffers of all families together, in bytes.
 const BUFFER_BYTES: usize = 64 << 20;
-/// Size of one family's write buffer, in bytes.
-const FAMILY_BUFFER_BYTES: usize = 16 << 20;
+/// Size of one family's write buffer, in bytes. After a full disk `RocksDB` resumes writing only when
+/// that much space is free.
+pub(super) const FAMILY_BUFFER_BYTES: usize = 16 << 20;
 /// Size of the write-ahead log beyond which families are flushed, in bytes.
 const LOG_BYTES: u64 = 128 << 20;
 
@@ -51,6 +52,11 @@ impl Database {
             options.set_disable_auto_compactions(*family == Family::Journal);
             ColumnFamilyDescriptor::new(*name, options)
         });
+        // Not used, but its buffer counts in what has to be free after a full disk.
+        let mut unused = Options::default();
+        unused.set_write_buffer_size(FAMILY_BUFFER_BYTES);
+        let unused = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, unused);
+        let families = families.chain(std::iter::once(unused));
         let db = DB::open_cf_descriptors(&database_options(), dir.join("db"), families)
             .map_err(|error| StoreError::of_database(dir, &error))?;
         let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
@@ -148,6 +154,11 @@ impl Database {
 
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.db.flush_wal(true).map_err(|e| self.error(&e))
+    }
+
+    /// The data directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The sequence number of the last write.

@@ -11,25 +11,28 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::database::FAMILY_BUFFER_BYTES;
 use crate::sync::lock;
 
 /// The reserve on large disks, in bytes; `RocksDB` needs it for compaction.
 const RESERVE_BYTES: u64 = 1 << 30;
 /// The reserve on small disks is the disk's size divided by this.
 const RESERVE_SHARE: u64 = 20;
+/// The least reserve: `RocksDB` resumes writing only when a write buffer's size is free.
+const LEAST_RESERVE: u64 = 2 * FAMILY_BUFFER_BYTES as u64;
 /// Polling resumes when the reserve, and the reserve divided by this, is free.
 const RESUME_SHARE: u64 = 4;
 /// Time between two attempts to write on a full disk.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Failed attempts to write while there is space after which the database counts as stuck: when the
-/// disk filled up in the middle of a log write, it must be opened again before it writes.
+/// Failed attempts to write while there is space after which the database counts as stuck, and the
+/// process ends to open it again.
 const STUCK_AFTER: u32 = 30;
 
 /// The reserve of a disk of `all` bytes.
 #[must_use]
 pub fn reserve(all: u64) -> u64 {
-    RESERVE_BYTES.min(all / RESERVE_SHARE)
+    RESERVE_BYTES.min(all / RESERVE_SHARE).max(LEAST_RESERVE)
 }
 
 /// The state of the free space on the disk of a store.
@@ -85,11 +88,28 @@ impl DiskSpace {
         low
     }
 
-    /// Waits a moment after a write that found the disk full. Returns false to give the write up:
-    /// when the store is being closed, or when the database does not write although there is space,
-    /// so that the process has to restart, which loses nothing. Blocks.
+    /// Whether the free space is below the reserve.
+    pub(super) fn is_low(&self) -> bool {
+        self.low.borrow().is_some()
+    }
+
+    /// Whether a write found the disk full and none has succeeded since.
+    pub(super) fn is_full(&self) -> bool {
+        *self.is_full.borrow()
+    }
+
+    /// Records that a write found the disk full.
+    pub(super) fn found_full(&self) {
+        if !self.is_full.send_replace(true) {
+            tracing::error!("the disk is full: writes wait until there is free space");
+        }
+    }
+
+    /// Waits a moment before the next attempt to write. Returns false to give the write up: when the
+    /// store is being closed, or when the database does not write although there is space, so that
+    /// the process has to restart, which loses nothing. Blocks.
     pub(super) fn wait_to_write(&self) -> bool {
-        if self.low.borrow().is_some() {
+        if self.is_low() {
             self.stuck_tries.store(0, Ordering::Relaxed);
         } else if self.stuck_tries.fetch_add(1, Ordering::Relaxed) >= STUCK_AFTER {
             tracing::error!(
@@ -98,9 +118,11 @@ impl DiskSpace {
             );
             return false;
         }
-        if !self.is_full.send_replace(true) {
-            tracing::error!("the disk is full: writes wait until there is free space");
-        }
+        self.wait_a_moment()
+    }
+
+    /// Waits a moment; false when the store is being closed. Blocks.
+    pub(super) fn wait_a_moment(&self) -> bool {
         let closing = self.closing();
         let waited = self.closes.wait_timeout_while(closing, AGAIN, |closing| !*closing);
         let (closing, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +132,7 @@ impl DiskSpace {
     /// Records that a write succeeded.
     pub(super) fn wrote(&self) {
         self.stuck_tries.store(0, Ordering::Relaxed);
-        if *self.is_full.borrow() {
+        if self.is_full() {
             self.is_full.send_replace(false);
             tracing::info!("writes resumed: the disk has free space again");
         }

@@ -7,7 +7,7 @@
 //! only one writer thread, so that claims need no lock and counters can be cached.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
@@ -20,6 +20,7 @@ use super::durability::Durability;
 use super::error::StoreError;
 use super::unclean::LastWrite;
 use crate::clock::Clock;
+use crate::sync::lock;
 use crate::{fault, metrics};
 
 /// Jobs that may wait. A stage sends one and waits for it, so the queue is never full.
@@ -57,7 +58,8 @@ pub(super) fn start(
 ) -> (mpsc::Sender<WriteJob>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (written, to_sync) = std::sync::mpsc::sync_channel(QUEUE);
-    let log = SyncedLog { database: WaitingDatabase { database, disk_space }, reached, sync };
+    let turn = Arc::default();
+    let log = SyncedLog { database: WaitingDatabase { database, disk_space, turn }, reached, sync };
     let syncing = {
         let (log, failure) = (log.clone(), Arc::clone(&failure));
         spawn("store-sync", move || sync_batches(&log, clock, &to_sync, &failure))
@@ -78,10 +80,16 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 }
 
 /// A database whose writes wait while the disk is full.
+///
+/// `RocksDB` resumes automatically when there is space, unless its log is synced after a write to it
+/// has failed: then it must be opened again before it writes. So a sync never begins while a write
+/// runs or waits for space.
 #[derive(Clone)]
 struct WaitingDatabase {
     database: Arc<Database>,
     disk_space: Arc<DiskSpace>,
+    /// Held by a write, and by a sync until it has begun.
+    turn: Arc<Mutex<()>>,
 }
 
 impl WaitingDatabase {
@@ -90,31 +98,64 @@ impl WaitingDatabase {
         // Writing consumes the batch. The copy is cheap compared with the write.
         let copy = batch.data().to_vec();
         let mut batch = Some(batch);
-        self.retry_while_full(|database| {
-            let batch = batch.take().unwrap_or_else(|| rocksdb::WriteBatch::from_data(&copy));
-            database.write(batch)
-        })
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.retry_while_full(Database::sync)
-    }
-
-    fn retry_while_full(
-        &self,
-        mut write: impl FnMut(&Database) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
         loop {
-            match write(&self.database) {
+            let batch = batch.take().unwrap_or_else(|| rocksdb::WriteBatch::from_data(&copy));
+            match self.try_write(batch) {
                 Err(StoreError::Full { .. }) if self.disk_space.wait_to_write() => {}
-                result => {
-                    if result.is_ok() {
-                        self.disk_space.wrote();
-                    }
-                    return result;
+                result => return result,
+            }
+        }
+    }
+
+    fn try_write(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
+        let turn = self.turn();
+        let result = self.database.write(batch);
+        match &result {
+            Ok(()) => self.disk_space.wrote(),
+            Err(StoreError::Full { .. }) => self.disk_space.found_full(),
+            Err(_) => {}
+        }
+        drop(turn);
+        result
+    }
+
+    /// Syncs the log. On a full disk it waits until a write has succeeded: earlier writes are in
+    /// tables by then.
+    fn sync(&self) -> Result<(), StoreError> {
+        let mut was_full_here = false;
+        loop {
+            let turn = self.turn();
+            if self.disk_space.is_full() {
+                drop(turn);
+            } else {
+                // Near the end of the disk the next write may fail while the sync begins.
+                let _turn = self.disk_space.is_low().then_some(turn);
+                match self.database.sync() {
+                    Err(StoreError::Full { .. }) => self.disk_space.found_full(),
+                    result => return result,
+                }
+                was_full_here = true;
+            }
+            let waited = if was_full_here {
+                self.disk_space.wait_to_write()
+            } else {
+                self.disk_space.wait_a_moment()
+            };
+            if !waited {
+                return Err(StoreError::Full { dir: self.database.dir().to_owned() });
+            }
+            if self.disk_space.is_full() {
+                // An empty batch shows whether the database has resumed.
+                match self.try_write(rocksdb::WriteBatch::default()) {
+                    Ok(()) | Err(StoreError::Full { .. }) => {}
+                    Err(error) => return Err(error),
                 }
             }
         }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        lock(&self.turn)
     }
 }
 

@@ -128,11 +128,13 @@ async fn a_token_of_a_swapped_file_is_used_at_once_for_pages_and_queries() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_number_of_the_configuration_may_be_the_largest_that_is_accepted() {
-    use ghpulse::config::{KEYS, Kind, show_duration};
+    use ghpulse::config::{KEYS, ValueKind, show_duration};
     let most = |key: &ghpulse::config::Key| match key.kind {
-        Kind::Whole(_, most) | Kind::Bytes(_, most) => Some((key.variable(), most.to_string())),
-        Kind::Span(_, _, most) => Some((key.variable(), show_duration(most))),
-        Kind::Share => Some((key.variable(), "1".to_owned())),
+        ValueKind::Whole(_, most) | ValueKind::Bytes(_, most) => {
+            Some((key.variable(), most.to_string()))
+        }
+        ValueKind::Span(_, _, most) => Some((key.variable(), show_duration(most))),
+        ValueKind::Share => Some((key.variable(), "1".to_owned())),
         _ => None,
     };
     let here = |key: &&ghpulse::config::Key| {
