@@ -49,7 +49,6 @@ pub use log::tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
 
 use crate::clock::Clock;
 use crate::metrics;
-use crate::sync::lock;
 use log::sampling::Groups;
 use log::{MaybeStreams, Streams};
 

@@ -34,8 +34,8 @@ pub type Check = fn(&[u8]) -> Result<(), String>;
 /// The last good content of each file, by its path; as many as the configuration names.
 static GOOD: Mutex<Option<HashMap<PathBuf, Arc<[u8]>>>> = Mutex::new(None);
 
-/// Calls `look` now, again after the time that it returns, and on SIGHUP, until `stop` is cancelled.
-/// `look` runs on the blocking pool; its argument is whether a signal asks for the look.
+/// Calls `look` now, again after the time that it returns, and on SIGHUP, until `stop` is
+/// cancelled. `look` runs on the blocking pool; its argument is whether a signal asks for the look.
 ///
 /// # Errors
 /// When the signal cannot be listened for, or `look` panicked.

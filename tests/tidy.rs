@@ -1,8 +1,8 @@
 //! Checks the text of the project against its rules: which module may depend on which, one adapter
 //! for each dependency, no circles, sizes, names, words, and documented settings and metrics.
 //!
-//! The rules are tables, so that changing one is a line that a reviewer sees. A complaint names file
-//! and line, the rule, and what to do.
+//! The rules are tables, so that changing one is a line that a reviewer sees. A complaint names
+//! file and line, the rule, and what to do.
 
 #[path = "tidy/circles.rs"]
 mod circles;
@@ -45,8 +45,8 @@ const INFRASTRUCTURE: &[&str] = &[
 ];
 
 /// Module -> the other modules that it may use, in addition to the infrastructure. A longer path
-/// allows only that part. `infrastructure` is the row of those of [`INFRASTRUCTURE`] that have none of
-/// their own; `!` forbids a path.
+/// allows only that part. `infrastructure` is the row of those of [`INFRASTRUCTURE`] that have none
+/// of their own; `!` forbids a path.
 const MODULES: &[(&str, &[&str])] = &[
     ("model", &["!infrastructure"]),
     ("infrastructure", &["model::window"]),

@@ -1,9 +1,9 @@
 //! Documents of GitHub's objects, made from events: `ent.<collection>.<insert|update>`.
 //!
-//! A document is the object in the event's payload, with the fields that enrichment has written back,
-//! the names of its repository and owner as in GHTorrent, and `"partial":true` when GitHub's own
-//! object has more. Nothing is invented, and an object without an id has no document. Which documents
-//! of an event are new is part of its facts, so that a replay equals the live stream.
+//! A document is the object in the event's payload, with the fields that enrichment has written
+//! back, the names of its repository and owner as in GHTorrent, and `"partial":true` when GitHub's
+//! own object has more. Nothing is invented, and an object without an id has no document. Which
+//! documents of an event are new is part of its facts, so that a replay equals the live stream.
 
 mod compose;
 mod id;

@@ -21,8 +21,8 @@ use super::lock;
 const CACHE_BYTES: usize = 48 << 20;
 /// Size of the write buffers of all families together, in bytes.
 const BUFFER_BYTES: usize = 64 << 20;
-/// Size of one family's write buffer, in bytes. After a full disk `RocksDB` resumes writing only when
-/// that much space is free.
+/// Size of one family's write buffer, in bytes. After a full disk `RocksDB` resumes writing only
+/// when that much space is free.
 pub(super) const FAMILY_BUFFER_BYTES: usize = 16 << 20;
 /// Size of the write-ahead log beyond which families are flushed, in bytes.
 const LOG_BYTES: u64 = 128 << 20;

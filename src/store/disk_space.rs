@@ -105,9 +105,9 @@ impl DiskSpace {
         }
     }
 
-    /// Waits a moment before the next attempt to write. Returns false to give the write up: when the
-    /// store is being closed, or when the database does not write although there is space, so that
-    /// the process has to restart, which loses nothing. Blocks.
+    /// Waits a moment before the next attempt to write. Returns false to give the write up: when
+    /// the store is being closed, or when the database does not write although there is space, so
+    /// that the process has to restart, which loses nothing. Blocks.
     pub(super) fn wait_to_write(&self) -> bool {
         if self.is_low() {
             self.stuck_tries.store(0, Ordering::Relaxed);

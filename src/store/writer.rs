@@ -81,9 +81,9 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 
 /// A database whose writes wait while the disk is full.
 ///
-/// `RocksDB` resumes automatically when there is space, unless its log is synced after a write to it
-/// has failed: then it must be opened again before it writes. So a sync never begins while a write
-/// runs or waits for space.
+/// `RocksDB` resumes automatically when there is space, unless its log is synced after a write to
+/// it has failed: then it must be opened again before it writes. So a sync never begins while a
+/// write runs or waits for space.
 #[derive(Clone)]
 struct WaitingDatabase {
     database: Arc<Database>,

@@ -20,7 +20,7 @@ const CIRCLES: &[(&str, usize)] = &[
     ("collect", 4),
     ("config", 4),
     ("github", 4),
-    ("hub", 18),
+    ("hub", 4),
     ("script", 4),
     ("serve", 16),
     ("simulate", 8),

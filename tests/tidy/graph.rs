@@ -19,8 +19,8 @@ pub(crate) fn within(path: &str, part: &str) -> bool {
     path == part || path.strip_prefix(part).is_some_and(|rest| rest.starts_with("::"))
 }
 
-/// Whether a module's row allows a path outside the infrastructure: the longest entry that covers the
-/// path decides, `*` covers all, `!` before an entry forbids.
+/// Whether a module's row allows a path outside the infrastructure: the longest entry that covers
+/// the path decides, `*` covers all, `!` before an entry forbids.
 pub(crate) fn allowed(row: &[&str], path: &str) -> bool {
     row.iter()
         .map(|entry| entry.strip_prefix('!').map_or((*entry, true), |name| (name, false)))
