@@ -173,7 +173,7 @@ async fn fill_up_and_make_room(test: &str, durability: Durability) {
             Ok::<_, StoreError>(())
         });
     }
-    while store.disk_space().complaint().is_none() {
+    while store.disk_space().warning().is_none() {
         tokio::task::yield_now().await;
     }
     let file = File::options().write(true).open(&ballast).unwrap();
@@ -181,7 +181,7 @@ async fn fill_up_and_make_room(test: &str, durability: Durability) {
     while let Some(ended) = writing.join_next().await {
         ended.unwrap().unwrap();
     }
-    assert_eq!(store.disk_space().complaint(), None);
+    assert_eq!(store.disk_space().warning(), None);
     assert_eq!(rows(&store), (0..WRITERS * ROWS).collect::<Vec<_>>());
     drop(store);
     let store = Store::open(&dir, durability, Clock::system()).unwrap();
