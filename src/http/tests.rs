@@ -163,7 +163,7 @@ fn addresses_are_checked_before_anything_is_asked() {
     }
     for bad in ["", "api.github.com", "ftp://host", "https://"] {
         let error = check_address(bad).map(|()| "accepted").unwrap_err();
-        assert!(error.to_string().contains("give one like"), "{bad}: {error}");
+        assert!(error.to_string().contains("use one like"), "{bad}: {error}");
     }
 }
 

@@ -119,9 +119,9 @@ fn implausible_receive_time_is_the_publish_time() {
 #[test]
 fn unreadable_message_has_a_reason() {
     let why = |body: &[u8]| Incoming::read(body, nothing, published()).unwrap_err().to_string();
-    assert_eq!(why(b"\xff"), "the body is no UTF-8");
+    assert_eq!(why(b"\xff"), "the body is not UTF-8");
     for body in ["{}", r#"{"payload":{}}"#] {
-        assert_eq!(why(body.as_bytes()), "the body is a JSON object without an `event` in it");
+        assert_eq!(why(body.as_bytes()), "the body has no member `event`");
     }
     let whole = r#"{"event":{"id":"7","type":"X"},"payload":{}}"#;
     let spoiled = ["garbage", " {}", "{", "}", "]", ",", "\0", "null", whole];
@@ -129,7 +129,7 @@ fn unreadable_message_has_a_reason() {
     let other = ["", "[]", "null", r#"{"event":"#, r#"x{"event":{"id":"7"}}"#, "\u{feff}{}"];
     let other = other.map(str::to_owned);
     for body in spoiled.iter().chain(&other) {
-        let reason = "the body is not one JSON object and nothing else";
+        let reason = "the body is not exactly one JSON object";
         assert_eq!(why(body.as_bytes()), reason, "{body}");
     }
     // Everything that admission accepts is accepted here.

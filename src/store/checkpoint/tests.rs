@@ -94,7 +94,7 @@ async fn existing_files_are_never_overwritten() {
     fs::create_dir(&to).unwrap();
     assert_eq!(backup(&store, &to, CLOCK()).unwrap().dir, to, "an empty directory will do");
     let again = backup(&store, &to, CLOCK()).unwrap_err();
-    assert!(again.to_string().ends_with("name a directory that is not there yet"), "{again}");
+    assert!(again.to_string().ends_with("use a directory that does not exist"), "{again}");
     let file = dir.path().join("file");
     fs::write(&file, "mine").unwrap();
     assert!(matches!(backup(&store, &file, CLOCK()), Err(CheckpointError::NotEmpty { .. })));
@@ -125,7 +125,7 @@ async fn refused_backup_is_reported_with_the_reason() {
         assert!(!into.join("db").exists(), "{refused}");
         refused
     };
-    assert!(refused(&data).contains("it has no file `BACKUP`"));
+    assert!(refused(&data).contains("the file `BACKUP` is missing"));
     let opened = Store::open(&to, Durability::EveryBatch, CLOCK()).err().unwrap().to_string();
     assert!(opened.contains("is a backup, not a store"), "{opened}");
     fs::write(to.join("VERSION"), "99\n").unwrap();
@@ -138,7 +138,7 @@ async fn refused_backup_is_reported_with_the_reason() {
     let lacking = refused(&to);
     assert!(lacking.contains("fails"), "{lacking}");
     fs::remove_file(to.join("db").join("CURRENT")).unwrap();
-    assert!(refused(&to).contains("it has no database"));
+    assert!(refused(&to).contains("the database is missing"));
     fs::write(to.join(NOTE), "{}").unwrap();
-    assert!(refused(&to).contains("`BACKUP` is wrong"));
+    assert!(refused(&to).contains("`BACKUP` is malformed"));
 }

@@ -111,5 +111,5 @@ async fn all_families_are_listed_and_others_are_refused() {
         rows(store.reader(), &look.family, "no such key", 5).unwrap();
     }
     let error = rows(store.reader(), "sean", "", 1).unwrap_err().to_string();
-    assert!(error.starts_with("`sean` is no family: choose one of meta, "), "{error}");
+    assert!(error.starts_with("unknown column family `sean`; use one of meta, "), "{error}");
 }

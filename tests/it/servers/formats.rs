@@ -216,8 +216,8 @@ async fn what_cannot_be_read_goes_to_the_dead_letter_log_and_holds_nothing_up() 
         Ok(true)
     };
     edge.store.reader().scan(&DeadKey(0), read).unwrap();
-    let words = ["no UTF-8", "one JSON", "without an `event`", "not a JSON object"];
-    let words = [&words[..], &["one JSON object and nothing else"; 2]].concat();
+    let words = ["not UTF-8", "one JSON", "no member `event`", "not a JSON object"];
+    let words = [&words[..], &["not exactly one JSON object"; 2]].concat();
     assert_eq!(dead.len(), words.len(), "{dead:?}");
     for (row, word) in dead.iter().zip(&words) {
         assert!(row.1.contains(word) && row.1.contains(", at "), "{row:?}");
