@@ -2,11 +2,15 @@
 //!
 //! Fields that GitHub left out of an event are in [`super::missing_fields`].
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::position::Position;
 use super::window::Timestamp;
 
 /// Why events are missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum GapReason {
     /// They are older than retention keeps them.
     Retention = 1,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::proxies::Proxies;
-use super::tls::Certificate;
 use crate::config::{Secret, ServerConfig, ServerLimits, TlsConfig};
+use crate::serve::http::proxies::Proxies;
+use crate::serve::http::tls::Certificate;
 
 /// How the server behaves. The limits hold for the public listeners.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! What a store holds, read when nobody writes it, and held against the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ghpulse::clock::Clock;
@@ -59,7 +59,25 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
     assert_eq!(rows::<BodyKey>(&store, &BodyKey(0)), 0, "bodies are left behind");
     let backlog = MetaKey(ghpulse::store::BACKLOG.to_owned());
     assert_eq!(reader.count(&backlog).unwrap(), 0, "the backlog is not counted down");
-    let flag = |of: fn(&Facts) -> bool| seen.values().filter(|facts| of(facts)).count();
+    assert_counts(&store, expected, &seen.into_values().collect::<Vec<_>>());
+}
+
+/// Panics unless the counts of a store are those of the events that its journal has, whatever these
+/// are. Gives back their positions.
+pub fn assert_agrees_with_itself(dir: &Path) -> BTreeSet<Position> {
+    let journal = journal(dir);
+    let texts: Vec<String> = journal.iter().map(|(_, _, event)| event.to_string()).collect();
+    let expected = Expected::of(texts.iter().map(String::as_str));
+    assert_eq!(expected.events.len(), journal.len(), "an event was applied twice");
+    let facts: Vec<Facts> = journal.iter().map(|(_, facts, _)| facts.clone()).collect();
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
+    assert_counts(&store, &expected, &facts);
+    journal.into_iter().map(|(position, ..)| position).collect()
+}
+
+fn assert_counts(store: &Store, expected: &Expected, facts: &[Facts]) {
+    let reader = store.reader();
+    let flag = |of: fn(&Facts) -> bool| facts.iter().filter(|facts| of(facts)).count();
     for (name, day) in &expected.days {
         let of = Day::parse(name).unwrap();
         let sum = |metric| {
@@ -95,7 +113,7 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
     assert_eq!(flag(|facts| facts.flags.dev_day), days, "flags devDay");
     assert_eq!(flag(|facts| facts.flags.dev_year), firsts(|y| y.developers.len()), "flags devYear");
     assert_eq!(flag(|f| f.flags.repo_year), firsts(|y| y.repositories.len()), "flags repoYear");
-    assert_eq!(languages(&store), expected.languages, "counts by language");
+    assert_eq!(languages(store), expected.languages, "counts by language");
 }
 
 fn rows<K: Key>(store: &Store, from: &K) -> usize {

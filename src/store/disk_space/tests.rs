@@ -97,6 +97,16 @@ fn waiting_write_is_reported_and_ends_with_the_store() {
     assert_eq!(room.warning(), None);
 }
 
+async fn until_it_warns(store: &Store) {
+    let warns = async {
+        while store.disk_space().warning().is_none() {
+            Clock::system().sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), warns).await;
+    assert!(waited.is_ok(), "a write on a full disk is noticed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn write_on_a_full_disk_waits_for_free_space() {
     let Some(mounted) = Mounted::new("write_on_a_full_disk_waits_for_free_space", 160) else {
@@ -110,9 +120,7 @@ async fn write_on_a_full_disk_waits_for_free_space() {
         let store = store.clone();
         async move { put(&store, 30..70).await }
     });
-    while store.disk_space().warning().is_none() {
-        tokio::task::yield_now().await;
-    }
+    until_it_warns(&store).await;
     // Readers are served meanwhile.
     assert!(rows(&store).len() >= 30 && !writing.is_finished());
     fs::remove_file(ballast).unwrap();
@@ -128,9 +136,7 @@ async fn write_on_a_full_disk_waits_for_free_space() {
         let store = store.clone();
         async move { put(&store, 75..200).await }
     });
-    while store.disk_space().warning().is_none() {
-        tokio::task::yield_now().await;
-    }
+    until_it_warns(&store).await;
     writing.abort();
     let _ = writing.await;
     tokio::task::spawn_blocking(move || drop(store)).await.unwrap();
