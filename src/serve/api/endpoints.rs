@@ -5,6 +5,7 @@
 mod about;
 mod counts;
 mod events;
+mod history;
 mod operations;
 mod sockets;
 #[cfg(test)]
@@ -91,6 +92,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
     all.extend(sockets::all());
     all.extend(counts::all());
     all.push(events::endpoint());
+    all.extend(history::all());
     all.extend(about::all());
     all.extend(operations::all());
     all.into_iter().map(Endpoint::complete).collect()
