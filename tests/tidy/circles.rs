@@ -80,17 +80,12 @@ fn file_of(path: &[String], modules: &BTreeSet<String>) -> Option<String> {
 fn circles(uses: &Uses) -> Vec<Vec<String>> {
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         uses.keys().map(|from| (from.as_str(), reach(from, uses))).collect();
-    let mut circles = Vec::new();
-    let mut done = BTreeSet::new();
+    let mut circles: Vec<Vec<String>> = Vec::new();
     for (from, to) in &reached {
-        let circle: Vec<String> = to
-            .iter()
-            .filter(|other| reached.get(*other).is_some_and(|back| back.contains(from)))
-            .map(|other| (*other).to_owned())
-            .collect();
-        if to.contains(from) && !done.contains(*from) {
-            done.extend(to.iter().filter(|other| circle.iter().any(|file| file == *other)));
-            circles.push(circle);
+        let is_new = !circles.iter().any(|circle| circle.iter().any(|file| file == from));
+        if to.contains(from) && is_new {
+            let back = |other: &&&str| reached.get(**other).is_some_and(|back| back.contains(from));
+            circles.push(to.iter().filter(back).map(|other| (*other).to_owned()).collect());
         }
     }
     circles
