@@ -305,6 +305,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn instants_before_1970_are_in_negative_units() {
+        let last = Timestamp::from_seconds(-1);
+        assert_eq!((last.minute(), last.hour(), last.day()), (Minute(-1), Hour(-1), Day(-1)));
+    }
+
+    #[test]
     fn times_of_github_round_trip() {
         let text = "2026-02-24T21:33:46Z";
         let instant = Timestamp::parse(text).unwrap();

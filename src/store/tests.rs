@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::keys::entity::EntityKey;
-use super::keys::{FirstKey, MetaKey, RejectKey, Scope, SeenKey};
+use super::keys::{BucketKey, FirstKey, MetaKey, RejectKey, Scope, SeenKey};
 use super::{Batch, Durability, Store, StoreError, new_store};
 use crate::clock::Clock;
 use crate::model::entity::ObjectId;
 use crate::model::event::{EventId, EventKey};
-use crate::model::window::Day;
+use crate::model::window::{Day, Second};
 
 fn open(dir: &Path) -> Store {
     Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap()
@@ -154,4 +154,18 @@ async fn backlog_returns_to_zero_in_either_order() {
     heads.shrink_backlog(12);
     heads.grow_backlog(7);
     assert_eq!(*heads.backlog.borrow(), 0);
+}
+
+#[tokio::test]
+async fn counter_that_is_added_to_and_forgotten_is_written() {
+    let (_dir, store) = new_store();
+    let bucket = BucketKey { second: Second(5), language: "C".into() };
+    let key = bucket.clone();
+    let added = store.commit(move |batch| {
+        batch.add(&key, 3)?;
+        batch.forget_counters(|_: &BucketKey| true);
+        Ok(())
+    });
+    added.await.unwrap();
+    assert_eq!(store.reader().count(&bucket).unwrap(), 3);
 }

@@ -72,7 +72,7 @@ async fn only_expired_rows_are_dropped() {
             for day in 990..=1_000 {
                 batch.put(&SeenKey::new(Day(day), &event(1)), b"");
             }
-            for second in [now.second().0 - 7_300, now.second().0 - 10] {
+            for second in [now.second().0 - 7_300, now.second().0 - 7_100] {
                 batch.add(&BucketKey { second: Second(second), language: "C".into() }, 1)?;
             }
             put_journal(batch, tag, 10, |n| Minute(now.minute().0 - 10 + n));
@@ -86,8 +86,16 @@ async fn only_expired_rows_are_dropped() {
     assert_eq!(*remembered_days(now, usual(tag).seen_for).start(), 997);
     let kept = journal(&store, tag);
     assert_eq!(kept, [8, 9, 10], "350 bytes hold the newest three minutes");
-    let bucket = BucketKey { second: Second(now.second().0 - 7_300), language: "C".into() };
-    assert_eq!(store.reader().count(&bucket).unwrap(), 0);
+    let bucket = |ago| BucketKey { second: Second(now.second().0 - ago), language: "C".into() };
+    let count = |ago| store.reader().count(&bucket(ago)).unwrap();
+    assert_eq!((count(7_300), count(7_100)), (0, 1));
+}
+
+#[test]
+fn claims_reach_a_day_ahead_and_as_far_as_a_peer_may_be_late() {
+    let now = Timestamp::from_seconds(1_000 * 86_400);
+    assert_eq!(remembered_days(now, hours(72)), 997..=1_001);
+    assert_eq!(claim_days(now, hours(72)), 997..=1_003);
 }
 
 #[tokio::test]
