@@ -187,8 +187,8 @@ mod tests {
     #[test]
     fn behind_a_position_comes_the_next_index_then_the_next_entry() {
         let at = |entry, index| Position { ledger: 3, entry, index };
-        assert_eq!(at(5, 7).behind(), at(5, 8));
-        assert_eq!(at(5, u32::MAX).behind(), at(6, 0));
+        assert_eq!(at(5, 7).next(), at(5, 8));
+        assert_eq!(at(5, u32::MAX).next(), at(6, 0));
         assert_eq!(at(5, 8).before(), Some(at(5, 7)));
         assert_eq!(at(6, 0).before(), Some(at(5, u32::MAX)));
     }
