@@ -9,12 +9,12 @@ mod admin;
 mod api;
 mod http;
 mod options;
-mod pace;
 mod pages;
 mod readers;
 mod server;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod ws;
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::operate::{
-    ArchiveAnswer, ArchiveRequest, Operate, Refusal, ScriptState, StoreAnswer, StoreRequest,
+    ArchiveAnswer, ArchiveRequest, Operate, OpsError, ScriptState, StoreAnswer, StoreRequest,
     SyncAnswer,
 };
 pub use admin::report::{
@@ -35,7 +35,7 @@ pub use http::tls::Certificate;
 pub use options::ServeOptions;
 
 use crate::hub::Hub;
-use server::Server;
+use server::ServerState;
 
 /// Reads the files of `server.tls`, so that a wrong one is known before anything begins; `None`
 /// without any. To be given to [`run`] in its options, and renewed while that runs.
@@ -59,7 +59,7 @@ pub async fn run(
         (None, Some(files)) => Some(http::tls::acceptor(files)?),
         (None, None) => None,
     };
-    let server = Arc::new(Server::new(options, hub, operate, soft, hard));
+    let server = Arc::new(ServerState::new(options, hub, operate, soft, hard));
     let routed = listeners.into_iter().map(|listener| {
         let router = http::routes::router(&server, listener.audience)?;
         Ok((listener, router))

@@ -20,7 +20,7 @@ use crate::secrets;
 use crate::serve::admin::operate::ScriptState;
 use crate::serve::admin::redaction;
 use crate::serve::admin::report::Part;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/index.html")));
 static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/play.html")));
@@ -48,7 +48,7 @@ fn whole(page: &str) -> String {
 }
 
 #[derive(Serialize)]
-struct About {
+struct PageData {
     version: &'static str,
     simulated: bool,
     base: String,
@@ -56,20 +56,26 @@ struct About {
     parts: Vec<Part>,
 }
 
-pub(crate) async fn show(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn show(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     written(&PAGE, &server, &request)
 }
 
-pub(crate) async fn play(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn play(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     written(&PLAY, &server, &request)
 }
 
-fn written(page: &str, server: &Server, request: &Request<Body>) -> Response {
+fn written(page: &str, server: &ServerState, request: &Request<Body>) -> Response {
     let (mut script, mut parts) = (server.operate.script(), server.operate.parts());
     if !redaction::sees_details(server, request) {
         (script, parts) = (redaction::script(&script), redaction::parts(parts));
     }
-    let about = About {
+    let about = PageData {
         version: env!("CARGO_PKG_VERSION"),
         simulated: server.operate.simulated(),
         base: server.options.base_path.clone().unwrap_or_default(),
@@ -80,7 +86,7 @@ fn written(page: &str, server: &Server, request: &Request<Body>) -> Response {
 }
 
 /// What a page of plain text says.
-pub(crate) struct Text<'a> {
+pub(crate) struct TextPage<'a> {
     /// `Status` or `Topics`.
     pub(crate) title: &'static str,
     /// What it comes to, in a line, and its class: `ok`, `warn`, `bad`, or none.
@@ -94,7 +100,7 @@ pub(crate) struct Text<'a> {
 }
 
 /// A page of plain text that can also be had as JSON.
-pub(crate) fn text(shown: &Text<'_>) -> Response {
+pub(crate) fn text(shown: &TextPage<'_>) -> Response {
     let (verdict, class) = shown.verdict;
     let page = TEXT
         .replace("{{title}}", shown.title)

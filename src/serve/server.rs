@@ -20,7 +20,7 @@ const REFUSED: (usize, usize) = (128, 8);
 /// Connections of an ops listener, which has a count of its own: the public cannot take them.
 const OPS_CONNECTIONS: usize = 256;
 
-pub(crate) struct Server {
+pub(crate) struct ServerState {
     pub(crate) options: ServeOptions,
     pub(crate) hub: Arc<Hub>,
     pub(crate) operate: Arc<dyn Operate>,
@@ -36,7 +36,7 @@ pub(crate) struct Server {
     /// `/asyncapi.json`, likewise.
     pub(crate) asyncapi: OnceLock<Bytes>,
     /// Streams that are made smaller on their way.
-    pub(crate) packing: Arc<Semaphore>,
+    pub(crate) compressors: Arc<Semaphore>,
     /// Every connection and every WebSocket.
     pub(crate) tracker: TaskTracker,
     /// Ends everything politely.
@@ -45,7 +45,7 @@ pub(crate) struct Server {
     pub(crate) hard: CancellationToken,
 }
 
-impl Server {
+impl ServerState {
     pub(crate) fn new(
         options: ServeOptions,
         hub: Arc<Hub>,
@@ -61,7 +61,7 @@ impl Server {
             clock: hub.clock(),
             openapi: OnceLock::new(),
             asyncapi: OnceLock::new(),
-            packing: Arc::new(Semaphore::new(encoding::PACKED)),
+            compressors: Arc::new(Semaphore::new(encoding::COMPRESSED)),
             tracker: TaskTracker::new(),
             options,
             hub,

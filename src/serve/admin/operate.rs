@@ -42,11 +42,11 @@ pub trait Operate: Send + Sync + 'static {
 }
 
 /// What came of a [`StoreRequest`], or why nothing did.
-pub type StoreAnswer = Result<Box<RawValue>, Refusal>;
+pub type StoreAnswer = Result<Box<RawValue>, OpsError>;
 
 /// Why nothing came of a [`StoreRequest`] or an [`ArchiveRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct OpsError {
     /// Whether a file or the disk failed; otherwise what was asked for is wrong.
     pub is_io: bool,
     /// Which, and what to do.
@@ -78,7 +78,7 @@ pub enum StoreRequest {
 }
 
 /// What came of an [`ArchiveRequest`], or why nothing did.
-pub type ArchiveAnswer = Result<Box<RawValue>, Refusal>;
+pub type ArchiveAnswer = Result<Box<RawValue>, OpsError>;
 
 /// Recorded hours, in or out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

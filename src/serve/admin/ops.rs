@@ -11,14 +11,14 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use super::operate::{ArchiveRequest, Refusal, StoreRequest};
+use super::operate::{ArchiveRequest, OpsError, StoreRequest};
 use super::redaction;
 use super::report::is_ready;
 use crate::metrics;
 use crate::serve::http::identity;
 use crate::serve::http::negotiation;
 use crate::serve::http::problem::Problem;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 /// Bytes of a request.
 const ASKED_BYTES: usize = 64 << 10;
@@ -27,7 +27,10 @@ const ASKED_BYTES: usize = 64 << 10;
 const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
 
 /// `/readyz`: the state of each part.
-pub(crate) async fn ready(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn ready(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     let parts = server.operate.parts();
     let status = if is_ready(&parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let sees_details = redaction::sees_details(&server, &request);
@@ -46,7 +49,10 @@ pub(crate) async fn exposition() -> Response {
 }
 
 /// `server.syncEvent`: asks `TiDB` now.
-pub(crate) async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn sync(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     if let Err(refusal) = identity::may_sync(&server, &request) {
         return refusal.into_response();
     }
@@ -56,7 +62,10 @@ pub(crate) async fn sync(State(server): State<Arc<Server>>, request: Request<Bod
 }
 
 /// Answers a request for hours in or out when all is done.
-pub(crate) async fn archive(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn archive(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     if let Err(problem) = identity::may_post(&server, request.headers()) {
         return problem.into_response();
     }
@@ -71,7 +80,7 @@ pub(crate) async fn archive(State(server): State<Arc<Server>>, request: Request<
 }
 
 /// The live window, for trying a script on it.
-pub(crate) async fn window(State(server): State<Arc<Server>>) -> Response {
+pub(crate) async fn window(State(server): State<Arc<ServerState>>) -> Response {
     match server.operate.window() {
         Some(window) => axum::Json(window).into_response(),
         None => Problem::new(StatusCode::NOT_FOUND, "there is no window").into_response(),
@@ -79,7 +88,10 @@ pub(crate) async fn window(State(server): State<Arc<Server>>) -> Response {
 }
 
 /// Answers a request about the store when all is done.
-pub(crate) async fn store(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn store(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     if let Err(problem) = identity::may_post(&server, request.headers()) {
         return problem.into_response();
     }
@@ -94,7 +106,7 @@ pub(crate) async fn store(State(server): State<Arc<Server>>, request: Request<Bo
 }
 
 /// Tells a disk that fails from a request that is wrong: the command has an exit code for each.
-fn refused(refusal: Refusal) -> Response {
+fn refused(refusal: OpsError) -> Response {
     let status = if refusal.is_io {
         StatusCode::INSUFFICIENT_STORAGE
     } else {

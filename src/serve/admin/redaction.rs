@@ -11,7 +11,7 @@ use super::operate::ScriptState;
 use super::report::{Part, PartState, Status};
 use crate::serve::http::identity;
 use crate::serve::http::peer::Audience;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 /// How texts begin that are made of our own words and figures alone.
 const HARMLESS: &[&str] = &["catching up: ", "standing by", "on standby"];
@@ -59,7 +59,7 @@ const CAUSES: &[(&str, &str)] = &[
 const OTHERWISE: &str = "something is wrong; the operator sees details";
 
 /// Whether a request may read details: it came to the ops listener, or it has the token.
-pub(crate) fn sees_details(server: &Server, request: &Request<Body>) -> bool {
+pub(crate) fn sees_details(server: &ServerState, request: &Request<Body>) -> bool {
     let token = server.options.admin_token.as_ref();
     Audience::of(request) == Audience::Ops
         || token.is_some_and(|token| identity::has_token(request.headers(), token))

@@ -10,11 +10,11 @@ use super::redaction;
 use super::report::{PartState, Status};
 use crate::serve::http::negotiation;
 use crate::serve::pages;
-use crate::serve::pages::Text;
-use crate::serve::server::Server;
+use crate::serve::pages::TextPage;
+use crate::serve::server::ServerState;
 
 pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
+    State(server): State<Arc<ServerState>>,
     request: Request<axum::body::Body>,
 ) -> Response {
     let clients = server.public.count();
@@ -24,7 +24,7 @@ pub(crate) async fn show(
     }
     if wants_page(request.uri().query(), request.headers()) {
         let (verdict, class) = verdict(&status);
-        return pages::text(&Text {
+        return pages::text(&TextPage {
             title: "Status",
             verdict: (&verdict, class),
             body: &status.screen(),

@@ -25,21 +25,21 @@ use crate::serve::http::peer::Audience;
 use crate::serve::http::problem::ProblemBody;
 use crate::serve::options::ServeOptions;
 use crate::serve::pages::topics::TopicCatalogue;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 /// Something that is served.
 pub(crate) struct Endpoint {
-    pub(crate) place: Place,
+    pub(crate) path: EndpointPath,
     pub(crate) audience: Audience,
-    pub(crate) route: MethodRouter<Arc<Server>>,
+    pub(crate) route: MethodRouter<Arc<ServerState>>,
     pub(crate) operations: Vec<Operation>,
     /// What travels when it becomes a WebSocket.
-    pub(crate) frames: Option<Frames>,
+    pub(crate) frames: Option<SocketMessages>,
 }
 
 /// Where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum EndpointPath {
     /// Always there.
     At(&'static str),
     /// `server.health`.
@@ -56,11 +56,11 @@ pub(crate) struct Operation {
     pub(crate) parameters: Vec<Value>,
     /// Schema of the JSON that is sent.
     pub(crate) request: Option<Value>,
-    pub(crate) answers: Vec<Answer>,
+    pub(crate) answers: Vec<ApiResponse>,
 }
 
 /// One answer to it.
-pub(crate) struct Answer {
+pub(crate) struct ApiResponse {
     pub(crate) status: u16,
     pub(crate) meaning: &'static str,
     /// Media type and schema.
@@ -68,16 +68,16 @@ pub(crate) struct Answer {
 }
 
 /// The messages of a WebSocket.
-pub(crate) struct Frames {
+pub(crate) struct SocketMessages {
     pub(crate) summary: &'static str,
     /// From the client.
-    pub(crate) sent: Vec<Message>,
+    pub(crate) sent: Vec<ApiMessage>,
     /// From us.
-    pub(crate) received: Vec<Message>,
+    pub(crate) received: Vec<ApiMessage>,
 }
 
 /// One kind of message.
-pub(crate) struct Message {
+pub(crate) struct ApiMessage {
     /// In camel case.
     pub(crate) name: &'static str,
     pub(crate) summary: &'static str,
@@ -97,8 +97,8 @@ pub(crate) fn all() -> Vec<Endpoint> {
 }
 
 /// What is known of a path without asking its endpoint.
-pub(crate) struct Row {
-    place: Place,
+pub(crate) struct EndpointRow {
+    path: EndpointPath,
     pub(crate) audience: Audience,
     /// The methods that it takes, as `Allow` lists them.
     pub(crate) allow: HeaderValue,
@@ -106,15 +106,16 @@ pub(crate) struct Row {
     pub(crate) listed: Vec<(String, Vec<String>)>,
 }
 
-static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| all().iter().map(Row::of).collect());
+static ROWS: LazyLock<Vec<EndpointRow>> =
+    LazyLock::new(|| all().iter().map(EndpointRow::of).collect());
 
 /// The row of a path, without the prefix; that of a name before that of all below it.
-pub(crate) fn find(path: &str, options: &ServeOptions) -> Option<&'static Row> {
-    let exact = ROWS.iter().find(|row| row.place.path(options) == path);
-    exact.or_else(|| ROWS.iter().find(|row| row.place.is_over(path)))
+pub(crate) fn find(path: &str, options: &ServeOptions) -> Option<&'static EndpointRow> {
+    let exact = ROWS.iter().find(|row| row.path.resolve(options) == path);
+    exact.or_else(|| ROWS.iter().find(|row| row.path.covers(path)))
 }
 
-impl Row {
+impl EndpointRow {
     /// Whether it takes a method.
     pub(crate) fn takes(&self, method: &Method) -> bool {
         self.allow.to_str().unwrap_or_default().split(", ").any(|known| known == method.as_str())
@@ -124,7 +125,7 @@ impl Row {
         let mut methods = vec!["OPTIONS".to_owned()];
         for operation in &endpoint.operations {
             // A HEAD would run the sync.
-            let has_head = operation.method == "get" && endpoint.place != Place::SyncEvent;
+            let has_head = operation.method == "get" && endpoint.path != EndpointPath::SyncEvent;
             methods.extend(has_head.then(|| "HEAD".to_owned()));
             methods.push(operation.method.to_uppercase());
         }
@@ -136,7 +137,7 @@ impl Row {
             Some((it["name"].as_str()?.to_owned(), values.collect::<Option<Vec<_>>>()?))
         });
         Self {
-            place: endpoint.place,
+            place: endpoint.path,
             audience: endpoint.audience,
             allow: HeaderValue::from_str(&methods.join(", ")).expect("names of methods"),
             listed: listed.collect(),
@@ -147,9 +148,9 @@ impl Row {
 /// The public endpoints that are always where they are.
 static LISTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let public = all().into_iter().filter(|endpoint| endpoint.audience == Audience::Public);
-    let fixed = public.filter_map(|endpoint| match endpoint.place {
-        Place::At(path) => Some(path),
-        Place::Health | Place::SyncEvent => None,
+    let fixed = public.filter_map(|endpoint| match endpoint.path {
+        EndpointPath::At(path) => Some(path),
+        EndpointPath::Health | EndpointPath::SyncEvent => None,
     });
     fixed.collect()
 });
@@ -159,9 +160,9 @@ pub(crate) fn listed() -> &'static [&'static str] {
     &LISTED
 }
 
-impl Place {
+impl EndpointPath {
     /// The path, as the configuration has it.
-    pub(crate) fn path(self, options: &ServeOptions) -> &str {
+    pub(crate) fn resolve(self, options: &ServeOptions) -> &str {
         match self {
             Self::At(path) => path,
             Self::Health => &options.health,
@@ -170,7 +171,7 @@ impl Place {
     }
 
     /// Whether it is always at that path, or below it whatever the name.
-    pub(crate) fn is_over(self, path: &str) -> bool {
+    pub(crate) fn covers(self, path: &str) -> bool {
         let Self::At(fixed) = self else { return false };
         let below = fixed.split_once('{').map(|(above, _)| above);
         fixed == path || below.is_some_and(|above| path.starts_with(above))
@@ -183,16 +184,16 @@ impl Endpoint {
         self.audience.includes(audience)
     }
 
-    fn new(audience: Audience, place: Place, route: MethodRouter<Arc<Server>>) -> Self {
+    fn new(audience: Audience, path: EndpointPath, route: MethodRouter<Arc<ServerState>>) -> Self {
         Self { place, audience, route, operations: Vec::new(), frames: None }
     }
 
-    fn public(place: Place, route: MethodRouter<Arc<Server>>) -> Self {
+    fn public(path: EndpointPath, route: MethodRouter<Arc<ServerState>>) -> Self {
         Self::new(Audience::Public, place, route)
     }
 
-    fn ops(path: &'static str, route: MethodRouter<Arc<Server>>) -> Self {
-        Self::new(Audience::Ops, Place::At(path), route)
+    fn ops(path: &'static str, route: MethodRouter<Arc<ServerState>>) -> Self {
+        Self::new(Audience::Ops, EndpointPath::At(path), route)
     }
 
     /// With the answers that are given in front of every endpoint.
@@ -218,7 +219,9 @@ impl Endpoint {
                 let meaning = "A WebSocket; its messages are in /asyncapi.json";
                 let is_known = operation.answers.iter().any(|answer| answer.status == 101);
                 if !is_known {
-                    operation.answers.insert(0, Answer { status: 101, meaning, content: vec![] });
+                    operation
+                        .answers
+                        .insert(0, ApiResponse { status: 101, meaning, content: vec![] });
                 }
                 let version = "A WebSocket was asked for in a way that is not spoken here";
                 operation.known(426, version, TEXT);
@@ -232,7 +235,7 @@ impl Endpoint {
         self
     }
 
-    fn with_frames(mut self, frames: Frames) -> Self {
+    fn with_frames(mut self, frames: SocketMessages) -> Self {
         self.frames = Some(frames);
         self
     }
@@ -271,7 +274,9 @@ impl Operation {
     ) -> Self {
         match self.answers.iter_mut().find(|answer| answer.status == status) {
             Some(answer) => answer.content.push((kind, schema)),
-            None => self.answers.push(Answer { status, meaning, content: vec![(kind, schema)] }),
+            None => {
+                self.answers.push(ApiResponse { status, meaning, content: vec![(kind, schema)] })
+            }
         }
         self
     }
@@ -282,7 +287,9 @@ impl Operation {
         match self.answers.iter_mut().find(|answer| answer.status == status) {
             Some(answer) if answer.content.iter().any(|(known, _)| *known == kind) => {}
             Some(answer) => answer.content.push((kind, schema)),
-            None => self.answers.push(Answer { status, meaning, content: vec![(kind, schema)] }),
+            None => {
+                self.answers.push(ApiResponse { status, meaning, content: vec![(kind, schema)] })
+            }
         }
     }
 

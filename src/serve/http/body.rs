@@ -19,24 +19,24 @@ use http::{HeaderValue, Request, StatusCode, header};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::admission::Slot;
-use super::encoding::Packer;
+use super::admission::ConnectionSlot;
+use super::encoding::Compressor;
 use super::peer::Peer;
 use super::problem::Problem;
 use crate::clock::Clock;
 use crate::hub::{MemoryCharge, Notifier, StreamEncoding, retry_after};
 use crate::metrics;
-use crate::serve::pace::Timer;
 use crate::serve::readers::{HEARTBEAT, Reader};
-use crate::serve::server::Server;
-use crate::serve::ws::connection::Counted;
+use crate::serve::server::ServerState;
+use crate::serve::timer::Timer;
+use crate::serve::ws::connection::ConnectionGauge;
 use crate::serve::ws::handshake;
 
 /// The most bytes that are given to the HTTP library at once.
 const CHUNK_BYTES: usize = 32 << 10;
 
 /// One answer.
-pub(crate) struct Pump<R> {
+pub(crate) struct StreamBody<R> {
     reader: R,
     encoding: StreamEncoding,
     notifier: Arc<Notifier>,
@@ -48,19 +48,19 @@ pub(crate) struct Pump<R> {
     clock: Clock,
     beat: Timer,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
-    given: Arc<Given>,
-    packer: Option<Packer>,
+    given: Arc<OfferedAt>,
+    compressor: Option<Compressor>,
     /// Ends the task that looks after this, so that nobody waits for it when this is over.
     _watched: DropGuard,
     /// What the connection holds while this lives.
-    _held: (Peer, Option<Slot>, Counted),
+    _held: (Peer, Option<ConnectionSlot>, ConnectionGauge),
 }
 
 /// Since when the connection has been given something and not asked for more.
 #[derive(Debug, Default)]
-struct Given(Mutex<Option<Instant>>);
+struct OfferedAt(Mutex<Option<Instant>>);
 
-impl Given {
+impl OfferedAt {
     fn set(&self, at: Option<Instant>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
@@ -70,10 +70,10 @@ impl Given {
     }
 }
 
-impl<R: Reader> Pump<R> {
+impl<R: Reader> StreamBody<R> {
     /// For the client of this request.
     pub(crate) fn new(
-        server: &Arc<Server>,
+        server: &Arc<ServerState>,
         request: &Request<Body>,
         mut reader: R,
         notifier: Arc<Notifier>,
@@ -88,10 +88,10 @@ impl<R: Reader> Pump<R> {
         })?;
         let behind = handshake::place_behind_proxy(server, &peer, request.headers())?;
         // Without a place for it, it goes as it is.
-        let permit = Arc::clone(&server.packing).try_acquire_owned().ok();
-        let packer = permit.and_then(|permit| Packer::new(request.headers(), permit));
+        let permit = Arc::clone(&server.compressors).try_acquire_owned().ok();
+        let compressor = permit.and_then(|permit| Compressor::new(request.headers(), permit));
         let clock = server.clock;
-        let given = Arc::new(Given::default());
+        let given = Arc::new(OfferedAt::default());
         let timeout = server.options.limits.write_timeout;
         let over = CancellationToken::new();
         let ends = (over.clone(), peer.cut.clone());
@@ -110,15 +110,15 @@ impl<R: Reader> Pump<R> {
             beat: Timer::new(clock, clock.instant() + HEARTBEAT),
             stop: Box::pin(server.soft.clone().cancelled_owned()),
             given,
-            packer,
+            compressor,
             _watched: over.drop_guard(),
-            _held: (peer, behind, Counted::new(R::NAME)),
+            _held: (peer, behind, ConnectionGauge::new(R::NAME)),
         })
     }
 
     /// As an answer.
     pub(crate) fn into_response(self) -> Response {
-        let encoding = self.packer.as_ref().map(Packer::name);
+        let encoding = self.compressor.as_ref().map(Compressor::name);
         let mut response = Body::from_stream(self).into_response();
         if let Some(encoding) = encoding {
             let encoding = HeaderValue::from_static(encoding);
@@ -128,11 +128,11 @@ impl<R: Reader> Pump<R> {
     }
 
     /// The next piece as it leaves.
-    fn poll_packed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_compressed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let piece = ready!(self.poll_piece(cx));
-        Poll::Ready(match (piece, &mut self.packer) {
-            (Some(piece), Some(packer)) => Some(packer.pack(&piece)),
-            (None, packer) => packer.take().map(Packer::finish),
+        Poll::Ready(match (piece, &mut self.compressor) {
+            (Some(piece), Some(compressor)) => Some(compressor.compress(&piece)),
+            (None, compressor) => compressor.take().map(Compressor::finish),
             (piece, None) => piece,
         })
     }
@@ -206,11 +206,11 @@ pub(crate) fn answer(kind: &'static str, body: Result<impl IntoResponse, Problem
     response
 }
 
-impl<R: Reader> Stream for Pump<R> {
+impl<R: Reader> Stream for StreamBody<R> {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = self.poll_packed(cx);
+        let piece = self.poll_compressed(cx);
         let is_given = matches!(piece, Poll::Ready(Some(_)));
         self.given.set(is_given.then(|| self.clock.instant()));
         piece.map(|piece| piece.map(Ok))
@@ -220,7 +220,7 @@ impl<R: Reader> Stream for Pump<R> {
 /// Cuts a connection off that has taken nothing for so long; until the answer is over, or the
 /// connection is cut by others.
 async fn watch(
-    given: Arc<Given>,
+    given: Arc<OfferedAt>,
     clock: Clock,
     timeout: Duration,
     (over, cut): (CancellationToken, CancellationToken),

@@ -16,7 +16,7 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 use super::negotiation;
 
 /// Readers that are packed for at once.
-pub(crate) const PACKED: usize = 512;
+pub(crate) const COMPRESSED: usize = 512;
 /// The encodings that there are, the better first.
 const OURS: [&str; 2] = ["zstd", "gzip"];
 /// How far back zstd looks, as a power of two: bytes of memory for each reader, about.
@@ -24,26 +24,26 @@ const ZSTD_WINDOW: u32 = 17;
 const ZSTD_LEVEL: i32 = 1;
 
 /// One reader's packing.
-pub(super) struct Packer {
-    kind: Kind,
+pub(super) struct Compressor {
+    kind: Encoder,
     _permit: OwnedSemaphorePermit,
 }
 
-enum Kind {
+enum Encoder {
     Gzip(Box<GzEncoder<Vec<u8>>>),
     Zstd(Box<ZstdEncoder<'static, Vec<u8>>>),
 }
 
-impl Packer {
+impl Compressor {
     /// Of the kind that the reader likes best of ours; `None` when it takes none of them.
     pub(super) fn new(headers: &HeaderMap, permit: OwnedSemaphorePermit) -> Option<Self> {
         let kind = match negotiation::encoding(headers, &OURS)? {
             "zstd" => {
                 let mut encoder = ZstdEncoder::new(Vec::new(), ZSTD_LEVEL).ok()?;
                 encoder.window_log(ZSTD_WINDOW).ok()?;
-                Kind::Zstd(Box::new(encoder))
+                Encoder::Zstd(Box::new(encoder))
             }
-            _ => Kind::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::fast()))),
+            _ => Encoder::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::fast()))),
         };
         Some(Self { kind, _permit: permit })
     }
@@ -51,20 +51,20 @@ impl Packer {
     /// As `Content-Encoding` has it.
     pub(super) fn name(&self) -> &'static str {
         match self.kind {
-            Kind::Gzip(_) => "gzip",
-            Kind::Zstd(_) => "zstd",
+            Encoder::Gzip(_) => "gzip",
+            Encoder::Zstd(_) => "zstd",
         }
     }
 
     /// A piece, packed; all of it can be read from what has left then.
-    pub(super) fn pack(&mut self, piece: &[u8]) -> Bytes {
+    pub(super) fn compress(&mut self, piece: &[u8]) -> Bytes {
         const FITS: &str = "memory takes what is written";
         match &mut self.kind {
-            Kind::Gzip(encoder) => {
+            Encoder::Gzip(encoder) => {
                 encoder.write_all(piece).and_then(|()| encoder.flush()).expect(FITS);
                 std::mem::take(encoder.get_mut()).into()
             }
-            Kind::Zstd(encoder) => {
+            Encoder::Zstd(encoder) => {
                 encoder.write_all(piece).and_then(|()| encoder.flush()).expect(FITS);
                 std::mem::take(encoder.get_mut()).into()
             }
@@ -74,8 +74,8 @@ impl Packer {
     /// What belongs behind the last piece.
     pub(super) fn finish(self) -> Bytes {
         let rest = match self.kind {
-            Kind::Gzip(encoder) => encoder.finish(),
-            Kind::Zstd(encoder) => encoder.finish(),
+            Encoder::Gzip(encoder) => encoder.finish(),
+            Encoder::Zstd(encoder) => encoder.finish(),
         };
         rest.expect("memory takes what is written").into()
     }
@@ -91,23 +91,23 @@ mod tests {
 
     use super::*;
 
-    fn packer(accepted: &'static str) -> Option<Packer> {
+    fn compressor(accepted: &'static str) -> Option<Compressor> {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted));
-        Packer::new(&headers, permit)
+        Compressor::new(&headers, permit)
     }
 
     #[test]
     fn each_piece_can_be_read_when_it_has_left() {
         for (accepted, name) in [("gzip, deflate, br, zstd", "zstd"), ("br, gzip;q=0.5", "gzip")] {
-            let mut packer = packer(accepted).unwrap();
-            assert_eq!(packer.name(), name);
+            let mut compressor = compressor(accepted).unwrap();
+            assert_eq!(compressor.name(), name);
             let (mut left, mut text) = (Vec::new(), String::new());
             for i in 0..20 {
                 let piece = format!("{{\"type\":\"event\",\"n\":{i}}}\n");
                 text.push_str(&piece);
-                left.extend_from_slice(&packer.pack(piece.as_bytes()));
+                left.extend_from_slice(&compressor.compress(piece.as_bytes()));
                 let mut read = vec![0; text.len()];
                 match name {
                     "zstd" => zstd::Decoder::new(&left[..]).unwrap().read_exact(&mut read).unwrap(),
@@ -115,7 +115,7 @@ mod tests {
                 }
                 assert_eq!(read, text.as_bytes());
             }
-            left.extend_from_slice(&packer.finish());
+            left.extend_from_slice(&compressor.finish());
             let mut whole = Vec::new();
             if name == "zstd" {
                 whole = zstd::decode_all(&left[..]).unwrap();
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_is_not_taken_is_not_done() {
         for accepted in ["", "identity", "br", "gzip;q=0, zstd;q=0.0", "gzip;q=x"] {
-            assert!(packer(accepted).is_none(), "{accepted}");
+            assert!(compressor(accepted).is_none(), "{accepted}");
         }
     }
 }

@@ -8,13 +8,13 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
-use super::admission::Refusal;
+use super::admission::Rejection;
 use super::peer::{Audience, Peer};
 use super::problem::Problem;
 use super::{head, identity, negotiation, routes};
 use crate::serve::api::endpoints;
-use crate::serve::api::endpoints::Row;
-use crate::serve::server::Server;
+use crate::serve::api::endpoints::EndpointRow;
+use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
 /// What any answer may depend on, for caches.
@@ -32,11 +32,11 @@ const REMEMBER: HeaderValue = HeaderValue::from_static("86400");
 
 /// Answers a request; one of a connection that was refused only where it asks how the server is.
 pub(crate) async fn answer(
-    server: &Server,
+    server: &ServerState,
     router: Router,
     peer: Peer,
     mut request: Request<Body>,
-    refusal: Option<Refusal>,
+    refusal: Option<Rejection>,
 ) -> Response {
     let audience = peer.audience;
     let checked = head::check(&mut request);
@@ -55,16 +55,16 @@ pub(crate) async fn answer(
 }
 
 /// Refuses a request to the ops listener under a name that a stranger may have pointed here.
-fn known(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
+fn known(server: &ServerState, request: &Request<Body>) -> Result<(), Problem> {
     identity::refuse_host(server, request).map_or(Ok(()), Err)
 }
 
 /// A request on the public listener.
 async fn public(
-    server: &Server,
+    server: &ServerState,
     router: Router,
     request: Request<Body>,
-    refusal: Option<Refusal>,
+    refusal: Option<Rejection>,
 ) -> Response {
     // It does something, so pages of other hosts have no part in it.
     let is_shared = request.uri().path() != server.options.sync_event;
@@ -109,14 +109,14 @@ fn share(headers: &mut HeaderMap, origin: HeaderValue, asks_before: bool) {
 }
 
 /// Load balancers must not take a full server for a dead one.
-fn is_always_answered(server: &Server, request: &Request<Body>) -> bool {
+fn is_always_answered(server: &ServerState, request: &Request<Body>) -> bool {
     let path = request.uri().path();
     request.method() == Method::OPTIONS
         || (matches!(*request.method(), Method::GET | Method::HEAD)
             && (path == server.options.health || path == "/readyz"))
 }
 
-async fn inside(server: &Server, router: Router, request: Request<Body>) -> Response {
+async fn inside(server: &ServerState, router: Router, request: Request<Body>) -> Response {
     let row = endpoints::find(request.uri().path(), &server.options);
     let row = row.filter(|row| row.audience.includes(Audience::of(&request)));
     let (method, path) = (request.method(), request.uri().path());
@@ -151,7 +151,7 @@ fn allowed(allow: HeaderValue) -> Response {
 }
 
 /// Refuses a value that is not among those that the table lists for its parameter.
-fn check_listed(row: &Row, request: &Request<Body>) -> Result<(), Problem> {
+fn check_listed(row: &EndpointRow, request: &Request<Body>) -> Result<(), Problem> {
     let is_asked = |query: &str| !query.is_empty() && !row.listed.is_empty();
     if !request.uri().query().is_some_and(is_asked) {
         return Ok(());

@@ -8,12 +8,11 @@
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
 
-use super::admission::client_behind;
 use super::peer::{Audience, Peer};
 use super::problem::Problem;
 use crate::config::Secret;
 use crate::secrets::are_equal;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 /// Headers that a proxy adds, beside all that begin with [`FORWARDED`]; a request with one is not
 /// from this machine, from any caller.
@@ -38,7 +37,7 @@ const INTERNAL: [&str; 8] =
 
 /// Why a request to the ops listener is not answered at all: its host is a name that a stranger
 /// may have pointed here (DNS rebinding).
-pub(crate) fn refuse_host(server: &Server, request: &Request<Body>) -> Option<Problem> {
+pub(crate) fn refuse_host(server: &ServerState, request: &Request<Body>) -> Option<Problem> {
     if Audience::of(request) != Audience::Ops {
         return None;
     }
@@ -57,7 +56,7 @@ pub(crate) fn refuse_host(server: &Server, request: &Request<Body>) -> Option<Pr
 }
 
 /// Whether a POST to the ops listener brings the secret of the data directory.
-pub(crate) fn may_post(server: &Server, headers: &HeaderMap) -> Result<(), Problem> {
+pub(crate) fn may_post(server: &ServerState, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(secret) = &server.options.ops_secret else {
         let detail = "this server has no secret for its ops endpoints, so they take no POST";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
@@ -71,7 +70,7 @@ pub(crate) fn may_post(server: &Server, headers: &HeaderMap) -> Result<(), Probl
 }
 
 /// Whether a request may start a sync.
-pub(crate) fn may_sync(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
+pub(crate) fn may_sync(server: &ServerState, request: &Request<Body>) -> Result<(), Problem> {
     let headers = request.headers();
     if Audience::of(request) == Audience::Ops {
         if *request.method() == Method::POST {
@@ -100,7 +99,7 @@ pub(crate) fn may_sync(server: &Server, request: &Request<Body>) -> Result<(), P
 /// Whether a request can only be that of a program on this machine. A proxy on this machine that
 /// adds no header and speaks as a client does cannot be told from one: behind such a proxy,
 /// `server.adminToken` is the answer.
-fn is_from_here(server: &Server, request: &Request<Body>) -> bool {
+fn is_from_here(server: &ServerState, request: &Request<Body>) -> bool {
     let headers = request.headers();
     let Some(address) = request.extensions().get::<Peer>().map(|peer| peer.address) else {
         return false;
@@ -111,7 +110,7 @@ fn is_from_here(server: &Server, request: &Request<Body>) -> bool {
     address.is_loopback()
         // Where proxies are on this machine, who comes from this machine is anybody.
         && !trusted.contain(address)
-        && client_behind(address, headers, trusted).is_loopback()
+        && trusted.client_behind(address, headers).is_loopback()
         && !is_forwarded()
         && !is_of_page(headers)
         // What nginx speaks to those behind it, and hardly any client any more.

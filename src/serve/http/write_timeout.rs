@@ -24,22 +24,22 @@ use crate::metrics;
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A connection that fails when nothing of what is written was taken for so long.
-pub(crate) struct Patient {
+pub(crate) struct WriteTimeoutStream {
     stream: Stream,
     limit: Duration,
     clock: Clock,
     /// Runs since the peer has not taken something.
     stuck: Option<Wait>,
     /// How long it may take the peer to ask; none where others see to that.
-    asking: Option<Asking>,
+    timeouts: Option<RequestTimeouts>,
 }
 
 /// How long a peer may take to ask.
-struct Asking {
+struct RequestTimeouts {
     head: Duration,
     idle: Duration,
-    requests: Requests,
-    /// Requests that had begun when this was last looked at.
+    requests: ConnectionRequests,
+    /// ConnectionRequests that had begun when this was last looked at.
     seen: usize,
     phase: Phase,
     wait: Option<Wait>,
@@ -57,10 +57,10 @@ enum Phase {
 
 /// The requests of one connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Requests(Arc<Counts>);
+pub(crate) struct ConnectionRequests(Arc<RequestCounts>);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct RequestCounts {
     begun: AtomicUsize,
     /// Those that are being answered.
     open: AtomicUsize,
@@ -70,14 +70,14 @@ struct Counts {
 
 /// A request while it is being answered.
 #[derive(Debug)]
-pub(crate) struct Answering(Requests);
+pub(crate) struct RequestGuard(ConnectionRequests);
 
-impl Requests {
+impl ConnectionRequests {
     /// One begins.
-    pub(crate) fn begin(&self) -> Answering {
+    pub(crate) fn begin(&self) -> RequestGuard {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         self.0.open.fetch_add(1, Ordering::Relaxed);
-        Answering(self.clone())
+        RequestGuard(self.clone())
     }
 
     fn begun(&self) -> usize {
@@ -89,15 +89,15 @@ impl Requests {
     }
 }
 
-impl Drop for Answering {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        let Self(Requests(counts)) = self;
+        let Self(ConnectionRequests(counts)) = self;
         counts.open.fetch_sub(1, Ordering::Release);
         counts.connection.wake();
     }
 }
 
-impl Asking {
+impl RequestTimeouts {
     /// Whether the peer has taken too long. `has_come` is whether something has just come from it.
     fn poll_over(&mut self, cx: &mut Context<'_>, clock: Clock, has_come: bool) -> Poll<()> {
         self.requests.0.connection.register(cx.waker());
@@ -128,18 +128,26 @@ impl Asking {
     }
 }
 
-impl Patient {
+impl WriteTimeoutStream {
     pub(crate) fn new(stream: Stream, limit: Duration, clock: Clock) -> Self {
-        Self { stream, limit, clock, stuck: None, asking: None }
+        Self { stream, limit, clock, stuck: None, timeouts: None }
     }
 
     /// Ends when the peer takes longer than `head` for a request's head, or than `idle` between two
     /// requests.
-    pub(crate) fn with_requests(self, head: Duration, idle: Duration, requests: Requests) -> Self {
+    pub(crate) fn with_requests(
+        self,
+        head: Duration,
+        idle: Duration,
+        requests: ConnectionRequests,
+    ) -> Self {
         let clock = self.clock;
         let wait: Wait = Box::pin(async move { clock.sleep(head).await });
         let (phase, wait) = (Phase::Head, Some(wait));
-        Self { asking: Some(Asking { head, idle, requests, seen: 0, phase, wait }), ..self }
+        Self {
+            timeouts: Some(RequestTimeouts { head, idle, requests, seen: 0, phase, wait }),
+            ..self
+        }
     }
 
     /// The connection, for who looks at its progress himself.
@@ -169,7 +177,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for WriteTimeoutStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -178,10 +186,10 @@ impl AsyncRead for Patient {
         let this = &mut *self;
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let Some(asking) = &mut this.asking else { return read };
+        let Some(timeouts) = &mut this.timeouts else { return read };
         let has_come = read.is_ready();
-        if asking.poll_over(cx, this.clock, has_come).is_ready() {
-            if asking.phase == Phase::Head {
+        if timeouts.poll_over(cx, this.clock, has_come).is_ready() {
+            if timeouts.phase == Phase::Head {
                 metrics::REFUSED.add_for("handshake_timeout", 1);
             }
             // As if the peer had ended it.
@@ -192,7 +200,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for WriteTimeoutStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

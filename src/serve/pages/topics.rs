@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::model::routing::{ABSENT_KEYS, ENTITY_TOPICS, NEVER, event_topics};
 use crate::serve::admin::status::wants_page;
 use crate::serve::pages;
-use crate::serve::pages::Text;
+use crate::serve::pages::TextPage;
 
 /// How patterns are read, in one sentence.
 const PATTERNS: &str = "Patterns are those of a topic exchange of AMQP 0-9-1: words are split at \
@@ -21,7 +21,7 @@ const RULE: &str = "The second word is GitHub's type without `Event`, in lower c
 
 pub(crate) async fn show(request: Request<axum::body::Body>) -> Response {
     if wants_page(request.uri().query(), request.headers()) {
-        return pages::text(&Text {
+        return pages::text(&TextPage {
             title: "Topics",
             verdict: ("What there is to subscribe to", ""),
             body: &readable(),

@@ -12,17 +12,17 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode};
 
-use super::params::{self, BadParams};
-use super::{Delivery, HEARTBEAT, Reader};
+use super::params::{self, InvalidParams};
+use super::{HEARTBEAT, Reader, ReaderBatch};
 use crate::hub::{
     Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamEncoding, UpdateMode,
     WINDOWS,
 };
 use crate::model::resume_token::ResumeToken;
-use crate::serve::http::body::{self, Pump};
+use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, JSON, LAST_EVENT_ID, NDJSON, SSE};
 use crate::serve::http::problem::Problem;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
 /// The window that is meant when none is named.
@@ -44,7 +44,7 @@ struct GaugeReader<const IS_ROLLING: bool> {
 }
 
 /// `/aggregate`: all of them.
-pub(crate) async fn list(State(server): State<Arc<Server>>) -> Response {
+pub(crate) async fn list(State(server): State<Arc<ServerState>>) -> Response {
     let sheets = server.hub.aggregates();
     let abouts = sheets.names().into_iter().filter_map(|name| sheets.get(&name));
     let abouts: Vec<String> = abouts.map(|sheet| sheet.about().to_string()).collect();
@@ -53,7 +53,7 @@ pub(crate) async fn list(State(server): State<Arc<Server>>) -> Response {
 
 /// `/aggregate/NAME`.
 pub(crate) async fn aggregate(
-    State(server): State<Arc<Server>>,
+    State(server): State<Arc<ServerState>>,
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Response {
@@ -82,7 +82,10 @@ struct Asked {
 }
 
 /// `/stream/languages`, `/stream/types`, `/stream/activity`.
-pub(crate) async fn rolling(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn rolling(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     let of = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
     let (window, back) = match asked(&request) {
         Ok(asked) => asked,
@@ -125,7 +128,7 @@ fn known_window(text: &str) -> Result<&'static str, String> {
 }
 
 fn answer<const IS_ROLLING: bool>(
-    server: &Arc<Server>,
+    server: &Arc<ServerState>,
     request: Request<Body>,
     sheet: &Arc<GaugeTopic>,
     Asked { of, back }: Asked,
@@ -158,8 +161,8 @@ fn answer<const IS_ROLLING: bool>(
     };
     let notifier = Arc::new(Notifier::default());
     let reader = reader(&notifier, encoding);
-    let pump = Pump::new(server, &request, reader, notifier, encoding);
-    body::answer(kind, pump.map(Pump::into_response))
+    let pump = StreamBody::new(server, &request, reader, notifier, encoding);
+    body::answer(kind, pump.map(StreamBody::into_response))
 }
 
 /// The value of now.
@@ -210,20 +213,20 @@ impl<const IS_ROLLING: bool> Reader for GaugeReader<IS_ROLLING> {
     }
 
     /// Selects another window of the rolling counts; its snapshot follows.
-    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+    fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         let Some(of) = &self.of else { return params::nothing(text) };
         let Some(window) = params::window(text)? else { return Ok(()) };
         let window = known_window(&window)
-            .map_err(|message| BadParams { field: Some("window"), message })?;
+            .map_err(|message| InvalidParams { field: Some("window"), message })?;
         let topic = self.hub.rolling().open(&format!("{of}/{window}"));
         self.subscriber = topic.subscribe(UpdateMode::Deltas, &self.notifier);
         Ok(())
     }
 
-    fn take(&mut self) -> Delivery<Frame> {
+    fn take(&mut self) -> ReaderBatch<Frame> {
         let update = self.subscriber.take().map(|update| self.message(update));
         let ended = self.subscriber.has_ended().then_some(GONE);
-        Delivery { ended, ..Delivery::one(update) }
+        ReaderBatch { ended, ..ReaderBatch::one(update) }
     }
 
     fn heartbeat(&mut self) -> Option<Frame> {

@@ -15,7 +15,7 @@ use crate::model::json;
 
 /// What is wrong with params.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BadParams {
+pub(crate) struct InvalidParams {
     /// The key; none when the text is no JSON object.
     pub(crate) field: Option<&'static str>,
     /// What is wrong and what is accepted.
@@ -45,8 +45,8 @@ const WINDOW: &str = r#"{"window":"1m"}"#;
 const TOP: &str = r#"{"top":10}"#;
 
 /// Reads params of `/sampling`; a filter has at most `paths` paths.
-pub(crate) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadParams> {
-    let fields = Fields::read(text, RATE)?;
+pub(crate) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, InvalidParams> {
+    let fields = ParamFields::read(text, RATE)?;
     let rate = fields.whole("samplingRate", 1, RATE)?;
     let rate = rate.filter(|rate| *rate > 0).ok_or_else(|| {
         let what = if rate.is_none() { "is missing" } else { "must not be 0" };
@@ -78,29 +78,29 @@ pub(crate) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadPa
 }
 
 /// Reads params of `/language/latest`.
-pub(crate) fn latest(text: &str) -> Result<LanguageQuery, BadParams> {
-    let fields = Fields::read(text, TOP)?;
+pub(crate) fn latest(text: &str) -> Result<LanguageQuery, InvalidParams> {
+    let fields = ParamFields::read(text, TOP)?;
     let names = read_languages(&fields)?;
     let top = fields.whole("top", 0, TOP)?.unwrap_or(0);
     Ok(LanguageQuery::new(names, usize::try_from(top).unwrap_or(usize::MAX)))
 }
 
 /// Reads params of `/language/watch`: the languages.
-pub(crate) fn watch(text: &str) -> Result<Vec<Box<str>>, BadParams> {
-    read_languages(&Fields::read(text, LANGUAGE)?)
+pub(crate) fn watch(text: &str) -> Result<Vec<Box<str>>, InvalidParams> {
+    read_languages(&ParamFields::read(text, LANGUAGE)?)
 }
 
 /// Reads params of what takes none: any JSON object.
-pub(crate) fn nothing(text: &str) -> Result<(), BadParams> {
-    Fields::read(text, "{}").map(drop)
+pub(crate) fn nothing(text: &str) -> Result<(), InvalidParams> {
+    ParamFields::read(text, "{}").map(drop)
 }
 
 /// Reads params of the rolling counts: the window, if one is named.
-pub(crate) fn window(text: &str) -> Result<Option<Box<str>>, BadParams> {
-    Fields::read(text, WINDOW)?.name("window", WINDOW)
+pub(crate) fn window(text: &str) -> Result<Option<Box<str>>, InvalidParams> {
+    ParamFields::read(text, WINDOW)?.name("window", WINDOW)
 }
 
-fn read_languages(fields: &Fields<'_>) -> Result<Vec<Box<str>>, BadParams> {
+fn read_languages(fields: &ParamFields<'_>) -> Result<Vec<Box<str>>, InvalidParams> {
     let names = fields.list("language", LANGUAGE)?;
     if names.len() > LANGUAGES {
         let what = format!("has {} names", names.len());
@@ -113,7 +113,7 @@ fn read_languages(fields: &Fields<'_>) -> Result<Vec<Box<str>>, BadParams> {
     Ok(names)
 }
 
-fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<FieldPath>, BadParams> {
+fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<FieldPath>, InvalidParams> {
     if texts.len() > most {
         let what = format!("has {} paths", texts.len());
         return Err(bad("filter", &what, &format!("give at most {most}"), FILTER));
@@ -126,7 +126,7 @@ fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<FieldPath>, BadP
 }
 
 /// Names are bounded, because each connection may keep them as long as it lives.
-fn check_length(field: &'static str, text: &str, example: &str) -> Result<(), BadParams> {
+fn check_length(field: &'static str, text: &str, example: &str) -> Result<(), InvalidParams> {
     if text.len() <= VALUE_BYTES {
         return Ok(());
     }
@@ -134,9 +134,9 @@ fn check_length(field: &'static str, text: &str, example: &str) -> Result<(), Ba
     Err(bad(field, &what, &format!("give at most {VALUE_BYTES} bytes"), example))
 }
 
-pub(crate) fn bad(field: &'static str, what: &str, accepted: &str, example: &str) -> BadParams {
+pub(crate) fn bad(field: &'static str, what: &str, accepted: &str, example: &str) -> InvalidParams {
     let message = format!("{field}: {what}; {accepted}, such as {example}");
-    BadParams { field: Some(field), message }
+    InvalidParams { field: Some(field), message }
 }
 
 /// The beginning of a text, for a message.
@@ -145,11 +145,11 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// The members of an object, values as text.
-pub(crate) struct Fields<'a>(Vec<(Cow<'a, [u8]>, &'a str)>);
+pub(crate) struct ParamFields<'a>(Vec<(Cow<'a, [u8]>, &'a str)>);
 
-impl<'a> Fields<'a> {
-    pub(crate) fn read(text: &'a str, example: &str) -> Result<Self, BadParams> {
-        let no_object = |what: String| BadParams {
+impl<'a> ParamFields<'a> {
+    pub(crate) fn read(text: &'a str, example: &str) -> Result<Self, InvalidParams> {
+        let no_object = |what: String| InvalidParams {
             field: None,
             message: format!("{what}; send one JSON object, such as {example}"),
         };
@@ -176,10 +176,10 @@ impl<'a> Fields<'a> {
     }
 
     /// The keys, as they came, each once; of at most so many, that nobody has us compare many.
-    pub(crate) fn names(&self, most: usize) -> Result<Vec<&str>, BadParams> {
+    pub(crate) fn names(&self, most: usize) -> Result<Vec<&str>, InvalidParams> {
         if self.0.len() > most {
             let message = format!("{} members; give at most {most}", self.0.len());
-            return Err(BadParams { field: None, message });
+            return Err(InvalidParams { field: None, message });
         }
         let mut names: Vec<&str> = Vec::new();
         for key in self.0.iter().filter_map(|(key, _)| std::str::from_utf8(key).ok()) {
@@ -204,7 +204,7 @@ impl<'a> Fields<'a> {
         entries.iter().map(|entry| scalar(entry.get())).collect()
     }
 
-    fn text(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, BadParams> {
+    fn text(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, InvalidParams> {
         let Some(value) = self.get(name) else { return Ok(None) };
         match json::text(value) {
             Some(text) => Ok(Some(text.into())),
@@ -213,13 +213,13 @@ impl<'a> Fields<'a> {
     }
 
     /// A text that is the name of something.
-    fn name(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, BadParams> {
+    fn name(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, InvalidParams> {
         let text = self.text(name, example)?;
         text.as_deref().map_or(Ok(()), |text| check_length(name, text, example))?;
         Ok(text)
     }
 
-    fn list(&self, name: &'static str, example: &str) -> Result<Vec<Box<str>>, BadParams> {
+    fn list(&self, name: &'static str, example: &str) -> Result<Vec<Box<str>>, InvalidParams> {
         let Some(value) = self.get(name) else { return Ok(Vec::new()) };
         let accepted = "give a list of texts";
         if !value.starts_with('[') {
@@ -241,7 +241,7 @@ impl<'a> Fields<'a> {
         name: &'static str,
         least: u64,
         example: &str,
-    ) -> Result<Option<u64>, BadParams> {
+    ) -> Result<Option<u64>, InvalidParams> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let whole = json::whole(value).or_else(|| whole_float(value));
         whole.map(Some).ok_or_else(|| {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Network;
-use crate::serve::api::endpoints::{self, Place};
+use crate::serve::api::endpoints::{self, EndpointPath};
 
 const OK: &str = "https://ok.example";
 
@@ -37,7 +37,7 @@ fn paths(audience: Audience) -> Vec<String> {
     let all = endpoints::all().into_iter().filter(|endpoint| endpoint.audience == audience);
     let options = options();
     all.map(|endpoint| {
-        endpoint.place.path(&options).replace("{name}", "stars").replace("{page}", "config")
+        endpoint.path.resolve(&options).replace("{name}", "stars").replace("{page}", "config")
     })
     .collect()
 }
@@ -172,7 +172,7 @@ async fn options_say_what_may_be_asked() {
         assert_eq!(status(&answer), 204, "{path}: {answer}");
     }
     assert!(endpoints::find("/store", &options()).is_some_and(|row| row.allow == "OPTIONS, POST"));
-    assert!(endpoints::all().iter().any(|endpoint| endpoint.place == Place::Health));
+    assert!(endpoints::all().iter().any(|endpoint| endpoint.path == EndpointPath::Health));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use super::*;
 use crate::config::Network;
 use crate::hub::Frame;
 use crate::serve::http::tls::Stream;
-use crate::serve::ws::decompressor::Inflow;
+use crate::serve::ws::decompressor::Decompressor;
 use crate::serve::ws::frames::Wire;
 
 const IDS: &str = r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#;
@@ -258,8 +258,8 @@ async fn what_tls_has_taken_in_leaves_although_nothing_comes_after_it() {
     let (near, _) = listener.accept().await.unwrap();
     let acceptor = crate::serve::http::tls::acceptor(&tls_files()).unwrap();
     let (near, mut far) = tokio::join!(acceptor.accept(near), tls_to(far, &[]));
-    let inflow = Inflow::new(64 << 10, false, b"");
-    let mut wire = Wire::new(Stream::Right(Box::new(near.unwrap())), inflow);
+    let decompressor = Decompressor::new(64 << 10, false, b"");
+    let mut wire = Wire::new(Stream::Right(Box::new(near.unwrap())), decompressor);
     wire.push(Frame::text(&[&"x".repeat(BYTES)]));
     let drained = poll_fn(|cx| Poll::Ready(wire.poll_drain(cx).is_ready())).await;
     assert!(!drained, "all of it fits into the system's buffers, so nothing is tried");

@@ -31,7 +31,7 @@ const SKIP_TIMES: u64 = 4;
 
 /// Why a message cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(crate) enum Unreadable {
+pub(crate) enum MessageError {
     /// It is longer than a message may be, as it came or inflated.
     #[error("a message is too long")]
     TooLong,
@@ -43,7 +43,7 @@ pub(crate) enum Unreadable {
     Mixed,
 }
 
-impl Unreadable {
+impl MessageError {
     /// What an error of reading hides.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
@@ -53,7 +53,7 @@ impl Unreadable {
 /// The way in of one connection.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
-pub(crate) struct Inflow {
+pub(crate) struct Decompressor {
     /// Whether messages may come deflated.
     deflates: bool,
     /// The most bytes of a message.
@@ -65,9 +65,9 @@ pub(crate) struct Inflow {
     /// For the library.
     ready: BytesMut,
     /// Of the frame that is being read.
-    frame: Frame,
+    frame: FrameState,
     /// The message that is being read.
-    message: Option<Message>,
+    message: Option<PartialMessage>,
     /// Messages that began.
     begun: u64,
     /// Continuation frames that came, since they were last asked for.
@@ -79,7 +79,7 @@ pub(crate) struct Inflow {
 }
 
 #[derive(Debug)]
-enum Frame {
+enum FrameState {
     /// Its head is still to come.
     Head,
     /// So many more bytes of it go through; then the message may be whole.
@@ -91,7 +91,7 @@ enum Frame {
 }
 
 #[derive(Debug)]
-struct Message {
+struct PartialMessage {
     opcode: OpCode,
     /// Bytes of its frames so far, as they announce them.
     bytes: u64,
@@ -103,14 +103,14 @@ struct Message {
     payload: Vec<u8>,
 }
 
-impl Message {
+impl PartialMessage {
     fn new(opcode: OpCode, is_deflated: bool) -> Self {
         let (is_skipped, is_known) = (false, false);
         Self { opcode, bytes: 0, is_deflated, is_skipped, is_known, payload: Vec::new() }
     }
 }
 
-impl Inflow {
+impl Decompressor {
     /// For messages of at most `most` bytes; `early` is what came behind the handshake.
     pub(crate) fn new(most: usize, deflates: bool, early: &[u8]) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl Inflow {
             is_strict: true,
             came: BytesMut::from(early),
             ready: BytesMut::new(),
-            frame: Frame::Head,
+            frame: FrameState::Head,
             message: None,
             begun: 0,
             fragments: 0,
@@ -159,24 +159,24 @@ impl Inflow {
     }
 
     /// What there is for the library, at most so many bytes; empty when more has to come first.
-    pub(crate) fn next(&mut self, most: usize) -> Result<BytesMut, Unreadable> {
+    pub(crate) fn next(&mut self, most: usize) -> Result<BytesMut, MessageError> {
         while self.ready.is_empty() {
             let is_on = match self.frame {
-                Frame::Head => self.begin()?,
-                Frame::Through { left, is_last } => {
+                FrameState::Head => self.begin()?,
+                FrameState::Through { left, is_last } => {
                     let bytes = self.upcoming(left);
                     self.ready.extend_from_slice(&self.came[..bytes]);
                     self.came.advance(bytes);
                     self.go_through(left - bytes as u64, is_last);
                     bytes > 0
                 }
-                Frame::Skipped { left, is_last } => {
+                FrameState::Skipped { left, is_last } => {
                     let bytes = self.upcoming(left);
                     self.came.advance(bytes);
                     self.skip(left - bytes as u64, is_last);
                     bytes > 0 || left == 0
                 }
-                Frame::Deflated { left, mask, is_last } => self.gather(left, mask, is_last)?,
+                FrameState::Deflated { left, mask, is_last } => self.gather(left, mask, is_last)?,
             };
             if !is_on {
                 break;
@@ -197,7 +197,7 @@ impl Inflow {
     pub(crate) fn skim(&mut self) -> bool {
         while !self.closed {
             let left = match self.frame {
-                Frame::Head => match head(&self.came) {
+                FrameState::Head => match head(&self.came) {
                     Ok(None) => break,
                     Ok(Some((header, length, head))) => {
                         self.closed = header.opcode == CLOSE;
@@ -209,17 +209,17 @@ impl Inflow {
                         break;
                     }
                 },
-                Frame::Through { left, .. } | Frame::Skipped { left, .. } => left,
-                Frame::Deflated { left, .. } => left as u64,
+                FrameState::Through { left, .. } | FrameState::Skipped { left, .. } => left,
+                FrameState::Deflated { left, .. } => left as u64,
             };
             let bytes = self.upcoming(left);
             self.came.advance(bytes);
             let left = left - bytes as u64;
             if left > 0 {
-                self.frame = Frame::Skipped { left, is_last: false };
+                self.frame = FrameState::Skipped { left, is_last: false };
                 break;
             }
-            self.frame = Frame::Head;
+            self.frame = FrameState::Head;
         }
         self.closed
     }
@@ -231,10 +231,10 @@ impl Inflow {
 
     fn go_through(&mut self, left: u64, is_last: bool) {
         if left > 0 {
-            self.frame = Frame::Through { left, is_last };
+            self.frame = FrameState::Through { left, is_last };
             return;
         }
-        self.frame = Frame::Head;
+        self.frame = FrameState::Head;
         if is_last {
             self.message = None;
         }
@@ -243,10 +243,10 @@ impl Inflow {
     /// Drops the rest of a frame; the library is given an empty frame for the whole message.
     fn skip(&mut self, left: u64, is_last: bool) {
         if left > 0 {
-            self.frame = Frame::Skipped { left, is_last };
+            self.frame = FrameState::Skipped { left, is_last };
             return;
         }
-        self.frame = Frame::Head;
+        self.frame = FrameState::Head;
         if let Some(message) = self.message.take_if(|_| is_last) {
             self.skipped = true;
             let opcode = if message.is_known { CONTINUATION } else { message.opcode };
@@ -255,7 +255,7 @@ impl Inflow {
     }
 
     /// Reads the head of a frame; false while it is not all there.
-    fn begin(&mut self) -> Result<bool, Unreadable> {
+    fn begin(&mut self) -> Result<bool, MessageError> {
         let (header, length, head) = match head(&self.came) {
             Ok(None) => return Ok(false),
             Ok(Some(parsed)) => parsed,
@@ -271,7 +271,7 @@ impl Inflow {
         self.fragments += u32::from(opcode == CONTINUATION);
         let is_ours = self.message.as_ref().is_some_and(|it| it.is_deflated || it.is_skipped);
         if is_begin && is_ours {
-            return Err(Unreadable::Mixed);
+            return Err(MessageError::Mixed);
         }
         let is_deflated = self.deflates && header.rsv1 && !has_reserved;
         let is_plain = !header.rsv1 && !has_reserved;
@@ -291,12 +291,12 @@ impl Inflow {
         let bytes = bytes.saturating_add(length);
         let is_long = bytes > self.most as u64;
         if is_long && (self.is_strict || bytes > SKIP_TIMES.saturating_mul(self.most as u64)) {
-            return Err(Unreadable::TooLong);
+            return Err(MessageError::TooLong);
         }
         if self.message.is_none() {
             self.begun += 1;
         }
-        let message = self.message.get_or_insert_with(|| Message::new(opcode, is_deflated));
+        let message = self.message.get_or_insert_with(|| PartialMessage::new(opcode, is_deflated));
         message.bytes = bytes;
         if is_long || message.is_skipped {
             message.is_skipped = true;
@@ -305,8 +305,8 @@ impl Inflow {
             self.skip(length, is_last);
         } else if message.is_deflated {
             self.came.advance(head);
-            let left = usize::try_from(length).map_err(|_| Unreadable::TooLong)?;
-            self.frame = Frame::Deflated { left, mask, is_last };
+            let left = usize::try_from(length).map_err(|_| MessageError::TooLong)?;
+            self.frame = FrameState::Deflated { left, mask, is_last };
         } else {
             message.is_known = true;
             self.ready.extend_from_slice(&self.came[..head]);
@@ -317,21 +317,21 @@ impl Inflow {
     }
 
     /// Gathers a piece of a frame; false while nothing is there.
-    fn gather(&mut self, left: usize, mask: [u8; 4], is_last: bool) -> Result<bool, Unreadable> {
+    fn gather(&mut self, left: usize, mask: [u8; 4], is_last: bool) -> Result<bool, MessageError> {
         let message = self.message.as_mut().expect("a frame of it is being read");
         let bytes = self.came.len().min(left);
         let piece = self.came.split_to(bytes);
         message.payload.extend(piece.iter().zip(mask.iter().cycle()).map(|(byte, m)| byte ^ m));
         if bytes < left {
             let turned = [0, 1, 2, 3].map(|at| mask[(bytes + at) % 4]);
-            self.frame = Frame::Deflated { left: left - bytes, mask: turned, is_last };
+            self.frame = FrameState::Deflated { left: left - bytes, mask: turned, is_last };
             return Ok(bytes > 0);
         }
-        self.frame = Frame::Head;
+        self.frame = FrameState::Head;
         if is_last {
-            let Message { opcode, payload, .. } = self.message.take().expect("it was there");
+            let PartialMessage { opcode, payload, .. } = self.message.take().expect("it was there");
             let text = match inflated(&payload, self.most) {
-                Err(Unreadable::TooLong) if !self.is_strict => {
+                Err(MessageError::TooLong) if !self.is_strict => {
                     self.skipped = true;
                     Vec::new()
                 }
@@ -358,7 +358,7 @@ fn push(out: &mut BytesMut, opcode: OpCode, payload: &[u8]) {
     out.put_slice(payload);
 }
 
-fn inflated(payload: &[u8], most: usize) -> Result<Vec<u8>, Unreadable> {
+fn inflated(payload: &[u8], most: usize) -> Result<Vec<u8>, MessageError> {
     let mut inflate = Decompress::new(false);
     let mut out = Vec::new();
     for mut bytes in [payload, &FLUSHED] {
@@ -370,9 +370,9 @@ fn inflated(payload: &[u8], most: usize) -> Result<Vec<u8>, Unreadable> {
             }
             let before = inflate.total_in();
             let status = inflate.decompress_vec(bytes, &mut out, FlushDecompress::None);
-            let status = status.map_err(|_| Unreadable::Broken)?;
+            let status = status.map_err(|_| MessageError::Broken)?;
             if out.len() > most {
-                return Err(Unreadable::TooLong);
+                return Err(MessageError::TooLong);
             }
             let read = usize::try_from(inflate.total_in() - before).expect("a part of it");
             bytes = &bytes[read..];
@@ -381,7 +381,7 @@ fn inflated(payload: &[u8], most: usize) -> Result<Vec<u8>, Unreadable> {
                 inflate.reset(false);
             } else if out.len() < out.capacity() {
                 if !bytes.is_empty() && read == 0 {
-                    return Err(Unreadable::Broken);
+                    return Err(MessageError::Broken);
                 }
             } else {
                 // No room is left, so more of it may wait.
@@ -398,7 +398,7 @@ fn inflated(payload: &[u8], most: usize) -> Result<Vec<u8>, Unreadable> {
     let is_whole = matches!(ended, Ok(Status::StreamEnd))
         && inflate.total_in() - before == LAST.len() as u64
         && inflate.total_out() == written;
-    if is_whole { Ok(out) } else { Err(Unreadable::Broken) }
+    if is_whole { Ok(out) } else { Err(MessageError::Broken) }
 }
 
 #[cfg(test)]

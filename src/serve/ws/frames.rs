@@ -1,4 +1,4 @@
-//! The wire of one WebSocket: what is read goes through the [`Inflow`], what is written goes in one
+//! The wire of one WebSocket: what is read goes through the [`Decompressor`], what is written goes in one
 //! order.
 //!
 //! Two write to it: the WebSocket library its pongs and close replies, and the connection's task
@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::decompressor::Inflow;
+use super::decompressor::Decompressor;
 use crate::hub::Frame;
 use crate::serve::http::tls::Stream;
 
@@ -29,7 +29,7 @@ const READ_BYTES: usize = 1 << 10;
 #[derive(Debug)]
 pub(crate) struct Wire {
     stream: Stream,
-    inflow: Box<Inflow>,
+    decompressor: Box<Decompressor>,
     queue: VecDeque<Bytes>,
     /// The library's task, where the queue was too long for another reply of its.
     refused: Option<Waker>,
@@ -41,19 +41,19 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(stream: Stream, inflow: Inflow) -> Self {
-        let (inflow, queue) = (Box::new(inflow), VecDeque::new());
-        Self { stream, inflow, queue, refused: None, mute: false, written: 0, is_held: false }
+    pub(crate) fn new(stream: Stream, decompressor: Decompressor) -> Self {
+        let (decompressor, queue) = (Box::new(decompressor), VecDeque::new());
+        Self { stream, decompressor, queue, refused: None, mute: false, written: 0, is_held: false }
     }
 
     /// What is known of the messages that come.
-    pub(crate) fn inflow(&mut self) -> &mut Inflow {
-        &mut self.inflow
+    pub(crate) fn decompressor(&mut self) -> &mut Decompressor {
+        &mut self.decompressor
     }
 
     /// Queues a frame.
     pub(crate) fn push(&mut self, frame: Frame) {
-        let deflates = self.inflow.deflates();
+        let deflates = self.decompressor.deflates();
         self.queue.push_back(if deflates { frame.into_deflated() } else { frame.into_bytes() });
     }
 
@@ -97,7 +97,7 @@ impl Wire {
 
     /// Reads on and keeps nothing until the peer's close frame has come, or the peer is gone.
     pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.inflow.skim() {
+        while !self.decompressor.skim() {
             if !matches!(ready!(self.poll_fill(cx)), Ok(true)) {
                 break;
             }
@@ -110,7 +110,7 @@ impl Wire {
         let mut space = [MaybeUninit::uninit(); READ_BYTES];
         let mut came = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut came))?;
-        self.inflow.put(came.filled());
+        self.decompressor.put(came.filled());
         Poll::Ready(Ok(!came.filled().is_empty()))
     }
 
@@ -138,7 +138,7 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            let next = this.inflow.next(buf.remaining()).map_err(io::Error::other)?;
+            let next = this.decompressor.next(buf.remaining()).map_err(io::Error::other)?;
             if !next.is_empty() {
                 buf.put_slice(&next);
                 return Poll::Ready(Ok(()));

@@ -15,13 +15,13 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::{connection, deflate};
 use crate::hub::Notifier;
 use crate::metrics;
-use crate::serve::http::admission::{Refusal, Slot, client_behind};
+use crate::serve::http::admission::{ConnectionSlot, Rejection};
 use crate::serve::http::identity;
 use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::Problem;
-use crate::serve::http::write_timeout::Patient;
+use crate::serve::http::write_timeout::WriteTimeoutStream;
 use crate::serve::readers::Reader;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 /// A key is 16 bytes as base64.
 const KEY_CHARS: usize = 24;
@@ -29,10 +29,10 @@ const KEY_CHARS: usize = 24;
 /// Answers a request for a WebSocket and serves it. `reader` is told whether messages may go
 /// deflated.
 pub(crate) fn open<R: Reader>(
-    server: &Arc<Server>,
+    server: &Arc<ServerState>,
     mut request: Request<Body>,
     hint: &str,
-    reader: impl FnOnce(&Arc<Server>, &Arc<Notifier>, bool) -> Result<R, Problem>,
+    reader: impl FnOnce(&Arc<ServerState>, &Arc<Notifier>, bool) -> Result<R, Problem>,
 ) -> Response {
     let accept = match check(server, &request, hint, R::NAME) {
         Ok(accept) => accept,
@@ -58,7 +58,7 @@ pub(crate) fn open<R: Reader>(
     server.tracker.spawn(async move {
         let life = async {
             let Ok(upgraded) = upgrade.await else { return };
-            let Ok(parts) = upgraded.downcast::<TokioIo<Patient>>() else {
+            let Ok(parts) = upgraded.downcast::<TokioIo<WriteTimeoutStream>>() else {
                 tracing::error!("an upgraded connection is not of this server's kind");
                 return;
             };
@@ -85,9 +85,9 @@ pub(crate) fn open<R: Reader>(
 }
 
 /// Whose request it is, where clients take turns: one number an IPv4 address or IPv6 /48.
-pub(crate) fn client(server: &Server, request: &Request<Body>) -> u64 {
+pub(crate) fn client(server: &ServerState, request: &Request<Body>) -> u64 {
     let Some(peer) = request.extensions().get::<Peer>() else { return 0 };
-    let client = client_behind(peer.address, request.headers(), &server.options.trusted_proxies);
+    let client = server.options.trusted_proxies.client_behind(peer.address, request.headers());
     match client.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => {
@@ -100,21 +100,21 @@ pub(crate) fn client(server: &Server, request: &Request<Body>) -> u64 {
 /// The place of a client behind a proxy, whose own connection is counted without one. A proxy that
 /// names no client is the client itself.
 pub(crate) fn place_behind_proxy(
-    server: &Server,
+    server: &ServerState,
     peer: &Peer,
     headers: &HeaderMap,
-) -> Result<Option<Slot>, Problem> {
+) -> Result<Option<ConnectionSlot>, Problem> {
     let proxies = &server.options.trusted_proxies;
     if peer.audience != Audience::Public || !proxies.contain(peer.address) {
         return Ok(None);
     }
-    let client = client_behind(peer.address, headers, proxies);
-    server.public.client(client).map(Some).map_err(Refusal::problem)
+    let client = proxies.client_behind(peer.address, headers);
+    server.public.client(client).map(Some).map_err(Rejection::problem)
 }
 
 /// The value of `Sec-WebSocket-Accept`, or why there is none.
 fn check(
-    server: &Server,
+    server: &ServerState,
     request: &Request<Body>,
     hint: &str,
     endpoint: &str,

@@ -14,7 +14,7 @@ use crate::model::offset::Offset;
 use crate::model::position::InvalidCursor;
 use crate::model::resume_token::ResumeToken;
 use crate::model::window::Timestamp;
-use crate::serve::readers::params::{BadParams, Fields, bad, shown};
+use crate::serve::readers::params::{InvalidParams, ParamFields, bad, shown};
 
 /// The most events that `latest` begins before the newest.
 const LATEST_MOST: usize = 10_000;
@@ -71,7 +71,7 @@ pub(super) struct StreamParams {
 
 /// Names and their values, commas taken apart.
 #[derive(Debug, Default)]
-struct Given {
+struct RawQuery {
     values: [Vec<String>; NAMES.len()],
     warnings: Vec<QueryWarning>,
 }
@@ -82,8 +82,8 @@ pub(super) fn of_url(
     pairs: &[(String, String)],
     last_id: Option<&str>,
     bounds: Bounds,
-) -> Result<StreamParams, BadParams> {
-    let mut given = Given::default();
+) -> Result<StreamParams, InvalidParams> {
+    let mut given = RawQuery::default();
     for (name, value) in pairs {
         let number = NUMBERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         if let Some((name, example)) = number.filter(|_| value.trim().is_empty()) {
@@ -106,14 +106,14 @@ pub(super) fn of_url(
 }
 
 /// Reads a message.
-pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, BadParams> {
-    let fields = Fields::read(text, EXAMPLE)?;
-    let mut given = Given::default();
+pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, InvalidParams> {
+    let fields = ParamFields::read(text, EXAMPLE)?;
+    let mut given = RawQuery::default();
     for name in fields.names(MEMBERS)? {
         let Some(value) = fields.get(name) else { continue };
         let known = NAMES.iter().find(|known| known.eq_ignore_ascii_case(name));
         let field = known.copied();
-        for value in Fields::scalars(value).ok_or_else(|| BadParams {
+        for value in ParamFields::scalars(value).ok_or_else(|| InvalidParams {
             field,
             message: format!(
                 "{}: is neither a text, a number nor a list of them; such as {EXAMPLE}",
@@ -136,7 +136,7 @@ fn index(name: &str) -> usize {
     NAMES.iter().position(|known| *known == name).expect("it is one of the names")
 }
 
-impl Given {
+impl RawQuery {
     fn put(&mut self, name: &str, value: &str) {
         let Some(at) = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)) else {
             let message = format!("no such parameter; there are {}", NAMES.join(", "));
@@ -155,7 +155,7 @@ impl Given {
     }
 
     /// The one value of a name.
-    fn one(&mut self, name: &'static str, example: &str) -> Result<Option<String>, BadParams> {
+    fn one(&mut self, name: &'static str, example: &str) -> Result<Option<String>, InvalidParams> {
         let mut values = self.take(name);
         if values.len() > 1 {
             let what = format!("is given {} times", values.len());
@@ -164,7 +164,7 @@ impl Given {
         Ok(values.pop())
     }
 
-    fn whole(&mut self, name: &'static str, example: &str) -> Result<Option<u64>, BadParams> {
+    fn whole(&mut self, name: &'static str, example: &str) -> Result<Option<u64>, InvalidParams> {
         let Some(value) = self.one(name, example)? else { return Ok(None) };
         let number = value.parse().ok().filter(|number| *number > 0);
         number.map(Some).ok_or_else(|| {
@@ -173,7 +173,7 @@ impl Given {
         })
     }
 
-    fn read(mut self, bounds: Bounds) -> Result<StreamParams, BadParams> {
+    fn read(mut self, bounds: Bounds) -> Result<StreamParams, InvalidParams> {
         let once = match self.one("poll", "poll=1")?.as_deref() {
             None | Some("0" | "false") => false,
             Some("1" | "true") => true,
@@ -215,10 +215,10 @@ impl Given {
                  fewer, or with `*`",
                 bounds.values
             );
-            return Err(BadParams { field: None, message });
+            return Err(InvalidParams { field: None, message });
         }
         let refused =
-            |StreamQueryError { field, message, .. }| BadParams { field: Some(field), message };
+            |StreamQueryError { field, message, .. }| InvalidParams { field: Some(field), message };
         let (filter, mut warnings) = Filter::compile(&query).map_err(refused)?;
         warnings.append(&mut self.warnings);
         let ask = StreamSelection::new(filter, fields);
@@ -229,7 +229,7 @@ impl Given {
         Ok(StreamParams { choice, start, once, warnings })
     }
 
-    fn start(&mut self, once: bool, now: Timestamp) -> Result<StreamStart, BadParams> {
+    fn start(&mut self, once: bool, now: Timestamp) -> Result<StreamStart, InvalidParams> {
         const LATEST: &str = "latest=100";
         const SINCE: &str = "since=2026-01-01T00:00:00Z or since=15m";
         let named: Vec<&str> = ["cursor", "since", "latest"]
@@ -239,12 +239,12 @@ impl Given {
         if named.len() > 1 {
             let message =
                 format!("{}: give one of them: each says where to begin", named.join(", "));
-            return Err(BadParams { field: Some("cursor"), message });
+            return Err(InvalidParams { field: Some("cursor"), message });
         }
         if let Some(text) = self.one("cursor", "cursor=51a70c3e-be1f4b")? {
             let place = read_place(&text).map_err(|error| {
                 let message = format!("cursor: {error}");
-                BadParams { field: Some("cursor"), message }
+                InvalidParams { field: Some("cursor"), message }
             })?;
             return Ok(StreamStart::Behind(place));
         }
@@ -288,7 +288,7 @@ mod tests {
         Bounds { values: 4, paths: 2, now: Timestamp::from_seconds(1_000_000) }
     }
 
-    fn url(text: &str) -> Result<StreamParams, BadParams> {
+    fn url(text: &str) -> Result<StreamParams, InvalidParams> {
         let pairs: Vec<_> = text
             .split('&')
             .filter_map(|pair| pair.split_once('='))

@@ -29,13 +29,13 @@ impl Timer {
 
 /// So many a minute, as many at once, and refilled evenly.
 #[derive(Debug)]
-pub(crate) struct Allowance {
+pub(crate) struct RateLimit {
     per_minute: f64,
     left: f64,
     at: Instant,
 }
 
-impl Allowance {
+impl RateLimit {
     pub(crate) fn new(per_minute: u32, now: Instant) -> Self {
         Self { per_minute: f64::from(per_minute), left: f64::from(per_minute), at: now }
     }
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn an_allowance_refills_evenly_and_not_beyond_its_size() {
         let start = Clock::system().instant();
-        let mut three = Allowance::new(3, start);
+        let mut three = RateLimit::new(3, start);
         assert_eq!([(); 4].map(|()| three.take(start)), [true, true, true, false]);
         assert!(!three.take(start + Duration::from_secs(19)));
         assert!(three.take(start + Duration::from_secs(20)));
