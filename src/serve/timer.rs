@@ -1,4 +1,4 @@
-//! Time in a connection's life: a wait that can be made shorter, and a count that refills.
+//! Timers and rate limits of a connection.
 
 use std::pin::Pin;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 
-/// A wait that can be made shorter.
+/// A timer that can be moved to an earlier time.
 pub(crate) struct Timer {
     clock: Clock,
     at: Instant,
@@ -19,7 +19,7 @@ impl Timer {
         Self { clock, at, sleep: Box::pin(async move { clock.sleep(wait).await }) }
     }
 
-    /// Runs out by `at`, if not earlier.
+    /// Fires at `at`, unless it fires earlier.
     pub(crate) fn by(&mut self, at: Instant) {
         if at < self.at {
             *self = Self::new(self.clock, at);
@@ -27,7 +27,7 @@ impl Timer {
     }
 }
 
-/// So many a minute, as many at once, and refilled evenly.
+/// A token bucket that holds the tokens of a minute and is refilled evenly.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     per_minute: f64,

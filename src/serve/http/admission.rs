@@ -1,10 +1,9 @@
-//! Which connections are admitted: how many in all, and how many from one address.
+//! Limits the connections in all and per address.
 //!
-//! One address is one IPv4 address or one IPv6 /64, which is what one customer is given. Since
-//! whole /48 networks are cheap too, one of those has at most [`SITE_TIMES`] as many connections as
-//! an address. The last places are kept for addresses that have few connections, so that a handful
-//! of addresses cannot shut out all others. Behind a trusted proxy the client counts, see
-//! [`Proxies`].
+//! An address is an IPv4 address or an IPv6 /64, the network of one customer. An IPv6 /48 may have
+//! [`SITE_TIMES`] times as many connections as an address, since such networks are cheap as well.
+//! The last slots are reserved for addresses with few connections, so that a few addresses cannot
+//! shut out all others. Behind a trusted proxy the client counts, see [`Proxies`].
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,21 +15,21 @@ use super::problem::Problem;
 use super::proxies::Proxies;
 use crate::metrics;
 
-/// How many times the connections of one address a whole IPv6 /48 may have.
+/// An IPv6 /48 may have this many times the connections of an address.
 const SITE_TIMES: usize = 4;
-/// The part of all places that is kept for addresses with few connections: one in this many.
+/// One in this many slots is reserved for addresses with few connections.
 const KEPT_SHARE: usize = 10;
-/// An address with fewer connections than this may take the places that are kept.
+/// An address with fewer connections than this may use the reserved slots.
 const FEW: usize = 10;
-/// Seconds after which a client that was refused may come back.
+/// `Retry-After` of a rejection, seconds.
 const AGAIN: std::ops::RangeInclusive<u64> = 20..=60;
 
-/// The counts of one kind of listener.
+/// The connections of one kind of listener.
 #[derive(Debug)]
 pub(crate) struct Admission {
     connections: usize,
     per_address: usize,
-    /// Places that only addresses with fewer than `few` connections may take.
+    /// Slots that only addresses with fewer than `few` connections may use.
     kept: usize,
     few: usize,
     counts: Mutex<AdmissionCounts>,
@@ -42,7 +41,7 @@ struct AdmissionCounts {
     by_client: HashMap<ClientKey, usize>,
 }
 
-/// What counts as one address.
+/// The key by which connections are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum ClientKey {
     V4(Ipv4Addr),
@@ -52,7 +51,7 @@ enum ClientKey {
     Site([u8; 6]),
 }
 
-/// A counted place; dropping it is leaving.
+/// A counted connection or client; dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot {
     admission: Arc<Admission>,
@@ -60,15 +59,15 @@ pub(crate) struct ConnectionSlot {
     counted: CountedKeys,
 }
 
-/// What a place is counted for, and how many times the connections of an address that may have.
+/// The keys that a slot counts for, each with its multiple of the limit per address.
 type CountedKeys = [Option<(ClientKey, usize)>; 2];
 
-/// Why someone does not come in.
+/// Why a connection is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rejection {
-    /// All places are taken.
+    /// All slots are in use.
     Full,
-    /// All places of this address are taken.
+    /// All slots of this address are in use.
     Address,
 }
 
@@ -78,14 +77,14 @@ impl Admission {
         Self { connections, per_address, kept, few: FEW, counts: Mutex::default() }
     }
 
-    /// For connections that were refused elsewhere: half of the places are kept for addresses that
-    /// have none.
+    /// For connections that were rejected elsewhere: half of the slots are reserved for addresses
+    /// that have none.
     pub(crate) fn waiting(connections: usize, per_address: usize) -> Self {
         let kept = connections / 2;
         Self { connections, per_address, kept, few: 1, counts: Mutex::default() }
     }
 
-    /// A connection, from this address unless it is a proxy's.
+    /// Admits a connection; `address` is `None` for that of a trusted proxy.
     pub(crate) fn connection(
         self: &Arc<Self>,
         address: Option<IpAddr>,
@@ -93,7 +92,7 @@ impl Admission {
         self.enter(true, address)
     }
 
-    /// A client behind a proxy, whose connection is counted already.
+    /// Admits a client behind a proxy, whose own connection is counted already.
     pub(crate) fn client(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, Rejection> {
         self.enter(false, Some(address))
     }
@@ -125,7 +124,7 @@ impl Admission {
         Ok(ConnectionSlot { admission: Arc::clone(self), connection, counted })
     }
 
-    /// Connections now.
+    /// The number of connections.
     pub(crate) fn count(&self) -> usize {
         self.lock().connections
     }
@@ -164,7 +163,7 @@ impl Drop for ConnectionSlot {
 }
 
 impl Rejection {
-    /// What is answered; counted.
+    /// The response to a rejected connection. Counts the rejection.
     pub(crate) fn problem(self) -> Problem {
         let (status, label, detail) = match self {
             Self::Full => (

@@ -1,8 +1,8 @@
-//! A stream as an answer over HTTP: server-sent events, or lines of JSON.
+//! A reader as a response body: server-sent events or JSON lines.
 //!
-//! The HTTP library asks for more when the connection has taken what it was given; so a slow
-//! reader holds one portion. Who takes nothing for as long as a write may take is cut off: the
-//! library waits without end, so a task beside it looks.
+//! hyper polls the body only when the socket is writable, so a slow client holds one batch. hyper
+//! itself has no time-out for writes; a watchdog task closes connections that make no progress for
+//! `server.limits.writeTimeout`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -32,16 +32,16 @@ use crate::serve::timer::Timer;
 use crate::serve::ws::connection::ConnectionGauge;
 use crate::serve::ws::handshake;
 
-/// The most bytes that are given to the HTTP library at once.
+/// Most bytes of a chunk of the body.
 const CHUNK_BYTES: usize = 32 << 10;
 
-/// One answer.
+/// The body of one response.
 pub(crate) struct StreamBody<R> {
     reader: R,
     encoding: StreamEncoding,
     notifier: Arc<Notifier>,
     queue: VecDeque<Bytes>,
-    /// What the queue counts for its client.
+    /// Counts the queued messages for their client.
     charge: Option<MemoryCharge>,
     more: bool,
     ended: bool,
@@ -50,13 +50,13 @@ pub(crate) struct StreamBody<R> {
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
     given: Arc<OfferedAt>,
     compressor: Option<Compressor>,
-    /// Ends the task that looks after this, so that nobody waits for it when this is over.
+    /// Ends the watchdog with the body.
     _watched: DropGuard,
-    /// What the connection holds while this lives.
+    /// Held by the connection while the body lives.
     _held: (Peer, Option<ConnectionSlot>, ConnectionGauge),
 }
 
-/// Since when the connection has been given something and not asked for more.
+/// When hyper was given the last chunk; `None` once it has asked for another.
 #[derive(Debug, Default)]
 struct OfferedAt(Mutex<Option<Instant>>);
 
@@ -71,7 +71,7 @@ impl OfferedAt {
 }
 
 impl<R: Reader> StreamBody<R> {
-    /// For the client of this request.
+    /// A body for the client of this request.
     pub(crate) fn new(
         server: &Arc<ServerState>,
         request: &Request<Body>,
@@ -87,7 +87,7 @@ impl<R: Reader> StreamBody<R> {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
         })?;
         let behind = handshake::place_behind_proxy(server, &peer, request.headers())?;
-        // Without a place for it, it goes as it is.
+        // Without a permit it is sent uncompressed.
         let permit = Arc::clone(&server.compressors).try_acquire_owned().ok();
         let compressor = permit.and_then(|permit| Compressor::new(request.headers(), permit));
         let clock = server.clock;
@@ -116,7 +116,7 @@ impl<R: Reader> StreamBody<R> {
         })
     }
 
-    /// As an answer.
+    /// The response with this body.
     pub(crate) fn into_response(self) -> Response {
         let encoding = self.compressor.as_ref().map(Compressor::name);
         let mut response = Body::from_stream(self).into_response();
@@ -127,7 +127,7 @@ impl<R: Reader> StreamBody<R> {
         response
     }
 
-    /// The next piece as it leaves.
+    /// The next chunk, compressed where that was negotiated.
     fn poll_compressed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let piece = ready!(self.poll_piece(cx));
         Poll::Ready(match (piece, &mut self.compressor) {
@@ -137,7 +137,7 @@ impl<R: Reader> StreamBody<R> {
         })
     }
 
-    /// The next piece: what is small is put together, what is large is cut.
+    /// The next chunk: small messages are joined, large ones are split.
     fn next_piece(&mut self) -> Option<Bytes> {
         let first = self.queue.front_mut()?;
         if first.len() > CHUNK_BYTES {
@@ -190,18 +190,18 @@ impl<R: Reader> StreamBody<R> {
     }
 }
 
-/// The first line of a message that tells a reader of server-sent events how many milliseconds to
-/// wait before it connects again: not all of them the same.
+/// The `retry:` line of server-sent events: milliseconds, with jitter, after which the client
+/// reconnects.
 fn retry(form: StreamEncoding, after: u64) -> Option<Bytes> {
     (form == StreamEncoding::Sse).then(|| format!("retry: {after}\n").into())
 }
 
-/// An answer of this kind, or the refusal.
+/// A response of this media type, or the refusal.
 pub(crate) fn answer(kind: &'static str, body: Result<impl IntoResponse, Problem>) -> Response {
     let answer = body.map(|body| ([(header::CONTENT_TYPE, kind)], body).into_response());
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     let headers = response.headers_mut();
-    // Proxies that gather answers would hold events back.
+    // nginx would buffer the events.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
@@ -217,8 +217,8 @@ impl<R: Reader> Stream for StreamBody<R> {
     }
 }
 
-/// Cuts a connection off that has taken nothing for so long; until the answer is over, or the
-/// connection is cut by others.
+/// Closes a connection on which a chunk has waited for `timeout`. Ends with the body or the
+/// connection.
 async fn watch(
     given: Arc<OfferedAt>,
     clock: Clock,

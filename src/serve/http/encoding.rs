@@ -1,8 +1,8 @@
-//! The stream made smaller on its way, where the reader takes that: each piece leaves at once, so
-//! nothing is held back for the sake of size.
+//! Compression of response bodies (`Accept-Encoding`). Each chunk is flushed, so a client can
+//! decode every message at once.
 //!
-//! Packing remembers what went before, which costs memory for each reader; so only so many readers
-//! are packed for at once, and the others get what they would get without asking.
+//! A compressor holds memory for each reader, so only [`COMPRESSED`] bodies are compressed at the
+//! same time; further ones are sent uncompressed.
 
 use std::io::Write as _;
 
@@ -15,15 +15,15 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 
 use super::negotiation;
 
-/// Readers that are packed for at once.
+/// Bodies that are compressed at the same time.
 pub(crate) const COMPRESSED: usize = 512;
-/// The encodings that there are, the better first.
+/// Supported encodings, the preferred one first.
 const OURS: [&str; 2] = ["zstd", "gzip"];
-/// How far back zstd looks, as a power of two: bytes of memory for each reader, about.
+/// Window of zstd as a power of two, about the bytes of memory for each reader.
 const ZSTD_WINDOW: u32 = 17;
 const ZSTD_LEVEL: i32 = 1;
 
-/// One reader's packing.
+/// The compressor of one body.
 pub(super) struct Compressor {
     kind: Encoder,
     _permit: OwnedSemaphorePermit,
@@ -35,7 +35,7 @@ enum Encoder {
 }
 
 impl Compressor {
-    /// Of the kind that the reader likes best of ours; `None` when it takes none of them.
+    /// A compressor for the encoding that the client prefers; `None` when it accepts none.
     pub(super) fn new(headers: &HeaderMap, permit: OwnedSemaphorePermit) -> Option<Self> {
         let kind = match negotiation::encoding(headers, &OURS)? {
             "zstd" => {
@@ -48,7 +48,7 @@ impl Compressor {
         Some(Self { kind, _permit: permit })
     }
 
-    /// As `Content-Encoding` has it.
+    /// Its name in `Content-Encoding`.
     pub(super) fn name(&self) -> &'static str {
         match self.kind {
             Encoder::Gzip(_) => "gzip",
@@ -56,7 +56,7 @@ impl Compressor {
         }
     }
 
-    /// A piece, packed; all of it can be read from what has left then.
+    /// Compresses a chunk. What is returned can be decoded up to the end of the chunk.
     pub(super) fn compress(&mut self, piece: &[u8]) -> Bytes {
         const FITS: &str = "memory takes what is written";
         match &mut self.kind {
@@ -71,7 +71,7 @@ impl Compressor {
         }
     }
 
-    /// What belongs behind the last piece.
+    /// The end of the compressed body.
     pub(super) fn finish(self) -> Bytes {
         let rest = match self.kind {
             Encoder::Gzip(encoder) => encoder.finish(),

@@ -1,10 +1,10 @@
-//! HTTP/2 over TLS: many requests on one connection, for browsers, which open no more than six
-//! connections of HTTP/1.1 to a host.
+//! HTTP/2 over TLS. Browsers open at most six HTTP/1.1 connections to a host, and one of HTTP/2
+//! with many requests.
 //!
-//! An open request takes a place as a connection of its own would, so that nobody has more of them
-//! by HTTP/2 than otherwise. Each is a task of its own that can be cut off without the others. What
-//! a connection may make us hold is bounded by [`STREAMS`] and [`SEND_BYTES`]; resets in quick
-//! succession (CVE-2023-44487) and endless headers (CVE-2024-27316) are refused by the library.
+//! An open request takes a connection slot, so HTTP/2 gives no client more requests than HTTP/1.1.
+//! Each runs as its own task, which can be ended without the others. [`STREAMS`] and [`SEND_BYTES`]
+//! bound the memory of a connection; hyper rejects rapid resets (CVE-2023-44487) and endless
+//! headers (CVE-2024-27316).
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -28,15 +28,15 @@ use super::peer::{Audience, Caller};
 use super::write_timeout::WriteTimeoutStream;
 use crate::serve::server::ServerState;
 
-/// RequestTasks of one connection that are open at once.
+/// Open requests of a connection.
 const STREAMS: u32 = 100;
-/// The most bytes of a request's headers, unpacked.
+/// Most bytes of a request's headers, decompressed.
 const HEAD_BYTES: u32 = 16 << 10;
-/// The most bytes of one answer that wait for the peer to take them.
+/// Most bytes of a response that wait to be sent.
 const SEND_BYTES: usize = 64 << 10;
-/// Bytes that a client may send ahead; requests have no body worth speaking of.
+/// Bytes that a client may send ahead; requests have small bodies or none.
 const WINDOW: u32 = 64 << 10;
-/// A connection whose peer does not answer a ping in this time is gone.
+/// A connection whose peer does not answer a ping in this time is closed.
 const PING_WITHIN: Duration = Duration::from_secs(20);
 
 tokio::task_local! {
@@ -47,17 +47,17 @@ tokio::task_local! {
 /// An open request.
 #[derive(Debug, Default)]
 struct OpenRequest {
-    /// Ends it alone.
+    /// Ends this request alone.
     cut: CancellationToken,
-    /// Its place, held until the last of the answer has left.
+    /// Its slot, held until the last byte of the response is sent.
     place: Mutex<Option<ConnectionSlot>>,
 }
 
-/// Runs each request as a task of its own.
+/// Spawns a task for each request.
 #[derive(Clone)]
 struct RequestTasks {
     server: Arc<ServerState>,
-    /// How many are open, and how many there were.
+    /// Requests that are open, and requests begun so far.
     open: Arc<AtomicUsize>,
     begun: Arc<AtomicUsize>,
 }
@@ -80,7 +80,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for RequestTasks {
     }
 }
 
-/// One of the open requests.
+/// Counts an open request until it is dropped.
 struct OpenCount(Arc<AtomicUsize>);
 
 impl Drop for OpenCount {
@@ -89,7 +89,7 @@ impl Drop for OpenCount {
     }
 }
 
-/// Answers requests until the connection ends.
+/// Serves a connection until it ends.
 pub(crate) async fn speak(
     server: &Arc<ServerState>,
     stream: WriteTimeoutStream,
@@ -153,8 +153,8 @@ async fn respond(
     front::answer(server, router, caller.peer, request.map(Body::new), caller.refusal).await
 }
 
-/// Until no request was open for as long as a connection may be idle; until the first one for as
-/// long as its head may take.
+/// Waits until no request was open for `keep_alive`, or until none began within the handshake
+/// time-out.
 async fn idle(server: &ServerState, requests: &RequestTasks) {
     server.clock.sleep(server.options.limits.handshake_timeout).await;
     loop {

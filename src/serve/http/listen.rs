@@ -1,7 +1,7 @@
-//! From a listener to requests: accepting, counting, TLS, HTTP/1.1 and HTTP/2.
+//! Listeners: accepts connections, counts them, and serves TLS, HTTP/1.1 and HTTP/2.
 //!
-//! Our own loop around the HTTP library, so that every connection is counted, has its time-outs,
-//! sends without delay, and is tracked until it ends.
+//! An accept loop of its own around hyper, so that every connection is counted, has time-outs,
+//! sends without delay (TCP_NODELAY), and is tracked until it ends.
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -29,14 +29,14 @@ use super::write_timeout::{ConnectionRequests, RequestGuard, WriteTimeoutStream}
 use super::{front, http2, tls};
 use crate::serve::server::ServerState;
 
-/// How long accepting rests when the system has no more connections to give.
+/// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The most bytes of a request's head.
+/// Most bytes of a request's head.
 const HEAD_BYTES: usize = 16 << 10;
-/// The longest life of a connection that was refused.
+/// Longest life of a rejected connection.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
 
-/// Accepts until the server stops.
+/// Accepts connections until the server stops.
 pub(crate) async fn accept(
     server: Arc<ServerState>,
     listener: Listener,
@@ -60,7 +60,8 @@ pub(crate) async fn accept(
         let audience = listener.audience;
         let (slot, refusal) = match admit(&server, audience, address, false) {
             Ok(slot) => (slot, None),
-            // It is told why, and how the server is, where there is a place for that.
+            // It receives the reason and may ask for the health check, where a slot for that is
+            // free.
             Err(refusal) => {
                 let Ok(slot) = admit(&server, audience, address, true) else {
                     drop(refusal.problem());
@@ -77,7 +78,7 @@ pub(crate) async fn accept(
     }
 }
 
-/// A place for a connection, or one of those for connections that were refused.
+/// Takes a slot for a connection, or for a rejected connection that receives a response.
 fn admit(
     server: &ServerState,
     audience: Audience,
@@ -101,7 +102,7 @@ async fn serve(
     router: Router,
     tls: Option<TlsAcceptor>,
 ) {
-    // Frames are gathered by us, so nothing is gained by the kernel's waiting.
+    // Frames are gathered before they are written, so Nagle's algorithm gains nothing.
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -141,7 +142,7 @@ async fn serve(
     }
 }
 
-/// Answers requests until the connection ends or becomes a WebSocket.
+/// Serves a connection until it ends or becomes a WebSocket.
 async fn speak(server: &Arc<ServerState>, stream: Stream, caller: Caller, router: Router) {
     let requests = ConnectionRequests::default();
     let service = service_fn(|request: Request<Incoming>| {
@@ -184,7 +185,7 @@ async fn speak(server: &Arc<ServerState>, stream: Stream, caller: Caller, router
     }
 }
 
-/// The answer, which is being given until the last of its body has been taken.
+/// A response that counts as open until its body is sent.
 fn guarded(response: Response, answering: RequestGuard) -> Response {
     response.map(|body| Body::new(GuardedBody { body, _answering: answering }))
 }
