@@ -14,11 +14,11 @@ use super::admission::{ConnectionSlot, Rejection};
 pub struct Listener {
     /// Bound and listening.
     pub socket: TcpListener,
-    /// Whom it serves.
+    /// Its audience.
     pub audience: Audience,
 }
 
-/// Whom a listener serves.
+/// The clients that a listener is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// Everyone; limits and TLS apply.

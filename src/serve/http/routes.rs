@@ -1,4 +1,4 @@
-//! Which path is answered by whom, and what holds for every answer.
+//! Routes of a listener, and the fallbacks for unknown paths and methods.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(crate) fn router(server: &Arc<ServerState>, audience: Audience) -> anyhow::R
     Ok(router.with_state(Arc::clone(server)))
 }
 
-/// Takes the prefix and a last `/` off a path, so that each route is there once.
+/// Removes the prefix `server.basePath` and a trailing `/` from the path.
 pub(crate) fn strip(request: &mut Request<Body>, prefix: Option<&str>) {
     let uri = request.uri();
     let path = uri.path();
@@ -58,7 +58,7 @@ pub(crate) fn strip(request: &mut Request<Body>, prefix: Option<&str>) {
     }
 }
 
-/// What every answer says to browsers, unless it says otherwise itself.
+/// Adds the security headers that a response does not set itself.
 pub(crate) fn secure(headers: &mut HeaderMap) {
     const ALWAYS: [(HeaderName, &str); 5] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -1,10 +1,9 @@
-//! A connection whose peer has to take what is written and to send what it began, as long as it
-//! speaks HTTP.
+//! A stream with time-outs for HTTP/1.1: for each write, for the head of a request, and between two
+//! requests.
 //!
-//! The HTTP library waits for a peer as long as that likes, and its place stays taken meanwhile.
-//! Streams and `WebSocket`s look at their own progress; this is for all the other answers. The
-//! library has one time-out for the head of a request and for the wait before it; here each has its
-//! own.
+//! hyper waits for a slow peer without limit while its slot is taken, and has only one time-out for
+//! the head and the wait before it. Streams and WebSockets watch their own progress; this covers
+//! all other responses.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -20,26 +19,26 @@ use super::tls::Stream;
 use crate::clock::Clock;
 use crate::metrics;
 
-/// Something that is over after a time.
+/// A sleep.
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A connection that fails when nothing of what is written was taken for so long.
+/// A stream whose writes fail after `limit` without progress.
 pub(crate) struct WriteTimeoutStream {
     stream: Stream,
     limit: Duration,
     clock: Clock,
-    /// Runs since the peer has not taken something.
+    /// Runs while the peer does not read.
     stuck: Option<Wait>,
-    /// How long it may take the peer to ask; none where others see to that.
+    /// Time-outs for requests; `None` for HTTP/2, which has its own.
     timeouts: Option<RequestTimeouts>,
 }
 
-/// How long a peer may take to ask.
+/// Time-outs of requests.
 struct RequestTimeouts {
     head: Duration,
     idle: Duration,
     requests: ConnectionRequests,
-    /// ConnectionRequests that had begun when this was last looked at.
+    /// Requests begun at the last poll.
     seen: usize,
     phase: Phase,
     wait: Option<Wait>,
@@ -47,33 +46,33 @@ struct RequestTimeouts {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// A request's head is coming, or the first one's is awaited.
+    /// Waiting for the head of a request.
     Head,
     /// A request is being answered.
     Busy,
-    /// Between two requests.
+    /// Idle between two requests.
     Idle,
 }
 
-/// The requests of one connection.
+/// Counts the requests of a connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ConnectionRequests(Arc<RequestCounts>);
 
 #[derive(Debug, Default)]
 struct RequestCounts {
     begun: AtomicUsize,
-    /// Those that are being answered.
+    /// Requests that are being answered.
     open: AtomicUsize,
-    /// The connection's task, which is otherwise not polled at the end of an answer.
+    /// Woken at the end of a response; the connection is not polled then otherwise.
     connection: AtomicWaker,
 }
 
-/// A request while it is being answered.
+/// Counts a request as open until it is dropped.
 #[derive(Debug)]
 pub(crate) struct RequestGuard(ConnectionRequests);
 
 impl ConnectionRequests {
-    /// One begins.
+    /// Counts a request.
     pub(crate) fn begin(&self) -> RequestGuard {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         self.0.open.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +97,7 @@ impl Drop for RequestGuard {
 }
 
 impl RequestTimeouts {
-    /// Whether the peer has taken too long. `has_come` is whether something has just come from it.
+    /// Ready when a time-out has passed. `has_come` is whether the peer has just sent something.
     fn poll_over(&mut self, cx: &mut Context<'_>, clock: Clock, has_come: bool) -> Poll<()> {
         self.requests.0.connection.register(cx.waker());
         let begun = self.requests.begun();
@@ -133,8 +132,8 @@ impl WriteTimeoutStream {
         Self { stream, limit, clock, stuck: None, timeouts: None }
     }
 
-    /// Ends when the peer takes longer than `head` for a request's head, or than `idle` between two
-    /// requests.
+    /// Ends the connection when a request's head takes longer than `head`, or the next request
+    /// longer than `idle`.
     pub(crate) fn with_requests(
         self,
         head: Duration,
@@ -150,7 +149,7 @@ impl WriteTimeoutStream {
         }
     }
 
-    /// The connection, for who looks at its progress himself.
+    /// The inner stream, without time-outs.
     pub(crate) fn into_stream(self) -> Stream {
         self.stream
     }
@@ -192,7 +191,7 @@ impl AsyncRead for WriteTimeoutStream {
             if timeouts.phase == Phase::Head {
                 metrics::REFUSED.add_for("handshake_timeout", 1);
             }
-            // As if the peer had ended it.
+            // hyper takes it for the end of the connection.
             buf.set_filled(before);
             return Poll::Ready(Ok(()));
         }

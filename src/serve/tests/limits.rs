@@ -13,7 +13,7 @@ use crate::config::Network;
 use crate::hub::Frame;
 use crate::serve::http::tls::Stream;
 use crate::serve::ws::decompressor::Decompressor;
-use crate::serve::ws::frames::Wire;
+use crate::serve::ws::frames::FrameStream;
 
 const IDS: &str = r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#;
 
@@ -259,7 +259,7 @@ async fn what_tls_has_taken_in_leaves_although_nothing_comes_after_it() {
     let acceptor = crate::serve::http::tls::acceptor(&tls_files()).unwrap();
     let (near, mut far) = tokio::join!(acceptor.accept(near), tls_to(far, &[]));
     let decompressor = Decompressor::new(64 << 10, false, b"");
-    let mut wire = Wire::new(Stream::Right(Box::new(near.unwrap())), decompressor);
+    let mut wire = FrameStream::new(Stream::Right(Box::new(near.unwrap())), decompressor);
     wire.push(Frame::text(&[&"x".repeat(BYTES)]));
     let drained = poll_fn(|cx| Poll::Ready(wire.poll_drain(cx).is_ready())).await;
     assert!(!drained, "all of it fits into the system's buffers, so nothing is tried");

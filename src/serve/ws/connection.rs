@@ -1,9 +1,9 @@
-//! The life of one WebSocket, in one task.
+//! One WebSocket connection, in one task.
 //!
-//! First message, then params in and messages out until either side ends it. The task writes only
-//! what it has fetched, and fetches only when all of that has left, so a slow reader holds a few
-//! frames that others share and nothing else. Every end that is ours has a close frame that says
-//! why, and the connection is kept until the peer has had time to read it.
+//! The task sends the first message, then reads parameters and writes messages until either side
+//! closes. It takes messages from its [`Reader`] only when everything before is written, so a slow
+//! client holds a few shared frames and nothing else. Every close frame from here names its reason,
+//! and the connection is kept until the peer has had time to read it.
 
 use std::future::poll_fn;
 use std::io;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::close;
 use super::decompressor::{Decompressor, MessageError};
-use super::frames::Wire;
+use super::frames::FrameStream;
 use crate::clock::Clock;
 use crate::hub::{Frame, MemoryCharge, Notifier, retry_after};
 use crate::metrics;
@@ -31,11 +31,11 @@ use crate::serve::readers::Reader;
 use crate::serve::readers::params::InvalidParams;
 use crate::serve::timer::{RateLimit, Timer};
 
-/// Small, because there are thousands and clients say little.
+/// Small: there are thousands of connections, and clients send little.
 const READ_BYTES: usize = 1 << 10;
-/// The most bytes that wait inside the library, for its own replies.
+/// Most bytes of replies that tungstenite buffers.
 const REPLY_BYTES: usize = 16 << 10;
-/// Pings, pongs, binary messages and fragments a minute that are read; more end the connection.
+/// Pings, pongs, binary messages and fragments accepted per minute; more close the connection.
 const CHATTER_PER_MINUTE: u32 = 600;
 
 const GOING_AWAY: u16 = 1001;
@@ -44,7 +44,7 @@ const NO_TEXT: u16 = 1007;
 const POLICY: u16 = 1008;
 const TOO_BIG: u16 = 1009;
 
-/// What all sockets of a server have in common.
+/// Options that all WebSockets of a server share.
 #[derive(Debug, Clone)]
 pub(crate) struct SocketOptions {
     pub(crate) clock: Clock,
@@ -53,42 +53,42 @@ pub(crate) struct SocketOptions {
     pub(crate) write_timeout: Duration,
     pub(crate) ping_every: Duration,
     pub(crate) silence: Duration,
-    /// A message is whole within this time of its first byte.
+    /// Longest time from the first byte of a message to its last.
     pub(crate) message_within: Duration,
-    /// Ends it politely.
+    /// Closes every connection.
     pub(crate) soft: CancellationToken,
 }
 
-/// How it ends.
+/// How a connection ends.
 #[derive(Debug, PartialEq, Eq)]
 enum ConnectionEnd {
-    /// The peer is gone or takes nothing.
+    /// The peer disconnected or stopped reading.
     Gone,
-    /// The peer said goodbye and was answered.
+    /// The peer sent a close frame, which was answered.
     Answered,
-    /// We say goodbye.
+    /// Closed from here, with code and reason.
     Close(u16, String),
 }
 
 struct Connection<R> {
-    peer: WebSocketStream<Wire>,
+    peer: WebSocketStream<FrameStream>,
     reader: R,
     notifier: Arc<Notifier>,
     options: SocketOptions,
-    /// Whether good params have come.
+    /// Whether valid parameters were received.
     asked: bool,
-    /// Whether there is more to fetch without the notifier.
+    /// Whether the reader has more without a notification.
     more: bool,
-    /// What was fetched and has not left counts for its client.
+    /// Counts the messages that are not written yet for their client.
     charge: Option<MemoryCharge>,
     params: RateLimit,
     chatter: RateLimit,
     heard_at: Instant,
     pinged_at: Instant,
     beat_at: Instant,
-    /// Since when the connection takes nothing, and how much it had taken by then.
+    /// Since when no byte was written, and how many were by then.
     stuck: Option<(Instant, u64)>,
-    /// Since when a message is not whole, and its number.
+    /// Since when a message is incomplete, and its number.
     unfinished: Option<(Instant, u64)>,
     timer: Timer,
 }
@@ -102,8 +102,8 @@ enum SocketEvent {
     Broken,
 }
 
-/// Serves one connection until it ends. `early` is what came behind the handshake; `deflates` is
-/// whether it was agreed there that messages may be deflated.
+/// Serves a connection until it ends. `early` is what followed the handshake; `deflates` is whether
+/// permessage-deflate was negotiated.
 pub(crate) async fn serve<R: Reader>(
     stream: Stream,
     early: Vec<u8>,
@@ -114,7 +114,7 @@ pub(crate) async fn serve<R: Reader>(
 ) {
     let counted = ConnectionGauge::new(R::NAME);
     let most = options.message_bytes;
-    let mut wire = Wire::new(stream, Decompressor::new(most, deflates, &early));
+    let mut wire = FrameStream::new(stream, Decompressor::new(most, deflates, &early));
     let asked = reader.has_asked();
     if asked {
         wire.decompressor().be_lenient();
@@ -190,8 +190,8 @@ impl<R: Reader> Connection<R> {
         }
     }
 
-    /// The next thing that happens. What the library replies is queued while reading, so writing
-    /// comes second; fetching comes third, when all has left.
+    /// The next event. Reading queues tungstenite's replies, so writing comes second; new messages
+    /// are taken when everything is written.
     fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
@@ -222,7 +222,7 @@ impl<R: Reader> Connection<R> {
         self.timer.sleep.poll_unpin(cx).map(|()| SocketEvent::Time)
     }
 
-    /// Whether the fragments that came are still within what is allowed.
+    /// Whether the fragments received are within the limit.
     fn takes_fragments(&mut self) -> bool {
         let fragments = self.peer.get_mut().decompressor().take_fragments();
         let now = (fragments > 0).then(|| self.options.clock.instant());
@@ -273,7 +273,8 @@ impl<R: Reader> Connection<R> {
         self.heard_at = self.options.clock.instant();
         match heard {
             Some(Ok(Message::Text(text))) => self.receive_params(&text),
-            // The reply to a goodbye is queued by the next look, which then says that this is all.
+            // A close frame from the peer: its reply is queued, and the next read returns
+            // `ConnectionClosed`.
             Some(Ok(_)) if self.chatter.take(self.heard_at) => {
                 self.peer.get_mut().decompressor().take_skipped();
                 ControlFlow::Continue(())
@@ -283,7 +284,7 @@ impl<R: Reader> Connection<R> {
                 ControlFlow::Break(ConnectionEnd::Answered)
             }
             Some(Err(Error::Capacity(_))) => ControlFlow::Break(self.too_big()),
-            // A message that is cut off where it became too long may end within a character.
+            // A message that was cut off at the limit may end within a character.
             Some(Err(Error::Utf8(_))) if self.peer.get_mut().decompressor().take_skipped() => {
                 ControlFlow::Break(self.too_big())
             }
@@ -300,7 +301,7 @@ impl<R: Reader> Connection<R> {
         }
     }
 
-    /// Reading failed: the connection is gone, or a deflated message is nothing to go on from.
+    /// Why reading failed: the connection is gone, or a message cannot be decompressed.
     fn unreadable(&mut self, error: &io::Error) -> ConnectionEnd {
         match MessageError::of(error) {
             None => ConnectionEnd::Gone,
@@ -369,7 +370,7 @@ impl<R: Reader> Connection<R> {
         self.peer.get_mut().push(diagnostic);
     }
 
-    /// The timer has run out: pings, drops the silent, drops who takes nothing.
+    /// The timer has fired: sends a ping or a heartbeat, or closes the connection.
     fn check_timeouts(&mut self) -> ControlFlow<ConnectionEnd> {
         let now = self.options.clock.instant();
         let silent_at = self.heard_at + self.options.silence;
@@ -392,7 +393,7 @@ impl<R: Reader> Connection<R> {
         }
         if self.pinged_at + self.options.ping_every <= now {
             self.pinged_at = now;
-            // Who takes nothing would only collect pings.
+            // They would only pile up for a client that does not read.
             if self.stuck.is_none() {
                 self.peer.get_mut().push(Frame::ping());
             }
@@ -419,7 +420,7 @@ fn end_chatter() -> ControlFlow<ConnectionEnd> {
     ControlFlow::Break(ConnectionEnd::Close(POLICY, reason))
 }
 
-/// One more connection, while it lives.
+/// Counts a connection of an endpoint while it lives.
 pub(crate) struct ConnectionGauge(&'static str);
 
 impl ConnectionGauge {
