@@ -1,7 +1,8 @@
-//! What the ops listener alone is asked for: recorded hours in and out, and the store itself. Each
-//! POST must bring the secret of the data directory: a local address is not an identity. A page in
-//! a browser cannot ask either: it has an `Origin`, and JSON takes a permission that it is never
-//! given.
+//! Endpoints for operators: readiness, metrics, sync, archives, the store.
+//!
+//! A POST to the ops listener needs the secret of the data directory, since a local address is not
+//! an identity. Pages in browsers cannot send one: they have an `Origin`, and JSON needs a CORS
+//! permission that is never given.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::serve::http::negotiation;
 use crate::serve::http::problem::Problem;
 use crate::serve::server::ServerState;
 
-/// Bytes of a request.
+/// Most bytes of a request.
 const ASKED_BYTES: usize = 64 << 10;
 
 /// Says in `/readyz` that the events are simulated, with the header of the simulated GitHub.
@@ -61,7 +62,7 @@ pub(crate) async fn sync(
     (status, axum::Json(answer)).into_response()
 }
 
-/// Answers a request for hours in or out when all is done.
+/// `/archive`: imports or exports hours; responds when all are done.
 pub(crate) async fn archive(
     State(server): State<Arc<ServerState>>,
     request: Request<Body>,
@@ -79,7 +80,7 @@ pub(crate) async fn archive(
     }
 }
 
-/// The live window, for trying a script on it.
+/// `/window`: the live window, to try a script on.
 pub(crate) async fn window(State(server): State<Arc<ServerState>>) -> Response {
     match server.operate.window() {
         Some(window) => axum::Json(window).into_response(),
@@ -87,7 +88,7 @@ pub(crate) async fn window(State(server): State<Arc<ServerState>>) -> Response {
     }
 }
 
-/// Answers a request about the store when all is done.
+/// `/store`: responds when the request is done.
 pub(crate) async fn store(
     State(server): State<Arc<ServerState>>,
     request: Request<Body>,
@@ -105,7 +106,7 @@ pub(crate) async fn store(
     }
 }
 
-/// Tells a disk that fails from a request that is wrong: the command has an exit code for each.
+/// Distinguishes a failing disk from an invalid request; the commands exit with different codes.
 fn refused(refusal: OpsError) -> Response {
     let status = if refusal.is_io {
         StatusCode::INSUFFICIENT_STORAGE

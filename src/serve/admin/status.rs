@@ -1,4 +1,4 @@
-//! `/status`: how everything is, as JSON for programs and as a page for browsers.
+//! `/status`: the status as JSON for programs and as a page for browsers.
 
 use std::sync::Arc;
 
@@ -35,14 +35,14 @@ pub(crate) async fn show(
     axum::Json(status).into_response()
 }
 
-/// Browsers say that they want HTML; what asks for anything, such as curl, gets JSON.
+/// Whether a browser asks. Programs that accept anything, such as curl, get JSON.
 pub(crate) fn wants_page(query: Option<&str>, headers: &HeaderMap) -> bool {
     let format = query.into_iter().flat_map(|query| query.split('&'));
     let format = format.filter_map(|pair| pair.strip_prefix("format=")).next_back();
     match format {
         Some("json") => false,
         Some("html") => true,
-        // What takes neither of the two gets JSON, as it would without saying so.
+        // JSON too when neither is acceptable.
         _ => negotiation::choose(headers, 0, &["application/json", "text/html"]) == Some(1),
     }
 }

@@ -1,4 +1,4 @@
-//! `/openapi.json` and `/asyncapi.json`, written from the table that the router is made of.
+//! `/openapi.json` and `/asyncapi.json`, generated from the table of endpoints.
 
 use std::sync::{Arc, OnceLock};
 
@@ -72,7 +72,7 @@ fn openapi_of(options: &ServeOptions) -> Value {
     })
 }
 
-/// Bare paths answer with a base path, too.
+/// Paths are served with and without the prefix.
 fn servers(options: &ServeOptions) -> Value {
     let mut servers = vec![json!({ "url": "/" })];
     servers.extend(options.base_path.as_ref().map(|base| json!({ "url": base })));
@@ -151,7 +151,7 @@ fn asyncapi_of(options: &ServeOptions) -> Value {
             let described = json!({ "action": action, "channel": channel, "messages": messages });
             operations.insert(format!("{verb}-{name}"), described);
         };
-        // The words are the application's, and the application is ghpulse.
+        // `receive` and `send` are from the point of view of ghpulse.
         operation("receive", "ask", &frames.sent);
         operation("send", "follow", &frames.received);
     }

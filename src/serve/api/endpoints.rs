@@ -1,6 +1,5 @@
-//! The table of what is served. The router is made of it, and so are the list that a lost client
-//! is given, `/openapi.json` and `/asyncapi.json`: what is not in here is not served, and what is
-//! served is documented.
+//! The table of endpoints. The router, the list in a 404, `/openapi.json` and `/asyncapi.json` are
+//! made from it, so everything that is served is documented.
 
 mod about;
 mod counts;
@@ -27,20 +26,20 @@ use crate::serve::options::ServeOptions;
 use crate::serve::pages::topics::TopicCatalogue;
 use crate::serve::server::ServerState;
 
-/// Something that is served.
+/// An endpoint.
 pub(crate) struct Endpoint {
     pub(crate) path: EndpointPath,
     pub(crate) audience: Audience,
     pub(crate) route: MethodRouter<Arc<ServerState>>,
     pub(crate) operations: Vec<Operation>,
-    /// What travels when it becomes a WebSocket.
+    /// The messages, when it can be a WebSocket.
     pub(crate) frames: Option<SocketMessages>,
 }
 
-/// Where it is.
+/// The path of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndpointPath {
-    /// Always there.
+    /// A fixed path.
     At(&'static str),
     /// `server.health`.
     Health,
@@ -48,18 +47,18 @@ pub(crate) enum EndpointPath {
     SyncEvent,
 }
 
-/// One method of it.
+/// One method of an endpoint.
 pub(crate) struct Operation {
     /// In lower case.
     pub(crate) method: &'static str,
     pub(crate) summary: &'static str,
     pub(crate) parameters: Vec<Value>,
-    /// Schema of the JSON that is sent.
+    /// Schema of the JSON body.
     pub(crate) request: Option<Value>,
     pub(crate) answers: Vec<ApiResponse>,
 }
 
-/// One answer to it.
+/// One response of an operation.
 pub(crate) struct ApiResponse {
     pub(crate) status: u16,
     pub(crate) meaning: &'static str,
@@ -72,7 +71,7 @@ pub(crate) struct SocketMessages {
     pub(crate) summary: &'static str,
     /// From the client.
     pub(crate) sent: Vec<ApiMessage>,
-    /// From us.
+    /// From the server.
     pub(crate) received: Vec<ApiMessage>,
 }
 
@@ -85,7 +84,7 @@ pub(crate) struct ApiMessage {
     pub(crate) example: Value,
 }
 
-/// Everything that is served, in the order of reading.
+/// All endpoints, in reading order.
 pub(crate) fn all() -> Vec<Endpoint> {
     let mut all = vec![about::page()];
     all.extend(sockets::all());
@@ -96,27 +95,27 @@ pub(crate) fn all() -> Vec<Endpoint> {
     all.into_iter().map(Endpoint::complete).collect()
 }
 
-/// What is known of a path without asking its endpoint.
+/// What is known of a path before its handler runs.
 pub(crate) struct EndpointRow {
     path: EndpointPath,
     pub(crate) audience: Audience,
-    /// The methods that it takes, as `Allow` lists them.
+    /// The value of `Allow`.
     pub(crate) allow: HeaderValue,
-    /// Parameters of a GET that take only these values.
+    /// Parameters of a GET with a fixed set of values.
     pub(crate) listed: Vec<(String, Vec<String>)>,
 }
 
 static ROWS: LazyLock<Vec<EndpointRow>> =
     LazyLock::new(|| all().iter().map(EndpointRow::of).collect());
 
-/// The row of a path, without the prefix; that of a name before that of all below it.
+/// The row of a path without the prefix. An exact path takes precedence over a parameter.
 pub(crate) fn find(path: &str, options: &ServeOptions) -> Option<&'static EndpointRow> {
     let exact = ROWS.iter().find(|row| row.path.resolve(options) == path);
     exact.or_else(|| ROWS.iter().find(|row| row.path.covers(path)))
 }
 
 impl EndpointRow {
-    /// Whether it takes a method.
+    /// Whether the method is allowed.
     pub(crate) fn takes(&self, method: &Method) -> bool {
         self.allow.to_str().unwrap_or_default().split(", ").any(|known| known == method.as_str())
     }
@@ -145,7 +144,7 @@ impl EndpointRow {
     }
 }
 
-/// The public endpoints that are always where they are.
+/// The public endpoints with fixed paths.
 static LISTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let public = all().into_iter().filter(|endpoint| endpoint.audience == Audience::Public);
     let fixed = public.filter_map(|endpoint| match endpoint.path {
@@ -155,13 +154,13 @@ static LISTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     fixed.collect()
 });
 
-/// What a lost client is pointed to.
+/// The public endpoints with fixed paths, for the body of a 404.
 pub(crate) fn listed() -> &'static [&'static str] {
     &LISTED
 }
 
 impl EndpointPath {
-    /// The path, as the configuration has it.
+    /// The configured path.
     pub(crate) fn resolve(self, options: &ServeOptions) -> &str {
         match self {
             Self::At(path) => path,
@@ -170,7 +169,7 @@ impl EndpointPath {
         }
     }
 
-    /// Whether it is always at that path, or below it whatever the name.
+    /// Whether it is this path, or has a parameter and this path is below it.
     pub(crate) fn covers(self, path: &str) -> bool {
         let Self::At(fixed) = self else { return false };
         let below = fixed.split_once('{').map(|(above, _)| above);
@@ -196,7 +195,7 @@ impl Endpoint {
         Self::new(Audience::Ops, EndpointPath::At(path), route)
     }
 
-    /// With the answers that are given in front of every endpoint.
+    /// Adds the responses that every endpoint has.
     fn complete(mut self) -> Self {
         let becomes_socket = self.frames.is_some();
         for operation in &mut self.operations {
@@ -281,7 +280,7 @@ impl Operation {
         self
     }
 
-    /// Adds an answer of this media type, unless it has one with this status and type.
+    /// Adds a response of this media type, unless it has one with this status and type.
     fn known(&mut self, status: u16, meaning: &'static str, kind: &'static str) {
         let schema = if kind == PROBLEM { named::<ProblemBody<'_>>() } else { text() };
         match self.answers.iter_mut().find(|answer| answer.status == status) {
@@ -325,17 +324,17 @@ fn text() -> Value {
     json!({ "type": "string" })
 }
 
-/// A cursor as its parser takes it, and what may stand behind it; an empty one is none.
+/// A cursor as its parser accepts it, with this suffix; an empty text is none.
 fn cursor(behind: &str) -> Value {
     let tag = "[0-9a-f]{8}-";
     let (long, short) = (number(16), number(8));
     json!({ "type": "string", "pattern": format!("^({tag}(b|{long})(b|{long})(b|{short}){behind})?$") })
 }
 
-/// What stands behind a cursor of counts: the value's hash.
+/// The suffix of a cursor of counts: the hash of the value.
 const MARK: &str = "(~[0-9a-f]{16})?";
 
-/// A number from 1 on of up to so many hexadecimal digits, behind a letter that says how many.
+/// A number from 1 with up to `digits` hexadecimal digits, after a letter that encodes their count.
 fn number(digits: u8) -> String {
     let some = (1..=digits).map(|digits| {
         let rest = if digits > 1 { format!("[0-9a-f]{{{}}}", digits - 1) } else { String::new() };
@@ -352,7 +351,7 @@ fn list(items: &Value) -> Value {
     json!({ "type": "array", "items": items })
 }
 
-/// An object with these properties, of which those without a `?` are always there.
+/// An object; properties without a trailing `?` are required.
 fn object(properties: &[(&str, Value)]) -> Value {
     let required = properties.iter().map(|(name, _)| *name).filter(|name| !name.ends_with('?'));
     let required: Vec<&str> = required.collect();

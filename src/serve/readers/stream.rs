@@ -1,6 +1,7 @@
-//! `/stream`: one query in several forms. Which form a request gets: an upgrade becomes a
-//! WebSocket, `Accept` decides between server-sent events and lines of JSON, and who does not say
-//! gets lines.
+//! `/stream`: events and documents by cursor.
+//!
+//! An upgrade request becomes a WebSocket. Otherwise `Accept` selects server-sent events or JSON
+//! lines; JSON lines are the default.
 
 mod query;
 
@@ -28,7 +29,7 @@ use crate::serve::ws::handshake;
 const CAUGHT_UP: (u16, &str) = (1000, "that is all there is now");
 const INVALID: (u16, &str) = (1008, "invalid query in the URL");
 const BUSY: (u16, &str) = (1013, "too many searches of your address are waiting");
-/// How an error is named whose cause are other queries of the same address.
+/// The code of the error when too many searches of the client are waiting.
 const TOO_MANY: &str = "too_many_searches";
 
 pub(crate) async fn stream(
@@ -41,7 +42,7 @@ pub(crate) async fn stream(
     flow(&server, &request).unwrap_or_else(IntoResponse::into_response)
 }
 
-/// Answers as a WebSocket. An invalid query is reported on it, where a page can read it.
+/// Serves a WebSocket. An invalid query is reported on it, where a page can read it.
 fn open(server: &Arc<ServerState>, request: Request<Body>) -> Response {
     let asked = asked(server, &request);
     let hint = "or ask for text/event-stream or application/x-ndjson with `Accept`";
@@ -53,7 +54,7 @@ fn open(server: &Arc<ServerState>, request: Request<Body>) -> Response {
     })
 }
 
-/// Answers with a body that does not end, or with `poll=1` does.
+/// Serves a response body, which is endless unless `poll=1`.
 fn flow(server: &Arc<ServerState>, request: &Request<Body>) -> Result<Response, Problem> {
     let (encoding, kind) = encoding_of(request.headers())?;
     let asked = asked(server, request).map_err(|bad| {
@@ -97,7 +98,7 @@ fn bounds(server: &ServerState) -> Bounds {
 
 /// The encoding and media type that `Accept` asks for.
 fn encoding_of(headers: &HeaderMap) -> Result<(StreamEncoding, &'static str), Problem> {
-    // Someone looks at it in a browser, which would put the other kind into a file.
+    // A browser would download the other media type.
     const LOOKED_AT: &str = "text/plain; charset=utf-8";
     const FORMS: [(&str, StreamEncoding, &str); 5] = [
         (SSE, StreamEncoding::Sse, SSE),

@@ -1,4 +1,4 @@
-//! Rows of the table: how the appliance is, pages, and the documents about it all.
+//! Endpoints: health, status, pages, and the documents about the API.
 
 use axum::routing::get;
 use http::HeaderMap;
@@ -12,14 +12,14 @@ use crate::serve::pages;
 use crate::serve::pages::topics::{self, TopicCatalogue};
 use crate::serve::pages::{clients, docs};
 
-/// What comes first.
+/// The start page.
 pub(super) fn page() -> Endpoint {
     let what = "A page: what this is, how it is, and the events passing";
     Endpoint::public(EndpointPath::At("/"), get(pages::show))
         .on(Operation::get(what).says(200, "The page", HTML))
 }
 
-/// Their rows.
+/// The other endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     let document = || json!({ "type": "object" });
     vec![

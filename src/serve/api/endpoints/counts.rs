@@ -1,4 +1,4 @@
-//! Rows of the table: numbers as streams.
+//! Endpoints: gauge topics.
 
 use axum::routing::get;
 use serde_json::{Value, json};
@@ -12,12 +12,12 @@ use crate::serve::readers::gauges;
 
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
-/// What coming back means.
+/// What the parameter `cursor` does.
 const CURSOR: &str = "The last `cursor` that a stream of this endpoint told: it goes on with what \
     has changed since, or with a new snapshot when that is no longer known; `Last-Event-ID` is the \
     same";
 
-/// Their rows.
+/// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         rolling("/stream/languages", "Pull-request events by language in a rolling window"),
@@ -80,7 +80,7 @@ fn aggregate() -> Endpoint {
         })
 }
 
-/// An operation that answers in each form.
+/// An operation that responds in each encoding.
 fn forms(summary: &'static str, kind: &'static str) -> Operation {
     let snapshot = message(kind, ("value", map(&whole())));
     Operation::get(summary)

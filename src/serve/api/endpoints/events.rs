@@ -1,4 +1,4 @@
-//! The row of the table for the stream, in its several forms.
+//! Endpoint: `/stream`.
 
 use axum::routing::get;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ const SSE: &str = "text/event-stream";
 const NDJSON: &str = "application/x-ndjson";
 const CURSOR: &str = "51a70c3e-be1f4b";
 
-/// What each parameter means, in the order of its names.
+/// The parameters' descriptions, in the order of their names.
 const MEANINGS: [&str; stream::NAMES.len()] = [
     "Patterns of routing keys as AMQP has them: `evt.push.*`, `ent.#`; with `ent.` also entities",
     "GitHub's types, such as PushEvent",
@@ -31,7 +31,7 @@ const MEANINGS: [&str; stream::NAMES.len()] = [
     "1: what is there now, and end; from the oldest on when nothing else is said",
 ];
 
-/// The row.
+/// The endpoint.
 pub(super) fn endpoint() -> Endpoint {
     let mut get_it =
         Operation::get("Events by cursor, replayed and live: WebSocket, SSE or NDJSON")
@@ -46,7 +46,7 @@ pub(super) fn endpoint() -> Endpoint {
         let schema = match name {
             "sample" | "latest" => json!({ "type": "integer", "minimum": 1 }),
             "poll" => json!({ "type": "string", "enum": ["0", "1", "false", "true"] }),
-            // That of an entity among those of an event, or that of counts.
+            // Of an event, of a document made from it, or of counts.
             "cursor" => cursor(&format!("(\\.({})|{MARK})", number(8))),
             "since" => text(),
             _ => list(&text()),

@@ -1,4 +1,4 @@
-//! Rows of the table: what only whoever runs the appliance may ask.
+//! Endpoints for operators.
 
 use axum::routing::{get, post};
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::serve::admin::ops;
 
 const NO_SECRET: &str = "Without the text of `ops.secret` in the data directory as bearer";
 
-/// Their rows.
+/// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         Endpoint::public(EndpointPath::SyncEvent, get(ops::sync).post(ops::sync))

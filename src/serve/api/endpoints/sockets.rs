@@ -1,4 +1,4 @@
-//! Rows of the table: the WebSocket endpoints and what travels on them.
+//! Endpoints: the three WebSockets of OSSInsight.
 
 use axum::routing::get;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{
 use crate::hub::VALUE_BYTES;
 use crate::serve::readers::{languages, sampling};
 
-/// Their rows.
+/// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         Endpoint::public(EndpointPath::At("/sampling"), get(sampling::sampling))
@@ -36,7 +36,7 @@ fn upgrade(summary: &'static str) -> Operation {
     operation
 }
 
-/// An event as GitHub sends it, with what every one of them has.
+/// An event as GitHub sends it.
 pub(super) fn event_schema() -> Value {
     object(&[
         ("id", json!({ "type": ["string", "integer"] })),
@@ -185,7 +185,7 @@ fn watch() -> SocketMessages {
     }
 }
 
-/// What wrong params are answered with.
+/// The message that reports invalid parameters.
 pub(super) fn refused() -> ApiMessage {
     let error = object(&[("code", text()), ("field", nullable(&text())), ("message", text())]);
     ApiMessage {

@@ -1,7 +1,7 @@
-//! What a reader of the stream asks for: the same names in a URL and in a JSON object.
+//! The query of `/stream`, from a URL or a JSON object with the same names.
 //!
-//! A value may be given several times, in a list, or with commas between. Nothing is guessed: what
-//! cannot be read is refused by name, and what is not known is said in the `ack`.
+//! Values may be repeated, listed, or separated by commas. Invalid values are rejected by name;
+//! unknown names cause a warning in the `ack`.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use crate::model::resume_token::ResumeToken;
 use crate::model::window::Timestamp;
 use crate::serve::readers::params::{InvalidParams, ParamFields, bad, shown};
 
-/// The most events that `latest` begins before the newest.
+/// Most events before the newest that `latest` may ask for.
 const LATEST_MOST: usize = 10_000;
 
-/// How far ahead `since` may lie: clocks differ. The reader waits until then.
+/// `since` may lie this far in the future, as clocks differ; the reader waits until then.
 const AHEAD: Duration = Duration::from_secs(60);
 
-/// The most members of an object, known or not.
+/// Most members of a JSON object.
 const MEMBERS: usize = 64;
 
-/// The names, in the order of the documentation.
+/// The parameters, in the order of the documentation.
 pub(crate) const NAMES: [&str; 13] = [
     "keys",
     "types",
@@ -42,42 +42,41 @@ pub(crate) const NAMES: [&str; 13] = [
     "poll",
 ];
 
-/// Those that take one word or number, with an example.
+/// Parameters with one word or number, with an example.
 const NUMBERS: [(&str, &str); 3] =
     [("sample", "sample=10"), ("latest", "latest=100"), ("poll", "poll=1")];
 
 const EXAMPLE: &str = r#"{"types":["PushEvent"],"repos":["rust-lang/*"]}"#;
 
-/// What bounds a query.
+/// Limits of a query.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Values and patterns in all.
     pub(super) values: usize,
     /// Paths in `fields`.
     pub(super) paths: usize,
-    /// What time it is.
+    /// The current time.
     pub(super) now: Timestamp,
 }
 
-/// A query, read.
+/// A parsed query.
 #[derive(Debug)]
 pub(super) struct StreamParams {
     pub(super) choice: StreamSelector,
     pub(super) start: StreamStart,
-    /// Whether it ends when all that is there was given.
+    /// Whether it ends when everything that is there was sent.
     pub(super) once: bool,
     pub(super) warnings: Vec<QueryWarning>,
 }
 
-/// Names and their values, commas taken apart.
+/// Names and their values, split at commas.
 #[derive(Debug, Default)]
 struct RawQuery {
     values: [Vec<String>; NAMES.len()],
     warnings: Vec<QueryWarning>,
 }
 
-/// Reads a URL's query. `last_id` is where a reader of server-sent events comes back from, before
-/// whatever the URL says.
+/// Parses the query of a URL. `last_id` is the `Last-Event-ID`, which takes precedence.
 pub(super) fn of_url(
     pairs: &[(String, String)],
     last_id: Option<&str>,
@@ -93,7 +92,7 @@ pub(super) fn of_url(
     }
     let last_id = last_id.filter(|id| !id.is_empty());
     if let Some(junk) = last_id.filter(|id| read_place(id).is_err()) {
-        // A page's `EventSource` that is refused gives up for good, and cannot send another.
+        // A page's `EventSource` gives up for good when it is refused, and cannot send another id.
         let message = "not a cursor of events; the URL says where to begin".to_owned();
         given.warnings.push(QueryWarning { field: "Last-Event-ID", value: shown(junk), message });
     } else if let Some(last_id) = last_id {
@@ -105,7 +104,7 @@ pub(super) fn of_url(
     given.read(bounds)
 }
 
-/// Reads a message.
+/// Parses a WebSocket message.
 pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, InvalidParams> {
     let fields = ParamFields::read(text, EXAMPLE)?;
     let mut given = RawQuery::default();
@@ -126,7 +125,7 @@ pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, Invali
     given.read(bounds)
 }
 
-/// Reads a cursor. One of counts leads behind the last event that is counted.
+/// Parses a cursor. A cursor of counts leads behind the last event that is counted.
 fn read_place(text: &str) -> Result<Offset, InvalidCursor> {
     let place = text.parse::<ResumeToken>().map(|token| Offset::after(token.cursor));
     place.or_else(|_| text.parse())
@@ -154,7 +153,7 @@ impl RawQuery {
         std::mem::take(&mut self.values[index(name)])
     }
 
-    /// The one value of a name.
+    /// The single value of a name.
     fn one(&mut self, name: &'static str, example: &str) -> Result<Option<String>, InvalidParams> {
         let mut values = self.take(name);
         if values.len() > 1 {
@@ -249,7 +248,7 @@ impl RawQuery {
             return Ok(StreamStart::Behind(place));
         }
         if let Some(text) = self.one("since", SINCE)? {
-            // A `+` of a time in a URL comes as a space.
+            // A `+` in a URL is decoded as a space.
             let with_plus = || text.rsplit_once(' ').map(|(time, zone)| format!("{time}+{zone}"));
             let since = config::moment(&text, now).or_else(|| Timestamp::parse(&with_plus()?));
             let what = || format!("is `{}`", shown(&text));
@@ -336,7 +335,7 @@ mod tests {
         let pairs = [("since".to_owned(), "1h".to_owned())];
         let back = of_url(&pairs, Some("51a70c3e-be1f4b"), bounds()).unwrap();
         assert_eq!(back.start, StreamStart::Behind(place));
-        // What is not a cursor is said, and the URL holds.
+        // An invalid id causes a warning, and the URL applies.
         let junk = of_url(&pairs, Some("junk"), bounds()).unwrap();
         assert_eq!(junk.start, StreamStart::Since(Timestamp::from_seconds(1_000_000 - 3_600)));
         assert_eq!((junk.warnings[0].field, &*junk.warnings[0].value), ("Last-Event-ID", "junk"));
