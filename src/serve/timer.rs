@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_allowance_refills_evenly_and_not_beyond_its_size() {
+    fn rate_limit_refills_evenly_up_to_its_size() {
         let start = Clock::system().instant();
         let mut three = RateLimit::new(3, start);
         assert_eq!([(); 4].map(|()| three.take(start)), [true, true, true, false]);
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_is_only_made_shorter() {
+    async fn timer_only_moves_earlier() {
         let clock = Clock::system();
         let start = clock.instant();
         let mut timer = Timer::new(clock, start + Duration::from_secs(30));

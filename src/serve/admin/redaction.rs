@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn no_host_user_path_or_foreign_text_is_shown_to_strangers() {
+    fn public_parts_show_no_host_user_path_or_foreign_text() {
         let inside = "10.0.0.5:4000 refuses user `telltale` (/run/telltale/key.json, telltale)";
         let states = [PartState::Ok, PartState::Degraded, PartState::Down, PartState::Off];
         for name in ["store", "source", "bus", "tidb", "amqp", "files", "whatever comes next"] {

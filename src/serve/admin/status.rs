@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_that_of_the_query_then_that_of_the_header() {
+    fn format_parameter_takes_precedence_over_accept() {
         let accept = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, value.parse().unwrap());

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_counted_and_given_back() {
+    fn slots_are_counted_and_freed() {
         let door = Arc::new(Admission::new(3, 2));
         let one = door.connection(Some(ip("192.0.2.1"))).unwrap();
         let _two = door.connection(Some(ip("::ffff:192.0.2.1"))).unwrap();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_behind_a_proxy_are_counted_by_their_own_address() {
+    fn clients_behind_a_proxy_are_counted_by_own_address() {
         let door = Arc::new(Admission::new(9, 1));
         let _proxy = [(); 3].map(|()| door.connection(None).unwrap());
         let _one = door.client(ip("192.0.2.1")).unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn one_site_of_ipv6_has_four_times_an_address() {
+    fn ipv6_48_has_four_times_the_limit_of_an_address() {
         let door = Arc::new(Admission::new(1_000, 2));
         let enter = |at: usize| door.connection(Some(ip(&format!("2001:db8:1:{at:x}::1"))));
         let mut counts: Vec<_> = (0..8).map(|at| enter(at).unwrap()).collect();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_places_are_for_addresses_that_have_few() {
+    fn last_slots_are_reserved_for_addresses_with_few() {
         let door = Arc::new(Admission::new(100, 50));
         let mut counts = Vec::new();
         for host in ["192.0.2.1", "192.0.2.2"] {

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn each_piece_can_be_read_when_it_has_left() {
+    fn each_compressed_chunk_can_be_decoded_at_once() {
         for (accepted, name) in [("gzip, deflate, br, zstd", "zstd"), ("br, gzip;q=0.5", "gzip")] {
             let mut compressor = compressor(accepted).unwrap();
             assert_eq!(compressor.name(), name);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_is_not_done() {
+    fn unaccepted_encodings_are_not_used() {
         for accepted in ["", "identity", "br", "gzip;q=0, zstd;q=0.0", "gzip;q=x"] {
             assert!(compressor(accepted).is_none(), "{accepted}");
         }

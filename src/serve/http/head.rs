@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+    fn host_is_a_name_or_address_with_optional_port() {
         for (host, is_one) in [
             ("example.org", true),
             ("example.org:8600", true),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_once_must_be_there_once() {
+    fn repeated_single_value_headers_are_rejected() {
         for name in ONCE {
             let mut request = Request::new(());
             request.headers_mut().insert(header::HOST, HeaderValue::from_static("a"));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn http_2_has_its_host_in_another_form() {
+    fn http2_host_is_set_from_authority() {
         let told = |host: Option<&'static str>| {
             let mut request = Request::new(());
             *request.version_mut() = Version::HTTP_2;

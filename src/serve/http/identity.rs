@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_known_host_is_one_that_no_stranger_can_name() {
+    fn known_hosts_are_names_that_no_stranger_controls() {
         let listed = ["https://Live.Example.org".to_owned(), "*".to_owned()];
         let known = [
             "127.0.0.1:8602",
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_page_causes_is_told_from_what_a_program_asks() {
+    fn requests_of_pages_are_distinguished_from_programs() {
         let page = |name: &'static str, value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, HeaderValue::from_static(value));

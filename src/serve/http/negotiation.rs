@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pluses_of_a_name_stay_and_one_is_a_space() {
+    fn double_plus_is_kept_and_single_plus_is_a_space() {
         let read = |query: &str| {
             let pairs = pairs(&format!("/stream?{query}").parse().unwrap()).unwrap();
             pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_liked_media_type_is_chosen() {
+    fn preferred_media_type_is_chosen() {
         const OFFERS: [&str; 4] =
             ["text/event-stream", "application/x-ndjson", "application/json", "text/html"];
         let chosen = |accept| choose(&headers(header::ACCEPT, accept), 2, &OFFERS);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_liked_encoding_is_chosen() {
+    fn preferred_encoding_is_chosen() {
         for (accept, wanted) in [
             ("gzip, deflate, br, zstd", Some("zstd")),
             ("br, gzip;q=0.5", Some("gzip")),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_known_with_parameters_and_in_any_case() {
+    fn json_media_type_matches_with_parameters_in_any_case() {
         for (kind, is_one) in [
             ("application/json", true),
             ("application/json; charset=utf-8", true),

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_right_most_address_that_is_not_trusted() {
+    fn client_is_the_rightmost_untrusted_address() {
         let told = |peer: &str, values: &[&'static str]| told("X-Forwarded-For", peer, values);
         assert_eq!(told("192.0.2.9", &["198.51.100.1"]), "192.0.2.9");
         assert_eq!(told("10.0.0.1", &[]), "10.0.0.1");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_read_as_rfc_7239_writes_it() {
+    fn forwarded_header_follows_rfc_7239() {
         let told = |values: &[&'static str]| told("Forwarded", "10.0.0.1", values);
         for (value, client) in [
             ("for=192.0.2.43", "192.0.2.43"),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_configured_header_is_believed() {
+    fn only_the_configured_header_is_trusted() {
         for header in ["CF-Connecting-IP", "X-Real-IP", "True-Client-IP"] {
             assert_eq!(told(header, "10.0.0.1", &["192.0.2.7"]), "192.0.2.7", "{header}");
             assert_eq!(told(header, "192.0.2.9", &["192.0.2.7"]), "192.0.2.9", "{header}");

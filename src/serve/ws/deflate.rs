@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_offer_is_agreed_to_without_context_takeover() {
+    fn deflate_is_negotiated_without_context_takeover() {
         let plain = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
         for offers in [
             &["permessage-deflate"][..],
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_kept_or_read_is_declined() {
+    fn unacceptable_deflate_offers_are_declined() {
         assert_eq!(agreed(&[]), None);
         for offer in [
             "",

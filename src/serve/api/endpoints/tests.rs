@@ -28,7 +28,7 @@ proptest! {
 }
 
 #[test]
-fn answers_in_front_of_every_endpoint_are_documented() {
+fn responses_of_every_endpoint_are_documented() {
     for endpoint in all() {
         for operation in &endpoint.operations {
             let known = |status| operation.answers.iter().any(|it| it.status == status);

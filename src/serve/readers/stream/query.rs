@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_and_an_object_ask_for_the_same() {
+    fn url_and_json_give_the_same_query() {
         let one =
             url("types=PushEvent,WatchEvent&types=ForkEvent&Sample=10&fields=event.id").unwrap();
         let json =
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_begins() {
+    fn beginnings_are_parsed() {
         let place: Offset = "51a70c3e-be1f4b".parse().unwrap();
         assert_eq!(start("cursor=51a70c3e-be1f4b"), StreamStart::Behind(place));
         assert_eq!(start("latest=7"), StreamStart::Latest(7));
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused_by_name() {
+    fn invalid_values_are_rejected_by_name() {
         for (text, field, part) in [
             ("cursor=x", Some("cursor"), "`x` is no cursor"),
             ("since=soon", Some("since"), "how long ago"),
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_said() {
+    fn unknown_names_cause_warnings() {
         let read = url("type=PushEvent&keys=evt.repos.insert").unwrap();
         let fields: Vec<_> = read.warnings.iter().map(|w| (w.field, &*w.value)).collect();
         assert_eq!(fields, [("keys", "evt.repos.insert"), ("query", "type")]);

@@ -116,7 +116,7 @@ proptest! {
 }
 
 #[test]
-fn the_examples_of_the_rule_are_read() {
+fn contract_examples_are_parsed() {
     for payload in [
         &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..],
         // Without compression, with a last block, and in two blocks (RFC 7692, 7.2.3).
@@ -132,7 +132,7 @@ fn the_examples_of_the_rule_are_read() {
 }
 
 #[test]
-fn what_grows_beyond_a_message_is_not_inflated_to_its_end() {
+fn inflating_stops_at_the_message_limit() {
     let text = vec![b'x'; MOST];
     let sent = frame(FIN | RSV1 | TEXT, &deflated(&text, 9));
     assert_eq!(through(&sent, 1_000), Ok(put_back(TEXT, &text)));
@@ -151,7 +151,7 @@ fn what_grows_beyond_a_message_is_not_inflated_to_its_end() {
 }
 
 #[test]
-fn a_message_that_is_cut_off_is_refused() {
+fn truncated_deflated_message_is_rejected() {
     let query = br#"{"types":["PushEvent"]}                                "#;
     let hello = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
     for payload in [deflated(query, 6), deflated(&query.repeat(30), 1), hello.to_vec()] {
@@ -163,7 +163,7 @@ fn a_message_that_is_cut_off_is_refused() {
 }
 
 #[test]
-fn what_breaks_the_rules_is_refused_or_left_to_the_library() {
+fn invalid_frames_are_rejected_or_passed_to_tungstenite() {
     let hello = deflated(b"Hello", 6);
     let begun = frame(RSV1 | TEXT, &hello);
     for next in [FIN | TEXT, RSV1 | TEXT] {
@@ -187,7 +187,7 @@ fn what_breaks_the_rules_is_refused_or_left_to_the_library() {
 }
 
 #[test]
-fn too_long_is_refused_by_the_announced_length() {
+fn announced_length_beyond_the_limit_is_rejected() {
     let announced = |first: u8, length: u64| {
         [&[first, MASKED | 0x7f][..], &length.to_be_bytes(), &[0; 4]].concat()
     };
@@ -205,7 +205,7 @@ fn too_long_is_refused_by_the_announced_length() {
 }
 
 #[test]
-fn accepted_clients_long_messages_are_skipped() {
+fn long_messages_of_accepted_clients_are_skipped() {
     let long = vec![b'x'; MOST - 1];
     let ping = frame(FIN | 0x09, b"here");
     for (pieces, put_back) in [
@@ -251,7 +251,7 @@ fn unfinished_messages_and_fragments_are_counted() {
 }
 
 #[test]
-fn the_close_frame_is_found_behind_anything() {
+fn close_frame_is_found_after_any_data() {
     let close = frame(FIN | CLOSE, b"\x03\xe8");
     let half = frame(FIN | TEXT, &[b'x'; 500]);
     for before in [
