@@ -21,7 +21,7 @@ use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, InForce, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
+    ArchiveAnswer, ArchiveRequest, Operate, OpsError, Part, PartState, ScriptState, Status,
     StoreAnswer, StoreRequest, SyncAnswer,
 };
 use crate::tidb::{History, HistoryState};
@@ -272,6 +272,6 @@ impl Operate for Operator {
     }
 }
 
-fn of_archive(error: &ArchiveError) -> Refusal {
-    Refusal { is_io: error.is_io(), reason: error.to_string() }
+fn of_archive(error: &ArchiveError) -> OpsError {
+    OpsError { is_io: error.is_io(), reason: error.to_string() }
 }
