@@ -136,7 +136,7 @@ impl EndpointRow {
             Some((it["name"].as_str()?.to_owned(), values.collect::<Option<Vec<_>>>()?))
         });
         Self {
-            place: endpoint.path,
+            path: endpoint.path,
             audience: endpoint.audience,
             allow: HeaderValue::from_str(&methods.join(", ")).expect("names of methods"),
             listed: listed.collect(),
@@ -184,11 +184,11 @@ impl Endpoint {
     }
 
     fn new(audience: Audience, path: EndpointPath, route: MethodRouter<Arc<ServerState>>) -> Self {
-        Self { place, audience, route, operations: Vec::new(), frames: None }
+        Self { path, audience, route, operations: Vec::new(), frames: None }
     }
 
     fn public(path: EndpointPath, route: MethodRouter<Arc<ServerState>>) -> Self {
-        Self::new(Audience::Public, place, route)
+        Self::new(Audience::Public, path, route)
     }
 
     fn ops(path: &'static str, route: MethodRouter<Arc<ServerState>>) -> Self {

@@ -3,16 +3,15 @@
 //! An address is an IPv4 address or an IPv6 /64, the network of one customer. An IPv6 /48 may have
 //! [`SITE_TIMES`] times as many connections as an address, since such networks are cheap as well.
 //! The last slots are reserved for addresses with few connections, so that a few addresses cannot
-//! shut out all others. Behind a trusted proxy the client counts, see [`Proxies`].
+//! shut out all others. Behind a trusted proxy the client counts, see [`super::proxies::Proxies`].
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::problem::Problem;
-use super::proxies::Proxies;
 use crate::metrics;
 
 /// An IPv6 /48 may have this many times the connections of an address.

@@ -272,7 +272,7 @@ async fn data_buffered_by_tls_is_flushed_without_further_writes() {
     let mut got = vec![0; frame.len()];
     let read = async { far.read_exact(&mut got).await.unwrap() };
     soon(async { tokio::join!(drain, read) }).await;
-    assert!(got == frame.bytes(), "what arrives is not the frame");
+    assert!(got == *frame.bytes(), "what arrives is not the frame");
 }
 
 #[tokio::test]

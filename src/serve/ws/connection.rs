@@ -128,7 +128,7 @@ pub(crate) async fn serve<R: Reader>(
         .max_write_buffer_size(REPLY_BYTES)
         .max_message_size(Some(most))
         .max_frame_size(Some(most));
-    let peer = WebSocketStream::from_raw_socket(wire, Role::ServerState, Some(config)).await;
+    let peer = WebSocketStream::from_raw_socket(wire, Role::Server, Some(config)).await;
     let now = options.clock.instant();
     let look_at =
         options.ping_every.min(options.silence).min(R::HEARTBEAT.unwrap_or(Duration::MAX));
