@@ -15,6 +15,7 @@ mod copies;
 mod coverage;
 mod files;
 mod gauges;
+mod kept;
 mod operator;
 mod ports;
 mod rabbit;
@@ -223,6 +224,7 @@ fn sight_of(
         node: parts.config.node_name.clone(),
         enriched,
         failing: parts.chores.watch(),
+        backups: parts.chores.watch_backups(),
         clock: parts.clock,
     }
 }

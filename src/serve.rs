@@ -7,10 +7,12 @@
 
 mod admin;
 mod api;
+mod history;
 mod http;
 mod options;
 mod pages;
 mod readers;
+mod scripts;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -22,12 +24,12 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::operate::{
-    ArchiveAnswer, ArchiveRequest, Operate, OpsError, ScriptState, StoreAnswer, StoreRequest,
-    SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LanguageCounts, Operate, OpsError,
+    ScriptState, StoreAnswer, StoreRequest, SyncAnswer,
 };
 pub use admin::report::{
-    BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport, Part, PartState,
-    SourceReport, Status, is_ready,
+    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport,
+    MemoryReport, Part, PartState, SourceReport, Status, is_ready,
 };
 pub use http::peer::{Audience, Listener};
 pub use http::proxies::Proxies;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::broker::BrokerState;
 use super::rabbit::RabbitState;
 use super::status::Sight;
-use super::{copies, exchange};
+use super::{copies, exchange, kept};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
@@ -21,8 +21,8 @@ use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, InForce, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, Operate, OpsError, Part, PartState, ScriptState, Status,
-    StoreAnswer, StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, Operate, OpsError, Part, PartState,
+    ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
 };
 use crate::tidb::{History, HistoryState};
 
@@ -233,6 +233,15 @@ impl Operate for Operator {
         let error = status.complaint().map(ToString::to_string);
         let current = matches!(status.in_force, InForce::File | InForce::BuiltIn);
         ScriptState { name, current, error }
+    }
+
+    fn merge_script(&self) -> serde_json::Value {
+        self.scripts.merge.about()
+    }
+
+    fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, Refusal>> {
+        let read = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
+        Box::pin(kept::answer(read, (self.clock.now(), self.started_at), query))
     }
 
     fn window(&self) -> Option<serde_json::Value> {

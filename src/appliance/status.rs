@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::chores::Failing;
+use super::chores::{BackupTimes, Chore, Failing};
 use super::renewed::State;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
@@ -13,8 +13,8 @@ use crate::clock::witness::{ClockVerdict, Witness};
 use crate::collect::enrich::Recent;
 use crate::collect::status::SourceStatus;
 use crate::serve::{
-    BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport, Part,
-    SourceReport, Status, is_ready,
+    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport,
+    MemoryReport, Part, SourceReport, Status, is_ready,
 };
 use crate::store::Store;
 
@@ -32,6 +32,8 @@ pub(super) struct Sight {
     pub(super) files: State,
     /// Backups and exports that fail.
     pub(super) failing: watch::Receiver<Failing>,
+    /// When backups are made.
+    pub(super) backups: watch::Receiver<Option<BackupTimes>>,
     pub(super) clock: Clock,
 }
 
@@ -61,10 +63,30 @@ impl Sight {
             },
             clients: ClientReport { connections: clients },
             disk: disk(&self.data_dir),
+            memory: memory(),
+            backups: self.backups(),
             journal: journal(&self.store, self.clock),
             clock: clock_report(&self.witness),
         }
     }
+
+    /// When backups were and are made; `None` without `backup.dir`.
+    fn backups(&self) -> Option<BackupReport> {
+        let BackupTimes { last, next } = (*self.backups.borrow())?;
+        let failing = self.failing.borrow();
+        let failed = failing.of(Chore::Backup);
+        let failing_since = failed.map(|(_, since)| since);
+        let error = failed.map(|(why, _)| why.to_owned());
+        Some(BackupReport { last, next, failing_since, error })
+    }
+}
+
+/// Memory of this process; `None` where the system does not say.
+fn memory() -> Option<MemoryReport> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(MemoryReport { resident_bytes: kib * 1_024 })
 }
 
 fn journal(store: &Store, clock: Clock) -> JournalReport {

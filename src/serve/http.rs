@@ -14,4 +14,5 @@ pub(crate) mod problem;
 pub(crate) mod proxies;
 pub(crate) mod routes;
 pub(crate) mod tls;
+mod whole;
 pub(crate) mod write_timeout;

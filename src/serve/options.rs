@@ -17,6 +17,8 @@ pub struct ServeOptions {
     pub base_path: Option<String>,
     /// Origins that may connect, in lower case without a trailing `/`; empty or `*` is any.
     pub allowed_origins: Vec<String>,
+    /// Origins whose pages may show ours in a frame, as `allowed_origins`; empty is none.
+    pub frame_ancestors: Vec<String>,
     /// Bearer token for the sync from other hosts.
     pub admin_token: Option<Secret>,
     /// Bearer token of POST requests to the ops listener; without one, none is accepted.
@@ -48,6 +50,7 @@ impl ServeOptions {
             sync_event: server.sync_event.clone(),
             base_path: server.base_path.clone(),
             allowed_origins: server.allowed_origins.clone(),
+            frame_ancestors: server.frame_ancestors.clone(),
             admin_token: server.admin_token.clone(),
             ops_secret: None,
             trusted_proxies: Proxies {

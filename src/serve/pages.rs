@@ -24,12 +24,13 @@ use crate::serve::server::ServerState;
 
 static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/index.html")));
 static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/play.html")));
+static SCRIPTS: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/scripts.html")));
 static TEXT: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/text.html")));
 /// Where a page's data and its script's nonce are inserted.
 const ABOUT: &str = "{{about}}";
 const NONCE: &str = "{{nonce}}";
 /// Parts of the pages, inserted where their names stand.
-const PIECES: [(&str, &str); 9] = [
+const PIECES: [(&str, &str); 10] = [
     ("{{style}}", include_str!("pages/ui/shared.css")),
     ("{{wall-style}}", include_str!("pages/ui/wall.css")),
     ("{{nav}}", include_str!("pages/ui/nav.html")),
@@ -39,6 +40,7 @@ const PIECES: [(&str, &str); 9] = [
     ("{{wall}}", include_str!("pages/ui/wall.js")),
     ("{{list}}", include_str!("pages/ui/list.js")),
     ("{{start}}", include_str!("pages/ui/start.js")),
+    ("{{status}}", include_str!("pages/ui/status.js")),
 ];
 
 /// A page with its parts.
@@ -85,6 +87,11 @@ fn written(page: &str, server: &ServerState, request: &Request<Body>) -> Respons
     sent(page, &about)
 }
 
+/// The page of `/scripts`.
+pub(crate) fn scripts(simulated: bool) -> Response {
+    sent(&SCRIPTS, &serde_json::json!({ "simulated": simulated }))
+}
+
 /// A page of plain text.
 pub(crate) struct TextPage<'a> {
     /// `Status` or `Topics`.
@@ -106,6 +113,7 @@ pub(crate) fn text(shown: &TextPage<'_>) -> Response {
         .replace("{{title}}", shown.title)
         .replace("{{small}}", &shown.title.to_lowercase())
         .replace("{{live}}", if shown.is_live { "" } else { "hidden" })
+        .replace("{{open}}", if shown.is_live { "" } else { "open" })
         .replace("{{class}}", class)
         .replace("{{verdict}}", &escaped(verdict));
     let about = serde_json::json!({ "simulated": shown.simulated, "live": shown.is_live });

@@ -4,12 +4,16 @@
 //! command and the appliance may see different file systems (a sandbox, another user), and the
 //! appliance opens no other file on behalf of a network client.
 
+use std::ops::Range;
+
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::report::{Part, Status};
+use crate::model::activity::{Chart, CountedHour, HourCompleteness};
+use crate::model::tally::Tally;
 
 /// The appliance, as far as its server needs it.
 pub trait Operate: Send + Sync + 'static {
@@ -28,7 +32,18 @@ pub trait Operate: Send + Sync + 'static {
     /// The merge script in use.
     fn script(&self) -> ScriptState;
 
-    /// The live window that the merge script receives, as JSON; `None` without one.
+    /// Counts that are kept by time; an error where none are.
+    fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {
+        let reason = format!("no counts are kept here: {query:?}");
+        Box::pin(async { Err(OpsError { is_io: true, reason }) })
+    }
+
+    /// How the merge script is, as JSON for everybody; null where there is none.
+    fn merge_script(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// The live window that the merge script is given, as JSON; `None` where there is none.
     fn window(&self) -> Option<serde_json::Value> {
         None
     }
@@ -40,7 +55,46 @@ pub trait Operate: Send + Sync + 'static {
     fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer>;
 }
 
-/// The result of a [`StoreRequest`].
+/// Which kept counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeptQuery {
+    /// The last 15 minutes.
+    Recent,
+    /// The last 24 hours.
+    Day,
+    /// Completeness of these hours of receiving, in hours since 1970.
+    Completeness(Range<i64>),
+    /// What was counted of these hours of `created_at`, in hours since 1970.
+    Hours(Range<i64>),
+    /// Pull-request events by language, in the rolling window and the one before it.
+    Languages,
+}
+
+/// Kept counts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum KeptCounts {
+    /// Over a time.
+    Chart(Chart),
+    /// By hour, oldest first.
+    Completeness(Vec<HourCompleteness>),
+    /// By hour, oldest first.
+    Hours(Vec<CountedHour>),
+    /// By language.
+    Languages(LanguageCounts),
+}
+
+/// Pull-request events by language.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LanguageCounts {
+    /// Seconds of the window.
+    pub seconds: u32,
+    /// In the rolling window.
+    pub now: Tally,
+    /// In the one before it; `None` when this node did not count through all of it.
+    pub before: Option<Tally>,
+}
+
+/// What came of a [`StoreRequest`], or why nothing did.
 pub type StoreAnswer = Result<Box<RawValue>, OpsError>;
 
 /// Why a [`StoreRequest`] or an [`ArchiveRequest`] failed.

@@ -118,6 +118,8 @@ pub(crate) fn status(status: Status) -> Status {
         bus,
         clients,
         disk,
+        memory,
+        mut backups,
         journal,
         clock,
     } = status;
@@ -126,6 +128,9 @@ pub(crate) fn status(status: Status) -> Status {
     let said = said.and_then(|part| part.error.as_deref()).unwrap_or(WORDS[1].2);
     if let Some(last) = source.as_mut().and_then(|source| source.last_error.as_mut()) {
         said.clone_into(&mut last.message);
+    }
+    if let Some(error) = backups.as_mut().and_then(|backups| backups.error.as_mut()) {
+        OTHERWISE.clone_into(error);
     }
     let node = None;
     Status {
@@ -140,6 +145,8 @@ pub(crate) fn status(status: Status) -> Status {
         bus,
         clients,
         disk,
+        memory,
+        backups,
         journal,
         clock,
     }

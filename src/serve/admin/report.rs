@@ -38,6 +38,10 @@ pub struct Status {
     pub clients: ClientReport,
     /// The file system of the data directory; `None` when it cannot be asked.
     pub disk: Option<DiskReport>,
+    /// Memory of the process; `None` when the system does not say.
+    pub memory: Option<MemoryReport>,
+    /// Backups on a schedule; `None` without `backup.dir`.
+    pub backups: Option<BackupReport>,
     /// The journal.
     pub journal: JournalReport,
     /// This machine's clock.
@@ -125,6 +129,28 @@ pub struct BusReport {
 pub struct ClientReport {
     /// Connections to the public listeners.
     pub connections: usize,
+}
+
+/// Memory of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct MemoryReport {
+    /// Bytes in main memory.
+    pub resident_bytes: u64,
+}
+
+/// Backups on a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BackupReport {
+    /// When the newest was made; `None` when there is none.
+    pub last: Option<Timestamp>,
+    /// When the next is due.
+    pub next: Timestamp,
+    /// Since when none can be made; `None` while they can.
+    pub failing_since: Option<Timestamp>,
+    /// Why none can be made, without a path.
+    pub error: Option<String>,
 }
 
 /// A file system.

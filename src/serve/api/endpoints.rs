@@ -4,6 +4,7 @@
 mod about;
 mod counts;
 mod events;
+mod history;
 mod operations;
 mod sockets;
 #[cfg(test)]
@@ -90,6 +91,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
     all.extend(sockets::all());
     all.extend(counts::all());
     all.push(events::endpoint());
+    all.extend(history::all());
     all.extend(about::all());
     all.extend(operations::all());
     all.into_iter().map(Endpoint::complete).collect()
@@ -118,6 +120,13 @@ impl EndpointRow {
     /// Whether the method is allowed.
     pub(crate) fn takes(&self, method: &Method) -> bool {
         self.allow.to_str().unwrap_or_default().split(", ").any(|known| known == method.as_str())
+    }
+
+    /// The methods besides OPTIONS, as the `Allow` of a 405 lists them.
+    pub(crate) fn methods(&self) -> HeaderValue {
+        let allow = self.allow.to_str().unwrap_or_default().split(", ");
+        let methods: Vec<&str> = allow.filter(|method| *method != "OPTIONS").collect();
+        HeaderValue::from_str(&methods.join(",")).expect("names of methods")
     }
 
     fn of(endpoint: &Endpoint) -> Self {

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, head
 use super::admission::Rejection;
 use super::peer::{Audience, Peer};
 use super::problem::Problem;
-use super::{head, identity, negotiation, routes};
+use super::{head, identity, negotiation, routes, whole};
 use crate::serve::api::endpoints;
 use crate::serve::api::endpoints::EndpointRow;
 use crate::serve::server::ServerState;
@@ -49,10 +49,28 @@ pub(crate) async fn answer(
         (Ok(()), Audience::Public) => public(server, router, request, refusal).await,
     };
     routes::secure(response.headers_mut());
+    if audience == Audience::Public {
+        framed(response.headers_mut(), &server.options.frame_ancestors);
+    }
     response
 }
 
-/// Rejects a request to the ops listener for a host name that a stranger may control.
+/// Lets pages of these origins show ours in a frame (CSP level 3, §6.4.2).
+fn framed(headers: &mut HeaderMap, ancestors: &[String]) {
+    const NONE: &str = "frame-ancestors 'none'";
+    let Some(policy) = headers.get(header::CONTENT_SECURITY_POLICY) else { return };
+    if ancestors.is_empty() || !policy.to_str().is_ok_and(|policy| policy.contains(NONE)) {
+        return;
+    }
+    let allowed = format!("frame-ancestors {}", ancestors.join(" "));
+    let policy = policy.to_str().unwrap_or_default().replace(NONE, &allowed);
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        headers.remove(header::X_FRAME_OPTIONS);
+    }
+}
+
+/// Refuses a request to the ops listener under a name that a stranger may have pointed here.
 fn known(server: &ServerState, request: &Request<Body>) -> Result<(), Problem> {
     identity::refuse_host(server, request).map_or(Ok(()), Err)
 }
@@ -130,7 +148,7 @@ async fn inside(server: &ServerState, router: Router, request: Request<Body>) ->
     }
     if !row.takes(method) {
         let mut refused = routes::wrong_method(request).await;
-        refused.headers_mut().insert(header::ALLOW, row.allow.clone());
+        refused.headers_mut().insert(header::ALLOW, row.methods());
         return refused;
     }
     let is_get = matches!(*method, Method::GET | Method::HEAD);
@@ -140,7 +158,9 @@ async fn inside(server: &ServerState, router: Router, request: Request<Body>) ->
     {
         return problem.into_response();
     }
-    tower::ServiceExt::oneshot(router, request).await.into_response()
+    let coding = negotiation::encoding(request.headers(), &[whole::GZIP]);
+    let response = tower::ServiceExt::oneshot(router, request).await.into_response();
+    whole::pack(response, coding).await
 }
 
 /// The answer to `OPTIONS`.

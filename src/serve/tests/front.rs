@@ -300,3 +300,17 @@ async fn proxy_that_names_no_client_is_the_client() {
     assert_eq!(served.connect_with("/sampling", &told).await.err(), Some(429));
     assert!(served.connect_with("/sampling", &[("cf-connecting-ip", "192.0.2.2")]).await.is_ok());
 }
+
+#[tokio::test]
+async fn only_named_pages_may_show_ours_in_a_frame() {
+    let get = "GET / HTTP/1.1\r\naccept: text/html";
+    let answer = served().await.ask(get).await;
+    let policy = told(&answer, "content-security-policy").unwrap();
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert_eq!(told(&answer, "x-frame-options"), Some("DENY"));
+    let served = served_by(|options| options.frame_ancestors = vec![OK.to_owned()]).await;
+    let answer = served.ask(get).await;
+    let policy = told(&answer, "content-security-policy").unwrap();
+    assert!(policy.contains(&format!("frame-ancestors {OK}")), "{policy}");
+    assert_eq!(told(&answer, "x-frame-options"), None);
+}

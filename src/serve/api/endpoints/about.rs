@@ -4,13 +4,17 @@ use axum::routing::get;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::{ApiResponse, Endpoint, EndpointPath, HTML, JSON, Operation, TEXT, list, named};
+use super::{
+    ApiResponse, Endpoint, EndpointPath, HTML, JSON, Operation, TEXT, list, named, nullable,
+    object, text, whole,
+};
 use crate::serve::admin::report::{Part, Status};
 use crate::serve::admin::{ops, status};
 use crate::serve::api::documents;
 use crate::serve::pages;
 use crate::serve::pages::topics::{self, TopicCatalogue};
 use crate::serve::pages::{clients, docs};
+use crate::serve::scripts;
 
 /// The start page.
 pub(super) fn page() -> Endpoint {
@@ -39,6 +43,7 @@ pub(super) fn all() -> Vec<Endpoint> {
         .json("Ready", list(&named::<Part>()))
         .answers(503, "Store, bus or source is down", JSON, list(&named::<Part>()))),
         Endpoint::public(EndpointPath::At("/status"), get(status::show)).on(status_operation()),
+        Endpoint::public(EndpointPath::At("/scripts"), get(scripts::show)).on(scripts_operation()),
         Endpoint::public(EndpointPath::At("/topics"), get(topics::show)).on(topics_operation()),
         Endpoint::public(EndpointPath::At("/docs"), get(docs::start)).on(manual(
             "The manual of this version: its first page, with links to the others",
@@ -80,6 +85,23 @@ const FORM: &str = "Which form; without it a page for whoever accepts HTML, else
 
 fn form() -> Value {
     json!({ "type": "string", "enum": ["json", "html"] })
+}
+
+fn scripts_operation() -> Operation {
+    let script = object(&[
+        ("name", text()),
+        ("file", text()),
+        ("in_force", text()),
+        ("since", text()),
+        ("error", nullable(&text())),
+        ("micros", nullable(&whole())),
+        ("path", text()),
+        ("output", nullable(&list(&list(&json!({ "type": ["string", "integer"] }))))),
+    ]);
+    Operation::get("Each script: its state, output, cost, what it counted, its last error")
+        .parameter("format", FORM, &form())
+        .json("All of them", object(&[("scripts", list(&script))]))
+        .says(200, "All of them", HTML)
 }
 
 fn topics_operation() -> Operation {

@@ -46,16 +46,14 @@ const point = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
 
 // Layers on one another: each has a class and values, as many as there are steps. A step of which
 // nothing is known is grey from top to bottom.
-function stacked(box, layers, ticks, label, unknown) {
+function stacked(box, layers, ticks, label, unknown, marked) {
   const steps = layers[0].values.length;
   const sums = Array.from({ length: steps }, (_, at) =>
     layers.reduce((sum, layer) => sum + layer.values[at], 0));
   const at = canvas(box, Math.max(1, ...sums), steps, label);
-  unknown.forEach((is, step) => {
-    if (!is) return;
-    at.svg.append(drawn("rect", { class: "unknown", x: at.x(step), y: at.y(at.top),
-      width: at.x(step + 1) - at.x(step), height: at.y(0) - at.y(at.top) }));
-  });
+  const grey = unknown.map((is, step) => (is ? `M${point(at.x(step), at.y(0))}` +
+    `V${at.y(at.top).toFixed(1)}H${at.x(step + 1).toFixed(1)}V${at.y(0).toFixed(1)}Z` : ""));
+  if (unknown.some(Boolean)) at.svg.append(drawn("path", { class: "unknown", d: grey.join("") }));
   const below = new Array(steps).fill(0);
   for (const layer of layers) {
     let [over, under] = ["", ""];
@@ -69,8 +67,41 @@ function stacked(box, layers, ticks, label, unknown) {
     const outline = `M${(over + under).slice(1)}Z`;
     at.svg.append(drawn("path", { class: `area ${layer.kind}`, d: outline }));
   }
+  for (const [from, to] of marked ?? []) {
+    at.svg.append(drawn("rect", { class: "imported", x: at.x(from), y: at.y(0),
+      width: at.x(to) - at.x(from), height: 4 }));
+  }
   for (const [step, text, anchor] of ticks) at.tick(step, text, anchor);
   box.replaceChildren(at.svg);
+}
+
+// A strip of cells over a time: each value is a part, 0 to 1, or null where it is not known.
+const GRADES = [[0.98, "good"], [0.9, "fair"], [0, "poor"]];
+const gradeOf = (part) => (part === null ? "unknown" : GRADES.find(([least]) => part >= least)[1]);
+function heat(box, parts, ticks, label) {
+  const letter = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
+  const [width, height] = [Math.max(120, box.clientWidth), 2.6 * letter];
+  const left = 3.4 * letter;
+  const cells = Math.max(1, Math.min(parts.length, Math.floor((width - left) / 3)));
+  const x = (cell) => left + ((width - left) * cell) / cells;
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  const paths = {};
+  for (let cell = 0; cell < cells; cell += 1) {
+    const [from, to] = [cell, cell + 1].map((at) => Math.floor((at * parts.length) / cells));
+    const known = parts.slice(from, Math.max(to, from + 1)).filter((part) => part !== null);
+    // Of the minutes in a cell the worst is shown: a gap must not vanish on a small screen.
+    const grade = gradeOf(known.length ? Math.min(...known) : null);
+    paths[grade] = `${paths[grade] ?? ""}M${x(cell).toFixed(1)} 0H${x(cell + 1).toFixed(1)}` +
+      `V${(height - 1.4 * letter).toFixed(1)}H${x(cell).toFixed(1)}Z`;
+  }
+  for (const [grade, d] of Object.entries(paths)) svg.append(drawn("path", { class: grade, d }));
+  for (const [part, text, anchor] of ticks) {
+    const mark = drawn("text", { x: left + (width - left) * part, y: height - 0.2 * letter,
+      "text-anchor": anchor }, text);
+    mark.style.fontSize = `${letter}px`;
+    svg.append(mark);
+  }
+  box.replaceChildren(svg);
 }
 
 // Lines beside one another; `null` is a step of which nothing is known.

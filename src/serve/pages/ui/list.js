@@ -1,6 +1,15 @@
 
-// The list: of what comes between two looks an even sample, and how many more there were.
+// The list: of what comes between two looks an even sample, and how many more there were. Where
+// more comes than a list can show, the server is asked for every Nth event: the same for everyone,
+// and each type has its part.
 const ROWS = 60;
+const WANTED = 20;
+const MOST = 60;
+// What is shown at first is every Nth of the last events: a poll's pull requests come together.
+const PREFILL = 12;
+let sample = 1;
+let came = 0;
+let cameSince = performance.now();
 const AT_ONCE = 4;
 const LOOK = 2000;
 const POOL = 128;
@@ -90,18 +99,19 @@ function showEvents() {
     const taken = Math.min(room, rows.length);
     queue = Array.from({ length: taken }, (_, at) =>
       rows[Math.floor(((at + 0.5) * rows.length) / taken)][1]);
-    more = pool.all - taken;
+    more = Math.round(pool.all * sample - taken);
     pool = { rows: [], all: 0 };
   }
   if (isPaused) {
-    byId("sampled").textContent = `paused, ${grouped.format(pool.all)} came since`;
+    byId("sampled").textContent = `paused, ${grouped.format(pool.all * sample)} came since`;
     return;
   }
   if (queue.length === 0) return;
   const added = queue.splice(0, AT_ONCE).map(eventRow);
   if (queue.length === 0) {
-    byId("sampled").textContent = more > 0 ? "an even sample of them" : "as they come";
-    if (more > 0) added.push(element("li", `+${grouped.format(more)} more`, "more"));
+    byId("sampled").textContent = more > 0 ? "an even sample" : "as they come";
+    const about = sample > 1 ? "about " : "";
+    if (more > 0) added.push(element("li", `+${about}${grouped.format(more)} more`, "more"));
   }
   addRows(added);
 }
@@ -118,8 +128,7 @@ function addRows(rows) {
 
 const FIELDS = ["event.type", "event.actor.login", "event.repo.name", "event.payload.action",
   "event.payload.number", "event.payload.pull_request.number", "event.payload.issue.number",
-  "event.created_at", "payload.open", "payload.merge", "payload.close", "payload.devDay",
-  "payload.devYear"];
+  "payload.merge"];
 const REPLAYED = 20000;
 const WHY = { retention: "kept no longer", slow: "read too slowly",
   bus_changed: "on another bus" };
@@ -134,6 +143,8 @@ function say(text) {
 function streamPath(away) {
   const query = new URLSearchParams(filters);
   query.set("fields", FIELDS.join(","));
+  const prefill = isFiltered ? 1 : Math.max(PREFILL, sample);
+  if (prefill > 1) query.set("sample", String(prefill));
   isLiveNow = false;
   before = [];
   if (cursor !== null && away !== null && away < REPLAYED) query.set("cursor", cursor);
@@ -143,9 +154,10 @@ function streamPath(away) {
 
 function back(away) {
   missing = new Map();
-  say(away < REPLAYED ? `Back after ${duration(Math.round(away / 1000))}: what came meanwhile ` +
-    "is in the list's sample." : `Back after ${duration(Math.round(away / 1000))}: events of ` +
-    "that time are not in the list and the first picture; the day's figures have them.");
+  const span = duration(Math.round(away / 1000));
+  say(away < REPLAYED ? `Back after ${span}: what came meanwhile is in the list's sample.`
+    : `Back after ${span}: events of that time are not in the list; pictures and figures have them.`);
+  asked.clear();
   yearAt = -Infinity;
 }
 
@@ -157,11 +169,28 @@ function takeEvent({ fields }) {
     if (before.length > 20 * ROWS) before.splice(0, 10 * ROWS);
     return;
   }
-  count(wordsOf(fields["event.type"])[1]);
-  if (!isFiltered && typeof fields["event.created_at"] === "string") {
-    addToYear(fields["event.created_at"].slice(0, 10), fields);
-  }
+  came += 1;
   keep(fields);
+}
+
+// Asks for more or fewer of them, on the same connection.
+function adjust() {
+  const now = performance.now();
+  const { socket } = links.get("stream");
+  if (!isLiveNow || now - cameSince < 5000 || socket?.readyState !== WebSocket.OPEN) return;
+  const all = (1000 * came * sample) / (now - cameSince);
+  [came, cameSince] = [0, now];
+  const wanted = Math.max(1, Math.round(all / WANTED));
+  if (all / sample <= MOST && wanted > sample / 3) return;
+  sample = wanted;
+  choose();
+}
+
+function choose() {
+  const query = { fields: FIELDS };
+  if (sample > 1) query.sample = sample;
+  for (const [name, value] of filters) query[name] = [...(query[name] ?? []), ...value.split(",")];
+  links.get("stream").socket?.send(JSON.stringify(query));
 }
 
 function takeStream(message) {
@@ -173,8 +202,9 @@ function takeStream(message) {
   case "caught_up":
     if (isLiveNow) break;
     isLiveNow = true;
-    counting = secondNow() + 1;
-    begun ??= counting;
+    sample = rate === null || isFiltered ? sample : Math.max(1, Math.round(rate / WANTED));
+    [came, cameSince] = [0, performance.now()];
+    if (!isFiltered) choose();
     const step = Math.max(1, before.length / ROWS);
     const rows = [];
     for (let at = before.length - 1; at >= 0; at -= step) rows.unshift(before[Math.round(at)]);
@@ -230,7 +260,6 @@ byId("pause").addEventListener("click", () => {
 if (isFiltered) {
   byId("filtered").textContent = "Only: " +
     plain([...filters].map(([name, value]) => `${name} ${value}`).join(" · "));
-  byId("by-type-of").textContent = "that match, by type, since this page is open";
 }
 
 function showParts(parts) {

@@ -2,7 +2,7 @@
 // What all pages do. Whatever comes from outside is only ever set as text.
 const byId = (id) => document.getElementById(id);
 const about = JSON.parse(byId("about").textContent);
-const base = location.pathname.replace(/\/(play|status|topics)?\/*$/, "");
+const base = location.pathname.replace(/\/(play|status|topics|scripts|docs)?\/*$/, "");
 const socketBase = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${base}`;
 const grouped = new Intl.NumberFormat("en");
 

@@ -4,33 +4,28 @@ let day = today();
 function tick() {
   const now = performance.now();
   for (const link of links.values()) link.check(now);
-  // While nothing comes nothing is counted: that time is unknown, not quiet.
-  const isOut = links.get("stream").lost !== null || silentFor() > SILENCE;
-  if (isOut && downs.at(-1)?.length !== 1) downs.push([Math.floor(heard / 1000)]);
-  if (!isOut && downs.at(-1)?.length === 1) {
-    downs.at(-1).push(secondNow() + 1);
-    // What had waited comes at once, and is no rate of now.
-    counting = Math.max(counting ?? 0, secondNow() + 2);
-    if (downs.length > 50) downs.shift();
-    const silence = secondNow() - downs.at(-1)[0];
-    if (noteUntil < now) say(`Nothing came for ${duration(silence)}: that time is grey.`);
-  }
   showPulse();
   if (noteUntil < now) byId("note").textContent = "";
-  const every = isFiltered ? 60000 : 180000;
-  if (now - yearAt > (year ? every : CONNECTING) || day !== today()) {
+  if (now - yearAt > (year ? 180000 : CONNECTING) || day !== today()) {
     day = today();
     refreshYear();
   }
-  if (document.hidden) return;
-  showRate();
-  showFigures();
+  ask("/now", NOW_EVERY, takeNow);
+  ask("/history?span=15m", RECENT_EVERY, (said) => {
+    recent = said;
+    showTypes();
+  });
+  ask("/history?span=24h", DAY_EVERY, (said) => {
+    wholeDay = said;
+    showTypes();
+  });
+  adjust();
 }
 
-// A page that was frozen gets at once what came over minutes: that is no rate.
-document.addEventListener("resume", () => { counting = secondNow() + 2; });
+// A page that was hidden shows at once how it is.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
+  asked.clear();
   tick();
   showTypes();
   showYear();
@@ -40,7 +35,7 @@ const drawAgain = new ResizeObserver(() => requestAnimationFrame(() => {
   showYear();
   showLanguages();
 }));
-for (const id of ["type-chart", "day-chart"]) drawAgain.observe(byId(id));
+for (const id of ["type-chart", "type-day-chart", "day-chart"]) drawAgain.observe(byId(id));
 
 byId("version").textContent = `ghpulse ${about.version}`;
 byId("script").textContent = `Merge script: ${about.script.name}` +
@@ -88,6 +83,11 @@ while True:
         print("again in", wait, "s:", error)
     time.sleep(wait)
     wait = min(2 * wait, 30)`;
+fetch(`${base}/hours?since=31d`).then((answer) => answer.json()).then(({ hours }) => {
+  const imported = hours.filter(({ stands }) => stands === "import");
+  byId("imports").textContent = imported.length === 0 ? "" : `Of the last 31 days ` +
+    `${imported.length} hours were imported from archives; these counts stand for them.`;
+}).catch(() => {});
 showParts(about.parts);
 onStatus.push((said) => {
   showParts(said.parts ?? []);
@@ -100,6 +100,6 @@ follow("languages", { path: () => "/language/latest", ask: { top: 200 }, silence
 follow("stream", { path: streamPath, silence: 40000, take: takeStream, back });
 setInterval(tick, 1000);
 setInterval(showEvents, LOOK);
-setInterval(showTypes, LOOK);
-setInterval(() => isDrawn || showYear(), 10000);
+setInterval(showYear, 10000);
 refreshYear();
+tick();
