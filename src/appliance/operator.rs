@@ -239,7 +239,7 @@ impl Operate for Operator {
         self.scripts.merge.about()
     }
 
-    fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, Refusal>> {
+    fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {
         let read = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
         Box::pin(kept::answer(read, (self.clock.now(), self.started_at), query))
     }
