@@ -40,8 +40,8 @@ const WORDS: &[(&str, PartState, &str)] = &[
 /// Reports of the store, by a substring, and their public texts: the cause without a path.
 const CAUSES: &[(&str, &str)] = &[
     ("the clock of this machine is", "the clock of this machine is wrong; nothing is deleted"),
-    ("writing waits", "the disk is full; writing waits"),
-    ("fetching is paused", "the disk is nearly full; fetching is paused"),
+    ("writes wait", "the disk is full; writing waits"),
+    ("polling paused", "the disk is nearly full; fetching is paused"),
     (
         "a part of the journal is damaged",
         "a part of the journal is damaged; readers get a gap there",

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use http::StatusCode;
 
@@ -129,7 +129,7 @@ impl Admission {
     }
 
     fn lock(&self) -> MutexGuard<'_, AdmissionCounts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.counts)
     }
 }
 

@@ -9,7 +9,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,6 +27,7 @@ use super::front;
 use super::peer::{Audience, Caller};
 use super::write_timeout::WriteTimeoutStream;
 use crate::serve::server::ServerState;
+use crate::sync::lock;
 
 /// Open requests of a connection.
 const STREAMS: u32 = 100;
@@ -145,7 +146,7 @@ async fn respond(
         let is_proxy = server.options.trusted_proxies.contain(caller.peer.address);
         match server.public.connection((!is_proxy).then_some(caller.peer.address)) {
             Ok(place) => {
-                *open.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+                *lock(&open.place) = Some(place);
             }
             Err(refusal) => caller.refusal = Some(refusal),
         }

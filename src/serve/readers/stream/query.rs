@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn invalid_values_are_rejected_by_name() {
         for (text, field, part) in [
-            ("cursor=x", Some("cursor"), "`x` is no cursor"),
+            ("cursor=x", Some("cursor"), "invalid cursor `x`"),
             ("since=soon", Some("since"), "how long ago"),
             ("since=1970-01-13T00:00:00Z", Some("since"), "a minute ahead"),
             ("since=1970-01-12T13:47:41", Some("since"), "a minute ahead"),
