@@ -43,7 +43,7 @@ struct Scripted {
 impl Member {
     /// For a script whose rule is this.
     pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: Rule) -> Self {
-        let buckets = Buckets::shaped(rule.shape());
+        let buckets = Buckets::with_layout(rule.shape());
         let name = name.to_owned();
         let usage = Usage::new(&rule);
         let scripted = Scripted { name, host, rule, buckets, left_out: 0, ticked_at: None, usage };

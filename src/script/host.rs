@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -25,6 +25,7 @@ use crate::metrics;
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::model::window::Timestamp;
 use crate::script::rule::Rule;
+use crate::sync::lock;
 
 /// Characters of a line that is shown.
 const LINE_CHARS: usize = 200;
@@ -278,7 +279,7 @@ impl ScriptHost {
             Ok(None) => Found::Missing,
             Err(reason) => Found::Unreadable(reason.clone()),
         };
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = lock(&self.found);
         if *found == now {
             return None;
         }
