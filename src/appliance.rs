@@ -204,6 +204,7 @@ fn apply_of(parts: &Parts) -> Apply {
         history: parts.history.clone(),
         hub: Arc::clone(&parts.hub),
         seen_for: parts.config.store.seen_for,
+        privacy: copies::privacy_of(&parts.config),
         clock: parts.clock,
     }
 }
@@ -221,6 +222,7 @@ fn sight_of(
         store: parts.store.clone(),
         apply: apply.clone(),
         data_dir: parts.config.data_dir.clone(),
+        hashes_emails: parts.config.privacy.hash_emails.in_exports(),
         bus: if has_broker { "pulsar" } else { "embedded" },
         node: parts.config.node_name.clone(),
         enriched,
@@ -357,7 +359,8 @@ fn start_stages(
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
-        let options = IngestOptions { backlog_bytes, pages, clock };
+        let privacy = Arc::clone(&apply.privacy);
+        let options = IngestOptions { backlog_bytes, pages, privacy, clock };
         let (store, stop) = (store.clone(), soft.clone());
         if broker.is_some() {
             let source = WhenGranted::new(poller, granting.grant.subscribe());
@@ -380,7 +383,8 @@ fn start_stages(
             told.went(Chore::Archive, failed.map(|error| error as _));
         };
         let witness = Arc::clone(&witness);
-        let run = archive::run(store.clone(), dir, (witness, went), clock, soft.clone());
+        let to = archive::Target { dir, hashes_emails: config.privacy.hash_emails.in_exports() };
+        let run = archive::run(store.clone(), to, (witness, went), clock, soft.clone());
         stages.start("archive", run);
     }
     if let Some(settings) = config.backup {

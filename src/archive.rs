@@ -18,7 +18,9 @@ mod import;
 mod lines;
 mod name;
 mod recorded;
+mod sidecar;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use deliver::deliver;
@@ -30,6 +32,15 @@ pub use name::{HourName, file_name};
 /// How long after its end an hour's file is written: GitHub serves most events within minutes,
 /// some hours late. Those that come later go into a file that replaces the first.
 pub const SETTLED: Duration = Duration::from_secs(600);
+
+/// Where files go, and what is not shown in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Their directory.
+    pub dir: PathBuf,
+    /// Whether e-mail addresses in commits are hashed, as GH Archive does.
+    pub hashes_emails: bool,
+}
 
 /// Buffers for reading and writing files, bytes.
 const BUFFER: usize = 256 << 10;

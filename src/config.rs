@@ -36,14 +36,14 @@ pub use complaint::{Complaint, Level, Notice, Place};
 pub use reference::{default_file, defaults_json, reference, reference_json, variables};
 pub use secret::Secret;
 pub use sections::{
-    Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, LogConfig, ServerConfig,
-    ServerLimits, StoreConfig,
+    Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, LogConfig, PrivacyConfig,
+    ServerConfig, ServerLimits, StoreConfig,
 };
 pub use table::{KEYS, Key, OTHER_VARIABLES, PREFIX, ValueKind};
 pub use tokens::{TokenLines, read_tokens};
 pub use typed::{
-    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, LogFormat, Network,
-    OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
+    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, HashEmails, LogFormat,
+    Network, OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
 };
 pub use units::{Bare, duration, moment, show_bytes, show_duration};
 

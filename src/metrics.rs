@@ -57,6 +57,7 @@ metrics! {
     EVENTS_ADMITTED Counter "ghpulse_events_admitted_total" "" "Events seen for the first time and admitted.";
     EVENTS_DUPLICATE Counter "ghpulse_events_duplicate_total" "" "Events served again after they were admitted.";
     EVENTS_REJECTED Counter "ghpulse_events_rejected_total" "" "Entries of pages that are not valid events; kept in the reject log.";
+    EVENTS_LEFT_OUT Counter "ghpulse_events_left_out_total" "" "Events that `privacy.exclude` leaves out: neither kept nor counted anywhere else.";
     QUERIES Counter "ghpulse_github_queries_total" "outcome"
         ["answered" "partial" "too_heavy" "limited" "token_refused" "failed"]
         "GraphQL queries to GitHub by outcome.";

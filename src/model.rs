@@ -16,6 +16,7 @@ pub mod message;
 pub mod missing_fields;
 pub mod offset;
 pub mod position;
+pub mod privacy;
 pub mod resume_token;
 pub mod routing;
 pub mod tally;

@@ -119,6 +119,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("schemars", &["hub", "model", "serve"]),
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),
+    ("sha1", &["model::privacy"]),
     ("strsim", &["config", "cli"]),
     ("tempfile", &["cli"]),
     ("tikv_jemallocator", &["main"]),

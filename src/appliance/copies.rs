@@ -12,8 +12,9 @@ use crate::apply::aggregate::Apply;
 use crate::apply::numbers::Numbers;
 use crate::apply::requeue::Requeued;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, HashEmails};
 use crate::hub::{Hub, HubOptions};
+use crate::model::privacy::Privacy;
 use crate::serve::{OpsError, StoreAnswer, StoreRequest};
 use crate::store::checkpoint::{self, CheckpointError};
 use crate::store::inspect::{self, InspectError};
@@ -59,9 +60,17 @@ pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Re
         history,
         hub: Arc::new(Hub::new(&HubOptions::default(), clock)),
         seen_for: config.store.seen_for,
+        privacy: privacy_of(config),
         clock,
     };
     Ok(apply.requeue().await?)
+}
+
+/// What of the events is not passed on.
+pub(super) fn privacy_of(config: &Config) -> Arc<Privacy> {
+    let written = &config.privacy;
+    let everywhere = written.hash_emails == HashEmails::Everywhere;
+    Arc::new(Privacy::new(&written.exclude, everywhere))
 }
 
 impl From<Stopping> for OpsError {

@@ -253,6 +253,7 @@ impl Operate for Operator {
 
     fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer> {
         let (store, numbers) = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
+        let hashes_emails = self.sight.hashes_emails;
         Box::pin(async move {
             match request {
                 ArchiveRequest::Import { from, file } => {
@@ -268,6 +269,7 @@ impl Operate for Operator {
                 ArchiveRequest::Export { from, until, into } => {
                     let export = move || {
                         let to = exchange::make(store.dir(), &into)?;
+                        let to = archive::Target { dir: to, hashes_emails };
                         let exported = archive::export(&store, Hour(from), Hour(until), &to);
                         exported.map_err(|error| of_archive(&error))
                     };

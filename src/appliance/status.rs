@@ -24,6 +24,8 @@ pub(super) struct Sight {
     /// What is told when an archive was taken in, and takes dead letters.
     pub(super) apply: Apply,
     pub(super) data_dir: PathBuf,
+    /// Whether addresses in commits are hashed in exported hours.
+    pub(super) hashes_emails: bool,
     pub(super) bus: &'static str,
     pub(super) node: String,
     pub(super) enriched: watch::Receiver<Recent>,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::entities::claim_entities;
-use super::foreign::{bury, claim_beside};
+use super::foreign::{bury, claim_beside, claim_seen};
 use super::numbers::Numbers;
 use super::outage;
 use crate::bus::{Bus, Content, DeadLetter, Delivery};
@@ -26,6 +26,7 @@ use crate::model::event_summary::EventSummary;
 use crate::model::gap::{Gap, GapReason, Outage};
 use crate::model::kinds::column;
 use crate::model::position::{BusTag, Cursor};
+use crate::model::privacy::Privacy;
 use crate::model::window::{Day, Timestamp};
 use crate::store::activity::Counting;
 use crate::store::journal::{self, DROPPED};
@@ -55,6 +56,8 @@ pub struct Apply {
     pub hub: Arc<Hub>,
     /// How long an event is remembered as applied.
     pub seen_for: Duration,
+    /// What is left out, whoever admitted it.
+    pub privacy: Arc<Privacy>,
     /// What time it is.
     pub clock: Clock,
 }
@@ -69,6 +72,7 @@ pub(super) struct Prepared {
     pub(super) repo_id: Option<u64>,
     pub(super) facts_from: FactsFrom,
     head: EventIndex,
+    is_left_out: bool,
     /// The objects that it has documents of.
     pub(super) entity_refs: Box<[EntityRef]>,
     pub(super) envelope: Envelope,
@@ -97,11 +101,24 @@ struct Came {
     read: Result<Prepared, Unread>,
 }
 
+/// What applying an event came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// It is counted and kept.
+    Fresh,
+    /// It was applied before.
+    Known,
+    /// `privacy.exclude` leaves it out: it is neither counted nor kept, only known by its id.
+    LeftOut,
+}
+
 /// What a batch came to.
 struct Counted {
     fresh: Vec<Prepared>,
     /// Deliveries that were applied before.
     known: u64,
+    /// Deliveries that are left out.
+    left_out: u64,
     /// Deliveries that went to the dead-letter log.
     dead: u64,
 }
@@ -146,7 +163,9 @@ impl Apply {
         tag: BusTag,
         deliveries: Vec<Delivery<B::Receipt>>,
     ) -> Result<Vec<B::Receipt>, StoreError> {
-        let (prepared, receipts) = blocking(move || prepare(tag, deliveries)).await?;
+        let privacy = Arc::clone(&self.privacy);
+        let prepared = blocking(move || prepare(tag, deliveries, &privacy));
+        let (prepared, receipts) = prepared.await?;
         let (now, seen_for) = (self.clock.now(), self.seen_for);
         let own = self.store.bus_tag();
         let history = self.history.clone();
@@ -157,11 +176,12 @@ impl Apply {
             fault::point("apply.before_commit");
             Ok((counted, receipts))
         });
-        let (Counted { fresh, known, dead }, receipts) = committed.await?;
+        let (Counted { fresh, known, left_out, dead }, receipts) = committed.await?;
         fault::point("apply.after_commit");
         self.store.watermarks().applied.send_modify(|commits| *commits = commits.wrapping_add(1));
         metrics::EVENTS_APPLIED.add(fresh.len() as u64);
         metrics::EVENTS_REDELIVERED.add(known);
+        metrics::EVENTS_LEFT_OUT.add(left_out);
         metrics::MESSAGES_DEAD.add(dead);
         self.numbers.add(fresh.iter().map(|event| (&event.envelope.facts, event.happened_at)));
         let told = fresh.into_iter();
@@ -171,7 +191,7 @@ impl Apply {
     }
 }
 
-fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>) -> (Vec<Came>, Vec<R>) {
+fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>, privacy: &Privacy) -> (Vec<Came>, Vec<R>) {
     let mut prepared = Vec::with_capacity(deliveries.len());
     let mut receipts = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
@@ -189,6 +209,7 @@ fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>) -> (Vec<Came>, Vec<R>) 
             }
             Content::DeadLetter(dead) => Err(Unread { cursor, dead: Box::new(dead) }),
         };
+        let read = read.map(|event| event.under(privacy));
         prepared.push(Came { outage: delivery.outage, read });
     }
     (prepared, receipts)
@@ -213,7 +234,20 @@ impl Prepared {
             entity_refs: summary.entity_refs,
             key: summary.key,
             envelope,
+            is_left_out: false,
         }
+    }
+
+    /// The same with what is not passed on of it decided: events may come from a node with other
+    /// settings, or were admitted before these.
+    pub(super) fn under(mut self, privacy: &Privacy) -> Self {
+        let Self { head, .. } = &self;
+        self.is_left_out =
+            privacy.leaves_out(head.actor_login(), head.org_login(), head.repo_name());
+        if let Some(hashed) = privacy.hashed(&self.envelope.event) {
+            self.envelope.event = hashed.into();
+        }
+        self
     }
 }
 
@@ -227,7 +261,8 @@ fn count(
 ) -> Result<Counted, StoreError> {
     let stored = batch.cursor_on(APPLIED, tag)?;
     let mut applied = stored;
-    let mut counted = Counted { fresh: Vec::with_capacity(prepared.len()), known: 0, dead: 0 };
+    let fresh = Vec::with_capacity(prepared.len());
+    let mut counted = Counted { fresh, known: 0, left_out: 0, dead: 0 };
     let mut minutes = Minutes::default();
     let mut row = Vec::new();
     let mut polled = None;
@@ -255,10 +290,10 @@ fn count(
         if event.facts_from != FactsFrom::Here {
             polled = polled.max(Some(event.received_at.min(now)));
         }
-        if apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
-            counted.fresh.push(event);
-        } else {
-            counted.known += 1;
+        match apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
+            Applied::Fresh => counted.fresh.push(event),
+            Applied::Known => counted.known += 1,
+            Applied::LeftOut => counted.left_out += 1,
         }
     }
     minutes.write(batch)?;
@@ -297,7 +332,7 @@ fn begin_journal(
     gaps::record(batch, own, gap)
 }
 
-/// Claims an event and puts it into the numbers and the journal; false when it was claimed before.
+/// Claims an event and puts it into the numbers and the journal, unless it is left out.
 /// `row` is room for the journal's row; what has its place where the journal was dropped gets none.
 pub(super) fn apply_once(
     batch: &mut Batch<'_>,
@@ -305,25 +340,29 @@ pub(super) fn apply_once(
     minutes: &mut Minutes,
     row: &mut Vec<u8>,
     seen_for: Duration,
-) -> Result<bool, StoreError> {
+) -> Result<Applied, StoreError> {
     // The day of receiving is part of the message, so every node claims under the same.
     let days = claim_days(event.received_at, seen_for);
     let key_on = |day| AppliedKey(SeenKey::new(Day(day), &event.key));
     if !batch.claim_within(days.clone(), event.received_at.day().0, key_on)? {
-        return Ok(false);
+        return Ok(Applied::Known);
+    }
+    if event.is_left_out {
+        claim_seen(batch, event, days)?;
+        return Ok(Applied::LeftOut);
     }
     claim_beside(batch, event, days)?;
     event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.entity_refs)?;
     count_numbers(batch, event)?;
     minutes.counting.count(event.received_at, event.happened_at, column(&event.key.kind));
     if minutes.is_dropped(batch, event.cursor)? {
-        return Ok(true);
+        return Ok(Applied::Fresh);
     }
     row.clear();
     push_journal(row, &event.head, &event.envelope.facts, &event.envelope.event);
     batch.put(&JournalKey { tag: event.cursor.tag, position: event.cursor.position }, row);
     minutes.add(batch, event, row.len())?;
-    Ok(true)
+    Ok(Applied::Fresh)
 }
 
 fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreError> {

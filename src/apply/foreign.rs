@@ -29,10 +29,7 @@ pub(super) fn claim_beside(
     event: &mut Prepared,
     days: RangeInclusive<i32>,
 ) -> Result<(), StoreError> {
-    if event.facts_from != FactsFrom::Here {
-        let key_on = |day| SeenKey::new(Day(day), &event.key);
-        batch.claim_within(days, event.received_at.day().0, key_on)?;
-    }
+    claim_seen(batch, event, days)?;
     let given = event.envelope.facts.flags;
     let mut found = given;
     claim_firsts(batch, &mut found, event.happened_at, event.actor_id, event.repo_id)?;
@@ -47,6 +44,19 @@ pub(super) fn claim_beside(
         FactsFrom::Elsewhere => given,
         FactsFrom::Nobody => found,
     };
+    Ok(())
+}
+
+/// Claims that an event of another node was seen.
+pub(super) fn claim_seen(
+    batch: &mut Batch<'_>,
+    event: &Prepared,
+    days: RangeInclusive<i32>,
+) -> Result<(), StoreError> {
+    if event.facts_from != FactsFrom::Here {
+        let key_on = |day| SeenKey::new(Day(day), &event.key);
+        batch.claim_within(days, event.received_at.day().0, key_on)?;
+    }
     Ok(())
 }
 

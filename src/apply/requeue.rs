@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::aggregate::{Apply, FactsFrom, Minutes, Prepared, apply_once};
+use super::aggregate::{Applied, Apply, FactsFrom, Minutes, Prepared, apply_once};
 use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
 use crate::store::StoreError;
@@ -30,7 +30,7 @@ pub struct Requeued {
     pub tried: u64,
     /// So many were read and are applied.
     pub applied: u64,
-    /// So many were read, and their events had been applied before.
+    /// So many were read, and their events had been applied before, or are left out.
     pub known: u64,
     /// So many stay dead.
     pub dead: u64,
@@ -66,7 +66,7 @@ impl Apply {
             let mut read = Vec::new();
             for (key, tried) in letters {
                 match tried {
-                    Tried::Read(event) => read.push((key, *event)),
+                    Tried::Read(event) => read.push((key, event.under(&self.privacy))),
                     Tried::StillDead(reason) => {
                         requeued.dead += 1;
                         if requeued.reasons.len() < REASONS {
@@ -94,10 +94,9 @@ impl Apply {
             let (mut fresh, mut known) = (Vec::new(), 0);
             let (mut minutes, mut row) = (Minutes::of_old_places(), Vec::new());
             for (key, mut event) in read {
-                if apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
-                    fresh.push(event);
-                } else {
-                    known += 1;
+                match apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
+                    Applied::Fresh => fresh.push(event),
+                    Applied::Known | Applied::LeftOut => known += 1,
                 }
                 batch.delete(&key);
             }
@@ -201,7 +200,7 @@ mod tests {
             minutes.write(batch)?;
             Ok(fresh)
         });
-        assert_eq!(applied.await.unwrap(), [true; 3]);
+        assert_eq!(applied.await.unwrap(), [Applied::Fresh; 3]);
         let mut kept = Vec::new();
         let start = JournalKey { tag: TAG, position: Position::default() };
         let read = |key: JournalKey, _: &[u8]| {

@@ -6,14 +6,14 @@ use std::path::Path;
 use super::draft::Draft;
 use super::export::Exported;
 use super::name::HourName;
-use super::{ArchiveError, lines};
+use super::{ArchiveError, Target, lines, sidecar};
 use crate::model::event::Event;
 use crate::private;
 
 /// Brings exported files into `to`, as an export into it does: a file that is there is kept, and
 /// gets what it is missing. Gives back what is there now. Blocks.
-pub fn deliver(mut exported: Exported, from: &Path, to: &Path) -> Result<Exported, ArchiveError> {
-    std::fs::create_dir_all(to).map_err(ArchiveError::file("create", to))?;
+pub fn deliver(mut exported: Exported, from: &Path, to: &Target) -> Result<Exported, ArchiveError> {
+    std::fs::create_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
     for hour in &mut exported.hours {
         let name = || ArchiveError::Name { path: hour.file.clone() };
         let HourName(of) = HourName::of(&hour.file).ok_or_else(name)?;
@@ -33,7 +33,8 @@ pub fn deliver(mut exported: Exported, from: &Path, to: &Path) -> Result<Exporte
             },
         )?;
         (hour.events, hour.fresh) = draft.finish()?;
-        hour.file = to.join(super::file_name(of));
+        sidecar::bring(from, &to.dir, of, hour.fresh > 0)?;
+        hour.file = to.dir.join(super::file_name(of));
     }
     Ok(exported)
 }

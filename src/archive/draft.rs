@@ -13,9 +13,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::recorded::key_of;
-use super::{ArchiveError, BUFFER, file_name, lines};
+use super::{ArchiveError, BUFFER, Target, file_name, lines};
 use crate::fault;
 use crate::model::event::Event;
+use crate::model::privacy::hash_emails;
 use crate::model::window::Hour;
 use crate::private;
 
@@ -32,13 +33,14 @@ pub(super) struct Draft {
     before: u64,
     fresh: u64,
     out: Option<GzEncoder<BufWriter<File>>>,
+    hashes_emails: bool,
 }
 
 impl Draft {
     /// Begins, or goes on with, the file of an hour.
-    pub(super) fn open(dir: &Path, hour: Hour) -> Result<Self, ArchiveError> {
+    pub(super) fn open(to: &Target, hour: Hour) -> Result<Self, ArchiveError> {
         let name = file_name(hour);
-        let (path, part) = (dir.join(&name), dir.join(format!(".{name}.part")));
+        let (path, part) = (to.dir.join(&name), to.dir.join(format!(".{name}.part")));
         let (mut seen, mut whole) = (HashSet::default(), None);
         if is_there(&path)? {
             let file = private::open_plain(&path).map_err(ArchiveError::file("open", &path))?;
@@ -56,7 +58,16 @@ impl Draft {
             whole = ending.whole;
         }
         let before = seen.len() as u64;
-        Ok(Self { path, part, seen, whole, before, fresh: 0, out: None })
+        Ok(Self {
+            path,
+            part,
+            seen,
+            whole,
+            before,
+            fresh: 0,
+            out: None,
+            hashes_emails: to.hashes_emails,
+        })
     }
 
     /// Whether there was a file with events already.
@@ -66,6 +77,15 @@ impl Draft {
 
     /// Adds an event, unless the file has it.
     pub(super) fn add(&mut self, event: &Event<'_>) -> Result<(), ArchiveError> {
+        let hashed = if self.hashes_emails { hash_emails(event.text) } else { None };
+        // What has no id is known by its text.
+        match hashed.as_deref().map(Event::read) {
+            Some(Ok(hashed)) => self.add_as_it_is(&hashed),
+            _ => self.add_as_it_is(event),
+        }
+    }
+
+    fn add_as_it_is(&mut self, event: &Event<'_>) -> Result<(), ArchiveError> {
         if !self.seen.insert(key_of(event)) {
             return Ok(());
         }

@@ -14,7 +14,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::draft::Draft;
 use super::name::HourName;
-use super::{ArchiveError, SETTLED, file_name};
+use super::{ArchiveError, SETTLED, Target, file_name, sidecar};
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
 use crate::model::event::Event;
@@ -88,7 +88,7 @@ pub fn export(
     store: &Store,
     from: Hour,
     until: Hour,
-    dir: &Path,
+    to: &Target,
 ) -> Result<Exported, ArchiveError> {
     let reader = store.reader();
     let Some(applied) = applied(reader)? else { return Ok(Exported::default()) };
@@ -101,7 +101,7 @@ pub fn export(
     };
     let start = Cursor { tag: applied.tag, position };
     let wanted = Wanted { hours: from..until, since: from, cut_too: true };
-    let hours = write(reader, start, &wanted, dir)?.hours;
+    let hours = write(reader, start, &wanted, to)?.hours;
     Ok(Exported { hours, begins_within })
 }
 
@@ -110,7 +110,7 @@ pub fn export(
 /// reason to stop: it is said, and tried again. `went` learns how each pass went.
 pub async fn run(
     store: Store,
-    dir: PathBuf,
+    to: Target,
     (witness, went): (Arc<Witness>, impl Fn(Option<&ArchiveError>) + Send),
     clock: Clock,
     stop: CancellationToken,
@@ -119,7 +119,7 @@ pub async fn run(
     loop {
         let until = witness.scheduled_now().map(settled_until);
         if let Some(until) = until.filter(|until| done != Some(*until)) {
-            let passed = pass(&store, until, &dir).await;
+            let passed = pass(&store, until, &to).await;
             went(passed.as_ref().err());
             match passed {
                 Ok(hours) => {
@@ -140,10 +140,10 @@ pub async fn run(
     }
 }
 
-async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>, ArchiveError> {
-    let (reading, dir) = (store.clone(), dir.to_owned());
+async fn pass(store: &Store, until: Hour, to: &Target) -> Result<Vec<WrittenHour>, ArchiveError> {
+    let (reading, to) = (store.clone(), to.clone());
     let work = move || -> Result<_, ArchiveError> {
-        std::fs::create_dir_all(&dir).map_err(ArchiveError::file("create", &dir))?;
+        std::fs::create_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
         let reader = reading.reader();
         let Some(applied) = applied(reader)? else { return Ok(Written::default()) };
         let known = reader.cursor_on(CURSOR, applied.tag)?;
@@ -152,7 +152,7 @@ async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>
             None => (Cursor { tag: applied.tag, position: Position::default() }, Hour(i64::MIN)),
         };
         let wanted = Wanted { hours: Hour(i64::MIN)..until, since, cut_too: false };
-        write(reader, start, &wanted, &dir)
+        write(reader, start, &wanted, &to)
     };
     let written = blocking(work).await.map_err(StoreError::from)??;
     if let (Some(first), Some(last)) = (written.left_out.first(), written.left_out.last()) {
@@ -230,9 +230,9 @@ fn write(
     reader: Reader<'_>,
     start: Cursor,
     wanted: &Wanted,
-    dir: &Path,
+    to: &Target,
 ) -> Result<Written, ArchiveError> {
-    write_with(reader, start, wanted, dir, OPEN)
+    write_with(reader, start, wanted, to, OPEN)
 }
 
 /// The same with so many files at the same time.
@@ -240,7 +240,7 @@ fn write_with(
     reader: Reader<'_>,
     start: Cursor,
     wanted: &Wanted,
-    dir: &Path,
+    to: &Target,
     open: usize,
 ) -> Result<Written, ArchiveError> {
     let _alone = lock(&WRITING);
@@ -270,7 +270,7 @@ fn write_with(
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
                     let cut = wanted.cuts(reader, start.tag, hour)?;
-                    let draft = Draft::open(dir, hour)?;
+                    let draft = Draft::open(to, hour)?;
                     if cut && !wanted.cut_too && !draft.is_there() {
                         left_out.insert(hour);
                         return Ok(());
@@ -289,7 +289,8 @@ fn write_with(
                 }
             }
             let (events, fresh) = draft.finish()?;
-            let file = dir.join(file_name(hour));
+            sidecar::write(reader, &to.dir, hour, fresh > 0)?;
+            let file = to.dir.join(file_name(hour));
             done.insert(hour, WrittenHour { file, events, fresh, cut });
         }
         if later.is_empty() {

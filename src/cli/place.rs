@@ -238,8 +238,10 @@ impl Place {
     ) -> Result<Exported, Failed> {
         let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         match self {
-            Self::Here(store, _) => {
+            Self::Here(store, config) => {
                 let store = store.clone();
+                let hashes_emails = config.privacy.hash_emails.in_exports();
+                let to = archive::Target { dir: to, hashes_emails };
                 Ok(blocking(move || archive::export(&store, from, until, &to)).await??)
             }
             Self::Ops(asking) => asking.export(from, until, &to).await,
@@ -371,7 +373,9 @@ impl Asking {
         let into = &exchange.name;
         let asked = json!({ "export": { "from": from.0, "until": until.0, "into": into } });
         let exported: Exported = self.ask("archive", &asked).await?;
-        let (at, to) = (exchange.path.clone(), to.to_owned());
+        // The appliance has hashed what its configuration says.
+        let to = archive::Target { dir: to.to_owned(), hashes_emails: false };
+        let at = exchange.path.clone();
         Ok(blocking(move || archive::deliver(exported, &at, &to)).await??)
     }
 

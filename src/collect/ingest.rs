@@ -6,6 +6,7 @@
 //! jammed: `store.outboxBytes` is the most that may lie between admission and journal.
 
 use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ use super::source::{EventSource, Page, Poll};
 use crate::clock::Clock;
 use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, InvalidEvent};
 use crate::model::gap::Outage;
+use crate::model::privacy::Privacy;
 use crate::model::window::Timestamp;
 use crate::store::keys::{BodyKey, InboxKey, MetaKey, SeenKey};
 use crate::store::outages::PendingOutage;
@@ -31,12 +33,14 @@ use crate::{fault, metrics};
 const REJECTS_A_POLL: usize = 50;
 
 /// What ingest goes by.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct IngestOptions {
     /// Bytes between admission and journal at which fetching pauses.
     pub backlog_bytes: u64,
     /// Pages of GitHub's feed that are followed.
     pub pages: u8,
+    /// What is left out; it is not even queued.
+    pub privacy: Arc<Privacy>,
     /// For how long polls after an outage are held.
     pub clock: Clock,
 }
@@ -50,6 +54,8 @@ pub struct Admitted {
     pub known: u64,
     /// What was no event.
     pub rejected: u64,
+    /// New events that are left out.
+    pub left_out: u64,
 }
 
 /// Admits what the source brings until it ends or `stop` is called.
@@ -64,15 +70,15 @@ pub async fn run(
     loop {
         let deadline = held.as_ref().map(|held| held.deadline);
         let poll = tokio::select! {
-            () = stop.cancelled() => return admit_held(&store, held).await,
+            () = stop.cancelled() => return admit_held(&store, &options, held).await,
             () = reached(options.clock, deadline) => {
-                admit_held(&store, held.take()).await?;
+                admit_held(&store, &options, held.take()).await?;
                 continue;
             }
             poll = next(&mut source, &store, options.backlog_bytes) => poll?,
         };
         let Some(poll) = poll else {
-            admit_held(&store, held).await?;
+            admit_held(&store, &options, held).await?;
             tracing::info!("the source has ended; what was admitted is served on");
             stop.cancelled().await;
             return Ok(());
@@ -94,11 +100,11 @@ pub async fn run(
             };
             match first {
                 Ok(first) => held = Some(first),
-                Err(poll) => _ = admit(&store, poll).await?,
+                Err(poll) => _ = take_in(&store, poll, None, &options.privacy).await?,
             }
         }
         if held.as_ref().is_some_and(|held| held.is_complete(options.pages)) {
-            admit_held(&store, held.take()).await?;
+            admit_held(&store, &options, held.take()).await?;
         }
     }
 }
@@ -112,9 +118,13 @@ async fn reached(clock: Clock, deadline: Option<Instant>) {
 }
 
 /// Admits the polls that were held after an outage.
-async fn admit_held(store: &Store, held: Option<HeldPolls>) -> anyhow::Result<()> {
+async fn admit_held(
+    store: &Store,
+    options: &IngestOptions,
+    held: Option<HeldPolls>,
+) -> anyhow::Result<()> {
     if let Some((poll, outage)) = held.map(HeldPolls::release) {
-        take_in(store, poll, Some(outage)).await?;
+        take_in(store, poll, Some(outage), &options.privacy).await?;
     }
     Ok(())
 }
@@ -135,19 +145,24 @@ async fn next(
     Ok(source.next_poll().await?)
 }
 
-/// Admits one poll.
+/// Admits one poll, of which nothing is left out.
 pub async fn admit(store: &Store, poll: Poll) -> Result<Admitted, StoreError> {
-    take_in(store, poll, None).await
+    take_in(store, poll, None, &Arc::default()).await
 }
 
-/// The same, of a poll that is perhaps the first after an outage.
+/// Admits one poll, which is perhaps the first after an outage.
 async fn take_in(
     store: &Store,
     poll: Poll,
     outage: Option<Outage>,
+    privacy: &Arc<Privacy>,
 ) -> Result<Admitted, StoreError> {
     let received_at = poll.received_at;
-    let sorted = blocking(move || sort(&poll)).await?;
+    let sorted = blocking({
+        let privacy = Arc::clone(privacy);
+        move || sort(&poll, &privacy)
+    })
+    .await?;
     metrics::EVENTS_FETCHED.add(sorted.candidates.len() as u64);
     if let Some(newest) = sorted.candidates.iter().map(|c| c.created_at).max() {
         metrics::FEED_LAG_SECONDS.set(received_at.since(newest).as_secs_f64());
@@ -167,6 +182,7 @@ async fn take_in(
     metrics::EVENTS_ADMITTED.add(admitted.new);
     metrics::EVENTS_DUPLICATE.add(admitted.known);
     metrics::EVENTS_REJECTED.add(admitted.rejected);
+    metrics::EVENTS_LEFT_OUT.add(admitted.left_out);
     Ok(admitted)
 }
 
@@ -182,8 +198,9 @@ struct Claimed {
 struct Candidate {
     key: EventKey,
     created_at: Timestamp,
-    /// A part of the page it came on.
+    /// A part of the page it came on, as long as nothing in it is hashed.
     text: Bytes,
+    is_left_out: bool,
 }
 
 #[derive(Default)]
@@ -194,12 +211,12 @@ struct Sorted {
 }
 
 /// What is on the pages, oldest first.
-fn sort(poll: &Poll) -> Sorted {
+fn sort(poll: &Poll, privacy: &Privacy) -> Sorted {
     let mut sorted = Sorted::default();
     for page in &poll.pages {
         let entries = page.body.entries();
         for entry in entries.iter() {
-            sorted.take(&entries, entry, poll.received_at);
+            sorted.take(&entries, entry, poll.received_at, privacy);
         }
         let (count, broken) = entries.broken();
         for Broken { reason, text } in broken {
@@ -232,7 +249,7 @@ impl Candidate {
 
 impl Sorted {
     /// Takes an event that is an entry of `page`.
-    fn take(&mut self, page: &Entries, text: &str, received_at: Timestamp) {
+    fn take(&mut self, page: &Entries, text: &str, received_at: Timestamp, privacy: &Privacy) {
         if text.len() > EVENT_BYTES {
             let reason = InvalidEvent::TooLarge(text.len()).to_string();
             return self.reject(reason, text.as_bytes());
@@ -240,8 +257,13 @@ impl Sorted {
         match Event::read(text) {
             Ok(event) => self.candidates.push(Candidate {
                 created_at: event.created_at.unwrap_or(received_at),
+                is_left_out: privacy.leaves_out(
+                    event.actor_login.as_deref(),
+                    event.org_login.as_deref(),
+                    event.repo_name.as_deref(),
+                ),
                 key: event.key,
-                text: page.share(text),
+                text: privacy.hashed(text).map_or_else(|| page.share(text), Bytes::from),
             }),
             Err(reason) => self.reject(reason.to_string(), text.as_bytes()),
         }
@@ -278,6 +300,10 @@ fn claim(
         }
         if !new {
             admitted.known += 1;
+            continue;
+        }
+        if candidate.is_left_out {
+            admitted.left_out += 1;
             continue;
         }
         head = batch.next_number(ADMISSIONS)?;

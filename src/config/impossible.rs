@@ -24,6 +24,7 @@ pub(super) fn text(key: &Key, text: &str) -> Option<String> {
             | ValueKind::SecretUrl(_)
             | ValueKind::Origins
             | ValueKind::Networks
+            | ValueKind::Names
     );
     if is_query || !is_free {
         return None;
@@ -45,6 +46,19 @@ pub(super) fn text(key: &Key, text: &str) -> Option<String> {
          quotes, an env file or a unit may not)"
             .to_owned()
     })
+}
+
+/// A name or glob of GitHub's people or repositories, or why it can be none.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.[]*/".contains(c);
+    if !text.chars().all(fits) || text.matches('/').count() > 1 {
+        let shown = quotable(text);
+        return Err(format!("{shown} is no name of GitHub's: use ann, spam-*, ann/tool or */tool"));
+    }
+    if text.chars().all(|c| "*/".contains(c)) {
+        return Err(format!("{} would leave out everything", quotable(text)));
+    }
+    Ok(text.to_owned())
 }
 
 /// Why a text can be no token of GitHub's, which are letters, digits, `_`, `-` and `.`; a `/` too,

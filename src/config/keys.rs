@@ -29,6 +29,7 @@ it private.";
                 + disable: DisableConfig, "What is switched off.";
                 + log: LogConfig, "The log.";
                 + github: GitHubConfig, "The source of events.";
+                + privacy: PrivacyConfig, "What of the events is not passed on.";
                 + interval: IntervalConfig, "Ticks and TiDB syncs.";
                 + store: StoreConfig, "State on disk.";
                 + pulsar: Option<PulsarConfig>, "The bus; `None` for the embedded log.";
@@ -182,6 +183,18 @@ milliseconds.";
                     "Pull requests asked for in one query.";
                 ours "github.enrich.budget" => budget: f64, ValueKind::Share, "0.5",
                     "Share of each token's GraphQL limit that may be used for it.";
+            }
+
+            /// What of the events is not passed on.
+            #[derive(Eq)]
+            pub struct PrivacyConfig {
+                ours "privacy.exclude" => exclude: Vec<String>, ValueKind::Names, "",
+                    "People, organizations and repositories whose events are left out from now \
+on, everywhere: names or globs (`ann`, `spam-*`, `ann/secret`).";
+                ours "privacy.hashEmails" => hash_emails: HashEmails,
+                    ValueKind::Choice(&["exports", "on", "off"]), "exports",
+                    "Where addresses in commits are hashed as GH Archive does: in exported hours; \
+`on` is everywhere.";
             }
 
             /// Ticks and TiDB syncs.

@@ -39,6 +39,8 @@ pub enum ValueKind {
     Origins,
     /// IP addresses or networks (`10.0.0.0/8`).
     Networks,
+    /// Names of people, organizations and repositories; `*` stands for any text.
+    Names,
     /// An IP address.
     Address,
     /// Address and port, or `off`.
@@ -57,7 +59,7 @@ impl ValueKind {
     /// Whether several values may be written: as a list, or as one text with commas.
     #[must_use]
     pub fn is_list(self) -> bool {
-        matches!(self, Self::Tokens | Self::Origins | Self::Networks)
+        matches!(self, Self::Tokens | Self::Origins | Self::Networks | Self::Names)
     }
 }
 

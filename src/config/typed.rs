@@ -114,6 +114,25 @@ pub struct AmqpConfig {
     pub ca: Option<PathBuf>,
 }
 
+/// Where e-mail addresses of commits are hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashEmails {
+    /// In exported hours.
+    Exports,
+    /// Before an event is kept at all, so everywhere.
+    Everywhere,
+    /// Nowhere.
+    Nowhere,
+}
+
+impl HashEmails {
+    /// Whether they are in exported hours.
+    #[must_use]
+    pub fn in_exports(self) -> bool {
+        self != Self::Nowhere
+    }
+}
+
 /// Form of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlertFormat {

@@ -72,7 +72,7 @@ pub(super) fn read(key: &Key, written: &str) -> Result<Value, String> {
             .map_err(|why| format!("{HIDDEN} is not accepted: {why}")),
         // A password may begin or end with a space; a line end is a file's, not a password's.
         ValueKind::Secret => Ok(Value::Secret(Secret::new(written.trim_end_matches(['\n', '\r'])))),
-        ValueKind::Tokens | ValueKind::Origins | ValueKind::Networks => {
+        ValueKind::Tokens | ValueKind::Origins | ValueKind::Networks | ValueKind::Names => {
             let values: Vec<&str> = text.split(',').map(str::trim).collect();
             list(key, &values).map_err(|mut wrong| wrong.swap_remove(0).1)
         }
@@ -109,6 +109,8 @@ pub(super) fn list(key: &Key, values: &[&str]) -> Result<Value, Vec<(usize, Stri
         ValueKind::Networks => {
             each(values, |text| filled(text).and_then(|()| network(text))).map(Value::Networks)
         }
+        ValueKind::Names => each(values, |text| filled(text).and_then(|()| impossible::name(text)))
+            .map(Value::Texts),
         _ => each(values, |text| filled(text).and_then(|()| impossible::origin(text)))
             .map(Value::Texts),
     }
@@ -151,6 +153,7 @@ pub(super) fn describe(kind: ValueKind) -> String {
         ValueKind::Tokens => "a list of tokens (secret)".to_owned(),
         ValueKind::Origins => "a list of origins, as https://example.org".to_owned(),
         ValueKind::Networks => "a list of IP addresses or networks, as 10.0.0.0/8".to_owned(),
+        ValueKind::Names => "a list of names, as ann, spam-* or ann/tool".to_owned(),
         ValueKind::Address => "an IP address".to_owned(),
         ValueKind::Listen => "an address and a port, as 127.0.0.1:8602, or off".to_owned(),
         ValueKind::Span(bare, least, most) => {

@@ -9,7 +9,7 @@ use super::complaint::{Complaint, Notice, Place};
 use super::layers::Layers;
 use super::secret::Secret;
 use super::table;
-use super::typed::{AlertFormat, Compression, LogFormat, Network, StoreSync};
+use super::typed::{AlertFormat, Compression, HashEmails, LogFormat, Network, StoreSync};
 use super::value::{self, Value};
 
 /// A section that is read as a whole.
@@ -57,6 +57,11 @@ from_value! {
     LogFormat: Value::Text(word) => Some(match &*word {
         "json" => Self::Json,
         _ => Self::Text,
+    });
+    HashEmails: Value::Text(word) => Some(match &*word {
+        "on" => Self::Everywhere,
+        "off" => Self::Nowhere,
+        _ => Self::Exports,
     });
     AlertFormat: Value::Text(word) => Some(match &*word {
         "lark" => Self::Lark,

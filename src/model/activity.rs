@@ -3,6 +3,8 @@
 //!
 //! Times are those of receiving. A span is a minute or an hour, cut into [`SLOTS`] equal slots.
 
+pub mod written;
+
 use super::kinds::{COLUMNS, KINDS, sequence};
 use super::window::{Hour, Minute, Second, Timestamp};
 
@@ -309,6 +311,12 @@ impl Coverage {
 }
 
 impl HourCompleteness {
+    /// Of an hour of which nothing is kept.
+    #[must_use]
+    pub fn unknown(hour: Hour) -> Self {
+        Self { hour, counts: [0; COLUMNS], coverage: Coverage::default() }
+    }
+
     /// Missed events of one type: its sequence's, by the type's part of what was received of that
     /// sequence. `None` while it is not known.
     #[must_use]

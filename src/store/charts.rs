@@ -10,7 +10,6 @@ use super::reader::Reader;
 use crate::model::activity::{
     Activity, Chart, ChartSlot, CountedHour, Coverage, HourCompleteness, SLOTS, Span,
 };
-use crate::model::kinds::COLUMNS;
 use crate::model::window::{Hour, Minute, Second, Timestamp};
 
 /// Events may be held for their details so long before they are counted; slots that are younger
@@ -84,11 +83,7 @@ pub fn completeness(
 ) -> Result<Vec<HourCompleteness>, StoreError> {
     let received = reader.activity(Span::Hour, range.clone())?;
     let mut hours: BTreeMap<i64, HourCompleteness> = BTreeMap::new();
-    let none = |at| HourCompleteness {
-        hour: Hour(at),
-        counts: [0; COLUMNS],
-        coverage: Coverage::default(),
-    };
+    let none = |at| HourCompleteness::unknown(Hour(at));
     for (at, activity) in received {
         hours.entry(at).or_insert_with(|| none(at)).counts = activity.totals();
     }

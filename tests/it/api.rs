@@ -5,7 +5,7 @@
 //! `aggregates`: numbers as streams. `clients`: what Node programs read with. `documents`, `http`,
 //! `limits`, `program`, `renewed`, `script`, `store`, `tail`: what surrounds the three endpoints.
 //! `pasted`: the clients that it serves. `recorded`: hours of real events, where the machine has
-//! them. `docs`, `monitoring`, `upgrade`, `watchdog`: what an operator relies on.
+//! them. `docs`, `monitoring`, `privacy`, `upgrade`, `watchdog`: what an operator relies on.
 
 mod aggregates;
 mod clients;
@@ -23,6 +23,7 @@ mod monitoring;
 mod odd;
 mod params;
 mod pasted;
+mod privacy;
 mod program;
 mod recorded;
 mod renewed;

@@ -224,7 +224,10 @@ fn key(text: &str) -> crate::common::model::Key {
 /// The files that have a name of an hour.
 pub(crate) fn files_in(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let is_named = |path: &PathBuf| !path.file_name().unwrap().to_str().unwrap().starts_with('.');
+    let is_named = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        !name.starts_with('.') && !name.ends_with(".coverage.json")
+    };
     let mut files: Vec<_> = entries.filter(is_named).collect();
     files.sort();
     files

@@ -27,6 +27,10 @@ impl Site {
         Self { tag: store.bus_tag(), store, dir }
     }
 
+    fn target(&self) -> Target {
+        Target { dir: self.to(), hashes_emails: true }
+    }
+
     fn to(&self) -> PathBuf {
         self.dir.path().join("hours")
     }
@@ -67,8 +71,11 @@ impl Site {
 
     fn names(&self) -> Vec<String> {
         let read = std::fs::read_dir(self.to()).unwrap();
-        let mut names: Vec<_> =
-            read.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let names = read.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let (beside, mut names): (Vec<_>, Vec<_>) =
+            names.partition(|name| name.ends_with(".coverage.json"));
+        let of = |name: &String| name.replace(".json.gz", ".coverage.json");
+        assert!(names.iter().all(|name| beside.contains(&of(name))), "one beside each");
         names.sort();
         names
     }
@@ -92,13 +99,13 @@ async fn events_are_in_the_file_of_the_hour_they_were_created_in() {
     site.journal("2026-02-03T10:00:30Z", &[(1, "09:59:00"), (2, "10:00:00")]).await;
     site.journal("2026-02-03T11:20:00Z", &[(3, "10:59:59"), (4, "11:00:00")]).await;
     std::fs::create_dir(site.to()).unwrap();
-    let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.to()).unwrap();
+    let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.target()).unwrap();
     assert_eq!(site.names(), ["2026-02-03-10.json.gz"]);
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [2, 3]);
     assert_eq!((exported.hours[0].events, exported.hours[0].fresh), (2, 2));
     assert!(exported.hours[0].cut, "the journal begins in that hour");
     assert_eq!(exported.begins_within.as_deref(), Some("2026-02-03-10"));
-    let all = export(&site.store, hour("00:00:00"), hour("12:00:00"), &site.to()).unwrap();
+    let all = export(&site.store, hour("00:00:00"), hour("12:00:00"), &site.target()).unwrap();
     let fresh: Vec<_> = all.hours.iter().map(|hour| hour.fresh).collect();
     assert_eq!(fresh, [1, 0, 1]);
     let cut: Vec<_> = all.hours.iter().map(|hour| hour.cut).collect();
@@ -113,10 +120,10 @@ async fn events_without_a_time_are_in_the_hour_they_were_received_in() {
     site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, ""), (3, "09:30:00")]).await;
     site.journal("2026-02-03T11:01:00Z", &[(4, ""), (5, "10:59:00")]).await;
     std::fs::create_dir(site.to()).unwrap();
-    let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.to()).unwrap();
+    let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.target()).unwrap();
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [1, 2, 5]);
     assert_eq!(exported.hours[0].events, 3);
-    export(&site.store, hour("11:00:00"), hour("12:00:00"), &site.to()).unwrap();
+    export(&site.store, hour("11:00:00"), hour("12:00:00"), &site.target()).unwrap();
     assert_eq!(site.ids("2026-02-03-11.json.gz"), [4]);
 }
 
@@ -127,17 +134,17 @@ async fn the_stage_writes_settled_hours_and_adds_what_comes_late() {
     site.journal("2026-02-03T09:59:00Z", &[]).await;
     site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "10:29:30")]).await;
     site.journal("2026-02-03T11:05:00Z", &[(3, "11:01:00"), (4, "10:58:00")]).await;
-    let early = pass(&site.store, settled("2026-02-03T11:09:59Z"), &site.to()).await.unwrap();
+    let early = pass(&site.store, settled("2026-02-03T11:09:59Z"), &site.target()).await.unwrap();
     assert_eq!(early, []);
-    pass(&site.store, settled("2026-02-03T11:10:00Z"), &site.to()).await.unwrap();
+    pass(&site.store, settled("2026-02-03T11:10:00Z"), &site.target()).await.unwrap();
     assert_eq!(site.names(), ["2026-02-03-10.json.gz"]);
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [1, 2, 4]);
     site.journal("2026-02-03T11:40:00Z", &[(5, "10:59:00"), (6, "11:39:00")]).await;
-    let late = pass(&site.store, settled("2026-02-03T12:10:00Z"), &site.to()).await.unwrap();
+    let late = pass(&site.store, settled("2026-02-03T12:10:00Z"), &site.target()).await.unwrap();
     assert_eq!(late.iter().map(|hour| hour.fresh).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [1, 2, 4, 5]);
     assert_eq!(site.ids("2026-02-03-11.json.gz"), [3, 6]);
-    let again = pass(&site.store, settled("2026-02-03T12:20:00Z"), &site.to()).await.unwrap();
+    let again = pass(&site.store, settled("2026-02-03T12:20:00Z"), &site.target()).await.unwrap();
     assert!(again.iter().all(|hour| hour.fresh == 0), "{again:?}");
 }
 
@@ -147,7 +154,7 @@ async fn a_lost_cursor_and_a_half_written_file_do_no_harm() {
     site.journal("2026-02-03T09:59:00Z", &[]).await;
     site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "10:29:30")]).await;
     let until = hour("11:00:00");
-    pass(&site.store, until, &site.to()).await.unwrap();
+    pass(&site.store, until, &site.target()).await.unwrap();
     let whole = std::fs::read(site.to().join("2026-02-03-10.json.gz")).unwrap();
     let forget = |batch: &mut crate::store::Batch<'_>| {
         batch.delete(&CursorKey(CURSOR.to_owned()));
@@ -155,7 +162,7 @@ async fn a_lost_cursor_and_a_half_written_file_do_no_harm() {
     };
     site.store.commit(forget).await.unwrap();
     std::fs::write(site.to().join(".2026-02-03-10.json.gz.part"), b"half").unwrap();
-    pass(&site.store, until, &site.to()).await.unwrap();
+    pass(&site.store, until, &site.target()).await.unwrap();
     assert_eq!(std::fs::read(site.to().join("2026-02-03-10.json.gz")).unwrap(), whole);
 }
 
@@ -169,7 +176,7 @@ async fn more_hours_than_are_open_at_once_are_all_written() {
     std::fs::create_dir(site.to()).unwrap();
     let (open, all) = (5, Hour(i64::MIN)..Hour(i64::MAX));
     let wanted = Wanted { hours: all, since: Hour(i64::MIN), cut_too: true };
-    let written = write_with(site.store.reader(), start, &wanted, &site.to(), open).unwrap();
+    let written = write_with(site.store.reader(), start, &wanted, &site.target(), open).unwrap();
     assert_eq!((written.hours.len(), site.names().len()), (24, 24));
     assert_eq!(written.behind.unwrap().position, Position::counted(24));
 }
@@ -179,7 +186,7 @@ async fn hours_before_the_journals_beginning_are_said_to_be_cut() {
     let site = Site::new();
     site.journal("2026-02-03T12:42:00Z", &[(1, "10:12:00"), (2, "12:41:00")]).await;
     std::fs::create_dir(site.to()).unwrap();
-    let exported = export(&site.store, hour("10:00:00"), hour("12:00:00"), &site.to()).unwrap();
+    let exported = export(&site.store, hour("10:00:00"), hour("12:00:00"), &site.target()).unwrap();
     assert_eq!(exported.begins_within.as_deref(), Some("2026-02-03-12"));
     let said: Vec<_> = exported.hours.iter().map(|hour| (hour.events, hour.cut)).collect();
     assert_eq!(said, [(1, true)]);
@@ -191,11 +198,11 @@ async fn a_journal_that_is_older_is_said_to_be_whole_however_slow_the_feed() {
     site.journal("2026-02-03T09:10:00Z", &[(1, "09:09:00")]).await;
     site.journal("2026-02-03T10:20:00Z", &[(2, "10:19:00")]).await;
     std::fs::create_dir(site.to()).unwrap();
-    let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.to()).unwrap();
+    let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.target()).unwrap();
     assert_eq!(exported.begins_within, None);
     assert!(!exported.hours[0].cut);
     // Where it has nothing to give, it still says where it begins.
-    let before = export(&site.store, hour("08:00:00"), hour("09:00:00"), &site.to()).unwrap();
+    let before = export(&site.store, hour("08:00:00"), hour("09:00:00"), &site.target()).unwrap();
     assert_eq!(before.begins_within.as_deref(), Some("2026-02-03-9"));
     assert_eq!(before.hours, []);
 }
@@ -206,13 +213,13 @@ async fn the_stage_begins_no_file_of_an_hour_that_the_journal_lacks_the_beginnin
     let early = [(1, "10:12:00"), (2, "12:41:00"), (3, "12:42:00")];
     site.journal("2026-02-03T12:42:00Z", &early).await;
     site.journal("2026-02-03T13:01:00Z", &[(4, "12:59:00"), (5, "13:00:00")]).await;
-    assert_eq!(pass(&site.store, hour("14:00:00"), &site.to()).await.unwrap().len(), 1);
+    assert_eq!(pass(&site.store, hour("14:00:00"), &site.target()).await.unwrap().len(), 1);
     assert_eq!(site.names(), ["2026-02-03-13.json.gz"]);
     assert_eq!(site.ids("2026-02-03-13.json.gz"), [5]);
     // What comes late of such an hour makes no file either, and holds nothing up.
     site.journal("2026-02-03T14:05:00Z", &[(6, "12:58:00"), (7, "13:59:00")]).await;
     site.journal("2026-02-03T14:06:00Z", &[(8, "14:05:00")]).await;
-    pass(&site.store, hour("15:00:00"), &site.to()).await.unwrap();
+    pass(&site.store, hour("15:00:00"), &site.target()).await.unwrap();
     assert_eq!(site.names(), ["2026-02-03-13.json.gz", "2026-02-03-14.json.gz"]);
     assert_eq!(site.ids("2026-02-03-13.json.gz"), [5, 7]);
 }
@@ -223,14 +230,14 @@ async fn a_late_event_of_an_hour_whose_file_was_taken_away_makes_no_new_one() {
     site.journal("2026-02-03T09:59:00Z", &[]).await;
     site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, "10:29:30")]).await;
     site.journal("2026-02-03T11:01:00Z", &[(3, "11:00:30")]).await;
-    pass(&site.store, hour("11:00:00"), &site.to()).await.unwrap();
+    pass(&site.store, hour("11:00:00"), &site.target()).await.unwrap();
     let name = "2026-02-03-10.json.gz";
     std::fs::remove_file(site.to().join(name)).unwrap();
     site.journal("2026-02-03T11:02:00Z", &[(4, "10:59:59")]).await;
-    pass(&site.store, hour("12:00:00"), &site.to()).await.unwrap();
+    pass(&site.store, hour("12:00:00"), &site.target()).await.unwrap();
     assert_eq!(site.names(), ["2026-02-03-11.json.gz"]);
     // Who asks for the hour gets all of it.
-    let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.to()).unwrap();
+    let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.target()).unwrap();
     assert!(!exported.hours[0].cut);
     assert_eq!(site.ids(name), [1, 2, 4]);
 }
@@ -238,7 +245,7 @@ async fn a_late_event_of_an_hour_whose_file_was_taken_away_makes_no_new_one() {
 #[tokio::test]
 async fn an_empty_journal_has_no_hours() {
     let site = Site::new();
-    let exported = export(&site.store, hour("00:00:00"), hour("12:00:00"), &site.to()).unwrap();
+    let exported = export(&site.store, hour("00:00:00"), hour("12:00:00"), &site.target()).unwrap();
     assert_eq!(exported, Exported::default());
 }
 
@@ -262,11 +269,11 @@ async fn hour_whose_beginning_was_dropped_is_cut_though_an_older_event_came_late
     site.journal("2026-02-01T07:00:00Z", &[(4, "07:00:00")]).await;
     site.journal("2026-02-03T11:30:00Z", &[(5, "11:29:00")]).await;
     std::fs::create_dir(site.to()).unwrap();
-    let exported = export(&site.store, hour("10:00:00"), hour("12:00:00"), &site.to()).unwrap();
+    let exported = export(&site.store, hour("10:00:00"), hour("12:00:00"), &site.target()).unwrap();
     assert_eq!(exported.begins_within.as_deref(), Some("2026-02-03-10"));
     let said: Vec<_> = exported.hours.iter().map(|hour| (hour.events, hour.cut)).collect();
     assert_eq!(said, [(1, true), (1, false)]);
-    pass(&site.store, hour("12:00:00"), &site.to()).await.unwrap();
+    pass(&site.store, hour("12:00:00"), &site.target()).await.unwrap();
 }
 
 #[tokio::test]
@@ -274,7 +281,7 @@ async fn what_is_added_to_a_padded_file_comes_behind_its_last_whole_member() {
     let site = Site::new();
     site.journal("2026-02-03T09:59:00Z", &[(1, "10:00:00")]).await;
     std::fs::create_dir(site.to()).unwrap();
-    let write = || export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.to()).unwrap();
+    let write = || export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.target()).unwrap();
     write();
     let name = "2026-02-03-10.json.gz";
     let path = site.to().join(name);

@@ -41,9 +41,9 @@ async fn what_is_served_twice_is_admitted_once_also_within_a_poll() {
     let same_id = r#"{"id":"1","type":"B"}"#;
     let page = format!("[{a},{same_id},{a}]");
     let first = admit(&store, poll(&[&page, &page])).await.unwrap();
-    assert_eq!(first, Admitted { new: 2, known: 4, rejected: 0 });
+    assert_eq!(first, Admitted { new: 2, known: 4, rejected: 0, left_out: 0 });
     let second = admit(&store, poll(&[&page])).await.unwrap();
-    assert_eq!(second, Admitted { new: 0, known: 3, rejected: 0 });
+    assert_eq!(second, Admitted { new: 0, known: 3, rejected: 0, left_out: 0 });
     assert_eq!(bodies(&store), [a, same_id]);
     assert_eq!(*store.watermarks().inbox.borrow(), 2);
 }
@@ -67,7 +67,7 @@ async fn what_is_no_event_is_counted_and_kept_with_its_reason() {
     let store = store(dir.path());
     let pages = [r#"[1,null,{"x":2},{"id":"5"}]"#, "<html>busy</html>", r#"[{"id":"6"#];
     let admitted = admit(&store, poll(&pages)).await.unwrap();
-    assert_eq!(admitted, Admitted { new: 1, known: 0, rejected: 5 });
+    assert_eq!(admitted, Admitted { new: 1, known: 0, rejected: 5, left_out: 0 });
     let mut reasons = Vec::new();
     let read = |_: RejectKey, value: &[u8]| {
         let refused = crate::store::rows::decode_rejected(value).unwrap();
@@ -162,7 +162,7 @@ fn full_page(last: u64, at: i64, since: Option<i64>) -> (Option<Timestamp>, Poll
 }
 
 fn options(pages: u8) -> IngestOptions {
-    IngestOptions { backlog_bytes: 1 << 30, pages, clock: Clock::system() }
+    IngestOptions { backlog_bytes: 1 << 30, pages, privacy: Arc::default(), clock: Clock::system() }
 }
 
 /// One life of the stage, following one page; the outage that is pending then.
@@ -269,7 +269,7 @@ async fn large_events_and_floods_of_rejects_are_bounded() {
     let flood = format!("[{}]", vec!["{}"; REJECTS_A_POLL + 20].join(","));
     let admitted = admit(&store, poll(&[&large, &flood])).await.unwrap();
     let rejected = REJECTS_A_POLL as u64 + 21;
-    assert_eq!(admitted, Admitted { new: 0, known: 0, rejected });
+    assert_eq!(admitted, Admitted { new: 0, known: 0, rejected, left_out: 0 });
     let mut kept = 0;
     let count = |_: RejectKey, _: &[u8]| {
         kept += 1;
@@ -277,4 +277,21 @@ async fn large_events_and_floods_of_rejects_are_bounded() {
     };
     store.reader().scan(&RejectKey(0), count).unwrap();
     assert_eq!(kept, REJECTS_A_POLL);
+}
+
+#[tokio::test]
+async fn who_is_left_out_is_not_even_queued_and_known_when_served_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let event = |id: u32, actor: &str| {
+        format!(r#"{{"id":"{id}","type":"A","actor":{{"login":"{actor}"}}}}"#)
+    };
+    let page = format!("[{},{}]", event(1, "Ann"), event(2, "bob"));
+    let privacy = Arc::new(Privacy::new(&["ann".to_owned()], false));
+    let first = take_in(&store, poll(&[&page]), None, &privacy).await.unwrap();
+    assert_eq!(first, Admitted { new: 1, known: 0, rejected: 0, left_out: 1 });
+    assert_eq!(bodies(&store), [event(2, "bob")]);
+    // Also when she is not left out any more: what was published then stays out.
+    let again = admit(&store, poll(&[&page])).await.unwrap();
+    assert_eq!(again, Admitted { new: 0, known: 2, rejected: 0, left_out: 0 });
 }

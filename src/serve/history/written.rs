@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::csv::time;
 use crate::model::activity::{
-    Chart, ChartSlot, CountedHour, HourCompleteness, HourCounts, MissedRange,
+    Chart, ChartSlot, CountedHour, HourCompleteness, HourCounts, written,
 };
 use crate::model::kinds::KINDS;
 use crate::model::tally::Tally;
@@ -12,10 +12,6 @@ use crate::model::window::{Hour, Timestamp};
 use crate::serve::admin::operate::LanguageCounts;
 use crate::serve::server::ServerState;
 
-/// How the missed events of a type are estimated.
-const METHOD: &str = "received: events by the hour in which they were received; missed: estimated \
-    from gaps in GitHub's ids, by minute, added up over the known minutes, interval ends too; of a \
-    type: its part of its sequence of ids; null: not known";
 /// Languages, of the window and of the one before it.
 const LANGUAGES: usize = 60;
 /// Entries of an aggregate.
@@ -129,48 +125,14 @@ fn span(hours: &std::ops::Range<i64>) -> [Timestamp; 2] {
     [time(Hour(hours.start)), time(Hour(hours.end))]
 }
 
-fn missed(missed: Option<MissedRange>) -> Value {
-    let round = |number: f64| (number * 10.0).round() / 10.0;
-    json!(missed.map(|missed| json!({
-        "low": round(missed.low),
-        "estimate": round(missed.estimate),
-        "high": round(missed.high),
-    })))
-}
-
 /// Completeness by hour and type.
 pub(super) fn completeness(hours: &[HourCompleteness], range: &std::ops::Range<i64>) -> String {
-    let hour = |hour: &HourCompleteness| {
-        let coverage = &hour.coverage;
-        let all = coverage.missed();
-        let seen = coverage.seen[0] + coverage.seen[1];
-        let types: Map<String, Value> = (0..KINDS.len())
-            .filter(|column| hour.counts[*column] > 0)
-            .map(|column| {
-                let value = json!({
-                    "received": hour.counts[column],
-                    "missed": missed(hour.missed_of(column)),
-                });
-                (KINDS[column].to_owned(), value)
-            })
-            .collect();
-        json!({
-            "hour": time(hour.hour),
-            "received": hour.counts.iter().sum::<u64>(),
-            "missed": missed(all),
-            "missed_share": all.map(|all| all.shares(seen)),
-            "minutes_watched": coverage.watched,
-            "minutes_known": coverage.known,
-            "lag_seconds": coverage.lag.map(|lag| f64::from(lag) / 1e3),
-            "types": types,
-        })
-    };
     let [from, until] = span(range);
     json!({
-        "method": METHOD,
+        "method": written::METHOD,
         "from": from,
         "until": until,
-        "hours": hours.iter().map(hour).collect::<Vec<_>>(),
+        "hours": hours.iter().map(written::hour).collect::<Vec<_>>(),
     })
     .to_string()
 }

@@ -41,6 +41,7 @@ impl Node {
         let store = Store::open(dir, Durability::EveryBatch, clock).unwrap();
         let stop = CancellationToken::new();
         let apply = Apply {
+            privacy: std::sync::Arc::default(),
             store: store.clone(),
             numbers: Arc::new(Numbers::load(&store, 3_600, clock).unwrap()),
             history: no_history(&store, clock),

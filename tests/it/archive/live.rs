@@ -30,6 +30,7 @@ pub(crate) fn apply(data: &Path, events: &[String]) {
         let store = Store::open(data, Durability::EveryBatch, clock).unwrap();
         let stop = CancellationToken::new();
         let apply = Apply {
+            privacy: std::sync::Arc::default(),
             store: store.clone(),
             numbers: Arc::new(Numbers::load(&store, 3_600, clock).unwrap()),
             history: no_history(&store, clock),

@@ -72,6 +72,7 @@ impl Node {
         let (state, subscription) = (bus.state(), bus.subscription().to_owned());
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
         let apply = Apply {
+            privacy: std::sync::Arc::default(),
             store: store.clone(),
             numbers: Arc::new(Numbers::load(&store, 3_600, clock).unwrap()),
             history: no_history(&store, clock),

@@ -1,0 +1,279 @@
+//! What of public events is not passed on: people and repositories that are left out, and the
+//! e-mail addresses of commits.
+
+use sha1::{Digest as _, Sha1};
+
+use super::event::EVENT_BYTES;
+use super::{glob, json};
+
+/// Hexadecimal digits of a SHA-1.
+const DIGITS: usize = 40;
+
+/// Which events are left out, and whether addresses are hashed before anything else is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Privacy {
+    /// Patterns of people and organizations, in lower case.
+    people: Box<[String]>,
+    /// Patterns of `owner/name`, in lower case.
+    repos: Box<[String]>,
+    hashes_emails: bool,
+}
+
+impl Privacy {
+    /// Of names and globs in any case: one with a `/` is of repositories, one without of people
+    /// and organizations, with all repositories that are theirs.
+    #[must_use]
+    pub fn new(exclude: &[String], hashes_emails: bool) -> Self {
+        let lower = exclude.iter().map(|name| name.to_ascii_lowercase());
+        let (repos, people): (Vec<_>, Vec<_>) = lower.partition(|name| name.contains('/'));
+        Self { people: people.into(), repos: repos.into(), hashes_emails }
+    }
+
+    /// Whether an event is left out: by who did it, by the organization, by the repository or its
+    /// owner. Who is only named inside the payload does not count.
+    #[must_use]
+    pub fn leaves_out(&self, actor: Option<&str>, org: Option<&str>, repo: Option<&str>) -> bool {
+        if self.people.is_empty() && self.repos.is_empty() {
+            return false;
+        }
+        let is_one = |patterns: &[String], name: Option<&str>| {
+            name.map(str::to_ascii_lowercase).is_some_and(|name| {
+                patterns.iter().any(|pattern| glob::matches(pattern, name.as_bytes()))
+            })
+        };
+        let owner = repo.and_then(|repo| repo.split_once('/')).map(|(owner, _)| owner);
+        [actor, org, owner].into_iter().any(|name| is_one(&self.people, name))
+            || is_one(&self.repos, repo)
+    }
+
+    /// The event with hashed addresses, where they are hashed before anything else is done;
+    /// `None` when it stays as it is.
+    #[must_use]
+    pub fn hashed(&self, event: &str) -> Option<String> {
+        if self.hashes_emails { hash_emails(event) } else { None }
+    }
+}
+
+/// An event in which the addresses of its commits' authors are hashed as GH Archive does: a SHA-1
+/// in place of what is before the `@`, and the domain as it was. `None` when there is nothing to
+/// hash: what is a hash already stays. All other text of the event stays to the letter. An event
+/// that would grow above [`EVENT_BYTES`] gets empty addresses.
+#[must_use]
+pub fn hash_emails(event: &str) -> Option<String> {
+    // An `@` may be written as an escape.
+    if !event.contains(['@', '\\']) {
+        return None;
+    }
+    let mut changes: Vec<(usize, &str, String)> = addresses(event)
+        .into_iter()
+        .filter_map(|value| Some((json::offset_in(event, value)?, value, hashed(value)?)))
+        .collect();
+    if changes.is_empty() {
+        return None;
+    }
+    changes.sort_unstable_by_key(|(at, ..)| *at);
+    let grown: usize =
+        changes.iter().map(|(_, old, new)| new.len().saturating_sub(old.len())).sum();
+    let is_too_large = event.len() + grown > EVENT_BYTES;
+    let mut out = String::with_capacity(event.len() + grown);
+    let mut copied = 0;
+    for (at, old, new) in &changes {
+        out.push_str(&event[copied..*at]);
+        out.push_str(if is_too_large { "\"\"" } else { new });
+        copied = at + old.len();
+    }
+    out.push_str(&event[copied..]);
+    Some(out)
+}
+
+/// The values that are addresses of commits, also where a member is repeated: in
+/// `payload.commits`, and in `payload.shas` as GitHub wrote it until 2012.
+fn addresses(event: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for payload in named(event, "payload") {
+        for commit in named(payload, "commits").flat_map(|list| json::items(list, usize::MAX)) {
+            for person in named(commit, "author").chain(named(commit, "committer")) {
+                found.extend(named(person, "email"));
+            }
+        }
+        for commit in named(payload, "shas").flat_map(|list| json::items(list, usize::MAX)) {
+            found.extend(json::items(commit, 2).into_iter().nth(1));
+        }
+    }
+    found
+}
+
+/// All values of a member; none when `object` is no object.
+fn named<'a>(object: &'a str, name: &'static str) -> impl Iterator<Item = &'a str> {
+    let members = json::members(object).unwrap_or_default().into_iter();
+    members.filter(move |(key, _)| **key == *name.as_bytes()).map(|(_, value)| value)
+}
+
+/// The JSON string in place of one; `None` when it is none, or has nothing to hide.
+fn hashed(value: &str) -> Option<String> {
+    let address = json::shown(value)?;
+    let (local, domain) = address.rsplit_once('@')?;
+    if local.is_empty() || is_hash(local) {
+        return None;
+    }
+    let mut new: String =
+        Sha1::digest(local.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    new.push('@');
+    new.push_str(domain);
+    let mut out = String::with_capacity(new.len() + 2);
+    json::push_text(&mut out, &new);
+    Some(out)
+}
+
+fn is_hash(local: &str) -> bool {
+    local.len() == DIGITS && local.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of_commit(email: &str) -> String {
+        format!(
+            concat!(
+                r#"{{"id":"1","type":"PushEvent", "payload":{{"n":1.50,"commits":[{{"author":"#,
+                r#"{{"email":{email},"name":"a@b"}}}}]}}}}"#
+            ),
+            email = email
+        )
+    }
+
+    #[test]
+    fn only_the_address_is_changed() {
+        let (event, hidden) = (of_commit("\"abc@example.org\""), hash_emails);
+        // The SHA-1 of `abc`, from RFC 3174.
+        let hash = "\"a9993e364706816aba3e25717850c26c9cd0d89d@example.org\"";
+        let changed = hidden(&event).unwrap();
+        assert_eq!(changed, of_commit(hash));
+        assert_eq!(hidden(&changed), None, "a hash stays");
+    }
+
+    #[test]
+    fn odd_addresses_are_hidden_too() {
+        for (email, tail) in [
+            (r#""a\u0040b.org""#, "@b.org\""),
+            (r#""a@b@c.org""#, "@c.org\""),
+            (r#""\ud800@x.org""#, "@x.org\""),
+            (r#""ABCDEFABCDEFABCDEFABCDEFABCDEFABCDEFABCD@x""#, "@x\""),
+        ] {
+            let changed = hash_emails(&of_commit(email)).unwrap();
+            assert!(!changed.contains(email), "{changed}");
+            assert!(changed.contains(tail), "{changed}");
+        }
+        for nothing in ["null", "7", "\"\"", "\"nobody\"", "\"@example.org\"", "[\"a@b\"]"] {
+            assert_eq!(hash_emails(&of_commit(nothing)), None, "{nothing}");
+        }
+        let old = r#"{"payload":{"shas":[["e5","a@b.org","text","A"],["e6"],7]}}"#;
+        assert!(!hash_emails(old).unwrap().contains("a@b.org"));
+        let repeated = r#"{"payload":{"commits":[{"author":{"email":"x@y","email":"z@y"}}]},
+            "payload":{"\u0063ommits":[{"committer":{"email":"v@y"}}]}}"#;
+        let changed = hash_emails(repeated).unwrap();
+        assert!(["x@y", "z@y", "v@y"].iter().all(|one| !changed.contains(&format!("\"{one}\""))));
+    }
+
+    #[test]
+    fn an_event_stays_within_its_limit() {
+        let shas = vec![r#"["","a@b"]"#; EVENT_BYTES / 20].join(",");
+        let event = format!(r#"{{"payload":{{"shas":[{shas}]}}}}"#);
+        let changed = hash_emails(&event).unwrap();
+        assert!(changed.len() < event.len() && !changed.contains("a@b"));
+    }
+
+    #[test]
+    fn names_are_left_out_in_any_case() {
+        let exclude = ["Ann", "evil-*", "bob/secret", "*/private-*"].map(String::from);
+        let privacy = Privacy::new(&exclude, false);
+        for (actor, org, repo, is_left_out) in [
+            ("ann", "", "x/y", true),
+            ("ANN", "", "", true),
+            ("x", "", "Ann/tool", true),
+            ("x", "evil-corp", "", true),
+            ("x", "", "BOB/Secret", true),
+            ("x", "", "q/private-1", true),
+            ("annie", "", "bob/secrets", false),
+            ("x", "bob", "x/ann", false),
+            ("bob", "", "", false),
+        ] {
+            let given = |name| Some(name).filter(|name: &&str| !name.is_empty());
+            let left_out = privacy.leaves_out(given(actor), given(org), given(repo));
+            assert_eq!(left_out, is_left_out, "{actor} {org} {repo}");
+        }
+        assert!(!Privacy::default().leaves_out(Some("ann"), None, Some("a/b")));
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let name = prop::sample::select(vec![
+            "payload",
+            "commits",
+            "author",
+            "committer",
+            "email",
+            "shas",
+            "x",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            "[a-c@\\\\\"]{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(7, 60, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((name.clone(), inner), 0..4)
+                    .prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    /// The definition on a parsed event.
+    fn expected(event: &mut Value) {
+        let hide = |value: &mut Value| {
+            if let Some(new) = hashed(&value.to_string()) {
+                *value = serde_json::from_str(&new).unwrap();
+            }
+        };
+        let payload = event.get_mut("payload");
+        let Some(payload) = payload else { return };
+        for commit in payload.get_mut("commits").and_then(Value::as_array_mut).into_iter().flatten()
+        {
+            for who in ["author", "committer"] {
+                if let Some(email) = commit.get_mut(who).and_then(|who| who.get_mut("email")) {
+                    hide(email);
+                }
+            }
+        }
+        for commit in payload.get_mut("shas").and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(email) = commit.get_mut(1) {
+                hide(email);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn everything_else_stays(commits in any_json(), shas in any_json(), rest in any_json()) {
+            let people = json!([{"author": {"email": commits}, "x": rest}, {"author": commits}]);
+            let mut event = json!({"payload": {"commits": people, "shas": [shas, ["", rest]]}});
+            let text = event.to_string();
+            let changed = hash_emails(&text).unwrap_or_else(|| text.clone());
+            expected(&mut event);
+            prop_assert_eq!(serde_json::from_str::<Value>(&changed).unwrap(), event);
+            prop_assert_eq!(hash_emails(&changed), None);
+        }
+
+        #[test]
+        fn any_text_is_taken(text in ".{0,200}") {
+            prop_assert_eq!(hash_emails(&text).is_some(), false);
+        }
+    }
+}
