@@ -63,13 +63,13 @@ use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHubConfig, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
-use crate::script::{self, Kind, ScriptHost, Trials};
+use crate::script::{self, ScriptHost, ScriptKind, Trials};
 use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
 use crate::store::{Durability, Reader, Store};
 use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
-use crate::tidb::{History, HistorySync, Limits, Setup};
+use crate::tidb::{History, HistorySync, QueryLimits, Setup};
 
 /// Under which name the last good merge script is kept in the store.
 const LAST_GOOD: &str = "script.merge_latest";
@@ -280,7 +280,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
             None => (Alerts::off(), None),
         };
         let setup = Setup {
-            tidb: config.tidb.clone().map(|tidb| (tidb.clone(), Limits::of(&tidb))),
+            tidb: config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb))),
             interval: config.interval.clone(),
             on_request: config.disable.interval,
         };
@@ -290,7 +290,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         let file = config.scripts_dir.join(script::MERGE_FILE);
         let trials = Some(Trials::read(&store, "merge_latest")?);
         let file = file.display().to_string();
-        let script = ScriptHost::of(Kind::Merge, &file, last_good.as_deref(), trials, clock);
+        let script = ScriptHost::of(ScriptKind::Merge, &file, last_good.as_deref(), trials, clock);
         let hub = HubOptions {
             api_version: config.api_version,
             lag: usize::try_from(config.server.limits.lag).unwrap_or(usize::MAX),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::active::Active;
-use super::rolling::{CountedBy, Rolling, snapshot_of};
+use super::active::ActiveCounter;
+use super::rolling::{CountedBy, RollingCounter, snapshot_of};
 use crate::hub::{Hub, WINDOWS};
 use crate::model::position::Cursor;
 use crate::model::tally::{Buckets, WindowSnapshot};
@@ -16,19 +16,19 @@ use crate::script::usage::Usage;
 const BY_SECONDS: usize = 2;
 
 /// A counter, and since when it has counted everything.
-pub(super) struct Member {
-    counter: Counter,
+pub(super) struct AggregateCounter {
+    counter: MemberKind,
     counted_from: Second,
 }
 
-enum Counter {
-    Script(Box<Scripted>),
-    Rolling(Box<Rolling>),
-    Active(Box<Active>),
+enum MemberKind {
+    Script(Box<ScriptCounter>),
+    RollingCounter(Box<RollingCounter>),
+    ActiveCounter(Box<ActiveCounter>),
 }
 
 /// What a script's aggregate is made of.
-struct Scripted {
+struct ScriptCounter {
     name: String,
     host: Arc<ScriptHost>,
     rule: Rule,
@@ -38,14 +38,15 @@ struct Scripted {
     usage: Usage,
 }
 
-impl Member {
+impl AggregateCounter {
     /// For a script whose rule is this.
     pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: Rule) -> Self {
         let buckets = Buckets::shaped(rule.shape());
         let name = name.to_owned();
         let usage = Usage::new(&rule);
-        let scripted = Scripted { name, host, rule, buckets, left_out: 0, ticked_at: None, usage };
-        Self::of(Counter::Script(Box::new(scripted)))
+        let scripted =
+            ScriptCounter { name, host, rule, buckets, left_out: 0, ticked_at: None, usage };
+        Self::of(MemberKind::Script(Box::new(scripted)))
     }
 
     /// Everything that is always counted.
@@ -55,22 +56,23 @@ impl Member {
         let mut members = Vec::new();
         for windows in [SHORT, LONG] {
             for by in [CountedBy::Language, CountedBy::Type] {
-                let rolling = Rolling::new(by, windows);
-                members.push(Self::of(Counter::Rolling(Box::new(rolling))));
+                let rolling = RollingCounter::new(by, windows);
+                members.push(Self::of(MemberKind::RollingCounter(Box::new(rolling))));
             }
-            members.push(Self::of(Counter::Active(Box::new(Active::new(windows)))));
+            members
+                .push(Self::of(MemberKind::ActiveCounter(Box::new(ActiveCounter::new(windows)))));
         }
         members
     }
 
-    fn of(counter: Counter) -> Self {
+    fn of(counter: MemberKind) -> Self {
         Self { counter, counted_from: Second(i64::MIN) }
     }
 
     /// The script it counts for.
     pub(super) fn script(&self) -> Option<&str> {
         match &self.counter {
-            Counter::Script(scripted) => Some(&scripted.name),
+            MemberKind::Script(scripted) => Some(&scripted.name),
             _ => None,
         }
     }
@@ -78,7 +80,7 @@ impl Member {
     /// What it counts, of a script.
     pub(super) fn rule(&self) -> Option<&Rule> {
         match &self.counter {
-            Counter::Script(scripted) => Some(&scripted.rule),
+            MemberKind::Script(scripted) => Some(&scripted.rule),
             _ => None,
         }
     }
@@ -86,7 +88,7 @@ impl Member {
     /// What its rule has met, of a script.
     pub(super) fn usage(&self) -> Option<&Usage> {
         match &self.counter {
-            Counter::Script(scripted) => Some(&scripted.usage),
+            MemberKind::Script(scripted) => Some(&scripted.usage),
             _ => None,
         }
     }
@@ -94,7 +96,7 @@ impl Member {
     /// The script's window that ends with this second.
     pub(super) fn window(&self, now: Second) -> Option<WindowSnapshot> {
         match &self.counter {
-            Counter::Script(scripted) => Some(scripted.window(now)),
+            MemberKind::Script(scripted) => Some(scripted.window(now)),
             _ => None,
         }
     }
@@ -103,9 +105,9 @@ impl Member {
     pub(super) fn span(&self) -> i64 {
         match &self.counter {
             // The window before is counted too, and both begin with a whole bucket.
-            Counter::Script(scripted) => 2 * i64::from(scripted.rule.window()),
-            Counter::Rolling(rolling) => rolling.span(),
-            Counter::Active(active) => active.span(),
+            MemberKind::Script(scripted) => 2 * i64::from(scripted.rule.window()),
+            MemberKind::RollingCounter(rolling) => rolling.span(),
+            MemberKind::ActiveCounter(active) => active.span(),
         }
     }
 
@@ -116,16 +118,16 @@ impl Member {
 
     /// Events that were received after this second are not counted before it has come.
     pub(super) fn reach(&mut self, now: Second) {
-        if let Counter::Active(active) = &mut self.counter {
+        if let MemberKind::ActiveCounter(active) = &mut self.counter {
             active.reach(now);
         }
     }
 
     pub(super) fn count(&mut self, event: &Subject<'_>) {
         match &mut self.counter {
-            Counter::Script(scripted) => scripted.count(event),
-            Counter::Rolling(rolling) => rolling.count(event),
-            Counter::Active(active) => active.count(event),
+            MemberKind::Script(scripted) => scripted.count(event),
+            MemberKind::RollingCounter(rolling) => rolling.count(event),
+            MemberKind::ActiveCounter(active) => active.count(event),
         }
     }
 
@@ -133,14 +135,14 @@ impl Member {
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor) {
         let since = self.counted_from;
         match &mut self.counter {
-            Counter::Script(scripted) => scripted.tick(hub, now, cursor, since),
-            Counter::Rolling(rolling) => rolling.tick(hub, now, cursor, since),
-            Counter::Active(active) => active.tick(hub, now, cursor, since),
+            MemberKind::Script(scripted) => scripted.tick(hub, now, cursor, since),
+            MemberKind::RollingCounter(rolling) => rolling.tick(hub, now, cursor, since),
+            MemberKind::ActiveCounter(active) => active.tick(hub, now, cursor, since),
         }
     }
 }
 
-impl Scripted {
+impl ScriptCounter {
     fn count(&mut self, event: &Subject<'_>) {
         let name = self.rule.name(event);
         self.usage.meet(&self.rule, event, name.is_some());

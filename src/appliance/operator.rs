@@ -52,7 +52,7 @@ pub(super) struct Scripts {
     /// The one that makes the language map.
     pub(super) merge: Arc<ScriptHost>,
     /// What is wrong with the others.
-    pub(super) troubles: watch::Receiver<Vec<script::Complaint>>,
+    pub(super) troubles: watch::Receiver<Vec<script::ScriptDiagnostic>>,
 }
 
 /// What is reported of a journal with a part that cannot be read.
@@ -146,7 +146,7 @@ impl Operator {
 
     fn scripts(&self) -> Part {
         let status = self.scripts.merge.status();
-        let merge = status.complaint().map(ToString::to_string);
+        let merge = status.diagnostic().map(ToString::to_string);
         let others = self.scripts.troubles.borrow();
         let all: Vec<String> =
             merge.into_iter().chain(others.iter().map(ToString::to_string)).collect();
@@ -230,7 +230,7 @@ impl Operate for Operator {
             InForce::LastGood => format!("{} (the last good one)", status.file),
             InForce::NativeSum | InForce::Nothing => "the native sum".to_owned(),
         };
-        let error = status.complaint().map(ToString::to_string);
+        let error = status.diagnostic().map(ToString::to_string);
         let current = matches!(status.in_force, InForce::File | InForce::BuiltIn);
         ScriptState { name, current, error }
     }

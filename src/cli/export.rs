@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::place::{self, Failed, Place, StoreArgs};
+use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
 use super::{Exit, output};
 use crate::archive::{Exported, WrittenHour, settled_until};
 use crate::clock::Clock;
@@ -50,22 +50,22 @@ pub(super) fn export(args: &ExportArgs) -> Exit {
         return Exit::Usage;
     }
     super::with_runtime(async {
-        let found = match place::find_existing(&args.store).await {
+        let found = match store_access::find_existing(&args.store).await {
             Ok(found) => found,
-            Err(failed) => return place::complain(&failed),
+            Err(failed) => return store_access::complain(&failed),
         };
         let exported = export_hours(args, &found).await;
         found.close().await;
         match exported {
             Ok(exported) => say(args, &exported),
-            Err(failed) => place::complain(&failed),
+            Err(failed) => store_access::complain(&failed),
         }
     })
     .unwrap_or_else(|exit| exit)
 }
 
-async fn export_hours(args: &ExportArgs, found: &Place) -> Result<Exported, Failed> {
-    std::fs::create_dir_all(&args.to).map_err(|error| Failed {
+async fn export_hours(args: &ExportArgs, found: &StoreAccess) -> Result<Exported, CommandFailure> {
+    std::fs::create_dir_all(&args.to).map_err(|error| CommandFailure {
         exit: Exit::Io,
         reason: format!("cannot create {}: {error}", args.to.display()),
     })?;

@@ -7,9 +7,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::place::{self, Failed, Place, StoreArgs};
+use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
 use super::{Exit, output};
-use crate::archive::{Imported, State};
+use crate::archive::{ImportOutcome, Imported};
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -34,19 +34,19 @@ pub(super) struct ImportArgs {
 /// Imports the files, one after the other; one that fails does not hold up the rest.
 pub(super) fn import(args: &ImportArgs) -> Exit {
     super::with_runtime(async {
-        match place::find(&args.store).await {
+        match store_access::find(&args.store).await {
             Ok(found) => {
                 let exit = import_all(args, &found).await;
                 found.close().await;
                 exit
             }
-            Err(failed) => place::complain(&failed),
+            Err(failed) => store_access::complain(&failed),
         }
     })
     .unwrap_or_else(|exit| exit)
 }
 
-async fn import_all(args: &ImportArgs, found: &Place) -> Exit {
+async fn import_all(args: &ImportArgs, found: &StoreAccess) -> Exit {
     let bar = bar(args);
     let mut exit = Exit::Fine;
     for file in &args.files {
@@ -94,8 +94,8 @@ fn say(args: &ImportArgs, imported: &Imported) -> Exit {
     }
     let hour = imported.hour.as_deref().unwrap_or("its hour");
     output::text(&match imported.state {
-        State::Unchanged => format!("{file}: imported before"),
-        State::Imported => format!(
+        ImportOutcome::Unchanged => format!("{file}: imported before"),
+        ImportOutcome::Imported => format!(
             "{file}: {} events of {hour} (UTC), {} about pull requests{}",
             imported.events,
             imported.pull_requests,
@@ -112,7 +112,7 @@ fn besides(imported: &Imported) -> String {
     parts.collect()
 }
 
-fn complain(args: &ImportArgs, file: &std::path::Path, failed: &Failed) -> Exit {
+fn complain(args: &ImportArgs, file: &std::path::Path, failed: &CommandFailure) -> Exit {
     if args.json {
         output::json(&json!({ "file": file, "error": failed.reason }));
     } else {

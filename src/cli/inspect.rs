@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde_json::json;
 
-use super::place::{self, Failed, Place, StoreArgs};
+use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
 use super::{Exit, filled, output};
 use crate::store::inspect::{InspectedFamily, Inspection};
 
@@ -42,18 +42,18 @@ pub(super) struct InspectArgs {
 /// Looks, through the running appliance if there is one.
 pub(super) fn inspect(args: &InspectArgs) -> Exit {
     super::with_runtime(async {
-        let found = match place::find_to_look(&args.store).await {
+        let found = match store_access::find_to_look(&args.store).await {
             Ok(found) => found,
-            Err(failed) => return place::complain(&failed),
+            Err(failed) => return store_access::complain(&failed),
         };
         let looked = look(args, &found).await;
         found.close().await;
-        looked.unwrap_or_else(|failed| place::complain(&failed))
+        looked.unwrap_or_else(|failed| store_access::complain(&failed))
     })
     .unwrap_or_else(|exit| exit)
 }
 
-async fn look(args: &InspectArgs, found: &Place) -> Result<Exit, Failed> {
+async fn look(args: &InspectArgs, found: &StoreAccess) -> Result<Exit, CommandFailure> {
     let Some(family) = &args.family else {
         let families = found.families().await?;
         return Ok(if args.json { lines(&families) } else { output::text(&table(&families)) });

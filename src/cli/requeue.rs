@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::place::{self, Failed, StoreArgs};
+use super::store_access::{self, CommandFailure, StoreArgs};
 use super::{Exit, output};
 use crate::appliance::Requeued;
 
@@ -36,14 +36,14 @@ pub(super) fn requeue(args: &RequeueArgs) -> Exit {
                     "{tried} tried: {applied} applied, {known} were known, {dead} stay dead"
                 ))
             }
-            Err(failed) => place::complain(&failed),
+            Err(failed) => store_access::complain(&failed),
         }
     })
     .unwrap_or_else(|exit| exit)
 }
 
-async fn try_all(args: &RequeueArgs) -> Result<Requeued, Failed> {
-    let found = place::find_existing(&args.store).await?;
+async fn try_all(args: &RequeueArgs) -> Result<Requeued, CommandFailure> {
+    let found = store_access::find_existing(&args.store).await?;
     let requeued = found.requeue().await;
     found.close().await;
     requeued

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::place::{self, Failed, StoreArgs};
+use super::store_access::{self, CommandFailure, StoreArgs};
 use super::{Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -38,16 +38,16 @@ pub(super) fn restore(args: &RestoreArgs) -> Exit {
         match make(args).await {
             Ok((restored, _)) if args.json => output::json(&restored),
             Ok((restored, config)) => output::text(&words(&restored, &config)),
-            Err(failed) => place::complain(&failed),
+            Err(failed) => store_access::complain(&failed),
         }
     })
     .unwrap_or_else(|exit| exit)
 }
 
-async fn make(args: &RestoreArgs) -> Result<(Restored, Config), Failed> {
-    let config = place::configured(&args.store)?;
+async fn make(args: &RestoreArgs) -> Result<(Restored, Config), CommandFailure> {
+    let config = store_access::configured(&args.store)?;
     let (from, data) = (args.dir.clone(), config.data_dir.clone());
-    let restored = place::beside(move || checkpoint::restore(&from, &data, Clock::system()));
+    let restored = store_access::beside(move || checkpoint::restore(&from, &data, Clock::system()));
     Ok((restored.await??, config))
 }
 

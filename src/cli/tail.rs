@@ -5,8 +5,8 @@ mod show;
 
 use clap::Args;
 
-use self::follow::{Ended, Follower};
-use self::show::Show;
+use self::follow::{TailConnection, TailEnd};
+use self::show::Printer;
 use super::{Exit, filled, output};
 use crate::http;
 
@@ -64,23 +64,24 @@ pub(super) fn tail(args: &TailArgs) -> Exit {
 
 async fn run(args: &TailArgs, base: &str) -> Exit {
     let query = query(args);
-    let mut follower = match Follower::new(base, query, args.cursor.clone(), args.since.clone()) {
-        Ok(follower) => follower,
-        Err(error) => {
-            output::complain(&format!("error: {error}"));
-            return Exit::Stage;
-        }
-    };
-    let mut show = Show::new(args.json, args.limit);
+    let mut follower =
+        match TailConnection::new(base, query, args.cursor.clone(), args.since.clone()) {
+            Ok(follower) => follower,
+            Err(error) => {
+                output::complain(&format!("error: {error}"));
+                return Exit::Stage;
+            }
+        };
+    let mut show = Printer::new(args.json, args.limit);
     tokio::select! {
         ended = follower.run(&mut show) => match ended {
-            Ended::Asked => Exit::Fine,
-            Ended::Stdout(exit) => exit,
-            Ended::Refused(reason) => {
+            TailEnd::Asked => Exit::Fine,
+            TailEnd::Stdout(exit) => exit,
+            TailEnd::Refused(reason) => {
                 output::complain(&format!("error: {}", output::plain(&reason)));
                 Exit::Usage
             }
-            Ended::Away(reason) => {
+            TailEnd::Away(reason) => {
                 output::complain(&format!(
                     "error: no stream at {}: {}; start one with `ghpulse run`, or name another \
                      with --url",

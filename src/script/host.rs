@@ -14,8 +14,8 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 use tracing::{info, warn};
 
-use super::complaint::Complaint;
-use super::run::{self, Compiled, Kind, SOURCE_BYTES};
+use super::diagnostic::ScriptDiagnostic;
+use super::run::{self, Compiled, SOURCE_BYTES, ScriptKind};
 use super::shipped;
 use super::trials::Trials;
 use crate::clock::{Clock, Stopwatch};
@@ -55,9 +55,9 @@ pub struct ScriptStatus {
     /// When this script, or none, came into force.
     pub since: Timestamp,
     /// Why the file as it is now is not in force.
-    pub refused: Option<Complaint>,
+    pub refused: Option<ScriptDiagnostic>,
     /// Why the script made nothing of the last tick.
-    pub failed: Option<Complaint>,
+    pub failed: Option<ScriptDiagnostic>,
 }
 
 /// What one tick brought.
@@ -66,32 +66,32 @@ pub struct Merged {
     /// Names with counts above 0.
     pub tally: Tally,
     /// Why this is the native sum and not the script's result.
-    pub complaint: Option<Complaint>,
+    pub diagnostic: Option<ScriptDiagnostic>,
 }
 
 /// The script in force for one file.
 #[derive(Debug)]
 pub struct ScriptHost {
-    kind: Kind,
+    kind: ScriptKind,
     file: Arc<str>,
     clock: Clock,
-    force: ArcSwap<Force>,
+    force: ArcSwap<ForceState>,
     /// What is put down before a text is tried; nothing without a store.
     trials: Option<Trials>,
     /// The text that was in force in an earlier run.
     proven: Option<u64>,
     /// What was last found on disk, so that it is judged once. Held while it is judged.
-    found: Mutex<Found>,
+    found: Mutex<FileState>,
 }
 
 #[derive(Debug)]
-struct Force {
+struct ForceState {
     script: Option<Arc<Compiled>>,
     status: ScriptStatus,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
+enum FileState {
     Unknown,
     Missing,
     BuiltIn,
@@ -102,7 +102,7 @@ enum Found {
 impl ScriptStatus {
     /// What is wrong now, if anything: with the file, else with the last tick.
     #[must_use]
-    pub fn complaint(&self) -> Option<&Complaint> {
+    pub fn diagnostic(&self) -> Option<&ScriptDiagnostic> {
         self.refused.as_ref().or(self.failed.as_ref())
     }
 }
@@ -112,13 +112,13 @@ impl ScriptHost {
     /// from disk before [`refresh`](Self::refresh). `file` is what complaints call the script.
     #[must_use]
     pub fn new(file: &str, last_good: Option<&str>, clock: Clock) -> Self {
-        Self::of(Kind::Merge, file, last_good, None, clock)
+        Self::of(ScriptKind::Merge, file, last_good, None, clock)
     }
 
     /// The same for a script of either kind. `trials` remembers what is tried. Blocks.
     #[must_use]
     pub fn of(
-        kind: Kind,
+        kind: ScriptKind,
         file: &str,
         last_good: Option<&str>,
         trials: Option<Trials>,
@@ -130,9 +130,9 @@ impl ScriptHost {
         if let Some(text) = last_good {
             match attempt(kind, text, &file, trials.as_ref(), true, |_| None) {
                 Ok(compiled) => script = Some(Arc::new(compiled)),
-                Err(complaint) => {
-                    warn!(file = %file, %complaint, "the last good script no longer works");
-                    refused = Some(complaint);
+                Err(diagnostic) => {
+                    warn!(file = %file, %diagnostic, "the last good script no longer works");
+                    refused = Some(diagnostic);
                 }
             }
         }
@@ -141,9 +141,9 @@ impl ScriptHost {
         let since = clock.now();
         let status =
             ScriptStatus { file: Arc::clone(&file), in_force, hash, since, refused, failed: None };
-        let force = ArcSwap::from_pointee(Force { script, status });
+        let force = ArcSwap::from_pointee(ForceState { script, status });
         let proven = last_good.map(run::hash);
-        Self { kind, file, clock, force, trials, proven, found: Mutex::new(Found::Unknown) }
+        Self { kind, file, clock, force, trials, proven, found: Mutex::new(FileState::Unknown) }
     }
 
     /// The state now.
@@ -168,14 +168,14 @@ impl ScriptHost {
     /// at most its deadline.
     pub fn merge(&self, window: &WindowSnapshot) -> Merged {
         match self.run(window) {
-            None => Merged { tally: window.sum(), complaint: None },
-            Some(Ok(tally)) => Merged { tally, complaint: None },
-            Some(Err(complaint)) => Merged { tally: window.sum(), complaint: Some(complaint) },
+            None => Merged { tally: window.sum(), diagnostic: None },
+            Some(Ok(tally)) => Merged { tally, diagnostic: None },
+            Some(Err(diagnostic)) => Merged { tally: window.sum(), diagnostic: Some(diagnostic) },
         }
     }
 
     /// What the script in force makes of a window; `None` when none is. Blocks as `merge` does.
-    pub fn run(&self, window: &WindowSnapshot) -> Option<Result<Tally, Complaint>> {
+    pub fn run(&self, window: &WindowSnapshot) -> Option<Result<Tally, ScriptDiagnostic>> {
         let force = self.force.load_full();
         let script = force.script.as_ref()?;
         let watch = Stopwatch::start();
@@ -210,10 +210,10 @@ impl ScriptHost {
             _ => None,
         };
         let now = match &read {
-            Ok(None) if built_in.is_some() => Found::BuiltIn,
-            Ok(Some(text)) => Found::Text { hash: run::hash(text) },
-            Ok(None) => Found::Missing,
-            Err(reason) => Found::Unreadable(reason.clone()),
+            Ok(None) if built_in.is_some() => FileState::BuiltIn,
+            Ok(Some(text)) => FileState::Text { hash: run::hash(text) },
+            Ok(None) => FileState::Missing,
+            Err(reason) => FileState::Unreadable(reason.clone()),
         };
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if *found == now {
@@ -233,8 +233,8 @@ impl ScriptHost {
         kept
     }
 
-    fn about_file(&self, reason: &str) -> Complaint {
-        Complaint::new(&self.file, None, reason)
+    fn about_file(&self, reason: &str) -> ScriptDiagnostic {
+        ScriptDiagnostic::new(&self.file, None, reason)
     }
 
     /// Whether nothing that a user wrote would give way to a built-in text: a directory that is
@@ -253,7 +253,7 @@ impl ScriptHost {
         let trials = self.trials.as_ref();
         match attempt(self.kind, text, &self.file, trials, was_in_force, live) {
             Ok(compiled) => Some(self.adopt(compiled, in_force)),
-            Err(complaint) => self.refuse(&complaint),
+            Err(diagnostic) => self.refuse(&diagnostic),
         }
     }
 
@@ -271,7 +271,7 @@ impl ScriptHost {
                 failed: None,
                 ..old.status.clone()
             };
-            Force { script: Some(Arc::clone(&script)), status }
+            ForceState { script: Some(Arc::clone(&script)), status }
         });
         match in_force {
             InForce::BuiltIn => info!(file = %self.file, "no such file: built-in script in force"),
@@ -281,13 +281,13 @@ impl ScriptHost {
     }
 
     /// The file is not what is in force; what was goes on. Returns nothing to keep.
-    fn refuse(&self, complaint: &Complaint) -> Option<Arc<str>> {
+    fn refuse(&self, diagnostic: &ScriptDiagnostic) -> Option<Arc<str>> {
         self.force.rcu(|old| {
             let in_force =
                 if old.script.is_some() { InForce::LastGood } else { without(self.kind) };
-            let refused = Some(complaint.clone());
+            let refused = Some(diagnostic.clone());
             let status = ScriptStatus { in_force, refused, ..old.status.clone() };
-            Force { script: old.script.clone(), status }
+            ForceState { script: old.script.clone(), status }
         });
         let stays = match self.force.load().status.in_force {
             InForce::NativeSum => "the native sum stays in force",
@@ -296,21 +296,23 @@ impl ScriptHost {
                 "the last good script stays in force"
             }
         };
-        warn!(%complaint, "{stays}");
+        warn!(%diagnostic, "{stays}");
         None
     }
 
     /// Keeps what came of a tick, unless another script is in force by now.
-    fn note_tick(&self, script: &Arc<Compiled>, failed: Option<&Complaint>) {
+    fn note_tick(&self, script: &Arc<Compiled>, failed: Option<&ScriptDiagnostic>) {
         let before = self.force.load();
         if before.status.failed.as_ref() == failed {
             return;
         }
         match (&before.status.failed, failed) {
-            (None, Some(complaint)) if self.kind == Kind::Aggregate => {
-                warn!(%complaint, "the aggregate stays as it was");
+            (None, Some(diagnostic)) if self.kind == ScriptKind::Aggregate => {
+                warn!(%diagnostic, "the aggregate stays as it was");
             }
-            (None, Some(complaint)) => warn!(%complaint, "the native sum stands in for the script"),
+            (None, Some(diagnostic)) => {
+                warn!(%diagnostic, "the native sum stands in for the script")
+            }
             (Some(_), None) => info!(file = %self.file, "the script works again"),
             _ => {}
         }
@@ -320,20 +322,20 @@ impl ScriptHost {
             if same {
                 status.failed = failed.cloned();
             }
-            Force { script: old.script.clone(), status }
+            ForceState { script: old.script.clone(), status }
         });
     }
 }
 
 /// Compiles and tries a text, unless an earlier process died while it did.
 fn attempt(
-    kind: Kind,
+    kind: ScriptKind,
     text: &str,
     file: &Arc<str>,
     trials: Option<&Trials>,
     was_in_force: bool,
     live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
-) -> Result<Compiled, Complaint> {
+) -> Result<Compiled, ScriptDiagnostic> {
     let hash = run::hash(text);
     // A built-in text is not what the process died of.
     let Some(trials) = trials.filter(|_| !shipped::is_built_in(text)) else {
@@ -342,7 +344,7 @@ fn attempt(
     if trials.is_deadly(hash, was_in_force) {
         let reason = "the process ended while this text was being tried, so it is not tried again: \
                       change it (`ghpulse script check FILE` tries it in a process of its own)";
-        return Err(Complaint::new(file, None, reason));
+        return Err(ScriptDiagnostic::new(file, None, reason));
     }
     trials.begin(hash);
     let prepared = run::prepare_as(kind, text, file, live);
@@ -351,10 +353,10 @@ fn attempt(
 }
 
 /// What there is without a script.
-fn without(kind: Kind) -> InForce {
+fn without(kind: ScriptKind) -> InForce {
     match kind {
-        Kind::Merge => InForce::NativeSum,
-        Kind::Aggregate => InForce::Nothing,
+        ScriptKind::Merge => InForce::NativeSum,
+        ScriptKind::Aggregate => InForce::Nothing,
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::super::{Exit, output};
-use super::show::{Message, Show, Shown};
+use super::show::{Printed, Printer, StreamMessage};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, Streaming};
@@ -22,7 +22,7 @@ const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 const ASKED_WAIT: u64 = 300;
 
 /// Why it ended.
-pub(super) enum Ended {
+pub(super) enum TailEnd {
     /// All that was asked for was shown.
     Asked,
     /// Nobody reads stdout any more, or it cannot be written.
@@ -34,13 +34,13 @@ pub(super) enum Ended {
 }
 
 /// Why a connection ended.
-enum Broken {
-    For(Ended),
+enum Disconnect {
+    For(TailEnd),
     Again { reason: String, wait: Option<Duration> },
 }
 
 /// A reader of the stream.
-pub(super) struct Follower {
+pub(super) struct TailConnection {
     http: Http,
     url: String,
     query: Vec<(&'static str, String)>,
@@ -50,7 +50,7 @@ pub(super) struct Follower {
     backoff: Backoff,
 }
 
-impl Follower {
+impl TailConnection {
     pub(super) fn new(
         base: &str,
         query: Vec<(&'static str, String)>,
@@ -69,13 +69,15 @@ impl Follower {
     }
 
     /// Reads until there is a reason to end.
-    pub(super) async fn run(&mut self, show: &mut Show) -> Ended {
+    pub(super) async fn run(&mut self, show: &mut Printer) -> TailEnd {
         let clock = Clock::system();
         loop {
             match self.read(show).await {
-                Broken::For(ended) => return ended,
-                Broken::Again { reason, .. } if !self.connected => return Ended::Away(reason),
-                Broken::Again { reason, wait } => {
+                Disconnect::For(ended) => return ended,
+                Disconnect::Again { reason, .. } if !self.connected => {
+                    return TailEnd::Away(reason);
+                }
+                Disconnect::Again { reason, wait } => {
                     let wait = wait.unwrap_or_else(|| self.backoff.next_wait());
                     if self.backoff.times() == 1 {
                         let reason = output::plain(&reason);
@@ -88,7 +90,7 @@ impl Follower {
     }
 
     /// One connection.
-    async fn read(&mut self, show: &mut Show) -> Broken {
+    async fn read(&mut self, show: &mut Printer) -> Disconnect {
         let mut answer = match self.open().await {
             Ok(answer) => answer,
             Err(broken) => return broken,
@@ -102,7 +104,7 @@ impl Follower {
                         line.extend_from_slice(&rest[..end]);
                         rest = &rest[end + 1..];
                         if let Some(ended) = self.take(&line, show) {
-                            return Broken::For(ended);
+                            return Disconnect::For(ended);
                         }
                         line.clear();
                     }
@@ -117,7 +119,7 @@ impl Follower {
         }
     }
 
-    async fn open(&mut self) -> Result<Streaming, Broken> {
+    async fn open(&mut self) -> Result<Streaming, Disconnect> {
         let place = match (&self.cursor, &self.since) {
             (Some(cursor), _) => Some(("cursor", cursor.as_str())),
             (None, Some(since)) => Some(("since", since.as_str())),
@@ -126,7 +128,7 @@ impl Follower {
         let pairs = self.query.iter().map(|(name, value)| (*name, value.as_str()));
         let pairs: Vec<_> = pairs.chain(place).collect();
         let url = http::with_query(&self.url, &pairs);
-        let url = url.map_err(|error| Broken::For(Ended::Away(error.to_string())))?;
+        let url = url.map_err(|error| Disconnect::For(TailEnd::Away(error.to_string())))?;
         let request = HttpRequest::get(&url).header("accept", "application/x-ndjson");
         let mut answer =
             self.http.open(request, SILENCE).await.map_err(|error| again(&error.to_string()))?;
@@ -138,20 +140,20 @@ impl Follower {
         let wait = wait.map(|seconds| Duration::from_secs(seconds.min(ASKED_WAIT)));
         let reason = reason_of(&mut answer).await;
         Err(match answer.status {
-            400 | 403 | 406 | 414 | 422 => Broken::For(Ended::Refused(reason)),
-            429 | 500..=599 => Broken::Again { reason, wait },
-            status => Broken::For(Ended::Away(format!("it answered {status}: {reason}"))),
+            400 | 403 | 406 | 414 | 422 => Disconnect::For(TailEnd::Refused(reason)),
+            429 | 500..=599 => Disconnect::Again { reason, wait },
+            status => Disconnect::For(TailEnd::Away(format!("it answered {status}: {reason}"))),
         })
     }
 
     /// One line; `Some` is a reason to end.
-    fn take(&mut self, line: &[u8], show: &mut Show) -> Option<Ended> {
+    fn take(&mut self, line: &[u8], show: &mut Printer) -> Option<TailEnd> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return None;
         }
         let text = String::from_utf8_lossy(line);
-        let Some(message) = Message::read(&text) else {
-            return Some(Ended::Away("what answers there is no ghpulse".to_owned()));
+        let Some(message) = StreamMessage::read(&text) else {
+            return Some(TailEnd::Away("what answers there is no ghpulse".to_owned()));
         };
         let shown = show.message(&message, line);
         // hello's is where the newest event is, not where this reader is.
@@ -165,15 +167,15 @@ impl Follower {
             self.backoff.reset();
         }
         match shown {
-            Shown::On => None,
-            Shown::Enough => Some(Ended::Asked),
-            Shown::Stdout(exit) => Some(Ended::Stdout(exit)),
+            Printed::On => None,
+            Printed::Enough => Some(TailEnd::Asked),
+            Printed::Stdout(exit) => Some(TailEnd::Stdout(exit)),
         }
     }
 }
 
-fn again(reason: &str) -> Broken {
-    Broken::Again { reason: reason.to_owned(), wait: None }
+fn again(reason: &str) -> Disconnect {
+    Disconnect::Again { reason: reason.to_owned(), wait: None }
 }
 
 /// What a refusal says of itself.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ghpulse::amqp::{AmqpOptions, CURSOR, NoticeKind, Sink, SinkState};
+use ghpulse::amqp::{AmqpOptions, CURSOR, ReaderWarningKind, Sink, SinkState};
 use ghpulse::apply::aggregate::Apply;
 use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
@@ -93,7 +93,7 @@ impl Node {
     }
 
     /// Waits until readers are reported to have missed something of that kind; what is said of it.
-    pub(crate) async fn has_noticed(&mut self, kind: NoticeKind) -> String {
+    pub(crate) async fn has_noticed(&mut self, kind: ReaderWarningKind) -> String {
         let text = |state: &SinkState| {
             let notice = state.notices.iter().find(|notice| notice.kind == kind);
             notice.map(|notice| notice.text.clone())
