@@ -49,7 +49,7 @@ test-properties: setup ## the properties with inputs that no run had before, CAS
 	@PROPTEST_CASES=$(CASES) cargo test --release --locked --lib -- $(ARGS)
 
 .PHONY: bench
-bench: setup ## measures pipeline, merge script, fan-out and start; takes the machine for itself
+bench: setup ## measures all of it beside other servers: target/bench/report.md; takes the machine for itself
 	@cargo bench --locked --bench load $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-servers
@@ -60,6 +60,28 @@ bench-servers: ## measures collector, edge and a real Pulsar; ARGS="outage=10": 
 .PHONY: package
 package: build ## the release tarball of this machine's kind, in target/package
 	@.ci/package "$${CARGO_TARGET_DIR:-target}/package"
+
+.PHONY: deb
+deb: build ## the Debian package of this machine's kind, in target/package
+	@.ci/deb "$${CARGO_TARGET_DIR:-target}/package"
+
+.PHONY: test-deb
+test-deb: build ## installs, runs, upgrades and removes the package in a clean Debian root; as root
+	@.ci/setup deb
+	@.ci/deb-test "$${CARGO_TARGET_DIR:-target}/package"
+
+.PHONY: documents
+documents: build ## writes the Grafana dashboard and the Prometheus rules in config/ anew
+	@$(CARGO_RUN) documents target/package/documents
+	@cp target/package/documents/config/* config/
+
+.PHONY: audit
+audit: setup ## licences, sources, bans and known vulnerabilities of the dependencies, by .cargo/deny.toml
+	@.ci/audit
+
+.PHONY: reproduce
+reproduce: setup ## builds the release twice in two directories and compares the binaries (an hour)
+	@.ci/reproduce
 
 .PHONY: setup
 setup: ## installs what is missing to build (Debian, Ubuntu)

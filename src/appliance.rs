@@ -7,6 +7,7 @@
 pub mod exchange;
 pub mod ops_file;
 
+mod alive;
 mod backups;
 mod broker;
 mod chores;
@@ -183,7 +184,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     );
     stages.start("serve", serve);
     let (public, url) = (public.0, url_of(&config.server, public.0));
-    start_watching(&mut stages, &parts, operator, watched);
+    start_watching(&mut stages, &parts, operator, watched, (ops, public));
     stages.start("renewed", renewed.run(parts.stop.soft.clone()));
     if let Some(rabbit) = rabbit {
         rabbit.start(&mut stages, parts.stop.soft.clone());
@@ -231,13 +232,18 @@ fn witness_of(poller: Option<&Poller>, clock: Clock) -> Arc<Witness> {
     poller.map_or_else(|| Arc::new(Witness::new(clock)), Poller::witness)
 }
 
-/// Starts what looks at the disk and at the parts, and raises alerts.
+/// Starts what looks at the disk, at the parts and at itself, and raises alerts.
 fn start_watching(
     stages: &mut Stages,
     parts: &Parts,
     operator: Arc<dyn Operate>,
     source: Option<Receiver<SourceStatus>>,
+    (ops, public): (Option<SocketAddr>, SocketAddr),
 ) {
+    let server = &parts.config.server;
+    let address = ops.or_else(|| server.tls.is_none().then_some(public));
+    let proof = alive::Proof { store: parts.store.clone(), address, path: server.health.clone() };
+    stages.start("alive", alive::run(proof, parts.clock, parts.stop.soft.clone()));
     let (store, clock, soft) = (parts.store.clone(), parts.clock, parts.stop.soft.clone());
     let (alerts, data_dir) = (parts.alerts.clone(), parts.config.data_dir.clone());
     let kept = coverage::run(store.clone(), source.clone(), clock, soft.clone());
@@ -348,10 +354,9 @@ fn start_stages(
         let followed = tokens::follow(config.github.clone(), poller.pool(), clock, soft.clone());
         stages.start("tokens", followed);
         let (backlog_bytes, pages) = (config.store.outbox_bytes, config.github.pages);
-        let has_broker = broker.is_some();
-        let options = IngestOptions { backlog_bytes, pages, has_broker };
+        let options = IngestOptions { backlog_bytes, pages, clock };
         let (store, stop) = (store.clone(), soft.clone());
-        if has_broker {
+        if broker.is_some() {
             let source = WhenGranted::new(poller, granting.grant.subscribe());
             stages.start("ingest", ingest::run(source, store, options, stop));
         } else {

@@ -7,6 +7,7 @@
 mod backup;
 mod check;
 mod demo;
+mod documents;
 mod export;
 mod import;
 mod inspect;
@@ -117,6 +118,9 @@ enum Command {
     Tail(tail::TailArgs),
     /// Shows how a running appliance is: parts, completeness, lag, clients, disk
     Status(status::StatusArgs),
+    /// Writes what a package installs: man pages, completions, the manual, monitoring
+    #[command(hide = true)]
+    Documents(documents::DocumentsArgs),
     /// Prints version, commit and the version of RocksDB
     Version(version::VersionArgs),
 }
@@ -160,6 +164,7 @@ fn dispatch(cli: Cli) -> Exit {
         Command::Requeue(args) => requeue::requeue(&args),
         Command::Tail(args) => tail::tail(&args),
         Command::Status(args) => status::status(&args),
+        Command::Documents(args) => documents::documents(&args),
         Command::Version(args) => version::version(&args),
     }
 }

@@ -9,62 +9,49 @@
 //! notifies subscribers at once. Under heavy load it first lets events gather for the flush
 //! interval, because each delivery costs a wake-up and a write, however many events it carries.
 
-mod board;
-mod deflate;
-mod filter;
-mod frame;
-mod group;
-mod language;
-#[cfg(test)]
-mod language_tests;
-mod memory;
-mod notifier;
-mod paths;
-mod projection;
-mod query;
-mod registry;
-mod retry;
-mod sheet;
-mod stream;
-mod tail;
-mod turns;
-mod waiters;
+mod fanout;
+mod latest;
+mod lock;
+mod log;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use board::{LatestValues, Tick};
-pub use filter::{
+pub use fanout::frame::Frame;
+pub use fanout::memory::{LIMIT_BYTES, MemoryCharge, ROOM_BYTES, held_bytes};
+pub use fanout::notifier::Notifier;
+pub use fanout::retry_after;
+pub use latest::gauges::{
+    GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
+};
+pub use latest::languages::{LanguageChanges, LanguageQuery, LatestLanguages};
+pub use latest::values::{LatestValues, Tick};
+pub use log::StreamJournal;
+pub use log::control::RetentionLimits;
+pub use log::encoding::StreamEncoding;
+pub use log::filter::{
     Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning, StreamQuery,
     StreamQueryError, VALUE_BYTES,
 };
-pub use frame::Frame;
-pub use group::{FrameBatch, SamplingSubscriber};
-pub use language::{LanguageChanges, LanguageQuery, LatestLanguages};
-pub use memory::{LIMIT_BYTES, MemoryCharge, ROOM_BYTES, held_bytes};
-pub use notifier::Notifier;
-pub use paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
-pub use query::{
+pub use log::follower::{Follower, StreamBatch};
+pub use log::page::StreamStart;
+pub use log::paths::{OVERLAP, PATHS_BYTES, PathsError, check as check_paths};
+pub use log::query::{
     Conditions, FieldPath, FieldPathError, PATH_BYTES, PATH_NAMES, SamplingEncoding, SamplingQuery,
 };
-pub use retry::retry_after;
-pub use sheet::{
-    GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
-};
-pub use stream::{
-    Follower, RetentionLimits, SEARCHES, StreamBatch, StreamEncoding, StreamJournal,
-    StreamSelection, StreamSelector, StreamStart, TooManySearches,
-};
-pub use tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
+pub use log::sampling::{FrameBatch, SamplingSubscriber};
+pub use log::searches::{SEARCHES, TooManySearches};
+pub use log::selector::{StreamSelection, StreamSelector};
+pub use log::tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
 
 use crate::clock::Clock;
 use crate::metrics;
-use group::Groups;
-use stream::MaybeStreams;
+use log::sampling::Groups;
+use log::{MaybeStreams, Streams};
 
 /// Deliveries a second above which events are gathered for the flush interval.
 const HEAVY: f64 = 4_000.0;
@@ -185,7 +172,7 @@ impl Hub {
         let mut place = 0;
         let mut load = Load { rate: 0.0, at: self.clock.instant() };
         let (mut groups, mut streamed) = (Vec::new(), Vec::new());
-        let mut gaps = self.streams().map(stream::Streams::gaps_found);
+        let mut gaps = self.streams().map(Streams::gaps_found);
         if let Some(streams) = self.streams() {
             // Those that were found before are not told of again.
             streams.note_gaps().await;
@@ -242,7 +229,7 @@ impl Hub {
     /// The same for the readers of the stream.
     async fn dispatch_streams(
         &self,
-        list: &mut Vec<Arc<stream::StreamGroup>>,
+        list: &mut Vec<Arc<log::live::Group>>,
         stretch: &TailBatch,
     ) -> u64 {
         let Some(streams) = self.streams() else { return 0 };
@@ -260,11 +247,6 @@ impl Hub {
         }
         deliveries
     }
-}
-
-/// Locks; what a panic elsewhere left behind is whole, since every change is.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Deliveries a second, of about the last second.
@@ -311,7 +293,7 @@ mod tests {
         tokio::task::yield_now().await;
         let notifier = Arc::new(Notifier::default());
         let mut member = hub.subscribe(SamplingQuery::default(), 1, &notifier);
-        hub.append(vec![tail::tests::tail_event(1, r#"{"id":"1","type":"A"}"#)]);
+        hub.append(vec![log::tail::tests::tail_event(1, r#"{"id":"1","type":"A"}"#)]);
         std::future::poll_fn(|cx| notifier.poll_notified(cx)).await;
         let taken = member.take();
         assert_eq!((taken.frames.len(), taken.more), (1, false));

@@ -19,6 +19,7 @@ pub mod gunzip;
 pub mod http;
 pub mod hub;
 pub mod logging;
+pub mod manual;
 pub mod metrics;
 pub mod private;
 pub mod reload;

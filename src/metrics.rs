@@ -134,6 +134,8 @@ metrics! {
         "Bytes of messages held for readers by all groups and connections; above 100 MB the largest wait.";
 }
 
+pub mod monitoring;
+
 static EXPOSITION: OnceLock<Exposition> = OnceLock::new();
 
 impl Metric {

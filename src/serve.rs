@@ -8,6 +8,7 @@
 mod admission;
 mod api;
 mod deflate;
+mod docs;
 mod endpoints;
 mod feeds;
 mod front;

@@ -87,6 +87,10 @@ impl Operator {
                 _ => {}
             }
             known.insert(part.name, (part.state, part.since));
+            // The last error may stay in /status; a part that is well has none.
+            if matches!(part.state, PartState::Ok | PartState::Off) {
+                part.error = None;
+            }
         }
         *looked_at = now;
         parts

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::outbox::{self, OutboxEntry, OutboxReceipt};
 use super::{Bus, BusError, Content, Delivery};
 use crate::model::position::{BusTag, Position};
+use crate::store::outages::{self, PendingOutage};
 use crate::store::{Batch, Store, StoreError};
 
 /// Deliveries at once.
@@ -27,11 +28,14 @@ pub struct EmbeddedBus {
     ahead: Option<Reading>,
 }
 
+/// Entries, and an outage that is pending.
+type OutageAndEntries = (Option<PendingOutage>, Vec<OutboxEntry>);
+
 /// Reading entries beside the async workers.
 struct Reading {
     /// The head when it began.
     head: u64,
-    entries: JoinHandle<Result<Vec<OutboxEntry>, StoreError>>,
+    entries: JoinHandle<Result<OutageAndEntries, StoreError>>,
 }
 
 impl EmbeddedBus {
@@ -47,7 +51,10 @@ impl EmbeddedBus {
         let head = *self.head.borrow_and_update();
         if head > self.delivered && self.ahead.is_none() {
             let (store, from) = (self.store.clone(), self.delivered + 1);
-            let read = move || outbox::read(store.reader(), from, DELIVERIES, DELIVERY_BYTES);
+            let read = move || {
+                let entries = outbox::read(store.reader(), from, DELIVERIES, DELIVERY_BYTES)?;
+                Ok((outages::pending(store.reader())?, entries))
+            };
             self.ahead = Some(Reading { head, entries: tokio::task::spawn_blocking(read) });
         }
     }
@@ -72,7 +79,7 @@ impl Bus for EmbeddedBus {
             let head = reading.head;
             let entries = (&mut reading.entries).await;
             self.ahead = None;
-            let entries = match entries {
+            let (mut pending, entries) = match entries {
                 Ok(entries) => entries?,
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_) => return Err(StoreError::Closed.into()),
@@ -81,7 +88,13 @@ impl Bus for EmbeddedBus {
             self.delivered = entries.last().map_or(head, |last| last.spent.entry);
             if !entries.is_empty() {
                 self.read_ahead();
-                return Ok(entries.into_iter().map(delivery).collect());
+                let deliveries = entries.into_iter().map(|entry| {
+                    let is_after =
+                        |pending: &mut PendingOutage| entry.spent.admission >= pending.before;
+                    let outage = pending.take_if(is_after).map(|pending| pending.outage);
+                    Delivery { outage, ..delivery(entry) }
+                });
+                return Ok(deliveries.collect());
             }
         }
     }
@@ -99,7 +112,6 @@ impl Bus for EmbeddedBus {
 fn delivery(entry: OutboxEntry) -> Delivery<OutboxReceipt> {
     Delivery {
         position: Position::counted(entry.spent.entry),
-        // Of a node alone the gap is recorded where it is found.
         outage: None,
         content: Content::Own(entry.envelope, entry.summary),
         receipt: entry.spent,

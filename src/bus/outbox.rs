@@ -25,7 +25,8 @@ pub struct OutboxEntry {
 pub struct OutboxReceipt {
     /// Its number in the outbox.
     pub entry: u64,
-    admission: u64,
+    /// The number of the event's admission.
+    pub admission: u64,
     body_bytes: usize,
 }
 

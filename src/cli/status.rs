@@ -18,7 +18,7 @@ const STATUS_BYTES: usize = 1 << 20;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ghpulse status\n  ghpulse status --url https://host/websocket \
-                        --json\n  ghpulse status > /dev/null && echo ready"
+                        --json\n  ghpulse status > /dev/null && echo ready\n  ghpulse status --alive"
 )]
 pub(super) struct StatusArgs {
     /// Where the appliance is: its public or its ops address
@@ -27,6 +27,9 @@ pub(super) struct StatusArgs {
     /// Prints JSON
     #[arg(long)]
     json: bool,
+    /// Prints nothing, and succeeds when it answers at all, ready or not: for health checks
+    #[arg(long)]
+    alive: bool,
 }
 
 /// Prints it; ready is a good end, anything else is not.
@@ -41,6 +44,7 @@ async fn ask(args: &StatusArgs) -> Exit {
         return Exit::Usage;
     }
     match fetch(base).await {
+        Ok(_) if args.alive => Exit::Fine,
         Ok(status) => {
             let printed = if args.json {
                 output::json(&status)

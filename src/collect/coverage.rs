@@ -54,6 +54,12 @@ const NEWEST_WEIGHT: f64 = 0.3;
 const LONGEST_UNREAD: Duration = Duration::from_secs(30);
 /// A page holds no more.
 const MOST_BROUGHT: f64 = 100.0;
+/// A page stands still when that many events were to be expected on it and none came, …
+const EXPECTED: f64 = 15.0;
+/// … in at least so many answers.
+const STILL_ANSWERS: u32 = 2;
+/// A type of which a page showed that many events does not leave it from one read to the next.
+const FIRM: u32 = 15;
 /// Events that are remembered to tell new ones.
 const RECENT: usize = 50_000;
 /// Events whose lag is kept: of all, and of a page.
@@ -101,6 +107,15 @@ struct PageRecord {
     content: [u32; KINDS.len()],
     /// Types that left it as new events pushed them on, one by one: they are not missing.
     faded: [bool; KINDS.len()],
+    /// When it last showed each type.
+    shown_at: [Option<Timestamp>; KINDS.len()],
+    /// Types that it showed many of and suddenly shows none of.
+    vanished: [bool; KINDS.len()],
+    /// When something new was last on it, and answers without anything new since.
+    moved_at: Option<Timestamp>,
+    still_answers: u32,
+    /// Whether it lacks events that were to be expected.
+    stands_still: bool,
     failing_since: Option<Timestamp>,
     same_since: Option<Timestamp>,
     same_as: usize,
@@ -169,9 +184,10 @@ impl Completeness {
                 record.sequences[sequence].take(ids, at);
             }
         }
+        record.moved(if record.read_at.is_some() { moved.len() } else { hashes.len() }, at);
         (record.failing_since, record.read_at) = (None, Some(at));
         record.is_empty = hashes.is_empty();
-        record.fade(seen, moved.len());
+        record.fade(seen, moved.len(), at);
         (record.hashes, record.overlap) = (hashes, share);
         share
     }
@@ -188,6 +204,7 @@ impl Completeness {
         record.heard = Some(at);
         record.slots.roll(at, record.in_trouble);
         record.slots.add(&[0; KINDS.len()]);
+        record.moved(0, at);
         record.failing_since = None;
     }
 
@@ -246,14 +263,16 @@ impl Completeness {
         });
     }
 
-    /// Whether figures of a page say something: it is answered, and shows what it should.
+    /// Whether the figures of a page are known: it is answered, and nothing is odd about it. What
+    /// becomes a trouble later is unknown from its first moment on.
     fn is_known(&self, at: usize, now: Timestamp) -> bool {
         let in_trouble = self.troubles.iter().any(|trouble| match trouble.kind {
             TroubleKind::FrozenFeed => true,
             TroubleKind::PageMissing => trouble.of == at + 1,
             TroubleKind::StaleToken => false,
         });
-        self.pages[at].pulse.is_followed(now) && !in_trouble
+        let page = &self.pages[at];
+        page.pulse.is_followed(now) && !in_trouble && !page.is_odd(self.shown)
     }
 
     fn is_frozen(&self) -> bool {
@@ -279,8 +298,9 @@ impl Completeness {
         self.find_empty(now);
         let stale = self.seats.stale(now);
         for seat in &stale {
+            let since = self.seats.behind_since(*seat).unwrap_or(now);
             self.seats.forget(*seat);
-            self.resting.entry(*seat).or_insert(now);
+            self.resting.entry(*seat).or_insert(since);
         }
         let (seats, resting) = (&self.seats, &mut self.resting);
         resting.retain(|seat, _| !seats.is_fresh(*seat) && number(*seat).is_some());
@@ -375,46 +395,50 @@ impl Completeness {
         let asked = self.slots.answers() >= FEW_ANSWERS;
         if quiet >= FROZEN_AFTER && self.answers_since >= FEW_ANSWERS {
             let text = format!("GitHub answers, but has shown nothing new since {}", self.last_new);
-            found.push((TroubleKind::FrozenFeed, 0, text));
+            found.push((TroubleKind::FrozenFeed, 0, self.last_new, text));
         } else if asked
             && let Some(part) = self.slots.activity().filter(|part| *part < FROZEN_SHARE)
         {
             let percent = part * 100.0;
             let text = format!("the feed nearly stands still: {percent:.1} % of the usual events");
-            found.push((TroubleKind::FrozenFeed, 0, text));
+            let since = self.slots.slow_since(FROZEN_SHARE).unwrap_or(now).min(self.last_new);
+            found.push((TroubleKind::FrozenFeed, 0, since, text));
         }
         let frozen = !found.is_empty();
-        for seat in self.resting.keys() {
+        for (seat, since) in &self.resting {
             if let Some(token) = number(*seat) {
                 let minutes = STALE_REST.as_secs() / 60;
                 let text = format!(
                     "token {token} is shown older pages than the others; it rests for {minutes} \
                      minutes at a time"
                 );
-                found.push((TroubleKind::StaleToken, token, text));
+                found.push((TroubleKind::StaleToken, token, *since, text));
             }
         }
         for at in 0..self.pages.len() {
-            let text = if frozen { None } else { self.page_trouble(at, now) };
+            let trouble = if frozen { None } else { self.page_trouble(at, now) };
             // What is missing while everything stands still is not what is usual either.
-            self.pages[at].in_trouble = frozen || text.is_some() || self.pages[at].is_suspect();
-            if let Some(text) = text {
-                found.push((TroubleKind::PageMissing, at + 1, text));
+            self.pages[at].in_trouble = frozen || trouble.is_some() || self.pages[at].is_suspect();
+            if let Some((since, text)) = trouble {
+                found.push((TroubleKind::PageMissing, at + 1, since, text));
             }
         }
         let before = &self.troubles;
-        let since = |kind, of| {
+        let known = |kind, of| {
             let known = before.iter().find(|known| (known.kind, known.of) == (kind, of));
-            known.map_or(now, |known| known.since)
+            known.map(|known| known.since)
         };
-        found
-            .into_iter()
-            .map(|(kind, of, text)| Trouble { kind, of, since: since(kind, of), text })
-            .collect()
+        let trouble = |(kind, of, since, text)| Trouble {
+            kind,
+            of,
+            since: known(kind, of).unwrap_or(since),
+            text,
+        };
+        found.into_iter().map(trouble).collect()
     }
 
-    /// What is wrong with a page, while others are well.
-    fn page_trouble(&self, at: usize, now: Timestamp) -> Option<String> {
+    /// What is wrong with a page while others are well, and since when.
+    fn page_trouble(&self, at: usize, now: Timestamp) -> Option<(Timestamp, String)> {
         let (page, number) = (&self.pages[at], at + 1);
         // Time in which it was not asked for says nothing of it.
         let now = page.heard.unwrap_or(now);
@@ -424,28 +448,32 @@ impl Completeness {
             let names: Vec<&str> = page.missing().into_iter().map(|kind| KINDS[kind]).collect();
             if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
         };
-        if lasts(page.failing_since) {
+        if let Some(since) = page.failing_since.filter(|since| lasts(Some(*since))) {
             let answered =
                 |page: &PageRecord| page.failing_since.is_none() && page.slots.answers() > 0;
             return others()
                 .any(|(_, other)| answered(other))
-                .then(|| format!("page {number} does not come{}, others do", usual()));
+                .then(|| (since, format!("page {number} does not come{}, others do", usual())));
         }
         if let Some((since, shown)) = page.empty_since
             && lasts(Some(since))
             && self.shown - shown >= OVERFLOW
         {
-            return Some(format!("page {number} is empty{}", usual()));
+            return Some((since, format!("page {number} is empty{}", usual())));
         }
-        if lasts(page.same_since) {
+        if let Some(since) = page.same_since.filter(|since| lasts(Some(*since))) {
             let other = page.same_as;
-            return Some(format!("page {number} shows what page {other} shows{}", usual()));
+            return Some((
+                since,
+                format!("page {number} shows what page {other} shows{}", usual()),
+            ));
         }
         let missing = page.missing();
         if missing.is_empty() || page.slots.answers() < FEW_ANSWERS {
             return None;
         }
-        Some(format!("page {number} lacks what it used to show{}", usual()))
+        let since = missing.iter().filter_map(|kind| page.shown_at[*kind]).min().unwrap_or(now);
+        Some((since, format!("page {number} lacks what it used to show{}", usual())))
     }
 }
 
@@ -467,6 +495,28 @@ impl PageRecord {
         (self.brings * unread.as_secs_f64()).min(MOST_BROUGHT)
     }
 
+    /// It was answered, and so many events were new on it.
+    fn moved(&mut self, new: usize, at: Timestamp) {
+        if new > 0 {
+            (self.moved_at, self.still_answers, self.stands_still) = (Some(at), 0, false);
+            return;
+        }
+        self.still_answers = self.still_answers.saturating_add(1);
+        let still = self.moved_at.map(|moved_at| at.since(moved_at).as_secs_f64());
+        let expected = still.zip(self.slots.a_minute()).map(|(still, rate)| still / 60.0 * rate);
+        self.stands_still |= self.still_answers >= STILL_ANSWERS
+            && expected.is_some_and(|expected| expected >= EXPECTED);
+    }
+
+    /// Whether its figures cannot be relied on, `shown` events having been new on all pages: what
+    /// is odd about it has not lasted long enough to be a trouble, or never will.
+    fn is_odd(&self, shown: u64) -> bool {
+        self.stands_still
+            || self.vanished.contains(&true)
+            || self.failing_since.or(self.same_since).is_some()
+            || self.empty_since.is_some_and(|(_, before)| shown > before)
+    }
+
     /// Whether something is odd, if only for a moment yet.
     fn is_suspect(&self) -> bool {
         self.empty_since.is_some() || self.failing_since.or(self.same_since).is_some()
@@ -481,7 +531,7 @@ impl PageRecord {
 
     /// Looks which types are on it now, `arrived` events being new on it. A type whose last events
     /// were no more than those that came has moved on to later pages, as in a feed that fills up.
-    fn fade(&mut self, seen: &[Sighting], arrived: usize) {
+    fn fade(&mut self, seen: &[Sighting], arrived: usize, at: Timestamp) {
         let mut content = [0_u32; KINDS.len()];
         for sighting in seen {
             content[sighting.kind] += 1;
@@ -489,10 +539,12 @@ impl PageRecord {
         let is_slow = arrived <= seen.len() / 2;
         for (kind, now) in content.iter().enumerate() {
             if *now > 0 {
-                self.faded[kind] = false;
+                (self.faded[kind], self.vanished[kind]) = (false, false);
+                self.shown_at[kind] = Some(at);
             } else if self.content[kind] > 0 {
                 let before = usize::try_from(self.content[kind]).unwrap_or(usize::MAX);
                 self.faded[kind] = is_slow && before <= arrived;
+                self.vanished[kind] = !self.faded[kind] && self.content[kind] >= FIRM;
             }
         }
         self.content = content;

@@ -8,16 +8,20 @@
 use std::hash::{Hash as _, Hasher as _};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::entries::{Broken, Entries};
+use super::outage::{HeldPolls, PageEvent, has_missed};
 use super::overlap;
-use super::silence::{Look, Silence};
 use super::source::{EventSource, Page, Poll};
+use crate::clock::Clock;
 use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, InvalidEvent};
+use crate::model::gap::Outage;
 use crate::model::window::Timestamp;
 use crate::store::keys::{BodyKey, InboxKey, MetaKey, SeenKey};
+use crate::store::outages::PendingOutage;
 use crate::store::rows::encode_inbox;
 use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError, outages, rejects};
 use crate::{fault, metrics};
@@ -32,8 +36,8 @@ pub struct IngestOptions {
     pub backlog_bytes: u64,
     /// Pages of GitHub's feed that are followed.
     pub pages: u8,
-    /// Whether the bus is a broker, over which other nodes are told of outages.
-    pub has_broker: bool,
+    /// For how long polls after an outage are held.
+    pub clock: Clock,
 }
 
 /// What a poll's admission came to.
@@ -54,30 +58,64 @@ pub async fn run(
     options: IngestOptions,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut silence = store.read(outages::polled).await?.map(Silence::new);
+    let mut polled = store.read(outages::polled).await?;
+    let mut held: Option<HeldPolls> = None;
     loop {
+        let deadline = held.as_ref().map(|held| held.deadline);
         let poll = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return admit_held(&store, held).await,
+            () = reached(options.clock, deadline) => {
+                admit_held(&store, held.take()).await?;
+                continue;
+            }
             poll = next(&mut source, &store, options.backlog_bytes) => poll?,
         };
         let Some(poll) = poll else {
+            admit_held(&store, held).await?;
             tracing::info!("the source has ended; what was admitted is served on");
             stop.cancelled().await;
             return Ok(());
         };
         if source.has_stood() {
-            silence = store.read(outages::polled).await?.map(Silence::new);
+            polled = store.read(outages::polled).await?;
         }
-        silence = source.silent_since().map(Silence::new).or(silence);
-        let (received_at, whole) = (poll.received_at, !poll.pages.iter().any(Page::is_recorded));
-        let (_, looks) = take_in(&store, poll).await?;
-        let watched = silence.as_mut().filter(|_| whole);
-        let missed = watched.and_then(|it| it.look(&looks, options.pages, received_at));
-        let over = missed.and_then(|_| silence.take());
-        if let Some(over) = over.filter(|_| missed == Some(true)) {
-            over.record(&store, received_at, options.has_broker).await?;
+        polled = source.silent_since().or(polled);
+        if let Some(held) = &mut held {
+            held.push(poll);
+        } else {
+            // Recorded hours are not a feed that could have been missed.
+            let is_recorded = poll.pages.iter().any(Page::is_recorded);
+            let since = if is_recorded { None } else { polled.take() };
+            let now = options.clock.instant();
+            let first = match since {
+                Some(since) => HeldPolls::hold(since, poll, now),
+                None => Err(poll),
+            };
+            match first {
+                Ok(first) => held = Some(first),
+                Err(poll) => _ = admit(&store, poll).await?,
+            }
+        }
+        if held.as_ref().is_some_and(|held| held.is_complete(options.pages)) {
+            admit_held(&store, held.take()).await?;
         }
     }
+}
+
+/// Waits until then, for ever without a deadline.
+async fn reached(clock: Clock, deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => clock.sleep(at.saturating_duration_since(clock.instant())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Admits the polls that were held after an outage.
+async fn admit_held(store: &Store, held: Option<HeldPolls>) -> anyhow::Result<()> {
+    if let Some((poll, outage)) = held.map(HeldPolls::release) {
+        take_in(store, poll, Some(outage)).await?;
+    }
+    Ok(())
 }
 
 async fn next(
@@ -98,11 +136,15 @@ async fn next(
 
 /// Admits one poll.
 pub async fn admit(store: &Store, poll: Poll) -> Result<Admitted, StoreError> {
-    take_in(store, poll).await.map(|(admitted, _)| admitted)
+    take_in(store, poll, None).await
 }
 
-/// The same; with each event as it was found.
-async fn take_in(store: &Store, poll: Poll) -> Result<(Admitted, Vec<Look>), StoreError> {
+/// The same, of a poll that is perhaps the first after an outage.
+async fn take_in(
+    store: &Store,
+    poll: Poll,
+    outage: Option<Outage>,
+) -> Result<Admitted, StoreError> {
     let received_at = poll.received_at;
     let sorted = tokio::task::spawn_blocking(move || sort(&poll));
     let sorted = match sorted.await {
@@ -115,12 +157,12 @@ async fn take_in(store: &Store, poll: Poll) -> Result<(Admitted, Vec<Look>), Sto
         metrics::FEED_LAG_SECONDS.set(received_at.since(newest).as_secs_f64());
     }
     let committed = store.commit(move |batch| {
-        let result = claim(batch, &sorted, received_at)?;
+        let result = claim(batch, &sorted, received_at, outage)?;
         outages::keep_polled(batch, received_at);
         fault::point("ingest.before_commit");
         Ok(result)
     });
-    let Claimed { admitted, head, bytes, looks } = committed.await?;
+    let Claimed { admitted, head, bytes } = committed.await?;
     fault::point("ingest.after_commit");
     if admitted.new > 0 {
         store.watermarks().grow_backlog(bytes);
@@ -129,7 +171,7 @@ async fn take_in(store: &Store, poll: Poll) -> Result<(Admitted, Vec<Look>), Sto
     metrics::EVENTS_ADMITTED.add(admitted.new);
     metrics::EVENTS_DUPLICATE.add(admitted.known);
     metrics::EVENTS_REJECTED.add(admitted.rejected);
-    Ok((admitted, looks))
+    Ok(admitted)
 }
 
 /// What a batch came to.
@@ -139,12 +181,9 @@ struct Claimed {
     head: u64,
     /// Bytes that were taken in.
     bytes: u64,
-    looks: Vec<Look>,
 }
 
 struct Candidate {
-    /// The page it is on.
-    page: u8,
     key: EventKey,
     created_at: Timestamp,
     /// A part of the page it came on.
@@ -164,7 +203,7 @@ fn sort(poll: &Poll) -> Sorted {
     for page in &poll.pages {
         let entries = page.body.entries();
         for entry in entries.iter() {
-            sorted.take(page.number, &entries, entry, poll.received_at);
+            sorted.take(&entries, entry, poll.received_at);
         }
         let (count, broken) = entries.broken();
         for Broken { reason, text } in broken {
@@ -181,7 +220,7 @@ fn sort(poll: &Poll) -> Sorted {
 }
 
 impl Candidate {
-    fn look(&self, new: bool) -> Look {
+    fn on_page(&self, is_new: bool) -> PageEvent {
         let sequence = overlap::sequence(&self.key.kind);
         let id = match self.key.id {
             EventId::Number(id) => id,
@@ -191,20 +230,19 @@ impl Candidate {
                 hasher.finish()
             }
         };
-        Look { page: self.page, sequence, id, new }
+        PageEvent { sequence, id, is_new }
     }
 }
 
 impl Sorted {
     /// Takes an event that is an entry of `page`.
-    fn take(&mut self, number: u8, page: &Entries, text: &str, received_at: Timestamp) {
+    fn take(&mut self, page: &Entries, text: &str, received_at: Timestamp) {
         if text.len() > EVENT_BYTES {
             let reason = InvalidEvent::TooLarge(text.len()).to_string();
             return self.reject(reason, text.as_bytes());
         }
         match Event::read(text) {
             Ok(event) => self.candidates.push(Candidate {
-                page: number,
                 created_at: event.created_at.unwrap_or(received_at),
                 key: event.key,
                 text: page.share(text),
@@ -226,10 +264,11 @@ fn claim(
     batch: &mut Batch<'_>,
     sorted: &Sorted,
     received_at: Timestamp,
+    outage: Option<Outage>,
 ) -> Result<Claimed, StoreError> {
-    let mut looks = Vec::with_capacity(sorted.candidates.len());
+    let mut events = Vec::new();
     let mut admitted = Admitted { rejected: sorted.rejected, ..Admitted::default() };
-    let (mut head, mut bytes) = (0, 0_u64);
+    let (mut first, mut head, mut bytes) = (None, 0, 0_u64);
     // Every day that is held, whatever the clock says: one that jumps must not admit twice. The day
     // a claim is kept under is the day it was received.
     let today = received_at.day().0;
@@ -238,12 +277,15 @@ fn claim(
     for candidate in &sorted.candidates {
         let key_on = |day| SeenKey::new(crate::model::window::Day(day), &candidate.key);
         let new = batch.claim_within(days.iter().copied(), today, key_on)?;
-        looks.push(candidate.look(new));
+        if outage.is_some() {
+            events.push(candidate.on_page(new));
+        }
         if !new {
             admitted.known += 1;
             continue;
         }
         head = batch.next_number(ADMISSIONS)?;
+        let _ = first.get_or_insert(head);
         batch.put(&BodyKey(head), &candidate.text);
         batch.put(&InboxKey(head), &row);
         bytes += candidate.text.len() as u64;
@@ -256,7 +298,11 @@ fn claim(
     for (reason, text) in &sorted.rejects {
         rejects::keep(batch, received_at, reason, text)?;
     }
-    Ok(Claimed { admitted, head, bytes, looks })
+    let missed = outage.zip(first).filter(|_| has_missed(&events));
+    if let Some((outage, before)) = missed {
+        outages::keep_pending(batch, PendingOutage { outage, before })?;
+    }
+    Ok(Claimed { admitted, head, bytes })
 }
 
 #[cfg(test)]

@@ -35,14 +35,15 @@ const TAKEN: &[&str] = &[
     "/client.js",
     "/client.py",
     "/topics",
+    "/docs",
     "/metrics",
     "/archive",
     "/asyncapi.json",
     "/store",
     "/window",
 ];
-/// Below it is a path for each script.
-const AGGREGATES: &str = "/aggregate/";
+/// Below these is a path for each script, and for each page of the manual.
+const FOLDERS: [&str; 2] = ["/aggregate/", "/docs/"];
 
 /// Builds the whole; complaints and notices are left in the values.
 pub(super) fn build(values: &mut Values, host: &str) -> Config {
@@ -115,7 +116,7 @@ fn check_base_path(base: &str, values: &mut Values) {
 fn route(path: &str, key: &str, base: Option<&str>, values: &mut Values) -> String {
     let below = base.and_then(|base| path.strip_prefix(base)).filter(|rest| rest.starts_with('/'));
     let path = below.unwrap_or(path);
-    if TAKEN.contains(&path) || path.starts_with(AGGREGATES) {
+    if TAKEN.contains(&path) || FOLDERS.iter().any(|folder| path.starts_with(folder)) {
         values.complain(key, format!("{path} is the path of another endpoint; use another"));
     }
     path.to_owned()

@@ -25,13 +25,18 @@ pub(super) const PYTHON: File =
 /// Returns the file, or 304 when `If-None-Match` names it (RFC 9110 §13.1.2: compared weakly).
 pub(super) fn show(file: File, headers: &HeaderMap) -> Response {
     let tag = format!("\"{:016x}\"", xxh3_64(file.text.as_bytes()));
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|it| it.to_str().ok());
-    let is_known = known
-        .flat_map(|list| list.split(','))
-        .any(|one| matches!(one.trim(), "*") || one.trim().trim_start_matches("W/") == tag);
+    let is_known = is_known(headers, &tag);
     let caching = [(header::ETAG, tag), (header::CACHE_CONTROL, "public, no-cache".to_owned())];
     if is_known {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
     (caching, [(header::CONTENT_TYPE, file.kind)], file.text).into_response()
+}
+
+/// Whether `If-None-Match` names the text with this tag (RFC 9110 §13.1.2: compared weakly).
+pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|it| it.to_str().ok());
+    known
+        .flat_map(|list| list.split(','))
+        .any(|one| matches!(one.trim(), "*") || one.trim().trim_start_matches("W/") == tag)
 }

@@ -39,6 +39,10 @@ pub(super) fn router(server: &Arc<Server>) -> anyhow::Result<Router> {
     Ok(router.with_state(Arc::clone(server)))
 }
 
+/// Marks a request whose path ended with a `/` that was taken off.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slashed;
+
 /// Takes the prefix and a last `/` off a path, so that each route is there once.
 pub(super) fn strip(request: &mut Request<Body>, prefix: Option<&str>) {
     let uri = request.uri();
@@ -50,12 +54,16 @@ pub(super) fn strip(request: &mut Request<Body>, prefix: Option<&str>) {
     if bare == path {
         return;
     }
+    let was_slashed = path.ends_with('/');
     let stripped = match uri.query() {
         Some(query) => format!("{bare}?{query}").parse::<Uri>(),
         None => bare.parse(),
     };
     if let Ok(stripped) = stripped {
         *request.uri_mut() = stripped;
+        if was_slashed {
+            request.extensions_mut().insert(Slashed);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    Direction, IteratorMode, Options, Range, ReadOptions,
+    DEFAULT_COLUMN_FAMILY_NAME, Direction, IteratorMode, Options, Range, ReadOptions,
 };
 
 use super::error::StoreError;
@@ -22,8 +22,9 @@ use super::read_count;
 const CACHE_BYTES: usize = 48 << 20;
 /// Written and not yet flushed, all families, bytes.
 const BUFFER_BYTES: usize = 64 << 20;
-/// One family's write buffer, bytes.
-const FAMILY_BUFFER_BYTES: usize = 16 << 20;
+/// One family's write buffer, bytes. After a full disk `RocksDB` resumes writing only when the
+/// largest buffer of all families is free.
+pub(super) const FAMILY_BUFFER_BYTES: usize = 16 << 20;
 /// The write-ahead log is cut down when it is larger, bytes.
 const LOG_BYTES: u64 = 128 << 20;
 
@@ -52,6 +53,11 @@ impl Database {
             options.set_disable_auto_compactions(*family == Family::Journal);
             ColumnFamilyDescriptor::new(*name, options)
         });
+        // Not used, but its buffer counts in what has to be free after a full disk.
+        let mut unused = Options::default();
+        unused.set_write_buffer_size(FAMILY_BUFFER_BYTES);
+        let unused = ColumnFamilyDescriptor::new(DEFAULT_COLUMN_FAMILY_NAME, unused);
+        let families = families.chain(std::iter::once(unused));
         let db = DB::open_cf_descriptors(&database_options(), dir.join("db"), families)
             .map_err(|error| StoreError::of_database(dir, &error))?;
         let is_journal_damaged = AtomicBool::new(dir.join(DAMAGED).exists());
@@ -147,6 +153,10 @@ impl Database {
 
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.db.flush_wal(true).map_err(|e| self.error(&e))
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The number of the last write.

@@ -12,23 +12,27 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::database::FAMILY_BUFFER_BYTES;
+
 /// What is kept free for `RocksDB` to tidy itself up, on large disks.
 const RESERVE_BYTES: u64 = 1 << 30;
 /// On small disks one part in this many.
 const RESERVE_SHARE: u64 = 20;
+/// The least reserve: `RocksDB` resumes writing only when a write buffer's size is free.
+const LEAST_RESERVE: u64 = 2 * FAMILY_BUFFER_BYTES as u64;
 /// What pauses below the reserve resumes when a quarter more than that is free.
 const RESUME_SHARE: u64 = 4;
 /// Time between two tries to write on a full disk.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Tries to write while there is room after which the database is taken for stuck: one that met the
-/// end of the disk in the middle of its log writes no more until it is opened again.
+/// Attempts to write while there is room after which the database is taken for stuck, and the
+/// process ends to open it again.
 const STUCK_AFTER: u32 = 30;
 
 /// Bytes of a disk that are kept free.
 #[must_use]
 pub fn reserve(all: u64) -> u64 {
-    RESERVE_BYTES.min(all / RESERVE_SHARE)
+    RESERVE_BYTES.min(all / RESERVE_SHARE).max(LEAST_RESERVE)
 }
 
 /// What is known of the room on the disk of a store.
@@ -84,11 +88,28 @@ impl DiskSpace {
         low
     }
 
-    /// A write found no room: waits a moment. False when nobody waits for the write any more,
-    /// because the store is being closed, or because the database does not write again although
-    /// there is room: then the process has to end, and the next one loses nothing. Blocks.
+    /// Whether the free space is below the reserve.
+    pub(super) fn is_low(&self) -> bool {
+        self.low.borrow().is_some()
+    }
+
+    /// Whether a write found the disk full and none has succeeded since.
+    pub(super) fn is_full(&self) -> bool {
+        *self.is_full.borrow()
+    }
+
+    /// A write found the disk full.
+    pub(super) fn found_full(&self) {
+        if !self.is_full.send_replace(true) {
+            tracing::error!("the disk is full: writing waits until there is room");
+        }
+    }
+
+    /// Waits a moment before the next attempt to write. False when nothing waits for the write any
+    /// more, because the store is being closed, or because the database does not write again
+    /// although there is room: then the process has to end, and the next one loses nothing. Blocks.
     pub(super) fn wait_to_write(&self) -> bool {
-        if self.low.borrow().is_some() {
+        if self.is_low() {
             self.stuck_tries.store(0, Ordering::Relaxed);
         } else if self.stuck_tries.fetch_add(1, Ordering::Relaxed) >= STUCK_AFTER {
             tracing::error!(
@@ -97,9 +118,11 @@ impl DiskSpace {
             );
             return false;
         }
-        if !self.is_full.send_replace(true) {
-            tracing::error!("the disk is full: writing waits until there is room");
-        }
+        self.wait_a_moment()
+    }
+
+    /// Waits a moment; false when the store is being closed. Blocks.
+    pub(super) fn wait_a_moment(&self) -> bool {
         let closing = self.closing();
         let waited = self.closes.wait_timeout_while(closing, AGAIN, |closing| !*closing);
         let (closing, _) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -109,7 +132,7 @@ impl DiskSpace {
     /// A write found room.
     pub(super) fn wrote(&self) {
         self.stuck_tries.store(0, Ordering::Relaxed);
-        if *self.is_full.borrow() {
+        if self.is_full() {
             self.is_full.send_replace(false);
             tracing::info!("there is room on the disk again: writing resumed");
         }

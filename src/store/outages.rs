@@ -1,5 +1,5 @@
-//! What is kept about times in which GitHub was not read: when it was last read, by whichever node,
-//! and an outage that is found and not yet on the bus.
+//! Outages of polling: when GitHub was last read, by whichever node, and an outage that was found
+//! and has not arrived over the bus yet.
 
 use super::keys::MetaKey;
 use super::{Batch, Reader, StoreError};
@@ -8,10 +8,19 @@ use crate::model::window::Timestamp;
 
 /// Name of the time of the last poll.
 const POLLED_AT: &str = "polled_at";
-/// Name of the outage that waits for the next message.
+/// Name of the outage that waits for its message.
 const PENDING: &str = "outage_pending";
 /// Name of the last outage that came over the bus.
 const ARRIVED: &str = "outage_arrived";
+
+/// An outage, and before which event subscribers are to be notified of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PendingOutage {
+    /// When GitHub was not read.
+    pub outage: Outage,
+    /// The first admission after it: the first message of this or a later one carries the outage.
+    pub before: u64,
+}
 
 fn key(name: &str) -> MetaKey {
     MetaKey(name.to_owned())
@@ -36,23 +45,31 @@ pub fn polled(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
     Ok(reader.get(&key(POLLED_AT))?.and_then(|value| read_time(&value)))
 }
 
-/// Keeps an outage until a message has carried it; one that is kept already is widened by it.
-pub fn keep_pending(batch: &mut Batch<'_>, outage: Outage) -> Result<(), StoreError> {
-    let kept = batch.get(&key(PENDING))?.and_then(|value| read(&value));
-    let outage = kept.map_or(outage, |kept| kept.with(outage));
-    batch.put(&key(PENDING), &written(outage));
+/// Keeps an outage until a message has carried it. An outage that is still pending is widened by
+/// the new one, and keeps its place.
+pub fn keep_pending(batch: &mut Batch<'_>, found: PendingOutage) -> Result<(), StoreError> {
+    let kept = batch.get(&key(PENDING))?.and_then(|value| read_pending(&value));
+    let PendingOutage { outage, before } = kept.map_or(found, |kept| PendingOutage {
+        outage: kept.outage.with(found.outage),
+        before: kept.before.min(found.before),
+    });
+    let mut value = written(outage);
+    value.extend_from_slice(&before.to_be_bytes());
+    batch.put(&key(PENDING), &value);
     Ok(())
 }
 
-/// The outage that waits for a message.
-pub fn pending(reader: Reader<'_>) -> Result<Option<Outage>, StoreError> {
-    Ok(reader.get(&key(PENDING))?.and_then(|value| read(&value)))
+/// The outage that waits for its message. To be read after the messages: both are written in one
+/// batch.
+pub fn pending(reader: Reader<'_>) -> Result<Option<PendingOutage>, StoreError> {
+    Ok(reader.get(&key(PENDING))?.and_then(|value| read_pending(&value)))
 }
 
-/// An outage came over the bus. It waits no longer; true unless it came before: a message may be
-/// sent twice.
+/// An outage arrived over the bus, and is no longer pending. Returns whether it is new: a message
+/// may be sent twice.
 pub fn arrive(batch: &mut Batch<'_>, outage: Outage) -> Result<bool, StoreError> {
-    if batch.get(&key(PENDING))?.and_then(|value| read(&value)) == Some(outage) {
+    let pending = batch.get(&key(PENDING))?.and_then(|value| read_pending(&value));
+    if pending.is_some_and(|pending| pending.outage == outage) {
         batch.delete(&key(PENDING));
     }
     let is_new = batch.get(&key(ARRIVED))?.and_then(|value| read(&value)) != Some(outage);
@@ -62,6 +79,13 @@ pub fn arrive(batch: &mut Batch<'_>, outage: Outage) -> Result<bool, StoreError>
 
 fn written(outage: Outage) -> Vec<u8> {
     [outage.since, outage.until].iter().flat_map(|at| at.micros().to_be_bytes()).collect()
+}
+
+/// Earlier versions wrote no admission: then the next message carries the outage.
+fn read_pending(value: &[u8]) -> Option<PendingOutage> {
+    let (outage, before) = value.split_at_checked(16)?;
+    let before = before.try_into().map_or(0, u64::from_be_bytes);
+    Some(PendingOutage { outage: read(outage)?, before })
 }
 
 fn read(value: &[u8]) -> Option<Outage> {
@@ -83,20 +107,23 @@ mod tests {
     use crate::store::{Durability, Store};
 
     #[tokio::test]
-    async fn an_outage_waits_until_it_came_over_the_bus_and_comes_once() {
+    async fn outage_is_pending_until_it_arrives_and_arrives_once() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
         let at = Timestamp::from_seconds;
         let outage = move |since, until| Outage { since: at(since), until: at(until) };
-        store.commit(move |batch| keep_pending(batch, outage(5, 9))).await.unwrap();
-        store.commit(move |batch| keep_pending(batch, outage(7, 20))).await.unwrap();
-        assert_eq!(pending(store.reader()).unwrap(), Some(outage(5, 20)));
+        let found = move |outage, before| PendingOutage { outage, before };
+        store.commit(move |batch| keep_pending(batch, found(outage(5, 9), 3))).await.unwrap();
+        store.commit(move |batch| keep_pending(batch, found(outage(7, 20), 8))).await.unwrap();
+        assert_eq!(pending(store.reader()).unwrap(), Some(found(outage(5, 20), 3)));
         let arrive = |outage| store.commit(move |batch| arrive(batch, outage));
         assert!(arrive(outage(1, 2)).await.unwrap(), "of another node");
-        assert_eq!(pending(store.reader()).unwrap(), Some(outage(5, 20)));
+        assert_eq!(pending(store.reader()).unwrap(), Some(found(outage(5, 20), 3)));
         assert!(arrive(outage(5, 20)).await.unwrap());
         assert_eq!(pending(store.reader()).unwrap(), None);
         assert!(!arrive(outage(5, 20)).await.unwrap());
+        let old = written(outage(5, 9));
+        assert_eq!(read_pending(&old), Some(found(outage(5, 9), 0)), "of an earlier version");
     }
 
     #[tokio::test]

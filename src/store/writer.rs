@@ -7,7 +7,7 @@
 //! that a claim is safe and counters can stay in memory.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
@@ -57,7 +57,8 @@ pub(super) fn start(
 ) -> (mpsc::Sender<Job>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (written, to_sync) = std::sync::mpsc::sync_channel(QUEUE);
-    let log = Log { database: Patient { database, room }, reached, sync };
+    let turn = Arc::default();
+    let log = Log { database: Patient { database, room, turn }, reached, sync };
     let syncing = {
         let (log, failure) = (log.clone(), Arc::clone(&failure));
         spawn("store-sync", move || bring_to_disk(&log, clock, &to_sync, &failure))
@@ -78,10 +79,16 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 }
 
 /// The database, whose writes wait while the disk is full.
+///
+/// `RocksDB` resumes by itself when there is room, unless its log is synced after a write to it has
+/// failed: then it writes no more until it is opened again. So a sync never begins while a write
+/// runs or waits for room.
 #[derive(Clone)]
 struct Patient {
     database: Arc<Database>,
     room: Arc<DiskSpace>,
+    /// Held by a write, and by a sync until it has begun.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Patient {
@@ -90,31 +97,61 @@ impl Patient {
         // Writing takes the batch away; a copy costs little beside the log and the tables.
         let copy = batch.data().to_vec();
         let mut batch = Some(batch);
-        self.until_room(|database| {
-            let batch = batch.take().unwrap_or_else(|| rocksdb::WriteBatch::from_data(&copy));
-            database.write(batch)
-        })
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.until_room(Database::sync)
-    }
-
-    fn until_room(
-        &self,
-        mut write: impl FnMut(&Database) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
         loop {
-            match write(&self.database) {
+            let batch = batch.take().unwrap_or_else(|| rocksdb::WriteBatch::from_data(&copy));
+            match self.try_write(batch) {
                 Err(StoreError::Full { .. }) if self.room.wait_to_write() => {}
-                result => {
-                    if result.is_ok() {
-                        self.room.wrote();
-                    }
-                    return result;
+                result => return result,
+            }
+        }
+    }
+
+    fn try_write(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
+        let turn = self.turn();
+        let result = self.database.write(batch);
+        match &result {
+            Ok(()) => self.room.wrote(),
+            Err(StoreError::Full { .. }) => self.room.found_full(),
+            Err(_) => {}
+        }
+        drop(turn);
+        result
+    }
+
+    /// Syncs the log. While the disk is full it waits until a write has succeeded: what was written
+    /// before is in tables by then.
+    fn sync(&self) -> Result<(), StoreError> {
+        let mut was_full_here = false;
+        loop {
+            let turn = self.turn();
+            if self.room.is_full() {
+                drop(turn);
+            } else {
+                // Near the end of the disk the next write may fail while the sync begins.
+                let _turn = self.room.is_low().then_some(turn);
+                match self.database.sync() {
+                    Err(StoreError::Full { .. }) => self.room.found_full(),
+                    result => return result,
+                }
+                was_full_here = true;
+            }
+            let waited =
+                if was_full_here { self.room.wait_to_write() } else { self.room.wait_a_moment() };
+            if !waited {
+                return Err(StoreError::Full { dir: self.database.dir().to_owned() });
+            }
+            if self.room.is_full() {
+                // An empty batch shows whether the database has resumed.
+                match self.try_write(rocksdb::WriteBatch::default()) {
+                    Ok(()) | Err(StoreError::Full { .. }) => {}
+                    Err(error) => return Err(error),
                 }
             }
         }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,11 +5,12 @@
 //! `aggregates`: numbers as streams. `clients`: what Node programs read with. `documents`, `http`,
 //! `limits`, `program`, `renewed`, `script`, `store`, `tail`: what surrounds the three endpoints.
 //! `pasted`: the clients that it serves. `recorded`: hours of real events, where the machine has
-//! them.
+//! them. `docs`, `monitoring`, `upgrade`, `watchdog`: what an operator relies on.
 
 mod aggregates;
 mod clients;
 mod deflate;
+mod docs;
 mod documents;
 mod events;
 mod frames;
@@ -17,6 +18,7 @@ mod http;
 mod identity;
 mod language;
 mod limits;
+mod monitoring;
 mod odd;
 mod params;
 mod pasted;
@@ -30,3 +32,5 @@ mod site;
 mod store;
 mod stream;
 mod tail;
+mod upgrade;
+mod watchdog;

@@ -4,6 +4,7 @@
 //! nothing but the browser itself has to be there. Screenshots go to `target/tmp`.
 
 mod devtools;
+mod docs;
 mod relay;
 
 use crate::common::running::{GitHub, Running, soon};
@@ -199,7 +200,8 @@ async fn pages_of_text_look_again_in_place_and_lead_to_the_others() {
         let mut page = browser.page(390, 800, "dark").await;
         page.open(&format!("http://{host}/websocket/{path}")).await;
         let links = "[...document.querySelectorAll('nav a')].map((a) => a.pathname).join()";
-        let all = "/websocket/,/websocket/status,/websocket/play,/websocket/topics";
+        let all = "/websocket/,/websocket/status,/websocket/play,/websocket/topics,\
+                   /websocket/docs";
         shows(&mut page, &format!("{links} === '{all}'")).await;
         let landmarks = "document.querySelectorAll('main').length === 1 \
                          && document.querySelector('meta[http-equiv=refresh]') === null";

@@ -37,6 +37,11 @@ fn the_unit_is_started_again_for_as_long_as_a_disk_is_full() {
     assert_eq!(value("StartLimitIntervalSec"), "0", "no number of failed starts is the last");
     let prevented: Vec<&str> = value("RestartPreventExitStatus").split(' ').collect();
     assert_eq!(prevented, ["64", "78"], "74 mends itself");
+    // What a check finds is said in the journal; only the start itself decides.
+    let check = value("ExecStartPre");
+    assert!(check.starts_with('-') && check.contains(" check --offline "), "{check}");
+    assert_eq!(value("WatchdogSec"), "60");
+    assert!(unit.contains("MemoryHigh=") && unit.contains("MemoryMax="));
 }
 
 #[test]
@@ -290,4 +295,43 @@ fn what_cannot_start_says_why_on_stderr_and_ends_with_its_code() {
     for wrong in [["--listen", "somewhere"], ["--data", ""]] {
         assert_eq!(run(&wrong).0, 64, "{wrong:?}");
     }
+}
+
+#[test]
+fn a_package_gets_man_pages_completions_the_manual_and_monitoring() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = ghpulse(directory.path(), &["documents", "out"], &[]);
+    assert_eq!(read(&output).0, 0, "{output:?}");
+    let read = |path: &str| {
+        let text = std::fs::read_to_string(directory.path().join("out").join(path));
+        text.unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let (_, help, _) = run(&["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = commands.take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    let commands: Vec<&str> = commands.into_iter().filter(|name| name.len() > 2).collect();
+    assert!(commands.contains(&"tail") && !commands.contains(&"documents"), "{commands:?}");
+    let completions = ["ghpulse.bash", "_ghpulse", "ghpulse.fish"];
+    let completions = completions.map(|name| read(&format!("completions/{name}")));
+    for name in commands.iter().filter(|name| **name != "help") {
+        let page = read(&format!("man/ghpulse-{name}.1"));
+        for section in [".TH", ".SH NAME", ".SH SYNOPSIS", ".SH OPTIONS", "Example"] {
+            assert!(page.contains(section), "{name}: no {section}\n{page}");
+        }
+        for text in &completions {
+            assert!(text.contains(name), "{name}");
+        }
+    }
+    assert!(read("man/ghpulse.1").contains("Exit codes"));
+    assert!(read("manual/index.html").contains("href=\"config.html\""));
+    assert!(read("manual/all.html").contains("id=\"config-pulsar\""));
+    assert!(read("config/grafana.json").contains("ghpulse_events_applied_total"));
+    // Bash reads the completions and knows the word afterwards.
+    let script = "source out/completions/ghpulse.bash && complete -p ghpulse";
+    let mut bash = Command::new("bash");
+    let bash = bash.args(["--norc", "-c", script]).current_dir(directory.path());
+    let output = bash.output().expect("bash is there");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("_ghpulse"), "{output:?}");
 }

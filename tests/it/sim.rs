@@ -10,6 +10,7 @@ mod clock;
 mod enriched;
 mod limits;
 mod missed;
+mod outage;
 mod room;
 mod troubles;
 

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::measure::{Usage, events};
+use crate::report::Report;
 
 /// Where the shipped scripts are.
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts");
@@ -28,20 +29,24 @@ const ROWS: usize = 200_000;
 const BATCH: usize = 2_000;
 const TAG: BusTag = BusTag(1);
 
-/// Measures and prints.
-pub fn run() {
+/// Measures.
+pub fn run(report: &mut Report) {
+    report.section("aggregates", "The shipped scripts, and reading a journal after a start.");
     for name in ["stars", "bots", "growth"] {
         let file = PathBuf::from(SCRIPTS).join(format!("{name}.rhai"));
         let benched = script::bench(&file).expect("the shipped scripts hold");
         let (script, native) = (benched.script.median_micros, benched.native.median_micros);
-        println!("aggregates: {name}.rhai on an hour: {script} us a tick, native sum {native} us");
+        for (row, micros) in [("rhai: ghpulse", script), ("native sum", native)] {
+            let micros = f64::from(u32::try_from(micros).unwrap_or(u32::MAX));
+            report.add("aggregates", &format!("{name}, {row}"), "a tick of an hour, us", micros);
+        }
     }
     let runtime = tokio::runtime::Runtime::new().expect("threads");
-    runtime.block_on(catch_up());
+    runtime.block_on(catch_up(report));
 }
 
 /// Reads a journal from the start until the day's counts are shown.
-async fn catch_up() {
+async fn catch_up(report: &mut Report) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let clock = Clock::system();
     let store = Store::open(dir.path(), Durability::Every(Duration::from_secs(1)), clock);
@@ -58,7 +63,8 @@ async fn catch_up() {
     while hub.rolling().open("types/24h").snapshot().is_none() {
         clock.sleep(Duration::from_millis(5)).await;
     }
-    usage.figures(ROWS).print(&format!("aggregates: {ROWS} rows read, {name}"));
+    let row = format!("{ROWS} rows read, {name}: ghpulse");
+    usage.figures(ROWS).add(report, "aggregates", &row);
     stop.cancel();
     stage.await.expect("it does not panic").expect("it ends when it is asked to");
 }

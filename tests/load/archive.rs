@@ -9,27 +9,37 @@ use flate2::write::GzEncoder;
 use ghpulse::clock::Stopwatch;
 
 use crate::measure::events;
+use crate::report::Report;
 
 /// Runs of each.
-const RUNS: usize = 7;
+const RUNS: usize = 3;
+/// The same file into a table of `DuckDB`, types found by itself.
+const DUCKDB: &str = "import duckdb, sys
+duckdb.sql(f\"create table events as from read_json('{sys.argv[1]}', \
+format='newline_delimited', union_by_name=true, ignore_errors=true)\")";
 
-/// Measures and prints.
-pub fn run(recorded: Option<&Path>) {
+/// Measures.
+pub fn run(report: &mut Report, recorded: Option<&Path>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (name, hour) = events(recorded);
     let file = recorded.map_or_else(|| simulated(dir.path(), &hour), Path::to_owned);
-    println!("import: {} events, from {name}", hour.len());
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let about = format!("{} events, from {name}; whole processes, by turns.", hour.len());
+    report.section("import", &about);
+    let [mut ours, mut jq_took, mut duck_took] = [const { Vec::new() }; 3];
     for run in 0..RUNS {
         let mut import = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
         import.arg("import").arg("--data").arg(dir.path().join(format!("data{run}"))).arg(&file);
         ours.extend(seconds(&mut import));
         let mut jq = Command::new("sh");
         jq.args(["-c", "zcat \"$1\" | jq -c .id", "sh"]).arg(&file);
-        theirs.extend(seconds(&mut jq));
+        jq_took.extend(seconds(&mut jq));
+        let mut duck = Command::new("python3");
+        duck.args(["-c", DUCKDB]).arg(&file);
+        duck_took.extend(seconds(&mut duck));
     }
-    print("ghpulse import, a new store each time", &mut ours, hour.len());
-    print("zcat FILE | jq -c .id", &mut theirs, hour.len());
+    add(report, "a new store each time: ghpulse", &ours, hour.len());
+    add(report, "zcat FILE | jq -c .id", &jq_took, hour.len());
+    add(report, "DuckDB, read_json into a table", &duck_took, hour.len());
 }
 
 /// An hour of simulated events as a file; named after the hour of the first of them.
@@ -55,14 +65,11 @@ fn seconds(command: &mut Command) -> Option<f64> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
-fn print(what: &str, seconds: &mut [f64], count: usize) {
-    seconds.sort_by(f64::total_cmp);
-    let (Some(best), Some(median)) = (seconds.first(), seconds.get(seconds.len() / 2)) else {
-        return println!("  {what}: cannot be run here");
-    };
-    println!(
-        "  {what}: {:.0} events a second, {median:.3} s (best of {}: {best:.3} s)",
-        count as f64 / median,
-        seconds.len()
-    );
+fn add(report: &mut Report, row: &str, seconds: &[f64], count: usize) {
+    if seconds.is_empty() {
+        return report.not_measured(&format!("import: {row}: it is not there or fails"));
+    }
+    for seconds in seconds {
+        report.add("import", row, "events a second", count as f64 / *seconds);
+    }
 }

@@ -1,5 +1,5 @@
-//! Readers of `/sampling` through the real server, beside a plain one: CPU a delivery, time from
-//! admission to arrival, memory a connection.
+//! Readers of `/sampling` through the real server, beside other servers and beside the floor: CPU a
+//! delivery, time from admission to arrival, memory a connection.
 //!
 //! A case is a process that is the server, and a second one that is all its readers. What readers
 //! cost is not in the server's figures, except that both share the machine's cores.
@@ -23,135 +23,362 @@ use ghpulse::serve::{
 use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
 
-use crate::measure::{Usage, defaults, events, resident_bytes};
-use crate::plain::{self, Plain};
-use crate::readers::{READERS, STAMP_DIGITS};
+use crate::measure::{Process, Usage, defaults, events, resident_bytes, sized};
+use crate::opponents::{floor, gorilla, plain, tuned};
+use crate::readers::{DEFLATED, READERS, STAMP_DIGITS};
+use crate::report::Report;
 
 /// As what this program is started for one case.
 pub const CASE: &str = "case-of-fanout";
-/// Between two events: 100 a second.
-const BETWEEN: Duration = Duration::from_millis(10);
-/// Events before those that are measured.
-const WARM_UP: usize = 100;
-/// Events that are measured.
-const MEASURED: usize = 500;
+/// Before a figure that a case prints.
+const FIGURE: &str = "figure\t";
+/// How long events come before those that are measured, and how long those come.
+const WARM_UP: Duration = Duration::from_secs(1);
+const MEASURED: Duration = Duration::from_secs(5);
 /// Long enough for what was sent last to arrive, and for buffers that are let go to be let go.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Readers that come and go before memory is counted, so that it is the connections' own.
 const FIRST_READERS: usize = 16;
+/// How long idle connections are watched.
+const IDLE: Duration = Duration::from_secs(30);
+/// After a crowd has left.
+const LEFT: Duration = Duration::from_secs(60);
 
 const WHOLE: &str = r#"{"samplingRate":1}"#;
-const LIST: &str = r#"{"samplingRate":1,"returnType":"list","filter":["event.sent_at","event.id",
-"event.type","event.actor.login","event.repo.name",
-"event.payload.pull_request.base.repo.language","payload.merge"]}"#;
+const LIST: &str = concat!(
+    r#"{"samplingRate":1,"returnType":"list","filter":["event.sent_at","event.id","event.type","#,
+    r#""event.actor.login","event.repo.name","#,
+    r#""event.payload.pull_request.base.repo.language","payload.merge"]}"#
+);
+const FILTERED: &str = r#"{"samplingRate":1,"eventType":"PushEvent"}"#;
 
-/// Measures and prints.
-pub fn run() {
-    println!("fanout: 100 events a second through /sampling, beside a plain axum broadcast");
-    for readers in ["200", "1000"] {
-        for form in ["whole", "list"] {
-            for server in ["ghpulse", "plain"] {
-                let this = std::env::current_exe().expect("a program knows itself");
-                let case = Command::new(this).args([CASE, server, form, readers]).status();
-                assert!(case.expect("a process starts").success(), "a case failed");
-            }
-        }
+const ALL: &[&str] = &["ghpulse", "floor", "axum, tuned", "gorilla", "axum, plain"];
+const BEST: &[&str] = &["ghpulse", "floor", "axum, tuned", "gorilla"];
+const SELECTING: &[&str] = &["ghpulse", "axum, tuned"];
+const DEFLATING: &[&str] = &["ghpulse", "gorilla"];
+
+/// What is asked of each server, and which can do it.
+struct Case {
+    readers: usize,
+    /// Events a second.
+    rate: usize,
+    bytes: usize,
+    form: &'static str,
+    servers: &'static [&'static str],
+}
+
+const CASES: [Case; 12] = [
+    Case { readers: 200, rate: 100, bytes: 1_300, form: "whole", servers: ALL },
+    Case { readers: 1_000, rate: 100, bytes: 1_300, form: "whole", servers: ALL },
+    Case { readers: 5_000, rate: 100, bytes: 1_300, form: "whole", servers: BEST },
+    Case { readers: 10_000, rate: 10, bytes: 1_300, form: "whole", servers: BEST },
+    Case { readers: 200, rate: 10, bytes: 1_300, form: "whole", servers: BEST },
+    Case { readers: 200, rate: 1_000, bytes: 1_300, form: "whole", servers: BEST },
+    Case { readers: 200, rate: 100, bytes: 7_000, form: "whole", servers: BEST },
+    Case { readers: 1_000, rate: 100, bytes: 7_000, form: "whole", servers: BEST },
+    Case { readers: 1_000, rate: 100, bytes: 1_300, form: "filtered", servers: SELECTING },
+    Case { readers: 1_000, rate: 100, bytes: 1_300, form: "list", servers: SELECTING },
+    Case { readers: 1_000, rate: 100, bytes: 7_000, form: "deflated", servers: DEFLATING },
+    Case { readers: 1_000, rate: 2_000, bytes: 1_300, form: "saturated", servers: BEST },
+];
+
+impl Case {
+    fn name(&self) -> String {
+        let Self { readers, rate, bytes, form, .. } = self;
+        format!("{readers} readers, {rate}/s of {bytes} B, {form}")
     }
 }
 
-/// Runs `[server, form, readers]`.
+/// Measures.
+pub fn run(report: &mut Report) {
+    report.section(
+        "fanout",
+        "Events through `/sampling`, the readers in another process. `floor`: frames encoded \
+         before, gathered for 50 ms, one write a connection. `axum, tuned`: small read buffer, \
+         shared text, writes gathered for 50 ms. `gorilla`: gorilla/websocket in Go, \
+         PreparedMessage, pooled buffers, writes gathered for 50 ms. `axum, plain`: its defaults, \
+         a write an event. `saturated`: more than the readers can take on this machine.",
+    );
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let go = gorilla::build(dir.path());
+    if go.is_none() {
+        report.not_measured(
+            "fan-out of gorilla/websocket: no Go here, or its module is not to be had",
+        );
+    }
+    for case in &CASES {
+        for server in case.servers {
+            measure(report, "fanout", case, server, go.as_deref());
+        }
+    }
+    report.section("idle", "10,000 connections that get nothing but pings, watched for 30 s.");
+    for server in BEST {
+        let case = Case { readers: 10_000, rate: 0, bytes: 1_300, form: "idle", servers: BEST };
+        measure(report, "idle", &case, server, go.as_deref());
+    }
+    report
+        .section("crowd", "Memory before 5,000 readers came, with them, and a minute after them.");
+    let case = Case { readers: 5_000, rate: 100, bytes: 1_300, form: "crowd", servers: BEST };
+    measure(report, "crowd", &case, "ghpulse", None);
+}
+
+/// Runs a case as a process of its own, and adds what it prints.
+fn measure(report: &mut Report, section: &str, case: &Case, server: &str, go: Option<&Path>) {
+    let Some(go) = go.or((server != "gorilla").then_some(Path::new(""))) else { return };
+    let this = std::env::current_exe().expect("a program knows itself");
+    let Case { readers, rate, bytes, form, .. } = case;
+    let [readers, rate, bytes] = [readers, rate, bytes].map(ToString::to_string);
+    let ran = Command::new(this)
+        .args([CASE, server, form, &readers, &rate, &bytes])
+        .arg(go)
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("a process starts");
+    if !ran.status.success() {
+        return report.not_measured(&format!("{section}: {}: {server}: it failed", case.name()));
+    }
+    for line in String::from_utf8_lossy(&ran.stdout).lines() {
+        let Some((column, value)) = line.strip_prefix(FIGURE).and_then(|l| l.split_once('\t'))
+        else {
+            continue;
+        };
+        let column = COLUMNS.iter().find(|known| **known == column).expect("a known column");
+        let row = format!("{}: {server}", case.name());
+        report.add(section, &row, column, value.parse().expect("a number"));
+    }
+}
+
+const COLUMNS: [&str; 10] = [
+    "CPU a delivery, us",
+    "deliveries a second",
+    "p50, ms",
+    "p99, ms",
+    "missing or closed",
+    "a connection, KB",
+    "resident, MB",
+    "CPU, % of a core",
+    "before, MB",
+    "after, MB",
+];
+
+fn figure(column: &'static str, value: f64) {
+    assert!(COLUMNS.contains(&column), "{column}");
+    println!("{FIGURE}{column}\t{value}");
+}
+
+/// Runs `[server, form, readers, rate, bytes, program]`.
 pub fn case(recorded: Option<&Path>, args: &[String]) {
-    let [server, form, count] = args else { panic!("three words, not {args:?}") };
-    let params = if form == "list" { LIST } else { WHOLE };
-    let count: usize = count.parse().expect("a number");
-    let (_, events) = events(recorded);
+    let [server, form, readers, rate, bytes, go] = args else { panic!("six words, not {args:?}") };
+    let number = |text: &String| text.parse::<usize>().expect("a number");
+    let (readers, rate) = (number(readers), number(rate));
+    let events = sized(&events(recorded).1, number(bytes));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.expect("a runtime starts").block_on(async {
         let clock = Clock::system();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let address = listener.local_addr().expect("it is bound").to_string();
-        let mut server = Server::start(server, listener, clock);
-        Readers::start(&address, FIRST_READERS, params).await.end();
-        clock.sleep(SETTLE).await;
-        let before = resident_bytes();
-        let readers = Readers::start(&address, count, params).await;
-        clock.sleep(SETTLE).await;
-        let idle = resident_bytes();
-        let mut at = clock.instant();
-        let mut usage = Usage::now();
-        for (n, event) in events.iter().cycle().take(WARM_UP + MEASURED).enumerate() {
-            if n == WARM_UP {
-                usage = Usage::now();
-            }
-            server.tell(event, if n < WARM_UP { 0 } else { clock.now().micros() });
-            at += BETWEEN;
-            clock.sleep(at.saturating_duration_since(clock.instant())).await;
+        let server = Server::start(server, Path::new(go), clock).await;
+        let run = Run { server, clock, form, readers, rate, events };
+        match form.as_str() {
+            "idle" => run.idle().await,
+            "crowd" => run.crowd().await,
+            _ => run.busy().await,
         }
-        clock.sleep(SETTLE).await;
-        let busy = resident_bytes();
-        let cpu = usage.figures(count * MEASURED);
-        let [arrived, p50, p99, last] = readers.end();
-        let connection_bytes = idle.saturating_sub(before) / count as u64;
-        println!(
-            "  {:<7} {count:>4} readers, {form:<5}: {:>5.2} us CPU a delivery, \
-             p50 {:>3} ms, p99 {:>3} ms, last {:>3} ms, {} missing; \
-             {:>2} KB a connection, {} MB resident in all",
-            server.name(),
-            cpu.cpu_micros_each(),
-            p50 / 1_000,
-            p99 / 1_000,
-            last / 1_000,
-            (cpu.count as u64).saturating_sub(arrived),
-            connection_bytes / 1_000,
-            busy / 1_000_000,
-        );
     });
 }
 
+/// One case, in its own process.
+struct Run<'a> {
+    server: Server,
+    clock: Clock,
+    form: &'a str,
+    readers: usize,
+    rate: usize,
+    events: Vec<String>,
+}
+
+impl Run<'_> {
+    fn params(&self) -> String {
+        match self.form {
+            "list" => LIST.to_owned(),
+            "filtered" => FILTERED.to_owned(),
+            "deflated" => format!("{DEFLATED}{WHOLE}"),
+            _ => WHOLE.to_owned(),
+        }
+    }
+
+    async fn arrive(&self, count: usize) -> Readers {
+        Readers::start(&self.server.address, count, &self.params()).await
+    }
+
+    /// Sends at the rate for that long; how many that were.
+    async fn send(&mut self, span: Duration, stamped: bool) -> usize {
+        let rate = u32::try_from(self.rate).expect("it is small");
+        let between = Duration::from_secs(1) / rate;
+        let count = self.rate * usize::try_from(span.as_secs()).expect("it is small");
+        let mut at = self.clock.instant();
+        for n in 0..count {
+            let sent_at = if stamped { self.clock.now().micros() } else { 0 };
+            let event = &self.events[n % self.events.len()];
+            self.server.publish(event, sent_at, self.form);
+            at += between;
+            self.clock.sleep(at.saturating_duration_since(self.clock.instant())).await;
+        }
+        count
+    }
+
+    async fn busy(mut self) {
+        self.arrive(FIRST_READERS).await.end();
+        self.clock.sleep(SETTLE).await;
+        let before = self.server.resident();
+        let readers = self.arrive(self.readers).await;
+        self.clock.sleep(SETTLE).await;
+        let idle = self.server.resident();
+        self.send(WARM_UP, false).await;
+        let usage = Usage::of(self.server.measured());
+        let sent = self.send(MEASURED, true).await;
+        let sending = usage.figures(1).seconds;
+        self.clock.sleep(SETTLE).await;
+        let busy = self.server.resident();
+        let cpu = usage.figures(1).cpu_seconds;
+        let [arrived, p50, p99, _, closed] = readers.end();
+        // Stamps of the warm-up are zeros and not counted; deflated ones cannot be told apart.
+        let deflated = self.form == "deflated";
+        let warm = if deflated { float(self.readers * self.rate) } else { 0.0 };
+        let arrived = arrived - warm;
+        figure("CPU a delivery, us", cpu * 1e6 / arrived.max(1.0));
+        figure("deliveries a second", arrived / sending);
+        if !deflated {
+            figure("p50, ms", p50 / 1_000.0);
+            figure("p99, ms", p99 / 1_000.0);
+        }
+        if self.form != "filtered" {
+            figure("missing or closed", float(sent * self.readers) - arrived + closed);
+        }
+        figure("a connection, KB", (idle - before) / 1e3 / float(self.readers));
+        figure("resident, MB", busy / 1e6);
+    }
+
+    async fn idle(self) {
+        let before = self.server.resident();
+        let readers = self.arrive(self.readers).await;
+        self.clock.sleep(SETTLE * 2).await;
+        let usage = Usage::of(self.server.measured());
+        self.clock.sleep(IDLE).await;
+        let figures = usage.figures(1);
+        figure("CPU, % of a core", figures.cpu_seconds / figures.seconds * 100.0);
+        let resident = self.server.resident();
+        figure("a connection, KB", (resident - before) / 1e3 / float(self.readers));
+        figure("resident, MB", resident / 1e6);
+        readers.end();
+    }
+
+    async fn crowd(mut self) {
+        self.arrive(FIRST_READERS).await.end();
+        self.clock.sleep(SETTLE).await;
+        figure("before, MB", self.server.resident() / 1e6);
+        let readers = self.arrive(self.readers).await;
+        self.send(MEASURED, true).await;
+        figure("resident, MB", self.server.resident() / 1e6);
+        readers.end();
+        self.clock.sleep(LEFT).await;
+        figure("after, MB", self.server.resident() / 1e6);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
+fn float(count: usize) -> f64 {
+    count as f64
+}
+
 /// What is measured.
-enum Server {
-    Ours { hub: Arc<Hub>, told: u64, clock: Clock },
-    Plain(Plain),
+struct Server {
+    address: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Ours { hub: Arc<Hub>, published: u64, clock: Clock },
+    Plain(plain::Plain),
+    Tuned(tuned::Tuned),
+    Floor(floor::Floor),
+    Gorilla(gorilla::Gorilla),
 }
 
 impl Server {
-    fn start(which: &str, socket: TcpListener, clock: Clock) -> Self {
-        if which == "plain" {
-            return Self::Plain(plain::start(socket));
-        }
-        let mut options = ServeOptions::of(&defaults().server);
-        // All readers have one address here.
-        options.limits.per_address = options.limits.connections;
-        let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
-        let listener = Listener { socket, audience: Audience::Public };
-        let Stop { soft, hard } = Stop::default();
-        let nothing = Arc::new(NothingToOperate);
-        tokio::spawn(serve::run(vec![listener], options, Arc::clone(&hub), nothing, soft, hard));
-        Self::Ours { hub, told: 0, clock }
+    async fn start(which: &str, go: &Path, clock: Clock) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let kind = match which {
+            "axum, plain" => Kind::Plain(plain::start(listener)),
+            "axum, tuned" => Kind::Tuned(tuned::start(listener)),
+            "floor" => Kind::Floor(floor::start(listener)),
+            "gorilla" => {
+                let gorilla = gorilla::Gorilla::start(go);
+                return Self { address: gorilla.address.clone(), kind: Kind::Gorilla(gorilla) };
+            }
+            _ => ours(listener, clock),
+        };
+        Self { address, kind }
     }
 
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Ours { .. } => "ghpulse",
-            Self::Plain(_) => "plain",
+    fn measured(&self) -> Process {
+        match &self.kind {
+            Kind::Gorilla(gorilla) => Process::Other(gorilla.pid()),
+            _ => Process::This,
         }
     }
 
-    fn tell(&mut self, event: &str, sent_at: i64) {
+    #[expect(clippy::cast_precision_loss, reason = "bytes of a benchmark are few")]
+    fn resident(&self) -> f64 {
+        resident_bytes(self.measured()) as f64
+    }
+
+    fn publish(&mut self, event: &str, sent_at: i64, form: &str) {
         let stamp = format!("{{\"sent_at\":\"{sent_at:0STAMP_DIGITS$}\",");
         let event = event.replacen('{', &stamp, 1);
-        match self {
-            Self::Plain(plain) => plain::tell(plain, &event),
-            Self::Ours { hub, told, clock } => {
-                *told += 1;
+        match &mut self.kind {
+            Kind::Ours { hub, published, clock } => {
+                *published += 1;
                 let read = Event::read(&event).expect("recorded events are events");
                 let facts = Facts::of(&read, clock.now());
-                let cursor = Cursor { tag: BusTag(1), position: Position::counted(*told) };
+                let cursor = Cursor { tag: BusTag(1), position: Position::counted(*published) };
                 let envelope = Envelope { facts, event: event.into() };
                 hub.append(vec![TailEvent::new(cursor, envelope)]);
             }
+            Kind::Plain(plain) => plain::tell(plain, &event),
+            Kind::Tuned(tuned) => {
+                let text = message(&event);
+                let parts = (form == "list").then(|| serde_json::from_str(&text));
+                let parts = parts.transpose().expect("events are JSON");
+                tuned::publish(tuned, text, parts, kind_of(&event));
+            }
+            Kind::Floor(floor) => floor::publish(floor, &message(&event)),
+            Kind::Gorilla(gorilla) => gorilla.publish(kind_of(&event), &message(&event)),
         }
     }
+}
+
+/// The message that a reader of everything gets.
+fn message(event: &str) -> String {
+    let flags = r#"{"pr":0,"open":0,"merge":0,"close":0,"devDay":0,"devYear":0,"repoYear":0}"#;
+    format!(r#"{{"event":{event},"payload":{flags}}}"#)
+}
+
+fn kind_of(event: &str) -> &str {
+    let behind = event.split_once("\"type\":\"").map_or("", |(_, behind)| behind);
+    behind.split('"').next().unwrap_or_default()
+}
+
+fn ours(socket: TcpListener, clock: Clock) -> Kind {
+    let mut options = ServeOptions::of(&defaults().server);
+    // All readers have one address here, and there may be more than by default.
+    options.limits.connections = options.limits.connections.max(12_000);
+    options.limits.per_address = options.limits.connections;
+    let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
+    let listener = Listener { socket, audience: Audience::Public };
+    let Stop { soft, hard } = Stop::default();
+    let nothing = Arc::new(NothingToOperate);
+    tokio::spawn(serve::run(vec![listener], options, Arc::clone(&hub), nothing, soft, hard));
+    Kind::Ours { hub, published: 0, clock }
 }
 
 /// The process with the readers.
@@ -179,17 +406,16 @@ impl Readers {
         Self { said: waiting.await.expect("no panic"), process }
     }
 
-    /// Deliveries, and microseconds: median, 99th of a hundred, longest.
-    pub fn end(mut self) -> [u64; 4] {
+    /// Deliveries; microseconds: median, 99th of a hundred, longest; connections that were closed.
+    pub fn end(mut self) -> [f64; 5] {
         drop(self.process.stdin.take());
         let mut line = String::new();
         self.said.read_to_string(&mut line).expect("it speaks");
         assert!(self.process.wait().expect("it ends").success(), "the readers failed");
-        let numbers: Vec<u64> = line.split_whitespace().flat_map(str::parse).collect();
-        numbers.try_into().unwrap_or_else(|_| panic!("four numbers, not {line}"))
+        let numbers: Vec<f64> = line.split_whitespace().flat_map(str::parse).collect();
+        numbers.try_into().unwrap_or_else(|_| panic!("five numbers, not {line}"))
     }
 }
-
 /// The appliance around the server, which no reader of `/sampling` asks for anything.
 pub struct NothingToOperate;
 

@@ -8,13 +8,15 @@ use ghpulse::hub::{
 use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::position::{BusTag, Cursor, Position};
 
+use crate::report::Report;
+
 const EVENTS: u64 = 1_000;
 const ROUNDS: u32 = 200;
 
-/// Measures and prints.
-pub fn run() {
+/// Measures.
+pub fn run(report: &mut Report) {
     let events: Vec<TailEvent> = (0..EVENTS).map(event).collect();
-    println!("filter: {EVENTS} events, {ROUNDS} times");
+    report.section("filter", &format!("A query on {EVENTS} events, {ROUNDS} times."));
     let one = |list: &[&str]| list.iter().map(|&value| value.to_owned()).collect::<Vec<_>>();
     let all = StreamQuery::default;
     let cases = [
@@ -42,14 +44,15 @@ pub fn run() {
                 ..all()
             },
         ),
-        ("worst", worst()),
+        ("worst that is accepted", worst()),
     ];
     for (name, query) in cases {
         let (filter, _) = Filter::compile(&query).expect("it is within the limits");
-        println!("  {name}: {:.0} ns", nanos(&events, |event| filter.matches(event)));
+        let nanos = nanos(&events, |event| filter.matches(event));
+        report.add("filter", &format!("{name}: ghpulse"), "an event, ns", nanos);
     }
     let plain = nanos(&events, |event| event.index().kind() == Some("PullRequestEvent"));
-    println!("  one comparison of the type, by hand: {plain:.0} ns");
+    report.add("filter", "one comparison of the type, by hand", "an event, ns", plain);
 }
 
 /// As many stars and patterns as are taken, each long, each nearly found over and over.

@@ -1,10 +1,11 @@
-//! `make bench`: what is measured, each beside something else in the same run. Nothing here passes
-//! or fails; compare figures of one machine and one run.
+//! `make bench`: what is measured, each beside something else in the same run, written to
+//! `target/bench/report.md` with its charts. Nothing here passes or fails; compare figures of one
+//! report.
 //!
-//! `cargo bench --bench load -- fanout` runs one of: pipeline, script, fanout, enrich, plan,
-//! missed, start, import, filter, stream, aggregates, attack.
-//! A case of fan-out is a process of its own, and so are its readers, so that memory and CPU are
-//! whose they are: this program starts itself again for both.
+//! `make bench ARGS=fanout` measures one of: pipeline, script, fanout, enrich, plan, missed, start,
+//! import, filter, stream, aggregates, attack. `GHPULSE_BENCH_RUNS=1` runs each once instead of
+//! three times. A case of fan-out is a process of its own, and so are its readers, so that memory
+//! and CPU are whose they are: this program starts itself again for both.
 
 #![expect(unreachable_pub, reason = "a program of its own: public is what other files use")]
 
@@ -18,17 +19,66 @@ mod measure;
 mod missed;
 #[path = "../common/missed.rs"]
 mod missing;
+mod opponents;
 mod pipeline;
-mod plain;
 mod plan;
 mod readers;
+mod report;
 mod script;
 mod stream;
 
 use std::path::PathBuf;
 
+use report::{Aim, Bound, Report};
+
+/// As in the program.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The recorded hour, when it is at hand.
 const RECORDED: &str = "../shared/data/gharchive-2015-01-01-0.json.gz";
+/// Runs of each measurement.
+const RUNS: usize = 3;
+
+const WHOLE_200: &str = "200 readers, 100/s of 1300 B, whole: ghpulse";
+const WHOLE_1000: &str = "1000 readers, 100/s of 1300 B, whole: ghpulse";
+
+/// What each figure should be, on two cores.
+const AIMS: [Aim; 14] = [
+    ("fanout", WHOLE_200, "CPU a delivery, us", Bound::AtMost(1.8)),
+    ("fanout", WHOLE_1000, "CPU a delivery, us", Bound::AtMost(0.9)),
+    (
+        "fanout",
+        WHOLE_200,
+        "CPU a delivery, us",
+        Bound::TimesRow(1.2, "200 readers, 100/s of 1300 B, whole: floor"),
+    ),
+    (
+        "fanout",
+        WHOLE_1000,
+        "CPU a delivery, us",
+        Bound::TimesRow(1.2, "1000 readers, 100/s of 1300 B, whole: floor"),
+    ),
+    (
+        "fanout",
+        "1000 readers, 100/s of 7000 B, whole: ghpulse",
+        "CPU a delivery, us",
+        Bound::TimesRow(1.2, "1000 readers, 100/s of 7000 B, whole: floor"),
+    ),
+    ("fanout", WHOLE_200, "p99, ms", Bound::AtMost(60.0)),
+    ("fanout", WHOLE_1000, "p99, ms", Bound::AtMost(60.0)),
+    ("fanout", WHOLE_1000, "a connection, KB", Bound::AtMost(7.0)),
+    ("idle", "10000 readers, 0/s of 1300 B, idle: ghpulse", "CPU, % of a core", Bound::AtMost(1.0)),
+    ("idle", "10000 readers, 0/s of 1300 B, idle: ghpulse", "a connection, KB", Bound::AtMost(7.0)),
+    ("pipeline", pipeline::BATCH, "a second", Bound::AtLeast(40_000.0)),
+    ("pipeline", pipeline::BATCH, "CPU each, us", Bound::AtMost(30.0)),
+    ("stream", stream::REPLAY, "a second", Bound::AtLeast(250_000.0)),
+    ("filter", "worst that is accepted: ghpulse", "an event, ns", Bound::AtMost(1_000.0)),
+];
+
+/// Measures once, and adds what came of it.
+type Measure<'a> = &'a dyn Fn(&mut Report);
 
 fn main() {
     let wanted: Vec<String> =
@@ -42,23 +92,48 @@ fn main() {
         Some((what, rest)) if what == readers::READERS => return readers::run(rest),
         _ => {}
     }
-    let runs: [(&str, &dyn Fn()); 12] = [
-        ("pipeline", &|| pipeline::run(recorded)),
+    // What varies from run to run, and what a second run would only repeat.
+    let timed: [(&str, Measure<'_>); 8] = [
+        ("pipeline", &|report| pipeline::run(report, recorded)),
         ("script", &script::run),
         ("fanout", &fanout::run),
-        ("enrich", &enrich::run),
-        ("plan", &plan::run),
-        ("missed", &missed::run),
         ("start", &pipeline::start),
-        ("import", &|| archive::run(recorded)),
+        ("import", &|report| archive::run(report, recorded)),
         ("filter", &filter::run),
         ("stream", &stream::run),
         ("aggregates", &aggregates::run),
+    ];
+    let once: [(&str, &dyn Fn()); 4] = [
+        ("enrich", &enrich::run),
+        ("plan", &plan::run),
+        ("missed", &missed::run),
         ("attack", &attack::run),
     ];
-    for (name, run) in runs {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
-            run();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let runs = std::env::var("GHPULSE_BENCH_RUNS").ok().and_then(|runs| runs.parse().ok());
+    let mut report = Report::default();
+    for _ in 0..runs.unwrap_or(RUNS) {
+        for (name, measure) in timed {
+            if is_wanted(name) {
+                measure(&mut report);
+            }
         }
     }
+    for (name, run) in once {
+        if is_wanted(name) {
+            run();
+        } else {
+            report.not_measured(&format!("{name}: not asked for in this run"));
+        }
+    }
+    for (name, _) in timed {
+        if !is_wanted(name) {
+            report.not_measured(&format!("{name}: not asked for in this run"));
+        }
+    }
+    report.not_measured("the broker: `make bench-servers` measures it");
+    report.not_measured("start on 100 million keys, and a simulated day at 300 events a second");
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let path = report.write(&PathBuf::from(target).join("bench"), &AIMS);
+    println!("report: {}", path.expect("the target directory takes a file").display());
 }

@@ -20,30 +20,37 @@ use ghpulse::tidb::{History, Setup};
 use tokio_util::sync::CancellationToken;
 
 use crate::measure::{Figures, Usage, defaults, events, written_bytes};
+use crate::report::Report;
 
 /// Events on a page, as GitHub serves them.
 const PAGE: usize = 100;
 /// Times that the hour goes through, each time with other ids.
 const ROUNDS: usize = 8;
 
-/// Measures and prints.
+/// The row of the pipeline that loses nothing when the power goes.
+pub const BATCH: &str = "page bytes to journal, `store.sync: batch`: ghpulse";
+const EVERY_SECOND: &str = "page bytes to journal, `store.sync: 1s`: ghpulse";
+
+/// Measures.
 #[expect(clippy::cast_precision_loss, reason = "bytes of a benchmark are few")]
-pub fn run(recorded: Option<&Path>) {
+pub fn run(report: &mut Report, recorded: Option<&Path>) {
     let (name, hour) = events(recorded);
     let rounds: Vec<Vec<String>> = (0..ROUNDS).map(|round| renumbered(&hour, round)).collect();
     let pages: Vec<Bytes> =
         rounds.iter().flat_map(|events| events.chunks(PAGE)).map(page).collect();
     let count = hour.len() * ROUNDS;
     let bytes: usize = pages.iter().map(Bytes::len).sum();
-    println!("pipeline: {count} events, {} bytes each, from {name}", bytes / count);
+    let about = format!("{count} events of {} bytes each, from {name}.", bytes / count);
+    report.section("pipeline", &about);
     let baseline = parse_only(&pages, count);
-    baseline.print("  serde_json::Value of the same pages, one thread, nothing kept");
-    for sync in [Durability::EveryBatch, Durability::Every(Duration::from_secs(1))] {
+    baseline.add(report, "pipeline", "serde_json::Value of the same pages, nothing kept");
+    let each_second = Durability::Every(Duration::from_secs(1));
+    for (row, sync) in [(BATCH, Durability::EveryBatch), (EVERY_SECOND, each_second)] {
         let before = written_bytes();
         let figures = through(&pages, count, sync);
-        figures.print(&format!("  page bytes to journal, sync {sync:?}"));
+        figures.add(report, "pipeline", row);
         let written = (written_bytes() - before) as f64 / bytes as f64;
-        println!("    {written:.1} bytes written to the disk for a byte admitted");
+        report.add("pipeline", row, "written to the disk, bytes for a byte", written);
     }
 }
 
@@ -111,7 +118,7 @@ fn through(pages: &[Bytes], count: usize, sync: Durability) -> Figures {
 }
 
 /// Opening a store that remembers ten million events.
-pub fn start() {
+pub fn start(report: &mut Report) {
     use ghpulse::model::event::{EventId, EventKey};
     use ghpulse::store::keys::SeenKey;
     const SEEN: u64 = 10_000_000;
@@ -139,10 +146,9 @@ pub fn start() {
     let store = Store::open(&dir, Durability::EveryBatch, clock).expect("it opens again");
     let numbers = Numbers::load(&store, 3_600, clock).expect("it is read");
     numbers.refresh(&store, clock.now().year()).expect("it is read");
-    println!(
-        "start: {:.3} s until ready, on a store of {SEEN} seen keys",
-        watch.elapsed().as_secs_f64()
-    );
+    report.section("start", "Opening a store, until the first event could be admitted.");
+    let row = format!("{SEEN} seen keys: ghpulse");
+    report.add("start", &row, "until ready, s", watch.elapsed().as_secs_f64());
     drop(store);
     // A temporary directory that stays is only untidy.
     let _ = std::fs::remove_dir_all(&dir);

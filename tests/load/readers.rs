@@ -2,11 +2,13 @@
 //! can be made, because it runs on the same cores as what is measured.
 //!
 //! It prints `ready` when all have subscribed, then reads until its own input ends, then prints
-//! what it saw: deliveries, and how long they took, in microseconds, from the stamp inside.
+//! what it saw: deliveries, how long they took, in microseconds, from the stamp inside, and how
+//! many connections the server closed. Deflated messages are counted, and their stamps are not read.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ghpulse::clock::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,10 +21,17 @@ pub const READERS: &str = "readers-of-a-case";
 pub const STAMP_DIGITS: usize = 16;
 /// The stamp is the first value of an event, so it is in the first bytes of a message.
 const STAMP_WITHIN: usize = 192;
+/// First byte of a text message that is deflated (RFC 7692).
+const DEFLATED_TEXT: u8 = 0xc1;
 /// Readers that connect at once.
 const AT_ONCE: usize = 32;
 /// Bytes that a read has room for at least.
 const READ_BYTES: usize = 32 << 10;
+
+/// Before the params of readers that offer to deflate.
+pub const DEFLATED: &str = "deflated ";
+const OFFER: &str = "sec-websocket-extensions: permessage-deflate; client_no_context_takeover; \
+    server_no_context_takeover\r\n";
 
 /// Runs `[address, count, params]`. Params that begin with `/` are paths of their own, one a line,
 /// dealt out in turn; others are sent to `/sampling`.
@@ -36,7 +45,8 @@ pub fn run(args: &[String]) {
 }
 
 async fn read_all(address: SocketAddr, count: usize, params: &str) {
-    let took = Rc::new(Mutex::new(Vec::<u32>::new()));
+    let took = Rc::new(Mutex::new(Took::default()));
+    let closed = Rc::new(AtomicU64::new(0));
     let stop = CancellationToken::new();
     let mut readers = tokio::task::JoinSet::new();
     let mut connected = 0;
@@ -51,10 +61,13 @@ async fn read_all(address: SocketAddr, count: usize, params: &str) {
         connected += some.len();
         for (stream, frames) in opening.join_all().await {
             let (took, stop) = (Rc::clone(&took), stop.clone());
+            let closed = Rc::clone(&closed);
             readers.spawn_local(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = follow(stream, frames, &took) => panic!("the server closed a connection"),
+                    () = follow(stream, frames, &took) => {
+                        closed.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             });
         }
@@ -64,27 +77,37 @@ async fn read_all(address: SocketAddr, count: usize, params: &str) {
     until_end.await.expect("no panic").expect("the input ends");
     stop.cancel();
     readers.join_all().await;
-    let mut took = std::mem::take(&mut *took.lock().expect("no reader panicked"));
+    let Took { micros: mut took, unread } =
+        std::mem::take(&mut *took.lock().expect("no reader panicked"));
     took.sort_unstable();
     let at = |part: usize| took.get(took.len() * part / 100).copied().unwrap_or(0);
     let last = took.last().copied().unwrap_or(0);
-    println!("{} {} {} {last}", took.len(), at(50), at(99));
+    let arrived = took.len() as u64 + unread;
+    println!("{arrived} {} {} {last} {}", at(50), at(99), closed.load(Ordering::Relaxed));
+}
+
+/// How long deliveries took, and how many had a stamp that cannot be read.
+#[derive(Default)]
+struct Took {
+    micros: Vec<u32>,
+    unread: u64,
 }
 
 /// Connects, sends params, and waits until they hold: a ping behind them is answered after them.
 async fn subscribe(address: SocketAddr, params: &str) -> (TcpStream, Frames) {
+    let (offer, params) = params.strip_prefix(DEFLATED).map_or(("", params), |rest| (OFFER, rest));
     let mut stream = TcpStream::connect(address).await.expect("the server listens");
     stream.set_nodelay(true).expect("it is connected");
     let (path, params) = if params.starts_with('/') { (params, "") } else { ("/sampling", params) };
     let request = format!(
         "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\n\
          upgrade: websocket\r\nsec-websocket-version: 13\r\n\
-         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{offer}\r\n"
     );
     stream.write_all(request.as_bytes()).await.expect("it is open");
     let mut frames = Frames(Vec::new());
     let head = loop {
-        frames.read(&mut stream).await;
+        assert!(frames.read(&mut stream).await > 0, "the server refuses a reader");
         if let Some(end) = frames.0.windows(4).position(|four| four == b"\r\n\r\n") {
             break frames.0.drain(..end + 4).collect::<Vec<u8>>();
         }
@@ -101,20 +124,22 @@ async fn subscribe(address: SocketAddr, params: &str) -> (TcpStream, Frames) {
     stream.write_all(&sent).await.expect("it is open");
     let mut answered = false;
     while !answered {
-        frames.read(&mut stream).await;
+        assert!(frames.read(&mut stream).await > 0, "the server refuses params");
         frames.each(|first, _| answered |= first == 0x8a);
     }
     (stream, frames)
 }
 
-async fn follow(mut stream: TcpStream, mut frames: Frames, took: &Mutex<Vec<u32>>) {
+async fn follow(mut stream: TcpStream, mut frames: Frames, took: &Mutex<Took>) {
     let clock = Clock::system();
     while frames.read(&mut stream).await > 0 {
         let now = clock.now().micros();
         let mut took = took.lock().expect("no reader panicked");
         frames.each(|first, body| {
-            if let Some(at) = (first == 0x81).then(|| stamp(body)).flatten() {
-                took.push(u32::try_from(now - at).unwrap_or(0));
+            if first == DEFLATED_TEXT {
+                took.unread += 1;
+            } else if let Some(at) = (first == 0x81).then(|| stamp(body)).flatten() {
+                took.micros.push(u32::try_from(now - at).unwrap_or(0));
             }
         });
     }
@@ -126,7 +151,8 @@ struct Frames(Vec<u8>);
 impl Frames {
     async fn read(&mut self, stream: &mut TcpStream) -> usize {
         self.0.reserve(READ_BYTES);
-        stream.read_buf(&mut self.0).await.expect("it is open")
+        // One that the server reset has ended, as one that it closed.
+        stream.read_buf(&mut self.0).await.unwrap_or(0)
     }
 
     /// Gives the whole frames away: their first byte and their body.

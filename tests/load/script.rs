@@ -7,20 +7,23 @@ use std::path::Path;
 use ghpulse::clock::Stopwatch;
 use ghpulse::script;
 
+use crate::report::Report;
+
 /// The script as it is shipped.
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/merge_latest.rhai");
 /// Runs of the plain way; as many as the script has.
 const RUNS: usize = 50;
 
-/// Measures and prints.
-pub fn run() {
+/// Measures.
+pub fn run(report: &mut Report) {
     let benched = script::bench(Path::new(SHIPPED)).expect("the shipped script holds");
     let (seconds, languages) = (benched.seconds as usize, benched.languages);
-    println!("script: {seconds} seconds of {languages} languages, median of {} runs", benched.runs);
-    println!("  merge_latest.rhai: {:.2} ms", millis(benched.script.median_micros));
-    println!("  native sum: {:.3} ms", millis(benched.native.median_micros));
-    let micros = maps(seconds, languages);
-    println!("  one HashMap<String, i64> a second, added up in Rust: {:.2} ms", millis(micros));
+    let about = format!("{seconds} seconds of {languages} languages, {} times.", benched.runs);
+    report.section("script", &about);
+    let mut add = |row: &str, micros| report.add("script", row, "a tick, ms", millis(micros));
+    add("merge_latest.rhai: ghpulse", benched.script.median_micros);
+    add("native sum", benched.native.median_micros);
+    add("a HashMap<String, i64> a second, added up in Rust", maps(seconds, languages));
 }
 
 /// The median of adding up maps of names, microseconds.

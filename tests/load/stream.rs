@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,8 +23,9 @@ use ghpulse::supervise::Stop;
 use tokio::net::TcpListener;
 
 use crate::fanout::{NothingToOperate, Readers};
-use crate::measure::{Usage, defaults, events, resident_bytes};
+use crate::measure::{Process, Usage, defaults, events, resident_bytes};
 use crate::readers::STAMP_DIGITS;
+use crate::report::Report;
 
 /// As what this program is started for the case.
 pub const CASE: &str = "case-of-stream";
@@ -64,12 +65,45 @@ const QUERIES: &str = "/stream
 /stream?languages=Go,Rust,C*
 /stream?types=*Comment*";
 
-/// Measures and prints, in a process of its own.
-pub fn run() {
-    println!("stream: {READERS} readers with 20 queries at 100 events a second, and a replay");
+/// The row of a replay that nothing else runs beside.
+pub const REPLAY: &str = "replay alone, lines: ghpulse";
+/// Before a figure that the case prints.
+const FIGURE: &str = "figure\t";
+const COLUMNS: [&str; 8] = [
+    "a second",
+    "CPU each, us",
+    "p50, ms",
+    "p99, ms",
+    "bytes an event",
+    "of its JSON, %",
+    "MB a second",
+    "resident, MB",
+];
+
+/// Measures, in a process of its own.
+pub fn run(report: &mut Report) {
+    let about = format!(
+        "{READERS} live readers with 20 queries at 100 events a second, and a reader that has a \
+         journal of {KEPT} events replayed."
+    );
+    report.section("stream", &about);
     let this = std::env::current_exe().expect("a program knows itself");
-    let case = Command::new(this).arg(CASE).status();
-    assert!(case.expect("a process starts").success(), "the case failed");
+    let case = Command::new(this).arg(CASE).stderr(Stdio::inherit()).output();
+    let case = case.expect("a process starts");
+    assert!(case.status.success(), "the case failed");
+    for line in String::from_utf8_lossy(&case.stdout).lines() {
+        let Some(figure) = line.strip_prefix(FIGURE) else { continue };
+        let [row, column, value] = figure.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("three parts, not {figure}")
+        };
+        let column = COLUMNS.iter().find(|known| **known == column).expect("a known column");
+        report.add("stream", row, column, value.parse().expect("a number"));
+    }
+}
+
+fn figure(row: &str, column: &'static str, value: f64) {
+    assert!(COLUMNS.contains(&column), "{column}");
+    println!("{FIGURE}{row}\t{column}\t{value}");
 }
 
 /// The case.
@@ -82,7 +116,6 @@ pub fn case(recorded: Option<&Path>) {
         let store = Store::open(dir.path(), Durability::Every(Duration::from_secs(1)), clock);
         let store = store.expect("the store opens");
         let bytes = fill(&store, &events).await;
-        println!("  a journal of {KEPT} events, {} MB as JSON", bytes / 1_000_000);
         let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
         let kept = RetentionLimits { duration: Duration::from_secs(60), bytes };
         let applied = Some(Position::counted(KEPT));
@@ -115,25 +148,21 @@ pub fn case(recorded: Option<&Path>) {
             clock.sleep(SETTLE).await;
             stop.store(true, Ordering::Relaxed);
             let cpu = usage.figures(1).cpu_seconds;
-            let [arrived, p50, p99, last] = readers.end();
-            println!(
-                "  {} {arrived} deliveries: {:.2} us CPU each, p50 {} ms, p99 {} ms, last {} ms; \
-                 {} MB resident",
-                if with_replay { "beside a replay:" } else { "live alone:" },
-                cpu * 1e6 / f64::from(u32::try_from(arrived).unwrap_or(u32::MAX)),
-                p50 / 1_000,
-                p99 / 1_000,
-                last / 1_000,
-                resident_bytes() / 1_000_000,
-            );
+            let [arrived, p50, p99, ..] = readers.end();
+            let row = if with_replay { "live beside a replay: ghpulse" } else { "live: ghpulse" };
+            figure(row, "CPU each, us", cpu * 1e6 / arrived);
+            figure(row, "p50, ms", p50 / 1_000.0);
+            figure(row, "p99, ms", p99 / 1_000.0);
+            figure(row, "resident, MB", float(resident_bytes(Process::This)) / 1e6);
             if let Some(replaying) = replaying {
-                println!("  {}", replaying.join().expect("the replay does not panic"));
+                let [events, bytes] = replaying.join().expect("the replay does not panic");
+                figure("replay beside live readers, lines: ghpulse", "a second", events);
+                figure("replay beside live readers, lines: ghpulse", "MB a second", bytes / 1e6);
             }
         }
-        println!(
-            "  {}",
-            replay(&address, &AtomicBool::new(true)).replace("replay", "replay alone")
-        );
+        let [events, bytes_a_second] = replay(&address, &AtomicBool::new(true));
+        figure(REPLAY, "a second", events);
+        figure(REPLAY, "MB a second", bytes_a_second / 1e6);
         stored(&store, bytes).await;
         for encoding in ["identity", "gzip", "zstd"] {
             on_the_wire(&address, encoding, bytes);
@@ -146,11 +175,9 @@ pub fn case(recorded: Option<&Path>) {
 async fn stored(store: &Store, json: u64) {
     let families = store.read(inspect::families).await.expect("the store can be read");
     let journal = families.iter().find(|look| look.family == "journal").expect("it is there");
-    println!(
-        "  the journal takes {} bytes an event of {} bytes of JSON",
-        journal.about_bytes / KEPT,
-        json / KEPT,
-    );
+    let row = "in the journal on the disk: ghpulse";
+    figure(row, "bytes an event", float(journal.about_bytes) / float(KEPT));
+    figure(row, "of its JSON, %", float(journal.about_bytes) * 100.0 / float(json));
 }
 
 /// What a replay takes on the wire, and of the processor, its reader included.
@@ -165,12 +192,10 @@ fn on_the_wire(address: &str, encoding: &str, json: u64) {
             read => bytes += read as u64,
         }
     }
-    println!(
-        "  a replay as {encoding}: {} bytes an event on the wire ({} % of its JSON), {:.1} us CPU",
-        bytes / KEPT,
-        bytes * 100 / json,
-        usage.figures(1).cpu_seconds * 1e6 / f64::from(u32::try_from(KEPT).expect("it is small")),
-    );
+    let row = format!("replay as {encoding}, its reader included: ghpulse");
+    figure(&row, "CPU each, us", usage.figures(1).cpu_seconds * 1e6 / float(KEPT));
+    figure(&row, "bytes an event", float(bytes) / float(KEPT));
+    figure(&row, "of its JSON, %", float(bytes) * 100.0 / float(json));
 }
 
 /// Asks for the whole journal.
@@ -207,13 +232,16 @@ fn as_frames(address: &str) {
         }
         (f64::from(u32::try_from(bytes).expect("it is small")), usage.figures(1).cpu_seconds)
     });
-    println!(
-        "  as frames: {:.0} bytes an event, deflated {:.0} ({:.1} times less), for {:.1} us CPU each",
-        plain.0 / f64::from(FRAMES),
-        deflated.0 / f64::from(FRAMES),
-        plain.0 / deflated.0,
-        (deflated.1 - plain.1) * 1e6 / f64::from(FRAMES),
-    );
+    let frames = f64::from(FRAMES);
+    figure("as WebSocket messages: ghpulse", "bytes an event", plain.0 / frames);
+    let row = "deflated messages, what deflating costs: ghpulse";
+    figure(row, "bytes an event", deflated.0 / frames);
+    figure(row, "CPU each, us", (deflated.1 - plain.1) * 1e6 / frames);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a benchmark are small")]
+fn float(count: u64) -> f64 {
+    count as f64
 }
 
 async fn fill(store: &Store, events: &[String]) -> u64 {
@@ -249,8 +277,8 @@ fn tell(hub: &Hub, event: &str, entry: u64, clock: Clock) {
     hub.append(vec![TailEvent::new(cursor, Envelope { facts, event: event.into() })]);
 }
 
-/// Has the journal replayed at least once, and until it is stopped.
-fn replay(address: &str, stop: &AtomicBool) -> String {
+/// Has the journal replayed at least once, and until it is stopped: events and bytes a second.
+fn replay(address: &str, stop: &AtomicBool) -> [f64; 2] {
     let watch = Stopwatch::start();
     let (mut lines, mut bytes, mut replays) = (0, 0, 0);
     let mut space = vec![0; 1 << 20];
@@ -267,10 +295,5 @@ fn replay(address: &str, stop: &AtomicBool) -> String {
         replays += 1;
     }
     let seconds = watch.elapsed().as_secs_f64();
-    let rate = |n: usize| f64::from(u32::try_from(n / 1_000).unwrap_or(u32::MAX)) / seconds;
-    format!(
-        "replay: {lines} events in {seconds:.1} s, {:.0} thousand events/s, {:.0} MB/s",
-        rate(lines),
-        rate(bytes) / 1_000.0
-    )
+    [lines, bytes].map(|count| float(count as u64) / seconds)
 }

@@ -16,6 +16,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "GHPULSE_TEST_PROGRAMS",
     "GHPULSE_TEST_TIDB",
     "GHPULSE_TEST_WITHOUT_SERVERS",
+    "GHPULSE_TEST_WRITE_STORE",
 ];
 
 /// Every text file of the project: path and text.

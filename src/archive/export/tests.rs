@@ -74,7 +74,11 @@ impl Site {
     }
 }
 
+/// An event; without a time it has `null`.
 fn event(id: u64, at: &str) -> String {
+    if at.is_empty() {
+        return format!("{{\"id\":\"{id}\",\"type\":\"PushEvent\",\"created_at\":null}}");
+    }
     format!("{{\"id\":\"{id}\",\"type\":\"PushEvent\",\"created_at\":\"2026-02-03T{at}Z\"}}")
 }
 
@@ -100,6 +104,20 @@ async fn events_are_in_the_file_of_the_hour_they_were_created_in() {
     let cut: Vec<_> = all.hours.iter().map(|hour| hour.cut).collect();
     assert_eq!(cut, [true, true, false]);
     assert_eq!(site.ids("2026-02-03-10.json.gz"), [2, 3]);
+}
+
+#[tokio::test]
+async fn events_without_a_time_are_in_the_hour_they_were_received_in() {
+    let site = Site::new();
+    site.journal("2026-02-03T09:59:00Z", &[]).await;
+    site.journal("2026-02-03T10:30:00Z", &[(1, "10:29:00"), (2, ""), (3, "09:30:00")]).await;
+    site.journal("2026-02-03T11:01:00Z", &[(4, ""), (5, "10:59:00")]).await;
+    std::fs::create_dir(site.to()).unwrap();
+    let exported = export(&site.store, hour("10:00:00"), hour("11:00:00"), &site.to()).unwrap();
+    assert_eq!(site.ids("2026-02-03-10.json.gz"), [1, 2, 5]);
+    assert_eq!(exported.hours[0].events, 3);
+    export(&site.store, hour("11:00:00"), hour("12:00:00"), &site.to()).unwrap();
+    assert_eq!(site.ids("2026-02-03-11.json.gz"), [4]);
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ pub struct Trouble {
     pub kind: TroubleKind,
     /// The token's place or the page's number; 0 for the whole feed.
     pub of: usize,
-    /// Since when it is known.
+    /// When it began, as far as the answers show.
     pub since: Timestamp,
     /// What, for a person.
     pub text: String,

@@ -110,6 +110,11 @@ impl Freshness {
         self.seats.iter().filter(|(_, seat)| stale(seat)).map(|(id, _)| *id).collect()
     }
 
+    /// Since when every read of a token has been behind.
+    pub(super) fn behind_since(&self, seat: SeatId) -> Option<Timestamp> {
+        self.seats.get(&seat)?.since
+    }
+
     /// Whether a token's last reads were as new as others'.
     pub(super) fn is_fresh(&self, seat: SeatId) -> bool {
         self.seats.get(&seat).is_some_and(|seat| seat.fresh >= READS)

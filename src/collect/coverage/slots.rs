@@ -151,6 +151,16 @@ impl Slots {
         compared.filter(|c| c.now == 0.0 && c.usual >= EXPECTED).map(|c| c.kind).collect()
     }
 
+    /// Since when slots have had less than this part of their usual events: the beginning of the
+    /// oldest such slot that only such slots follow. `None` when the newest slot has more.
+    pub(super) fn slow_since(&self, part: f64) -> Option<Timestamp> {
+        let events = |slot: &Slot| slot.counts.iter().map(|count| f64::from(*count)).sum::<f64>();
+        let slots = f64::from(u32::try_from(self.before.len()).unwrap_or(u32::MAX));
+        let usual = self.before.iter().map(events).sum::<f64>() / slots.max(1.0);
+        let slow = self.recent.iter().rev().take_while(|slot| events(slot) < part * usual).last();
+        slow.map(|slot| Timestamp::from_seconds(slot.start.saturating_mul(SLOT)))
+    }
+
     /// Events now as a part of what is usual; `None` while that is not known, or few.
     pub(super) fn activity(&self) -> Option<f64> {
         let usual: f64 = self.compared().iter().map(|compared| compared.usual).sum();

@@ -136,6 +136,12 @@ impl World {
         }
     }
 
+    /// Whether figures of each page are known.
+    fn known(&self) -> Vec<bool> {
+        let report = self.report.as_ref().unwrap();
+        report.pages.iter().map(|page| page.figures.missed.is_some()).collect()
+    }
+
     fn troubles(&self) -> &[Trouble] {
         self.report.as_ref().map_or(&[], |report| &report.troubles)
     }
@@ -162,7 +168,7 @@ fn a_feed_that_is_well_has_figures_and_no_troubles() {
         if rate < 100.0 {
             let minute = report.all.events_a_minute.unwrap();
             assert!((0.5 * wanted - 12.0..2.0 * wanted).contains(&minute), "{minute} at {rate}");
-            let missed = report.all.missed.unwrap();
+            let missed = report.all.missed.expect("it is known");
             assert!(missed.high <= 0.0, "{missed:?}");
         } else {
             // Of 200 pushes a second 100 are shown.
@@ -182,9 +188,11 @@ fn a_frozen_feed_is_told_within_two_minutes_and_so_is_its_end() {
     for history in [0, 600] {
         let mut world = World::new(7, 20.0);
         world.well(history + 2);
+        let moved_at = world.now();
         world.frozen = true;
         let trouble = world.told(|world| world.round(|_| (1, 0), (0, Odd::Nothing)));
         assert_eq!((trouble.kind, trouble.of), (TroubleKind::FrozenFeed, 0), "{trouble:?}");
+        assert_eq!(trouble.since, moved_at, "since it last moved, not since it was noticed");
         for _ in 0..1_200 {
             world.round(|_| (1, 0), (0, Odd::Nothing));
         }
@@ -205,6 +213,40 @@ fn a_feed_that_hardly_moves_is_frozen_too() {
     let trouble = world.told(|world| world.round(|_| (1, 0), (0, Odd::Nothing)));
     assert_eq!(trouble.kind, TroubleKind::FrozenFeed);
     assert!(trouble.text.contains("% of the usual"), "{}", trouble.text);
+    let changed_at = START + 600;
+    let since = trouble.since.micros() / 1_000_000;
+    assert!((changed_at - 10..=changed_at + 10).contains(&since), "{} s late", since - changed_at);
+}
+
+#[test]
+fn figures_are_unknown_from_the_first_odd_answer_on() {
+    // Two answers show that a feed stands still.
+    let mut world = World::new(21, 20.0);
+    world.well(100);
+    assert_eq!(world.known(), [true; 3]);
+    world.frozen = true;
+    for round in 1..=120 {
+        world.round(|_| (1, 0), (0, Odd::Nothing));
+        assert!(round < 3 || world.known() == [false; 3], "after {round} s");
+    }
+    world.frozen = false;
+    for _ in 0..90 {
+        world.round(|_| (1, 0), (0, Odd::Nothing));
+    }
+    assert_eq!(world.known(), [true; 3]);
+    // One shows that something is missing on a page.
+    for odd in [Odd::Empty, Odd::Failing, Odd::LikePageOne, Odd::WithoutPullRequests] {
+        let mut world = World::new(22, 40.0);
+        world.well(100);
+        let began = world.now();
+        let trouble = world.told(|world| {
+            world.round(|_| (1, 0), (1, odd));
+            assert_eq!(world.known(), [true, false, true], "{:?}", world.now());
+            assert!(world.report.as_ref().unwrap().all.missed.is_none());
+        });
+        let since = trouble.since.since(began);
+        assert!(since <= Duration::from_secs(1), "{} is {since:?} late", trouble.text);
+    }
 }
 
 #[test]
@@ -237,11 +279,13 @@ fn a_token_that_is_shown_old_pages_is_told_and_benched() {
         world.round(seats(0)(turn), (0, Odd::Nothing));
     }
     assert!(world.troubles().is_empty());
+    let began = world.now();
     let trouble = world.told(|world| {
         let turn = world.second;
         world.round(seats(12)(turn), (0, Odd::Nothing));
     });
     assert_eq!((trouble.kind, trouble.of), (TroubleKind::StaleToken, 2), "{trouble:?}");
+    assert!(trouble.since.since(began) <= Duration::from_secs(10), "{trouble:?}");
     assert!(trouble.text.contains("token 2"));
     assert_eq!(world.benched, [SeatId(2)]);
     // It rests; when it is back and well, that is told too.

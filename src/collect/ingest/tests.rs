@@ -7,11 +7,8 @@ use bytes::Bytes;
 use super::super::source::{Body, Page, SourceError};
 use super::*;
 use crate::clock::Clock;
-use crate::model::gap::{Gap, GapReason};
-use crate::model::position::{BusTag, Cursor, Position};
-use crate::store::keys::{CursorKey, RejectKey};
-use crate::store::rows::encode_cursor;
-use crate::store::{APPLIED, Durability, gaps};
+use crate::store::Durability;
+use crate::store::keys::RejectKey;
 
 fn store(dir: &std::path::Path) -> Store {
     Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap()
@@ -164,54 +161,86 @@ fn full_page(last: u64, at: i64, since: Option<i64>) -> (Option<Timestamp>, Poll
     (since.map(second), Poll { received_at: second(at), ..poll })
 }
 
-/// One life of the stage; the gaps that are known then.
-async fn live(store: &Store, polls: Vec<(Option<Timestamp>, Poll)>) -> Vec<Gap> {
-    let options = IngestOptions { backlog_bytes: 1 << 30, pages: 1, has_broker: false };
-    let stop = CancellationToken::new();
-    let source = Polls { left: polls.into(), silent_since: None, stop: stop.clone() };
-    super::run(source, store.clone(), options, stop).await.unwrap();
-    store.read(|reader| gaps::behind(reader, TAG, Position::default(), 9)).await.unwrap()
+fn options(pages: u8) -> IngestOptions {
+    IngestOptions { backlog_bytes: 1 << 30, pages, clock: Clock::system() }
 }
 
-const TAG: BusTag = BusTag(5);
+/// One life of the stage, following one page; the outage that is pending then.
+async fn live(store: &Store, polls: Vec<(Option<Timestamp>, Poll)>) -> Option<PendingOutage> {
+    let stop = CancellationToken::new();
+    let source = Polls { left: polls.into(), silent_since: None, stop: stop.clone() };
+    super::run(source, store.clone(), options(1), stop).await.unwrap();
+    outages::pending(store.reader()).unwrap()
+}
+
+fn outage(since: i64, until: i64, before: u64) -> PendingOutage {
+    let outage = Outage { since: second(since), until: second(until) };
+    PendingOutage { outage, before }
+}
 
 #[tokio::test]
-async fn what_passed_while_github_was_not_read_is_a_gap_behind_what_was_applied() {
+async fn outage_is_pending_before_the_first_event_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
-    let applied = |n: u64| {
-        let cursor = Cursor { tag: TAG, position: Position::counted(n) };
-        let store = store.clone();
-        async move {
-            let key = CursorKey(APPLIED.to_owned());
-            let put = move |batch: &mut Batch<'_>| {
-                batch.put(&key, &encode_cursor(cursor));
-                Ok(())
-            };
-            store.commit(put).await.unwrap();
-        }
-    };
-    applied(7).await;
-    // Half of the page was known; and nothing of it, but without a silence.
+    // Half of the page was known; and nothing of it, but without an outage.
     let polls =
         vec![full_page(1_200, 0, None), full_page(1_250, 60, Some(0)), full_page(1_500, 61, None)];
-    assert_eq!(live(&store, polls).await, []);
-    // Nothing of it, behind a silence.
-    let gaps =
-        live(&store, vec![full_page(1_510, 62, None), full_page(2_000, 200, Some(62))]).await;
-    let place = Position::counted(7);
-    let gap = |at: i64| Gap {
-        after: place,
-        until: place,
-        count: None,
-        reason: GapReason::Upstream,
-        noticed_at: second(at),
+    assert_eq!(live(&store, polls).await, None);
+    // Nothing of it, after an outage.
+    let polls = vec![full_page(1_510, 62, None), full_page(2_000, 200, Some(62))];
+    assert_eq!(live(&store, polls).await, Some(outage(62, 200, 261)));
+    let arrived = |found: PendingOutage| {
+        let store = store.clone();
+        async move {
+            store.commit(move |batch| outages::arrive(batch, found.outage)).await.unwrap();
+        }
     };
-    assert_eq!(gaps, [gap(200)]);
+    arrived(outage(62, 200, 261)).await;
     // A later life knows when the one before it read last.
-    applied(9).await;
-    assert_eq!(live(&store, vec![full_page(2_050, 300, None)]).await.len(), 1);
-    let gaps = live(&store, vec![full_page(9_000, 400, None)]).await;
-    let later = Gap { after: Position::counted(9), until: Position::counted(9), ..gap(400) };
-    assert_eq!(gaps, [gap(200), later]);
+    assert_eq!(live(&store, vec![full_page(2_050, 300, None)]).await, None);
+    let found = live(&store, vec![full_page(9_000, 400, None)]).await;
+    assert_eq!(found, Some(outage(300, 400, 411)));
+}
+
+#[tokio::test]
+async fn polls_after_an_outage_are_admitted_together_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    admit(&store, full_page(100, 0, None).1).await.unwrap();
+    let mut second_page = full_page(700, 61, None).1;
+    second_page.pages[0].number = 2;
+    let left = VecDeque::from([(None, full_page(900, 60, None).1), (None, second_page)]);
+    let stop = CancellationToken::new();
+    let source = Polls { left, silent_since: None, stop: stop.clone() };
+    super::run(source, store.clone(), options(2), stop).await.unwrap();
+    // As one poll they are in the order of their ids: page 2 has the older ones.
+    let after = &bodies(&store)[100..];
+    assert!(after.len() == 200 && after[0].contains("\"601\""), "{}", after[0]);
+    assert_eq!(outages::pending(store.reader()).unwrap(), Some(outage(0, 60, 101)));
+}
+
+/// One poll, and then nothing for ever.
+struct Once(Option<Poll>);
+
+impl EventSource for Once {
+    async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
+        match self.0.take() {
+            Some(poll) => Ok(Some(poll)),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_polls_do_not_wait_for_a_page_that_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    admit(&store, full_page(100, 0, None).1).await.unwrap();
+    let stop = CancellationToken::new();
+    let source = Once(Some(full_page(900, 60, None).1));
+    let running = tokio::spawn(super::run(source, store.clone(), options(3), stop.clone()));
+    let mut inbox = store.watermarks().inbox.subscribe();
+    inbox.wait_for(|admitted| *admitted == 200).await.unwrap();
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }

@@ -49,6 +49,8 @@ impl Course {
         let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
         self.announced.prune(reader)?;
         let mut messages = Messages::default();
+        let mut pending =
+            outages::pending(reader)?.filter(|found| self.outage != Some(found.outage));
         for OutboxEntry { mut envelope, summary, spent } in entries {
             let facts = &mut envelope.facts;
             // Another collector may have produced it before this one was granted the topic, or
@@ -61,13 +63,12 @@ impl Course {
             let happened_at = summary.created_at.unwrap_or(facts.received_at);
             let (actor, repo) = (summary.actor_id, summary.repo_id);
             self.announced.announce(reader, &mut facts.flags, happened_at, actor, repo)?;
-            messages.bodies.push(Outgoing::new(&envelope, &summary));
-        }
-        if let Some(first) = messages.bodies.first_mut() {
-            let pending = outages::pending(reader)?.filter(|found| self.outage != Some(*found));
-            if pending.is_some() {
-                (first.outage, self.outage) = (pending, pending);
+            let mut message = Outgoing::new(&envelope, &summary);
+            if let Some(found) = pending.take_if(|found| spent.admission >= found.before) {
+                message.outage = Some(found.outage);
+                self.outage = message.outage;
             }
+            messages.bodies.push(message);
         }
         Ok(messages)
     }

@@ -4,7 +4,7 @@ use axum::routing::get;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use super::super::{api, page, pasted, routes, status, topics};
+use super::super::{api, docs, page, pasted, routes, status, topics};
 use super::{
     Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, map, named, object, text, whole,
 };
@@ -37,6 +37,14 @@ pub(super) fn all() -> Vec<Endpoint> {
         .answers(503, "Store, bus or source is down", JSON, list(&named("Part")))),
         Endpoint::public(Place::At("/status"), get(status::show)).on(status_operation()),
         Endpoint::public(Place::At("/topics"), get(topics::show)).on(topics_operation()),
+        Endpoint::public(Place::At("/docs"), get(docs::start)).on(manual(
+            "The manual of this version: its first page, with links to the others",
+        )),
+        Endpoint::public(Place::At("/docs/{page}"), get(docs::page)).on(manual(
+            "A page of the manual, such as `config` or `api`; `all` has them all",
+        )
+        .says(200, "The style of the pages, `style.css`", "text/css; charset=utf-8")
+        .refuses(404, "The manual has no such page")),
         Endpoint::public(Place::At("/openapi.json"), get(api::openapi)).on(Operation::get(
             "This document: the HTTP endpoints",
         )
@@ -55,6 +63,14 @@ fn client(path: &'static str, file: pasted::File, what: &'static str) -> Endpoin
     operation.answers.push(Answer { status: 304, meaning, content: Vec::new() });
     let route = get(async move |headers: HeaderMap| pasted::show(file, &headers));
     Endpoint::public(Place::At(path), route).on(operation)
+}
+
+/// A page of the manual, which a browser may keep.
+fn manual(what: &'static str) -> Operation {
+    let mut operation = Operation::get(what).says(200, "The page", HTML);
+    let meaning = "`If-None-Match` names the page that is served";
+    operation.answers.push(Answer { status: 304, meaning, content: Vec::new() });
+    operation
 }
 
 const FORM: &str = "Which form; without it a page for whoever accepts HTML, else JSON";

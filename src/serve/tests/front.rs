@@ -36,7 +36,10 @@ async fn served_by(change: impl FnOnce(&mut ServeOptions)) -> Served {
 fn paths(audience: Audience) -> Vec<String> {
     let all = endpoints::all().into_iter().filter(|endpoint| endpoint.audience == audience);
     let options = options();
-    all.map(|endpoint| endpoint.place.path(&options).replace("{name}", "stars")).collect()
+    all.map(|endpoint| {
+        endpoint.place.path(&options).replace("{name}", "stars").replace("{page}", "config")
+    })
+    .collect()
 }
 
 #[tokio::test]

@@ -90,6 +90,7 @@ fn fetching_pauses_below_the_reserve_and_resumes_above_it() {
 fn a_write_that_waits_is_named_and_ends_with_the_store() {
     let room = DiskSpace::default();
     room.close();
+    room.found_full();
     assert!(!room.wait_to_write());
     assert!(room.complaint().unwrap().starts_with("the disk is full"));
     room.wrote();
@@ -145,4 +146,57 @@ async fn a_write_on_a_full_disk_waits_until_there_is_room() {
     let store = Store::open(&dir, Durability::EveryBatch, Clock::system()).unwrap();
     let kept = rows(&store);
     assert!(kept.len() >= 75 && kept.iter().copied().eq(0..kept.len() as u64), "{kept:?}");
+}
+
+/// Writes rows, several at a time, while the disk fills up; some of it is free again a while after
+/// the log met its end. Whatever the durability, the same database writes on.
+async fn fill_up_and_make_room(test: &str, durability: Durability) {
+    const WRITERS: u64 = 4;
+    const ROWS: u64 = 400;
+    /// What is made free, bytes.
+    const ROOM: u64 = 60 << 20;
+    let Some(mounted) = Mounted::new(test, 200) else { return };
+    let dir = mounted.0.path().join("data");
+    let store = Store::open(&dir, durability, Clock::system()).unwrap();
+    let ballast = mounted.fill("ballast");
+    let mut writing = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let store = store.clone();
+        writing.spawn(async move {
+            for row in 0..ROWS {
+                let put = move |batch: &mut crate::store::Batch<'_>| {
+                    let value = std::iter::repeat_with(|| fastrand::u8(..)).take(20_000);
+                    batch.put(&RejectKey(row * WRITERS + writer), &value.collect::<Vec<_>>());
+                    Ok(())
+                };
+                store.commit(put).await?;
+            }
+            Ok::<_, StoreError>(())
+        });
+    }
+    while store.disk_space().complaint().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let file = File::options().write(true).open(&ballast).unwrap();
+    file.set_len(file.metadata().unwrap().len() - ROOM).unwrap();
+    while let Some(ended) = writing.join_next().await {
+        ended.unwrap().unwrap();
+    }
+    assert_eq!(store.disk_space().complaint(), None);
+    assert_eq!(rows(&store), (0..WRITERS * ROWS).collect::<Vec<_>>());
+    drop(store);
+    let store = Store::open(&dir, durability, Clock::system()).unwrap();
+    assert_eq!(rows(&store), (0..WRITERS * ROWS).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writing_resumes_in_place_with_a_sync_each_batch() {
+    let test = "writing_resumes_in_place_with_a_sync_each_batch";
+    fill_up_and_make_room(test, Durability::EveryBatch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writing_resumes_in_place_with_a_sync_each_interval() {
+    let test = "writing_resumes_in_place_with_a_sync_each_interval";
+    fill_up_and_make_room(test, Durability::Every(Duration::from_millis(50))).await;
 }

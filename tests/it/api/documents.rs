@@ -74,7 +74,7 @@ fn accept(root: &Value, schema: &Value, value: &Value, at: &str) {
 
 /// Where a path leads that has a name in it: to one of the shipped aggregates.
 fn filled(path: &str) -> String {
-    path.replace("{name}", "stars")
+    path.replace("{name}", "stars").replace("{page}", "config")
 }
 
 /// Asks for a path of the document. Without an end are only answers that come as they are asked

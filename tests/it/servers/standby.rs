@@ -10,7 +10,7 @@ use ghpulse::collect::source::{Body, EventSource, Page, Poll, SourceError};
 use ghpulse::model::gap::{GapReason, Outage};
 use ghpulse::model::window::Timestamp;
 use ghpulse::store::keys::{OutboxKey, Scope, SizeKey};
-use ghpulse::store::outages;
+use ghpulse::store::outages::{self, PendingOutage};
 use tempfile::tempdir;
 
 use super::broker::shared;
@@ -189,9 +189,11 @@ async fn an_outage_is_a_gap_at_the_same_place_on_every_node() {
     collector.admit(&events[..20]).await;
     let before = collector.holds(20).await;
     let at = |second: i64| Timestamp::from_seconds(1_800_000_000 + second);
-    let found = collector
-        .store
-        .commit(move |batch| outages::keep_pending(batch, Outage { since: at(0), until: at(45) }));
+    let found = collector.store.commit(move |batch| {
+        let outage = Outage { since: at(0), until: at(45) };
+        // The 21st event is the first after it.
+        outages::keep_pending(batch, PendingOutage { outage, before: 21 })
+    });
     found.await.unwrap();
     for page in events[20..].chunks(20) {
         collector.admit(page).await;

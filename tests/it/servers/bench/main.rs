@@ -21,7 +21,11 @@ mod measure;
 #[path = "../node.rs"]
 #[expect(dead_code, reason = "the tests use all of it")]
 mod node;
+#[path = "../../../load/report.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the other benchmarks use all of it")]
+mod report;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -35,8 +39,9 @@ use tempfile::{TempDir, tempdir};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use broker::{Broker, shared};
-use measure::{Usage, resident_bytes};
+use measure::{Process, Usage, resident_bytes};
 use node::Node;
+use report::{Aim, Bound, Report};
 
 /// Events as fast as they go.
 const MANY: usize = 30_000;
@@ -51,6 +56,14 @@ const STEADY: u64 = 100;
 const WHILE_AWAY: u64 = 200;
 /// Bytes that may wait between admission and topic before more is admitted.
 const WAITING: u64 = 32 << 20;
+
+const COLLECTOR_TO_EDGE: &str = "collector to edge, from admission, both ends: ghpulse";
+
+/// What figures should be, on two cores.
+const AIMS: [Aim; 2] = [
+    ("broker", COLLECTOR_TO_EDGE, "a second", Bound::AtLeast(10_000.0)),
+    ("broker", COLLECTOR_TO_EDGE, "CPU each, us", Bound::AtMost(130.0)),
+];
 
 /// A collector and an edge.
 struct Two {
@@ -127,35 +140,35 @@ fn main() {
     runtime.block_on(async {
         let Some(pulsar) = shared("bench").await else { return };
         let broker = pulsar.broker;
-        println!("a collector, an edge and a real Pulsar; load {}", load());
-        as_fast_as_it_goes(broker).await;
-        one_by_one(broker).await;
-        while_it_is_away(broker, outage).await;
+        let mut report = Report::default();
+        as_fast_as_it_goes(&mut report, broker).await;
+        one_by_one(&mut report, broker).await;
+        while_it_is_away(&mut report, broker, outage).await;
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        let path = report.write(&PathBuf::from(target).join("bench-servers"), &AIMS);
+        println!("report: {}", path.unwrap().display());
     });
 }
 
-fn load() -> String {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    load.split(' ').next().unwrap_or_default().to_owned()
+#[expect(clippy::cast_precision_loss, reason = "bytes of a benchmark are few")]
+fn megabytes() -> f64 {
+    resident_bytes(Process::This) as f64 / 1e6
 }
 
-fn megabytes() -> u64 {
-    resident_bytes() >> 20
-}
-
-async fn as_fast_as_it_goes(broker: &Broker) {
+async fn as_fast_as_it_goes(report: &mut Report, broker: &Broker) {
     let mut two = Two::on(broker, "fast", WARM + MANY).await;
     let (warm, many) = two.events.as_slice().split_at(WARM);
     let bytes: usize = many.iter().map(String::len).sum();
-    println!("  {MANY} simulated events, {} bytes each, after {WARM} others", bytes / MANY);
+    let about = format!("{MANY} simulated events of {} bytes, after {WARM} others.", bytes / MANY);
+    report.section("broker", &about);
     plain_fast(broker, warm).await;
     let plain = plain_fast(broker, many).await;
-    plain.print("  plain producer to plain consumer, the same bytes");
+    plain.add(report, "broker", "plain producer to plain consumer, the same bytes");
     two.pass(WARM).await;
     let usage = Usage::now();
     two.pass(MANY).await;
-    usage.figures(MANY).print("  collector to edge, from admission, both in this process");
-    println!("    {} MB resident", megabytes());
+    usage.figures(MANY).add(report, "broker", COLLECTOR_TO_EDGE);
+    report.add("broker", COLLECTOR_TO_EDGE, "resident, MB", megabytes());
     two.end().await;
 }
 
@@ -210,7 +223,7 @@ async fn plain_fast(broker: &Broker, events: &[String]) -> measure::Figures {
 
 /// Sends at a steady rate and says how long each took; ours and the plain ones in turn, so that
 /// both see the same machine.
-async fn one_by_one(broker: &Broker) {
+async fn one_by_one(report: &mut Report, broker: &Broker) {
     let clock = Clock::system();
     let mut two = Two::on(broker, "steady", 0).await;
     let options = lz4();
@@ -239,18 +252,19 @@ async fn one_by_one(broker: &Broker) {
             plain_came.push(now.duration_since(plain_sent[plain_came.len()]));
         }
     }
-    let print = |what: &str, mut took: Vec<Duration>| {
+    report.section("delay", &format!("{STEADY} events a second, from one end to the other."));
+    let mut add = |row: &str, mut took: Vec<Duration>| {
         took.sort_unstable();
-        let [half, most] = [took[took.len() / 2], took[took.len() * 99 / 100]];
-        println!("  {what}: p50 {half:.1?}, p99 {most:.1?} at {STEADY} a second");
+        let at = |percent: usize| took[took.len() * percent / 100].as_secs_f64() * 1e3;
+        report.add("delay", row, "p50, ms", at(50));
+        report.add("delay", row, "p99, ms", at(99));
     };
-    print("from admission to the edge's readers", came);
-    print("plain producer to plain consumer", plain_came);
-    println!("    {} MB resident; load {}", megabytes(), load());
+    add("from admission to the edge's readers: ghpulse", came);
+    add("plain producer to plain consumer", plain_came);
     two.end().await;
 }
 
-async fn while_it_is_away(broker: &Broker, outage: Duration) {
+async fn while_it_is_away(report: &mut Report, broker: &Broker, outage: Duration) {
     let mut two = Two::on(broker, "away", 0).await;
     // A ledger that has nothing yet could not always be opened again.
     two.admit(usize::try_from(WHILE_AWAY).unwrap()).await;
@@ -284,10 +298,20 @@ async fn while_it_is_away(broker: &Broker, outage: Duration) {
     let all = back.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "events of a benchmark are few")]
     let rate = waiting as f64 / all;
-    println!("  broker away: {waiting} events waited after {grew:.0} s at {WHILE_AWAY} a second");
-    println!(
-        "    the first came {first:.1} s after it was back, all within {all:.1} s: {rate:.0}/s"
-    );
-    println!("    {before} MB resident before, {during} at its end, {} after", megabytes());
+    let about = format!("The broker is killed for {grew:.0} s, at {WHILE_AWAY} events a second.");
+    report.section("outage", &about);
+    #[expect(clippy::cast_precision_loss, reason = "events of a benchmark are few")]
+    let waited = waiting as f64;
+    for (column, value) in [
+        ("events that waited", waited),
+        ("first there after, s", first),
+        ("all there after, s", all),
+        ("a second", rate),
+        ("before, MB", before),
+        ("at its end, MB", during),
+        ("after, MB", megabytes()),
+    ] {
+        report.add("outage", "collector and edge: ghpulse", column, value);
+    }
     two.end().await;
 }

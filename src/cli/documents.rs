@@ -1,0 +1,54 @@
+//! `ghpulse documents`: what a package installs beside the binary. Hidden from help, because
+//! packages call it, not people.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::{Cli, Exit, output};
+use crate::manual::{self, Form, PAGES};
+use crate::metrics::monitoring;
+
+/// Arguments of `documents`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ghpulse documents target/documents")]
+pub(super) struct DocumentsArgs {
+    /// Directory for man/, completions/, manual/ and config/; made if it is missing
+    #[arg(value_name = "DIR")]
+    to: PathBuf,
+}
+
+/// Writes man pages, completions of shells, the manual as HTML, the dashboard and the rules.
+pub(super) fn documents(args: &DocumentsArgs) -> Exit {
+    match write(&args.to) {
+        Ok(()) => output::text(&format!("wrote {}", args.to.display())),
+        Err(error) => {
+            output::complain(&format!("error: cannot write to {}: {error}", args.to.display()));
+            Exit::Io
+        }
+    }
+}
+
+fn write(to: &Path) -> std::io::Result<()> {
+    let below = |name: &str| {
+        let dir = to.join(name);
+        fs::create_dir_all(&dir).map(|()| dir)
+    };
+    clap_mangen::generate_to(Cli::command(), below("man")?)?;
+    let completions = below("completions")?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut Cli::command(), "ghpulse", &completions)?;
+    }
+    let pages = below("manual")?;
+    for name in PAGES.iter().map(|page| page.name).chain([manual::WHOLE]) {
+        let html = manual::document(name, Form::Files).expect("a page of the table");
+        let file = if name.is_empty() { "index" } else { name };
+        fs::write(pages.join(format!("{file}.html")), html)?;
+    }
+    fs::write(pages.join(manual::STYLE_NAME), manual::STYLE.as_str())?;
+    let config = below("config")?;
+    fs::write(config.join(monitoring::DASHBOARD_FILE), monitoring::grafana_dashboard())?;
+    fs::write(config.join(monitoring::RULES_FILE), monitoring::prometheus_rules())
+}

@@ -1,0 +1,198 @@
+//! Outages of polling: whether events passed while GitHub was not read, because the outbox was full,
+//! GitHub was away, the process was down, or another collector, which has ended, read the feed.
+//!
+//! GitHub has no cursor, but its pages show the newest 300 events. When what they show after an
+//! outage does not join what was admitted before it, events were missed. Each of GitHub's two
+//! sequences of ids is compared separately, and a page that is not full shows all there is. Known
+//! events alone join nothing, because pages hold stragglers of minutes to days. Ids are drawn in
+//! order, so known events count only where their ids are as close to new ones as those are to each
+//! other.
+//!
+//! The first polls after an outage are held until every page was read, and then admitted as one
+//! poll, in one batch with what was found. The message of the first of these events carries the
+//! outage over the bus, so subscribers of every node receive the gap before the events behind it.
+//! How many events were missed is not known for sure, so the gap does not say it; `/status`
+//! estimates it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::source::Poll;
+use crate::model::gap::Outage;
+use crate::model::window::Timestamp;
+
+/// How long the first polls after an outage are held at most.
+pub(super) const LONGEST_HOLD: Duration = Duration::from_secs(10);
+/// Pages that are held at most.
+const MOST_PAGES: usize = 64;
+/// That many new events of a sequence that join nothing are no accident.
+const MANY: usize = 90;
+/// Known events that have to lie close to new ones, so that pages join what was admitted before.
+const JOINING: usize = 5;
+/// How close: this multiple of the usual distance between new ones.
+const CLOSE: u64 = 20;
+/// Shorter times without a poll are not an outage.
+const SHORTEST: Duration = Duration::from_secs(10);
+
+/// An event on a page, and whether it was new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PageEvent {
+    /// Which of GitHub's sequences its id is from: 0 or 1.
+    pub(super) sequence: usize,
+    /// GitHub's id; a hash of the event where the id is not a number.
+    pub(super) id: u64,
+    /// Whether it was not admitted before.
+    pub(super) is_new: bool,
+}
+
+/// The first polls after an outage, held until every page was read.
+#[derive(Debug)]
+pub(super) struct HeldPolls {
+    outage: Outage,
+    /// All that was read since, as one poll.
+    poll: Poll,
+    /// When they are admitted in any case.
+    pub(super) deadline: Instant,
+}
+
+impl HeldPolls {
+    /// Holds the first poll after `since`, when GitHub was last read. Gives it back when that was
+    /// so short ago that it is not an outage.
+    pub(super) fn hold(since: Timestamp, poll: Poll, now: Instant) -> Result<Self, Poll> {
+        let until = poll.received_at;
+        if until.since(since) < SHORTEST {
+            return Err(poll);
+        }
+        let outage = Outage { since, until };
+        Ok(Self { outage, poll, deadline: now + LONGEST_HOLD })
+    }
+
+    /// Holds another poll.
+    pub(super) fn push(&mut self, poll: Poll) {
+        self.poll.pages.extend(poll.pages);
+        self.poll.received_at = poll.received_at;
+    }
+
+    /// Whether pages 1 to `pages` were all read.
+    pub(super) fn is_complete(&self, pages: u8) -> bool {
+        let read: BTreeSet<u8> = self.poll.pages.iter().map(|page| page.number).collect();
+        read.len() >= usize::from(pages) || self.poll.pages.len() >= MOST_PAGES
+    }
+
+    /// What is to be admitted, and the outage before it.
+    pub(super) fn release(self) -> (Poll, Outage) {
+        (self.poll, self.outage)
+    }
+}
+
+/// Whether events were missed before these, which are all events of the first polls after an
+/// outage.
+pub(super) fn has_missed(events: &[PageEvent]) -> bool {
+    let mut sequences = [Sequence::default(), Sequence::default()];
+    for event in events {
+        let Sequence { new, known } = &mut sequences[event.sequence];
+        if event.is_new {
+            new.insert(event.id);
+        } else if !new.contains(&event.id) {
+            known.insert(event.id);
+        }
+    }
+    sequences.iter().any(Sequence::has_missed)
+}
+
+/// What pages show of one of GitHub's sequences after an outage.
+#[derive(Debug, Default)]
+struct Sequence {
+    /// Ids of new events; another page may show them again.
+    new: BTreeSet<u64>,
+    /// Ids of events that were admitted before the outage.
+    known: BTreeSet<u64>,
+}
+
+impl Sequence {
+    /// Whether there are many new events, and too few known ones close to them.
+    fn has_missed(&self) -> bool {
+        if self.new.len() < MANY {
+            return false;
+        }
+        let mut steps: Vec<u64> =
+            self.new.iter().zip(self.new.iter().skip(1)).map(|(one, next)| next - one).collect();
+        steps.sort_unstable();
+        let usual = steps.get(steps.len() / 2).copied().unwrap_or(1);
+        let close = usual.saturating_mul(CLOSE);
+        let is_close = |known: &&u64| {
+            let around = known.saturating_sub(close)..=known.saturating_add(close);
+            self.new.range(around).next().is_some()
+        };
+        self.known.iter().filter(is_close).take(JOINING).count() < JOINING
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::collect::source::{Body, Page};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_seconds(1_800_000_000 + second)
+    }
+
+    fn page(sequence: usize, events: std::ops::Range<u64>, known_to: u64) -> Vec<PageEvent> {
+        events.map(|id| PageEvent { sequence, id, is_new: id >= known_to }).collect()
+    }
+
+    #[test]
+    fn pages_without_known_events_show_missed_events() {
+        // What page 2 brought is on page 3 a moment later.
+        let events = [page(0, 500..600, 100), page(1, 900..1_000, 700), page(1, 830..930, 930)];
+        assert!(has_missed(&events.concat()));
+    }
+
+    #[test]
+    fn stragglers_do_not_hide_missed_events() {
+        // One event from before the outage on a full page: just before it, and long before.
+        for straggler in [499, 7] {
+            let known = PageEvent { sequence: 0, id: straggler, is_new: false };
+            let events = [&page(0, 501..600, 0)[..], &[known]].concat();
+            assert!(has_missed(&events), "{straggler}");
+        }
+        // Many of them, of all times.
+        let known = (1..=40).map(|n| PageEvent { sequence: 0, id: n * 20_000, is_new: false });
+        let new = (0..99).map(|n| PageEvent { sequence: 0, id: 1_000_000 + n * 37, is_new: true });
+        assert!(has_missed(&known.chain(new).collect::<Vec<_>>()));
+    }
+
+    #[test]
+    fn pages_that_join_admitted_events_show_nothing_missed() {
+        let events = [page(0, 490..600, 500), page(1, 890..1_000, 900)];
+        assert!(!has_missed(&events.concat()));
+        // Ids far apart, as GitHub draws them for all events, with late ones among them.
+        let id = |n: u64| 5_000_000 + n * 1_000 + n * n % 700;
+        let event = |n| PageEvent { sequence: 0, id: id(n), is_new: n >= 30 };
+        let late = [17, 4_000_000].map(|id| PageEvent { sequence: 0, id, is_new: true });
+        assert!(!has_missed(&(0..150).map(event).chain(late).collect::<Vec<_>>()));
+        assert!(!has_missed(&page(0, 0..40, 0)), "pages that are not full show all there is");
+    }
+
+    #[test]
+    fn polls_are_held_until_each_page_was_read() {
+        let poll = |number, second| Poll {
+            pages: vec![Page { number, body: Body::Array("[]".into()) }],
+            received_at: at(second),
+        };
+        let now = Clock::system().instant();
+        assert!(HeldPolls::hold(at(0), poll(1, 9), now).is_err(), "not an outage");
+        let mut held = HeldPolls::hold(at(0), poll(1, 60), now).unwrap();
+        assert_eq!(held.deadline, now + LONGEST_HOLD);
+        held.push(poll(1, 61));
+        assert!(!held.is_complete(2));
+        held.push(poll(2, 62));
+        assert!(held.is_complete(2) && !held.is_complete(3));
+        let (poll, outage) = held.release();
+        assert_eq!(outage, Outage { since: at(0), until: at(60) });
+        assert_eq!((poll.pages.len(), poll.received_at), (3, at(62)));
+    }
+}

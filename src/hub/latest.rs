@@ -1,0 +1,5 @@
+//! Gauge topics: values of which a subscriber receives the latest, never each one in turn.
+
+pub(super) mod gauges;
+pub(super) mod languages;
+pub(super) mod values;

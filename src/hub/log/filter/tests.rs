@@ -1,0 +1,135 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::hub::log::tail::tests::tail_event;
+
+fn list(values: &[&str]) -> Vec<String> {
+    values.iter().map(|&value| value.to_owned()).collect()
+}
+
+fn compile(query: &StreamQuery) -> Filter {
+    Filter::compile(query).unwrap().0
+}
+
+fn opened() -> TailEvent {
+    let text = r#"{"id":"1","type":"PullRequestEvent","actor":{"login":"Ann"},
+        "repo":{"name":"Rust-Lang/Rust"},"org":{"login":"rust-lang"},"payload":{"action":"opened",
+        "pull_request":{"base":{"repo":{"language":"Rust"}}}}}"#;
+    tail_event(1, text)
+}
+
+fn push() -> TailEvent {
+    tail_event(2, r#"{"id":"2","type":"PushEvent","repo":{"name":"ann/tool"}}"#)
+}
+
+#[test]
+fn values_are_alternatives_negations_exclude_and_dimensions_all_hold() {
+    type Query = StreamQuery;
+    let all = StreamQuery::default;
+    for (query, takes_opened, takes_push) in [
+        (all(), true, true),
+        (Query { types: list(&["PushEvent", "pullrequestevent"]), ..all() }, true, true),
+        (Query { types: list(&["pull*", "!*ReviewEvent"]), ..all() }, true, false),
+        (Query { types: list(&["!PushEvent"]), ..all() }, true, false),
+        (Query { repos: list(&["rust-lang/*"]), ..all() }, true, false),
+        (Query { repos: list(&["*/*", "!ANN/tool"]), ..all() }, true, false),
+        (Query { actors: list(&["ann"]), languages: list(&["rust"]), ..all() }, true, false),
+        (Query { actors: list(&["ann"]), languages: list(&["go"]), ..all() }, false, false),
+        (Query { orgs: list(&["*"]), ..all() }, true, false),
+        (Query { orgs: list(&["!*"]), ..all() }, false, true),
+        (Query { actions: list(&["Opened", "closed"]), ..all() }, true, false),
+        (Query { actions: list(&["!opened"]), ..all() }, false, true),
+        (Query { keys: list(&["evt.pullrequest.*"]), ..all() }, true, false),
+        (Query { keys: list(&["!evt.pullrequest.*"]), ..all() }, false, true),
+        (Query { keys: list(&["#", "!evt.push.#"]), ..all() }, true, false),
+        (Query { keys: list(&["ent.#"]), ..all() }, false, false),
+        (Query { types: list(&["", " "]), ..all() }, true, true),
+    ] {
+        let filter = compile(&query);
+        assert_eq!(filter.matches(&opened()), takes_opened, "{query:?}");
+        assert_eq!(filter.matches(&push()), takes_push, "{query:?}");
+    }
+}
+
+#[test]
+fn entities_come_only_when_a_key_asks_for_them() {
+    let asks = |keys: &[&str]| {
+        compile(&StreamQuery { keys: list(keys), ..StreamQuery::default() }).wants_entities()
+    };
+    assert!(!asks(&[]) && !asks(&["evt.#"]) && !asks(&["!evt.push.insert"]));
+    assert!(asks(&["ent.commits.*"]) && asks(&["*.*.*"]) && asks(&["#"]));
+    assert!(!asks(&["#", "!ent.#"]));
+}
+
+#[test]
+fn queries_that_ask_for_the_same_are_equal() {
+    let one = StreamQuery {
+        keys: list(&["evt.#", "#.#"]),
+        repos: list(&["A/b", "c/d"]),
+        ..StreamQuery::default()
+    };
+    let two = StreamQuery {
+        keys: list(&["#", "#"]),
+        repos: list(&["C/D", "a/B", "c/d", ""]),
+        sample: Some(1),
+        ..StreamQuery::default()
+    };
+    assert_eq!(compile(&one), compile(&two));
+    assert_ne!(compile(&one), compile(&StreamQuery { sample: Some(2), ..two }));
+}
+
+#[test]
+fn what_is_too_much_or_wrong_is_refused_by_name() {
+    let error = |query: StreamQuery| Filter::compile(&query).unwrap_err();
+    let all = StreamQuery::default;
+    let sample = error(StreamQuery { sample: Some(0), ..all() });
+    assert_eq!((sample.field, &*sample.value), ("sample", "0"));
+    let bare = error(StreamQuery { actors: list(&["ann", "!"]), ..all() });
+    assert_eq!(bare.to_string(), "actors: `!` needs a value behind `!`, as `!dependabot*`");
+    let keys = error(StreamQuery { keys: list(&["#.a.#.#"]), ..all() });
+    assert!(keys.message.contains("3 words `#`; at most 2"), "{}", keys.message);
+    let long = error(StreamQuery { orgs: vec!["x".repeat(256)], ..all() });
+    assert_eq!((long.field, long.value.len()), ("orgs", 80));
+    let numbered = |n: usize, form: &str| (0..n).map(|i| format!("{form}{i}")).collect();
+    for (query, word) in [
+        (StreamQuery { repos: numbered(201, "a/b"), ..all() }, "one value too many"),
+        (StreamQuery { repos: numbered(33, "a/*"), ..all() }, "one value with `*` too many"),
+        (StreamQuery { actors: vec!["*a".repeat(9)], ..all() }, "more than 8 `*`"),
+        (StreamQuery { keys: numbered(33, "evt."), ..all() }, "one pattern too many"),
+    ] {
+        let error = error(query);
+        assert!(error.message.contains(word), "{}", error.message);
+    }
+    assert!(Filter::compile(&StreamQuery { repos: numbered(200, "a/b"), ..all() }).is_ok());
+}
+
+#[test]
+fn what_is_odd_is_taken_and_warned_about() {
+    let query = StreamQuery {
+        keys: list(&["evt.repos.insert", "evt.push.insert"]),
+        types: list(&["push", "PushEvent", "*event"]),
+        repos: list(&["ann", "ann/tool"]),
+        ..StreamQuery::default()
+    };
+    let (_, warnings) = Filter::compile(&query).unwrap();
+    let odd: Vec<(&str, &str)> = warnings.iter().map(|w| (w.field, &*w.value)).collect();
+    assert_eq!(odd, [("types", "push"), ("repos", "ann"), ("keys", "evt.repos.insert")]);
+    assert!(warnings[1].message.contains("`ann/*`"));
+}
+
+proptest! {
+    #[test]
+    fn a_larger_sample_is_among_a_divisors(id in any::<u64>(), n in 1..50_u64, times in 1..9_u64) {
+        let event = tail_event(1, &format!(r#"{{"id":"{id}","type":"PushEvent"}}"#));
+        let of = |n| compile(&StreamQuery { sample: Some(n), ..StreamQuery::default() });
+        prop_assert!(of(n).matches(&event) || !of(n * times).matches(&event));
+    }
+}
+
+#[test]
+fn a_sample_is_about_one_in_so_many() {
+    let tenth = compile(&StreamQuery { sample: Some(10), ..StreamQuery::default() });
+    let id = |n: u64| format!(r#"{{"id":"{}","type":"PushEvent"}}"#, 22_249_084_964 + 7 * n);
+    let taken = (0..10_000).filter(|n| tenth.matches(&tail_event(1, &id(*n)))).count();
+    assert!((850..1_150).contains(&taken), "{taken}");
+}

@@ -1,0 +1,507 @@
+//! Picking values out of an event: all paths in one pass over its text.
+//!
+//! The paths are put in the order of their names once; then an event's text is read once, and what
+//! no path leads to is skipped without being looked at. Values are slices of the text, so a number
+//! comes through to the last digit. What a projection keeps beside the paths is about as long as
+//! they are.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::hub::fanout::frame::Frame;
+use crate::hub::log::paths::{by_names, room};
+use crate::hub::log::query::FieldPath;
+use crate::hub::log::tail::{TailEvent, payload};
+use crate::model::envelope::Flags;
+use crate::model::json;
+
+/// What is written around the values of some paths, and how they are found. The paths themselves
+/// are given with each call: whoever asked for them holds them already.
+#[derive(Debug)]
+pub(in crate::hub) struct Projection {
+    /// What is written before each value, one behind the other, and where each of it ends.
+    leads: Box<str>,
+    lead_ends: Box<[u32]>,
+    end: &'static str,
+    sources: Box<[Source]>,
+    /// The paths into the event by their names; what lies below a path stands behind it.
+    order: Box<[u16]>,
+    /// Whether the same part of an event may be written more than once.
+    repeats: bool,
+    /// Bytes of what does not come from the event.
+    leads_bytes: usize,
+}
+
+/// Where a path's value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// From the event.
+    Event { zero: bool },
+    /// The whole payload.
+    Payload,
+    /// One of the payload's seven numbers.
+    Flag(u8),
+    /// Another member of the payload, where it has more than the seven.
+    Other,
+    /// From nowhere.
+    Nothing,
+}
+
+/// What the payload of `/sampling` takes at most, bytes.
+const PAYLOAD_BYTES: usize = 96;
+/// The name that the paths into the event begin with.
+const EVENT: &str = "event";
+
+/// The two numbers that are told as 0 where a pull-request event does not have them: the one
+/// public front end adds them up and never recovers from null.
+const ZERO_WHEN_UNKNOWN: [&str; 2] =
+    ["event.payload.pull_request.additions", "event.payload.pull_request.deletions"];
+
+impl Projection {
+    /// For the map form; the paths are sorted and each there once.
+    #[must_use]
+    pub(in crate::hub) fn map(paths: &[FieldPath]) -> Self {
+        Self::compile(paths, '{', "}", |lead, path| {
+            json::push_text(lead, path.text());
+            lead.push(':');
+        })
+    }
+
+    /// For the list form.
+    #[must_use]
+    pub(in crate::hub) fn list(paths: &[FieldPath]) -> Self {
+        Self::compile(paths, '[', "]", |_, _| {})
+    }
+
+    fn compile(
+        paths: &[FieldPath],
+        open: char,
+        end: &'static str,
+        push_key: fn(&mut String, &FieldPath),
+    ) -> Self {
+        let mut leads = String::new();
+        let mut lead_ends = Vec::with_capacity(paths.len());
+        for (slot, path) in paths.iter().enumerate() {
+            leads.push(if slot == 0 { open } else { ',' });
+            push_key(&mut leads, path);
+            lead_ends.push(u32::try_from(leads.len()).expect("paths are short"));
+        }
+        let sources: Box<[Source]> = paths.iter().map(Source::of).collect();
+        let is_of_event = |slot: &u16| matches!(sources[usize::from(*slot)], Source::Event { .. });
+        let slots = 0..u16::try_from(paths.len()).expect("there are few paths");
+        let mut order: Box<[u16]> = slots.filter(is_of_event).collect();
+        let path = |slot: u16| &paths[usize::from(slot)];
+        order.sort_by(|a, b| by_names(path(*a), path(*b)));
+        let is_within = |pair: &[u16]| {
+            let [outer, inner] = [pair[0], pair[1]].map(|slot| path(slot).text());
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let repeats = order.windows(2).any(is_within);
+        // Behind a lead comes, where it is not the event's, `null`, a flag or the payload.
+        let ours = |source: &Source| if *source == Source::Payload { PAYLOAD_BYTES } else { 4 };
+        let leads_bytes = leads.len() + sources.iter().map(ours).sum::<usize>() + end.len();
+        Self {
+            leads: leads.into(),
+            lead_ends: lead_ends.into(),
+            end,
+            sources,
+            order,
+            repeats,
+            leads_bytes,
+        }
+    }
+
+    /// The most bytes that an event of `weight` bytes takes in this form. Paths that lead to the
+    /// same value, or into each other, repeat the event; others only share it out.
+    #[must_use]
+    pub(in crate::hub) fn bytes_of(&self, weight: usize) -> usize {
+        self.leads_bytes.saturating_add(if self.repeats { room(weight) } else { weight })
+    }
+
+    /// The event in this form, with the paths that this was made of.
+    #[must_use]
+    pub(in crate::hub) fn encode(&self, paths: &[FieldPath], event: &TailEvent) -> Frame {
+        let whole_payload = payload(event.envelope.facts.flags);
+        let of = Of {
+            text: &event.envelope.event,
+            flags: event.envelope.facts.flags,
+            payload: &whole_payload,
+            zeros: event.index().is_pull_request(),
+        };
+        self.pick(paths, of, Frame::text)
+    }
+
+    /// The values of an event's text; `payload` is what the paths into the payload lead into. A
+    /// value that would make the message larger than [`room`] allows is `null`: only values that
+    /// were written before can be.
+    pub(in crate::hub) fn pick<R>(
+        &self,
+        paths: &[FieldPath],
+        of: Of<'_>,
+        write: impl FnOnce(&[&str]) -> R,
+    ) -> R {
+        let mut values = vec![None; self.sources.len()];
+        let at = Below { paths, slots: &self.order, at: EVENT.len() };
+        if at.walk(of.text, &mut values).is_err() {
+            // A number beyond all bounds on the way, say: then each path by itself.
+            for slot in &*self.order {
+                let slot = usize::from(*slot);
+                let names: Vec<&str> = paths[slot].names().skip(1).collect();
+                values[slot] = json::at(of.text, &names);
+            }
+        }
+        let flags = of.flags.named();
+        let mut left = room(of.text.len());
+        let mut parts: Vec<&str> = Vec::with_capacity(2 * values.len() + 1);
+        let mut begin = 0;
+        for (slot, source) in self.sources.iter().enumerate() {
+            let end = self.lead_ends[slot] as usize;
+            parts.push(&self.leads[begin..end]);
+            begin = end;
+            let value = values[slot];
+            let value = match source {
+                Source::Event { zero: true } if of.zeros => {
+                    value.filter(|value| *value != "null").unwrap_or("0")
+                }
+                Source::Event { .. } => value.unwrap_or("null"),
+                Source::Payload => of.payload,
+                Source::Flag(i) => ["0", "1"][usize::from(flags[usize::from(*i)].1)],
+                Source::Other => {
+                    let name = paths[slot].names().nth(1).unwrap_or_default();
+                    json::pick(of.payload, [name])[0].unwrap_or("null")
+                }
+                Source::Nothing => "null",
+            };
+            parts.push(if value.len() <= left { value } else { "null" });
+            left = left.saturating_sub(value.len());
+        }
+        parts.push(self.end);
+        write(&parts)
+    }
+}
+
+/// What values are picked from.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::hub) struct Of<'a> {
+    pub(in crate::hub) text: &'a str,
+    pub(in crate::hub) flags: Flags,
+    pub(in crate::hub) payload: &'a str,
+    /// Whether unknown numbers of lines are written as 0.
+    pub(in crate::hub) zeros: bool,
+}
+
+impl Source {
+    fn of(path: &FieldPath) -> Self {
+        let mut names = path.names();
+        if names.next() == Some(EVENT) {
+            return Self::Event { zero: ZERO_WHEN_UNKNOWN.contains(&path.text()) };
+        }
+        match (names.next(), names.next()) {
+            (None, _) => Self::Payload,
+            (Some(name), None) => {
+                let flags = Flags::default().named();
+                let flag = flags.iter().position(|(flag, _)| *flag == name);
+                let flag = flag.and_then(|flag| u8::try_from(flag).ok());
+                flag.map_or(Self::Other, Self::Flag)
+            }
+            (Some(_), Some(_)) => Self::Nothing,
+        }
+    }
+}
+
+/// A place in an event, and the paths that lead to it or through it.
+#[derive(Debug, Clone, Copy)]
+struct Below<'p> {
+    paths: &'p [FieldPath],
+    /// In the order of their names: those that end here come first.
+    slots: &'p [u16],
+    /// Bytes of each path up to here.
+    at: usize,
+}
+
+impl<'p> Below<'p> {
+    fn text(&self, slot: u16) -> &'p str {
+        self.paths[usize::from(slot)].text()
+    }
+
+    /// How many of the paths end here.
+    fn ending(&self) -> usize {
+        self.slots.partition_point(|slot| self.text(*slot).len() == self.at)
+    }
+
+    /// The paths that go on through the member of this name, none of which ends here.
+    fn member(&self, name: &str) -> Self {
+        let next = |slot: &u16| self.text(*slot)[self.at + 1..].split('.').next();
+        let begin = self.slots.partition_point(|slot| next(slot) < Some(name));
+        let count = self.slots[begin..].partition_point(|slot| next(slot) == Some(name));
+        let slots = &self.slots[begin..begin + count];
+        Self { slots, at: self.at + 1 + name.len(), ..*self }
+    }
+
+    /// Fills the values that are wanted from here on, from the text of the value here.
+    fn walk<'a>(self, text: &'a str, values: &mut [Option<&'a str>]) -> serde_json::Result<()> {
+        let (here, beyond) = self.slots.split_at(self.ending());
+        for slot in here {
+            values[usize::from(*slot)] = Some(text);
+        }
+        if beyond.is_empty() {
+            return Ok(());
+        }
+        let mut reader = serde_json::Deserializer::from_str(text);
+        Walk { below: Self { slots: beyond, ..self }, values }.deserialize(&mut reader)
+    }
+}
+
+struct Walk<'p, 'v, 'de> {
+    below: Below<'p>,
+    values: &'v mut [Option<&'de str>],
+}
+
+/// A member's name, borrowed where it has no escapes.
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+/// Objects are walked; everything else has no members and is passed over.
+impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Name(name)) = map.next_key::<Name<'de>>()? {
+            let child = self.below.member(&name);
+            if child.slots.is_empty() {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            // Of an earlier member of the same name nothing holds: the last one does.
+            for slot in child.slots {
+                self.values[usize::from(*slot)] = None;
+            }
+            if child.ending() == 0 {
+                map.next_value_seed(Walk { below: child, values: &mut *self.values })?;
+            } else {
+                let text = map.next_value::<&'de RawValue>()?.get();
+                child.walk(text, self.values).map_err(serde::de::Error::custom)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::hub::log::tail::tests::tail_event;
+
+    const PULL: &str = concat!(
+        r#"{"id":"7","type":"PullRequestEvent","actor":{"login":"ann","n":12345678901234567890.10},"#,
+        r#""big":1e999,"list":[{"a":1}],"payload":{"action":"opened","pull_request":"#,
+        r#"{"additions":null,"base":{"repo":{"language":"C"}}}},"actor":{"login":"\u0062ob"}}"#
+    );
+
+    fn paths(texts: &[&str]) -> Vec<FieldPath> {
+        texts.iter().map(|text| FieldPath::read(text).unwrap()).collect()
+    }
+
+    fn list(texts: &[&str], event: &str) -> String {
+        let paths = paths(texts);
+        Projection::list(&paths).encode(&paths, &tail_event(1, event)).body().to_owned()
+    }
+
+    fn map(texts: &[&str], event: &str) -> String {
+        let crate::hub::SamplingEncoding::Map(paths) =
+            crate::hub::SamplingEncoding::map(paths(texts))
+        else {
+            unreachable!("map() makes maps")
+        };
+        Projection::map(&paths).encode(&paths, &tail_event(1, event)).body().to_owned()
+    }
+
+    #[test]
+    fn a_list_keeps_the_order_and_doubles() {
+        assert_eq!(
+            list(&["payload.pr", "event.id", "event.nothing", "event.id", "payload.merge"], PULL),
+            r#"[1,"7",null,"7",0]"#
+        );
+    }
+
+    #[test]
+    fn a_map_is_sorted_with_each_path_once() {
+        assert_eq!(
+            map(&["payload.open", "event.type", "event.id", "event.type", "event.id.x"], PULL),
+            r#"{"event.id":"7","event.id.x":null,"event.type":"PullRequestEvent","payload.open":1}"#
+        );
+    }
+
+    #[test]
+    fn objects_come_as_they_are_and_the_last_of_doubled_members_holds() {
+        assert_eq!(
+            list(&["event.actor", "event.actor.login", "event.actor.n", "event.big"], PULL),
+            r#"[{"login":"\u0062ob"},"\u0062ob",null,1e999]"#
+        );
+        assert_eq!(
+            list(&["event", "payload"], r#"{"id":"1","type":"A"}"#),
+            concat!(
+                r#"[{"id":"1","type":"A"},{"pr":0,"open":0,"merge":0,"close":0,"#,
+                r#""devDay":0,"devYear":0,"repoYear":0}]"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_way_through_what_is_no_object_leads_nowhere() {
+        let ways = ["event.big.x", "event.list.a", "event.list.0", "payload.pr.x", "payload.dev"];
+        assert_eq!(list(&ways, PULL), "[null,null,null,null,null]");
+        assert_eq!(list(&["event.", "event.actor.login"], PULL), r#"[null,"\u0062ob"]"#);
+    }
+
+    #[test]
+    fn unknown_line_counts_of_pull_requests_are_zero_and_of_nothing_else() {
+        let ways = &ZERO_WHEN_UNKNOWN;
+        assert_eq!(list(ways, PULL), "[0,0]");
+        let known = PULL.replace("null", "31");
+        assert_eq!(list(ways, &known), "[31,0]");
+        let other = PULL.replace("PullRequestEvent", "PushEvent");
+        assert_eq!(list(ways, &other), "[null,null]");
+        assert_eq!(list(&["event.payload.pull_request.changed_files"], PULL), "[null]");
+    }
+
+    #[test]
+    fn what_repeats_the_event_is_known_to_be_larger() {
+        let event = tail_event(1, PULL);
+        for ways in [
+            &["event.id", "event.type", "payload.pr"][..],
+            &["event", "event", "event.actor", "event.actor.login", "payload"],
+            &["event.nothing", "payload.nothing", "event.payload", "event.payload.pull_request"],
+        ] {
+            let paths = paths(ways);
+            let form = Projection::list(&paths);
+            let written = form.encode(&paths, &event).body().len();
+            assert!(written <= form.bytes_of(event.weight()), "{ways:?}");
+        }
+        let bytes = |ways: &[&str]| Projection::list(&paths(ways)).bytes_of(1_000);
+        assert!(bytes(&["event.id", "event.type", "event.actor.login"]) < 1_100);
+        assert!((2_000..7_000).contains(&bytes(&["event"; 50])));
+        assert!((2_000..7_000).contains(&bytes(&["event.a", "event.a.b", "event.a.b.c"])));
+    }
+
+    #[test]
+    fn repeated_values_take_bounded_bytes() {
+        let body = "x".repeat(40_000);
+        let event = format!(
+            r#"{{"id":"7","type":"IssueCommentEvent","payload":{{"comment":{{"body":"{body}"}}}}}}"#
+        );
+        let paths = paths(&["event.payload.comment.body"; 100]);
+        let form = Projection::list(&paths);
+        let text = form.encode(&paths, &tail_event(1, &event)).body().to_owned();
+        let values: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(values.iter().filter(|value| value.as_str() == Some(&body)).count(), 2);
+        assert!(values[2..].iter().all(serde_json::Value::is_null));
+        assert!(text.len() <= form.bytes_of(event.len()) && text.len() < 3 * event.len());
+        let ids = vec!["event.id"; 100];
+        assert_eq!(list(&ids, &event), format!("[{}]", [r#""7""#; 100].join(",")));
+    }
+
+    #[test]
+    fn a_projection_is_about_as_large_as_its_paths() {
+        let texts: Vec<String> = (0..100)
+            .map(|i| format!("event.payload.pull_request.base.repo.owner.x{i:011}"))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let paths = paths(&texts);
+        let form = Projection::map(&paths);
+        let kept = form.leads.len()
+            + size_of_val(&*form.lead_ends)
+            + size_of_val(&*form.sources)
+            + size_of_val(&*form.order)
+            + size_of_val(&*paths)
+            + paths.iter().map(|path| path.text().len()).sum::<usize>();
+        let text: usize = texts.iter().map(|text| text.len()).sum();
+        assert!(kept < 3 * text, "{kept} bytes for {text}");
+    }
+
+    proptest! {
+        #[test]
+        fn one_pass_finds_what_each_path_by_itself_finds(
+            value in any_json(),
+            ways in prop::collection::vec("event(\\.[ab]){0,3}", 1..6),
+        ) {
+            let event = format!(r#"{{"id":"1","type":"T","a":{value},"b":{value}}}"#);
+            let alone: Vec<&str> = ways
+                .iter()
+                .map(|way| {
+                    let names: Vec<&str> = way.split('.').skip(1).collect();
+                    json::at(&event, &names).unwrap_or("null")
+                })
+                .collect();
+            let ways: Vec<&str> = ways.iter().map(String::as_str).collect();
+            prop_assume!(alone.iter().map(|value| value.len()).sum::<usize>() <= room(event.len()));
+            prop_assert_eq!(list(&ways, &event), format!("[{}]", alone.join(",")));
+            let most = Projection::list(&paths(&ways)).bytes_of(event.len());
+            prop_assert!(list(&ways, &event).len() <= most);
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            Just("1e999".to_owned()),
+            Just("\"a\"".to_owned()),
+            any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| n.to_string()),
+            Just("[1,{\"a\":2}]".to_owned()),
+        ];
+        leaf.prop_recursive(4, 16, 3, |inner| {
+            prop::collection::vec(("[abc]", inner), 0..3).prop_map(|members| {
+                let members: Vec<_> =
+                    members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                format!("{{{}}}", members.join(","))
+            })
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! The manual: the project's own pages, rendered from Markdown. The server serves them at `/docs`,
+//! and the Debian package installs them as files, so the manual always has the binary's version.
+//!
+//! Rendered once, at first use: all pages take a few milliseconds, and a build script would compile
+//! the same parser into every build. Pages are compiled in, so nothing in them comes from outside.
+//! Raw HTML in a page is shown as text.
+
+mod render;
+#[cfg(test)]
+mod tests;
+
+use std::sync::LazyLock;
+
+use render::Rendered;
+
+/// One page of the manual.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// Its name in addresses, `config` for `/docs/config`; that of the first page is empty.
+    pub name: &'static str,
+    /// What links to it say.
+    pub title: &'static str,
+    /// Its file in the repository, with `/` between folders.
+    pub file: &'static str,
+    text: &'static str,
+}
+
+/// What a page's links lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Pages of a server: `/docs` and `/docs/NAME`, by relative links, so that every prefix works.
+    Served,
+    /// Files of one folder: `index.html` and `NAME.html`.
+    Files,
+}
+
+/// The name of the page that holds all others, for the browser's search.
+pub const WHOLE: &str = "all";
+/// The name of the style sheet.
+pub const STYLE_NAME: &str = "style.css";
+
+macro_rules! pages {
+    ($($name:literal $title:literal $file:literal;)*) => {
+        /// All pages, in the order of reading.
+        pub const PAGES: &[Page] = &[$(Page {
+            name: $name,
+            title: $title,
+            file: $file,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $file)),
+        }),*];
+    };
+}
+
+pages! {
+    "" "Start" "README.md";
+    "config" "Configure and deploy" "config/README.md";
+    "scripts" "Scripts" "scripts/README.md";
+    "data" "State, backup, archives" "data/README.md";
+    "api" "API" "src/serve/README.md";
+    "coverage" "Coverage" "src/collect/README.md";
+    "architecture" "Architecture" "src/README.md";
+    "threats" "Threats" "src/THREATS.md";
+    "tests" "Tests" "tests/README.md";
+    "measurements" "Measurements" "tests/load/README.md";
+    "security" "Security" ".github/SECURITY.md";
+    "changes" "Changes" "CHANGELOG.md";
+}
+
+const TEMPLATE: &str = include_str!("manual/page.html");
+const CONTENTS_DEPTH: u8 = 3;
+
+/// The style of all pages: that of the server's other pages, and what only the manual needs.
+pub static STYLE: LazyLock<String> = LazyLock::new(|| {
+    let rows = include_str!("manual/style.css");
+    format!("{}{rows}", include_str!("serve/ui/shared.css"))
+});
+
+/// Returns the document of a page, by its name; `None` when there is no such page.
+#[must_use]
+pub fn document(name: &str, form: Form) -> Option<String> {
+    if name == WHOLE {
+        return Some(whole(form));
+    }
+    let page = PAGES.iter().find(|page| page.name == name)?;
+    let rendered = render::page(page, form, false);
+    Some(filled(name, page.title, &contents(&rendered), &rendered.html, form))
+}
+
+/// All pages in one document.
+fn whole(form: Form) -> String {
+    let mut articles = String::new();
+    let mut list = String::new();
+    for page in PAGES {
+        let rendered = render::page(page, form, true);
+        let id = render::section(page);
+        articles.extend(["<article id=\"", id, "\">\n", &rendered.html, "</article>\n"]);
+        let title = escaped(page.title);
+        list.push_str(&item(2, id, &title));
+    }
+    filled(WHOLE, "The whole manual", &list, &articles, form)
+}
+
+fn filled(name: &str, title: &str, contents: &str, body: &str, form: Form) -> String {
+    let depth = usize::from(!name.is_empty());
+    let served = form == Form::Served;
+    let root = if depth == 0 { "./" } else { "../" };
+    let site = if served { SITE.replace("{{root}}", root) } else { String::new() };
+    let here = render::Here { name, form };
+    let all = PAGES.iter().map(|page| (page.name, page.title));
+    let all = all.chain([(WHOLE, "All on one page")]);
+    let pages = all.map(|(other, title)| {
+        let current = if other == name { " aria-current=\"page\"" } else { "" };
+        let to = here.to(other);
+        format!("<li><a href=\"{to}\"{current}>{}</a></li>\n", escaped(title))
+    });
+    let pages = pages.collect::<Vec<_>>().concat();
+    // The body goes in last, so that nothing in it is taken for a place to fill.
+    TEMPLATE
+        .replace("{{version}}", env!("CARGO_PKG_VERSION"))
+        .replace("{{title}}", &escaped(title))
+        .replace("{{style}}", &here.to(STYLE_NAME))
+        .replace("{{site}}", &site)
+        .replace("{{pages}}", &pages)
+        .replace("{{contents}}", contents)
+        .replace("{{body}}", body)
+}
+
+/// Links to the server's other pages; a folder of files has no server.
+const SITE: &str = r#"<nav aria-label="Pages"><a href="{{root}}">Wall</a>
+<a href="{{root}}status">Status</a> <a href="{{root}}play">Try the stream</a>
+<a href="{{root}}topics">Topics</a> <a href="{{root}}docs" aria-current="true">Manual</a></nav>"#;
+
+/// The headings below the title, as a list.
+fn contents(rendered: &Rendered) -> String {
+    let shown = rendered.headings.iter();
+    let shown = shown.filter(|heading| (2..=CONTENTS_DEPTH).contains(&heading.level));
+    let items = shown.map(|heading| item(heading.level, &heading.id, &escaped(&heading.text)));
+    items.collect::<Vec<_>>().concat()
+}
+
+/// A row of the contents; `title` is HTML.
+fn item(level: u8, id: &str, title: &str) -> String {
+    format!("<li class=\"level-{level}\"><a href=\"#{id}\">{title}</a></li>\n")
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,152 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::render::{Target, target};
+use super::*;
+
+const FORMS: [Form; 2] = [Form::Served, Form::Files];
+
+/// Values of an attribute in a document.
+fn values<'a>(html: &'a str, attribute: &str) -> Vec<&'a str> {
+    let start = format!(" {attribute}=\"");
+    let rest = html.split(&start).skip(1);
+    rest.map(|rest| rest.split('"').next().expect("an attribute ends")).collect()
+}
+
+fn documents(form: Form) -> BTreeMap<String, String> {
+    let names = PAGES.iter().map(|page| page.name).chain([WHOLE]);
+    names.map(|name| (name.to_owned(), document(name, form).expect("a page"))).collect()
+}
+
+/// The page that a relative link leads to, by the rules of addresses.
+fn followed(form: Form, name: &str, link: &str) -> String {
+    let here = match (form, name) {
+        (Form::Served, "") => "http://host/prefix/docs".to_owned(),
+        (Form::Served, name) => format!("http://host/prefix/docs/{name}"),
+        (Form::Files, "") => "file:///manual/index.html".to_owned(),
+        (Form::Files, name) => format!("file:///manual/{name}.html"),
+    };
+    let there = joined(&here, link);
+    match form {
+        Form::Served if there == "http://host/prefix/docs" => String::new(),
+        Form::Served => match there.strip_prefix("http://host/prefix/docs/") {
+            Some(name) => name.to_owned(),
+            None => there,
+        },
+        Form::Files => {
+            let file = there.strip_prefix("file:///manual/").unwrap_or(&there);
+            if file == "index.html" { String::new() } else { file.replace(".html", "") }
+        }
+    }
+}
+
+/// Joins a relative path to an address, its last word replaced.
+fn joined(here: &str, link: &str) -> String {
+    let mut words: Vec<&str> = here.split('/').collect();
+    words.pop();
+    for word in link.split('/') {
+        match word {
+            ".." => drop(words.pop()),
+            "." => {}
+            word => words.push(word),
+        }
+    }
+    words.join("/")
+}
+
+#[test]
+fn every_link_leads_to_a_page_and_an_anchor() {
+    let site = ["http://host/prefix/", "http://host/prefix/status"];
+    let site = site.into_iter().chain(["http://host/prefix/play", "http://host/prefix/topics"]);
+    let site: BTreeSet<&str> = site.collect();
+    for form in FORMS {
+        let documents = documents(form);
+        for (name, html) in &documents {
+            let mut internal = 0;
+            for link in values(html, "href") {
+                if link.starts_with("http") || link == "data:," {
+                    continue;
+                }
+                let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+                let there = if path.is_empty() { name.clone() } else { followed(form, name, path) };
+                if there == STYLE_NAME || site.contains(there.as_str()) {
+                    continue;
+                }
+                internal += 1;
+                let page = documents.get(&there);
+                let page = page.unwrap_or_else(|| panic!("{name}: `{link}` leads to `{there}`"));
+                let is_there = anchor.is_empty() || values(page, "id").contains(&anchor);
+                assert!(is_there, "{name}: no anchor for `{link}`");
+            }
+            assert!(internal > PAGES.len(), "{name}: {internal} links");
+        }
+    }
+}
+
+#[test]
+fn every_file_that_a_page_names_is_in_the_repository() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for page in PAGES {
+        for part in page.text.split("](").skip(1) {
+            let link = part.split(')').next().expect("a link ends");
+            if let Target::File(file) = target(page, link) {
+                assert!(root.join(&file).exists(), "{}: `{link}`", page.file);
+                assert!(!file.contains(".md"), "{}: `{file}` is missing in PAGES", page.file);
+            }
+        }
+    }
+}
+
+#[test]
+fn elements_are_balanced_and_anchors_unique() {
+    const VOID: [&str; 6] = ["meta", "link", "br", "hr", "img", "input"];
+    for form in FORMS {
+        for (name, html) in documents(form) {
+            let ids = values(&html, "id");
+            let unique: BTreeSet<&str> = ids.iter().copied().collect();
+            assert_eq!(ids.len(), unique.len(), "{name}: an anchor is there twice");
+            let mut open: Vec<&str> = Vec::new();
+            for tag in html.split('<').skip(1) {
+                let tag = tag.split('>').next().expect("a tag ends");
+                let word = tag.trim_start_matches('/').split([' ', '\n']).next().expect("a name");
+                match tag.starts_with('/') {
+                    true => assert_eq!(open.pop(), Some(word), "{name}: </{word}>"),
+                    false if VOID.contains(&word) || word.starts_with('!') => {}
+                    false => open.push(word),
+                }
+            }
+            assert_eq!(open, Vec::<&str>::new(), "{name}: left open");
+            assert!(!html.contains("{{"), "{name}: a place was left empty");
+            for forbidden in ["<script", " style=", " onclick="] {
+                assert!(!html.contains(forbidden), "{name}: {forbidden}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_has_one_title_and_a_list_of_its_sections() {
+    for page in PAGES {
+        let html = document(page.name, Form::Served).expect("a page");
+        assert_eq!(html.matches("<h1 ").count(), 1, "{}", page.file);
+        let sections = page.text.lines().filter(|line| line.starts_with("## ")).count();
+        assert!(html.matches("<li class=\"level-2\">").count() >= sections.min(1), "{}", page.file);
+    }
+    let config = document("config", Form::Served).expect("a page");
+    assert!(config.contains("<a href=\"#pulsar\">Pulsar</a>"));
+    assert!(config.contains("<h2 id=\"pulsar\">Pulsar</h2>"));
+    assert!(config.contains("<a href=\"api#topics\">"));
+}
+
+#[test]
+fn unknown_names_have_no_page() {
+    for name in ["index", "README.md", "../config", "config/", "style.css"] {
+        assert_eq!(document(name, Form::Served), None, "{name}");
+    }
+}
+
+#[test]
+fn style_has_both_schemes_and_no_address() {
+    assert!(STYLE.contains("prefers-color-scheme: dark") && STYLE.contains(".manual"));
+    assert!(!STYLE.contains("url("));
+}

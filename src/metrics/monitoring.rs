@@ -1,0 +1,204 @@
+//! A Grafana dashboard and Prometheus alerting rules, made from the table of metrics.
+//!
+//! `config/grafana.json` and `config/prometheus-rules.yml` are these texts; `make documents` writes
+//! them. Both are refused when they name a metric, a label or a value that is not in the table, and
+//! a metric without a panel of its own gets one in the last row.
+
+mod panels;
+mod rules;
+mod selectors;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Value, json};
+
+use super::{ALL, Kind, Metric};
+use panels::{PANELS, Panel};
+use rules::RULES;
+use selectors::{is_known, names, scoped};
+
+/// Name of the file with the dashboard.
+pub const DASHBOARD_FILE: &str = "grafana.json";
+/// Name of the file with the rules.
+pub const RULES_FILE: &str = "prometheus-rules.yml";
+/// Title of the row of metrics that have no panel of their own.
+const OTHERS: &str = "Other metrics";
+/// Columns of a dashboard in Grafana, and the width and height of a panel here.
+const COLUMNS: usize = 24;
+const WIDTH: usize = 8;
+const HEIGHT: usize = 7;
+
+/// The rules, as Prometheus reads them.
+///
+/// # Panics
+/// When a rule names what is not in the table of metrics; a test looks at all of them.
+#[must_use]
+pub fn prometheus_rules() -> String {
+    let mut text = String::from(
+        "# Made by `make documents` from src/metrics/monitoring/rules.rs; a test compares.\n\
+         # The scrape job is expected to be named `ghpulse`. Each `description` says what to do.\n\
+         groups:\n  - name: ghpulse\n    rules:\n",
+    );
+    for rule in RULES {
+        assert_known(rule.expr);
+        // A string of JSON is one of YAML.
+        let quoted = |text: &str| Value::from(text).to_string();
+        text.extend([
+            format!("      - alert: {}\n        expr: {}\n", rule.name, quoted(rule.expr)),
+            format!("        for: {}\n        labels:\n", rule.lasting),
+            format!("          severity: {}\n        annotations:\n", rule.severity),
+            format!("          summary: {}\n", quoted(rule.summary)),
+            format!("          description: {}\n", quoted(rule.what_to_do)),
+        ]);
+    }
+    text
+}
+
+/// The dashboard, as Grafana imports it.
+///
+/// # Panics
+/// When a panel names what is not in the table of metrics; a test looks at all of them.
+#[must_use]
+pub fn grafana_dashboard() -> String {
+    let mut shown: Vec<Value> = Vec::new();
+    let (mut y, mut column, mut row) = (0, 0, "");
+    for panel in all_panels() {
+        if panel.row != row {
+            y += if column > 0 { HEIGHT } else { 0 };
+            (column, row) = (0, panel.row);
+            let place = json!({ "h": 1, "w": COLUMNS, "x": 0, "y": y });
+            let id = shown.len() + 1;
+            shown.push(json!({ "id": id, "type": "row", "title": row, "gridPos": place,
+                "collapsed": false, "panels": [] }));
+            y += 1;
+        }
+        let place = json!({ "h": HEIGHT, "w": WIDTH, "x": column, "y": y });
+        shown.push(shown_panel(&panel, shown.len() + 1, &place));
+        column += WIDTH;
+        if column >= COLUMNS {
+            (column, y) = (0, y + HEIGHT);
+        }
+    }
+    let dashboard = json!({
+        "title": "ghpulse",
+        "uid": "ghpulse",
+        "tags": ["ghpulse"],
+        "schemaVersion": 39,
+        "editable": true,
+        "graphTooltip": 1,
+        "refresh": "10s",
+        "time": { "from": "now-6h", "to": "now" },
+        "templating": { "list": [
+            { "name": "datasource", "type": "datasource", "query": "prometheus", "label": "Source" },
+            { "name": "instance", "type": "query", "label": "Node", "includeAll": true,
+              "multi": true, "refresh": 2, "datasource": source(),
+              "query": "label_values(ghpulse_build_info, instance)",
+              "current": { "text": "All", "value": "$__all" } },
+        ] },
+        "panels": shown,
+    });
+    format!("{dashboard:#}\n")
+}
+
+/// Every panel with its queries, those of metrics without one of their own included.
+fn all_panels() -> Vec<OwnedPanel> {
+    let mut all: Vec<OwnedPanel> = PANELS.iter().map(OwnedPanel::from).collect();
+    let rest = ALL.iter().filter(|metric| {
+        let in_a_panel = |query: &(String, String)| {
+            names(&query.0).iter().any(|name| selectors::base_of(name) == metric.name)
+        };
+        !all.iter().flat_map(|panel| &panel.queries).any(in_a_panel)
+    });
+    let rest: Vec<OwnedPanel> = rest.map(OwnedPanel::of_metric).collect();
+    all.extend(rest);
+    all
+}
+
+struct OwnedPanel {
+    row: &'static str,
+    title: String,
+    help: String,
+    unit: &'static str,
+    /// Expression and legend.
+    queries: Vec<(String, String)>,
+}
+
+impl From<&Panel> for OwnedPanel {
+    fn from(panel: &Panel) -> Self {
+        let queries = panel.queries.iter();
+        let helps = panel.queries.iter().flat_map(|(expr, _)| names(expr));
+        let helps = helps
+            .filter_map(|name| ALL.iter().find(|metric| metric.name == selectors::base_of(&name)));
+        let mut lines: Vec<&str> = helps.map(|metric| metric.help).collect();
+        lines.dedup();
+        Self {
+            row: panel.row,
+            title: panel.title.to_owned(),
+            help: lines.join("\n\n"),
+            unit: panel.unit,
+            queries: queries.map(|(expr, legend)| ((*expr).into(), (*legend).into())).collect(),
+        }
+    }
+}
+
+impl OwnedPanel {
+    fn of_metric(metric: &Metric) -> Self {
+        let (name, label) = (metric.name, metric.label);
+        let expr = match metric.kind {
+            Kind::Counter => format!("rate({name}[5m])"),
+            Kind::Gauge => name.to_owned(),
+            Kind::Histogram => format!("rate({name}_sum[5m]) / rate({name}_count[5m])"),
+        };
+        let legend =
+            if label.is_empty() { "{{instance}}".to_owned() } else { format!("{{{{{label}}}}}") };
+        let unit = match metric.kind {
+            Kind::Counter => "cps",
+            _ if name.ends_with("_bytes") => "bytes",
+            _ if name.ends_with("_seconds") => "s",
+            _ => "short",
+        };
+        let help = metric.help.to_owned();
+        Self { row: OTHERS, title: name.to_owned(), help, unit, queries: vec![(expr, legend)] }
+    }
+}
+
+fn shown_panel(panel: &OwnedPanel, id: usize, place: &Value) -> Value {
+    let targets = panel.queries.iter().zip('A'..).map(|((expr, legend), letter)| {
+        assert_known(expr);
+        json!({ "refId": letter.to_string(), "expr": scoped(expr), "legendFormat": legend,
+            "datasource": source() })
+    });
+    json!({
+        "id": id, "type": "timeseries", "title": panel.title, "description": panel.help,
+        "gridPos": place, "datasource": source(),
+        "fieldConfig": { "defaults": { "unit": panel.unit, "min": 0,
+            "custom": { "fillOpacity": 8, "lineWidth": 1 } }, "overrides": [] },
+        "options": { "legend": { "displayMode": "list", "placement": "bottom" },
+            "tooltip": { "mode": "multi" } },
+        "targets": targets.collect::<Vec<_>>(),
+    })
+}
+
+fn source() -> Value {
+    json!({ "type": "prometheus", "uid": "${datasource}" })
+}
+
+fn assert_known(expr: &str) {
+    if let Err(unknown) = is_known(expr) {
+        panic!("`{expr}`: {unknown}");
+    }
+}
+
+/// Every expression of the rules and panels, for a test that asks Prometheus.
+#[must_use]
+pub fn expressions() -> Vec<String> {
+    let panels = all_panels().into_iter().flat_map(|panel| panel.queries);
+    let rules = RULES.iter().map(|rule| rule.expr.to_owned());
+    rules.chain(panels.map(|(expr, _)| expr)).collect()
+}
+
+/// The selectors of an expression, such as `ghpulse_alerts_total{outcome="failed"}`.
+#[must_use]
+pub fn selectors_of(expr: &str) -> Vec<String> {
+    selectors::split(expr).into_iter().map(|(name, labels)| format!("{name}{labels}")).collect()
+}

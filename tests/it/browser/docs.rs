@@ -1,0 +1,77 @@
+//! The manual as a browser reads it: valid, linked, and readable on a desk and on a phone.
+
+use serde_json::json;
+
+use super::{Site, browser, check_quiet, shows};
+
+const NAMES: [&str; 13] = [
+    "",
+    "/config",
+    "/scripts",
+    "/data",
+    "/api",
+    "/coverage",
+    "/architecture",
+    "/threats",
+    "/tests",
+    "/measurements",
+    "/security",
+    "/changes",
+    "/all",
+];
+/// Names of elements in the order of the text that was sent, and in that of the document that the
+/// browser made of it: they differ where it had to mend something.
+const AS_SENT: &str = "(async () => {
+    const text = await (await fetch(location.href)).text();
+    const sent = [...text.matchAll(/<([a-z][a-z0-9]*)/g)].map((found) => found[1]);
+    const made = [...document.querySelectorAll('*')].map((one) => one.localName);
+    window.isAsSent = sent.join() === made.join();
+})()";
+const IS_SOUND: &str = "document.compatMode === 'CSS1Compat' && document.documentElement.lang === 'en' \
+    && document.querySelectorAll('main').length === 1 && document.title.includes('ghpulse') \
+    && [...document.querySelectorAll('a[href^=\"#\"]')].every((link) => \
+        document.getElementById(decodeURIComponent(link.hash.slice(1)))) \
+    && new Set([...document.querySelectorAll('[id]')].map((one) => one.id)).size \
+        === document.querySelectorAll('[id]').length";
+const STYLED: &str = "getComputedStyle(document.querySelector('.manual')).display === 'grid'";
+const TOO_WIDE: &str = "document.documentElement.scrollWidth > window.innerWidth";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_the_manual_are_valid_and_fit_their_window() {
+    let test = "pages_of_the_manual_are_valid_and_fit_their_window";
+    let Some(mut browser) = browser(test).await else { return };
+    let site = Site::start(&[]).await;
+    let host = site.running.public.to_string();
+    for (name, scheme, width, height) in [
+        ("desk", "light", 1400, 900),
+        ("phone", "dark", 390, 844),
+        ("desk-dark", "dark", 1400, 900),
+    ] {
+        let mut page = browser.page(width, height, scheme).await;
+        for path in NAMES {
+            page.open(&format!("http://{host}/docs{path}")).await;
+            shows(&mut page, STYLED).await;
+            assert_eq!(page.evaluate(IS_SOUND).await, json!(true), "{path} {name}");
+            assert_eq!(page.evaluate(TOO_WIDE).await, json!(false), "{path} {name}: sideways");
+            if matches!(path, "" | "/config") {
+                let file = path.trim_start_matches('/');
+                page.screenshot(&format!("docs-{file}-{name}.png")).await;
+            }
+        }
+        check_quiet(&page, &host);
+    }
+    // The policy of the pages lets nothing be fetched: the text comes through a page that may.
+    let mut page = browser.page(800, 600, "light").await;
+    for path in NAMES {
+        page.open(&format!("http://{host}/play")).await;
+        let sent = AS_SENT.replace("location.href", &format!("'/docs{path}'")).replace(
+            "document.querySelectorAll",
+            "new DOMParser().parseFromString(text, 'text/html').querySelectorAll",
+        );
+        page.evaluate(&sent).await;
+        shows(&mut page, "window.isAsSent !== undefined").await;
+        assert_eq!(page.evaluate("window.isAsSent").await, json!(true), "/docs{path}");
+    }
+    browser.end().await;
+    site.running.end().await;
+}

@@ -1,0 +1,6 @@
+//! What fan-out is measured beside.
+
+pub mod floor;
+pub mod gorilla;
+pub mod plain;
+pub mod tuned;
