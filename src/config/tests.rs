@@ -9,7 +9,7 @@ use super::*;
 
 fn request(directory: &Path) -> Request {
     Request {
-        lookup: Lookup::ValueOrigins,
+        lookup: Lookup::Places,
         directory: directory.to_owned(),
         environment: Vec::new(),
         flags: Vec::new(),

@@ -1,4 +1,4 @@
-//! The connection: opened, read line by line, and opened again behind the last line.
+//! The connection: read line by line, and reopened behind the last printed event.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,26 +10,26 @@ use crate::clock::Clock;
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, Streaming};
 use crate::model::json;
 
-/// Longest time for the head of an answer.
+/// Timeout of the response's head.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// A heartbeat comes every 15 seconds: what is silent for so long is dead.
+/// A heartbeat comes every 15 seconds; a connection that is silent for this long is dead.
 const SILENCE: Duration = Duration::from_secs(45);
-/// The longest line, bytes: an event is a few KiB.
+/// Longest line, bytes; an event has a few KiB.
 const LINE_BYTES: usize = 16 << 20;
-/// Waits between two attempts.
+/// First and longest wait between two attempts.
 const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// Longest wait that a server may ask for.
 const ASKED_WAIT: u64 = 300;
 
-/// Why it ended.
+/// Why the command ended.
 pub(super) enum TailEnd {
-    /// All that was asked for was shown.
+    /// The limit is reached.
     Asked,
-    /// Nobody reads stdout any more, or it cannot be written.
+    /// Stdout was closed or cannot be written.
     Stdout(Exit),
-    /// The server does not take the query.
+    /// The server rejects the query.
     Refused(String),
-    /// There never was a connection.
+    /// There never was a stream.
     Away(String),
 }
 
@@ -44,7 +44,9 @@ pub(super) struct TailConnection {
     http: Http,
     url: String,
     query: Vec<(&'static str, String)>,
-    since: Option<String>,
+    /// Where to begin, as a parameter of the query.
+    start: Option<(&'static str, String)>,
+    /// Behind the last printed event; takes the place of `start`.
     cursor: Option<String>,
     connected: bool,
     backoff: Backoff,
@@ -54,21 +56,21 @@ impl TailConnection {
     pub(super) fn new(
         base: &str,
         query: Vec<(&'static str, String)>,
-        cursor: Option<String>,
-        since: Option<String>,
+        start: Option<(&'static str, String)>,
     ) -> Result<Self, HttpError> {
         let http = Http::new(HttpOptions { timeout: TIMEOUT, body_limit: LINE_BYTES })?;
         let url = format!("{base}/stream");
         let backoff = Backoff::new(WAITS.0, WAITS.1);
-        Ok(Self { http, url, query, since, cursor, connected: false, backoff })
+        let cursor = start.clone().filter(|(name, _)| *name == "cursor").map(|(_, cursor)| cursor);
+        Ok(Self { http, url, query, start, cursor, connected: false, backoff })
     }
 
-    /// Behind what it would go on.
+    /// The cursor to resume with.
     pub(super) fn cursor(&self) -> Option<&str> {
         self.cursor.as_deref()
     }
 
-    /// Reads until there is a reason to end.
+    /// Reads until the limit is reached or the stream is lost for good.
     pub(super) async fn run(&mut self, show: &mut Printer) -> TailEnd {
         let clock = Clock::system();
         loop {
@@ -110,7 +112,7 @@ impl TailConnection {
                     }
                     line.extend_from_slice(rest);
                     if line.len() > LINE_BYTES {
-                        return again("what comes is no stream: its lines do not end");
+                        return again("a line is longer than 16 MiB: not a ghpulse stream");
                     }
                 }
                 Ok(None) => return again("the server ended the stream"),
@@ -120,13 +122,10 @@ impl TailConnection {
     }
 
     async fn open(&mut self) -> Result<Streaming, Disconnect> {
-        let place = match (&self.cursor, &self.since) {
-            (Some(cursor), _) => Some(("cursor", cursor.as_str())),
-            (None, Some(since)) => Some(("since", since.as_str())),
-            (None, None) => None,
-        };
+        let start = self.start.as_ref().map(|(name, value)| (*name, value.as_str()));
+        let start = self.cursor.as_deref().map(|cursor| ("cursor", cursor)).or(start);
         let pairs = self.query.iter().map(|(name, value)| (*name, value.as_str()));
-        let pairs: Vec<_> = pairs.chain(place).collect();
+        let pairs: Vec<_> = pairs.chain(start).collect();
         let url = http::with_query(&self.url, &pairs);
         let url = url.map_err(|error| Disconnect::For(TailEnd::Away(error.to_string())))?;
         let request = HttpRequest::get(&url).header("accept", "application/x-ndjson");
@@ -146,17 +145,17 @@ impl TailConnection {
         })
     }
 
-    /// One line; `Some` is a reason to end.
+    /// Prints one line. Returns why to end, if it should.
     fn take(&mut self, line: &[u8], show: &mut Printer) -> Option<TailEnd> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return None;
         }
         let text = String::from_utf8_lossy(line);
         let Some(message) = StreamMessage::read(&text) else {
-            return Some(TailEnd::Away("what answers there is no ghpulse".to_owned()));
+            return Some(TailEnd::Away("not a ghpulse server".to_owned()));
         };
         let shown = show.message(&message, line);
-        // hello's is where the newest event is, not where this reader is.
+        // The cursor in `hello` is that of the newest event, not of this reader.
         let place = match &*message.kind {
             "hello" => None,
             "gap" => message.text(&["to"]),
@@ -178,7 +177,7 @@ fn again(reason: &str) -> Disconnect {
     Disconnect::Again { reason: reason.to_owned(), wait: None }
 }
 
-/// What a refusal says of itself.
+/// The server's explanation of an error status.
 async fn reason_of(answer: &mut Streaming) -> String {
     let mut body = Vec::new();
     while let Ok(Some(piece)) = answer.next().await {

@@ -1,7 +1,6 @@
-//! Messages of the stream as lines for a terminal, or as they came.
+//! Messages of the stream as lines for a terminal, or as they were received.
 //!
-//! What an event says was written by strangers: nothing of it reaches the terminal that a terminal
-//! would obey.
+//! Strangers write the text of events, so nothing that a terminal interprets is ever printed.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
@@ -10,15 +9,19 @@ use super::super::{Exit, output};
 use crate::model::json;
 use crate::terminal;
 
-/// Characters of what an event says beside its kind, repository and actor.
+/// Most characters of an event's title or the like.
 const DETAIL_CHARS: usize = 90;
-/// Characters of a name or a value; a longer one is cut.
+/// Most characters of a name or a value; a longer one is cut.
 const NAME_CHARS: usize = 200;
-/// Warnings of an `ack` that are shown.
+/// Most warnings of an `ack` that are printed.
 const MOST_WARNINGS: usize = 100;
 
-/// A message as it came. What is shown of it is picked from the text: an event may hold what no
-/// model of JSON has a place for, such as half a surrogate pair or a number beyond all bounds.
+/// Columns of a terminal that does not say how many it has, and the fewest that are used.
+const COLUMNS: usize = 80;
+const LEAST_COLUMNS: usize = 40;
+
+/// A message as it was received. Values are picked from its text, because an event may hold what no
+/// JSON library represents, such as half a surrogate pair or a number beyond all bounds.
 pub(super) struct StreamMessage<'a> {
     line: &'a str,
     /// Its `type`.
@@ -26,7 +29,7 @@ pub(super) struct StreamMessage<'a> {
 }
 
 impl<'a> StreamMessage<'a> {
-    /// `None` when it is no message of a stream.
+    /// Reads a line; `None` when it is not a message of a stream.
     pub(super) fn read(line: &'a str) -> Option<Self> {
         let line = line.trim();
         let kind = json::text(json::pick(line, ["type"])[0]?)?;
@@ -49,19 +52,21 @@ impl<'a> StreamMessage<'a> {
     }
 }
 
-/// Whether to go on.
+/// Whether to continue after a message.
 pub(super) enum Printed {
     On,
     Enough,
     Stdout(Exit),
 }
 
-/// Where messages are shown.
+/// Prints messages to stdout.
 pub(super) struct Printer {
     json: bool,
     /// Whether lines of JSON are escaped for a terminal.
     escaped: bool,
     colour: bool,
+    /// Columns of the terminal; `None` when stdout is not one.
+    columns: Option<usize>,
     left: Option<u64>,
 }
 
@@ -70,7 +75,9 @@ impl Printer {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let is_terminal = std::io::stdout().is_terminal();
         let colour = !json && wanted && is_terminal;
-        Self { json, escaped: is_terminal, colour, left: limit }
+        let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let columns = is_terminal.then(|| columns.unwrap_or(COLUMNS).max(LEAST_COLUMNS));
+        Self { json, escaped: is_terminal, colour, columns, left: limit }
     }
 
     /// Shows a message; `line` is it as it came.
@@ -106,7 +113,9 @@ impl Printer {
         let shown = if self.json {
             self.print_json(line)
         } else {
-            Self::print(event(message, self.colour).as_bytes())
+            let line = event(message, self.colour);
+            let line = self.columns.map_or(line.clone(), |columns| fitted(&line, columns));
+            Self::print(line.as_bytes())
         };
         if let (Printed::On, Some(left)) = (&shown, &mut self.left) {
             *left = left.saturating_sub(1);
@@ -203,6 +212,31 @@ fn event(message: &StreamMessage<'_>, colour: bool) -> String {
         paint("2", &format!("by {actor}")),
     );
     line.trim_end().to_owned()
+}
+
+/// A line cut to this many columns. Escape sequences take none; characters of East Asian scripts
+/// and pictures count as two.
+fn fitted(line: &str, columns: usize) -> String {
+    let mut out = String::with_capacity(line.len());
+    let (mut used, mut in_escape, mut has_escape) = (0, false, false);
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c == '\u{1b}' || in_escape {
+            (in_escape, has_escape) = (c != 'm', true);
+            out.push(c);
+            continue;
+        }
+        let width = if c < '\u{1100}' { 1 } else { 2 };
+        let is_last = rest.peek().is_none();
+        if used + width > columns || (used + width == columns && !is_last) {
+            out.push('…');
+            out.push_str(if has_escape { "\u{1b}[0m" } else { "" });
+            return out;
+        }
+        used += width;
+        out.push(c);
+    }
+    out
 }
 
 fn colour_of(kind: &str) -> &'static str {
@@ -320,6 +354,22 @@ mod tests {
         }
         let long = json!({ "type": "event", "event": { "actor": { "login": "x".repeat(9_999) } } });
         assert!(line_of(&long, false).chars().count() < 3 * NAME_CHARS, "long names are cut");
+    }
+
+    #[test]
+    fn lines_fit_the_terminal() {
+        let columns = |text: &str| {
+            let plain = fitted(text, 20);
+            plain.chars().map(|c| if c < '\u{1100}' || c == '…' { 1 } else { 2 }).sum::<usize>()
+        };
+        assert_eq!(fitted("short", 20), "short");
+        assert_eq!(fitted(&"x".repeat(20), 20), "x".repeat(20));
+        assert_eq!(fitted(&"x".repeat(21), 20), format!("{}…", "x".repeat(19)));
+        assert!(columns(&"漢".repeat(30)) <= 20);
+        let coloured = format!("\u{1b}[1m{}\u{1b}[0m", "x".repeat(30));
+        let cut = fitted(&coloured, 20);
+        assert_eq!(cut, format!("\u{1b}[1m{}…\u{1b}[0m", "x".repeat(19)));
+        assert_eq!(fitted("\u{1b}[1mshort\u{1b}[0m", 20), "\u{1b}[1mshort\u{1b}[0m");
     }
 
     #[test]
