@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::active::ActiveCounter;
+use super::busiest::Busiest;
 use super::rolling::{CountedBy, RollingCounter, snapshot_of};
 use crate::hub::{Hub, WINDOWS};
 use crate::model::position::Cursor;
@@ -25,6 +26,7 @@ enum MemberKind {
     Script(Box<ScriptCounter>),
     RollingCounter(Box<RollingCounter>),
     ActiveCounter(Box<ActiveCounter>),
+    Busiest(Box<Busiest>),
 }
 
 /// What a script's aggregate is made of.
@@ -62,6 +64,7 @@ impl AggregateCounter {
             members
                 .push(Self::of(MemberKind::ActiveCounter(Box::new(ActiveCounter::new(windows)))));
         }
+        members.push(Self::of(MemberKind::Busiest(Box::new(Busiest::new()))));
         members
     }
 
@@ -108,6 +111,7 @@ impl AggregateCounter {
             MemberKind::Script(scripted) => 2 * i64::from(scripted.rule.window()),
             MemberKind::RollingCounter(rolling) => rolling.span(),
             MemberKind::ActiveCounter(active) => active.span(),
+            MemberKind::Busiest(busiest) => busiest.span(),
         }
     }
 
@@ -128,6 +132,7 @@ impl AggregateCounter {
             MemberKind::Script(scripted) => scripted.count(event),
             MemberKind::RollingCounter(rolling) => rolling.count(event),
             MemberKind::ActiveCounter(active) => active.count(event),
+            MemberKind::Busiest(busiest) => busiest.count(event),
         }
     }
 
@@ -138,6 +143,7 @@ impl AggregateCounter {
             MemberKind::Script(scripted) => scripted.tick(hub, now, cursor, since),
             MemberKind::RollingCounter(rolling) => rolling.tick(hub, now, cursor, since),
             MemberKind::ActiveCounter(active) => active.tick(hub, now, cursor, since),
+            MemberKind::Busiest(busiest) => busiest.tick(hub, now, cursor, since),
         }
     }
 }

@@ -24,7 +24,7 @@ use self::asker::{Asker, Flight};
 pub use self::asker::{Lookup, LookupOptions};
 use self::desk::{Desk, Leaving, Ready};
 use self::read::{Reading, Taught, read};
-pub use self::share::{Enriched, Recent};
+pub use self::share::Recent;
 use crate::clock::Clock;
 use crate::store::keys::{InboxKey, OutboxKey};
 use crate::store::repos;

@@ -56,6 +56,10 @@ stay.";
                 ours "server.allowedOrigins" => allowed_origins: Vec<String>,
                     ValueKind::Origins, "",
                     "Web pages that may connect (`https://example.org`); without it, any.";
+                ours "server.frameAncestors" => frame_ancestors: Vec<String>,
+                    ValueKind::Origins, "",
+                    "Web pages that may show the pages of this server in a frame \
+(`https://example.org`, or `*`); without it, none.";
                 ours "server.adminToken" => admin_token: Option<Secret>, ValueKind::Secret, "",
                     "Bearer token for `server.syncEvent` from other hosts, and for details in \
 `/readyz` and `/status`.";
