@@ -1,4 +1,4 @@
-//! The words of the house: no I/O, no runtime, no database.
+//! Domain types: events, positions, counts, time. No I/O, no runtime, no database.
 
 pub mod activity;
 pub mod counts;
@@ -9,6 +9,7 @@ pub mod event;
 pub mod event_index;
 pub mod event_summary;
 pub mod gap;
+pub mod glob;
 pub mod json;
 pub mod kinds;
 pub mod message;

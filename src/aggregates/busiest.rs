@@ -3,7 +3,6 @@
 //! Counted exactly, by GitHub's id, in buckets of a minute. One repository takes about 100 bytes,
 //! an hour of GitHub's whole feed some tens of megabytes.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::rolling::snapshot_of;
@@ -14,7 +13,7 @@ use crate::model::window::{Second, Window};
 use crate::script::rule::Subject;
 
 /// Seconds of the window.
-const WINDOW: u32 = 3_600;
+pub(super) const WINDOW: u32 = 3_600;
 /// Seconds of a bucket, and so how exact the window's beginning is.
 const BUCKET: i64 = 60;
 /// Repositories that a result names.
@@ -30,12 +29,12 @@ const COUNTERS: [(&str, &str); 3] =
 
 /// One counter for each.
 pub(super) struct Busiest {
-    counters: [MemberKind; 3],
+    counters: [RankCounter; 3],
     ticked_at: Option<Second>,
 }
 
 #[derive(Default)]
-struct MemberKind {
+struct RankCounter {
     /// By the number of the minute: events of each repository.
     buckets: BTreeMap<i64, HashMap<u64, u32, foldhash::fast::RandomState>>,
     /// Events of each repository in all buckets, and its last name.
@@ -46,10 +45,6 @@ struct MemberKind {
 impl Busiest {
     pub(super) fn new() -> Self {
         Self { counters: Default::default(), ticked_at: None }
-    }
-
-    pub(super) fn span(&self) -> i64 {
-        WINDOW.into()
     }
 
     pub(super) fn count(&mut self, event: &Subject<'_>) {
@@ -76,8 +71,8 @@ impl Busiest {
     }
 }
 
-impl MemberKind {
-    fn add(&mut self, second: Second, id: u64, name: &Cow<'_, str>) {
+impl RankCounter {
+    fn add(&mut self, second: Second, id: u64, name: &str) {
         let is_known = self.sums.contains_key(&id);
         if !is_known && self.sums.len() >= REPOSITORIES {
             self.left_out += 1;
@@ -85,8 +80,8 @@ impl MemberKind {
         }
         let (sum, known) = self.sums.entry(id).or_default();
         *sum = sum.saturating_add(1);
-        if **known != **name {
-            *known = name.as_ref().into();
+        if **known != *name {
+            *known = name.into();
         }
         let bucket = self.buckets.entry(second.0.div_euclid(BUCKET)).or_default();
         let count = bucket.entry(id).or_default();
@@ -125,13 +120,13 @@ impl MemberKind {
 mod tests {
     use super::*;
 
-    fn add(counter: &mut MemberKind, second: i64, id: u64, name: &str) {
-        counter.add(Second(second), id, &Cow::Borrowed(name));
+    fn add(counter: &mut RankCounter, second: i64, id: u64, name: &str) {
+        counter.add(Second(second), id, name);
     }
 
     #[test]
     fn the_window_slides_and_a_new_name_takes_the_old_ones_place() {
-        let mut counter = MemberKind::default();
+        let mut counter = RankCounter::default();
         for (second, id, name) in
             [(0, 1, "a/old"), (70, 1, "a/new"), (70, 2, "b/b"), (130, 3, "c/c")]
         {
@@ -148,7 +143,7 @@ mod tests {
 
     #[test]
     fn only_the_largest_are_named() {
-        let mut counter = MemberKind::default();
+        let mut counter = RankCounter::default();
         for id in 0..100 {
             for _ in 0..=id {
                 add(&mut counter, 0, id, &format!("r/{id}"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::active::ActiveCounter;
-use super::busiest::Busiest;
+use super::busiest::{self, Busiest};
 use super::rolling::{CountedBy, RollingCounter, snapshot_of};
 use crate::hub::{Hub, WINDOWS};
 use crate::model::position::Cursor;
@@ -24,8 +24,8 @@ pub(super) struct AggregateCounter {
 
 enum MemberKind {
     Script(Box<ScriptCounter>),
-    RollingCounter(Box<RollingCounter>),
-    ActiveCounter(Box<ActiveCounter>),
+    Rolling(Box<RollingCounter>),
+    Active(Box<ActiveCounter>),
     Busiest(Box<Busiest>),
 }
 
@@ -43,7 +43,7 @@ struct ScriptCounter {
 impl AggregateCounter {
     /// For a script whose rule is this.
     pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: Rule) -> Self {
-        let buckets = Buckets::shaped(rule.shape());
+        let buckets = Buckets::with_layout(rule.shape());
         let name = name.to_owned();
         let usage = Usage::new(&rule);
         let scripted =
@@ -59,10 +59,10 @@ impl AggregateCounter {
         for windows in [SHORT, LONG] {
             for by in [CountedBy::Language, CountedBy::Type] {
                 let rolling = RollingCounter::new(by, windows);
-                members.push(Self::of(MemberKind::RollingCounter(Box::new(rolling))));
+                members.push(Self::of(MemberKind::Rolling(Box::new(rolling))));
             }
             members
-                .push(Self::of(MemberKind::ActiveCounter(Box::new(ActiveCounter::new(windows)))));
+                .push(Self::of(MemberKind::Active(Box::new(ActiveCounter::new(windows)))));
         }
         members.push(Self::of(MemberKind::Busiest(Box::new(Busiest::new()))));
         members
@@ -109,9 +109,9 @@ impl AggregateCounter {
         match &self.counter {
             // The window before is counted too, and both begin with a whole bucket.
             MemberKind::Script(scripted) => 2 * i64::from(scripted.rule.window()),
-            MemberKind::RollingCounter(rolling) => rolling.span(),
-            MemberKind::ActiveCounter(active) => active.span(),
-            MemberKind::Busiest(busiest) => busiest.span(),
+            MemberKind::Rolling(rolling) => rolling.span(),
+            MemberKind::Active(active) => active.span(),
+            MemberKind::Busiest(_) => busiest::WINDOW.into(),
         }
     }
 
@@ -122,7 +122,7 @@ impl AggregateCounter {
 
     /// Events that were received after this second are not counted before it has come.
     pub(super) fn reach(&mut self, now: Second) {
-        if let MemberKind::ActiveCounter(active) = &mut self.counter {
+        if let MemberKind::Active(active) = &mut self.counter {
             active.reach(now);
         }
     }
@@ -130,8 +130,8 @@ impl AggregateCounter {
     pub(super) fn count(&mut self, event: &Subject<'_>) {
         match &mut self.counter {
             MemberKind::Script(scripted) => scripted.count(event),
-            MemberKind::RollingCounter(rolling) => rolling.count(event),
-            MemberKind::ActiveCounter(active) => active.count(event),
+            MemberKind::Rolling(rolling) => rolling.count(event),
+            MemberKind::Active(active) => active.count(event),
             MemberKind::Busiest(busiest) => busiest.count(event),
         }
     }
@@ -141,8 +141,8 @@ impl AggregateCounter {
         let since = self.counted_from;
         match &mut self.counter {
             MemberKind::Script(scripted) => scripted.tick(hub, now, cursor, since),
-            MemberKind::RollingCounter(rolling) => rolling.tick(hub, now, cursor, since),
-            MemberKind::ActiveCounter(active) => active.tick(hub, now, cursor, since),
+            MemberKind::Rolling(rolling) => rolling.tick(hub, now, cursor, since),
+            MemberKind::Active(active) => active.tick(hub, now, cursor, since),
             MemberKind::Busiest(busiest) => busiest.tick(hub, now, cursor, since),
         }
     }

@@ -1,4 +1,4 @@
-//! `/topics`: what there is to subscribe to, as JSON for programs and as a page for browsers.
+//! `/topics`: the routing keys to subscribe to, as JSON for programs and as a page for browsers.
 
 use std::fmt::Write as _;
 
@@ -7,21 +7,21 @@ use http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::model::routing::{ABSENT_KEYS, ENTITY_TOPICS, NEVER, event_topics};
+use crate::model::routing::{ABSENT_COLLECTIONS, ABSENT_KEYS, ENTITY_TOPICS, event_topics};
 use crate::serve::admin::status::wants_page;
 use crate::serve::pages;
-use crate::serve::pages::Text;
+use crate::serve::pages::TextPage;
 
-/// How patterns are read, in one sentence.
+/// How patterns match, in one sentence.
 const PATTERNS: &str = "Patterns are those of a topic exchange of AMQP 0-9-1: words are split at \
     `.`, `*` is exactly one word, `#` none or more; at most 255 bytes and two `#`";
-/// How a type that is not listed is named.
+/// How keys of unlisted types are formed.
 const RULE: &str = "The second word is GitHub's type without `Event`, in lower case; a type that \
     GitHub adds has its key at once, without being listed here";
 
 pub(crate) async fn show(request: Request<axum::body::Body>) -> Response {
     if wants_page(request.uri().query(), request.headers()) {
-        return pages::text(&Text {
+        return pages::text(&TextPage {
             title: "Topics",
             verdict: ("What there is to subscribe to", ""),
             body: &readable(),
@@ -32,12 +32,12 @@ pub(crate) async fn show(request: Request<axum::body::Body>) -> Response {
     axum::Json(catalogue()).into_response()
 }
 
-/// Every routing key that there is.
+/// All routing keys.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TopicCatalogue {
-    /// How patterns select keys.
+    /// How patterns match.
     patterns: &'static str,
-    /// How the key of a type that is not listed is made.
+    /// How keys of unlisted types are formed.
     rule: &'static str,
     /// Events.
     events: Vec<EventKey>,
@@ -81,7 +81,9 @@ fn catalogue() -> TopicCatalogue {
         insert: topic.insert,
         partial: topic.partial,
     });
-    let never = NEVER.iter().map(|it| AbsentTopic::Collection { collection: it.name, why: it.why });
+    let never = ABSENT_COLLECTIONS
+        .iter()
+        .map(|it| AbsentTopic::Collection { collection: it.name, why: it.why });
     let absent = ABSENT_KEYS.iter().map(|it| AbsentTopic::Key { key: it.key, why: it.why });
     TopicCatalogue {
         patterns: PATTERNS,
@@ -115,7 +117,7 @@ fn readable() -> String {
         line(format_args!("      partial: {}", collection.partial));
     }
     line(format_args!("\nCollections that never appear\n"));
-    for never in NEVER {
+    for never in ABSENT_COLLECTIONS {
         line(format_args!("  ent.{:<20}{}", format!("{}.*", never.name), never.why));
     }
     line(format_args!("\nKeys that never appear\n"));
