@@ -61,8 +61,7 @@ impl AggregateCounter {
                 let rolling = RollingCounter::new(by, windows);
                 members.push(Self::of(MemberKind::Rolling(Box::new(rolling))));
             }
-            members
-                .push(Self::of(MemberKind::Active(Box::new(ActiveCounter::new(windows)))));
+            members.push(Self::of(MemberKind::Active(Box::new(ActiveCounter::new(windows)))));
         }
         members.push(Self::of(MemberKind::Busiest(Box::new(Busiest::new()))));
         members

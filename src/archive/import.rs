@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::name::HourName;
-use super::recorded::{RecordedPull, RecordedEvent};
+use super::recorded::{RecordedEvent, RecordedPull};
 use super::{ArchiveError, BUFFER, lines};
 use crate::fault;
 use crate::model::counts::counted_lines;
