@@ -159,8 +159,8 @@ fn readme_table_has_the_defaults_of_the_code() {
 
 #[test]
 fn keys_match_without_regard_to_case() {
-    let config = loaded("SERVER:\n  syncevent: /now\nServer.PORT: 1234\n").config;
-    assert_eq!((&*config.server.sync_event, config.server.listen().port()), ("/now", 1234));
+    let config = loaded("SERVER:\n  syncevent: /flush\nServer.PORT: 1234\n").config;
+    assert_eq!((&*config.server.sync_event, config.server.listen().port()), ("/flush", 1234));
 }
 
 #[test]

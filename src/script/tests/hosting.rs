@@ -163,7 +163,7 @@ async fn the_status_is_written_for_people_and_programs() {
     assert_eq!(
         json,
         r#"{"file":"scripts/merge_latest.rhai","in_force":"native sum","hash":null,"#.to_owned()
-            + r#""since":"1970-01-01T00:16:40Z","refused":null,"failed":null}"#
+            + r#""since":"1970-01-01T00:16:40Z","refused":null,"refused_line":null,"failed":null}"#
     );
 }
 
