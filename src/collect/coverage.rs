@@ -7,10 +7,10 @@
 //! the time and waits for nothing. Memory is bounded, whatever comes.
 
 mod estimate;
+mod freshness;
 mod minutes;
 mod pulse;
 mod report;
-mod seats;
 mod slots;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -18,16 +18,17 @@ use std::time::Duration;
 
 pub use self::estimate::{Missed, WINDOW};
 pub use self::report::{
-    Figures, Lag, METHOD, PageReport, Report, Share, TokenReport, Trouble, TroubleKind,
+    CoverageReport, FeedFigures, FeedTrouble, FeedTroubleKind, Lag, METHOD, PageReport, Share,
+    TokenReport,
 };
 
-use self::estimate::Coverage;
+use self::estimate::IdCoverage;
+use self::freshness::Freshness;
 use self::minutes::Minutes;
 use self::pulse::Pulse;
-use self::seats::Freshness;
 use self::slots::Slots;
-use super::overlap::{self, KINDS, Sighting};
-use crate::github::tokens::SeatId;
+use super::overlap::{self, KINDS, PageSighting};
+use crate::github::tokens::TokenSlotId;
 use crate::metrics;
 use crate::model::window::Timestamp;
 
@@ -72,20 +73,20 @@ pub const STALE_REST: Duration = Duration::from_secs(600);
 pub struct Completeness {
     pages: Vec<PageRecord>,
     /// All pages together, by sequence of ids.
-    sequences: [Coverage; 2],
+    sequences: [IdCoverage; 2],
     slots: Slots,
     lags: VecDeque<u32>,
     known: HashSet<u64>,
     order: VecDeque<u64>,
-    seats: Freshness,
+    freshness: Freshness,
     /// Tokens that were found stale, and since when.
-    resting: BTreeMap<SeatId, Timestamp>,
+    resting: BTreeMap<TokenSlotId, Timestamp>,
     last_new: Timestamp,
     last_answer: Timestamp,
     /// Events that were new, in all.
     shown: u64,
     answers_since: u32,
-    troubles: Vec<Trouble>,
+    troubles: Vec<FeedTrouble>,
     minutes: Minutes,
 }
 
@@ -94,7 +95,7 @@ struct PageRecord {
     hashes: HashSet<u64>,
     overlap: Option<f64>,
     read_at: Option<Timestamp>,
-    sequences: [Coverage; 2],
+    sequences: [IdCoverage; 2],
     slots: Slots,
     pulse: Pulse,
     /// The last answer or failure.
@@ -135,7 +136,7 @@ impl Completeness {
             lags: VecDeque::new(),
             known: HashSet::new(),
             order: VecDeque::new(),
-            seats: Freshness::default(),
+            freshness: Freshness::default(),
             resting: BTreeMap::new(),
             last_new: now,
             last_answer: now,
@@ -150,8 +151,8 @@ impl Completeness {
     pub fn read(
         &mut self,
         page: usize,
-        seat: SeatId,
-        seen: &[Sighting],
+        slot_id: TokenSlotId,
+        seen: &[PageSighting],
         at: Timestamp,
     ) -> Option<f64> {
         let new = self.learn(page, seen, at);
@@ -176,7 +177,7 @@ impl Completeness {
             let ids = seen.iter().filter(|sighting| sighting.sequence() == sequence);
             let ids: Vec<u64> = ids.filter_map(|sighting| sighting.id).collect();
             if let (Some(newest), true) = (ids.iter().max(), 2 * ids.len() >= seen.len().max(1)) {
-                self.seats.shown(page, sequence, *newest, seat, at);
+                self.freshness.shown(page, sequence, *newest, slot_id, at);
             }
             self.sequences[sequence].take(ids.clone(), at);
             // A few strays say nothing of what passes this page.
@@ -193,12 +194,12 @@ impl Completeness {
     }
 
     /// A page is still as it was.
-    pub fn unchanged(&mut self, page: usize, seat: SeatId, at: Timestamp) {
+    pub fn unchanged(&mut self, page: usize, slot_id: TokenSlotId, at: Timestamp) {
         self.slots.roll(at, self.is_frozen());
         self.slots.add(&[0; KINDS.len()]);
         self.answers_since = self.answers_since.saturating_add(1);
         self.last_answer = at;
-        self.seats.unchanged(page, seat, at);
+        self.freshness.unchanged(page, slot_id, at);
         let record = &mut self.pages[page];
         record.pulse.beat(at);
         record.heard = Some(at);
@@ -216,7 +217,7 @@ impl Completeness {
     }
 
     /// What is new of it, in all.
-    fn learn(&mut self, page: usize, seen: &[Sighting], at: Timestamp) -> u32 {
+    fn learn(&mut self, page: usize, seen: &[PageSighting], at: Timestamp) -> u32 {
         let mut counts = [0; KINDS.len()];
         let mut new = 0;
         let is_first = self.pages[page].read_at.is_none();
@@ -267,16 +268,16 @@ impl Completeness {
     /// becomes a trouble later is unknown from its first moment on.
     fn is_known(&self, at: usize, now: Timestamp) -> bool {
         let in_trouble = self.troubles.iter().any(|trouble| match trouble.kind {
-            TroubleKind::FrozenFeed => true,
-            TroubleKind::PageMissing => trouble.of == at + 1,
-            TroubleKind::StaleToken => false,
+            FeedTroubleKind::FrozenFeed => true,
+            FeedTroubleKind::PageMissing => trouble.of == at + 1,
+            FeedTroubleKind::StaleToken => false,
         });
         let page = &self.pages[at];
         page.pulse.is_followed(now) && !in_trouble && !page.is_odd(self.shown)
     }
 
     fn is_frozen(&self) -> bool {
-        self.troubles.iter().any(|trouble| trouble.kind == TroubleKind::FrozenFeed)
+        self.troubles.iter().any(|trouble| trouble.kind == FeedTroubleKind::FrozenFeed)
     }
 
     /// Looks at everything; after the answers of a round. `number` gives a token's place in the
@@ -284,8 +285,8 @@ impl Completeness {
     pub fn assess(
         &mut self,
         now: Timestamp,
-        number: impl Fn(SeatId) -> Option<usize>,
-    ) -> (Report, Vec<SeatId>) {
+        number: impl Fn(TokenSlotId) -> Option<usize>,
+    ) -> (CoverageReport, Vec<TokenSlotId>) {
         self.slots.roll(now, self.is_frozen());
         for sequence in &mut self.sequences {
             sequence.roll(now);
@@ -296,14 +297,14 @@ impl Completeness {
         }
         self.compare_pages(now);
         self.find_empty(now);
-        let stale = self.seats.stale(now);
-        for seat in &stale {
-            let since = self.seats.behind_since(*seat).unwrap_or(now);
-            self.seats.forget(*seat);
-            self.resting.entry(*seat).or_insert(since);
+        let stale = self.freshness.stale(now);
+        for slot_id in &stale {
+            let since = self.freshness.behind_since(*slot_id).unwrap_or(now);
+            self.freshness.forget(*slot_id);
+            self.resting.entry(*slot_id).or_insert(since);
         }
-        let (seats, resting) = (&self.seats, &mut self.resting);
-        resting.retain(|seat, _| !seats.is_fresh(*seat) && number(*seat).is_some());
+        let (freshness, resting) = (&self.freshness, &mut self.resting);
+        resting.retain(|slot_id, _| !freshness.is_fresh(*slot_id) && number(*slot_id).is_some());
         self.troubles = self.find_troubles(now, &number);
         let all = figures(
             self.sequences[0].missed().and(self.sequences[1].missed()),
@@ -315,7 +316,7 @@ impl Completeness {
         self.minutes.roll(now, is_all_known, &self.sequences, median.map(milliseconds));
         let is_known = |page: usize| self.is_known(page, now);
         let pages = self.pages.iter().enumerate();
-        let report = Report {
+        let report = CoverageReport {
             at: now,
             method: METHOD,
             minutes: self.minutes.samples(),
@@ -327,11 +328,12 @@ impl Completeness {
         (report, stale)
     }
 
-    fn tokens(&self, number: &impl Fn(SeatId) -> Option<usize>) -> Vec<TokenReport> {
-        let seats = self.seats.all().map(|(id, seat)| (id, seat.behind.as_secs_f64()));
+    fn tokens(&self, number: &impl Fn(TokenSlotId) -> Option<usize>) -> Vec<TokenReport> {
+        let freshness =
+            self.freshness.all().map(|(id, slot_id)| (id, slot_id.behind.as_secs_f64()));
         let resting = self.resting.keys().map(|id| (*id, 0.0));
         let mut tokens: BTreeMap<usize, TokenReport> = BTreeMap::new();
-        for (id, behind_seconds) in resting.chain(seats) {
+        for (id, behind_seconds) in resting.chain(freshness) {
             if let Some(token) = number(id) {
                 let stale = self.resting.contains_key(&id);
                 tokens.insert(token, TokenReport { token, behind_seconds, stale });
@@ -387,32 +389,32 @@ impl Completeness {
     fn find_troubles(
         &mut self,
         now: Timestamp,
-        number: &impl Fn(SeatId) -> Option<usize>,
-    ) -> Vec<Trouble> {
+        number: &impl Fn(TokenSlotId) -> Option<usize>,
+    ) -> Vec<FeedTrouble> {
         let mut found = Vec::new();
         // Time in which nothing was asked says nothing of the feed.
         let quiet = self.last_answer.since(self.last_new);
         let asked = self.slots.answers() >= FEW_ANSWERS;
         if quiet >= FROZEN_AFTER && self.answers_since >= FEW_ANSWERS {
             let text = format!("GitHub answers, but has shown nothing new since {}", self.last_new);
-            found.push((TroubleKind::FrozenFeed, 0, self.last_new, text));
+            found.push((FeedTroubleKind::FrozenFeed, 0, self.last_new, text));
         } else if asked
             && let Some(part) = self.slots.activity().filter(|part| *part < FROZEN_SHARE)
         {
             let percent = part * 100.0;
             let text = format!("the feed nearly stands still: {percent:.1} % of the usual events");
             let since = self.slots.slow_since(FROZEN_SHARE).unwrap_or(now).min(self.last_new);
-            found.push((TroubleKind::FrozenFeed, 0, since, text));
+            found.push((FeedTroubleKind::FrozenFeed, 0, since, text));
         }
         let frozen = !found.is_empty();
-        for (seat, since) in &self.resting {
-            if let Some(token) = number(*seat) {
+        for (slot_id, since) in &self.resting {
+            if let Some(token) = number(*slot_id) {
                 let minutes = STALE_REST.as_secs() / 60;
                 let text = format!(
                     "token {token} is shown older pages than the others; it rests for {minutes} \
                      minutes at a time"
                 );
-                found.push((TroubleKind::StaleToken, token, *since, text));
+                found.push((FeedTroubleKind::StaleToken, token, *since, text));
             }
         }
         for at in 0..self.pages.len() {
@@ -420,7 +422,7 @@ impl Completeness {
             // What is missing while everything stands still is not what is usual either.
             self.pages[at].in_trouble = frozen || trouble.is_some() || self.pages[at].is_suspect();
             if let Some((since, text)) = trouble {
-                found.push((TroubleKind::PageMissing, at + 1, since, text));
+                found.push((FeedTroubleKind::PageMissing, at + 1, since, text));
             }
         }
         let before = &self.troubles;
@@ -428,7 +430,7 @@ impl Completeness {
             let known = before.iter().find(|known| (known.kind, known.of) == (kind, of));
             known.map(|known| known.since)
         };
-        let trouble = |(kind, of, since, text)| Trouble {
+        let trouble = |(kind, of, since, text)| FeedTrouble {
             kind,
             of,
             since: known(kind, of).unwrap_or(since),
@@ -531,7 +533,7 @@ impl PageRecord {
 
     /// Looks which types are on it now, `arrived` events being new on it. A type whose last events
     /// were no more than those that came has moved on to later pages, as in a feed that fills up.
-    fn fade(&mut self, seen: &[Sighting], arrived: usize, at: Timestamp) {
+    fn fade(&mut self, seen: &[PageSighting], arrived: usize, at: Timestamp) {
         let mut content = [0_u32; KINDS.len()];
         for sighting in seen {
             content[sighting.kind] += 1;
@@ -563,10 +565,10 @@ impl PageRecord {
     }
 }
 
-fn figures(missed: Missed, slots: &Slots, lags: &VecDeque<u32>) -> Figures {
+fn figures(missed: Missed, slots: &Slots, lags: &VecDeque<u32>) -> FeedFigures {
     let usual = |usual: f64| slots.is_known().then_some(usual);
     let compared = slots.compared().into_iter();
-    Figures {
+    FeedFigures {
         events_a_minute: slots.a_minute(),
         missed: Some(missed),
         missed_share: Some(missed.shares()),

@@ -59,7 +59,7 @@ pub struct Missed {
 
 /// The runs of ids that reads of one sequence covered.
 #[derive(Debug, Default)]
-pub(super) struct Coverage {
+pub(super) struct IdCoverage {
     runs: VecDeque<Run>,
     /// The ids of the read before, ascending.
     before: Vec<u64>,
@@ -111,7 +111,7 @@ impl Missed {
     }
 }
 
-impl Coverage {
+impl IdCoverage {
     /// A read showed these ids of the sequence, in any order.
     pub(super) fn take(&mut self, mut ids: Vec<u64>, at: Timestamp) {
         ids.sort_unstable();

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Poller, Rule};
-use crate::collect::coverage::{Lag, Report, Trouble, TroubleKind};
+use super::{PollRule, Poller};
+use crate::collect::coverage::{CoverageReport, FeedTrouble, FeedTroubleKind, Lag};
 use crate::collect::status::{LastError, SourceMode, SourceState};
-use crate::github::tokens::Mode;
+use crate::github::tokens::TokenMode;
 use crate::metrics;
 
 /// Without an answer for so long, a source that had answered is down.
@@ -26,11 +26,11 @@ pub(super) struct Summary {
 
 impl Poller {
     /// Tells how it stands after some answers.
-    pub(super) fn tell(&mut self, summary: &Summary) {
+    pub(super) fn report(&mut self, summary: &Summary) {
         let (now, wall) = (self.clock.instant(), self.clock.now());
         let interval = match self.rule() {
-            Rule::Tokens => self.loop_break,
-            Rule::Every(interval) => interval,
+            PollRule::Tokens => self.loop_break,
+            PollRule::Every(interval) => interval,
         };
         if summary.answered {
             let before = self.last_answer.replace((now, wall));
@@ -40,7 +40,7 @@ impl Poller {
         }
         let census = self.pool.census();
         let lately = self.last_answer.is_some_and(|(last, _)| now - last < DOWN_AFTER);
-        let all_refused = census.tokens > 0 && census.mode == Mode::Anonymous;
+        let all_refused = census.tokens > 0 && census.mode == TokenMode::Anonymous;
         let state = if !(summary.answered || summary.limited || lately) {
             SourceState::Down
         } else if !summary.answered
@@ -74,7 +74,7 @@ impl Poller {
             }
             status.mode = mode(census.mode);
             status.tokens_usable = census.usable;
-            status.tokens_benched = census.benched;
+            status.tokens_quarantined = census.quarantined;
             status.accounts = census.accounts;
             status.poll_interval = interval;
             if summary.answered {
@@ -85,8 +85,8 @@ impl Poller {
 }
 
 /// Says once that something is wrong, and once that it no longer is.
-pub(super) fn troubles(before: &[Trouble], now: &[Trouble]) {
-    let is_in = |all: &[Trouble], one: &Trouble| {
+pub(super) fn troubles(before: &[FeedTrouble], now: &[FeedTrouble]) {
+    let is_in = |all: &[FeedTrouble], one: &FeedTrouble| {
         all.iter().any(|other| (other.kind, other.of) == (one.kind, one.of))
     };
     for trouble in now.iter().filter(|trouble| !is_in(before, trouble)) {
@@ -99,7 +99,7 @@ pub(super) fn troubles(before: &[Trouble], now: &[Trouble]) {
 }
 
 /// Puts the figures into metrics; what is unknown is NaN, as it is for Prometheus.
-pub fn publish(report: &Report) {
+pub fn publish(report: &CoverageReport) {
     let unknown = f64::NAN;
     let [low, share, high] = report.all.missed_share.unwrap_or([unknown; 3]);
     for (bound, value) in [("low", low), ("estimate", share), ("high", high)] {
@@ -109,7 +109,7 @@ pub fn publish(report: &Report) {
     for (point, value) in [("p50", lag.p50), ("p90", lag.p90), ("max", lag.max)] {
         metrics::EVENT_LAG_SECONDS.set_for(point, value);
     }
-    for kind in TroubleKind::ALL {
+    for kind in FeedTroubleKind::ALL {
         let count = report.troubles.iter().filter(|trouble| trouble.kind == kind).count();
         metrics::FEED_TROUBLES.set_for(kind.name(), f64::from(u32::try_from(count).unwrap_or(0)));
     }
@@ -120,9 +120,9 @@ pub(super) fn overlap(share: f64) {
     metrics::FEED_OVERLAP.set(share);
 }
 
-pub(super) fn mode(mode: Mode) -> SourceMode {
+pub(super) fn mode(mode: TokenMode) -> SourceMode {
     match mode {
-        Mode::Anonymous => SourceMode::Anonymous,
-        Mode::Tokens => SourceMode::Tokens,
+        TokenMode::Anonymous => SourceMode::Anonymous,
+        TokenMode::Tokens => SourceMode::Tokens,
     }
 }
