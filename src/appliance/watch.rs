@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
-use crate::collect::coverage::{FeedTrouble, FeedTroubleKind};
+use crate::collect::coverage::{Trouble, TroubleKind};
 use crate::collect::poller::publish;
 use crate::collect::status::SourceStatus;
 use crate::metrics;
@@ -121,12 +121,12 @@ fn tell(alerts: &Alerts, part: &Part) {
 }
 
 /// What is wrong with the feed. What is told was watched for a minute already.
-fn tell_troubles(alerts: &Alerts, troubles: &[FeedTrouble]) {
-    for kind in FeedTroubleKind::ALL {
+fn tell_troubles(alerts: &Alerts, troubles: &[Trouble]) {
+    for kind in TroubleKind::ALL {
         let condition = match kind {
-            FeedTroubleKind::FrozenFeed => Condition::FeedFrozen,
-            FeedTroubleKind::StaleToken => Condition::TokenStale,
-            FeedTroubleKind::PageMissing => Condition::PageMissing,
+            TroubleKind::FrozenFeed => Condition::FeedFrozen,
+            TroubleKind::StaleToken => Condition::TokenStale,
+            TroubleKind::PageMissing => Condition::PageMissing,
         };
         let texts: Vec<&str> = troubles
             .iter()

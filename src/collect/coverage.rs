@@ -18,8 +18,7 @@ use std::time::Duration;
 
 pub use self::estimate::{Missed, WINDOW};
 pub use self::report::{
-    CoverageReport, FeedFigures, FeedTrouble, FeedTroubleKind, Lag, METHOD, PageReport, Share,
-    TokenReport,
+    Figures, Lag, METHOD, PageReport, Report, Share, TokenReport, Trouble, TroubleKind,
 };
 
 use self::estimate::IdCoverage;
@@ -86,7 +85,7 @@ pub struct Completeness {
     /// Events that were new, in all.
     shown: u64,
     answers_since: u32,
-    troubles: Vec<FeedTrouble>,
+    troubles: Vec<Trouble>,
     minutes: Minutes,
 }
 
@@ -268,16 +267,16 @@ impl Completeness {
     /// becomes a trouble later is unknown from its first moment on.
     fn is_known(&self, at: usize, now: Timestamp) -> bool {
         let in_trouble = self.troubles.iter().any(|trouble| match trouble.kind {
-            FeedTroubleKind::FrozenFeed => true,
-            FeedTroubleKind::PageMissing => trouble.of == at + 1,
-            FeedTroubleKind::StaleToken => false,
+            TroubleKind::FrozenFeed => true,
+            TroubleKind::PageMissing => trouble.of == at + 1,
+            TroubleKind::StaleToken => false,
         });
         let page = &self.pages[at];
         page.pulse.is_followed(now) && !in_trouble && !page.is_odd(self.shown)
     }
 
     fn is_frozen(&self) -> bool {
-        self.troubles.iter().any(|trouble| trouble.kind == FeedTroubleKind::FrozenFeed)
+        self.troubles.iter().any(|trouble| trouble.kind == TroubleKind::FrozenFeed)
     }
 
     /// Looks at everything; after the answers of a round. `number` gives a token's place in the
@@ -286,7 +285,7 @@ impl Completeness {
         &mut self,
         now: Timestamp,
         number: impl Fn(TokenSlotId) -> Option<usize>,
-    ) -> (CoverageReport, Vec<TokenSlotId>) {
+    ) -> (Report, Vec<TokenSlotId>) {
         self.slots.roll(now, self.is_frozen());
         for sequence in &mut self.sequences {
             sequence.roll(now);
@@ -316,7 +315,7 @@ impl Completeness {
         self.minutes.roll(now, is_all_known, &self.sequences, median.map(milliseconds));
         let is_known = |page: usize| self.is_known(page, now);
         let pages = self.pages.iter().enumerate();
-        let report = CoverageReport {
+        let report = Report {
             at: now,
             method: METHOD,
             minutes: self.minutes.samples(),
@@ -390,21 +389,21 @@ impl Completeness {
         &mut self,
         now: Timestamp,
         number: &impl Fn(TokenSlotId) -> Option<usize>,
-    ) -> Vec<FeedTrouble> {
+    ) -> Vec<Trouble> {
         let mut found = Vec::new();
         // Time in which nothing was asked says nothing of the feed.
         let quiet = self.last_answer.since(self.last_new);
         let asked = self.slots.answers() >= FEW_ANSWERS;
         if quiet >= FROZEN_AFTER && self.answers_since >= FEW_ANSWERS {
             let text = format!("GitHub answers, but has shown nothing new since {}", self.last_new);
-            found.push((FeedTroubleKind::FrozenFeed, 0, self.last_new, text));
+            found.push((TroubleKind::FrozenFeed, 0, self.last_new, text));
         } else if asked
             && let Some(part) = self.slots.activity().filter(|part| *part < FROZEN_SHARE)
         {
             let percent = part * 100.0;
             let text = format!("the feed nearly stands still: {percent:.1} % of the usual events");
             let since = self.slots.slow_since(FROZEN_SHARE).unwrap_or(now).min(self.last_new);
-            found.push((FeedTroubleKind::FrozenFeed, 0, since, text));
+            found.push((TroubleKind::FrozenFeed, 0, since, text));
         }
         let frozen = !found.is_empty();
         for (slot_id, since) in &self.resting {
@@ -414,7 +413,7 @@ impl Completeness {
                     "token {token} is shown older pages than the others; it rests for {minutes} \
                      minutes at a time"
                 );
-                found.push((FeedTroubleKind::StaleToken, token, *since, text));
+                found.push((TroubleKind::StaleToken, token, *since, text));
             }
         }
         for at in 0..self.pages.len() {
@@ -422,7 +421,7 @@ impl Completeness {
             // What is missing while everything stands still is not what is usual either.
             self.pages[at].in_trouble = frozen || trouble.is_some() || self.pages[at].is_suspect();
             if let Some((since, text)) = trouble {
-                found.push((FeedTroubleKind::PageMissing, at + 1, since, text));
+                found.push((TroubleKind::PageMissing, at + 1, since, text));
             }
         }
         let before = &self.troubles;
@@ -430,7 +429,7 @@ impl Completeness {
             let known = before.iter().find(|known| (known.kind, known.of) == (kind, of));
             known.map(|known| known.since)
         };
-        let trouble = |(kind, of, since, text)| FeedTrouble {
+        let trouble = |(kind, of, since, text)| Trouble {
             kind,
             of,
             since: known(kind, of).unwrap_or(since),
@@ -565,10 +564,10 @@ impl PageRecord {
     }
 }
 
-fn figures(missed: Missed, slots: &Slots, lags: &VecDeque<u32>) -> FeedFigures {
+fn figures(missed: Missed, slots: &Slots, lags: &VecDeque<u32>) -> Figures {
     let usual = |usual: f64| slots.is_known().then_some(usual);
     let compared = slots.compared().into_iter();
-    FeedFigures {
+    Figures {
         events_a_minute: slots.a_minute(),
         missed: Some(missed),
         missed_share: Some(missed.shares()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::coverage::CoverageReport;
+use super::coverage::Report;
 use crate::model::window::Timestamp;
 
 /// Whether events come.
@@ -90,7 +90,7 @@ pub struct SourceStatus {
     /// 0 to 1; `None` until it was read twice. None in common means that events were missed.
     pub overlap: Vec<Option<f64>>,
     /// How complete the feed is; `None` before the first answers, and for recorded hours.
-    pub completeness: Option<Arc<CoverageReport>>,
+    pub completeness: Option<Arc<Report>>,
 }
 
 impl SourceStatus {

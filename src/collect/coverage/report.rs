@@ -18,7 +18,7 @@ pub const METHOD: &str = "ids are drawn in order: the ids between two reads that
 /// What is wrong with the feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FeedTroubleKind {
+pub enum TroubleKind {
     /// GitHub answers, and nothing new comes.
     FrozenFeed,
     /// A token is shown old pages.
@@ -27,7 +27,7 @@ pub enum FeedTroubleKind {
     PageMissing,
 }
 
-impl FeedTroubleKind {
+impl TroubleKind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::FrozenFeed, Self::StaleToken, Self::PageMissing];
 
@@ -44,9 +44,9 @@ impl FeedTroubleKind {
 
 /// Something that is wrong with the feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FeedTrouble {
+pub struct Trouble {
     /// What.
-    pub kind: FeedTroubleKind,
+    pub kind: TroubleKind,
     /// The token's place or the page's number; 0 for the whole feed.
     pub of: usize,
     /// When it began, as far as the answers show.
@@ -75,10 +75,10 @@ pub struct Share {
     pub usual: Option<f64>,
 }
 
-/// FeedFigures of a page, or of all. What is not known is `None`, never 0: while pages are not
+/// Figures of a page, or of all. What is not known is `None`, never 0: while pages are not
 /// answered, stand still, or do not show what they should.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FeedFigures {
+pub struct Figures {
     /// New events a minute, of the last minute; `None` also in the first ten seconds.
     pub events_a_minute: Option<f64>,
     /// Missed events of the last ten minutes.
@@ -91,7 +91,7 @@ pub struct FeedFigures {
     pub types: BTreeMap<&'static str, Share>,
 }
 
-impl FeedFigures {
+impl Figures {
     /// The same with nothing known but the events by type.
     #[must_use]
     pub fn unknown(self) -> Self {
@@ -113,7 +113,7 @@ pub struct PageReport {
     pub overlap: Option<f64>,
     /// Its figures. Missed on a page is what passed it and no other page showed either.
     #[serde(flatten)]
-    pub figures: FeedFigures,
+    pub figures: Figures,
 }
 
 /// How one token does.
@@ -132,7 +132,7 @@ const AGED: Duration = Duration::from_secs(60);
 
 /// How complete the feed is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct CoverageReport {
+pub struct Report {
     /// When this was put together.
     pub at: Timestamp,
     /// What the last minutes came to, oldest first; not shown.
@@ -141,16 +141,16 @@ pub struct CoverageReport {
     /// How the missed events are estimated.
     pub method: &'static str,
     /// All pages together.
-    pub all: FeedFigures,
+    pub all: Figures,
     /// Each page.
     pub pages: Vec<PageReport>,
     /// Each token that was used.
     pub tokens: Vec<TokenReport>,
     /// What is wrong.
-    pub troubles: Vec<FeedTrouble>,
+    pub troubles: Vec<Trouble>,
 }
 
-impl CoverageReport {
+impl Report {
     /// The report as it is to be shown at this time: without figures when it is old, as on a
     /// collector that does not poll any more.
     #[must_use]

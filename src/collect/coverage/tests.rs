@@ -18,7 +18,7 @@ struct World {
     /// Feeds of the seconds before, the oldest first.
     past: VecDeque<[VecDeque<PageSighting>; 2]>,
     completeness: Completeness,
-    report: Option<CoverageReport>,
+    report: Option<Report>,
     quarantined: Vec<TokenSlotId>,
 }
 
@@ -142,12 +142,12 @@ impl World {
         report.pages.iter().map(|page| page.figures.missed.is_some()).collect()
     }
 
-    fn troubles(&self) -> &[FeedTrouble] {
+    fn troubles(&self) -> &[Trouble] {
         self.report.as_ref().map_or(&[], |report| &report.troubles)
     }
 
     /// Goes on until something is told; fails when that takes too long.
-    fn told(&mut self, mut round: impl FnMut(&mut Self)) -> FeedTrouble {
+    fn told(&mut self, mut round: impl FnMut(&mut Self)) -> Trouble {
         let begin = self.second;
         while self.troubles().is_empty() {
             round(self);
@@ -191,7 +191,7 @@ fn a_frozen_feed_is_told_within_two_minutes_and_so_is_its_end() {
         let moved_at = world.now();
         world.frozen = true;
         let trouble = world.told(|world| world.round(|_| (1, 0), (0, Odd::Nothing)));
-        assert_eq!((trouble.kind, trouble.of), (FeedTroubleKind::FrozenFeed, 0), "{trouble:?}");
+        assert_eq!((trouble.kind, trouble.of), (TroubleKind::FrozenFeed, 0), "{trouble:?}");
         assert_eq!(trouble.since, moved_at, "since it last moved, not since it was noticed");
         for _ in 0..1_200 {
             world.round(|_| (1, 0), (0, Odd::Nothing));
@@ -211,7 +211,7 @@ fn a_feed_that_hardly_moves_is_frozen_too() {
     world.well(600);
     world.rate = 0.2;
     let trouble = world.told(|world| world.round(|_| (1, 0), (0, Odd::Nothing)));
-    assert_eq!(trouble.kind, FeedTroubleKind::FrozenFeed);
+    assert_eq!(trouble.kind, TroubleKind::FrozenFeed);
     assert!(trouble.text.contains("% of the usual"), "{}", trouble.text);
     let changed_at = START + 600;
     let since = trouble.since.micros() / 1_000_000;
@@ -261,7 +261,7 @@ fn answers_without_change_are_told_as_frozen() {
         }
         world.report = Some(world.completeness.assess(now, |_| Some(1)).0);
     });
-    assert_eq!(trouble.kind, FeedTroubleKind::FrozenFeed);
+    assert_eq!(trouble.kind, TroubleKind::FrozenFeed);
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn a_token_that_is_shown_old_pages_is_told_and_benched() {
         let turn = world.second;
         world.round(freshness(12)(turn), (0, Odd::Nothing));
     });
-    assert_eq!((trouble.kind, trouble.of), (FeedTroubleKind::StaleToken, 2), "{trouble:?}");
+    assert_eq!((trouble.kind, trouble.of), (TroubleKind::StaleToken, 2), "{trouble:?}");
     assert!(trouble.since.since(began) <= Duration::from_secs(10), "{trouble:?}");
     assert!(trouble.text.contains("token 2"));
     assert_eq!(world.quarantined, [TokenSlotId(2)]);
@@ -316,7 +316,7 @@ fn a_missing_page_is_told_with_what_is_missing() {
         let mut world = World::new(12, 40.0);
         world.well(300);
         let trouble = world.told(|world| world.round(|_| (1, 0), (1, odd)));
-        assert_eq!((trouble.kind, trouble.of), (FeedTroubleKind::PageMissing, 2), "{trouble:?}");
+        assert_eq!((trouble.kind, trouble.of), (TroubleKind::PageMissing, 2), "{trouble:?}");
         for _ in 0..60 {
             world.round(|_| (1, 0), (1, odd));
         }
@@ -340,7 +340,7 @@ fn a_page_that_was_never_there_is_told_from_the_beginning() {
     for odd in [Odd::Empty, Odd::Failing, Odd::LikePageOne] {
         let mut world = World::new(13, 40.0);
         let trouble = world.told(|world| world.round(|_| (1, 0), (2, odd)));
-        assert_eq!((trouble.kind, trouble.of), (FeedTroubleKind::PageMissing, 3), "{trouble:?}");
+        assert_eq!((trouble.kind, trouble.of), (TroubleKind::PageMissing, 3), "{trouble:?}");
     }
 }
 

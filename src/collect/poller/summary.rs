@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{PollRule, Poller};
-use crate::collect::coverage::{CoverageReport, FeedTrouble, FeedTroubleKind, Lag};
+use crate::collect::coverage::{Lag, Report, Trouble, TroubleKind};
 use crate::collect::status::{LastError, SourceMode, SourceState};
 use crate::github::tokens::TokenMode;
 use crate::metrics;
@@ -85,8 +85,8 @@ impl Poller {
 }
 
 /// Says once that something is wrong, and once that it no longer is.
-pub(super) fn troubles(before: &[FeedTrouble], now: &[FeedTrouble]) {
-    let is_in = |all: &[FeedTrouble], one: &FeedTrouble| {
+pub(super) fn troubles(before: &[Trouble], now: &[Trouble]) {
+    let is_in = |all: &[Trouble], one: &Trouble| {
         all.iter().any(|other| (other.kind, other.of) == (one.kind, one.of))
     };
     for trouble in now.iter().filter(|trouble| !is_in(before, trouble)) {
@@ -99,7 +99,7 @@ pub(super) fn troubles(before: &[FeedTrouble], now: &[FeedTrouble]) {
 }
 
 /// Puts the figures into metrics; what is unknown is NaN, as it is for Prometheus.
-pub fn publish(report: &CoverageReport) {
+pub fn publish(report: &Report) {
     let unknown = f64::NAN;
     let [low, share, high] = report.all.missed_share.unwrap_or([unknown; 3]);
     for (bound, value) in [("low", low), ("estimate", share), ("high", high)] {
@@ -109,7 +109,7 @@ pub fn publish(report: &CoverageReport) {
     for (point, value) in [("p50", lag.p50), ("p90", lag.p90), ("max", lag.max)] {
         metrics::EVENT_LAG_SECONDS.set_for(point, value);
     }
-    for kind in FeedTroubleKind::ALL {
+    for kind in TroubleKind::ALL {
         let count = report.troubles.iter().filter(|trouble| trouble.kind == kind).count();
         metrics::FEED_TROUBLES.set_for(kind.name(), f64::from(u32::try_from(count).unwrap_or(0)));
     }
