@@ -48,6 +48,27 @@ test-tidb: setup ## the tests of the history against a real TiDB, built once fro
 test-properties: setup ## the properties with inputs that no run had before, CASES=2000 each
 	@PROPTEST_CASES=$(CASES) cargo test --release --locked --lib -- $(ARGS)
 
+# A number of a run, fresh unless it is given: what failed is repeated with the one that it printed.
+fresh = $(or $(1),$(shell echo $$((RANDOM * 32768 + RANDOM))))
+IT := cargo test --release --locked --test it --
+
+.PHONY: kills
+kills: N ?= 10000
+kills: setup ## kill -9 at seeded moments, N=10000 times; nothing may be lost or counted twice
+	@GHPULSE_KILLS=$(N) GHPULSE_KILLS_SEED=$(call fresh,$(GHPULSE_KILLS_SEED)) $(IT) --show-output crash::kills
+
+.PHONY: cuts
+cuts: N ?= 1000
+cuts: setup ## power cuts at seeded moments, N=1000: only what was synced survives
+	@.ci/setup test
+	@GHPULSE_CUTS=$(N) GHPULSE_CUTS_SEED=$(call fresh,$(GHPULSE_CUTS_SEED)) $(IT) --show-output crash::cuts
+
+.PHONY: write-errors
+write-errors: N ?= 45
+write-errors: setup ## ENOSPC and EIO at each of the first N=45 writes and syncs of every thread
+	@.ci/setup test
+	@GHPULSE_ERRORS=$(N) GHPULSE_ERRORS_SEED=$(call fresh,$(GHPULSE_ERRORS_SEED)) $(IT) --show-output crash::errors
+
 .PHONY: bench
 bench: setup ## measures all of it beside other servers: target/bench/report.md; takes the machine for itself
 	@cargo bench --locked --bench load $(if $(ARGS),-- $(ARGS))

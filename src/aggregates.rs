@@ -10,6 +10,7 @@
 //! Reading what lies behind continues in pieces, beside everything else and at half of one core.
 
 mod active;
+mod busiest;
 mod folder;
 mod journal;
 mod member;

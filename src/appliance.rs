@@ -15,6 +15,7 @@ mod copies;
 mod coverage;
 mod files;
 mod gauges;
+mod kept;
 mod operator;
 mod ports;
 mod rabbit;
@@ -42,7 +43,6 @@ use self::rabbit::Rabbit;
 pub use self::rabbit::check_amqp;
 use self::renewed::Renewed;
 use self::status::Sight;
-pub use self::status::screen as status_screen;
 pub use self::tried::{TriedToken, check_certificate, check_key_file, check_tokens};
 use crate::aggregates::{Aggregates, Counting};
 use crate::alerts::{Alerts, Posting};
@@ -65,6 +65,7 @@ use crate::config::{Config, GitHubConfig, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
 use crate::script::{self, Kind, ScriptHost, Trials};
+pub use crate::serve::Status;
 use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
@@ -163,7 +164,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let counting = counting.begin(COUNTED_WITHIN).await?;
     let operator: Arc<dyn Operate> =
         Arc::new(Operator::new(source, complaint, (bus, fed), scripts, history, sight, clock));
-    let public = bind(config.server.listen, Audience::Public).await?;
+    let public = bind(config.server.listen(), Audience::Public).await?;
     let (mut listeners, mut ops) = (vec![public.1], None);
     let mut options = serve_options(config);
     let (grace, store) = (config.server.grace, parts.store.clone());
@@ -223,6 +224,7 @@ fn sight_of(
         node: parts.config.node_name.clone(),
         enriched,
         failing: parts.chores.watch(),
+        backups: parts.chores.watch_backups(),
         clock: parts.clock,
     }
 }

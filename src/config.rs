@@ -2,8 +2,9 @@
 //!
 //! [`load`] lays the config file, the environment (`GHPULSE_*`) and the flags over the defaults,
 //! checks all of it before a port is bound, and gives either a whole [`Config`] or every complaint
-//! at once, each with its place and key. Everything is made from one table ([`KEYS`]): the parser,
-//! the defaults, `config default`, `config reference` and `config env`. A config file of the peer
+//! at once, each with its place and key. Everything is made from one row per key (`keys`): the
+//! fields of [`Config`] and their documentation, the parser, the defaults, `config default`,
+//! `config reference` and `config env`. A config file of the peer
 //! loads unchanged: keys match without regard to case and keep its units; what has no counterpart
 //! here gets one notice. No secret is ever in a complaint, a notice or a debug print.
 //!
@@ -13,17 +14,20 @@ mod check;
 mod complaint;
 mod impossible;
 mod joined;
+mod keys;
 mod layers;
 mod nearest;
 mod peer;
 mod raw;
 mod reference;
 mod secret;
+mod sections;
 mod table;
 mod tokens;
 mod typed;
 mod units;
 mod value;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,12 +35,15 @@ use std::path::{Path, PathBuf};
 pub use complaint::{Complaint, Level, Notice, Place};
 pub use reference::{default_file, defaults_json, reference, reference_json, variables};
 pub use secret::Secret;
-pub use table::{KEYS, Key, Kind, OTHER_VARIABLES, PREFIX};
+pub use sections::{
+    Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, LogConfig, ServerConfig,
+    ServerLimits, StoreConfig,
+};
+pub use table::{KEYS, Key, OTHER_VARIABLES, PREFIX, ValueKind};
 pub use tokens::{TokenLines, read_tokens};
 pub use typed::{
-    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, Config, DisableConfig,
-    EnrichConfig, GitHubConfig, IntervalConfig, LogConfig, Network, OAuthConfig, PulsarConfig,
-    ServerConfig, ServerLimits, StoreConfig, StoreSync, TidbConfig, TlsConfig,
+    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, LogFormat, Network,
+    OAuthConfig, PulsarConfig, StoreSync, TidbConfig, TlsConfig,
 };
 pub use units::{Bare, duration, moment, show_bytes, show_duration};
 
@@ -150,7 +157,7 @@ pub fn load(request: &Request) -> Result<Loaded, Refused> {
     for flag in &request.flags {
         layers.flag(flag.name, flag.key, &flag.value);
     }
-    let mut values = check::Values::new(layers);
+    let mut values = values::Values::new(layers);
     let config = check::build(&mut values, &request.host);
     let layers::Layers { given, complaints, notices, .. } = values.end();
     let places = given.into_iter().map(|(key, given)| (key, given.place)).collect();

@@ -31,7 +31,7 @@ pub use latest::gauges::{
 pub use latest::languages::{LanguageChanges, LanguageQuery, LatestLanguages};
 pub use latest::values::{LatestValues, Tick};
 pub use log::StreamJournal;
-pub use log::control::RetentionLimits;
+pub use log::control::{RetentionLimits, StreamMessage};
 pub use log::encoding::StreamEncoding;
 pub use log::filter::{
     Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning, StreamQuery,

@@ -15,7 +15,7 @@ use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use crate::config::LogConfig;
+use crate::config::{LogConfig, LogFormat};
 use crate::private;
 
 /// Why there is no log.
@@ -56,7 +56,7 @@ pub fn install(log: &LogConfig) -> Result<(), LoggingError> {
         None => (BoxMakeWriter::new(std::io::stderr), colourful(std::io::stderr().is_terminal())),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let set = if log.json {
+    let set = if log.format == LogFormat::Json {
         lines.json().flatten_event(true).with_current_span(false).try_init()
     } else {
         lines.with_ansi(colour).try_init()
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_opened_is_named() {
         let file = Some(PathBuf::from("/nowhere/at/all.log"));
-        let log = LogConfig { level: "info".to_owned(), file, json: true };
+        let log = LogConfig { level: "info".to_owned(), file, format: LogFormat::Json };
         let error = install(&log).unwrap_err().to_string();
         assert!(error.contains("/nowhere/at/all.log"), "{error}");
     }

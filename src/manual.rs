@@ -72,7 +72,7 @@ const CONTENTS_DEPTH: u8 = 3;
 /// The style of all pages: that of the server's other pages, and what only the manual needs.
 pub static STYLE: LazyLock<String> = LazyLock::new(|| {
     let rows = include_str!("manual/style.css");
-    format!("{}{rows}", include_str!("serve/ui/shared.css"))
+    format!("{}{rows}", include_str!("serve/pages/ui/shared.css"))
 });
 
 /// Returns the document of a page, by its name; `None` when there is no such page.

@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod counts;
+pub mod coverage;
 pub mod entity;
 pub mod envelope;
 pub mod event;

@@ -5,56 +5,36 @@
 //! gone, the hard one drops them. Every connection is tracked, limited and timed; every refusal
 //! says why and is counted.
 
-mod admission;
+mod admin;
 mod api;
-mod deflate;
-mod docs;
-mod endpoints;
-mod feeds;
-mod front;
-mod goodbye;
-mod handshake;
-mod head;
-mod http2;
-mod identity;
-mod inflow;
-mod listen;
-mod operate;
-mod ops;
+mod history;
+mod http;
 mod options;
 mod pace;
-mod page;
-mod params;
-mod pasted;
-mod patient;
-mod problem;
-mod proxies;
-mod public;
-mod routes;
+mod pages;
+mod readers;
+mod scripts;
 mod server;
-mod sheets;
-mod socket;
-mod status;
-mod stream;
 #[cfg(test)]
 mod tests;
-mod tls;
-mod topics;
-mod wire;
-mod wish;
+mod ws;
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-pub use listen::{Audience, Listener};
-pub use operate::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
-    StoreAnswer, StoreRequest, SyncAnswer, is_ready,
+pub use admin::operate::{
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LanguageCounts, Operate, Refusal,
+    ScriptState, StoreAnswer, StoreRequest, SyncAnswer,
 };
+pub use admin::report::{
+    BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport,
+    MemoryReport, Part, PartState, SourceReport, Status, is_ready,
+};
+pub use http::peer::{Audience, Listener};
+pub use http::proxies::Proxies;
+pub use http::tls::Certificate;
 pub use options::ServeOptions;
-pub use proxies::Proxies;
-pub use tls::Certificate;
 
 use crate::hub::Hub;
 use server::Server;
@@ -78,14 +58,17 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let tls = match (&options.certificate, &options.tls) {
         (Some(certificate), _) => Some(certificate.acceptor()?),
-        (None, Some(files)) => Some(tls::acceptor(files)?),
+        (None, Some(files)) => Some(http::tls::acceptor(files)?),
         (None, None) => None,
     };
     let server = Arc::new(Server::new(options, hub, operate, soft, hard));
-    let router = routes::router(&server)?;
-    for listener in listeners {
+    let routed = listeners.into_iter().map(|listener| {
+        let router = http::routes::router(&server, listener.audience)?;
+        Ok((listener, router))
+    });
+    for (listener, router) in routed.collect::<anyhow::Result<Vec<_>>>()? {
         let tls = tls.clone().filter(|_| listener.audience == Audience::Public);
-        server.tracker.spawn(listen::accept(Arc::clone(&server), listener, router.clone(), tls));
+        server.tracker.spawn(http::listen::accept(Arc::clone(&server), listener, router, tls));
     }
     let (soft, hard) = (server.soft.clone(), server.hard.clone());
     let everyone_gone = async {

@@ -110,6 +110,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rocksdb", &["store"]),
     ("rustix", &["appliance", "clock", "private"]),
     ("rustls", &["amqp", "bus::pulsar", "http", "reload", "serve", "main"]),
+    ("schemars", &["hub", "model", "serve"]),
     ("sd_notify", &["supervise", "appliance"]),
     ("serde_saphyr", &["config"]),
     ("strsim", &["config", "cli"]),

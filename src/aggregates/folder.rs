@@ -183,24 +183,13 @@ impl Folder {
 
 /// What an aggregate is, for the list of all of them.
 fn about(name: &str, host: &ScriptHost, caught_up: bool, usage: Option<(&Usage, &Rule)>) -> Value {
-    let status = host.status();
-    // Anybody may read this list, and where the scripts lie is nobody's concern.
-    let file_name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-    let error = status.complaint().map(|complaint| {
-        let file = file_name(&complaint.file).into();
-        Complaint { file, ..complaint.clone() }.to_string()
-    });
-    json!({
-        "name": name,
-        "file": file_name(&status.file),
-        "in_force": status.in_force,
-        "since": status.since,
-        "counts": host.rule().map(|rule| rule.json()),
-        "counted": usage.map(|(usage, _)| usage.counted()),
-        "note": usage.and_then(|(usage, rule)| usage.words(rule)),
-        "reading": host.rule().is_some() && !caught_up,
-        "error": error,
-    })
+    let mut about = host.about();
+    about["name"] = json!(name);
+    about["counts"] = json!(host.rule().map(|rule| rule.json()));
+    about["counted"] = json!(usage.map(|(usage, _)| usage.counted()));
+    about["note"] = json!(usage.and_then(|(usage, rule)| usage.words(rule)));
+    about["reading"] = json!(host.rule().is_some() && !caught_up);
+    about
 }
 
 /// The files of aggregates in a folder, sorted by name, and what cannot be one.

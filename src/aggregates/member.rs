@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::active::Active;
+use super::busiest::Busiest;
 use super::rolling::{CountedBy, Rolling, snapshot_of};
 use crate::hub::{Hub, WINDOWS};
 use crate::model::position::Cursor;
@@ -25,6 +26,7 @@ enum Counter {
     Script(Box<Scripted>),
     Rolling(Box<Rolling>),
     Active(Box<Active>),
+    Busiest(Box<Busiest>),
 }
 
 /// What a script's aggregate is made of.
@@ -60,6 +62,7 @@ impl Member {
             }
             members.push(Self::of(Counter::Active(Box::new(Active::new(windows)))));
         }
+        members.push(Self::of(Counter::Busiest(Box::new(Busiest::new()))));
         members
     }
 
@@ -106,6 +109,7 @@ impl Member {
             Counter::Script(scripted) => 2 * i64::from(scripted.rule.window()),
             Counter::Rolling(rolling) => rolling.span(),
             Counter::Active(active) => active.span(),
+            Counter::Busiest(busiest) => busiest.span(),
         }
     }
 
@@ -126,6 +130,7 @@ impl Member {
             Counter::Script(scripted) => scripted.count(event),
             Counter::Rolling(rolling) => rolling.count(event),
             Counter::Active(active) => active.count(event),
+            Counter::Busiest(busiest) => busiest.count(event),
         }
     }
 
@@ -136,6 +141,7 @@ impl Member {
             Counter::Script(scripted) => scripted.tick(hub, now, cursor, since),
             Counter::Rolling(rolling) => rolling.tick(hub, now, cursor, since),
             Counter::Active(active) => active.tick(hub, now, cursor, since),
+            Counter::Busiest(busiest) => busiest.tick(hub, now, cursor, since),
         }
     }
 }

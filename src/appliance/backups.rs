@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::chores::{Chore, Chores};
+use super::chores::{BackupTimes, Chore, Chores};
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, TOLERANCE, Witness};
@@ -47,7 +47,16 @@ pub(super) async fn run(
         let now = witness.scheduled_now();
         if clock.instant() >= not_before && now.is_some() {
             let (store, settings) = (store.clone(), settings.clone());
-            let pass = tokio::task::spawn_blocking(move || pass(&store, &settings, clock)).await?;
+            let (id, dir) = (store.store_id().to_owned(), settings.dir.clone());
+            let every = settings.every;
+            let work = move || {
+                let pass = pass(&store, &settings, clock);
+                (pass, own(&dir, &id).last().map(|(at, _)| *at))
+            };
+            let (pass, last) = tokio::task::spawn_blocking(work).await?;
+            let now = clock.now();
+            let next = last.map_or(now, |last| last.plus(every)).max(now);
+            chores.plan_backups(BackupTimes { last, next });
             let failed = pass.as_ref().err().map(|error| error as &(dyn Error + 'static));
             chores.went(Chore::Backup, failed);
             match pass {

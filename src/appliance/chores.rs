@@ -13,7 +13,17 @@ use crate::model::window::Timestamp;
 #[derive(Clone)]
 pub(super) struct Chores {
     failing: watch::Sender<Failing>,
+    backups: watch::Sender<Option<BackupTimes>>,
     clock: Clock,
+}
+
+/// When backups are made, by `backup.every`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BackupTimes {
+    /// When the newest was made; `None` when there is none.
+    pub(super) last: Option<Timestamp>,
+    /// When the next is due.
+    pub(super) next: Timestamp,
 }
 
 /// The chores that fail now, each with why and since when.
@@ -31,11 +41,22 @@ pub(super) enum Chore {
 
 impl Chores {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { failing: watch::Sender::default(), clock }
+        let (failing, backups) = (watch::Sender::default(), watch::Sender::default());
+        Self { failing, backups, clock }
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<Failing> {
         self.failing.subscribe()
+    }
+
+    /// When the newest backup was made, and when the next is due.
+    pub(super) fn plan_backups(&self, times: BackupTimes) {
+        self.backups.send_replace(Some(times));
+    }
+
+    /// The same, for those who look; `None` without `backup.dir`.
+    pub(super) fn watch_backups(&self) -> watch::Receiver<Option<BackupTimes>> {
+        self.backups.subscribe()
     }
 
     /// How a chore went.
@@ -55,6 +76,12 @@ impl Chores {
 }
 
 impl Failing {
+    /// What fails of a chore, and since when.
+    pub(super) fn of(&self, chore: Chore) -> Option<(&str, Timestamp)> {
+        let mut all = self.0.iter().filter(|(known, ..)| *known == chore);
+        all.next().map(|(_, why, since)| (why.as_str(), *since))
+    }
+
     /// In words, without a path: everybody may read them.
     pub(super) fn words(&self) -> Option<String> {
         let words = self.0.iter().map(|(chore, why, since)| match chore {

@@ -1,5 +1,6 @@
 //! What the server asks of the appliance around it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,8 +10,8 @@ use tokio::sync::watch;
 
 use super::broker::BrokerState;
 use super::rabbit::RabbitState;
-use super::status::{Sight, screen};
-use super::{copies, exchange};
+use super::status::Sight;
+use super::{copies, exchange, kept};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
@@ -20,8 +21,8 @@ use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, InForce, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, Operate, Part, PartState, Refusal, ScriptState, Status,
-    StoreAnswer, StoreRequest, SyncAnswer,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, Operate, Part, PartState, Refusal,
+    ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
 };
 use crate::tidb::{History, HistoryState};
 
@@ -45,7 +46,7 @@ pub(super) struct Operator {
 }
 
 /// State of each part, and since when.
-type Known = HashMap<&'static str, (PartState, Timestamp)>;
+type Known = HashMap<Cow<'static, str>, (PartState, Timestamp)>;
 
 /// How the scripts are.
 pub(super) struct Scripts {
@@ -81,12 +82,12 @@ impl Operator {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (known, looked_at) = &mut *seen;
         for part in &mut parts {
-            match known.get(part.name) {
+            match known.get(&part.name) {
                 Some((state, since)) if *state == part.state => part.since = *since,
                 Some(_) if part.since < *looked_at => part.since = now,
                 _ => {}
             }
-            known.insert(part.name, (part.state, part.since));
+            known.insert(part.name.clone(), (part.state, part.since));
             // The last error may stay in /status; a part that is well has none.
             if matches!(part.state, PartState::Ok | PartState::Off) {
                 part.error = None;
@@ -97,7 +98,7 @@ impl Operator {
     }
 
     fn part(&self, name: &'static str, state: PartState) -> Part {
-        Part { name, state, since: self.started_at, error: None }
+        Part { name: name.into(), state, since: self.started_at, error: None }
     }
 
     /// A store that fails stops the process. What makes it wait and what fails to copy it is
@@ -132,20 +133,20 @@ impl Operator {
             Some(words) if state == PartState::Ok => (PartState::Degraded, Some(words.to_owned())),
             _ => (state, error),
         };
-        Part { name: "source", state, since: status.since, error }
+        Part { name: "source".into(), state, since: status.since, error }
     }
 
     fn bus(&self) -> Part {
         // An embedded bus that fails stops the process: whoever answers is well.
         let Some(bus) = &self.bus else { return self.part("bus", PartState::Ok) };
         let (state, since, error) = bus.look();
-        Part { name: "bus", state, since, error }
+        Part { name: "bus".into(), state, since, error }
     }
 
     fn amqp(&self) -> Part {
         let Some(fed) = &self.fed else { return self.part("amqp", PartState::Off) };
         let (state, since, error) = fed.look();
-        Part { name: "amqp", state, since, error }
+        Part { name: "amqp".into(), state, since, error }
     }
 
     fn scripts(&self) -> Part {
@@ -160,7 +161,7 @@ impl Operator {
             Some(_) => (PartState::Degraded, self.started_at),
             None => (PartState::Ok, status.since),
         };
-        Part { name: "scripts", state, since, error }
+        Part { name: "scripts".into(), state, since, error }
     }
 
     fn tidb(&self) -> Part {
@@ -171,7 +172,7 @@ impl Operator {
             HistoryState::Down => PartState::Down,
             HistoryState::Off => PartState::Off,
         };
-        Part { name: "tidb", state, since: health.since, error: health.error }
+        Part { name: "tidb".into(), state, since: health.since, error: health.error }
     }
 }
 
@@ -182,7 +183,7 @@ impl Operator {
         let since = found.iter().map(|file| file.since).min()?;
         let words: Vec<&str> = found.iter().map(|file| &*file.words).collect();
         let error = Some(words.join("; "));
-        Some(Part { name: "files", state: PartState::Degraded, since, error })
+        Some(Part { name: "files".into(), state: PartState::Degraded, since, error })
     }
 }
 
@@ -218,12 +219,7 @@ impl Operate for Operator {
 
     fn status(&self, clients: usize) -> Status {
         let source = self.source.as_ref().map(|source| source.borrow().clone());
-        let json = self.sight.json(&self.parts(), source.as_ref(), clients);
-        Status { text: screen(&json), json }
-    }
-
-    fn screen(&self, json: &serde_json::Value) -> String {
-        screen(json)
+        self.sight.report(self.parts(), source.as_ref(), clients)
     }
 
     fn script(&self) -> ScriptState {
@@ -237,6 +233,15 @@ impl Operate for Operator {
         let error = status.complaint().map(ToString::to_string);
         let current = matches!(status.in_force, InForce::File | InForce::BuiltIn);
         ScriptState { name, current, error }
+    }
+
+    fn merge_script(&self) -> serde_json::Value {
+        self.scripts.merge.about()
+    }
+
+    fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, Refusal>> {
+        let read = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
+        Box::pin(kept::answer(read, (self.clock.now(), self.started_at), query))
     }
 
     fn window(&self) -> Option<serde_json::Value> {

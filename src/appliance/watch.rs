@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
-use crate::collect::coverage::{Trouble, TroubleKind};
 use crate::collect::poller::publish;
 use crate::collect::status::SourceStatus;
 use crate::metrics;
+use crate::model::coverage::{Trouble, TroubleKind};
 use crate::serve::{Operate, Part, PartState};
 use crate::store::Store;
 
@@ -103,7 +103,7 @@ pub(super) async fn run(
 
 /// The history raises its own: it knows each failure.
 fn tell(alerts: &Alerts, part: &Part) {
-    let (condition, is_wrong) = match part.name {
+    let (condition, is_wrong) = match &*part.name {
         "source" => (Condition::SourceAway, part.state == PartState::Down),
         "bus" => (Condition::BusAway, part.state == PartState::Down),
         // Off is well too: another node may do it.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{Exit, filled, output};
-use crate::appliance;
+use crate::appliance::Status;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 
 /// Longest time for an answer.
@@ -45,13 +46,10 @@ async fn ask(args: &StatusArgs) -> Exit {
     }
     match fetch(base).await {
         Ok(_) if args.alive => Exit::Fine,
-        Ok(status) => {
-            let printed = if args.json {
-                output::json(&status)
-            } else {
-                output::text(&appliance::status_screen(&status))
-            };
-            if printed == Exit::Fine && status["ready"] != true {
+        Ok((json, status)) => {
+            let printed =
+                if args.json { output::json(&json) } else { output::text(&status.screen()) };
+            if printed == Exit::Fine && !status.ready {
                 return Exit::Unavailable;
             }
             printed
@@ -67,19 +65,21 @@ async fn ask(args: &StatusArgs) -> Exit {
     }
 }
 
-async fn fetch(base: &str) -> Result<Value, String> {
+/// The status as it came and as this version reads it.
+async fn fetch(base: &str) -> Result<(Value, Status), String> {
     let options = HttpOptions { timeout: TIMEOUT, body_limit: STATUS_BYTES };
     let http = Http::new(options).map_err(|error| error.to_string())?;
     let url = format!("{base}/status?format=json");
     let answer = http.send(HttpRequest::get(&url)).await.map_err(|error| error.to_string())?;
     if answer.status != 200 {
-        return Err(format!("it answered {}", answer.status));
+        return Err(format!("its answer is {}", answer.status));
     }
-    let status: Value = serde_json::from_slice(&answer.body)
-        .map_err(|_| "what answers there is no ghpulse".to_owned())?;
-    if status["ready"].is_boolean() {
-        Ok(status)
-    } else {
-        Err("what answers there is no ghpulse".to_owned())
-    }
+    let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    let Some(json) = json.filter(|json| json["ready"].is_boolean()) else {
+        return Err("it is not a ghpulse server".to_owned());
+    };
+    let status = Status::deserialize(&json).map_err(|error| {
+        format!("its version {} sends a status that this one cannot read: {error}", json["version"])
+    })?;
+    Ok((json, status))
 }

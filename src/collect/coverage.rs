@@ -10,16 +10,12 @@ mod estimate;
 mod freshness;
 mod minutes;
 mod pulse;
-mod report;
 mod slots;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
-pub use self::estimate::{Missed, WINDOW};
-pub use self::report::{
-    Figures, Lag, METHOD, PageReport, Report, Share, TokenReport, Trouble, TroubleKind,
-};
+pub use self::estimate::WINDOW;
 
 use self::estimate::IdCoverage;
 use self::freshness::Freshness;
@@ -29,6 +25,9 @@ use self::slots::Slots;
 use super::overlap::{self, KINDS, PageSighting};
 use crate::github::tokens::TokenSlotId;
 use crate::metrics;
+use crate::model::coverage::{
+    Figures, Lag, METHOD, Missed, PageReport, Report, Share, TokenReport, Trouble, TroubleKind,
+};
 use crate::model::window::Timestamp;
 
 /// Without anything new for so long, in spite of answers, the feed is frozen.
@@ -317,7 +316,7 @@ impl Completeness {
         let pages = self.pages.iter().enumerate();
         let report = Report {
             at: now,
-            method: METHOD,
+            method: METHOD.into(),
             minutes: self.minutes.samples(),
             all: if is_all_known { all } else { all.unknown() },
             pages: pages.map(|(at, page)| page.report(at + 1, is_known(at), self)).collect(),
@@ -573,7 +572,7 @@ fn figures(missed: Missed, slots: &Slots, lags: &VecDeque<u32>) -> Figures {
         missed_share: Some(missed.shares()),
         lag_seconds: lag(lags),
         types: compared
-            .map(|c| (KINDS[c.kind], Share { now: c.now, usual: usual(c.usual) }))
+            .map(|c| (KINDS[c.kind].into(), Share { now: c.now, usual: usual(c.usual) }))
             .collect(),
     }
 }

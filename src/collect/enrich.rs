@@ -24,7 +24,7 @@ use self::fetcher::{Fetcher, InFlightQuery};
 pub use self::fetcher::{Lookup, LookupOptions};
 use self::pending::{PendingQueue, ReleaseReason, ReleasedEvent};
 use self::read::{CachedLanguage, InboxBatch, read};
-pub use self::share::{Enriched, RecentShare};
+pub use self::share::RecentShare;
 use crate::clock::Clock;
 use crate::store::keys::{InboxKey, OutboxKey};
 use crate::store::repos;

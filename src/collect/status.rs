@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::coverage::Report;
+use crate::model::coverage::Report;
 use crate::model::window::Timestamp;
 
 /// Whether events come.

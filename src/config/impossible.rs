@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::secret::{HIDDEN, quotable};
-use super::table::{Key, Kind};
+use super::table::{Key, ValueKind};
 
 /// Longest token, bytes.
 const TOKEN_BYTES: usize = 500;
@@ -16,21 +16,22 @@ pub(super) fn text(key: &Key, text: &str) -> Option<String> {
     let is_query = key.default.contains('\n') || key.path.starts_with("tidb.sql.");
     let is_free = matches!(
         key.kind,
-        Kind::Text
-            | Kind::Path
-            | Kind::Route
-            | Kind::Url(_)
-            | Kind::Secret
-            | Kind::SecretUrl(_)
-            | Kind::Origins
-            | Kind::Networks
+        ValueKind::Text
+            | ValueKind::Path
+            | ValueKind::Route
+            | ValueKind::Url(_)
+            | ValueKind::Secret
+            | ValueKind::SecretUrl(_)
+            | ValueKind::Origins
+            | ValueKind::Networks
     );
     if is_query || !is_free {
         return None;
     }
     let text = text.trim();
     // A password may hold anything; only one that is nothing but a variable is surely a mistake.
-    let unfilled = if key.kind == Kind::Secret { is_braced_whole(text) } else { is_unfilled(text) };
+    let unfilled =
+        if key.kind == ValueKind::Secret { is_braced_whole(text) } else { is_unfilled(text) };
     if unfilled {
         let variable = key.variable();
         return Some(format!(
@@ -38,7 +39,7 @@ pub(super) fn text(key: &Key, text: &str) -> Option<String> {
              value itself, or set {variable} in the environment"
         ));
     }
-    let quoted = key.kind != Kind::Secret && is_quoted(text);
+    let quoted = key.kind != ValueKind::Secret && is_quoted(text);
     quoted.then(|| {
         "stands in quotes that are part of the value: leave them out (a shell or YAML removes \
          quotes, an env file or a unit may not)"

@@ -5,37 +5,68 @@
 //! spells every default out joins nothing and loads.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
-use super::check::{SET, Values, narrow};
 use super::impossible;
+use super::sections::{AlertsKeys, AmqpKeys, BackupKeys, PulsarKeys, TidbKeys};
 use super::typed::{
-    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, OAuthConfig, PulsarConfig,
-    TidbConfig,
+    AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, OAuthConfig, PulsarConfig, TidbConfig,
 };
+use super::values::{ReadSection, Values};
 
-pub(super) fn pulsar(values: &mut Values) -> Option<PulsarConfig> {
-    let env = values.text("pulsar.env");
-    let dev_host = values.text("pulsar.devHost");
-    let host = values.text("pulsar.host");
-    let (audience, key_file) = (values.text("pulsar.audience"), values.path("pulsar.keypath"));
-    let producer_topic = values.text("pulsar.producer.topic");
-    let consumer_topic = values.text("pulsar.consumer.topic");
-    let ca = values.path("pulsar.ca");
-    let compression = compression(&values.text("pulsar.compression").expect(SET));
-    let consumer_name = values.text("pulsar.consumer.name").expect(SET);
-    let topics = [&producer_topic, &consumer_topic];
-    let asked = dev_host.is_some() || host.is_some() || topics.iter().any(|topic| topic.is_some());
-    if !asked && env.is_none() {
-        let login = ["pulsar.audience", "pulsar.keypath", "pulsar.ca"];
-        let addresses = ["pulsar.host", "pulsar.devHost", "pulsar.env"];
-        let message = "missing: the other keys of pulsar need a broker, as pulsar+ssl://HOST:6651";
-        values.need_address(&login, &addresses, message);
-        return None;
+impl ReadSection for Option<PulsarConfig> {
+    fn read(values: &mut Values) -> Self {
+        let keys = PulsarKeys::read(values);
+        let PulsarKeys { env, host, dev_host, producer_topic, consumer_topic, ca, .. } = keys;
+        let (compression, consumer_name) = (keys.compression, keys.consumer_name);
+        let topics = [&producer_topic, &consumer_topic];
+        let asked = dev_host.is_some() || host.is_some() || topics.iter().any(|it| it.is_some());
+        if !asked && env.is_none() {
+            let login = ["pulsar.audience", "pulsar.keypath", "pulsar.ca"];
+            let addresses = ["pulsar.host", "pulsar.devHost", "pulsar.env"];
+            let message =
+                "missing: the other keys of pulsar need a broker, as pulsar+ssl://HOST:6651";
+            values.need_address(&login, &addresses, message);
+            return None;
+        }
+        let is_dev = env.as_deref() == Some("dev");
+        let (key, url) = if is_dev { ("pulsar.devHost", dev_host) } else { ("pulsar.host", host) };
+        check_pulsar(values, is_dev, (key, url.as_deref()), topics);
+        if ca.is_some() && url.as_ref().is_some_and(|url| url.starts_with("pulsar://")) {
+            let message =
+                format!("has no effect: {key} is pulsar://, without TLS; use pulsar+ssl://");
+            values.warn("pulsar.ca", message);
+        }
+        let oauth = if is_dev { None } else { oauth(values, keys.audience, keys.key_file) };
+        if !is_dev && url.is_some() && oauth.is_none() {
+            let message = "no credentials (pulsar.audience and pulsar.keypath): it connects \
+                           without a login, which only a broker without authentication accepts";
+            values.warn("pulsar.host", message);
+        }
+        let producer_topic = producer_topic.or_else(|| consumer_topic.clone())?;
+        let consumer_topic = consumer_topic.unwrap_or_else(|| producer_topic.clone());
+        let url = url?;
+        Some(PulsarConfig {
+            url,
+            oauth,
+            ca,
+            compression,
+            producer_topic,
+            consumer_topic,
+            consumer_name,
+        })
     }
-    let dev = env.as_deref() == Some("dev");
-    let (key, url) = if dev { ("pulsar.devHost", dev_host) } else { ("pulsar.host", host) };
+}
+
+/// Complains about a missing broker or topic, and warns of two different topics.
+fn check_pulsar(
+    values: &mut Values,
+    is_dev: bool,
+    (key, url): (&str, Option<&str>),
+    topics: [&Option<String>; 2],
+) {
     if url.is_none() {
-        let message = if dev {
+        let message = if is_dev {
             "missing: pulsar.env is dev, so name a broker as pulsar://localhost:6650 (without a \
              pulsar section the embedded log is used)"
         } else {
@@ -44,46 +75,26 @@ pub(super) fn pulsar(values: &mut Values) -> Option<PulsarConfig> {
         };
         values.need(key, message);
     }
-    if topics.iter().all(|topic| topic.is_none()) {
-        values.need("pulsar.producer.topic", "missing: Pulsar needs a topic to carry the events");
+    match topics {
+        [None, None] => {
+            let message = "missing: Pulsar needs a topic to carry the events";
+            values.need("pulsar.producer.topic", message);
+        }
+        [Some(producer), Some(consumer)] if producer != consumer => {
+            let message = format!(
+                "{consumer} is another topic than pulsar.producer.topic ({producer}): this node \
+                 will not see what it produces unless something carries it over"
+            );
+            values.warn("pulsar.consumer.topic", message);
+        }
+        _ => {}
     }
-    if let (Some(producer), Some(consumer)) = (&producer_topic, &consumer_topic)
-        && producer != consumer
-    {
-        let message = format!(
-            "{consumer} is another topic than pulsar.producer.topic ({producer}): this node will \
-             not see what it produces unless something carries it over"
-        );
-        values.warn("pulsar.consumer.topic", message);
-    }
-    if ca.is_some() && url.as_ref().is_some_and(|url| url.starts_with("pulsar://")) {
-        let message = format!("has no effect: {key} is pulsar://, without TLS; use pulsar+ssl://");
-        values.warn("pulsar.ca", message);
-    }
-    let oauth = if dev { None } else { oauth(values, audience, key_file) };
-    if !dev && url.is_some() && oauth.is_none() {
-        let message = "no credentials (pulsar.audience and pulsar.keypath): it connects without a \
-                       login, which only a broker without authentication accepts";
-        values.warn("pulsar.host", message);
-    }
-    let producer_topic = producer_topic.or_else(|| consumer_topic.clone())?;
-    let consumer_topic = consumer_topic.unwrap_or_else(|| producer_topic.clone());
-    let url = url?;
-    Some(PulsarConfig {
-        url,
-        oauth,
-        ca,
-        compression,
-        producer_topic,
-        consumer_topic,
-        consumer_name,
-    })
 }
 
 fn oauth(
     values: &mut Values,
     audience: Option<String>,
-    key_file: Option<std::path::PathBuf>,
+    key_file: Option<PathBuf>,
 ) -> Option<OAuthConfig> {
     match (audience, key_file) {
         (Some(audience), Some(key_file)) => Some(OAuthConfig { audience, key_file }),
@@ -99,67 +110,54 @@ fn oauth(
     }
 }
 
-fn compression(word: &str) -> Compression {
-    match word {
-        "lz4" => Compression::Lz4,
-        "zstd" => Compression::Zstd,
-        "zlib" => Compression::Zlib,
-        _ => Compression::None,
-    }
-}
-
-pub(super) fn tidb(values: &mut Values) -> Option<TidbConfig> {
-    let host = values.text("tidb.host");
-    let port = narrow(values.whole("tidb.port").expect(SET));
-    let user = values.text("tidb.user").expect(SET);
-    let password = values.secret("tidb.password");
-    let db = values.text("tidb.db");
-    let tls = values.text("tidb.tls").expect(SET);
-    let ca = values.path("tidb.ca");
-    let timeout = values.span("tidb.timeout").expect(SET);
-    let events_daily = values.text("tidb.sql.eventsDaily").expect(SET);
-    let yearly = values.text("tidb.sql.yearly").expect(SET);
-    let repo_languages = values.text("tidb.sql.repoLanguages");
-    let Some(host) = host else {
-        if password.is_some() || db.is_some() {
-            values.need("tidb.host", "missing: the other keys of tidb need a host");
-        } else {
+impl ReadSection for Option<TidbConfig> {
+    fn read(values: &mut Values) -> Self {
+        let keys = TidbKeys::read(values);
+        let Some(host) = keys.host else {
             let message = "missing: the other keys of tidb need a host";
-            values.need_address(&["tidb."], &["tidb.host"], message);
+            if keys.password.is_some() || keys.db.is_some() {
+                values.need("tidb.host", message);
+            } else {
+                values.need_address(&["tidb."], &["tidb.host"], message);
+            }
+            return None;
+        };
+        if let Some(why) = impossible::host(&host) {
+            values.complain("tidb.host", why);
         }
-        return None;
-    };
-    if let Some(why) = impossible::host(&host) {
-        values.complain("tidb.host", why);
+        if keys.port == 0 {
+            values.complain("tidb.port", "0 is no port to connect to; TiDB's own is 4000");
+        }
+        let Some(db) = keys.db else {
+            values.need("tidb.db", "missing: the database that holds the table github_events");
+            return None;
+        };
+        let tls = match keys.tls.as_str() {
+            "on" => true,
+            "off" => false,
+            _ => !is_loopback(&host),
+        };
+        if keys.ca.is_some() && !tls {
+            let message = "has no effect: the connection is without TLS; set tidb.tls: on";
+            values.warn("tidb.ca", message);
+        }
+        let TidbKeys { port, user, password, ca, timeout, .. } = keys;
+        let (events_daily, yearly) = (keys.events_daily, keys.yearly);
+        let repo_languages = keys.repo_languages;
+        Some(TidbConfig {
+            host,
+            port,
+            user,
+            password,
+            db,
+            tls,
+            ca,
+            timeout,
+            events_daily,
+            yearly,
+            repo_languages,
+        })
     }
-    if port == 0 {
-        values.complain("tidb.port", "0 is no port to connect to; TiDB's own is 4000");
-    }
-    let Some(db) = db else {
-        values.need("tidb.db", "missing: the database that holds the table github_events");
-        return None;
-    };
-    let tls = match tls.as_str() {
-        "on" => true,
-        "off" => false,
-        _ => !is_loopback(&host),
-    };
-    if ca.is_some() && !tls {
-        values.warn("tidb.ca", "has no effect: the connection is without TLS; set tidb.tls: on");
-    }
-    Some(TidbConfig {
-        host,
-        port,
-        user,
-        password,
-        db,
-        tls,
-        ca,
-        timeout,
-        events_daily,
-        yearly,
-        repo_languages,
-    })
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -167,69 +165,63 @@ fn is_loopback(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-pub(super) fn amqp(values: &mut Values) -> Option<AmqpConfig> {
-    let exchange = values.text("amqp.exchange").expect(SET);
-    let ca = values.path("amqp.ca");
-    let source = values.text("amqp.source").filter(|source| *source != exchange);
-    let Some(url) = values.secret("amqp.url") else {
-        let message =
-            "missing: the other keys of amqp need a broker, as amqp://USER:PASSWORD@HOST/";
-        values.need_address(&["amqp."], &["amqp.url"], message);
-        return None;
-    };
-    if ca.is_some() && url.expose().starts_with("amqp://") {
-        values.warn("amqp.ca", "has no effect: amqp.url is amqp://, without TLS; use amqps://");
+impl ReadSection for Option<AmqpConfig> {
+    fn read(values: &mut Values) -> Self {
+        let AmqpKeys { url, exchange, source, ca } = AmqpKeys::read(values);
+        let Some(url) = url else {
+            let message =
+                "missing: the other keys of amqp need a broker, as amqp://USER:PASSWORD@HOST/";
+            values.need_address(&["amqp."], &["amqp.url"], message);
+            return None;
+        };
+        if ca.is_some() && url.expose().starts_with("amqp://") {
+            let message = "has no effect: amqp.url is amqp://, without TLS; use amqps://";
+            values.warn("amqp.ca", message);
+        }
+        let source = source.filter(|source| *source != exchange);
+        Some(AmqpConfig { url, exchange, source, ca })
     }
-    Some(AmqpConfig { url, exchange, source, ca })
 }
 
-pub(super) fn alerts(values: &mut Values) -> Option<AlertsConfig> {
-    let ours = values.secret("alerts.webhook");
-    let lark = values.secret("lark.webhook");
-    let sign_key = values.secret("lark.signKey");
-    let format = values.text("alerts.format").expect(SET);
-    let tolerance = values.whole("alerts.tolerance").expect(SET);
-    let pause = values.span("alerts.pause").expect(SET);
-    let lark_tolerance = values.whole("lark.errorTolerance");
-    let lark_pause = values.span("lark.minimumBreak");
-    let within = values.span("lark.errorToleranceBreak").expect(SET);
-    if ours.is_some() && lark.is_some() {
-        values.warn("lark.webhook", "not used: alerts.webhook is set too, and one is told");
+impl ReadSection for Option<AlertsConfig> {
+    fn read(values: &mut Values) -> Self {
+        let keys = AlertsKeys::read(values);
+        if keys.webhook.is_some() && keys.lark_webhook.is_some() {
+            let message = "not used: alerts.webhook is set too, and only one receives alerts";
+            values.warn("lark.webhook", message);
+        }
+        let format = if keys.webhook.is_none() { AlertFormat::Lark } else { keys.format };
+        // What is written under `alerts` goes before the peer's spelling of it.
+        let tolerance = match keys.lark_tolerance {
+            Some(found) if !values.is_given("alerts.tolerance") => found,
+            _ => keys.tolerance,
+        };
+        let pause = match keys.lark_pause {
+            Some(found) if !values.is_given("alerts.pause") => found,
+            _ => keys.pause,
+        };
+        let Some(webhook) = keys.webhook.or(keys.lark_webhook) else {
+            let addresses = ["alerts.webhook", "lark.webhook"];
+            let message = "missing: where alerts are posted";
+            values.need_address(&["alerts.", "lark."], &addresses, message);
+            return None;
+        };
+        if keys.sign_key.is_some() && format != AlertFormat::Lark {
+            values.warn("lark.signKey", "not used: only alerts of format lark are signed");
+        }
+        let (sign_key, within) = (keys.sign_key, keys.within);
+        Some(AlertsConfig { webhook, format, sign_key, tolerance, within, pause })
     }
-    let from_lark = ours.is_none();
-    let format = match format.as_str() {
-        _ if from_lark => AlertFormat::Lark,
-        "lark" => AlertFormat::Lark,
-        "slack" => AlertFormat::Slack,
-        _ => AlertFormat::Json,
-    };
-    // What is written under `alerts` goes before the peer's spelling of it.
-    let tolerance = match lark_tolerance {
-        Some(found) if !values.is_given("alerts.tolerance") => found,
-        _ => tolerance,
-    };
-    let pause = match lark_pause {
-        Some(found) if !values.is_given("alerts.pause") => found,
-        _ => pause,
-    };
-    let Some(webhook) = ours.or(lark) else {
-        let addresses = ["alerts.webhook", "lark.webhook"];
-        values.need_address(&["alerts.", "lark."], &addresses, "missing: where alerts are posted");
-        return None;
-    };
-    if sign_key.is_some() && format != AlertFormat::Lark {
-        values.warn("lark.signKey", "not used: only alerts of format lark are signed");
-    }
-    Some(AlertsConfig { webhook, format, sign_key, tolerance: narrow(tolerance), within, pause })
 }
 
-pub(super) fn backup(values: &mut Values) -> Option<BackupConfig> {
-    let every = values.span("backup.every").expect(SET);
-    let keep = narrow(values.whole("backup.keep").expect(SET));
-    let Some(dir) = values.path("backup.dir") else {
-        let message = "missing: backups need a directory; without one none is made";
-        values.need_address(&["backup."], &["backup.dir"], message);
-        return None;
-    };
-    Some(BackupConfig { dir, every, keep })
+impl ReadSection for Option<BackupConfig> {
+    fn read(values: &mut Values) -> Self {
+        let BackupKeys { dir, every, keep } = BackupKeys::read(values);
+        let Some(dir) = dir else {
+            let message = "missing: backups need a directory; without one none is made";
+            values.need_address(&["backup."], &["backup.dir"], message);
+            return None;
+        };
+        Some(BackupConfig { dir, every, keep })
+    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::complaint::{Complaint, Notice, Place};
 use super::raw::{self, Node, Shape};
 use super::secret::{HIDDEN, quotable};
-use super::table::{self, KEYS, Key, Kind};
+use super::table::{self, KEYS, Key, ValueKind};
 use super::value::{self, Value};
 use super::{impossible, nearest, peer};
 
@@ -121,7 +121,7 @@ impl Layers {
     }
 
     fn node(&mut self, key: &'static Key, node: &Node, place: Place) {
-        if let Kind::Unused(why) = key.kind {
+        if let ValueKind::Unused(why) = key.kind {
             let about = Complaint::new(place, key.path, format!("accepted and not used: {why}"));
             self.notices.push(Notice::info(about));
             return;
@@ -195,7 +195,9 @@ impl Layers {
         for (index, text) in texts.iter_mut().enumerate() {
             match text {
                 None => wrong.push((index, format!("nested: use {}", value::describe(key.kind)))),
-                Some(token) if key.kind == Kind::Tokens && peer::is_placeholder_token(token) => {
+                Some(token)
+                    if key.kind == ValueKind::Tokens && peer::is_placeholder_token(token) =>
+                {
                     self.notices.push(peer::placeholder(key, &places[index], false));
                     *text = Some("");
                 }
@@ -215,7 +217,7 @@ impl Layers {
         for (index, why) in wrong {
             let number = index + 1;
             let message = match key.kind {
-                Kind::Tokens => format!("token {number} of {all} {why}"),
+                ValueKind::Tokens => format!("token {number} of {all} {why}"),
                 _ if all == 1 => why,
                 _ => format!("value {number} of {all}: {why}"),
             };

@@ -3,7 +3,7 @@
 
 use super::complaint::{Complaint, Notice, Place};
 use super::raw::{Node, Shape};
-use super::table::{Key, Kind};
+use super::table::{Key, ValueKind};
 
 /// Words that stand around placeholders in the example without being part of them.
 const AROUND: &[&str] = &["pulsar", "ssl", "http", "https", "ghp", "github", "pat", "json", "pem"];
@@ -36,7 +36,7 @@ pub(super) fn is_placeholder_token(text: &str) -> bool {
 /// Whether a placeholder may be meant: a topic or a password may be XXXXX, and the peer would use
 /// it. An address or a path of that kind leads nowhere.
 pub(super) fn keeps_placeholder(key: &Key) -> bool {
-    matches!(key.kind, Kind::Text | Kind::Secret) && key.path != "pulsar.audience"
+    matches!(key.kind, ValueKind::Text | ValueKind::Secret) && key.path != "pulsar.audience"
 }
 
 /// The warning about one of them.

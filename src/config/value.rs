@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::impossible;
 use super::secret::{HIDDEN, Secret, quotable};
-use super::table::{Key, Kind};
+use super::table::{Key, ValueKind};
 use super::typed::{Network, StoreSync};
 use super::units::{self, Bare};
 
@@ -34,58 +34,62 @@ pub(super) fn read(key: &Key, written: &str) -> Result<Value, String> {
     let shown = || if key.is_secret() { HIDDEN.to_owned() } else { quotable(text) };
     let wrong = |expected: &str| format!("{} is not accepted: use {expected}", shown());
     match key.kind {
-        Kind::Switch => switch(text).map(Value::Switch).ok_or_else(|| wrong("true or false")),
-        Kind::Whole(least, most) => whole(text)
+        ValueKind::Switch => switch(text).map(Value::Switch).ok_or_else(|| wrong("true or false")),
+        ValueKind::Whole(least, most) => whole(text)
             .filter(|number| (least..=most).contains(number))
             .map(Value::Whole)
             .ok_or_else(|| wrong(&describe(key.kind))),
-        Kind::Port => whole(text)
+        ValueKind::Port => whole(text)
             .filter(|port| u16::try_from(*port).is_ok())
             .map(Value::Whole)
             .ok_or_else(|| wrong(&describe(key.kind))),
-        Kind::Share => text
+        ValueKind::Share => text
             .parse::<f64>()
             .ok()
             .filter(|share| (0.0..=1.0).contains(share))
             .map(Value::Share)
             .ok_or_else(|| wrong("a number from 0 to 1, as 0.5")),
-        Kind::Text => Ok(Value::Text(text.to_owned())),
-        Kind::Choice(words) => words
+        ValueKind::Text => Ok(Value::Text(text.to_owned())),
+        ValueKind::Choice(words) => words
             .iter()
             .find(|word| word.eq_ignore_ascii_case(text) || means(word, text))
             .map(|word| Value::Text((*word).to_owned()))
             .ok_or_else(|| wrong(&describe(key.kind))),
-        Kind::Filter => filter(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind))),
-        Kind::Path => Ok(Value::Path(PathBuf::from(text))),
-        Kind::Route => route(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind))),
-        Kind::Url(schemes) => url(text, schemes, false)
+        ValueKind::Filter => {
+            filter(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind)))
+        }
+        ValueKind::Path => Ok(Value::Path(PathBuf::from(text))),
+        ValueKind::Route => route(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind))),
+        ValueKind::Url(schemes) => url(text, schemes, false)
             .map(|()| Value::Text(text.trim_end_matches('/').to_owned()))
             .map_err(|why| {
                 let is_login = key.path.starts_with("pulsar.") && text.contains('@');
                 let login = "; logins are pulsar.audience and pulsar.keypath";
                 format!("{} is not accepted: {why}{}", shown(), if is_login { login } else { "" })
             }),
-        Kind::SecretUrl(schemes) => url(text, schemes, true)
+        ValueKind::SecretUrl(schemes) => url(text, schemes, true)
             .map(|()| Value::Secret(Secret::new(text)))
             .map_err(|why| format!("{HIDDEN} is not accepted: {why}")),
         // A password may begin or end with a space; a line end is a file's, not a password's.
-        Kind::Secret => Ok(Value::Secret(Secret::new(written.trim_end_matches(['\n', '\r'])))),
-        Kind::Tokens | Kind::Origins | Kind::Networks => {
+        ValueKind::Secret => Ok(Value::Secret(Secret::new(written.trim_end_matches(['\n', '\r'])))),
+        ValueKind::Tokens | ValueKind::Origins | ValueKind::Networks => {
             let values: Vec<&str> = text.split(',').map(str::trim).collect();
             list(key, &values).map_err(|mut wrong| wrong.swap_remove(0).1)
         }
-        Kind::Address => address(text).map(Value::Address).ok_or_else(|| wrong("an IP address")),
-        Kind::Listen => listen(text).ok_or_else(|| wrong(&describe(key.kind))),
-        Kind::Span(bare, least, most) => units::duration(text, bare)
+        ValueKind::Address => {
+            address(text).map(Value::Address).ok_or_else(|| wrong("an IP address"))
+        }
+        ValueKind::Listen => listen(text).ok_or_else(|| wrong(&describe(key.kind))),
+        ValueKind::Span(bare, least, most) => units::duration(text, bare)
             .filter(|found| (least..=most).contains(found))
             .map(Value::Span)
             .ok_or_else(|| wrong(&describe(key.kind))),
-        Kind::Bytes(least, most) => units::bytes(text)
+        ValueKind::Bytes(least, most) => units::bytes(text)
             .filter(|size| (least..=most).contains(size))
             .map(Value::Whole)
             .ok_or_else(|| wrong(&describe(key.kind))),
-        Kind::Sync => sync(text).map(Value::Sync).ok_or_else(|| wrong(&describe(key.kind))),
-        Kind::Unused(_) => Ok(Value::Text(String::new())),
+        ValueKind::Sync => sync(text).map(Value::Sync).ok_or_else(|| wrong(&describe(key.kind))),
+        ValueKind::Unused(_) => Ok(Value::Text(String::new())),
     }
 }
 
@@ -97,12 +101,12 @@ pub(super) fn list(key: &Key, values: &[&str]) -> Result<Value, Vec<(usize, Stri
         Some(why) => Err(format!("{} {why}", quotable(text))),
     };
     match key.kind {
-        Kind::Tokens => each(values, |text| match impossible::token(text) {
+        ValueKind::Tokens => each(values, |text| match impossible::token(text) {
             None => Ok(Secret::new(text)),
             Some(why) => Err(why.to_owned()),
         })
         .map(Value::Secrets),
-        Kind::Networks => {
+        ValueKind::Networks => {
             each(values, |text| filled(text).and_then(|()| network(text))).map(Value::Networks)
         }
         _ => each(values, |text| filled(text).and_then(|()| impossible::origin(text)))
@@ -126,30 +130,30 @@ fn each<T>(
 }
 
 /// What a kind accepts, in words: for complaints and for the reference.
-pub(super) fn describe(kind: Kind) -> String {
+pub(super) fn describe(kind: ValueKind) -> String {
     match kind {
-        Kind::Switch => "true or false".to_owned(),
-        Kind::Whole(least, most) => format!("a whole number from {least} to {most}"),
-        Kind::Port => "a port from 1 to 65535, or 0 for any free one".to_owned(),
-        Kind::Share => "a number from 0 to 1".to_owned(),
-        Kind::Text | Kind::Unused(_) => "a text".to_owned(),
-        Kind::Choice(words) => format!("one of {}", words.join(", ")),
-        Kind::Filter => {
+        ValueKind::Switch => "true or false".to_owned(),
+        ValueKind::Whole(least, most) => format!("a whole number from {least} to {most}"),
+        ValueKind::Port => "a port from 1 to 65535, or 0 for any free one".to_owned(),
+        ValueKind::Share => "a number from 0 to 1".to_owned(),
+        ValueKind::Text | ValueKind::Unused(_) => "a text".to_owned(),
+        ValueKind::Choice(words) => format!("one of {}", words.join(", ")),
+        ValueKind::Filter => {
             "error, warn, info, debug or trace, or directives as info,ghpulse::store=debug".into()
         }
-        Kind::Path => "a path".to_owned(),
-        Kind::Route => "a path that begins with / and has no spaces, ?, #, : or *".to_owned(),
-        Kind::Url(schemes) => format!("a URL that begins with {}", describe_schemes(schemes)),
-        Kind::SecretUrl(schemes) => {
+        ValueKind::Path => "a path".to_owned(),
+        ValueKind::Route => "a path that begins with / and has no spaces, ?, #, : or *".to_owned(),
+        ValueKind::Url(schemes) => format!("a URL that begins with {}", describe_schemes(schemes)),
+        ValueKind::SecretUrl(schemes) => {
             format!("a URL that begins with {} (secret)", describe_schemes(schemes))
         }
-        Kind::Secret => "a text (secret)".to_owned(),
-        Kind::Tokens => "a list of tokens (secret)".to_owned(),
-        Kind::Origins => "a list of origins, as https://example.org".to_owned(),
-        Kind::Networks => "a list of IP addresses or networks, as 10.0.0.0/8".to_owned(),
-        Kind::Address => "an IP address".to_owned(),
-        Kind::Listen => "an address and a port, as 127.0.0.1:8602, or off".to_owned(),
-        Kind::Span(bare, least, most) => {
+        ValueKind::Secret => "a text (secret)".to_owned(),
+        ValueKind::Tokens => "a list of tokens (secret)".to_owned(),
+        ValueKind::Origins => "a list of origins, as https://example.org".to_owned(),
+        ValueKind::Networks => "a list of IP addresses or networks, as 10.0.0.0/8".to_owned(),
+        ValueKind::Address => "an IP address".to_owned(),
+        ValueKind::Listen => "an address and a port, as 127.0.0.1:8602, or off".to_owned(),
+        ValueKind::Span(bare, least, most) => {
             let unit = match bare {
                 Bare::Refused => "a duration with its unit, as 90s, 5m or 1h30m",
                 Bare::Milliseconds => "milliseconds, or a duration as 500ms or 5s",
@@ -159,11 +163,11 @@ pub(super) fn describe(kind: Kind) -> String {
             let (least, most) = (units::show_duration(least), units::show_duration(most));
             format!("{unit}, from {least} to {most}")
         }
-        Kind::Bytes(least, most) => {
+        ValueKind::Bytes(least, most) => {
             let (least, most) = (units::show_bytes(least), units::show_bytes(most));
             format!("a size, as 512 MiB or 8 GiB, from {least} to {most}")
         }
-        Kind::Sync => "batch, or a duration as 200ms, from 10ms to 1m".to_owned(),
+        ValueKind::Sync => "batch, or a duration as 200ms, from 10ms to 1m".to_owned(),
     }
 }
 

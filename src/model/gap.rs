@@ -2,11 +2,15 @@
 //!
 //! What GitHub left out of an event is another matter: see [`super::gaps`].
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::position::Position;
 use super::window::Timestamp;
 
 /// Why there is nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum GapReason {
     /// It was there and is kept no longer.
     Retention = 1,

@@ -8,10 +8,12 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
+use serde_json::json;
 use tracing::{info, warn};
 
 use super::complaint::Complaint;
@@ -23,6 +25,9 @@ use crate::metrics;
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::model::window::Timestamp;
 use crate::script::rule::Rule;
+
+/// Characters of a line that is shown.
+const LINE_CHARS: usize = 200;
 
 /// What decides the tally now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -56,6 +61,8 @@ pub struct ScriptStatus {
     pub since: Timestamp,
     /// Why the file as it is now is not in force.
     pub refused: Option<Complaint>,
+    /// The line of the refused text that the reason is about.
+    pub refused_line: Option<String>,
     /// Why the script made nothing of the last tick.
     pub failed: Option<Complaint>,
 }
@@ -76,6 +83,8 @@ pub struct ScriptHost {
     file: Arc<str>,
     clock: Clock,
     force: ArcSwap<Force>,
+    /// Microseconds that the last run took; 0 before the first.
+    micros: AtomicU64,
     /// What is put down before a text is tried; nothing without a store.
     trials: Option<Trials>,
     /// The text that was in force in an earlier run.
@@ -87,6 +96,8 @@ pub struct ScriptHost {
 #[derive(Debug)]
 struct Force {
     script: Option<Arc<Compiled>>,
+    /// What it makes of the built-in sample.
+    sample: Option<Tally>,
     status: ScriptStatus,
 }
 
@@ -139,11 +150,27 @@ impl ScriptHost {
         let in_force = if script.is_some() { InForce::LastGood } else { without(kind) };
         let hash = script.as_ref().map(|script| script.fingerprint());
         let since = clock.now();
-        let status =
-            ScriptStatus { file: Arc::clone(&file), in_force, hash, since, refused, failed: None };
-        let force = ArcSwap::from_pointee(Force { script, status });
+        let status = ScriptStatus {
+            file: Arc::clone(&file),
+            in_force,
+            hash,
+            since,
+            refused,
+            refused_line: None,
+            failed: None,
+        };
+        let force = ArcSwap::from_pointee(Force { script, sample: None, status });
         let proven = last_good.map(run::hash);
-        Self { kind, file, clock, force, trials, proven, found: Mutex::new(Found::Unknown) }
+        Self {
+            kind,
+            file,
+            clock,
+            force,
+            trials,
+            proven,
+            micros: AtomicU64::new(0),
+            found: Mutex::new(Found::Unknown),
+        }
     }
 
     /// The state now.
@@ -180,12 +207,48 @@ impl ScriptHost {
         let script = force.script.as_ref()?;
         let watch = Stopwatch::start();
         let outcome = script.run(window);
-        metrics::SCRIPT_SECONDS.record(watch.elapsed());
+        let took = watch.elapsed();
+        metrics::SCRIPT_SECONDS.record(took);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.micros.store(micros.max(1), Ordering::Relaxed);
         if outcome.is_err() {
             metrics::SCRIPT_FAILURES.add(1);
         }
         self.note_tick(script, outcome.as_ref().err());
         Some(outcome)
+    }
+
+    /// How the script is, as JSON for everybody: no directory is named.
+    #[must_use]
+    pub fn about(&self) -> serde_json::Value {
+        let force = self.force.load();
+        let status = &force.status;
+        // Where the scripts lie is nobody's concern.
+        let short = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+        let complaint = status.complaint();
+        let line = complaint.and_then(|complaint| {
+            let number = complaint.line?;
+            let source = force.script.as_ref().map(|script| script.source());
+            let text = match &status.refused {
+                Some(_) => status.refused_line.clone(),
+                None => source.and_then(|source| line_of(source, number)),
+            };
+            Some(json!({ "number": number, "column": complaint.column, "text": text? }))
+        });
+        let error = complaint.map(|complaint| {
+            let file = short(&complaint.file).into();
+            Complaint { file, ..complaint.clone() }.to_string()
+        });
+        let micros = Some(self.micros.load(Ordering::Relaxed)).filter(|micros| *micros > 0);
+        json!({
+            "file": short(&status.file),
+            "in_force": status.in_force,
+            "since": status.since,
+            "error": error,
+            "line": line,
+            "micros": micros,
+            "sample": force.sample,
+        })
     }
 
     /// Looks at the file and, when it says something new, judges it: compiles it, tries it on the
@@ -253,13 +316,17 @@ impl ScriptHost {
         let trials = self.trials.as_ref();
         match attempt(self.kind, text, &self.file, trials, was_in_force, live) {
             Ok(compiled) => Some(self.adopt(compiled, in_force)),
-            Err(complaint) => self.refuse(&complaint),
+            Err(complaint) => {
+                let line = complaint.line.and_then(|line| line_of(text, line));
+                self.refuse_at(&complaint, line)
+            }
         }
     }
 
     fn adopt(&self, compiled: Compiled, in_force: InForce) -> Arc<str> {
         let (source, hash) = (Arc::clone(compiled.source()), compiled.fingerprint());
         let script = Arc::new(compiled);
+        let sample = script.run(&script.sample()).ok();
         let now = self.clock.now();
         self.force.rcu(|old| {
             let same = old.status.hash.as_ref() == Some(&hash);
@@ -268,10 +335,11 @@ impl ScriptHost {
                 hash: Some(hash.clone()),
                 since: if same { old.status.since } else { now },
                 refused: None,
+                refused_line: None,
                 failed: None,
                 ..old.status.clone()
             };
-            Force { script: Some(Arc::clone(&script)), status }
+            Force { script: Some(Arc::clone(&script)), sample: sample.clone(), status }
         });
         match in_force {
             InForce::BuiltIn => info!(file = %self.file, "no such file: built-in script in force"),
@@ -282,12 +350,18 @@ impl ScriptHost {
 
     /// The file is not what is in force; what was goes on. Returns nothing to keep.
     fn refuse(&self, complaint: &Complaint) -> Option<Arc<str>> {
+        self.refuse_at(complaint, None)
+    }
+
+    /// The same, with the line of the text that it is about.
+    fn refuse_at(&self, complaint: &Complaint, line: Option<String>) -> Option<Arc<str>> {
         self.force.rcu(|old| {
             let in_force =
                 if old.script.is_some() { InForce::LastGood } else { without(self.kind) };
             let refused = Some(complaint.clone());
-            let status = ScriptStatus { in_force, refused, ..old.status.clone() };
-            Force { script: old.script.clone(), status }
+            let refused_line = line.clone();
+            let status = ScriptStatus { in_force, refused, refused_line, ..old.status.clone() };
+            Force { status, ..old.again() }
         });
         let stays = match self.force.load().status.in_force {
             InForce::NativeSum => "the native sum stays in force",
@@ -320,9 +394,22 @@ impl ScriptHost {
             if same {
                 status.failed = failed.cloned();
             }
-            Force { script: old.script.clone(), status }
+            Force { status, ..old.again() }
         });
     }
+}
+
+impl Force {
+    fn again(&self) -> Self {
+        let Self { script, sample, status } = self;
+        Self { script: script.clone(), sample: sample.clone(), status: status.clone() }
+    }
+}
+
+/// A line of a text, from 1, as far as a page has room for it.
+fn line_of(text: &str, line: u32) -> Option<String> {
+    let at = usize::try_from(line).ok()?.checked_sub(1)?;
+    text.lines().nth(at).map(|line| line.chars().take(LINE_CHARS).collect())
 }
 
 /// Compiles and tries a text, unless an earlier process died while it did.

@@ -373,6 +373,13 @@ impl<'a> Subject<'a> {
         self.member(who).and_then(|object| json::pick(object, ["id"])[0]).and_then(json::whole)
     }
 
+    /// The name of the repository.
+    #[must_use]
+    pub fn repository(&self) -> Option<Cow<'a, str>> {
+        let name = self.member("repo").and_then(|object| json::pick(object, ["name"])[0]);
+        name.and_then(json::text).filter(|name| name.len() <= NAME_BYTES)
+    }
+
     fn member(&self, name: &str) -> Option<&'a str> {
         let Some(at) = TOP.iter().position(|known| *known == name) else {
             return json::pick(self.text, [name])[0];

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::proxies::Proxies;
-use super::tls::Certificate;
 use crate::config::{Secret, ServerConfig, ServerLimits, TlsConfig};
+use crate::serve::http::proxies::Proxies;
+use crate::serve::http::tls::Certificate;
 
 /// How the server behaves. The limits hold for the public listeners.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct ServeOptions {
     pub base_path: Option<String>,
     /// Origins that may connect; empty is any, as is `*`. Lower case, without a trailing `/`.
     pub allowed_origins: Vec<String>,
+    /// Origins whose pages may show ours in a frame, as `allowed_origins`; empty is none.
+    pub frame_ancestors: Vec<String>,
     /// Bearer token for the sync from other hosts.
     pub admin_token: Option<Secret>,
     /// What a POST on the ops listener must bring; without one none is taken.
@@ -48,6 +50,7 @@ impl ServeOptions {
             sync_event: server.sync_event.clone(),
             base_path: server.base_path.clone(),
             allowed_origins: server.allowed_origins.clone(),
+            frame_ancestors: server.frame_ancestors.clone(),
             admin_token: server.admin_token.clone(),
             ops_secret: None,
             trusted_proxies: Proxies {

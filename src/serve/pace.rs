@@ -7,20 +7,20 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 
 /// A wait that can be made shorter.
-pub(super) struct Timer {
+pub(crate) struct Timer {
     clock: Clock,
     at: Instant,
-    pub(super) sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
+    pub(crate) sleep: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Timer {
-    pub(super) fn new(clock: Clock, at: Instant) -> Self {
+    pub(crate) fn new(clock: Clock, at: Instant) -> Self {
         let wait = at.saturating_duration_since(clock.instant());
         Self { clock, at, sleep: Box::pin(async move { clock.sleep(wait).await }) }
     }
 
     /// Runs out by `at`, if not earlier.
-    pub(super) fn by(&mut self, at: Instant) {
+    pub(crate) fn by(&mut self, at: Instant) {
         if at < self.at {
             *self = Self::new(self.clock, at);
         }
@@ -29,18 +29,18 @@ impl Timer {
 
 /// So many a minute, as many at once, and refilled evenly.
 #[derive(Debug)]
-pub(super) struct Allowance {
+pub(crate) struct Allowance {
     per_minute: f64,
     left: f64,
     at: Instant,
 }
 
 impl Allowance {
-    pub(super) fn new(per_minute: u32, now: Instant) -> Self {
+    pub(crate) fn new(per_minute: u32, now: Instant) -> Self {
         Self { per_minute: f64::from(per_minute), left: f64::from(per_minute), at: now }
     }
 
-    pub(super) fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let refilled = now.duration_since(self.at).as_secs_f64() * self.per_minute / 60.0;
         self.left = (self.left + refilled).min(self.per_minute);
         self.at = now;

@@ -1,50 +1,55 @@
 //! What all connections of one server share.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::admission::Admission;
-use super::api::Documents;
-use super::operate::Operate;
-use super::options::ServeOptions;
-use super::socket::SocketOptions;
-use super::stream;
 use crate::clock::Clock;
 use crate::hub::Hub;
+use crate::serve::admin::operate::Operate;
+use crate::serve::history;
+use crate::serve::http::admission::Admission;
+use crate::serve::http::encoding;
+use crate::serve::options::ServeOptions;
+use crate::serve::ws::connection::SocketOptions;
 
 /// Connections that were refused and are told why, in all and of one address.
 const REFUSED: (usize, usize) = (128, 8);
 /// Connections of an ops listener, which has a count of its own: the public cannot take them.
 const OPS_CONNECTIONS: usize = 256;
 
-pub(super) struct Server {
-    pub(super) options: ServeOptions,
-    pub(super) hub: Arc<Hub>,
-    pub(super) operate: Arc<dyn Operate>,
-    pub(super) clock: Clock,
+pub(crate) struct Server {
+    pub(crate) options: ServeOptions,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) operate: Arc<dyn Operate>,
+    pub(crate) clock: Clock,
     /// Who is in, of the public listeners.
-    pub(super) public: Arc<Admission>,
+    pub(crate) public: Arc<Admission>,
     /// Who is in, of the ops listeners.
-    pub(super) ops: Arc<Admission>,
+    pub(crate) ops: Arc<Admission>,
     /// Connections that were refused and are told why.
-    pub(super) refused: Arc<Admission>,
-    /// `/openapi.json` and `/asyncapi.json`.
-    pub(super) documents: Documents,
+    pub(crate) refused: Arc<Admission>,
+    /// `/openapi.json`, written for the first request; nothing in it changes.
+    pub(crate) openapi: OnceLock<Bytes>,
+    /// `/asyncapi.json`, likewise.
+    pub(crate) asyncapi: OnceLock<Bytes>,
+    /// Charts and latest values, which are the same for everyone.
+    pub(crate) shared: history::Shared,
     /// Streams that are made smaller on their way.
-    pub(super) packing: Arc<Semaphore>,
+    pub(crate) packing: Arc<Semaphore>,
     /// Every connection and every WebSocket.
-    pub(super) tracker: TaskTracker,
+    pub(crate) tracker: TaskTracker,
     /// Ends everything politely.
-    pub(super) soft: CancellationToken,
+    pub(crate) soft: CancellationToken,
     /// Ends everything now.
-    pub(super) hard: CancellationToken,
+    pub(crate) hard: CancellationToken,
 }
 
 impl Server {
-    pub(super) fn new(
+    pub(crate) fn new(
         options: ServeOptions,
         hub: Arc<Hub>,
         operate: Arc<dyn Operate>,
@@ -57,8 +62,10 @@ impl Server {
             ops: Arc::new(Admission::new(OPS_CONNECTIONS, OPS_CONNECTIONS)),
             refused: Arc::new(Admission::waiting(REFUSED.0, REFUSED.1)),
             clock: hub.clock(),
-            documents: Documents::default(),
-            packing: Arc::new(Semaphore::new(stream::PACKED)),
+            openapi: OnceLock::new(),
+            asyncapi: OnceLock::new(),
+            shared: history::Shared::default(),
+            packing: Arc::new(Semaphore::new(encoding::PACKED)),
             tracker: TaskTracker::new(),
             options,
             hub,
@@ -68,7 +75,7 @@ impl Server {
         }
     }
 
-    pub(super) fn socket_options(&self) -> SocketOptions {
+    pub(crate) fn socket_options(&self) -> SocketOptions {
         let limits = &self.options.limits;
         SocketOptions {
             clock: self.clock,

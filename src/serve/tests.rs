@@ -24,8 +24,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ArchiveAnswer, ArchiveRequest, Audience, Listener, Operate, Part, PartState, Refusal,
-    ScriptState, ServeOptions, Status, StoreAnswer, StoreRequest, SyncAnswer, run,
+    ArchiveAnswer, ArchiveRequest, Audience, ClientReport, Listener, Operate, Part, PartState,
+    Refusal, ScriptState, ServeOptions, Status, StoreAnswer, StoreRequest, SyncAnswer, run,
 };
 use crate::clock::Clock;
 use crate::config::{Lookup, Request};
@@ -49,7 +49,7 @@ impl Operate for Around {
     fn parts(&self) -> Vec<Part> {
         ["store", "source", "bus", "tidb"]
             .map(|name| Part {
-                name,
+                name: name.into(),
                 state: if self.down == Some(name) { PartState::Down } else { PartState::Ok },
                 since: Timestamp::from_seconds(0),
                 error: (self.down == Some(name)).then(|| "</script><b>broken".to_owned()),
@@ -67,12 +67,12 @@ impl Operate for Around {
     }
 
     fn status(&self, clients: usize) -> Status {
-        let json = serde_json::json!({ "ready": self.down.is_none(), "clients": clients });
-        Status { text: self.screen(&json), json }
-    }
-
-    fn screen(&self, _: &serde_json::Value) -> String {
-        "</pre><b>broken".to_owned()
+        Status {
+            ready: self.down.is_none(),
+            version: "</pre><b>broken".into(),
+            clients: ClientReport { connections: clients },
+            ..Status::default()
+        }
     }
 
     fn script(&self) -> ScriptState {

@@ -51,7 +51,8 @@ pub fn day(reader: Reader<'_>, now: Timestamp, since: Timestamp) -> Result<Chart
     let step = Span::Hour.slot_seconds();
     let until = now.minus(SETTLED).second().0.div_euclid(step) * step;
     let from = until - DAY * step;
-    let minutes = Minutes::read(reader, from.div_euclid(60)..until.div_euclid(60))?;
+    let last = now.minus(SETTLED).minute().0;
+    let minutes = Minutes::read(reader, from.div_euclid(60)..last)?;
     let hours = from.div_euclid(3_600)..(until + 3_599).div_euclid(3_600);
     let received = reader.activity(Span::Hour, hours.clone())?;
     let slot = |at: i64| {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ghpulse::clock::Clock;
-use ghpulse::collect::coverage::{Completeness, Missed};
+use ghpulse::collect::coverage::Completeness;
 use ghpulse::collect::overlap;
 use ghpulse::config::Secret;
 use ghpulse::github::rest::{PageOutcome, Rest, RestOptions};
 use ghpulse::github::tokens::{Lease, PoolOptions, TokenGrant, TokenPool};
+use ghpulse::model::coverage::Missed;
 use ghpulse::simulate::{Control, Options, Shape, Simulation};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

@@ -22,6 +22,23 @@ pub async fn soon<T>(what: &str, waited_for: impl Future<Output = T>) -> T {
     waited.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
+/// Between two looks at a state that nothing announces.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Looks at a state until it is as wanted: until `look` answers with something. It rests between
+/// two looks, so that what is waited for has the processor.
+pub async fn until_some<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let looked = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            Clock::system().sleep(LOOK_EVERY).await;
+        }
+    };
+    soon(what, looked).await
+}
+
 /// A simulated GitHub.
 pub struct GitHub {
     pub url: String,

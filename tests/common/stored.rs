@@ -1,12 +1,14 @@
 //! What a store holds, read when nobody writes it, and held against the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ghpulse::clock::Clock;
+use ghpulse::model::activity::Span;
 use ghpulse::model::envelope::Facts;
 use ghpulse::model::event::Event;
 use ghpulse::model::event_index::EventIndex;
+use ghpulse::model::kinds::column;
 use ghpulse::model::position::{BusTag, Position};
 use ghpulse::model::window::{Day, Hour, Second};
 use ghpulse::store::keys::{
@@ -40,7 +42,10 @@ pub fn journal(dir: &Path) -> Vec<(Position, Facts, Value)> {
 pub fn assert_holds(dir: &Path, expected: &Expected) {
     let journal = journal(dir);
     let mut seen = BTreeMap::new();
+    let mut activity: BTreeMap<(i64, usize), u64> = BTreeMap::new();
     for (position, facts, event) in journal {
+        let column = column(event["type"].as_str().unwrap_or_default());
+        *activity.entry((facts.received_at.minute().0, column)).or_default() += 1;
         let key = key_of(&event);
         let sent = expected.events.get(&key);
         let sent = sent.unwrap_or_else(|| panic!("{key:?} was never in the feed"));
@@ -59,7 +64,31 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
     assert_eq!(rows::<BodyKey>(&store, &BodyKey(0)), 0, "bodies are left behind");
     let backlog = MetaKey(ghpulse::store::BACKLOG.to_owned());
     assert_eq!(reader.count(&backlog).unwrap(), 0, "the backlog is not counted down");
-    let flag = |of: fn(&Facts) -> bool| seen.values().filter(|facts| of(facts)).count();
+    assert_counts(&store, expected, &seen.into_values().collect::<Vec<_>>());
+    assert_eq!(received(&store, Span::Minute), activity, "counts by minute and type");
+    let mut hours = BTreeMap::new();
+    for ((minute, column), count) in activity {
+        *hours.entry((minute.div_euclid(60), column)).or_default() += count;
+    }
+    assert_eq!(received(&store, Span::Hour), hours, "counts by hour and type");
+}
+
+/// Panics unless the counts of a store are those of the events that its journal has, whatever these
+/// are. Gives back their positions.
+pub fn assert_agrees_with_itself(dir: &Path) -> BTreeSet<Position> {
+    let journal = journal(dir);
+    let texts: Vec<String> = journal.iter().map(|(_, _, event)| event.to_string()).collect();
+    let expected = Expected::of(texts.iter().map(String::as_str));
+    assert_eq!(expected.events.len(), journal.len(), "an event was applied twice");
+    let facts: Vec<Facts> = journal.iter().map(|(_, facts, _)| facts.clone()).collect();
+    let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
+    assert_counts(&store, &expected, &facts);
+    journal.into_iter().map(|(position, ..)| position).collect()
+}
+
+fn assert_counts(store: &Store, expected: &Expected, facts: &[Facts]) {
+    let reader = store.reader();
+    let flag = |of: fn(&Facts) -> bool| facts.iter().filter(|facts| of(facts)).count();
     for (name, day) in &expected.days {
         let of = Day::parse(name).unwrap();
         let sum = |metric| {
@@ -95,7 +124,7 @@ pub fn assert_holds(dir: &Path, expected: &Expected) {
     assert_eq!(flag(|facts| facts.flags.dev_day), days, "flags devDay");
     assert_eq!(flag(|facts| facts.flags.dev_year), firsts(|y| y.developers.len()), "flags devYear");
     assert_eq!(flag(|f| f.flags.repo_year), firsts(|y| y.repositories.len()), "flags repoYear");
-    assert_eq!(languages(&store), expected.languages, "counts by language");
+    assert_eq!(languages(store), expected.languages, "counts by language");
 }
 
 fn rows<K: Key>(store: &Store, from: &K) -> usize {
@@ -106,6 +135,16 @@ fn rows<K: Key>(store: &Store, from: &K) -> usize {
     };
     store.reader().scan(from, counting).unwrap();
     count
+}
+
+/// Events by minute or hour of receiving, and column of their type.
+fn received(store: &Store, span: Span) -> BTreeMap<(i64, usize), u64> {
+    let rows = store.reader().activity(span, i64::MIN..i64::MAX).unwrap();
+    let all = rows.into_iter().flat_map(|(at, row)| {
+        let totals = row.totals().into_iter().enumerate();
+        totals.filter(|(_, count)| *count > 0).map(move |(column, count)| ((at, column), count))
+    });
+    all.collect()
 }
 
 fn languages(store: &Store) -> BTreeMap<String, i64> {

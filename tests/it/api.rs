@@ -14,6 +14,7 @@ mod docs;
 mod documents;
 mod events;
 mod frames;
+mod history;
 mod http;
 mod identity;
 mod language;

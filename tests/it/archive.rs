@@ -2,7 +2,7 @@
 //! the middle, through a running appliance; and an hour that is exported and imported elsewhere
 //! gives the same numbers. What is to be counted says the model, from the world's own list.
 
-mod live;
+pub(crate) mod live;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -28,7 +28,7 @@ const EVENTS: usize = 900;
 /// Seconds from one to the next.
 const STEP: i64 = 8;
 
-fn world(seed: u64, shape: Shape) -> Vec<String> {
+pub(crate) fn world(seed: u64, shape: Shape) -> Vec<String> {
     let mut world = World::new(seed, shape);
     let from = Timestamp::parse(FROM).unwrap().second().0;
     let at = |n: usize| Timestamp::from_seconds(from + STEP * i64::try_from(n).unwrap());
@@ -36,7 +36,7 @@ fn world(seed: u64, shape: Shape) -> Vec<String> {
 }
 
 /// Writes the events as an archive would: each in the file of the hour it was created in.
-fn archive(dir: &Path, events: &[String]) -> Vec<PathBuf> {
+pub(crate) fn archive(dir: &Path, events: &[String]) -> Vec<PathBuf> {
     let mut hours: BTreeMap<String, String> = BTreeMap::new();
     for event in events {
         let value: Value = serde_json::from_str(event).unwrap();
@@ -80,7 +80,7 @@ fn import(data: &Path, files: &[PathBuf]) -> Vec<Value> {
 }
 
 /// Panics unless readers would be told what the model counts.
-fn assert_figures(data: &Path, expected: &Expected) {
+pub(crate) fn assert_figures(data: &Path, expected: &Expected) {
     assert_eq!(figures(data), wanted(expected));
 }
 
@@ -116,7 +116,7 @@ fn wanted(expected: &Expected) -> Figures {
     (days.collect(), sums)
 }
 
-fn model(events: &[String]) -> Expected {
+pub(crate) fn model(events: &[String]) -> Expected {
     let expected = Expected::of(events.iter().map(String::as_str));
     assert!(expected.days.len() > 1, "the events are of more than one day");
     expected
@@ -222,7 +222,7 @@ fn key(text: &str) -> crate::common::model::Key {
 }
 
 /// The files that have a name of an hour.
-fn files_in(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_in(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let is_named = |path: &PathBuf| !path.file_name().unwrap().to_str().unwrap().starts_with('.');
     let mut files: Vec<_> = entries.filter(is_named).collect();

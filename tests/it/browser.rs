@@ -3,6 +3,7 @@
 //! The browser is driven over its own debugging protocol by a client of ours (`devtools`), so
 //! nothing but the browser itself has to be there. Screenshots go to `target/tmp`.
 
+mod access;
 mod devtools;
 mod docs;
 mod relay;
@@ -22,7 +23,7 @@ const TRUTH: &str = "/^seen [0-9.]+ % \\([0-9.]+ to [0-9.]+\\)/.test(\
                      document.getElementById('strip').innerText)";
 const LINKS: &str =
     "document.querySelectorAll('#events a[href^=\"https://github.com/\"]').length >= 20";
-const DRAWN: &str = "document.querySelectorAll('#type-chart path').length === 5 \
+const DRAWN: &str = "document.querySelectorAll('#type-chart path.area').length === 5 \
                      && document.querySelectorAll('#type-table td').length >= 5";
 const LIVE: &str = "document.getElementById('link').textContent === 'Live'";
 
@@ -196,12 +197,12 @@ async fn pages_of_text_look_again_in_place_and_lead_to_the_others() {
     let Some(mut browser) = browser(test).await else { return };
     let site = Site::start(&[("GHPULSE_SERVER_BASEPATH", "/websocket")]).await;
     let host = site.running.public.to_string();
-    for path in ["status", "topics", "play", ""] {
+    for path in ["status", "topics", "scripts", "play", ""] {
         let mut page = browser.page(390, 800, "dark").await;
         page.open(&format!("http://{host}/websocket/{path}")).await;
         let links = "[...document.querySelectorAll('nav a')].map((a) => a.pathname).join()";
         let all = "/websocket/,/websocket/status,/websocket/play,/websocket/topics,\
-                   /websocket/docs";
+                   /websocket/scripts,/websocket/docs";
         shows(&mut page, &format!("{links} === '{all}'")).await;
         let landmarks = "document.querySelectorAll('main').length === 1 \
                          && document.querySelector('meta[http-equiv=refresh]') === null";

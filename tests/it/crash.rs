@@ -2,6 +2,9 @@
 //! GitHub serves on. After the next start nothing is lost and nothing is counted twice.
 
 mod copies;
+mod cuts;
+mod errors;
+mod kills;
 mod log;
 
 use std::path::Path;
@@ -51,9 +54,21 @@ impl Site {
     /// The same with settings.
     fn start_with(&self, fault: Option<&str>, settings: &[(&str, &str)]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+        command.args(["run", "--listen", "127.0.0.1:0"]);
+        self.start_as(command, self.dir.path(), fault, settings)
+    }
+
+    /// The same by a command that so far names the program and what it is to do.
+    fn start_as(
+        &self,
+        mut command: Command,
+        dir: &Path,
+        fault: Option<&str>,
+        settings: &[(&str, &str)],
+    ) -> Child {
         command
-            .args(["run", "--listen", "127.0.0.1:0", "--github", &self.url, "--data"])
-            .arg(self.dir.path())
+            .args(["--github", &self.url, "--data"])
+            .arg(dir)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             // A token, so that the pace is ours and a test does not wait for poll intervals.
             .env("GHPULSE_GITHUB_TOKENS", "token-of-a-test")
@@ -89,12 +104,20 @@ impl Site {
 
     /// Lets it run until all that was served is applied, and holds that against the model.
     async fn finish(self) {
+        self.finish_in(self.dir.path()).await;
+        self.stop.cancel();
+    }
+
+    /// The same in any directory.
+    async fn finish_in(&self, dir: &Path) {
         let truth = Truth::of(&self.control.pull_requests());
         let emitted = self.control.emitted();
         let completed: Vec<_> = emitted.iter().map(|event| truth.completed(event)).collect();
         let expected = Expected::of(completed.iter().map(AsRef::as_ref));
         for restart in 0..RESTARTS {
-            let mut child = self.start(None);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_ghpulse"));
+            command.args(["run", "--listen", "127.0.0.1:0"]);
+            let mut child = self.start_as(command, dir, None, &[]);
             let requests = self.control.requests();
             let served = self.control.until(|c| {
                 c.unserved() == 0
@@ -102,14 +125,13 @@ impl Site {
             });
             tokio::time::timeout(PATIENCE, served).await.expect("all is served in time");
             end(&mut child).await;
-            if stored::journal(self.dir.path()).len() >= expected.events.len() {
+            if stored::journal(dir).len() >= expected.events.len() {
                 break;
             }
         }
-        self.stop.cancel();
-        stored::assert_holds(self.dir.path(), &expected);
+        stored::assert_holds(dir, &expected);
         // A reader who was there all the time got everything, and is told so.
-        let store = Store::open(self.dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let store = Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap();
         let missed = gaps::behind(store.reader(), store.bus_tag(), Position::default(), 9);
         assert_eq!((missed.unwrap(), store.lost_tail()), (Vec::new(), None));
     }

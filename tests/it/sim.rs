@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::common::client::{self, Came, Client};
 use crate::common::model::{Expected, Truth, as_sent, key_of};
-use crate::common::running::{GitHub, Running, soon};
+use crate::common::running::{GitHub, Running, soon, until_some};
 use crate::common::stored;
 use ghpulse::simulate::{Fault, FaultKind, Options, Shape};
 use serde_json::Value;

@@ -434,7 +434,7 @@ impl Operate for NothingToOperate {
     }
 
     fn status(&self, _: usize) -> serve::Status {
-        serve::Status { json: serde_json::Value::Null, text: String::new() }
+        serve::Status::default()
     }
 
     fn script(&self) -> ScriptState {

@@ -140,7 +140,7 @@ fn documents_name_only_files_and_commands_that_exist() {
 
 /// The paths of all configuration keys, from the table's text.
 fn keys() -> BTreeSet<String> {
-    let table = read("src/config/table.rs");
+    let table = read("src/config/keys.rs");
     let rows = table.lines().map(str::trim);
     rows.filter_map(|row| row.strip_prefix("peer \"").or_else(|| row.strip_prefix("ours \"")))
         .filter_map(|row| row.split('"').next())
@@ -151,7 +151,7 @@ fn keys() -> BTreeSet<String> {
 #[test]
 fn documents_name_only_keys_and_variables_that_exist() {
     let keys = keys();
-    assert!(keys.len() > 50, "the table of src/config/table.rs is not found: {keys:?}");
+    assert!(keys.len() > 50, "the table of src/config/keys.rs is not found: {keys:?}");
     let under =
         |path: &str, key: &String| key.strip_prefix(path).is_some_and(|k| k.starts_with('.'));
     let mut complaints = Vec::new();

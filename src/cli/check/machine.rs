@@ -40,7 +40,7 @@ pub(super) fn look(config: &Config, places: &Places, complaints: &[Complaint]) -
     }
     let in_use = store::is_in_use(&config.data_dir);
     if !is_refused("server.port") && !is_refused("server.bind") {
-        found.push(port("server.port", config.server.listen, in_use, false));
+        found.push(port("server.port", config.server.listen(), in_use, false));
     }
     if let Some(ops) = config.ops_listen.filter(|_| !is_refused("ops.listen")) {
         // Another one is taken in the place of the default, as `run` does.

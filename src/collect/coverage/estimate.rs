@@ -21,8 +21,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use serde::Serialize;
-
+use crate::model::coverage::Missed;
 use crate::model::window::Timestamp;
 
 /// How far back the estimate reaches.
@@ -43,19 +42,6 @@ const WHOLE: f64 = 0.9;
 const DEPTHS: usize = 32;
 /// Fewer events in common ranges say nothing of the part that a read shows.
 const ENOUGH_COMMON: f64 = 60.0;
-
-/// How many events were missed: a number, and between which it lies 95 times of 100.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct Missed {
-    /// Events that were seen in the window, each once, to a few.
-    pub seen: f64,
-    /// The lower end.
-    pub low: f64,
-    /// The most likely number.
-    pub estimate: f64,
-    /// The upper end.
-    pub high: f64,
-}
 
 /// The runs of ids that reads of one sequence covered.
 #[derive(Debug, Default)]

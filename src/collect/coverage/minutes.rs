@@ -5,8 +5,9 @@
 
 use std::collections::VecDeque;
 
-use super::estimate::{IdCoverage, Missed};
+use super::estimate::IdCoverage;
 use crate::model::activity::{MinuteSample, MissedRange};
+use crate::model::coverage::Missed;
 use crate::model::window::{Minute, Timestamp};
 
 /// Minutes that are remembered, for a store that is slow; more than lie in the estimate's window.

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use serde::Serialize;
-
+use crate::model::coverage::Enriched;
 use crate::model::window::Timestamp;
 
 /// How far back the figures reach.
@@ -16,19 +15,6 @@ const SLOT: i64 = 10;
 #[derive(Debug, Clone, Default)]
 pub struct RecentShare {
     slots: VecDeque<(i64, BTreeMap<Option<&'static str>, u64>)>,
-}
-
-/// The figures, for people and programs.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Enriched {
-    /// How far back they reach, seconds.
-    pub window_seconds: u64,
-    /// Events that lacked something and got it before they went on.
-    pub enriched: u64,
-    /// Events that went on without, by why.
-    pub unenriched: BTreeMap<&'static str, u64>,
-    /// The first of both, 0 to 1; `None` when nothing lacked anything.
-    pub share: Option<f64>,
 }
 
 impl RecentShare {
@@ -62,7 +48,7 @@ impl RecentShare {
         for (reason, count) in recent.slots.iter().flat_map(|(_, counts)| counts) {
             match reason {
                 None => enriched += count,
-                Some(reason) => *unenriched.entry(*reason).or_default() += count,
+                Some(reason) => *unenriched.entry((*reason).into()).or_default() += count,
             }
         }
         let all = enriched + unenriched.values().sum::<u64>();
@@ -89,7 +75,7 @@ mod tests {
         }
         let figures = recent.figures(at(400));
         assert_eq!((figures.enriched, figures.share), (3, Some(0.75)));
-        assert_eq!(figures.unenriched, BTreeMap::from([("late", 1)]));
+        assert_eq!(figures.unenriched, BTreeMap::from([("late".into(), 1)]));
         let figures = recent.figures(at(700));
         assert_eq!((figures.enriched, figures.share), (3, Some(1.0)));
         assert!(figures.unenriched.is_empty());

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{PollRule, Poller};
-use crate::collect::coverage::{Lag, Report, Trouble, TroubleKind};
 use crate::collect::status::{LastError, SourceMode, SourceState};
 use crate::github::tokens::TokenMode;
 use crate::metrics;
+use crate::model::coverage::{Lag, Report, Trouble, TroubleKind};
 
 /// Without an answer for so long, a source that had answered is down.
 const DOWN_AFTER: Duration = Duration::from_secs(30);

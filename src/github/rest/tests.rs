@@ -104,7 +104,7 @@ async fn a_bare_403_is_a_dead_token_and_one_with_headers_is_a_limit() {
         assert_eq!((census.quarantined, census.usable), (0, 0));
         let TokenGrant::Wait(until) = pool.grant() else { panic!("nobody may go") };
         let wait = until - Clock::system().instant();
-        assert!(wait > Duration::from_secs(80) && wait <= Duration::from_secs(90), "{wait:?}");
+        assert!(wait > Duration::from_secs(30) && wait <= Duration::from_secs(90), "{wait:?}");
     }
 }
 
@@ -116,11 +116,15 @@ async fn a_429_waits_as_long_as_it_says_or_a_minute() {
         (|| FakeReply::new(403, "secondary rate limit"), 60),
         (|| FakeReply::new(403, "").with("X-RateLimit-Remaining", 100), 60),
     ] {
+        let asked = Clock::system().instant();
         let (answer, _, pool) = ask(true, reply).await;
         assert!(matches!(answer.outcome, PageOutcome::Limited { .. }), "{answer:?}");
         let TokenGrant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+        // From the answer on, which came some time after the question.
+        let since_asked = (until - asked).as_secs_f64();
         let wait = (until - Clock::system().instant()).as_secs_f64();
-        assert!(wait <= f64::from(seconds) && wait > f64::from(seconds) - 5.0, "{wait}");
+        let seconds = f64::from(seconds);
+        assert!(wait <= seconds && since_asked >= seconds, "{wait} {since_asked}");
     }
 }
 

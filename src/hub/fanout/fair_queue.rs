@@ -249,8 +249,12 @@ mod tests {
             let job = Slices { client, left: 1, done: Arc::clone(&done) };
             turns.push(client, Rank::First, Box::new(job));
         }
-        while lock(&done).len() < 3 || turns.running() > 0 {
-            tokio::task::yield_now().await;
-        }
+        let all_done = async {
+            while lock(&done).len() < 3 || turns.running() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(20), all_done).await;
+        assert!(waited.is_ok(), "{} turns are still taken", turns.running());
     }
 }

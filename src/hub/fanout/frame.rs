@@ -128,6 +128,18 @@ impl Frame {
     }
 }
 
+impl From<Bytes> for Frame {
+    fn from(bytes: Bytes) -> Self {
+        Self::encoded(bytes)
+    }
+}
+
+impl From<Frame> for Bytes {
+    fn from(frame: Frame) -> Self {
+        frame.into_bytes()
+    }
+}
+
 /// By what goes on the wire.
 impl PartialEq for Frame {
     fn eq(&self, other: &Self) -> bool {

@@ -223,6 +223,12 @@ impl GaugeTopic {
         self.shown.load_full().map(|shown| self.snapshot_of(&shown))
     }
 
+    /// What it shows now; `None` before the first tick.
+    #[must_use]
+    pub fn latest(&self) -> Option<GaugeSnapshot> {
+        self.shown.load_full().map(|shown| shown.reading.clone())
+    }
+
     /// Follows it: the snapshot, then what was asked for. The notifier rings at each tick.
     #[must_use]
     pub fn subscribe(

@@ -81,6 +81,12 @@ impl LatestValues {
         Arc::clone(&self.tick.load().tick)
     }
 
+    /// The counts that were shown last.
+    #[must_use]
+    pub fn counts(&self) -> Arc<PullRequestCounts> {
+        Arc::clone(&self.counts.load().counts)
+    }
+
     /// The first message of `/sampling`.
     #[must_use]
     pub fn first_of_sampling(&self) -> Frame {

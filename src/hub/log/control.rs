@@ -1,35 +1,142 @@
-//! Messages of the stream that are no events: what a reader is told about its own place.
+//! Messages of the stream that are not events.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::encoding::StreamEncoding;
 use crate::hub::log::filter::QueryWarning;
 use crate::model::gap::GapReason;
-use crate::model::json;
 use crate::model::offset::Offset;
 
-/// What is kept.
+/// The limits of the journal (`store.journal`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionLimits {
-    /// For so long.
+    /// Events are kept this long.
     pub duration: Duration,
-    /// The most bytes on the disk.
+    /// Most bytes on disk.
     pub bytes: u64,
 }
 
-/// What is really there.
+/// How much the journal holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Held {
     /// Seconds since the oldest event that is kept was received; `None` when none is kept.
     pub(super) seconds: Option<u64>,
-    /// Bytes on the disk.
+    /// Bytes on disk.
     pub(super) bytes: u64,
 }
 
-/// The first message: who speaks, where the newest event is, what is kept from where on, and how
-/// far back that reaches now.
+/// A message of the stream that is not an event.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum StreamMessage<'a> {
+    /// The first message.
+    Hello {
+        /// The version of the server.
+        version: &'a str,
+        /// Behind the newest event.
+        cursor: &'a str,
+        /// What is kept.
+        retention: Retention,
+        /// Before the oldest event that is kept.
+        oldest: &'a str,
+        /// Whether the events come from the simulated GitHub.
+        simulated: bool,
+    },
+    /// A query is in force.
+    Ack {
+        /// Behind which it is.
+        cursor: &'a str,
+        /// What is accepted and probably a mistake.
+        warnings: &'a [QueryWarning],
+    },
+    /// Everything up to here was sent; live events follow.
+    CaughtUp {
+        /// Where the reader is.
+        cursor: &'a str,
+    },
+    /// Sent every 15 seconds.
+    Heartbeat {
+        /// Where the reader is.
+        cursor: &'a str,
+    },
+    /// Events are missing.
+    Gap {
+        /// They lie after this cursor.
+        from: &'a str,
+        /// The last of them lies at this cursor.
+        to: &'a str,
+        /// Their number, where it is known.
+        count: Option<u64>,
+        /// Why they are missing.
+        reason: GapReason,
+    },
+    /// A query was rejected; the earlier one stays in force.
+    Error {
+        /// What kind of error it is.
+        code: &'a str,
+        /// The parameter that is wrong.
+        field: Option<&'a str>,
+        /// What is wrong, and what to do.
+        message: &'a str,
+    },
+    /// The last message.
+    Bye {
+        /// Why the stream ends.
+        reason: &'a str,
+        /// Where to resume.
+        cursor: &'a str,
+        /// Milliseconds after which to reconnect.
+        retry_after: u64,
+    },
+}
+
+/// What the journal keeps.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Retention {
+    /// For how long events are kept.
+    seconds: u64,
+    /// Most bytes on disk.
+    bytes: u64,
+    /// Age of the oldest event that is kept; null when none is.
+    reach_seconds: Option<u64>,
+    /// Bytes on disk.
+    used_bytes: u64,
+}
+
+impl StreamMessage<'_> {
+    /// Its `type`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Ack { .. } => "ack",
+            Self::CaughtUp { .. } => "caught_up",
+            Self::Heartbeat { .. } => "heartbeat",
+            Self::Gap { .. } => "gap",
+            Self::Error { .. } => "error",
+            Self::Bye { .. } => "bye",
+        }
+    }
+
+    /// Appends it. `id` is where a reader of server-sent events resumes from.
+    fn push(&self, out: &mut Vec<u8>, form: StreamEncoding, id: Option<&str>) {
+        let text = serde_json::to_string(self).expect("texts and numbers can be written");
+        form.push(out, self.kind(), id, &[&text]);
+    }
+
+    fn encoded(&self, form: StreamEncoding, id: Option<&str>) -> Bytes {
+        let mut out = Vec::new();
+        self.push(&mut out, form, id);
+        out.into()
+    }
+}
+
+/// The first message. It has no id: a reader that is cut off after it resumes where it wanted to
+/// begin.
 pub(super) fn hello(
     form: StreamEncoding,
     newest: Offset,
@@ -37,49 +144,41 @@ pub(super) fn hello(
     (kept, held): (RetentionLimits, Held),
     simulated: bool,
 ) -> Bytes {
-    let reach = held.seconds.map_or_else(|| "null".to_owned(), |seconds| seconds.to_string());
-    let text = format!(
-        "{{\"type\":\"hello\",\"version\":\"{}\",\"cursor\":\"{newest}\",\
-         \"retention\":{{\"seconds\":{},\"bytes\":{},\"reach_seconds\":{reach},\
-         \"used_bytes\":{}}},\"oldest\":\"{oldest}\",\"simulated\":{simulated}}}",
-        env!("CARGO_PKG_VERSION"),
-        kept.duration.as_secs(),
-        kept.bytes,
-        held.bytes,
-    );
-    // Without an id: who is cut off behind it must come back to where it wanted to begin.
-    whole(form, "hello", None, &text)
+    let retention = Retention {
+        seconds: kept.duration.as_secs(),
+        bytes: kept.bytes,
+        reach_seconds: held.seconds,
+        used_bytes: held.bytes,
+    };
+    let (version, cursor, oldest) =
+        (env!("CARGO_PKG_VERSION"), &newest.to_string(), &oldest.to_string());
+    StreamMessage::Hello { version, cursor, retention, oldest, simulated }.encoded(form, None)
 }
 
-/// A query holds from behind this place on.
+/// A query is in force after this offset.
 pub(super) fn push_ack(
     out: &mut Vec<u8>,
     form: StreamEncoding,
     place: Offset,
     warnings: &[QueryWarning],
 ) {
-    let cursor = place.to_string();
-    let mut text = format!("{{\"type\":\"ack\",\"cursor\":\"{cursor}\",\"warnings\":[");
-    for (i, warning) in warnings.iter().enumerate() {
-        let comma = if i == 0 { "" } else { "," };
-        text.extend([comma, "{\"field\":\"", warning.field, "\",\"value\":"]);
-        json::push_text(&mut text, &warning.value);
-        text.push_str(",\"message\":");
-        json::push_text(&mut text, &warning.message);
-        text.push('}');
-    }
-    text.push_str("]}");
-    form.push(out, "ack", Some(&cursor), &[&text]);
+    let cursor = &place.to_string();
+    StreamMessage::Ack { cursor, warnings }.push(out, form, Some(cursor));
 }
 
-/// `caught_up` or `heartbeat`: a type and where the reader is.
-pub(super) fn at(form: StreamEncoding, kind: &str, place: Offset) -> Bytes {
-    let cursor = place.to_string();
-    let text = format!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\"}}");
-    whole(form, kind, Some(&cursor), &text)
+/// Everything up to this offset was sent.
+pub(super) fn caught_up(form: StreamEncoding, place: Offset) -> Bytes {
+    let cursor = &place.to_string();
+    StreamMessage::CaughtUp { cursor }.encoded(form, Some(cursor))
 }
 
-/// What lay behind `from` and not behind `to` is missing.
+/// The reader is at this offset.
+pub(super) fn heartbeat(form: StreamEncoding, place: Offset) -> Bytes {
+    let cursor = &place.to_string();
+    StreamMessage::Heartbeat { cursor }.encoded(form, Some(cursor))
+}
+
+/// Events after `from` and not after `to` are missing.
 pub(super) fn push_gap(
     out: &mut Vec<u8>,
     form: StreamEncoding,
@@ -88,42 +187,18 @@ pub(super) fn push_gap(
     count: Option<u64>,
     reason: GapReason,
 ) {
-    let count = count.map_or_else(|| "null".to_owned(), |count| count.to_string());
-    let text = format!(
-        "{{\"type\":\"gap\",\"from\":\"{from}\",\"to\":\"{to}\",\"count\":{count},\
-         \"reason\":\"{}\"}}",
-        reason.name(),
-    );
-    form.push(out, "gap", Some(to), &[&text]);
+    StreamMessage::Gap { from, to, count, reason }.push(out, form, Some(to));
 }
 
-/// Something was refused; what held before holds on.
+/// A query was rejected.
 pub(super) fn error(form: StreamEncoding, code: &str, field: Option<&str>, message: &str) -> Bytes {
-    let mut text = format!("{{\"type\":\"error\",\"code\":\"{code}\",\"field\":");
-    match field {
-        Some(field) => json::push_text(&mut text, field),
-        None => text.push_str("null"),
-    }
-    text.push_str(",\"message\":");
-    json::push_text(&mut text, message);
-    text.push('}');
-    whole(form, "error", None, &text)
+    StreamMessage::Error { code, field, message }.encoded(form, None)
 }
 
-/// The last message: why it ends, where to come back to, and after how many milliseconds.
+/// The last message.
 pub(super) fn bye(form: StreamEncoding, reason: &str, place: Offset, retry_after: u64) -> Bytes {
-    let cursor = place.to_string();
-    let mut text = "{\"type\":\"bye\",\"reason\":".to_owned();
-    json::push_text(&mut text, reason);
-    let retry_after = format!(",\"retry_after\":{retry_after}}}");
-    text.extend([",\"cursor\":\"", &cursor, "\"", &retry_after]);
-    whole(form, "bye", Some(&cursor), &text)
-}
-
-fn whole(form: StreamEncoding, kind: &str, id: Option<&str>, text: &str) -> Bytes {
-    let mut out = Vec::with_capacity(text.len() + 64);
-    form.push(&mut out, kind, id, &[text]);
-    out.into()
+    let cursor = &place.to_string();
+    StreamMessage::Bye { reason, cursor, retry_after }.encoded(form, Some(cursor))
 }
 
 #[cfg(test)]
@@ -164,7 +239,7 @@ mod tests {
             )
         );
         assert_eq!(
-            line(&at(StreamEncoding::Sse, "heartbeat", near)),
+            line(&heartbeat(StreamEncoding::Sse, near)),
             concat!(
                 "event: heartbeat\nid: 51a70c3e-be1f4b\n",
                 r#"data: {"type":"heartbeat","cursor":"51a70c3e-be1f4b"}"#,

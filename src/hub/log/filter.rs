@@ -84,7 +84,7 @@ pub struct StreamQueryError {
 }
 
 /// What is taken as it is and most likely not meant so.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct QueryWarning {
     /// The part of the query.
     pub field: &'static str,

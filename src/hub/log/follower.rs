@@ -313,7 +313,7 @@ impl Follower {
     #[must_use]
     pub fn heartbeat(&mut self) -> Bytes {
         self.pass_over();
-        control::at(self.form, "heartbeat", self.place)
+        control::heartbeat(self.form, self.place)
     }
 
     /// Says that something was refused.
@@ -533,7 +533,7 @@ impl Follower {
     fn catch_up(&mut self, portion: &mut StreamBatch) {
         if !self.told_caught_up && (self.once || !self.is_ahead()) {
             self.told_caught_up = true;
-            portion.chunks.push(control::at(self.form, "caught_up", self.place));
+            portion.chunks.push(control::caught_up(self.form, self.place));
         }
         if self.once {
             portion.ended = true;

@@ -363,8 +363,18 @@ impl WindowSnapshot {
     /// The sum of the window's buckets; names whose sum is not positive are left out.
     #[must_use]
     pub fn sum(&self) -> Tally {
+        self.sum_of(self.buckets())
+    }
+
+    /// The same of the window before.
+    #[must_use]
+    pub fn sum_previous(&self) -> Tally {
+        self.sum_of(self.previous())
+    }
+
+    fn sum_of(&self, buckets: &[Arc<Bucket>]) -> Tally {
         let mut columns = vec![0_i64; self.width()];
-        for bucket in self.buckets() {
+        for bucket in buckets {
             for &(id, n) in &bucket.counts {
                 let column = &mut columns[usize::from(id)];
                 *column = column.saturating_add(n);

@@ -123,8 +123,8 @@ async fn a_stream_that_is_not_read_is_cut_off_alone() {
 #[tokio::test]
 async fn idle_connections_end() {
     let served = served_by(|options| {
-        options.keep_alive = Duration::from_millis(100);
-        options.limits.handshake_timeout = Duration::from_millis(100);
+        options.keep_alive = Duration::from_millis(500);
+        options.limits.handshake_timeout = Duration::from_millis(500);
     })
     .await;
     let (_unused, driven) = connect(&served).await;
@@ -132,7 +132,7 @@ async fn idle_connections_end() {
     let (mut requests, driven) = connect(&served).await;
     let accept = [("accept", "text/event-stream")];
     let response = soon(get(&mut requests, "/stream/types", &accept).await).await.unwrap();
-    let open = tokio::time::timeout(Duration::from_millis(600), driven).await;
+    let open = tokio::time::timeout(Duration::from_millis(1_200), driven).await;
     assert!(open.is_err(), "it has an open request");
     drop(response);
 }

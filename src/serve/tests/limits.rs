@@ -11,8 +11,9 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 use crate::config::Network;
 use crate::hub::Frame;
-use crate::serve::inflow::Inflow;
-use crate::serve::wire::{Stream, Wire};
+use crate::serve::http::tls::Stream;
+use crate::serve::ws::decompressor::Inflow;
+use crate::serve::ws::frames::Wire;
 
 const IDS: &str = r#"{"samplingRate":1,"filter":["event.id"],"returnType":"list"}"#;
 
@@ -255,10 +256,10 @@ async fn what_tls_has_taken_in_leaves_although_nothing_comes_after_it() {
     let listener = near.listen(1).unwrap();
     let far = far.connect(listener.local_addr().unwrap()).await.unwrap();
     let (near, _) = listener.accept().await.unwrap();
-    let acceptor = crate::serve::tls::acceptor(&tls_files()).unwrap();
+    let acceptor = crate::serve::http::tls::acceptor(&tls_files()).unwrap();
     let (near, mut far) = tokio::join!(acceptor.accept(near), tls_to(far, &[]));
     let inflow = Inflow::new(64 << 10, false, b"");
-    let mut wire = Wire::new(Stream::Tls(Box::new(near.unwrap())), inflow);
+    let mut wire = Wire::new(Stream::Right(Box::new(near.unwrap())), inflow);
     wire.push(Frame::text(&[&"x".repeat(BYTES)]));
     let drained = poll_fn(|cx| Poll::Ready(wire.poll_drain(cx).is_ready())).await;
     assert!(!drained, "all of it fits into the system's buffers, so nothing is tried");

@@ -97,6 +97,16 @@ fn a_write_that_waits_is_named_and_ends_with_the_store() {
     assert_eq!(room.complaint(), None);
 }
 
+async fn until_it_complains(store: &Store) {
+    let complains = async {
+        while store.disk_space().complaint().is_none() {
+            Clock::system().sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), complains).await;
+    assert!(waited.is_ok(), "a write on a full disk is noticed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_on_a_full_disk_waits_until_there_is_room() {
     let Some(mounted) = Mounted::new("a_write_on_a_full_disk_waits_until_there_is_room", 160)
@@ -111,9 +121,7 @@ async fn a_write_on_a_full_disk_waits_until_there_is_room() {
         let store = store.clone();
         async move { put(&store, 30..70).await }
     });
-    while store.disk_space().complaint().is_none() {
-        tokio::task::yield_now().await;
-    }
+    until_it_complains(&store).await;
     // Readers are served meanwhile.
     assert!(rows(&store).len() >= 30 && !writing.is_finished());
     fs::remove_file(ballast).unwrap();
@@ -129,9 +137,7 @@ async fn a_write_on_a_full_disk_waits_until_there_is_room() {
         let store = store.clone();
         async move { put(&store, 75..200).await }
     });
-    while store.disk_space().complaint().is_none() {
-        tokio::task::yield_now().await;
-    }
+    until_it_complains(&store).await;
     writing.abort();
     let _ = writing.await;
     tokio::task::spawn_blocking(move || drop(store)).await.unwrap();

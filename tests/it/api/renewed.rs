@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::events::push;
 use super::program::{Program, run};
 use crate::common::client::request;
-use crate::common::running::{GitHub, soon};
+use crate::common::running::{GitHub, soon, until_some};
 
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
@@ -37,29 +37,20 @@ async fn tls(address: SocketAddr, trusted: &str) -> std::io::Result<TlsStream<Tc
 
 /// Where the ops endpoints of the program on this data directory are.
 async fn ops(dir: &Path) -> SocketAddr {
-    let found = async {
-        loop {
-            let text = std::fs::read_to_string(dir.join("ops")).unwrap_or_default();
-            if let Some(address) = text.trim().strip_prefix("http://") {
-                return address.parse().unwrap();
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    soon("the ops endpoints are there", found).await
+    until_some("the ops endpoints are there", async || {
+        let text = std::fs::read_to_string(dir.join("ops")).unwrap_or_default();
+        text.trim().strip_prefix("http://").map(|address| address.parse().unwrap())
+    })
+    .await
 }
 
 /// Waits until `/readyz` of the ops endpoints has this part, or has it no more.
 async fn files_part(ops: SocketAddr, is_there: bool) -> String {
-    let found = async {
-        loop {
-            let parts = request(ops, "GET", "/readyz", &[]).await.body;
-            if parts.contains(r#""name":"files""#) == is_there {
-                return parts;
-            }
-        }
-    };
-    soon("the part `files`", found).await
+    until_some("the part `files`", async || {
+        let parts = request(ops, "GET", "/readyz", &[]).await.body;
+        (parts.contains(r#""name":"files""#) == is_there).then_some(parts)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

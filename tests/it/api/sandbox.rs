@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use super::events::opened;
 use crate::common::client::request;
-use crate::common::running::{GitHub, soon};
+use crate::common::running::{GitHub, soon, until_some};
 use crate::common::stored;
 
 const GHPULSE: &str = env!("CARGO_BIN_EXE_ghpulse");
@@ -159,15 +159,12 @@ async fn root_works_with_a_service_in_its_sandbox() {
     assert!(left.is_empty(), "{left:?}");
 
     // The schedule's directory is read-only there: everybody is told.
-    let degraded = soon("the failed backup is said", async {
-        loop {
-            let parts = request(ops, "GET", "/readyz", &[]).await.json();
-            if parts[0]["state"] == "degraded" {
-                return parts[0]["error"].as_str().unwrap().to_owned();
-            }
-        }
-    });
-    let degraded = degraded.await;
+    let degraded = until_some("the failed backup is said", async || {
+        let parts = request(ops, "GET", "/readyz", &[]).await.json();
+        let is_degraded = parts[0]["state"] == "degraded";
+        is_degraded.then(|| parts[0]["error"].as_str().unwrap().to_owned())
+    })
+    .await;
     assert!(degraded.contains("no backup can be made"), "{degraded}");
     assert!(!degraded.contains(locked.to_str().unwrap()), "no path for strangers: {degraded}");
     stop(service).await;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::common::client::{Came, Client, request};
-use crate::common::running::{GitHub, Running, soon, steps};
+use crate::common::running::{GitHub, Running, soon, steps, until_some};
 
 /// An answer that goes on: messages as they come, in whatever form.
 struct Flow {
@@ -118,13 +118,9 @@ pub(crate) async fn polled(address: SocketAddr, query: &str) -> Vec<(String, Val
 }
 
 async fn polled_at_least(address: SocketAddr, events: usize) -> Vec<(String, Value)> {
-    loop {
-        let polled = polled(address, "").await;
-        if polled.len() >= events {
-            return polled;
-        }
-        tokio::task::yield_now().await;
-    }
+    let enough = |polled: &Vec<_>| polled.len() >= events;
+    until_some("the events are there", async || Some(polled(address, "").await).filter(enough))
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -321,9 +317,10 @@ async fn a_poll_shows_the_latest_what_is_since_and_a_sample_and_ends() {
     let (dir, github) = (tempfile::tempdir().unwrap(), feed(100).await);
     let running = Running::start(dir.path(), &github.url, &[]).await;
     // The first page that is read may be one without any push.
-    while polled(running.public, "types=PushEvent").await.len() < 7 {
-        tokio::task::yield_now().await;
-    }
+    until_some("pushes are there", async || {
+        (polled(running.public, "types=PushEvent").await.len() >= 7).then_some(())
+    })
+    .await;
     let all = polled_at_least(running.public, 100).await;
     let latest = polled(running.public, "latest=7&types=PushEvent").await;
     assert_eq!(latest.len(), 7);

@@ -37,7 +37,7 @@ fn event(id: u64) -> String {
     )
 }
 
-async fn fill(data: &Path) {
+pub(super) async fn fill(data: &Path) {
     let store = open(data);
     let filled = store.commit(|batch| {
         (1..=100).for_each(|number| batch.put(&BodyKey(number), b"body"));
@@ -46,7 +46,7 @@ async fn fill(data: &Path) {
     filled.await.unwrap();
 }
 
-fn bodies(data: &Path) -> usize {
+pub(super) fn bodies(data: &Path) -> usize {
     let store = open(data);
     let mut count = 0;
     let counting = |_: BodyKey, _: &[u8]| {

@@ -16,7 +16,7 @@ fn log_of(dir: &Path) -> PathBuf {
     logs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap()
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();

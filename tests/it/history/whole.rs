@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::database::{Database, PASSWORD, kind};
 use crate::common::client::{Client, request};
-use crate::common::running::{GitHub, Running, soon};
+use crate::common::running::{GitHub, Running, soon, until_some};
 use crate::common::webhook::webhook;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,12 +46,10 @@ async fn the_first_message_has_what_the_database_says() {
         "repo": "7594633",
     });
     // The days are written before the year, and a tick may come between the two.
-    let told = loop {
-        let told = first(&running).await;
-        if told["sumMap"] == sums {
-            break told;
-        }
-    };
+    let told = until_some("the database's figures and ours", async || {
+        Some(first(&running).await).filter(|told| told["sumMap"] == sums)
+    })
+    .await;
     assert_eq!(told["eventMap"], json!({ day.as_str(): "9" }));
     assert_eq!(told["openMap"], json!({ day.as_str(): "4" }));
     assert_eq!(told["closeMap"], json!({ day.as_str(): "3" }));
@@ -62,12 +60,10 @@ async fn the_first_message_has_what_the_database_says() {
     running.end().await;
     database.kill();
     let running = Running::start(dir.path(), &github.url, &settings).await;
-    let again = loop {
-        let told = first(&running).await;
-        if told["eventMap"] != json!({}) {
-            break told;
-        }
-    };
+    let again = until_some("figures after the restart", async || {
+        Some(first(&running).await).filter(|told| told["eventMap"] != json!({}))
+    })
+    .await;
     assert_eq!(again, told);
     let answer = request(running.public, "GET", "/sync-event", &[]).await;
     assert_eq!(answer.json()["synced"], json!(false));

@@ -45,18 +45,13 @@ async fn bus_that_never_connected_costs_nothing_when_it_is_taken_back() {
     appliance.end().await;
 
     let appliance = Running::start(dir.path(), &github.url, AWAY).await;
-    let tried = async {
-        loop {
-            let parts = request(appliance.public, "GET", "/readyz", &[]).await.body;
-            let parts: Value = serde_json::from_str(&parts).unwrap();
-            let bus = parts.as_array().unwrap().iter().find(|part| part["name"] == "bus").unwrap();
-            if bus["error"].is_string() {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    soon("the broker is tried", tried).await;
+    until_some("the broker is tried", async || {
+        let parts = request(appliance.public, "GET", "/readyz", &[]).await.body;
+        let parts: Value = serde_json::from_str(&parts).unwrap();
+        let bus = parts.as_array().unwrap().iter().find(|part| part["name"] == "bus").unwrap();
+        bus["error"].is_string().then_some(())
+    })
+    .await;
     appliance.end().await;
 
     let appliance = Running::start(dir.path(), &github.url, PATIENT).await;

@@ -32,18 +32,13 @@ async fn status(appliance: &Running) -> Value {
 /// Waits until the clock is judged so; where it agrees, until retention has had a pass since
 /// `before`.
 async fn until_judged(appliance: &Running, state: &str, before: &Value) -> Value {
-    let judged = async {
-        loop {
-            let status = status(appliance).await;
-            let clock = &status["clock"];
-            let passed = clock["last_retention_at"] != *before;
-            if clock["state"] == state && (passed || state != "agrees") {
-                return status;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    soon(state, judged).await
+    until_some(state, async || {
+        let status = status(appliance).await;
+        let clock = &status["clock"];
+        let passed = clock["last_retention_at"] != *before;
+        (clock["state"] == state && (passed || state != "agrees")).then_some(status)
+    })
+    .await
 }
 
 /// When retention last had a pass.

@@ -188,16 +188,11 @@ async fn what_one_account_may_not_see_is_asked_for_with_a_token_of_another() {
     let dir = tempfile::tempdir().unwrap();
     let appliance = Running::start(dir.path(), &github.url, &alone).await;
     github.control.emit(100);
-    let said = async {
-        loop {
-            let status = request(appliance.public, "GET", "/status?format=json", &[]).await.json();
-            let forbidden = &status["enrichment"]["unenriched"]["forbidden"];
-            if forbidden.as_u64().is_some_and(|forbidden| forbidden > 10) {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    soon("they go out without, counted as forbidden", said).await;
+    until_some("they go out without, counted as forbidden", async || {
+        let status = request(appliance.public, "GET", "/status?format=json", &[]).await.json();
+        let forbidden = status["enrichment"]["unenriched"]["forbidden"].as_u64();
+        forbidden.filter(|forbidden| *forbidden > 10)
+    })
+    .await;
     appliance.end().await;
 }

@@ -41,16 +41,10 @@ async fn store_part(appliance: &Running) -> Value {
 }
 
 async fn until(appliance: &Running, what: &str, wanted: &str) -> Value {
-    let looked = async {
-        loop {
-            let part = store_part(appliance).await;
-            if part["state"] == wanted {
-                return part;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    soon(what, looked).await
+    until_some(what, async || {
+        Some(store_part(appliance).await).filter(|part| part["state"] == wanted)
+    })
+    .await
 }
 
 /// Takes room until this many MiB are left.

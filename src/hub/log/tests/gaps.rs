@@ -413,9 +413,13 @@ async fn latest_comes_from_memory_behind_a_gap_and_tells_the_gap_before_it() {
     }
     world.tell();
     let streams = world.hub.streams().unwrap();
-    while lock(&streams.last_gap).0 < streams.gaps() {
-        tokio::task::yield_now().await;
-    }
+    let is_known = async {
+        while lock(&streams.last_gap).0 < streams.gaps() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let known = tokio::time::timeout(Duration::from_secs(20), is_known).await;
+    assert!(known.is_ok(), "the newest gap is not known");
     let mut near = Told::new(&world);
     near.follower.ask(choice(0, false), StreamStart::Latest(1), Vec::new());
     let first = near.follower.take();

@@ -1,0 +1,50 @@
+//! Counts that are kept by time, read for the server.
+
+use std::sync::Arc;
+
+use crate::apply::numbers::Numbers;
+use crate::model::activity::Span;
+use crate::model::window::{Timestamp, Window};
+use crate::serve::{KeptCounts, KeptQuery, LanguageCounts, Refusal};
+use crate::store::{Reader, Store, StoreError, charts};
+
+/// Minutes of a window that may be missing for its counts to be those of the whole.
+const MISSING: usize = 2;
+
+/// Answers a query. `since` is when this node began to run.
+pub(super) async fn answer(
+    (store, numbers): (Store, Arc<Numbers>),
+    (now, since): (Timestamp, Timestamp),
+    query: KeptQuery,
+) -> Result<KeptCounts, Refusal> {
+    let read = store.read(move |reader| match query {
+        KeptQuery::Recent => charts::recent(reader, now, since).map(KeptCounts::Chart),
+        KeptQuery::Day => charts::day(reader, now, since).map(KeptCounts::Chart),
+        KeptQuery::Completeness(hours) => {
+            charts::completeness(reader, hours).map(KeptCounts::Completeness)
+        }
+        KeptQuery::Hours(hours) => charts::counted_hours(reader, hours).map(KeptCounts::Hours),
+        KeptQuery::Languages => {
+            let window = numbers.window(now.second());
+            let (now, before) = (window.sum(), window.sum_previous());
+            let whole = was_counted(reader, window.window().previous())?;
+            let seconds = u32::try_from(window.window().len()).unwrap_or(u32::MAX);
+            let before = whole.then_some(before);
+            Ok(KeptCounts::Languages(LanguageCounts { seconds, now, before }))
+        }
+    });
+    // Nobody outside learns what the disk said.
+    read.await.map_err(|error: StoreError| {
+        tracing::error!(%error, "kept counts cannot be read");
+        Refusal { is_io: true, reason: "the kept counts cannot be read now".to_owned() }
+    })
+}
+
+/// Whether this node counted through a window, or a collector before it did.
+fn was_counted(reader: Reader<'_>, window: Window) -> Result<bool, StoreError> {
+    let minutes = window.from.0.div_euclid(60)..window.until.0.div_euclid(60);
+    let watched = reader.coverage(Span::Minute, minutes.clone())?;
+    let received = reader.activity(Span::Minute, minutes.clone())?;
+    let missing = minutes.filter(|at| !watched.contains_key(at) && !received.contains_key(at));
+    Ok(missing.count() <= MISSING)
+}

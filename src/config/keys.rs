@@ -1,0 +1,354 @@
+//! All configuration keys, one row each.
+//!
+//! A row says whose key it is (`peer` or `ours`), its path, the field that holds its value, what
+//! may be written, the default ("" is none), and its meaning. Everything else is made from it:
+//! `table` makes the list that the parser, the default file, the reference and the environment
+//! names come from, `sections` the structs with their documentation.
+
+/// Calls a macro with all rows. In a section rows come first, then the sections below it (`+`).
+macro_rules! keys {
+    ($make:ident) => {
+        $make! {
+            /// The whole configuration, checked. Relative paths count from the working directory.
+            pub struct Config {
+                peer "api.version" => api_version: u64, ValueKind::Whole(0, COUNT), "2",
+                    "Number that the first messages carry as `apiVersion`.";
+                ours "node.name" => node_name: String, ValueKind::Text, "",
+                    "Name of this node in logs and alerts; without it the host name.";
+                ours "data.dir" => data_dir: PathBuf, ValueKind::Path, "data",
+                    "Directory of the store; one process at a time.";
+                ours "scripts.dir" => scripts_dir: PathBuf, ValueKind::Path, "scripts",
+                    "Directory of the Rhai scripts; read again when a file in it is saved.";
+                ours "ops.listen" => ops_listen: Option<SocketAddr>,
+                    ValueKind::Listen, "127.0.0.1:8602",
+                    "Where metrics, backup, inspect and sync are served; `off` for nowhere. Keep \
+it private.";
+                ours "archive.dir" => archive_dir: Option<PathBuf>, ValueKind::Path, "",
+                    "Directory that each past hour is exported to (`YYYY-MM-DD-H.json.gz`).";
+                + server: ServerConfig, "The public server.";
+                + disable: DisableConfig, "What is switched off.";
+                + log: LogConfig, "The log.";
+                + github: GitHubConfig, "The source of events.";
+                + interval: IntervalConfig, "Ticks and TiDB syncs.";
+                + store: StoreConfig, "State on disk.";
+                + pulsar: Option<PulsarConfig>, "The bus; `None` for the embedded log.";
+                + tidb: Option<TidbConfig>, "The base of this year's figures.";
+                + amqp: Option<AmqpConfig>, "The RabbitMQ broker to publish to.";
+                + backup: Option<BackupConfig>, "Backups on a schedule.";
+                + alerts: Option<AlertsConfig>, "Where failures are reported.";
+            }
+
+            /// The public server.
+            #[derive(Eq)]
+            pub struct ServerConfig {
+                ours "server.bind" => bind: IpAddr, ValueKind::Address, "0.0.0.0",
+                    "IP address that the public server listens on; `::` is every address of both \
+families.";
+                peer "server.port" => port: u16, ValueKind::Port, "8600",
+                    "Port of the public server. Browsers refuse some, the peer's 6000 among them.";
+                peer "server.health" => health: String, ValueKind::Route, "/health",
+                    "Path that answers 200 `OK` while the process serves.";
+                peer "server.syncEvent" => sync_event: String, ValueKind::Route, "/sync-event",
+                    "Path that runs the TiDB sync now, for loopback or with `server.adminToken`.";
+                ours "server.basePath" => base_path: Option<String>, ValueKind::Route, "",
+                    "Prefix under which all endpoints answer too (`/websocket`); the bare paths \
+stay.";
+                ours "server.allowedOrigins" => allowed_origins: Vec<String>,
+                    ValueKind::Origins, "",
+                    "Web pages that may connect (`https://example.org`); without it, any.";
+                ours "server.frameAncestors" => frame_ancestors: Vec<String>,
+                    ValueKind::Origins, "",
+                    "Web pages that may show the pages of this server in a frame \
+(`https://example.org`, or `*`); without it, none.";
+                ours "server.adminToken" => admin_token: Option<Secret>, ValueKind::Secret, "",
+                    "Bearer token for `server.syncEvent` from other hosts, and for details in \
+`/readyz` and `/status`.";
+                ours "server.trustedProxies" => trusted_proxies: Vec<Network>,
+                    ValueKind::Networks, "",
+                    "Proxies whose forwarding header names the client's address.";
+                ours "server.clientHeader" => client_header: String,
+                    ValueKind::Choice(&[
+                        "X-Forwarded-For", "Forwarded", "X-Real-IP", "CF-Connecting-IP",
+                        "True-Client-IP", "Fastly-Client-IP",
+                    ]), "X-Forwarded-For",
+                    "Header in which `server.trustedProxies` name the client; no other is \
+believed.";
+                ours "server.keepAlive" => keep_alive: Duration, span(S, H), "75s",
+                    "Longest idle time between two requests of a connection; above that of any \
+proxy before it.";
+                ours "server.flushInterval" => flush_interval: Duration, span(0, S), "50ms",
+                    "Longest wait of a frame for others to share its write under load; 0s writes \
+each at once.";
+                ours "server.grace" => grace: Duration, span(0, 10 * M), "10s",
+                    "Longest time that stopping takes before connections are cut.";
+                + tls: Option<TlsConfig>, "Certificate and key; `None` serves without TLS.";
+                + limits: ServerLimits, "What one client may take.";
+            }
+
+            /// The keys of [`TlsConfig`], as written.
+            #[derive(Eq)]
+            pub(super) struct TlsKeys {
+                ours "server.tls.cert" => cert: Option<PathBuf>, ValueKind::Path, "",
+                    "Certificate chain (PEM); with `server.tls.key` the public server speaks TLS.";
+                ours "server.tls.key" => key: Option<PathBuf>, ValueKind::Path, "",
+                    "Private key (PEM) of that certificate.";
+            }
+
+            /// Limits of the public server.
+            #[derive(Eq)]
+            pub struct ServerLimits {
+                ours "server.limits.connections" => connections: usize,
+                    ValueKind::Whole(1, 1_000_000), "10000",
+                    "Connections open at once, in all.";
+                ours "server.limits.perAddress" => per_address: usize,
+                    ValueKind::Whole(1, 1_000_000), "200",
+                    "Connections open at once from one address (IPv6: one /64; a /48 has four \
+times as many).";
+                ours "server.limits.lag" => lag: u64, ValueKind::Whole(1, 1_000_000), "5000",
+                    "Events that a `/sampling` reader may be behind before it is moved forward.";
+                ours "server.limits.messageBytes" => message_bytes: usize,
+                    ValueKind::Bytes(1024, 16 * MIB), "64 KiB",
+                    "Largest message from a client.";
+                ours "server.limits.paramsPerMinute" => params_per_minute: u32,
+                    ValueKind::Whole(1, 100_000), "60",
+                    "Messages with params that one connection may send in a minute.";
+                ours "server.limits.handshakeTimeout" => handshake_timeout: Duration,
+                    span(100 * MS, 5 * M), "10s",
+                    "Longest time from connecting to the end of the request's head.";
+                ours "server.limits.writeTimeout" => write_timeout: Duration,
+                    span(100 * MS, 10 * M), "30s",
+                    "Longest time that one write to a client may take.";
+                ours "server.limits.filterPaths" => filter_paths: usize,
+                    ValueKind::Whole(1, 10_000), "100",
+                    "Paths in one `filter` or `fields`.";
+                ours "server.limits.patterns" => patterns: usize,
+                    ValueKind::Whole(1, 10_000), "100",
+                    "Patterns and values in one query.";
+            }
+
+            /// What is switched off.
+            #[derive(Eq)]
+            pub struct DisableConfig {
+                peer "disable.producer" => producer: bool, ValueKind::Switch, "false",
+                    "true makes an edge: no fetching and no producing, only applying and serving.";
+                peer "disable.interval" => interval: bool, ValueKind::Switch, "false",
+                    "true stops the TiDB sync; language ticks go on.";
+            }
+
+            /// The log.
+            #[derive(Eq)]
+            pub struct LogConfig {
+                peer "log.level" => level: String, ValueKind::Filter, "info",
+                    "error, warn, info, debug or trace, or directives \
+(`info,ghpulse::store=debug`).";
+                peer "log.file" => file: Option<PathBuf>, ValueKind::Path, "",
+                    "File that log lines are appended to; without it, stderr.";
+                peer "log.format" => format: LogFormat,
+                    ValueKind::Choice(&["text", "json", "console"]), "text",
+                    "Form of a log line; console is the peer's other word for text.";
+            }
+
+            /// The source of events.
+            pub struct GitHubConfig {
+                ours "github.apiUrl" => api_url: String,
+                    ValueKind::Url(HTTP), "https://api.github.com",
+                    "Where the REST interface is; for GitHub Enterprise `https://HOST/api/v3`.";
+                ours "github.graphqlUrl" => graphql_url: String, ValueKind::Url(HTTP), "",
+                    "Where the GraphQL interface is; without it, the one that belongs to \
+`github.apiUrl`.";
+                peer "github.tokens" => tokens: Vec<Secret>, ValueKind::Tokens, "",
+                    "Read-only tokens, used in turn; without any, anonymous within 60 requests an \
+hour.";
+                ours "github.tokensFile" => tokens_file: Option<PathBuf>, ValueKind::Path, "",
+                    "File with more tokens, one a line; read again when it changes, and on SIGHUP.";
+                peer "github.loop.timeout" => timeout: Duration,
+                    bare(Bare::Milliseconds, 10, 10 * M), "5000",
+                    "Longest time that one request may take; a bare number is milliseconds.";
+                peer "github.loop.break" => pace: Duration, bare(Bare::Milliseconds, 0, H), "1000",
+                    "Pause between two fetches with tokens, at least 1ms; a bare number is \
+milliseconds.";
+                ours "github.pages" => pages: u8, ValueKind::Whole(1, 3), "3",
+                    "Pages of `/events` to follow; pull requests are on the second and third.";
+                + enrich: EnrichConfig, "What GraphQL is asked for.";
+            }
+
+            /// The enrichment: GraphQL queries for fields that the feed leaves out.
+            pub struct EnrichConfig {
+                ours "github.enrich.enabled" => enabled: bool, ValueKind::Switch, "true",
+                    "Ask GraphQL for what the feed leaves out of pull requests; needs a token.";
+                ours "github.enrich.deadline" => deadline: Duration, span(100 * MS, 10 * M), "20s",
+                    "Longest time that an event waits for it; then it goes out without.";
+                ours "github.enrich.batch" => batch: usize, ValueKind::Whole(1, 100), "100",
+                    "Pull requests asked for in one query.";
+                ours "github.enrich.budget" => budget: f64, ValueKind::Share, "0.5",
+                    "Share of each token's GraphQL limit that may be used for it.";
+            }
+
+            /// Ticks and TiDB syncs.
+            #[derive(Eq)]
+            pub struct IntervalConfig {
+                peer "interval.daily" => daily: Duration, span(S, 7 * DAY), "1h",
+                    "Pause between two TiDB syncs.";
+                peer "interval.dayCount" => day_count: Duration, span(S, 7 * DAY), "",
+                    "Pause between two daily queries; without it, `interval.daily`.";
+                peer "interval.yearCount" => year_count: Duration, span(S, 7 * DAY), "",
+                    "Pause between two yearly queries; without it, `interval.daily`.";
+                peer "interval.retry" => retry: u32, ValueKind::Whole(0, 1000), "3",
+                    "Attempts at a query before the sync has failed; 0 counts as 1.";
+                peer "interval.retryWait" => retry_wait: Duration,
+                    bare(Bare::Milliseconds, 0, H), "10000",
+                    "Wait after each failed attempt; a bare number is milliseconds.";
+                peer "interval.latest" => latest: Duration, span(50 * MS, H), "1s",
+                    "Tick of the language endpoints.";
+                peer "interval.latestDuring" => latest_during: u32,
+                    bare(Bare::Seconds, S, DAY), "3600",
+                    "Length of their rolling window, in whole seconds.";
+            }
+
+            /// State on disk.
+            #[derive(Eq)]
+            pub struct StoreConfig {
+                ours "store.sync" => sync: StoreSync, ValueKind::Sync, "batch",
+                    "`batch` syncs each write to the disk; a duration syncs that often and can \
+lose that much at a power cut.";
+                ours "store.seenFor" => seen_for: Duration, span(H, 30 * DAY), "72h",
+                    "How long an event is remembered, so that it counts once.";
+                ours "store.journal.for" => journal_for: Duration, span(M, 365 * DAY), "48h",
+                    "How long events can be read again.";
+                ours "store.journal.bytes" => journal_bytes: u64,
+                    ValueKind::Bytes(MIB, 64 * TIB), "32 GiB",
+                    "Most bytes that they take on the disk, compressed: enough for 48 hours of 300 \
+events a second. How far back they really reach is in `hello`, `/status` and \
+a metric.";
+                ours "store.outboxBytes" => outbox_bytes: u64,
+                    ValueKind::Bytes(MIB, 64 * TIB), "4 GiB",
+                    "Most bytes that wait for a broker that is away; then fetching pauses.";
+            }
+
+            /// The keys of [`PulsarConfig`], as written.
+            #[derive(Eq)]
+            pub(super) struct PulsarKeys {
+                peer "pulsar.env" => env: Option<String>, ValueKind::Text, "",
+                    "dev uses `pulsar.devHost` without authentication; anything else `pulsar.host` \
+with it.";
+                peer "pulsar.devHost" => dev_host: Option<String>, ValueKind::Url(PULSAR), "",
+                    "Broker when `pulsar.env` is dev (`pulsar://localhost:6650`). Without the \
+section, the embedded log is the bus.";
+                peer "pulsar.host" => host: Option<String>, ValueKind::Url(PULSAR), "",
+                    "Broker otherwise (`pulsar+ssl://HOST:6651`).";
+                peer "pulsar.audience" => audience: Option<String>, ValueKind::Text, "",
+                    "Audience of the OAuth2 client credentials.";
+                peer "pulsar.keypath" => key_file: Option<PathBuf>, ValueKind::Path, "",
+                    "Key file of the OAuth2 client credentials.";
+                ours "pulsar.ca" => ca: Option<PathBuf>, ValueKind::Path, "",
+                    "Certificate authority (PEM) of the broker, when it is not a public one.";
+                ours "pulsar.compression" => compression: Compression,
+                    ValueKind::Choice(&["none", "lz4", "zstd", "zlib"]), "lz4",
+                    "Compression of what is produced.";
+                peer "pulsar.producer.topic" => producer_topic: Option<String>, ValueKind::Text, "",
+                    "Topic to produce to; without it, `pulsar.consumer.topic`.";
+                peer "pulsar.producer.retry", ValueKind::Unused(
+                    "not needed: a message stays in the outbox until the broker has acknowledged \
+it"), "",
+                    "Accepted and not used.";
+                peer "pulsar.consumer.topic" => consumer_topic: Option<String>, ValueKind::Text, "",
+                    "Topic to consume; without it, `pulsar.producer.topic`.";
+                peer "pulsar.consumer.name" => consumer_name: String, ValueKind::Text, "ghpulse",
+                    "Beginning of the subscription's name; the store's id follows.";
+                peer "pulsar.consumer.concurrency", ValueKind::Unused(
+                    "not needed: one consumer applies messages in order, and faster than GitHub \
+makes them"), "",
+                    "Accepted and not used.";
+            }
+
+            /// The keys of [`TidbConfig`], as written.
+            #[derive(Eq)]
+            pub(super) struct TidbKeys {
+                peer "tidb.host" => host: Option<String>, ValueKind::Text, "",
+                    "Host of TiDB; without it there is no base for this year's figures but our \
+own.";
+                peer "tidb.port" => port: u16, ValueKind::Port, "4000",
+                    "Port of TiDB.";
+                peer "tidb.user" => user: String, ValueKind::Text, "root",
+                    "User to log in as.";
+                peer "tidb.password" => password: Option<Secret>, ValueKind::Secret, "",
+                    "Password of that user.";
+                peer "tidb.db" => db: Option<String>, ValueKind::Text, "",
+                    "Database to use.";
+                ours "tidb.tls" => tls: String, ValueKind::Choice(&["auto", "on", "off"]), "auto",
+                    "Encryption; auto is on unless the host is loopback.";
+                ours "tidb.ca" => ca: Option<PathBuf>, ValueKind::Path, "",
+                    "Certificate authority (PEM) of the server, when it is not a public one.";
+                ours "tidb.timeout" => timeout: Duration, span(S, DAY), "10m",
+                    "Longest time for one query; a year of events is a long scan on a small \
+server.";
+                peer "tidb.sql.eventsDaily" => events_daily: String, ValueKind::Text, DAILY_SQL,
+                    "Query of the day counts: day, developers, opened, closed, merged.";
+                peer "tidb.sql.yearly" => yearly: String, ValueKind::Text, YEARLY_SQL,
+                    "Query of the year's sums: developers, repositories, additions, deletions.";
+                ours "tidb.sql.repoLanguages" => repo_languages: Option<String>,
+                    ValueKind::Text, "",
+                    "Query of languages that need not be asked of GitHub: repo_id, language and, \
+if known, as_of (UTC); at most 100,000 rows, run with eventsDaily.";
+            }
+
+            /// The keys of [`AmqpConfig`], as written.
+            #[derive(Eq)]
+            pub(super) struct AmqpKeys {
+                ours "amqp.url" => url: Option<Secret>,
+                    ValueKind::SecretUrl(&["amqp", "amqps"]), "",
+                    "RabbitMQ to publish to (`amqp://USER:PASSWORD@HOST:5672/`, or \
+`amqps://…:5671/` with TLS).";
+                ours "amqp.exchange" => exchange: String, ValueKind::Text, "ght-streams",
+                    "Topic exchange that readers bind to.";
+                ours "amqp.source" => source: Option<String>, ValueKind::Text, "",
+                    "Topic exchange to publish to, which `amqp.exchange` is then bound to: readers \
+without the right to configure it cannot remove it. Without it: \
+`amqp.exchange` itself.";
+                ours "amqp.ca" => ca: Option<PathBuf>, ValueKind::Path, "",
+                    "Certificate authority (PEM) of the broker, when it is not a public one.";
+            }
+
+            /// The keys of [`BackupConfig`], as written.
+            #[derive(Eq)]
+            pub(super) struct BackupKeys {
+                ours "backup.dir" => dir: Option<PathBuf>, ValueKind::Path, "",
+                    "Directory that online backups go to.";
+                ours "backup.every" => every: Duration, span(M, 365 * DAY), "24h",
+                    "Pause between two backups.";
+                ours "backup.keep" => keep: usize, ValueKind::Whole(1, 10_000), "7",
+                    "Backups that are kept.";
+            }
+
+            /// The keys of [`AlertsConfig`], as written.
+            #[derive(Eq)]
+            pub(super) struct AlertsKeys {
+                ours "alerts.webhook" => webhook: Option<Secret>, ValueKind::SecretUrl(HTTP), "",
+                    "URL that alerts are posted to.";
+                ours "alerts.format" => format: AlertFormat,
+                    ValueKind::Choice(&["json", "slack", "lark"]), "json",
+                    "Form of an alert.";
+                ours "alerts.tolerance" => tolerance: u32, ValueKind::Whole(0, 1_000_000), "3",
+                    "Failures in a row that are tolerated before an alert.";
+                ours "alerts.pause" => pause: Duration, span(0, 7 * DAY), "10m",
+                    "Shortest time between two alerts about the same thing.";
+                peer "lark.webhook" => lark_webhook: Option<Secret>, ValueKind::SecretUrl(HTTP), "",
+                    "The peer's spelling of `alerts.webhook`, with format lark.";
+                peer "lark.signKey" => sign_key: Option<Secret>, ValueKind::Secret, "",
+                    "Key that alerts to Lark are signed with.";
+                peer "lark.minimumBreak" => lark_pause: Option<Duration>,
+                    bare(Bare::Minutes, 0, 7 * DAY), "",
+                    "The peer's spelling of `alerts.pause`; a bare number is minutes.";
+                peer "lark.errorTolerance" => lark_tolerance: Option<u32>,
+                    ValueKind::Whole(0, 1_000_000), "",
+                    "The peer's spelling of `alerts.tolerance`.";
+                peer "lark.errorToleranceBreak" => within: Duration,
+                    bare(Bare::Minutes, 0, 7 * DAY), "5",
+                    "A failure that lasts so long is told whatever the tolerance; a bare number is \
+minutes.";
+            }
+        }
+    };
+}
+
+pub(super) use keys;

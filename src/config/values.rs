@@ -1,0 +1,209 @@
+//! The layers read by key, each value as the type of its field.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::complaint::{Complaint, Notice, Place};
+use super::layers::Layers;
+use super::secret::Secret;
+use super::table;
+use super::typed::{AlertFormat, Compression, LogFormat, Network, StoreSync};
+use super::value::{self, Value};
+
+/// A section that is read as a whole.
+pub(super) trait ReadSection: Sized {
+    /// Reads its keys. What is wrong between them is left in the values.
+    fn read(values: &mut Values) -> Self;
+}
+
+/// A type that a field of a section may have.
+pub(super) trait FromValue: Sized {
+    /// The value as this type; `None` when it does not fit, or nothing is written and needed.
+    fn from_value(value: Option<Value>) -> Option<Self>;
+}
+
+macro_rules! from_value {
+    ($($type:ty: $($pattern:pat => $found:expr),+;)*) => {
+        $(impl FromValue for $type {
+            fn from_value(value: Option<Value>) -> Option<Self> {
+                match value? {
+                    $($pattern => $found,)+
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+from_value! {
+    bool: Value::Switch(on) => Some(on);
+    u64: Value::Whole(number) => Some(number);
+    // A span read as whole seconds.
+    u32: Value::Whole(number) => number.try_into().ok(),
+        Value::Span(span) => span.as_secs().try_into().ok();
+    u16: Value::Whole(number) => number.try_into().ok();
+    u8: Value::Whole(number) => number.try_into().ok();
+    usize: Value::Whole(number) => number.try_into().ok();
+    f64: Value::Share(share) => Some(share);
+    String: Value::Text(text) => Some(text);
+    PathBuf: Value::Path(path) => Some(path);
+    Secret: Value::Secret(secret) => Some(secret);
+    IpAddr: Value::Address(address) => Some(address);
+    Option<SocketAddr>: Value::Listen(address) => Some(address);
+    Duration: Value::Span(span) => Some(span);
+    StoreSync: Value::Sync(sync) => Some(sync);
+    LogFormat: Value::Text(word) => Some(match &*word {
+        "json" => Self::Json,
+        _ => Self::Text,
+    });
+    AlertFormat: Value::Text(word) => Some(match &*word {
+        "lark" => Self::Lark,
+        "slack" => Self::Slack,
+        _ => Self::Json,
+    });
+    Compression: Value::Text(word) => Some(match &*word {
+        "lz4" => Self::Lz4,
+        "zstd" => Self::Zstd,
+        "zlib" => Self::Zlib,
+        _ => Self::None,
+    });
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: Option<Value>) -> Option<Self> {
+        match value {
+            None => Some(None),
+            value => T::from_value(value).map(Some),
+        }
+    }
+}
+
+macro_rules! from_list {
+    ($($item:ty: $list:ident;)*) => {
+        $(impl FromValue for Vec<$item> {
+            fn from_value(value: Option<Value>) -> Option<Self> {
+                match value {
+                    None => Some(Self::new()),
+                    Some(Value::$list(items)) => Some(items),
+                    Some(_) => None,
+                }
+            }
+        })*
+    };
+}
+
+from_list! {
+    Secret: Secrets;
+    String: Texts;
+    Network: Networks;
+}
+
+/// Layers, read by key; what is missing comes from the table.
+pub(super) struct Values {
+    layers: Layers,
+    /// Values in place of a default, for keys that follow another one.
+    followed: BTreeMap<&'static str, Value>,
+}
+
+impl Values {
+    pub(super) fn new(layers: Layers) -> Self {
+        Self { layers, followed: BTreeMap::new() }
+    }
+
+    /// The value in force; `None` when nothing is written and there is no default.
+    fn find(&self, path: &str) -> Option<Value> {
+        let key = table::find(path).expect("only keys of the table are asked for");
+        if let Some(given) = self.layers.given.get(key.path) {
+            return Some(given.value.clone());
+        }
+        if let Some(value) = self.followed.get(key.path) {
+            return Some(value.clone());
+        }
+        if key.default.is_empty() {
+            return None;
+        }
+        Some(value::read(key, key.default).expect("a test reads every default"))
+    }
+
+    /// The value in force as the type of its field.
+    pub(super) fn get<T: FromValue>(&self, path: &str) -> T {
+        let found = T::from_value(self.find(path));
+        found.unwrap_or_else(|| unreachable!("{path}: its row has a type that does not fit"))
+    }
+
+    /// Gives a key without a default the value of another key.
+    pub(super) fn follow(&mut self, path: &'static str, other: &str) {
+        if let Some(value) = self.find(other) {
+            self.followed.insert(path, value);
+        }
+    }
+
+    /// Gives a key without a default this text.
+    pub(super) fn fill(&mut self, path: &'static str, text: &str) {
+        self.followed.insert(path, Value::Text(text.to_owned()));
+    }
+
+    /// Whether somebody wrote it.
+    pub(super) fn is_given(&self, path: &str) -> bool {
+        self.layers.given.contains_key(path)
+    }
+
+    pub(super) fn place(&self, path: &str) -> Place {
+        self.layers.given.get(path).map_or(Place::Nowhere, |given| given.place.clone())
+    }
+
+    pub(super) fn complain(&mut self, path: &str, message: impl Into<String>) {
+        let complaint = Complaint::new(self.place(path), path, message);
+        self.layers.complaints.push(complaint);
+    }
+
+    /// Complains about a key where another one was written.
+    pub(super) fn complain_at(&mut self, written: &str, path: &str, message: impl Into<String>) {
+        let complaint = Complaint::new(self.place(written), path, message);
+        self.layers.complaints.push(complaint);
+    }
+
+    pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
+        let about = Complaint::new(self.place(path), path, message);
+        self.layers.notices.push(Notice::warning(about));
+    }
+
+    /// Complains that a key is missing, unless what was written for it was refused already; the
+    /// place is that of a key beside it.
+    pub(super) fn need(&mut self, path: &str, message: impl Into<String>) {
+        if !self.layers.refused.contains(&path) {
+            let mut sections = path.match_indices('.').rev().map(|(end, _)| &path[..=end]);
+            let beside = |section| self.layers.given.keys().find(|key| key.starts_with(section));
+            let written = sections.find_map(beside).copied();
+            self.complain_at(written.unwrap_or(path), path, message);
+        }
+    }
+
+    /// Refuses a section whose keys (`keys`, or the beginning of their paths) are written while
+    /// none of those that say where (`addresses`) is, not even empty. The complaint is about the
+    /// first address, at the place of the key that can do nothing.
+    pub(super) fn need_address(
+        &mut self,
+        keys: &[&str],
+        addresses: &[&'static str],
+        message: &str,
+    ) {
+        let is_known = |path: &&str| {
+            let Layers { given, left_out, refused, .. } = &self.layers;
+            given.contains_key(path) || left_out.contains(path) || refused.contains(path)
+        };
+        if addresses.iter().any(is_known) {
+            return;
+        }
+        let is_of = |path: &&&str| keys.iter().any(|key| path.starts_with(key));
+        if let Some(written) = self.layers.given.keys().find(is_of).copied() {
+            self.complain_at(written, addresses[0], format!("{message} ({written} is set)"));
+        }
+    }
+
+    pub(super) fn end(self) -> Layers {
+        self.layers
+    }
+}

@@ -1,0 +1,239 @@
+//! What strangers may read of how the parts are: plain words in place of what a server, a library
+//! or the system said, which names hosts, ports, users, files, and may repeat a stranger's text.
+//!
+//! Details are for the ops listener, for `server.adminToken` on the public one, and for the log.
+//! A part that is not known here gets general words, so a new one gives nothing away.
+
+use axum::body::Body;
+use http::Request;
+
+use super::operate::ScriptState;
+use super::report::{Part, PartState, Status};
+use crate::serve::http::identity;
+use crate::serve::http::peer::Audience;
+use crate::serve::server::Server;
+
+/// How texts begin that are made of our own words and figures alone.
+const HARMLESS: &[&str] = &["catching up: ", "standing by", "on standby"];
+
+/// What strangers read of a part that has something to say.
+const WORDS: &[(&str, PartState, &str)] = &[
+    ("source", PartState::Down, "GitHub cannot be reached"),
+    (
+        "source",
+        PartState::Degraded,
+        "GitHub limits or refuses requests, or events are missing details",
+    ),
+    ("bus", PartState::Down, "Pulsar cannot be reached"),
+    ("bus", PartState::Degraded, "Pulsar answers with errors"),
+    ("tidb", PartState::Down, "TiDB cannot be reached"),
+    ("tidb", PartState::Degraded, "TiDB answers with errors"),
+    ("amqp", PartState::Down, "RabbitMQ cannot be reached"),
+    ("amqp", PartState::Degraded, "events are missing on RabbitMQ, or it answers with errors"),
+    (
+        "store",
+        PartState::Degraded,
+        "the store is short of something, such as room on its disk, or cannot be copied",
+    ),
+    ("files", PartState::Degraded, "a renewed file cannot be used; the old one stays in use"),
+];
+/// What the store reports in our own words, by a part of them, and what strangers read of it: the
+/// cause, without a place.
+const CAUSES: &[(&str, &str)] = &[
+    ("the clock of this machine is", "the clock of this machine is wrong; nothing is deleted"),
+    ("writing waits", "the disk is full; writing waits"),
+    ("fetching is paused", "the disk is nearly full; fetching is paused"),
+    (
+        "a part of the journal is damaged",
+        "a part of the journal is damaged; readers get a gap there",
+    ),
+    (
+        "the end of the write-ahead log",
+        "the end of the log was lost at the last stop; readers get a gap there",
+    ),
+    ("the last interval may be lost", "the end of the log may be lost; readers get a gap there"),
+    ("no backup can be made", "no backup can be made"),
+    ("hours cannot be exported", "hours cannot be exported"),
+];
+/// What they read of any other.
+const OTHERWISE: &str = "something is wrong; the operator sees details";
+
+/// Whether a request may read details: it came to the ops listener, or it has the token.
+pub(crate) fn sees_details(server: &Server, request: &Request<Body>) -> bool {
+    let token = server.options.admin_token.as_ref();
+    Audience::of(request) == Audience::Ops
+        || token.is_some_and(|token| identity::has_token(request.headers(), token))
+}
+
+/// The parts as strangers read them.
+pub(crate) fn parts(mut parts: Vec<Part>) -> Vec<Part> {
+    for part in &mut parts {
+        part.error = part.error.take().and_then(|error| words(part, &error));
+    }
+    parts
+}
+
+fn words(part: &Part, error: &str) -> Option<String> {
+    if HARMLESS.iter().any(|start| error.starts_with(start)) {
+        return Some(error.to_owned());
+    }
+    // Scripts are the operator's own; their mistakes are shown with file, line and reason.
+    if part.name == "scripts" {
+        return Some(without_directories(error));
+    }
+    // What is well has nothing to say, whatever it says.
+    if matches!(part.state, PartState::Ok | PartState::Off) {
+        return None;
+    }
+    if part.name == "store" && part.state == PartState::Degraded {
+        let causes = CAUSES.iter().filter(|(ours, _)| error.contains(ours));
+        let causes: Vec<&str> = causes.map(|(_, words)| *words).collect();
+        if !causes.is_empty() {
+            return Some(causes.join("; "));
+        }
+    }
+    let known = WORDS.iter().find(|(name, state, _)| (*name, *state) == (&part.name, part.state));
+    Some(known.map_or(OTHERWISE, |(_, _, words)| words).to_owned())
+}
+
+/// The state of the merge script as strangers read it.
+pub(crate) fn script(script: &ScriptState) -> ScriptState {
+    ScriptState {
+        name: without_directories(&script.name),
+        error: script.error.as_deref().map(without_directories),
+        current: script.current,
+    }
+}
+
+/// `/status` as the public reads it. Each field is named, so that a new one is decided upon here.
+pub(crate) fn status(status: Status) -> Status {
+    let Status {
+        ready,
+        version,
+        node: _,
+        simulated,
+        parts,
+        mut source,
+        enrichment,
+        completeness,
+        bus,
+        clients,
+        disk,
+        memory,
+        mut backups,
+        journal,
+        clock,
+    } = status;
+    let parts = self::parts(parts);
+    let said = parts.iter().find(|part| part.name == "source");
+    let said = said.and_then(|part| part.error.as_deref()).unwrap_or(WORDS[1].2);
+    if let Some(last) = source.as_mut().and_then(|source| source.last_error.as_mut()) {
+        said.clone_into(&mut last.message);
+    }
+    if let Some(error) = backups.as_mut().and_then(|backups| backups.error.as_mut()) {
+        OTHERWISE.clone_into(error);
+    }
+    let node = None;
+    Status {
+        ready,
+        version,
+        node,
+        simulated,
+        parts,
+        source,
+        enrichment,
+        completeness,
+        bus,
+        clients,
+        disk,
+        memory,
+        backups,
+        journal,
+        clock,
+    }
+}
+
+/// A text with each path of a script shortened to the name of its file.
+fn without_directories(text: &str) -> String {
+    let short = |word: &str| match word.rsplit_once('/') {
+        Some((_, name))
+            if !name.is_empty() && (word.starts_with(['/', '.']) || word.contains(".rhai")) =>
+        {
+            name.to_owned()
+        }
+        _ => word.to_owned(),
+    };
+    text.split(' ').map(short).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::window::Timestamp;
+    use crate::serve::admin::report::{ErrorReport, SourceReport};
+
+    fn part(name: &'static str, state: PartState, error: &str) -> Part {
+        Part {
+            name: name.into(),
+            state,
+            since: Timestamp::default(),
+            error: Some(error.to_owned()),
+        }
+    }
+
+    #[test]
+    fn no_host_user_path_or_foreign_text_is_shown_to_strangers() {
+        let inside = "10.0.0.5:4000 refuses user `telltale` (/run/telltale/key.json, telltale)";
+        let states = [PartState::Ok, PartState::Degraded, PartState::Down, PartState::Off];
+        for name in ["store", "source", "bus", "tidb", "amqp", "files", "whatever comes next"] {
+            for state in states {
+                let shown = parts(vec![part(name, state, inside)]);
+                let shown = serde_json::to_string(&shown).unwrap();
+                assert!(!shown.contains("telltale") && !shown.contains("10.0"), "{shown}");
+                let is_wrong = matches!(state, PartState::Degraded | PartState::Down);
+                assert_eq!(shown.contains("\"error\":null"), !is_wrong, "{shown}");
+            }
+        }
+        let lost = format!(
+            "no backup can be made since 2027 ({inside}); the end of the write-ahead log is lost"
+        );
+        let shown = parts(vec![part("store", PartState::Degraded, &lost)]);
+        let expected = "the end of the log was lost at the last stop; readers get a gap there; no \
+                        backup can be made";
+        assert_eq!(shown[0].error.as_deref(), Some(expected));
+        let shown = parts(vec![part("bus", PartState::Down, inside)]);
+        assert_eq!(shown[0].error.as_deref(), Some("Pulsar cannot be reached"));
+        let shown = parts(vec![part("bus", PartState::Degraded, "catching up: 30 s behind")]);
+        assert_eq!(shown[0].error.as_deref(), Some("catching up: 30 s behind"));
+    }
+
+    #[test]
+    fn a_script_is_named_without_its_directory() {
+        let error = "/etc/telltale/scripts/merge_latest.rhai:2:3: division by zero: 1 / 0";
+        let shown = parts(vec![part("scripts", PartState::Degraded, error)]);
+        let expected = "merge_latest.rhai:2:3: division by zero: 1 / 0";
+        assert_eq!(shown[0].error.as_deref(), Some(expected));
+        let name = "/etc/telltale/merge_latest.rhai (the last good one)".to_owned();
+        let shown = script(&ScriptState { name, current: false, error: None });
+        assert_eq!(shown.name, "merge_latest.rhai (the last good one)");
+    }
+
+    #[test]
+    fn public_status_has_no_node_and_no_foreign_words() {
+        let at = Timestamp::default();
+        let last_error = Some(ErrorReport { at, message: "telltale".to_owned() });
+        let whole = Status {
+            node: Some("telltale".to_owned()),
+            parts: vec![part("source", PartState::Down, "telltale")],
+            source: Some(SourceReport { last_error, ..SourceReport::default() }),
+            ready: true,
+            ..Status::default()
+        };
+        let shown = status(whole);
+        let json = serde_json::to_string(&shown).unwrap();
+        assert!(!json.contains("telltale") && !json.contains("node"), "{json}");
+        let last_error = shown.source.unwrap().last_error.unwrap();
+        assert_eq!(last_error.message, "GitHub cannot be reached");
+        assert!(shown.ready);
+    }
+}

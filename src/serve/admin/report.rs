@@ -1,0 +1,214 @@
+//! The contents of `/status`, `/readyz` and `ghpulse status`.
+//!
+//! [`Status`] is written as JSON, rendered as text by [`Status::screen`], and read back by
+//! `ghpulse status`. Reading fills fields that another version does not send with their defaults.
+
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::coverage::{Enriched, Report};
+use crate::model::window::Timestamp;
+
+/// The state of the whole appliance.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Status {
+    /// Whether no vital part is down.
+    pub ready: bool,
+    /// The version that answers.
+    pub version: Cow<'static, str>,
+    /// The node's name; not on the public listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Whether the events come from the simulated GitHub.
+    pub simulated: bool,
+    /// Each part, in reading order.
+    pub parts: Vec<Part>,
+    /// Polling of GitHub; `None` on a node that does not poll.
+    pub source: Option<SourceReport>,
+    /// Enrichment; `None` on a node that does not poll.
+    pub enrichment: Option<Enriched>,
+    /// Coverage of GitHub's feed; `None` before the first answers.
+    pub completeness: Option<Report>,
+    /// The bus between ingest and the last stage.
+    pub bus: BusReport,
+    /// Clients of the public listeners.
+    pub clients: ClientReport,
+    /// The file system of the data directory; `None` when it cannot be asked.
+    pub disk: Option<DiskReport>,
+    /// Memory of the process; `None` when the system does not say.
+    pub memory: Option<MemoryReport>,
+    /// Backups on a schedule; `None` without `backup.dir`.
+    pub backups: Option<BackupReport>,
+    /// The journal.
+    pub journal: JournalReport,
+    /// This machine's clock.
+    pub clock: ClockReport,
+}
+
+/// One part of the appliance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Part {
+    /// `store`, `source`, `bus`, `tidb`, `amqp`, `scripts` or `files`.
+    pub name: Cow<'static, str>,
+    /// Its state.
+    pub state: PartState,
+    /// Since when it is in this state.
+    pub since: Timestamp,
+    /// The last error, if there was one.
+    pub error: Option<String>,
+}
+
+/// The state of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum PartState {
+    /// It works.
+    Ok,
+    /// It works with something missing.
+    Degraded,
+    /// It does not work.
+    Down,
+    /// It is not configured.
+    Off,
+}
+
+/// Polling of GitHub.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SourceReport {
+    /// `tokens`, `anonymous` or `replay`.
+    pub mode: Cow<'static, str>,
+    /// `ok`, `degraded` or `down`.
+    pub state: Cow<'static, str>,
+    /// Since when it is in this state.
+    pub since: Timestamp,
+    /// Tokens neither quarantined nor used up for now.
+    pub tokens_usable: usize,
+    /// Tokens that GitHub refuses.
+    pub tokens_benched: usize,
+    /// Accounts of the tokens, as far as GitHub has named them.
+    pub accounts: usize,
+    /// Usual interval between two polls of a page, seconds.
+    pub poll_interval_seconds: f64,
+    /// When a page was last answered.
+    pub last_poll_at: Option<Timestamp>,
+    /// When the next page is due; `None` while one is in flight.
+    pub next_poll_at: Option<Timestamp>,
+    /// The last error; it stays after recovery.
+    pub last_error: Option<ErrorReport>,
+}
+
+/// An error and its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ErrorReport {
+    /// When it happened.
+    pub at: Timestamp,
+    /// The error in words.
+    pub message: String,
+}
+
+/// The bus.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BusReport {
+    /// `embedded` or `pulsar`.
+    pub kind: Cow<'static, str>,
+    /// Bytes of events that are not applied yet.
+    pub backlog_bytes: u64,
+    /// Events admitted since the store was made.
+    pub admitted: u64,
+}
+
+/// Clients.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ClientReport {
+    /// Connections to the public listeners.
+    pub connections: usize,
+}
+
+/// Memory of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct MemoryReport {
+    /// Bytes in main memory.
+    pub resident_bytes: u64,
+}
+
+/// Backups on a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BackupReport {
+    /// When the newest was made; `None` when there is none.
+    pub last: Option<Timestamp>,
+    /// When the next is due.
+    pub next: Timestamp,
+    /// Since when none can be made; `None` while they can.
+    pub failing_since: Option<Timestamp>,
+    /// Why none can be made, without a path.
+    pub error: Option<String>,
+}
+
+/// A file system.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DiskReport {
+    /// Bytes that an ordinary user can still write.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub all_bytes: u64,
+}
+
+/// The journal.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct JournalReport {
+    /// Bytes on disk, compressed, and in memory.
+    pub bytes: u64,
+    /// Age of its oldest event, seconds; `None` while it is empty.
+    pub reach_seconds: Option<u64>,
+}
+
+/// The clock of this machine.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ClockReport {
+    /// `agrees`, `unconfirmed` or `disagrees`.
+    pub state: Cow<'static, str>,
+    /// By how much it is ahead of the witness, seconds; `None` without one.
+    pub seconds_ahead: Option<f64>,
+    /// The witness that disagrees.
+    pub witness: Option<Cow<'static, str>>,
+    /// When expired data were last deleted.
+    pub last_retention_at: Option<Timestamp>,
+}
+
+impl Part {
+    /// Whether nothing can be served well without it.
+    fn is_vital(&self) -> bool {
+        matches!(&*self.name, "store" | "bus" | "source")
+    }
+}
+
+/// Whether the appliance is ready: no vital part is down.
+#[must_use]
+pub fn is_ready(parts: &[Part]) -> bool {
+    !parts.iter().any(|part| part.is_vital() && part.state == PartState::Down)
+}
+
+impl PartState {
+    /// Its name in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Off => "off",
+        }
+    }
+}

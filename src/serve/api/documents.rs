@@ -1,0 +1,196 @@
+//! `/openapi.json` and `/asyncapi.json`, written from the table that the router is made of.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderValue, header};
+use serde_json::{Map, Value, json};
+
+use super::endpoints;
+use super::endpoints::{Answer, Endpoint, Frames, Message, Operation};
+use crate::serve::http::peer::Audience;
+use crate::serve::options::ServeOptions;
+use crate::serve::server::Server;
+
+const LICENSE: &str = "Apache-2.0";
+
+/// The HTTP endpoints.
+pub(crate) async fn openapi(State(server): State<Arc<Server>>) -> Response {
+    let document = || openapi_of(&server.options);
+    said(&server.openapi, document)
+}
+
+/// The WebSocket endpoints.
+pub(crate) async fn asyncapi(State(server): State<Arc<Server>>) -> Response {
+    let document = || asyncapi_of(&server.options);
+    said(&server.asyncapi, document)
+}
+
+fn said(kept: &OnceLock<Bytes>, document: impl FnOnce() -> Value) -> Response {
+    let bytes = kept.get_or_init(|| document().to_string().into()).clone();
+    let kind = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, kind)], bytes).into_response()
+}
+
+fn openapi_of(options: &ServeOptions) -> Value {
+    let mut paths = Map::new();
+    for endpoint in endpoints::all() {
+        let path = endpoint.place.path(options).to_owned();
+        let methods = endpoint.operations.iter();
+        let methods: Map<_, _> = methods
+            .map(|operation| (operation.method.to_owned(), described(&endpoint, &path, operation)))
+            .collect();
+        paths.insert(path, Value::Object(methods));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ghpulse",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "GitHub's public events, live and counted, with what is missed",
+            "description": "What is tagged `ops` answers on the private listener (`ops.listen`) \
+                alone. The messages of the WebSocket endpoints are in /asyncapi.json.",
+            "license": { "name": LICENSE, "identifier": LICENSE },
+        },
+        "servers": servers(options),
+        "tags": [
+            { "name": "public", "description": "On the public listener" },
+            { "name": "ops", "description": "On the private listener alone" },
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": endpoints::schemas(),
+            "securitySchemes": {
+                "adminToken": {
+                    "type": "http", "scheme": "bearer",
+                    "description": "`server.adminToken`; not needed from this machine",
+                },
+            },
+        },
+    })
+}
+
+/// Bare paths answer with a base path, too.
+fn servers(options: &ServeOptions) -> Value {
+    let mut servers = vec![json!({ "url": "/" })];
+    servers.extend(options.base_path.as_ref().map(|base| json!({ "url": base })));
+    Value::Array(servers)
+}
+
+fn described(endpoint: &Endpoint, path: &str, operation: &Operation) -> Value {
+    let tag = match endpoint.audience {
+        Audience::Public => "public",
+        Audience::Ops => "ops",
+    };
+    let answers: Map<_, _> = operation.answers.iter().map(answer).collect();
+    let mut described = json!({
+        "operationId": operation_id(operation.method, path),
+        "summary": operation.summary,
+        "tags": [tag],
+        "responses": answers,
+    });
+    let in_path = in_path(path).map(|name| {
+        json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
+    });
+    let parameters: Vec<Value> = in_path.chain(operation.parameters.iter().cloned()).collect();
+    if !parameters.is_empty() {
+        described["parameters"] = Value::Array(parameters);
+    }
+    if let Some(schema) = &operation.request {
+        let content = json!({ "application/json": { "schema": schema } });
+        described["requestBody"] = json!({ "required": true, "content": content });
+    }
+    if operation.answers.iter().any(|answer| answer.status == 401) {
+        described["security"] = json!([{}, { "adminToken": [] }]);
+    }
+    described
+}
+
+/// `{name}` in a path.
+fn in_path(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+}
+
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.collect();
+    if words.is_empty() {
+        format!("{method}-page")
+    } else {
+        format!("{method}-{}", words.join("-"))
+    }
+}
+
+fn answer(answer: &Answer) -> (String, Value) {
+    let mut described = json!({ "description": answer.meaning });
+    if !answer.content.is_empty() {
+        let content = answer.content.iter();
+        let content =
+            content.map(|(kind, schema)| ((*kind).to_owned(), json!({ "schema": schema })));
+        described["content"] = Value::Object(content.collect());
+    }
+    (answer.status.to_string(), described)
+}
+
+fn asyncapi_of(options: &ServeOptions) -> Value {
+    let (mut channels, mut operations) = (Map::new(), Map::new());
+    for endpoint in endpoints::all() {
+        let Some(frames) = &endpoint.frames else { continue };
+        let path = endpoint.place.path(options);
+        let name = path.trim_start_matches('/').replace('/', "-").replace(['{', '}'], "");
+        channels.insert(name.clone(), channel(path, frames));
+        let mut operation = |action: &str, verb: &str, messages: &[Message]| {
+            if messages.is_empty() {
+                return;
+            }
+            let reference = |message: &Message| json!({ "$ref": format!("#/channels/{name}/messages/{}", message.name) });
+            let messages: Vec<Value> = messages.iter().map(reference).collect();
+            let channel = json!({ "$ref": format!("#/channels/{name}") });
+            let described = json!({ "action": action, "channel": channel, "messages": messages });
+            operations.insert(format!("{verb}-{name}"), described);
+        };
+        // The words are the application's, and the application is ghpulse.
+        operation("receive", "ask", &frames.sent);
+        operation("send", "follow", &frames.received);
+    }
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "ghpulse",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The WebSocket endpoints: text frames of JSON. `receive` is what \
+                ghpulse receives, `send` what it sends. The HTTP endpoints are in /openapi.json.",
+            "license": { "name": LICENSE },
+        },
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": operations,
+        "components": { "schemas": endpoints::schemas() },
+    })
+}
+
+fn channel(path: &str, frames: &Frames) -> Value {
+    let messages = frames.sent.iter().chain(&frames.received).map(|message| {
+        let described = json!({
+            "name": message.name,
+            "summary": message.summary,
+            "payload": message.payload,
+            "examples": [{ "payload": message.example }],
+        });
+        (message.name.to_owned(), described)
+    });
+    let messages: Map<_, _> = messages.collect();
+    let mut channel = json!({
+        "address": path,
+        "summary": frames.summary,
+        "messages": messages,
+        "bindings": { "ws": { "method": "GET" } },
+    });
+    let parameters: Map<_, _> = in_path(path).map(|name| (name.to_owned(), json!({}))).collect();
+    if !parameters.is_empty() {
+        channel["parameters"] = Value::Object(parameters);
+    }
+    channel
+}

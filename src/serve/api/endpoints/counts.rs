@@ -1,0 +1,187 @@
+//! Rows of the table: numbers as streams.
+
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use super::sockets::refused;
+use super::{
+    Endpoint, Frames, JSON, MARK, Message, Operation, Place, cursor, list, map, object, text, whole,
+};
+use crate::serve::readers::gauges;
+
+const EVENTS: &str = "text/event-stream";
+const LINES: &str = "application/x-ndjson";
+/// What coming back means.
+const CURSOR: &str = "The last `cursor` that a stream of this endpoint told: it goes on with what \
+    has changed since, or with a new snapshot when that is no longer known; `Last-Event-ID` is the \
+    same";
+
+/// Their rows.
+pub(super) fn all() -> Vec<Endpoint> {
+    vec![
+        rolling("/stream/languages", "Pull-request events by language in a rolling window"),
+        rolling("/stream/types", "Events by type in a rolling window"),
+        rolling("/stream/activity", "Events, and how many repositories and developers they are of"),
+        Endpoint::public(Place::At("/aggregate"), get(gauges::list))
+            .on(Operation::get("The aggregates of the scripts: what they count, how they are")
+                .json("All of them", list(&about()))),
+        aggregate(),
+    ]
+}
+
+fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
+    let windows = json!({ "type": "string", "enum": ["1m", "1h", "24h"], "default": "1h" });
+    Endpoint::public(Place::At(path), get(gauges::rolling))
+        .on(forms(summary, "snapshot")
+            .parameter("window", "Which window", &windows)
+            .parameter("cursor", CURSOR, &cursor(MARK))
+            .refuses(400, "No such window, or not a cursor"))
+        .with_frames(Frames {
+            summary: "The whole first, or what has changed since `cursor`; then at each tick what \
+                      has changed",
+            sent: vec![Message {
+                name: "windowParams",
+                summary: "Another window; its snapshot follows",
+                payload: object(&[("window?", text())]),
+                example: json!({ "window": "1m" }),
+            }],
+            received: vec![
+                hello(),
+                value("snapshot", "The whole window"),
+                Message {
+                    name: "delta",
+                    summary: "What has changed since the last message, added to or taken off",
+                    payload: message("delta", ("changes", map(&json!({ "type": "integer" })))),
+                    example: example("delta", "changes", &json!({ "Go": 2, "Rust": -1 })),
+                },
+                heartbeat(),
+                refused(),
+                bye(),
+            ],
+        })
+}
+
+fn aggregate() -> Endpoint {
+    let operation = forms("The value of an aggregate, now or at each tick", "snapshot")
+        .refuses(404, "No such aggregate; the names of all are told");
+    Endpoint::public(Place::At("/aggregate/{name}"), get(gauges::aggregate))
+        .on(operation)
+        .with_frames(Frames {
+            summary: "The value now, then the value at each tick",
+            sent: Vec::new(),
+            received: vec![
+                value("snapshot", "The value now"),
+                value("tick", "The value at a tick"),
+                heartbeat(),
+                refused(),
+                bye(),
+            ],
+        })
+}
+
+/// An operation that answers in each form.
+fn forms(summary: &'static str, kind: &'static str) -> Operation {
+    let snapshot = message(kind, ("value", map(&whole())));
+    Operation::get(summary)
+        .answers(
+            200,
+            "The value now; as a stream without end where that is asked for",
+            JSON,
+            snapshot,
+        )
+        .says(200, "A stream", EVENTS)
+        .says(200, "A stream", LINES)
+        .refuses(406, "`Accept` asks for none of the three forms")
+        .refuses(503, "Not counted yet: the journal is being read, or the script has no good text")
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn message(kind: &str, (key, schema): (&str, Value)) -> Value {
+    object(&[
+        ("type", json!({ "const": kind })),
+        ("cursor", text()),
+        ("name", text()),
+        ("window?", text()),
+        ("from", time()),
+        ("to", time()),
+        ("counted_from", time()),
+        ("complete", json!({ "type": "boolean" })),
+        ("left_out?", whole()),
+        (key, schema),
+    ])
+}
+
+fn example(kind: &str, key: &str, value: &Value) -> Value {
+    json!({
+        "type": kind, "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394", "name": "languages",
+        "from": "2026-01-01T00:00:01Z", "to": "2026-01-01T01:00:00Z",
+        "counted_from": "2025-12-31T00:00:00Z", "complete": true, key: value,
+    })
+}
+
+fn value(name: &'static str, summary: &'static str) -> Message {
+    let payload = message(name, ("value", map(&whole())));
+    Message { name, summary, payload, example: example(name, "value", &json!({ "Go": 12 })) }
+}
+
+fn hello() -> Message {
+    Message {
+        name: "hello",
+        summary: "What this is",
+        payload: object(&[
+            ("type", json!({ "const": "hello" })),
+            ("version", text()),
+            ("simulated", json!({ "type": "boolean" })),
+            ("name", text()),
+            ("window", text()),
+        ]),
+        example: json!({
+            "type": "hello", "version": "0.1.0", "simulated": false,
+            "name": "languages", "window": "1h",
+        }),
+    }
+}
+
+fn heartbeat() -> Message {
+    Message {
+        name: "heartbeat",
+        summary: "Every 15 seconds: up to here everything is counted",
+        payload: object(&[("type", json!({ "const": "heartbeat" })), ("cursor?", text())]),
+        example: json!({ "type": "heartbeat", "cursor": "51a70c3e-be1f4b~5d8f1c07a2e6b394" }),
+    }
+}
+
+fn bye() -> Message {
+    Message {
+        name: "bye",
+        summary: "The end, and why",
+        payload: object(&[
+            ("type", json!({ "const": "bye" })),
+            ("reason", text()),
+            ("cursor?", text()),
+            ("retry_after?", whole()),
+        ]),
+        example: json!({
+            "type": "bye", "reason": "the server is stopping", "retry_after": 5_000,
+        }),
+    }
+}
+
+/// An aggregate in the list of all.
+fn about() -> Value {
+    let error = json!({ "type": ["string", "null"] });
+    object(&[
+        ("name", text()),
+        ("file", text()),
+        ("in_force", json!({ "type": "string", "enum": ["file", "last good", "nothing"] })),
+        ("since", time()),
+        ("counts", json!({ "type": ["object", "null"] })),
+        ("counted?", json!({ "type": ["integer", "null"] })),
+        ("note?", json!({ "type": ["string", "null"] })),
+        ("reading", json!({ "type": "boolean" })),
+        ("error", error),
+    ])
+}

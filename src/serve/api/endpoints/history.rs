@@ -1,0 +1,114 @@
+//! Rows of the table: kept counts.
+
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use super::{Endpoint, Operation, Place, list, map, nullable, object, text, whole};
+use crate::serve::history;
+
+const CSV: &str = "text/csv; charset=utf-8";
+const SINCE: &str =
+    "From which time on: RFC 3339, a day, or how long ago, as 24h or 7d; 24h without";
+const UNTIL: &str = "Up to which time, that hour included; now without. One answer holds 31 days";
+const FORM: &str = "Which form; without it by `Accept`, else JSON";
+
+/// Their rows.
+pub(super) fn all() -> Vec<Endpoint> {
+    vec![
+        Endpoint::public(Place::At("/history"), get(history::history)).on(chart()),
+        Endpoint::public(Place::At("/now"), get(history::now)).on(Operation::get(
+            "The latest values: events of the last minute, the day's pull requests, languages \
+             with the window before, the hour's busiest repositories, each aggregate",
+        )
+        .json("The values", json!({ "type": "object" }))
+        .refuses(503, "The counts cannot be read now")),
+        Endpoint::public(Place::At("/completeness"), get(history::completeness)).on(completeness()),
+        Endpoint::public(Place::At("/hours"), get(history::hours)).on(hours()),
+    ]
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn number() -> Value {
+    json!({ "type": "number" })
+}
+
+fn chart() -> Operation {
+    let span = json!({ "type": "string", "enum": ["15m", "24h"], "default": "15m" });
+    let schema = object(&[
+        ("from", time()),
+        ("step_seconds", whole()),
+        ("counted_seconds", list(&nullable(&whole()))),
+        ("types", map(&list(&nullable(&whole())))),
+        ("seen_from", time()),
+        ("seen", list(&nullable(&number()))),
+        ("imported", list(&time())),
+    ]);
+    Operation::get("Events received by type over time, and the part of all that was seen by minute")
+        .parameter("span", "How long: by ten seconds, or by ten minutes", &span)
+        .json("Counts of each step, oldest first; null is not known", schema)
+        .refuses(400, "No such span")
+        .refuses(503, "The counts cannot be read now")
+}
+
+fn ranged(operation: Operation) -> Operation {
+    let form = json!({ "type": "string", "enum": ["json", "csv"] });
+    operation
+        .parameter("since", SINCE, &text())
+        .parameter("until", UNTIL, &text())
+        .parameter("format", FORM, &form)
+        .refuses(400, "A time that cannot be read, or more than 31 days")
+        .refuses(406, "Neither JSON nor CSV is taken")
+        .refuses(503, "The counts cannot be read now")
+}
+
+fn completeness() -> Operation {
+    let missed =
+        nullable(&object(&[("low", number()), ("estimate", number()), ("high", number())]));
+    let hour = object(&[
+        ("hour", time()),
+        ("received", whole()),
+        ("missed", missed.clone()),
+        ("missed_share", nullable(&list(&number()))),
+        ("minutes_watched", whole()),
+        ("minutes_known", whole()),
+        ("lag_seconds", nullable(&number())),
+        ("types", map(&object(&[("received", whole()), ("missed", missed)]))),
+    ]);
+    let schema =
+        object(&[("method", text()), ("from", time()), ("until", time()), ("hours", list(&hour))]);
+    let what = "How complete the events are, by hour of receiving and type";
+    ranged(Operation::get(what).json("Hours, oldest first", schema).says(
+        200,
+        "A line for each hour and type",
+        CSV,
+    ))
+}
+
+fn hours() -> Operation {
+    let counts = nullable(&object(&[
+        ("events", nullable(&whole())),
+        ("pull_requests", whole()),
+        ("opened", whole()),
+        ("merged", whole()),
+        ("closed", whole()),
+        ("additions", whole()),
+        ("deletions", whole()),
+    ]));
+    let stands = json!({ "type": "string", "enum": ["live", "import"] });
+    let hour = object(&[
+        ("hour", time()),
+        ("stands", stands),
+        ("live", counts.clone()),
+        ("import", counts),
+    ]);
+    let schema = object(&[("from", time()), ("until", time()), ("hours", list(&hour))]);
+    let what = "What was counted, by hour of `created_at` and origin: live, or an imported archive";
+    ranged(Operation::get(what).json("Hours, oldest first", schema).says(
+        200,
+        "A line for each hour and origin",
+        CSV,
+    ))
+}

@@ -1,0 +1,199 @@
+//! Rows of the table: the WebSocket endpoints and what travels on them.
+
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use super::{
+    Endpoint, Frames, Message, Operation, Place, TEXT, list, map, nullable, object, text, whole,
+};
+use crate::hub::VALUE_BYTES;
+use crate::serve::readers::{languages, sampling};
+
+/// Their rows.
+pub(super) fn all() -> Vec<Endpoint> {
+    vec![
+        Endpoint::public(Place::At("/sampling"), get(sampling::sampling))
+            .on(upgrade("Events as they come: a WebSocket"))
+            .with_frames(sampling()),
+        Endpoint::public(Place::At("/language/latest"), get(languages::latest))
+            .on(upgrade("Pull-request events by language, each tick: a WebSocket"))
+            .with_frames(latest()),
+        Endpoint::public(Place::At("/language/watch"), get(languages::watch))
+            .on(upgrade("What changes in it: a WebSocket"))
+            .with_frames(watch()),
+    ]
+}
+
+fn upgrade(summary: &'static str) -> Operation {
+    let content = Vec::new();
+    let mut operation = Operation::get(summary)
+        .says(426, "Without an upgrade: one line that says how to connect", TEXT)
+        .refuses(403, "A page of an origin that may not connect (`server.allowedOrigins`)")
+        .refuses(503, "Stopping, or no place is left; `Retry-After` says when to try again");
+    let meaning = "A WebSocket; its messages are in /asyncapi.json";
+    operation.answers.insert(0, super::Answer { status: 101, meaning, content });
+    operation
+}
+
+/// An event as GitHub sends it, with what every one of them has.
+pub(super) fn event_schema() -> Value {
+    object(&[
+        ("id", json!({ "type": ["string", "integer"] })),
+        ("type", text()),
+        ("actor?", json!({ "type": "object" })),
+        ("repo?", json!({ "type": "object" })),
+        ("payload?", json!({ "type": "object" })),
+        ("public?", json!({ "type": "boolean" })),
+        ("created_at?", json!({ "type": "string", "format": "date-time" })),
+    ])
+}
+
+fn flags_schema() -> Value {
+    let flag = json!({ "type": "integer", "enum": [0, 1] });
+    let names = ["pr", "open", "merge", "close", "devDay", "devYear", "repoYear"];
+    object(&names.map(|name| (name, flag.clone())))
+}
+
+/// A text of bounded length.
+fn name() -> Value {
+    json!({ "type": "string", "maxLength": VALUE_BYTES })
+}
+
+fn counts() -> Value {
+    map(&json!({ "type": "string", "pattern": "^-?[0-9]+$" }))
+}
+
+fn sampling() -> Frames {
+    let whole_event = object(&[("event", super::reference("Event")), ("payload", flags_schema())]);
+    let event =
+        json!({ "id": "23683424409", "type": "PushEvent", "created_at": "2026-01-01T00:00:05Z" });
+    let flags = json!({ "pr": 0, "open": 0, "merge": 0, "close": 0, "devDay": 0, "devYear": 0, "repoYear": 0 });
+    Frames {
+        summary: "The year's counts first, unasked; then, after params, events without end",
+        sent: vec![Message {
+            name: "samplingParams",
+            summary: "Which events, one of how many, and in which form; a second one replaces it",
+            payload: object(&[
+                ("samplingRate", json!({ "type": "integer", "minimum": 1 })),
+                ("eventType?", name()),
+                ("repoName?", name()),
+                ("userName?", name()),
+                ("filter?", list(&text())),
+                ("returnType?", json!({ "type": "string", "enum": ["map", "list"] })),
+            ]),
+            example: json!({ "samplingRate": 1, "eventType": "PullRequestEvent" }),
+        }],
+        received: vec![
+            first_of_sampling(),
+            Message {
+                name: "wholeEvent",
+                summary: "An event as GitHub sent it, without a `filter`",
+                payload: whole_event,
+                example: json!({ "event": event, "payload": flags }),
+            },
+            Message {
+                name: "filteredMap",
+                summary: "Its fields by path, with a `filter`",
+                payload: json!({ "type": "object" }),
+                example: json!({ "event.type": "PushEvent", "payload.merge": 0 }),
+            },
+            Message {
+                name: "filteredList",
+                summary: "Its fields in the filter's order, with `returnType` list",
+                payload: json!({ "type": "array" }),
+                example: json!(["PushEvent", 0]),
+            },
+            refused(),
+        ],
+    }
+}
+
+fn first_of_sampling() -> Message {
+    let sums = ["additions", "deletions", "dev", "repo"].map(|name| (name, text()));
+    let maps = ["eventMap", "openMap", "mergeMap", "closeMap", "devMap"];
+    let mut properties =
+        vec![("firstMessageTag", json!({ "const": true })), ("apiVersion", whole())];
+    properties.extend(maps.map(|name| (name, counts())));
+    properties.push(("sumMap", object(&sums)));
+    let day = json!({ "2026-01-01": "34" });
+    Message {
+        name: "counts",
+        summary: "The first message: this UTC year's pull requests by day, counts as strings",
+        payload: object(&properties),
+        example: json!({
+            "firstMessageTag": true, "apiVersion": 2, "eventMap": day, "openMap": day,
+            "mergeMap": {}, "closeMap": {}, "devMap": { "2026-01-01": "17" },
+            "sumMap": { "additions": "0", "deletions": "0", "dev": "17", "repo": "21" },
+        }),
+    }
+}
+
+fn latest() -> Frames {
+    Frames {
+        summary: "After params, at each tick: the rolling window by language",
+        sent: vec![Message {
+            name: "latestParams",
+            summary: "Which languages, and how many of them; 0 is all",
+            payload: object(&[("language?", list(&text())), ("top?", whole())]),
+            example: json!({ "top": 10 }),
+        }],
+        received: vec![
+            Message {
+                name: "languages",
+                summary: "Language -> pull-request events",
+                payload: map(&whole()),
+                example: json!({ "Java": 112, "JavaScript": 178 }),
+            },
+            refused(),
+        ],
+    }
+}
+
+fn watch() -> Frames {
+    let names = ["Deletions", "Additions", "deletions", "additions"];
+    Frames {
+        summary: "The map first, unasked; then, after params, what changes at each tick",
+        sent: vec![Message {
+            name: "watchParams",
+            summary: "Which languages",
+            payload: object(&[("language?", list(&text()))]),
+            example: json!({ "language": ["Java"] }),
+        }],
+        received: vec![
+            Message {
+                name: "languageMap",
+                summary: "The first message: language -> pull-request events at the last tick",
+                payload: object(&[
+                    ("firstMessageTag", json!({ "const": true })),
+                    ("apiVersion", whole()),
+                    ("languageMap", map(&whole())),
+                ]),
+                example: json!({ "firstMessageTag": true, "apiVersion": 2, "languageMap": { "C": 4 } }),
+            },
+            Message {
+                name: "changes",
+                summary: "The net difference, in both spellings that clients are known to read",
+                payload: object(&names.map(|name| (name, counts()))),
+                example: json!({
+                    "Deletions": {}, "Additions": { "Java": "1" },
+                    "deletions": {}, "additions": { "Java": "1" },
+                }),
+            },
+            refused(),
+        ],
+    }
+}
+
+/// What wrong params are answered with.
+pub(super) fn refused() -> Message {
+    let error = object(&[("code", text()), ("field", nullable(&text())), ("message", text())]);
+    Message {
+        name: "refused",
+        summary: "Wrong params, by name; the first ones end the connection with 1008",
+        payload: object(&[("error", error)]),
+        example: json!({ "error": {
+            "code": "invalid_params", "field": "samplingRate",
+            "message": "samplingRate: must not be 0; give a whole number from 1 on",
+        }}),
+    }
+}

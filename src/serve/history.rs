@@ -1,0 +1,237 @@
+//! Kept counts over HTTP: `/history` for charts, `/now` for the latest values, `/completeness` and
+//! `/hours` for citing.
+//!
+//! A chart and the latest values are the same for everyone, so each is computed at most once in a
+//! few seconds and shared ([`Shared`]).
+
+mod csv;
+mod written;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+pub(crate) use self::written::ranked;
+use crate::config;
+use crate::model::window::Timestamp;
+use crate::serve::admin::operate::{KeptCounts, KeptQuery, Refusal};
+use crate::serve::http::negotiation;
+use crate::serve::http::problem::Problem;
+use crate::serve::server::Server;
+
+/// What is asked for when nothing is said: the last 24 hours.
+const USUAL: Duration = Duration::from_secs(86_400);
+/// The most hours that one answer holds: 31 days, and the hour that has begun.
+const MOST_HOURS: i64 = 31 * 24 + 1;
+/// How far ahead of this machine's clock a `since` may lie.
+const AHEAD: Duration = Duration::from_secs(60);
+const JSON: &str = "application/json";
+const CSV: &str = "text/csv; charset=utf-8";
+
+/// Answers that are the same for everyone, each with the time from which on it is made anew.
+#[derive(Debug, Default)]
+pub(crate) struct Shared([Mutex<Option<(Instant, Bytes)>>; 3]);
+
+/// One of them, and for how long it holds.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Recent,
+    Day,
+    Now,
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        unavailable(&refusal.reason)
+    }
+}
+
+impl Which {
+    fn fresh_for(self) -> Duration {
+        match self {
+            Self::Now => Duration::from_secs(1),
+            Self::Recent => Duration::from_secs(3),
+            Self::Day => Duration::from_secs(20),
+        }
+    }
+}
+
+/// `/history?span=15m|24h`: events by type over time, and the part of all that was seen.
+pub(crate) async fn history(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    let asked = negotiation::pairs(request.uri()).map_err(|error| bad("the URL's query", error));
+    let asked = asked.and_then(|pairs| match last(&pairs, "span") {
+        None | Some("15m") => Ok((Which::Recent, KeptQuery::Recent)),
+        Some("24h") => Ok((Which::Day, KeptQuery::Day)),
+        Some(other) => Err(bad("span", format!("`{}`: give 15m or 24h", shown(other)))),
+    });
+    let (which, query) = match asked {
+        Ok(asked) => asked,
+        Err(problem) => return problem.into_response(),
+    };
+    let made = async {
+        match server.operate.kept(query).await? {
+            KeptCounts::Chart(chart) => Ok(written::chart(&chart)),
+            _ => Err(unavailable("no counts are kept here")),
+        }
+    };
+    shared(&server, which, made).await
+}
+
+/// `/now`: the day's figures, languages with the window before, the busiest repositories, and the
+/// value of each aggregate.
+pub(crate) async fn now(State(server): State<Arc<Server>>) -> Response {
+    let made = async {
+        let languages = match server.operate.kept(KeptQuery::Languages).await {
+            Ok(KeptCounts::Languages(languages)) => Some(languages),
+            _ => None,
+        };
+        Ok(written::now(&server, languages.as_ref()))
+    };
+    shared(&server, Which::Now, made).await
+}
+
+/// `/completeness?since=…[&until=…][&format=csv]`: by hour and type, how many events were received
+/// and how many were missed.
+pub(crate) async fn completeness(
+    State(server): State<Arc<Server>>,
+    request: Request<Body>,
+) -> Response {
+    let asked = asked(&server, &request);
+    let answer = async {
+        let (hours, is_csv) = asked?;
+        match server.operate.kept(KeptQuery::Completeness(hours.clone())).await? {
+            KeptCounts::Completeness(all) if is_csv => {
+                aside(move || (CSV, csv::completeness(&all))).await
+            }
+            KeptCounts::Completeness(all) => {
+                aside(move || (JSON, written::completeness(&all, &hours))).await
+            }
+            _ => Err(unavailable("no counts are kept here")),
+        }
+    };
+    table(answer.await)
+}
+
+/// `/hours?since=…[&until=…][&format=csv]`: what was counted of each hour of `created_at`, by
+/// origin.
+pub(crate) async fn hours(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    let asked = asked(&server, &request);
+    let answer = async {
+        let (hours, is_csv) = asked?;
+        match server.operate.kept(KeptQuery::Hours(hours.clone())).await? {
+            KeptCounts::Hours(all) if is_csv => aside(move || (CSV, csv::hours(&all))).await,
+            KeptCounts::Hours(all) => aside(move || (JSON, written::hours(&all, &hours))).await,
+            _ => Err(unavailable("no counts are kept here")),
+        }
+    };
+    table(answer.await)
+}
+
+/// Writes an answer that may be long beside the async workers.
+async fn aside(
+    write: impl FnOnce() -> (&'static str, String) + Send + 'static,
+) -> Result<(&'static str, String), Problem> {
+    let written = tokio::task::spawn_blocking(write).await;
+    written.map_err(|_| unavailable("the server is stopping"))
+}
+
+fn table(answer: Result<(&'static str, String), Problem>) -> Response {
+    match answer {
+        Ok((kind, text)) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// The hours that a request asks for, and whether it wants CSV.
+fn asked(server: &Server, request: &Request<Body>) -> Result<(Range<i64>, bool), Problem> {
+    let pairs = negotiation::pairs(request.uri()).map_err(|error| bad("the URL's query", error))?;
+    let is_csv = match last(&pairs, "format") {
+        Some("csv") => true,
+        Some("json") => false,
+        Some(other) => {
+            return Err(bad("format", format!("`{}`: give json or csv", shown(other))));
+        }
+        None => match negotiation::choose(request.headers(), 0, &[JSON, "text/csv"]) {
+            Some(at) => at == 1,
+            None => {
+                let detail = "it comes as application/json or as text/csv";
+                return Err(Problem::new(StatusCode::NOT_ACCEPTABLE, detail));
+            }
+        },
+    };
+    let now = server.clock.now();
+    let since =
+        last(&pairs, "since").map_or(Ok(now.minus(USUAL)), |text| moment("since", text, now))?;
+    let until = last(&pairs, "until").map_or(Ok(now), |text| moment("until", text, now))?;
+    if since > now.plus(AHEAD) {
+        return Err(bad("since", format!("{since} has not come yet")));
+    }
+    let hours = since.hour().0..until.hour().0 + 1;
+    if hours.end - hours.start > MOST_HOURS {
+        let detail = format!("{since}: one answer holds {} days; give `until`", MOST_HOURS / 24);
+        return Err(bad("since", detail));
+    }
+    Ok((hours, is_csv))
+}
+
+fn moment(name: &str, text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+    // A `+` of a time in a URL comes as a space.
+    let with_plus = || text.rsplit_once(' ').map(|(time, zone)| format!("{time}+{zone}"));
+    let read = config::moment(text, now).or_else(|| Timestamp::parse(&with_plus()?));
+    read.ok_or_else(|| {
+        let accepted = "give a time (without an offset it is UTC), a day, or how long ago, as 2d";
+        bad(name, format!("`{}`: {accepted}", shown(text)))
+    })
+}
+
+/// The last of several values of a parameter.
+fn last<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let mut named = pairs.iter().rev().filter(|(known, _)| known == name);
+    named.next().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+fn bad(name: &str, reason: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, format!("{name}: {reason}"))
+}
+
+fn unavailable(reason: &str) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason).retry_within(1..=3)
+}
+
+/// An answer that is shared; who comes while it is made waits for it.
+async fn shared(
+    server: &Server,
+    which: Which,
+    made: impl Future<Output = Result<String, Problem>>,
+) -> Response {
+    let mut kept = server.shared.0[which as usize].lock().await;
+    let now = server.clock.instant();
+    let bytes = match &*kept {
+        Some((until, bytes)) if now < *until => bytes.clone(),
+        _ => match made.await {
+            Ok(text) => {
+                let bytes = Bytes::from(text);
+                *kept = Some((now + which.fresh_for(), bytes.clone()));
+                bytes
+            }
+            Err(problem) => return problem.into_response(),
+        },
+    };
+    drop(kept);
+    let age = format!("public, max-age={}", which.fresh_for().as_secs());
+    let age = HeaderValue::from_str(&age).unwrap_or(HeaderValue::from_static("no-store"));
+    let kind = HeaderValue::from_static(JSON);
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, age)], bytes).into_response()
+}

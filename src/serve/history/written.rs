@@ -1,0 +1,206 @@
+//! Kept counts as JSON.
+
+use serde_json::{Map, Value, json};
+
+use super::csv::time;
+use crate::model::activity::{
+    Chart, ChartSlot, CountedHour, HourCompleteness, HourCounts, MissedRange,
+};
+use crate::model::kinds::KINDS;
+use crate::model::tally::Tally;
+use crate::model::window::{Hour, Timestamp};
+use crate::serve::admin::operate::LanguageCounts;
+use crate::serve::server::Server;
+
+/// How the missed events of a type are estimated.
+const METHOD: &str = "received: events by the hour in which they were received; missed: estimated \
+    from gaps in GitHub's ids, by minute, added up over the known minutes, interval ends too; of a \
+    type: its part of its sequence of ids; null: not known";
+/// Languages, of the window and of the one before it.
+const LANGUAGES: usize = 60;
+/// Entries of an aggregate.
+const ENTRIES: usize = 12;
+/// What the busiest repositories are counted by: the name here, and that of their counter.
+const BUSIEST: [(&str, &str); 3] =
+    [("stars", "stars"), ("pull_requests", "pulls"), ("pushes", "pushes")];
+
+/// A chart: counts by type and slot.
+pub(super) fn chart(chart: &Chart) -> String {
+    let slots = |column: usize| -> Vec<Value> {
+        let count = |slot: &Option<ChartSlot>| slot.map(|slot| slot.counts[column]);
+        chart.slots.iter().map(|slot| json!(count(slot))).collect()
+    };
+    let has = |column: &usize| chart.slots.iter().flatten().any(|slot| slot.counts[*column] > 0);
+    let types: Map<String, Value> = (0..KINDS.len())
+        .filter(has)
+        .map(|column| (KINDS[column].to_owned(), Value::Array(slots(column))))
+        .collect();
+    let seconds: Vec<Option<u32>> =
+        chart.slots.iter().map(|slot| slot.as_ref().map(|slot| slot.seconds)).collect();
+    let seen: Vec<Option<f64>> =
+        chart.seen.iter().map(|seen| seen.map(|seen| (seen * 1e3).round() / 1e3)).collect();
+    json!({
+        "from": chart.from.start(),
+        "step_seconds": chart.step,
+        "counted_seconds": seconds,
+        "types": types,
+        "seen_from": Timestamp::from_seconds(chart.first_minute.0.saturating_mul(60)),
+        "seen": seen,
+        "imported": chart.imported.iter().map(|hour| time(*hour)).collect::<Vec<_>>(),
+    })
+    .to_string()
+}
+
+/// The latest values.
+pub(super) fn now(server: &Server, languages: Option<&LanguageCounts>) -> String {
+    let now = server.clock.now();
+    let counts = server.hub.latest_values().counts();
+    let today = counts.days.get(&now.day()).copied();
+    let today = today.filter(|_| counts.year == now.year());
+    let aggregates = server.hub.aggregates();
+    let all = aggregates.names().into_iter().filter_map(|name| {
+        let topic = aggregates.get(&name)?;
+        let mut about: Value = serde_json::from_str(&topic.about()).ok()?;
+        if let Some(about) = about.as_object_mut() {
+            about.remove("sample");
+        }
+        let shown = topic.latest();
+        Some(json!({
+            "about": about,
+            "from": shown.as_ref().map(|shown| shown.from.start()),
+            "to": shown.as_ref().map(|shown| shown.to.start()),
+            "value": shown.as_ref().map(|shown| ranked(&shown.value, ENTRIES)),
+        }))
+    });
+    let busiest = BUSIEST.map(|(name, counter)| {
+        let topic = server.hub.rolling().get(&format!("busiest-{counter}/1h"));
+        let shown = topic.and_then(|topic| topic.latest());
+        (name.to_owned(), json!(shown.map(|shown| ranked(&shown.value, ENTRIES))))
+    });
+    json!({
+        "at": now,
+        "simulated": server.operate.simulated(),
+        "last_minute": last_minute(server),
+        "pull_requests": {
+            "day": now.day().to_string(),
+            "opened": today.map_or(0, |day| day.open),
+            "merged": today.map_or(0, |day| day.merge),
+            "closed": today.map_or(0, |day| day.close),
+            "developers": today.map_or(0, |day| day.developers),
+            "year_developers": counts.sums.developers,
+        },
+        "languages": languages.map(|languages| json!({
+            "window_seconds": languages.seconds,
+            "now": ranked(&languages.now, LANGUAGES),
+            "before": languages.before.as_ref().map(|before| before.restricted(
+                languages.now.top(LANGUAGES).iter().map(|(name, _)| name),
+            )),
+        })),
+        "busiest": Map::from_iter(busiest),
+        "aggregates": all.collect::<Vec<_>>(),
+    })
+    .to_string()
+}
+
+/// Events of the last minute, and their types; `null` before anything was counted.
+fn last_minute(server: &Server) -> Value {
+    let latest = |name: &str| server.hub.rolling().get(name).and_then(|topic| topic.latest());
+    let Some((activity, types)) = latest("activity/1m").zip(latest("types/1m")) else {
+        return Value::Null;
+    };
+    // Seconds before this node counted are not seconds without events.
+    let counted = activity.from.0.max(activity.counted_from.0);
+    json!({
+        "seconds": (activity.to.0 + 1 - counted).max(0),
+        "events": activity.value.get("events"),
+        "types": types.value,
+    })
+}
+
+/// Names and counts, the largest first.
+pub(crate) fn ranked(tally: &Tally, most: usize) -> Vec<(String, i64)> {
+    let top = tally.top(most);
+    let mut all: Vec<_> = top.iter().map(|(name, n)| (name.to_string(), n)).collect();
+    all.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    all
+}
+
+fn span(hours: &std::ops::Range<i64>) -> [Timestamp; 2] {
+    [time(Hour(hours.start)), time(Hour(hours.end))]
+}
+
+fn missed(missed: Option<MissedRange>) -> Value {
+    let round = |number: f64| (number * 10.0).round() / 10.0;
+    json!(missed.map(|missed| json!({
+        "low": round(missed.low),
+        "estimate": round(missed.estimate),
+        "high": round(missed.high),
+    })))
+}
+
+/// Completeness by hour and type.
+pub(super) fn completeness(hours: &[HourCompleteness], range: &std::ops::Range<i64>) -> String {
+    let hour = |hour: &HourCompleteness| {
+        let coverage = &hour.coverage;
+        let all = coverage.missed();
+        let seen = coverage.seen[0] + coverage.seen[1];
+        let types: Map<String, Value> = (0..KINDS.len())
+            .filter(|column| hour.counts[*column] > 0)
+            .map(|column| {
+                let value = json!({
+                    "received": hour.counts[column],
+                    "missed": missed(hour.missed_of(column)),
+                });
+                (KINDS[column].to_owned(), value)
+            })
+            .collect();
+        json!({
+            "hour": time(hour.hour),
+            "received": hour.counts.iter().sum::<u64>(),
+            "missed": missed(all),
+            "missed_share": all.map(|all| all.shares(seen)),
+            "minutes_watched": coverage.watched,
+            "minutes_known": coverage.known,
+            "lag_seconds": coverage.lag.map(|lag| f64::from(lag) / 1e3),
+            "types": types,
+        })
+    };
+    let [from, until] = span(range);
+    json!({
+        "method": METHOD,
+        "from": from,
+        "until": until,
+        "hours": hours.iter().map(hour).collect::<Vec<_>>(),
+    })
+    .to_string()
+}
+
+/// What was counted by hour and origin.
+pub(super) fn hours(hours: &[CountedHour], range: &std::ops::Range<i64>) -> String {
+    let counts = |counts: HourCounts| {
+        json!({
+            "events": counts.events,
+            "pull_requests": counts.pull_requests,
+            "opened": counts.opened,
+            "merged": counts.merged,
+            "closed": counts.closed,
+            "additions": counts.additions,
+            "deletions": counts.deletions,
+        })
+    };
+    let hour = |hour: &CountedHour| {
+        json!({
+            "hour": time(hour.hour),
+            "stands": if hour.import.is_some() { "import" } else { "live" },
+            "live": hour.live.map(counts),
+            "import": hour.import.map(counts),
+        })
+    };
+    let [from, until] = span(range);
+    json!({
+        "from": from,
+        "until": until,
+        "hours": hours.iter().map(hour).collect::<Vec<_>>(),
+    })
+    .to_string()
+}

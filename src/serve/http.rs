@@ -1,0 +1,18 @@
+//! HTTP: listeners, TLS, limits of connections, routes, and what holds for every response.
+
+pub(crate) mod admission;
+pub(crate) mod body;
+pub(crate) mod encoding;
+pub(crate) mod front;
+pub(crate) mod head;
+pub(crate) mod http2;
+pub(crate) mod identity;
+pub(crate) mod listen;
+pub(crate) mod negotiation;
+pub(crate) mod peer;
+pub(crate) mod problem;
+pub(crate) mod proxies;
+pub(crate) mod routes;
+pub(crate) mod tls;
+mod whole;
+pub(crate) mod write_timeout;

@@ -1,0 +1,194 @@
+//! What holds for every request and every answer, whichever endpoint it is for: a sound head, which
+//! pages may read, `OPTIONS`, values that are listed, and headers for browsers and caches.
+//!
+//! One place, so that an endpoint cannot differ from its siblings.
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+
+use super::admission::Refusal;
+use super::peer::{Audience, Peer};
+use super::problem::Problem;
+use super::{head, identity, negotiation, routes, whole};
+use crate::serve::api::endpoints;
+use crate::serve::api::endpoints::Row;
+use crate::serve::server::Server;
+use crate::serve::ws::handshake;
+
+/// What any answer may depend on, for caches.
+const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding, origin");
+/// What a page may send that asked before.
+const MAY_SEND: HeaderValue =
+    HeaderValue::from_static("accept, cache-control, content-type, last-event-id, range");
+/// What a page may read of an answer beside what it always may.
+const MAY_READ: HeaderValue =
+    HeaderValue::from_static("content-range, etag, retry-after, x-simulated");
+/// What a page may ask.
+const MAY_ASK: HeaderValue = HeaderValue::from_static("GET, HEAD");
+/// Seconds for which a browser remembers that.
+const REMEMBER: HeaderValue = HeaderValue::from_static("86400");
+
+/// Answers a request; one of a connection that was refused only where it asks how the server is.
+pub(crate) async fn answer(
+    server: &Server,
+    router: Router,
+    peer: Peer,
+    mut request: Request<Body>,
+    refusal: Option<Refusal>,
+) -> Response {
+    let audience = peer.audience;
+    let checked = head::check(&mut request);
+    routes::strip(&mut request, server.options.base_path.as_deref());
+    request.extensions_mut().insert(peer);
+    let mut response = match (checked.and_then(|()| known(server, &request)), audience) {
+        (Err(problem), _) => problem.into_response(),
+        (Ok(()), Audience::Ops) => match identity::refuse_host(server, &request) {
+            Some(problem) => problem.into_response(),
+            None => inside(server, router, request).await,
+        },
+        (Ok(()), Audience::Public) => public(server, router, request, refusal).await,
+    };
+    routes::secure(response.headers_mut());
+    if audience == Audience::Public {
+        framed(response.headers_mut(), &server.options.frame_ancestors);
+    }
+    response
+}
+
+/// Lets pages of these origins show ours in a frame (CSP level 3, §6.4.2).
+fn framed(headers: &mut HeaderMap, ancestors: &[String]) {
+    const NONE: &str = "frame-ancestors 'none'";
+    let Some(policy) = headers.get(header::CONTENT_SECURITY_POLICY) else { return };
+    if ancestors.is_empty() || !policy.to_str().is_ok_and(|policy| policy.contains(NONE)) {
+        return;
+    }
+    let allowed = format!("frame-ancestors {}", ancestors.join(" "));
+    let policy = policy.to_str().unwrap_or_default().replace(NONE, &allowed);
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        headers.remove(header::X_FRAME_OPTIONS);
+    }
+}
+
+/// Refuses a request to the ops listener under a name that a stranger may have pointed here.
+fn known(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
+    identity::refuse_host(server, request).map_or(Ok(()), Err)
+}
+
+/// A request on the public listener.
+async fn public(
+    server: &Server,
+    router: Router,
+    request: Request<Body>,
+    refusal: Option<Refusal>,
+) -> Response {
+    // It does something, so pages of other hosts have no part in it.
+    let is_shared = request.uri().path() != server.options.sync_event;
+    let origin = if is_shared {
+        handshake::check_origin(&server.options.allowed_origins, request.headers())
+    } else {
+        Ok(None)
+    };
+    let asks_before = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let (mut response, origin) = match (origin, refusal) {
+        (Err(problem), _) => (problem.into_response(), None),
+        (Ok(origin), Some(refusal)) if !is_always_answered(server, &request) => {
+            let mut response = refusal.problem().into_response();
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+            (response, origin)
+        }
+        (Ok(origin), _) => (inside(server, router, request).await, origin),
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return response;
+    }
+    let headers = response.headers_mut();
+    headers.append(header::VARY, VARY);
+    if let Some(origin) = origin {
+        share(headers, origin, asks_before);
+    }
+    response
+}
+
+/// Lets the pages of an origin read an answer.
+fn share(headers: &mut HeaderMap, origin: HeaderValue, asks_before: bool) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    if asks_before {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, MAY_ASK);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, MAY_SEND);
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, REMEMBER);
+    } else {
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, MAY_READ);
+    }
+}
+
+/// Load balancers must not take a full server for a dead one.
+fn is_always_answered(server: &Server, request: &Request<Body>) -> bool {
+    let path = request.uri().path();
+    request.method() == Method::OPTIONS
+        || (matches!(*request.method(), Method::GET | Method::HEAD)
+            && (path == server.options.health || path == "/readyz"))
+}
+
+async fn inside(server: &Server, router: Router, request: Request<Body>) -> Response {
+    let row = endpoints::find(request.uri().path(), &server.options);
+    let row = row.filter(|row| row.audience.includes(Audience::of(&request)));
+    let (method, path) = (request.method(), request.uri().path());
+    let Some(row) = row else {
+        // Load balancers check a server with `OPTIONS *`.
+        let allow = HeaderValue::from_static("GET, HEAD, OPTIONS");
+        let asks_all = method == Method::OPTIONS && path == "*";
+        return if asks_all { allowed(allow) } else { routes::nothing_here(request).await };
+    };
+    if method == Method::OPTIONS {
+        return allowed(row.allow.clone());
+    }
+    if !row.takes(method) {
+        let mut refused = routes::wrong_method(request).await;
+        refused.headers_mut().insert(header::ALLOW, row.allow.clone());
+        return refused;
+    }
+    let is_get = matches!(*method, Method::GET | Method::HEAD);
+    if is_get
+        && !handshake::is_websocket(request.headers())
+        && let Err(problem) = check_listed(row, &request)
+    {
+        return problem.into_response();
+    }
+    let coding = negotiation::encoding(request.headers(), &[whole::GZIP]);
+    let response = tower::ServiceExt::oneshot(router, request).await.into_response();
+    whole::pack(response, coding).await
+}
+
+/// The answer to `OPTIONS`.
+fn allowed(allow: HeaderValue) -> Response {
+    let allow: [(HeaderName, HeaderValue); 1] = [(header::ALLOW, allow)];
+    (StatusCode::NO_CONTENT, allow).into_response()
+}
+
+/// Refuses a value that is not among those that the table lists for its parameter.
+fn check_listed(row: &Row, request: &Request<Body>) -> Result<(), Problem> {
+    let is_asked = |query: &str| !query.is_empty() && !row.listed.is_empty();
+    if !request.uri().query().is_some_and(is_asked) {
+        return Ok(());
+    }
+    let pairs = negotiation::pairs(request.uri()).map_err(|error| {
+        let detail = format!("the URL's query cannot be read: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })?;
+    for (name, value) in &pairs {
+        let Some((_, values)) = row.listed.iter().find(|(known, _)| known == name) else {
+            continue;
+        };
+        if !values.contains(value) {
+            let shown: String = value.chars().take(40).collect();
+            let detail = format!("{name}: `{shown}` is unknown; give one of {}", values.join(", "));
+            return Err(Problem::new(StatusCode::BAD_REQUEST, detail));
+        }
+    }
+    Ok(())
+}

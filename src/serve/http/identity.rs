@@ -1,0 +1,231 @@
+//! Who may ask for more than everybody: by what a program of this machine's operator can say, and
+//! a page in a browser, a name pointed at this address, or a reader behind a proxy cannot.
+//!
+//! On the ops listener a POST needs the secret that stands in the data directory, and every request
+//! a host that no stranger's DNS can name. On the public listeners the sync needs
+//! `server.adminToken`; without one, a request that can only come from this machine.
+
+use axum::body::Body;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
+
+use super::admission::client_behind;
+use super::peer::{Audience, Peer};
+use super::problem::Problem;
+use crate::config::Secret;
+use crate::secrets::are_equal;
+use crate::serve::server::Server;
+
+/// Headers that a proxy adds, beside all that begin with [`FORWARDED`]; a request with one is not
+/// from this machine, from any caller.
+const FORWARDING: [&str; 10] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-original-forwarded-for",
+    "x-envoy-external-address",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+];
+/// `x-forwarded-for`, `x-forwarded-host` and their like.
+const FORWARDED: &str = "x-forwarded";
+
+/// Ends of names that the public DNS does not give away: a machine's own and a cluster's.
+const INTERNAL: [&str; 8] =
+    ["localhost", "local", "localdomain", "internal", "svc", "lan", "home.arpa", "intranet"];
+
+/// Why a request to the ops listener is not answered at all: its host is a name that a stranger
+/// may have pointed here (DNS rebinding).
+pub(crate) fn refuse_host(server: &Server, request: &Request<Body>) -> Option<Problem> {
+    if Audience::of(request) != Audience::Ops {
+        return None;
+    }
+    // Only what is no browser sends none.
+    let host = request.headers().get(header::HOST)?;
+    let host = host.to_str().unwrap_or_default();
+    if is_known_host(host, &server.options.allowed_origins) {
+        return None;
+    }
+    let shown: String = host.chars().take(200).collect();
+    let detail = format!(
+        "the ops listener does not answer to the name `{shown}`: ask by address (127.0.0.1), by a \
+         name without a dot or of an internal domain, or list its origin in server.allowedOrigins"
+    );
+    Some(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
+}
+
+/// Whether a POST to the ops listener brings the secret of the data directory.
+pub(crate) fn may_post(server: &Server, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(secret) = &server.options.ops_secret else {
+        let detail = "this server has no secret for its ops endpoints, so they take no POST";
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    };
+    if has_token(headers, secret) {
+        return Ok(());
+    }
+    let detail = "send the text of the file `ops.secret` in the data directory as `Authorization: \
+                  Bearer SECRET`; the ghpulse commands do so when they may read it";
+    Err(unauthorized(detail))
+}
+
+/// Whether a request may start a sync.
+pub(crate) fn may_sync(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
+    let headers = request.headers();
+    if Audience::of(request) == Audience::Ops {
+        if *request.method() == Method::POST {
+            return may_post(server, headers);
+        }
+        if is_of_page(headers) {
+            let detail = "a page in a browser may not ask for it: use a program, such as curl";
+            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        }
+        return Ok(());
+    }
+    if let Some(token) = &server.options.admin_token {
+        if has_token(headers, token) {
+            return Ok(());
+        }
+        return Err(unauthorized("send server.adminToken as `Authorization: Bearer TOKEN`"));
+    }
+    if is_from_here(server, request) {
+        return Ok(());
+    }
+    let detail = "only a program on this machine may ask for it, not a page and nothing that a \
+                  proxy brings, or somebody with a token: set server.adminToken to have one";
+    Err(Problem::new(StatusCode::FORBIDDEN, detail))
+}
+
+/// Whether a request can only be that of a program on this machine. A proxy on this machine that
+/// adds no header and speaks as a client does cannot be told from one: behind such a proxy,
+/// `server.adminToken` is the answer.
+fn is_from_here(server: &Server, request: &Request<Body>) -> bool {
+    let headers = request.headers();
+    let Some(address) = request.extensions().get::<Peer>().map(|peer| peer.address) else {
+        return false;
+    };
+    let trusted = &server.options.trusted_proxies;
+    let names = || headers.keys().map(HeaderName::as_str);
+    let is_forwarded = || names().any(|n| n.starts_with(FORWARDED) || FORWARDING.contains(&n));
+    address.is_loopback()
+        // Where proxies are on this machine, who comes from this machine is anybody.
+        && !trusted.contain(address)
+        && client_behind(address, headers, trusted).is_loopback()
+        && !is_forwarded()
+        && !is_of_page(headers)
+        // What nginx speaks to those behind it, and hardly any client any more.
+        && request.version() >= Version::HTTP_11
+        && headers.get(header::HOST).is_some_and(is_loopback_name)
+}
+
+/// Whether a page in a browser caused a request: an `<img>`, a form, a script. An address that
+/// somebody typed is of no page.
+fn is_of_page(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site");
+    headers.contains_key(header::ORIGIN)
+        || headers.contains_key(header::REFERER)
+        || site.is_some_and(|site| site != "none")
+        || (site.is_none() && headers.keys().any(|name| name.as_str().starts_with("sec-fetch-")))
+}
+
+fn is_loopback_name(host: &HeaderValue) -> bool {
+    let name = name_of(host.to_str().unwrap_or_default());
+    let is_loopback = |address: std::net::IpAddr| address.to_canonical().is_loopback();
+    name.parse().map_or(name == "localhost" || name.ends_with(".localhost"), is_loopback)
+}
+
+/// Whether nobody's DNS but the operator's can name this host: an address, a name without a dot,
+/// one of an internal domain, or one that an allowed origin has.
+pub(crate) fn is_known_host(host: &str, origins: &[String]) -> bool {
+    let name = name_of(host);
+    let is_internal = || {
+        INTERNAL.iter().any(|end| {
+            name.strip_suffix(end).is_some_and(|front| front.is_empty() || front.ends_with('.'))
+        }) || name.ends_with(".svc.cluster.local")
+    };
+    let is_listed = || {
+        origins.iter().filter_map(|origin| host_of(origin)).any(|listed| name_of(listed) == name)
+    };
+    !name.is_empty()
+        && (name.parse::<std::net::IpAddr>().is_ok()
+            || !name.contains('.')
+            || is_internal()
+            || is_listed())
+}
+
+/// `https://a.example:8443` -> `a.example:8443`.
+pub(crate) fn host_of(origin: &str) -> Option<&str> {
+    origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))
+}
+
+/// The name or address in a `Host`, in lower case, without port, brackets and a last dot.
+fn name_of(host: &str) -> String {
+    let bare = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase()
+}
+
+/// Whether a request brings a token as a bearer.
+pub(crate) fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
+    let told = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
+    let told = told.split_at_checked("Bearer ".len());
+    told.is_some_and(|(scheme, told)| {
+        scheme.eq_ignore_ascii_case(b"Bearer ") && are_equal(told, token.expose().as_bytes())
+    })
+}
+
+fn unauthorized(detail: &str) -> Problem {
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, detail);
+    problem.with(header::WWW_AUTHENTICATE, "Bearer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_host_is_one_that_no_stranger_can_name() {
+        let listed = ["https://Live.Example.org".to_owned(), "*".to_owned()];
+        let known = [
+            "127.0.0.1:8602",
+            "[::1]:8602",
+            "10.0.0.7",
+            "localhost",
+            "LOCALHOST.:1",
+            "ghpulse:8602",
+            "ghpulse.monitoring.svc",
+            "ghpulse.monitoring.svc.cluster.local:8602",
+            "box.local",
+            "live.example.org:443",
+        ];
+        for host in known {
+            assert!(is_known_host(host, &listed), "{host}");
+        }
+        for host in ["", "evil.test", "127.0.0.1.evil.test", "evillocal.com", "a.example:80", "[]"]
+        {
+            assert!(!is_known_host(host, &listed), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_a_page_causes_is_told_from_what_a_program_asks() {
+        let page = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, HeaderValue::from_static(value));
+            is_of_page(&headers)
+        };
+        for (name, value) in [
+            ("origin", "null"),
+            ("referer", "http://evil.test/"),
+            ("sec-fetch-site", "same-site"),
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-mode", "no-cors"),
+        ] {
+            assert!(page(name, value), "{name}: {value}");
+        }
+        assert!(!page("sec-fetch-site", "none") && !page("accept", "*/*"));
+    }
+}

@@ -1,0 +1,214 @@
+//! From a listener to requests: accepting, counting, TLS, HTTP/1.1 and HTTP/2.
+//!
+//! Our own loop around the HTTP library, so that every connection is counted, has its time-outs,
+//! sends without delay, and is tracked until it ends.
+
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::Request;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{Refusal, Slot};
+use super::peer::{Audience, Guest, Listener, Peer};
+use super::tls::Stream;
+use super::write_timeout::{Answering, Patient, Requests};
+use super::{front, http2, tls};
+use crate::serve::server::Server;
+
+/// How long accepting rests when the system has no more connections to give.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The most bytes of a request's head.
+const HEAD_BYTES: usize = 16 << 10;
+/// The longest life of a connection that was refused.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
+
+/// Accepts until the server stops.
+pub(crate) async fn accept(
+    server: Arc<Server>,
+    listener: Listener,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            () = server.soft.cancelled() => return,
+            () = server.hard.cancelled() => return,
+            accepted = listener.socket.accept() => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "no connection can be accepted now: is `ulimit -n` too low?");
+                server.clock.sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let audience = listener.audience;
+        let (slot, refusal) = match admit(&server, audience, address, false) {
+            Ok(slot) => (slot, None),
+            // It is told why, and how the server is, where there is a place for that.
+            Err(refusal) => {
+                let Ok(slot) = admit(&server, audience, address, true) else {
+                    drop(refusal.problem());
+                    continue;
+                };
+                (slot, Some(refusal))
+            }
+        };
+        let (slot, cut) = (Some(Arc::new(slot)), CancellationToken::new());
+        let address = address.ip().to_canonical();
+        let guest = Guest { peer: Peer { address, audience, cut, _slot: slot }, refusal };
+        let connection = serve(Arc::clone(&server), stream, guest, router.clone(), tls.clone());
+        server.tracker.spawn(connection);
+    }
+}
+
+/// A place for a connection, or one of those for connections that were refused.
+fn admit(
+    server: &Server,
+    audience: Audience,
+    from: SocketAddr,
+    was_refused: bool,
+) -> Result<Slot, Refusal> {
+    let address = from.ip();
+    let is_proxy = server.options.trusted_proxies.contain(address);
+    let counted = (!is_proxy).then_some(address);
+    match audience {
+        _ if was_refused => server.refused.connection(counted),
+        Audience::Ops => server.ops.connection(Some(address)),
+        Audience::Public => server.public.connection(counted),
+    }
+}
+
+async fn serve(
+    server: Arc<Server>,
+    stream: TcpStream,
+    guest: Guest,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+) {
+    // Frames are gathered by us, so nothing is gained by the kernel's waiting.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let timeout = server.options.limits.handshake_timeout;
+    let hard = server.hard.clone();
+    let is_refused = guest.refusal.is_some();
+    let refused_for = async {
+        if is_refused {
+            server.clock.sleep(REFUSED_FOR).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    let life = async {
+        let stream = match tls {
+            None => Stream::Left(stream),
+            Some(tls) => tokio::select! {
+                accepted = tls.accept(stream) => match accepted {
+                    Ok(stream) => Stream::Right(Box::new(stream)),
+                    Err(error) => return tracing::debug!(%error, "a TLS handshake failed"),
+                },
+                () = server.clock.sleep(timeout) => return,
+            },
+        };
+        if tls::speaks_http2(&stream) {
+            let patience = server.options.limits.write_timeout;
+            let patient = Patient::new(stream, patience, server.clock);
+            http2::speak(&server, patient, guest, router).await;
+        } else {
+            speak(&server, stream, guest, router).await;
+        }
+    };
+    tokio::select! {
+        () = hard.cancelled() => {}
+        () = refused_for => {}
+        () = life => {}
+    }
+}
+
+/// Answers requests until the connection ends or becomes a WebSocket.
+async fn speak(server: &Arc<Server>, stream: Stream, guest: Guest, router: Router) {
+    let requests = Requests::default();
+    let service = service_fn(|request: Request<Incoming>| {
+        let (router, guest, answering) = (router.clone(), guest.clone(), requests.begin());
+        async move {
+            let request = request.map(Body::new);
+            let response = front::answer(server, router, guest.peer, request, guest.refusal).await;
+            Ok::<_, std::convert::Infallible>(held(response, answering))
+        }
+    });
+    let limits = &server.options.limits;
+    let patient = Patient::new(stream, limits.write_timeout, server.clock).with_requests(
+        limits.handshake_timeout,
+        server.options.keep_alive,
+        requests.clone(),
+    );
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(patient), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let politely = async {
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = server.soft.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    };
+    let ended = tokio::select! {
+        ended = politely => ended,
+        () = guest.peer.cut.cancelled() => return,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+/// The answer, which is being given until the last of its body has been taken.
+fn held(response: Response, answering: Answering) -> Response {
+    response.map(|body| Body::new(Held { body, _answering: answering }))
+}
+
+struct Held {
+    body: Body,
+    _answering: Answering,
+}
+
+impl hyper::body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

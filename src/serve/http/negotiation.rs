@@ -1,0 +1,228 @@
+//! What a request asks for beside its path: its query, and what it likes by `Accept`.
+
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use http::{HeaderMap, HeaderName, Uri, header};
+
+pub(crate) const SSE: &str = "text/event-stream";
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+pub(crate) const JSON: &str = "application/json";
+/// The header in which an `EventSource` sends the cursor to resume from.
+pub(crate) const LAST_EVENT_ID: &str = "last-event-id";
+
+/// Names and values of a URL's query, as a form writes them; but two `+` are two pluses, because
+/// nobody writes two spaces and many write `C++`.
+pub(crate) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, QueryRejection> {
+    let pluses = uri.query().filter(|query| query.contains("++"));
+    let written =
+        pluses.and_then(|query| format!("/?{}", query.replace("++", "%2B%2B")).parse().ok());
+    let Query(pairs) = Query::try_from_uri(written.as_ref().unwrap_or(uri))?;
+    Ok(pairs)
+}
+
+/// Which of the media types on offer a request likes best (RFC 9110 §12.5.1): the one with the
+/// highest quality, of several the one that is named more closely, then the first. Where wildcards
+/// alone decide, and where nothing is asked for, it is `usual`. `None` when it takes none of them.
+pub(crate) fn choose(headers: &HeaderMap, usual: usize, offers: &[&str]) -> Option<usize> {
+    let ranges: Vec<(&str, u16)> = listed(headers, header::ACCEPT).collect();
+    if ranges.is_empty() {
+        return Some(usual);
+    }
+    let mut best: Option<(u16, Closeness, usize)> = None;
+    for (at, offer) in offers.iter().enumerate() {
+        let (closeness, quality) = weigh(&ranges, offer);
+        let is_better = best.is_none_or(|(most, closest, _)| match quality.cmp(&most) {
+            std::cmp::Ordering::Equal if closeness == closest => {
+                closeness != Closeness::Exact && at == usual
+            }
+            std::cmp::Ordering::Equal => closeness > closest,
+            order => order.is_gt(),
+        });
+        if quality > 0 && is_better {
+            best = Some((quality, closeness, at));
+        }
+    }
+    best.map(|(.., at)| at)
+}
+
+/// How closely a media type is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Closeness {
+    /// Not at all.
+    None,
+    /// By `*/*`.
+    Any,
+    /// By its first half and `*`.
+    Kind,
+    /// By its name.
+    Exact,
+}
+
+/// The quality that the closest of the ranges gives a media type, in thousandths.
+fn weigh(ranges: &[(&str, u16)], kind: &str) -> (Closeness, u16) {
+    let above = kind.split('/').next().unwrap_or_default();
+    let closeness = |range: &str| {
+        let (first, second) = range.split_once('/').unwrap_or((range, ""));
+        match (first, second.trim()) {
+            _ if range.eq_ignore_ascii_case(kind) => Closeness::Exact,
+            ("*", "*") => Closeness::Any,
+            (first, "*") if first.eq_ignore_ascii_case(above) => Closeness::Kind,
+            _ => Closeness::None,
+        }
+    };
+    let weighed = ranges.iter().map(|(range, quality)| (closeness(range), *quality));
+    weighed
+        .filter(|(closeness, _)| *closeness > Closeness::None)
+        .max()
+        .unwrap_or((Closeness::None, 0))
+}
+
+/// The encoding of ours that a request likes best, of several the first; `None` when it takes an
+/// answer only as it is.
+pub(crate) fn encoding(headers: &HeaderMap, ours: &[&'static str]) -> Option<&'static str> {
+    let codings: Vec<(&str, u16)> = listed(headers, header::ACCEPT_ENCODING).collect();
+    let quality = |name: &str| {
+        let named = |wanted: &str| {
+            let mut codings = codings.iter().filter(|(coding, _)| {
+                let coding = coding
+                    .get(..2)
+                    .filter(|x| x.eq_ignore_ascii_case("x-"))
+                    .map_or(*coding, |_| &coding[2..]);
+                coding.eq_ignore_ascii_case(wanted)
+            });
+            codings.next().map(|(_, quality)| *quality)
+        };
+        named(name).or_else(|| named("*")).unwrap_or(0)
+    };
+    let liked = ours.iter().map(|name| (quality(name), *name)).filter(|(quality, _)| *quality > 0);
+    liked.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, name)| name)
+}
+
+/// Whether a body is JSON by its `Content-Type`, whatever its parameters.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
+    essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
+}
+
+/// What a header lists, with its quality in thousandths; other parameters are passed over.
+fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&str, u16)> {
+    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|word| {
+        let mut parts = word.split(';').map(str::trim);
+        let named = parts.next().filter(|named| !named.is_empty())?;
+        let quality = parts.find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("q").then_some(value.trim())
+        });
+        Some((named, quality.map_or(1000, thousandths)))
+    })
+}
+
+/// A quality as RFC 9110 writes it, `0.5`; what is none counts as 0.
+fn thousandths(quality: &str) -> u16 {
+    let (whole, part) = quality.split_once('.').unwrap_or((quality, ""));
+    let is_digits = part.len() <= 3 && part.bytes().all(|byte| byte.is_ascii_digit());
+    match whole {
+        "1" if is_digits => 1000,
+        "0" if is_digits => format!("{part:0<3}").parse().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn pluses_of_a_name_stay_and_one_is_a_space() {
+        let read = |query: &str| {
+            let pairs = pairs(&format!("/stream?{query}").parse().unwrap()).unwrap();
+            pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        assert_eq!(read("languages=C++,Go&poll=1"), ["languages=C++,Go", "poll=1"]);
+        assert_eq!(read("languages=C%2B%2B&x"), ["languages=C++", "x="]);
+        assert_eq!(read("languages=Objective-C++"), ["languages=Objective-C++"]);
+        assert_eq!(read("languages=Jupyter+Notebook"), ["languages=Jupyter Notebook"]);
+        assert_eq!(read(""), Vec::<String>::new());
+    }
+
+    fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn the_best_liked_media_type_is_chosen() {
+        const OFFERS: [&str; 4] =
+            ["text/event-stream", "application/x-ndjson", "application/json", "text/html"];
+        let chosen = |accept| choose(&headers(header::ACCEPT, accept), 2, &OFFERS);
+        for (accept, wanted) in [
+            ("text/event-stream", Some(0)),
+            ("TEXT/Event-Stream; Q=0.5, */*;q=0.4", Some(0)),
+            ("a/b;q=1.000,text/event-stream;charset=utf-8;q=0.25", Some(0)),
+            ("text/event-stream, application/x-ndjson", Some(0)),
+            ("text/event-stream;q=0.1, application/x-ndjson;q=0.2", Some(1)),
+            ("*/*", Some(2)),
+            ("application/*", Some(2)),
+            ("text/*", Some(0)),
+            ("text/*;q=0.5, application/json;q=0.4", Some(0)),
+            ("text/html;q=0, text/*", Some(0)),
+            ("text/html;q=0, */*", Some(2)),
+            ("text/html;q=0, application/json", Some(2)),
+            ("application/json, text/html;q=0.1", Some(2)),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Some(3)),
+            ("", Some(2)),
+            (" , ", Some(2)),
+            ("text/event-stream;q=0", None),
+            ("text/event-stream;q=0.", None),
+            ("text/event-stream;q=much", None),
+            ("text/event-streams", None),
+            ("image/png, image/*", None),
+            ("*/*;q=0", None),
+        ] {
+            assert_eq!(chosen(accept), wanted, "{accept}");
+        }
+        assert_eq!(choose(&HeaderMap::new(), 2, &OFFERS), Some(2));
+    }
+
+    #[test]
+    fn the_best_liked_encoding_is_chosen() {
+        for (accept, wanted) in [
+            ("gzip, deflate, br, zstd", Some("zstd")),
+            ("br, gzip;q=0.5", Some("gzip")),
+            ("zstd;q=0.1, gzip;q=1", Some("gzip")),
+            ("GZIP", Some("gzip")),
+            ("x-gzip", Some("gzip")),
+            ("*", Some("zstd")),
+            ("zstd;q=0, *;q=0.5", Some("gzip")),
+            ("", None),
+            ("identity", None),
+            ("br", None),
+            ("gzip;Q=0", None),
+            ("gzip;q=0, zstd;q=0.0", None),
+            ("gzip; q = 0", None),
+            ("gzip;q=x", None),
+            ("*;q=0", None),
+        ] {
+            let chosen = encoding(&headers(header::ACCEPT_ENCODING, accept), &["zstd", "gzip"]);
+            assert_eq!(chosen, wanted, "{accept}");
+        }
+    }
+
+    #[test]
+    fn json_is_known_with_parameters_and_in_any_case() {
+        for (kind, is_one) in [
+            ("application/json", true),
+            ("application/json; charset=utf-8", true),
+            ("Application/JSON ;charset=UTF-8", true),
+            ("application/jsonp", false),
+            ("text/plain; x=application/json", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(&headers(header::CONTENT_TYPE, kind)), is_one, "{kind}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}

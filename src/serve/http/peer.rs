@@ -1,0 +1,58 @@
+//! The peer of a connection, and the audience of its listener.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::Request;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{Refusal, Slot};
+
+/// A bound socket and its audience.
+#[derive(Debug)]
+pub struct Listener {
+    /// Bound and listening.
+    pub socket: TcpListener,
+    /// Whom it serves.
+    pub audience: Audience,
+}
+
+/// Whom a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Everyone; limits and TLS apply.
+    Public,
+    /// The operator: metrics and sync as well, in plain text.
+    Ops,
+}
+
+/// The peer of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    pub(crate) audience: Audience,
+    /// Ends the connection at once.
+    pub(crate) cut: CancellationToken,
+    /// The connection's slot, which is free when the last clone is dropped.
+    pub(super) _slot: Option<Arc<Slot>>,
+}
+
+/// A peer, and why its connection was rejected, if it was.
+#[derive(Debug, Clone)]
+pub(crate) struct Guest {
+    pub(crate) peer: Peer,
+    pub(crate) refusal: Option<Refusal>,
+}
+
+impl Audience {
+    /// Whether an endpoint for this audience is served on a listener for that one.
+    pub(crate) fn includes(self, listener: Self) -> bool {
+        self == Self::Public || listener == Self::Ops
+    }
+
+    /// The audience of the listener that a request came to.
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        request.extensions().get::<Peer>().map_or(Self::Public, |peer| peer.audience)
+    }
+}

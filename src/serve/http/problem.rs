@@ -1,0 +1,82 @@
+//! What is answered when something cannot be: a JSON problem that says why and what to do.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// A refusal with its reason.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    detail: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    endpoints: Option<&'static [&'static str]>,
+    plain: bool,
+}
+
+/// The body of a refusal (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct ProblemBody<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    /// What is wrong, and what to do.
+    detail: &'a str,
+    /// The endpoints that there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints: Option<&'static [&'static str]>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), headers: Vec::new(), endpoints: None, plain: false }
+    }
+
+    /// As one line of text, for who reads it in a terminal.
+    pub(crate) fn plain(status: StatusCode, line: &str) -> Self {
+        Self { plain: true, ..Self::new(status, format!("{line}\n")) }
+    }
+
+    /// To be tried again after some of these seconds: not by everyone at the same moment.
+    pub(crate) fn retry_within(mut self, seconds: std::ops::RangeInclusive<u64>) -> Self {
+        let after = HeaderValue::from(fastrand::u64(seconds));
+        self.headers.push((header::RETRY_AFTER, after));
+        self
+    }
+
+    /// With a header.
+    pub(crate) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.push((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// With the list of endpoints.
+    pub(crate) fn with_endpoints(mut self, endpoints: &'static [&'static str]) -> Self {
+        self.endpoints = Some(endpoints);
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = ProblemBody {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("refused"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            endpoints: self.endpoints,
+        };
+        let (mut response, kind) = if self.plain {
+            ((self.status, self.detail).into_response(), "text/plain; charset=utf-8")
+        } else {
+            ((self.status, Json(body)).into_response(), "application/problem+json")
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        response
+    }
+}

@@ -1,0 +1,155 @@
+//! Proxies in front of us: which are trusted, and which of their headers names the client.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
+
+use http::HeaderMap;
+
+use crate::config::Network;
+
+/// The header that is read when nothing is configured (`server.clientHeader`).
+const USUAL: &str = "X-Forwarded-For";
+/// The one that is written in another way (RFC 7239).
+const FORWARDED: &str = "Forwarded";
+
+/// Proxies that are trusted to name the clients behind them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxies {
+    /// Their addresses.
+    pub networks: Vec<Network>,
+    /// The header that they name the client in, matched in any case.
+    pub header: String,
+}
+
+impl From<Vec<Network>> for Proxies {
+    fn from(networks: Vec<Network>) -> Self {
+        Self { networks, header: USUAL.to_owned() }
+    }
+}
+
+impl Deref for Proxies {
+    type Target = [Network];
+
+    fn deref(&self) -> &[Network] {
+        &self.networks
+    }
+}
+
+impl Proxies {
+    /// Whether this address is a trusted proxy's.
+    pub(crate) fn contain(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(address))
+    }
+
+    /// The client behind `peer`: the right-most address in the header that is not a trusted
+    /// proxy's. It is `peer` itself unless that is trusted, and when the header holds no address.
+    #[must_use]
+    pub(crate) fn client_behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        if !self.contain(peer) {
+            return peer;
+        }
+        let is_forwarded = self.header.eq_ignore_ascii_case(FORWARDED);
+        let lines = headers.get_all(self.header.as_str()).into_iter().collect::<Vec<_>>();
+        let mut client = peer;
+        for line in lines.into_iter().rev() {
+            let Ok(line) = line.to_str() else { return client };
+            let parts = if is_forwarded { split(line, ',') } else { line.split(',').collect() };
+            for part in parts.into_iter().rev() {
+                let address = if is_forwarded { forwarded_for(part) } else { Some(part.trim()) };
+                // What is not an address was not written by a proxy of ours: its sender is the
+                // client.
+                let Some(address) = address.and_then(read_address) else { return client };
+                client = address;
+                if !self.contain(address) {
+                    return client;
+                }
+            }
+        }
+        client
+    }
+}
+
+/// The parts between separators that do not stand in quotes.
+fn split(text: &str, separator: char) -> Vec<&str> {
+    let mut is_quoted = false;
+    text.split(|c: char| {
+        is_quoted ^= c == '"';
+        c == separator && !is_quoted
+    })
+    .collect()
+}
+
+/// The node that an element of `Forwarded` is for.
+fn forwarded_for(element: &str) -> Option<&str> {
+    split(element, ';').into_iter().find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        let value = value.trim();
+        let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+        name.trim().eq_ignore_ascii_case("for").then_some(bare.unwrap_or(value))
+    })
+}
+
+/// An address, with or without a port; an IPv6 one also in brackets.
+fn read_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(header: &'static str, peer: &str, values: &[&'static str]) -> String {
+        let networks = vec![Network::parse("10.0.0.0/8").unwrap()];
+        let proxies = Proxies { networks, header: header.to_owned() };
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(
+                header.to_ascii_lowercase().parse::<http::HeaderName>().unwrap(),
+                http::HeaderValue::from_static(value),
+            );
+        }
+        headers.append("x-other", http::HeaderValue::from_static("9.9.9.9"));
+        proxies.client_behind(peer.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_right_most_address_that_is_not_trusted() {
+        let told = |peer: &str, values: &[&'static str]| told("X-Forwarded-For", peer, values);
+        assert_eq!(told("192.0.2.9", &["198.51.100.1"]), "192.0.2.9");
+        assert_eq!(told("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(told("10.0.0.1", &["1.1.1.1, 198.51.100.1, 10.0.0.2"]), "198.51.100.1");
+        assert_eq!(told("10.0.0.1", &["1.1.1.1", "198.51.100.1:77"]), "198.51.100.1");
+        assert_eq!(told("10.0.0.1", &["1.1.1.1, nonsense, 10.0.0.2"]), "10.0.0.2");
+        assert_eq!(told("10.0.0.1", &["[2001:db8::1]:99"]), "2001:db8::1");
+    }
+
+    #[test]
+    fn forwarded_is_read_as_rfc_7239_writes_it() {
+        let told = |values: &[&'static str]| told("Forwarded", "10.0.0.1", values);
+        for (value, client) in [
+            ("for=192.0.2.43", "192.0.2.43"),
+            ("For=\"[2001:db8:cafe::17]:4711\"", "2001:db8:cafe::17"),
+            ("for=192.0.2.60;proto=http;by=203.0.113.43", "192.0.2.60"),
+            ("proto=http ; by=203.0.113.43; FOR=192.0.2.60", "192.0.2.60"),
+            ("for=1.1.1.1, for=198.51.100.17, for=10.9.9.9", "198.51.100.17"),
+            ("for=\"1.1.1.1, for=2.2.2.2\", for=198.51.100.17", "198.51.100.17"),
+            ("for=unknown", "10.0.0.1"),
+            ("for=_hidden, for=10.0.0.7", "10.0.0.7"),
+            ("by=203.0.113.43", "10.0.0.1"),
+            ("for=\"1.1.1.1, for=8.8.8.8", "10.0.0.1"),
+        ] {
+            assert_eq!(told(&[value]), client, "{value}");
+        }
+        assert_eq!(told(&["for=1.1.1.1", "for=2.2.2.2"]), "2.2.2.2");
+    }
+
+    #[test]
+    fn only_the_configured_header_is_believed() {
+        for header in ["CF-Connecting-IP", "X-Real-IP", "True-Client-IP"] {
+            assert_eq!(told(header, "10.0.0.1", &["192.0.2.7"]), "192.0.2.7", "{header}");
+            assert_eq!(told(header, "192.0.2.9", &["192.0.2.7"]), "192.0.2.9", "{header}");
+            assert_eq!(told(header, "10.0.0.1", &[]), "10.0.0.1", "{header}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Which path is answered by whom, and what holds for every answer.
+
+use std::sync::Arc;
+
+use anyhow::ensure;
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri, header};
+
+use super::head::Slashed;
+use super::peer::Audience;
+use super::problem::Problem;
+use crate::serve::api::endpoints;
+use crate::serve::options::ServeOptions;
+use crate::serve::server::Server;
+
+/// The routes of a listener. Fails when two endpoints have the same path.
+pub(crate) fn router(server: &Arc<Server>, audience: Audience) -> anyhow::Result<Router> {
+    let ServeOptions { health, sync_event, .. } = &server.options;
+    let all = endpoints::all();
+    for (key, path) in [("server.health", health), ("server.syncEvent", sync_event)] {
+        let is_plain = path.starts_with('/') && !path.contains(['{', '}', '*', ':']);
+        ensure!(is_plain, "{key}: `{path}` is no plain path: write one such as /health");
+        let is_taken = all.iter().any(|endpoint| endpoint.place.is_over(path));
+        ensure!(!is_taken, "{key}: `{path}` is taken: choose another path");
+    }
+    ensure!(health != sync_event, "server.health and server.syncEvent are both `{health}`");
+    let served = all.into_iter().filter(|endpoint| endpoint.is_for(audience));
+    let router = served.fold(Router::new(), |router, endpoint| {
+        router.route(endpoint.place.path(&server.options), endpoint.route)
+    });
+    let router = router.method_not_allowed_fallback(wrong_method).fallback(nothing_here);
+    Ok(router.with_state(Arc::clone(server)))
+}
+
+/// Takes the prefix and a last `/` off a path, so that each route is there once.
+pub(crate) fn strip(request: &mut Request<Body>, prefix: Option<&str>) {
+    let uri = request.uri();
+    let path = uri.path();
+    let below = prefix.and_then(|prefix| path.strip_prefix(prefix));
+    let bare = below.filter(|below| below.is_empty() || below.starts_with('/')).unwrap_or(path);
+    let bare = bare.strip_suffix('/').unwrap_or(bare);
+    let bare = if bare.is_empty() { "/" } else { bare };
+    if bare == path {
+        return;
+    }
+    let was_slashed = path.ends_with('/');
+    let stripped = match uri.query() {
+        Some(query) => format!("{bare}?{query}").parse::<Uri>(),
+        None => bare.parse(),
+    };
+    if let Ok(stripped) = stripped {
+        *request.uri_mut() = stripped;
+        if was_slashed {
+            request.extensions_mut().insert(Slashed);
+        }
+    }
+}
+
+/// What every answer says to browsers, unless it says otherwise itself.
+pub(crate) fn secure(headers: &mut HeaderMap) {
+    const ALWAYS: [(HeaderName, &str); 5] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in ALWAYS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+pub(crate) async fn wrong_method(request: Request<Body>) -> Response {
+    let detail = format!("{} does not take {}", request.uri().path(), request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
+        .with_endpoints(endpoints::listed())
+        .into_response()
+}
+
+pub(crate) async fn nothing_here(request: Request<Body>) -> Response {
+    let path: String = request.uri().path().chars().take(200).collect();
+    let detail = format!("there is nothing at {path}");
+    Problem::new(StatusCode::NOT_FOUND, detail).with_endpoints(endpoints::listed()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixed_and_bare_paths_are_the_same() {
+        for (uri, base, wanted) in [
+            ("/sampling", None, "/sampling"),
+            ("/sampling/?x=1", None, "/sampling?x=1"),
+            ("/", None, "/"),
+            ("/websocket/sampling?a", Some("/websocket"), "/sampling?a"),
+            ("/websocket", Some("/websocket"), "/"),
+            ("/websocket/", Some("/websocket"), "/"),
+            ("/websockets/sampling", Some("/websocket"), "/websockets/sampling"),
+            ("/sampling", Some("/websocket"), "/sampling"),
+        ] {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = uri.parse().unwrap();
+            strip(&mut request, base);
+            assert_eq!(request.uri(), wanted, "{uri}");
+        }
+    }
+}

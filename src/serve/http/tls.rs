@@ -1,0 +1,121 @@
+//! Certificate and key of the public listeners, renewed without a restart.
+//!
+//! Each handshake takes the newest good pair; connections that are open keep theirs. A pair that
+//! cannot be read, or whose parts do not belong together, changes nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
+
+use crate::config::TlsConfig;
+use crate::reload;
+
+/// A connection as it was accepted, in plain text or with TLS.
+pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// The certificate and key that the public listeners have now. Clones are the same.
+#[derive(Clone)]
+pub struct Certificate(Arc<Newest>);
+
+struct Newest(ArcSwap<CertifiedKey>);
+
+impl Certificate {
+    /// Reads both files. The error names key and path, and repeats nothing of them.
+    pub fn read(files: &TlsConfig) -> anyhow::Result<Self> {
+        let about = |key: &'static str, path: &std::path::Path| {
+            let path = path.display().to_string();
+            move |why: String| anyhow::anyhow!("{key}: {path}: {why}")
+        };
+        let cert = reload::read(&files.cert).map_err(about("server.tls.cert", &files.cert))?;
+        let key = reload::read(&files.key).map_err(about("server.tls.key", &files.key))?;
+        let pair = pair(&cert, &key).map_err(|(which, why)| match which {
+            PemFile::Cert => about("server.tls.cert", &files.cert)(why),
+            PemFile::Key => about("server.tls.key", &files.key)(why),
+        })?;
+        Ok(Self(Arc::new(Newest(ArcSwap::from_pointee(pair)))))
+    }
+
+    /// Puts a new pair in place, for the handshakes from now on; a bad one changes nothing.
+    pub fn renew(&self, cert: &[u8], key: &[u8]) -> Result<(), String> {
+        let pair = pair(cert, key).map_err(|(_, why)| why)?;
+        self.0.0.store(Arc::new(pair));
+        Ok(())
+    }
+
+    /// Makes ready to accept.
+    pub(crate) fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
+        let resolver: Arc<dyn ResolvesServerCert> = self.0.clone();
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .context("server.tls: no protocol version to offer")?
+            .with_no_client_auth()
+            .with_cert_resolver(resolver);
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+impl ResolvesServerCert for Newest {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+impl fmt::Debug for Newest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Newest")
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Certificate")
+    }
+}
+
+/// What is spoken over TLS, by its registered name, the best first (RFC 7301).
+const HTTP_2: &[u8] = b"h2";
+const PROTOCOLS: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"http/1.0"];
+
+/// Whether that was agreed to be HTTP/2.
+pub(crate) fn speaks_http2(stream: &Stream) -> bool {
+    let Either::Right(stream) = stream else { return false };
+    stream.get_ref().1.alpn_protocol() == Some(HTTP_2)
+}
+
+/// Reads the files and makes ready to accept.
+pub(crate) fn acceptor(files: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
+    Certificate::read(files)?.acceptor()
+}
+
+/// Which file of the pair is wrong.
+enum PemFile {
+    Cert,
+    Key,
+}
+
+fn pair(cert: &[u8], key: &[u8]) -> Result<CertifiedKey, (PemFile, String)> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
+    let chain =
+        chain.map_err(|error| (PemFile::Cert, format!("it is not readable PEM ({error})")))?;
+    if chain.is_empty() {
+        return Err((PemFile::Cert, "it holds no certificate in PEM form".to_owned()));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| (PemFile::Key, "it holds no readable PEM key".to_owned()))?;
+    CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| {
+        (PemFile::Cert, format!("certificate and key do not belong together ({error})"))
+    })
+}

@@ -1,0 +1,144 @@
+//! The pages: `/`, what this is, how it is, and the events passing; `/play`, to try the stream;
+//! and what `/status` and `/topics` look like in a browser.
+//!
+//! Each is one document without anything from elsewhere. What changes from start to start is put
+//! into it as data, which its script only ever shows as text.
+
+pub(crate) mod clients;
+pub(crate) mod docs;
+pub(crate) mod topics;
+
+use std::sync::{Arc, LazyLock};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{Html, IntoResponse, Response};
+use http::{Request, header};
+use serde::Serialize;
+
+use crate::secrets;
+use crate::serve::admin::operate::ScriptState;
+use crate::serve::admin::redaction;
+use crate::serve::admin::report::Part;
+use crate::serve::server::Server;
+
+static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/index.html")));
+static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/play.html")));
+static SCRIPTS: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/scripts.html")));
+static TEXT: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/text.html")));
+/// Where a page wants its data and the word that its script is known by.
+const ABOUT: &str = "{{about}}";
+const NONCE: &str = "{{nonce}}";
+/// What pages are made of, each where its name stands.
+const PIECES: [(&str, &str); 10] = [
+    ("{{style}}", include_str!("pages/ui/shared.css")),
+    ("{{wall-style}}", include_str!("pages/ui/wall.css")),
+    ("{{nav}}", include_str!("pages/ui/nav.html")),
+    ("{{truth}}", include_str!("pages/ui/truth.html")),
+    ("{{script}}", include_str!("pages/ui/shared.js")),
+    ("{{charts}}", include_str!("pages/ui/charts.js")),
+    ("{{wall}}", include_str!("pages/ui/wall.js")),
+    ("{{list}}", include_str!("pages/ui/list.js")),
+    ("{{start}}", include_str!("pages/ui/start.js")),
+    ("{{status}}", include_str!("pages/ui/status.js")),
+];
+
+/// A page with its pieces.
+fn whole(page: &str) -> String {
+    let page = page.to_owned();
+    PIECES.iter().fold(page, |page, (name, piece)| page.replace(name, piece))
+}
+
+#[derive(Serialize)]
+struct About {
+    version: &'static str,
+    simulated: bool,
+    base: String,
+    script: ScriptState,
+    parts: Vec<Part>,
+}
+
+pub(crate) async fn show(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    written(&PAGE, &server, &request)
+}
+
+pub(crate) async fn play(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    written(&PLAY, &server, &request)
+}
+
+fn written(page: &str, server: &Server, request: &Request<Body>) -> Response {
+    let (mut script, mut parts) = (server.operate.script(), server.operate.parts());
+    if !redaction::sees_details(server, request) {
+        (script, parts) = (redaction::script(&script), redaction::parts(parts));
+    }
+    let about = About {
+        version: env!("CARGO_PKG_VERSION"),
+        simulated: server.operate.simulated(),
+        base: server.options.base_path.clone().unwrap_or_default(),
+        script,
+        parts,
+    };
+    sent(page, &about)
+}
+
+/// The page of `/scripts`.
+pub(crate) fn scripts(simulated: bool) -> Response {
+    sent(&SCRIPTS, &serde_json::json!({ "simulated": simulated }))
+}
+
+/// What a page of plain text says.
+pub(crate) struct Text<'a> {
+    /// `Status` or `Topics`.
+    pub(crate) title: &'static str,
+    /// What it comes to, in a line, and its class: `ok`, `warn`, `bad`, or none.
+    pub(crate) verdict: (&'a str, &'static str),
+    /// All of it.
+    pub(crate) body: &'a str,
+    /// Whether the page looks again, and says how complete the events are.
+    pub(crate) is_live: bool,
+    /// Whether the events are made up.
+    pub(crate) simulated: bool,
+}
+
+/// A page of plain text that can also be had as JSON.
+pub(crate) fn text(shown: &Text<'_>) -> Response {
+    let (verdict, class) = shown.verdict;
+    let page = TEXT
+        .replace("{{title}}", shown.title)
+        .replace("{{small}}", &shown.title.to_lowercase())
+        .replace("{{live}}", if shown.is_live { "" } else { "hidden" })
+        .replace("{{open}}", if shown.is_live { "" } else { "open" })
+        .replace("{{class}}", class)
+        .replace("{{verdict}}", &escaped(verdict));
+    let about = serde_json::json!({ "simulated": shown.simulated, "live": shown.is_live });
+    // What came from outside is put in last, so that nothing in it is taken for a place.
+    let (before, after) = page.split_once("{{text}}").unwrap_or((&page, ""));
+    answer(&about, |nonce, about| {
+        let [before, after] =
+            [before, after].map(|part| part.replace(NONCE, nonce).replace(ABOUT, about));
+        format!("{before}{}{after}", escaped(shown.body))
+    })
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+fn sent(page: &str, about: &impl Serialize) -> Response {
+    answer(about, |nonce, about| page.replace(NONCE, nonce).replace(ABOUT, about))
+}
+
+fn answer(about: &impl Serialize, page: impl FnOnce(&str, &str) -> String) -> Response {
+    let about = serde_json::to_string(about).unwrap_or_default();
+    // Inside a script element only `<` could end it.
+    let about = about.replace('<', "\\u003c");
+    // The policy lets only this answer's own script and style run; nobody else can know the word.
+    let nonce = secrets::word();
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \
+         connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'"
+    );
+    let page = page(&nonce, &about);
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+}

@@ -1,0 +1,101 @@
+//! `/docs`: the manual of exactly this version, a page for each document of the repository.
+//!
+//! Rendered and compressed once, at the first request. The pages have no script, and the policy
+//! allows none; an `ETag` lets a browser keep what it has.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::LazyLock;
+
+use axum::body::Body;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::clients;
+use crate::manual::{self, Form, PAGES};
+use crate::serve::http::head::Slashed;
+use crate::serve::http::negotiation;
+use crate::serve::http::problem::Problem;
+
+/// What these pages may do: show themselves in their own style, and follow links.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'";
+
+/// A page or the style sheet, ready to be sent.
+struct Ready {
+    kind: &'static str,
+    tag: String,
+    plain: Bytes,
+    packed: Bytes,
+}
+
+impl Ready {
+    fn new(kind: &'static str, text: String) -> Self {
+        let tag = format!("\"{:016x}\"", xxh3_64(text.as_bytes()));
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        let packed = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish());
+        Self { kind, tag, plain: text.into(), packed: packed.unwrap_or_default().into() }
+    }
+}
+
+static MANUAL: LazyLock<HashMap<&'static str, Ready>> = LazyLock::new(|| {
+    let names = PAGES.iter().map(|page| page.name).chain([manual::WHOLE]);
+    let pages = names.filter_map(|name| {
+        let html = manual::document(name, Form::Served)?;
+        Some((name, Ready::new("text/html; charset=utf-8", html)))
+    });
+    let style = Ready::new("text/css; charset=utf-8", manual::STYLE.clone());
+    pages.chain([(manual::STYLE_NAME, style)]).collect()
+});
+
+/// `/docs`: the first page.
+pub(crate) async fn start(request: Request<Body>) -> Response {
+    answer("", &request)
+}
+
+/// `/docs/NAME`: another page.
+pub(crate) async fn page(Path(name): Path<String>, request: Request<Body>) -> Response {
+    answer(&name, &request)
+}
+
+fn answer(name: &str, request: &Request<Body>) -> Response {
+    let Some(ready) = MANUAL.get(name) else {
+        let names = PAGES.iter().map(|page| page.name).filter(|name| !name.is_empty());
+        let names = names.collect::<Vec<_>>().join(", ");
+        let shown: String = name.chars().take(80).collect();
+        let detail = format!("the manual has no page `{shown}`; /docs has {names}");
+        return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
+    };
+    // Below a path that ends with `/`, relative links would lead elsewhere.
+    if request.extensions().get::<Slashed>().is_some() {
+        let to = if name.is_empty() { "docs" } else { name };
+        let location = [(header::LOCATION, format!("../{to}"))];
+        return (StatusCode::PERMANENT_REDIRECT, location).into_response();
+    }
+    sent(ready, request.headers())
+}
+
+fn sent(ready: &Ready, asked: &HeaderMap) -> Response {
+    let mut headers = HeaderMap::new();
+    let value = |text: &str| HeaderValue::from_str(text).expect("hexadecimal digits in quotes");
+    headers.insert(header::ETAG, value(&ready.tag));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, no-cache"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    if clients::is_known(asked, &ready.tag) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(ready.kind));
+    let packed = negotiation::encoding(asked, &["gzip"]).filter(|_| !ready.packed.is_empty());
+    match packed {
+        Some(coding) => {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+            (headers, ready.packed.clone()).into_response()
+        }
+        None => (headers, ready.plain.clone()).into_response(),
+    }
+}

@@ -1,0 +1,144 @@
+//! `/topics`: what there is to subscribe to, as JSON for programs and as a page for browsers.
+
+use std::fmt::Write as _;
+
+use axum::response::{IntoResponse, Response};
+use http::Request;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::model::routing::{ABSENT_KEYS, ENTITY_TOPICS, NEVER, event_topics};
+use crate::serve::admin::status::wants_page;
+use crate::serve::pages;
+use crate::serve::pages::Text;
+
+/// How patterns are read, in one sentence.
+const PATTERNS: &str = "Patterns are those of a topic exchange of AMQP 0-9-1: words are split at \
+    `.`, `*` is exactly one word, `#` none or more; at most 255 bytes and two `#`";
+/// How a type that is not listed is named.
+const RULE: &str = "The second word is GitHub's type without `Event`, in lower case; a type that \
+    GitHub adds has its key at once, without being listed here";
+
+pub(crate) async fn show(request: Request<axum::body::Body>) -> Response {
+    if wants_page(request.uri().query(), request.headers()) {
+        return pages::text(&Text {
+            title: "Topics",
+            verdict: ("What there is to subscribe to", ""),
+            body: &readable(),
+            is_live: false,
+            simulated: false,
+        });
+    }
+    axum::Json(catalogue()).into_response()
+}
+
+/// Every routing key that there is.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TopicCatalogue {
+    /// How patterns select keys.
+    patterns: &'static str,
+    /// How the key of a type that is not listed is made.
+    rule: &'static str,
+    /// Events.
+    events: Vec<EventKey>,
+    /// Documents.
+    entities: Vec<EntityKeys>,
+    /// What never appears.
+    never: Vec<AbsentTopic>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct EventKey {
+    key: String,
+    r#type: &'static str,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct EntityKeys {
+    collection: &'static str,
+    keys: [String; 2],
+    /// Types of the events that it is made from.
+    from: &'static [&'static str],
+    /// What makes an `insert`.
+    insert: &'static str,
+    /// What a document with `partial` is missing.
+    partial: &'static str,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum AbsentTopic {
+    Collection { collection: &'static str, why: &'static str },
+    Key { key: &'static str, why: &'static str },
+}
+
+fn catalogue() -> TopicCatalogue {
+    let events = event_topics().map(|topic| EventKey { key: topic.key, r#type: topic.kind });
+    let entities = ENTITY_TOPICS.iter().map(|topic| EntityKeys {
+        collection: topic.name,
+        keys: keys(topic.name),
+        from: topic.from,
+        insert: topic.insert,
+        partial: topic.partial,
+    });
+    let never = NEVER.iter().map(|it| AbsentTopic::Collection { collection: it.name, why: it.why });
+    let absent = ABSENT_KEYS.iter().map(|it| AbsentTopic::Key { key: it.key, why: it.why });
+    TopicCatalogue {
+        patterns: PATTERNS,
+        rule: RULE,
+        events: events.collect(),
+        entities: entities.collect(),
+        never: never.chain(absent).collect(),
+    }
+}
+
+fn keys(collection: &str) -> [String; 2] {
+    ["insert", "update"].map(|change| format!("ent.{collection}.{change}"))
+}
+
+fn readable() -> String {
+    let mut text = format!("{PATTERNS}.\n\nEvents\n\n");
+    let mut line = |line: std::fmt::Arguments<'_>| {
+        text.write_fmt(line).expect("a string takes all");
+        text.push('\n');
+    };
+    for topic in event_topics() {
+        line(format_args!("  {:<38}{}", topic.key, topic.kind));
+    }
+    line(format_args!("\n{RULE}.\n\nEntities\n"));
+    for collection in ENTITY_TOPICS {
+        for key in keys(collection.name) {
+            line(format_args!("  {key}"));
+        }
+        line(format_args!("      from {}", collection.from.join(", ")));
+        line(format_args!("      insert: {}; update: heard of again", collection.insert));
+        line(format_args!("      partial: {}", collection.partial));
+    }
+    line(format_args!("\nCollections that never appear\n"));
+    for never in NEVER {
+        line(format_args!("  ent.{:<20}{}", format!("{}.*", never.name), never.why));
+    }
+    line(format_args!("\nKeys that never appear\n"));
+    for absent in ABSENT_KEYS {
+        line(format_args!("  {:<30}{}", absent.key, absent.why));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::routing::known_keys;
+
+    #[test]
+    fn every_known_key_is_in_both_forms() {
+        let (json, text) = (serde_json::to_string(&catalogue()).unwrap(), readable());
+        for key in known_keys() {
+            assert!(json.contains(&format!("\"{key}\"")), "{key}");
+            assert!(text.lines().any(|line| line.split(' ').any(|word| word == key.as_str())));
+        }
+        for never in ["users", "geo_cache", "followers", "evt.gist.insert", "ent.*.delete"] {
+            assert!(json.contains(never) && text.contains(never));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+
+// Pictures: drawn in the units of their box, so that letters and lines keep their size.
+const SVG = "http://www.w3.org/2000/svg";
+function drawn(name, attributes, text) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// A round number that is at least this one.
+function roundUp(value) {
+  const ten = 10 ** Math.floor(Math.log10(Math.max(value, 1e-9)));
+  return ten * ([1, 2, 3, 4, 5, 6, 8, 10].find((step) => step * ten >= value) ?? 10);
+}
+
+const short = (value) => (value >= 1e6 ? `${+(value / 1e6).toPrecision(2)} M`
+  : value >= 1e4 ? `${Math.round(value / 1e3)} k` : grouped.format(+value.toPrecision(3)));
+
+// An empty picture with its scale: what draws on it, and where a value and a step lie.
+function canvas(box, most, steps, label) {
+  const letter = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
+  const [width, height] = [Math.max(120, box.clientWidth), Math.max(60, box.clientHeight)];
+  const [left, bottom] = [3.4 * letter, 1.5 * letter];
+  const top = roundUp(most);
+  const x = (step) => left + ((width - left) * step) / Math.max(1, steps);
+  const y = (value) => height - bottom - ((height - bottom - letter) * value) / top;
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  for (const part of [0, 0.5, 1]) {
+    svg.append(drawn("line", { x1: left, x2: width, y1: y(top * part), y2: y(top * part) }));
+    const mark = drawn("text", { x: left - 0.4 * letter, y: y(top * part) + 0.35 * letter,
+      "text-anchor": "end" }, short(top * part));
+    mark.style.fontSize = `${letter}px`;
+    svg.append(mark);
+  }
+  const tick = (step, text, anchor) => {
+    const mark = drawn("text", { x: x(step), y: height - 0.2 * letter,
+      "text-anchor": anchor ?? "middle" }, text);
+    mark.style.fontSize = `${letter}px`;
+    svg.append(mark);
+  };
+  return { svg, x, y, top, tick, room: (width - left) / letter };
+}
+
+const point = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
+
+// Layers on one another: each has a class and values, as many as there are steps. A step of which
+// nothing is known is grey from top to bottom.
+function stacked(box, layers, ticks, label, unknown, marked) {
+  const steps = layers[0].values.length;
+  const sums = Array.from({ length: steps }, (_, at) =>
+    layers.reduce((sum, layer) => sum + layer.values[at], 0));
+  const at = canvas(box, Math.max(1, ...sums), steps, label);
+  const grey = unknown.map((is, step) => (is ? `M${point(at.x(step), at.y(0))}` +
+    `V${at.y(at.top).toFixed(1)}H${at.x(step + 1).toFixed(1)}V${at.y(0).toFixed(1)}Z` : ""));
+  if (unknown.some(Boolean)) at.svg.append(drawn("path", { class: "unknown", d: grey.join("") }));
+  const below = new Array(steps).fill(0);
+  for (const layer of layers) {
+    let [over, under] = ["", ""];
+    for (let step = 0; step < steps; step += 1) {
+      const [from, to, low] = [at.x(step), at.x(step + 1), at.y(below[step])];
+      below[step] += layer.values[step];
+      const high = at.y(below[step]);
+      over += `L${point(from, high)}L${point(to, high)}`;
+      under = `L${point(to, low)}L${point(from, low)}${under}`;
+    }
+    const outline = `M${(over + under).slice(1)}Z`;
+    at.svg.append(drawn("path", { class: `area ${layer.kind}`, d: outline }));
+  }
+  for (const [from, to] of marked ?? []) {
+    at.svg.append(drawn("rect", { class: "imported", x: at.x(from), y: at.y(0),
+      width: at.x(to) - at.x(from), height: 4 }));
+  }
+  for (const [step, text, anchor] of ticks) at.tick(step, text, anchor);
+  box.replaceChildren(at.svg);
+}
+
+// A strip of cells over a time: each value is a part, 0 to 1, or null where it is not known.
+const GRADES = [[0.98, "good"], [0.9, "fair"], [0, "poor"]];
+const gradeOf = (part) => (part === null ? "unknown" : GRADES.find(([least]) => part >= least)[1]);
+function heat(box, parts, ticks, label) {
+  const letter = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.85;
+  const [width, height] = [Math.max(120, box.clientWidth), 2.6 * letter];
+  const left = 3.4 * letter;
+  const cells = Math.max(1, Math.min(parts.length, Math.floor((width - left) / 3)));
+  const x = (cell) => left + ((width - left) * cell) / cells;
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
+  const paths = {};
+  for (let cell = 0; cell < cells; cell += 1) {
+    const [from, to] = [cell, cell + 1].map((at) => Math.floor((at * parts.length) / cells));
+    const known = parts.slice(from, Math.max(to, from + 1)).filter((part) => part !== null);
+    // Of the minutes in a cell the worst is shown: a gap must not vanish on a small screen.
+    const grade = gradeOf(known.length ? Math.min(...known) : null);
+    paths[grade] = `${paths[grade] ?? ""}M${x(cell).toFixed(1)} 0H${x(cell + 1).toFixed(1)}` +
+      `V${(height - 1.4 * letter).toFixed(1)}H${x(cell).toFixed(1)}Z`;
+  }
+  for (const [grade, d] of Object.entries(paths)) svg.append(drawn("path", { class: grade, d }));
+  for (const [part, text, anchor] of ticks) {
+    const mark = drawn("text", { x: left + (width - left) * part, y: height - 0.2 * letter,
+      "text-anchor": anchor }, text);
+    mark.style.fontSize = `${letter}px`;
+    svg.append(mark);
+  }
+  box.replaceChildren(svg);
+}
+
+// Lines beside one another; `null` is a step of which nothing is known.
+function lines(box, layers, ticks, label) {
+  const steps = layers[0].values.length;
+  const all = layers.flatMap((layer) => [...layer.values, layer.last]);
+  const most = Math.max(1, ...all.map((value) => value ?? 0));
+  const at = canvas(box, most, steps - 1, label);
+  for (const layer of layers) {
+    let [path, pen] = ["", "M"];
+    layer.values.forEach((value, step) => {
+      if (value === null) {
+        pen = "M";
+        return;
+      }
+      path += pen + point(at.x(step), at.y(value));
+      // A day between two unknown ones is a dot.
+      if (pen === "M") path += "h0.1";
+      pen = "L";
+    });
+    at.svg.append(drawn("path", { class: `line ${layer.kind}`, d: path }));
+    if (layer.last === null) continue;
+    // The last step is not over yet: a dot without a line to it.
+    at.svg.append(drawn("circle", { class: `area ${layer.kind}`, cx: at.x(steps - 1) - 4,
+      cy: at.y(layer.last), r: 4 }));
+  }
+  const every = Math.ceil((ticks.length * 3) / Math.max(1, at.room));
+  ticks.forEach(([step, text, anchor], place) => {
+    if (place % every === 0) at.tick(step, text, anchor);
+  });
+  box.replaceChildren(at.svg);
+}
+
+// The same for those who hear it: a caption, heads, rows.
+function fillTable(table, caption, heads, rows) {
+  const row = (cells, name) => {
+    const made = element("tr");
+    cells.forEach((cell, place) => {
+      const box = element(place === 0 ? "th" : name, cell);
+      if (box.localName === "th") box.scope = name === "th" ? "col" : "row";
+      made.append(box);
+    });
+    return made;
+  };
+  const [head, body] = [element("thead"), element("tbody")];
+  head.append(row(heads, "th"));
+  body.append(...rows.map((cells) => row(cells, "td")));
+  table.replaceChildren(element("caption", caption), head, body);
+}
+
+function legend(list, entries) {
+  list.replaceChildren(...entries.map(([kind, text]) => element("li", text, kind)));
+}

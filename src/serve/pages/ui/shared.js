@@ -1,0 +1,208 @@
+"use strict";
+// What all pages do. Whatever comes from outside is only ever set as text.
+const byId = (id) => document.getElementById(id);
+const about = JSON.parse(byId("about").textContent);
+const base = location.pathname.replace(/\/(play|status|topics|scripts|docs)?\/*$/, "");
+const socketBase = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${base}`;
+const grouped = new Intl.NumberFormat("en");
+
+// Controls, and marks that turn the direction of writing, are shown by their number: a name that
+// has them must not look like another one.
+const UNSEEN = new RegExp("[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u061c\\u200b\\u200e" +
+  "\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]", "g");
+function plain(text) {
+  return String(text).replace(UNSEEN, (found) =>
+    `[U+${found.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}]`);
+}
+
+function element(name, text, kind) {
+  const made = document.createElement(name);
+  if (text !== undefined && text !== null) made.textContent = plain(text);
+  if (kind) made.className = kind;
+  return made;
+}
+
+const FAMILIES = [[/^Push/, "push"], [/^PullRequest/, "pull"], [/^Issue/, "issue"],
+  [/^(Watch|Fork|Release|Sponsor)/, "star"]];
+
+// An event's type in words, and the colour that its kind has.
+function wordsOf(type) {
+  const name = String(type ?? "?").replace(/Event$/, "");
+  const family = FAMILIES.find(([pattern]) => pattern.test(name))?.[1] ?? "";
+  const words = name.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase()
+    .replace(/^pull request/, "PR");
+  return [words, family];
+}
+
+for (const link of document.querySelectorAll("nav a")) {
+  link.href = `${base}/${link.dataset.to}`;
+  const here = location.pathname.slice(base.length).replace(/\//g, "");
+  if (link.dataset.to === here) link.setAttribute("aria-current", "page");
+}
+
+// When anything last came from the server, milliseconds of `performance.now()`.
+const SILENCE = 5000;
+let heard = performance.now();
+const silentFor = () => performance.now() - heard;
+const seconds = (milliseconds) => Math.max(0, Math.ceil(milliseconds / 1000));
+
+// Counted seconds are for eyes only: a screen reader hears the words once.
+function showLink(text, kind, counted) {
+  const link = byId("link");
+  const whole = text + (counted ?? "");
+  if (link.textContent === whole && link.className === kind) return;
+  link.className = kind;
+  if (link.firstChild?.nodeValue !== text) link.replaceChildren(text);
+  while (link.childNodes.length > 1) link.lastChild.remove();
+  if (counted === undefined) return;
+  const shown = element("span", counted);
+  shown.setAttribute("aria-hidden", "true");
+  link.append(shown);
+}
+
+// What `/status` said last, and when.
+const STATUS_EVERY = 3000;
+let status = null;
+let statusAt = -Infinity;
+let asking = false;
+
+function percent(share) {
+  const value = 100 * share;
+  // What is nearly all or nearly nothing is not made all or nothing.
+  if ((value > 99 && value < 100) || (value > 0 && value < 1)) {
+    return String(Math.min(99.9, Math.max(0.1, Math.round(10 * value) / 10)));
+  }
+  return String(Math.round(value));
+}
+
+function duration(value) {
+  if (value < 120) return `${value < 9.5 ? Math.round(10 * value) / 10 : Math.round(value)} s`;
+  return value < 7200 ? `${Math.round(value / 60)} min` : `${Math.round(value / 3600)} h`;
+}
+
+const level = (value, warn, bad) => (value > bad ? "bad" : value > warn ? "warn" : "");
+
+// The figures of the strip: text, level, and a longer word on it.
+function measures(said) {
+  const all = said.completeness?.all;
+  const missed = all?.missed_share;
+  const shown = [];
+  if (missed) {
+    const [low, middle, high] = missed.map((share) => percent(1 - share));
+    shown.push([`seen ${middle} % (${high} to ${low})`, level(missed[1], 0.02, 0.1),
+      `An estimate of the last ten minutes. ${said.completeness.method ?? ""}`]);
+  } else {
+    shown.push(["seen unknown", "warn", "How much is missed cannot be said now."]);
+  }
+  const lag = all?.lag_seconds?.p50;
+  shown.push(lag === undefined || lag === null ? ["lag unknown", "warn", ""]
+    : [`lag ${duration(lag)}`, level(lag, 60, 900), "Half of the events came sooner after " +
+      "GitHub's own time of them."]);
+  const share = said.enrichment?.share;
+  if (share !== undefined && share !== null) {
+    shown.push([`enriched ${percent(share)} %`, level(1 - share, 0.05, 0.5),
+      "Of the events that came without details, in ten minutes."]);
+  } else {
+    shown.push(["enriched unknown", "", "No event needed details in the last ten minutes."]);
+  }
+  return [...shown, tokens(said.source)];
+}
+
+function tokens(source) {
+  if (!source) return ["source unknown", "warn", ""];
+  if (source.mode === "anonymous") {
+    const next = seconds(Date.parse(source.next_poll_at) - Date.now());
+    const when = Number.isFinite(next) && next > 0 ? `, next read in ${next} s` : "";
+    return [`no token${when}`, "warn", "A token shows about 100 times more."];
+  }
+  if (source.mode !== "tokens") return [source.mode, "", ""];
+  const [usable, benched] = [source.tokens_usable, source.tokens_benched];
+  const plural = usable + benched === 1 ? "" : "s";
+  if (benched > 0) {
+    return [`${usable} of ${usable + benched} token${plural}`, usable > 0 ? "warn" : "bad",
+      "The others rest or are refused."];
+  }
+  return [`${usable} token${plural}`, usable > 0 ? "" : "bad", ""];
+}
+
+const clock = (time) => String(time ?? "").replace(/^.*T(\d\d:\d\d).*$/, "$1");
+
+// What is wrong, in words, each with its name.
+function troubles(said) {
+  const parts = (said.parts ?? []).filter((part) => ["degraded", "down"].includes(part.state));
+  const feed = said.completeness?.troubles ?? [];
+  return [
+    ...feed.map((trouble) => `${String(trouble.kind ?? "feed").replaceAll("_", " ")}: ` +
+      `${String(trouble.text).replace(/T(\d\d:\d\d):[\d:.]+Z/g, " $1 UTC")} ` +
+      `(since ${clock(trouble.since)} UTC)`),
+    ...parts.map((part) => `${part.name} ${part.state}${part.error ? `: ${part.error}` : ""}`),
+  ];
+}
+
+// Why nothing can come although the server answers; empty when there is no such reason.
+function nothingNew(said) {
+  const feed = said?.completeness?.troubles ?? [];
+  if (feed.some((trouble) => trouble.kind === "frozen_feed")) return "GitHub shows nothing new";
+  const source = (said?.parts ?? []).find((part) => part.name === "source");
+  return source?.state === "down" ? "GitHub is not read" : "";
+}
+
+function verdict(said) {
+  const wrong = troubles(said).length;
+  if (said.ready !== true) return ["Not ready", "bad"];
+  if (wrong > 0) return [`Ready, with ${wrong === 1 ? "a trouble" : `${wrong} troubles`}`, "warn"];
+  const few = measures(said).filter(([, kind]) => kind !== "").map(([text]) => text);
+  return few.length ? [`Ready, but ${few.join(", ")}`, "warn"] : ["Ready, all is well", "ok"];
+}
+
+function showTruth() {
+  const strip = byId("strip");
+  const age = performance.now() - statusAt;
+  const shown = status ? measures(status) : [["seen unknown", "warn", "Nothing was said yet."]];
+  if (status && age > 3 * STATUS_EVERY) {
+    shown.push([`as of ${duration(Math.round(age / 1000))} ago`, "warn", ""]);
+  }
+  strip.classList.toggle("old", age > 3 * STATUS_EVERY);
+  const whole = JSON.stringify(shown);
+  if (strip.dataset.said !== whole) {
+    strip.dataset.said = whole;
+    strip.replaceChildren(...shown.map(([text, kind, title]) => {
+      const item = element("li", text, kind);
+      if (title) item.title = title;
+      return item;
+    }));
+  }
+  if (!status) return;
+  const wrong = troubles(status).map(plain).join(" · ");
+  byId("trouble").hidden = wrong === "";
+  if (byId("trouble").textContent !== wrong) byId("trouble").textContent = wrong;
+  byId("simulated").hidden = !status.simulated;
+}
+
+// Asks again at once when the page is looked at again: timers of hidden pages are slow.
+const onStatus = [];
+async function look() {
+  if (asking) return;
+  asking = true;
+  try {
+    const answer = await fetch(`${base}/status?format=json`,
+      { cache: "no-store", signal: AbortSignal.timeout(10000) });
+    if (!answer.ok) return;
+    status = await answer.json();
+    heard = statusAt = performance.now();
+    for (const hook of onStatus) hook(status);
+  } catch {
+    // The silence is said by its length.
+  } finally {
+    asking = false;
+    showTruth();
+  }
+}
+if (about.live !== false) {
+  byId("simulated").hidden = !about.simulated;
+  showTruth();
+  look();
+  setInterval(look, STATUS_EVERY);
+  setInterval(showTruth, 1000);
+  document.addEventListener("visibilitychange", () => document.hidden || look());
+}

@@ -1,0 +1,96 @@
+//! Readers: what a client of each endpoint receives, and the parameters that it may send.
+//!
+//! A [`Reader`] is the same for both transports: [`crate::serve::ws::connection`] sends its messages
+//! as frames of a WebSocket, [`crate::serve::http::body`] as a response body.
+
+pub(crate) mod gauges;
+pub(crate) mod languages;
+pub(crate) mod params;
+pub(crate) mod sampling;
+pub(crate) mod stream;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::params::BadParams;
+use crate::hub::{Frame, FrameBatch, MemoryCharge};
+
+/// Interval of the heartbeats of a stream.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// One client's reader of an endpoint.
+pub(crate) trait Reader: Send + Unpin + 'static {
+    /// One or more whole messages as they are sent.
+    type Message: Into<Frame> + Into<Bytes>;
+    /// The endpoint's path, as metrics and logs name it.
+    const NAME: &'static str;
+    /// Valid parameters, for diagnostics.
+    const EXAMPLE: &'static str;
+    /// Interval of [`Self::heartbeat`]; `None` without one.
+    const HEARTBEAT: Option<Duration> = None;
+
+    /// The first message, which needs no parameters.
+    fn first(&mut self) -> Option<Self::Message>;
+
+    /// Applies parameters of a WebSocket message. Invalid ones change nothing.
+    fn ask(&mut self, text: &str) -> Result<(), BadParams>;
+
+    /// Whether it has valid parameters from the start.
+    fn has_asked(&self) -> bool {
+        false
+    }
+
+    /// Takes what is there now, up to a limit. Never waits.
+    fn take(&mut self) -> Delivery<Self::Message>;
+
+    /// The message that reports invalid parameters.
+    fn diagnostic(&self, code: &'static str, bad: &BadParams) -> Frame {
+        let field = serde_json::to_string(&bad.field).expect("a name can be written");
+        let message = serde_json::to_string(&bad.message).expect("a text can be written");
+        let head = format!(r#"{{"error":{{"code":"{code}","field":{field},"message":"#);
+        Frame::text(&[&head, &message, "}}"])
+    }
+
+    /// The message that is due after [`Self::HEARTBEAT`].
+    fn heartbeat(&mut self) -> Option<Self::Message> {
+        None
+    }
+
+    /// The last message before the server stops; the client reconnects after `retry_after`
+    /// milliseconds.
+    fn bye(&mut self, _reason: &str, _retry_after: u64) -> Option<Self::Message> {
+        None
+    }
+}
+
+/// What a reader takes at once.
+#[derive(Debug)]
+pub(crate) struct Delivery<M> {
+    /// In order.
+    pub(crate) messages: Vec<M>,
+    /// Events or values in them.
+    pub(crate) count: u64,
+    /// Whether more is there already, of which the notifier does not notify again.
+    pub(crate) more: bool,
+    /// Why nothing comes any more: code and reason of the close frame.
+    pub(crate) ended: Option<(u16, &'static str)>,
+    /// Counts the messages for their client until they are sent.
+    pub(crate) charge: Option<MemoryCharge>,
+}
+
+impl<M> Delivery<M> {
+    /// One message, or none.
+    fn one(message: Option<M>) -> Self {
+        let count = u64::from(message.is_some());
+        let messages = message.into_iter().collect();
+        Self { messages, count, more: false, ended: None, charge: None }
+    }
+}
+
+impl From<FrameBatch> for Delivery<Frame> {
+    fn from(batch: FrameBatch) -> Self {
+        let FrameBatch { frames, messages, more, ended, charge } = batch;
+        Self { messages: frames, count: messages, more, ended, charge }
+    }
+}

@@ -1,0 +1,83 @@
+//! `/language/latest` and `/language/watch`: pull-request events by language.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::Request;
+
+use super::params::{self, BadParams};
+use super::{Delivery, Reader};
+use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Notifier};
+use crate::serve::server::Server;
+use crate::serve::ws::handshake;
+
+/// Receives the languages with most events once it has parameters.
+#[derive(Debug)]
+struct LatestReader {
+    hub: Arc<Hub>,
+    notifier: Arc<Notifier>,
+    latest: Option<LatestLanguages>,
+}
+
+/// Receives the counts of all languages first, then those of its parameters as they change.
+#[derive(Debug)]
+struct WatchReader {
+    changes: LanguageChanges,
+    first: Option<Frame>,
+}
+
+pub(crate) async fn latest(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    handshake::open(&server, request, r#"then send {"top":10}"#, |server, notifier, _| {
+        let (hub, notifier) = (Arc::clone(&server.hub), Arc::clone(notifier));
+        Ok(LatestReader { hub, notifier, latest: None })
+    })
+}
+
+pub(crate) async fn watch(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    let hint = r#"then send {"language":["Java"]}"#;
+    handshake::open(&server, request, hint, |server, notifier, _| {
+        let (changes, first) = server.hub.latest_values().watch_languages(notifier);
+        Ok(WatchReader { changes, first: Some(first) })
+    })
+}
+
+impl Reader for LatestReader {
+    type Message = Frame;
+    const NAME: &'static str = "/language/latest";
+    const EXAMPLE: &'static str = r#"{"top":10}"#;
+
+    fn first(&mut self) -> Option<Frame> {
+        None
+    }
+
+    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+        let query = params::latest(text)?;
+        self.latest = Some(self.hub.latest_values().follow_languages(query, &self.notifier));
+        Ok(())
+    }
+
+    fn take(&mut self) -> Delivery<Frame> {
+        Delivery::one(self.latest.as_mut().and_then(LatestLanguages::take))
+    }
+}
+
+impl Reader for WatchReader {
+    type Message = Frame;
+    const NAME: &'static str = "/language/watch";
+    const EXAMPLE: &'static str = r#"{"language":["Java"]}"#;
+
+    fn first(&mut self) -> Option<Frame> {
+        self.first.take()
+    }
+
+    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+        self.changes.ask(params::watch(text)?);
+        Ok(())
+    }
+
+    fn take(&mut self) -> Delivery<Frame> {
+        Delivery::one(self.changes.take())
+    }
+}

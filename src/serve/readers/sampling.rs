@@ -1,0 +1,56 @@
+//! `/sampling`: a sample of all events, whole or projected.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::Request;
+
+use super::params::{self, BadParams};
+use super::{Delivery, Reader};
+use crate::hub::{Frame, Hub, Notifier, SamplingSubscriber};
+use crate::serve::server::Server;
+use crate::serve::ws::handshake;
+
+/// Receives events once it has parameters.
+#[derive(Debug)]
+struct SamplingReader {
+    hub: Arc<Hub>,
+    notifier: Arc<Notifier>,
+    /// Most paths in a filter.
+    paths: usize,
+    subscriber: Option<SamplingSubscriber>,
+}
+
+pub(crate) async fn sampling(
+    State(server): State<Arc<Server>>,
+    request: Request<Body>,
+) -> Response {
+    handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, notifier, _| {
+        let (hub, notifier) = (Arc::clone(&server.hub), Arc::clone(notifier));
+        let paths = server.options.limits.filter_paths;
+        Ok(SamplingReader { hub, notifier, paths, subscriber: None })
+    })
+}
+
+impl Reader for SamplingReader {
+    type Message = Frame;
+    const NAME: &'static str = "/sampling";
+    const EXAMPLE: &'static str = r#"{"samplingRate":1}"#;
+
+    fn first(&mut self) -> Option<Frame> {
+        Some(self.hub.latest_values().first_of_sampling())
+    }
+
+    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+        let params = params::sampling(text, self.paths)?;
+        let subscriber = self.hub.subscribe(params.subscription, params.rate, &self.notifier);
+        self.subscriber = Some(subscriber);
+        Ok(())
+    }
+
+    fn take(&mut self) -> Delivery<Frame> {
+        self.subscriber.as_mut().map(SamplingSubscriber::take).unwrap_or_default().into()
+    }
+}

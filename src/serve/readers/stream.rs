@@ -1,0 +1,207 @@
+//! `/stream`: one query in several forms. Which form a request gets: an upgrade becomes a
+//! WebSocket, `Accept` decides between server-sent events and lines of JSON, and who does not say
+//! gets lines.
+
+mod query;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode, header};
+
+pub(crate) use self::query::NAMES;
+use self::query::{Bounds, StreamParams};
+use super::params::BadParams;
+use super::{Delivery, HEARTBEAT, Reader};
+use crate::hub::{Follower, Frame, Notifier, StreamEncoding};
+use crate::metrics;
+use crate::serve::http::body::{self, Pump};
+use crate::serve::http::negotiation::{self, LAST_EVENT_ID, NDJSON, SSE};
+use crate::serve::http::problem::Problem;
+use crate::serve::server::Server;
+use crate::serve::ws::handshake;
+
+const CAUGHT_UP: (u16, &str) = (1000, "that is all there is now");
+const INVALID: (u16, &str) = (1008, "invalid query in the URL");
+const BUSY: (u16, &str) = (1013, "too many searches of your address are waiting");
+/// How an error is named whose cause are other queries of the same address.
+const TOO_MANY: &str = "too_many_searches";
+
+pub(crate) async fn stream(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    if handshake::is_websocket(request.headers()) {
+        return open(&server, request);
+    }
+    flow(&server, &request).unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Answers as a WebSocket. An invalid query is reported on it, where a page can read it.
+fn open(server: &Arc<Server>, request: Request<Body>) -> Response {
+    let asked = asked(server, &request);
+    let hint = "or ask for text/event-stream or application/x-ndjson with `Accept`";
+    handshake::open(server, request, hint, |server, notifier, deflates| {
+        let encoding = if deflates { StreamEncoding::Deflated } else { StreamEncoding::WebSocket };
+        let mut reader = StreamReader::new(server, notifier, encoding)?;
+        reader.refused = asked.and_then(|asked| reader.select(asked)).err();
+        Ok(reader)
+    })
+}
+
+/// Answers with a body that does not end, or with `poll=1` does.
+fn flow(server: &Arc<Server>, request: &Request<Body>) -> Result<Response, Problem> {
+    let (encoding, kind) = encoding_of(request.headers())?;
+    let asked = asked(server, request).map_err(|bad| {
+        metrics::REFUSED.add_for("invalid_params", 1);
+        Problem::new(StatusCode::BAD_REQUEST, bad.message)
+    });
+    let body = asked.and_then(|asked| begin(server, request, encoding, asked));
+    Ok(body::answer(kind, body.map(Pump::into_response)))
+}
+
+fn begin(
+    server: &Arc<Server>,
+    request: &Request<Body>,
+    encoding: StreamEncoding,
+    asked: StreamParams,
+) -> Result<Pump<StreamReader>, Problem> {
+    let notifier = Arc::new(Notifier::for_client(handshake::client(server, request)));
+    let mut reader = StreamReader::new(server, &notifier, encoding)?;
+    reader.select(asked).map_err(|busy| {
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, busy.message);
+        problem.with(header::RETRY_AFTER, "2")
+    })?;
+    Pump::new(server, request, reader, notifier, encoding)
+}
+
+/// The query of a request.
+fn asked(server: &Server, request: &Request<Body>) -> Result<StreamParams, BadParams> {
+    let pairs = negotiation::pairs(request.uri()).map_err(|error| BadParams {
+        field: None,
+        message: format!("the URL's query cannot be read: {error}"),
+    })?;
+    let last_id = request.headers().get(LAST_EVENT_ID);
+    let last_id = last_id.map(|id| id.to_str().unwrap_or("no text"));
+    query::of_url(&pairs, last_id, bounds(server))
+}
+
+fn bounds(server: &Server) -> Bounds {
+    let limits = &server.options.limits;
+    Bounds { values: limits.patterns, paths: limits.filter_paths, now: server.clock.now() }
+}
+
+/// The encoding and media type that `Accept` asks for.
+fn encoding_of(headers: &HeaderMap) -> Result<(StreamEncoding, &'static str), Problem> {
+    // Someone looks at it in a browser, which would put the other kind into a file.
+    const LOOKED_AT: &str = "text/plain; charset=utf-8";
+    const FORMS: [(&str, StreamEncoding, &str); 5] = [
+        (SSE, StreamEncoding::Sse, SSE),
+        (NDJSON, StreamEncoding::Ndjson, NDJSON),
+        ("text/html", StreamEncoding::Ndjson, LOOKED_AT),
+        ("text/plain", StreamEncoding::Ndjson, LOOKED_AT),
+        ("application/json", StreamEncoding::Ndjson, NDJSON),
+    ];
+    if let Some(chosen) = negotiation::choose(headers, 1, &FORMS.map(|(kind, ..)| kind)) {
+        let (_, encoding, kind) = FORMS[chosen];
+        return Ok((encoding, kind));
+    }
+    let detail = format!("the stream comes as {SSE}, as {NDJSON}, or as a WebSocket");
+    Err(Problem::new(StatusCode::NOT_ACCEPTABLE, detail))
+}
+
+fn no_journal() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "there is no journal here to stream from")
+}
+
+/// Receives the events and documents that a query selects.
+struct StreamReader {
+    server: Arc<Server>,
+    follower: Follower,
+    /// What is wrong with the URL's query.
+    refused: Option<BadParams>,
+    /// Whether the last query was refused because too many of the client's are waiting.
+    is_busy: bool,
+}
+
+impl StreamReader {
+    fn new(
+        server: &Arc<Server>,
+        notifier: &Arc<Notifier>,
+        encoding: StreamEncoding,
+    ) -> Result<Self, Problem> {
+        let follower = server.hub.follow(encoding, notifier).ok_or_else(no_journal)?;
+        Ok(Self { server: Arc::clone(server), follower, refused: None, is_busy: false })
+    }
+
+    /// Replaces the query. Fails when too many searches of the client are waiting.
+    fn select(&mut self, asked: StreamParams) -> Result<(), BadParams> {
+        let StreamParams { choice, start, once, warnings } = asked;
+        if let Err(error) = self.follower.try_ask(choice, start, warnings) {
+            metrics::REFUSED.add_for("searches", 1);
+            self.is_busy = true;
+            return Err(BadParams { field: None, message: error.to_string() });
+        }
+        self.follower.only_once(once);
+        Ok(())
+    }
+}
+
+impl Reader for StreamReader {
+    type Message = Bytes;
+    const NAME: &'static str = "/stream";
+    const EXAMPLE: &'static str = r#"{"types":["PushEvent"]}"#;
+    const HEARTBEAT: Option<Duration> = Some(HEARTBEAT);
+
+    fn first(&mut self) -> Option<Bytes> {
+        Some(self.follower.hello(self.server.operate.simulated()))
+    }
+
+    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+        self.is_busy = false;
+        self.select(query::of_json(text, bounds(&self.server))?)
+    }
+
+    fn has_asked(&self) -> bool {
+        true
+    }
+
+    fn take(&mut self) -> Delivery<Bytes> {
+        if let Some(bad) = self.refused.take() {
+            let (code, ended) = if self.is_busy {
+                (TOO_MANY, BUSY)
+            } else {
+                metrics::REFUSED.add_for("invalid_params", 1);
+                ("invalid_query", INVALID)
+            };
+            let error = self.follower.error(code, bad.field, &bad.message);
+            return Delivery { count: 0, ended: Some(ended), ..Delivery::one(Some(error)) };
+        }
+        let batch = self.follower.take();
+        Delivery {
+            messages: batch.chunks,
+            count: batch.messages,
+            more: batch.more,
+            ended: batch.ended.then_some(CAUGHT_UP),
+            charge: batch.charge,
+        }
+    }
+
+    fn diagnostic(&self, code: &'static str, bad: &BadParams) -> Frame {
+        let code = match code {
+            "invalid_params" if self.is_busy => TOO_MANY,
+            "invalid_params" => "invalid_query",
+            other => other,
+        };
+        self.follower.error(code, bad.field, &bad.message).into()
+    }
+
+    fn heartbeat(&mut self) -> Option<Bytes> {
+        Some(self.follower.heartbeat())
+    }
+
+    fn bye(&mut self, reason: &str, retry_after: u64) -> Option<Bytes> {
+        Some(self.follower.bye(reason, retry_after))
+    }
+}

@@ -1,0 +1,64 @@
+//! How a WebSocket is ended so that the peer reads everything that was sent (RFC 6455 §7.1.1).
+//!
+//! Browsers read synchronously, but Node's WebSocket, undici and others inflate and dispatch
+//! messages later than they arrive, and drop what they have not dispatched when the connection
+//! ends. They answer our close frame only after all that came before it, so the connection is ended
+//! after that answer.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+
+use super::frames::Wire;
+use crate::clock::Clock;
+use crate::serve::http::tls::Stream;
+
+/// Longest wait for the peer's close frame behind ours.
+const REPLY_WITHIN: Duration = Duration::from_secs(5);
+/// Longest wait for the peer's end behind ours.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Writes what is queued within `timeout`, waits for the peer's close frame where `awaits_reply`,
+/// and ends the connection.
+pub(crate) async fn leave(wire: &mut Wire, awaits_reply: bool, clock: Clock, timeout: Duration) {
+    let left = tokio::select! {
+        left = poll_fn(|cx| wire.poll_drain(cx)) => left.is_ok(),
+        () = clock.sleep(timeout) => false,
+    };
+    if !left {
+        return;
+    }
+    if awaits_reply {
+        tokio::select! {
+            () = poll_fn(|cx| wire.poll_closed(cx)) => {}
+            () = clock.sleep(REPLY_WITHIN) => {}
+        }
+    }
+    // Closing with something unread would reset the connection, and our last words with it.
+    let stream = wire.stream();
+    let gone = async {
+        if stream.shutdown().await.is_ok() {
+            poll_fn(|cx| poll_discard(stream, cx)).await;
+        }
+    };
+    tokio::select! {
+        () = gone => {}
+        () = clock.sleep(LINGER) => {}
+    }
+}
+
+/// Reads until the peer is gone.
+fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
+    let mut space = [0; 512];
+    loop {
+        let mut buf = ReadBuf::new(&mut space);
+        match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+            Poll::Ready(_) => return Poll::Ready(()),
+        }
+    }
+}

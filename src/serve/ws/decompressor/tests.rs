@@ -1,0 +1,272 @@
+use flate2::{Compress, Compression, FlushCompress};
+use proptest::prelude::*;
+
+use super::*;
+
+const MOST: usize = 64 << 10;
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const CONTINUATION: u8 = 0;
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
+const CLOSE: u8 = 8;
+const MASKED: u8 = 0x80;
+
+fn deflated(text: &[u8], level: u32) -> Vec<u8> {
+    let mut compress = Compress::new(Compression::new(level), false);
+    let mut out = Vec::with_capacity(text.len() * 2 + 1_000);
+    compress.compress_vec(text, &mut out, FlushCompress::Sync).unwrap();
+    out.truncate(out.len() - FLUSHED.len());
+    out
+}
+
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    let mut bytes = vec![first];
+    match payload.len() {
+        short @ 0..126 => bytes.push(MASKED | u8::try_from(short).unwrap()),
+        long => {
+            bytes.push(MASKED | 0x7e);
+            bytes.extend(u16::try_from(long).unwrap().to_be_bytes());
+        }
+    }
+    bytes.extend(MASK);
+    bytes.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+/// What comes out when it comes in pieces of this size.
+fn through(bytes: &[u8], size: usize) -> Result<Vec<u8>, Unreadable> {
+    let (early, rest) = bytes.split_at(bytes.len().min(size / 2));
+    read(&mut Inflow::new(MOST, true, early), rest, size)
+}
+
+fn read(inflow: &mut Inflow, rest: &[u8], size: usize) -> Result<Vec<u8>, Unreadable> {
+    let mut out = Vec::new();
+    for piece in std::iter::once(&[][..]).chain(rest.chunks(size)) {
+        inflow.put(piece);
+        loop {
+            let next = inflow.next(size)?;
+            if next.is_empty() {
+                break;
+            }
+            out.extend_from_slice(&next);
+        }
+    }
+    Ok(out)
+}
+
+fn put_back(opcode: u8, text: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    push(&mut out, OpCode::from(opcode), text);
+    out.to_vec()
+}
+
+proptest! {
+    #[test]
+    fn messages_in_pieces_of_any_size_come_out_as_they_were(
+        messages in prop::collection::vec((
+            prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..300),
+                (any::<u8>(), 0..20_000_usize).prop_map(|(byte, times)| vec![byte; times]),
+            ],
+            0..10_u32,
+            any::<bool>(),
+            1..400_usize,
+        ), 0..5),
+        size in 1..500_usize,
+    ) {
+        let (mut sent, mut wanted) = (Vec::new(), Vec::new());
+        for (text, level, is_deflated, cut) in &messages {
+            if !is_deflated {
+                sent.extend(frame(FIN | TEXT, text));
+                wanted.extend(frame(FIN | TEXT, text));
+                continue;
+            }
+            let payload = deflated(text, *level);
+            let pieces: Vec<&[u8]> = payload.chunks(*cut).collect();
+            for (at, piece) in pieces.iter().enumerate() {
+                let opcode = if at == 0 { RSV1 | TEXT } else { CONTINUATION };
+                let fin = if at + 1 == pieces.len() { FIN } else { 0 };
+                sent.extend(frame(fin | opcode, piece));
+                // A ping between the pieces goes before the message.
+                if fin == 0 {
+                    sent.extend(frame(0x89, b"here"));
+                    wanted.extend(frame(0x89, b"here"));
+                }
+            }
+            wanted.extend(put_back(TEXT, text));
+        }
+        prop_assert_eq!(through(&sent, size), Ok(wanted));
+    }
+
+    #[test]
+    fn no_bytes_make_it_fail_otherwise_than_by_refusal(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        payload in prop::collection::vec(any::<u8>(), 0..100),
+        size in 1..100_usize,
+    ) {
+        let _ = through(&bytes, size);
+        let _ = through(&frame(FIN | RSV1 | TEXT, &payload), size);
+    }
+}
+
+#[test]
+fn the_examples_of_the_rule_are_read() {
+    for payload in [
+        &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..],
+        // Without compression, with a last block, and in two blocks (RFC 7692, 7.2.3).
+        &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00],
+        &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
+        &[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00],
+    ] {
+        let sent = frame(FIN | RSV1 | TEXT, payload);
+        assert_eq!(through(&sent, 3), Ok(put_back(TEXT, b"Hello")), "{payload:x?}");
+    }
+    let empty = frame(FIN | RSV1 | BINARY, &[0x00]);
+    assert_eq!(through(&empty, 9), Ok(put_back(BINARY, b"")));
+}
+
+#[test]
+fn what_grows_beyond_a_message_is_not_inflated_to_its_end() {
+    let text = vec![b'x'; MOST];
+    let sent = frame(FIN | RSV1 | TEXT, &deflated(&text, 9));
+    assert_eq!(through(&sent, 1_000), Ok(put_back(TEXT, &text)));
+    // 60 MB in 60 kB, and one byte too many.
+    for bytes in [60_000_000, MOST + 1] {
+        let bomb = frame(FIN | RSV1 | TEXT, &deflated(&vec![b'x'; bytes], 9));
+        assert_eq!(through(&bomb, 1_000), Err(Unreadable::TooLong));
+    }
+    // Blocks of nothing without end are a message that is too long, too.
+    let nothing = [0x00, 0x00, 0x00, 0xff, 0xff].repeat(1_000);
+    let mut sent = frame(RSV1 | TEXT, &nothing);
+    for _ in 0..MOST / nothing.len() {
+        sent.extend(frame(CONTINUATION, &nothing));
+    }
+    assert_eq!(through(&sent, 1_000), Err(Unreadable::TooLong));
+}
+
+#[test]
+fn a_message_that_is_cut_off_is_refused() {
+    let query = br#"{"types":["PushEvent"]}                                "#;
+    let hello = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
+    for payload in [deflated(query, 6), deflated(&query.repeat(30), 1), hello.to_vec()] {
+        for left in 0..payload.len() {
+            let sent = frame(FIN | RSV1 | TEXT, &payload[..left]);
+            assert_eq!(through(&sent, 400), Err(Unreadable::Broken), "{left} bytes are left");
+        }
+    }
+}
+
+#[test]
+fn what_breaks_the_rules_is_refused_or_left_to_the_library() {
+    let hello = deflated(b"Hello", 6);
+    let begun = frame(RSV1 | TEXT, &hello);
+    for next in [FIN | TEXT, RSV1 | TEXT] {
+        let sent = [begun.clone(), frame(next, b"x")].concat();
+        assert_eq!(through(&sent, 7), Err(Unreadable::Mixed));
+    }
+    assert_eq!(through(&frame(FIN | RSV1 | TEXT, b"\xff\xff"), 7), Err(Unreadable::Broken));
+    let unmasked = [FIN | RSV1 | TEXT, 2, 0xf2, 0x48].to_vec();
+    for sent in [
+        unmasked,
+        frame(FIN | RSV1 | 0x09, b"ping"),
+        frame(FIN | RSV1 | CONTINUATION, b"x"),
+        frame(FIN | RSV1 | 0x20 | TEXT, b"x"),
+        frame(FIN | 0x03, b"x"),
+    ] {
+        assert_eq!(through(&sent, 5).as_ref(), Ok(&sent));
+    }
+    let sent = [begun, frame(FIN | RSV1 | CONTINUATION, b"x")].concat();
+    let out = through(&sent, 9).unwrap();
+    assert_eq!(out, frame(FIN | RSV1 | CONTINUATION, b"x"));
+}
+
+#[test]
+fn too_long_is_refused_by_the_announced_length() {
+    let announced = |first: u8, length: u64| {
+        [&[first, MASKED | 0x7f][..], &length.to_be_bytes(), &[0; 4]].concat()
+    };
+    for first in [FIN | TEXT, TEXT, FIN | BINARY, FIN | RSV1 | TEXT] {
+        for length in [MOST as u64 + 1, u64::MAX] {
+            let sent = announced(first, length);
+            assert_eq!(through(&sent, 100), Err(Unreadable::TooLong), "{first:x} {length}");
+        }
+    }
+    // The fragments of a message are added up, whichever of them is the long one.
+    let sent = [frame(TEXT, b"12"), announced(CONTINUATION, MOST as u64 - 1)].concat();
+    assert_eq!(through(&sent, 100), Err(Unreadable::TooLong));
+    let sent = [frame(TEXT, b"12"), announced(CONTINUATION, MOST as u64 - 2)].concat();
+    assert_eq!(through(&sent, 100), Ok(sent));
+}
+
+#[test]
+fn accepted_clients_long_messages_are_skipped() {
+    let long = vec![b'x'; MOST - 1];
+    let ping = frame(FIN | 0x09, b"here");
+    for (pieces, put_back) in [
+        (vec![frame(FIN | TEXT, b"short")], None),
+        (vec![frame(TEXT, &long), ping.clone(), frame(FIN, b"ab")], Some(CONTINUATION)),
+        (vec![frame(RSV1 | TEXT, &long), ping, frame(FIN, b"ab")], Some(TEXT)),
+        (vec![frame(FIN | RSV1 | TEXT, &deflated(&vec![b'x'; MOST + 1], 9))], Some(TEXT)),
+    ] {
+        let mut inflow = Inflow::new(MOST, true, b"");
+        inflow.be_lenient();
+        let out = read(&mut inflow, &pieces.concat(), 999).unwrap();
+        assert_eq!(inflow.take_skipped(), put_back.is_some());
+        let mut wanted = BytesMut::new();
+        if let Some(opcode) = put_back {
+            push(&mut wanted, OpCode::from(opcode), &[]);
+        }
+        assert!(out.ends_with(&wanted) && out.len() <= MOST + 100, "{} bytes", out.len());
+        assert_eq!(inflow.unfinished(), None);
+        let next = frame(FIN | TEXT, b"next");
+        assert_eq!(read(&mut inflow, &next, 3), Ok(next));
+        assert!(!inflow.take_skipped());
+    }
+    let mut inflow = Inflow::new(MOST, false, b"");
+    inflow.be_lenient();
+    let endless = frame(TEXT, &long).into_iter().chain(frame(CONTINUATION, &long).repeat(4));
+    assert_eq!(read(&mut inflow, &endless.collect::<Vec<_>>(), 999), Err(Unreadable::TooLong));
+}
+
+#[test]
+fn unfinished_messages_and_fragments_are_counted() {
+    let mut inflow = Inflow::new(MOST, false, b"");
+    assert_eq!(inflow.unfinished(), None);
+    let sent = [frame(TEXT, b"x"), frame(CONTINUATION, b"").repeat(700)].concat();
+    read(&mut inflow, &sent, 100).unwrap();
+    assert_eq!((inflow.unfinished(), inflow.take_fragments()), (Some(1), 700));
+    read(&mut inflow, &frame(FIN, b""), 100).unwrap();
+    assert_eq!((inflow.unfinished(), inflow.take_fragments()), (None, 1));
+    read(&mut inflow, &frame(FIN | TEXT, b"cut off")[..9], 100).unwrap();
+    assert_eq!(inflow.unfinished(), Some(2));
+}
+
+#[test]
+fn the_close_frame_is_found_behind_anything() {
+    let close = frame(FIN | CLOSE, b"\x03\xe8");
+    let half = frame(FIN | TEXT, &[b'x'; 500]);
+    for before in [
+        Vec::new(),
+        frame(FIN | TEXT, b"\x88\x80 no close frame"),
+        [frame(RSV1 | TEXT, b"never"), frame(FIN | 0x09, b"ping")].concat(),
+        frame(FIN | TEXT, &vec![b'x'; MOST - 1]).repeat(2),
+    ] {
+        let sent = [half.clone(), before, close.clone()].concat();
+        let mut inflow = Inflow::new(1 << 10, true, b"");
+        let (begun, rest) = sent.split_at(100);
+        read(&mut inflow, begun, 10).unwrap();
+        let mut found = Vec::new();
+        for byte in rest {
+            inflow.put(&[*byte]);
+            found.push(inflow.skim());
+        }
+        let at = found.iter().position(|found| *found).unwrap();
+        assert!(at + 10 > rest.len(), "at {at} of {}", rest.len());
+    }
+    // One that the library was given is remembered.
+    let mut inflow = Inflow::new(MOST, false, b"");
+    read(&mut inflow, &close, 4).unwrap();
+    assert!(inflow.skim());
+}

@@ -1,0 +1,150 @@
+//! Whether messages go deflated on a connection: `permessage-deflate` (RFC 7692), agreed in the
+//! handshake.
+//!
+//! What is agreed to is always without context takeover on both sides, because then the same bytes
+//! serve all readers, and nothing has to be held for a connection between two messages.
+
+use http::{HeaderMap, HeaderValue, header};
+
+const NAME: &str = "permessage-deflate";
+/// How far back our messages may point: 2^15 bytes, the most that there is.
+const WINDOW_BITS: u8 = 15;
+const AGREED: HeaderValue = HeaderValue::from_static(
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+);
+const AGREED_WITH_WINDOW: HeaderValue = HeaderValue::from_static(
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+     server_max_window_bits=15",
+);
+
+/// The parameters that there are; each may stand in an offer once.
+const PARAMETERS: [&str; 4] = [
+    "server_no_context_takeover",
+    "client_no_context_takeover",
+    "server_max_window_bits",
+    "client_max_window_bits",
+];
+
+/// The answer to the first of a client's offers that can be kept; `None` when none can, or there
+/// is none.
+pub(crate) fn agree(headers: &HeaderMap) -> Option<HeaderValue> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    let values = values.iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| parts(value, ',')).find_map(answer)
+}
+
+fn answer(offer: &str) -> Option<HeaderValue> {
+    let mut parts = parts(offer, ';');
+    if parts.next() != Some(NAME) {
+        return None;
+    }
+    let (mut seen, mut agreed) = ([false; PARAMETERS.len()], AGREED);
+    for part in parts {
+        let (name, value) = match part.split_once('=') {
+            Some((name, value)) => (name.trim_end(), Some(unquoted(value.trim_start())?)),
+            None => (part, None),
+        };
+        let at = PARAMETERS.iter().position(|known| *known == name)?;
+        let is_kept = match (name, value) {
+            ("server_no_context_takeover" | "client_no_context_takeover", value) => value.is_none(),
+            // Ours point as far back as can be, so a reader that looks back less could not follow.
+            ("server_max_window_bits", bits) => {
+                agreed = AGREED_WITH_WINDOW;
+                bits.and_then(window_bits) == Some(WINDOW_BITS)
+            }
+            // What is inflated here may point back as far as it likes; less needs no answer.
+            (_, bits) => bits.is_none_or(|bits| window_bits(bits).is_some()),
+        };
+        if !is_kept || std::mem::replace(&mut seen[at], true) {
+            return None;
+        }
+    }
+    Some(agreed)
+}
+
+/// What stands between separators, but for those in quotes.
+fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    let split = text.split(move |c| {
+        is_quoted ^= c == '"';
+        c == separator && !is_quoted
+    });
+    split.map(str::trim)
+}
+
+/// A value, which may be quoted.
+fn unquoted(value: &str) -> Option<&str> {
+    match value.strip_prefix('"') {
+        Some(quoted) => quoted.strip_suffix('"'),
+        None => Some(value),
+    }
+}
+
+/// A whole number from 8 to 15 as it has to be written: without zeros before it.
+fn window_bits(text: &str) -> Option<u8> {
+    let bits: u8 = text.parse().ok().filter(|bits| (8..=15).contains(bits))?;
+    (text == bits.to_string()).then_some(bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agreed(values: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            let value = HeaderValue::from_str(value).unwrap();
+            headers.append(header::SEC_WEBSOCKET_EXTENSIONS, value);
+        }
+        agree(&headers).map(|answer| answer.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn what_clients_offer_is_agreed_to_without_context_takeover() {
+        let plain = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        for offers in [
+            &["permessage-deflate"][..],
+            &["permessage-deflate; client_max_window_bits"],
+            &["permessage-deflate; server_no_context_takeover; client_no_context_takeover"],
+            &["permessage-deflate;client_max_window_bits=10 ; client_no_context_takeover"],
+            &["permessage-deflate; client_max_window_bits = \"8\""],
+            &["x-webkit-deflate-frame, permessage-deflate"],
+            &["permessage-bzip2; level=\"9, permessage-deflate\"", "permessage-deflate"],
+            &["permessage-deflate; server_max_window_bits=10, permessage-deflate"],
+            &["permessage-deflate; mode=fast", "foo", "permessage-deflate; client_max_window_bits"],
+        ] {
+            assert_eq!(agreed(offers).as_deref(), Some(plain), "{offers:?}");
+        }
+        let window = format!("{plain}; server_max_window_bits=15");
+        let offers = ["permessage-deflate; client_max_window_bits; server_max_window_bits=15"];
+        assert_eq!(agreed(&offers), Some(window));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_or_read_is_declined() {
+        assert_eq!(agreed(&[]), None);
+        for offer in [
+            "",
+            "permessage-deflat",
+            "permessage-deflate-2",
+            "permessage-deflate;",
+            "permessage-deflate; level=9",
+            "permessage-deflate; server_max_window_bits",
+            "permessage-deflate; server_max_window_bits=14",
+            "permessage-deflate; server_max_window_bits=8",
+            "permessage-deflate; server_max_window_bits=16",
+            "permessage-deflate; server_max_window_bits=015",
+            "permessage-deflate; server_max_window_bits=+15",
+            "permessage-deflate; server_max_window_bits=\"15",
+            "permessage-deflate; server_max_window_bits=15; server_max_window_bits=15",
+            "permessage-deflate; client_max_window_bits=7",
+            "permessage-deflate; client_max_window_bits=",
+            "permessage-deflate; client_max_window_bits; client_max_window_bits=15",
+            "permessage-deflate; client_no_context_takeover=1",
+            "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+            "other; x=\"a, permessage-deflate, b\"",
+        ] {
+            assert_eq!(agreed(&[offer]), None, "{offer}");
+        }
+    }
+}

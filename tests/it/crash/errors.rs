@@ -1,0 +1,78 @@
+//! Writes and syncs of the store that fail: `ENOSPC` and `EIO` at the n-th call, put there by
+//! `strace` between the process and the kernel. The process goes on or ends with the code that says
+//! so; after the next start nothing is lost and nothing is counted twice.
+
+use super::cuts::{can_trace, first_process, strace_that_fails};
+use super::*;
+
+/// Runs with failing calls in `make test`, of each kind.
+const CALLS: u64 = 6;
+/// The last call that one of them is chosen from: `strace` counts those of each thread by itself,
+/// and few threads of a run make more.
+const LAST: u64 = 45;
+/// Exit codes of a process that cannot write: an error of input and output, and a stop.
+const ENDS: [i32; 2] = [0, 74];
+
+/// Lets one call of each thread fail, and everything after it go on. Gives back how many failed.
+async fn fails_at(seed: u64, error: &str, call: u64) -> usize {
+    println!("{error} at call {call}: GHPULSE_ERRORS_SEED={seed}");
+    let site = Site::new(seed, Shape::Old).await;
+    let around = tempfile::tempdir().unwrap();
+    let file = around.path().join("trace");
+    let command = strace_that_fails(&file, &site.dir.path().join("db"), error, call);
+    let mut command = Command::from(command);
+    command.args(["run", "--listen", "127.0.0.1:0"]);
+    let mut child = site.start_as(command, site.dir.path(), None, &[]);
+    let fed = async {
+        for _ in 0..10 {
+            site.control.emit(20);
+            let requests = site.control.requests();
+            site.control.until(|c| c.requests() > requests + 3).await;
+        }
+    };
+    let ended = tokio::select! {
+        ended = child.wait() => Some(ended.unwrap()),
+        fed = tokio::time::timeout(PATIENCE, fed) => {
+            fed.expect("it goes on or ends");
+            None
+        }
+    };
+    let status = match ended {
+        Some(status) => status,
+        None => {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let process = first_process(&text).expect("it opened its store");
+            // It may have ended meanwhile.
+            let _ = Command::new("kill").args(["-TERM", &process]).status().await.unwrap();
+            tokio::time::timeout(PATIENCE, child.wait()).await.expect("it stops").unwrap()
+        }
+    };
+    let code = status.code();
+    assert!(code.is_some_and(|code| ENDS.contains(&code)), "{error} at {call}: {status}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let failed = text.matches("(INJECTED)").count();
+    println!("ended with {code:?}, {failed} failed");
+    site.finish().await;
+    failed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_writes_and_syncs_lose_and_double_nothing() {
+    if !can_trace("failing_writes_and_syncs_lose_and_double_nothing") {
+        return;
+    }
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let calls = number("GHPULSE_ERRORS").unwrap_or(CALLS);
+    let seed = number("GHPULSE_ERRORS_SEED").unwrap_or(1);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut failed = 0;
+    for at in 0..calls {
+        for error in ["ENOSPC", "EIO"] {
+            // All of the first ones, which a start makes, and then any.
+            let call = if calls >= LAST { at + 1 } else { rng.u64(1..=LAST) };
+            failed += fails_at(seed + at, error, call).await;
+        }
+    }
+    println!("{failed} calls failed in all: nothing lost, nothing twice");
+    assert!(failed > 0, "no call failed: nothing was tried");
+}

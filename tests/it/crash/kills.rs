@@ -1,0 +1,76 @@
+//! `kill -9` at seeded moments, over and over on the same directory: while it starts, recovers,
+//! polls, waits for GitHub's answers and stops.
+//!
+//! `make kills N=10000` makes more, with fresh seeds; what fails names the command that repeats it.
+
+use super::*;
+
+/// Kills in `make test`.
+const KILLS: u64 = 200;
+/// Kills of one directory, before all is applied and held against the model.
+const OF_A_SITE: u64 = 50;
+/// Events for each kill: GitHub's pages show those of a hundred kills.
+const EMITTED: usize = 3;
+/// Longest time in milliseconds that a process has after it began to start.
+const LATEST: u64 = 900;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a whole number"))
+}
+
+/// Kills processes on one directory, and holds what is there in the end against the model.
+async fn killed_again_and_again(seed: u64, kills: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    // Today's events wait for GitHub's answers; those of old times are whole.
+    let shape = if seed.is_multiple_of(2) { Shape::Today } else { Shape::Old };
+    let sync = ["batch", "1s"][usize::from(rng.bool())];
+    let site = Site::new(seed, shape).await;
+    if shape == Shape::Today {
+        site.control.set_fault(Fault::new(FaultKind::QuerySlow).share(0.3));
+    }
+    for _ in 0..kills {
+        site.control.emit(EMITTED);
+        let mut child = site.start_with(None, &[("GHPULSE_STORE_SYNC", sync)]);
+        let requests = site.control.requests();
+        // A moment after it began, or behind some answers: whatever comes first.
+        let moment = Duration::from_micros(rng.u64(..LATEST * 1_000));
+        let answers = rng.u64(1..12);
+        let clock = Clock::system();
+        tokio::select! {
+            () = clock.sleep(moment) => {}
+            () = site.control.until(|c| c.requests() > requests + answers) => {
+                clock.sleep(Duration::from_micros(rng.u64(..20_000))).await;
+            }
+        }
+        child.kill().await.unwrap();
+    }
+    site.control.clear_faults();
+    assert_eq!(site.control.forgotten(), 0, "GitHub shows what no process has read");
+    site.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_at_seeded_moments_lose_and_double_nothing() {
+    let kills = number("GHPULSE_KILLS").unwrap_or(KILLS);
+    let first = number("GHPULSE_KILLS_SEED").unwrap_or(1);
+    let clock = Clock::system();
+    let (began, mut done, mut seed) = (clock.instant(), 0, first);
+    while done < kills {
+        // Two directories at once: most of the time a process waits.
+        let sites = [seed, seed + 1];
+        for seed in sites {
+            println!(
+                "seed {seed}: GHPULSE_KILLS_SEED={seed} make kills N={}",
+                OF_A_SITE.min(kills)
+            );
+        }
+        let each = OF_A_SITE.min((kills - done).div_ceil(2));
+        tokio::join!(
+            killed_again_and_again(sites[0], each),
+            killed_again_and_again(sites[1], each)
+        );
+        done += 2 * each;
+        seed += 2;
+    }
+    println!("{done} kills in {:?}: nothing lost, nothing twice", clock.instant() - began);
+}
