@@ -69,6 +69,22 @@ write-errors: setup ## ENOSPC and EIO at each of the first N=45 writes and syncs
 	@.ci/setup test
 	@GHPULSE_ERRORS=$(N) GHPULSE_ERRORS_SEED=$(call fresh,$(GHPULSE_ERRORS_SEED)) $(IT) --show-output crash::errors
 
+.PHONY: fuzz
+fuzz: SECONDS ?= 60
+fuzz: setup ## inputs that nobody thought of, SECONDS=60 for each target; TARGET=name for one of them
+	@GHPULSE_FUZZ_SECONDS=$(SECONDS) GHPULSE_FUZZ_SEED=$(call fresh,$(GHPULSE_FUZZ_SEED)) \
+	    $(IT) --show-output $(if $(TARGET),$(TARGET),fuzz::)
+
+.PHONY: mutants
+mutants: setup ## small deliberate bugs, each built and shown to its test, which must find it; ONLY=word
+	@.ci/mutants
+
+.PHONY: soak
+soak: MINUTES ?= 20
+soak: setup ## all seeded suites with fresh seeds, side by side, for MINUTES=20
+	@.ci/setup test
+	@MINUTES=$(MINUTES) .ci/soak
+
 .PHONY: bench
 bench: setup ## measures all of it beside other servers: target/bench/report.md; takes the machine for itself
 	@cargo bench --locked --bench load $(if $(ARGS),-- $(ARGS))

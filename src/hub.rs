@@ -28,11 +28,11 @@ pub use fanout::retry_after;
 pub use latest::gauges::{
     GaugeSnapshot, GaugeSubscriber, GaugeTopic, GaugeTopics, GaugeUpdate, UpdateMode, WINDOWS,
 };
-pub use latest::languages::{LanguageChanges, LanguageQuery, LatestLanguages};
-pub use latest::values::{LatestValues, Tick};
-pub use log::StreamJournal;
+pub use latest::languages::{LanguageChanges, LanguageQuery, LatestLanguages, Tick};
+pub use latest::latest_values::LatestValues;
 pub use log::control::{RetentionLimits, StreamMessage};
 pub use log::encoding::StreamEncoding;
+pub use log::event_log::StreamJournal;
 pub use log::filter::{
     Filter, GLOB_STARS, QUERY_GLOBS, QUERY_PATTERNS, QUERY_VALUES, QueryWarning, StreamQuery,
     StreamQueryError, VALUE_BYTES,
@@ -50,26 +50,28 @@ pub use log::tail::{TAIL_BYTES, Tail, TailBatch, TailEvent};
 
 use crate::clock::Clock;
 use crate::metrics;
-use log::sampling::Groups;
-use log::{MaybeStreams, Streams};
+use crate::model::offset::Offset;
+use log::event_log::{EventLog, JournalFeed};
+use log::live::LiveGroup;
+use log::sampling::SamplingSubscribers;
 
-/// Deliveries a second above which events are gathered for the flush interval.
+/// Deliveries per second above which events are gathered for the flush interval.
 const HEAVY: f64 = 4_000.0;
-/// Events that are dealt before other tasks get their turn.
+/// The most events that are dispatched before other tasks get their turn.
 const DISPATCH_EVENTS: usize = 512;
-/// Groups that are dealt to before other tasks get their turn.
+/// The most groups that are served before other tasks get their turn.
 const DISPATCH_GROUPS: usize = 64;
 
-/// What the hub is told once.
+/// The configuration of a hub.
 #[derive(Debug, Clone)]
 pub struct HubOptions {
     /// `apiVersion` of the first messages.
     pub api_version: u64,
-    /// How many events a reader of `/sampling` may fall behind before it is moved forward.
+    /// How many events a subscriber of `/sampling` may be behind before it is moved forward.
     pub lag: usize,
-    /// How long events gather while many messages leave; zero for never.
+    /// How long events gather under heavy load; zero disables gathering.
     pub flush_interval: Duration,
-    /// Bytes of events that are held for live readers.
+    /// Bytes of the newest events that are kept in memory.
     pub tail_bytes: usize,
 }
 
@@ -84,46 +86,44 @@ impl Default for HubOptions {
     }
 }
 
-/// The newest events, the latest values, and who follows them.
+/// The newest events, the latest values, and all their subscribers.
 #[derive(Debug)]
 pub struct Hub {
-    tail: Tail,
-    board: Arc<LatestValues>,
+    log: Arc<EventLog>,
+    sampling: SamplingSubscribers,
+    latest_values: LatestValues,
     aggregates: GaugeTopics,
     rolling: GaugeTopics,
-    groups: Arc<Groups>,
-    streams: MaybeStreams,
     appended: Notify,
     flush_interval: Duration,
     clock: Clock,
 }
 
 impl Hub {
-    /// An empty one.
+    /// A hub without events, values and subscribers.
     #[must_use]
     pub fn new(options: &HubOptions, clock: Clock) -> Self {
         Self {
-            tail: Tail::new(options.tail_bytes),
-            board: Arc::new(LatestValues::new(options.api_version, clock)),
+            log: Arc::new(EventLog::new(options.tail_bytes, clock)),
+            sampling: SamplingSubscribers::new(options.lag),
+            latest_values: LatestValues::new(options.api_version, clock),
             aggregates: GaugeTopics::default(),
             rolling: GaugeTopics::resumable(),
-            groups: Arc::new(Groups::new(options.lag)),
-            streams: MaybeStreams::default(),
             appended: Notify::new(),
             flush_interval: options.flush_interval,
             clock,
         }
     }
 
-    /// Takes in what was committed, in the bus's order. Never waits.
+    /// Appends committed events in the order of the bus. Never waits.
     pub fn append(&self, events: Vec<TailEvent>) {
         if !events.is_empty() {
-            self.tail.append(events);
+            self.log.tail.append(events);
             self.appended.notify_one();
         }
     }
 
-    /// The clock it goes by.
+    /// The clock of the hub.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
@@ -132,59 +132,79 @@ impl Hub {
     /// The newest events.
     #[must_use]
     pub fn tail(&self) -> &Tail {
-        &self.tail
+        &self.log.tail
     }
 
-    /// The latest values.
+    /// The language map and this year's counts.
     #[must_use]
-    pub fn latest_values(&self) -> &Arc<LatestValues> {
-        &self.board
+    pub fn latest_values(&self) -> &LatestValues {
+        &self.latest_values
     }
 
-    /// The aggregates of the scripts, by name.
+    /// The topics of the aggregates that scripts define, by name.
     #[must_use]
     pub fn aggregates(&self) -> &GaugeTopics {
         &self.aggregates
     }
 
-    /// What is always counted over rolling windows: `languages`, `types`, `activity`, each as
-    /// `name/window`, such as `languages/1h`.
+    /// The built-in topics over rolling windows: `languages`, `types` and `activity`, each named
+    /// `topic/window`, such as `languages/1h`.
     #[must_use]
     pub fn rolling(&self) -> &GaugeTopics {
         &self.rolling
     }
 
-    /// Follows the events: every `rate`th that matches, counted from now. The notifier rings when
-    /// there is something to take.
+    /// Subscribes to one in `rate` of the matching events, counted from now. The connection is
+    /// notified when there is something to take.
     #[must_use]
     pub fn subscribe(
         &self,
-        subscription: SamplingQuery,
+        query: SamplingQuery,
         rate: u64,
         notifier: &Arc<Notifier>,
     ) -> SamplingSubscriber {
-        self.groups.join(subscription, rate, notifier)
+        self.sampling.subscribe(query, rate, notifier)
     }
 
-    /// Deals events out to the groups until `stop`. One task a hub.
+    /// Attaches the journal, once, before the first event is appended.
+    pub fn attach_journal(&self, journal: StreamJournal) {
+        self.log.attach_journal(journal);
+    }
+
+    /// Whether a journal is attached, without which there is no `/stream`.
+    #[must_use]
+    pub fn has_journal(&self) -> bool {
+        self.log.journal().is_some()
+    }
+
+    /// A follower of the stream, which begins after the newest event until it asks for something
+    /// else; `None` without a journal. The connection is notified when there is something to take.
+    #[must_use]
+    pub fn follow(&self, encoding: StreamEncoding, notifier: &Arc<Notifier>) -> Option<Follower> {
+        let newest = Offset::after(self.log.newest(self.log.journal()?));
+        Some(Follower::new(Arc::clone(&self.log), encoding, newest, Arc::clone(notifier)))
+    }
+
+    /// Dispatches appended events to all groups until `stop`. Runs as one task per hub.
     pub async fn dispatch(&self, stop: CancellationToken) {
-        // From the first on: what was appended before this begins is dealt too.
-        let mut place = 0;
-        let mut load = Load { rate: 0.0, at: self.clock.instant() };
-        let (mut groups, mut streamed) = (Vec::new(), Vec::new());
-        let mut gaps = self.streams().map(Streams::gaps_found);
-        if let Some(streams) = self.streams() {
-            // Those that were found before are not told of again.
-            streams.note_gaps().await;
+        // Begins with the first event: some may have been appended before this task started.
+        let mut next = 0;
+        let mut load = DeliveryRate { rate: 0.0, at: self.clock.instant() };
+        let (mut sampling_groups, mut live_groups) = (Vec::new(), Vec::new());
+        let journal = self.log.journal();
+        let mut gaps = journal.map(JournalFeed::gaps_found);
+        if let Some(journal) = journal {
+            // Subscribers are not notified of gaps that were found before.
+            journal.note_gaps().await;
         }
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.appended.notified() => {}
                 () = changed(&mut gaps) => {
-                    if let Some(streams) = self.streams() {
-                        streams.groups.notify_all();
-                        streams.note_gaps().await;
+                    if let Some(journal) = journal {
+                        journal.live.notify_all();
+                        journal.note_gaps().await;
                     }
                     continue;
                 }
@@ -194,22 +214,24 @@ impl Hub {
             }
             let mut deliveries = 0;
             loop {
-                let stretch = self.tail.read(place, DISPATCH_EVENTS);
-                place = stretch.next;
-                if stretch.missed > 0 {
-                    metrics::SKIPPED.add(stretch.missed);
+                let batch = self.log.tail.read(next, DISPATCH_EVENTS);
+                next = batch.next;
+                if batch.missed > 0 {
+                    metrics::SKIPPED.add(batch.missed);
                 }
-                if stretch.events.is_empty() {
+                if batch.events.is_empty() {
                     break;
                 }
-                self.groups.refresh(&mut groups);
-                for some in groups.chunks(DISPATCH_GROUPS) {
+                self.sampling.refresh(&mut sampling_groups);
+                for some in sampling_groups.chunks(DISPATCH_GROUPS) {
                     for group in some {
-                        deliveries += self.groups.dispatch(group, &stretch.events);
+                        deliveries += self.sampling.dispatch(group, &batch.events);
                     }
                     tokio::task::yield_now().await;
                 }
-                deliveries += self.dispatch_streams(&mut streamed, &stretch).await;
+                if let Some(journal) = journal {
+                    deliveries += dispatch_live(journal, &mut live_groups, &batch).await;
+                }
             }
             load.add(deliveries, self.clock.instant());
             metrics::READER_BYTES.set(f64::from(u32::try_from(held_bytes()).unwrap_or(u32::MAX)));
@@ -217,7 +239,28 @@ impl Hub {
     }
 }
 
-/// Waits until it is another; for ever where there is nothing to wait for.
+/// Dispatches a batch to the live groups of the stream; `groups` is the list of the last call.
+async fn dispatch_live(
+    journal: &JournalFeed,
+    groups: &mut Vec<Arc<LiveGroup>>,
+    batch: &TailBatch,
+) -> u64 {
+    journal.live.refresh(groups);
+    let start = batch.next - batch.events.len() as u64;
+    let mut deliveries = 0;
+    for some in groups.chunks(DISPATCH_GROUPS) {
+        for group in some {
+            deliveries += journal.live.dispatch(group, start, &batch.events);
+        }
+        tokio::task::yield_now().await;
+    }
+    if let Some(newest) = batch.events.last() {
+        journal.live.arrived(newest.cursor.position);
+    }
+    deliveries
+}
+
+/// Waits until the value changes; without a receiver, or after its sender is gone, forever.
 async fn changed(watched: &mut Option<watch::Receiver<u64>>) {
     let Some(receiver) = watched else { return std::future::pending().await };
     if receiver.changed().await.is_err() {
@@ -225,38 +268,14 @@ async fn changed(watched: &mut Option<watch::Receiver<u64>>) {
     }
 }
 
-impl Hub {
-    /// The same for the readers of the stream.
-    async fn dispatch_streams(
-        &self,
-        list: &mut Vec<Arc<log::live::Group>>,
-        stretch: &TailBatch,
-    ) -> u64 {
-        let Some(streams) = self.streams() else { return 0 };
-        streams.groups.refresh(list);
-        let start = stretch.next - stretch.events.len() as u64;
-        let mut deliveries = 0;
-        for some in list.chunks(DISPATCH_GROUPS) {
-            for group in some {
-                deliveries += streams.groups.dispatch(group, start, &stretch.events);
-            }
-            tokio::task::yield_now().await;
-        }
-        if let Some(newest) = stretch.events.last() {
-            streams.groups.arrived(newest.cursor.position);
-        }
-        deliveries
-    }
-}
-
-/// Deliveries a second, of about the last second.
+/// Deliveries per second, averaged over about the last second.
 #[derive(Debug)]
-struct Load {
+struct DeliveryRate {
     rate: f64,
     at: Instant,
 }
 
-impl Load {
+impl DeliveryRate {
     fn add(&mut self, deliveries: u64, now: Instant) {
         let passed = now.duration_since(self.at).as_secs_f64();
         self.at = now;
@@ -270,8 +289,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn load_is_deliveries_a_second_and_is_forgotten() {
-        let mut load = Load { rate: 0.0, at: Clock::system().instant() };
+    async fn delivery_rate_covers_about_the_last_second() {
+        let mut load = DeliveryRate { rate: 0.0, at: Clock::system().instant() };
         for _ in 0..100 {
             Clock::system().sleep(Duration::from_millis(100)).await;
             load.add(500, Clock::system().instant());
@@ -283,21 +302,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_appended_reaches_who_subscribed_before() {
+    async fn appended_event_reaches_an_earlier_subscriber() {
         let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
         let stop = CancellationToken::new();
-        let dealing = tokio::spawn({
+        let dispatching = tokio::spawn({
             let (hub, stop) = (Arc::clone(&hub), stop.clone());
             async move { hub.dispatch(stop).await }
         });
         tokio::task::yield_now().await;
         let notifier = Arc::new(Notifier::default());
-        let mut member = hub.subscribe(SamplingQuery::default(), 1, &notifier);
+        let mut subscriber = hub.subscribe(SamplingQuery::default(), 1, &notifier);
         hub.append(vec![log::tail::tests::tail_event(1, r#"{"id":"1","type":"A"}"#)]);
         std::future::poll_fn(|cx| notifier.poll_notified(cx)).await;
-        let taken = member.take();
-        assert_eq!((taken.frames.len(), taken.more), (1, false));
+        let batch = subscriber.take();
+        assert_eq!((batch.frames.len(), batch.more), (1, false));
         stop.cancel();
-        dealing.await.unwrap();
+        dispatching.await.unwrap();
     }
 }

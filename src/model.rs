@@ -9,6 +9,7 @@ pub mod event;
 pub mod event_index;
 pub mod event_summary;
 pub mod gap;
+pub mod glob;
 pub mod json;
 pub mod kinds;
 pub mod message;

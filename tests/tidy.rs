@@ -98,7 +98,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("jiff", &["model::window"]),
     ("lapin", &["amqp"]),
     ("lz4", &["bus::pulsar"]),
-    ("memchr", &["hub::log::filter"]),
+    ("memchr", &["model::glob"]),
     ("metrics_exporter_prometheus", &["metrics"]),
     ("metrics_process", &["metrics"]),
     ("mysql_async", &["tidb"]),

@@ -5,15 +5,16 @@ pub(super) mod fair_queue;
 pub(super) mod frame;
 pub(super) mod memory;
 pub(super) mod notifier;
-pub(super) mod registry;
-pub(super) mod waiters;
+mod registry;
+pub(super) mod subscribers;
+mod waiters;
 
 use std::ops::RangeInclusive;
 
-/// Milliseconds; wide enough that ten thousand readers come back over ten seconds.
+/// Milliseconds. Ten thousand clients that lost their connection at once return over ten seconds.
 const AFTER: RangeInclusive<u64> = 2_000..=12_000;
 
-/// The milliseconds after which one reader is asked to connect again; each gets another number.
+/// After how many milliseconds a client is asked to reconnect: a random number for each.
 #[must_use]
 pub fn retry_after() -> u64 {
     fastrand::u64(AFTER)

@@ -2,4 +2,4 @@
 
 pub(super) mod gauges;
 pub(super) mod languages;
-pub(super) mod values;
+pub(super) mod latest_values;

@@ -290,6 +290,9 @@ mod tests {
         assert_eq!(Event::read("[]").unwrap_err(), InvalidEvent::NotAnObject);
         assert_eq!(Event::read("null").unwrap_err(), InvalidEvent::NotAnObject);
         assert_eq!(Event::read(r#"{"message":"x"}"#).unwrap_err(), InvalidEvent::Nameless);
+        let large = "x".repeat(EVENT_BYTES + WRITTEN_BACK_BYTES);
+        let large = format!(r#"{{"id":"1","type":"A","x":"{large}"}}"#);
+        assert_eq!(Event::read(&large).unwrap_err(), InvalidEvent::TooLarge(large.len()));
     }
 
     #[test]

@@ -177,6 +177,22 @@ mod tests {
         assert_eq!(example().to_string(), "51a70c3e-be1f4b");
     }
 
+    #[test]
+    fn other_spellings_of_a_cursor_are_refused() {
+        for text in ["51A70C3E-be1f4b", "+1a70c3e-be1f4b", "51a70c3e-be1F4b", "51a70c3e-be1f4bb"] {
+            assert!(text.parse::<Cursor>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn behind_a_position_comes_the_next_index_then_the_next_entry() {
+        let at = |entry, index| Position { ledger: 3, entry, index };
+        assert_eq!(at(5, 7).behind(), at(5, 8));
+        assert_eq!(at(5, u32::MAX).behind(), at(6, 0));
+        assert_eq!(at(5, 8).before(), Some(at(5, 7)));
+        assert_eq!(at(6, 0).before(), Some(at(5, u32::MAX)));
+    }
+
     proptest! {
         #[test]
         fn text_and_bytes_sort_as_positions_do(a in positions(), b in positions()) {

@@ -305,6 +305,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn instants_before_1970_lie_in_the_units_before_it() {
+        let last = Timestamp::from_seconds(-1);
+        assert_eq!((last.minute(), last.hour(), last.day()), (Minute(-1), Hour(-1), Day(-1)));
+    }
+
+    #[test]
     fn github_times_are_read_and_written_back_the_same() {
         let text = "2026-02-24T21:33:46Z";
         let instant = Timestamp::parse(text).unwrap();

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::config::{Bare, duration, show_duration};
 use crate::hub::FieldPath;
 use crate::model::envelope::{Facts, Flags};
+use crate::model::glob;
 use crate::model::json;
 use crate::model::routing::{RoutingKey, RoutingPattern};
 use crate::model::tally::BucketLayout;
@@ -332,19 +333,10 @@ impl Glob {
         Self(text.into())
     }
 
-    /// Whether a whole text is of this form. Takes at most its length times the glob's.
+    /// Whether all of a text matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = text.strip_prefix(first) else { return false };
-        let Some(last) = parts.next_back() else { return rest.is_empty() };
-        for part in parts {
-            // The earliest place leaves the most for what follows.
-            let Some(at) = rest.find(part) else { return false };
-            rest = &rest[at + part.len()..];
-        }
-        rest.ends_with(last)
+        glob::matches(&self.0, text.as_bytes())
     }
 }
 

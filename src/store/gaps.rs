@@ -242,6 +242,8 @@ mod tests {
         assert_eq!(behind(store.reader(), TAG, at(0), 1).unwrap(), gaps[..1]);
         store.commit(move |batch| record(batch, TAG, gap(1, 4, Some(3)))).await.unwrap();
         assert_eq!(seen(0)[0], gap(1, 4, Some(5)));
+        store.commit(move |batch| record(batch, TAG, gap(1, 2, Some(1)))).await.unwrap();
+        assert_eq!(seen(0)[0], gap(1, 4, Some(6)), "a gap never becomes shorter");
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use super::keys::entity::EntityKey;
 use super::keys::{
     BucketKey, CursorKey, FirstKey, JournalKey, MinuteKey, RejectKey, Scope, SeenKey,
 };
-use super::retention::{MinuteRow, Retention, drop_due, remembered_days};
+use super::retention::{MinuteRow, Retention, claim_days, drop_due, remembered_days};
 use super::*;
 use crate::model::entity::ObjectId;
 use crate::model::event::{EventId, EventKey};
@@ -179,7 +179,7 @@ async fn what_is_due_is_dropped_and_nothing_else() {
             for day in 990..=1_000 {
                 batch.put(&SeenKey::new(Day(day), &event(1)), b"");
             }
-            for second in [now.second().0 - 7_300, now.second().0 - 10] {
+            for second in [now.second().0 - 7_300, now.second().0 - 7_100] {
                 batch.add(&BucketKey { second: Second(second), language: "C".into() }, 1)?;
             }
             put_journal(batch, tag, 10, |n| Minute(now.minute().0 - 10 + n));
@@ -193,8 +193,31 @@ async fn what_is_due_is_dropped_and_nothing_else() {
     assert_eq!(*remembered_days(now, usual(tag).seen_for).start(), 997);
     let kept = journal(&store, tag);
     assert_eq!(kept, [8, 9, 10], "the newest three minutes are the most that 350 bytes hold");
-    let bucket = BucketKey { second: Second(now.second().0 - 7_300), language: "C".into() };
-    assert_eq!(store.reader().count(&bucket).unwrap(), 0);
+    let bucket = |ago| BucketKey { second: Second(now.second().0 - ago), language: "C".into() };
+    let count = |ago| store.reader().count(&bucket(ago)).unwrap();
+    assert_eq!((count(7_300), count(7_100)), (0, 1));
+}
+
+#[test]
+fn claims_reach_a_day_ahead_and_as_far_as_a_peer_may_be_late() {
+    let now = Timestamp::from_seconds(1_000 * 86_400);
+    assert_eq!(remembered_days(now, hours(72)), 997..=1_001);
+    assert_eq!(claim_days(now, hours(72)), 997..=1_003);
+}
+
+#[tokio::test]
+async fn counter_that_is_added_to_and_forgotten_in_a_batch_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bucket = BucketKey { second: Second(5), language: "C".into() };
+    let key = bucket.clone();
+    let added = store.commit(move |batch| {
+        batch.add(&key, 3)?;
+        batch.forget_counters(|_: &BucketKey| true);
+        Ok(())
+    });
+    added.await.unwrap();
+    assert_eq!(store.reader().count(&bucket).unwrap(), 3);
 }
 
 #[tokio::test]

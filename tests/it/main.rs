@@ -25,6 +25,7 @@ mod archive;
 mod browser;
 mod cli;
 mod crash;
+mod fuzz;
 mod history;
 mod servers;
 mod sim;

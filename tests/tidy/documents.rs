@@ -183,3 +183,30 @@ fn documents_name_only_keys_and_variables_that_exist() {
     }
     settle(&complaints);
 }
+
+#[test]
+fn workflows_pin_actions_by_commit_and_begin_without_permissions() {
+    let mut complaints = Vec::new();
+    let workflows = texts().into_iter().filter(|(path, _)| path.starts_with(".github/workflows/"));
+    for (path, text) in workflows {
+        if !text.contains("\npermissions: {}\n") {
+            complaints.push(format!(
+                "{path}:1: permissions are not empty at the top: name them in each job"
+            ));
+        }
+        for (number, line) in text.lines().enumerate() {
+            let Some((_, action)) = line.split_once("uses: ") else { continue };
+            let (_, commit) = action.split_once('@').unwrap_or_default();
+            let (commit, version) = commit.split_once(" # v").unwrap_or_default();
+            let is_commit = commit.len() == 40 && commit.chars().all(|c| c.is_ascii_hexdigit());
+            if !is_commit || version.is_empty() {
+                let number = number + 1;
+                complaints.push(format!(
+                    "{path}:{number}: `{action}`: pin it by its commit, with the version behind it: \
+                     `uses: OWNER/NAME@COMMIT # vX.Y.Z`"
+                ));
+            }
+        }
+    }
+    settle(&complaints);
+}

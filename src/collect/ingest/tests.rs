@@ -245,3 +245,37 @@ async fn held_polls_do_not_wait_for_a_page_that_is_missing() {
     stop.cancel();
     running.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn admitted_bytes_are_counted_and_too_many_pause_polling() {
+    use futures_util::FutureExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let event = r#"{"id":"1","type":"A"}"#;
+    admit(&store, poll(&[&format!("[{event}]")])).await.unwrap();
+    let backlog = store.reader().count(&MetaKey(BACKLOG.to_owned())).unwrap();
+    assert_eq!(backlog, i64::try_from(event.len()).unwrap());
+    let mut source = Once(Some(poll(&["[]"])));
+    let limit = event.len() as u64;
+    assert!(next(&mut source, &store, limit - 1).now_or_never().is_none(), "it pauses");
+    assert!(source.0.is_some(), "the source is not asked");
+    assert!(next(&mut source, &store, limit).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn large_events_and_floods_of_rejects_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let large = format!(r#"[{{"id":"1","type":"A","x":"{}"}}]"#, "x".repeat(EVENT_BYTES));
+    let flood = format!("[{}]", vec!["{}"; REJECTS_A_POLL + 20].join(","));
+    let admitted = admit(&store, poll(&[&large, &flood])).await.unwrap();
+    let rejected = REJECTS_A_POLL as u64 + 21;
+    assert_eq!(admitted, Admitted { new: 0, known: 0, rejected });
+    let mut kept = 0;
+    let count = |_: RejectKey, _: &[u8]| {
+        kept += 1;
+        Ok(true)
+    };
+    store.reader().scan(&RejectKey(0), count).unwrap();
+    assert_eq!(kept, REJECTS_A_POLL);
+}

@@ -1,8 +1,9 @@
-//! Messages made smaller once for all who take them so: permessage-deflate (RFC 7692).
+//! Compression of WebSocket messages (permessage-deflate, RFC 7692), once for all subscribers.
 //!
-//! Nothing is remembered from one message to the next (`server_no_context_takeover`), so the same
-//! bytes serve every reader, and no reader costs memory between messages. A message that does not
-//! become smaller goes as it is, which the rule allows for each message by itself.
+//! Each message is compressed without the context of earlier ones (`server_no_context_takeover`),
+//! so the same bytes serve every subscriber, and a connection needs no memory between messages. A
+//! message that would not become smaller is sent uncompressed, which the RFC allows for each
+//! message.
 
 use std::cell::RefCell;
 
@@ -10,19 +11,19 @@ use flate2::{Compress, Compression, FlushCompress};
 
 use crate::hub::fanout::frame::push_header;
 
-/// Text shorter than this is not worth the work.
+/// Shorter texts are not compressed, bytes.
 pub(in crate::hub) const WORTH_BYTES: usize = 256;
-/// How hard it is tried: most of what a message of this size allows, in the shortest time.
+/// The compression level: the fastest, which saves nearly as much as others for short messages.
 const LEVEL: u32 = 1;
-/// A frame with text that is whole, and one whose text is deflated too (the bit RSV1).
+/// The first byte of an unfragmented text frame, and of a compressed one (bit RSV1).
 const TEXT: u8 = 0x81;
 const DEFLATED_TEXT: u8 = TEXT | 0x40;
-/// What a flush ends with; the other side puts it back (RFC 7692, 7.2.1).
+/// The end of a flush, which is not sent; the receiver appends it (RFC 7692 §7.2.1).
 const FLUSHED: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
-/// Room that a thread keeps between messages.
+/// The most bytes of its buffer that a thread keeps between messages.
 const KEPT_BYTES: usize = 64 << 10;
 
-/// What a thread needs to deflate, made once: it is a quarter of a megabyte.
+/// The state of the compressor, about 256 KiB, made once for each thread.
 struct Deflater {
     compress: Compress,
     out: Vec<u8>,
@@ -35,7 +36,7 @@ thread_local! {
     });
 }
 
-/// Appends a text frame made of these parts, deflated where that makes it smaller.
+/// Appends a text frame with the concatenation of `parts`, compressed if that is shorter.
 pub(in crate::hub) fn push_text(out: &mut Vec<u8>, parts: &[&str]) {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let is_done = length >= WORTH_BYTES
@@ -56,7 +57,7 @@ pub(in crate::hub) fn push_text(out: &mut Vec<u8>, parts: &[&str]) {
 }
 
 impl Deflater {
-    /// `None` when it would not become smaller.
+    /// The compressed text; `None` if it is not shorter than the text.
     fn deflate(&mut self, parts: &[&str], length: usize) -> Option<&[u8]> {
         const STATE: &str = "a stream that was just begun takes text and a flush";
         let Self { compress, out } = self;
@@ -72,7 +73,7 @@ impl Deflater {
             }
         }
         compress.compress_vec(&[], out, FlushCompress::Sync).expect(STATE);
-        // Where no room is left there may be more to come.
+        // Without spare capacity the compressor may have more output.
         let is_whole = out.len() < out.capacity();
         let deflated = out.strip_suffix(&FLUSHED).filter(|_| is_whole)?;
         (deflated.len() < length).then_some(deflated)
@@ -86,7 +87,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// The texts of frames, inflated where they are deflated, and whether they were.
+    /// The text of each frame, and whether the frame was compressed.
     pub(crate) fn texts(mut frames: &[u8]) -> Vec<(String, bool)> {
         let mut texts = Vec::new();
         while let [first, short, ..] = *frames {
@@ -132,7 +133,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn what_was_deflated_is_read_as_it_was(
+        fn compressed_messages_decompress_to_their_text(
             messages in prop::collection::vec(prop::collection::vec(text(), 1..4), 1..4),
         ) {
             let mut out = Vec::new();
@@ -149,7 +150,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_what_is_worth_it_is_deflated() {
+    fn short_and_incompressible_texts_are_left_alone() {
         let of = |text: &str| {
             let mut out = Vec::new();
             push_text(&mut out, &[text]);
@@ -160,7 +161,7 @@ pub(crate) mod tests {
         assert_eq!(of(&"x".repeat(WORTH_BYTES - 1)), (false, WORTH_BYTES + 3));
         let (is_deflated, bytes) = of(&"x".repeat(1 << 20));
         assert!(is_deflated && bytes < 20_000, "{bytes}");
-        // Characters without any order take more than they are.
+        // Random characters would become longer.
         let mut rng = fastrand::Rng::with_seed(1);
         let noise: String = (0..4_000).map(|_| rng.char('\u{4e00}'..'\u{9fff}')).collect();
         assert_eq!(of(&noise), (false, 12_004));

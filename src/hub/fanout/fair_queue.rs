@@ -1,9 +1,10 @@
-//! Work that blocks, done beside the async workers in a fair order.
+//! A queue of blocking work that is fair between clients.
 //!
-//! A few pieces of work run at once. A piece runs for about a [`SLICE`] and goes back into its line
-//! when it is not finished, so nothing waits for a whole search. Clients take turns by address,
-//! however many pieces each of them has waiting; what a client waits for first, such as its first
-//! page, goes before later pieces of others, except that every fourth turn is a later one's.
+//! A few jobs run at once, on blocking threads. A job runs for about one [`SLICE`] and is queued
+//! again if it is not finished, so no client waits for the whole search of another. Clients take
+//! turns, however many jobs each of them has queued. Jobs of [`Priority::First`], such as the first
+//! page of a new query, go before those of [`Priority::Later`], except that every fourth turn
+//! belongs to the latter.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -12,112 +13,118 @@ use std::time::Duration;
 use crate::clock::Stopwatch;
 use crate::hub::lock::lock;
 
-/// About how long a piece of work runs before others get their turn.
+/// About how long a job runs before others get their turn.
 const SLICE: Duration = Duration::from_millis(20);
-/// Turns of first pieces in a row while a later one waits.
+/// First jobs in a row while a later one waits.
 const FIRSTS_IN_A_ROW: u32 = 3;
 
-/// Work in slices.
-pub(in crate::hub) trait Job: Send {
-    /// Works for about a slice; gives itself back when there is more to do.
-    fn run(self: Box<Self>) -> Option<Box<dyn Job>>;
+/// A job that works in slices.
+pub(in crate::hub) trait SlicedWork: Send {
+    /// Works for about a slice. Returns itself if there is more to do.
+    fn run(self: Box<Self>) -> Option<Box<dyn SlicedWork>>;
 }
 
-/// Which line a piece of work waits in.
+/// Which jobs go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::hub) enum Rank {
-    /// What a client has begun to wait for.
+pub(in crate::hub) enum Priority {
+    /// The beginning of what a client waits for.
     First,
-    /// What continues from there.
+    /// Its continuation.
     Later,
 }
 
-/// The time that a slice has.
+/// The time of one slice.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::hub) struct Slice(Stopwatch);
+pub(in crate::hub) struct TimeSlice(Stopwatch);
 
-impl Slice {
+impl TimeSlice {
     pub(in crate::hub) fn begin() -> Self {
         Self(Stopwatch::start())
     }
 
-    /// Whether it is others' turn.
+    /// Whether it is the turn of others.
     pub(in crate::hub) fn is_over(self) -> bool {
         self.0.elapsed() >= SLICE
     }
 }
 
-/// The lines, and who works.
+/// A queue of jobs, and the threads that work on them.
 #[derive(Debug)]
-pub(in crate::hub) struct Turns {
+pub(in crate::hub) struct FairQueue {
     at_once: usize,
-    lines: Mutex<Lines>,
+    queues: Mutex<ClientQueues>,
 }
 
 #[derive(Debug, Default)]
-struct Lines {
+struct ClientQueues {
     running: usize,
-    first: Line,
-    later: Line,
+    first: RoundRobin,
+    later: RoundRobin,
     firsts: u32,
 }
 
-/// Clients in turn, and what each of them waits for.
+/// Clients in turn, and the jobs of each.
 #[derive(Default)]
-struct Line {
+struct RoundRobin {
     order: VecDeque<u64>,
-    waiting: HashMap<u64, VecDeque<Box<dyn Job>>>,
+    waiting: HashMap<u64, VecDeque<Box<dyn SlicedWork>>>,
 }
 
-impl std::fmt::Debug for Line {
+impl std::fmt::Debug for RoundRobin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("clients", &self.order.len()).finish_non_exhaustive()
+        f.debug_struct("RoundRobin").field("clients", &self.order.len()).finish_non_exhaustive()
     }
 }
 
-impl Turns {
-    /// Without work; up to `at_once` pieces will run at the same time.
+impl FairQueue {
+    /// An empty queue; up to `at_once` jobs will run at the same time.
     pub(in crate::hub) fn new(at_once: usize) -> Self {
-        Self { at_once, lines: Mutex::default() }
+        Self { at_once, queues: Mutex::default() }
     }
 
-    /// Puts work into the line of its client.
-    pub(in crate::hub) fn push(self: &Arc<Self>, client: u64, rank: Rank, job: Box<dyn Job>) {
-        let mut lines = lock(&self.lines);
-        lines.put(client, rank, job);
-        if lines.running < self.at_once {
-            lines.running += 1;
-            drop(lines);
-            Worker { turns: Arc::clone(self), is_done: false }.start();
+    /// Adds a job of this client.
+    pub(in crate::hub) fn push(
+        self: &Arc<Self>,
+        client: u64,
+        priority: Priority,
+        job: Box<dyn SlicedWork>,
+    ) {
+        let mut queues = lock(&self.queues);
+        queues.put(client, priority, job);
+        if queues.running < self.at_once {
+            queues.running += 1;
+            drop(queues);
+            Worker { queue: Arc::clone(self), is_done: false }.start();
         }
     }
 
-    /// How many work now.
+    /// How many jobs run now.
     #[cfg(test)]
     pub(in crate::hub) fn running(&self) -> usize {
-        lock(&self.lines).running
+        lock(&self.queues).running
     }
 
-    /// The next piece of work; without any, one who worked less.
-    fn next(&self) -> Option<(u64, Box<dyn Job>)> {
-        let mut lines = lock(&self.lines);
-        let next = lines.next();
-        lines.running -= usize::from(next.is_none());
+    /// The next job; if there is none, the calling worker counts as stopped.
+    fn next(&self) -> Option<(u64, Box<dyn SlicedWork>)> {
+        let mut queues = lock(&self.queues);
+        let next = queues.next();
+        queues.running -= usize::from(next.is_none());
         next
     }
 }
 
-impl Lines {
-    fn put(&mut self, client: u64, rank: Rank, job: Box<dyn Job>) {
-        match rank {
-            Rank::First => self.first.put(client, job),
-            Rank::Later => self.later.put(client, job),
+impl ClientQueues {
+    fn put(&mut self, client: u64, priority: Priority, job: Box<dyn SlicedWork>) {
+        match priority {
+            Priority::First => self.first.put(client, job),
+            Priority::Later => self.later.put(client, job),
         }
     }
 
-    fn next(&mut self) -> Option<(u64, Box<dyn Job>)> {
-        let is_laters_turn = self.firsts >= FIRSTS_IN_A_ROW && !self.later.order.is_empty();
-        if let Some(first) = Some(&mut self.first).filter(|_| !is_laters_turn).and_then(Line::next)
+    fn next(&mut self) -> Option<(u64, Box<dyn SlicedWork>)> {
+        let is_turn_of_later = self.firsts >= FIRSTS_IN_A_ROW && !self.later.order.is_empty();
+        if let Some(first) =
+            Some(&mut self.first).filter(|_| !is_turn_of_later).and_then(RoundRobin::next)
         {
             self.firsts = self.firsts.saturating_add(1);
             return Some(first);
@@ -127,8 +134,8 @@ impl Lines {
     }
 }
 
-impl Line {
-    fn put(&mut self, client: u64, job: Box<dyn Job>) {
+impl RoundRobin {
+    fn put(&mut self, client: u64, job: Box<dyn SlicedWork>) {
         let waiting = self.waiting.entry(client).or_default();
         if waiting.is_empty() {
             self.order.push_back(client);
@@ -136,7 +143,7 @@ impl Line {
         waiting.push_back(job);
     }
 
-    fn next(&mut self) -> Option<(u64, Box<dyn Job>)> {
+    fn next(&mut self) -> Option<(u64, Box<dyn SlicedWork>)> {
         let client = self.order.pop_front()?;
         let waiting = self.waiting.get_mut(&client)?;
         let job = waiting.pop_front()?;
@@ -149,14 +156,14 @@ impl Line {
     }
 }
 
-/// One who works as long as there is something to do.
+/// A thread that works on jobs until none is left.
 struct Worker {
-    turns: Arc<Turns>,
+    queue: Arc<FairQueue>,
     is_done: bool,
 }
 
 impl Worker {
-    /// On a thread that may block; where there is no runtime, here and now.
+    /// Works on a blocking thread; without a runtime, on this one.
     fn start(self) {
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(move || self.work())),
@@ -165,26 +172,26 @@ impl Worker {
     }
 
     fn work(mut self) {
-        while let Some((client, job)) = self.turns.next() {
+        while let Some((client, job)) = self.queue.next() {
             if let Some(rest) = job.run() {
-                lock(&self.turns.lines).put(client, Rank::Later, rest);
+                lock(&self.queue.queues).put(client, Priority::Later, rest);
             }
         }
         self.is_done = true;
     }
 }
 
-/// A piece of work that panics takes the others' turns with it otherwise.
+/// Continues with the other jobs after one panicked.
 impl Drop for Worker {
     fn drop(&mut self) {
         if self.is_done {
             return;
         }
-        let turns = Arc::clone(&self.turns);
+        let queue = Arc::clone(&self.queue);
         if std::thread::panicking() {
-            Self { turns, is_done: false }.start();
+            Self { queue, is_done: false }.start();
         } else {
-            lock(&turns.lines).running -= 1;
+            lock(&queue.queues).running -= 1;
         }
     }
 }
@@ -195,15 +202,15 @@ mod tests {
 
     type Done = Arc<Mutex<Vec<(u64, u32)>>>;
 
-    /// Work of this many slices, which notes each of them.
+    /// A job of this many slices, which notes each of them.
     struct Slices {
         client: u64,
         left: u32,
         done: Done,
     }
 
-    impl Job for Slices {
-        fn run(mut self: Box<Self>) -> Option<Box<dyn Job>> {
+    impl SlicedWork for Slices {
+        fn run(mut self: Box<Self>) -> Option<Box<dyn SlicedWork>> {
             self.left -= 1;
             lock(&self.done).push((self.client, self.left));
             assert!(self.client < 100, "a client whose work panics");
@@ -211,22 +218,22 @@ mod tests {
         }
     }
 
-    /// Runs all of it on one thread, in the order of the turns.
-    fn run_all(work: &[(u64, Rank, u32)]) -> Vec<(u64, u32)> {
-        let (turns, done) = (Turns::new(1), Done::default());
-        for (client, rank, left) in work {
+    /// Runs all jobs on one thread.
+    fn run_all(work: &[(u64, Priority, u32)]) -> Vec<(u64, u32)> {
+        let (queue, done) = (FairQueue::new(1), Done::default());
+        for (client, priority, left) in work {
             let job = Slices { client: *client, left: *left, done: Arc::clone(&done) };
-            lock(&turns.lines).put(*client, *rank, Box::new(job));
+            lock(&queue.queues).put(*client, *priority, Box::new(job));
         }
-        lock(&turns.lines).running = 1;
-        Worker { turns: Arc::new(turns), is_done: false }.work();
+        lock(&queue.queues).running = 1;
+        Worker { queue: Arc::new(queue), is_done: false }.work();
         std::mem::take(&mut *lock(&done))
     }
 
     #[test]
-    fn one_clients_many_searches_delay_another_by_few_slices() {
-        let mut work = vec![(1, Rank::First, 33); 400];
-        work.push((2, Rank::First, 3));
+    fn many_jobs_of_one_client_delay_others_by_few_slices() {
+        let mut work = vec![(1, Priority::First, 33); 400];
+        work.push((2, Priority::First, 3));
         let done = run_all(&work);
         assert_eq!(done.len(), 400 * 33 + 3);
         let answered = done.iter().position(|slice| *slice == (2, 0)).unwrap();
@@ -234,27 +241,27 @@ mod tests {
     }
 
     #[test]
-    fn first_pieces_go_before_later_ones_and_do_not_starve_them() {
-        let mut work = vec![(1, Rank::Later, 1)];
-        work.extend((2..22).map(|client| (client, Rank::First, 1)));
+    fn first_jobs_go_before_later_ones_without_starving_them() {
+        let mut work = vec![(1, Priority::Later, 1)];
+        work.extend((2..22).map(|client| (client, Priority::First, 1)));
         let done = run_all(&work);
         let later = done.iter().position(|(client, _)| *client == 1);
         assert_eq!(later, Some(3));
     }
 
     #[tokio::test]
-    async fn a_panic_costs_nobody_elses_turn() {
-        let (turns, done) = (Arc::new(Turns::new(1)), Done::default());
+    async fn panicking_job_does_not_stop_the_others() {
+        let (queue, done) = (Arc::new(FairQueue::new(1)), Done::default());
         for client in [1, 100, 2] {
             let job = Slices { client, left: 1, done: Arc::clone(&done) };
-            turns.push(client, Rank::First, Box::new(job));
+            queue.push(client, Priority::First, Box::new(job));
         }
         let all_done = async {
-            while lock(&done).len() < 3 || turns.running() > 0 {
+            while lock(&done).len() < 3 || queue.running() > 0 {
                 tokio::task::yield_now().await;
             }
         };
-        let waited = tokio::time::timeout(std::time::Duration::from_secs(20), all_done).await;
-        assert!(waited.is_ok(), "{} turns are still taken", turns.running());
+        let waited = tokio::time::timeout(Duration::from_secs(20), all_done).await;
+        assert!(waited.is_ok(), "{} jobs still run", queue.running());
     }
 }

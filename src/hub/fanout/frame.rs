@@ -1,7 +1,8 @@
-//! WebSocket frames, encoded once and shared by everyone who is sent them.
+//! WebSocket frames, encoded once and shared by all connections that send them.
 //!
-//! A server's frames carry no mask, so the same bytes serve any number of connections. Those that
-//! take messages deflated share other bytes, which are made when the first of them asks.
+//! Frames of a server are not masked (RFC 6455 §5.1), so the same bytes serve any number of
+//! connections. Connections with permessage-deflate share a second, compressed copy, which is made
+//! when the first of them needs it.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,22 +10,22 @@ use bytes::Bytes;
 
 use super::{deflate, memory};
 
-/// The longest reason that fits a close frame: 125 bytes less the code.
+/// The longest reason in a close frame: 125 bytes of payload less two for the code.
 const REASON_BYTES: usize = 123;
 
-/// What is larger is neither encoded nor deflated on an async worker.
+/// Larger messages are neither encoded nor compressed on an async worker, bytes.
 pub(in crate::hub) const LARGE_BYTES: usize = 64 << 10;
 
-/// One whole WebSocket frame, header and all. A clone shares the bytes.
+/// A complete WebSocket frame with its header. A clone shares the bytes.
 #[derive(Debug, Clone)]
 pub struct Frame {
     bytes: Bytes,
-    /// The same deflated, of text that is long enough for that.
+    /// The compressed frame; `None` for a text that is too short for compression.
     deflated: Option<Arc<OnceLock<Bytes>>>,
 }
 
 impl Frame {
-    /// A text message made of these parts.
+    /// A text frame with the concatenation of `parts`.
     #[must_use]
     pub fn text(parts: &[&str]) -> Self {
         let length = parts.iter().map(|part| part.len()).sum();
@@ -37,13 +38,13 @@ impl Frame {
         Self { bytes: memory::hold(bytes), deflated }
     }
 
-    /// Frames that are encoded already, one or more, whole.
+    /// One or more complete frames that are encoded already.
     #[must_use]
     pub fn encoded(bytes: Bytes) -> Self {
         Self { bytes, deflated: None }
     }
 
-    /// A close frame; a reason that is too long is cut at a character.
+    /// A close frame. A reason of more than 123 bytes is cut at the boundary of a character.
     #[must_use]
     pub fn close(code: u16, reason: &str) -> Self {
         let mut end = reason.len().min(REASON_BYTES);
@@ -57,7 +58,7 @@ impl Frame {
         Self::encoded(Bytes::from(bytes))
     }
 
-    /// A ping without a body.
+    /// A ping with an empty payload.
     #[must_use]
     pub fn ping() -> Self {
         Self::encoded(Bytes::from_static(&[0x89, 0]))
@@ -69,15 +70,15 @@ impl Frame {
         &self.bytes
     }
 
-    /// The bytes that go on the wire, given away.
+    /// The bytes that go on the wire.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }
 
-    /// The bytes for a connection that takes messages deflated. The work is done once, whoever
-    /// asks; what does not become smaller stays as it is, and so does what is large and was not
-    /// deflated before.
+    /// The bytes for a connection with permessage-deflate. The frame is compressed by the first
+    /// caller. Frames that would not become smaller stay uncompressed, as do frames larger than
+    /// 64 KiB that were not compressed before.
     #[must_use]
     pub fn into_deflated(self) -> Bytes {
         if self.bytes.len() <= LARGE_BYTES {
@@ -87,7 +88,7 @@ impl Frame {
         deflated.unwrap_or(self.bytes)
     }
 
-    /// Deflates it for all who share it. Not for async workers where it is large.
+    /// Compresses the frame for all that share it. Large frames: only on a blocking thread.
     pub(in crate::hub) fn deflate(&self) {
         let Some(deflated) = &self.deflated else { return };
         deflated.get_or_init(|| {
@@ -98,24 +99,24 @@ impl Frame {
         });
     }
 
-    /// Whether it can be given away deflated as it is.
+    /// Whether [`Self::into_deflated`] has nothing left to compress.
     pub(in crate::hub) fn is_deflated(&self) -> bool {
         self.deflated.as_ref().is_none_or(|deflated| deflated.get().is_some())
     }
 
-    /// How many bytes go on the wire.
+    /// Number of bytes on the wire.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Never: even a frame without a body has a header.
+    /// Always false: every frame has a header.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// The text inside; empty for a ping or a close frame.
+    /// The text of a text frame; empty for others.
     #[must_use]
     pub fn body(&self) -> &str {
         let head = match self.bytes.get(..2) {
@@ -140,7 +141,7 @@ impl From<Frame> for Bytes {
     }
 }
 
-/// By what goes on the wire.
+/// Compares the uncompressed bytes.
 impl PartialEq for Frame {
     fn eq(&self, other: &Self) -> bool {
         self.bytes == other.bytes
@@ -149,6 +150,7 @@ impl PartialEq for Frame {
 
 impl Eq for Frame {}
 
+/// Appends the header of an unmasked frame with a payload of `length` bytes (RFC 6455 §5.2).
 pub(in crate::hub) fn push_header(bytes: &mut Vec<u8>, first: u8, length: usize) {
     bytes.push(first);
     match (u8::try_from(length), u16::try_from(length)) {
@@ -169,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_length_is_written_in_the_shortest_way() {
+    fn length_is_encoded_in_the_shortest_way() {
         for (length, head) in [
             (0, &[0x81, 0][..]),
             (125, &[0x81, 125]),
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_reason_is_cut_at_a_character() {
+    fn long_reason_is_cut_at_a_character() {
         let frame = Frame::close(1008, &"ä".repeat(100));
         assert_eq!(frame.bytes()[..4], [0x88, 124, 0x03, 0xf0]);
         assert_eq!(frame.len(), 2 + 124);
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_frame_is_not_deflated_by_who_sends_it() {
+    fn large_frame_is_not_compressed_while_sending() {
         let frame = Frame::text(&[&"x".repeat(LARGE_BYTES)]);
         assert_eq!(frame.clone().into_deflated(), frame.bytes());
         assert!(!frame.is_deflated());
@@ -203,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_deflated_once_for_all_who_share_it() {
+    fn frame_is_compressed_once_for_all_that_share_it() {
         let text = r#"{"type":"PushEvent"}"#.repeat(40);
         let frame = Frame::text(&[&text]);
         let [one, two] = [frame.clone(), frame.clone()].map(Frame::into_deflated);
         assert_eq!(one.as_ptr(), two.as_ptr());
         assert!(one.len() < frame.len());
         assert_eq!(deflate::tests::texts(&one), [(text.clone(), true)]);
-        assert_eq!(frame.body(), text, "the others share what they did");
+        assert_eq!(frame.body(), text, "the uncompressed bytes stay");
         for short in [Frame::text(&["short"]), Frame::ping(), Frame::close(1000, "bye")] {
             assert_eq!(short.clone().into_deflated(), short.into_bytes());
         }

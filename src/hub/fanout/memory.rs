@@ -1,12 +1,12 @@
-//! What is held for readers, in bytes, and its limit.
+//! Bytes of encoded messages that are held for subscribers, and their limits.
 //!
-//! Everything that is encoded for readers is counted from its making until the last of them has
-//! taken it, however many share it: frames, deflated frames, pages. Below [`ROOM_BYTES`] nobody
-//! notices. Above it, clients that hold much wait until there is room again: a reader of the
-//! stream reads on from its cursor then, one of `/sampling` is moved forward as any slow one. A
-//! client that holds little is served up to [`LIMIT_BYTES`], so that a few cannot take everything.
+//! Frames, compressed frames and pages are counted from their encoding until the last connection
+//! has sent them; shared bytes count once. Up to [`ROOM_BYTES`] in all, every client is served.
+//! Above that, clients that hold more than 1 MiB wait until there is room: a subscriber of
+//! `/stream` then continues from its cursor, one of `/sampling` is moved forward like any slow one.
+//! Other clients are served up to [`LIMIT_BYTES`], so that a few cannot take all of it.
 //!
-//! The counts are the process's own, as its memory is.
+//! The counts are global, because the limits concern the memory of the process.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,15 +17,15 @@ use bytes::Bytes;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::lock::lock;
 
-/// Bytes held for readers above which clients that hold more than `LITTLE_BYTES` wait.
+/// Held bytes above which clients that hold more than 1 MiB wait.
 pub const ROOM_BYTES: usize = 96 << 20;
-/// Bytes held for readers above which everybody waits.
+/// Held bytes above which every client waits.
 pub const LIMIT_BYTES: usize = 144 << 20;
-/// What a client may hold while there is little room.
+/// The most bytes that a client may hold above [`ROOM_BYTES`].
 const LITTLE_BYTES: usize = 1 << 20;
-/// Less is not worth counting: an idle connection has more.
+/// Shorter messages are not counted: an idle connection costs more.
 const COUNTED_BYTES: usize = 1 << 10;
-/// A client's own part is noted from so many bytes on that it takes at once.
+/// Smaller batches are not counted to their client.
 const CHARGED_BYTES: usize = 16 << 10;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -34,38 +34,38 @@ static CLIENTS: LazyLock<Clients> = LazyLock::new(Clients::default);
 
 #[derive(Debug, Default)]
 struct Clients {
-    /// Bytes of each client that holds many.
+    /// Bytes by client, of those that hold any.
     bytes: Mutex<HashMap<u64, usize>>,
-    /// Who waits for room.
+    /// Connections that wait for room.
     waiting: Mutex<Vec<Weak<Notifier>>>,
 }
 
-/// Bytes that count as long as they live.
-struct Held(Vec<u8>);
+/// Bytes that are counted as long as they live.
+struct CountedBytes(Vec<u8>);
 
-/// A client's part of what is held, until it is dropped.
+/// Counts bytes to a client until it is dropped.
 #[derive(Debug)]
 pub struct MemoryCharge {
     client: u64,
     bytes: usize,
 }
 
-/// Bytes held for readers now.
+/// Bytes held for subscribers now.
 #[must_use]
 pub fn held_bytes() -> usize {
     HELD.load(Ordering::Relaxed)
 }
 
-/// Counts what was encoded, until the last who shares it lets go of it.
+/// Counts an encoded message until the last clone is dropped.
 pub(in crate::hub) fn hold(bytes: Vec<u8>) -> Bytes {
     if bytes.len() < COUNTED_BYTES {
         return bytes.into();
     }
     HELD.fetch_add(bytes.len(), Ordering::Relaxed);
-    Bytes::from_owner(Held(bytes))
+    Bytes::from_owner(CountedBytes(bytes))
 }
 
-/// Notes that a client holds this many bytes; of few nothing is noted.
+/// Counts a batch to its client; `None` for a small one.
 pub(in crate::hub) fn charge(client: u64, bytes: usize) -> Option<MemoryCharge> {
     (bytes >= CHARGED_BYTES).then(|| {
         *lock(&CLIENTS.bytes).entry(client).or_default() += bytes;
@@ -73,8 +73,8 @@ pub(in crate::hub) fn charge(client: u64, bytes: usize) -> Option<MemoryCharge> 
     })
 }
 
-/// Whether something may be made or taken for this connection now. If not, its notifier rings when
-/// there is room.
+/// Whether messages may be encoded or taken for this connection now. If not, the connection is
+/// notified when there is room.
 pub(in crate::hub) fn has_room_for(notifier: &Arc<Notifier>) -> bool {
     if has_room(held_bytes(), notifier.client()) {
         return true;
@@ -87,7 +87,7 @@ pub(in crate::hub) fn has_room_for(notifier: &Arc<Notifier>) -> bool {
         }
         IS_WAITED_FOR.store(true, Ordering::SeqCst);
     }
-    // Room may have been made before it was known that this one waits.
+    // Room may have been made before this connection was in the list.
     has_room(held_bytes(), notifier.client())
 }
 
@@ -97,7 +97,7 @@ fn has_room(held: usize, client: u64) -> bool {
     held <= ROOM_BYTES || (held <= LIMIT_BYTES && holds_little())
 }
 
-/// Rings for those who wait. Whom there is no room for waits again.
+/// Notifies all connections that wait for room. Those that find none will wait again.
 fn room_was_made() {
     if !IS_WAITED_FOR.swap(false, Ordering::SeqCst) {
         return;
@@ -106,16 +106,16 @@ fn room_was_made() {
     waiting.iter().filter_map(Weak::upgrade).for_each(|notifier| notifier.notify());
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl Drop for Held {
+impl Drop for CountedBytes {
     fn drop(&mut self) {
         let before = HELD.fetch_sub(self.0.len(), Ordering::SeqCst);
-        // What is let go of while there is far too much changes nothing for anybody.
+        // Above the limit nobody is served, so nobody needs to be notified.
         if before - self.0.len() <= LIMIT_BYTES && IS_WAITED_FOR.load(Ordering::SeqCst) {
             room_was_made();
         }
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_counts_until_the_last_lets_go() {
+    fn bytes_count_until_the_last_clone_is_dropped() {
         // Other tests of this process hold something too, but never as much.
         const MUCH: usize = 64 << 20;
         let bytes = hold(vec![0; MUCH]);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_holds_little_is_served_while_others_wait() {
+    fn client_that_holds_little_is_served_while_others_wait() {
         let (greedy, modest) = (u64::MAX, u64::MAX - 1);
         let charge = charge(greedy, 2 << 20).unwrap();
         assert!(has_room(ROOM_BYTES, greedy) && has_room(ROOM_BYTES, modest));

@@ -4,57 +4,91 @@
 //! looks has the effect of notifying once: nothing is queued, the connection looks itself what is
 //! there.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-/// Wakes one task. Cheap to ring, also when nobody listens.
+use crate::hub::lock::lock;
+
+/// Wakes the task of one connection. Notifying is cheap, also when no task listens.
 #[derive(Debug, Default)]
 pub struct Notifier {
-    rung: AtomicBool,
+    is_notified: AtomicBool,
     listener: AtomicWaker,
     client: u64,
     deflates: bool,
 }
 
 impl Notifier {
-    /// For a connection of this client: those of one client share its turns, where work is done
-    /// for them. Without one, all have the same.
+    /// A notifier for a connection of this client. All connections of a client share its turns in
+    /// the queues of work and its memory account. The default is one common client.
     #[must_use]
     pub fn for_client(client: u64) -> Self {
         Self { client, ..Self::default() }
     }
 
-    /// For one that takes messages deflated.
+    /// Sets whether the connection takes deflated messages.
     #[must_use]
     pub fn deflating(self, deflates: bool) -> Self {
         Self { deflates, ..self }
     }
 
-    /// Whether messages go deflated to it.
+    /// Whether the connection takes deflated messages.
     #[must_use]
     pub fn deflates(&self) -> bool {
         self.deflates
     }
 
-    /// Whose connection it is.
+    /// The client of the connection.
     #[must_use]
     pub fn client(&self) -> u64 {
         self.client
     }
 
-    /// Says that there is something to fetch.
+    /// Wakes the connection: there is something to take.
     pub fn notify(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        if !self.is_notified.swap(true, Ordering::AcqRel) {
             self.listener.wake();
         }
     }
 
-    /// Ready once it was rung since the last time this was ready. For one listener.
+    /// Ready if [`Self::notify`] was called since this was ready last. For one listening task.
     pub fn poll_notified(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.listener.register(cx.waker());
-        if self.rung.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+        if self.is_notified.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Connections that are notified together.
+#[derive(Debug, Default)]
+pub(in crate::hub) struct NotifierList(Mutex<Listed>);
+
+#[derive(Debug, Default)]
+struct Listed {
+    next: u64,
+    notifiers: BTreeMap<u64, Arc<Notifier>>,
+}
+
+impl NotifierList {
+    /// Adds a connection; the number is for [`Self::remove`].
+    pub(in crate::hub) fn add(&self, notifier: &Arc<Notifier>) -> u64 {
+        let mut listed = lock(&self.0);
+        let number = listed.next;
+        listed.next += 1;
+        listed.notifiers.insert(number, Arc::clone(notifier));
+        number
+    }
+
+    pub(in crate::hub) fn remove(&self, number: u64) {
+        lock(&self.0).notifiers.remove(&number);
+    }
+
+    /// Notifies all of them.
+    pub(in crate::hub) fn notify(&self) {
+        lock(&self.0).notifiers.values().for_each(|notifier| notifier.notify());
     }
 }
 
@@ -63,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ringing_twice_is_heard_once() {
+    fn notifying_twice_wakes_once() {
         let notifier = Notifier::default();
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert_eq!(notifier.poll_notified(&mut cx), Poll::Pending);

@@ -1,4 +1,4 @@
-//! The groups there are, by what their members asked for: who joins, who leaves, who is dealt to.
+//! The groups of subscribers by query: joining, leaving, and the list of all groups.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use crate::hub::lock::lock;
 
-/// Groups by key. A group begins with its first member and goes with its last.
+/// Groups by key. A group exists from its first subscriber to its last.
 #[derive(Debug)]
 pub(in crate::hub) struct Registry<K, G> {
     groups: Mutex<HashMap<K, Arc<G>>>,
-    /// Whether groups began or went since somebody asked for all of them.
+    /// Whether groups were added or removed since the last [`Self::refresh`].
     changed: AtomicBool,
     count: AtomicUsize,
 }
@@ -24,12 +24,12 @@ impl<K, G> Default for Registry<K, G> {
 }
 
 impl<K: Eq + Hash, G> Registry<K, G> {
-    /// The group of this key, begun when it is not there, after `sit_down` took a seat in it.
+    /// Calls `subscribe` with the group of this key, which `begin` makes if it does not exist.
     pub(in crate::hub) fn join<S>(
         &self,
         key: K,
         begin: impl FnOnce(&K) -> G,
-        sit_down: impl FnOnce(&G) -> S,
+        subscribe: impl FnOnce(&G) -> S,
     ) -> (Arc<G>, S) {
         let mut groups = lock(&self.groups);
         let group = groups.entry(key).or_insert_with_key(|key| {
@@ -37,23 +37,23 @@ impl<K: Eq + Hash, G> Registry<K, G> {
             Arc::new(begin(key))
         });
         let group = Arc::clone(group);
-        let seat = sit_down(&group);
+        let subscriber = subscribe(&group);
         self.count.store(groups.len(), Ordering::Relaxed);
-        (group, seat)
+        (group, subscriber)
     }
 
-    /// `stand_up` leaves the seat in the group of this key, and says whether nobody is left.
-    pub(in crate::hub) fn leave(&self, key: &K, stand_up: impl FnOnce() -> bool) {
-        // Under the lock, so that nobody joins a group that is being dropped.
+    /// Calls `unsubscribe`, and removes the group if that returns true: no subscriber is left.
+    pub(in crate::hub) fn leave(&self, key: &K, unsubscribe: impl FnOnce() -> bool) {
+        // Under the lock, so that no subscriber joins a group that is being removed.
         let mut groups = lock(&self.groups);
-        if stand_up() {
+        if unsubscribe() {
             groups.remove(key);
             self.changed.store(true, Ordering::Release);
             self.count.store(groups.len(), Ordering::Relaxed);
         }
     }
 
-    /// Brings `list` up to date with the groups there are.
+    /// Brings `list` up to date with the groups that exist.
     pub(in crate::hub) fn refresh(&self, list: &mut Vec<Arc<G>>) {
         if self.changed.swap(false, Ordering::AcqRel) {
             list.clear();
@@ -61,12 +61,12 @@ impl<K: Eq + Hash, G> Registry<K, G> {
         }
     }
 
-    /// A group's equal share of what all may hold together.
+    /// The equal share of one group in a limit for all of them.
     pub(in crate::hub) fn share_of(&self, all: usize) -> usize {
         all / self.count.load(Ordering::Relaxed).max(1)
     }
 
-    /// All groups there are.
+    /// All groups.
     pub(in crate::hub) fn all(&self) -> Vec<Arc<G>> {
         lock(&self.groups).values().cloned().collect()
     }

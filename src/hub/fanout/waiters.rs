@@ -1,4 +1,4 @@
-//! Who waits until something large is encoded.
+//! Connections that wait until a large message is encoded.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -6,19 +6,19 @@ use crate::hub::fanout::memory::{self, MemoryCharge};
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::lock::lock;
 
-/// The connections that wait for one message, and on whose account it is held once it is made.
+/// The connections that wait for one message, and the memory account of the encoded message.
 #[derive(Debug, Default)]
-pub(in crate::hub) struct Waiters(Mutex<Waiting>);
+pub(in crate::hub) struct EncodingWaiters(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
     notifiers: Vec<Weak<Notifier>>,
-    /// Until the message goes from the log.
+    /// Held until the message is dropped from the log.
     charge: Option<MemoryCharge>,
 }
 
-impl Waiters {
-    /// Puts a connection among those who wait. Whether it is the first: then somebody has to begin.
+impl EncodingWaiters {
+    /// Adds a connection. Returns whether it is the first: then the caller starts the encoding.
     pub(in crate::hub) fn add(&self, notifier: &Arc<Notifier>) -> bool {
         let mut waiting = lock(&self.0);
         let is_first = waiting.notifiers.is_empty();
@@ -32,8 +32,9 @@ impl Waiters {
         is_first
     }
 
-    /// Makes the message, of about so many bytes, for each who waits and lives, and rings for them.
-    /// Where nobody may hold more, nothing is made: they are rung for when there is room.
+    /// Calls `make` for each connection that still waits, then notifies them. `bytes` is about the
+    /// size of the message. Connections whose client may not hold more now are left out; they are
+    /// notified when there is room.
     pub(in crate::hub) fn serve(&self, bytes: usize, make: impl Fn(&Notifier)) {
         let notifiers = lock(&self.0).notifiers.clone();
         let living: Vec<Arc<Notifier>> = notifiers.iter().filter_map(Weak::upgrade).collect();
@@ -46,13 +47,14 @@ impl Waiters {
         for notifier in &served {
             make(notifier);
         }
-        // Who came meanwhile looks for itself whether it is what it waits for.
+        // Connections that were added meanwhile look themselves whether their message is ready.
         let notifiers = std::mem::take(&mut lock(&self.0).notifiers);
         let refused = |notifier: &Arc<Notifier>| {
             living.iter().any(|one| Arc::ptr_eq(one, notifier))
                 && !served.iter().any(|one| Arc::ptr_eq(one, notifier))
         };
-        let rung = notifiers.iter().filter_map(Weak::upgrade).filter(|notifier| !refused(notifier));
-        rung.for_each(|notifier| notifier.notify());
+        let woken =
+            notifiers.iter().filter_map(Weak::upgrade).filter(|notifier| !refused(notifier));
+        woken.for_each(|notifier| notifier.notify());
     }
 }

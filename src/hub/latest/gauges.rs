@@ -1,24 +1,24 @@
-//! GaugeTopics: named values that change at ticks, and who follows them.
+//! Gauge topics: named values that change at ticks, and their subscribers.
 //!
-//! A sheet shows the latest reading of one thing that is counted over a rolling window. Who
-//! follows it is told the whole of it first and then, at each tick, either the whole again or what
-//! has changed since it was last told; a reader that was slow gets one change and not several.
-//! Each text is written once and shared.
+//! A topic has the latest snapshot of counts over a rolling window. A subscriber receives the whole
+//! snapshot first and then, at each tick, either the whole again or the delta since what it
+//! received last; a slow subscriber receives one delta instead of several. Each message is encoded
+//! once and shared.
 //!
-//! Invariant: a snapshot plus all later deltas equals the latest snapshot. A subscriber that comes
-//! back with the [`ResumeToken`] of a value that is still known here receives the delta since that
-//! value; every other begins with a snapshot.
+//! Invariant: a snapshot plus all later deltas equals the latest snapshot. A subscriber that
+//! returns with the [`ResumeToken`] of a value that is still known receives the delta since that
+//! value; any other begins with a snapshot.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::hub::fanout::frame::Frame;
-use crate::hub::fanout::notifier::Notifier;
-use crate::hub::latest::values::map_text;
+use crate::hub::fanout::notifier::{Notifier, NotifierList};
 use crate::hub::lock::lock;
 use crate::model::json;
 use crate::model::position::Cursor;
@@ -26,137 +26,135 @@ use crate::model::resume_token::ResumeToken;
 use crate::model::tally::Tally;
 use crate::model::window::Second;
 
-/// The windows over which the rolling counts are shown, with their seconds.
+/// The windows of the rolling counts: name and seconds.
 pub const WINDOWS: [(&str, u32); 3] = [("1m", 60), ("1h", 3_600), ("24h", 86_400)];
 
-/// The most changes of one tick that are kept written: one for each tick that some reader was told
-/// last.
-const CHANGES: usize = 64;
-/// The most values that are known of a sheet to whose readers one may come back: at a tick a second
-/// those of two minutes, a few kilobytes each.
+/// The most encoded deltas to one snapshot: one for each earlier snapshot that some subscriber
+/// received last.
+const DELTAS: usize = 64;
+/// The most values of a topic that are kept for returning subscribers: those of two minutes at one
+/// tick per second, a few kilobytes each.
 const KEPT_VALUES: usize = 120;
 
-/// What was counted in a window, as of a place on the bus.
+/// Counts over a window, as of a position on the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GaugeSnapshot {
-    /// Up to which event it is counted, that one included.
+    /// The last event that is counted.
     pub cursor: Cursor,
-    /// The window's first second.
+    /// The first second of the window.
     pub from: Second,
-    /// The window's last second.
+    /// The last second of the window.
     pub to: Second,
-    /// The second from which on everything was counted; not after `from` when the window is whole.
+    /// The second from which on every event was counted. The window is complete if it is not after
+    /// `from`.
     pub counted_from: Second,
-    /// Events of the window's time that could not be counted for want of room, since the start.
+    /// Events that were not counted because a limit of names was reached, since the start.
     pub left_out: u64,
-    /// Name -> count.
+    /// Counts by name.
     pub value: Tally,
 }
 
-/// One message for a reader.
+/// One message for a subscriber.
 #[derive(Debug, Clone)]
 pub struct GaugeUpdate {
     /// Its `type`.
     pub kind: &'static str,
-    /// Which value it leads to; none of what is not about counts.
+    /// The value that it leads to; `None` for messages without a value.
     pub token: Option<ResumeToken>,
-    /// The whole message; [`Frame::body`] is its text.
+    /// The message; [`Frame::body`] is its text.
     pub frame: Frame,
 }
 
-/// All sheets of one kind, by name.
+/// Topics by name.
 #[derive(Debug, Default)]
 pub struct GaugeTopics {
-    sheets: Mutex<BTreeMap<Box<str>, Arc<GaugeTopic>>>,
-    /// How many values each of them remembers.
+    topics: Mutex<BTreeMap<Box<str>, Arc<GaugeTopic>>>,
+    /// How many values each topic keeps for returning subscribers.
     keep: usize,
 }
 
-/// One named value.
+/// A named value.
 #[derive(Debug)]
 pub struct GaugeTopic {
     name: Box<str>,
-    /// What it is, as a JSON object.
+    /// A description, as a JSON object.
     about: ArcSwap<String>,
-    shown: ArcSwapOption<Shown>,
-    /// The last different values, that of now among them.
-    kept: Mutex<VecDeque<Arc<Shown>>>,
+    current: ArcSwapOption<PublishedSnapshot>,
+    /// The last different values, including the current one.
+    kept: Mutex<VecDeque<Arc<PublishedSnapshot>>>,
     keep: usize,
-    readers: Mutex<Readers>,
+    is_closed: AtomicBool,
+    subscribers: NotifierList,
 }
 
-#[derive(Debug, Default)]
-struct Readers {
-    next: u64,
-    notifiers: BTreeMap<u64, Arc<Notifier>>,
-    closed: bool,
-}
-
-/// A reading with its number; numbers grow by one a tick.
+/// A snapshot with its number; numbers grow by one per tick.
 #[derive(Debug)]
-struct Shown {
+struct PublishedSnapshot {
     number: u64,
-    reading: GaugeSnapshot,
+    snapshot: GaugeSnapshot,
     hash: OnceLock<u64>,
-    snapshot: OnceLock<Frame>,
-    tick: OnceLock<Frame>,
-    /// What leads here from the reading of that number; `None` when nothing changed.
-    changes: Mutex<Vec<(u64, Option<Frame>)>>,
+    /// Its messages of type `snapshot` and `tick`.
+    snapshot_frame: OnceLock<Frame>,
+    tick_frame: OnceLock<Frame>,
+    /// The encoded deltas to this snapshot, by the number of the one that they start from; `None`
+    /// if nothing has changed.
+    deltas: Mutex<Vec<(u64, Option<Frame>)>>,
 }
 
-/// What a reader is told after the first snapshot.
+/// What a subscriber receives after the first snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateMode {
-    /// The whole value, at each tick.
+    /// The whole value at each tick.
     Full,
-    /// What has changed, at each tick at which something has.
+    /// What has changed, at each tick with a change.
     Deltas,
 }
 
-/// One reader of a sheet.
+/// One subscriber of a topic. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct GaugeSubscriber {
-    sheet: Arc<GaugeTopic>,
+    topic: Arc<GaugeTopic>,
     number: u64,
-    telling: UpdateMode,
-    told: Option<Arc<Shown>>,
+    mode: UpdateMode,
+    /// What it received last.
+    received: Option<Arc<PublishedSnapshot>>,
     ended: bool,
 }
 
 impl GaugeTopics {
-    /// GaugeTopics to whose readers one may come back: they remember some of their last values.
+    /// Topics whose subscribers can resume: each topic keeps some of its last values.
     #[must_use]
     pub fn resumable() -> Self {
         Self { keep: KEPT_VALUES, ..Self::default() }
     }
 
-    /// The sheet of this name, made when it is not there.
+    /// The topic of this name; made if it does not exist.
     #[must_use]
     pub fn open(&self, name: &str) -> Arc<GaugeTopic> {
-        let mut sheets = lock(&self.sheets);
+        let mut topics = lock(&self.topics);
         let new = || Arc::new(GaugeTopic::new(name, self.keep));
-        let sheet = sheets.entry(name.into()).or_insert_with(new);
-        Arc::clone(sheet)
+        let topic = topics.entry(name.into()).or_insert_with(new);
+        Arc::clone(topic)
     }
 
-    /// Takes a sheet away; who follows it is told so.
+    /// Removes a topic. Its subscribers receive a `bye`.
     pub fn close(&self, name: &str) {
-        if let Some(sheet) = lock(&self.sheets).remove(name) {
-            lock(&sheet.readers).closed = true;
-            sheet.notify();
+        if let Some(topic) = lock(&self.topics).remove(name) {
+            topic.is_closed.store(true, Ordering::Release);
+            topic.subscribers.notify();
         }
     }
 
-    /// The sheet of this name.
+    /// The topic of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<GaugeTopic>> {
-        lock(&self.sheets).get(name).map(Arc::clone)
+        lock(&self.topics).get(name).map(Arc::clone)
     }
 
     /// All names, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<Box<str>> {
-        lock(&self.sheets).keys().cloned().collect()
+        lock(&self.topics).keys().cloned().collect()
     }
 }
 
@@ -165,25 +163,26 @@ impl GaugeTopic {
         Self {
             name: name.into(),
             about: ArcSwap::from_pointee("{}".to_owned()),
-            shown: ArcSwapOption::empty(),
+            current: ArcSwapOption::empty(),
             kept: Mutex::default(),
             keep,
-            readers: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            subscribers: NotifierList::default(),
         }
     }
 
-    /// Says what this is: a JSON object, for the list of all sheets.
+    /// Sets the description, a JSON object, for the list of all topics.
     pub fn describe(&self, about: String) {
         self.about.store(Arc::new(about));
     }
 
-    /// What this is, as a JSON object.
+    /// The description, a JSON object.
     #[must_use]
     pub fn about(&self) -> Arc<String> {
         self.about.load_full()
     }
 
-    /// Its name as members of a JSON object: `"name":"languages","window":"1h"`.
+    /// The name as members of a JSON object: `"name":"languages","window":"1h"`.
     #[must_use]
     pub fn labels(&self) -> String {
         let mut text = r#""name":"#.to_owned();
@@ -196,117 +195,106 @@ impl GaugeTopic {
         text
     }
 
-    /// Shows a new reading and tells everyone who follows it. From one place.
-    pub fn publish(&self, reading: GaugeSnapshot) {
-        let number = self.shown.load().as_ref().map_or(1, |shown| shown.number + 1);
-        let shown = Arc::new(Shown {
+    /// Publishes a new snapshot and notifies all subscribers. Called from one place.
+    pub fn publish(&self, snapshot: GaugeSnapshot) {
+        let number = self.current.load().as_ref().map_or(1, |current| current.number + 1);
+        let published = Arc::new(PublishedSnapshot {
             number,
-            reading,
+            snapshot,
             hash: OnceLock::new(),
-            snapshot: OnceLock::new(),
-            tick: OnceLock::new(),
-            changes: Mutex::default(),
+            snapshot_frame: OnceLock::new(),
+            tick_frame: OnceLock::new(),
+            deltas: Mutex::default(),
         });
         if self.keep > 0 {
-            self.keep(&shown);
+            self.keep(&published);
         }
-        if let Some(old) = self.shown.swap(Some(shown)) {
-            // The value may be remembered; who is told of a change from now on is told a later one.
-            lock(&old.changes).clear();
+        if let Some(old) = self.current.swap(Some(published)) {
+            // The value may be kept; its deltas are not needed any more, they lead to an old value.
+            lock(&old.deltas).clear();
         }
-        self.notify();
+        self.subscribers.notify();
     }
 
-    /// The value now; `None` before the first tick.
+    /// The current value; `None` before the first tick.
     #[must_use]
     pub fn snapshot(&self) -> Option<GaugeUpdate> {
-        self.shown.load_full().map(|shown| self.snapshot_of(&shown))
+        self.current.load_full().map(|current| self.snapshot_update(&current))
     }
 
-    /// What it shows now; `None` before the first tick.
+    /// The current snapshot; `None` before the first tick.
     #[must_use]
     pub fn latest(&self) -> Option<GaugeSnapshot> {
-        self.shown.load_full().map(|shown| shown.reading.clone())
+        self.current.load_full().map(|current| current.snapshot.clone())
     }
 
-    /// Follows it: the snapshot, then what was asked for. The notifier rings at each tick.
+    /// Subscribes: the first update is the snapshot. The connection is notified at each tick.
     #[must_use]
     pub fn subscribe(
         self: &Arc<Self>,
-        telling: UpdateMode,
+        mode: UpdateMode,
         notifier: &Arc<Notifier>,
     ) -> GaugeSubscriber {
-        let mut readers = lock(&self.readers);
-        let number = readers.next;
-        readers.next += 1;
-        readers.notifiers.insert(number, Arc::clone(notifier));
-        drop(readers);
-        GaugeSubscriber { sheet: Arc::clone(self), number, telling, told: None, ended: false }
+        let number = self.subscribers.add(notifier);
+        GaugeSubscriber { topic: Arc::clone(self), number, mode, received: None, ended: false }
     }
 
-    /// Remembers a value; of equal ones in a row only the first.
-    fn keep(&self, shown: &Arc<Shown>) {
+    /// Keeps a value for returning subscribers; of equal values in a row only the first.
+    fn keep(&self, published: &Arc<PublishedSnapshot>) {
         let mut kept = lock(&self.kept);
-        if kept.back().is_some_and(|last| last.reading.value == shown.reading.value) {
+        if kept.back().is_some_and(|last| last.snapshot.value == published.snapshot.value) {
             return;
         }
         if kept.len() >= self.keep {
             kept.pop_front();
         }
-        kept.push_back(Arc::clone(shown));
+        kept.push_back(Arc::clone(published));
     }
 
-    fn token_of(&self, shown: &Shown) -> ResumeToken {
-        let value = (self.keep > 0).then(|| shown.hash());
-        ResumeToken { cursor: shown.reading.cursor, value }
+    fn token_of(&self, published: &PublishedSnapshot) -> ResumeToken {
+        let value = (self.keep > 0).then(|| published.hash());
+        ResumeToken { cursor: published.snapshot.cursor, value }
     }
 
-    fn notify(&self) {
-        lock(&self.readers).notifiers.values().for_each(|notifier| notifier.notify());
+    fn snapshot_update(&self, to: &PublishedSnapshot) -> GaugeUpdate {
+        let frame = to.snapshot_frame.get_or_init(|| self.whole("snapshot", to)).clone();
+        GaugeUpdate { kind: "snapshot", token: Some(self.token_of(to)), frame }
     }
 
-    fn is_closed(&self) -> bool {
-        lock(&self.readers).closed
+    fn tick_update(&self, to: &PublishedSnapshot) -> GaugeUpdate {
+        let frame = to.tick_frame.get_or_init(|| self.whole("tick", to)).clone();
+        GaugeUpdate { kind: "tick", token: Some(self.token_of(to)), frame }
     }
 
-    fn snapshot_of(&self, shown: &Shown) -> GaugeUpdate {
-        let frame = shown.snapshot.get_or_init(|| self.whole("snapshot", shown)).clone();
-        GaugeUpdate { kind: "snapshot", token: Some(self.token_of(shown)), frame }
-    }
-
-    fn tick_of(&self, shown: &Shown) -> GaugeUpdate {
-        let frame = shown.tick.get_or_init(|| self.whole("tick", shown)).clone();
-        GaugeUpdate { kind: "tick", token: Some(self.token_of(shown)), frame }
-    }
-
-    fn whole(&self, kind: &str, shown: &Shown) -> Frame {
-        let (head, reading) = (self.head(kind, shown), &shown.reading);
-        let left_out = match reading.left_out {
+    /// A message with the whole value.
+    fn whole(&self, kind: &str, published: &PublishedSnapshot) -> Frame {
+        let (head, snapshot) = (self.head(kind, published), &published.snapshot);
+        let left_out = match snapshot.left_out {
             0 => String::new(),
             n => format!(r#","left_out":{n}"#),
         };
-        Frame::text(&[&head, &left_out, r#","value":"#, &map_text(&reading.value), "}"])
+        Frame::text(&[&head, &left_out, r#","value":"#, &tally_text(&snapshot.value), "}"])
     }
 
-    fn change(&self, from: &Shown, to: &Shown) -> Option<GaugeUpdate> {
-        let mut changes = lock(&to.changes);
-        let known = changes.iter().find(|(number, _)| *number == from.number);
+    /// The delta between two snapshots; `None` if nothing has changed.
+    fn delta(&self, from: &PublishedSnapshot, to: &PublishedSnapshot) -> Option<GaugeUpdate> {
+        let mut deltas = lock(&to.deltas);
+        let known = deltas.iter().find(|(number, _)| *number == from.number);
         let frame = if let Some((_, frame)) = known {
             frame.clone()
         } else {
-            let frame = self.written_change(from, to);
-            if changes.len() < CHANGES {
-                changes.push((from.number, frame.clone()));
+            let frame = self.encode_delta(from, to);
+            if deltas.len() < DELTAS {
+                deltas.push((from.number, frame.clone()));
             }
             frame
         };
-        drop(changes);
+        drop(deltas);
         frame.map(|frame| GaugeUpdate { kind: "delta", token: Some(self.token_of(to)), frame })
     }
 
-    fn written_change(&self, from: &Shown, to: &Shown) -> Option<Frame> {
-        let (from, now) = (&from.reading.value, &to.reading.value);
-        let (deletions, mut changes) = Tally::difference(from, now);
+    fn encode_delta(&self, from: &PublishedSnapshot, to: &PublishedSnapshot) -> Option<Frame> {
+        let (deletions, mut changes) = Tally::difference(&from.snapshot.value, &to.snapshot.value);
         for (name, n) in deletions.iter() {
             changes.add(Arc::clone(name), -n);
         }
@@ -314,89 +302,90 @@ impl GaugeTopic {
             return None;
         }
         let head = self.head("delta", to);
-        Some(Frame::text(&[&head, r#","changes":"#, &map_text(&changes), "}"]))
+        Some(Frame::text(&[&head, r#","changes":"#, &tally_text(&changes), "}"]))
     }
 
-    /// The members that all messages have.
-    fn head(&self, kind: &str, shown: &Shown) -> String {
-        let (cursor, labels, reading) = (self.token_of(shown), self.labels(), &shown.reading);
+    /// The beginning of a message, with the members that all types have.
+    fn head(&self, kind: &str, published: &PublishedSnapshot) -> String {
+        let (cursor, labels) = (self.token_of(published), self.labels());
+        let snapshot = &published.snapshot;
         let mut text = format!(r#"{{"type":"{kind}","cursor":"{cursor}",{labels}"#);
-        let (from, to) = (reading.from.start(), reading.to.start());
-        let counted_from = reading.counted_from.start();
-        let whole = reading.counted_from <= reading.from;
+        let (from, to) = (snapshot.from.start(), snapshot.to.start());
+        let counted_from = snapshot.counted_from.start();
+        let complete = snapshot.counted_from <= snapshot.from;
         write!(
             text,
-            r#","from":"{from}","to":"{to}","counted_from":"{counted_from}","complete":{whole}"#
+            r#","from":"{from}","to":"{to}","counted_from":"{counted_from}","complete":{complete}"#
         )
         .expect("a string takes all");
         text
     }
 }
 
-impl Shown {
-    /// Of the value and nothing else.
+impl PublishedSnapshot {
+    /// A hash of the value alone.
     fn hash(&self) -> u64 {
-        *self.hash.get_or_init(|| xxh3_64(map_text(&self.reading.value).as_bytes()))
+        *self.hash.get_or_init(|| xxh3_64(tally_text(&self.snapshot.value).as_bytes()))
     }
 }
 
 impl GaugeSubscriber {
-    /// Goes on from the value that this reader has, if it is still known here; else it begins
-    /// with the snapshot.
+    /// Continues from the value of this token, if it is still known. Otherwise the first update is
+    /// the snapshot.
     pub fn resume(&mut self, token: ResumeToken) {
         let Some(value) = token.value else { return };
-        // A hash may have to be made: nobody waits for that.
-        let kept: Vec<Arc<Shown>> = lock(&self.sheet.kept).iter().rev().cloned().collect();
-        self.told = kept.into_iter().find(|shown| shown.hash() == value);
+        // Copied, because hashes may have to be computed, which is not done under the lock.
+        let kept: Vec<_> = lock(&self.topic.kept).iter().rev().cloned().collect();
+        self.received = kept.into_iter().find(|published| published.hash() == value);
     }
 
-    /// What this reader was not told yet; the newest of it.
+    /// The newest update that this subscriber has not received.
     #[must_use]
     pub fn take(&mut self) -> Option<GaugeUpdate> {
         if self.ended {
             return None;
         }
-        if self.sheet.is_closed() {
+        if self.topic.is_closed.load(Ordering::Acquire) {
             self.ended = true;
             return Some(self.bye("it is not counted any more", None));
         }
-        let now = self.sheet.shown.load_full()?;
-        let note = match &self.told {
-            None => Some(self.sheet.snapshot_of(&now)),
-            Some(told) if told.number == now.number => return None,
-            Some(_) if self.telling == UpdateMode::Full => Some(self.sheet.tick_of(&now)),
-            Some(told) => self.sheet.change(told, &now),
+        let now = self.topic.current.load_full()?;
+        let update = match &self.received {
+            None => Some(self.topic.snapshot_update(&now)),
+            Some(received) if received.number == now.number => return None,
+            Some(_) if self.mode == UpdateMode::Full => Some(self.topic.tick_update(&now)),
+            Some(received) => self.topic.delta(received, &now),
         };
-        self.told = Some(now);
-        note
+        self.received = Some(now);
+        update
     }
 
-    /// Says where this reader is.
+    /// A `heartbeat` with the cursor of what was received last.
     #[must_use]
     pub fn heartbeat(&self) -> GaugeUpdate {
-        self.place("heartbeat", "")
+        self.control("heartbeat", "")
     }
 
-    /// Says goodbye; with the milliseconds after which to come back, where that makes sense.
+    /// A `bye` with the reason and, if the client should reconnect, after how many milliseconds.
     #[must_use]
     pub fn bye(&self, reason: &str, retry_after: Option<u64>) -> GaugeUpdate {
-        let mut why = r#","reason":"#.to_owned();
-        json::push_text(&mut why, reason);
+        let mut members = r#","reason":"#.to_owned();
+        json::push_text(&mut members, reason);
         if let Some(after) = retry_after {
-            why.extend([r#","retry_after":"#, &after.to_string()]);
+            members.extend([r#","retry_after":"#, &after.to_string()]);
         }
-        self.place("bye", &why)
+        self.control("bye", &members)
     }
 
-    /// Before the snapshot there is no place.
-    fn place(&self, kind: &'static str, members: &str) -> GaugeUpdate {
-        let token = self.told.as_ref().map(|told| self.sheet.token_of(told));
-        let place = token.map(|token| format!(r#","cursor":"{token}""#)).unwrap_or_default();
-        let text = format!(r#"{{"type":"{kind}"{members}{place}}}"#);
+    /// A message without a value. It has no cursor before the first snapshot.
+    fn control(&self, kind: &'static str, members: &str) -> GaugeUpdate {
+        let token = self.received.as_ref().map(|received| self.topic.token_of(received));
+        let cursor = token.map(|token| format!(r#","cursor":"{token}""#)).unwrap_or_default();
+        let text = format!(r#"{{"type":"{kind}"{members}{cursor}}}"#);
         GaugeUpdate { kind, token, frame: Frame::text(&[&text]) }
     }
 
-    /// Whether nothing more will come.
+    /// Whether the topic was removed and no update will follow.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended
@@ -405,8 +394,13 @@ impl GaugeSubscriber {
 
 impl Drop for GaugeSubscriber {
     fn drop(&mut self) {
-        lock(&self.sheet.readers).notifiers.remove(&self.number);
+        self.topic.subscribers.remove(self.number);
     }
+}
+
+/// A JSON object with the counts as numbers.
+pub(in crate::hub) fn tally_text(tally: &Tally) -> String {
+    serde_json::to_string(tally).expect("names and numbers can always be written")
 }
 
 #[cfg(test)]

@@ -1,26 +1,48 @@
-//! Who follows the language map: as it is, or by its changes.
+//! Subscribers of the language map: its latest state, or its changes.
 //!
-//! Readers who asked for the same share one evaluation a tick. A slow reader is told the newest
-//! map, or the change to it from what it was last told; there is no queue of ticks.
+//! Subscribers with equal queries share one evaluation per tick. A slow subscriber receives the
+//! newest map, or the change since the map that it received last; ticks are not queued.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use arc_swap::ArcSwap;
 
 use crate::hub::fanout::frame::Frame;
-use crate::hub::fanout::notifier::Notifier;
-use crate::hub::latest::values::{LatestValues, Shown, map_text};
+use crate::hub::fanout::notifier::{Notifier, NotifierList};
+use crate::hub::latest::gauges::tally_text;
 use crate::hub::lock::lock;
+use crate::model::json;
 use crate::model::tally::Tally;
+use crate::model::window::Second;
 
-/// The most changes, by where they begin, that a group keeps of one tick; in quiet times it is one.
+/// The most encoded changes to one tick that a group keeps, by the tick that they start from.
 const CHANGES: usize = 16;
+
+/// The rolling window at one tick.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tick {
+    /// The second of the tick, the last one of the window.
+    pub at: Second,
+    /// Counts by language, as the merge script returned them.
+    pub map: Tally,
+}
+
+/// A tick with its number; numbers grow by one per tick.
+#[derive(Debug, Default)]
+pub(in crate::hub) struct PublishedTick {
+    number: u64,
+    pub(in crate::hub) tick: Arc<Tick>,
+    /// The first message of `/language/watch`.
+    pub(in crate::hub) first: OnceLock<Frame>,
+}
 
 /// Which part of the language map.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct LanguageQuery {
     /// Sorted, each once; none means all.
     names: Arc<[Box<str>]>,
-    /// The most languages, of those with the largest counts; 0 means all.
+    /// The most languages, those with the largest counts; 0 means all.
     top: usize,
 }
 
@@ -39,7 +61,7 @@ impl LanguageQuery {
         } else if self.names.len() <= map.len() {
             map.restricted(self.names.iter())
         } else {
-            // However many are asked for, a tick costs no more than there are languages.
+            // However many names are given, the cost of a tick depends on the number of languages.
             let asked = map.iter().filter(|(name, _)| self.has(name));
             asked.map(|(name, n)| (Arc::clone(name), n)).collect()
         }
@@ -50,102 +72,100 @@ impl LanguageQuery {
     }
 }
 
-/// Everyone who follows.
+/// The language map and its subscribers.
 #[derive(Debug, Default)]
 pub(in crate::hub) struct Languages {
-    groups: Mutex<HashMap<LanguageQuery, Arc<Group>>>,
-    notifiers: Mutex<Bells>,
+    current: ArcSwap<PublishedTick>,
+    groups: Mutex<HashMap<LanguageQuery, Arc<LanguageGroup>>>,
+    notifiers: NotifierList,
 }
 
-#[derive(Debug, Default)]
-struct Bells {
-    next: u64,
-    all: BTreeMap<u64, Arc<Notifier>>,
-}
-
-/// Those who asked for the same.
+/// Subscribers with equal queries.
 #[derive(Debug)]
-struct Group {
+struct LanguageGroup {
     query: LanguageQuery,
-    made: Mutex<Made>,
+    encoded: Mutex<EncodedTick>,
 }
 
-/// What was written of one tick.
+/// The messages of one tick that were encoded so far.
 #[derive(Debug, Default)]
-struct Made {
+struct EncodedTick {
     number: u64,
     latest: Option<Frame>,
     changes: Vec<(u64, Option<Frame>)>,
 }
 
-/// A notifier on the list and a group; both are left by dropping it.
+/// An entry in the list of notifiers, and a group; dropping it leaves both.
 #[derive(Debug)]
-struct Seat {
+struct LanguageSubscription {
     languages: Arc<Languages>,
-    notifier: u64,
-    group: Option<Arc<Group>>,
+    number: u64,
+    group: Option<Arc<LanguageGroup>>,
 }
 
-/// A reader of `/language/latest`.
+/// A subscriber of `/language/latest`.
 #[derive(Debug)]
 pub struct LatestLanguages {
-    board: Arc<LatestValues>,
-    seat: Seat,
+    subscription: LanguageSubscription,
+    /// The number of the tick that it took last.
     seen: u64,
 }
 
-/// A reader of `/language/watch`.
+/// A subscriber of `/language/watch`.
 ///
-/// Languages that it has not asked for stay as they were told last, so that another choice later
-/// begins with what is missing since then.
+/// The subscriber knows the languages outside of its query as it received them last. When the query
+/// changes, the next message has what has changed since then.
 #[derive(Debug)]
 pub struct LanguageChanges {
-    board: Arc<LatestValues>,
-    seat: Seat,
-    /// What was last told of the languages asked for.
-    inside: Told,
-    /// What was last told of the others.
-    outside: Told,
+    subscription: LanguageSubscription,
+    /// What it received last of the languages in its query.
+    inside: LanguageBaseline,
+    /// What it received last of all other languages.
+    outside: LanguageBaseline,
 }
 
+/// The counts that a subscriber knows.
 #[derive(Debug, Clone)]
-enum Told {
-    Tick(Arc<Shown>),
+enum LanguageBaseline {
+    /// Those of one tick.
+    Tick(Arc<PublishedTick>),
+    /// Those of several ticks.
     Mixed(Arc<Tally>),
 }
 
 impl Languages {
-    pub(in crate::hub) fn notify(&self) {
-        for notifier in lock(&self.notifiers).all.values() {
-            notifier.notify();
-        }
+    /// Publishes a new tick and notifies all subscribers. Called from one place, once per tick.
+    pub(in crate::hub) fn publish(&self, tick: Arc<Tick>) {
+        let number = self.current.load().number + 1;
+        self.current.store(Arc::new(PublishedTick { number, tick, first: OnceLock::new() }));
+        self.notifiers.notify();
     }
 
-    fn sit_down(self: &Arc<Self>, notifier: &Arc<Notifier>) -> Seat {
-        let mut notifiers = lock(&self.notifiers);
-        let number = notifiers.next;
-        notifiers.next += 1;
-        notifiers.all.insert(number, Arc::clone(notifier));
-        Seat { languages: Arc::clone(self), notifier: number, group: None }
+    /// The last tick.
+    pub(in crate::hub) fn current(&self) -> Arc<PublishedTick> {
+        self.current.load_full()
+    }
+
+    fn subscribe(self: &Arc<Self>, notifier: &Arc<Notifier>) -> LanguageSubscription {
+        let number = self.notifiers.add(notifier);
+        LanguageSubscription { languages: Arc::clone(self), number, group: None }
     }
 }
 
-impl Seat {
-    fn join(&mut self, query: LanguageQuery) -> &Group {
+impl LanguageSubscription {
+    fn join(&mut self, query: LanguageQuery) {
         self.leave();
         let mut groups = lock(&self.languages.groups);
         let group = groups.entry(query).or_insert_with_key(|query| {
-            Arc::new(Group { query: query.clone(), made: Mutex::default() })
+            Arc::new(LanguageGroup { query: query.clone(), encoded: Mutex::default() })
         });
-        let group = Arc::clone(group);
-        drop(groups);
-        self.group.insert(group)
+        self.group = Some(Arc::clone(group));
     }
 
     fn leave(&mut self) {
         let mut groups = lock(&self.languages.groups);
         let Some(group) = self.group.take() else { return };
-        // One holder is the registry, the other this seat; all come and go under this lock.
+        // One holder is the map, the other this subscription; both change under this lock only.
         if Arc::strong_count(&group) <= 2 {
             groups.remove(&group.query);
         }
@@ -154,38 +174,39 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for LanguageSubscription {
     fn drop(&mut self) {
         self.leave();
-        lock(&self.languages.notifiers).all.remove(&self.notifier);
+        self.languages.notifiers.remove(self.number);
     }
 }
 
-impl Group {
-    fn latest(&self, now: &Shown) -> Frame {
-        let mut made = self.made_of(now);
-        let latest = made.latest.get_or_insert_with(|| {
+impl LanguageGroup {
+    fn latest(&self, now: &PublishedTick) -> Frame {
+        let mut encoded = self.encoded_of(now);
+        let latest = encoded.latest.get_or_insert_with(|| {
             let restricted = self.query.restrict(&now.tick.map);
             let top = self.query.top;
             let map = if top == 0 { restricted } else { restricted.top(top) };
-            Frame::text(&[&map_text(&map)])
+            Frame::text(&[&tally_text(&map)])
         });
         latest.clone()
     }
 
-    fn change(&self, from: &Shown, now: &Shown) -> Option<Frame> {
-        let mut made = self.made_of(now);
-        if let Some((_, change)) = made.changes.iter().find(|(number, _)| *number == from.number) {
+    fn change(&self, from: &PublishedTick, now: &PublishedTick) -> Option<Frame> {
+        let mut encoded = self.encoded_of(now);
+        if let Some((_, change)) = encoded.changes.iter().find(|(number, _)| *number == from.number)
+        {
             return change.clone();
         }
-        let change = self.written_change(&from.tick.map, &now.tick.map);
-        if made.changes.len() < CHANGES {
-            made.changes.push((from.number, change.clone()));
+        let change = self.encode_change(&from.tick.map, &now.tick.map);
+        if encoded.changes.len() < CHANGES {
+            encoded.changes.push((from.number, change.clone()));
         }
         change
     }
 
-    fn written_change(&self, from: &Tally, to: &Tally) -> Option<Frame> {
+    fn encode_change(&self, from: &Tally, to: &Tally) -> Option<Frame> {
         let (from, to) = (self.query.restrict(from), self.query.restrict(to));
         let (deletions, additions) = Tally::difference(&from, &to);
         if deletions.is_empty() && additions.is_empty() {
@@ -205,23 +226,23 @@ impl Group {
         ]))
     }
 
-    fn made_of(&self, now: &Shown) -> MutexGuard<'_, Made> {
-        let mut made = lock(&self.made);
-        if made.number != now.number {
-            *made = Made { number: now.number, ..Made::default() };
+    fn encoded_of(&self, now: &PublishedTick) -> MutexGuard<'_, EncodedTick> {
+        let mut encoded = lock(&self.encoded);
+        if encoded.number != now.number {
+            *encoded = EncodedTick { number: now.number, ..EncodedTick::default() };
         }
-        made
+        encoded
     }
 }
 
-/// A map with its counts as strings.
+/// A JSON object with the counts as strings.
 fn strings_text(map: &Tally) -> String {
     let mut text = String::from("{");
     for (name, count) in map.iter() {
         if text.len() > 1 {
             text.push(',');
         }
-        crate::model::json::push_text(&mut text, name);
+        json::push_text(&mut text, name);
         text.extend([":\"", &count.to_string(), "\""]);
     }
     text.push('}');
@@ -230,87 +251,83 @@ fn strings_text(map: &Tally) -> String {
 
 impl LatestLanguages {
     pub(in crate::hub) fn new(
-        board: &Arc<LatestValues>,
         languages: &Arc<Languages>,
         query: LanguageQuery,
         notifier: &Arc<Notifier>,
     ) -> Self {
-        let mut seat = languages.sit_down(notifier);
-        seat.join(query);
-        Self { board: Arc::clone(board), seat, seen: board.shown().number }
+        let mut subscription = languages.subscribe(notifier);
+        subscription.join(query);
+        Self { subscription, seen: languages.current().number }
     }
 
-    /// The map of a tick that this reader was not told yet; the newest one.
+    /// The map of the newest tick; `None` if this subscriber has it already.
     #[must_use]
     pub fn take(&mut self) -> Option<Frame> {
-        let now = self.board.shown();
+        let now = self.subscription.languages.current();
         if now.number == self.seen {
             return None;
         }
         self.seen = now.number;
-        self.seat.group.as_ref().map(|group| group.latest(&now))
+        self.subscription.group.as_ref().map(|group| group.latest(&now))
     }
 }
 
 impl LanguageChanges {
+    /// `first` is the tick of which the subscriber receives the whole map.
     pub(in crate::hub) fn new(
-        board: &Arc<LatestValues>,
         languages: &Arc<Languages>,
-        first: Arc<Shown>,
+        first: Arc<PublishedTick>,
         notifier: &Arc<Notifier>,
     ) -> Self {
-        let told = Told::Tick(first);
-        Self {
-            board: Arc::clone(board),
-            seat: languages.sit_down(notifier),
-            inside: told.clone(),
-            outside: told,
-        }
+        let baseline = LanguageBaseline::Tick(first);
+        let subscription = languages.subscribe(notifier);
+        Self { subscription, inside: baseline.clone(), outside: baseline }
     }
 
-    /// From now on the changes of these languages; none means all.
+    /// Sets the languages whose changes are wanted from now on; none means all.
     pub fn ask(&mut self, names: Vec<Box<str>>) {
         let query = LanguageQuery::new(names, 0);
-        if let Some(group) = &self.seat.group
+        if let Some(group) = &self.subscription.group
             && group.query != query
         {
             self.outside = if group.query.names.is_empty() {
                 self.inside.clone()
             } else {
                 let others = self.outside.map().iter().filter(|(name, _)| !group.query.has(name));
-                let mut told: Tally = others.map(|(name, n)| (Arc::clone(name), n)).collect();
-                told.merge(&group.query.restrict(self.inside.map()));
-                Told::Mixed(Arc::new(told))
+                let mut known: Tally = others.map(|(name, n)| (Arc::clone(name), n)).collect();
+                known.merge(&group.query.restrict(self.inside.map()));
+                LanguageBaseline::Mixed(Arc::new(known))
             };
             self.inside = self.outside.clone();
         }
-        self.seat.join(query);
+        self.subscription.join(query);
     }
 
-    /// What has changed since this reader was last told; nothing before it asked.
+    /// What has changed since the last message; nothing before the first [`Self::ask`].
     #[must_use]
     pub fn take(&mut self) -> Option<Frame> {
-        let group = self.seat.group.as_ref()?;
-        let now = self.board.shown();
+        let group = self.subscription.group.as_ref()?;
+        let now = self.subscription.languages.current();
         let change = match &self.inside {
-            Told::Tick(from) if from.number == now.number => return None,
-            Told::Tick(from) => group.change(from, &now),
-            Told::Mixed(from) => group.written_change(from, &now.tick.map),
+            LanguageBaseline::Tick(from) if from.number == now.number => return None,
+            LanguageBaseline::Tick(from) => group.change(from, &now),
+            LanguageBaseline::Mixed(from) => group.encode_change(from, &now.tick.map),
         };
         let has_all = group.query.names.is_empty();
-        self.inside = Told::Tick(now);
+        self.inside = LanguageBaseline::Tick(now);
         if has_all {
-            // Nothing is outside; what was told long ago must not be held as long as this lives.
+            // Nothing is outside; without this, an old tick would be held as long as the
+            // subscriber.
             self.outside = self.inside.clone();
         }
         change
     }
 }
 
-impl Told {
+impl LanguageBaseline {
     fn map(&self) -> &Tally {
         match self {
-            Self::Tick(shown) => &shown.tick.map,
+            Self::Tick(published) => &published.tick.map,
             Self::Mixed(map) => map,
         }
     }

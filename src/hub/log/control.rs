@@ -1,4 +1,4 @@
-//! Messages of the stream that are not events.
+//! Control messages of `/stream`: all that are not events or entities.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ pub struct RetentionLimits {
     pub bytes: u64,
 }
 
-/// How much the journal holds.
+/// What the journal holds now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Held {
-    /// Seconds since the oldest event that is kept was received; `None` when none is kept.
+pub(super) struct JournalUsage {
+    /// Seconds since the oldest event was received; `None` for an empty journal.
     pub(super) seconds: Option<u64>,
     /// Bytes on disk.
     pub(super) bytes: u64,
@@ -108,7 +108,7 @@ pub struct Retention {
 }
 
 impl StreamMessage<'_> {
-    /// Its `type`.
+    /// The value of `type`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -122,26 +122,26 @@ impl StreamMessage<'_> {
         }
     }
 
-    /// Appends it. `id` is where a reader of server-sent events resumes from.
-    fn push(&self, out: &mut Vec<u8>, form: StreamEncoding, id: Option<&str>) {
+    /// Appends the message. `id` is the cursor with which a reader of server-sent events reconnects.
+    fn push(&self, out: &mut Vec<u8>, encoding: StreamEncoding, id: Option<&str>) {
         let text = serde_json::to_string(self).expect("texts and numbers can be written");
-        form.push(out, self.kind(), id, &[&text]);
+        encoding.push(out, self.kind(), id, &[&text]);
     }
 
-    fn encoded(&self, form: StreamEncoding, id: Option<&str>) -> Bytes {
+    fn encoded(&self, encoding: StreamEncoding, id: Option<&str>) -> Bytes {
         let mut out = Vec::new();
-        self.push(&mut out, form, id);
+        self.push(&mut out, encoding, id);
         out.into()
     }
 }
 
-/// The first message. It has no id: a reader that is cut off after it resumes where it wanted to
-/// begin.
+/// The first message. It has no id: a client that loses its connection after it must begin where it
+/// wanted to.
 pub(super) fn hello(
-    form: StreamEncoding,
+    encoding: StreamEncoding,
     newest: Offset,
     oldest: Offset,
-    (kept, held): (RetentionLimits, Held),
+    (kept, held): (RetentionLimits, JournalUsage),
     simulated: bool,
 ) -> Bytes {
     let retention = Retention {
@@ -152,53 +152,63 @@ pub(super) fn hello(
     };
     let (version, cursor, oldest) =
         (env!("CARGO_PKG_VERSION"), &newest.to_string(), &oldest.to_string());
-    StreamMessage::Hello { version, cursor, retention, oldest, simulated }.encoded(form, None)
+    StreamMessage::Hello { version, cursor, retention, oldest, simulated }.encoded(encoding, None)
 }
 
 /// A query is in force after this offset.
 pub(super) fn push_ack(
     out: &mut Vec<u8>,
-    form: StreamEncoding,
-    place: Offset,
+    encoding: StreamEncoding,
+    offset: Offset,
     warnings: &[QueryWarning],
 ) {
-    let cursor = &place.to_string();
-    StreamMessage::Ack { cursor, warnings }.push(out, form, Some(cursor));
+    let cursor = &offset.to_string();
+    StreamMessage::Ack { cursor, warnings }.push(out, encoding, Some(cursor));
 }
 
 /// Everything up to this offset was sent.
-pub(super) fn caught_up(form: StreamEncoding, place: Offset) -> Bytes {
-    let cursor = &place.to_string();
-    StreamMessage::CaughtUp { cursor }.encoded(form, Some(cursor))
+pub(super) fn caught_up(encoding: StreamEncoding, offset: Offset) -> Bytes {
+    let cursor = &offset.to_string();
+    StreamMessage::CaughtUp { cursor }.encoded(encoding, Some(cursor))
 }
 
 /// The reader is at this offset.
-pub(super) fn heartbeat(form: StreamEncoding, place: Offset) -> Bytes {
-    let cursor = &place.to_string();
-    StreamMessage::Heartbeat { cursor }.encoded(form, Some(cursor))
+pub(super) fn heartbeat(encoding: StreamEncoding, offset: Offset) -> Bytes {
+    let cursor = &offset.to_string();
+    StreamMessage::Heartbeat { cursor }.encoded(encoding, Some(cursor))
 }
 
 /// Events after `from` and not after `to` are missing.
 pub(super) fn push_gap(
     out: &mut Vec<u8>,
-    form: StreamEncoding,
+    encoding: StreamEncoding,
     from: &str,
     to: &str,
     count: Option<u64>,
     reason: GapReason,
 ) {
-    StreamMessage::Gap { from, to, count, reason }.push(out, form, Some(to));
+    StreamMessage::Gap { from, to, count, reason }.push(out, encoding, Some(to));
 }
 
 /// A query was rejected.
-pub(super) fn error(form: StreamEncoding, code: &str, field: Option<&str>, message: &str) -> Bytes {
-    StreamMessage::Error { code, field, message }.encoded(form, None)
+pub(super) fn error(
+    encoding: StreamEncoding,
+    code: &str,
+    field: Option<&str>,
+    message: &str,
+) -> Bytes {
+    StreamMessage::Error { code, field, message }.encoded(encoding, None)
 }
 
 /// The last message.
-pub(super) fn bye(form: StreamEncoding, reason: &str, place: Offset, retry_after: u64) -> Bytes {
-    let cursor = &place.to_string();
-    StreamMessage::Bye { reason, cursor, retry_after }.encoded(form, Some(cursor))
+pub(super) fn bye(
+    encoding: StreamEncoding,
+    reason: &str,
+    offset: Offset,
+    retry_after: u64,
+) -> Bytes {
+    let cursor = &offset.to_string();
+    StreamMessage::Bye { reason, cursor, retry_after }.encoded(encoding, Some(cursor))
 }
 
 #[cfg(test)]
@@ -210,14 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn the_messages_are_written_as_the_contract_has_them() {
+    fn messages_are_encoded_as_the_contract_says() {
         let near: Offset = "51a70c3e-be1f4b".parse().unwrap();
         let kept = RetentionLimits { duration: Duration::from_secs(172_800), bytes: 9 };
-        let form = StreamEncoding::Ndjson;
-        let held = Held { seconds: Some(61), bytes: 7 };
-        let empty = hello(form, near, near, (kept, Held::default()), true);
+        let encoding = StreamEncoding::Ndjson;
+        let held = JournalUsage { seconds: Some(61), bytes: 7 };
+        let empty = hello(encoding, near, near, (kept, JournalUsage::default()), true);
         assert!(line(&empty).contains(r#""reach_seconds":null,"used_bytes":0}"#));
-        let hello = hello(form, near, near, (kept, held), true);
+        let hello = hello(encoding, near, near, (kept, held), true);
         assert!(line(&hello).ends_with(concat!(
             r#","cursor":"51a70c3e-be1f4b","retention":{"seconds":172800,"bytes":9,"#,
             r#""reach_seconds":61,"used_bytes":7},"#,
@@ -226,8 +236,8 @@ mod tests {
         )));
         let mut out = Vec::new();
         let (value, message) = ("a.b".to_owned(), "no \"key\"".to_owned());
-        push_ack(&mut out, form, near, &[QueryWarning { field: "keys", value, message }]);
-        push_gap(&mut out, form, "a", "b", None, GapReason::BusChanged);
+        push_ack(&mut out, encoding, near, &[QueryWarning { field: "keys", value, message }]);
+        push_gap(&mut out, encoding, "a", "b", None, GapReason::BusChanged);
         assert_eq!(
             line(&out),
             concat!(
@@ -247,14 +257,14 @@ mod tests {
             )
         );
         assert_eq!(
-            line(&error(form, "invalid_query", Some("keys"), "no")),
+            line(&error(encoding, "invalid_query", Some("keys"), "no")),
             concat!(
                 r#"{"type":"error","code":"invalid_query","field":"keys","message":"no"}"#,
                 "\n"
             )
         );
         assert_eq!(
-            line(&bye(form, "stopping", near, 2500)),
+            line(&bye(encoding, "stopping", near, 2500)),
             concat!(
                 r#"{"type":"bye","reason":"stopping","cursor":"51a70c3e-be1f4b","#,
                 r#""retry_after":2500}"#,

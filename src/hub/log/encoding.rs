@@ -1,30 +1,30 @@
-//! The forms in which the stream leaves: a WebSocket's frames, server-sent events, lines of JSON.
+//! The encodings of `/stream`: WebSocket frames, server-sent events, lines of JSON.
 //!
-//! A message is one JSON object in each of them. What is written here goes on the wire as it is.
+//! A message is one JSON object in each of them. The bytes written here go on the wire unchanged.
 
 use bytes::Bytes;
 
 use crate::hub::fanout::deflate;
 use crate::hub::fanout::frame::push_header;
 
-/// How messages are put on the wire.
+/// How messages are encoded on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StreamEncoding {
-    /// One text frame a message.
+    /// One text frame per message.
     WebSocket,
-    /// The same, deflated where the message is long enough (RFC 7692).
+    /// The same, compressed if the message is long enough (RFC 7692).
     Deflated,
-    /// One event a message, with the message's `type` as its name and the cursor as its id.
+    /// One event per message: its name is the message's `type`, its id the cursor.
     Sse,
-    /// One line a message.
+    /// One line per message.
     Ndjson,
 }
 
 impl StreamEncoding {
-    /// All of them.
+    /// All encodings.
     pub const ALL: [Self; 4] = [Self::WebSocket, Self::Deflated, Self::Sse, Self::Ndjson];
 
-    /// One whole message. `id` is where a reader of server-sent events comes back to.
+    /// One message. `id` is the cursor with which a reader of server-sent events reconnects.
     #[must_use]
     pub fn message(self, kind: &str, id: Option<&str>, text: &str) -> Bytes {
         let mut out = Vec::new();
@@ -32,8 +32,8 @@ impl StreamEncoding {
         Bytes::from(out)
     }
 
-    /// Appends a message made of these parts. `id` is where a reader of server-sent events comes
-    /// back to; without one it stays where it was.
+    /// Appends a message, the concatenation of `parts`. `id` is the cursor with which a reader of
+    /// server-sent events reconnects; without it, the reader keeps the previous one.
     pub(super) fn push(self, out: &mut Vec<u8>, kind: &str, id: Option<&str>, parts: &[&str]) {
         if self == Self::Deflated {
             return deflate::push_text(out, parts);
@@ -72,11 +72,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_the_same_text_in_each_form() {
+    fn message_has_the_same_text_in_each_encoding() {
         let parts = [r#"{"type":"#, r#""event"}"#];
-        let of = |form: StreamEncoding, id| {
+        let of = |encoding: StreamEncoding, id| {
             let mut out = Vec::new();
-            form.push(&mut out, "event", id, &parts);
+            encoding.push(&mut out, "event", id, &parts);
             out
         };
         assert_eq!(of(StreamEncoding::WebSocket, Some("c")), b"\x81\x10{\"type\":\"event\"}");
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(
             of(StreamEncoding::Deflated, None),
             of(StreamEncoding::WebSocket, None),
-            "it is short"
+            "too short"
         );
         let long = [r#"{"type":"#, &r#""event","#.repeat(100), "}"];
         let mut out = Vec::new();

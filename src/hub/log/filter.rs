@@ -1,37 +1,37 @@
-//! Which events a reader of the stream asked for: its query as it came, and made ready.
+//! The filter of `/stream`: a query, and its compiled form.
 //!
-//! A query is compiled once; looking at an event then takes no memory and a time that is bounded by
-//! the limits below, linear in what is looked at. Values of a dimension are alternatives, one with
-//! a leading `!` excludes, dimensions all have to hold. An event that lacks what a dimension is
-//! about is none of its values: it is excluded by no `!`, and taken by nothing else.
+//! A query is compiled once. Matching an event then allocates nothing, and its time is bounded by
+//! the limits below. The values of a dimension are alternatives, a value with a leading `!`
+//! excludes, and all dimensions have to match. An event without the field of a dimension equals
+//! none of its values: it is not excluded by `!`, and not matched by any value.
 //!
-//! All values but keys are the same in upper and lower case (A to Z): GitHub's names are, and
-//! no two types, languages or actions differ in that alone. Keys are AMQP's, where case counts.
-//! Queries that ask for the same by the same values compile to equal filters, in whatever order
-//! and case the values come, so that their readers can share the work.
+//! Values except keys ignore the case of A to Z, because GitHub's names do, and no two types,
+//! languages or actions differ in case alone. Keys are routing keys of AMQP, where case matters.
+//! Queries with the same values in any order and case compile to equal filters, so that their
+//! subscribers share a group.
 
-mod words;
+mod values;
 
 use crate::hub::log::tail::TailEvent;
 use crate::model::event_index::IndexedField;
 use crate::model::routing::{EVENT_WORDS, KEY_BYTES, RoutingPattern, known_keys};
-use words::{Choice, Words};
+use values::{ValueList, ValueSet};
 
-/// The most values of a query, patterns of keys not counted.
+/// The most values of a query, without patterns of keys.
 pub const QUERY_VALUES: usize = 200;
-/// The most of them with a `*` inside.
+/// The most values with `*`.
 pub const QUERY_GLOBS: usize = 32;
 /// The most `*` in one value.
 pub const GLOB_STARS: usize = 8;
 /// The most patterns of keys of a query.
 pub const QUERY_PATTERNS: usize = 32;
-/// The longest value, bytes; GitHub's longest names have 140.
+/// The longest value in bytes. GitHub's longest names have 140.
 pub const VALUE_BYTES: usize = KEY_BYTES;
 
-/// A query as it came: lists of text. Empty lists, and values that are empty, ask for nothing.
+/// A query as the client sent it. Empty lists and empty values do not restrict anything.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StreamQuery {
-    /// Patterns of routing keys, `!` before one excludes. None: every event, no entities.
+    /// Patterns of routing keys; a leading `!` excludes. None: every event and no entities.
     pub keys: Vec<String>,
     /// GitHub's types, such as `PushEvent`.
     pub types: Vec<String>,
@@ -41,7 +41,7 @@ pub struct StreamQuery {
     pub actors: Vec<String>,
     /// Logins of organisations.
     pub orgs: Vec<String>,
-    /// Languages, which events about pull requests have.
+    /// Languages; only events of pull requests have one.
     pub languages: Vec<String>,
     /// `payload.action`, such as `opened`.
     pub actions: Vec<String>,
@@ -50,23 +50,23 @@ pub struct StreamQuery {
     pub sample: Option<u64>,
 }
 
-/// A query made ready. Equal ones take the same events.
+/// A compiled query. Equal filters match the same events.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Filter {
     sample: u64,
-    types: Choice,
-    repos: Choice,
-    actors: Choice,
-    orgs: Choice,
-    languages: Choice,
-    actions: Choice,
-    keys: Keys,
+    types: ValueSet,
+    repos: ValueSet,
+    actors: ValueSet,
+    orgs: ValueSet,
+    languages: ValueSet,
+    actions: ValueSet,
+    keys: KeyPatterns,
     wants_entities: bool,
 }
 
-/// Patterns of keys: any of the first, and none of the second.
+/// Patterns of keys: a key has to match one of `any`, unless that is empty, and none of `none`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct Keys {
+struct KeyPatterns {
     any: Vec<RoutingPattern>,
     none: Vec<RoutingPattern>,
 }
@@ -75,32 +75,32 @@ struct Keys {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct StreamQueryError {
-    /// The part of the query.
+    /// The name of the parameter.
     pub field: &'static str,
-    /// The value that is refused, its beginning when it is long.
+    /// The refused value, cut to 80 characters.
     pub value: String,
-    /// What is wrong with it, and what is accepted.
+    /// What is wrong, and what is accepted.
     pub message: String,
 }
 
-/// What is taken as it is and most likely not meant so.
+/// A value that is accepted but most likely a mistake.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct QueryWarning {
-    /// The part of the query.
+    /// The name of the parameter.
     pub field: &'static str,
     /// The value.
     pub value: String,
-    /// What is odd about it.
+    /// Why it is probably a mistake.
     pub message: String,
 }
 
-/// Characters of a value that an error repeats.
+/// The most characters of a value in an error message.
 const SHOWN: usize = 80;
 
 impl Filter {
-    /// Makes a query ready, or says what is wrong with it; and what is odd about it.
+    /// Compiles a query. Also returns warnings about values that are probably mistakes.
     pub fn compile(query: &StreamQuery) -> Result<(Self, Vec<QueryWarning>), StreamQueryError> {
-        let mut compiler = Compiler::default();
+        let mut compiler = FilterCompiler::default();
         let sample = query.sample.unwrap_or(1);
         if sample == 0 {
             let accepted = "takes whole numbers from 1: 1 is all, 10 is one event in ten";
@@ -108,12 +108,12 @@ impl Filter {
         }
         let mut filter = Self {
             sample,
-            types: compiler.choice("types", &query.types)?,
-            repos: compiler.choice("repos", &query.repos)?,
-            actors: compiler.choice("actors", &query.actors)?,
-            orgs: compiler.choice("orgs", &query.orgs)?,
-            languages: compiler.choice("languages", &query.languages)?,
-            actions: compiler.choice("actions", &query.actions)?,
+            types: compiler.value_set("types", &query.types)?,
+            repos: compiler.value_set("repos", &query.repos)?,
+            actors: compiler.value_set("actors", &query.actors)?,
+            orgs: compiler.value_set("orgs", &query.orgs)?,
+            languages: compiler.value_set("languages", &query.languages)?,
+            actions: compiler.value_set("actions", &query.actions)?,
             keys: compiler.keys(&query.keys)?,
             wants_entities: false,
         };
@@ -122,18 +122,18 @@ impl Filter {
         Ok((filter, compiler.warnings))
     }
 
-    /// Whether the event itself is asked for.
+    /// Whether the event matches.
     #[must_use]
     pub fn matches(&self, event: &TailEvent) -> bool {
         self.takes_key(event.index().key()) && self.holds(event)
     }
 
-    /// Whether all but the keys hold: then what is made from the event is asked for where
-    /// [`Self::takes_key`] takes its key.
+    /// Whether the event matches all dimensions except the keys. Its entities are then wanted if
+    /// [`Self::takes_key`] accepts their keys.
     #[must_use]
     pub fn holds(&self, event: &TailEvent) -> bool {
         let head = event.index();
-        let takes = |choice: &Choice, value| choice.is_empty() || choice.takes(head.folded(value));
+        let takes = |set: &ValueSet, value| set.is_empty() || set.takes(head.folded(value));
         (self.sample <= 1 || head.sampling_hash().is_multiple_of(self.sample))
             && takes(&self.types, IndexedField::Kind)
             && takes(&self.languages, IndexedField::Language)
@@ -143,10 +143,10 @@ impl Filter {
             && (self.actions.is_empty() || self.actions.takes(event.action()))
     }
 
-    /// Whether a routing key is asked for.
+    /// Whether a routing key matches.
     #[must_use]
     pub fn takes_key(&self, key: &str) -> bool {
-        let Keys { any, none } = &self.keys;
+        let KeyPatterns { any, none } = &self.keys;
         let wanted = match &**any {
             [] => key.starts_with("evt."),
             any => any.iter().any(|pattern| pattern.matches(key)),
@@ -154,39 +154,39 @@ impl Filter {
         wanted && !none.iter().any(|pattern| pattern.matches(key))
     }
 
-    /// How many values with `*` an event may be compared with: what looking at one costs.
+    /// Number of values with `*`, which is a measure of the cost per event.
     #[must_use]
     pub fn globs(&self) -> usize {
         let choices = [&self.types, &self.repos, &self.actors, &self.orgs, &self.languages];
-        choices.into_iter().chain([&self.actions]).map(Choice::globs).sum()
+        choices.into_iter().chain([&self.actions]).map(ValueSet::globs).sum()
     }
 
-    /// Whether any entity can be asked for at all; without, nobody need make them.
+    /// Whether any entity can match. If not, entities need not be derived from events.
     #[must_use]
     pub fn wants_entities(&self) -> bool {
         self.wants_entities
     }
 }
 
-/// What is counted and noted over the whole query.
+/// Totals and warnings over all parameters of a query.
 #[derive(Default)]
-struct Compiler {
+struct FilterCompiler {
     values: usize,
     globs: usize,
     warnings: Vec<QueryWarning>,
 }
 
-impl Compiler {
-    fn choice(
+impl FilterCompiler {
+    fn value_set(
         &mut self,
         field: &'static str,
         values: &[String],
-    ) -> Result<Choice, StreamQueryError> {
-        let mut choice = Choice::default();
+    ) -> Result<ValueSet, StreamQueryError> {
+        let mut set = ValueSet::default();
         for written in values.iter().map(|value| value.trim()).filter(|value| !value.is_empty()) {
             let (value, words) = match written.strip_prefix('!') {
-                Some(value) => (value, &mut choice.none),
-                None => (written, &mut choice.any),
+                Some(value) => (value, &mut set.none),
+                None => (written, &mut set.any),
             };
             if value.is_empty() {
                 return Err(refused(field, written, "needs a value behind `!`, as `!dependabot*`"));
@@ -211,17 +211,17 @@ impl Compiler {
                     format!("is one value with `*` too many: a query takes {QUERY_GLOBS} in all");
                 return Err(refused(field, written, &message));
             }
-            if let Some(message) = odd(field, value) {
+            if let Some(message) = suspicious(field, value) {
                 self.warnings.push(QueryWarning { field, value: shown(written), message });
             }
         }
-        choice.shrink();
-        Ok(choice)
+        set.shrink();
+        Ok(set)
     }
 
-    fn keys(&mut self, values: &[String]) -> Result<Keys, StreamQueryError> {
+    fn keys(&mut self, values: &[String]) -> Result<KeyPatterns, StreamQueryError> {
         const FIELD: &str = "keys";
-        let mut keys = Keys::default();
+        let mut keys = KeyPatterns::default();
         for (i, written) in values.iter().enumerate() {
             if i == QUERY_PATTERNS {
                 let message = format!("is one pattern too many: a query takes {QUERY_PATTERNS}");
@@ -258,11 +258,11 @@ impl Compiler {
     }
 }
 
-/// What is odd about a value.
-fn odd(field: &str, value: &str) -> Option<String> {
+/// Why a value is probably a mistake.
+fn suspicious(field: &str, value: &str) -> Option<String> {
     match field {
         "types" => {
-            let mut wanted = Words::default();
+            let mut wanted = ValueList::default();
             wanted.add(value);
             let is_known = |word: &&str| wanted.have(&format!("{word}event"));
             let is_odd = !EVENT_WORDS.iter().any(is_known);

@@ -1,9 +1,9 @@
-//! One reader of the stream: a place, and the ways to go on from it.
+//! One subscriber of the stream: an offset, and the ways to continue from it.
 //!
-//! It takes from the group of its equals while it is near the head, from the ring where it is
-//! further back than the group, and from the journal where it is further back than the ring. The
-//! place says what it has; everything that comes is behind the place, and the place moves with
-//! what is given away. Nothing is queued for it but one page of the journal.
+//! Near the head, a follower takes from the group with an equal query. Further back it reads the
+//! ring of newest events, and behind that the journal. Its offset says what it has received;
+//! everything it takes comes after the offset, and the offset moves with it. At most one page of
+//! the journal is kept for a follower.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,289 +13,297 @@ use tokio::time::Instant;
 
 use super::control;
 use super::encoding::StreamEncoding;
-use super::live::{Member, TAKE_BYTES};
-use super::page::{Searched, StreamStart, Wanted};
-use super::pending_page::Paging;
-use super::searches::{Search, TooManySearches};
-use super::selector::StreamSelector;
-use super::{Reading, Streams};
-use crate::hub::Hub;
-use crate::hub::fanout::fair_queue::Rank;
+use super::event_log::{EventLog, JournalFeed, PageReader};
+use super::filter::QueryWarning;
+use super::live::{LiveSubscriber, TAKE_BYTES};
+use super::page::{PageRequest, SearchProgress, StreamStart};
+use super::pending_page::PendingPage;
+use super::searches::{SearchPermit, TooManySearches};
+use super::selector::{StreamSelection, StreamSelector};
+use crate::hub::fanout::fair_queue::Priority;
 use crate::hub::fanout::memory::{self, MemoryCharge};
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::log::filter::QueryWarning;
-use crate::hub::retry_after;
+use crate::hub::fanout::retry_after;
 use crate::model::gap::GapReason;
 use crate::model::offset::Offset;
 use crate::model::position::{Cursor, Position};
 
-/// The newest events of the ring that `latest` is looked for in before the journal is searched; of
-/// a query that may take entities, fewer, because making them costs more.
+/// The newest events of the ring in which `latest` is looked for before the journal is searched.
+/// Fewer for a query with entities, because deriving them costs more.
 const RING_SEARCH: usize = 1_024;
 const RING_SEARCH_ENTITIES: usize = 128;
-/// Events of the ring that are looked at before another connection gets its turn; of a query with
-/// many `*`, which cost more to look at, fewer, down to [`RING_EVENTS_LEAST`].
+/// The most events of the ring that are matched before another connection gets its turn. Fewer for
+/// a query with many `*`, whose matching costs more, down to [`RING_EVENTS_LEAST`].
 const RING_EVENTS: usize = 256;
 const RING_EVENTS_LEAST: usize = 8;
 
-/// The longest wait for a time that a query names and that has still to come.
+/// The longest wait for a start time in the future.
 const AHEAD: Duration = Duration::from_secs(60);
 
-/// A reader of the stream.
+/// A subscriber of the stream.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one thing to remember")]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags")]
 pub struct Follower {
-    hub: Arc<Hub>,
-    form: StreamEncoding,
+    log: Arc<EventLog>,
+    encoding: StreamEncoding,
     notifier: Arc<Notifier>,
-    choice: Arc<StreamSelector>,
-    place: Offset,
-    mode: Mode,
+    selector: Arc<StreamSelector>,
+    offset: Offset,
+    state: FollowerState,
     /// Whether it ends when it has caught up.
     once: bool,
-    told_caught_up: bool,
-    /// Whether nothing was given of what is asked for now.
+    has_caught_up: bool,
+    /// Whether nothing was taken since the last query.
     is_fresh: bool,
-    /// Whether something may be missing on its way: then the journal is asked, which says what.
-    is_back: bool,
-    /// How many gaps of the bus were known when it last asked the journal.
+    /// Whether events may be missing after the offset. The journal, which knows the gaps, is read
+    /// next.
+    needs_journal: bool,
+    /// The number of gaps of the bus when it last read the journal.
     gaps_seen: u64,
-    /// The newest event when `latest` was asked for: the events are counted back from it, and who
-    /// ends when it has caught up ends there.
+    /// The newest event at the time of a query with `latest`: events are counted back from it, and
+    /// a follower that ends when it has caught up ends there.
     head: Option<Position>,
-    /// The place in line of a search that was not begun yet.
-    search: Option<Search>,
-    /// Control messages that go first.
-    front: Vec<u8>,
+    /// The permit for a search that has not started yet.
+    search: Option<SearchPermit>,
+    /// Control messages to be sent before events.
+    control: Vec<u8>,
 }
 
 #[derive(Debug)]
-enum Mode {
-    /// Begins where the query says, or behind the place.
+enum FollowerState {
+    /// Begins with this start; the warnings are for an `ack` that is still to be sent.
     Begin(StreamStart, Option<Vec<QueryWarning>>),
-    /// The same, not before then: what the query names as its start has still to come.
+    /// Begins with this start, but not before this instant: the start is in the future.
     Later(Instant, StreamStart, Option<Vec<QueryWarning>>),
-    /// A page is on its way.
-    Paging(Paging),
-    /// Follows the ring.
-    Live(Member),
-    /// Waits until its place is there.
+    /// Waits for a page of the journal.
+    PendingPage(PendingPage),
+    /// Follows the newest events.
+    Live(LiveSubscriber),
+    /// Waits for events up to its offset.
     Ahead,
-    /// Has everything up to where it ends.
+    /// Has received everything up to its end.
     Complete,
-    /// Nothing comes any more.
+    /// Has ended.
     Ended,
 }
 
-/// What a reader is given.
+/// The next messages for a connection.
 #[derive(Debug, Default)]
 pub struct StreamBatch {
-    /// To be sent as they are; each is one or more whole messages.
+    /// To be sent as they are; each has one or more whole messages.
     pub chunks: Vec<Bytes>,
-    /// Events and entities in them.
+    /// Number of events and entities in the chunks.
     pub messages: u64,
-    /// Whether more is there already; the notifier does not ring again for it.
+    /// Whether more can be taken now; the connection is not notified of it again.
     pub more: bool,
-    /// Whether this was the last.
+    /// Whether this is the last batch.
     pub ended: bool,
-    /// To be kept until the chunks have left: they count for their client so long.
+    /// The client's memory account; to be kept until the chunks have been sent.
     pub charge: Option<MemoryCharge>,
 }
 
 impl Follower {
-    pub(super) fn new(
-        hub: Arc<Hub>,
-        form: StreamEncoding,
-        choice: Arc<StreamSelector>,
-        place: Offset,
+    pub(in crate::hub) fn new(
+        log: Arc<EventLog>,
+        encoding: StreamEncoding,
+        offset: Offset,
         notifier: Arc<Notifier>,
     ) -> Self {
-        let mode = Mode::Begin(StreamStart::Behind(place), None);
+        let selector = Arc::new(StreamSelector::new(StreamSelection::default()));
+        let state = FollowerState::Begin(StreamStart::Behind(offset), None);
         let mut follower = Self {
-            hub,
-            form,
+            log,
+            encoding,
             notifier,
-            choice,
-            place,
-            mode,
+            selector,
+            offset,
+            state,
             once: false,
-            told_caught_up: false,
+            has_caught_up: false,
             is_fresh: true,
-            is_back: false,
+            needs_journal: false,
             gaps_seen: 0,
             head: None,
             search: None,
-            front: Vec::new(),
+            control: Vec::new(),
         };
-        follower.gaps_seen = follower.streams().gaps();
+        follower.gaps_seen = follower.feed().gaps();
         follower
     }
 
-    /// The first message; `simulated` where the events are made up.
+    /// The first message. `simulated` says that the events are not GitHub's.
     #[must_use]
     pub fn hello(&self, simulated: bool) -> Bytes {
-        let streams = self.streams();
-        let newest = Offset::after(streams.newest(&self.hub));
-        let oldest = Offset::after(streams.oldest());
-        let reach = *streams.journal.store.watermarks().reach.borrow();
-        let now = self.hub.clock().now();
+        let feed = self.feed();
+        let newest = Offset::after(self.log.newest(feed));
+        let oldest = Offset::after(feed.oldest());
+        let reach = *feed.journal.store.watermarks().reach.borrow();
+        let now = self.log.clock.now();
         let seconds = reach.oldest.map(|oldest| now.since(oldest).as_secs());
-        let held = control::Held { seconds, bytes: reach.bytes };
-        control::hello(self.form, newest, oldest, (streams.journal.kept, held), simulated)
+        let held = control::JournalUsage { seconds, bytes: reach.bytes };
+        control::hello(self.encoding, newest, oldest, (feed.journal.kept, held), simulated)
     }
 
-    /// Asks for something from here on; an `ack` says from which place on that holds. Where its
-    /// start has to be searched for and its client has too many searches waiting, nothing changes.
+    /// Sets a new query; an `ack` says after which offset it is in force. Nothing changes if its
+    /// start has to be searched for and the client has too many searches waiting.
     pub fn try_ask(
         &mut self,
-        choice: StreamSelector,
+        selector: StreamSelector,
         start: StreamStart,
         warnings: Vec<QueryWarning>,
     ) -> Result<(), TooManySearches> {
-        let head = self.streams().newest(&self.hub).position;
+        let head = self.log.newest(self.feed()).position;
         let near = match start {
-            StreamStart::Latest(most) => self.find_in_ring(&choice, most, head),
+            StreamStart::Latest(most) => self.find_in_ring(&selector, most, head),
             _ => None,
         };
         let is_latest = matches!(start, StreamStart::Latest(_));
         let is_searched = matches!(start, StreamStart::Since(_)) || (is_latest && near.is_none());
-        let begin = || Arc::clone(&self.streams().searches).begin(self.notifier.client());
+        let begin = || Arc::clone(&self.feed().searches).begin(self.notifier.client());
         self.search = is_searched.then(begin).transpose()?;
         self.head = is_latest.then_some(head);
-        self.pass_over();
-        self.choice = Arc::new(choice);
-        (self.told_caught_up, self.is_fresh) = (false, true);
-        let tag = self.streams().journal.tag;
+        self.skip_unmatched();
+        self.selector = Arc::new(selector);
+        (self.has_caught_up, self.is_fresh) = (false, true);
+        let tag = self.feed().journal.tag;
         let is_here = start == StreamStart::Here || near.is_some();
         let start = match near.map_or(start, StreamStart::Behind) {
-            StreamStart::Here => StreamStart::Behind(self.place),
-            StreamStart::Oldest => StreamStart::Behind(self.choice.behind(self.streams().oldest())),
+            StreamStart::Here => StreamStart::Behind(self.offset),
+            StreamStart::Oldest => StreamStart::Behind(self.selector.after(self.feed().oldest())),
             other => other,
         };
-        let StreamStart::Behind(mut place) = start else {
-            self.mode = self.begin_in_time(start, warnings);
+        let StreamStart::Behind(mut offset) = start else {
+            self.state = self.begin_in_time(start, warnings);
             return Ok(());
         };
-        let asked = place;
-        if place.cursor.tag != tag {
-            place = self.choice.behind(self.streams().oldest());
+        let asked = offset;
+        if offset.cursor.tag != tag {
+            offset = self.selector.after(self.feed().oldest());
         }
-        control::push_ack(&mut self.front, self.form, place, &warnings);
+        control::push_ack(&mut self.control, self.encoding, offset, &warnings);
         if asked.cursor.tag != tag {
-            let (from, to) = (asked.to_string(), place.to_string());
+            let (from, to) = (asked.to_string(), offset.to_string());
             let reason = GapReason::BusChanged;
-            control::push_gap(&mut self.front, self.form, &from, &to, None, reason);
+            control::push_gap(&mut self.control, self.encoding, &from, &to, None, reason);
         }
-        // Who was to ask the journal for another reason has not been answered yet.
-        self.is_back |= !is_here;
-        self.place = place;
-        self.mode = Mode::Begin(StreamStart::Behind(place), None);
+        // Keeps an earlier reason to read the journal, which was not done yet.
+        self.needs_journal |= !is_here;
+        self.offset = offset;
+        self.state = FollowerState::Begin(StreamStart::Behind(offset), None);
         Ok(())
     }
 
-    /// Where the last `most` events that match begin, when all of them are among the newest of the
-    /// ring: then nothing has to be searched for, and nobody waits in line.
-    fn find_in_ring(&self, choice: &StreamSelector, most: usize, head: Position) -> Option<Offset> {
-        let wants_entities = choice.ask().filter.wants_entities();
+    /// Where the last `most` matching events begin, if all of them are among the newest of the
+    /// ring: then the journal need not be searched.
+    fn find_in_ring(
+        &self,
+        selector: &StreamSelector,
+        most: usize,
+        head: Position,
+    ) -> Option<Offset> {
+        let wants_entities = selector.selection().filter.wants_entities();
         let looked = if wants_entities { RING_SEARCH_ENTITIES } else { RING_SEARCH };
         if most > looked {
             return None;
         }
-        let newest = self.hub.tail().newest_first(looked);
+        let newest = self.log.tail.newest_first(looked);
         let known = newest.iter().filter(|event| event.cursor.position <= head);
-        let first = known.filter(|event| choice.takes(event)).nth(most.checked_sub(1)?)?;
-        // Where the bus has gaps, the journal knows between which events they lie.
+        let first = known.filter(|event| selector.takes(event)).nth(most.checked_sub(1)?)?;
+        // Only the journal knows between which events the gaps of the bus are.
         let position = first.cursor.position.before()?;
-        let has_no_gaps = self.streams().is_behind_all_gaps(position);
-        has_no_gaps.then(|| choice.behind(Cursor { position, ..first.cursor }))
+        let has_no_gaps = self.feed().is_behind_all_gaps(position);
+        has_no_gaps.then(|| selector.after(Cursor { position, ..first.cursor }))
     }
 
-    /// Whether a reader who ends when it has caught up has everything up to there.
+    /// Whether this follower ends at its head and `position` has reached it.
     fn is_complete(&self, position: Position) -> bool {
         self.once && self.head.is_some_and(|head| position >= head)
     }
 
-    /// [`Self::try_ask`] of a client that has few searches waiting.
+    /// [`Self::try_ask`] for a client with few waiting searches.
     #[cfg(test)]
     pub(super) fn ask(
         &mut self,
-        choice: StreamSelector,
+        selector: StreamSelector,
         start: StreamStart,
         warnings: Vec<QueryWarning>,
     ) {
-        self.try_ask(choice, start, warnings).expect("few searches are waiting");
+        self.try_ask(selector, start, warnings).expect("few searches are waiting");
     }
 
-    /// Begins now, or when the time has come that the query names.
-    fn begin_in_time(&self, start: StreamStart, warnings: Vec<QueryWarning>) -> Mode {
-        let clock = self.hub.clock;
+    /// Begins now, or at the start time of the query if that is in the future.
+    fn begin_in_time(&self, start: StreamStart, warnings: Vec<QueryWarning>) -> FollowerState {
+        let clock = self.log.clock;
         let ahead = match start {
             StreamStart::Since(since) => since.since(clock.now()).min(AHEAD),
             _ => Duration::ZERO,
         };
         if ahead.is_zero() {
-            return Mode::Begin(start, Some(warnings));
+            return FollowerState::Begin(start, Some(warnings));
         }
         let (until, notifier) = (clock.instant() + ahead, Arc::clone(&self.notifier));
         tokio::spawn(async move {
             clock.sleep(ahead).await;
             notifier.notify();
         });
-        Mode::Later(until, start, Some(warnings))
+        FollowerState::Later(until, start, Some(warnings))
     }
 
-    /// Whether it ends when it has caught up; each query says so anew.
+    /// Sets whether it ends when it has caught up. To be called after each query.
     pub fn only_once(&mut self, once: bool) {
         self.once = once;
     }
 
-    /// What is there now, up to a limit. Never waits; the notifier rings when there is more.
+    /// The next messages, up to a limit. Never waits; the connection is notified when there is
+    /// more.
     #[must_use]
     pub fn take(&mut self) -> StreamBatch {
-        let mut portion = StreamBatch::default();
-        if !self.front.is_empty() {
-            portion.chunks.push(std::mem::take(&mut self.front).into());
+        let mut batch = StreamBatch::default();
+        if !self.control.is_empty() {
+            batch.chunks.push(std::mem::take(&mut self.control).into());
         }
         if memory::has_room_for(&self.notifier) {
-            self.take_behind(&mut portion);
-            let bytes = portion.chunks.iter().map(Bytes::len).sum();
-            portion.charge = memory::charge(self.notifier.client(), bytes);
+            self.take_behind(&mut batch);
+            let bytes = batch.chunks.iter().map(Bytes::len).sum();
+            batch.charge = memory::charge(self.notifier.client(), bytes);
         }
-        portion
+        batch
     }
 
-    /// What comes behind its place, up to a limit.
-    fn take_behind(&mut self, portion: &mut StreamBatch) {
+    /// Takes what comes after the offset, up to a limit.
+    fn take_behind(&mut self, batch: &mut StreamBatch) {
         loop {
-            self.mode = match std::mem::replace(&mut self.mode, Mode::Ended) {
-                Mode::Ended => {
-                    portion.ended = true;
+            self.state = match std::mem::replace(&mut self.state, FollowerState::Ended) {
+                FollowerState::Ended => {
+                    batch.ended = true;
                     return;
                 }
-                Mode::Later(until, start, ack) if self.hub.clock.instant() < until => {
-                    self.mode = Mode::Later(until, start, ack);
+                FollowerState::Later(until, start, ack) if self.log.clock.instant() < until => {
+                    self.state = FollowerState::Later(until, start, ack);
                     return;
                 }
-                Mode::Begin(start, ack) | Mode::Later(_, start, ack) => {
+                FollowerState::Begin(start, ack) | FollowerState::Later(_, start, ack) => {
                     self.begin(start, ack, None)
                 }
-                Mode::Ahead if self.is_ahead() && !self.once => {
-                    self.mode = Mode::Ahead;
+                FollowerState::Ahead if self.is_ahead() && !self.once => {
+                    self.state = FollowerState::Ahead;
                     return;
                 }
-                Mode::Ahead => Mode::Begin(StreamStart::Behind(self.place), None),
-                Mode::Complete => {
-                    self.catch_up(portion);
+                FollowerState::Ahead => {
+                    FollowerState::Begin(StreamStart::Behind(self.offset), None)
+                }
+                FollowerState::Complete => {
+                    self.catch_up(batch);
                     return;
                 }
-                Mode::Paging(paging) => {
-                    self.take_page(paging, portion);
+                FollowerState::PendingPage(paging) => {
+                    self.take_page(paging, batch);
                     return;
                 }
-                Mode::Live(member) => {
-                    let has_all = self.take_live(member, portion);
+                FollowerState::Live(subscriber) => {
+                    let has_all = self.take_live(subscriber, batch);
                     if has_all {
-                        self.catch_up(portion);
+                        self.catch_up(batch);
                     }
                     return;
                 }
@@ -303,191 +311,198 @@ impl Follower {
         }
     }
 
-    /// Where it is: everything up to here was given, or was not asked for.
+    /// The offset: everything up to it was taken, or does not match.
     #[must_use]
-    pub fn place(&self) -> Offset {
-        self.place
+    pub fn offset(&self) -> Offset {
+        self.offset
     }
 
-    /// Says where it is, so that it is known to live.
+    /// A `heartbeat` with the current offset.
     #[must_use]
     pub fn heartbeat(&mut self) -> Bytes {
-        self.pass_over();
-        control::heartbeat(self.form, self.place)
+        self.skip_unmatched();
+        control::heartbeat(self.encoding, self.offset)
     }
 
-    /// Says that something was refused.
+    /// An `error`: a request was refused.
     #[must_use]
     pub fn error(&self, code: &str, field: Option<&str>, message: &str) -> Bytes {
-        control::error(self.form, code, field, message)
+        control::error(self.encoding, code, field, message)
     }
 
-    /// Says goodbye, where to come back to, and after how many milliseconds.
+    /// A `bye` with the offset to resume from, and after how many milliseconds to reconnect.
     #[must_use]
     pub fn bye(&mut self, reason: &str, retry_after: u64) -> Bytes {
-        self.pass_over();
-        control::bye(self.form, reason, self.place, retry_after)
+        self.skip_unmatched();
+        control::bye(self.encoding, reason, self.offset, retry_after)
     }
 
-    /// How its messages are written.
+    /// How its messages are encoded.
     #[must_use]
-    pub fn form(&self) -> StreamEncoding {
-        self.form
+    pub fn encoding(&self) -> StreamEncoding {
+        self.encoding
     }
 
-    fn streams(&self) -> &Streams {
-        self.hub.streams().expect("a follower is made where there is a journal")
+    fn feed(&self) -> &JournalFeed {
+        self.log.journal().expect("a follower is made only with a journal")
     }
 
     fn is_ahead(&self) -> bool {
-        let newest = self.streams().newest(&self.hub);
-        newest.position < self.place.cursor.position
+        let newest = self.log.newest(self.feed());
+        newest.position < self.offset.cursor.position
     }
 
-    /// Whether its place has not come yet. The notifier rings when it does.
-    fn waits(&self) -> bool {
+    /// Whether the offset is after the newest event. If so, the connection is notified when that
+    /// has come.
+    fn wait_if_ahead(&self) -> bool {
         if !self.is_ahead() {
             return false;
         }
-        self.streams().groups.wait_for(self.place.cursor.position, &self.notifier);
-        // It may have come before that was known.
+        self.feed().live.wait_for(self.offset.cursor.position, &self.notifier);
+        // It may have come before this connection was in the list.
         self.is_ahead()
     }
 
-    /// The way on from a start.
+    /// The state that continues from a start.
     fn begin(
         &mut self,
         start: StreamStart,
         ack: Option<Vec<QueryWarning>>,
-        reading: Option<Reading>,
-    ) -> Mode {
-        let StreamStart::Behind(place) = start else { return self.page(start, ack, reading) };
-        self.place = place;
-        if self.is_complete(place.cursor.position) {
-            return Mode::Complete;
+        reading: Option<PageReader>,
+    ) -> FollowerState {
+        let StreamStart::Behind(offset) = start else { return self.page(start, ack, reading) };
+        self.offset = offset;
+        if self.is_complete(offset.cursor.position) {
+            return FollowerState::Complete;
         }
-        if self.choice.is_partly_had(place) {
-            if !self.once && self.waits() {
-                return Mode::Ahead;
+        if self.selector.is_partly_sent(offset) {
+            if !self.once && self.wait_if_ahead() {
+                return FollowerState::Ahead;
             }
             return self.page(start, ack, reading);
         }
-        let near = self.hub.tail().place_behind(place.cursor.position);
-        match near.filter(|_| !self.is_back) {
-            Some(next) => Mode::Live(self.join(next)),
+        let near = self.log.tail.number_after(offset.cursor.position);
+        match near.filter(|_| !self.needs_journal) {
+            Some(next) => FollowerState::Live(self.join(next)),
             None => self.page(start, ack, reading),
         }
     }
 
-    fn join(&self, next: u64) -> Member {
-        let (streams, tail) = (self.streams(), self.hub.tail());
-        self.waits();
-        streams.groups.join(&self.choice, self.form, next, || tail.end(), &self.notifier)
+    fn join(&self, next: u64) -> LiveSubscriber {
+        let (feed, tail) = (self.feed(), &self.log.tail);
+        self.wait_if_ahead();
+        feed.live.subscribe(&self.selector, self.encoding, next, || tail.end(), &self.notifier)
     }
 
-    /// Sends for a page.
+    /// Requests a page of the journal.
     fn page(
         &mut self,
         start: StreamStart,
         ack: Option<Vec<QueryWarning>>,
-        reading: Option<Reading>,
-    ) -> Mode {
-        self.gaps_seen = self.streams().gaps();
-        let streams = self.streams();
+        reading: Option<PageReader>,
+    ) -> FollowerState {
+        self.gaps_seen = self.feed().gaps();
+        let feed = self.feed();
         let reason = if self.is_fresh { GapReason::Retention } else { GapReason::Slow };
-        let rank = if self.is_fresh { Rank::First } else { Rank::Later };
-        let reading = reading.unwrap_or_else(|| streams.begin_reading());
-        let wanted = Wanted {
-            choice: Arc::clone(&self.choice),
-            form: self.form,
-            tag: streams.journal.tag,
+        let priority = if self.is_fresh { Priority::First } else { Priority::Later };
+        let reading = reading.unwrap_or_else(|| feed.begin_reading());
+        let wanted = PageRequest {
+            selector: Arc::clone(&self.selector),
+            encoding: self.encoding,
+            tag: feed.journal.tag,
             start,
             ack,
             reason,
             bytes: reading.page_bytes(),
-            head: self.head.unwrap_or_else(|| streams.newest(&self.hub).position),
+            head: self.head.unwrap_or_else(|| self.log.newest(feed).position),
             until: self.head.filter(|_| self.once),
             search: self.search.take(),
-            searched: Searched::default(),
+            searched: SearchProgress::default(),
         };
-        let streams = self.streams();
-        Mode::Paging(Paging::begin(streams, wanted, rank, reading, &self.notifier))
+        let feed = self.feed();
+        FollowerState::PendingPage(PendingPage::begin(
+            feed,
+            wanted,
+            priority,
+            reading,
+            &self.notifier,
+        ))
     }
 
-    fn take_page(&mut self, paging: Paging, portion: &mut StreamBatch) {
+    fn take_page(&mut self, paging: PendingPage, batch: &mut StreamBatch) {
         let page = match paging.take() {
             None => {
-                self.mode = Mode::Paging(paging);
+                self.state = FollowerState::PendingPage(paging);
                 return;
             }
             Some(Ok(page)) => page,
             Some(Err(error)) => {
-                tracing::error!(%error, "the journal cannot be read for a stream");
-                portion.chunks.push(self.bye("the journal cannot be read", retry_after()));
-                portion.ended = true;
+                tracing::error!(%error, "cannot read the journal; the stream of a subscriber ends");
+                batch.chunks.push(self.bye("the journal cannot be read", retry_after()));
+                batch.ended = true;
                 return;
             }
         };
-        (self.told_caught_up, self.is_fresh) = (false, false);
-        self.is_back = page.is_before_a_gap;
-        self.place = page.place;
-        portion.messages += page.messages;
-        portion.more = true;
+        (self.has_caught_up, self.is_fresh) = (false, false);
+        self.needs_journal = page.is_before_a_gap;
+        self.offset = page.offset;
+        batch.messages += page.messages;
+        batch.more = true;
         if !page.bytes.is_empty() {
-            portion.chunks.push(page.bytes);
+            batch.chunks.push(page.bytes);
         }
-        // While this page is written, the next one is read.
-        let next = StreamStart::Behind(page.place);
-        self.mode = self.begin(next, None, Some(paging.reading().clone()));
-        portion.more = !matches!(self.mode, Mode::Paging(_) | Mode::Ahead);
+        // The next page is read while this one is sent.
+        let next = StreamStart::Behind(page.offset);
+        self.state = self.begin(next, None, Some(paging.reading().clone()));
+        batch.more = !matches!(self.state, FollowerState::PendingPage(_) | FollowerState::Ahead);
     }
 
-    /// Whether it has all there is.
-    fn take_live(&mut self, mut member: Member, portion: &mut StreamBatch) -> bool {
+    /// Takes from the group or the ring. Returns whether nothing is left.
+    fn take_live(&mut self, mut subscriber: LiveSubscriber, batch: &mut StreamBatch) -> bool {
         self.is_fresh = false;
-        if self.gaps_seen != self.streams().gaps() {
-            // The journal says where; what comes meanwhile waits behind it.
-            self.is_back = true;
-            return self.begin_again(portion);
+        if self.gaps_seen != self.feed().gaps() {
+            // The journal says where the new gap is; later events wait until then.
+            self.needs_journal = true;
+            return self.begin_again(batch);
         }
-        let after = self.place.cursor.position;
-        // Who goes when it has all takes from the ring, which has it before the groups do.
-        let taken = if self.once { None } else { member.take(after) };
+        let after = self.offset.cursor.position;
+        // A follower that ends when it has caught up reads the ring, which is ahead of the groups.
+        let taken = if self.once { None } else { subscriber.take(after) };
         if let Some(taken) = taken {
-            portion.messages += taken.messages;
-            portion.more = taken.more;
-            portion.chunks.extend(taken.chunks);
+            batch.messages += taken.messages;
+            batch.more = taken.more;
+            batch.chunks.extend(taken.chunks);
             self.move_to(taken.upto);
-            self.mode = Mode::Live(member);
+            self.state = FollowerState::Live(subscriber);
             return !taken.more && !taken.is_waiting;
         }
-        let globs = self.choice.ask().filter.globs();
+        let globs = self.selector.selection().filter.globs();
         let most = (RING_EVENTS / (1 + globs)).max(RING_EVENTS_LEAST);
-        let stretch = self.hub.tail().read(member.next(), most);
-        if stretch.missed > 0 {
-            drop(member);
-            self.told_caught_up = false;
-            return self.begin_again(portion);
+        let ring = self.log.tail.read(subscriber.next(), most);
+        if ring.missed > 0 {
+            drop(subscriber);
+            self.has_caught_up = false;
+            return self.begin_again(batch);
         }
         let mut out = Vec::new();
-        let first = stretch.next - stretch.events.len() as u64;
+        let first = ring.next - ring.events.len() as u64;
         let (mut had, mut is_complete) = (None, false);
-        for (next, event) in (first + 1..).zip(&stretch.events) {
-            // Its end was reached, and what is newer was not counted.
+        for (next, event) in (first + 1..).zip(&ring.events) {
+            // Events after the end are not part of `latest`.
             is_complete = self.once && self.head.is_some_and(|head| event.cursor.position > head);
             if is_complete {
                 break;
             }
-            if self.choice.is_large(event) && event.cursor.position > after {
+            if self.selector.is_large(event) && event.cursor.position > after {
                 if had.is_none() {
-                    // A page of the journal has it: pages are written beside the async workers.
-                    self.is_back = true;
-                    return self.begin_again(portion);
+                    // Large events come from a page, which is encoded on a blocking thread.
+                    self.needs_journal = true;
+                    return self.begin_again(batch);
                 }
                 break;
             }
             if event.cursor.position > after {
-                portion.messages += self.choice.push(&mut out, self.form, event, None);
+                batch.messages += self.selector.push(&mut out, self.encoding, event, None);
             }
             had = Some((next, event.cursor));
             if out.len() >= TAKE_BYTES {
@@ -495,49 +510,50 @@ impl Follower {
             }
         }
         if !out.is_empty() {
-            portion.chunks.push(memory::hold(out));
+            batch.chunks.push(memory::hold(out));
         }
         self.move_to(had.map(|(_, cursor)| cursor));
-        member.advance(had.map_or(stretch.next, |(next, _)| next));
-        portion.more = !self.once || !(stretch.events.is_empty() || is_complete);
-        self.mode = Mode::Live(member);
-        !portion.more
+        subscriber.advance(had.map_or(ring.next, |(next, _)| next));
+        batch.more = !self.once || !(ring.events.is_empty() || is_complete);
+        self.state = FollowerState::Live(subscriber);
+        !batch.more
     }
 
-    /// Looks anew for the way on from its place; it does not have all there is.
-    fn begin_again(&mut self, portion: &mut StreamBatch) -> bool {
-        self.mode = Mode::Begin(StreamStart::Behind(self.place), None);
-        portion.more = true;
+    /// Chooses again how to continue from the offset. Returns false: more can be taken.
+    fn begin_again(&mut self, batch: &mut StreamBatch) -> bool {
+        self.state = FollowerState::Begin(StreamStart::Behind(self.offset), None);
+        batch.more = true;
         false
     }
 
-    /// Has everything up to there.
+    /// Moves the offset forward to this cursor.
     fn move_to(&mut self, cursor: Option<Cursor>) {
-        let cursor = cursor.filter(|cursor| cursor.position > self.place.cursor.position);
+        let cursor = cursor.filter(|cursor| cursor.position > self.offset.cursor.position);
         if let Some(cursor) = cursor {
-            self.place = self.choice.behind(cursor);
+            self.offset = self.selector.after(cursor);
         }
     }
 
-    /// Moves over what is not asked for, where nothing else is there: nobody rings for that.
-    fn pass_over(&mut self) {
-        let Mode::Live(member) = &mut self.mode else { return };
-        let passed = member.pass();
-        // A gap among it is not passed over: the journal is asked from the place.
-        if self.gaps_seen == self.streams().gaps() {
+    /// Moves the offset over events that do not match, if only such events are left: connections
+    /// are not notified of those.
+    fn skip_unmatched(&mut self) {
+        let FollowerState::Live(subscriber) = &mut self.state else { return };
+        let passed = subscriber.skip_unmatched();
+        // A new gap must not be skipped: the journal is read from the offset.
+        if self.gaps_seen == self.feed().gaps() {
             self.move_to(passed);
         }
     }
 
-    /// Says once that from here on it is live.
-    fn catch_up(&mut self, portion: &mut StreamBatch) {
-        if !self.told_caught_up && (self.once || !self.is_ahead()) {
-            self.told_caught_up = true;
-            portion.chunks.push(control::caught_up(self.form, self.place));
+    /// Sends `caught_up` once, and ends if it is to end here.
+    fn catch_up(&mut self, batch: &mut StreamBatch) {
+        if !self.has_caught_up && (self.once || !self.is_ahead()) {
+            self.has_caught_up = true;
+            batch.chunks.push(control::caught_up(self.encoding, self.offset));
         }
         if self.once {
-            portion.ended = true;
-            self.mode = Mode::Ended;
+            batch.ended = true;
+            self.state = FollowerState::Ended;
         }
     }
 }

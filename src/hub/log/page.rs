@@ -1,8 +1,8 @@
-//! A page of the stream from the journal: what a reader gets that is further back than the ring.
+//! A page of the journal, for a follower that is further back than the ring.
 //!
-//! A page is one piece of bytes, written by a thread that may block: neither the async workers nor
-//! the writing thread take part. It is read as of one moment together with how far retention had
-//! come by then, so that what is missing is said at its place.
+//! A page is one buffer of encoded messages, made on a blocking thread: neither the async workers
+//! nor the writer thread take part. Events and the retention watermark are read from one snapshot,
+//! so that an expired offset yields an explicit gap.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use super::control;
 use super::encoding::StreamEncoding;
-use super::searches::Search;
+use super::searches::SearchPermit;
 use super::selector::StreamSelector;
-use crate::hub::fanout::fair_queue::Slice;
+use crate::hub::fanout::fair_queue::TimeSlice;
 use crate::hub::fanout::memory;
 use crate::hub::log::filter::QueryWarning;
 use crate::hub::log::tail::TailEvent;
@@ -25,110 +25,112 @@ use crate::store::journal::{Journal, JournalItem};
 use crate::store::rows::JournalRow;
 use crate::store::{Reader, StoreError};
 
-/// Events that are looked at for one page, so that a reader whom little concerns hears of its
-/// place now and then, and a query can be changed.
+/// The most events that are matched for one page, so that the offset of a follower with few matches
+/// moves on, and its query can be changed.
 const PAGE_EVENTS: usize = 8_192;
-/// Bytes of events that are looked at for one page.
+/// The most bytes of events that are matched for one page.
 const PAGE_SCAN_BYTES: usize = 8 << 20;
-/// Events that are searched for where `latest` or `since` begins. Those of a query with many `*`
-/// cost more to look at: it gets as many for each [`CHEAP_GLOBS`] of them.
+/// The most events that are searched for where `latest` or `since` begins, for a query with up to
+/// [`CHEAP_GLOBS`] values with `*`. Matching more of these costs more, so fewer events are
+/// searched.
 const SEARCH_EVENTS: usize = 200_000;
 const CHEAP_GLOBS: usize = 8;
 
-/// Gaps of the bus that are looked at for one page; there are few, and the next page has the rest.
+/// The most gaps of the bus in one page. There are few, and the next page has the rest.
 const GAPS: usize = 1_000;
 
 /// Where a query begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamStart {
-    /// Where the reader is; at first, behind the newest event.
+    /// At the current offset, which is at first after the newest event.
     Here,
-    /// With the oldest event that is kept.
+    /// With the oldest event of the journal.
     Oldest,
-    /// Behind this place.
+    /// After this offset.
     Behind(Offset),
-    /// With the first event received then or later.
+    /// With the first event received at this time or later.
     Since(Timestamp),
-    /// With the last so many that match, or with fewer where they are too far back.
+    /// With the last N matching events; fewer if they are too far back.
     Latest(usize),
 }
 
-/// What a page is to hold.
+/// A request for a page.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) choice: Arc<StreamSelector>,
-    pub(super) form: StreamEncoding,
+pub(super) struct PageRequest {
+    pub(super) selector: Arc<StreamSelector>,
+    pub(super) encoding: StreamEncoding,
     pub(super) tag: BusTag,
     pub(super) start: StreamStart,
-    /// Warnings of an `ack` that could not be given before the start was found.
+    /// The warnings for an `ack` that has to wait until the start is found.
     pub(super) ack: Option<Vec<QueryWarning>>,
-    /// Why events are missing, if they are.
+    /// The reason in the gap message, if retention has dropped events.
     pub(super) reason: GapReason,
-    /// Bytes after which it ends.
+    /// Number of bytes after which the page ends.
     pub(super) bytes: usize,
-    /// The newest event that readers are given: `latest` counts back from it.
+    /// The newest event: `latest` counts back from it.
     pub(super) head: Position,
-    /// The last event that is asked for, where it ends there.
+    /// The last event to send, for a follower that ends when it has caught up.
     pub(super) until: Option<Position>,
-    /// The place in line of a search for the start.
-    pub(super) search: Option<Search>,
-    pub(super) searched: Searched,
+    /// The permit for a search for the start.
+    pub(super) search: Option<SearchPermit>,
+    pub(super) searched: SearchProgress,
 }
 
-/// How far a search for the start has come.
+/// The progress of a search for the start.
 #[derive(Debug, Default)]
-pub(super) struct Searched {
-    /// Events that were looked at.
+pub(super) struct SearchProgress {
+    /// Number of events that were matched so far.
     looked: usize,
-    /// Those of them that match.
+    /// Number of those that match.
     found: usize,
-    /// Up to where they were looked at.
+    /// The last event that was matched.
     at: Option<Position>,
-    /// Where the query would begin by what is known so far.
+    /// Where the query begins if no more matching events are found.
     begin: Option<Position>,
 }
 
-/// What was read.
+/// A page.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct StreamPage {
     pub(super) bytes: Bytes,
-    /// Events and entities in it.
+    /// Number of events and entities in it.
     pub(super) messages: u64,
-    /// Everything up to here is in it, or was before it.
-    pub(super) place: Offset,
-    /// Whether a gap lies further on: the ring, which may have all the rest, knows of none.
+    /// Everything up to this offset is in this page or an earlier one.
+    pub(super) offset: Offset,
+    /// Whether a gap comes after it. Then the next page has to be read from the journal too,
+    /// because the ring does not know gaps.
     pub(super) is_before_a_gap: bool,
 }
 
-/// Reads it, for about a slice of time and for as long as `is_waited_for`. `None` when its start
-/// is not found yet: then the next call searches on.
+/// Reads a page for about one slice of time, as long as `is_wanted` returns true. `None` if its
+/// start is not found yet; the next call continues the search.
 pub(super) fn read(
     reader: Reader<'_>,
-    wanted: &mut Wanted,
-    is_waited_for: &dyn Fn() -> bool,
-) -> Result<Option<Page>, StoreError> {
-    let slice = Slice::begin();
-    let goes_on = || !slice.is_over() && is_waited_for();
-    let tag = wanted.tag;
+    request: &mut PageRequest,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Option<StreamPage>, StoreError> {
+    let slice = TimeSlice::begin();
+    let may_continue = || !slice.is_over() && is_wanted();
+    let tag = request.tag;
     let journal = reader.journal(tag)?;
-    let mut out = Vec::with_capacity(wanted.bytes.min(4 << 10));
-    let begun = begin(&journal, wanted, &mut out, slice, is_waited_for)?;
-    let Some(mut place) = begun else { return Ok(None) };
-    let Wanted { ref choice, form, bytes, until, .. } = *wanted;
-    let had = choice.is_partly_had(place).then_some(place);
-    let after = match had {
-        Some(place) => place.cursor.position.before().unwrap_or_default(),
-        None => place.cursor.position,
+    let mut out = Vec::with_capacity(request.bytes.min(4 << 10));
+    let begun = begin(&journal, request, &mut out, slice, is_wanted)?;
+    let Some(mut offset) = begun else { return Ok(None) };
+    let PageRequest { ref selector, encoding, bytes, until, .. } = *request;
+    let sent = selector.is_partly_sent(offset).then_some(offset);
+    let after = match sent {
+        Some(offset) => offset.cursor.position.before().unwrap_or_default(),
+        None => offset.cursor.position,
     };
-    let (known, known_up_to) = gaps_of_page(&journal, place.cursor.position)?;
+    let (known, known_up_to) = gaps_of_page(&journal, offset.cursor.position)?;
     let mut known = known.into_iter().peekable();
-    let mut push_gaps = |out: &mut Vec<u8>, place: Offset, before: Option<Position>| {
+    let mut push_gaps = |out: &mut Vec<u8>, offset: Offset, before: Option<Position>| {
         while let Some(gap) = known.next_if(|gap| before.is_none_or(|before| gap.after < before)) {
             let last = gap.until.before().unwrap_or_default().max(gap.after);
             let from = Cursor { tag, position: gap.after }.to_string();
-            // Behind all that was told before it: who comes back to it is not told that again.
-            let to = choice.behind(Cursor { tag, position: last }).max(place).to_string();
-            control::push_gap(out, form, &from, &to, gap.count, gap.reason);
+            // Not before the last message: a client that resumes here must not receive it again.
+            let to = selector.after(Cursor { tag, position: last }).max(offset).to_string();
+            control::push_gap(out, encoding, &from, &to, gap.count, gap.reason);
         }
     };
     let (mut messages, mut events, mut scanned, mut is_end) = (0, 0, 0, true);
@@ -136,89 +138,89 @@ pub(super) fn read(
         let (JournalItem::Event(position, _) | JournalItem::Damaged(position)) = step;
         let cursor = Cursor { tag, position };
         if let Some(until) = until.filter(|until| position > *until) {
-            place = place.max(choice.behind(Cursor { tag, position: until }));
+            offset = offset.max(selector.after(Cursor { tag, position: until }));
             is_end = false;
             return Ok(false);
         }
         if known_up_to.is_some_and(|known| position > known) {
             return Ok(false);
         }
-        push_gaps(&mut out, place, Some(position));
+        push_gaps(&mut out, offset, Some(position));
         match step {
             JournalItem::Event(_, row) => {
                 scanned += row.event.len();
-                messages += choice.push(&mut out, form, &read_event(cursor, row), had);
-                place = choice.behind(cursor);
+                messages += selector.push(&mut out, encoding, &read_event(cursor, row), sent);
+                offset = selector.after(cursor);
             }
             JournalItem::Damaged(_) => {
-                let from = std::mem::replace(&mut place, choice.behind(cursor)).to_string();
+                let from = std::mem::replace(&mut offset, selector.after(cursor)).to_string();
                 let reason = GapReason::Retention;
-                control::push_gap(&mut out, form, &from, &place.to_string(), None, reason);
+                control::push_gap(&mut out, encoding, &from, &offset.to_string(), None, reason);
             }
         }
         events += 1;
         is_end = out.len() < bytes && events < PAGE_EVENTS && scanned < PAGE_SCAN_BYTES;
-        is_end &= goes_on();
+        is_end &= may_continue();
         Ok(is_end)
     })?;
     if is_end {
-        push_gaps(&mut out, place, None);
+        push_gaps(&mut out, offset, None);
     }
     if events == 0 {
-        // Who was told of entities there is not told of a place before them.
-        place = place.max(choice.behind(place.cursor));
+        // The offset never moves back behind entities that were sent.
+        offset = offset.max(selector.after(offset.cursor));
     }
     let is_before_a_gap = known.peek().is_some() || known_up_to.is_some();
     if let Some(position) = known_up_to.filter(|_| is_end) {
-        place = choice.behind(Cursor { tag, position }).max(place);
+        offset = selector.after(Cursor { tag, position }).max(offset);
     }
-    Ok(Some(Page { bytes: memory::hold(out), messages, place, is_before_a_gap }))
+    Ok(Some(StreamPage { bytes: memory::hold(out), messages, offset, is_before_a_gap }))
 }
 
-/// Finds where the page begins, and writes what comes before its events: the `ack`, and the gap of
-/// what retention has dropped. `None` when the slice is over before that is known.
+/// Finds where the page begins, and writes the messages before its events: the `ack`, and a gap for
+/// events that retention has dropped. `None` if the slice ends before the start is found.
 fn begin(
     journal: &Journal<'_>,
-    wanted: &mut Wanted,
+    request: &mut PageRequest,
     out: &mut Vec<u8>,
-    slice: Slice,
-    is_waited_for: &dyn Fn() -> bool,
+    slice: TimeSlice,
+    is_wanted: &dyn Fn() -> bool,
 ) -> Result<Option<Offset>, StoreError> {
-    let found = find(journal, wanted, slice, is_waited_for)?;
-    let Some(Found { mut place, short, warning }) = found else { return Ok(None) };
-    wanted.search = None;
-    let Wanted { ref choice, form, reason, tag, .. } = *wanted;
-    if let Some(mut warnings) = wanted.ack.take() {
+    let found = find(journal, request, slice, is_wanted)?;
+    let Some(QueryStart { mut offset, short, warning }) = found else { return Ok(None) };
+    request.search = None;
+    let PageRequest { ref selector, encoding, reason, tag, .. } = *request;
+    if let Some(mut warnings) = request.ack.take() {
         warnings.extend(warning);
-        control::push_ack(out, form, place, &warnings);
+        control::push_ack(out, encoding, offset, &warnings);
     }
-    // Of an event that is gone, what was still to come of it is missing too.
-    let is_partly_had = choice.is_partly_had(place) && place != oldest(tag);
+    // Entities that were not sent are missing too if their event is gone.
+    let is_partly_sent = selector.is_partly_sent(offset) && offset != oldest(tag);
     let is_gone = |dropped: &Position| {
-        *dropped > place.cursor.position || (is_partly_had && *dropped == place.cursor.position)
+        *dropped > offset.cursor.position || (is_partly_sent && *dropped == offset.cursor.position)
     };
     let dropped = journal.dropped().filter(is_gone);
     if dropped.is_some() || short {
-        let position = dropped.unwrap_or(place.cursor.position);
-        let from = if short { oldest(tag) } else { place };
-        place = choice.behind(Cursor { tag, position });
-        let (from, to) = (from.to_string(), place.to_string());
-        control::push_gap(out, form, &from, &to, None, reason);
+        let position = dropped.unwrap_or(offset.cursor.position);
+        let from = if short { oldest(tag) } else { offset };
+        offset = selector.after(Cursor { tag, position });
+        let (from, to) = (from.to_string(), offset.to_string());
+        control::push_gap(out, encoding, &from, &to, None, reason);
     }
-    Ok(Some(place))
+    Ok(Some(offset))
 }
 
-/// The gaps that a page which begins behind a place may come to, and, when there are more than one
-/// page looks at, up to where they are known: the page ends there.
+/// The gaps after a position that belong to one page and, if there are more, the position at which
+/// the page has to end.
 fn gaps_of_page(
     journal: &Journal<'_>,
-    place: Position,
+    offset: Position,
 ) -> Result<(Vec<Gap>, Option<Position>), StoreError> {
-    let mut known = journal.gaps(place, GAPS)?;
+    let mut known = journal.gaps(offset, GAPS)?;
     if known.len() < GAPS {
         return Ok((known, None));
     }
-    // A gap is told with what comes behind it; those at the last place are the next page's.
+    // All gaps at one position belong to the same page, so those at the last one are left out.
     let up_to = known.last().map(|gap| gap.after);
     known.retain(|gap| Some(gap.after) != up_to);
     Ok((known, up_to))
@@ -233,53 +235,53 @@ fn read_event(cursor: Cursor, row: JournalRow<'_>) -> TailEvent {
     }
 }
 
-/// Before everything that ever was.
+/// The offset before all events.
 fn oldest(tag: BusTag) -> Offset {
     Offset::after(Cursor { tag, position: Position::default() })
 }
 
-/// Where a query begins.
-struct Found {
-    place: Offset,
-    /// Whether it was to begin earlier than anything is kept.
+/// The offset at which a query begins.
+struct QueryStart {
+    offset: Offset,
+    /// Whether the query asks for events older than the journal.
     short: bool,
     warning: Option<QueryWarning>,
 }
 
-/// Where the query begins; `None` when the slice is over before that is known.
+/// Finds where a query begins; `None` if the slice ends before that.
 fn find(
     journal: &Journal<'_>,
-    wanted: &mut Wanted,
-    slice: Slice,
-    is_waited_for: &dyn Fn() -> bool,
-) -> Result<Option<Found>, StoreError> {
-    let (tag, start) = (wanted.tag, wanted.start);
-    let found = |place| Some(Found { place, short: false, warning: None });
+    request: &mut PageRequest,
+    slice: TimeSlice,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Option<QueryStart>, StoreError> {
+    let (tag, start) = (request.tag, request.start);
+    let found = |offset| Some(QueryStart { offset, short: false, warning: None });
     match start {
-        StreamStart::Behind(place) => Ok(found(place)),
+        StreamStart::Behind(offset) => Ok(found(offset)),
         StreamStart::Here | StreamStart::Oldest => {
             let position = journal.dropped().unwrap_or_default();
-            Ok(found(wanted.choice.behind(Cursor { tag, position })))
+            Ok(found(request.selector.after(Cursor { tag, position })))
         }
-        StreamStart::Since(since) => find_since(journal, wanted, since, slice, is_waited_for),
-        StreamStart::Latest(most) => find_latest(journal, wanted, most, slice, is_waited_for),
+        StreamStart::Since(since) => find_since(journal, request, since, slice, is_wanted),
+        StreamStart::Latest(most) => find_latest(journal, request, most, slice, is_wanted),
     }
 }
 
-/// The place behind which everything was received then or later, but for what the clocks of two
-/// machines disagree about; and whether there was more once.
+/// The offset after which every event was received at `since` or later, except for differences
+/// between the clocks of two machines.
 fn find_since(
     journal: &Journal<'_>,
-    wanted: &mut Wanted,
+    request: &mut PageRequest,
     since: Timestamp,
-    slice: Slice,
-    is_waited_for: &dyn Fn() -> bool,
-) -> Result<Option<Found>, StoreError> {
-    let Wanted { choice, tag, searched, .. } = wanted;
-    let at = |position| choice.behind(Cursor { tag: *tag, position });
+    slice: TimeSlice,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Option<QueryStart>, StoreError> {
+    let PageRequest { selector, tag, searched, .. } = request;
+    let at = |position| selector.after(Cursor { tag: *tag, position });
     let Some(first) = journal.first_since(since.minute())? else {
-        let place = at(journal.newest()?.unwrap_or_default());
-        return Ok(Some(Found { place, short: false, warning: None }));
+        let offset = at(journal.newest()?.unwrap_or_default());
+        return Ok(Some(QueryStart { offset, short: false, warning: None }));
     };
     let mut position = searched.at.or(first.before()).unwrap_or_default();
     let mut is_over = false;
@@ -290,48 +292,49 @@ fn find_since(
         }
         position = at;
         is_over = slice.is_over();
-        Ok(!is_over && is_waited_for())
+        Ok(!is_over && is_wanted())
     })?;
     if is_over {
         searched.at = Some(position);
         return Ok(None);
     }
-    // Before what is complete: then all that is kept is wanted, and there was more.
+    // Earlier than the journal is complete: then it begins with the oldest event, and a gap.
     let is_early = journal.complete_from()?.is_some_and(|from| since.minute() < from);
     let short = journal.dropped().filter(|_| is_early);
-    let place = at(short.unwrap_or(position));
-    Ok(Some(Found { place, short: short.is_some(), warning: None }))
+    let offset = at(short.unwrap_or(position));
+    Ok(Some(QueryStart { offset, short: short.is_some(), warning: None }))
 }
 
+/// The offset after which the last `most` matching events come.
 fn find_latest(
     journal: &Journal<'_>,
-    wanted: &mut Wanted,
+    request: &mut PageRequest,
     most: usize,
-    slice: Slice,
-    is_waited_for: &dyn Fn() -> bool,
-) -> Result<Option<Found>, StoreError> {
-    let Wanted { choice, tag, head, searched, .. } = wanted;
-    let search_events = search_events(choice);
+    slice: TimeSlice,
+    is_wanted: &dyn Fn() -> bool,
+) -> Result<Option<QueryStart>, StoreError> {
+    let PageRequest { selector, tag, head, searched, .. } = request;
+    let search_events = search_events(selector);
     let until = searched.at.unwrap_or_else(|| head.behind());
     let mut is_over = false;
     journal.read_before(until, |at, row| {
-        // Without any that match, it begins behind the newest.
+        // Without any matching event, the query begins after the newest one.
         searched.begin.get_or_insert(at);
         searched.looked += 1;
         searched.at = Some(at);
         let cursor = Cursor { tag: *tag, position: at };
-        if choice.takes(&read_event(cursor, row)) {
+        if selector.takes(&read_event(cursor, row)) {
             searched.found += 1;
             searched.begin = at.before();
         }
         let is_found = searched.found >= most || searched.looked >= search_events;
         is_over = !is_found && slice.is_over();
-        Ok(!is_found && !is_over && is_waited_for())
+        Ok(!is_found && !is_over && is_wanted())
     })?;
     if is_over {
         return Ok(None);
     }
-    let Searched { looked, found, begin, .. } = *searched;
+    let SearchProgress { looked, found, begin, .. } = *searched;
     let warning = (found < most && looked >= search_events).then(|| QueryWarning {
         field: "latest",
         value: most.to_string(),
@@ -340,11 +343,11 @@ fn find_latest(
         ),
     });
     let position = begin.unwrap_or_default();
-    let place = choice.behind(Cursor { tag: *tag, position });
-    Ok(Some(Found { place, short: false, warning }))
+    let offset = selector.after(Cursor { tag: *tag, position });
+    Ok(Some(QueryStart { offset, short: false, warning }))
 }
 
-/// How many events a search looks at.
-fn search_events(choice: &StreamSelector) -> usize {
-    SEARCH_EVENTS / choice.ask().filter.globs().div_ceil(CHEAP_GLOBS).max(1)
+/// The most events that a search matches for this query.
+fn search_events(selector: &StreamSelector) -> usize {
+    SEARCH_EVENTS / selector.selection().filter.globs().div_ceil(CHEAP_GLOBS).max(1)
 }

@@ -1,26 +1,25 @@
-//! What a list of paths may make of an event: how often the same part of it may be written.
+//! Limits of a list of paths: how often the same part of an event may be written.
 //!
-//! A message must not be larger than a small multiple of its event, whatever its reader asks for.
-//! Most of that is decided here, once, when the query comes: paths that lead into each other, and
-//! paths that repeat an object, multiply the event and are refused. A path that repeats a scalar is
-//! accepted, because the peer accepts it; how much such values may take is bounded when a message
-//! is written (see [`room`]).
+//! A message must not be larger than a small multiple of its event, whatever the query. Paths that
+//! lead into each other, and duplicate paths to an object, would multiply the event; they are
+//! refused when the query arrives. Duplicate paths to a scalar are accepted, as ossinsight-plugin
+//! does; the bytes of such values are bounded when a message is encoded (see [`room`]).
 
 use std::cmp::Ordering;
 
 use crate::hub::log::query::FieldPath;
 
-/// The most times that one part of an event may be written in a message.
+/// How often one part of an event may be written in a message.
 pub const OVERLAP: usize = 2;
-/// The most bytes of all paths of a query together: in the map form each message repeats them.
+/// The most bytes of all paths of a query, which each message in map encoding repeats.
 pub const PATHS_BYTES: usize = 8 << 10;
-/// Beside the event itself, the most bytes that a message takes of values that it repeats.
+/// The most bytes of repeated values in a message.
 const REPEATED_BYTES: usize = 1 << 20;
-/// Room for repeated numbers, times and names where the event is a small one.
+/// Bytes for repeated numbers, times and names if the event is small.
 const SCALARS_BYTES: usize = 4 << 10;
 
-/// Members of GitHub's events that hold objects or lists, wherever they stand. A path that ends
-/// with one of them repeats an object when it is given twice.
+/// Members of GitHub's events that are objects or lists, wherever they occur. Two paths that end
+/// with the same one of them repeat an object.
 const OBJECTS: [&str; 44] = [
     "_links",
     "actor",
@@ -71,7 +70,7 @@ const OBJECTS: [&str; 44] = [
 /// Why a list of paths is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathsError {
-    /// Some part of an event would be written more often than [`OVERLAP`].
+    /// A part of an event would be written more often than [`OVERLAP`].
     #[error(
         "`{path}` would be written {times} times in each message: paths that repeat an object, or \
          lead into one that is asked for too, may write the same part of an event at most \
@@ -80,15 +79,15 @@ pub enum PathsError {
     Overlap {
         /// The innermost of the paths.
         path: String,
-        /// How often what lies there would be written.
+        /// How often its value would be written.
         times: usize,
     },
-    /// They have more bytes than [`PATHS_BYTES`], as they are written in a message.
+    /// Together they have more bytes than [`PATHS_BYTES`], as written in a message.
     #[error("the paths have {0} bytes together, more than {PATHS_BYTES}")]
-    Long(usize),
+    TooLong(usize),
 }
 
-/// Bytes of a path in a message, where JSON escapes some of its characters (RFC 8259 §7).
+/// Bytes of a path in a message, with the escapes of JSON (RFC 8259 §7).
 fn written_bytes(path: &str) -> usize {
     let of = |char: char| match char {
         '"' | '\\' => 2,
@@ -98,22 +97,22 @@ fn written_bytes(path: &str) -> usize {
     path.chars().map(of).sum()
 }
 
-/// Checks that a message of these paths stays a small multiple of its event. Paths that are given
-/// twice count twice, so the map form is checked after its doubles are gone.
+/// Checks that a message with these paths stays a small multiple of its event. Duplicates count, so
+/// the map encoding is checked after its duplicates were removed.
 pub fn check(paths: &[FieldPath]) -> Result<(), PathsError> {
     let bytes = paths.iter().map(|path| written_bytes(path.text())).sum();
     if bytes > PATHS_BYTES {
-        return Err(PathsError::Long(bytes));
+        return Err(PathsError::TooLong(bytes));
     }
     let mut sorted: Vec<&FieldPath> = paths.iter().collect();
     sorted.sort_by(|a, b| by_names(a, b));
-    // The paths that lead to where this is, and how often each is written.
+    // The paths that lead to or through the current one, and how often each is written.
     let mut around: Vec<(&FieldPath, usize)> = Vec::new();
     let mut at = 0;
     while let Some(path) = sorted.get(at) {
-        let doubles = sorted[at..].iter().take_while(|other| other == &path).count();
-        let leads_on = sorted.get(at + doubles).is_some_and(|next| leads_into(path, next));
-        let times = if leads_on || is_object(path) { doubles } else { 1 };
+        let copies = sorted[at..].iter().take_while(|other| other == &path).count();
+        let leads_on = sorted.get(at + copies).is_some_and(|next| leads_into(path, next));
+        let times = if leads_on || is_object(path) { copies } else { 1 };
         around.retain(|(outer, _)| leads_into(outer, path));
         around.push((path, times));
         let times = around.iter().map(|(_, times)| times).sum();
@@ -123,23 +122,23 @@ pub fn check(paths: &[FieldPath]) -> Result<(), PathsError> {
                 times,
             });
         }
-        at += doubles;
+        at += copies;
     }
     Ok(())
 }
 
-/// The bytes of values that a message of an event of `weight` bytes may have in all: the event
-/// once, and once more up to a limit. A value that does not fit is written as `null`.
+/// The most bytes of all values in a message, for an event of `weight` bytes: the event once, and
+/// once more up to a limit. A value that does not fit is written as `null`.
 pub(in crate::hub) fn room(weight: usize) -> usize {
     weight.saturating_add(weight.min(REPEATED_BYTES)).saturating_add(SCALARS_BYTES)
 }
 
-/// Paths in the order of their names, so that what lies below one stands behind it.
+/// Orders paths by their names, so that paths into a value follow the path to it.
 pub(in crate::hub) fn by_names(a: &FieldPath, b: &FieldPath) -> Ordering {
     a.names().cmp(b.names())
 }
 
-/// Whether the second path leads into what the first leads to.
+/// Whether the second path leads into the value of the first.
 fn leads_into(outer: &FieldPath, inner: &FieldPath) -> bool {
     inner.text().strip_prefix(outer.text()).is_some_and(|rest| rest.starts_with('.'))
 }
@@ -147,7 +146,7 @@ fn leads_into(outer: &FieldPath, inner: &FieldPath) -> bool {
 fn is_object(path: &FieldPath) -> bool {
     let mut names = path.names().collect::<Vec<_>>().into_iter().rev();
     match (names.next(), names.next()) {
-        // Where a branch begins and ends: objects of a pull request, texts of a push.
+        // `base` and `head` are objects in a pull request and texts in a push.
         (Some("event"), None) | (Some("base" | "head"), Some("pull_request")) => true,
         (Some(name), _) => OBJECTS.binary_search(&name).is_ok(),
         (None, _) => false,
@@ -166,7 +165,7 @@ mod tests {
 
     #[test]
     fn repeated_objects_and_nested_paths_are_refused() {
-        assert!(OBJECTS.is_sorted(), "they are searched by halves");
+        assert!(OBJECTS.is_sorted(), "binary search needs an order");
         for texts in [
             &["event"; 3][..],
             &["event.payload"; 100],
@@ -201,17 +200,17 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_bounded_together() {
+    fn total_length_of_paths_is_limited() {
         let long = format!("event.{}", "x".repeat(249));
         let texts: Vec<String> = (0..33).map(|i| format!("{}{i:02}", &long[..253])).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         assert_eq!(of(&texts[..32]), Ok(()));
-        assert_eq!(of(&texts), Err(PathsError::Long(33 * 255)));
-        // What JSON escapes is counted as it is written.
+        assert_eq!(of(&texts), Err(PathsError::TooLong(33 * 255)));
+        // Escapes of JSON count.
         let escaped = format!("event.{}", "\u{1}".repeat(240));
         let texts: Vec<String> = (0..6).map(|i| format!("{escaped}{i}")).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         assert_eq!(of(&texts[..5]), Ok(()));
-        assert_eq!(of(&texts), Err(PathsError::Long(6 * (7 + 6 * 240))));
+        assert_eq!(of(&texts), Err(PathsError::TooLong(6 * (7 + 6 * 240))));
     }
 }

@@ -1,69 +1,68 @@
-//! A page on its way: read in its turn, beside the async workers, while somebody waits for it.
+//! A requested page: read on a blocking thread, in turn with other clients.
 
 use std::sync::{Arc, Mutex, Weak};
 
-use super::page::{self, Page, Wanted};
-use super::{Reading, Streams};
-use crate::hub::fanout::fair_queue::{Job, Rank};
+use super::event_log::{JournalFeed, PageReader};
+use super::page::{self, PageRequest, StreamPage};
+use crate::hub::fanout::fair_queue::{Priority, SlicedWork};
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::lock::lock;
 use crate::store::{Store, StoreError};
 
-/// Where a page is put. Nobody waits for it any more when this is gone.
-type Slot = Mutex<Option<Result<Page, StoreError>>>;
+/// Where the page is put. When it is dropped, the page is not request any more.
+type PageSlot = Mutex<Option<Result<StreamPage, StoreError>>>;
 
-/// A page on its way, and the right to be counted as one who reads pages. Who drops it waits no
-/// more; what has begun to be read then ends at the next event.
+/// A requested page. Dropping it cancels the request; reading then ends at the next event.
 #[derive(Debug)]
-pub(super) struct Paging {
-    slot: Arc<Slot>,
-    reading: Reading,
+pub(super) struct PendingPage {
+    slot: Arc<PageSlot>,
+    reading: PageReader,
 }
 
-/// The reading of a page, as far as it has come.
+/// The job that reads a page, slice by slice.
 struct PageJob {
     store: Store,
-    wanted: Wanted,
-    slot: Weak<Slot>,
+    request: PageRequest,
+    slot: Weak<PageSlot>,
     notifier: Arc<Notifier>,
 }
 
-impl Paging {
-    /// Sends for a page; the notifier rings when it is there.
+impl PendingPage {
+    /// Requests a page; the connection is notified when it is there.
     pub(super) fn begin(
-        streams: &Streams,
-        wanted: Wanted,
-        rank: Rank,
-        reading: Reading,
+        feed: &JournalFeed,
+        request: PageRequest,
+        priority: Priority,
+        reading: PageReader,
         notifier: &Arc<Notifier>,
     ) -> Self {
-        let (slot, notifier) = (Arc::new(Slot::default()), Arc::clone(notifier));
-        let (store, waiting) = (streams.journal.store.clone(), Arc::downgrade(&slot));
+        let (slot, notifier) = (Arc::new(PageSlot::default()), Arc::clone(notifier));
+        let (store, waiting) = (feed.journal.store.clone(), Arc::downgrade(&slot));
         let client = notifier.client();
-        let job = PageJob { store, wanted, slot: waiting, notifier };
-        streams.turns.push(client, rank, Box::new(job));
+        let job = PageJob { store, request, slot: waiting, notifier };
+        feed.page_queue.push(client, priority, Box::new(job));
         Self { slot, reading }
     }
 
-    /// The page, once, when it is there.
-    pub(super) fn take(&self) -> Option<Result<Page, StoreError>> {
+    /// The page, once, if it is there.
+    pub(super) fn take(&self) -> Option<Result<StreamPage, StoreError>> {
         lock(&self.slot).take()
     }
 
-    /// The right by which it was read.
-    pub(super) fn reading(&self) -> &Reading {
+    /// The share of memory that the page counts to.
+    pub(super) fn reading(&self) -> &PageReader {
         &self.reading
     }
 }
 
-impl Job for PageJob {
-    fn run(mut self: Box<Self>) -> Option<Box<dyn Job>> {
-        let still = Weak::clone(&self.slot);
-        let is_waited_for = || still.strong_count() > 0;
-        if !is_waited_for() {
+impl SlicedWork for PageJob {
+    fn run(mut self: Box<Self>) -> Option<Box<dyn SlicedWork>> {
+        let slot = Weak::clone(&self.slot);
+        let is_wanted = || slot.strong_count() > 0;
+        if !is_wanted() {
             return None;
         }
-        let page = match page::read(self.store.reader(), &mut self.wanted, &is_waited_for) {
+        let page = match page::read(self.store.reader(), &mut self.request, &is_wanted) {
             Ok(None) => return Some(self),
             Ok(Some(page)) => Ok(page),
             Err(error) => Err(error),

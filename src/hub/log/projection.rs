@@ -1,9 +1,8 @@
-//! Picking values out of an event: all paths in one pass over its text.
+//! Projections: picking the values at some paths out of an event, in one pass over its text.
 //!
-//! The paths are put in the order of their names once; then an event's text is read once, and what
-//! no path leads to is skipped without being looked at. Values are slices of the text, so a number
-//! comes through to the last digit. What a projection keeps beside the paths is about as long as
-//! they are.
+//! The paths are sorted by their names once. An event's text is then read once, and values that no
+//! path leads to are skipped. Values are slices of the text, so numbers keep their last digit. In
+//! addition to the paths, a projection takes about as much memory as they do.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,50 +17,50 @@ use crate::hub::log::tail::{TailEvent, payload};
 use crate::model::envelope::Flags;
 use crate::model::json;
 
-/// What is written around the values of some paths, and how they are found. The paths themselves
-/// are given with each call: whoever asked for them holds them already.
+/// How the values at some paths are found, and the text that is written around them. The paths are
+/// passed to each call, because the query of the subscribers holds them already.
 #[derive(Debug)]
 pub(in crate::hub) struct Projection {
-    /// What is written before each value, one behind the other, and where each of it ends.
+    /// The texts before each value, concatenated, and the offset at which each ends.
     leads: Box<str>,
     lead_ends: Box<[u32]>,
     end: &'static str,
-    sources: Box<[Source]>,
-    /// The paths into the event by their names; what lies below a path stands behind it.
+    sources: Box<[ValueSource]>,
+    /// The paths into the event, sorted by their names: paths into a value follow the path to it.
     order: Box<[u16]>,
-    /// Whether the same part of an event may be written more than once.
+    /// Whether a part of an event may be written more than once.
     repeats: bool,
-    /// Bytes of what does not come from the event.
+    /// The most bytes that do not come from the event.
     leads_bytes: usize,
 }
 
-/// Where a path's value comes from.
+/// Where the value of a path comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
-    /// From the event.
+enum ValueSource {
+    /// The event. With `zero`, an unknown number is written as 0.
     Event { zero: bool },
     /// The whole payload.
     Payload,
-    /// One of the payload's seven numbers.
+    /// One of the seven numbers of the payload.
     Flag(u8),
-    /// Another member of the payload, where it has more than the seven.
+    /// Another member of the payload, if it has more than the seven.
     Other,
-    /// From nowhere.
+    /// Nowhere: always `null`.
     Nothing,
 }
 
-/// What the payload of `/sampling` takes at most, bytes.
+/// The most bytes of the payload of `/sampling`.
 const PAYLOAD_BYTES: usize = 96;
-/// The name that the paths into the event begin with.
+/// The first name of paths into the event.
 const EVENT: &str = "event";
 
-/// The two numbers that are told as 0 where a pull-request event does not have them: the one
-/// public front end adds them up and never recovers from null.
+/// Two numbers that are sent as 0 if a pull-request event does not have them: the public front end
+/// adds them up and does not recover from null.
 const ZERO_WHEN_UNKNOWN: [&str; 2] =
     ["event.payload.pull_request.additions", "event.payload.pull_request.deletions"];
 
 impl Projection {
-    /// For the map form; the paths are sorted and each there once.
+    /// For the map encoding; the paths are sorted and without duplicates.
     #[must_use]
     pub(in crate::hub) fn map(paths: &[FieldPath]) -> Self {
         Self::compile(paths, '{', "}", |lead, path| {
@@ -70,7 +69,7 @@ impl Projection {
         })
     }
 
-    /// For the list form.
+    /// For the list encoding.
     #[must_use]
     pub(in crate::hub) fn list(paths: &[FieldPath]) -> Self {
         Self::compile(paths, '[', "]", |_, _| {})
@@ -89,8 +88,9 @@ impl Projection {
             push_key(&mut leads, path);
             lead_ends.push(u32::try_from(leads.len()).expect("paths are short"));
         }
-        let sources: Box<[Source]> = paths.iter().map(Source::of).collect();
-        let is_of_event = |slot: &u16| matches!(sources[usize::from(*slot)], Source::Event { .. });
+        let sources: Box<[ValueSource]> = paths.iter().map(ValueSource::of).collect();
+        let is_of_event =
+            |slot: &u16| matches!(sources[usize::from(*slot)], ValueSource::Event { .. });
         let slots = 0..u16::try_from(paths.len()).expect("there are few paths");
         let mut order: Box<[u16]> = slots.filter(is_of_event).collect();
         let path = |slot: u16| &paths[usize::from(slot)];
@@ -100,8 +100,9 @@ impl Projection {
             inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         let repeats = order.windows(2).any(is_within);
-        // Behind a lead comes, where it is not the event's, `null`, a flag or the payload.
-        let ours = |source: &Source| if *source == Source::Payload { PAYLOAD_BYTES } else { 4 };
+        // A value that is not from the event is `null`, a flag, or the payload.
+        let ours =
+            |source: &ValueSource| if *source == ValueSource::Payload { PAYLOAD_BYTES } else { 4 };
         let leads_bytes = leads.len() + sources.iter().map(ours).sum::<usize>() + end.len();
         Self {
             leads: leads.into(),
@@ -114,18 +115,18 @@ impl Projection {
         }
     }
 
-    /// The most bytes that an event of `weight` bytes takes in this form. Paths that lead to the
-    /// same value, or into each other, repeat the event; others only share it out.
+    /// The most bytes of a message for an event of `weight` bytes. Only paths to the same value, or
+    /// into each other, repeat parts of the event.
     #[must_use]
     pub(in crate::hub) fn bytes_of(&self, weight: usize) -> usize {
         self.leads_bytes.saturating_add(if self.repeats { room(weight) } else { weight })
     }
 
-    /// The event in this form, with the paths that this was made of.
+    /// The encoded event; `paths` are those that the projection was compiled from.
     #[must_use]
     pub(in crate::hub) fn encode(&self, paths: &[FieldPath], event: &TailEvent) -> Frame {
         let whole_payload = payload(event.envelope.facts.flags);
-        let of = Of {
+        let of = ProjectedEvent {
             text: &event.envelope.event,
             flags: event.envelope.facts.flags,
             payload: &whole_payload,
@@ -134,19 +135,18 @@ impl Projection {
         self.pick(paths, of, Frame::text)
     }
 
-    /// The values of an event's text; `payload` is what the paths into the payload lead into. A
-    /// value that would make the message larger than [`room`] allows is `null`: only values that
-    /// were written before can be.
+    /// Picks the values and calls `write` with the parts of the message. A value that would make
+    /// the message larger than [`room`] allows is `null`; only repeated values can be.
     pub(in crate::hub) fn pick<R>(
         &self,
         paths: &[FieldPath],
-        of: Of<'_>,
+        of: ProjectedEvent<'_>,
         write: impl FnOnce(&[&str]) -> R,
     ) -> R {
         let mut values = vec![None; self.sources.len()];
-        let at = Below { paths, slots: &self.order, at: EVENT.len() };
+        let at = PathSubtree { paths, slots: &self.order, at: EVENT.len() };
         if at.walk(of.text, &mut values).is_err() {
-            // A number beyond all bounds on the way, say: then each path by itself.
+            // For example because of a number out of range. Then each path is looked up alone.
             for slot in &*self.order {
                 let slot = usize::from(*slot);
                 let names: Vec<&str> = paths[slot].names().skip(1).collect();
@@ -163,17 +163,17 @@ impl Projection {
             begin = end;
             let value = values[slot];
             let value = match source {
-                Source::Event { zero: true } if of.zeros => {
+                ValueSource::Event { zero: true } if of.zeros => {
                     value.filter(|value| *value != "null").unwrap_or("0")
                 }
-                Source::Event { .. } => value.unwrap_or("null"),
-                Source::Payload => of.payload,
-                Source::Flag(i) => ["0", "1"][usize::from(flags[usize::from(*i)].1)],
-                Source::Other => {
+                ValueSource::Event { .. } => value.unwrap_or("null"),
+                ValueSource::Payload => of.payload,
+                ValueSource::Flag(i) => ["0", "1"][usize::from(flags[usize::from(*i)].1)],
+                ValueSource::Other => {
                     let name = paths[slot].names().nth(1).unwrap_or_default();
                     json::pick(of.payload, [name])[0].unwrap_or("null")
                 }
-                Source::Nothing => "null",
+                ValueSource::Nothing => "null",
             };
             parts.push(if value.len() <= left { value } else { "null" });
             left = left.saturating_sub(value.len());
@@ -183,17 +183,17 @@ impl Projection {
     }
 }
 
-/// What values are picked from.
+/// The event from which values are picked.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::hub) struct Of<'a> {
+pub(in crate::hub) struct ProjectedEvent<'a> {
     pub(in crate::hub) text: &'a str,
     pub(in crate::hub) flags: Flags,
     pub(in crate::hub) payload: &'a str,
-    /// Whether unknown numbers of lines are written as 0.
+    /// Whether unknown numbers of changed lines are written as 0.
     pub(in crate::hub) zeros: bool,
 }
 
-impl Source {
+impl ValueSource {
     fn of(path: &FieldPath) -> Self {
         let mut names = path.names();
         if names.next() == Some(EVENT) {
@@ -212,27 +212,27 @@ impl Source {
     }
 }
 
-/// A place in an event, and the paths that lead to it or through it.
+/// A value in an event, and the paths that lead to it or through it.
 #[derive(Debug, Clone, Copy)]
-struct Below<'p> {
+struct PathSubtree<'p> {
     paths: &'p [FieldPath],
-    /// In the order of their names: those that end here come first.
+    /// Sorted by names: paths that end here come first.
     slots: &'p [u16],
-    /// Bytes of each path up to here.
+    /// Bytes of each path up to this value.
     at: usize,
 }
 
-impl<'p> Below<'p> {
+impl<'p> PathSubtree<'p> {
     fn text(&self, slot: u16) -> &'p str {
         self.paths[usize::from(slot)].text()
     }
 
-    /// How many of the paths end here.
+    /// How many of the paths end at this value.
     fn ending(&self) -> usize {
         self.slots.partition_point(|slot| self.text(*slot).len() == self.at)
     }
 
-    /// The paths that go on through the member of this name, none of which ends here.
+    /// The paths that continue with the member of this name. No path may end here.
     fn member(&self, name: &str) -> Self {
         let next = |slot: &u16| self.text(*slot)[self.at + 1..].split('.').next();
         let begin = self.slots.partition_point(|slot| next(slot) < Some(name));
@@ -241,7 +241,7 @@ impl<'p> Below<'p> {
         Self { slots, at: self.at + 1 + name.len(), ..*self }
     }
 
-    /// Fills the values that are wanted from here on, from the text of the value here.
+    /// Sets the values of all paths from the text of this value.
     fn walk<'a>(self, text: &'a str, values: &mut [Option<&'a str>]) -> serde_json::Result<()> {
         let (here, beyond) = self.slots.split_at(self.ending());
         for slot in here {
@@ -251,20 +251,20 @@ impl<'p> Below<'p> {
             return Ok(());
         }
         let mut reader = serde_json::Deserializer::from_str(text);
-        Walk { below: Self { slots: beyond, ..self }, values }.deserialize(&mut reader)
+        SubtreeWalk { below: Self { slots: beyond, ..self }, values }.deserialize(&mut reader)
     }
 }
 
-struct Walk<'p, 'v, 'de> {
-    below: Below<'p>,
+struct SubtreeWalk<'p, 'v, 'de> {
+    below: PathSubtree<'p>,
     values: &'v mut [Option<&'de str>],
 }
 
-/// A member's name, borrowed where it has no escapes.
+/// The name of a member, borrowed if it has no escapes.
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
+impl<'de> DeserializeSeed<'de> for SubtreeWalk<'_, '_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
@@ -272,8 +272,8 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
     }
 }
 
-/// Objects are walked; everything else has no members and is passed over.
-impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
+/// Walks objects; all other values have no members and are skipped.
+impl<'de> Visitor<'de> for SubtreeWalk<'_, '_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -287,12 +287,12 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            // Of an earlier member of the same name nothing holds: the last one does.
+            // ProjectedEvent an earlier member of the same name nothing holds: the last one does.
             for slot in child.slots {
                 self.values[usize::from(*slot)] = None;
             }
             if child.ending() == 0 {
-                map.next_value_seed(Walk { below: child, values: &mut *self.values })?;
+                map.next_value_seed(SubtreeWalk { below: child, values: &mut *self.values })?;
             } else {
                 let text = map.next_value::<&'de RawValue>()?.get();
                 child.walk(text, self.values).map_err(serde::de::Error::custom)?;
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_keeps_the_order_and_doubles() {
+    fn list_keeps_order_and_duplicates() {
         assert_eq!(
             list(&["payload.pr", "event.id", "event.nothing", "event.id", "payload.merge"], PULL),
             r#"[1,"7",null,"7",0]"#
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_is_sorted_with_each_path_once() {
+    fn map_is_sorted_without_duplicates() {
         assert_eq!(
             map(&["payload.open", "event.type", "event.id", "event.type", "event.id.x"], PULL),
             r#"{"event.id":"7","event.id.x":null,"event.type":"PullRequestEvent","payload.open":1}"#
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_come_as_they_are_and_the_last_of_doubled_members_holds() {
+    fn objects_are_copied_and_the_last_duplicate_counts() {
         assert_eq!(
             list(&["event.actor", "event.actor.login", "event.actor.n", "event.big"], PULL),
             r#"[{"login":"\u0062ob"},"\u0062ob",null,1e999]"#
@@ -394,14 +394,14 @@ mod tests {
     }
 
     #[test]
-    fn a_way_through_what_is_no_object_leads_nowhere() {
+    fn path_through_a_scalar_or_list_leads_nowhere() {
         let ways = ["event.big.x", "event.list.a", "event.list.0", "payload.pr.x", "payload.dev"];
         assert_eq!(list(&ways, PULL), "[null,null,null,null,null]");
         assert_eq!(list(&["event.", "event.actor.login"], PULL), r#"[null,"\u0062ob"]"#);
     }
 
     #[test]
-    fn unknown_line_counts_of_pull_requests_are_zero_and_of_nothing_else() {
+    fn unknown_line_counts_are_zero_for_pull_requests_only() {
         let ways = &ZERO_WHEN_UNKNOWN;
         assert_eq!(list(ways, PULL), "[0,0]");
         let known = PULL.replace("null", "31");
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_the_event_is_known_to_be_larger() {
+    fn bytes_of_repeated_events_are_not_underestimated() {
         let event = tail_event(1, PULL);
         for ways in [
             &["event.id", "event.type", "payload.pr"][..],
@@ -420,9 +420,9 @@ mod tests {
             &["event.nothing", "payload.nothing", "event.payload", "event.payload.pull_request"],
         ] {
             let paths = paths(ways);
-            let form = Projection::list(&paths);
-            let written = form.encode(&paths, &event).body().len();
-            assert!(written <= form.bytes_of(event.weight()), "{ways:?}");
+            let projection = Projection::list(&paths);
+            let written = projection.encode(&paths, &event).body().len();
+            assert!(written <= projection.bytes_of(event.weight()), "{ways:?}");
         }
         let bytes = |ways: &[&str]| Projection::list(&paths(ways)).bytes_of(1_000);
         assert!(bytes(&["event.id", "event.type", "event.actor.login"]) < 1_100);
@@ -437,28 +437,28 @@ mod tests {
             r#"{{"id":"7","type":"IssueCommentEvent","payload":{{"comment":{{"body":"{body}"}}}}}}"#
         );
         let paths = paths(&["event.payload.comment.body"; 100]);
-        let form = Projection::list(&paths);
-        let text = form.encode(&paths, &tail_event(1, &event)).body().to_owned();
+        let projection = Projection::list(&paths);
+        let text = projection.encode(&paths, &tail_event(1, &event)).body().to_owned();
         let values: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
         assert_eq!(values.iter().filter(|value| value.as_str() == Some(&body)).count(), 2);
         assert!(values[2..].iter().all(serde_json::Value::is_null));
-        assert!(text.len() <= form.bytes_of(event.len()) && text.len() < 3 * event.len());
+        assert!(text.len() <= projection.bytes_of(event.len()) && text.len() < 3 * event.len());
         let ids = vec!["event.id"; 100];
         assert_eq!(list(&ids, &event), format!("[{}]", [r#""7""#; 100].join(",")));
     }
 
     #[test]
-    fn a_projection_is_about_as_large_as_its_paths() {
+    fn projection_is_about_as_large_as_its_paths() {
         let texts: Vec<String> = (0..100)
             .map(|i| format!("event.payload.pull_request.base.repo.owner.x{i:011}"))
             .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let paths = paths(&texts);
-        let form = Projection::map(&paths);
-        let kept = form.leads.len()
-            + size_of_val(&*form.lead_ends)
-            + size_of_val(&*form.sources)
-            + size_of_val(&*form.order)
+        let projection = Projection::map(&paths);
+        let kept = projection.leads.len()
+            + size_of_val(&*projection.lead_ends)
+            + size_of_val(&*projection.sources)
+            + size_of_val(&*projection.order)
             + size_of_val(&*paths)
             + paths.iter().map(|path| path.text().len()).sum::<usize>();
         let text: usize = texts.iter().map(|text| text.len()).sum();
@@ -467,7 +467,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_pass_finds_what_each_path_by_itself_finds(
+        fn one_pass_finds_what_single_look_ups_find(
             value in any_json(),
             ways in prop::collection::vec("event(\\.[ab]){0,3}", 1..6),
         ) {

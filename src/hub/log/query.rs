@@ -1,24 +1,24 @@
-//! What a reader of `/sampling` asked for: which events, and in which form.
+//! The query of a `/sampling` subscriber: which events, and how they are encoded.
 //!
-//! Two readers who asked for the same are equal here, so that they can share the work; how many of
-//! the events each of them takes is its own and not part of it.
+//! Subscribers with equal queries share a group. The sampling rate is not part of the query,
+//! because subscribers with different rates can share a group.
 
 use crate::hub::log::filter::VALUE_BYTES;
 use crate::model::event_index::EventIndex;
 
-/// Which events in which form. Readers with equal subscriptions form a group.
+/// Which events, and how they are encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct SamplingQuery {
     /// Which events.
     pub conditions: Conditions,
-    /// In which form.
-    pub form: SamplingEncoding,
+    /// How they are encoded.
+    pub encoding: SamplingEncoding,
 }
 
-/// All that are given must hold, letter by letter.
+/// All given conditions have to be equal, case included.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Conditions {
-    /// GitHub's type.
+    /// GitHub's event type.
     pub kind: Option<Box<str>>,
     /// `owner/name`.
     pub repo_name: Option<Box<str>>,
@@ -26,44 +26,44 @@ pub struct Conditions {
     pub actor_login: Option<Box<str>>,
 }
 
-/// How an event is written.
+/// How an event is encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum SamplingEncoding {
     /// `{"event":…,"payload":…}`.
     #[default]
     Whole,
-    /// `{"path":value,…}`, sorted by path, each once.
+    /// `{"path":value,…}`, sorted by path, without duplicates.
     Map(Vec<FieldPath>),
-    /// `[value,…]`, in the order asked for, doubles kept.
+    /// `[value,…]` in the order of the query, duplicates included.
     List(Vec<FieldPath>),
 }
 
-/// A place in a message: names with points between, the first `event` or `payload`.
+/// A path to a field of a message: names joined with `.`, the first `event` or `payload`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FieldPath(Box<str>);
 
-/// Text that is no path.
+/// Why a path is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FieldPathError {
-    /// It leads into neither of the two parts of a message.
+    /// It begins with neither of the two parts of a message.
     #[error("`{0}` begins with neither `event` nor `payload`")]
-    Astray(String),
+    UnknownRoot(String),
     /// It has more names than [`PATH_NAMES`].
     #[error("`{0}` has more than {PATH_NAMES} names")]
-    Deep(String),
-    /// It has more bytes than [`PATH_BYTES`]; its beginning.
+    TooDeep(String),
+    /// It has more bytes than [`PATH_BYTES`]; the beginning of it.
     #[error("`{0}…` has more than {PATH_BYTES} bytes")]
-    Long(String),
+    TooLong(String),
 }
 
-/// The most names of a path; GitHub's deepest values lie below ten.
+/// The most names in a path. GitHub's deepest values have fewer than ten.
 pub const PATH_NAMES: usize = 32;
-/// The most bytes of a path; it stands in each message of who asks for it. GitHub's longest have
+/// The most bytes of a path, which each message of its subscribers repeats. GitHub's longest have
 /// sixty.
 pub const PATH_BYTES: usize = VALUE_BYTES;
 
 impl Conditions {
-    /// Whether an event satisfies them. What an event does not have satisfies no condition on it.
+    /// Whether an event satisfies them. A missing field satisfies no condition on it.
     #[must_use]
     pub fn hold(&self, head: &EventIndex) -> bool {
         let holds = |wanted: &Option<Box<str>>, is: Option<&str>| {
@@ -76,7 +76,7 @@ impl Conditions {
 }
 
 impl SamplingEncoding {
-    /// The map form of these paths, each once.
+    /// The map encoding of these paths, without duplicates.
     #[must_use]
     pub fn map(mut paths: Vec<FieldPath>) -> Self {
         paths.sort();
@@ -84,7 +84,7 @@ impl SamplingEncoding {
         Self::Map(paths)
     }
 
-    /// The paths; none of the whole form.
+    /// The paths; none for [`Self::Whole`].
     #[must_use]
     pub fn paths(&self) -> &[FieldPath] {
         match self {
@@ -95,23 +95,23 @@ impl SamplingEncoding {
 }
 
 impl FieldPath {
-    /// Reads a path; names are taken as they are, also empty ones.
+    /// Parses a path. Names may be empty.
     pub fn read(text: &str) -> Result<Self, FieldPathError> {
         let shown = || text.chars().take(80).collect();
         let mut names = text.split('.');
         if !matches!(names.next(), Some("event" | "payload")) {
-            return Err(FieldPathError::Astray(shown()));
+            return Err(FieldPathError::UnknownRoot(shown()));
         }
         if names.count() >= PATH_NAMES {
-            return Err(FieldPathError::Deep(shown()));
+            return Err(FieldPathError::TooDeep(shown()));
         }
         if text.len() > PATH_BYTES {
-            return Err(FieldPathError::Long(shown()));
+            return Err(FieldPathError::TooLong(shown()));
         }
         Ok(Self(text.into()))
     }
 
-    /// As it was asked for.
+    /// The path as text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.0
@@ -130,7 +130,7 @@ mod tests {
     use crate::model::event::Event;
 
     #[test]
-    fn what_an_event_lacks_satisfies_no_condition() {
+    fn missing_field_satisfies_no_condition() {
         let event = Event::read(r#"{"id":"1","type":"PushEvent"}"#).unwrap();
         let head = EventIndex::of(&event, &Facts::default());
         let of = |kind: Option<&str>, repo: Option<&str>| Conditions {
@@ -146,23 +146,23 @@ mod tests {
     }
 
     #[test]
-    fn a_path_begins_in_one_of_the_two_parts() {
+    fn path_begins_with_event_or_payload() {
         for good in ["event", "payload", "event.id", "event..id", "payload.nothing"] {
             assert_eq!(FieldPath::read(good).unwrap().text(), good);
         }
         for bad in ["", "events.id", "Event.id", "id", ".event", " event"] {
-            assert_eq!(FieldPath::read(bad), Err(FieldPathError::Astray(bad.to_owned())));
+            assert_eq!(FieldPath::read(bad), Err(FieldPathError::UnknownRoot(bad.to_owned())));
         }
         assert!(FieldPath::read(&format!("event{}", ".x".repeat(31))).is_ok());
         assert!(FieldPath::read(&format!("event{}", ".x".repeat(32))).is_err());
     }
 
     #[test]
-    fn a_path_has_a_length_because_each_message_repeats_it() {
+    fn path_has_a_limited_length() {
         let of = |bytes: usize| FieldPath::read(&format!("event.{}", "x".repeat(bytes - 6)));
         assert!(of(PATH_BYTES).is_ok());
         let refused = of(PATH_BYTES + 1).unwrap_err();
-        assert!(matches!(refused, FieldPathError::Long(_)), "{refused}");
+        assert!(matches!(refused, FieldPathError::TooLong(_)), "{refused}");
         assert!(refused.to_string().len() < 200, "{refused}");
     }
 }

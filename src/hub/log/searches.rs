@@ -1,26 +1,25 @@
-//! How many searches of the journal each client has waiting: beyond a number of them, the next one
-//! is refused, so that the line of one client cannot grow without end.
+//! A limit of waiting journal searches per client, so that the queue of one client is bounded.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::hub::lock::lock;
 
-/// The most searches for where `latest` or `since` begins that one address has waiting.
+/// The most waiting searches of one client address for where `latest` or `since` begins.
 pub const SEARCHES: usize = 64;
 
-/// Searches by client.
+/// Number of waiting searches by client.
 #[derive(Debug, Default)]
-pub(super) struct Searches(Mutex<HashMap<u64, usize>>);
+pub(super) struct SearchLimit(Mutex<HashMap<u64, usize>>);
 
-/// One search, until it is dropped.
+/// Permission for one search; it counts until it is dropped.
 #[derive(Debug)]
-pub(super) struct Search {
-    all: Arc<Searches>,
+pub(super) struct SearchPermit {
+    all: Arc<SearchLimit>,
     client: u64,
 }
 
-/// A client has [`SEARCHES`] searches waiting.
+/// The client has [`SEARCHES`] waiting searches already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{SEARCHES} searches of the journal for your address are waiting: ask again when one is \
@@ -28,19 +27,19 @@ pub(super) struct Search {
 )]
 pub struct TooManySearches;
 
-impl Searches {
-    pub(super) fn begin(self: &Arc<Self>, client: u64) -> Result<Search, TooManySearches> {
+impl SearchLimit {
+    pub(super) fn begin(self: &Arc<Self>, client: u64) -> Result<SearchPermit, TooManySearches> {
         let mut all = lock(&self.0);
         let waiting = all.entry(client).or_default();
         if *waiting >= SEARCHES {
             return Err(TooManySearches);
         }
         *waiting += 1;
-        Ok(Search { all: Arc::clone(self), client })
+        Ok(SearchPermit { all: Arc::clone(self), client })
     }
 }
 
-impl Drop for Search {
+impl Drop for SearchPermit {
     fn drop(&mut self) {
         let mut all = lock(&self.all.0);
         if let Some(waiting) = all.get_mut(&self.client) {
@@ -57,9 +56,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_client_has_its_own_number_of_searches() {
-        let all = Arc::new(Searches::default());
-        let mut held: Vec<Search> = (0..SEARCHES).map(|_| all.begin(1).unwrap()).collect();
+    fn each_client_has_its_own_limit_of_searches() {
+        let all = Arc::new(SearchLimit::default());
+        let mut held: Vec<SearchPermit> = (0..SEARCHES).map(|_| all.begin(1).unwrap()).collect();
         assert_eq!(all.begin(1).err(), Some(TooManySearches));
         assert!(all.begin(2).is_ok());
         held.pop();

@@ -1,4 +1,4 @@
-//! What a reader of the stream asked for, compiled: which messages, and how they are written.
+//! The compiled query of a stream subscriber: which messages, and which fields of an event.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::encoding::StreamEncoding;
 use crate::hub::fanout::frame::LARGE_BYTES;
 use crate::hub::fanout::memory;
 use crate::hub::log::filter::Filter;
-use crate::hub::log::projection::{Of, Projection};
+use crate::hub::log::projection::{ProjectedEvent, Projection};
 use crate::hub::log::query::FieldPath;
 use crate::hub::log::tail::TailEvent;
 use crate::model::json;
@@ -16,30 +16,30 @@ use crate::model::message::push_payload;
 use crate::model::offset::Offset;
 use crate::model::position::Cursor;
 
-/// More entities than an event has: a place with so many is behind all of them.
+/// More entities than an event has: an offset with this number is after all of them.
 const ALL_ENTITIES: u32 = u32::MAX;
-/// What a message takes at most beside the values of its event: its key and its cursor, the
-/// payload with a language of any length that is known, and what the form puts around it.
+/// The most bytes of a message in addition to the values of its event: the key, the cursor, the
+/// payload with the longest known language, and what the encoding adds.
 const MESSAGE_BYTES: usize = 400;
 
-/// Which messages in which form. Readers who asked for the same share the work.
+/// Which messages, and which of their fields. Subscribers with an equal selection share a group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct StreamSelection {
-    /// Which.
+    /// Which messages.
     pub filter: Filter,
-    /// Only these values of an event; all of it when there are none. Sorted, each once.
+    /// The fields of an event to send; none sends the whole event. Sorted, without duplicates.
     fields: Vec<FieldPath>,
 }
 
-/// A [`StreamSelection`] made ready.
+/// A compiled [`StreamSelection`].
 #[derive(Debug)]
 pub struct StreamSelector {
-    ask: Arc<StreamSelection>,
+    selection: Arc<StreamSelection>,
     projection: Option<Projection>,
 }
 
 impl StreamSelection {
-    /// For this filter and these paths, in whatever order they came.
+    /// With this filter and these paths in any order.
     #[must_use]
     pub fn new(filter: Filter, mut fields: Vec<FieldPath>) -> Self {
         fields.sort();
@@ -47,7 +47,7 @@ impl StreamSelection {
         Self { filter, fields }
     }
 
-    /// The paths, sorted, each once.
+    /// The paths, sorted, without duplicates.
     #[must_use]
     pub fn fields(&self) -> &[FieldPath] {
         &self.fields
@@ -55,33 +55,33 @@ impl StreamSelection {
 }
 
 impl StreamSelector {
-    /// Makes it ready.
+    /// Compiles a selection.
     #[must_use]
-    pub fn new(ask: StreamSelection) -> Self {
-        let projection = (!ask.fields.is_empty()).then(|| Projection::map(&ask.fields));
-        Self { ask: Arc::new(ask), projection }
+    pub fn new(selection: StreamSelection) -> Self {
+        let projection = (!selection.fields.is_empty()).then(|| Projection::map(&selection.fields));
+        Self { selection: Arc::new(selection), projection }
     }
 
-    /// What it was made of; one copy, however many hold it.
+    /// The selection that it was compiled from.
     #[must_use]
-    pub fn ask(&self) -> &Arc<StreamSelection> {
-        &self.ask
+    pub fn selection(&self) -> &Arc<StreamSelection> {
+        &self.selection
     }
 
-    /// The place behind an event and whatever is asked of it.
-    pub(super) fn behind(&self, cursor: Cursor) -> Offset {
-        let wants_entities = self.ask.filter.wants_entities();
+    /// The offset after an event and all its wanted entities.
+    pub(super) fn after(&self, cursor: Cursor) -> Offset {
+        let wants_entities = self.selection.filter.wants_entities();
         Offset { cursor, entities: if wants_entities { ALL_ENTITIES } else { 0 } }
     }
 
-    /// Whether some of the entities of the event at this place are still to come.
-    pub(super) fn is_partly_had(&self, place: Offset) -> bool {
-        self.ask.filter.wants_entities() && place.entities != ALL_ENTITIES
+    /// Whether some entities of the event at this offset have not been sent.
+    pub(super) fn is_partly_sent(&self, offset: Offset) -> bool {
+        self.selection.filter.wants_entities() && offset.entities != ALL_ENTITIES
     }
 
-    /// Whether there may be something of this event.
+    /// Whether the event, or an entity derived from it, is wanted.
     pub(super) fn takes(&self, event: &TailEvent) -> bool {
-        let filter = &self.ask.filter;
+        let filter = &self.selection.filter;
         if !filter.wants_entities() {
             return filter.matches(event);
         }
@@ -90,45 +90,45 @@ impl StreamSelector {
             && (filter.takes_key(event.index().key()) || keys.any(|key| filter.takes_key(key)))
     }
 
-    /// Appends what is asked of an event, if anything is; gives how many messages that was. Of one
-    /// that was had in part, only what lies behind that place.
+    /// Appends the wanted messages of an event, and returns their number. If the event was sent in
+    /// part, up to the offset `had`, only the rest is appended.
     pub(super) fn push(
         &self,
         out: &mut Vec<u8>,
-        form: StreamEncoding,
+        encoding: StreamEncoding,
         event: &TailEvent,
         had: Option<Offset>,
     ) -> u64 {
         if !self.takes(event) {
             return 0;
         }
-        let had = had.filter(|place| place.cursor == event.cursor);
+        let had = had.filter(|offset| offset.cursor == event.cursor);
         let mut messages = 0;
-        if had.is_none() && self.ask.filter.takes_key(event.index().key()) {
-            self.push_event(out, form, event);
+        if had.is_none() && self.selection.filter.takes_key(event.index().key()) {
+            self.push_event(out, encoding, event);
             messages += 1;
         }
-        if self.ask.filter.wants_entities() {
-            let had = had.map_or(0, |place| place.entities);
-            messages += self.push_entities(out, form, event, had);
+        if self.selection.filter.wants_entities() {
+            let had = had.map_or(0, |offset| offset.entities);
+            messages += self.push_entities(out, encoding, event, had);
         }
         messages
     }
 
-    /// The most bytes that are written of an event that is taken, or held for it.
+    /// The most bytes that an event takes, encoded or not.
     pub(super) fn bytes_of(&self, event: &TailEvent) -> usize {
         let weight = event.weight();
-        let projected = self.projection.as_ref().map_or(0, |form| form.bytes_of(weight));
-        let wants_entities = self.ask.filter.wants_entities();
+        let projected = self.projection.as_ref().map_or(0, |encoding| encoding.bytes_of(weight));
+        let wants_entities = self.selection.filter.wants_entities();
         let entities = if wants_entities { event.entities() } else { &[] };
         let documents: usize =
             entities.iter().map(|entity| entity.document.len() + MESSAGE_BYTES).sum();
         weight.max(projected) + MESSAGE_BYTES + documents
     }
 
-    /// Whether an event is asked for of which much is written.
+    /// Whether an event is wanted and too large to be encoded on an async worker.
     pub(super) fn is_large(&self, event: &TailEvent) -> bool {
-        // Its documents are parts of the event.
+        // The documents of entities are parts of the event.
         let most = 2 * (event.weight() + MESSAGE_BYTES) + MESSAGE_BYTES;
         let may_be = most > LARGE_BYTES || self.projection.is_some();
         may_be && self.takes(event) && self.bytes_of(event) > LARGE_BYTES
@@ -137,14 +137,14 @@ impl StreamSelector {
     fn push_entities(
         &self,
         out: &mut Vec<u8>,
-        form: StreamEncoding,
+        encoding: StreamEncoding,
         event: &TailEvent,
         had: u32,
     ) -> u64 {
         let mut messages = 0;
         for (number, entity) in (1_u32..).zip(event.entities()) {
             let key = entity.key.as_str();
-            if number <= had || !self.ask.filter.takes_key(key) {
+            if number <= had || !self.selection.filter.takes_key(key) {
                 continue;
             }
             let cursor = Offset { cursor: event.cursor, entities: number }.to_string();
@@ -157,13 +157,13 @@ impl StreamSelector {
                 &entity.document,
                 "}",
             ];
-            form.push(out, "entity", Some(&cursor), &parts);
+            encoding.push(out, "entity", Some(&cursor), &parts);
             messages += 1;
         }
         messages
     }
 
-    fn push_event(&self, out: &mut Vec<u8>, form: StreamEncoding, event: &TailEvent) {
+    fn push_event(&self, out: &mut Vec<u8>, encoding: StreamEncoding, event: &TailEvent) {
         let cursor = event.cursor.to_string();
         let mut key = String::with_capacity(48);
         json::push_text(&mut key, event.index().key());
@@ -175,32 +175,33 @@ impl StreamSelector {
         match &self.projection {
             None => {
                 let parts = [a, b, c, d, ",\"event\":", text, ",\"payload\":", &payload, "}"];
-                form.push(out, "event", Some(&cursor), &parts);
+                encoding.push(out, "event", Some(&cursor), &parts);
             }
             Some(projection) => {
-                let of = Of { text, flags: facts.flags, payload: &payload, zeros: false };
-                let fields = projection.pick(&self.ask.fields, of, |parts| parts.concat());
+                let of =
+                    ProjectedEvent { text, flags: facts.flags, payload: &payload, zeros: false };
+                let fields = projection.pick(&self.selection.fields, of, |parts| parts.concat());
                 let parts = [a, b, c, d, ",\"fields\":", &fields, "}"];
-                form.push(out, "event", Some(&cursor), &parts);
+                encoding.push(out, "event", Some(&cursor), &parts);
             }
         }
     }
 
-    /// What is asked of an event that is known to be wanted, and how many messages it is. Whole
-    /// events are encoded once, however many ask for them.
-    pub(super) fn encode(&self, form: StreamEncoding, event: &TailEvent) -> (Bytes, u64) {
-        if self.projection.is_none() && !self.ask.filter.wants_entities() {
+    /// The messages of an event that is known to be wanted, and their number. The message of a
+    /// whole event is encoded once for all groups.
+    pub(super) fn encode(&self, encoding: StreamEncoding, event: &TailEvent) -> (Bytes, u64) {
+        if self.projection.is_none() && !self.selection.filter.wants_entities() {
             let encode = || {
-                let is_deflated = form == StreamEncoding::Deflated;
+                let is_deflated = encoding == StreamEncoding::Deflated;
                 let room = if is_deflated { 0 } else { event.weight() + MESSAGE_BYTES };
                 let mut out = Vec::with_capacity(room);
-                self.push_event(&mut out, form, event);
+                self.push_event(&mut out, encoding, event);
                 memory::hold(out)
             };
-            return (event.streamed(form, encode).clone(), 1);
+            return (event.streamed(encoding, encode).clone(), 1);
         }
         let mut out = Vec::new();
-        let messages = self.push(&mut out, form, event, None);
+        let messages = self.push(&mut out, encoding, event, None);
         (memory::hold(out), messages)
     }
 }

@@ -1,15 +1,17 @@
-//! The tail: the newest events of the bus, in its order, for whoever follows it live.
+//! The tail: the newest events of the bus in its order, for live subscribers.
 //!
-//! A byte-bounded ring. Readers name the place they are at by a number that grows by one an event;
-//! who comes too late is told how many events are gone. Appending never waits for a reader.
+//! A ring bounded in bytes. Events have consecutive numbers, and a reader continues from a number;
+//! it learns how many events before its batch are gone from the ring. Appending never waits for a
+//! reader.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 
 use super::encoding::StreamEncoding;
 use crate::hub::fanout::frame::Frame;
+use crate::hub::lock::lock;
 use crate::model::entity::{Entity, entities};
 use crate::model::envelope::{Envelope, Flags};
 use crate::model::event::Event;
@@ -17,16 +19,16 @@ use crate::model::event_index::EventIndex;
 use crate::model::json;
 use crate::model::position::{Cursor, Position};
 
-/// The most bytes of events that the ring holds.
+/// The default limit of the ring in bytes of events.
 pub const TAIL_BYTES: usize = 32 << 20;
-/// Of so many bytes of the newest events the ring keeps the forms that readers were sent, too,
-/// which may take a few times as much. Older ones are encoded again for readers that need them.
+/// The newest events of this many bytes keep their encoded messages too, which may take a few times
+/// as much. Older events are encoded again for readers that need them.
 const ENCODED_BYTES: usize = 4 << 20;
 
-/// An event at its place on the bus.
+/// An event, its cursor, and what was derived from it so far.
 #[derive(Debug)]
 pub struct TailEvent {
-    /// Where it is.
+    /// Its position on the bus.
     pub cursor: Cursor,
     /// The event and its facts.
     pub envelope: Envelope,
@@ -34,19 +36,19 @@ pub struct TailEvent {
     action: OnceLock<Option<Box<str>>>,
     entities: OnceLock<Box<[Entity]>>,
     whole: OnceLock<Frame>,
-    /// As the stream has it, in each of its forms.
+    /// The message of `/stream` in each encoding.
     streamed: [OnceLock<Bytes>; StreamEncoding::ALL.len()],
 }
 
 impl TailEvent {
-    /// What readers choose by is read when the first of them asks.
+    /// The index is read from the event when it is first needed.
     #[must_use]
     pub fn new(cursor: Cursor, envelope: Envelope) -> Self {
         let (head, action, entities, whole, streamed) = Default::default();
         Self { cursor, envelope, head, action, entities, whole, streamed }
     }
 
-    /// For who has read the event already.
+    /// An event whose index is known already.
     #[must_use]
     pub fn with_index(cursor: Cursor, envelope: Envelope, head: EventIndex) -> Self {
         let event = Self::new(cursor, envelope);
@@ -54,7 +56,7 @@ impl TailEvent {
         event
     }
 
-    /// What readers choose by; empty when the event cannot be read.
+    /// The fields that queries select by; empty if the event cannot be parsed.
     pub fn index(&self) -> &EventIndex {
         self.head.get_or_init(|| {
             let event = Event::read(&self.envelope.event);
@@ -65,7 +67,7 @@ impl TailEvent {
         })
     }
 
-    /// `payload.action` with A to Z made a to z. Few ask for it, so it is not part of the head.
+    /// `payload.action` in lower case (A to Z). Few queries need it, so it is not in the index.
     pub fn action(&self) -> Option<&str> {
         let read = || {
             let action = json::at(&self.envelope.event, &["payload", "action"])?;
@@ -74,14 +76,14 @@ impl TailEvent {
         self.action.get_or_init(read).as_deref()
     }
 
-    /// The documents that it makes, with their keys; made for the first who asks.
+    /// The entities derived from the event, computed on the first call.
     pub fn entities(&self) -> &[Entity] {
         let Envelope { event, facts } = &self.envelope;
         let make = || Event::read(event).map(|event| entities(&event, facts.inserted).into());
         self.entities.get_or_init(|| make().unwrap_or_default())
     }
 
-    /// `{"event":…,"payload":…}` as a frame, encoded by the first who asks.
+    /// The frame `{"event":…,"payload":…}` of `/sampling`, encoded on the first call.
     pub fn whole(&self) -> &Frame {
         self.whole.get_or_init(|| {
             let payload = payload(self.envelope.facts.flags);
@@ -89,21 +91,21 @@ impl TailEvent {
         })
     }
 
-    /// The same where somebody has asked for it already.
-    pub(in crate::hub) fn made_whole(&self) -> Option<&Frame> {
+    /// That frame, if it is encoded already.
+    pub(in crate::hub) fn encoded_whole(&self) -> Option<&Frame> {
         self.whole.get()
     }
 
-    /// The event as the stream has it, encoded by the first who asks.
+    /// The message of `/stream` for the whole event, encoded on the first call.
     pub(in crate::hub) fn streamed(
         &self,
-        form: StreamEncoding,
+        encoding: StreamEncoding,
         encode: impl FnOnce() -> Bytes,
     ) -> &Bytes {
-        self.streamed[form as usize].get_or_init(encode)
+        self.streamed[encoding as usize].get_or_init(encode)
     }
 
-    /// The same event without what was encoded of it.
+    /// A copy without encoded messages.
     fn bare(&self) -> Self {
         let mut event = Self::new(self.cursor, self.envelope.clone());
         event.head = self.head.clone();
@@ -111,7 +113,7 @@ impl TailEvent {
         event
     }
 
-    /// The bytes of the event's text, by which memory is counted.
+    /// Bytes of the event's text, by which memory is counted.
     #[must_use]
     pub fn weight(&self) -> usize {
         self.envelope.event.len()
@@ -130,14 +132,14 @@ pub(in crate::hub) fn payload(flags: Flags) -> String {
     text
 }
 
-/// What a reader got.
+/// Consecutive events of the ring.
 #[derive(Debug)]
 pub struct TailBatch {
-    /// The events, in the bus's order.
+    /// The events in the order of the bus.
     pub events: Vec<Arc<TailEvent>>,
-    /// The place behind them: where to read on.
+    /// The number to continue with.
     pub next: u64,
-    /// How many events before them are gone from the ring.
+    /// Number of requested events that are gone from the ring.
     pub missed: u64,
 }
 
@@ -153,16 +155,16 @@ struct Ring {
     events: VecDeque<Arc<TailEvent>>,
     first: u64,
     bytes: usize,
-    /// Bytes of the newest events that keep what was encoded of them, and how many they are.
+    /// Bytes and number of the newest events that keep their encoded messages.
     encoded_bytes: usize,
     encoded: usize,
-    /// The newest event that is not held: all behind it are.
+    /// The newest event that is not in the ring; every later event is.
     floor: Option<Cursor>,
 }
 
 impl Ring {
-    /// Drops what was encoded of events that are not among the newest.
-    fn let_go_of_encoded(&mut self) {
+    /// Drops the encoded messages of events that are not among the newest.
+    fn drop_encoded(&mut self) {
         while self.encoded_bytes > ENCODED_BYTES && self.encoded > 1 {
             let oldest = self.events.len().checked_sub(self.encoded);
             if let Some(event) = oldest.and_then(|at| self.events.get_mut(at)) {
@@ -175,16 +177,16 @@ impl Ring {
 }
 
 impl Tail {
-    /// An empty ring for at most `limit` bytes of events; the newest event is always held.
+    /// An empty ring for up to `limit` bytes of events. The newest event is always kept.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { ring: Mutex::default(), limit }
     }
 
-    /// Puts events behind the newest; the oldest make room.
+    /// Appends events; the oldest ones are dropped beyond the limit.
     pub fn append(&self, events: Vec<TailEvent>) {
         let events: Vec<Arc<TailEvent>> = events.into_iter().map(Arc::new).collect();
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = lock(&self.ring);
         let ring = &mut *ring;
         for event in events {
             ring.bytes += event.weight();
@@ -192,7 +194,7 @@ impl Tail {
             ring.encoded += 1;
             ring.events.push_back(event);
         }
-        ring.let_go_of_encoded();
+        ring.drop_encoded();
         while ring.bytes > self.limit && ring.events.len() > 1 {
             let gone = ring.events.pop_front().expect("more than one is there");
             if ring.encoded > ring.events.len() {
@@ -205,27 +207,27 @@ impl Tail {
         }
     }
 
-    /// Says that everything up to here is elsewhere, and what comes next will be appended. Nothing
-    /// happens once anything was.
+    /// Sets the cursor after which events will be appended; everything up to it is in the journal.
+    /// Without effect after the first append.
     pub fn begin_behind(&self, cursor: Cursor) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = lock(&self.ring);
         if ring.first == 0 && ring.events.is_empty() {
             ring.floor = Some(cursor);
         }
     }
 
-    /// The newest event; `None` while nothing is known.
+    /// The newest event, or where the ring begins; `None` before either is known.
     #[must_use]
     pub fn newest(&self) -> Option<Cursor> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         ring.events.back().map(|event| event.cursor).or(ring.floor)
     }
 
-    /// Where to read on behind a position of the bus; `None` when what lies behind it is not all
-    /// held here.
+    /// The number of the first event after a position of the bus; `None` if not all events after it
+    /// are in the ring.
     #[must_use]
-    pub fn place_behind(&self, position: Position) -> Option<u64> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn number_after(&self, position: Position) -> Option<u64> {
+        let ring = lock(&self.ring);
         let floor = ring.floor.or_else(|| ring.events.front().map(|event| event.cursor))?;
         if position < floor.position {
             return None;
@@ -234,28 +236,28 @@ impl Tail {
         Some(ring.first + before as u64)
     }
 
-    /// The place behind the newest event.
+    /// The number after the newest event.
     #[must_use]
     pub fn end(&self) -> u64 {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         ring.first + ring.events.len() as u64
     }
 
-    /// At most `most` of the newest events, newest first.
+    /// Up to `most` of the newest events, newest first.
     #[must_use]
     pub fn newest_first(&self, most: usize) -> Vec<Arc<TailEvent>> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = lock(&self.ring);
         ring.events.iter().rev().take(most).cloned().collect()
     }
 
-    /// At most `most` events from `place` on.
+    /// Up to `most` events from number `from` on.
     #[must_use]
-    pub fn read(&self, place: u64, most: usize) -> TailBatch {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = place.max(ring.first);
-        let skip = usize::try_from(from - ring.first).unwrap_or(usize::MAX);
+    pub fn read(&self, from: u64, most: usize) -> TailBatch {
+        let ring = lock(&self.ring);
+        let first = from.max(ring.first);
+        let skip = usize::try_from(first - ring.first).unwrap_or(usize::MAX);
         let events: Vec<_> = ring.events.iter().skip(skip).take(most).cloned().collect();
-        TailBatch { next: from + events.len() as u64, missed: from - place, events }
+        TailBatch { next: first + events.len() as u64, missed: first - from, events }
     }
 }
 
@@ -265,7 +267,7 @@ pub(crate) mod tests {
     use crate::model::envelope::Facts;
     use crate::model::position::{BusTag, Position};
 
-    /// An event as apply would append it.
+    /// An event as the apply stage would append it.
     pub(crate) fn tail_event(number: u64, text: &str) -> TailEvent {
         let event = Event::read(text).unwrap();
         let facts = Facts::of(&event, crate::model::window::Timestamp::default());
@@ -278,7 +280,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_whole_form_is_the_event_as_it_came_and_seven_numbers() {
+    fn whole_frame_has_the_event_and_seven_numbers() {
         let text = r#"{"id":"1","type":"PullRequestEvent","payload":{"action":"opened"},"n":1.50}"#;
         assert_eq!(
             tail_event(1, text).whole().body(),
@@ -293,26 +295,26 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn who_comes_too_late_is_told_what_is_gone() {
+    fn late_reader_learns_how_many_events_are_gone() {
         let weight = numbered(1).weight();
         let tail = Tail::new(3 * weight);
         tail.append((0..5).map(numbered).collect());
-        let stretch = tail.read(0, 2);
-        assert_eq!((stretch.missed, stretch.next, stretch.events.len()), (2, 4, 2));
-        assert_eq!(stretch.events[0].cursor.position, Position::counted(2));
-        let rest = tail.read(stretch.next, 10);
+        let batch = tail.read(0, 2);
+        assert_eq!((batch.missed, batch.next, batch.events.len()), (2, 4, 2));
+        assert_eq!(batch.events[0].cursor.position, Position::counted(2));
+        let rest = tail.read(batch.next, 10);
         assert_eq!((rest.missed, rest.next, rest.events.len()), (0, 5, 1));
         assert_eq!(tail.end(), 5);
         assert!(tail.read(5, 10).events.is_empty());
     }
 
     #[test]
-    fn a_place_is_found_by_position_only_where_nothing_is_missing() {
+    fn number_is_found_only_if_no_later_event_is_missing() {
         let weight = numbered(10).weight();
         let tail = Tail::new(3 * weight);
-        assert_eq!((tail.newest(), tail.place_behind(Position::counted(9))), (None, None));
+        assert_eq!((tail.newest(), tail.number_after(Position::counted(9))), (None, None));
         tail.begin_behind(numbered(10).cursor);
-        let behind = |n| tail.place_behind(Position::counted(n));
+        let behind = |n| tail.number_after(Position::counted(n));
         assert_eq!([9, 10, 11].map(behind), [None, Some(0), Some(0)]);
         tail.append([12, 14].map(numbered).into());
         assert_eq!(
@@ -325,7 +327,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn older_events_are_held_without_what_was_encoded_of_them() {
+    fn older_events_are_kept_without_encoded_messages() {
         let tail = Tail::new(TAIL_BYTES);
         let large = |number: u64| {
             let body = "x".repeat(1 << 20);
@@ -336,7 +338,7 @@ pub(crate) mod tests {
             tail.newest_first(1)[0].whole();
         }
         let events = tail.read(0, 9).events;
-        let made: Vec<bool> = events.iter().map(|event| event.made_whole().is_some()).collect();
+        let made: Vec<bool> = events.iter().map(|event| event.encoded_whole().is_some()).collect();
         assert_eq!(made, [false, false, false, false, false, true, true, true]);
         assert_eq!(events[0].index().kind(), Some("A"));
         let tail = Tail::new(1);
@@ -345,7 +347,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_newest_is_held_however_large_it_is() {
+    fn newest_event_is_kept_whatever_its_size() {
         let tail = Tail::new(1);
         tail.append(vec![numbered(1), numbered(2)]);
         assert_eq!(tail.read(0, 9).missed, 1);

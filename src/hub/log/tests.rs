@@ -1,8 +1,9 @@
-//! The seam: writers, readers who come, go, change their minds and are slow, a ring of a few
-//! events, retention and restarts, by the toss of a seed, against a list of what was written. No
-//! message comes twice, none is left out, all are in order, and what is missing was said.
+//! Randomised runs of followers against a list of everything that was written: writes, subscribers
+//! that connect, leave, change their query and are slow, a ring of a few events, retention, and
+//! restarts. No message comes twice, none is left out, all are in order, and missing ones are
+//! reported as gaps.
 //!
-//! `GHPULSE_SIM_SEED` repeats one run, `GHPULSE_SIM_RUNS` says how many there are.
+//! `GHPULSE_SIM_SEED` repeats one run, `GHPULSE_SIM_RUNS` sets the number of runs.
 
 mod bounds;
 mod fair;
@@ -17,20 +18,29 @@ use fastrand::Rng;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::control::RetentionLimits;
+use super::encoding::StreamEncoding;
+use super::event_log::StreamJournal;
+use super::follower::Follower;
+use super::live::LiveSubscribers;
 use super::page::StreamStart;
-use super::*;
+use super::selector::{StreamSelection, StreamSelector};
+use super::{event_log, live, page, searches};
 use crate::clock::Clock;
-use crate::hub::{Filter, HubOptions, StreamQuery, TailEvent};
+use crate::hub::fanout::notifier::Notifier;
+use crate::hub::{Filter, Hub, HubOptions, StreamQuery, TailEvent};
 use crate::model::envelope::{Envelope, Facts};
+use crate::model::offset::Offset;
+use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
-use crate::store::Durability;
 use crate::store::keys::{JournalKey, MinuteKey};
 use crate::store::retention::{MinuteRow, Retention, drop_due};
 use crate::store::rows::push_journal;
+use crate::store::{Durability, Store};
 
 const RUNS: u64 = 600;
-/// Runs that share a store. Each leaves deleted ranges in its memory, which whoever begins to read
-/// sorts through: 1,200 runs on one store take as long as 6,000 on sixty.
+/// Runs that share a store. Each leaves deleted ranges in memory, which every new reader of RocksDB
+/// sorts: 1,200 runs on one store take as long as 6,000 on sixty.
 const RUNS_OF_A_STORE: usize = 100;
 const STEPS: usize = 60;
 const READERS: usize = 4;
@@ -50,7 +60,7 @@ struct World {
     tag: BusTag,
     hub: Arc<Hub>,
     stop: CancellationToken,
-    /// Every message there can be: its place and its key.
+    /// Every message there can be: its offset and its key.
     items: Vec<(Offset, String)>,
     last: u64,
     minute: i64,
@@ -59,15 +69,50 @@ struct World {
     rng: Rng,
 }
 
-/// A reader, and what it was told.
+/// A new store in a directory of its own.
+fn new_store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    (dir, store)
+}
+
+/// A hub with the journal of this store, in which `applied` is the last event.
+fn new_hub(store: &Store, tag: BusTag, applied: Option<u64>, clock: Clock) -> Arc<Hub> {
+    let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
+    let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 30 };
+    let applied = applied.map(Position::counted);
+    hub.attach_journal(StreamJournal { store: store.clone(), tag, applied, kept });
+    hub
+}
+
+/// Writes events to the journal, and does not append them to a hub.
+async fn write_events(store: &Store, events: impl Iterator<Item = TailEvent>) {
+    let rows: Vec<_> = events
+        .map(|event| {
+            let mut row = Vec::new();
+            push_journal(&mut row, event.index(), &event.envelope.facts, &event.envelope.event);
+            let Cursor { tag, position } = event.cursor;
+            (JournalKey { tag, position }, row)
+        })
+        .collect();
+    let written = store.commit(move |batch| {
+        for (key, row) in &rows {
+            batch.put(key, row);
+        }
+        Ok(())
+    });
+    written.await.unwrap();
+}
+
+/// A follower, and what it has received.
 struct Reader {
     notifier: Arc<Notifier>,
     follower: Follower,
     /// Index into [`QUERIES`].
     query: usize,
-    /// Queries asked and not acknowledged yet.
+    /// Queries that are not acknowledged yet.
     asked: Vec<usize>,
-    /// Everything up to here was told, or was not asked for.
+    /// Everything up to here was received, or does not match.
     had: Offset,
     caught_up: bool,
     ended: bool,
@@ -84,7 +129,7 @@ fn takes(query: usize, key: &str) -> bool {
     }
 }
 
-fn choice(query: usize, fields: bool) -> StreamSelector {
+fn selector(query: usize, fields: bool) -> StreamSelector {
     let keys = QUERIES[query].iter().map(|key| (*key).to_owned()).collect();
     let (filter, _) = Filter::compile(&StreamQuery { keys, ..StreamQuery::default() }).unwrap();
     let fields =
@@ -180,7 +225,7 @@ impl World {
         self.pending.extend(events);
     }
 
-    fn tell(&mut self) {
+    fn deliver(&mut self) {
         self.hub.append(std::mem::take(&mut self.pending));
     }
 
@@ -196,10 +241,10 @@ impl World {
         drop_due(&self.store, retention, Timestamp::from_seconds(self.minute * 60)).await.unwrap();
     }
 
-    /// Messages that are asked for, behind one place and up to another.
+    /// The matching messages after `from`, up to `to`.
     fn wanted(&self, query: usize, from: Offset, to: Offset) -> Vec<Offset> {
-        let items = self.items.iter().filter(|(place, key)| *place > from && takes(query, key));
-        items.map(|(place, _)| *place).filter(|place| *place <= to).collect()
+        let items = self.items.iter().filter(|(offset, key)| *offset > from && takes(query, key));
+        items.map(|(offset, _)| *offset).filter(|offset| *offset <= to).collect()
     }
 
     fn dropped(&self) -> Offset {
@@ -211,7 +256,7 @@ impl World {
     fn connect(&mut self, from: Option<Offset>) -> Reader {
         let notifier = Arc::new(Notifier::default());
         let follower = self.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
-        let had = follower.place();
+        let had = follower.offset();
         let mut reader = Reader {
             notifier,
             follower,
@@ -248,55 +293,55 @@ impl World {
 
 impl Reader {
     fn ask(&mut self, query: usize, start: StreamStart, fields: bool) {
-        // What was asked and not given an answer yet is given none any more.
+        // Earlier queries that were not acknowledged yet will never be.
         if !matches!(start, StreamStart::Here) && self.asked.len() > 1 {
             self.asked.clear();
         }
-        self.follower.ask(choice(query, fields), start, Vec::new());
+        self.follower.ask(selector(query, fields), start, Vec::new());
         self.asked.push(query);
         self.caught_up = false;
     }
 
-    /// Takes once, and holds what comes against the list.
+    /// Takes once and checks the messages.
     fn take(&mut self, world: &World) -> bool {
-        let portion = self.follower.take();
+        let batch = self.follower.take();
         let mut messages = 0;
-        for chunk in &portion.chunks {
+        for chunk in &batch.chunks {
             for line in std::str::from_utf8(chunk).unwrap().lines() {
                 let message: Value = serde_json::from_str(line).unwrap();
                 messages += u64::from(matches!(message["type"].as_str(), Some("event" | "entity")));
-                self.hear(world, &message);
+                self.check(world, &message);
             }
         }
-        assert_eq!(messages, portion.messages);
-        self.ended |= portion.ended;
-        portion.more
+        assert_eq!(messages, batch.messages);
+        self.ended |= batch.ended;
+        batch.more
     }
 
-    fn hear(&mut self, world: &World, message: &Value) {
-        let place = |name: &str| message[name].as_str().unwrap().parse::<Offset>().unwrap();
+    fn check(&mut self, world: &World, message: &Value) {
+        let offset = |name: &str| message[name].as_str().unwrap().parse::<Offset>().unwrap();
         match message["type"].as_str().unwrap() {
             "ack" => {
-                // Of several in a row each one is acknowledged, or only the last that is looked up.
+                // Each of several queries in a row is acknowledged, or only the last searched one.
                 self.query = self.asked.remove(0);
-                self.had = place("cursor");
+                self.had = offset("cursor");
             }
             "event" | "entity" => {
-                let at = place("cursor");
+                let at = offset("cursor");
                 let before = world.wanted(self.query, self.had, at);
                 assert_eq!(before, [at], "behind {} with {}", self.had, self.query);
                 self.had = at;
                 assert!(!message["key"].is_null());
             }
             "caught_up" | "heartbeat" => {
-                let at = place("cursor");
+                let at = offset("cursor");
                 assert!(at >= self.had, "{at} is before {}", self.had);
                 assert_eq!(world.wanted(self.query, self.had, at), [], "left out at {at}");
                 self.had = at;
                 self.caught_up |= message["type"] == "caught_up";
             }
             "gap" => {
-                let (from, to) = (place("from"), place("to"));
+                let (from, to) = (offset("from"), offset("to"));
                 assert!(to.cursor <= world.dropped().cursor, "a gap to {to} that is none");
                 assert_eq!(world.wanted(self.query, self.had, from), [], "left out before a gap");
                 self.had = to.max(self.had);
@@ -305,20 +350,21 @@ impl Reader {
         }
     }
 
-    /// Hears where it is.
+    /// Takes and checks a heartbeat.
     fn beat(&mut self, world: &World) {
-        let said = self.follower.heartbeat();
-        self.hear(world, &serde_json::from_slice(&said).unwrap());
+        let heartbeat = self.follower.heartbeat();
+        self.check(world, &serde_json::from_slice(&heartbeat).unwrap());
     }
 
-    /// Hears of its place until that is the newest, whatever it asked for.
+    /// Takes and checks heartbeats until the offset is the newest, whatever the query.
     async fn come_to_the_newest(&mut self, world: &World) {
         let newest = world.hub.tail().newest().unwrap();
         while self.had.cursor < newest {
             tokio::task::yield_now().await;
-            // Nobody takes without being rung for.
-            let rung = poll_fn(|cx| Poll::Ready(self.notifier.poll_notified(cx).is_ready())).await;
-            while rung && self.take(world) {}
+            // Takes only after a notification, as connections do.
+            let notified =
+                poll_fn(|cx| Poll::Ready(self.notifier.poll_notified(cx).is_ready())).await;
+            while notified && self.take(world) {}
             self.beat(world);
         }
     }
@@ -335,8 +381,8 @@ impl Reader {
             if self.asked.is_empty() && rest.is_empty() && (self.caught_up || is_ahead) {
                 return;
             }
-            let rung = poll_fn(|cx| self.notifier.poll_notified(cx));
-            let waited = tokio::time::timeout(Duration::from_secs(20), rung).await;
+            let notified = poll_fn(|cx| self.notifier.poll_notified(cx));
+            let waited = tokio::time::timeout(Duration::from_secs(20), notified).await;
             assert!(waited.is_ok(), "still to come behind {}: {rest:?}", self.had);
         }
     }
@@ -350,7 +396,7 @@ async fn run(store: &Store, seed: u64) {
         let at = world.rng.usize(..READERS);
         match world.rng.u8(0..20) {
             0..=5 => world.write().await,
-            6..=8 => world.tell(),
+            6..=8 => world.deliver(),
             9..=13 => drop(readers[at].take(&world)),
             14 => {
                 let back = readers[at].had;
@@ -376,22 +422,22 @@ async fn run(store: &Store, seed: u64) {
         }
     }
     world.write().await;
-    world.tell();
+    world.deliver();
     for reader in &mut readers {
         reader.drain(&world).await;
     }
     world.write().await;
-    world.tell();
+    world.deliver();
     for reader in &mut readers {
         let at_the_newest = reader.come_to_the_newest(&world);
         let came = tokio::time::timeout(Duration::from_secs(20), at_the_newest).await;
-        assert!(came.is_ok(), "it stays at {}", reader.follower.place());
+        assert!(came.is_ok(), "it stays at {}", reader.follower.offset());
     }
     world.stop.cancel();
 }
 
 #[test]
-fn replay_runs_into_live_without_a_seam() {
+fn replay_continues_into_live_without_a_seam() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seeds: Vec<u64> = match number("GHPULSE_SIM_SEED") {
         Some(seed) => vec![seed],
@@ -415,22 +461,24 @@ fn replay_runs_into_live_without_a_seam() {
 }
 
 #[tokio::test]
-async fn members_of_a_group_that_was_passed_over_are_told_though_nothing_new_matches() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+async fn subscribers_are_notified_when_their_group_missed_events() {
+    let (_dir, store) = new_store();
     let mut world = World::new(&store, BusTag(1), 1);
-    let groups = Arc::new(StreamGroups::default());
+    let groups = LiveSubscribers::default();
     let notifier = Arc::new(Notifier::default());
-    let pushes = Arc::new(choice(1, false));
-    let mut member = groups.join(&pushes, StreamEncoding::Ndjson, 0, || 0, &notifier);
+    let pushes = Arc::new(selector(1, false));
+    let mut subscriber = groups.subscribe(&pushes, StreamEncoding::Ndjson, 0, || 0, &notifier);
     let mut list = Vec::new();
     groups.refresh(&mut list);
     let is_other = |event: &TailEvent| event.index().key() != "evt.push.insert";
     let other = std::iter::repeat_with(|| world.event()).find(is_other).unwrap();
-    // The ring let go of five events before they were dealt; some may have been pushes.
+    // The ring dropped five events before they were dispatched; some may have been pushes.
     assert_eq!(groups.dispatch(&list[0], 5, &[Arc::new(other)]), 0);
-    let rung = poll_fn(|cx| Poll::Ready(notifier.poll_notified(cx).is_ready())).await;
-    assert!(rung, "who waits must look for what it was not dealt");
-    assert!(member.take(Position::default()).is_none(), "it reads the ring, and then the journal");
+    let notified = poll_fn(|cx| Poll::Ready(notifier.poll_notified(cx).is_ready())).await;
+    assert!(notified, "the subscriber must look for the missed events");
+    assert!(
+        subscriber.take(Position::default()).is_none(),
+        "it reads the ring, and then the journal"
+    );
     world.stop.cancel();
 }

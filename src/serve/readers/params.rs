@@ -66,15 +66,15 @@ pub(crate) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadPa
             return Err(bad("returnType", &what, "give \"list\" or \"map\"", RETURN_TYPE));
         }
     };
-    let form = match (filter.is_empty(), list) {
+    let encoding = match (filter.is_empty(), list) {
         (true, _) => SamplingEncoding::Whole,
         (false, true) => SamplingEncoding::List(filter),
         (false, false) => SamplingEncoding::map(filter),
     };
-    check_paths(form.paths()).map_err(|error| {
+    check_paths(encoding.paths()).map_err(|error| {
         bad("filter", &error.to_string(), "give fewer or shorter paths", FILTER)
     })?;
-    Ok(SamplingParams { rate, subscription: SamplingQuery { conditions, form } })
+    Ok(SamplingParams { rate, subscription: SamplingQuery { conditions, encoding } })
 }
 
 /// Reads params of `/language/latest`.

@@ -237,3 +237,14 @@ proptest! {
         prop_assert_eq!(gone_on, (1..=admitted).collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn late_events_and_those_beyond_the_limit_do_not_wait() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    let late = pending.hold(event(1, true, now), wanted(1), now, now);
+    assert_eq!(left(&late), [(1, ReleaseReason::Late)]);
+    for admission in 2..MOST_EVENTS as u64 + 2 {
+        assert_eq!(hold(&mut pending, admission, 7, now), None);
+    }
+    assert_eq!(hold(&mut pending, 1_000_000, 7, now), Some(ReleaseReason::Full));
+}

@@ -1,4 +1,4 @@
-//! What readers of sheets are told, and that it adds up.
+//! Updates of gauge topics, and that they add up.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::*;
 use crate::model::position::{BusTag, Position};
 
-fn reading(at: u32, value: &[(&str, i64)]) -> GaugeSnapshot {
+fn snapshot(at: u32, value: &[(&str, i64)]) -> GaugeSnapshot {
     let second = i64::from(at);
     GaugeSnapshot {
         cursor: Cursor { tag: BusTag(1), position: Position::counted(at.into()) },
@@ -18,18 +18,18 @@ fn reading(at: u32, value: &[(&str, i64)]) -> GaugeSnapshot {
     }
 }
 
-fn body(note: Option<GaugeUpdate>) -> String {
-    note.expect("there is something to tell").frame.body().to_owned()
+fn body(update: Option<GaugeUpdate>) -> String {
+    update.expect("there is an update").frame.body().to_owned()
 }
 
 #[test]
-fn the_snapshot_comes_first_and_then_each_value() {
-    let sheets = GaugeTopics::default();
-    let sheet = sheets.open("stars");
+fn snapshot_comes_first_and_then_each_value() {
+    let topics = GaugeTopics::default();
+    let topic = topics.open("stars");
     let notifier = Arc::new(Notifier::default());
-    let mut follow = sheet.subscribe(UpdateMode::Full, &notifier);
-    assert!(follow.take().is_none() && sheet.snapshot().is_none());
-    sheet.publish(reading(100, &[("a/b", 2)]));
+    let mut follow = topic.subscribe(UpdateMode::Full, &notifier);
+    assert!(follow.take().is_none() && topic.snapshot().is_none());
+    topic.publish(snapshot(100, &[("a/b", 2)]));
     assert_eq!(
         body(follow.take()),
         concat!(
@@ -40,7 +40,7 @@ fn the_snapshot_comes_first_and_then_each_value() {
         )
     );
     assert!(follow.take().is_none());
-    sheet.publish(reading(63, &[]));
+    topic.publish(snapshot(63, &[]));
     assert_eq!(
         body(follow.take()),
         concat!(
@@ -49,9 +49,9 @@ fn the_snapshot_comes_first_and_then_each_value() {
             r#""counted_from":"1970-01-01T00:00:05Z","complete":false,"value":{}}"#
         )
     );
-    sheets.close("stars");
+    topics.close("stars");
     assert!(body(follow.take()).starts_with(r#"{"type":"bye","#));
-    assert!(follow.take().is_none() && follow.has_ended() && sheets.get("stars").is_none());
+    assert!(follow.take().is_none() && follow.has_ended() && topics.get("stars").is_none());
 }
 
 fn add(map: &mut BTreeMap<String, i64>, changes: &Value) {
@@ -61,61 +61,61 @@ fn add(map: &mut BTreeMap<String, i64>, changes: &Value) {
     map.retain(|_, n| *n != 0);
 }
 
-fn hear(map: &mut BTreeMap<String, i64>, note: &GaugeUpdate) -> ResumeToken {
-    let message: Value = serde_json::from_str(note.frame.body()).unwrap();
-    assert_eq!(message["type"], note.kind);
-    if note.kind == "snapshot" {
+fn apply(map: &mut BTreeMap<String, i64>, update: &GaugeUpdate) -> ResumeToken {
+    let message: Value = serde_json::from_str(update.frame.body()).unwrap();
+    assert_eq!(message["type"], update.kind);
+    if update.kind == "snapshot" {
         map.clear();
         add(map, &message["value"]);
-    } else if note.kind == "delta" {
+    } else if update.kind == "delta" {
         add(map, &message["changes"]);
     }
-    let token = note.token.expect("it is about counts");
+    let token = update.token.expect("it is about counts");
     assert_eq!(message["cursor"], token.to_string());
     token
 }
 
 #[test]
-fn who_comes_back_in_time_is_told_what_has_changed_and_others_begin_anew() {
-    let sheet = GaugeTopics::resumable().open("languages/1h");
+fn returning_subscriber_receives_delta_if_value_is_known() {
+    let topic = GaugeTopics::resumable().open("languages/1h");
     let notifier = Arc::new(Notifier::default());
-    sheet.publish(reading(100, &[("C", 1), ("Go", 2)]));
+    topic.publish(snapshot(100, &[("C", 1), ("Go", 2)]));
     let mut map = BTreeMap::new();
-    let token = hear(&mut map, &sheet.subscribe(UpdateMode::Deltas, &notifier).take().unwrap());
+    let token = apply(&mut map, &topic.subscribe(UpdateMode::Deltas, &notifier).take().unwrap());
     let back = |token: ResumeToken| {
-        let mut follow = sheet.subscribe(UpdateMode::Deltas, &notifier);
+        let mut follow = topic.subscribe(UpdateMode::Deltas, &notifier);
         follow.resume(token);
         follow
     };
-    // Nothing has changed, though the window has moved on: nothing is told until something has.
-    sheet.publish(reading(101, &[("C", 1), ("Go", 2)]));
+    // The window has moved but the value is the same: no update until the value changes.
+    topic.publish(snapshot(101, &[("C", 1), ("Go", 2)]));
     let mut same = back(token);
     assert!(same.take().is_none());
-    assert_eq!(hear(&mut map.clone(), &same.heartbeat()).value, token.value);
-    sheet.publish(reading(102, &[("Go", 3)]));
+    assert_eq!(apply(&mut map.clone(), &same.heartbeat()).value, token.value);
+    topic.publish(snapshot(102, &[("Go", 3)]));
     let told = [same.take(), back(token).take()].map(body);
-    assert_eq!(told[0], told[1], "it is written once");
+    assert_eq!(told[0], told[1], "encoded once");
     assert!(told[0].ends_with(r#","changes":{"C":-1,"Go":1}}"#), "{}", told[0]);
-    // Without the value's hash, with one that is not known, and of a sheet that keeps nothing.
+    // Without the hash, with an unknown one, and of a topic that keeps no values.
     for other in [ResumeToken { value: None, ..token }, ResumeToken { value: Some(7), ..token }] {
         assert_eq!(back(other).take().unwrap().kind, "snapshot");
     }
     let forgetful = GaugeTopics::default().open("stars");
-    forgetful.publish(reading(100, &[("C", 1), ("Go", 2)]));
+    forgetful.publish(snapshot(100, &[("C", 1), ("Go", 2)]));
     let mut follow = forgetful.subscribe(UpdateMode::Full, &notifier);
     follow.resume(token);
     assert_eq!(follow.take().unwrap().kind, "snapshot");
-    // What is too long ago is forgotten.
+    // Values that are too old are not known any more.
     for at in 0..KEPT_VALUES {
-        sheet.publish(reading(103, &[("D", i64::try_from(at).unwrap() + 1)]));
+        topic.publish(snapshot(103, &[("D", i64::try_from(at).unwrap() + 1)]));
     }
-    assert_eq!(lock(&sheet.kept).len(), KEPT_VALUES);
+    assert_eq!(lock(&topic.kept).len(), KEPT_VALUES);
     assert_eq!(back(token).take().unwrap().kind, "snapshot");
 }
 
 proptest! {
     #[test]
-    fn however_often_a_reader_comes_back_wherever_it_adds_up(
+    fn updates_add_up_across_reconnects_to_two_nodes(
         values in prop::collection::vec(
             (prop::collection::btree_map("[a-c]", 1_i64..4, 0..3), 0..8_u8), 1..40),
     ) {
@@ -129,7 +129,7 @@ proptest! {
             let pairs: Vec<_> = value.iter().map(|(name, n)| (name.as_str(), *n)).collect();
             for (number, node) in nodes.iter().enumerate() {
                 if toss != 7 || number == at_node {
-                    node.publish(reading(u32::try_from(at).unwrap(), &pairs));
+                    node.publish(snapshot(u32::try_from(at).unwrap(), &pairs));
                 }
             }
             match toss {
@@ -143,37 +143,37 @@ proptest! {
                 }
                 _ => {}
             }
-            if let Some(note) = follow.take() {
-                token = Some(hear(&mut map, &note));
+            if let Some(update) = follow.take() {
+                token = Some(apply(&mut map, &update));
             }
             let shown = nodes[at_node].snapshot().unwrap();
             let mut whole = BTreeMap::new();
-            hear(&mut whole, &shown);
+            apply(&mut whole, &shown);
             prop_assert_eq!(&map, &whole);
         }
     }
 
     #[test]
-    fn a_snapshot_and_the_changes_are_the_last_snapshot(
+    fn snapshot_plus_deltas_is_the_last_snapshot(
         values in prop::collection::vec(
             (prop::collection::btree_map("[a-d]", 1_i64..9, 0..4), any::<bool>()), 1..20),
     ) {
-        let sheet = GaugeTopics::default().open("languages");
+        let topic = GaugeTopics::default().open("languages");
         let notifier = Arc::new(Notifier::default());
-        let mut follow = sheet.subscribe(UpdateMode::Deltas, &notifier);
+        let mut follow = topic.subscribe(UpdateMode::Deltas, &notifier);
         let mut map = BTreeMap::new();
         let last = values.len() - 1;
         for (at, (value, read)) in values.into_iter().enumerate() {
             let pairs: Vec<_> = value.iter().map(|(name, n)| (name.as_str(), *n)).collect();
-            sheet.publish(reading(u32::try_from(at).unwrap(), &pairs));
+            topic.publish(snapshot(u32::try_from(at).unwrap(), &pairs));
             if !read && at < last {
                 continue;
             }
-            if let Some(note) = follow.take() {
-                let message: Value = serde_json::from_str(note.frame.body()).unwrap();
-                let key = if note.kind == "snapshot" { "value" } else { "changes" };
+            if let Some(update) = follow.take() {
+                let message: Value = serde_json::from_str(update.frame.body()).unwrap();
+                let key = if update.kind == "snapshot" { "value" } else { "changes" };
                 let is_empty = message[key] == serde_json::json!({});
-                prop_assert!(note.kind == "snapshot" || !is_empty, "a change of nothing");
+                prop_assert!(update.kind == "snapshot" || !is_empty, "a change of nothing");
                 add(&mut map, &message[key]);
             }
             prop_assert_eq!(&map, &value);

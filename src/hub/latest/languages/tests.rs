@@ -1,5 +1,5 @@
-//! The language map's followers, against the rule they promise: what a reader was told first, plus
-//! all additions, less all deletions, is what the map says.
+//! Subscribers of the language map. Invariant: the first message, plus all additions, minus all
+//! deletions, equals the map.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Clock;
-use crate::hub::Tick;
+use crate::hub::LatestValues;
 use crate::model::tally::Tally;
 use crate::model::window::Second;
 
@@ -27,30 +27,30 @@ fn body(frame: Option<Frame>) -> Option<String> {
 }
 
 #[test]
-fn latest_tells_each_tick_filtered_first_and_then_the_largest() {
-    let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
+fn latest_filters_first_and_then_takes_the_largest() {
+    let (values, notifier) = (latest_values(), Arc::new(Notifier::default()));
     let names = ["Go", "C", "Rust", "C"].map(Box::from).to_vec();
-    let mut some = board.follow_languages(LanguageQuery::new(names, 2), &notifier);
-    let mut all = board.follow_languages(LanguageQuery::default(), &notifier);
+    let mut some = values.follow_languages(LanguageQuery::new(names, 2), &notifier);
+    let mut all = values.follow_languages(LanguageQuery::default(), &notifier);
     assert_eq!(body(all.take()), None);
-    board.set_tick(tick(&[("Ada", 9), ("C", 1), ("Go", 1), ("Rust", 5)]));
+    values.set_tick(tick(&[("Ada", 9), ("C", 1), ("Go", 1), ("Rust", 5)]));
     assert_eq!(body(some.take()).as_deref(), Some(r#"{"C":1,"Rust":5}"#));
     assert_eq!(body(all.take()).as_deref(), Some(r#"{"Ada":9,"C":1,"Go":1,"Rust":5}"#));
     assert_eq!(body(all.take()), None);
-    board.set_tick(tick(&[]));
+    values.set_tick(tick(&[]));
     assert_eq!(body(some.take()).as_deref(), Some("{}"));
 }
 
 #[test]
-fn watch_tells_both_spellings_as_strings_and_nothing_when_there_is_nothing() {
-    let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
-    board.set_tick(tick(&[("Bicep", 1), ("Java", 2)]));
-    let (mut watch, first) = board.watch_languages(&notifier);
+fn watch_sends_both_spellings_and_nothing_without_a_change() {
+    let (values, notifier) = (latest_values(), Arc::new(Notifier::default()));
+    values.set_tick(tick(&[("Bicep", 1), ("Java", 2)]));
+    let (mut watch, first) = values.watch_languages(&notifier);
     assert_eq!(
         first.body(),
         r#"{"firstMessageTag":true,"apiVersion":2,"languageMap":{"Bicep":1,"Java":2}}"#
     );
-    board.set_tick(tick(&[("Bicep", 1), ("Java", 3)]));
+    values.set_tick(tick(&[("Bicep", 1), ("Java", 3)]));
     assert_eq!(body(watch.take()), None, "nothing before it asked");
     watch.ask(Vec::new());
     assert_eq!(
@@ -60,9 +60,9 @@ fn watch_tells_both_spellings_as_strings_and_nothing_when_there_is_nothing() {
             r#""deletions":{},"additions":{"Java":"1"}}"#
         ))
     );
-    board.set_tick(tick(&[("Bicep", 1), ("Java", 3)]));
+    values.set_tick(tick(&[("Bicep", 1), ("Java", 3)]));
     assert_eq!(body(watch.take()), None);
-    board.set_tick(tick(&[("Java", 1)]));
+    values.set_tick(tick(&[("Java", 1)]));
     assert_eq!(
         body(watch.take()).as_deref(),
         Some(concat!(
@@ -73,21 +73,21 @@ fn watch_tells_both_spellings_as_strings_and_nothing_when_there_is_nothing() {
 }
 
 #[test]
-fn equal_readers_share_the_bytes_of_a_tick() {
-    let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
-    let mut latest = [(); 2].map(|()| board.follow_languages(LanguageQuery::default(), &notifier));
-    let mut watch = [(); 2].map(|()| board.watch_languages(&notifier).0);
+fn equal_subscribers_share_the_bytes_of_a_tick() {
+    let (values, notifier) = (latest_values(), Arc::new(Notifier::default()));
+    let mut latest = [(); 2].map(|()| values.follow_languages(LanguageQuery::default(), &notifier));
+    let mut watch = [(); 2].map(|()| values.watch_languages(&notifier).0);
     for watch in &mut watch {
         watch.ask(Vec::new());
     }
-    board.set_tick(tick(&[("C", 1)]));
+    values.set_tick(tick(&[("C", 1)]));
     let [one, two] = latest.each_mut().map(|latest| latest.take().unwrap());
     assert_eq!(one.bytes().as_ptr(), two.bytes().as_ptr());
     let [one, two] = watch.each_mut().map(|watch| watch.take().unwrap());
     assert_eq!(one.bytes().as_ptr(), two.bytes().as_ptr());
 }
 
-/// What a reader can come to know from the messages alone.
+/// What a subscriber knows from the messages alone.
 #[derive(Default)]
 struct Known(Counts);
 
@@ -101,7 +101,7 @@ impl Known {
         Self(serde_json::from_str::<First>(first.body()).unwrap().language_map)
     }
 
-    fn hear(&mut self, frame: Option<Frame>) {
+    fn apply(&mut self, frame: Option<Frame>) {
         let Some(frame) = frame else { return };
         let change: BTreeMap<String, BTreeMap<String, String>> =
             serde_json::from_str(frame.body()).unwrap();
@@ -134,29 +134,29 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn first_plus_additions_less_deletions_is_the_map(
+    fn first_plus_additions_minus_deletions_is_the_map(
         before in prop::collection::vec(("[A-D]", 1_i64..5), 0..4),
         steps in prop::collection::vec(step(), 1..40),
     ) {
-        let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
-        board.set_tick(Arc::new(Tick { at: Second(0), map: before.into_iter().collect() }));
-        let (mut watch, first) = board.watch_languages(&notifier);
+        let (values, notifier) = (latest_values(), Arc::new(Notifier::default()));
+        values.set_tick(Arc::new(Tick { at: Second(0), map: before.into_iter().collect() }));
+        let (mut watch, first) = values.watch_languages(&notifier);
         let mut known = Known::of(&first);
         let mut asked: Option<Vec<String>> = None;
         for step in steps {
             match step {
                 Step::Tick(pairs) => {
                     let map: Tally = pairs.into_iter().collect();
-                    board.set_tick(Arc::new(Tick { at: Second(1), map }));
+                    values.set_tick(Arc::new(Tick { at: Second(1), map }));
                 }
                 Step::Ask(names) => {
                     watch.ask(names.iter().map(|name| Box::from(name.as_str())).collect());
                     asked = Some(names);
                 }
                 Step::Take => {
-                    known.hear(watch.take());
+                    known.apply(watch.take());
                     let Some(asked) = &asked else { continue };
-                    let now = board.tick();
+                    let now = values.tick();
                     for name in ["A", "B", "C", "D", "E"] {
                         if asked.is_empty() || asked.iter().any(|asked| asked == name) {
                             let known = known.0.get(name).copied().unwrap_or(0);
@@ -170,24 +170,24 @@ proptest! {
 }
 
 #[test]
-fn a_watcher_of_everything_holds_nothing_but_what_it_was_told_last() {
-    let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
+fn watcher_of_all_languages_holds_only_the_last_tick() {
+    let (values, notifier) = (latest_values(), Arc::new(Notifier::default()));
     let first = tick(&[("C", 1)]);
     let held = Arc::downgrade(&first);
-    board.set_tick(first);
-    let (mut watch, told) = board.watch_languages(&notifier);
+    values.set_tick(first);
+    let (mut watch, told) = values.watch_languages(&notifier);
     drop(told);
     watch.ask(Vec::new());
-    board.set_tick(tick(&[("C", 2)]));
+    values.set_tick(tick(&[("C", 2)]));
     assert!(watch.take().is_some());
     assert!(held.upgrade().is_none());
 }
 
 #[test]
-fn asking_for_more_languages_than_there_are_is_no_different() {
-    let (board, notifier) = (latest_values(), Arc::new(Notifier::default()));
+fn more_names_than_languages_make_no_difference() {
+    let (values, notifier) = (latest_values(), Arc::new(Notifier::default()));
     let names = (0..50).map(|n| format!("L{n}").into()).chain(["Go".into()]);
-    let mut many = board.follow_languages(LanguageQuery::new(names.collect(), 0), &notifier);
-    board.set_tick(tick(&[("C", 4), ("Go", 2), ("L7", 3)]));
+    let mut many = values.follow_languages(LanguageQuery::new(names.collect(), 0), &notifier);
+    values.set_tick(tick(&[("C", 4), ("Go", 2), ("L7", 3)]));
     assert_eq!(body(many.take()).as_deref(), Some(r#"{"Go":2,"L7":3}"#));
 }

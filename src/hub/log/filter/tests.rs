@@ -23,7 +23,7 @@ fn push() -> TailEvent {
 }
 
 #[test]
-fn values_are_alternatives_negations_exclude_and_dimensions_all_hold() {
+fn values_are_alternatives_and_all_dimensions_must_match() {
     type Query = StreamQuery;
     let all = StreamQuery::default;
     for (query, takes_opened, takes_push) in [
@@ -52,7 +52,7 @@ fn values_are_alternatives_negations_exclude_and_dimensions_all_hold() {
 }
 
 #[test]
-fn entities_come_only_when_a_key_asks_for_them() {
+fn entities_need_a_key_that_matches_them() {
     let asks = |keys: &[&str]| {
         compile(&StreamQuery { keys: list(keys), ..StreamQuery::default() }).wants_entities()
     };
@@ -62,7 +62,7 @@ fn entities_come_only_when_a_key_asks_for_them() {
 }
 
 #[test]
-fn queries_that_ask_for_the_same_are_equal() {
+fn queries_with_the_same_values_are_equal() {
     let one = StreamQuery {
         keys: list(&["evt.#", "#.#"]),
         repos: list(&["A/b", "c/d"]),
@@ -79,7 +79,7 @@ fn queries_that_ask_for_the_same_are_equal() {
 }
 
 #[test]
-fn what_is_too_much_or_wrong_is_refused_by_name() {
+fn invalid_query_is_refused_with_field_and_value() {
     let error = |query: StreamQuery| Filter::compile(&query).unwrap_err();
     let all = StreamQuery::default;
     let sample = error(StreamQuery { sample: Some(0), ..all() });
@@ -104,7 +104,7 @@ fn what_is_too_much_or_wrong_is_refused_by_name() {
 }
 
 #[test]
-fn what_is_odd_is_taken_and_warned_about() {
+fn probable_mistakes_are_accepted_with_a_warning() {
     let query = StreamQuery {
         keys: list(&["evt.repos.insert", "evt.push.insert"]),
         types: list(&["push", "PushEvent", "*event"]),
@@ -119,7 +119,7 @@ fn what_is_odd_is_taken_and_warned_about() {
 
 proptest! {
     #[test]
-    fn a_larger_sample_is_among_a_divisors(id in any::<u64>(), n in 1..50_u64, times in 1..9_u64) {
+    fn sample_is_part_of_a_divisors_sample(id in any::<u64>(), n in 1..50_u64, times in 1..9_u64) {
         let event = tail_event(1, &format!(r#"{{"id":"{id}","type":"PushEvent"}}"#));
         let of = |n| compile(&StreamQuery { sample: Some(n), ..StreamQuery::default() });
         prop_assert!(of(n).matches(&event) || !of(n * times).matches(&event));
@@ -127,7 +127,7 @@ proptest! {
 }
 
 #[test]
-fn a_sample_is_about_one_in_so_many() {
+fn sample_takes_about_one_event_in_n() {
     let tenth = compile(&StreamQuery { sample: Some(10), ..StreamQuery::default() });
     let id = |n: u64| format!(r#"{{"id":"{}","type":"PushEvent"}}"#, 22_249_084_964 + 7 * n);
     let taken = (0..10_000).filter(|n| tenth.matches(&tail_event(1, &id(*n)))).count();

@@ -1,12 +1,13 @@
-//! What a reader may cost, whatever it asks for and however slowly it reads.
+//! The limits of what a follower may cost, whatever its query and however slow it is.
 
-use super::super::live::{GROUP_BYTES, TAKE_BYTES};
+use super::event_log::PAGE_MOST;
+use super::live::{GROUP_BYTES, TAKE_BYTES};
 use super::*;
 use crate::hub::FieldPath;
 use crate::hub::log::query::PATH_BYTES;
 
 const TAG: BusTag = BusTag(5);
-/// Longer than what a reader takes at once, in any of its ways.
+/// More events than a follower takes at once, from the group, the ring or the journal.
 const EVENTS: u64 = 300;
 
 /// An event of a few bytes.
@@ -16,16 +17,17 @@ fn event(number: u64) -> TailEvent {
     TailEvent::new(cursor, Envelope { facts: Facts::default(), event })
 }
 
-/// Asks for many long names of nothing, which each message repeats; and how long a message is.
+/// A query for many long names of missing fields, which each message repeats; and the bytes of a
+/// message.
 fn wordy() -> (StreamSelector, usize) {
     let path = |i: usize| format!("event.{i:0>width$}", width = PATH_BYTES - 6);
     let paths: Vec<FieldPath> = (0..50).map(|i| FieldPath::read(&path(i)).unwrap()).collect();
     let (filter, _) = Filter::compile(&StreamQuery::default()).unwrap();
-    let choice = StreamSelector::new(StreamSelection::new(filter, paths));
+    let selector = StreamSelector::new(StreamSelection::new(filter, paths));
     let mut out = Vec::new();
-    assert_eq!(choice.push(&mut out, StreamEncoding::Ndjson, &event(EVENTS), None), 1);
-    assert!(out.len() > 50 * PATH_BYTES && out.len() <= choice.bytes_of(&event(EVENTS)));
-    (choice, out.len())
+    assert_eq!(selector.push(&mut out, StreamEncoding::Ndjson, &event(EVENTS), None), 1);
+    assert!(out.len() > 50 * PATH_BYTES && out.len() <= selector.bytes_of(&event(EVENTS)));
+    (selector, out.len())
 }
 
 fn bytes(chunks: &[bytes::Bytes]) -> usize {
@@ -33,25 +35,26 @@ fn bytes(chunks: &[bytes::Bytes]) -> usize {
 }
 
 #[test]
-fn a_group_counts_what_is_written_of_an_event_and_not_only_the_event() {
-    let groups = Arc::new(StreamGroups::default());
-    let (choice, most) = wordy();
+fn group_counts_the_encoded_bytes_of_an_event() {
+    let groups = LiveSubscribers::default();
+    let (selector, most) = wordy();
     let notifier = Arc::new(Notifier::default());
-    let mut member = groups.join(&Arc::new(choice), StreamEncoding::Ndjson, 0, || 0, &notifier);
+    let mut subscriber =
+        groups.subscribe(&Arc::new(selector), StreamEncoding::Ndjson, 0, || 0, &notifier);
     let mut list = Vec::new();
     groups.refresh(&mut list);
     let events: Vec<_> = (0..EVENTS).map(event).map(Arc::new).collect();
     assert_eq!(groups.dispatch(&list[0], 0, &events), EVENTS);
     let (mut messages, mut more) = (0, true);
     while more {
-        let taken = member.take(Position::default()).unwrap();
+        let taken = subscriber.take(Position::default()).unwrap();
         assert!(bytes(&taken.chunks) < TAKE_BYTES + most, "{}", bytes(&taken.chunks));
         messages += taken.messages;
         more = taken.more;
     }
-    // The first is not behind the place before all others.
+    // The first one is at the default position, and so not after it.
     assert_eq!(messages, EVENTS - 1);
-    // Nobody takes anything: what is held is what it would be written as.
+    // Nothing is taken now: the encoded size of the held events is bounded.
     for round in 1..5 {
         groups.dispatch(&list[0], round * EVENTS, &events);
     }
@@ -61,44 +64,36 @@ fn a_group_counts_what_is_written_of_an_event_and_not_only_the_event() {
 }
 
 #[tokio::test]
-async fn a_reader_of_the_ring_takes_so_many_bytes_at_once_and_no_event_is_left_out() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
-    let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
-    let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
-    hub.attach_journal(StreamJournal {
-        store,
-        tag: TAG,
-        applied: Some(Position::counted(1)),
-        kept,
-    });
+async fn follower_of_the_ring_takes_limited_bytes_and_all_events() {
+    let (_dir, store) = new_store();
+    let hub = new_hub(&store, TAG, Some(1), Clock::system());
     let notifier = Arc::new(Notifier::default());
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     hub.append((2..=EVENTS).map(event).collect());
-    let (choice, most) = wordy();
-    follower.ask(choice, StreamStart::Here, Vec::new());
+    let (selector, most) = wordy();
+    follower.ask(selector, StreamStart::Here, Vec::new());
     let mut positions = Vec::new();
     loop {
-        let portion = follower.take();
-        assert!(bytes(&portion.chunks) < TAKE_BYTES + most + 100, "{}", bytes(&portion.chunks));
-        let text = portion.chunks.concat();
+        let batch = follower.take();
+        assert!(bytes(&batch.chunks) < TAKE_BYTES + most + 100, "{}", bytes(&batch.chunks));
+        let text = batch.chunks.concat();
         let lines = std::str::from_utf8(&text).unwrap().lines();
         let messages = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
         let events = messages.filter(|message| message["type"] == "event");
         let cursor = |message: Value| message["cursor"].as_str().unwrap().parse::<Cursor>();
         positions.extend(events.map(|message| cursor(message).unwrap().position));
-        if !portion.more {
+        if !batch.more {
             break;
         }
     }
     assert_eq!(positions, (2..=EVENTS).map(Position::counted).collect::<Vec<_>>());
 }
 
-/// A page that begins so, of all events, read while it is waited for or not.
-fn page(store: &Store, start: StreamStart, is_waited_for: bool) -> super::super::page::Page {
-    let mut wanted = super::super::page::Wanted {
-        choice: Arc::new(choice(0, false)),
-        form: StreamEncoding::Ndjson,
+/// Reads a page of all events with this start.
+fn page(store: &Store, start: StreamStart, is_wanted: bool) -> page::StreamPage {
+    let mut wanted = page::PageRequest {
+        selector: Arc::new(selector(0, false)),
+        encoding: StreamEncoding::Ndjson,
         tag: TAG,
         start,
         ack: None,
@@ -107,10 +102,10 @@ fn page(store: &Store, start: StreamStart, is_waited_for: bool) -> super::super:
         head: Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX },
         until: None,
         search: None,
-        searched: super::super::page::Searched::default(),
+        searched: page::SearchProgress::default(),
     };
     loop {
-        let page = super::super::page::read(store.reader(), &mut wanted, &|| is_waited_for);
+        let page = page::read(store.reader(), &mut wanted, &|| is_wanted);
         if let Some(page) = page.unwrap() {
             return page;
         }
@@ -118,18 +113,17 @@ fn page(store: &Store, start: StreamStart, is_waited_for: bool) -> super::super:
 }
 
 #[tokio::test]
-async fn a_page_that_nobody_waits_for_is_not_read_on_and_not_searched_for() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+async fn page_that_is_not_wanted_is_not_read() {
+    let (_dir, store) = new_store();
     let mut world = World::new(&store, TAG, 1);
-    // Several of the last minute too: those that are older than its middle are passed over.
+    // With several in the last minute, of which those before its middle are skipped.
     let (mut minute, mut writes) = (0, 0);
     while world.items.len() < 100 || writes < 5 {
         world.write().await;
         (minute, writes) = (world.minute, if world.minute == minute { writes + 1 } else { 0 });
     }
     let middle = Timestamp::from_seconds(world.minute * 60 + 30);
-    let is_event = |(place, _): &&(Offset, String)| place.entities == 0;
+    let is_event = |(offset, _): &&(Offset, String)| offset.entities == 0;
     let events = world.items.iter().filter(is_event).count() as u64;
     let last = Offset::after(world.items[world.items.len() - 1].0.cursor);
     for (start, all) in [
@@ -138,45 +132,44 @@ async fn a_page_that_nobody_waits_for_is_not_read_on_and_not_searched_for() {
         (StreamStart::Since(middle), 0),
     ] {
         let read = page(&store, start, true);
-        assert_eq!((read.messages, read.place), (all, last), "{start:?}");
+        assert_eq!((read.messages, read.offset), (all, last), "{start:?}");
         let read = page(&store, start, false);
         assert!(read.messages <= 1, "{start:?}: {} were read", read.messages);
         let is_searched = matches!(start, StreamStart::Latest(_));
-        assert_eq!(read.place == last, is_searched, "{start:?}: from the newest or the oldest on");
+        assert_eq!(read.offset == last, is_searched, "{start:?}: from the newest or the oldest on");
     }
     world.stop.cancel();
 }
 
-/// One thread for all that blocks, so that a page that was sent for waits for it.
+/// With one blocking thread, which is busy, so that the requested page waits for it.
 #[test]
-fn who_goes_while_its_page_is_read_leaves_its_turn_when_the_reading_ends() {
+fn dropped_follower_frees_its_turn_when_the_page_ends() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(1)
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let mut world = World::new(&store, TAG, 1);
         world.write().await;
         let (let_go, held) = std::sync::mpsc::channel::<()>();
         let busy = tokio::task::spawn_blocking(move || held.recv());
-        let turns = Arc::clone(&world.hub.streams().unwrap().turns);
+        let queue = Arc::clone(&world.hub.log.journal().unwrap().page_queue);
         let notifier = Arc::new(Notifier::default());
         let mut follower = world.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
-        follower.ask(choice(0, false), StreamStart::Latest(1), Vec::new());
+        follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new());
         assert!(!follower.take().more);
         drop(follower);
-        // Whatever was to end with the reader has ended.
+        // Everything that ends with the follower has ended.
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(turns.running(), 1, "it may still be read");
+        assert_eq!(queue.running(), 1, "it may still be read");
         let_go.send(()).unwrap();
         busy.await.unwrap().unwrap();
         let is_given_back = async {
-            while turns.running() > 0 {
+            while queue.running() > 0 {
                 tokio::task::yield_now().await;
             }
         };
@@ -187,31 +180,30 @@ fn who_goes_while_its_page_is_read_leaves_its_turn_when_the_reading_ends() {
 }
 
 #[tokio::test]
-async fn a_query_that_was_to_end_is_replaced_by_one_that_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+async fn query_that_ends_is_replaced_by_one_that_continues() {
+    let (_dir, store) = new_store();
     let mut world = World::new(&store, TAG, 1);
     world.write().await;
-    world.tell();
+    world.deliver();
     for once in [true, false] {
         let notifier = Arc::new(Notifier::default());
         let mut follower = world.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
-        follower.ask(choice(0, false), StreamStart::Here, Vec::new());
+        follower.ask(selector(0, false), StreamStart::Here, Vec::new());
         follower.only_once(true);
-        follower.ask(choice(0, false), StreamStart::Here, Vec::new());
+        follower.ask(selector(0, false), StreamStart::Here, Vec::new());
         follower.only_once(once);
-        let mut portion = follower.take();
-        while portion.more {
-            portion = follower.take();
+        let mut batch = follower.take();
+        while batch.more {
+            batch = follower.take();
         }
-        assert_eq!(portion.ended, once);
+        assert_eq!(batch.ended, once);
     }
     world.stop.cancel();
 }
 
 #[test]
-fn who_asks_again_and_again_for_what_is_to_come_waits_once() {
-    let groups = StreamGroups::default();
+fn connection_waits_only_for_the_last_position_it_named() {
+    let groups = LiveSubscribers::default();
     let [one, other, gone] = [0; 3].map(|_| Arc::new(Notifier::default()));
     for ahead in 1..100 {
         groups.wait_for(Position::counted(ahead), &one);
@@ -227,23 +219,20 @@ fn who_asks_again_and_again_for_what_is_to_come_waits_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_that_has_still_to_come_is_waited_for() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+async fn start_time_in_the_future_is_waited_for() {
+    let (_dir, store) = new_store();
     let clock = Clock::starting_at(Timestamp::from_seconds(1_800_000_000));
-    let hub = Arc::new(Hub::new(&HubOptions::default(), clock));
-    let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
-    hub.attach_journal(StreamJournal { store, tag: TAG, applied: None, kept });
+    let hub = new_hub(&store, TAG, None, clock);
     let notifier = Arc::new(Notifier::default());
     let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
     for (ahead, waits) in [(30, 30), (10_000, 60), (0, 0)] {
         let (before, since) = (clock.instant(), clock.now().plus(Duration::from_secs(ahead)));
-        follower.ask(choice(0, false), StreamStart::Since(since), Vec::new());
+        follower.ask(selector(0, false), StreamStart::Since(since), Vec::new());
         let mut came = Vec::new();
         while !String::from_utf8_lossy(&came).contains("caught_up") {
-            let portion = follower.take();
-            came.extend(portion.chunks.concat());
-            if !portion.more && portion.chunks.is_empty() {
+            let batch = follower.take();
+            came.extend(batch.chunks.concat());
+            if !batch.more && batch.chunks.is_empty() {
                 poll_fn(|cx| notifier.poll_notified(cx)).await;
             }
         }
@@ -260,39 +249,17 @@ fn maybe_large(number: u64) -> TailEvent {
     TailEvent::new(cursor, Envelope { facts: Facts::default(), event: text.into() })
 }
 
-async fn write_with_a_large_one(store: &Store) {
-    let rows: Vec<_> = (2..=6)
-        .map(maybe_large)
-        .map(|event| {
-            let mut row = Vec::new();
-            push_journal(&mut row, event.index(), &event.envelope.facts, &event.envelope.event);
-            (JournalKey { tag: TAG, position: event.cursor.position }, row)
-        })
-        .collect();
-    let written = store.commit(move |batch| {
-        for (key, row) in &rows {
-            batch.put(key, row);
-        }
-        Ok(())
-    });
-    written.await.unwrap();
-}
-
 #[tokio::test]
-async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
-    let hub = Arc::new(Hub::new(&HubOptions::default(), Clock::system()));
-    let kept = RetentionLimits { duration: Duration::from_secs(60), bytes: 1 << 20 };
-    let applied = Some(Position::counted(1));
-    hub.attach_journal(StreamJournal { store: store.clone(), tag: TAG, applied, kept });
+async fn large_event_comes_in_order_and_before_caught_up() {
+    let (_dir, store) = new_store();
+    let hub = new_hub(&store, TAG, Some(1), Clock::system());
     let stop = CancellationToken::new();
-    let dealing = tokio::spawn({
+    let dispatching = tokio::spawn({
         let (hub, stop) = (Arc::clone(&hub), stop.clone());
         async move { hub.dispatch(stop).await }
     });
-    write_with_a_large_one(&store).await;
-    // One follows live, one reads the ring from a cursor, one reads it to its end and goes.
+    write_events(&store, (2..=6).map(maybe_large)).await;
+    // One is live, one reads the ring, one reads the ring and ends when it has caught up.
     let mut readers = Vec::new();
     for (start, once) in [
         (StreamStart::Here, false),
@@ -302,7 +269,7 @@ async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
         let notifier = Arc::new(Notifier::default());
         let mut follower = hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
         if matches!(start, StreamStart::Here) {
-            follower.ask(choice(0, false), start, Vec::new());
+            follower.ask(selector(0, false), start, Vec::new());
             while follower.take().more {}
         }
         readers.push((start, once, notifier, follower));
@@ -310,28 +277,29 @@ async fn a_large_event_comes_in_its_place_and_nobody_has_caught_up_before_it() {
     hub.append((2..=6).map(maybe_large).collect());
     for (start, once, notifier, follower) in &mut readers {
         if !matches!(start, StreamStart::Here) {
-            follower.ask(choice(0, false), *start, Vec::new());
+            follower.ask(selector(0, false), *start, Vec::new());
             follower.only_once(*once);
         }
-        let mut told = Vec::new();
-        while told.iter().filter(|message: &&Value| message["type"] == "event").count() < 5 {
-            let portion = follower.take();
-            let lines = portion.chunks.concat();
+        let mut received = Vec::new();
+        while received.iter().filter(|message: &&Value| message["type"] == "event").count() < 5 {
+            let batch = follower.take();
+            let lines = batch.chunks.concat();
             let lines = std::str::from_utf8(&lines).unwrap().lines();
-            told.extend(lines.map(|line| serde_json::from_str::<Value>(line).unwrap()));
-            if !portion.more {
-                let rung = poll_fn(|cx| notifier.poll_notified(cx));
-                let waited = tokio::time::timeout(Duration::from_secs(20), rung);
-                assert!(waited.await.is_ok() || told.len() >= 5, "{start:?}: {told:?}");
+            received.extend(lines.map(|line| serde_json::from_str::<Value>(line).unwrap()));
+            if !batch.more {
+                let notified = poll_fn(|cx| notifier.poll_notified(cx));
+                let waited = tokio::time::timeout(Duration::from_secs(20), notified);
+                assert!(waited.await.is_ok() || received.len() >= 5, "{start:?}: {received:?}");
             }
         }
-        let ids = told.iter().filter_map(|message| message["event"]["id"].as_str());
+        let ids = received.iter().filter_map(|message| message["event"]["id"].as_str());
         assert_eq!(ids.collect::<Vec<_>>(), ["2", "3", "4", "5", "6"], "{start:?}");
-        let types: Vec<_> = told.iter().map(|message| message["type"].as_str().unwrap()).collect();
+        let types: Vec<_> =
+            received.iter().map(|message| message["type"].as_str().unwrap()).collect();
         let caught_up = types.iter().position(|kind| *kind == "caught_up");
         let first = types.iter().position(|kind| *kind == "event");
         assert!(caught_up.is_none_or(|at| at > first.unwrap() + 4), "{start:?}: {types:?}");
     }
     stop.cancel();
-    dealing.await.unwrap();
+    dispatching.await.unwrap();
 }

@@ -1,64 +1,68 @@
-//! A gap of each reason, at its place: what is missing is never passed over in silence.
+//! Gaps of each reason, at their place: missing events are never skipped without a message.
 
+use std::sync::atomic::Ordering;
+
+use super::event_log::{PAGE_LEAST, PAGES_BYTES};
 use super::*;
+use crate::hub::lock::lock;
 use crate::model::gap::{Gap, GapReason};
 use crate::store::gaps;
 
 const TAG: BusTag = BusTag(3);
 /// Writes that fill several of the smallest pages.
 const WRITES: usize = 100;
-/// So many that pages are as small as they get.
+/// So many followers that pages have the least size.
 const READERS_OF_PAGES: usize = PAGES_BYTES / PAGE_LEAST;
 
-struct Told {
+struct Receiver {
     notifier: Arc<Notifier>,
     follower: Follower,
-    said: String,
+    text: String,
 }
 
-impl Told {
+impl Receiver {
     fn new(world: &World) -> Self {
         let notifier = Arc::new(Notifier::default());
         let follower = world.hub.follow(StreamEncoding::Ndjson, &notifier).unwrap();
-        Self { notifier, follower, said: String::new() }
+        Self { notifier, follower, text: String::new() }
     }
 
-    /// For all events behind a place.
+    /// A follower of all events after an offset.
     fn behind(world: &World, place: Offset) -> Self {
-        let mut told = Self::new(world);
-        told.follower.ask(choice(0, false), StreamStart::Behind(place), Vec::new());
-        told
+        let mut received = Self::new(world);
+        received.follower.ask(selector(0, false), StreamStart::Behind(place), Vec::new());
+        received
     }
 
-    /// Everything up to the first line with this mark; what comes behind it is heard next.
+    /// All messages up to the first with this text; later ones are for the next call.
     async fn until(&mut self, mark: &str) -> Vec<Value> {
         loop {
-            let at = self.said.find(mark);
-            if let Some(end) = at.and_then(|at| Some(at + self.said[at..].find('\n')?)) {
-                let lines: String = self.said.drain(..=end).collect();
+            let at = self.text.find(mark);
+            if let Some(end) = at.and_then(|at| Some(at + self.text[at..].find('\n')?)) {
+                let lines: String = self.text.drain(..=end).collect();
                 return lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             }
-            let portion = self.follower.take();
-            for chunk in &portion.chunks {
-                self.said.push_str(std::str::from_utf8(chunk).unwrap());
+            let batch = self.follower.take();
+            for chunk in &batch.chunks {
+                self.text.push_str(std::str::from_utf8(chunk).unwrap());
             }
-            if !portion.more && portion.chunks.is_empty() {
-                let rung = poll_fn(|cx| self.notifier.poll_notified(cx));
-                let heard = tokio::time::timeout(Duration::from_secs(20), rung).await;
-                assert!(heard.is_ok(), "no {mark} comes, only {}", self.said);
+            if !batch.more && batch.chunks.is_empty() {
+                let notified = poll_fn(|cx| self.notifier.poll_notified(cx));
+                let heard = tokio::time::timeout(Duration::from_secs(20), notified).await;
+                assert!(heard.is_ok(), "no {mark} comes, only {}", self.text);
             }
         }
     }
 
-    /// Until a heartbeat names this event, with nothing to deliver.
+    /// Waits until a heartbeat has this cursor, without any event in between.
     async fn moves_on_to(&mut self, cursor: Cursor) {
         let moved = async {
             while !String::from_utf8_lossy(&self.follower.heartbeat()).contains(&cursor.to_string())
             {
                 assert!(self.follower.take().chunks.is_empty(), "a message that nobody asked for");
-                // A reading from the store that ends may ring nobody.
-                let rung = poll_fn(|cx| self.notifier.poll_notified(cx));
-                let _ = tokio::time::timeout(Duration::from_millis(5), rung).await;
+                // The end of a read from the store may notify nobody.
+                let notified = poll_fn(|cx| self.notifier.poll_notified(cx));
+                let _ = tokio::time::timeout(Duration::from_millis(5), notified).await;
             }
         };
         let moved = tokio::time::timeout(Duration::from_secs(20), moved).await;
@@ -92,7 +96,7 @@ fn world() -> (tempfile::TempDir, World) {
     (dir, World::new(&store, TAG, 1))
 }
 
-/// Something is missing between an event and the next one.
+/// Records a gap between an event and the next one.
 async fn miss_behind(world: &World, after: Cursor) {
     let gap = Gap {
         after: after.position,
@@ -104,16 +108,16 @@ async fn miss_behind(world: &World, after: Cursor) {
     world.store.commit(move |batch| gaps::record(batch, TAG, gap)).await.unwrap();
 }
 
-/// Writes so that nothing written before is kept.
+/// Writes until retention has dropped everything written before.
 async fn outlive(world: &mut World) {
     world.minute += 10;
     world.write().await;
-    world.tell();
+    world.deliver();
     world.retain().await;
 }
 
 #[tokio::test]
-async fn who_comes_back_too_late_begins_at_the_oldest_with_a_gap_of_the_retention() {
+async fn expired_cursor_begins_at_the_oldest_event_with_a_gap() {
     let (_dir, mut world) = world();
     world.write().await;
     let had = Offset::after(world.items[0].0.cursor);
@@ -123,8 +127,8 @@ async fn who_comes_back_too_late_begins_at_the_oldest_with_a_gap_of_the_retentio
     outlive(&mut world).await;
     let dropped = Offset::after(world.dropped().cursor);
     assert!(dropped > had, "it was dropped");
-    let mut told = Told::behind(&world, had);
-    let messages = told.until_event(&world).await;
+    let mut received = Receiver::behind(&world, had);
+    let messages = received.until_event(&world).await;
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
     assert_eq!(gaps, [&gap(had, dropped, "retention")]);
     let at = messages.iter().position(is_gap).unwrap();
@@ -133,46 +137,46 @@ async fn who_comes_back_too_late_begins_at_the_oldest_with_a_gap_of_the_retentio
 }
 
 #[tokio::test]
-async fn who_is_overtaken_by_the_retention_on_its_way_is_told_that_it_was_slow() {
+async fn follower_overtaken_by_retention_receives_gap_slow() {
     let (_dir, mut world) = world();
     for _ in 0..WRITES {
         world.write().await;
     }
-    world.tell();
-    // Where many read the journal, each is given small pages: here some fifty events.
-    world.hub.streams().unwrap().readers.fetch_add(READERS_OF_PAGES, Ordering::Relaxed);
+    world.deliver();
+    // With many followers of the journal pages are small: here some fifty events.
+    world.hub.log.journal().unwrap().readers.fetch_add(READERS_OF_PAGES, Ordering::Relaxed);
     let oldest = Offset::after(Cursor { tag: TAG, position: Position::default() });
-    let mut told = Told::behind(&world, oldest);
-    let messages = told.until(r#""type":"event""#).await;
+    let mut received = Receiver::behind(&world, oldest);
+    let messages = received.until(r#""type":"event""#).await;
     assert!(!messages.iter().any(is_gap), "{messages:?}");
-    let had = told.follower.place();
-    // It takes nothing more for so long that the journal lets go of what was to come.
+    let had = received.follower.offset();
+    // It takes nothing more until retention has dropped its next events.
     outlive(&mut world).await;
     let dropped = Offset::after(world.dropped().cursor);
     assert!(dropped > had, "it was dropped");
-    let messages = told.until_event(&world).await;
+    let messages = received.until_event(&world).await;
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
     assert_eq!(gaps.len(), 1, "{messages:?}");
     assert_eq!(gaps[0]["reason"], "slow");
     assert_eq!(gaps[0]["to"], dropped.to_string());
-    // A page that was read already is given; what lay behind it is said to be missing.
+    // The page that was read already arrives; the events after it are a gap.
     let from: Offset = gaps[0]["from"].as_str().unwrap().parse().unwrap();
     assert!(from >= had && from < dropped, "{from}");
-    // A query of its own afterwards is not slow any more.
-    told.follower.ask(choice(1, false), StreamStart::Oldest, Vec::new());
-    let messages = told.until("caught_up").await;
+    // The gap of a later query has another reason.
+    received.follower.ask(selector(1, false), StreamStart::Oldest, Vec::new());
+    let messages = received.until("caught_up").await;
     assert!(!messages.iter().any(is_gap), "{messages:?}");
     world.stop.cancel();
 }
 
 #[tokio::test]
-async fn a_cursor_of_another_bus_begins_at_the_oldest_with_a_gap() {
+async fn cursor_of_another_bus_begins_at_the_oldest_with_a_gap() {
     let (_dir, mut world) = world();
     world.write().await;
-    world.tell();
+    world.deliver();
     let elsewhere = Cursor { tag: BusTag(4), position: Position::counted(1) };
-    let mut told = Told::behind(&world, Offset::after(elsewhere));
-    let messages = told.until_event(&world).await;
+    let mut received = Receiver::behind(&world, Offset::after(elsewhere));
+    let messages = received.until_event(&world).await;
     let oldest = Offset::after(Cursor { tag: TAG, position: Position::default() });
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
     assert_eq!(gaps, [&gap(Offset::after(elsewhere), oldest, "bus_changed")]);
@@ -183,26 +187,26 @@ async fn a_cursor_of_another_bus_begins_at_the_oldest_with_a_gap() {
 }
 
 #[tokio::test]
-async fn a_gap_upstream_that_is_found_while_a_reader_is_live_is_told_at_its_place() {
+async fn upstream_gap_reaches_a_live_follower_in_order() {
     let (_dir, mut world) = world();
-    let mut told = Told::new(&world);
+    let mut received = Receiver::new(&world);
     world.write().await;
-    world.tell();
-    told.until_event(&world).await;
+    world.deliver();
+    received.until_event(&world).await;
     let after = newest(&world);
     miss_behind(&world, after).await;
-    let messages = told.until("upstream").await;
+    let messages = received.until("upstream").await;
     let after = Offset::after(after);
     assert_eq!(messages.last(), Some(&gap(after, after, "upstream")));
     world.write().await;
-    world.tell();
-    let messages = told.until_event(&world).await;
+    world.deliver();
+    let messages = received.until_event(&world).await;
     assert!(!messages.iter().any(is_gap), "once is enough: {messages:?}");
     world.stop.cancel();
 }
 
 #[tokio::test]
-async fn a_gap_behind_the_first_page_is_told_though_the_ring_has_all_the_rest() {
+async fn gap_after_the_first_page_is_sent_although_ring_has_the_rest() {
     let (_dir, mut world) = world();
     world.write().await;
     let first = Offset::after(newest(&world));
@@ -212,11 +216,11 @@ async fn a_gap_behind_the_first_page_is_told_though_the_ring_has_all_the_rest() 
     let after = newest(&world);
     miss_behind(&world, after).await;
     world.write().await;
-    world.tell();
-    // Small pages: the gap is several of them away.
-    world.hub.streams().unwrap().readers.fetch_add(READERS_OF_PAGES, Ordering::Relaxed);
-    let mut told = Told::behind(&world, first);
-    let messages = told.until_event(&world).await;
+    world.deliver();
+    // Pages are small: the gap is several pages away.
+    world.hub.log.journal().unwrap().readers.fetch_add(READERS_OF_PAGES, Ordering::Relaxed);
+    let mut received = Receiver::behind(&world, first);
+    let messages = received.until_event(&world).await;
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
     let after = Offset::after(after);
     assert_eq!(gaps, [&gap(after, after, "upstream")]);
@@ -224,31 +228,31 @@ async fn a_gap_behind_the_first_page_is_told_though_the_ring_has_all_the_rest() 
 }
 
 #[tokio::test]
-async fn a_gap_is_told_though_the_query_changes_while_it_is_looked_up() {
+async fn gap_is_sent_although_the_query_changes_meanwhile() {
     let (_dir, mut world) = world();
-    let mut live = Told::new(&world);
+    let mut live = Receiver::new(&world);
     world.write().await;
-    world.tell();
+    world.deliver();
     live.until_event(&world).await;
     let after = newest(&world);
     miss_behind(&world, after).await;
-    // The journal is being read for it, or has been just now.
+    // The journal is being read for it, or was just now.
     let mut more = true;
     while more {
-        let portion = live.follower.take();
-        for chunk in &portion.chunks {
-            live.said.push_str(std::str::from_utf8(chunk).unwrap());
+        let batch = live.follower.take();
+        for chunk in &batch.chunks {
+            live.text.push_str(std::str::from_utf8(chunk).unwrap());
         }
-        more = portion.more;
+        more = batch.more;
     }
-    live.follower.ask(choice(1, false), StreamStart::Here, Vec::new());
+    live.follower.ask(selector(1, false), StreamStart::Here, Vec::new());
     let messages = live.until("caught_up").await;
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
     let place = Offset::after(after);
     assert_eq!(gaps, [&gap(place, place, "upstream")], "{messages:?}");
-    // The same for who comes back and changes its mind at once.
-    let mut back = Told::behind(&world, place);
-    back.follower.ask(choice(1, false), StreamStart::Here, Vec::new());
+    // The same for a follower that resumes and changes its query at once.
+    let mut back = Receiver::behind(&world, place);
+    back.follower.ask(selector(1, false), StreamStart::Here, Vec::new());
     let messages = back.until("caught_up").await;
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
     assert_eq!(gaps, [&gap(place, place, "upstream")], "{messages:?}");
@@ -256,7 +260,7 @@ async fn a_gap_is_told_though_the_query_changes_while_it_is_looked_up() {
 }
 
 #[tokio::test]
-async fn who_comes_back_to_a_gap_is_given_nothing_again() {
+async fn follower_that_resumes_at_a_gap_receives_nothing_twice() {
     let (_dir, mut world) = world();
     let is_document = |world: &World| world.items.last().is_some_and(|(at, _)| at.entities > 0);
     while !is_document(&world) {
@@ -268,12 +272,12 @@ async fn who_comes_back_to_a_gap_is_given_nothing_again() {
     while newest(&world) == after || !is_document(&world) {
         world.write().await;
     }
-    world.tell();
+    world.deliver();
     let end = world.items.last().unwrap().0.to_string();
-    let documents = || choice(2, false);
-    let mut told = Told::new(&world);
-    told.follower.ask(documents(), StreamStart::Oldest, Vec::new());
-    let messages = told.until(&format!(r#""cursor":"{end}""#)).await;
+    let documents = || selector(2, false);
+    let mut received = Receiver::new(&world);
+    received.follower.ask(documents(), StreamStart::Oldest, Vec::new());
+    let messages = received.until(&format!(r#""cursor":"{end}""#)).await;
     let place = |message: &Value| {
         let place = message.get("to").or(message.get("cursor")).unwrap();
         place.as_str().unwrap().parse::<Offset>().unwrap()
@@ -282,27 +286,27 @@ async fn who_comes_back_to_a_gap_is_given_nothing_again() {
         messages.iter().filter(|message| message["type"] == kind).map(place).collect()
     };
     let [at] = of(&messages, "gap")[..] else { panic!("one gap: {messages:?}") };
-    assert!(at > had, "{at} is before {had}, which was told before it");
+    assert!(at > had, "{at} is before {had}, which was received before it");
     assert!(messages.iter().map(place).is_sorted(), "{messages:?}");
     for from in [at, had] {
-        let mut told = Told::new(&world);
-        told.follower.ask(documents(), StreamStart::Behind(from), Vec::new());
-        let again = told.until(&format!(r#""cursor":"{end}""#)).await;
+        let mut received = Receiver::new(&world);
+        received.follower.ask(documents(), StreamStart::Behind(from), Vec::new());
+        let again = received.until(&format!(r#""cursor":"{end}""#)).await;
         assert_eq!(of(&again, "entity"), world.wanted(2, had, world.items.last().unwrap().0));
     }
-    // Nor of an event that was had in part is the gap before it told again.
+    // Nor is the gap before an event sent again if the event was sent in part.
     let next = world.items.iter().find(|(at, _)| at.cursor > after && at.entities > 0).unwrap().0;
-    let mut told = Told::new(&world);
-    told.follower.ask(documents(), StreamStart::Behind(next), Vec::new());
-    let again = told.until("caught_up").await;
+    let mut received = Receiver::new(&world);
+    received.follower.ask(documents(), StreamStart::Behind(next), Vec::new());
+    let again = received.until("caught_up").await;
     assert!(again.iter().map(place).all(|at| at >= next), "behind {next}: {again:?}");
     world.stop.cancel();
 }
 
 #[tokio::test]
-async fn a_heartbeat_moves_on_where_nothing_matches_and_never_over_a_gap() {
+async fn heartbeat_offset_moves_on_but_never_over_a_gap() {
     let (_dir, mut world) = world();
-    let mut quiet = Told::new(&world);
+    let mut quiet = Receiver::new(&world);
     let types = vec!["NopeEvent".to_owned()];
     let query = StreamQuery { types, ..StreamQuery::default() };
     let (filter, _) = Filter::compile(&query).unwrap();
@@ -311,17 +315,17 @@ async fn a_heartbeat_moves_on_where_nothing_matches_and_never_over_a_gap() {
     quiet.until("caught_up").await;
     for _ in 0..3 {
         world.write().await;
-        world.tell();
+        world.deliver();
         quiet.moves_on_to(newest(&world)).await;
     }
     let place = Offset::after(newest(&world));
     miss_behind(&world, place.cursor).await;
-    let mut all = Told::new(&world);
-    all.follower.ask(choice(0, false), StreamStart::Here, Vec::new());
+    let mut all = Receiver::new(&world);
+    all.follower.ask(selector(0, false), StreamStart::Here, Vec::new());
     all.until("caught_up").await;
     world.write().await;
-    world.tell();
-    // The event has reached another reader; the gap before it is told first.
+    world.deliver();
+    // The event has reached another follower; here the gap before it comes first.
     all.until_event(&world).await;
     assert!(quiet.follower.heartbeat().ends_with(format!("\"{place}\"}}\n").as_bytes()));
     let messages = quiet.until("upstream").await;
@@ -330,12 +334,12 @@ async fn a_heartbeat_moves_on_where_nothing_matches_and_never_over_a_gap() {
 }
 
 #[tokio::test]
-async fn more_gaps_than_a_page_looks_at_are_all_told_once() {
+async fn more_gaps_than_fit_a_page_are_each_sent_once() {
     let (_dir, mut world) = world();
     while world.items.iter().filter(|(at, _)| at.entities == 0).count() <= 1_010 {
         world.write().await;
     }
-    world.tell();
+    world.deliver();
     let cursors: Vec<Cursor> =
         world.items.iter().filter(|(at, _)| at.entities == 0).map(|(at, _)| at.cursor).collect();
     let places = cursors.clone();
@@ -348,8 +352,8 @@ async fn more_gaps_than_a_page_looks_at_are_all_told_once() {
     });
     record.await.unwrap();
     for from in [0, 3, 997, 1_004] {
-        let mut told = Told::behind(&world, Offset::after(cursors[from]));
-        let messages = told.until("caught_up").await;
+        let mut received = Receiver::behind(&world, Offset::after(cursors[from]));
+        let messages = received.until("caught_up").await;
         let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
         assert_eq!(gaps.len(), cursors.len() - from, "who has {from} events");
         let events = messages.iter().filter(|message| message["type"] == "event").count();
@@ -359,15 +363,15 @@ async fn more_gaps_than_a_page_looks_at_are_all_told_once() {
 }
 
 #[tokio::test]
-async fn reader_at_the_last_event_before_an_outage_gets_the_gap_after_retention() {
+async fn follower_at_an_outage_receives_its_gap_after_retention() {
     let (_dir, mut world) = world();
     world.write().await;
     let had = newest(&world);
     miss_behind(&world, had).await;
     outlive(&mut world).await;
     assert_eq!(world.dropped().cursor, had, "everything before the outage is gone");
-    let mut told = Told::behind(&world, Offset::after(had));
-    let messages = told.until_event(&world).await;
+    let mut received = Receiver::behind(&world, Offset::after(had));
+    let messages = received.until_event(&world).await;
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
     let place = Offset::after(had);
     assert_eq!(gaps, [&gap(place, place, "upstream")]);
@@ -375,7 +379,7 @@ async fn reader_at_the_last_event_before_an_outage_gets_the_gap_after_retention(
 }
 
 #[tokio::test]
-async fn event_received_long_ago_does_not_take_the_gap_of_since_away() {
+async fn old_event_does_not_hide_the_gap_of_since() {
     let (_dir, mut world) = world();
     world.minute = 10_000;
     world.write().await;
@@ -391,28 +395,28 @@ async fn event_received_long_ago_does_not_take_the_gap_of_since_away() {
     });
     put.await.unwrap();
     world.minute = minute;
-    world.tell();
-    let mut told = Told::new(&world);
-    told.follower.ask(choice(0, false), StreamStart::Since(long_ago), Vec::new());
-    let messages = told.until("caught_up").await;
+    world.deliver();
+    let mut received = Receiver::new(&world);
+    received.follower.ask(selector(0, false), StreamStart::Since(long_ago), Vec::new());
+    let messages = received.until("caught_up").await;
     let gaps: Vec<&Value> = messages.iter().filter(|message| is_gap(message)).collect();
     assert_eq!(gaps.len(), 1, "{messages:?}");
     assert_eq!(gaps[0]["reason"], "retention");
 }
 
 #[tokio::test]
-async fn latest_comes_from_memory_behind_a_gap_and_tells_the_gap_before_it() {
+async fn latest_comes_from_memory_only_after_the_last_gap() {
     let (_dir, mut world) = world();
     world.write().await;
-    world.tell();
+    world.deliver();
     let before = newest(&world);
     miss_behind(&world, before).await;
     let count = world.items.iter().filter(|(place, _)| place.entities == 0).count();
     while world.items.iter().filter(|(place, _)| place.entities == 0).count() < count + 1 {
         world.write().await;
     }
-    world.tell();
-    let streams = world.hub.streams().unwrap();
+    world.deliver();
+    let streams = world.hub.log.journal().unwrap();
     let is_known = async {
         while lock(&streams.last_gap).0 < streams.gaps() {
             tokio::task::yield_now().await;
@@ -420,23 +424,23 @@ async fn latest_comes_from_memory_behind_a_gap_and_tells_the_gap_before_it() {
     };
     let known = tokio::time::timeout(Duration::from_secs(20), is_known).await;
     assert!(known.is_ok(), "the newest gap is not known");
-    let mut near = Told::new(&world);
-    near.follower.ask(choice(0, false), StreamStart::Latest(1), Vec::new());
+    let mut near = Receiver::new(&world);
+    near.follower.ask(selector(0, false), StreamStart::Latest(1), Vec::new());
     let first = near.follower.take();
     let first = String::from_utf8(first.chunks.concat()).unwrap();
     assert!(first.contains(r#""type":"ack""#) && !first.contains(r#""type":"gap""#), "{first}");
-    assert_eq!(streams.turns.running(), 0, "nobody searches");
+    assert_eq!(streams.page_queue.running(), 0, "the journal is not searched");
     let all = world.items.iter().filter(|(place, _)| place.entities == 0).count();
-    let mut far = Told::new(&world);
-    far.follower.ask(choice(0, false), StreamStart::Latest(all), Vec::new());
-    let told = far.until_event(&world).await;
-    assert_eq!(told.iter().filter(|message| is_gap(message)).count(), 1, "{told:?}");
+    let mut far = Receiver::new(&world);
+    far.follower.ask(selector(0, false), StreamStart::Latest(all), Vec::new());
+    let received = far.until_event(&world).await;
+    assert_eq!(received.iter().filter(|message| is_gap(message)).count(), 1, "{received:?}");
     world.stop.cancel();
 }
 
-/// Zeroes of a bad sector, in the middle of the table that the journal is in.
+/// Writes zeroes, as of a bad sector, into the middle of the table with the journal.
 fn damage(world: &World, backups: &std::path::Path) {
-    // A backup brings what is in memory into a table.
+    // A backup flushes the memory to a table.
     crate::store::checkpoint::backup(&world.store, &backups.join("one"), Clock::system()).unwrap();
     let files = std::fs::read_dir(world.store.dir().join("db")).unwrap();
     let files = files.map(|entry| entry.unwrap().path());
@@ -448,17 +452,17 @@ fn damage(world: &World, backups: &std::path::Path) {
 }
 
 #[tokio::test]
-async fn damaged_block_is_a_gap_and_all_around_it_is_given() {
+async fn damaged_block_is_a_gap_and_its_neighbours_are_sent() {
     let (_dir, mut world) = world();
     for _ in 0..2_000 {
         world.write().await;
     }
-    world.tell();
+    world.deliver();
     let backups = tempfile::tempdir().unwrap();
     damage(&world, backups.path());
     let oldest = Offset::after(Cursor { tag: TAG, position: Position::default() });
-    let mut told = Told::behind(&world, oldest);
-    let messages = told.until("caught_up").await;
+    let mut received = Receiver::behind(&world, oldest);
+    let messages = received.until("caught_up").await;
     let place =
         |message: &Value, key: &str| -> Offset { message[key].as_str().unwrap().parse().unwrap() };
     let (mut given, mut missing) = (Vec::new(), Vec::new());

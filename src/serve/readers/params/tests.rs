@@ -43,14 +43,14 @@ fn conditions_and_forms_are_read() {
         repo_name: Some("a/b".into()),
         actor_login: Some("ann".into()),
     };
-    let form = SamplingEncoding::Map(paths(&["event.id", "payload.pr"]));
-    assert_eq!(params.subscription, SamplingQuery { conditions, form });
+    let encoding = SamplingEncoding::Map(paths(&["event.id", "payload.pr"]));
+    assert_eq!(params.subscription, SamplingQuery { conditions, encoding });
     let list = r#"{"samplingRate":1,"filter":["payload.pr","event.id","event.id"],
         "returnType":"list"}"#;
-    let form = SamplingEncoding::List(paths(&["payload.pr", "event.id", "event.id"]));
-    assert_eq!(read(list).subscription.form, form);
+    let encoding = SamplingEncoding::List(paths(&["payload.pr", "event.id", "event.id"]));
+    assert_eq!(read(list).subscription.encoding, encoding);
     assert_eq!(
-        read(r#"{"samplingRate":1,"returnType":"list"}"#).subscription.form,
+        read(r#"{"samplingRate":1,"returnType":"list"}"#).subscription.encoding,
         SamplingEncoding::Whole
     );
 }
@@ -163,23 +163,23 @@ fn a_name_that_no_text_can_hold_is_unknown_and_ignored() {
 
 #[test]
 fn paths_that_multiply_an_event_are_refused_by_name() {
-    let of = |form: &str, filter: &[&str]| {
+    let of = |encoding: &str, filter: &[&str]| {
         let filter = serde_json::to_string(filter).unwrap();
-        let text = format!(r#"{{"samplingRate":1,"returnType":"{form}","filter":{filter}}}"#);
+        let text = format!(r#"{{"samplingRate":1,"returnType":"{encoding}","filter":{filter}}}"#);
         sampling(&text, 100)
     };
-    for (form, filter) in [
+    for (encoding, filter) in [
         ("list", &["event"; 100][..]),
         ("list", &["event.payload"; 3]),
         ("list", &["event", "event.payload", "event.payload.issue"]),
         ("map", &["event", "event.payload", "event.payload.issue"]),
     ] {
-        let refused = of(form, filter).unwrap_err();
-        assert_eq!(refused.field, Some("filter"), "{form} {filter:?}");
+        let refused = of(encoding, filter).unwrap_err();
+        assert_eq!(refused.field, Some("filter"), "{encoding} {filter:?}");
         assert!(refused.message.contains("times in each message"), "{}", refused.message);
     }
     assert!(of("list", &["event.id"; 100]).is_ok());
-    // In the map form each path is there once.
+    // In the map encoding each path is there once.
     assert!(of("map", &["event"; 100]).is_ok());
     let long: Vec<String> = (0..40).map(|i| format!("event.{i:0249}")).collect();
     let long: Vec<&str> = long.iter().map(String::as_str).collect();

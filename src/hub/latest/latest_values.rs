@@ -1,84 +1,61 @@
-//! The board: the latest values, which a reader sees as they are and not one after another.
+//! The latest values of the original three endpoints: the language map and this year's counts.
 //!
-//! The language map changes once a tick, the counts of the year now and then. What everyone is
-//! told of them first is written once a change and shared.
+//! The language map changes at each tick, the counts now and then. First messages are encoded once
+//! per change and shared.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
 use crate::clock::Clock;
 use crate::hub::fanout::frame::Frame;
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::latest::languages::{LanguageChanges, LanguageQuery, Languages, LatestLanguages};
+use crate::hub::latest::gauges::tally_text;
+use crate::hub::latest::languages::{
+    LanguageChanges, LanguageQuery, Languages, LatestLanguages, Tick,
+};
+use crate::hub::lock::lock;
 use crate::model::counts::{DayCounts, PullRequestCounts};
-use crate::model::tally::Tally;
-use crate::model::window::{Second, Year};
+use crate::model::window::Year;
 
-/// What the window held at one tick.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tick {
-    /// The tick's second, the window's last.
-    pub at: Second,
-    /// Language -> count, as the merge script returned it.
-    pub map: Tally,
-}
-
-/// The latest values and who follows them.
+/// The language map with its subscribers, and the counts of this year.
 #[derive(Debug)]
 pub struct LatestValues {
     api_version: u64,
     clock: Clock,
-    tick: ArcSwap<Shown>,
-    counts: ArcSwap<ShownCounts>,
+    counts: ArcSwap<PublishedCounts>,
     languages: Arc<Languages>,
 }
 
-/// A tick with its number; numbers grow by one a tick.
 #[derive(Debug, Default)]
-pub(in crate::hub) struct Shown {
-    pub(in crate::hub) number: u64,
-    pub(in crate::hub) tick: Arc<Tick>,
-    first: OnceLock<Frame>,
-}
-
-#[derive(Debug, Default)]
-struct ShownCounts {
+struct PublishedCounts {
     counts: Arc<PullRequestCounts>,
-    /// The first message, and the year for which it was written.
+    /// The first message of `/sampling`, and the year for which it was encoded.
     first: Mutex<Option<(Year, Frame)>>,
 }
 
 impl LatestValues {
-    /// An empty one: no languages, no counts.
+    /// Without languages and counts.
     #[must_use]
     pub fn new(api_version: u64, clock: Clock) -> Self {
-        Self {
-            api_version,
-            clock,
-            tick: ArcSwap::default(),
-            counts: ArcSwap::default(),
-            languages: Arc::default(),
-        }
+        Self { api_version, clock, counts: ArcSwap::default(), languages: Arc::default() }
     }
 
-    /// Shows the map of a new tick and tells everyone who follows it. Once a tick, from one place.
+    /// Publishes a new tick and notifies the subscribers. Called from one place, once per tick.
     pub fn set_tick(&self, tick: Arc<Tick>) {
-        let number = self.tick.load().number + 1;
-        self.tick.store(Arc::new(Shown { number, tick, first: OnceLock::new() }));
-        self.languages.notify();
+        self.languages.publish(tick);
     }
 
-    /// Shows new counts of the year, for those who come from now on.
+    /// Publishes new counts, for connections from now on.
     pub fn set_counts(&self, counts: Arc<PullRequestCounts>) {
-        self.counts.store(Arc::new(ShownCounts { counts, first: Mutex::default() }));
+        self.counts.store(Arc::new(PublishedCounts { counts, first: Mutex::default() }));
     }
 
-    /// The map of the last tick.
+    /// The last tick.
     #[must_use]
     pub fn tick(&self) -> Arc<Tick> {
-        Arc::clone(&self.tick.load().tick)
+        Arc::clone(&self.languages.current().tick)
     }
 
     /// The counts that were shown last.
@@ -90,15 +67,15 @@ impl LatestValues {
     /// The first message of `/sampling`.
     #[must_use]
     pub fn first_of_sampling(&self) -> Frame {
-        let shown = self.counts.load();
+        let published = self.counts.load();
         let year = self.clock.now().year();
-        let mut first = shown.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&published.first);
         match &*first {
             Some((written_in, frame)) if *written_in == year => frame.clone(),
             _ => {
-                // Last year's counts are not this year's, also before new ones are shown.
+                // At the turn of the year the published counts are still those of the last one.
                 let none = PullRequestCounts::of(year);
-                let counts = if shown.counts.year == year { &*shown.counts } else { &none };
+                let counts = if published.counts.year == year { &*published.counts } else { &none };
                 let frame = Frame::text(&[&counts_text(self.api_version, counts)]);
                 *first = Some((year, frame.clone()));
                 frame
@@ -106,39 +83,31 @@ impl LatestValues {
         }
     }
 
-    /// Follows the map: each tick's, as the query has it.
+    /// Subscribes to the language map of each tick, restricted by the query.
     #[must_use]
     pub fn follow_languages(
-        self: &Arc<Self>,
+        &self,
         query: LanguageQuery,
         notifier: &Arc<Notifier>,
     ) -> LatestLanguages {
-        LatestLanguages::new(self, &self.languages, query, notifier)
+        LatestLanguages::new(&self.languages, query, notifier)
     }
 
-    /// Follows the map's changes; the first message tells where they begin.
+    /// Subscribes to the changes of the language map. The first message has the map that the
+    /// changes start from.
     #[must_use]
-    pub fn watch_languages(self: &Arc<Self>, notifier: &Arc<Notifier>) -> (LanguageChanges, Frame) {
-        let shown = self.shown();
-        let first = shown.first.get_or_init(|| {
+    pub fn watch_languages(&self, notifier: &Arc<Notifier>) -> (LanguageChanges, Frame) {
+        let published = self.languages.current();
+        let first = published.first.get_or_init(|| {
             let head = format!(
                 r#"{{"firstMessageTag":true,"apiVersion":{},"languageMap":"#,
                 self.api_version
             );
-            Frame::text(&[&head, &map_text(&shown.tick.map), "}"])
+            Frame::text(&[&head, &tally_text(&published.tick.map), "}"])
         });
         let first = first.clone();
-        (LanguageChanges::new(self, &self.languages, shown, notifier), first)
+        (LanguageChanges::new(&self.languages, published, notifier), first)
     }
-
-    pub(in crate::hub) fn shown(&self) -> Arc<Shown> {
-        self.tick.load_full()
-    }
-}
-
-/// A map as it goes out, counts as numbers.
-pub(in crate::hub) fn map_text(map: &Tally) -> String {
-    serde_json::to_string(map).expect("names and numbers can always be written")
 }
 
 /// One figure of a day.
@@ -177,7 +146,7 @@ mod tests {
     use crate::model::counts::YearCounts;
     use crate::model::window::{Day, Timestamp};
 
-    fn board_at(time: &str) -> Arc<LatestValues> {
+    fn values_at(time: &str) -> Arc<LatestValues> {
         let clock = Clock::starting_at(Timestamp::parse(time).unwrap());
         Arc::new(LatestValues::new(2, clock))
     }
@@ -196,9 +165,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_message_of_sampling_is_there_before_any_count() {
+    async fn sampling_has_a_first_message_before_any_count() {
         assert_eq!(
-            board_at("2026-03-01T00:00:00Z").first_of_sampling().body(),
+            values_at("2026-03-01T00:00:00Z").first_of_sampling().body(),
             concat!(
                 r#"{"firstMessageTag":true,"apiVersion":2,"eventMap":{},"openMap":{},"mergeMap":{},"#,
                 r#""closeMap":{},"devMap":{},"sumMap":"#,
@@ -208,10 +177,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn days_are_told_ascending_as_strings_and_empty_ones_not_at_all() {
-        let board = board_at("2026-03-01T00:00:00Z");
-        board.set_counts(counts_of_2026());
-        let first = board.first_of_sampling();
+    async fn days_ascend_with_counts_as_strings_and_without_empty_ones() {
+        let values = values_at("2026-03-01T00:00:00Z");
+        values.set_counts(counts_of_2026());
+        let first = values.first_of_sampling();
         assert_eq!(
             first.body(),
             concat!(
@@ -224,15 +193,15 @@ mod tests {
                 r#""sumMap":{"additions":"7","deletions":"6","dev":"5","repo":"4"}}"#
             )
         );
-        let again = board.first_of_sampling();
+        let again = values.first_of_sampling();
         assert_eq!(again.bytes().as_ptr(), first.bytes().as_ptr());
     }
 
     #[tokio::test]
-    async fn counts_of_another_year_are_not_told() {
-        let board = board_at("2027-01-01T00:00:00Z");
-        board.set_counts(counts_of_2026());
-        assert!(board.first_of_sampling().body().contains(r#""eventMap":{},"#));
-        assert!(board.first_of_sampling().body().contains(r#""dev":"0""#));
+    async fn counts_of_another_year_are_left_out() {
+        let values = values_at("2027-01-01T00:00:00Z");
+        values.set_counts(counts_of_2026());
+        assert!(values.first_of_sampling().body().contains(r#""eventMap":{},"#));
+        assert!(values.first_of_sampling().body().contains(r#""dev":"0""#));
     }
 }

@@ -1,39 +1,40 @@
-//! Values with `*` in them, and lists of values: what one dimension of a query takes.
+//! The values that a query names for one dimension, such as the repositories.
 //!
-//! Everything is in lower case. A list is one text and the places where its values end, so it takes
-//! about as much memory as it was written with. What lies between two stars is looked for by
-//! `memchr`'s substring search, which is linear whatever the value is.
+//! All values are in lower case; `*` matches any text. A list is kept as one text and the offsets
+//! at which its values end, so it takes about as much memory as the values have bytes.
 
-use memchr::memmem;
+use std::cmp::Ordering;
 
-/// Of a longer text only so many bytes are compared with values that have stars.
+use crate::model::glob;
+
+/// The most bytes of a text that are compared with values that have `*`.
 pub(in crate::hub) const TEXT_BYTES: usize = 256;
 
-/// Which texts are taken: any of the first, if there are any, and none of the second.
+/// The texts that a dimension takes: one of `any`, unless that is empty, and none of `none`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(in crate::hub) struct Choice {
-    pub(in crate::hub) any: Words,
-    pub(in crate::hub) none: Words,
+pub(in crate::hub) struct ValueSet {
+    pub(in crate::hub) any: ValueList,
+    pub(in crate::hub) none: ValueList,
 }
 
-/// A list of values, each once, in an order of its own.
+/// A list of different values.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(in crate::hub) struct Words {
-    exact: Packed,
-    /// No two stars stand side by side in them.
-    globs: Packed,
+pub(in crate::hub) struct ValueList {
+    exact: PackedTexts,
+    /// Values with `*`; no two `*` are adjacent.
+    globs: PackedTexts,
 }
 
-/// Texts one behind the other, each once: by length, then by bytes.
+/// Different texts in one string, sorted by length and then by bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct Packed {
+struct PackedTexts {
     text: String,
-    /// Where each ends. A query has fewer bytes of values than 65,536.
+    /// The offset at which each ends. A query has fewer than 65,536 bytes of values.
     ends: Vec<u16>,
 }
 
-impl Choice {
-    /// Whether a text is taken; what an event does not have is none of any values.
+impl ValueSet {
+    /// Whether a text is taken. `None`, which an event without this field has, equals no value.
     pub(in crate::hub) fn takes(&self, text: Option<&str>) -> bool {
         let Some(text) = text else { return self.any.is_empty() };
         (self.any.is_empty() || self.any.have(text)) && !self.none.have(text)
@@ -43,12 +44,12 @@ impl Choice {
         self.any.is_empty() && self.none.is_empty()
     }
 
-    /// How many values have stars.
+    /// Number of values with `*`.
     pub(in crate::hub) fn globs(&self) -> usize {
         self.any.globs.ends.len() + self.none.globs.ends.len()
     }
 
-    /// Gives back the room that adding values took.
+    /// Frees the capacity that adding values has left.
     pub(in crate::hub) fn shrink(&mut self) {
         for words in [&mut self.any, &mut self.none] {
             words.exact.shrink();
@@ -57,8 +58,8 @@ impl Choice {
     }
 }
 
-impl Words {
-    /// Puts a value in; `true` when it has stars.
+impl ValueList {
+    /// Adds a value. Returns whether it has `*`.
     pub(in crate::hub) fn add(&mut self, value: &str) -> bool {
         let mut value = value.to_ascii_lowercase();
         let has_stars = value.contains('*');
@@ -73,24 +74,24 @@ impl Words {
         has_stars
     }
 
-    /// Whether a text in lower case is one of them.
+    /// Whether a text in lower case equals or matches one of the values.
     pub(in crate::hub) fn have(&self, text: &str) -> bool {
-        self.exact.find(text).is_ok() || self.globs.iter().any(|glob| is_taken(glob, text))
+        self.exact.find(text).is_ok() || self.globs.iter().any(|glob| is_match(glob, text))
     }
 
     fn is_empty(&self) -> bool {
         self.exact.ends.is_empty() && self.globs.ends.is_empty()
     }
 
-    /// Bytes that it takes outside of itself.
+    /// Bytes allocated on the heap.
     #[cfg(test)]
     pub(in crate::hub) fn bytes(&self) -> usize {
-        let bytes = |packed: &Packed| packed.text.capacity() + 2 * packed.ends.capacity();
+        let bytes = |packed: &PackedTexts| packed.text.capacity() + 2 * packed.ends.capacity();
         bytes(&self.exact) + bytes(&self.globs)
     }
 }
 
-impl Packed {
+impl PackedTexts {
     fn get(&self, at: usize) -> &str {
         let begin = at.checked_sub(1).map_or(0, |before| usize::from(self.ends[before]));
         &self.text[begin..usize::from(self.ends[at])]
@@ -105,16 +106,16 @@ impl Packed {
         (0..self.ends.len()).map(|at| self.get(at))
     }
 
-    /// Where a text is, or where it belongs.
+    /// The index of a text, or where to insert it.
     fn find(&self, text: &str) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.ends.len());
         while low < high {
             let middle = usize::midpoint(low, high);
             let known = self.get(middle);
             match known.len().cmp(&text.len()).then_with(|| known.cmp(text)) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Equal => return Ok(middle),
-                std::cmp::Ordering::Greater => high = middle,
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
             }
         }
         Err(low)
@@ -123,7 +124,7 @@ impl Packed {
     fn insert(&mut self, text: &str) {
         let Err(at) = self.find(text) else { return };
         let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
-        // What has no room is left out; limits of a query are far below it.
+        // The limits of a query are far below 65,536 bytes; more would be left out.
         let length = u16::try_from(text.len()).ok();
         let fits = length.filter(|_| u16::try_from(self.text.len() + text.len()).is_ok());
         let Some(length) = fits else { return };
@@ -133,21 +134,9 @@ impl Packed {
     }
 }
 
-/// Whether a text is one of those that a value with stars stands for.
-fn is_taken(glob: &str, text: &str) -> bool {
-    let text = &text.as_bytes()[..text.len().min(TEXT_BYTES)];
-    let Some((begin, rest)) = glob.split_once('*') else { return glob.as_bytes() == text };
-    let (between, end) = rest.rsplit_once('*').unwrap_or(("", rest));
-    let inside = text.strip_prefix(begin.as_bytes());
-    let inside = inside.and_then(|rest| rest.strip_suffix(end.as_bytes()));
-    let Some(mut rest) = inside else { return false };
-    for needle in between.split('*').filter(|needle| !needle.is_empty()) {
-        match memmem::find(rest, needle.as_bytes()) {
-            Some(at) => rest = &rest[at + needle.len()..],
-            None => return false,
-        }
-    }
-    true
+/// Whether a value with `*` matches a text.
+fn is_match(pattern: &str, text: &str) -> bool {
+    glob::matches(pattern, &text.as_bytes()[..text.len().min(TEXT_BYTES)])
 }
 
 #[cfg(test)]
@@ -156,61 +145,33 @@ mod tests {
 
     use super::*;
 
-    fn words(values: &[&str]) -> Words {
-        let mut words = Words::default();
+    fn words(values: &[&str]) -> ValueList {
+        let mut words = ValueList::default();
         for value in values {
             words.add(value);
         }
         words
     }
 
-    /// The definition, as plainly as it can be said.
-    fn model(glob: &[u8], text: &[u8]) -> bool {
-        match (glob.split_first(), text.split_first()) {
-            (None, _) => text.is_empty(),
-            (Some((b'*', rest)), None) => model(rest, text),
-            (Some((b'*', rest)), Some((_, tail))) => model(rest, text) || model(glob, tail),
-            (Some(_), None) => false,
-            (Some((byte, rest)), Some((first, tail))) => byte == first && model(rest, tail),
-        }
-    }
-
     #[test]
-    fn a_star_is_any_text_also_none() {
-        for (glob, text, is_match) in [
-            ("rust-lang/*", "rust-lang/rust", true),
-            ("rust-lang/*", "rust-lang/", true),
-            ("rust-lang/*", "rust-lang", false),
-            ("*/linux", "torvalds/linux", true),
-            ("*[bot]", "renovate[bot]", true),
-            ("a*a", "a", false),
-            ("*", "", true),
-            ("**", "x", true),
-            ("a*b*c", "abbc", true),
-        ] {
-            assert_eq!(words(&[glob]).have(text), is_match, "{glob} {text}");
-        }
-    }
-
-    #[test]
-    fn lists_of_the_same_are_equal() {
+    fn lists_of_the_same_values_are_equal() {
         assert_eq!(words(&["B/c", "a", "a*"]), words(&["a*", "A", "b/c", "a"]));
         assert_eq!(words(&["a**b"]), words(&["a*b"]));
         assert_ne!(words(&["a*"]), words(&["a"]));
     }
 
     #[test]
-    fn a_long_text_is_looked_at_to_a_limit() {
+    fn long_text_is_compared_up_to_a_limit() {
         let text = "a".repeat(100_000);
         assert!(words(&["a*"]).have(&text) && words(&["*a"]).have(&text));
         assert!(!words(&["*b"]).have(&format!("{text}b")));
     }
 
     #[test]
-    fn a_list_takes_about_as_much_as_was_written() {
+    fn list_takes_about_as_much_memory_as_its_values() {
         for stars in [1, 8] {
             let value = |i: usize| format!("{i:02}{}", "a*".repeat(stars));
-            let mut choice = Choice::default();
+            let mut choice = ValueSet::default();
             let values: Vec<String> = (0..32).map(value).collect();
             for value in &values {
                 assert!(choice.any.add(value));
@@ -226,17 +187,11 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
         #[test]
-        fn it_takes_what_the_definition_takes(glob in "[ab*]{0,9}", text in "[ab]{0,14}") {
-            let expected = model(glob.as_bytes(), text.as_bytes());
-            prop_assert_eq!(words(&[&glob]).have(&text), expected);
-        }
-
-        #[test]
-        fn many_values_take_what_one_of_them_takes(
+        fn list_matches_what_one_of_its_values_matches(
             values in prop::collection::vec("[ab*]{0,4}", 0..8), text in "[ab]{0,5}",
         ) {
             let refs: Vec<&str> = values.iter().map(String::as_str).collect();
-            let expected = values.iter().any(|v| model(v.as_bytes(), text.as_bytes()));
+            let expected = values.iter().any(|value| glob::matches(value, text.as_bytes()));
             prop_assert_eq!(words(&refs).have(&text), expected);
         }
     }

@@ -1,0 +1,470 @@
+//! Subscribers with equal queries share filtering, encoding and the encoded bytes.
+//!
+//! Such subscribers form a group. A group has a log of the events that match its query; each event
+//! is encoded once, when the first subscriber takes it. A subscriber is a cursor into that log,
+//! never a queue. The log holds only what some subscriber has not taken yet, within limits. A
+//! subscriber that falls behind the log is either moved forward or has to read the missing events
+//! elsewhere; the query says which ([`LagPolicy`]).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crate::hub::fanout::fair_queue::{FairQueue, Priority, SlicedWork};
+use crate::hub::fanout::frame::LARGE_BYTES;
+use crate::hub::fanout::notifier::Notifier;
+use crate::hub::fanout::registry::Registry;
+use crate::hub::fanout::waiters::EncodingWaiters;
+use crate::hub::lock::lock;
+use crate::metrics;
+use crate::model::position::Cursor;
+
+/// The most bytes that all logs of one kind hold together. Each group has an equal share of it, up
+/// to its own limit.
+const ALL_GROUPS_BYTES: usize = 64 << 20;
+/// Bytes counted for each entry in addition to the event.
+const ENTRY_BYTES: usize = 256;
+/// A log with fewer entries than this is not searched for entries that all subscribers have taken.
+pub(in crate::hub) const TRIM_FROM: usize = 32;
+/// Large events that are encoded at the same time.
+const ENCODERS: usize = 1;
+/// A group of up to this many subscribers drops entries right after a take, if that take had more
+/// than [`TRIM_AT_ONCE_BYTES`]: many small groups would otherwise hold copies until the next event.
+const TRIM_AT_ONCE_SUBSCRIBERS: usize = 16;
+const TRIM_AT_ONCE_BYTES: usize = 4 << 10;
+/// The most events in one take, so that no connection holds much or is served for long.
+const TAKE_EVENTS: usize = 64;
+
+/// What happens to a subscriber that is further behind than its group's log reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::hub) enum LagPolicy {
+    /// It is moved forward; the metric of skipped events counts what it misses.
+    Skip,
+    /// [`Subscriber::take`] returns `None`, and it reads the missing events elsewhere.
+    ReadElsewhere,
+}
+
+/// What a group's subscribers asked for: how an event is encoded, and the group's limits.
+pub(in crate::hub) trait Query: Debug + Send + Sync + 'static {
+    /// Equal for subscribers that share a group.
+    type Key: Debug + Clone + Eq + Hash + Send + Sync;
+    type Event: Debug + Send + Sync;
+    /// An encoded event; a clone shares the bytes.
+    type Encoded: Debug + Clone + Send + Sync;
+
+    /// What happens to a subscriber that is further behind than the log reaches.
+    const LAG: LagPolicy;
+    /// The most bytes that one group's log holds for its slow subscribers.
+    const GROUP_BYTES: usize;
+    /// The most bytes in one take; one event is always taken.
+    const TAKE_BYTES: usize;
+
+    fn cursor_of(event: &Self::Event) -> Cursor;
+
+    /// The most bytes that the event and its encoding take.
+    fn bytes_of(&self, event: &Self::Event) -> usize;
+
+    /// The encoded event; `cache` belongs to this event and this query.
+    fn encode(&self, event: &Self::Event, cache: &OnceLock<Self::Encoded>) -> Self::Encoded;
+
+    /// Whether [`Self::encode`] would return at once, for a connection that takes messages deflated
+    /// (or not).
+    fn is_encoded(
+        &self,
+        event: &Self::Event,
+        cache: &OnceLock<Self::Encoded>,
+        deflates: bool,
+    ) -> bool;
+
+    /// Does all the work for which [`Self::is_encoded`] waits.
+    fn prepare(&self, event: &Self::Event, cache: &OnceLock<Self::Encoded>, deflates: bool);
+}
+
+/// All groups of one kind of query.
+#[derive(Debug)]
+pub(in crate::hub) struct Subscribers<Q: Query> {
+    registry: Registry<Q::Key, Group<Q>>,
+    /// Encodes large events on a blocking thread.
+    encoders: Arc<FairQueue>,
+}
+
+/// The subscribers of one query, and the events that they have not taken yet.
+#[derive(Debug)]
+pub(in crate::hub) struct Group<Q: Query> {
+    key: Q::Key,
+    pub(in crate::hub) query: Q,
+    log: Mutex<GroupLog<Q>>,
+}
+
+/// The matching events of a group, by ascending numbers.
+#[derive(Debug)]
+pub(in crate::hub) struct GroupLog<Q: Query> {
+    entries: VecDeque<Arc<LogEntry<Q>>>,
+    /// All matching events with a number from `from` up to, but without, `end` are in the log.
+    from: u64,
+    end: u64,
+    /// The last event before `end`, also if it does not match.
+    newest: Option<Cursor>,
+    bytes: usize,
+    /// The number of entries at which the log is trimmed next.
+    trim_at: usize,
+    subscribers: BTreeMap<u64, Position>,
+    next_id: u64,
+}
+
+/// An event in a group's log.
+#[derive(Debug)]
+pub(in crate::hub) struct LogEntry<Q: Query> {
+    number: u64,
+    pub(in crate::hub) event: Arc<Q::Event>,
+    encoded: OnceLock<Q::Encoded>,
+    bytes: usize,
+    /// Connections that wait until a large event is encoded.
+    waiters: EncodingWaiters,
+}
+
+/// Where a subscriber is in its group's log.
+#[derive(Debug)]
+struct Position {
+    /// The number of the next event to take.
+    next: u64,
+    /// Takes one event in this many.
+    rate: u64,
+    notifier: Arc<Notifier>,
+}
+
+/// One subscriber of a group. Dropping it unsubscribes.
+#[derive(Debug)]
+pub(in crate::hub) struct Subscriber<Q: Query> {
+    all: Arc<Subscribers<Q>>,
+    group: Arc<Group<Q>>,
+    id: u64,
+    notifier: Arc<Notifier>,
+}
+
+/// The next events for a subscriber.
+#[derive(Debug)]
+pub(in crate::hub) struct Taken<Q: Query> {
+    pub(in crate::hub) entries: Vec<Arc<LogEntry<Q>>>,
+    /// Everything up to here is in `entries`, was taken before, or does not match.
+    pub(in crate::hub) upto: Option<Cursor>,
+    /// Whether more can be taken now.
+    pub(in crate::hub) more: bool,
+    /// The next event, if it has to be encoded first. The connection is notified after that.
+    large: Option<Arc<LogEntry<Q>>>,
+}
+
+/// The encoding of a large event on a blocking thread.
+struct Encoding<Q: Query> {
+    group: Arc<Group<Q>>,
+    entry: Arc<LogEntry<Q>>,
+}
+
+impl<Q: Query> Default for Subscribers<Q> {
+    fn default() -> Self {
+        let encoders = Arc::new(FairQueue::new(ENCODERS));
+        Self { registry: Registry::default(), encoders }
+    }
+}
+
+impl<Q: Query> Subscribers<Q> {
+    /// Joins the group of this key. `begin` makes the query of a new group and says with which
+    /// number its log begins; `next` says, given the end of the log, with which number the
+    /// subscriber begins. It takes one event in `rate`.
+    pub(in crate::hub) fn subscribe(
+        self: &Arc<Self>,
+        key: Q::Key,
+        begin: impl FnOnce(&Q::Key) -> (Q, u64),
+        next: impl FnOnce(u64) -> u64,
+        rate: u64,
+        notifier: &Arc<Notifier>,
+    ) -> Subscriber<Q> {
+        let begin = |key: &Q::Key| {
+            let (query, end) = begin(key);
+            Group { key: key.clone(), query, log: Mutex::new(GroupLog::new(end)) }
+        };
+        let subscribe = |group: &Group<Q>| {
+            let mut log = lock(&group.log);
+            let next = next(log.end);
+            log.subscribe(Position { next, rate, notifier: Arc::clone(notifier) })
+        };
+        let (group, id) = self.registry.join(key, begin, subscribe);
+        Subscriber { all: Arc::clone(self), group, id, notifier: Arc::clone(notifier) }
+    }
+
+    /// Brings `list` up to date with the groups that exist.
+    pub(in crate::hub) fn refresh(&self, list: &mut Vec<Arc<Group<Q>>>) {
+        self.registry.refresh(list);
+    }
+
+    /// The bytes that the log of each group may hold now.
+    pub(in crate::hub) fn group_bytes(&self) -> usize {
+        self.registry.share_of(ALL_GROUPS_BYTES).min(Q::GROUP_BYTES)
+    }
+
+    /// Notifies every subscriber.
+    pub(in crate::hub) fn notify_all(&self) {
+        for group in self.registry.all() {
+            lock(&group.log).subscribers.values().for_each(|position| position.notifier.notify());
+        }
+    }
+
+    #[cfg(test)]
+    pub(in crate::hub) fn groups(&self) -> Vec<Arc<Group<Q>>> {
+        self.registry.all()
+    }
+}
+
+impl<Q: Query> Group<Q> {
+    /// Changes the log under its lock.
+    pub(in crate::hub) fn append<R>(&self, change: impl FnOnce(&mut GroupLog<Q>, &Q) -> R) -> R {
+        change(&mut lock(&self.log), &self.query)
+    }
+
+    pub(in crate::hub) fn encode(&self, entry: &LogEntry<Q>) -> Q::Encoded {
+        self.query.encode(&entry.event, &entry.encoded)
+    }
+
+    fn is_ready(&self, entry: &LogEntry<Q>, deflates: bool) -> bool {
+        entry.bytes <= LARGE_BYTES || self.query.is_encoded(&entry.event, &entry.encoded, deflates)
+    }
+
+    /// How many events its log holds.
+    #[cfg(test)]
+    pub(in crate::hub) fn held(&self) -> usize {
+        lock(&self.log).entries.len()
+    }
+}
+
+impl<Q: Query> GroupLog<Q> {
+    fn new(end: u64) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            from: end,
+            end,
+            newest: None,
+            bytes: 0,
+            trim_at: TRIM_FROM,
+            subscribers: BTreeMap::new(),
+            next_id: 0,
+        }
+    }
+
+    fn subscribe(&mut self, position: Position) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.subscribers.insert(id, position);
+        id
+    }
+
+    /// The number behind the newest event.
+    pub(in crate::hub) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Begins anew with this number: events before it will never be in the log.
+    pub(in crate::hub) fn restart(&mut self, from: u64) {
+        self.entries.clear();
+        (self.bytes, self.from) = (0, from);
+    }
+
+    /// Appends a matching event; numbers ascend.
+    pub(in crate::hub) fn push(&mut self, query: &Q, number: u64, event: &Arc<Q::Event>) {
+        let (encoded, waiters) = (OnceLock::new(), EncodingWaiters::default());
+        let (event, bytes) = (Arc::clone(event), query.bytes_of(event) + ENTRY_BYTES);
+        self.bytes += bytes;
+        self.entries.push_back(Arc::new(LogEntry { number, event, encoded, bytes, waiters }));
+    }
+
+    /// Ends an append of `matching` events: moves the end, drops the oldest entries beyond the
+    /// limits and those that all subscribers have taken, and notifies the subscribers for which
+    /// there is something new. Returns the number of deliveries to come.
+    pub(in crate::hub) fn finish(
+        &mut self,
+        matching: u64,
+        (end, newest): (u64, Option<Cursor>),
+        (entries, bytes): (usize, usize),
+    ) -> u64 {
+        let before = std::mem::replace(&mut self.end, end);
+        let has_news = matching > 0 || self.from > before;
+        self.newest = newest;
+        while self.entries.len() > entries || (self.bytes > bytes && self.entries.len() > 1) {
+            self.drop_oldest();
+        }
+        self.trim();
+        if !has_news {
+            return 0;
+        }
+        let mut deliveries = 0;
+        for position in self.subscribers.values().filter(|position| position.next < end) {
+            let ahead = position.next.saturating_sub(before);
+            deliveries += matching.saturating_sub(ahead).div_ceil(position.rate);
+            position.notifier.notify();
+        }
+        deliveries
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= entry.bytes;
+            self.from = entry.number + 1;
+        }
+    }
+
+    /// Drops what every subscriber has taken. Done when the length has doubled, so the cost per
+    /// event stays constant.
+    fn trim(&mut self) {
+        if self.entries.len() < self.trim_at {
+            return;
+        }
+        self.trim_to_needed();
+        self.trim_at = (2 * self.entries.len()).max(TRIM_FROM);
+    }
+
+    fn trim_to_needed(&mut self) {
+        let needed = self.subscribers.values().map(|position| position.next).min();
+        let needed = needed.unwrap_or(self.end);
+        while self.entries.front().is_some_and(|entry| entry.number < needed) {
+            self.drop_oldest();
+        }
+    }
+
+    /// Takes what is there and ready, up to a limit; `None` for a subscriber that is behind the log
+    /// and has to read elsewhere.
+    fn take(&mut self, id: u64, is_ready: impl Fn(&LogEntry<Q>) -> bool) -> Option<Taken<Q>> {
+        let Self { entries: log, subscribers, .. } = self;
+        let position = subscribers.get_mut(&id)?;
+        if position.next < self.from {
+            if Q::LAG == LagPolicy::ReadElsewhere {
+                return None;
+            }
+            let skipped = (self.from - position.next).div_ceil(position.rate);
+            let numbers = skipped.saturating_mul(position.rate);
+            position.next = position.next.saturating_add(numbers);
+            metrics::SKIPPED.add(skipped);
+        }
+        let step = usize::try_from(position.rate).unwrap_or(usize::MAX);
+        let mut at = index_of(log, position.next);
+        let (mut entries, mut bytes, mut large) = (Vec::new(), 0, None);
+        while let Some(entry) = log.get(at) {
+            position.next = entry.number;
+            if entries.len() >= TAKE_EVENTS || bytes >= Q::TAKE_BYTES {
+                break;
+            }
+            if !is_ready(entry) {
+                large = Some(Arc::clone(entry));
+                break;
+            }
+            bytes += entry.bytes;
+            entries.push(Arc::clone(entry));
+            position.next = entry.number.saturating_add(position.rate);
+            at = at.saturating_add(step);
+        }
+        let has_more = at < log.len();
+        let upto = if has_more {
+            entries.last().map(|entry| Q::cursor_of(&entry.event))
+        } else {
+            position.next = position.next.max(self.end);
+            self.newest
+        };
+        if bytes > TRIM_AT_ONCE_BYTES && self.subscribers.len() <= TRIM_AT_ONCE_SUBSCRIBERS {
+            self.trim_to_needed();
+        }
+        Some(Taken { entries, upto, more: has_more && large.is_none(), large })
+    }
+
+    /// Moves a subscriber to the end if no matching event is in between. Returns the last event
+    /// before the end.
+    fn skip_unmatched(&mut self, id: u64) -> Option<Cursor> {
+        let position = self.subscribers.get_mut(&id)?;
+        let has_more = self.entries.back().is_some_and(|entry| entry.number >= position.next);
+        if position.next < self.from || has_more {
+            return None;
+        }
+        position.next = self.end.max(position.next);
+        self.newest
+    }
+}
+
+/// The index of the first entry with this number or a later one.
+fn index_of<Q: Query>(log: &VecDeque<Arc<LogEntry<Q>>>, number: u64) -> usize {
+    let Some(oldest) = log.front() else { return 0 };
+    // Where the numbers have no holes, the index follows from the number.
+    let guess = usize::try_from(number.saturating_sub(oldest.number)).unwrap_or(usize::MAX);
+    match log.get(guess) {
+        Some(entry) if entry.number == number => guess,
+        _ => log.partition_point(|entry| entry.number < number),
+    }
+}
+
+impl<Q: Query> Taken<Q> {
+    /// Whether the next event is being encoded; the connection is notified after that.
+    pub(in crate::hub) fn is_waiting(&self) -> bool {
+        self.large.is_some()
+    }
+}
+
+impl<Q: Query> SlicedWork for Encoding<Q> {
+    fn run(self: Box<Self>) -> Option<Box<dyn SlicedWork>> {
+        let (query, entry) = (&self.group.query, &self.entry);
+        entry.waiters.serve(entry.bytes, |notifier| {
+            query.prepare(&entry.event, &entry.encoded, notifier.deflates());
+        });
+        None
+    }
+}
+
+impl<Q: Query> Subscriber<Q> {
+    pub(in crate::hub) fn group(&self) -> &Group<Q> {
+        &self.group
+    }
+
+    pub(in crate::hub) fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
+    }
+
+    /// The next events, up to a limit; `None` if the subscriber is behind the log and has to read
+    /// elsewhere. Never waits; a large event is encoded on another thread first.
+    pub(in crate::hub) fn take(&mut self) -> Option<Taken<Q>> {
+        let is_ready = |entry: &LogEntry<Q>| self.group.is_ready(entry, self.notifier.deflates());
+        let taken = lock(&self.group.log).take(self.id, is_ready)?;
+        if let Some(entry) = &taken.large
+            && entry.waiters.add(&self.notifier)
+        {
+            let (group, entry) = (Arc::clone(&self.group), Arc::clone(entry));
+            let encoding = Box::new(Encoding { group, entry });
+            self.all.encoders.push(self.notifier.client(), Priority::First, encoding);
+        }
+        Some(taken)
+    }
+
+    /// Moves to the end of the log if only events that do not match are in between: nobody is
+    /// notified of those. Returns the last event before the end.
+    pub(in crate::hub) fn skip_unmatched(&mut self) -> Option<Cursor> {
+        lock(&self.group.log).skip_unmatched(self.id)
+    }
+
+    /// The number of the next event to take.
+    pub(in crate::hub) fn next(&self) -> u64 {
+        let log = lock(&self.group.log);
+        log.subscribers.get(&self.id).map_or(0, |position| position.next)
+    }
+
+    /// Continues with this number: the subscriber has read elsewhere what comes before it.
+    pub(in crate::hub) fn advance(&mut self, next: u64) {
+        if let Some(position) = lock(&self.group.log).subscribers.get_mut(&self.id) {
+            position.next = next;
+        }
+    }
+}
+
+impl<Q: Query> Drop for Subscriber<Q> {
+    fn drop(&mut self) {
+        self.all.registry.leave(&self.group.key, || {
+            let subscribers = &mut lock(&self.group.log).subscribers;
+            subscribers.remove(&self.id);
+            subscribers.is_empty()
+        });
+    }
+}

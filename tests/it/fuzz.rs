@@ -1,0 +1,226 @@
+//! Inputs that nobody thought of: mutations of small seeds, for everything that reads from outside.
+//!
+//! A stable toolchain has no coverage guidance. In its place an input is kept and mutated further
+//! when what came of it (accepted or not, which error, how much) was not seen before.
+//!
+//! ```sh
+//! make fuzz SECONDS=60        # each target for a minute, with a fresh seed
+//! ```
+//!
+//! In `make test` each target has a few thousand inputs that are the same in every run. A panic,
+//! a property that does not hold, or an input that takes longer than [`LONGEST`] fails the target,
+//! and is printed with the command that repeats it.
+
+mod served;
+mod stored;
+mod texts;
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use ghpulse::clock::Clock;
+
+/// Inputs of a target in `make test`.
+const INPUTS: u64 = 2_000;
+/// Longest that one input may take; a loaded machine takes its time too.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Inputs that are kept to be mutated further; of more the oldest go.
+const KEPT: usize = 2_000;
+/// Largest input, bytes.
+const LARGEST: usize = 64 << 10;
+/// Bytes and pieces at which readers go wrong.
+const PIECES: &[&[u8]] = &[
+    b"\0",
+    b"\xff",
+    b"\x7f",
+    b"\x80",
+    b"\"",
+    b"\\",
+    b"\\u",
+    b"\\ud83d",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"null",
+    b"true",
+    b"-1",
+    b"1e999",
+    b"18446744073709551616",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"#",
+    b"*",
+    b"!",
+    b".",
+    b"..",
+    b"/",
+    b"%00",
+    b"\xef\xbb\xbf",
+    b"\xe2\x80\xa8",
+    b" ",
+    b"\t",
+    b"{\"id\":\"1\",\"type\":\"PushEvent\"}",
+    b"payload",
+    b"pull_request",
+    b"language",
+];
+
+/// Inputs, one after the other.
+pub(super) struct Fuzz {
+    name: &'static str,
+    seed: u64,
+    rng: fastrand::Rng,
+    kept: Vec<Vec<u8>>,
+    seen: HashSet<u64>,
+    inputs: u64,
+    until: Until,
+}
+
+enum Until {
+    Inputs(u64),
+    Time(tokio::time::Instant),
+}
+
+impl Fuzz {
+    /// Inputs that begin with these seeds.
+    pub(super) fn new(name: &'static str, seeds: &[&[u8]]) -> Self {
+        Self::slow(name, seeds, 1)
+    }
+
+    /// Where an input takes long: one in so many of the usual number.
+    pub(super) fn slow(name: &'static str, seeds: &[&[u8]], times: u64) -> Self {
+        let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+        let seed = number("GHPULSE_FUZZ_SEED").unwrap_or(1);
+        let until = match number("GHPULSE_FUZZ_SECONDS") {
+            Some(seconds) => Until::Time(Clock::system().instant() + Duration::from_secs(seconds)),
+            None => Until::Inputs(INPUTS / times),
+        };
+        Self {
+            name,
+            seed,
+            rng: fastrand::Rng::with_seed(seed),
+            kept: seeds.iter().map(|seed| seed.to_vec()).collect(),
+            seen: HashSet::new(),
+            inputs: 0,
+            until,
+        }
+    }
+
+    /// The next input, until it is enough.
+    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
+        let goes_on = match self.until {
+            Until::Inputs(inputs) => self.inputs < inputs,
+            Until::Time(end) => Clock::system().instant() < end,
+        };
+        if !goes_on {
+            let Self { name, inputs, .. } = self;
+            println!("{name}: {inputs} inputs, {} outcomes", self.seen.len());
+            return None;
+        }
+        let at = self.rng.usize(..self.kept.len());
+        let mut input = self.kept[at].clone();
+        // The seeds themselves come first.
+        if self.inputs >= self.kept.len() as u64 {
+            for _ in 0..=self.rng.u8(..6) {
+                self.mutate(&mut input);
+            }
+        }
+        input.truncate(LARGEST);
+        self.inputs += 1;
+        Some(input)
+    }
+
+    /// Keeps an input of which something new came.
+    pub(super) fn came(&mut self, input: Vec<u8>, outcome: u64) {
+        if self.seen.insert(outcome) {
+            if self.kept.len() >= KEPT {
+                self.kept.swap_remove(0);
+            }
+            self.kept.push(input);
+        }
+    }
+
+    fn mutate(&mut self, input: &mut Vec<u8>) {
+        let rng = &mut self.rng;
+        let at = rng.usize(..=input.len());
+        let end = rng.usize(at..=input.len().min(at + 40));
+        match rng.u8(..8) {
+            0 if !input.is_empty() => {
+                let at = rng.usize(..input.len());
+                input[at] ^= 1 << rng.u8(..8);
+            }
+            1 if !input.is_empty() => {
+                let at = rng.usize(..input.len());
+                input[at] = rng.u8(..);
+            }
+            2 => drop(input.drain(at..end)),
+            3 => {
+                // Deep, or long.
+                let piece = input[at..end].repeat(1 << rng.u8(..10));
+                drop(input.splice(at..at, piece));
+            }
+            4 => {
+                let other = self.kept[rng.usize(..self.kept.len())].clone();
+                let from = rng.usize(..=other.len());
+                drop(input.splice(at..end, other[from..].iter().copied()));
+            }
+            5 => input.truncate(at),
+            6 => {
+                let piece = PIECES[rng.usize(..PIECES.len())].repeat(1 << rng.u8(..8));
+                drop(input.splice(at..at, piece));
+            }
+            _ => {
+                let piece = PIECES[rng.usize(..PIECES.len())];
+                drop(input.splice(at..end, piece.iter().copied()));
+            }
+        }
+    }
+
+    /// What is printed of an input that fails.
+    pub(super) fn words(&self, input: &[u8]) -> String {
+        let Self { name, seed, inputs, .. } = self;
+        let short = &input[..input.len().min(2_000)];
+        format!(
+            "{name}, input {inputs}: \"{}\" ({} bytes); again: GHPULSE_FUZZ_SEED={seed} make fuzz \
+             TARGET={name}",
+            short.escape_ascii(),
+            input.len()
+        )
+    }
+}
+
+/// Holds a reader against all inputs: `check` panics where something is wrong, and gives a number
+/// that tells outcomes apart.
+pub(super) fn fuzz(name: &'static str, seeds: &[&[u8]], check: impl Fn(&[u8]) -> u64) {
+    fuzz_with(Fuzz::new(name, seeds), check);
+}
+
+pub(super) fn fuzz_with(mut fuzz: Fuzz, check: impl Fn(&[u8]) -> u64) {
+    let clock = Clock::system();
+    while let Some(input) = fuzz.next() {
+        let began = clock.instant();
+        let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| check(&input))) else {
+            panic!("{}", fuzz.words(&input));
+        };
+        let took = clock.instant() - began;
+        assert!(took < LONGEST, "{took:?}: {}", fuzz.words(&input));
+        fuzz.came(input, outcome);
+    }
+}
+
+/// A number for an outcome.
+pub(super) fn outcome(of: impl std::hash::Hash) -> u64 {
+    use std::hash::{DefaultHasher, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The text of an input; what is no UTF-8 is replaced.
+pub(super) fn text(input: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(input)
+}

@@ -1,0 +1,152 @@
+//! What strangers send to an appliance that runs: heads of HTTP, WebSocket frames, compressed
+//! frames, params, queries, addresses. It answers or hangs up, and serves the next.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use flate2::{Compress, Compression, FlushCompress};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::{Fuzz, outcome, text};
+use crate::api::frames::frame;
+use crate::api::site::Site;
+use crate::common::client::request;
+use crate::common::running::soon;
+
+/// Of the usual number of inputs: each is a connection.
+const SLOWER: u64 = 10;
+/// Longest that an answer is listened to; one that does not end is none to wait for.
+const LISTEN: Duration = Duration::from_millis(40);
+/// Inputs between two looks at whether others are served.
+const LOOK_EVERY: u64 = 20;
+const UPGRADE: &str = "GET /stream HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\n\
+                       upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                       sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Sends bytes and gives the beginning of what comes back.
+async fn answer(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = soon("it accepts", TcpStream::connect(to)).await.unwrap();
+    // It may hang up in the middle.
+    let _ = soon("it reads or hangs up", stream.write_all(bytes)).await;
+    let mut came = vec![0; 4_096];
+    let mut length = 0;
+    let listening = async {
+        while length < came.len() {
+            match stream.read(&mut came[length..]).await {
+                Ok(0) | Err(_) => break,
+                Ok(more) => length += more,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LISTEN, listening).await;
+    came.truncate(length);
+    came
+}
+
+/// Sends every input as `bytes` makes it, and looks whether others are served meanwhile.
+async fn served(mut fuzz: Fuzz, bytes: impl Fn(&[u8]) -> Vec<u8>) {
+    let site = Site::start(&[]).await;
+    let to = site.running.public;
+    let mut sent = 0;
+    while let Some(input) = fuzz.next() {
+        let came = answer(to, &bytes(&input)).await;
+        let came = String::from_utf8_lossy(&came);
+        let status = came.split(' ').nth(1).unwrap_or_default().to_owned();
+        assert!(!status.starts_with("500"), "{came}: {}", fuzz.words(&input));
+        sent += 1;
+        if sent % LOOK_EVERY == 0 {
+            let health = request(to, "GET", "/health", &[]).await;
+            assert_eq!(health.status, 200, "{}", fuzz.words(&input));
+        }
+        fuzz.came(input, outcome((status, came.len() / 64)));
+    }
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_heads() {
+    let seeds: [&[u8]; 4] = [
+        b"GET /sampling HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"POST /sync-event HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello",
+        b"GET /status?format=json HTTP/1.1\r\nhost: a\r\naccept: */*;q=0.5\r\n\r\n",
+        UPGRADE.as_bytes(),
+    ];
+    served(Fuzz::slow("http_heads", &seeds, SLOWER), <[u8]>::to_vec).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_and_queries() {
+    let seeds: [&[u8]; 5] = [
+        b"/stream?poll=1&types=PushEvent&repos=a/*&sample=3",
+        b"/stream/types?window=1h",
+        b"/aggregate/stars?window=1h&top=5",
+        b"/stream?poll=1&cursor=51a70c3e-be1f4b&fields=id,repo.name",
+        b"/status?format=json",
+    ];
+    let fuzz = Fuzz::slow("addresses_and_queries", &seeds, SLOWER);
+    served(fuzz, |input| {
+        let end = b" HTTP/1.1\r\nhost: a\r\naccept: application/x-ndjson\r\n\r\n";
+        [b"GET ", input, end].concat()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websocket_frames() {
+    let text = frame(0x81, br#"{"types":["PushEvent"]}"#);
+    let pieces = [frame(0x01, b"{"), frame(0x89, b"ping"), frame(0x80, b"}")].concat();
+    let close = frame(0x88, b"\x03\xe8bye");
+    let seeds: [&[u8]; 4] = [&text, &pieces, &close, b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff"];
+    let fuzz = Fuzz::slow("websocket_frames", &seeds, SLOWER);
+    served(fuzz, |input| [UPGRADE.as_bytes(), b"\r\n", input].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_frames() {
+    let query = br#"{"types":["PushEvent"],"repos":["a/*"]}"#;
+    let mut deflate = Compress::new(Compression::fast(), false);
+    let mut deflated = Vec::with_capacity(1_000);
+    deflate.compress_vec(query, &mut deflated, FlushCompress::Sync).unwrap();
+    let bomb = frame(0xc1, &[0x62, 0x60, 0x18, 0x05, 0xa3, 0x60, 0x14, 0x0c, 0x15, 0x00]);
+    let whole = frame(0xc1, &deflated[..deflated.len() - 4]);
+    let seeds: [&[u8]; 3] = [&whole, &bomb, &frame(0xc1, b"\xff\xff")];
+    let agreed = "sec-websocket-extensions: permessage-deflate\r\n\r\n";
+    let fuzz = Fuzz::slow("compressed_frames", &seeds, SLOWER);
+    served(fuzz, |input| [UPGRADE.as_bytes(), agreed.as_bytes(), input].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn params_of_sampling() {
+    let seeds: [&[u8]; 4] = [
+        br#"{"samplingRate":1,"filter":["event.id"]}"#,
+        br#"{"samplingRate":18446744073709551615,"eventType":"PushEvent","repoName":"a/b"}"#,
+        br#"{"filter":[],"returnType":"map"}"#,
+        b"{}",
+    ];
+    let fuzz = Fuzz::slow("params_of_sampling", &seeds, SLOWER);
+    served(fuzz, |input| {
+        let head = UPGRADE.replace("/stream", "/sampling") + "\r\n";
+        let short = text(&input[..input.len().min(60_000)]).into_owned();
+        let short: String = short.chars().take(20_000).collect();
+        [head.as_bytes(), &frame(0x81, short.as_bytes())].concat()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_of_the_stream() {
+    let seeds: [&[u8]; 4] = [
+        br#"{"types":["PushEvent","!Fork*"],"repos":["a/*"],"sample":3,"latest":5}"#,
+        br#"{"keys":["evt.#","!ent.*.insert"],"fields":["id","payload.commits[0].sha"]}"#,
+        br#"{"since":"1h","cursor":"51a70c3e-be1f4b"}"#,
+        br#"{"languages":["C*"],"actors":["dependabot*"],"orgs":[""],"actions":["opened"]}"#,
+    ];
+    let fuzz = Fuzz::slow("queries_of_the_stream", &seeds, SLOWER);
+    served(fuzz, |input| {
+        let short = text(&input[..input.len().min(60_000)]).into_owned();
+        let short: String = short.chars().take(20_000).collect();
+        [UPGRADE.as_bytes(), b"\r\n", &frame(0x81, short.as_bytes())].concat()
+    })
+    .await;
+}
