@@ -35,6 +35,7 @@ use crate::model::position::BusTag;
 use crate::model::window::Second;
 use crate::script::Complaint;
 use crate::store::{Store, StoreError};
+use crate::sync::blocking;
 
 pub use self::folder::{AGGREGATES, files};
 
@@ -92,7 +93,7 @@ impl Aggregates {
     /// When the store cannot be read, other than for damage.
     pub async fn begin(self, within: Duration) -> anyhow::Result<Counting> {
         let clock = self.clock;
-        let begun = tokio::task::spawn_blocking(move || {
+        let begun = blocking(move || {
             let mut state = State::begin(self)?;
             let started = clock.instant();
             while clock.instant().duration_since(started) < within && state.beat_or_wait()? {}
@@ -121,7 +122,7 @@ impl Counting {
         };
         let clock = state.tools.clock;
         loop {
-            let beat = tokio::task::spawn_blocking(move || {
+            let beat = blocking(move || {
                 let (behind, took) = clock.time(|| state.beat_or_wait());
                 behind.map(|behind| (state, behind.then_some(took)))
             });

@@ -12,7 +12,7 @@
 mod format;
 mod ledger;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -199,7 +199,7 @@ impl Alerts {
 
 impl AlertsShared {
     fn lock(&self) -> MutexGuard<'_, AlertLedger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.ledger)
     }
 }
 

@@ -71,6 +71,7 @@ use crate::store::keys::MetaKey;
 use crate::store::retention::{self, Retention};
 use crate::store::{Durability, Reader, Store};
 use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
+use crate::sync::blocking;
 use crate::tidb::{History, HistorySync, Limits, Setup};
 
 /// Under which name the last good merge script is kept in the store.
@@ -119,7 +120,7 @@ impl Appliance {
         let ended = self.stages.end(self.grace, self.clock).await;
         ops_file::remove(self.store.dir());
         // Closing waits for RocksDB's background work.
-        let closed = tokio::task::spawn_blocking(move || drop(self.store)).await;
+        let closed = blocking(move || drop(self.store)).await;
         ended.and(closed.map_err(|error| anyhow::Error::from(error).into()))
     }
 }
@@ -272,7 +273,7 @@ fn poller_of(
 
 /// Opens the store and reads from it what the rest begins with.
 async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts> {
-    let opened = tokio::task::spawn_blocking(move || {
+    let opened = blocking(move || {
         let sync = match config.store.sync {
             StoreSync::Batch => Durability::EveryBatch,
             StoreSync::Every(interval) => Durability::Every(interval),

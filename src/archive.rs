@@ -27,23 +27,9 @@ pub use export::{Exported, WrittenHour, export, run, settled_until};
 pub use import::{Broken, Imported, State, import};
 pub use name::{HourName, file_name};
 
-use crate::store::StoreError;
-
 /// How long after its end an hour's file is written: GitHub serves most events within minutes,
 /// some hours late. Those that come later go into a file that replaces the first.
 pub const SETTLED: Duration = Duration::from_secs(600);
 
 /// Buffers for reading and writing files, bytes.
 const BUFFER: usize = 256 << 10;
-
-/// Work with files, beside what must not wait for a disk.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'static,
-) -> Result<T, ArchiveError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // Nothing is begun any more: the process stops.
-        Err(_) => Err(StoreError::Closed.into()),
-    }
-}

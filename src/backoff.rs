@@ -1,11 +1,11 @@
-//! How long to wait before trying again: doubling, bounded, and never in step with anyone else.
+//! Exponential backoff with jitter.
 //!
-//! Half of each wait is chance, so that many clients that lost the same server at the same moment
-//! do not come back at the same moment. The other half is certain, so that a wait is never nothing.
+//! Half of each wait is random, so that many clients that lost the same server at the same time do
+//! not return at the same time. The other half is fixed, so that no wait is close to zero.
 
 use std::time::Duration;
 
-/// The waits of one thing that may fail; [`Backoff::reset`] when it has worked.
+/// The waits between the attempts of one operation. Call [`Backoff::reset`] after a success.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -14,26 +14,26 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits of about `first`, then twice as long each time, never longer than `most`.
+    /// Waits of up to `first`, doubled after each failure, up to `most`.
     #[must_use]
     pub fn new(first: Duration, most: Duration) -> Self {
         Self { first, most: most.max(first), times: 0 }
     }
 
-    /// How long to wait now: between half and the whole of the doubled time.
+    /// The next wait: between half and all of the doubled time.
     pub fn next_wait(&mut self) -> Duration {
         let whole = self.first.saturating_mul(1 << self.times.min(20)).min(self.most);
         self.times = self.times.saturating_add(1);
         whole / 2 + (whole / 2).mul_f64(fastrand::f64())
     }
 
-    /// How often it has failed since it last worked.
+    /// The number of failures since the last success.
     #[must_use]
     pub fn times(&self) -> u32 {
         self.times
     }
 
-    /// It has worked: the next wait is a short one again.
+    /// Records a success: the next wait is short again.
     pub fn reset(&mut self) {
         self.times = 0;
     }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_most_and_are_half_chance() {
+    fn waits_double_up_to_the_limit_with_jitter() {
         let (first, most) = (Duration::from_secs(1), Duration::from_secs(60));
         for _ in 0..200 {
             let mut backoff = Backoff::new(first, most);
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn two_that_failed_together_do_not_come_back_together() {
+    fn waits_of_two_clients_differ() {
         let waits = |_| Backoff::new(Duration::from_secs(60), Duration::from_secs(60)).next_wait();
         let mut all: Vec<_> = (0..50).map(waits).collect();
         all.sort();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_worked_begins_with_a_short_wait() {
+    fn first_wait_after_a_reset_is_short() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         for _ in 0..10 {
             backoff.next_wait();

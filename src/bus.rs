@@ -1,11 +1,13 @@
-//! What carries events from collectors to whoever applies them: the embedded log, or a broker.
+//! The bus carries events from collectors to the apply stage: the embedded log, or a broker.
 //!
-//! A bus delivers at least once and in order, each delivery with its [`Position`]. Whoever applies
-//! makes it exactly once: in the batch that applies deliveries it calls [`Bus::settle`], which puts
-//! there what has to change together with them, and after the commit [`Bus::acknowledge`].
+//! A bus delivers at least once and in order, each delivery with its [`Position`]. The apply stage
+//! makes that exactly once: in the batch that applies deliveries it calls [`Bus::settle`], which
+//! adds the bus's own changes to the batch, and after the commit [`Bus::acknowledge`].
 //!
-//! A broker has two ends: [`Bus`] is where deliveries come from, [`Outlet`] is where the outbox
-//! goes. The embedded log is its own outlet.
+//! A broker has two ends: [`Bus`] receives deliveries, [`Outlet`] sends the rows of the outbox. The
+//! embedded log needs no outlet: its deliveries are the rows of the outbox.
+//!
+//! To add a broker, write a module beside [`pulsar`] that implements both traits.
 
 pub mod embedded;
 pub mod outbox;
@@ -13,7 +15,7 @@ pub mod pulsar;
 
 use std::time::Duration;
 
-use self::pulsar::PulsarError;
+use self::pulsar::error::PulsarError;
 use crate::model::envelope::Envelope;
 use crate::model::event_summary::EventSummary;
 use crate::model::gap::Outage;
@@ -22,54 +24,54 @@ use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 use crate::store::{Batch, StoreError};
 
-/// Something from the bus.
+/// One message that the bus delivers.
 #[derive(Debug)]
 pub struct Delivery<R> {
-    /// Where it is on the bus: the same on every node, also when it is delivered again.
+    /// Its position on the bus: the same on every node and at every redelivery.
     pub position: Position,
-    /// The time before it in which GitHub was not read, when its producer says so.
+    /// The outage of polling before it, when its producer reported one.
     pub outage: Option<Outage>,
-    /// What it carries.
+    /// The event, or a dead letter.
     pub content: Content,
-    /// What the bus wants back when it is applied.
+    /// Passed back to the bus once the delivery is applied.
     pub receipt: R,
 }
 
-/// What a delivery carries, and who knows what about it.
+/// The content of a delivery, by how much of it is known already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// An event of this store's own outbox: it was read, and claimed as seen, on the way in. What
-    /// was seen for the first time is found out by whoever applies it.
+    /// An event of this store's own outbox. It was claimed as seen at admission; the apply stage
+    /// claims the first-time keys.
     Own(Envelope, EventSummary),
-    /// An event whose facts are complete. This store may see it for the first time.
+    /// An event produced elsewhere whose first-time flags are set. This store may not have seen it
+    /// before.
     Given(Envelope, EventSummary),
-    /// An event of which nobody said what was seen for the first time: whoever applies it finds
-    /// that out.
+    /// An event produced elsewhere without first-time flags: the apply stage claims them.
     Bare(Envelope, EventSummary),
-    /// A message that cannot be read. It goes to the dead-letter log, once.
+    /// An unreadable message. It goes to the dead-letter queue, once.
     DeadLetter(DeadLetter),
 }
 
-/// A message that cannot be read, and all that it takes to try it again.
+/// An unreadable message, with everything that is needed to retry it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     /// Why it cannot be read.
     pub reason: String,
-    /// Its body; `None` when it could not even be unpacked.
+    /// Its body; `None` when its entry could not be decompressed.
     pub body: Option<Vec<u8>>,
     /// When it was published.
     pub published_at: Timestamp,
-    /// What it said in its property `received`.
+    /// Its property `received`.
     pub received: Option<String>,
-    /// What it said in its property `schema`.
+    /// Its property `schema`.
     pub schema: Option<String>,
 }
 
-/// Why nothing can be had from the bus, or given to it.
+/// Why the bus cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// The store under the embedded bus.
-    #[error("the outbox cannot be read or settled")]
+    #[error("cannot read or settle the outbox")]
     Store(#[from] StoreError),
     /// The broker.
     #[error(transparent)]
@@ -77,7 +79,7 @@ pub enum BusError {
 }
 
 impl BusError {
-    /// Whether waiting may help; otherwise the appliance stops.
+    /// Whether a retry may succeed; otherwise the appliance stops.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -86,31 +88,31 @@ impl BusError {
         }
     }
 
-    /// Whether only another configuration helps.
+    /// Whether only a change of the configuration helps.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         matches!(self, Self::Pulsar(error) if error.is_configuration())
     }
 }
 
-/// Where deliveries come from.
+/// The receiving end of the bus.
 pub trait Bus: Send + 'static {
-    /// What a delivery is acknowledged with.
+    /// Identifies a delivery when it is acknowledged.
     type Receipt: Send + 'static;
 
-    /// Which bus this is; part of every cursor.
+    /// The tag of this bus; part of every cursor.
     fn tag(&self) -> BusTag;
 
-    /// The next deliveries in the bus's order, at least one; waits for it. Dropping the future
-    /// loses nothing.
+    /// Waits for the next deliveries, in order, and returns at least one. Cancel safe: dropping the
+    /// future loses nothing.
     fn next(
         &mut self,
     ) -> impl Future<Output = Result<Vec<Delivery<Self::Receipt>>, BusError>> + Send;
 
-    /// Puts into the batch that applies deliveries what the bus has to change together with them.
+    /// Adds to the batch that applies deliveries whatever the bus has to change with them.
     fn settle(receipts: &[Self::Receipt], batch: &mut Batch<'_>) -> Result<(), StoreError>;
 
-    /// After that batch is on disk: they need not be delivered again.
+    /// Called after that batch is on disk: the deliveries need not be repeated.
     fn acknowledge(
         &mut self,
         receipts: Vec<Self::Receipt>,
@@ -120,62 +122,62 @@ pub trait Bus: Send + 'static {
 /// Whether this collector may produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grant {
-    /// The broker was just asked for the first time.
+    /// The first request to the broker is under way.
     Unasked,
-    /// The broker does not answer the first question: what is admitted waits in the outbox.
+    /// The broker has not answered the first request: admitted events wait in the outbox.
     Unanswered,
-    /// The topic is ours alone.
+    /// This node is the topic's only producer.
     Granted,
-    /// Another producer has the topic: stand by.
+    /// Another producer has the topic; this node is on standby.
     Standby,
 }
 
-/// How the topic is asked for.
+/// How this node requests the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProducerAccess {
-    /// Only when nobody else produces.
+    /// Only when there is no other producer.
     Free,
-    /// Also from another producer, which is fenced off: for a moment, to hand over rows.
+    /// Fences off another producer for a moment, to hand over rows.
     Fencing,
 }
 
-/// Where the outbox goes when the bus is a broker.
+/// The sending end of a broker: the relay moves the outbox through it.
 pub trait Outlet: Send + 'static {
-    /// Asks to be the one producer, giving up what was granted before. Never waits for another
+    /// Requests to be the only producer, giving up an earlier grant. Never waits for another
     /// producer to leave.
     fn ask(
         &mut self,
         access: ProducerAccess,
     ) -> impl Future<Output = Result<Grant, BusError>> + Send;
 
-    /// Where the topic ends, asked while it is granted: nothing comes behind that but what this
-    /// outlet sends. `None` when the broker cannot say.
+    /// The position of the topic's last message, or `None` when the broker cannot say. While this
+    /// node holds the grant, only its own messages come after it.
     fn end(&mut self) -> impl Future<Output = Result<Option<Cursor>, BusError>> + Send;
 
-    /// Gives the topic back, so that another producer has it at once.
+    /// Gives the topic back, so that another producer can take over at once.
     fn give_back(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Sends messages, in order and behind all that were sent before, and waits until the broker
-    /// has them. After an error any of them may have got there, and the grant is gone.
+    /// Sends messages in order, after all earlier ones, and waits until the broker has confirmed
+    /// them. After an error any of them may have been stored, and the grant is lost.
     fn send(
         &mut self,
         messages: Vec<Outgoing>,
     ) -> impl Future<Output = Result<(), BusError>> + Send;
 }
 
-/// How a bus outside this process is doing.
+/// The state of the connection to a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BusState {
-    /// Whether there is a connection that works.
+    /// Whether there is a working connection.
     pub connected: bool,
-    /// Since when.
+    /// When `connected` last changed.
     pub since: Timestamp,
-    /// What was wrong last, in words for a person; it stays when it is over.
+    /// The last error, for people; it stays after the connection is back.
     pub trouble: Option<String>,
-    /// Whether it has something that it does not bring, or that is gone: `trouble` says it.
+    /// Whether the topic has entries that the broker does not deliver; `trouble` explains it.
     pub stuck: bool,
-    /// How old the newest delivery was when it came, while there are known to be more behind it;
-    /// `None` when all that the bus has was delivered, or nothing came yet.
+    /// The age of the newest delivery while more are known to follow; `None` when everything was
+    /// delivered, or nothing has arrived yet.
     pub behind: Option<Duration>,
 }
 
@@ -184,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_the_store_is_found_below_the_bus() {
+    fn store_error_is_found_below_a_bus_error() {
         let error = anyhow::Error::from(BusError::from(StoreError::Closed));
         assert!(error.chain().any(<dyn std::error::Error>::is::<StoreError>));
     }

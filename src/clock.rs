@@ -1,8 +1,8 @@
-//! The only place that asks what time it is.
+//! The only module that reads the system's clocks.
 //!
-//! A [`Clock`] is passed to whoever needs the time, so that a test can begin at any date and let
-//! days pass at once. It is one small enum and not a trait: the two kinds differ in one addition,
-//! and a type parameter on every stage would say no more.
+//! Code that needs the time takes a [`Clock`], so that a test can start at any date and let days
+//! pass at once. The clock is an enum and not a trait: its kinds differ in one addition, and a type
+//! parameter on every stage would add nothing.
 
 pub mod witness;
 
@@ -13,41 +13,41 @@ use tokio::time::Instant;
 
 use crate::model::window::Timestamp;
 
-/// Wall time (what goes into keys and windows) and monotonic time (what is waited for).
+/// Wall time, for keys and windows, and monotonic time, for waits and deadlines.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock(Kind);
+pub struct Clock(ClockKind);
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum ClockKind {
     System,
-    /// The machine's clock, moved by this many microseconds.
+    /// The machine's clock plus this many microseconds.
     Stepped(&'static AtomicI64),
-    /// Wall time is `wall` plus what tokio's clock has moved since `start`.
+    /// Wall time is `wall` plus the time since `start` on tokio's clock.
     Simulated {
         wall: Timestamp,
         start: Instant,
     },
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+#[expect(clippy::disallowed_methods, reason = "the module that reads the clocks")]
 impl Clock {
     /// The machine's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Kind::System)
+        Self(ClockKind::System)
     }
 
-    /// The machine's clock, moved by as many microseconds as `by` says at each reading: for tests
-    /// of clocks that jump.
+    /// The machine's clock plus `by` microseconds, read at each call: for tests of clocks that
+    /// jump.
     #[must_use]
     pub fn stepped(by: &'static AtomicI64) -> Self {
-        Self(Kind::Stepped(by))
+        Self(ClockKind::Stepped(by))
     }
 
-    /// A clock that shows `wall` now and moves with tokio's clock, which tests may pause.
+    /// A clock that shows `wall` now and advances with tokio's clock, which tests may pause.
     #[must_use]
     pub fn starting_at(wall: Timestamp) -> Self {
-        Self(Kind::Simulated { wall, start: Instant::now() })
+        Self(ClockKind::Simulated { wall, start: Instant::now() })
     }
 
     /// Wall time.
@@ -60,26 +60,26 @@ impl Clock {
             i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
         };
         match self.0 {
-            Kind::System => Timestamp::from_micros(system()),
-            Kind::Stepped(by) => {
+            ClockKind::System => Timestamp::from_micros(system()),
+            ClockKind::Stepped(by) => {
                 Timestamp::from_micros(system().saturating_add(by.load(Ordering::Relaxed)))
             }
-            Kind::Simulated { wall, start } => wall.plus(start.elapsed()),
+            ClockKind::Simulated { wall, start } => wall.plus(start.elapsed()),
         }
     }
 
-    /// Monotonic time, tokio's, for deadlines and durations.
+    /// Monotonic time of tokio's clock, for deadlines and durations.
     #[must_use]
     pub fn instant(&self) -> Instant {
         Instant::now()
     }
 
-    /// Waits.
+    /// Waits on tokio's clock.
     pub async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
 
-    /// How long a piece of work took.
+    /// Runs `work` and measures how long it takes, in real time.
     pub fn time<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
         let start = std::time::Instant::now();
         let result = work();
@@ -87,27 +87,27 @@ impl Clock {
     }
 }
 
-/// Real time passed, which no test pauses: for limits and measures of work that computes.
+/// Measures real time, which no test pauses: for limits and measurements of computation.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(std::time::Instant);
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+#[expect(clippy::disallowed_methods, reason = "the module that reads the clocks")]
 impl Stopwatch {
-    /// Begins now.
+    /// Starts now.
     #[must_use]
     pub fn start() -> Self {
         Self(std::time::Instant::now())
     }
 
-    /// How long ago it began.
+    /// The time since the start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 }
 
-/// Time for which this thread computes: it stands still while the thread waits or the machine has
-/// other things to do. Only the thread that began it may ask.
+/// Measures CPU time of this thread, which does not advance while the thread waits or is preempted.
+/// Only valid on the thread that started it.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkWatch {
     wall: Stopwatch,
@@ -115,21 +115,21 @@ pub struct WorkWatch {
 }
 
 impl WorkWatch {
-    /// Begins now.
+    /// Starts now.
     #[must_use]
     pub fn start() -> Self {
         Self { wall: Stopwatch::start(), began: computed() }
     }
 
-    /// Whether this thread has computed for at least so long since.
+    /// Whether this thread has used at least `limit` of CPU time since the start.
     #[must_use]
     pub fn has_reached(&self, limit: Duration) -> bool {
-        // The wall's clock is cheap to ask, and never behind.
+        // The wall clock is cheaper to read, and never behind.
         self.wall.elapsed() >= limit && computed().saturating_sub(self.began) >= limit
     }
 }
 
-/// For how long this thread has computed in all.
+/// The CPU time of this thread.
 fn computed() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()

@@ -1,12 +1,13 @@
-//! Named places where a test lets the process die, to see that the next start goes on.
+//! Fault points: named places where a test can kill the process, to check that the next start
+//! recovers.
 //!
-//! `GHPULSE_FAULT=ingest.before_commit:3` ends the process, without any clean-up, the third time
-//! that place is passed. Without the variable a place costs one load of a flag.
+//! `GHPULSE_FAULT=ingest.before_commit:3` aborts the process, without any clean-up, when it passes
+//! that point for the third time. Without the variable a point costs one load of a flag.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Every place that can be named; `tests/it/crash.rs` goes through all of them.
+/// All fault points; `tests/it/crash.rs` goes through all of them.
 pub const POINTS: &[&str] = &[
     "ingest.before_commit",
     "ingest.after_commit",
@@ -34,7 +35,7 @@ struct Armed {
 
 static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 
-/// Dies here when this place is armed. The name must be one of [`POINTS`].
+/// Aborts the process when this point is armed. The name must be one of [`POINTS`].
 pub fn point(name: &'static str) {
     debug_assert!(POINTS.contains(&name), "unlisted fault point {name}");
     let armed = ARMED.get_or_init(|| {

@@ -4,17 +4,69 @@
 //!
 //! Door to flate2 for files. Its own reader of several members takes padding for a broken member.
 
-use std::io::{self, BufRead, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
 use flate2::bufread::GzDecoder;
 
 /// What every member begins with.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Whether a file that begins so is a gzip.
-#[must_use]
-pub fn is_zipped(beginning: &[u8]) -> bool {
-    beginning.starts_with(&MAGIC)
+/// The text of a file that may be a gzip. Its content decides, not its name.
+#[derive(Debug)]
+pub enum MaybeZipped<R: Read> {
+    /// The file is text.
+    Plain(BufReader<R>),
+    /// The file is a gzip.
+    Zipped(BufReader<Gunzip<BufReader<R>>>),
+}
+
+impl<R: Read> MaybeZipped<R> {
+    /// Looks at the beginning of a file; `buffer` is the size of each buffer in bytes.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn open(file: R, buffer: usize) -> io::Result<Self> {
+        let mut raw = BufReader::with_capacity(buffer, file);
+        if raw.fill_buf()?.starts_with(&MAGIC) {
+            Ok(Self::Zipped(BufReader::with_capacity(buffer, Gunzip::new(raw))))
+        } else {
+            Ok(Self::Plain(raw))
+        }
+    }
+
+    /// The reader of a gzip, with its counts; `None` for text.
+    #[must_use]
+    pub fn gunzip(&self) -> Option<&Gunzip<BufReader<R>>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Zipped(unpacked) => Some(unpacked.get_ref()),
+        }
+    }
+}
+
+impl<R: Read> Read for MaybeZipped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(raw) => raw.read(buffer),
+            Self::Zipped(unpacked) => unpacked.read(buffer),
+        }
+    }
+}
+
+impl<R: Read> BufRead for MaybeZipped<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match self {
+            Self::Plain(raw) => raw.fill_buf(),
+            Self::Zipped(unpacked) => unpacked.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        match self {
+            Self::Plain(raw) => raw.consume(bytes),
+            Self::Zipped(unpacked) => unpacked.consume(bytes),
+        }
+    }
 }
 
 /// Reads what is packed.
@@ -160,7 +212,7 @@ impl<R: BufRead> BufRead for Counted<R> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufReader, Write as _};
+    use std::io::Write as _;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;

@@ -1,14 +1,15 @@
-//! Door to `reqwest`: one client, small words, errors that name the host and never a secret.
+//! Adapter for `reqwest`: an HTTP client whose errors name the host and never a secret.
 //!
-//! Promises: TLS by the one provider of the house; a time limit on every request; a limit on every
-//! body, counted after decompression; redirects followed a few times, and never with a body, a
-//! secret, or from https to http; proxies from the environment, except to this machine itself,
-//! because a simulated GitHub on loopback must not be asked for at a company's proxy.
+//! Every request has a time limit. Every body has a size limit, which counts decompressed bytes. A
+//! few redirects are followed, but never with a body or a secret, and never from https to http.
+//! Proxies of the environment are used, except for loopback addresses, so that a simulated GitHub
+//! on this machine is reached directly.
 //!
-//! Two clients lie behind it. The one for plain loopback needs no certificates, so the demo runs
-//! where none are installed; the other is built when the first request leaves the machine.
+//! There are two underlying clients. The one for plain HTTP to loopback needs no certificates, so
+//! the demo runs where none are installed; the other is built when a request first leaves the
+//! machine.
 
-mod streaming;
+pub mod streaming;
 
 use std::error::Error as _;
 use std::sync::OnceLock;
@@ -19,40 +20,39 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, ClientBuilder, RequestBuilder, Url};
 use thiserror::Error;
 
-pub use self::streaming::Streaming;
 use crate::model::window::Timestamp;
 
-/// How we name ourselves to every server.
+/// The `User-Agent` of every request.
 pub const USER_AGENT: &str = concat!("ghpulse/", env!("CARGO_PKG_VERSION"));
-/// How often a request follows a redirect.
+/// The most redirects that a request follows.
 const MOST_REDIRECTS: usize = 5;
-/// A server that has not accepted the connection by then is away.
+/// Time limit for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Idle connections are closed before servers and firewalls forget them.
+/// Idle connections are closed before servers and firewalls drop them.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Limits of a client.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpOptions {
-    /// From the first byte sent to the last one read, each time that a redirect is followed.
+    /// Time limit from the first byte sent to the last byte read; it restarts at each redirect.
     pub timeout: Duration,
-    /// Bytes of a body, decompressed.
+    /// Largest body, in decompressed bytes.
     pub body_limit: usize,
 }
 
-/// What went wrong between us and a server. An answer with a bad status is no error here.
+/// Why there is no response. A response with an error status is not an `HttpError`.
 #[derive(Debug, Error)]
 pub enum HttpError {
-    /// What was given as an address is none.
-    #[error("{url} is no address that can be asked ({cause}); give one like https://host/path")]
+    /// The address is invalid.
+    #[error("invalid address {url} ({cause}); use one like https://host/path")]
     Address {
         /// The address without user, password and query.
         url: String,
         /// What is wrong with it.
         cause: String,
     },
-    /// A header cannot be sent.
-    #[error("the value for header {name} holds characters that no header may have")]
+    /// A header's value is invalid.
+    #[error("the value for header {name} contains characters that are not allowed in headers")]
     Header {
         /// Its name; the value may be a secret.
         name: String,
@@ -60,53 +60,53 @@ pub enum HttpError {
     /// The client could not be built.
     #[error("cannot set up TLS ({cause}); are CA certificates installed on this machine")]
     Setup {
-        /// What TLS says.
+        /// The error of the TLS library.
         cause: String,
     },
-    /// No connection.
+    /// The connection cannot be opened.
     #[error("cannot connect to {host}: {cause}")]
     Connect {
         /// Host and port.
         host: String,
-        /// What the system or TLS says.
+        /// The error of the system or of TLS.
         cause: String,
     },
-    /// No complete answer in time.
+    /// The response is not complete in time.
     #[error("{host} did not answer within {} ms", after.as_millis())]
     Timeout {
         /// Host and port.
         host: String,
-        /// The limit that was passed.
+        /// The limit that was exceeded.
         after: Duration,
     },
-    /// The connection broke, or what came is no HTTP.
+    /// The connection broke, or the response is not HTTP.
     #[error("the connection to {host} broke: {cause}")]
     Broken {
         /// Host and port.
         host: String,
-        /// What broke.
+        /// The cause.
         cause: String,
     },
-    /// The body is longer than we read.
+    /// The body is longer than the limit.
     #[error("{host} answered with more than {limit} bytes")]
     TooLarge {
         /// Host and port.
         host: String,
-        /// The limit that was passed.
+        /// The limit that was exceeded.
         limit: usize,
     },
-    /// A redirect that is not followed.
+    /// The server redirects a request that must not follow redirects.
     #[error(
-        "{host} redirects to {to}; that is not followed, because a body or a secret goes nowhere \
-         else and https never becomes http: give the address where it leads"
+        "{host} redirects to {to}, which is not followed: requests with a body or a secret go to no \
+         other address, and https never becomes http; use the target's address"
     )]
     Redirected {
         /// Host and port.
         host: String,
-        /// Scheme, host and port of where it leads.
+        /// Scheme, host and port of the target.
         to: String,
     },
-    /// Redirects in a circle.
+    /// Too many redirects.
     #[error("{host} redirects more than {MOST_REDIRECTS} times; check the address")]
     Redirects {
         /// Host and port.
@@ -115,7 +115,7 @@ pub enum HttpError {
 }
 
 impl HttpError {
-    /// Whether nothing of the request can have reached the server.
+    /// Whether the request certainly did not reach the server.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
         !matches!(
@@ -128,7 +128,7 @@ impl HttpError {
         )
     }
 
-    /// Whether the same request may well succeed a little later.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -143,7 +143,7 @@ impl HttpError {
     }
 }
 
-/// A request to be sent. It has no `Debug`: its headers may hold secrets.
+/// A request. It does not implement `Debug`, because its headers may contain secrets.
 pub struct HttpRequest<'a> {
     url: &'a str,
     headers: Vec<(&'static str, &'a str, bool)>,
@@ -151,74 +151,74 @@ pub struct HttpRequest<'a> {
 }
 
 impl<'a> HttpRequest<'a> {
-    /// Asks for what is at an address.
+    /// A GET request.
     #[must_use]
     pub fn get(url: &'a str) -> Self {
         Self { url, headers: Vec::new(), body: None }
     }
 
-    /// Sends a body to an address; its type is a header like any other.
+    /// A POST request. The content type is set as a header.
     #[must_use]
     pub fn post(url: &'a str, body: Bytes) -> Self {
         Self { url, headers: Vec::new(), body: Some(body) }
     }
 
-    /// Adds a header; its name is written in lower case.
+    /// Adds a header. The name must be in lower case.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &'a str) -> Self {
         self.headers.push((name, value, false));
         self
     }
 
-    /// Adds a header, its name in lower case, whose value nothing below us shows either.
+    /// Adds a header with a secret value, which no library logs. The name must be in lower case.
     #[must_use]
     pub fn secret(mut self, name: &'static str, value: &'a str) -> Self {
         self.headers.push((name, value, true));
         self
     }
 
-    /// Whether it carries what must not go to another address than it was given for.
+    /// Whether it has a body or a secret, which must not be sent to another address.
     fn is_bound(&self) -> bool {
         self.body.is_some() || self.headers.iter().any(|(_, _, secret)| *secret)
     }
 }
 
-/// An answer, whatever its status.
+/// A response, of any status.
 #[derive(Debug)]
 pub struct HttpResponse {
-    /// The status, 200 to 599.
+    /// The status code, 200 to 599.
     pub status: u16,
     /// Its headers.
     pub headers: Headers,
-    /// The body, decompressed, whole.
+    /// The whole body, decompressed.
     pub body: Bytes,
 }
 
-/// The headers of an answer.
+/// The headers of a response.
 #[derive(Debug, Clone, Default)]
 pub struct Headers(HeaderMap);
 
 impl Headers {
-    /// The first value under a name (any case), when it is text.
+    /// The first value of a header, by its name in any case; `None` when it is not text.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name)?.to_str().ok()
     }
 
-    /// A value that is a whole number.
+    /// A header's value, when it is a whole number.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.trim().parse().ok()
     }
 
-    /// What the server's clock showed when it answered, in whole seconds.
+    /// The `Date` header: the server's clock at the response, in whole seconds.
     #[must_use]
     pub fn date(&self) -> Option<Timestamp> {
         parse_date(self.get("date")?)
     }
 }
 
-/// Reads the one date form that servers write today: `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Parses the date format that servers use (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
 #[must_use]
 pub fn parse_date(text: &str) -> Option<Timestamp> {
     let months = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -231,32 +231,32 @@ pub fn parse_date(text: &str) -> Option<Timestamp> {
     Timestamp::parse(&format!("{year}-{:02}-{day:0>2}T{time}Z", at / 3 + 1))
 }
 
-/// The client. Cheap to share behind an `Arc`; one serves a whole room.
+/// The client. It can be shared behind an `Arc`.
 #[derive(Debug)]
 pub struct Http {
     options: HttpOptions,
-    /// For plain HTTP to this machine.
+    /// The client for plain HTTP to loopback.
     near: Client,
-    /// For everything else; its error is kept as text because it is said again at each request.
+    /// The client for everything else. Its error is kept as text, to be returned at each request.
     far: OnceLock<Result<Client, String>>,
 }
 
 impl Http {
-    /// Builds the client and installs the TLS provider of the house, if nobody has yet.
+    /// Builds the client, and installs the process's TLS provider if there is none yet.
     ///
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(options: HttpOptions) -> Result<Self, HttpError> {
-        // Only the first installation in a process succeeds, and every one of ours is the same.
+        // Only the first installation in a process succeeds; all of ours are the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let near = builder(options).no_proxy().tls_certs_only([]).build().map_err(setup)?;
         Ok(Self { options, near, far: OnceLock::new() })
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     ///
     /// # Errors
-    /// When there is no complete answer; a bad status is an answer.
+    /// When there is no complete response. An error status is a response.
     pub async fn send(&self, request: HttpRequest<'_>) -> Result<HttpResponse, HttpError> {
         let (mut answer, host) = self.follow(&request, None).await?;
         let body = self.read(&mut answer, &host).await?;
@@ -264,9 +264,8 @@ impl Http {
         Ok(HttpResponse { status, headers: Headers(std::mem::take(answer.headers_mut())), body })
     }
 
-    /// Sends a request and goes where redirects lead; the head of the answer, and the host that
-    /// gave it. The whole of each answer may take as long as `whole` says, or as the client's
-    /// limit does.
+    /// Sends a request and follows redirects. Returns the head of the response and the host that
+    /// sent it. `whole` replaces the client's time limit.
     async fn follow(
         &self,
         request: &HttpRequest<'_>,
@@ -293,7 +292,7 @@ impl Http {
         Err(HttpError::Redirects { host: host_of(&url) })
     }
 
-    /// A request ready to be sent.
+    /// Builds the underlying request.
     fn prepare(&self, request: &HttpRequest<'_>, url: Url) -> Result<RequestBuilder, HttpError> {
         let client = self.client_for(&url)?;
         let mut sending = match &request.body {
@@ -332,7 +331,7 @@ impl Http {
         let build = || builder(self.options).build().map_err(|error| causes(&error));
         match self.far.get_or_init(build) {
             Ok(client) => Ok(client),
-            // Without certificates there is still HTTP: another container's, say.
+            // Plain HTTP works without certificates, for example to another container.
             Err(_) if url.scheme() == "http" => Ok(&self.near),
             Err(cause) => Err(HttpError::Setup { cause: cause.clone() }),
         }
@@ -342,7 +341,7 @@ impl Http {
         let (host, error) = (host.to_owned(), error.without_url());
         if error.is_connect() {
             let late = error.is_timeout();
-            let cause = if late { "nobody answers".to_owned() } else { causes(&error) };
+            let cause = if late { "no answer".to_owned() } else { causes(&error) };
             HttpError::Connect { host, cause }
         } else if error.is_timeout() {
             HttpError::Timeout { host, after: self.options.timeout }
@@ -352,24 +351,24 @@ impl Http {
     }
 }
 
-/// Whether a text is an address that can be asked, before anything is asked.
+/// Checks an address without a request.
 ///
 /// # Errors
-/// When it is not: says why.
+/// When the address is invalid.
 pub fn check_address(url: &str) -> Result<(), HttpError> {
     parse_url(url).map(|_| ())
 }
 
-/// Whether what is sent there is safe from others on the way: https, or this machine.
+/// Whether a secret can be sent to this address: it is https, or loopback.
 #[must_use]
 pub fn keeps_secrets(url: &str) -> bool {
     parse_url(url).is_ok_and(|url| url.scheme() == "https" || is_loopback(&url))
 }
 
-/// An address with a query behind it; names and values are encoded.
+/// Appends a query to an address; names and values are encoded.
 ///
 /// # Errors
-/// When the address is none: says why.
+/// When the address is invalid.
 pub fn with_query(url: &str, pairs: &[(&str, &str)]) -> Result<String, HttpError> {
     let mut url = parse_url(url)?;
     if !pairs.is_empty() {
@@ -404,7 +403,7 @@ fn parse_url(text: &str) -> Result<Url, HttpError> {
     Ok(url)
 }
 
-/// An address as it may be printed: without user and password, and without its query.
+/// An address that is safe to print: without user, password and query.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
@@ -419,7 +418,7 @@ pub fn shown(text: &str) -> String {
     }
 }
 
-/// Where an answer leads instead; `None` when it is no redirect, or leads nowhere.
+/// The target of a redirect; `None` for other responses, and for an unusable target.
 fn redirect(from: &Url, answer: &reqwest::Response) -> Option<Url> {
     if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
@@ -441,7 +440,7 @@ fn is_loopback(url: &Url) -> bool {
         || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The innermost reasons, outermost first; the library's own "error sending request" adds nothing.
+/// The causes of an error, outermost first, without the library's own "error sending request".
 fn causes(error: &reqwest::Error) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut next = error.source();

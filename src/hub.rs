@@ -11,7 +11,6 @@
 
 mod fanout;
 mod latest;
-mod lock;
 mod log;
 
 use std::sync::Arc;

@@ -29,6 +29,7 @@ pub mod serve;
 pub mod simulate;
 pub mod store;
 pub mod supervise;
+pub mod sync;
 pub mod terminal;
 pub mod tidb;
 

@@ -1,7 +1,7 @@
-//! The log: text or JSON lines, on stderr or at the end of a file. Door to tracing-subscriber.
+//! The log: text or JSON lines, to stderr or appended to a file. Adapter for tracing-subscriber.
 //!
-//! A bare level speaks of this program: `debug` shows our details and leaves the libraries at
-//! `info`. Directives (`info,ghpulse::store=debug`) say all of it themselves. Colour only on a
+//! A bare level applies to this program: `debug` shows our details and leaves the libraries at
+//! `info`. Directives (`info,ghpulse::store=debug`) are taken as they are. Colour is used only on a
 //! terminal, and never with `NO_COLOR`.
 
 use std::fs::{File, Metadata};
@@ -18,31 +18,34 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use crate::config::{LogConfig, LogFormat};
 use crate::private;
 
-/// Why there is no log.
+/// Why the log cannot be set up.
 #[derive(Debug, Error)]
 pub enum LoggingError {
     /// The file cannot be opened.
-    #[error("log.file: {path} cannot be opened for appending ({cause}); name a file that can")]
+    #[error("log.file: cannot open {path} for appending ({cause}); name a writable file")]
     File {
         /// The file.
         path: PathBuf,
         /// What the system says.
         cause: std::io::Error,
     },
-    /// The level is none and no directives.
-    #[error("log.level: {text} is not understood ({cause}); use info, or info,ghpulse=debug")]
+    /// Neither a level nor directives.
+    #[error("invalid log.level `{text}` ({cause}); use info, or info,ghpulse=debug")]
     Level {
-        /// What was written.
+        /// The configured value.
         text: String,
         /// What is wrong with it.
         cause: String,
     },
-    /// There is one already.
-    #[error("the log is set up already; it is set up once a process")]
+    /// The log is set up already.
+    #[error("the log is set up already")]
     Twice,
 }
 
-/// Sets the log of this process up, once.
+/// Sets up the log of this process. To be called once.
+///
+/// # Errors
+/// When the level is invalid, the file cannot be opened, or the log is set up already.
 pub fn install(log: &LogConfig) -> Result<(), LoggingError> {
     let filter = EnvFilter::try_new(directives(&log.level)).map_err(|cause| {
         LoggingError::Level { text: log.level.clone(), cause: cause.to_string() }
@@ -64,16 +67,19 @@ pub fn install(log: &LogConfig) -> Result<(), LoggingError> {
     set.map_err(|_| LoggingError::Twice)
 }
 
-/// The log's file, when there is one.
+/// The log file, when there is one.
 static FILE: OnceLock<Arc<LogFile>> = OnceLock::new();
 
-/// Opens `log.file` anew when it was renamed or removed, as a log rotation does. True when it was.
-/// When it cannot be opened, lines still go to the old file.
+/// Reopens `log.file` when it was renamed or removed, as a log rotation does, and returns whether
+/// it was.
+///
+/// # Errors
+/// When the file cannot be opened; lines then still go to the old file.
 pub fn follow_rotation() -> Result<bool, LoggingError> {
     FILE.get().map_or(Ok(false), |file| file.follow())
 }
 
-/// A file that lines are appended to. Each line is one write.
+/// A file that lines are appended to, each with one write.
 struct LogFile {
     path: PathBuf,
     open: ArcSwap<File>,
@@ -105,7 +111,7 @@ impl Write for &LogFile {
     }
 }
 
-/// Whether output may have colour, given whether it goes to a terminal.
+/// Whether output may have colour; `terminal` is whether it goes to a terminal.
 #[must_use]
 pub fn colourful(terminal: bool) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -113,9 +119,9 @@ pub fn colourful(terminal: bool) -> bool {
     terminal && !refused && !dumb
 }
 
-/// Of a release there is nothing below `debug` to show, and the library would say so beside the
-/// log, in colour: `trace` is as much as there is. Pulsar's library calls every attempt a warning
-/// and every pause an error; what matters of that we say ourselves, so it is silent unless asked.
+/// The directives for a configured level. `trace` becomes `debug`: a release has nothing below, and
+/// the library would print a warning about it. Pulsar's library logs every attempt as a warning and
+/// every pause as an error; we log what matters ourselves, so it is off unless it is named.
 fn directives(level: &str) -> String {
     let of_pulsar = level.split(',').any(|directive| directive.trim().starts_with("pulsar"));
     let silent = if of_pulsar { "" } else { ",pulsar=off" };
@@ -138,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_level_speaks_of_this_program_only() {
+    fn bare_level_applies_to_this_program_only() {
         assert_eq!(directives("debug"), "info,ghpulse=debug,pulsar=off");
         assert_eq!(directives("warn"), "warn,pulsar=off");
         assert_eq!(directives("info,ghpulse::hub=debug"), "info,ghpulse::hub=debug,pulsar=off");
@@ -149,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn trace_is_as_much_as_there_is() {
+    fn trace_means_debug() {
         assert_eq!(directives("trace"), "info,ghpulse=debug,pulsar=off");
         assert_eq!(directives("info,ghpulse::hub=trace"), "info,ghpulse::hub=debug,pulsar=off");
         assert_eq!(directives("warn,backtrace=info"), "warn,backtrace=info,pulsar=off");
@@ -161,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renamed_or_removed_file_is_opened_anew() {
+    fn renamed_or_removed_file_is_reopened() {
         let dir = tempfile::tempdir().unwrap();
         let (path, old) = (dir.path().join("a.log"), dir.path().join("a.log.1"));
         let log = LogFile::open(&path).unwrap();
@@ -184,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_opened_is_named() {
+    fn error_names_the_file_that_cannot_be_opened() {
         let file = Some(PathBuf::from("/nowhere/at/all.log"));
         let log = LogConfig { level: "info".to_owned(), file, format: LogFormat::Json };
         let error = install(&log).unwrap_err().to_string();

@@ -1,9 +1,9 @@
-//! The program: arguments in, exit code out; and its allocator.
+//! The entry point of the program, and its allocator.
 
 use std::process::ExitCode;
 
-/// Gives memory back to the system, which glibc's allocator does not: it still held what a crowd
-/// had taken a minute after the crowd had left. C and C++ parts, such as RocksDB, use it too.
+/// Returns memory to the system. glibc's allocator still held a crowd's memory a minute after the
+/// crowd had left. C and C++ libraries, such as RocksDB, use it too.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

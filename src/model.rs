@@ -1,4 +1,4 @@
-//! The words of the house: no I/O, no runtime, no database.
+//! Domain types: events, positions, counts, time. No I/O, no runtime, no database.
 
 pub mod activity;
 pub mod counts;

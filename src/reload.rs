@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,6 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::sync::{blocking, lock};
 
 /// The largest file that is read, bytes.
 const FILE_BYTES: u64 = 1 << 20;
@@ -33,8 +34,8 @@ pub type Check = fn(&[u8]) -> Result<(), String>;
 /// The last good content of each file, by its path; as many as the configuration names.
 static GOOD: Mutex<Option<HashMap<PathBuf, Arc<[u8]>>>> = Mutex::new(None);
 
-/// Calls `look` now, again after the time that it returns, and on SIGHUP, until `stop` is cancelled.
-/// `look` runs on the blocking pool; its argument is whether a signal asks for the look.
+/// Calls `look` now, again after the time that it returns, and on SIGHUP, until `stop` is
+/// cancelled. `look` runs on the blocking pool; its argument is whether a signal asks for the look.
 ///
 /// # Errors
 /// When the signal cannot be listened for, or `look` panicked.
@@ -45,7 +46,7 @@ where
     let mut hangups = signal(SignalKind::hangup())?;
     let mut is_asked = false;
     loop {
-        let looked = tokio::task::spawn_blocking(move || {
+        let looked = blocking(move || {
             let wait = look(is_asked);
             (look, wait)
         });
@@ -63,7 +64,7 @@ where
 /// when it never was good in this process. Blocks for a small file's reading.
 pub fn read_good(path: &Path, check: Check) -> Result<Arc<[u8]>, String> {
     let read = read(path).and_then(|bytes| check(&bytes).map(|()| Arc::<[u8]>::from(bytes)));
-    let mut good = GOOD.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut good = lock(&GOOD);
     let good = good.get_or_insert_default();
     match read {
         Ok(bytes) => {

@@ -1,9 +1,9 @@
-//! How the process stops, and why.
+//! Runs the stages, and stops the process.
 //!
-//! Two tokens: `soft` asks everyone to end where they wait, `hard` ends them where they are. The
-//! first signal, or the first stage that ends by itself, is soft; the second signal, or the end of
-//! the grace, is hard. Nothing is restarted inside the process: a stage that ends is a reason to
-//! stop, and whoever runs us starts us again.
+//! There are two tokens: `soft` asks each stage to return at its next wait, `hard` drops it where
+//! it is. The first signal, or the first stage that ends on its own, triggers `soft`; a second
+//! signal, or the end of the grace period, triggers `hard`. Nothing is restarted inside the
+//! process: when a stage ends, the process stops, and the service manager starts it again.
 
 use std::time::Duration;
 
@@ -13,38 +13,38 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::store::StoreError;
 
-/// The two ways to be asked to stop.
+/// The two requests to stop.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
-    /// End where you wait.
+    /// Return at the next wait.
     pub soft: CancellationToken,
-    /// End where you are.
+    /// The stage is dropped where it is.
     pub hard: CancellationToken,
 }
 
-/// Why the appliance stopped without being asked, and what its process exits with.
+/// Why the appliance failed, and the exit code of its process.
 #[derive(Debug)]
 pub struct ProcessFailure {
     /// Exit code of PROTOCOL 7.
     pub code: u8,
-    /// The whole story.
+    /// The error with its causes.
     pub error: anyhow::Error,
 }
 
-/// A server that is needed is not there.
+/// Exit code: a required server is unavailable.
 pub const EXIT_UNAVAILABLE: u8 = 69;
-/// A stage failed.
+/// Exit code: a stage failed.
 pub const EXIT_STAGE: u8 = 70;
-/// A file or the disk fails.
+/// Exit code: a file or the disk fails.
 pub const EXIT_IO: u8 = 74;
-/// Another process has the store.
+/// Exit code: another process has the store.
 pub const EXIT_IN_USE: u8 = 75;
-/// The configuration does not hold.
+/// Exit code: the configuration is invalid.
 pub const EXIT_CONFIG: u8 = 78;
 
-/// Context of an error that only another configuration helps against, wherever it was found.
+/// Marks an error, as its context, that only a change of the configuration cures.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the configuration does not hold")]
+#[error("invalid configuration")]
 pub struct Misconfigured;
 
 impl From<anyhow::Error> for ProcessFailure {
@@ -68,20 +68,20 @@ impl From<anyhow::Error> for ProcessFailure {
     }
 }
 
-/// The stages that run, by name.
+/// The running stages, by name.
 pub struct Stages {
     running: JoinSet<(&'static str, anyhow::Result<()>)>,
     stop: Stop,
 }
 
 impl Stages {
-    /// None yet.
+    /// Without any stage.
     #[must_use]
     pub fn new(stop: Stop) -> Self {
         Self { running: JoinSet::new(), stop }
     }
 
-    /// Starts a stage. It ends when the soft token is cancelled, and not before.
+    /// Starts a stage. It must run until the soft token is cancelled.
     pub fn start(
         &mut self,
         name: &'static str,
@@ -96,7 +96,10 @@ impl Stages {
         });
     }
 
-    /// Waits for all of them. Once the first has ended, the others have `grace` to follow.
+    /// Waits until all stages have ended. After the first has ended, the others have `grace`.
+    ///
+    /// # Errors
+    /// The failure of the first stage that failed, or ended without being asked to.
     pub async fn end(mut self, grace: Duration, clock: Clock) -> Result<(), ProcessFailure> {
         let mut failure = None;
         let stop = self.stop.clone();
@@ -104,7 +107,10 @@ impl Stages {
             stop.soft.cancelled().await;
             clock.sleep(grace).await;
             if !stop.hard.is_cancelled() {
-                tracing::warn!(?grace, "the grace is over; what still runs is cut off");
+                tracing::warn!(
+                    ?grace,
+                    "stages are still running after the grace period; dropping them"
+                );
                 stop.hard.cancel();
             }
         });
@@ -113,7 +119,7 @@ impl Stages {
             let error = match ended {
                 Ok((name, Err(error))) => Some(error.context(format!("stage `{name}` failed"))),
                 Ok((name, Ok(()))) if !asked => {
-                    Some(anyhow::anyhow!("stage `{name}` ended although nobody asked it to"))
+                    Some(anyhow::anyhow!("stage `{name}` ended without being asked to"))
                 }
                 Ok((_, Ok(()))) => None,
                 Err(error) => Some(anyhow::anyhow!(error).context("a stage panicked")),
@@ -129,11 +135,11 @@ impl Stages {
     }
 }
 
-/// Lets SIGHUP end nothing from now on, also while no part listens to it: it asks parts to read
-/// their files again.
+/// Keeps SIGHUP from ending the process, also while no part listens to it: it asks parts to reload
+/// their files.
 pub fn outlive_hangups() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    // Heard once, it never again does what the system would do.
+    // A handler replaces the system's default for good.
     signal(SignalKind::hangup()).map(drop)
 }
 
@@ -153,7 +159,7 @@ pub fn listen_to_signals(stop: &Stop) -> std::io::Result<()> {
                 tracing::warn!(signal = name, "stopping at once");
                 stop.hard.cancel();
             } else {
-                tracing::info!(signal = name, "stopping; once more stops at once");
+                tracing::info!(signal = name, "stopping; send the signal again to stop at once");
                 stop.soft.cancel();
             }
         }
@@ -161,10 +167,10 @@ pub fn listen_to_signals(stop: &Stop) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Tells systemd, when it started us, that everything is up.
+/// Notifies systemd, when it started this process, that everything is up.
 pub fn tell_ready() {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::warn!(%error, "systemd cannot be told that we are ready");
+        tracing::warn!(%error, "cannot notify systemd that the service is ready");
     }
 }
 
@@ -175,7 +181,7 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_stage_that_fails_ends_all_and_is_the_reason() {
+    async fn first_failing_stage_ends_all_and_is_reported() {
         let stop = Stop::default();
         let mut stages = Stages::new(stop.clone());
         let soft = stop.soft.clone();
@@ -190,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_follow_is_cut_off_after_the_grace() {
+    async fn stage_that_keeps_running_is_dropped_after_the_grace() {
         let stop = Stop::default();
         let mut stages = Stages::new(stop.clone());
         stages.start("never ends", std::future::pending());
@@ -200,21 +206,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_ends_the_appliance() {
+    async fn panic_ends_the_appliance() {
         let mut stages = Stages::new(Stop::default());
         stages.start("panics", async { panic!("on purpose") });
         assert_eq!(stages.end(GRACE, Clock::system()).await.unwrap_err().code, EXIT_STAGE);
     }
 
     #[test]
-    fn the_exit_code_says_what_is_wrong_with_the_store() {
+    fn exit_code_depends_on_the_store_error() {
         let in_use = StoreError::InUse { dir: "d".into(), holder: "h".into() };
         let error = anyhow::Error::from(in_use).context("opening");
         assert_eq!(ProcessFailure::from(error).code, EXIT_IN_USE);
     }
 
     #[test]
-    fn what_was_found_to_be_configuration_is_told_as_such_below_any_context() {
+    fn misconfiguration_is_recognized_below_any_context() {
         let error = anyhow::anyhow!("a topic that cannot be").context(Misconfigured);
         let failure = ProcessFailure::from(error.context("stage `apply` failed"));
         assert_eq!(failure.code, EXIT_CONFIG);

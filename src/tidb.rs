@@ -20,7 +20,7 @@ mod round;
 mod schedule;
 mod server;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -45,6 +45,7 @@ use crate::model::counts::PullRequestCounts;
 use crate::model::envelope::Facts;
 use crate::model::window::Timestamp;
 use crate::store::{Batch, Store, StoreError};
+use crate::sync::lock;
 
 /// So many may wait for one sync; more are told to come again.
 const MOST_WAITING: usize = 64;
@@ -172,7 +173,7 @@ impl History {
     /// How it is.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.0.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0.health).clone()
     }
 
     fn set_health(&self, error: Option<&str>, now: Timestamp) {
@@ -181,7 +182,7 @@ impl History {
             (Some(_), true) => HistoryState::Degraded,
             (Some(_), false) => HistoryState::Down,
         };
-        let mut health = self.0.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut health = lock(&self.0.health);
         let since = if health.state == state { health.since } else { now };
         *health = Health { state, since, error: error.map(str::to_owned) };
     }

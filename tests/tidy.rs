@@ -1,13 +1,17 @@
-//! Reads the text of the project and holds it to its own rules: who may know whom, one door per
-//! dependency, sizes, words, and that what can be set and measured is documented.
+//! Checks the text of the project against its rules: which module may depend on which, one adapter
+//! for each dependency, no circles, sizes, names, words, and documented settings and metrics.
 //!
-//! The rules are the tables below, so that changing one is a line that a reviewer sees. A complaint
-//! names file and line, the rule, and what to do.
+//! The rules are tables, so that changing one is a line that a reviewer sees. A complaint names
+//! file and line, the rule, and what to do.
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/documents.rs"]
 mod documents;
 #[path = "tidy/graph.rs"]
 mod graph;
+#[path = "tidy/names.rs"]
+mod names;
 #[path = "tidy/source.rs"]
 mod source;
 
@@ -21,8 +25,8 @@ use source::{
     Source, crate_paths, ends_in_word, files_below, is_a, is_outside, line_of, read_rust,
 };
 
-/// Mechanisms that know nothing of the events' way; they may know each other, without circles.
-const GROUND: &[&str] = &[
+/// Modules that do not depend on the pipeline. They may use each other, without circles.
+const INFRASTRUCTURE: &[&str] = &[
     "clock",
     "config",
     "http",
@@ -37,13 +41,15 @@ const GROUND: &[&str] = &[
     "private",
     "gunzip",
     "reload",
+    "sync",
 ];
 
-/// Room -> what of the crate it may name beside the ground. A longer path allows only that part.
-/// `ground` is the row of those of [`GROUND`] that have none of their own; `!` forbids a path.
-const ROOMS: &[(&str, &[&str])] = &[
-    ("model", &["!ground"]),
-    ("ground", &["model::window"]),
+/// Module -> the other modules that it may use, in addition to the infrastructure. A longer path
+/// allows only that part. `infrastructure` is the row of those of [`INFRASTRUCTURE`] that have none
+/// of their own; `!` forbids a path.
+const MODULES: &[(&str, &[&str])] = &[
+    ("model", &["!infrastructure"]),
+    ("infrastructure", &["model::window"]),
     ("supervise", &["store::StoreError"]), // an error's exit code is named where the process ends
     ("store", &["model"]),
     ("github", &["model::window", "model::json"]),
@@ -83,7 +89,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Dependency -> the only places that may name it.
-const DOORS: &[(&str, &[&str])] = &[
+const ADAPTERS: &[(&str, &[&str])] = &[
     ("axum", &["serve", "simulate"]),
     ("base64", &["alerts", "github", "simulate"]),
     ("clap", &["cli", "main"]),
@@ -124,7 +130,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("zstd", &["bus::pulsar", "serve"]),
 ];
 
-/// Dependencies that any room may use: plain data, the runtime, errors, hashes. `http` is types
+/// Dependencies that any module may use: plain data, the runtime, errors, hashes. `http` is types
 /// only; `metrics` is kept in by its macros, below.
 const COMMON: &[&str] = &[
     "anyhow",
@@ -226,33 +232,40 @@ fn settle(complaints: &[String]) {
 }
 
 #[test]
-fn rooms_know_only_whom_they_may() {
+fn modules_use_only_what_they_may() {
     let mut complaints = Vec::new();
     let mut edges = Edges::new();
     for source in read_rust(root(), "src") {
         let module = module_of(&source.path);
         let top = module.split("::").next().expect("a path has a first part");
-        let room = if GROUND.contains(&top) { "ground" } else { top };
-        let own_row = ROOMS.iter().find(|(name, _)| *name == top);
-        let Some((room, row)) = own_row.or(ROOMS.iter().find(|(name, _)| *name == room)) else {
+        let name = if INFRASTRUCTURE.contains(&top) { "infrastructure" } else { top };
+        let row_of = |wanted: &str| MODULES.iter().find(|(name, _)| *name == wanted);
+        let Some((name, row)) = row_of(top).or(row_of(name)) else {
             complaints.push(format!(
-                "{}:1: room `{room}` is in no table: add it to ROOMS or GROUND in tests/tidy.rs",
+                "{}:1: module `{name}` is in no table: add it to MODULES or INFRASTRUCTURE in \
+                 tests/tidy.rs",
                 source.path
             ));
             continue;
         };
         for (at, path) in crate_paths(&source) {
             let Some(first) = path.first().map(String::as_str) else { continue };
-            let of_ground = GROUND.contains(&first);
-            if first == top || !(of_ground || ROOMS.iter().any(|(name, _)| *name == first)) {
+            let is_infrastructure = INFRASTRUCTURE.contains(&first);
+            if first == top
+                || !(is_infrastructure || MODULES.iter().any(|(name, _)| *name == first))
+            {
                 continue;
             }
             let (place, path) = (source.place(at), path.join("::"));
-            let may = if of_ground { !row.contains(&"!ground") } else { allowed(row, &path) };
+            let may = if is_infrastructure {
+                !row.contains(&"!infrastructure")
+            } else {
+                allowed(row, &path)
+            };
             if !may {
                 complaints.push(format!(
-                    "{place}: `{room}` must not know `{path}`: pass it in, or move the code to \
-                     the room that may (ROOMS in tests/tidy.rs)"
+                    "{place}: `{name}` must not use `{path}`: pass it in, or move the code to \
+                     the module that may (MODULES in tests/tidy.rs)"
                 ));
             }
             edges.entry(top.to_owned()).or_default().entry(first.to_owned()).or_insert(place);
@@ -263,12 +276,12 @@ fn rooms_know_only_whom_they_may() {
 }
 
 #[test]
-fn each_dependency_has_one_door() {
+fn each_dependency_has_one_adapter() {
     let mut complaints = Vec::new();
     for source in read_rust(root(), "src") {
         let module = module_of(&source.path);
-        for (name, doors) in DOORS {
-            if doors.iter().any(|door| within(&module, door)) {
+        for (name, adapters) in ADAPTERS {
+            if adapters.iter().any(|adapter| within(&module, adapter)) {
                 continue;
             }
             // A module of ours with a dependency's name (`bus::pulsar`) shows by `mod` or `use`.
@@ -276,9 +289,9 @@ fn each_dependency_has_one_door() {
                 || source.live.contains(&format!("::{name};"));
             for at in uses_of(&source.live, name).into_iter().filter(|_| !ours) {
                 complaints.push(format!(
-                    "{}: `{name}` is used outside its door ({}): ask that room for what you need",
+                    "{}: `{name}` is used outside its adapter ({}): add what you need there",
                     source.place(at),
-                    doors.join(", ")
+                    adapters.join(", ")
                 ));
             }
         }
@@ -296,14 +309,16 @@ fn each_dependency_is_in_one_table() {
         .filter_map(|line| line.split_once(" = "))
         .map(|(name, _)| name.trim().replace('-', "_"))
         .collect();
-    let known: BTreeSet<String> = DOORS
+    let known: BTreeSet<String> = ADAPTERS
         .iter()
         .map(|(name, _)| *name)
         .chain(COMMON.iter().copied())
         .map(str::to_owned)
         .collect();
     let missing = named.difference(&known).map(|name| {
-        format!("Cargo.toml: `{name}` has no door: add it to DOORS (or COMMON) in tests/tidy.rs")
+        format!(
+            "Cargo.toml: `{name}` has no adapter: add it to ADAPTERS (or COMMON) in tests/tidy.rs"
+        )
     });
     let stale = known.difference(&named).map(|name| {
         format!("tests/tidy.rs: `{name}` is not a dependency any more: remove its row")
@@ -452,7 +467,7 @@ fn events_are_text_and_never_parsed_into_a_model() {
     let mut complaints = Vec::new();
     for source in read_rust(root(), "src") {
         let module = module_of(&source.path);
-        if !TEXT_ONLY.iter().any(|room| within(&module, room)) {
+        if !TEXT_ONLY.iter().any(|text_only| within(&module, text_only)) {
             continue;
         }
         for word in ["serde_json::Value", "serde_json::{", "serde_json::json", "serde_json::Map"] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::active::Active;
-use super::busiest::Busiest;
+use super::busiest::{self, Busiest};
 use super::rolling::{CountedBy, Rolling, snapshot_of};
 use crate::hub::{Hub, WINDOWS};
 use crate::model::position::Cursor;
@@ -43,7 +43,7 @@ struct Scripted {
 impl Member {
     /// For a script whose rule is this.
     pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: Rule) -> Self {
-        let buckets = Buckets::shaped(rule.shape());
+        let buckets = Buckets::with_layout(rule.shape());
         let name = name.to_owned();
         let usage = Usage::new(&rule);
         let scripted = Scripted { name, host, rule, buckets, left_out: 0, ticked_at: None, usage };
@@ -109,7 +109,7 @@ impl Member {
             Counter::Script(scripted) => 2 * i64::from(scripted.rule.window()),
             Counter::Rolling(rolling) => rolling.span(),
             Counter::Active(active) => active.span(),
-            Counter::Busiest(busiest) => busiest.span(),
+            Counter::Busiest(_) => busiest::WINDOW.into(),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::model::position::Position;
 use crate::model::window::{Minute, Timestamp};
 use crate::store::Durability;
 use crate::store::keys::{JournalKey, MinuteKey};
-use crate::store::retention::MinuteRow;
+use crate::store::rows::MinuteRow;
 
 const TAG: BusTag = BusTag(7);
 

@@ -23,6 +23,7 @@ use crate::metrics;
 use crate::model::window::Timestamp;
 use crate::store::Store;
 use crate::store::checkpoint::{self, CheckpointError};
+use crate::sync::blocking;
 
 /// How often it is looked whether one is due.
 const EVERY: Duration = Duration::from_secs(20);
@@ -53,7 +54,7 @@ pub(super) async fn run(
                 let pass = pass(&store, &settings, clock);
                 (pass, own(&dir, &id).last().map(|(at, _)| *at))
             };
-            let (pass, last) = tokio::task::spawn_blocking(work).await?;
+            let (pass, last) = blocking(work).await?;
             let now = clock.now();
             let next = last.map_or(now, |last| last.plus(every)).max(now);
             chores.plan_backups(BackupTimes { last, next });

@@ -18,6 +18,7 @@ use crate::serve::{Refusal, StoreAnswer, StoreRequest};
 use crate::store::checkpoint::{self, CheckpointError};
 use crate::store::inspect::{self, InspectError};
 use crate::store::{Store, StoreError};
+use crate::sync::{Stopping, blocking};
 use crate::tidb::{History, Limits, Setup};
 
 /// Answers a request.
@@ -29,15 +30,15 @@ pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) ->
                 let to = exchange::make(store.dir(), &into)?.join(exchange::BACKUP);
                 checkpoint::backup(&store, &to, clock).map_err(|error| of_copy(&error))
             };
-            beside(make).await?.and_then(|made| written(&made))
+            blocking(make).await?.and_then(|made| written(&made))
         }
         StoreRequest::Inspect { family: None, .. } => {
-            let looked = beside(move || inspect::families(store.reader())).await?;
+            let looked = blocking(move || inspect::families(store.reader())).await?;
             looked.map_err(|error| of_store(&error)).and_then(|families| written(&families))
         }
         StoreRequest::Inspect { family: Some(family), prefix, limit } => {
             let look = move || inspect::rows(store.reader(), &family, &prefix, limit);
-            beside(look).await?.map_err(|error| of_look(&error)).and_then(|rows| written(&rows))
+            blocking(look).await?.map_err(|error| of_look(&error)).and_then(|rows| written(&rows))
         }
         StoreRequest::Requeue {} => {
             let requeued = apply.requeue().await;
@@ -63,12 +64,10 @@ pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Re
     Ok(apply.requeue().await?)
 }
 
-/// Work that may block.
-pub(super) async fn beside<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refusal> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Refusal { is_io: true, reason: error.to_string() })
+impl From<Stopping> for Refusal {
+    fn from(error: Stopping) -> Self {
+        Self { is_io: true, reason: error.to_string() }
+    }
 }
 
 /// An answer as it is sent.

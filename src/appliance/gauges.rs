@@ -9,6 +9,7 @@ use crate::metrics;
 use crate::store::keys::{InboxKey, Key, OutboxKey};
 use crate::store::pressure::Pressure;
 use crate::store::{Reader, Store, StoreError};
+use crate::sync::blocking;
 
 /// How often they are measured: about as often as Prometheus asks.
 const EVERY: Duration = Duration::from_secs(5);
@@ -27,7 +28,7 @@ pub(super) async fn run(store: Store, clock: Clock, stop: CancellationToken) -> 
     let mut fronts = Fronts::default();
     loop {
         let measured = store.clone();
-        let look = tokio::task::spawn_blocking(move || measure(&measured, fronts));
+        let look = blocking(move || measure(&measured, fronts));
         fronts = look.await??;
         tokio::select! {
             () = stop.cancelled() => return Ok(()),

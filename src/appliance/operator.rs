@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -24,6 +24,8 @@ use crate::serve::{
     ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, Operate, Part, PartState, Refusal,
     ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
 };
+use crate::sync::blocking;
+use crate::sync::lock;
 use crate::tidb::{History, HistoryState};
 
 /// How long it is shown that the end of the store's log was lost.
@@ -79,7 +81,7 @@ impl Operator {
     /// are more, or fewer, than those that are shown.
     fn dated(&self, mut parts: Vec<Part>) -> Vec<Part> {
         let now = self.clock.now();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         let (known, looked_at) = &mut *seen;
         for part in &mut parts {
             match known.get(&part.name) {
@@ -111,7 +113,7 @@ impl Operator {
         let lost = lost.map(ToString::to_string);
         let failing = self.sight.failing.borrow().words();
         let damaged = store.is_journal_damaged().then(|| DAMAGED_JOURNAL.to_owned());
-        let all = [store.disk_space().complaint(), clock, damaged, lost, failing];
+        let all = [store.disk_space().warning(), clock, damaged, lost, failing];
         let all: Vec<String> = all.into_iter().flatten().collect();
         let error = Some(all.join("; ")).filter(|all| !all.is_empty());
         let state = if error.is_some() { PartState::Degraded } else { PartState::Ok };
@@ -269,7 +271,7 @@ impl Operate for Operator {
                         let exported = archive::export(&store, Hour(from), Hour(until), &to);
                         exported.map_err(|error| of_archive(&error))
                     };
-                    copies::written(&copies::beside(export).await??)
+                    copies::written(&blocking(export).await??)
                 }
             }
         })

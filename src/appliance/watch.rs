@@ -16,6 +16,7 @@ use crate::metrics;
 use crate::model::coverage::{Trouble, TroubleKind};
 use crate::serve::{Operate, Part, PartState};
 use crate::store::Store;
+use crate::sync::blocking;
 
 /// Time between two looks; a part that is down at each is a failure in a row.
 const EVERY: Duration = Duration::from_secs(15);
@@ -44,7 +45,7 @@ pub(super) async fn look(
                 metrics::DISK_FREE_BYTES.set(free as f64);
             }
         };
-        tokio::task::spawn_blocking(measure).await?;
+        blocking(measure).await?;
         operator.parts();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -83,7 +84,7 @@ pub(super) async fn run(
             tell_troubles(&alerts, &report.troubles);
         }
         let dir = data_dir.clone();
-        let full = tokio::task::spawn_blocking(move || nearly_full(&dir)).await?;
+        let full = blocking(move || nearly_full(&dir)).await?;
         match &full {
             Some(text) => {
                 if !was_full {

@@ -30,12 +30,12 @@ use crate::model::window::{Day, Timestamp};
 use crate::store::activity::Counting;
 use crate::store::journal::{self, DROPPED};
 use crate::store::keys::{
-    AppliedKey, BucketKey, CursorKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey,
-    SeenKey,
+    AppliedKey, BucketKey, HourKey, HourMetric, HourSource, JournalKey, MinuteKey, SeenKey,
 };
-use crate::store::retention::{MinuteRow, claim_days};
-use crate::store::rows::{decode_cursor, push_journal};
+use crate::store::retention::claim_days;
+use crate::store::rows::{MinuteRow, push_journal};
 use crate::store::{APPLIED, Batch, Store, StoreError, gaps, outages};
+use crate::sync::blocking;
 use crate::tidb::History;
 use crate::{fault, metrics};
 
@@ -146,12 +146,7 @@ impl Apply {
         tag: BusTag,
         deliveries: Vec<Delivery<B::Receipt>>,
     ) -> Result<Vec<B::Receipt>, StoreError> {
-        let prepared = tokio::task::spawn_blocking(move || prepare(tag, deliveries));
-        let (prepared, receipts) = match prepared.await {
-            Ok(prepared) => prepared,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => return Err(StoreError::Closed),
-        };
+        let (prepared, receipts) = blocking(move || prepare(tag, deliveries)).await?;
         let (now, seen_for) = (self.clock.now(), self.seen_for);
         let own = self.store.bus_tag();
         let history = self.history.clone();
@@ -290,9 +285,7 @@ fn begin_journal(
         Ok(event) => (event.cursor, event.received_at),
         Err(unread) => (unread.cursor, now),
     };
-    let last = batch.get(&CursorKey(APPLIED.to_owned()))?;
-    let last = last.map(|value| decode_cursor(APPLIED, &value)).transpose()?;
-    if last.is_some_and(|last| last.tag == cursor.tag) {
+    if batch.cursor(APPLIED)?.is_some_and(|last| last.tag == cursor.tag) {
         return Ok(());
     }
     journal::begin_at(batch, cursor.tag, received_at.minute());

@@ -4,7 +4,7 @@
 //! days only those that a commit touched are read again, at the next tick.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -14,6 +14,7 @@ use crate::model::tally::{Buckets, WindowSnapshot};
 use crate::model::window::{Day, Hour, Second, Timestamp, Window, Year};
 use crate::store::keys::{BucketKey, HourKey, HourMetric, HourSource, Scope, SizeKey};
 use crate::store::{Reader, Store, StoreError, read_count};
+use crate::sync::lock;
 
 /// The numbers of this node.
 #[derive(Debug)]
@@ -132,10 +133,6 @@ impl Numbers {
 #[must_use]
 pub fn bucket_span(seconds: u32) -> Duration {
     Duration::from_secs(2 * u64::from(seconds))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn day_figures(reader: Reader<'_>, day: Day) -> Result<DayFigures, StoreError> {

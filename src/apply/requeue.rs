@@ -15,7 +15,7 @@ use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
 use crate::store::StoreError;
 use crate::store::keys::DeadKey;
-use crate::store::rows::{DeadLetterOrigin, Refused, decode_refused};
+use crate::store::rows::{DeadLetterOrigin, RejectedInput, decode_rejected};
 use crate::{fault, metrics};
 
 /// Dead letters that are tried in one batch.
@@ -125,7 +125,7 @@ fn try_again(value: &[u8]) -> RequeueResult {
 /// The event, or why it still is none.
 fn read_again(value: &[u8]) -> ControlFlow<String, Prepared> {
     let dead = |reason: &str| ControlFlow::Break(reason.to_owned());
-    let Some(Refused { reason, text, whole, origin, .. }) = decode_refused(value) else {
+    let Some(RejectedInput { reason, text, whole, origin, .. }) = decode_rejected(value) else {
         return dead("the entry of the dead-letter log is damaged");
     };
     let Some(DeadLetterOrigin { cursor, published_at, received, schema }) = origin else {

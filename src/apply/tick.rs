@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::aggregate::Apply;
 use crate::hub::Tick;
 use crate::script::ScriptHost;
+use crate::sync::blocking;
 
 /// Makes the latest values that readers of numbers see.
 pub struct Ticker {
@@ -36,7 +37,7 @@ impl Ticker {
         let window = numbers.window(now.second());
         // A script may take its 200 ms, and figures are read from disk.
         let work = store.clone();
-        let ticked = tokio::task::spawn_blocking(move || {
+        let ticked = blocking(move || {
             let map = script.merge(&window).tally;
             numbers.refresh(&work, now.year()).map(|counts| (map, counts))
         });

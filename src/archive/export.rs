@@ -15,7 +15,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::draft::Draft;
 use super::name::HourName;
-use super::{ArchiveError, SETTLED, blocking, file_name};
+use super::{ArchiveError, SETTLED, file_name};
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
 use crate::model::event::Event;
@@ -32,6 +32,8 @@ use crate::model::window::{Hour, Minute, Timestamp};
 use crate::store::journal::JournalItem;
 use crate::store::keys::{JournalKey, Key as _, MetaKey};
 use crate::store::{Reader, Store, StoreError};
+use crate::sync::blocking;
+use crate::sync::lock;
 
 /// Files that are written at the same time.
 const OPEN: usize = 48;
@@ -152,7 +154,7 @@ async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>
         let wanted = Wanted { hours: Hour(i64::MIN)..until, since, cut_too: false };
         write(reader, start, &wanted, &dir)
     };
-    let written = blocking(work).await?;
+    let written = blocking(work).await.map_err(StoreError::from)??;
     if let (Some(first), Some(last)) = (written.left_out.first(), written.left_out.last()) {
         let hours = written.left_out.len();
         let (first, last) = (HourName(*first), HourName(*last));
@@ -241,7 +243,7 @@ fn write_with(
     dir: &Path,
     open: usize,
 ) -> Result<Written, ArchiveError> {
-    let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = lock(&WRITING);
     let mut done: BTreeMap<Hour, WrittenHour> = BTreeMap::new();
     let mut left_out = BTreeSet::new();
     let (mut behind, mut is_whole) = (None, true);

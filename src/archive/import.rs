@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::name::HourName;
 use super::recorded::{Pull, Recorded};
-use super::{ArchiveError, BUFFER, blocking, lines};
+use super::{ArchiveError, BUFFER, lines};
 use crate::fault;
 use crate::model::counts::counted_lines;
 use crate::model::envelope::Flags;
@@ -23,6 +23,7 @@ use crate::store::firsts::claim_firsts;
 use crate::store::keys::{HourKey, HourMetric, HourSource, MetaKey};
 use crate::store::periods::reopen;
 use crate::store::{Batch, Store, StoreError};
+use crate::sync::blocking;
 
 /// The most events of a file: ten times what an hour of GitHub had in 2026.
 const EVENTS: usize = 8_000_000;
@@ -88,7 +89,9 @@ pub async fn import(
     let name = HourName::of(path).ok_or_else(|| ArchiveError::Name { path: path.to_owned() })?;
     let marker = MetaKey(format!("archive.{name}"));
     let (looking, key, file) = (store.clone(), marker.clone(), path.to_owned());
-    let found = blocking(move || look(&looking, &key, &file, name, read)).await?;
+    let found = blocking(move || look(&looking, &key, &file, name, read))
+        .await
+        .map_err(StoreError::from)??;
     let Found { imported, counted: Some((hour, counts, digest)) } = found else {
         return Ok(found.imported);
     };

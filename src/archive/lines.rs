@@ -6,11 +6,11 @@
 //! its line.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::Path;
 
 use super::{ArchiveError, BUFFER};
-use crate::gunzip::{Gunzip, is_zipped};
+use crate::gunzip::MaybeZipped;
 use crate::model::event::is_event;
 use crate::model::json;
 
@@ -44,15 +44,10 @@ pub(super) fn read_opened(
     read: impl FnMut(u64),
     mut take: impl FnMut(u64, Result<&str, String>) -> Result<(), ArchiveError>,
 ) -> Result<Ending, ArchiveError> {
-    let mut raw = BufReader::with_capacity(BUFFER, Told { file, read });
-    let beginning = raw.fill_buf().map_err(ArchiveError::file("read", path))?;
-    if !is_zipped(beginning) {
-        let (_, is_list) = read_lines(path, raw, &mut take)?;
-        return Ok(Ending { is_list, whole: None });
-    }
-    let mut unpacked = BufReader::with_capacity(BUFFER, Gunzip::new(raw));
-    let (lines, is_list) = read_lines(path, &mut unpacked, &mut take)?;
-    let gunzip = unpacked.get_ref();
+    let file = MaybeZipped::open(Told { file, read }, BUFFER);
+    let mut file = file.map_err(ArchiveError::file("read", path))?;
+    let (lines, is_list) = read_lines(path, &mut file, &mut take)?;
+    let Some(gunzip) = file.gunzip() else { return Ok(Ending { is_list, whole: None }) };
     let garbage = gunzip.garbage();
     if garbage > 0 {
         let reason = format!("{garbage} bytes behind the end of the gzip are none; passed over");

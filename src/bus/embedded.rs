@@ -1,8 +1,8 @@
 //! The bus of a node without a broker: the outbox itself.
 //!
-//! It has no rows of its own. An entry of the outbox is delivered from where it lies, and the
-//! batch that applies it deletes it and its body. So nothing can be acknowledged and not applied,
-//! or the reverse.
+//! It has no rows of its own. It delivers entries straight from the outbox, and the batch that
+//! applies an entry deletes it and its body. So no entry is ever acknowledged but not applied, or
+//! applied but not acknowledged.
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -13,40 +13,40 @@ use crate::model::position::{BusTag, Position};
 use crate::store::outages::{self, PendingOutage};
 use crate::store::{Batch, Store, StoreError};
 
-/// Deliveries at once.
+/// Most deliveries that are returned at once.
 const DELIVERIES: usize = 1_000;
-/// Bytes of events at once.
+/// Bytes of events that are read at once.
 const DELIVERY_BYTES: usize = 8 << 20;
 
 /// The outbox as a bus.
 pub struct EmbeddedBus {
     store: Store,
     head: watch::Receiver<u64>,
-    /// Entries up to here were delivered in this life of the process.
+    /// The last entry that was delivered since the process started.
     delivered: u64,
-    /// Entries behind those are read while those are applied.
-    ahead: Option<Reading>,
+    /// Reads the next entries while the delivered ones are being applied.
+    ahead: Option<ReadAhead>,
 }
 
 /// Entries, and an outage that is pending.
 type OutageAndEntries = (Option<PendingOutage>, Vec<OutboxEntry>);
 
-/// Reading entries beside the async workers.
-struct Reading {
-    /// The head when it began.
+/// A read of the next entries on the blocking pool.
+struct ReadAhead {
+    /// The last entry of the outbox when the read began.
     head: u64,
     entries: JoinHandle<Result<OutageAndEntries, StoreError>>,
 }
 
 impl EmbeddedBus {
-    /// The bus of this store; it begins with the oldest entry that was not applied.
+    /// The bus of this store. It begins with the oldest entry that is not applied.
     #[must_use]
     pub fn new(store: Store) -> Self {
         let head = store.watermarks().outbox.subscribe();
         Self { store, head, delivered: 0, ahead: None }
     }
 
-    /// Begins to read what is behind the delivered ones, if anything is.
+    /// Starts to read the entries after the delivered ones, if there are any.
     fn read_ahead(&mut self) {
         let head = *self.head.borrow_and_update();
         if head > self.delivered && self.ahead.is_none() {
@@ -55,7 +55,7 @@ impl EmbeddedBus {
                 let entries = outbox::read(store.reader(), from, DELIVERIES, DELIVERY_BYTES)?;
                 Ok((outages::pending(store.reader())?, entries))
             };
-            self.ahead = Some(Reading { head, entries: tokio::task::spawn_blocking(read) });
+            self.ahead = Some(ReadAhead { head, entries: tokio::task::spawn_blocking(read) });
         }
     }
 }
@@ -70,21 +70,21 @@ impl Bus for EmbeddedBus {
     async fn next(&mut self) -> Result<Vec<Delivery<OutboxReceipt>>, BusError> {
         loop {
             self.read_ahead();
-            let Some(reading) = &mut self.ahead else {
+            let Some(ahead) = &mut self.ahead else {
                 if self.head.changed().await.is_err() {
                     return Err(StoreError::Closed.into());
                 }
                 continue;
             };
-            let head = reading.head;
-            let entries = (&mut reading.entries).await;
+            let head = ahead.head;
+            let entries = (&mut ahead.entries).await;
             self.ahead = None;
             let (mut pending, entries) = match entries {
                 Ok(entries) => entries?,
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_) => return Err(StoreError::Closed.into()),
             };
-            // Without any, all up to the head was applied before this start.
+            // No entries: everything up to the head was applied before this start.
             self.delivered = entries.last().map_or(head, |last| last.spent.entry);
             if !entries.is_empty() {
                 self.read_ahead();

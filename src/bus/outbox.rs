@@ -1,4 +1,4 @@
-//! The outbox, read for whichever bus takes it on, and what is given up once that has happened.
+//! Reads the outbox for a bus, and removes the entries that the bus has taken over.
 
 use std::sync::Arc;
 
@@ -14,13 +14,13 @@ use crate::store::{BACKLOG, Batch, Reader, Store, StoreError};
 pub struct OutboxEntry {
     /// What the event is, with its facts.
     pub envelope: Envelope,
-    /// What was read of it.
+    /// What was parsed of it.
     pub summary: EventSummary,
-    /// What is given up when the bus has it.
+    /// Frees the entry once the bus has it.
     pub spent: OutboxReceipt,
 }
 
-/// What an entry frees when the bus has taken it on.
+/// Identifies an entry that the bus has taken over, so that it can be removed.
 #[derive(Debug, Clone, Copy)]
 pub struct OutboxReceipt {
     /// Its number in the outbox.
@@ -30,8 +30,8 @@ pub struct OutboxReceipt {
     body_bytes: usize,
 }
 
-/// The entries from number `from` on, in order: at most `entries`, and no more than `bytes` of
-/// bodies unless the first alone is larger. Blocks.
+/// Reads the entries from number `from` on, in order: up to `entries` of them and up to `bytes` of
+/// bodies, but at least one. Blocks.
 pub fn read(
     reader: Reader<'_>,
     from: u64,
@@ -61,7 +61,7 @@ pub fn read(
     Ok(found)
 }
 
-/// Removes entries and their bodies, in the batch that makes up for them or alone.
+/// Removes entries and their bodies, in the batch that writes their successors or in its own.
 pub fn settle(spent: &[OutboxReceipt], batch: &mut Batch<'_>) -> Result<(), StoreError> {
     let mut freed = 0_i64;
     for spent in spent {
@@ -73,7 +73,7 @@ pub fn settle(spent: &[OutboxReceipt], batch: &mut Batch<'_>) -> Result<(), Stor
     Ok(())
 }
 
-/// Tells whoever waits for room, after that batch is on disk.
+/// Updates the backlog after that batch is on disk, which resumes a paused poller.
 pub fn settled(store: &Store, spent: &[OutboxReceipt]) {
     let freed: usize = spent.iter().map(|spent| spent.body_bytes).sum();
     store.watermarks().shrink_backlog(freed as u64);

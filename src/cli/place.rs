@@ -26,6 +26,7 @@ use crate::private;
 use crate::store::checkpoint::{self, CheckpointError, ExistingBackup};
 use crate::store::inspect::{self, InspectError, InspectedFamily, Inspection, Inspector};
 use crate::store::{Durability, Store, StoreError};
+use crate::sync::{Stopping, blocking};
 
 /// The longest that an appliance may take for one file, or for an export.
 const PATIENCE: Duration = Duration::from_secs(3_600);
@@ -79,6 +80,12 @@ pub(super) struct Failed {
     pub(super) reason: String,
 }
 
+impl From<Stopping> for Failed {
+    fn from(error: Stopping) -> Self {
+        Self { exit: Exit::Stage, reason: error.to_string() }
+    }
+}
+
 impl From<ArchiveError> for Failed {
     fn from(error: ArchiveError) -> Self {
         let exit = if error.is_io() { Exit::Io } else { Exit::Data };
@@ -100,7 +107,7 @@ impl From<CheckpointError> for Failed {
 impl From<InspectError> for Failed {
     fn from(error: InspectError) -> Self {
         let exit = match &error {
-            InspectError::NoFamily { .. } => Exit::Data,
+            InspectError::UnknownFamily { .. } => Exit::Data,
             InspectError::Store(_) => Exit::Io,
         };
         Self { exit, reason: error.to_string() }
@@ -128,7 +135,7 @@ pub(super) async fn find(args: &StoreArgs) -> Result<Place, Failed> {
 
 async fn open_or_ask(config: Config) -> Result<Place, Failed> {
     let data = config.data_dir.clone();
-    let opened = beside(move || (open(&config), config)).await?;
+    let opened = blocking(move || (open(&config), config)).await?;
     match opened {
         (Ok(store), config) => Ok(Place::Here(store, Box::new(config))),
         (Err(error @ StoreError::InUse { .. }), _) => elsewhere(&data, &error),
@@ -148,7 +155,7 @@ pub(super) async fn find_to_look(args: &StoreArgs) -> Result<Place, Failed> {
     let data = configured(args)?.data_dir;
     expect_store(&data)?;
     let dir = data.clone();
-    match beside(move || Inspector::open(&dir)).await? {
+    match blocking(move || Inspector::open(&dir)).await? {
         Ok(looker) => Ok(Place::Look(Arc::new(looker))),
         Err(error @ StoreError::InUse { .. }) => elsewhere(&data, &error),
         Err(error) => Err(Failed { exit: Exit::Io, reason: error.to_string() }),
@@ -171,14 +178,6 @@ fn expect_store(data: &Path) -> Result<(), Failed> {
             })
         }
     }
-}
-
-/// Work that may block.
-pub(super) async fn beside<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failed> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| Failed { exit: Exit::Stage, reason: error.to_string() })
 }
 
 fn open(config: &Config) -> Result<Store, StoreError> {
@@ -241,7 +240,7 @@ impl Place {
         match self {
             Self::Here(store, _) => {
                 let store = store.clone();
-                Ok(beside(move || archive::export(&store, from, until, &to)).await??)
+                Ok(blocking(move || archive::export(&store, from, until, &to)).await??)
             }
             Self::Ops(asking) => asking.export(from, until, &to).await,
             Self::Look(_) => Err(only_looking()),
@@ -254,7 +253,7 @@ impl Place {
         match self {
             Self::Here(store, _) => {
                 let store = store.clone();
-                Ok(beside(move || checkpoint::backup(&store, &to, Clock::system())).await??)
+                Ok(blocking(move || checkpoint::backup(&store, &to, Clock::system())).await??)
             }
             Self::Ops(asking) => asking.backup(&to).await,
             Self::Look(_) => Err(only_looking()),
@@ -266,12 +265,12 @@ impl Place {
         match self {
             Self::Here(store, _) => {
                 let store = store.clone();
-                let looked = beside(move || inspect::families(store.reader())).await?;
+                let looked = blocking(move || inspect::families(store.reader())).await?;
                 Ok(looked.map_err(InspectError::from)?)
             }
             Self::Look(looker) => {
                 let looker = Arc::clone(looker);
-                let families = beside(move || inspect::families(looker.reader())).await?;
+                let families = blocking(move || inspect::families(looker.reader())).await?;
                 Ok(families.map_err(InspectError::from)?)
             }
             Self::Ops(asking) => {
@@ -292,13 +291,13 @@ impl Place {
             Self::Here(store, _) => {
                 let (store, family, prefix) = (store.clone(), family.to_owned(), prefix.to_owned());
                 let look = move || inspect::rows(store.reader(), &family, &prefix, limit);
-                Ok(beside(look).await??)
+                Ok(blocking(look).await??)
             }
             Self::Look(looker) => {
                 let looker = Arc::clone(looker);
                 let (family, prefix) = (family.to_owned(), prefix.to_owned());
                 let look = move || inspect::rows(looker.reader(), &family, &prefix, limit);
-                Ok(beside(look).await??)
+                Ok(blocking(look).await??)
             }
             Self::Ops(asking) => {
                 let asked = json!({ "family": family, "prefix": prefix, "limit": limit });
@@ -332,7 +331,7 @@ impl Place {
                 hand_over(&data);
             }
         };
-        let _ = tokio::task::spawn_blocking(close).await;
+        let _ = blocking(close).await;
     }
 }
 
@@ -354,7 +353,7 @@ impl Asking {
         let (data, copy) = (self.data.clone(), exchange.path.join(&name));
         let (from, into) = (file.to_owned(), exchange.path.clone());
         let to = copy.clone();
-        beside(move || lend(&from, &data, &into, &to)).await??;
+        blocking(move || lend(&from, &data, &into, &to)).await??;
         let asked = json!({ "import": { "from": exchange.name, "file": name } });
         match self.ask::<Imported>("archive", &asked).await {
             Ok(imported) => Ok(Imported { file: file.to_owned(), ..imported }),
@@ -373,18 +372,18 @@ impl Asking {
         let asked = json!({ "export": { "from": from.0, "until": until.0, "into": into } });
         let exported: Exported = self.ask("archive", &asked).await?;
         let (at, to) = (exchange.path.clone(), to.to_owned());
-        Ok(beside(move || archive::deliver(exported, &at, &to)).await??)
+        Ok(blocking(move || archive::deliver(exported, &at, &to)).await??)
     }
 
     /// The same with a backup.
     async fn backup(&self, to: &Path) -> Result<ExistingBackup, Failed> {
-        checkpoint::expect_room(to)?;
+        checkpoint::expect_empty(to)?;
         let exchange = self.exchange();
         let asked = json!({ "backup": { "into": exchange.name } });
         let made: ExistingBackup = self.ask("store", &asked).await?;
         let name = made.dir.file_name().unwrap_or_default();
         let (at, to) = (exchange.path.join(name), to.to_owned());
-        Ok(beside(move || checkpoint::deliver(&at, &to)).await??)
+        Ok(blocking(move || checkpoint::deliver(&at, &to)).await??)
     }
 
     async fn ask<T: DeserializeOwned>(&self, path: &str, asked: &Value) -> Result<T, Failed> {

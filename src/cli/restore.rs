@@ -10,6 +10,7 @@ use super::{Exit, output};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::checkpoint::{self, Restored};
+use crate::sync::blocking;
 
 /// Arguments of `restore`.
 #[derive(Debug, Args)]
@@ -47,7 +48,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Exit {
 async fn make(args: &RestoreArgs) -> Result<(Restored, Config), Failed> {
     let config = place::configured(&args.store)?;
     let (from, data) = (args.dir.clone(), config.data_dir.clone());
-    let restored = place::beside(move || checkpoint::restore(&from, &data, Clock::system()));
+    let restored = blocking(move || checkpoint::restore(&from, &data, Clock::system()));
     Ok((restored.await??, config))
 }
 

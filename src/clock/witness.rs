@@ -1,40 +1,40 @@
-//! Whether the machine's clock is to be believed, by what others saw of the time.
+//! Decides whether the machine's clock can be trusted, by comparing it with other sources of time.
 //!
-//! A clock that jumps must not delete anything: retention, backups and archives act on it only
-//! while a witness agrees with it to within [`TOLERANCE`]. The witnesses are GitHub (the `Date` of
-//! its answers), the newest event of the store, the last pass of retention, and the monotonic clock
-//! since the two last agreed. The judgement is pure: `Evidence` takes the times as arguments.
+//! A clock that jumps must not delete anything: retention, backups and archives use it only while a
+//! witness agrees with it to within [`TOLERANCE`]. The witnesses are GitHub (the `Date` of its
+//! responses), the newest event of the store, the last pass of retention, and the monotonic clock
+//! since the wall clock was last confirmed. `Evidence` is pure: it takes the times as arguments.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Clock;
 use crate::model::window::Timestamp;
+use crate::sync::lock;
 
-/// Clocks that differ by no more agree.
+/// The largest difference between clocks that agree.
 pub const TOLERANCE: Duration = Duration::from_secs(60);
-/// What a witness said is believed for so long: the monotonic clock stands still while a machine
-/// sleeps.
+/// How long a witness counts. The monotonic clock does not advance while a machine is suspended.
 const BELIEVED: Duration = Duration::from_secs(3_600);
-/// So long after the start witnesses are waited for, before what deletes nothing goes on without.
+/// How long after the start schedules that delete nothing wait for a first witness.
 const FIRST_WORDS: Duration = Duration::from_secs(120);
-/// Time between two looks while a clock is waited for.
+/// Time between two checks while waiting for a trusted clock.
 pub const LOOK: Duration = Duration::from_secs(2);
 
-/// The name of a clock that is contradicted.
+/// The name of the verdict that a witness contradicts the clock.
 pub const DISAGREES: &str = "disagrees";
 
-/// Who says what time it is.
+/// A source of time that the machine's clock is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockWitness {
-    /// GitHub, by the `Date` of its last answer and what passed since.
+    /// GitHub: the `Date` of its last response, plus the time since.
     GitHub,
-    /// The newest event of the store: it is not earlier than that.
+    /// The newest event of the store: a lower bound.
     NewestEvent,
-    /// The last pass of retention: it is not earlier than that.
+    /// The last pass of retention: a lower bound.
     LastPass,
     /// The monotonic clock, since the wall clock was last confirmed.
     Monotonic,
@@ -62,24 +62,24 @@ impl ClockWitness {
     }
 }
 
-/// What the witnesses say of the machine's clock.
+/// Whether the witnesses confirm the machine's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockVerdict {
-    /// A witness agrees, and none that is better disagrees.
+    /// A witness agrees, and no stronger one disagrees.
     Agrees,
-    /// No witness can say.
+    /// There is no evidence.
     Unconfirmed,
-    /// A witness says otherwise.
+    /// A witness contradicts the clock.
     Disagrees {
-        /// Who.
+        /// The witness.
         who: ClockWitness,
-        /// By how many microseconds the machine's clock is ahead; negative: behind.
+        /// How many microseconds the machine's clock is ahead of it; negative when behind.
         ahead: i64,
     },
 }
 
 impl ClockVerdict {
-    /// Whether something may be deleted by this clock.
+    /// Whether data may be deleted by this clock.
     #[must_use]
     pub fn is_trusted(self) -> bool {
         self == Self::Agrees
@@ -95,20 +95,20 @@ impl ClockVerdict {
         }
     }
 
-    /// Seconds that the machine's clock is ahead of the witness that disagrees; 0 when one agrees,
-    /// `None` when none can say.
+    /// Seconds that the machine's clock is ahead of the witness that disagrees; 0 when it is
+    /// confirmed, `None` without evidence.
     #[must_use]
     pub fn seconds_ahead(self) -> Option<f64> {
         match self {
             Self::Agrees => Some(0.0),
             Self::Unconfirmed => None,
-            #[expect(clippy::cast_precision_loss, reason = "a part of a second is enough")]
+            #[expect(clippy::cast_precision_loss, reason = "fractions of a second do not matter")]
             Self::Disagrees { ahead, .. } => Some(ahead as f64 / 1e6),
         }
     }
 }
 
-/// For a person: what differs, and what waits.
+/// For operators: the difference, and its consequence.
 impl fmt::Display for ClockVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -118,7 +118,7 @@ impl fmt::Display for ClockVerdict {
             }
             Self::Disagrees { who, ahead } => {
                 let side = if *ahead < 0 { "behind" } else { "ahead of" };
-                let (by, who) = (Span(ahead.unsigned_abs()), who.words());
+                let (by, who) = (ShownDuration(ahead.unsigned_abs()), who.words());
                 write!(
                     f,
                     "the clock of this machine is {by} {side} {who}: nothing is deleted until \
@@ -129,10 +129,10 @@ impl fmt::Display for ClockVerdict {
     }
 }
 
-/// Microseconds, as people say them: the two largest units.
-struct Span(u64);
+/// Microseconds, shown in the two largest units.
+struct ShownDuration(u64);
 
-impl fmt::Display for Span {
+impl fmt::Display for ShownDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0 / 1_000_000;
         let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
@@ -146,29 +146,29 @@ impl fmt::Display for Span {
     }
 }
 
-/// A wall time that was right at a moment of the monotonic clock.
+/// A wall time that was right at an instant of the monotonic clock.
 #[derive(Debug, Clone, Copy)]
-struct Sighting {
+struct KnownTime {
     wall: Timestamp,
     at: Instant,
 }
 
-impl Sighting {
-    /// What the wall clock should show now; `None` when it was too long ago.
+impl KnownTime {
+    /// The wall time at `at`; `None` when the known time is too old.
     fn now(self, at: Instant) -> Option<Timestamp> {
         let passed = at.saturating_duration_since(self.at);
         (passed <= BELIEVED).then(|| self.wall.plus(passed))
     }
 }
 
-/// What is known of the time.
+/// The times that the witnesses have reported.
 #[derive(Debug, Default)]
 struct Evidence {
-    github: Option<Sighting>,
+    github: Option<KnownTime>,
     newest: Option<Timestamp>,
     pass: Option<Timestamp>,
     /// When the wall clock was last confirmed.
-    agreed: Option<Sighting>,
+    agreed: Option<KnownTime>,
 }
 
 /// Microseconds from `b` to `a`.
@@ -181,11 +181,11 @@ fn agree(a: Timestamp, b: Timestamp) -> bool {
 }
 
 impl Evidence {
-    /// What to think of a wall clock that shows `wall`. One that is confirmed is remembered.
+    /// Judges a wall clock that shows `wall`, and remembers a confirmed one.
     fn judge(&mut self, wall: Timestamp, at: Instant) -> ClockVerdict {
         let verdict = self.look(wall, at);
         if verdict.is_trusted() {
-            self.agreed = Some(Sighting { wall, at });
+            self.agreed = Some(KnownTime { wall, at });
         }
         verdict
     }
@@ -217,15 +217,15 @@ impl Evidence {
         }
     }
 
-    /// The time to stamp on what GitHub served just now: the wall clock's, unless GitHub says
-    /// otherwise and nothing else sides with the wall clock.
+    /// The receive time for a response of GitHub: the wall clock's, unless GitHub contradicts it
+    /// and no other witness supports it.
     fn stamp(&self, wall: Timestamp, at: Instant) -> Timestamp {
         let Some(github) = self.github.and_then(|heard| heard.now(at)) else { return wall };
         if agree(wall, github) {
             return wall;
         }
         if let Some(expected) = self.agreed.and_then(|agreed| agreed.now(at)) {
-            // Where the two differ, the one that went on as the monotonic clock did is right.
+            // The one that advanced like the monotonic clock is right.
             return if agree(wall, expected) { wall } else { github };
         }
         let is_behind = |time: Timestamp| {
@@ -236,7 +236,7 @@ impl Evidence {
     }
 }
 
-/// Collects what the witnesses say, and judges the machine's clock by it.
+/// Collects the times of the witnesses, and judges the machine's clock by them.
 #[derive(Debug)]
 pub struct Witness {
     clock: Clock,
@@ -245,57 +245,57 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Nothing is known yet.
+    /// Starts without evidence.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self { clock, since: clock.instant(), evidence: Mutex::default() }
     }
 
     fn evidence(&self) -> MutexGuard<'_, Evidence> {
-        self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.evidence)
     }
 
-    /// GitHub answered just now; its clock showed this.
+    /// Records the `Date` of a response that GitHub sent just now.
     pub fn hear(&self, date: Timestamp) {
         let at = self.clock.instant();
-        self.evidence().github = Some(Sighting { wall: date, at });
+        self.evidence().github = Some(KnownTime { wall: date, at });
     }
 
-    /// When the newest event of the store was received, about.
+    /// Records when the newest event of the store was received.
     pub fn saw_newest(&self, received_at: Option<Timestamp>) {
         self.evidence().newest = received_at;
     }
 
-    /// When retention last made a pass.
+    /// Records the time of retention's last pass.
     pub fn saw_pass(&self, at: Option<Timestamp>) {
         self.evidence().pass = at;
     }
 
-    /// When retention last made a pass; `None` when it has made none.
+    /// The time of retention's last pass; `None` before the first.
     #[must_use]
     pub fn last_pass(&self) -> Option<Timestamp> {
         self.evidence().pass
     }
 
-    /// What to think of the machine's clock now.
+    /// Judges the machine's clock now.
     #[must_use]
     pub fn judge(&self) -> ClockVerdict {
         let (wall, at) = (self.clock.now(), self.clock.instant());
         self.evidence().judge(wall, at)
     }
 
-    /// The machine's clock, if something may be deleted by it.
+    /// The machine's time, when data may be deleted by it.
     ///
     /// # Errors
-    /// The verdict, if not.
+    /// The verdict, when the clock is not trusted.
     pub fn trusted_now(&self) -> Result<Timestamp, ClockVerdict> {
         let (wall, at) = (self.clock.now(), self.clock.instant());
         let verdict = self.evidence().judge(wall, at);
         if verdict.is_trusted() { Ok(wall) } else { Err(verdict) }
     }
 
-    /// The machine's clock, for schedules that make something and delete nothing: `None` while a
-    /// witness contradicts it, and for the first two minutes until one confirms it.
+    /// The machine's time, for schedules that delete nothing: `None` while a witness contradicts
+    /// it, and in the first two minutes until one confirms it.
     #[must_use]
     pub fn scheduled_now(&self) -> Option<Timestamp> {
         let (wall, at) = (self.clock.now(), self.clock.instant());
@@ -306,8 +306,8 @@ impl Witness {
         }
     }
 
-    /// The time to stamp on what GitHub served just now: the machine's, unless GitHub says
-    /// otherwise and no other witness sides with the machine.
+    /// The receive time for a response of GitHub: the machine's time, unless GitHub contradicts it
+    /// and no other witness supports it.
     #[must_use]
     pub fn stamp(&self) -> Timestamp {
         let (wall, at) = (self.clock.now(), self.clock.instant());
@@ -329,12 +329,12 @@ mod tests {
     }
 
     fn heard(second: i64, at: Instant) -> Evidence {
-        let github = Some(Sighting { wall: self::at(second), at });
+        let github = Some(KnownTime { wall: self::at(second), at });
         Evidence { github, ..Evidence::default() }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn any_step_is_seen_against_github_and_events_keep_the_right_time() {
+    async fn github_reveals_any_step_and_events_keep_the_right_time() {
         let start = Clock::system().instant();
         let later = start + Duration::from_secs(5);
         for step in STEPS {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn steps_are_seen_without_github_by_what_was_before() {
+    async fn earlier_times_reveal_steps_without_github() {
         let start = Clock::system().instant();
         for step in STEPS {
             let newest = Some(at(-20));
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wrong_date_of_github_stops_deleting_and_changes_no_stamp() {
+    async fn wrong_date_of_github_stops_deletion_and_keeps_stamps() {
         let start = Clock::system().instant();
         let mut evidence = heard(0, start);
         assert!(evidence.judge(at(0), start).is_trusted());
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_witness_is_believed_for_an_hour_and_silence_confirms_nothing() {
+    async fn witness_counts_for_an_hour() {
         let start = Clock::system().instant();
         let mut evidence = heard(0, start);
         let hour = Duration::from_secs(3_600);

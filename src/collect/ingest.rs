@@ -24,6 +24,7 @@ use crate::store::keys::{BodyKey, InboxKey, MetaKey, SeenKey};
 use crate::store::outages::PendingOutage;
 use crate::store::rows::encode_inbox;
 use crate::store::{ADMISSIONS, BACKLOG, Batch, Store, StoreError, outages, rejects};
+use crate::sync::blocking;
 use crate::{fault, metrics};
 
 /// Entries of one poll that are kept in the reject log; all of them are counted.
@@ -146,12 +147,7 @@ async fn take_in(
     outage: Option<Outage>,
 ) -> Result<Admitted, StoreError> {
     let received_at = poll.received_at;
-    let sorted = tokio::task::spawn_blocking(move || sort(&poll));
-    let sorted = match sorted.await {
-        Ok(sorted) => sorted,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => return Err(StoreError::Closed),
-    };
+    let sorted = blocking(move || sort(&poll)).await?;
     metrics::EVENTS_FETCHED.add(sorted.candidates.len() as u64);
     if let Some(newest) = sorted.candidates.iter().map(|c| c.created_at).max() {
         metrics::FEED_LAG_SECONDS.set(received_at.since(newest).as_secs_f64());

@@ -1,5 +1,6 @@
-//! Outages of polling: whether events passed while GitHub was not read, because the outbox was full,
-//! GitHub was away, the process was down, or another collector, which has ended, read the feed.
+//! Outages of polling: whether events passed while GitHub was not read, because the outbox was
+//! full, GitHub was away, the process was down, or another collector, which has ended, read the
+//! feed.
 //!
 //! GitHub has no cursor, but its pages show the newest 300 events. When what they show after an
 //! outage does not join what was admitted before it, events were missed. Each of GitHub's two

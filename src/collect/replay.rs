@@ -8,7 +8,7 @@
 //! a dropped future of [`Replay::next_poll`] leaves what was read where it is.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::source::{EventSource, PageBody, Poll, PolledPage, SourceError};
 use super::status::{SourceMode, SourceState, SourceStatus};
 use crate::clock::Clock;
-use crate::gunzip::{Gunzip, is_zipped};
+use crate::gunzip::MaybeZipped;
 
 /// The longest line, or list, that is read; the largest events weigh a few hundred kilobytes.
 const LONGEST_LINE: u64 = 32 << 20;
@@ -108,13 +108,9 @@ fn read_all(paths: &[PathBuf], batch: usize, sender: &mpsc::Sender<ReplayBatch>)
 
 fn read_file(path: &Path, lines: &mut HourLines<'_>) -> Result<Result<(), Gone>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut raw = BufReader::with_capacity(256 << 10, file);
-    if !is_zipped(raw.fill_buf().map_err(|error| error.to_string())?) {
-        return read_lines(raw, lines);
-    }
-    let mut unpacked = BufReader::with_capacity(256 << 10, Gunzip::new(raw));
-    let brought = read_lines(&mut unpacked, lines);
-    let garbage = unpacked.get_ref().garbage();
+    let mut file = MaybeZipped::open(file, 256 << 10).map_err(|error| error.to_string())?;
+    let brought = read_lines(&mut file, lines);
+    let garbage = file.gunzip().map_or(0, |gunzip| gunzip.garbage());
     if garbage > 0 {
         tracing::warn!(file = %path.display(), garbage, "bytes behind the gzip are passed over");
     }

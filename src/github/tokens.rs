@@ -18,7 +18,7 @@ mod lease;
 mod pool_state;
 mod types;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -381,7 +381,7 @@ impl TokenPool {
 
     fn lock(&self) -> MutexGuard<'_, PoolState> {
         // The state is plain numbers, whole between any two statements that can panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.state)
     }
 }
 

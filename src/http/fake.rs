@@ -1,6 +1,6 @@
-//! A small HTTP server for tests beside the code: it says exactly what a test wants, broken or not.
+//! A small HTTP server for unit tests, which sends exactly what a test wants, malformed or not.
 //!
-//! Written on a bare socket, because a proper server library refuses to cut an answer off.
+//! It uses a bare socket, because server libraries refuse to cut a response off.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What was asked.
+/// A request that the server received.
 #[derive(Debug, Clone)]
 pub(crate) struct SentRequest {
     pub(crate) method: String,
@@ -28,13 +28,13 @@ impl SentRequest {
     }
 }
 
-/// What is answered.
+/// A response to send.
 pub(crate) enum FakeReply {
-    /// A whole answer; the length is added.
+    /// A complete response: status, headers, body. The length is added.
     Whole(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// These bytes, then the connection is closed.
     Cut(Vec<u8>),
-    /// Nothing, ever.
+    /// Nothing; the connection stays open.
     Hang,
 }
 
@@ -51,7 +51,7 @@ impl FakeReply {
     }
 }
 
-/// The server; it ends with its value.
+/// The server. It stops when it is dropped.
 pub(crate) struct FakeServer {
     pub(crate) url: String,
     asked: Arc<Mutex<Vec<SentRequest>>>,
@@ -74,7 +74,7 @@ impl FakeServer {
         Self { url, asked, accepting }
     }
 
-    /// Everything asked so far, in order.
+    /// All requests so far, in order.
     pub(crate) fn asked(&self) -> Vec<SentRequest> {
         self.asked.lock().unwrap().clone()
     }

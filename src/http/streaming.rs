@@ -1,4 +1,4 @@
-//! Answers without an end, read as they come.
+//! Endless responses, read piece by piece.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use super::{Headers, Http, HttpError, HttpRequest};
 
-/// The whole of a stream may take so long; what limits it is silence.
+/// Time limit for a whole stream. The real limit is the time between two pieces.
 const WHOLE: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// An answer whose body is read in pieces.
+/// A response whose body is read in pieces.
 pub struct Streaming {
-    /// The status, 200 to 599.
+    /// The status code, 200 to 599.
     pub status: u16,
     /// Its headers.
     pub headers: Headers,
@@ -21,11 +21,11 @@ pub struct Streaming {
 }
 
 impl Http {
-    /// Sends a request and reads the head of the answer. No limit of this client holds for the
-    /// body; it breaks off when nothing comes for so long as `silence`.
+    /// Sends a request and reads the head of the response. The client's limits do not apply to the
+    /// body; it fails when nothing arrives for `silence`.
     ///
     /// # Errors
-    /// When there is no answer; a bad status is an answer.
+    /// When there is no response. An error status is a response.
     pub async fn open(
         &self,
         request: HttpRequest<'_>,
@@ -42,7 +42,7 @@ impl Http {
 }
 
 impl Streaming {
-    /// The next piece, decompressed; `None` at the end.
+    /// Waits for the next piece, decompressed; `None` at the end.
     ///
     /// # Errors
     /// When the connection breaks, or is silent for too long.
@@ -51,7 +51,7 @@ impl Streaming {
         match tokio::time::timeout(self.silence, self.answer.chunk()).await {
             Ok(Ok(piece)) => Ok(piece),
             Ok(Err(error)) => Err(broken(super::causes(&error.without_url()))),
-            Err(_) => Err(broken(format!("nothing came for {} s", self.silence.as_secs()))),
+            Err(_) => Err(broken(format!("no data for {} s", self.silence.as_secs()))),
         }
     }
 }

@@ -16,7 +16,7 @@ async fn get_in_public(url: &str) -> Result<HttpResponse, HttpError> {
 }
 
 #[tokio::test]
-async fn an_answer_comes_with_status_headers_and_body() {
+async fn response_has_status_headers_and_body() {
     let fake = FakeServer::start(|_| {
         FakeReply::new(418, "tea").with("Date", "Sun, 06 Nov 1994 08:49:37 GMT").with("X-Number", 7)
     })
@@ -32,7 +32,7 @@ async fn an_answer_comes_with_status_headers_and_body() {
 }
 
 #[tokio::test]
-async fn a_body_is_sent_with_its_headers() {
+async fn body_is_sent_with_its_headers() {
     let fake = FakeServer::start(|_| FakeReply::new(200, "")).await;
     let request = HttpRequest::post(&fake.url, Bytes::from_static(b"{}"))
         .header("content-type", "application/json");
@@ -43,7 +43,7 @@ async fn a_body_is_sent_with_its_headers() {
 }
 
 #[tokio::test]
-async fn a_body_is_measured_after_decompression() {
+async fn body_limit_counts_decompressed_bytes() {
     let zipped = || {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         encoder.write_all(&vec![b'a'; 1_000_000]).unwrap();
@@ -60,7 +60,7 @@ async fn a_body_is_measured_after_decompression() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_and_end() {
+async fn redirects_are_followed_up_to_a_limit() {
     let fake = FakeServer::start(|asked| match asked.target.as_str() {
         "/moved-301" => FakeReply::new(301, "").with("Location", "/here"),
         "/moved-302" => FakeReply::new(302, "").with("Location", "/here"),
@@ -80,7 +80,7 @@ async fn redirects_are_followed_and_end() {
 }
 
 #[tokio::test]
-async fn no_redirect_is_followed_with_a_secret_or_a_body() {
+async fn secrets_and_bodies_are_not_redirected() {
     let other = FakeServer::start(|_| FakeReply::new(200, "")).await;
     for status in [301, 302, 303, 307, 308] {
         for target in [format!("{}/steal?s3cret", other.url), "/here?s3cret".to_owned()] {
@@ -105,7 +105,7 @@ async fn no_redirect_is_followed_with_a_secret_or_a_body() {
 }
 
 #[tokio::test]
-async fn what_is_broken_names_the_host_and_may_be_tried_again() {
+async fn broken_connection_names_the_host_and_is_transient() {
     let fake = FakeServer::start(|asked| match asked.target.as_str() {
         "/short" => FakeReply::Cut(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc".to_vec()),
         "/garbage" => FakeReply::Cut(b"\0\0\0\0 no http at all\r\n\r\n".to_vec()),
@@ -125,8 +125,8 @@ async fn what_is_broken_names_the_host_and_may_be_tried_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_named() {
-    // Nobody listens there, and nobody else gets the port meanwhile.
+async fn unreachable_server_is_named() {
+    // Bound but not listening, so that no other process gets the port.
     let taken = tokio::net::TcpSocket::new_v4().unwrap();
     taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = taken.local_addr().unwrap();
@@ -136,7 +136,7 @@ async fn a_server_that_is_away_is_named() {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_any_error() {
+async fn errors_contain_no_secret() {
     let http = client(100, 10);
     let urls = [
         "http://user:s3cret@127.0.0.1:1/?token=s3cret",
@@ -163,7 +163,7 @@ fn addresses_are_checked_before_anything_is_asked() {
     }
     for bad in ["", "api.github.com", "ftp://host", "https://"] {
         let error = check_address(bad).map(|()| "accepted").unwrap_err();
-        assert!(error.to_string().contains("give one like"), "{bad}: {error}");
+        assert!(error.to_string().contains("use one like"), "{bad}: {error}");
     }
 }
 

@@ -12,7 +12,7 @@ mod tests;
 
 use serde_json::{Value, json};
 
-use super::{ALL, Kind, Metric};
+use super::{ALL, Metric, MetricKind};
 use panels::{PANELS, Panel};
 use rules::RULES;
 use selectors::{is_known, names, scoped};
@@ -145,14 +145,14 @@ impl OwnedPanel {
     fn of_metric(metric: &Metric) -> Self {
         let (name, label) = (metric.name, metric.label);
         let expr = match metric.kind {
-            Kind::Counter => format!("rate({name}[5m])"),
-            Kind::Gauge => name.to_owned(),
-            Kind::Histogram => format!("rate({name}_sum[5m]) / rate({name}_count[5m])"),
+            MetricKind::Counter => format!("rate({name}[5m])"),
+            MetricKind::Gauge => name.to_owned(),
+            MetricKind::Histogram => format!("rate({name}_sum[5m]) / rate({name}_count[5m])"),
         };
         let legend =
             if label.is_empty() { "{{instance}}".to_owned() } else { format!("{{{{{label}}}}}") };
         let unit = match metric.kind {
-            Kind::Counter => "cps",
+            MetricKind::Counter => "cps",
             _ if name.ends_with("_bytes") => "bytes",
             _ if name.ends_with("_seconds") => "s",
             _ => "short",

@@ -81,7 +81,7 @@ fn every_series_exists_before_anything_happened() {
     for metric in ALL {
         assert_eq!(metric.label.is_empty(), metric.values.is_empty(), "{}", metric.name);
         let names: Vec<String> = match (metric.kind, metric.values) {
-            (Kind::Histogram, _) => vec![format!("{}_count", metric.name)],
+            (MetricKind::Histogram, _) => vec![format!("{}_count", metric.name)],
             (_, []) => vec![metric.name.to_owned()],
             (_, values) => {
                 let one = |value| format!("{}{{{}=\"{value}\"}}", metric.name, metric.label);

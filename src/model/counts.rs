@@ -1,23 +1,23 @@
-//! Pull-request counts of days and of a year: what `/sampling` tells first.
+//! Pull-request counts of a year and its days, which `/sampling` sends first.
 //!
-//! Plain numbers that are added, and of which the larger is taken where two sources count the
-//! same thing: ours, and a history from before we ran. Neither may make a figure smaller.
+//! Counts are added up. Where two sources count the same thing, our own events and TiDB, the larger
+//! count is used, so that neither source makes a figure smaller.
 
 use std::collections::BTreeMap;
 
 use super::window::{Day, Year};
 
-/// The most lines that one event counts for, added or deleted. The largest pull requests have some
-/// tens of millions; a number beyond this is wrong, and must not pin the sum of a year.
+/// The most lines, added or deleted, that one event counts. The largest pull requests have tens of
+/// millions; a larger number is wrong, and must not saturate the sum of a year.
 pub const MOST_LINES: i64 = 1_000_000_000;
 
-/// Lines of one event as they are counted: at most [`MOST_LINES`]; unknown ones are 0.
+/// The counted lines of one event: at most [`MOST_LINES`], and 0 when they are unknown.
 #[must_use]
 pub fn counted_lines(lines: Option<u64>) -> i64 {
     i64::try_from(lines.unwrap_or(0)).unwrap_or(MOST_LINES).min(MOST_LINES)
 }
 
-/// Pull-request events of one UTC day, by what they did.
+/// Pull-request events of one UTC day, by action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DayCounts {
     /// Opened.
@@ -43,14 +43,14 @@ pub struct YearCounts {
     pub repositories: i64,
 }
 
-/// What is known of one UTC year: its days, and itself.
+/// The counts of one UTC year: its days, and its sums.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PullRequestCounts {
-    /// The year that all of it belongs to.
+    /// The year.
     pub year: Year,
-    /// Its days, ascending; a day without data may be left out.
+    /// Its days, ascending; days without data may be missing.
     pub days: BTreeMap<Day, DayCounts>,
-    /// The year as a whole.
+    /// The sums of the year.
     pub sums: YearCounts,
 }
 
@@ -61,59 +61,37 @@ impl DayCounts {
         self.open.saturating_add(self.merge).saturating_add(self.close)
     }
 
-    /// Whether nothing at all was counted.
+    /// Whether all counts are 0.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }
-
-    /// Both added.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        self.each(other, i64::saturating_add)
-    }
-
-    /// The larger of each figure.
-    #[must_use]
-    pub fn at_least(self, other: Self) -> Self {
-        self.each(other, Ord::max)
-    }
-
-    fn each(self, other: Self, by: impl Fn(i64, i64) -> i64) -> Self {
-        Self {
-            open: by(self.open, other.open),
-            merge: by(self.merge, other.merge),
-            close: by(self.close, other.close),
-            developers: by(self.developers, other.developers),
-        }
-    }
 }
 
-impl YearCounts {
-    /// Both added.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        self.each(other, i64::saturating_add)
-    }
+/// Sum and maximum of a struct of counts, field by field.
+macro_rules! field_by_field {
+    ($counts:ident { $($field:ident),* }) => {
+        impl $counts {
+            /// The sum of each count.
+            #[must_use]
+            pub fn plus(self, other: Self) -> Self {
+                Self { $($field: self.$field.saturating_add(other.$field)),* }
+            }
 
-    /// The larger of each figure.
-    #[must_use]
-    pub fn at_least(self, other: Self) -> Self {
-        self.each(other, Ord::max)
-    }
-
-    fn each(self, other: Self, by: impl Fn(i64, i64) -> i64) -> Self {
-        Self {
-            additions: by(self.additions, other.additions),
-            deletions: by(self.deletions, other.deletions),
-            developers: by(self.developers, other.developers),
-            repositories: by(self.repositories, other.repositories),
+            /// The larger of each count.
+            #[must_use]
+            pub fn at_least(self, other: Self) -> Self {
+                Self { $($field: self.$field.max(other.$field)),* }
+            }
         }
-    }
+    };
 }
+
+field_by_field!(DayCounts { open, merge, close, developers });
+field_by_field!(YearCounts { additions, deletions, developers, repositories });
 
 impl PullRequestCounts {
-    /// Nothing, of a year.
+    /// A year without counts.
     #[must_use]
     pub fn of(year: Year) -> Self {
         Self { year, ..Self::default() }

@@ -1,85 +1,52 @@
 //! Documents of GitHub's objects, made from events: `ent.<collection>.<insert|update>`.
 //!
-//! A document is the object as the event's payload has it, with the enrichment that was written
-//! back, the names it is bound to where GHTorrent had them, and `"partial":true` where GitHub's own
-//! object has more. Nothing is made up, and what has no id of its own has no document. Which of an
-//! event's documents are of ids never seen before is part of its facts, so that replay says the
-//! same as the live stream did.
+//! A document is the object in the event's payload, with the fields that enrichment has written
+//! back, the names of its repository and owner as in GHTorrent, and `"partial":true` when GitHub's
+//! own object has more. Nothing is invented, and an object without an id has no document. Which
+//! documents of an event are new is part of its facts, so that a replay equals the live stream.
 
 mod compose;
+mod id;
 
 use std::borrow::Cow;
-use std::fmt;
 
-use xxhash_rust::xxh3::xxh3_128;
-
-use super::event::{Event, Object, PULL_REQUEST};
+use self::compose::DocumentBody;
+pub use self::id::ObjectId;
+use super::event::{Event, PULL_REQUEST, PayloadObject};
 use super::json;
 use super::routing::{Change, RoutingKey};
-use compose::Body;
 
 /// The most documents of one event; GitHub sends at most 20 commits.
 pub const ENTITIES: usize = 64;
 
-/// What `_id` says: 24 hexadecimal digits, derived from what the thing is and its own id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectId([u8; 12]);
-
 /// A document of a collection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity {
-    /// Of what, and whether it is new here.
+    /// Its routing key: the collection, and whether it is new.
     pub key: RoutingKey,
-    /// The same for all documents of one object.
+    /// Its id, the same for all documents of one object.
     pub id: ObjectId,
     /// JSON, `_id` first.
     pub document: String,
 }
 
-/// A document that an event could make: which object, and what is said about it.
+/// A document to be made of an event.
 #[derive(Debug, Clone)]
-struct Draft<'a> {
+struct EntityDraft<'a> {
     collection: &'static str,
     id: ObjectId,
     /// Whether the event says that the object is new.
     is_new: bool,
-    body: Body<'a>,
+    body: DocumentBody<'a>,
 }
 
-/// What has to be known of a document before it is made: whether its id was seen before.
+/// The object of a document, by which apply decides whether the document is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntityRef {
     /// The object.
     pub id: ObjectId,
-    /// Whether the event says that it is new; otherwise it is an update, seen before or not.
+    /// Whether the event says that it is new; otherwise the document is an update.
     pub is_new: bool,
-}
-
-impl ObjectId {
-    /// Of a thing of a kind (a type of events, a collection) by its own id.
-    #[must_use]
-    pub fn of(kind: &str, id: &str) -> Self {
-        let hash = xxh3_128([kind, " ", id].concat().as_bytes()).to_be_bytes();
-        Self(*hash.first_chunk().expect("16 bytes hold 12"))
-    }
-
-    /// Its bytes, as the store keeps them.
-    #[must_use]
-    pub fn to_bytes(self) -> [u8; 12] {
-        self.0
-    }
-
-    /// Reads what [`Self::to_bytes`] gave.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 12]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Display for ObjectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
 }
 
 /// The objects that an event has documents of, in the order of [`entities`].
@@ -89,10 +56,11 @@ pub fn entity_refs(event: &Event<'_>) -> Vec<EntityRef> {
     drafts.map(|draft| EntityRef { id: draft.id, is_new: draft.is_new }).collect()
 }
 
-/// The documents of an event, with their keys; `inserted` is what its facts say of them.
+/// The documents of an event, with their keys. Bit `i` of `inserted` is set when document `i` is
+/// new.
 #[must_use]
 pub fn entities(event: &Event<'_>, inserted: u64) -> Vec<Entity> {
-    let make = |(i, draft): (usize, Draft<'_>)| {
+    let make = |(i, draft): (usize, EntityDraft<'_>)| {
         let change = if inserted & (1 << i) != 0 { Change::Insert } else { Change::Update };
         Entity {
             key: RoutingKey::of_entity(draft.collection, change),
@@ -103,19 +71,19 @@ pub fn entities(event: &Event<'_>, inserted: u64) -> Vec<Entity> {
     drafts(event).into_iter().enumerate().map(make).collect()
 }
 
-/// An event with an `_id` before all else, as GHTorrent's readers expect it.
+/// An event with `_id` as its first member, as GHTorrent's consumers expect.
 #[must_use]
 pub fn event_document(id: ObjectId, event: &str) -> String {
     compose::with_id(id, event, "")
 }
 
-/// What an event could make documents of. Deletions and removals make none.
-fn drafts<'a>(event: &Event<'a>) -> Vec<Draft<'a>> {
+/// The documents to be made of an event; none for deletions and removals.
+fn drafts<'a>(event: &Event<'a>) -> Vec<EntityDraft<'a>> {
     if !event.payload.is_some_and(json::is_object) {
         return Vec::new();
     }
     let inside = &event.parts.inside;
-    let from = Origin { event };
+    let from = EntitySource { event };
     let mut drafts = match event.key.kind.as_str() {
         "PushEvent" => from.commits(),
         "CreateEvent" => from.created().into_iter().collect(),
@@ -136,60 +104,73 @@ fn drafts<'a>(event: &Event<'a>) -> Vec<Draft<'a>> {
 }
 
 /// The event that documents are made of.
-struct Origin<'e, 'a> {
+struct EntitySource<'e, 'a> {
     event: &'e Event<'a>,
 }
 
-impl<'a> Origin<'_, 'a> {
+impl<'a> EntitySource<'_, 'a> {
     fn action(&self) -> Option<Cow<'a, str>> {
         self.event.parts.inside.action.and_then(json::text)
     }
 
-    /// An object with what belongs to it in every document.
-    fn bound(&self, object: &'a str, collection: &'static str) -> Body<'a> {
-        Body::Bound { object, repo: self.event.parts.repo, whole_by: compose::whole_by(collection) }
+    /// An object of a repository.
+    fn bound(&self, object: &'a str, collection: &'static str) -> DocumentBody<'a> {
+        DocumentBody::Bound {
+            object,
+            repo: self.event.parts.repo,
+            whole_by: compose::whole_by(collection),
+        }
     }
 
-    /// A member of the payload that is the object itself; new by one action, gone by another.
-    fn member(&self, member: Object<'a>, collection: &'static str, new_by: &str) -> Vec<Draft<'a>> {
+    /// The object in a member of the payload; new when the action is `new_by`.
+    fn member(
+        &self,
+        member: PayloadObject<'a>,
+        collection: &'static str,
+        new_by: &str,
+    ) -> Vec<EntityDraft<'a>> {
         let action = self.action();
         let action = action.as_deref();
         if matches!(action, Some("deleted" | "transferred")) {
             return Vec::new();
         }
         let Some((object, id)) = member.text().zip(member.id()) else { return Vec::new() };
-        // Comments on commits had no action once: they were all new.
+        // Old comments on commits have no action: all are new.
         let is_new = action.map_or(collection == "commit_comments", |action| action == new_by);
         let id = ObjectId::of(collection, &id.to_string());
-        vec![Draft { collection, id, is_new, body: self.bound(object, collection) }]
+        vec![EntityDraft { collection, id, is_new, body: self.bound(object, collection) }]
     }
 
-    fn fork(&self) -> Vec<Draft<'a>> {
+    fn fork(&self) -> Vec<EntityDraft<'a>> {
         let forkee = self.event.parts.inside.forkee;
         let Some((forkee, id)) = forkee.text().zip(forkee.id()) else { return Vec::new() };
         let (id, repo) = (id.to_string(), self.event.parts.repo);
         ["forks", "repos"]
-            .map(|collection| Draft {
+            .map(|collection| EntityDraft {
                 collection,
                 id: ObjectId::of(collection, &id),
                 is_new: true,
-                body: Body::Fork { forkee, repo, whole_by: compose::whole_by(collection) },
+                body: DocumentBody::Fork { forkee, repo, whole_by: compose::whole_by(collection) },
             })
             .into()
     }
 
-    fn watcher(&self) -> Option<Draft<'a>> {
+    fn watcher(&self) -> Option<EntityDraft<'a>> {
         let parts = &self.event.parts;
         let (who, what) = self.event.actor_id.zip(self.event.repo_id)?;
-        Some(Draft {
+        Some(EntityDraft {
             collection: "watchers",
             id: ObjectId::of("watchers", &format!("{what} {who}")),
             is_new: true,
-            body: Body::Watcher { actor: parts.actor?, repo: parts.repo, at: parts.created_at },
+            body: DocumentBody::Watcher {
+                actor: parts.actor?,
+                repo: parts.repo,
+                at: parts.created_at,
+            },
         })
     }
 
-    fn collaborator(&self) -> Option<Draft<'a>> {
+    fn collaborator(&self) -> Option<EntityDraft<'a>> {
         let action = self.action();
         if action.as_deref() == Some("removed") {
             return None;
@@ -197,7 +178,7 @@ impl<'a> Origin<'_, 'a> {
         let member = self.event.parts.inside.member;
         let (who, what) = member.id().zip(self.event.repo_id)?;
         let collection = "repo_collaborators";
-        Some(Draft {
+        Some(EntityDraft {
             collection,
             id: ObjectId::of(collection, &format!("{what} {who}")),
             is_new: action.as_deref() == Some("added"),
@@ -205,23 +186,23 @@ impl<'a> Origin<'_, 'a> {
         })
     }
 
-    fn created(&self) -> Option<Draft<'a>> {
+    fn created(&self) -> Option<EntityDraft<'a>> {
         let parts = &self.event.parts;
         if parts.inside.ref_type.and_then(json::text).as_deref() != Some("repository") {
             return None;
         }
         let id = ObjectId::of("repos", &self.event.repo_id?.to_string());
-        let body = Body::created(parts.repo?, self.event.payload?)?;
-        Some(Draft { collection: "repos", id, is_new: true, body })
+        let body = DocumentBody::created(parts.repo?, self.event.payload?)?;
+        Some(EntityDraft { collection: "repos", id, is_new: true, body })
     }
 
-    fn commits(&self) -> Vec<Draft<'a>> {
+    fn commits(&self) -> Vec<EntityDraft<'a>> {
         let commits = self.event.parts.inside.commits.unwrap_or_default();
         let commits = json::items(commits, ENTITIES);
         let draft = |commit: &'a str| {
             let sha = json::text(json::pick(commit, ["sha"])[0]?).filter(|sha| !sha.is_empty())?;
             let (collection, id) = ("commits", ObjectId::of("commits", &sha));
-            Some(Draft { collection, id, is_new: true, body: self.bound(commit, collection) })
+            Some(EntityDraft { collection, id, is_new: true, body: self.bound(commit, collection) })
         };
         commits.into_iter().filter_map(draft).collect()
     }

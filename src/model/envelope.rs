@@ -1,9 +1,9 @@
-//! What travels on the bus: an event and the facts that were added to it.
+//! An event with the facts that were added to it, as the bus carries it.
 //!
-//! The event stays text. Facts that belong at an old place of the event are written back into that
-//! text by [`written_back`], never over a value that GitHub sent: `merged`, from the action alone,
-//! and what was asked for because GitHub no longer sends it. The bytes of [`Facts::encode`] are
-//! kept in the store: they begin with a version and may only grow by new versions.
+//! The event stays text. [`written_back`] writes fields that GitHub no longer sends back to their
+//! old place in that text, and never over a value that GitHub sent: `merged`, from the action
+//! alone, and the fields that enrichment has queried. The bytes of [`Facts::encode`] are stored:
+//! they begin with a version, and change only by a new version.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -17,66 +17,66 @@ use super::window::Timestamp;
 /// An event with its facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// What was added.
+    /// The facts.
     pub facts: Facts,
-    /// The event as compact JSON, facts written back.
+    /// The event as compact JSON, with the facts written back.
     pub event: Arc<str>,
 }
 
-/// What is known about an event beside itself.
+/// What is known about an event in addition to its text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
-    /// When it was first seen here: what windows count by.
+    /// When it was first received; windows count by this time.
     pub received_at: Timestamp,
-    /// What it counts as.
+    /// The counts that it adds to.
     pub flags: Flags,
-    /// Whether nothing is missing that an event about a pull request should have.
+    /// Whether no field is missing that an event about a pull request should have.
     pub enriched: bool,
-    /// Language of the base repository, of events about pull requests.
+    /// The language of the base repository, of events about pull requests.
     pub language: Option<String>,
     /// Lines added, of pull-request events.
     pub additions: Option<u64>,
     /// Lines deleted, of pull-request events.
     pub deletions: Option<u64>,
-    /// Files changed, as it was asked for; `None` once it is written back.
+    /// Files changed, by enrichment; `None` once it is written back.
     pub changed_files: Option<u64>,
-    /// The title, as it was asked for; `None` once it is written back.
+    /// The title, by enrichment; `None` once it is written back.
     pub title: Option<String>,
-    /// Whether it is a draft, as it was asked for; `None` once it is written back.
+    /// Whether it is a draft, by enrichment; `None` once it is written back.
     pub draft: Option<bool>,
-    /// Which of the event's documents are of objects never seen here before: a bit for each, in
-    /// the order of [`super::entity::entities`]. Found out where the event is applied.
+    /// The documents of the event that are new: one bit for each, in the order of
+    /// [`super::entity::entities`]. Set where the event is applied.
     pub inserted: u64,
 }
 
-/// The seven flags of the payload; each counts one or nothing.
+/// The seven flags of the payload, each of which counts 1 or 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "seven flags are what the wire has")]
+#[expect(clippy::struct_excessive_bools, reason = "the wire format has seven flags")]
 pub struct Flags {
     /// A pull-request event of any action.
     pub pr: bool,
-    /// It was opened.
+    /// The pull request was opened.
     pub open: bool,
-    /// It was merged.
+    /// The pull request was merged.
     pub merge: bool,
-    /// It was closed without a merge.
+    /// The pull request was closed without a merge.
     pub close: bool,
     /// This developer's first pull-request event of the UTC day.
     pub dev_day: bool,
-    /// This developer's first of the UTC year.
+    /// This developer's first pull-request event of the UTC year.
     pub dev_year: bool,
-    /// This repository's first of the UTC year.
+    /// This repository's first pull-request event of the UTC year.
     pub repo_year: bool,
 }
 
-/// The first byte of encoded facts. Version 1 had nothing to write back but `merged`: its rows are
-/// those of version 2 with none of the later fields present. Version 3 is version 2 with
-/// `inserted` behind it, and is written only where that is not 0.
+/// The version, which is the first byte of encoded facts. Version 1 is version 2 without the fields
+/// from `changed_files` on. Version 3 is version 2 followed by `inserted`, and is written only when
+/// that is not 0.
 const VERSION: u8 = 2;
 const WITH_INSERTED: u8 = 3;
 const VERSIONS: std::ops::RangeInclusive<u8> = 1..=WITH_INSERTED;
 
-/// Bits that say which fields are present in the bytes, or are such a field's value.
+/// Bits for the fields that are present in the bytes, and for boolean values.
 mod present {
     pub(super) const ENRICHED: u8 = 1;
     pub(super) const LANGUAGE: u8 = 1 << 1;
@@ -89,16 +89,16 @@ mod present {
 }
 
 impl Facts {
-    /// The language a pull-request event is counted under; `None` when it is unknown, empty, or
-    /// longer than [`tally::NAME_BYTES`].
+    /// The language under which a pull-request event is counted; `None` when it is unknown, empty,
+    /// or longer than [`tally::NAME_BYTES`].
     #[must_use]
     pub fn counted_language(&self) -> Option<&str> {
         let language = self.language.as_deref()?;
         (self.flags.pr && (1..=tally::NAME_BYTES).contains(&language.len())).then_some(language)
     }
 
-    /// What the event says by itself: its action's flags, and what GitHub sent of language and
-    /// lines. First-time flags are claimed later.
+    /// The facts that the event itself contains: the flags of its action, and the language and
+    /// lines that GitHub sent. First-time flags are claimed later.
     #[must_use]
     pub fn of(event: &Event<'_>, received_at: Timestamp) -> Self {
         let complete = MissingFields::of(event).is_none_or(|missing| !missing.is_wanting());
@@ -123,12 +123,12 @@ impl Facts {
         }
     }
 
-    /// Lets go of what is needed only until it is written back into the event.
+    /// Drops the fields that are needed only until they are written back.
     pub fn forget_written(&mut self) {
         (self.changed_files, self.title, self.draft) = (None, None, None);
     }
 
-    /// Appends the bytes that the store keeps.
+    /// Appends the facts, encoded for the store.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(if self.inserted == 0 { VERSION } else { WITH_INSERTED });
         out.extend_from_slice(&self.received_at.micros().to_be_bytes());
@@ -157,7 +157,7 @@ impl Facts {
         }
     }
 
-    /// Reads what [`Self::encode`] wrote and gives the bytes behind it; `None` for any others.
+    /// Decodes facts, and returns them with the bytes after them; `None` for other bytes.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (&[version], rest) = bytes.split_first_chunk::<1>()?;
@@ -212,7 +212,7 @@ impl Facts {
 }
 
 impl Flags {
-    /// Their names on the wire, in its order, with their values.
+    /// Their names on the wire, in wire order, with their values.
     #[must_use]
     pub fn named(self) -> [(&'static str, bool); 7] {
         [
@@ -234,7 +234,7 @@ impl Flags {
         Self::from_named(std::array::from_fn(|i| bits & (1 << i) != 0))
     }
 
-    /// Their values in the order of [`Self::named`].
+    /// Makes flags from values in the order of [`Self::named`].
     #[must_use]
     pub fn from_named(set: [bool; 7]) -> Self {
         let [pr, open, merge, close, dev_day, dev_year, repo_year] = set;
@@ -242,15 +242,16 @@ impl Flags {
     }
 }
 
-/// The event as readers get it: compact, with what GitHub left out of a pull request put where it
-/// used to be, as far as it is known. `merged` is known from the action alone.
+/// The event as subscribers get it: compact, with the known values of missing fields at their old
+/// place. `merged` is derived from the action.
 #[must_use]
 pub fn written_back<'a>(event: &Event<'a>, facts: &Facts) -> Cow<'a, str> {
     let whole = event.text;
     let Some(missing) = MissingFields::of(event) else { return event.compact() };
     let number = |n: Option<u64>| n.map(|n| n.to_string());
     let merged = event.pull_request().map(|pull| pull.is_merge().to_string());
-    // Asked for and not there is null, as GitHub wrote it; of a review nobody ever asked for it.
+    // A queried language that does not exist is null, as in GitHub's old events. Reviews are not
+    // queried.
     let no_language = (facts.enriched && facts.flags.pr).then(|| "null".to_owned());
     let language = facts.language.as_deref().map(quoted).or(no_language);
     let pull = [
@@ -262,12 +263,12 @@ pub fn written_back<'a>(event: &Event<'a>, facts: &Facts) -> Cow<'a, str> {
         ("draft", missing.draft, facts.draft.map(|draft| draft.to_string())),
     ];
     let repo = [("language", missing.language, language)];
-    // The repository ends before the pull request around it does.
-    let places =
+    // The repository is inside the pull request and ends before it.
+    let objects =
         [missing.base_repo.map(|object| (object, &repo[..])), Some((missing.object, &pull[..]))];
     let mut text = String::with_capacity(whole.len() + 160);
     let mut copied = 0;
-    for (object, members) in places.into_iter().flatten() {
+    for (object, members) in objects.into_iter().flatten() {
         let Some(offset) = json::offset_in(whole, object) else { continue };
         let end = offset + object.len() - 1;
         text.push_str(&whole[copied..end]);

@@ -1,7 +1,8 @@
-//! An event as GitHub sent it, and the few things of it that we look at.
+//! Reads an event as GitHub sent it, and the few fields of it that are used.
 //!
-//! Both shapes are read: today's trimmed one (since October 2025) and the old full one. Whatever
-//! is missing, null or odd is simply not known; only what is no event at all is refused.
+//! Both formats are read: today's trimmed one (since October 2025) and the old full one. A field
+//! that is missing, null or of another type is unknown; only input that is not an event is an
+//! error.
 
 mod parts;
 
@@ -10,20 +11,20 @@ use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-pub(super) use self::parts::Object;
-use self::parts::Parts;
+use self::parts::EventParts;
+pub(super) use self::parts::PayloadObject;
 use super::json;
 use super::window::Timestamp;
 
 /// The type whose events are counted by day and by language.
 pub const PULL_REQUEST: &str = "PullRequestEvent";
 
-/// The largest event that is taken; Pulsar's default limit of a message is 5 MiB.
+/// The largest event in bytes; Pulsar's default limit of a message is 5 MiB.
 pub const EVENT_BYTES: usize = 4 << 20;
-/// By how much the enrichment may make an event larger.
+/// The most bytes that enrichment may add to an event.
 const WRITTEN_BACK_BYTES: usize = 64 << 10;
 
-/// What makes an event the same event: its type and its id.
+/// Identifies an event: its type and its id.
 ///
 /// Ids alone are not unique: GitHub draws them from two sequences and reset both in October 2025.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,18 +40,18 @@ pub struct EventKey {
 pub enum EventId {
     /// As GitHub has always written it.
     Number(u64),
-    /// Anything else it may come to write; `#` and a hash of the event when there is no id.
+    /// Any other text. Without an id it is `#` and a hash of the event.
     Text(String),
 }
 
-/// What is read of one event. Slices of the event's own text.
+/// The parsed fields of one event, as slices of its text.
 #[derive(Debug, Clone)]
 pub struct Event<'a> {
     /// The whole event.
     pub text: &'a str,
-    /// What makes it the same event.
+    /// Its identity.
     pub key: EventKey,
-    /// `created_at`, when it is a time.
+    /// `created_at`, when it is a valid time.
     pub created_at: Option<Timestamp>,
     /// `actor.id`.
     pub actor_id: Option<u64>,
@@ -58,49 +59,52 @@ pub struct Event<'a> {
     pub actor_login: Option<Cow<'a, str>>,
     /// `repo.id`.
     pub repo_id: Option<u64>,
-    /// `repo.name`, that is `owner/name`.
+    /// `repo.name`, which is `owner/name`.
     pub repo_name: Option<Cow<'a, str>>,
     /// `org.login`.
     pub org_login: Option<Cow<'a, str>>,
     /// `payload`, as text.
     pub payload: Option<&'a str>,
-    /// What else is looked at, as it is written.
-    pub(super) parts: Parts<'a>,
+    /// The other fields that are used, as text.
+    pub(super) parts: EventParts<'a>,
 }
 
-/// What is read of a pull-request event's payload.
+/// The parsed payload of a pull-request event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PullRequest<'a> {
     /// `payload.action`.
     pub action: Option<Cow<'a, str>>,
     /// `payload.pull_request`, as text.
     pub object: Option<&'a str>,
-    /// `merged` as GitHub sent it; `None` when it sent none.
+    /// `merged` as GitHub sent it; `None` when it is missing.
     pub merged: Option<bool>,
-    /// `additions` as GitHub sent them.
+    /// `additions` as GitHub sent it.
     pub additions: Option<u64>,
-    /// `deletions` as GitHub sent them.
+    /// `deletions` as GitHub sent it.
     pub deletions: Option<u64>,
     /// `base.repo.language` as GitHub sent it.
     pub language: Option<Cow<'a, str>>,
 }
 
-/// Why something on a page is no event.
+/// Why an entry of a page is not an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEvent {
-    /// A list, a number, a string, null, or no JSON.
+    /// It is a list, a number, a string, null, or not JSON.
     #[error("not a JSON object")]
     NotAnObject,
-    /// An object that names neither an id nor a type.
+    /// It is an object with neither an id nor a type.
     #[error("an object with neither `id` nor `type`")]
     Nameless,
-    /// Larger than [`EVENT_BYTES`].
-    #[error("an event of {0} bytes, more than the {EVENT_BYTES} that are taken")]
+    /// It is larger than [`EVENT_BYTES`].
+    #[error("an event of {0} bytes, above the limit of {EVENT_BYTES}")]
     TooLarge(usize),
 }
 
 impl<'a> Event<'a> {
-    /// Reads an event of ours or of another node: one that was admitted, and perhaps enriched.
+    /// Parses an event, also one that another node has admitted and enriched.
+    ///
+    /// # Errors
+    /// When the text is not an event, or is too large.
     pub fn read(text: &'a str) -> Result<Self, InvalidEvent> {
         if !json::is_object(text) {
             return Err(InvalidEvent::NotAnObject);
@@ -108,7 +112,7 @@ impl<'a> Event<'a> {
         if text.len() > EVENT_BYTES + WRITTEN_BACK_BYTES {
             return Err(InvalidEvent::TooLarge(text.len()));
         }
-        let parts = Parts::read(text);
+        let parts = EventParts::read(text);
         let kind = parts.kind.and_then(json::text);
         let id = parts.id.and_then(EventId::read);
         if id.is_none() && kind.is_none() {
@@ -132,19 +136,19 @@ impl<'a> Event<'a> {
         })
     }
 
-    /// The text without white space between its parts.
+    /// The text without white space between its tokens.
     #[must_use]
     pub fn compact(&self) -> Cow<'a, str> {
         if self.is_compact() { Cow::Borrowed(self.text) } else { json::compact(self.text) }
     }
 
-    /// Whether the text has no white space between its parts.
+    /// Whether the text has no white space between its tokens.
     #[must_use]
     pub fn is_compact(&self) -> bool {
         self.parts.is_compact
     }
 
-    /// The pull request that a [`PULL_REQUEST`] event is about; `None` for other types.
+    /// The pull request of a [`PULL_REQUEST`] event; `None` for other types.
     #[must_use]
     pub fn pull_request(&self) -> Option<PullRequest<'a>> {
         if self.key.kind != PULL_REQUEST {
@@ -162,8 +166,8 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Whether a JSON object is likely an event, as far as its type tells it from the objects inside of
-/// events: all types that GitHub ever had end alike.
+/// Whether a JSON object looks like an event, and not like an object inside an event: all event
+/// types that GitHub ever had end with `Event`.
 #[must_use]
 pub fn is_event(object: &str) -> bool {
     let kind = || json::pick(object, ["type"])[0].and_then(json::text);
@@ -171,8 +175,8 @@ pub fn is_event(object: &str) -> bool {
 }
 
 impl PullRequest<'_> {
-    /// Whether this event says that the pull request was merged: since October 2025 by its own
-    /// action, before by `closed` with `merged` true.
+    /// Whether the pull request was merged: since October 2025 an action of its own, before that
+    /// `closed` with `merged` true.
     #[must_use]
     pub fn is_merge(&self) -> bool {
         match self.action.as_deref() {
@@ -182,13 +186,13 @@ impl PullRequest<'_> {
         }
     }
 
-    /// Whether this event says that the pull request was closed without being merged.
+    /// Whether the pull request was closed without a merge.
     #[must_use]
     pub fn is_close(&self) -> bool {
         self.action.as_deref() == Some("closed") && !self.is_merge()
     }
 
-    /// Whether this event says that the pull request was opened (reopening is not opening).
+    /// Whether the pull request was opened; reopening does not count.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.action.as_deref() == Some("opened")
@@ -196,13 +200,13 @@ impl PullRequest<'_> {
 }
 
 impl EventId {
-    /// Reads the value of `id`; `None` when it is null, empty or no string and no number.
+    /// Parses the value of `id`; `None` when it is null, empty, or neither a string nor a number.
     fn read(value: &str) -> Option<Self> {
         let text = json::text(value).unwrap_or(Cow::Borrowed(value));
         if text.is_empty() || text == "null" || value.starts_with(['{', '[']) {
             return None;
         }
-        // Only the one way to write a number is that number: "007" is another id than "7".
+        // Only the canonical spelling of a number is that number: "007" is not "7".
         match text.parse::<u64>() {
             Ok(number) if number.to_string() == text => Some(Self::Number(number)),
             _ => Some(Self::Text(text.into_owned())),
@@ -237,7 +241,7 @@ mod tests {
         "created_at":"2026-02-24T21:33:46Z"}"#;
 
     #[test]
-    fn todays_merge_is_its_own_action() {
+    fn merge_today_is_an_action_of_its_own() {
         let event = Event::read(TODAY).unwrap();
         assert_eq!(event.key.to_string(), "PullRequestEvent 6849554848");
         assert_eq!(event.repo_name.as_deref(), Some("ann/tool"));
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_shape_says_merged_beside_closed() {
+    fn merge_in_the_old_format_is_closed_with_merged_true() {
         let shape = |merged: &str| {
             format!(
                 r#"{{"id":"5","type":"PullRequestEvent","payload":{{"action":"closed",
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_missing_null_or_odd_passes() {
+    fn missing_and_odd_fields_are_accepted() {
         for text in [
             r#"{"id":"1"}"#,
             r#"{"type":"NewEvent"}"#,
@@ -286,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_said() {
+    fn error_says_why_it_is_not_an_event() {
         assert_eq!(Event::read("[]").unwrap_err(), InvalidEvent::NotAnObject);
         assert_eq!(Event::read("null").unwrap_err(), InvalidEvent::NotAnObject);
         assert_eq!(Event::read(r#"{"message":"x"}"#).unwrap_err(), InvalidEvent::Nameless);
@@ -296,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn events_without_an_id_are_told_apart_by_their_text() {
+    fn events_without_an_id_differ_by_their_text() {
         let one = Event::read(r#"{"type":"A","n":1}"#).unwrap().key;
         let two = Event::read(r#"{"type":"A","n":2}"#).unwrap().key;
         assert_ne!(one, two);
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_one_way_to_write_a_number_is_that_number() {
+    fn only_canonical_numbers_are_numbers() {
         assert_eq!(EventId::read("\"7\""), EventId::read("7"));
         assert_ne!(EventId::read("\"007\""), EventId::read("\"7\""));
         assert_eq!(EventId::read("\"18446744073709551615\""), Some(EventId::Number(u64::MAX)));
@@ -312,7 +316,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused_without_a_panic(text in ".{0,300}") {
+        fn arbitrary_text_never_panics(text in ".{0,300}") {
             let _ = Event::read(&text).map(|event| event.pull_request().map(|p| p.is_merge()));
         }
     }

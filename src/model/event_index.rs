@@ -1,8 +1,8 @@
-//! What readers choose events by, read once an event.
+//! The fields that queries select events by, extracted once per event.
 //!
-//! One piece of memory an event: the values one behind the other as GitHub wrote them, and once
-//! more in lower case, because names on GitHub are the same in any case and nobody should fold
-//! them once a reader.
+//! One allocation per event holds the values one after the other as GitHub wrote them, and once
+//! more in lower case: names on GitHub are case-insensitive, and must not be folded once per
+//! subscriber.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -11,28 +11,28 @@ use super::event::{self, Event, EventKey};
 use super::event_summary::EventSummary;
 use super::routing::RoutingKey;
 
-/// What an event is chosen by. What it does not have is `None`.
+/// The indexed fields of an event. A missing field is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventIndex {
-    /// Key, type, repository, actor, organisation, language; then the same in lower case.
+    /// Routing key, type, repository, actor, organization, language; then the same in lower case.
     text: Box<str>,
-    /// Where each value ends in the first half.
+    /// The end of each value in the first half.
     ends: [u32; VALUES],
-    /// Bits of the values that are there.
+    /// One bit for each value that exists.
     given: u8,
     hash: u64,
 }
 
 const VALUES: usize = 6;
-/// The values that are kept, in their order.
+/// The values that are stored, in this order.
 const KEPT: [IndexedField; 4] =
     [IndexedField::Kind, IndexedField::Repo, IndexedField::Actor, IndexedField::Org];
-/// The length of a value that is not there.
+/// The stored length of a missing value.
 const ABSENT: u16 = u16::MAX;
-/// The bytes of the hash.
+/// Bytes of the hash.
 const HASH: usize = 8;
 
-/// One of the values that a filter looks at.
+/// A field that a filter compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IndexedField {
     /// The routing key.
@@ -43,14 +43,14 @@ pub enum IndexedField {
     Repo = 2,
     /// The actor's login.
     Actor = 3,
-    /// The organisation's login.
+    /// The organization's login.
     Org = 4,
     /// The language of the repository.
     Language = 5,
 }
 
 impl EventIndex {
-    /// Of an event that was read.
+    /// The index of a parsed event.
     #[must_use]
     pub fn of(event: &Event<'_>, facts: &Facts) -> Self {
         let names = [&event.repo_name, &event.actor_login, &event.org_login];
@@ -58,7 +58,7 @@ impl EventIndex {
         Self::of_key(&event.key, [repo, actor, org, facts.language.as_deref()])
     }
 
-    /// Of one that was read before.
+    /// The index of an event by its summary.
     #[must_use]
     pub fn of_summary(summary: &EventSummary, facts: &Facts) -> Self {
         let names = [&summary.repo_name, &summary.actor_login, &summary.org_login];
@@ -91,8 +91,8 @@ impl EventIndex {
         head
     }
 
-    /// Appends the bytes that the store keeps, of what neither the key nor the facts say again;
-    /// false, and nothing is appended, where a value is too long for them.
+    /// Appends the index, encoded for the store, without what is in the row's facts. Returns false
+    /// and appends nothing when a value is too long.
     #[must_use]
     pub fn encode(&self, out: &mut Vec<u8>) -> bool {
         let values = KEPT.map(|value| self.value(value, 0));
@@ -114,7 +114,7 @@ impl EventIndex {
         true
     }
 
-    /// What [`Self::encode`] wrote, and the bytes behind it; `None` for any others.
+    /// Splits what [`Self::encode`] wrote from the bytes after it; `None` for other bytes.
     #[must_use]
     pub fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
         let (lengths, values) = read_lengths(bytes.get(HASH..)?)?;
@@ -122,7 +122,7 @@ impl EventIndex {
         bytes.split_at_checked(bytes.len() - values.len() + all)
     }
 
-    /// Reads what [`Self::encode`] wrote of an event with these facts; `None` for any other bytes.
+    /// Decodes the index of an event with these facts; `None` for other bytes.
     #[must_use]
     pub fn decode(bytes: &[u8], facts: &Facts) -> Option<Self> {
         let (hash, rest) = bytes.split_first_chunk()?;
@@ -139,7 +139,7 @@ impl EventIndex {
         rest.is_empty().then(|| Self::pack(u64::from_be_bytes(*hash), kind, names))
     }
 
-    /// The routing key; empty only of an event that could not be read.
+    /// The routing key; empty only when the event could not be parsed.
     #[must_use]
     pub fn key(&self) -> &str {
         self.value(IndexedField::Key, 0).unwrap_or_default()
@@ -163,7 +163,7 @@ impl EventIndex {
         self.value(IndexedField::Actor, 0)
     }
 
-    /// The organisation's login.
+    /// The organization's login.
     #[must_use]
     pub fn org_login(&self) -> Option<&str> {
         self.value(IndexedField::Org, 0)
@@ -175,20 +175,20 @@ impl EventIndex {
         self.value(IndexedField::Language, 0)
     }
 
-    /// What a sample is taken by: the same for everyone, on every node, for ever. It is XXH3 (64
+    /// The hash that sampling uses, which is the same on every node and never changes: XXH3 (64
     /// bits) of the type, a space, and the id.
     #[must_use]
     pub fn sampling_hash(&self) -> u64 {
         self.hash
     }
 
-    /// Whether it is of the type that is counted by day and by language.
+    /// Whether it is a pull-request event.
     #[must_use]
     pub fn is_pull_request(&self) -> bool {
         self.kind() == Some(event::PULL_REQUEST)
     }
 
-    /// A value with A to Z made a to z.
+    /// A value in ASCII lower case.
     #[must_use]
     pub fn folded(&self, value: IndexedField) -> Option<&str> {
         self.value(value, self.text.len() / 2)
@@ -204,7 +204,7 @@ impl EventIndex {
     }
 }
 
-/// How long the kept values are, `None` where one is not there; and the bytes behind.
+/// The lengths of the stored values, `None` for a missing one, and the bytes after them.
 fn read_lengths(bytes: &[u8]) -> Option<([Option<usize>; KEPT.len()], &[u8])> {
     let (lengths, rest) = bytes.split_first_chunk::<{ 2 * KEPT.len() }>()?;
     let mut read = [None; KEPT.len()];
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_there_as_they_came_and_in_lower_case() {
+    fn values_are_kept_as_sent_and_in_lower_case() {
         let text = r#"{"id":"7","type":"PushEvent","actor":{"login":"Ann"},
             "repo":{"name":"Ann/Tool"},"org":{"login":""}}"#;
         let facts = Facts { language: Some("C++".to_owned()), ..Facts::default() };
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_none() {
+    fn missing_values_are_none() {
         let text = r#"{"id":"7","repo":{"name":"ann/Übung"}}"#;
         let head = EventIndex::of(&Event::read(text).unwrap(), &Facts::default());
         assert_eq!((head.kind(), head.actor_login(), head.language()), (None, None, None));
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_an_event_stays() {
+    fn sampling_hash_never_changes() {
         let text = r#"{"id":"4936706147","type":"PushEvent"}"#;
         let head = EventIndex::of(&Event::read(text).unwrap(), &Facts::default());
         assert_eq!(head.sampling_hash(), xxh3_64(b"PushEvent 4936706147"));
@@ -266,7 +266,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_head_is_read_as_it_was_kept(
+        fn index_decodes_to_what_was_encoded(
             hash: u64,
             kind in proptest::option::of("\\PC{1,20}"),
             names in proptest::array::uniform4(proptest::option::of("\\PC{0,20}")),
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_any_length_is_kept_or_nothing_is() {
+    fn too_long_value_is_not_encoded() {
         for (length, is_kept) in [(65_534, true), (65_535, false), (70_000, false)] {
             let name = "n".repeat(length);
             let head = EventIndex::pack(1, Some("PushEvent"), [None, Some(&name), None, None]);

@@ -1,15 +1,15 @@
-//! What is kept of a reading by who carries the text elsewhere, so that it is read once.
+//! The parsed fields of an event without its text, so that the text is parsed only once.
 
 use super::entity::{EntityRef, entity_refs};
 use super::event::{Event, EventKey};
 use super::window::Timestamp;
 
-/// An event without its text.
+/// The summary of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventSummary {
-    /// What makes it the same event.
+    /// The event's identity.
     pub key: EventKey,
-    /// `created_at`, when it is a time.
+    /// `created_at`, when it is a valid time.
     pub created_at: Option<Timestamp>,
     /// `actor.id`.
     pub actor_id: Option<u64>,
@@ -21,12 +21,12 @@ pub struct EventSummary {
     pub repo_name: Option<Box<str>>,
     /// `org.login`.
     pub org_login: Option<Box<str>>,
-    /// The objects that it has documents of.
+    /// The objects of its documents.
     pub entity_refs: Box<[EntityRef]>,
 }
 
 impl EventSummary {
-    /// Of an event that was read.
+    /// The summary of a parsed event.
     #[must_use]
     pub fn of(event: Event<'_>) -> Self {
         let entity_refs = entity_refs(&event).into();

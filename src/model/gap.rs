@@ -1,6 +1,6 @@
-//! Where a reader of the bus cannot be given what was there, or should have been.
+//! Gaps of the bus: events that a subscriber cannot get, and why.
 //!
-//! What GitHub left out of an event is another matter: see [`super::gaps`].
+//! Fields that GitHub left out of an event are in [`super::missing_fields`].
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,54 +8,54 @@ use serde::Serialize;
 use super::position::Position;
 use super::window::Timestamp;
 
-/// Why there is nothing.
+/// Why events are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
-    /// It was there and is kept no longer.
+    /// They are older than retention keeps them.
     Retention = 1,
-    /// The reader was too slow, and cannot come back to it.
+    /// The subscriber was too slow, and cannot go back to them.
     Slow = 2,
-    /// It never came from GitHub.
+    /// They were never received from GitHub.
     Upstream = 3,
-    /// It is on another bus.
+    /// They are on another bus.
     BusChanged = 4,
 }
 
 /// A gap of the bus, as this node knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
-    /// The last place before it.
+    /// The last position before it.
     pub after: Position,
-    /// The first place behind it, or `after` itself when nothing on the bus was skipped.
+    /// The first position after it, or `after` itself when no position was skipped.
     pub until: Position,
-    /// Events in it, if that is known.
+    /// The number of missing events, if it is known.
     pub count: Option<u64>,
-    /// Why.
+    /// The reason.
     pub reason: GapReason,
-    /// When this node found it.
+    /// When this node noticed it.
     pub noticed_at: Timestamp,
 }
 
-/// A time in which GitHub was not read although events passed: an `upstream` gap on its way to
-/// every node, beside the first event behind it.
+/// A time in which GitHub was not polled although there were events. It travels to every node with
+/// the first event after it, and becomes an `upstream` gap there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outage {
-    /// When GitHub was last read before it.
+    /// When GitHub was last polled before it.
     pub since: Timestamp,
-    /// When GitHub was read again.
+    /// When GitHub was polled again.
     pub until: Timestamp,
 }
 
 impl Outage {
-    /// As the value of a message's property: `upstream:SINCE:UNTIL`, microseconds since 1970.
+    /// The value of the message's property: `upstream:SINCE:UNTIL`, microseconds since 1970.
     #[must_use]
     pub fn property(&self) -> String {
         let name = GapReason::Upstream.name();
         format!("{name}:{}:{}", self.since.micros(), self.until.micros())
     }
 
-    /// Reads what [`Self::property`] wrote; `None` for anything else.
+    /// Parses the value of the property; `None` for other text.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
@@ -66,7 +66,7 @@ impl Outage {
         (is_whole && since <= until).then_some(Self { since, until })
     }
 
-    /// One that covers both.
+    /// An outage that covers both.
     #[must_use]
     pub fn with(self, other: Self) -> Self {
         Self { since: self.since.min(other.since), until: self.until.max(other.until) }
@@ -74,10 +74,10 @@ impl Outage {
 }
 
 impl GapReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 4] = [Self::Retention, Self::Slow, Self::Upstream, Self::BusChanged];
 
-    /// Its name, as readers are told.
+    /// Its name on the wire.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outage_comes_back_from_its_property() {
+    fn outage_parses_from_its_property() {
         let at = Timestamp::from_micros;
         let outage = Outage { since: at(5), until: at(1_800_000_000_000_000) };
         assert_eq!(outage.property(), "upstream:5:1800000000000000");

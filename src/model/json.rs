@@ -1,8 +1,8 @@
-//! Looking into JSON without taking it apart: a value is a slice of the text it came in.
+//! Picks values out of JSON text without parsing it into a model: a value is a slice of the text.
 //!
-//! GitHub's payloads are open: any field may be missing, null, doubled or of another type. So
-//! nothing is modelled; a reader picks the few members it needs and leaves the rest as text, to
-//! the last digit. Doubled members: the last one holds, as in every common parser.
+//! In GitHub's payloads any field may be missing, null, repeated, or of another type. So there is
+//! no model: code picks the few members that it needs, and the rest stays text, to the last digit.
+//! Of repeated members the last one counts, as in every common parser.
 
 mod find;
 mod pieces;
@@ -13,10 +13,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-pub use self::find::{Found, find};
-pub use self::pieces::{Broken, Wrong, pieces};
+pub use self::find::{FoundValues, find};
+pub use self::pieces::{BrokenPiece, PieceError, pieces};
 
-/// The members of those names of a JSON object, as text; all `None` when `json` is no object.
+/// The members with these names, as text; all `None` when `json` is not an object.
 #[must_use]
 pub fn pick<'a, const N: usize>(json: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
     let paths = names.map(|name| [name]);
@@ -26,7 +26,7 @@ pub fn pick<'a, const N: usize>(json: &'a str, names: [&str; N]) -> [Option<&'a 
 /// The value at a path of member names; `None` where the path leads nowhere.
 #[must_use]
 pub fn at<'a>(json: &'a str, path: &[impl AsRef<str>]) -> Option<&'a str> {
-    // One by one: a path that a client wrote may be as long as it likes.
+    // Level by level, without recursion: a client's path may be long.
     let mut value = json;
     for name in path {
         [value] = [pick(value, [name.as_ref()])[0]?];
@@ -34,11 +34,11 @@ pub fn at<'a>(json: &'a str, path: &[impl AsRef<str>]) -> Option<&'a str> {
     Some(value)
 }
 
-/// The first values of a JSON list, at most `most`; none when it is no list.
+/// The first values of a JSON list, up to `most`; none when `json` is not a list.
 #[must_use]
 pub fn items(json: &str, most: usize) -> Vec<&str> {
     let mut reader = serde_json::Deserializer::from_str(json);
-    reader.deserialize_any(Items { most }).unwrap_or_default()
+    reader.deserialize_any(ItemsVisitor { most }).unwrap_or_default()
 }
 
 /// The text of a JSON string; `None` for any other value.
@@ -52,47 +52,50 @@ pub fn text(json: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The text of a JSON string, for people: what no text can hold, half a surrogate pair, is shown as
-/// U+FFFD. `None` for any other value.
+/// The text of a JSON string, for display: an unpaired surrogate is shown as U+FFFD. `None` for any
+/// other value.
 #[must_use]
 pub fn shown(json: &str) -> Option<Cow<'_, str>> {
     text(json).or_else(|| {
         let bytes = name(json)?;
-        // The half pair is there as the three bytes that it would be in UTF-8.
+        // serde_json returns an unpaired surrogate as three bytes.
         let lossy = String::from_utf8_lossy(&bytes).replace("\u{fffd}\u{fffd}\u{fffd}", "\u{fffd}");
         Some(Cow::Owned(lossy))
     })
 }
 
-/// The members of an object in the order they are written, names as bytes and values as text.
-pub fn members(object: &str) -> Result<Vec<Member<'_>>, serde_json::Error> {
+/// The members of an object in the order of the text.
+///
+/// # Errors
+/// When `object` is not a JSON object.
+pub fn members(object: &str) -> Result<Vec<JsonMember<'_>>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(object);
-    reader.deserialize_map(All)
+    reader.deserialize_map(MembersVisitor)
 }
 
-/// Name and value.
-pub type Member<'a> = (Cow<'a, [u8]>, &'a str);
+/// A member of an object: its name as bytes, and its value as text.
+pub type JsonMember<'a> = (Cow<'a, [u8]>, &'a str);
 
-/// A whole number from 0 to 2^64 - 1, written as such; `None` for any other value.
+/// A whole number from 0 to 2^64 - 1; `None` for any other value.
 #[must_use]
 pub fn whole(json: &str) -> Option<u64> {
     json.parse().ok()
 }
 
-/// Whether the value is written as an object.
+/// Whether the value is an object, by its first character.
 #[must_use]
 pub fn is_object(json: &str) -> bool {
     json.starts_with('{')
 }
 
-/// Whether the text is one JSON object and nothing else but white space around it: by the same
-/// grammar that admits events, however deep it is nested.
+/// Whether the text is exactly one JSON object, with optional white space around it. Nesting may be
+/// of any depth.
 #[must_use]
 pub fn is_only_object(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok_and(|value| is_object(value.get()))
 }
 
-/// The same value without white space between its parts; what is in strings stays.
+/// The value without white space between its tokens.
 #[must_use]
 pub fn compact(json: &str) -> Cow<'_, str> {
     let Some(first) = first_space(json) else { return Cow::Borrowed(json) };
@@ -115,11 +118,11 @@ pub fn compact(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Where the first white space outside of strings is.
+/// The offset of the first white space outside strings.
 fn first_space(json: &str) -> Option<usize> {
     let mut begin = 0;
     loop {
-        // Between strings there is little; inside them only the end is looked for.
+        // Most of the text is inside strings, where only the end matters.
         let stops = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b'"');
         let at = begin + json.as_bytes()[begin..].iter().position(stops)?;
         if json.as_bytes()[at] != b'"' {
@@ -129,7 +132,7 @@ fn first_space(json: &str) -> Option<usize> {
     }
 }
 
-/// The place behind the string whose inside begins at `begin`.
+/// The offset after the string whose content begins at `begin`.
 fn end_of_string(json: &str, begin: usize) -> Option<usize> {
     let mut from = begin;
     loop {
@@ -147,24 +150,24 @@ pub fn push_text(out: &mut String, text: &str) {
     out.push_str(&serde_json::to_string(text).expect("a string can always be written as JSON"));
 }
 
-/// Where `part`, a slice of `whole`, begins in it; `None` when it is no slice of it.
+/// The offset of `part` in `whole`; `None` when it is not a slice of it.
 #[must_use]
 pub fn offset_in(whole: &str, part: &str) -> Option<usize> {
     let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
     (offset + part.len() <= whole.len()).then_some(offset)
 }
 
-/// The name of a member, as it is written.
+/// The name of a member, from its quoted text.
 fn name(quoted: &str) -> Option<Cow<'_, [u8]>> {
     let mut reader = serde_json::Deserializer::from_str(quoted);
-    Key::deserialize(&mut reader).ok().map(|Key(name)| name)
+    MemberName::deserialize(&mut reader).ok().map(|MemberName(name)| name)
 }
 
-struct Items {
+struct ItemsVisitor {
     most: usize,
 }
 
-impl<'de> Visitor<'de> for Items {
+impl<'de> Visitor<'de> for ItemsVisitor {
     type Value = Vec<&'de str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,20 +187,20 @@ impl<'de> Visitor<'de> for Items {
     }
 }
 
-/// A member's name, borrowed where it has no escapes. Bytes: JSON allows half a surrogate pair in a
-/// name, which no text can hold, and one such name must not hide the others.
-struct Key<'a>(Cow<'a, [u8]>);
+/// A member's name, borrowed when it has no escapes. It is bytes, because JSON allows an unpaired
+/// surrogate in a name, and such a name must not hide the other members.
+struct MemberName<'a>(Cow<'a, [u8]>);
 
-impl<'de> Deserialize<'de> for Key<'de> {
+impl<'de> Deserialize<'de> for MemberName<'de> {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        reader.deserialize_bytes(Name).map(Self)
+        reader.deserialize_bytes(NameVisitor).map(Self)
     }
 }
 
-struct All;
+struct MembersVisitor;
 
-impl<'de> Visitor<'de> for All {
-    type Value = Vec<Member<'de>>;
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Vec<JsonMember<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -205,16 +208,16 @@ impl<'de> Visitor<'de> for All {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Vec::new();
-        while let Some(Key(key)) = map.next_key::<Key<'de>>()? {
+        while let Some(MemberName(key)) = map.next_key::<MemberName<'de>>()? {
             members.push((key, map.next_value::<&'de RawValue>()?.get()));
         }
         Ok(members)
     }
 }
 
-struct Name;
+struct NameVisitor;
 
-impl<'de> Visitor<'de> for Name {
+impl<'de> Visitor<'de> for NameVisitor {
     type Value = Cow<'de, [u8]>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -237,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_picked_as_they_were_written() {
+    fn members_are_picked_as_text() {
         let json = r#"{"a":1.50,"b":{"c":"x\n"},"a":12345678901234567890123}"#;
         assert_eq!(pick(json, ["b", "z", "a"])[0], Some(r#"{"c":"x\n"}"#));
         assert_eq!(pick(json, ["z"])[0], None);
@@ -247,14 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_has_no_members() {
+    fn other_values_have_no_members() {
         for json in ["null", "[1]", "3", "\"{}\"", "", "{\"a\":"] {
             assert_eq!(pick(json, ["a"]), [None], "{json}");
         }
     }
 
     #[test]
-    fn the_first_items_of_a_list_are_as_they_were_written() {
+    fn first_items_of_a_list_are_picked_as_text() {
         let json = r#"[1.50, {"a":1},"x\n"]"#;
         assert_eq!(items(json, 9), ["1.50", r#"{"a":1}"#, r#""x\n""#]);
         assert_eq!(items(json, 2), ["1.50", r#"{"a":1}"#]);
@@ -264,12 +267,12 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_name_is_the_same_name() {
+    fn escaped_name_is_the_same_name() {
         assert_eq!(pick(r#"{"\u0061":1}"#, ["a"]), [Some("1")]);
     }
 
     #[test]
-    fn a_name_that_is_no_text_does_not_hide_the_others() {
+    fn unpaired_surrogate_hides_no_other_member() {
         let json = r#"{"\ud800":1,"a":"\udc00","b":{"\ud83d":{}},"c\u0000":2}"#;
         assert_eq!(
             pick(json, ["a", "b", "c\0"]),
@@ -290,7 +293,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_looked_into_without_a_panic(json in ".{0,200}") {
+        fn arbitrary_text_never_panics(json in ".{0,200}") {
             let _ = (pick(&json, ["a", "b"]), at(&json, &["a"]), text(&json), compact(&json));
         }
 

@@ -1,10 +1,9 @@
-//! What one message of the bus looks like: the peer's own format, so either can produce for the
-//! other.
+//! The format of a message on the bus, which is also the peer's (ossinsight-plugin's), so that
+//! either can consume the other's messages.
 //!
-//! The body is `{"event":{…},"payload":{…}}`, with seven flags in `payload` and, in ours, what
-//! enrichment added. What belongs to the message and not to the event is in properties. Reading
-//! is tolerant: a message without `schema` (the peer's) says nothing that is believed but its
-//! event; one that says more than we know is read for what we know.
+//! The body is `{"event":{…},"payload":{…}}`, with seven flags in `payload` and, in our messages,
+//! the enrichment. Data about the message itself is in its properties. Of a message without the
+//! property `schema`, the peer's, only the event is used. Unknown fields are ignored.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,31 +17,31 @@ use super::json;
 use super::routing::RoutingKey;
 use super::window::Timestamp;
 
-/// When the collector first saw the event, in microseconds since 1970.
+/// Property: when the collector first received the event, in microseconds since 1970.
 pub const RECEIVED: &str = "received";
-/// The routing key.
+/// Property: the routing key.
 pub const KEY: &str = "key";
-/// What is missing before the message, where something is: [`Outage::property`].
+/// Property: the outage before the message, if there was one: [`Outage::property`].
 pub const GAP: &str = "gap";
-/// The version of what is said beside the event; absent in the peer's messages.
+/// Property: the version of everything but the event; missing in the peer's messages.
 pub const SCHEMA: &str = "schema";
-/// The version that we write.
+/// The version that this build writes.
 const OUR_SCHEMA: &str = "1";
-/// Bytes of a body beside its event, about.
+/// Estimated bytes of a body in addition to its event.
 const AROUND_EVENT: usize = 200;
-/// How long a message may have waited for its broker; `received` before that is not believed.
+/// How long a message may have waited for its broker; an earlier `received` is ignored.
 const WAITED: Duration = Duration::from_secs(400 * 86_400);
-/// How far the clocks of two machines may be apart; `received` beyond it is not believed.
+/// How far the clocks of two machines may differ; a later `received` is ignored.
 const APART: Duration = Duration::from_secs(86_400);
 
 /// A message to be produced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
-    /// The repository's id, where the event has one.
+    /// The message key: the repository's id, if the event has one.
     pub key: Option<String>,
-    /// Names and values beside the body.
+    /// The properties.
     pub properties: [(&'static str, String); 3],
-    /// The time before the event in which GitHub was not read; property [`GAP`].
+    /// The outage of polling before the event; property [`GAP`].
     pub outage: Option<Outage>,
     /// The body, JSON.
     pub body: String,
@@ -53,32 +52,31 @@ pub struct Outgoing {
 pub struct Incoming {
     /// The event with its facts.
     pub envelope: Envelope,
-    /// What was read of that event.
+    /// The parsed fields of that event.
     pub summary: EventSummary,
-    /// Whether whoever produced it says what was seen for the first time; otherwise whoever
-    /// applies it finds out.
+    /// Whether its first-time flags are set; otherwise the apply stage claims them.
     pub flags_given: bool,
 }
 
 /// Why a message cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnreadableMessage {
-    /// Bytes that are no text.
-    #[error("the body is no UTF-8")]
+    /// The body is not text.
+    #[error("the body is not UTF-8")]
     NoText,
-    /// Text that is not JSON, has something behind its JSON value, or is not an object.
-    #[error("the body is not one JSON object and nothing else")]
+    /// The body is not JSON, not an object, or has text after the object.
+    #[error("the body is not exactly one JSON object")]
     NotOneObject,
-    /// A JSON object without an `event`.
-    #[error("the body is a JSON object without an `event` in it")]
+    /// The body has no `event`.
+    #[error("the body has no member `event`")]
     NoEventInside,
-    /// An `event` that is none.
+    /// The member `event` is not an event.
     #[error("its `event` is {0}")]
     InvalidEvent(#[from] InvalidEvent),
 }
 
 impl Outgoing {
-    /// The message of an envelope; `summary` is of its event.
+    /// Makes the message of an envelope; `summary` is of its event.
     #[must_use]
     pub fn new(envelope: &Envelope, summary: &EventSummary) -> Self {
         let Envelope { facts, event } = envelope;
@@ -97,7 +95,7 @@ impl Outgoing {
         Self { key, properties, outage: None, body }
     }
 
-    /// Bytes that it takes on the way, about.
+    /// Estimated bytes on the wire.
     #[must_use]
     pub fn bytes(&self) -> usize {
         const AROUND: usize = 120;
@@ -105,7 +103,7 @@ impl Outgoing {
     }
 }
 
-/// Writes the payload: the seven flags and what enrichment added.
+/// Writes the payload: the seven flags and the enrichment.
 pub fn push_payload(body: &mut String, facts: &Facts) {
     for (i, (name, set)) in facts.flags.named().into_iter().enumerate() {
         let open = if i == 0 { '{' } else { ',' };
@@ -132,8 +130,11 @@ fn push_enrichment(body: &mut String, facts: &Facts) {
 }
 
 impl Incoming {
-    /// Reads a message: its body, what its properties say, and when it was published, which is
-    /// when it was received where it does not say. The same on every node that reads it.
+    /// Parses a message: its body and properties, and its publish time, which is used when
+    /// `received` is missing or implausible. The result is the same on every node.
+    ///
+    /// # Errors
+    /// When the body has no valid event.
     pub fn read<'p>(
         body: &[u8],
         property: impl Fn(&str) -> Option<&'p str>,
@@ -161,7 +162,7 @@ impl Incoming {
             (facts, text)
         };
         let text: Arc<str> = Arc::from(text);
-        // An event without an id is known by its text, so what is read is what is kept.
+        // The identity of an event without an id is its text, so the kept text is parsed again.
         let event = if *text == *event.text { event } else { Event::read(&text)? };
         let summary = EventSummary::of(event);
         Ok(Self {

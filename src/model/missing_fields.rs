@@ -1,19 +1,19 @@
-//! What GitHub left out of an event about a pull request, and where it used to be.
+//! The fields that GitHub leaves out of events about pull requests, and where they used to be.
 //!
-//! Since October 2025 a pull request has five keys. What is learnt of it elsewhere goes back to
-//! its old place, and never over a value that GitHub sent: a key that is there, null too, is no
-//! gap.
+//! Since October 2025 a pull request in an event has only five members. Values that were learned
+//! elsewhere are written back to their old place, and never over a value that GitHub sent: a member
+//! that is null is not missing.
 
 use super::event::{Event, PULL_REQUEST};
 use super::json;
 
-/// Types beside [`PULL_REQUEST`] whose payload has a pull request; of these only the language of
-/// its base repository is put back.
+/// Types other than [`PULL_REQUEST`] whose payload has a pull request. In these only the language
+/// of the base repository is written back.
 const REVIEWS: [&str; 2] = ["PullRequestReviewEvent", "PullRequestReviewCommentEvent"];
 
-/// The pull request of an event, and which of its keys are not there.
+/// The pull request of an event, and which of its members are missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each key that may be missing")]
+#[expect(clippy::struct_excessive_bools, reason = "one for each member that may be missing")]
 pub struct MissingFields<'a> {
     /// `payload.pull_request`, as text.
     pub object: &'a str,
@@ -25,7 +25,7 @@ pub struct MissingFields<'a> {
     pub number: Option<u64>,
     /// `base.repo.id`.
     pub base_repo_id: Option<u64>,
-    /// `base.repo.language` as it was sent, null too.
+    /// `base.repo.language` as GitHub sent it, also when it is null.
     pub sent_language: Option<&'a str>,
     /// `merged` is missing.
     pub merged: bool,
@@ -44,7 +44,7 @@ pub struct MissingFields<'a> {
 }
 
 impl<'a> MissingFields<'a> {
-    /// Looks for them; `None` for an event without a pull request.
+    /// Finds the missing members; `None` for an event without a pull request.
     #[must_use]
     pub fn of(event: &Event<'a>) -> Option<Self> {
         let whole = event.key.kind == PULL_REQUEST;
@@ -72,8 +72,8 @@ impl<'a> MissingFields<'a> {
         })
     }
 
-    /// Whether something is missing that is worth asking for: what is counted. Old events lack
-    /// `draft` and more because it did not exist then.
+    /// Whether a counted field is missing, which is worth a query. Old events have no `draft` and
+    /// other fields because these did not exist then.
     #[must_use]
     pub fn is_wanting(&self) -> bool {
         self.additions || self.deletions || self.language
@@ -103,13 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn a_null_that_github_sent_is_no_gap_and_no_repository_has_no_language() {
+    fn null_is_not_missing() {
         let nulls = r#"{"merged":null,"additions":null,"deletions":null,"base":{"repo":null}}"#;
         assert_eq!(missing("PullRequestEvent", nulls), Some((false, false, false, false)));
     }
 
     #[test]
-    fn a_review_lacks_the_language_only() {
+    fn only_the_language_is_missing_in_a_review() {
         let today = r#"{"id":7,"base":{"repo":{"id":9}}}"#;
         assert_eq!(missing("PullRequestReviewEvent", today), Some((false, false, true, true)));
         assert_eq!(
@@ -122,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_payload_is_looked_at_without_a_panic(payload in ".{0,200}") {
+        fn arbitrary_payload_never_panics(payload in ".{0,200}") {
             let text = format!(r#"{{"id":"1","type":"PullRequestEvent","payload":{payload}}}"#);
             let _ = Event::read(&text).map(|event| MissingFields::of(&event).is_some());
         }

@@ -10,17 +10,17 @@ use std::str::FromStr;
 
 use super::position::{Cursor, InvalidCursor, read_number, write_number};
 
-/// An offset in the stream; a reader comes back to what lies behind it.
+/// A subscriber's offset in the stream; it resumes after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset {
-    /// The event.
+    /// The cursor of the event.
     pub cursor: Cursor,
-    /// How many of the entities that share its position were had.
+    /// The number of entities at its position that the subscriber has.
     pub entities: u32,
 }
 
 impl Offset {
-    /// Behind an event, before its entities.
+    /// The offset after an event and before its entities.
     #[must_use]
     pub fn after(cursor: Cursor) -> Self {
         Self { cursor, entities: 0 }
@@ -74,13 +74,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn texts_sort_as_offsets_do_and_come_back(a in offsets(), b in offsets()) {
+        fn texts_parse_and_sort_as_offsets_do(a in offsets(), b in offsets()) {
             prop_assert_eq!(a.to_string().cmp(&b.to_string()), a.cmp(&b));
             prop_assert_eq!(a.to_string().parse::<Offset>(), Ok(a));
         }
 
         #[test]
-        fn nothing_lies_between_a_position_and_the_one_before(a in offsets(), b in offsets()) {
+        fn nothing_is_between_a_position_and_the_one_before(a in offsets(), b in offsets()) {
             let (position, other) = (a.cursor.position, b.cursor.position);
             prop_assert_eq!(position.before().is_none(), position == Position::default());
             if let Some(before) = position.before() {
@@ -89,7 +89,7 @@ mod tests {
         }
 
         #[test]
-        fn other_text_is_refused_without_a_panic(text in "[0-9a-z.-]{0,30}") {
+        fn other_text_never_panics(text in "[0-9a-z.-]{0,30}") {
             if let Ok(offset) = text.parse::<Offset>() {
                 prop_assert_eq!(offset.to_string(), text);
             }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_an_offset_and_no_entities_are_not_written() {
+    fn cursor_is_an_offset_without_entities() {
         let cursor: Cursor = "51a70c3e-be1f4b".parse().unwrap();
         assert_eq!("51a70c3e-be1f4b".parse::<Offset>(), Ok(Offset::after(cursor)));
         assert_eq!(Offset { cursor, entities: 3 }.to_string(), "51a70c3e-be1f4b.c3");

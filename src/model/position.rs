@@ -1,20 +1,20 @@
-//! Where on the bus something is, and the text that a reader keeps to come back to it.
+//! Positions on the bus, and cursors: the text by which a subscriber resumes.
 //!
-//! A position is Pulsar's: ledger, entry, index in the batch; the embedded bus counts entries.
-//! A cursor is a position with the tag of the bus it belongs to, so that one of another bus (or
-//! of another life of this one) is recognised and never taken for a place here.
+//! A position has Pulsar's parts: ledger, entry, and index in the batch; the embedded bus counts
+//! entries. A cursor is a position with the tag of its bus, so that a cursor of another bus, or of
+//! a store that was since replaced, is recognized and never used as a position here.
 //!
-//! The text sorts as the positions do within a tag: each number is written as hexadecimal digits
-//! behind one letter for how many there are.
+//! Within a tag the texts sort as the positions do: each number is written as one letter for the
+//! number of its hexadecimal digits, followed by the digits.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Which bus, and which life of it, a position belongs to.
+/// Identifies a bus. A new store has a new tag for its embedded bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BusTag(pub u32);
 
-/// A place on the bus.
+/// A position on the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position {
     /// Pulsar's ledger; 0 on the embedded bus.
@@ -25,35 +25,35 @@ pub struct Position {
     pub index: u32,
 }
 
-/// What a reader keeps to come back: opaque to it, the same on each node of one bus.
+/// A cursor, which is opaque to subscribers and the same on each node of one bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor {
     /// The bus.
     pub tag: BusTag,
-    /// The place on it.
+    /// The position on it.
     pub position: Position,
 }
 
-/// Text that is no cursor of ours.
+/// A text that is not a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no cursor: give one back as it came, such as {example}", example = example())]
+#[error("invalid cursor `{0}`: use one exactly as it was sent, such as {example}", example = example())]
 pub struct InvalidCursor(String);
 
 impl InvalidCursor {
-    /// Of that text; only its beginning is kept.
+    /// The error for a text, of which only the beginning is kept.
     pub(super) fn of(text: &str) -> Self {
         Self(text.chars().take(80).collect())
     }
 }
 
 impl Position {
-    /// The place of the embedded bus's `n`th entry.
+    /// The position of the `n`th entry of the embedded bus.
     #[must_use]
     pub fn counted(n: u64) -> Self {
         Self { ledger: 0, entry: n, index: 0 }
     }
 
-    /// The last place before this one; none before the first.
+    /// The last position before this one; `None` for the first.
     #[must_use]
     pub fn before(self) -> Option<Self> {
         let Self { ledger, entry, index } = self;
@@ -65,9 +65,9 @@ impl Position {
         }
     }
 
-    /// The first place behind this one; the last of all is its own.
+    /// The first position after this one; the last position returns itself.
     #[must_use]
-    pub fn behind(self) -> Self {
+    pub fn next(self) -> Self {
         let Self { ledger, entry, index } = self;
         if let Some(index) = index.checked_add(1) {
             return Self { ledger, entry, index };
@@ -106,7 +106,7 @@ fn example() -> Cursor {
     Cursor { tag: BusTag(0x51a7_0c3e), position: Position::counted(0x1f4) }
 }
 
-/// `b` for no digit (zero), `c` for one, and so on to `r` for sixteen: letters that sort.
+/// Writes `b` for no digits (zero), `c` for one, and so on up to `r` for sixteen, then the digits.
 pub(super) fn write_number(f: &mut fmt::Formatter<'_>, number: u64) -> fmt::Result {
     let digits = (64 - number.leading_zeros()).div_ceil(4);
     let length = char::from(b'b' + u8::try_from(digits).expect("at most 16 digits"));
@@ -150,7 +150,7 @@ impl FromStr for Cursor {
             let entry = read_number(rest, &mut rest)?;
             let index = u32::try_from(read_number(rest, &mut rest)?).ok()?;
             let cursor = Self { tag: BusTag(tag), position: Position { ledger, entry, index } };
-            // One text a cursor: what is not written as we write it is not ours.
+            // Each cursor has exactly one text.
             (rest.is_empty() && cursor.to_string() == text).then_some(cursor)
         };
         read().ok_or_else(|| InvalidCursor::of(text))
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_cursor_stays() {
+    fn text_of_a_cursor_never_changes() {
         assert_eq!(example().to_string(), "51a70c3e-be1f4b");
     }
 
@@ -187,8 +187,8 @@ mod tests {
     #[test]
     fn behind_a_position_comes_the_next_index_then_the_next_entry() {
         let at = |entry, index| Position { ledger: 3, entry, index };
-        assert_eq!(at(5, 7).behind(), at(5, 8));
-        assert_eq!(at(5, u32::MAX).behind(), at(6, 0));
+        assert_eq!(at(5, 7).next(), at(5, 8));
+        assert_eq!(at(5, u32::MAX).next(), at(6, 0));
         assert_eq!(at(5, 8).before(), Some(at(5, 7)));
         assert_eq!(at(6, 0).before(), Some(at(5, u32::MAX)));
     }
@@ -205,7 +205,7 @@ mod tests {
         }
 
         #[test]
-        fn any_other_text_is_refused_without_a_panic(text in ".{0,40}") {
+        fn other_text_never_panics(text in ".{0,40}") {
             if let Ok(cursor) = text.parse::<Cursor>() {
                 prop_assert_eq!(cursor.to_string(), text);
             }

@@ -1,21 +1,21 @@
-//! The cursor of counts: up to which event they are counted, and which value that gave.
+//! The resume token of counts: the last counted event, and the hash of the value.
 //!
-//! A window slides on also where no event comes, so a place on the bus alone does not say what a
-//! reader has. The value's hash does: who comes back is given what leads from that very value to
-//! the one of now, whichever node told it and when, or the whole. Its text is the cursor's with
-//! `~` and sixteen digits behind.
+//! A window changes even without new events, so a position alone does not identify the value that a
+//! subscriber has. The hash does: a returning subscriber gets the delta from exactly that value to
+//! the current one, whichever node sent it, or else a snapshot. The token's text is the cursor's,
+//! followed by `~` and sixteen hexadecimal digits.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::position::{Cursor, InvalidCursor};
 
-/// What a reader of counts comes back with.
+/// The token with which a subscriber of counts resumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResumeToken {
-    /// Up to which event it is counted.
+    /// The last counted event.
     pub cursor: Cursor,
-    /// The value's hash; none where nobody can come back to it.
+    /// The hash of the value; `None` when a delta from it is impossible.
     pub value: Option<u64>,
 }
 

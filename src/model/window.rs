@@ -1,8 +1,8 @@
-//! Time as the house speaks of it: instants, calendar units in UTC, and half-open windows.
+//! Time: instants, calendar units in UTC, and half-open windows. Adapter for `jiff`.
 //!
-//! Two clocks, two names: `created_at` is GitHub's, `received_at` is ours. Both are [`Timestamp`]s.
-//! Calendar units are plain numbers of whole units since 1970 (years: the year itself), so that
-//! they sort, subtract and encode without a calendar.
+//! `created_at` is the time of GitHub's clock, `received_at` the time of ours. Both are
+//! [`Timestamp`]s. Calendar units are whole units since 1970 (a year is its number), so that they
+//! sort, subtract and encode without a calendar.
 
 use std::fmt;
 
@@ -45,12 +45,12 @@ pub struct Window {
 const MICROS: i64 = 1_000_000;
 /// Characters of `2026-01-31`.
 const DATE_CHARS: usize = 10;
-/// RFC 3339 writes the years 0 to 9999; the calendar's own range ends a day before.
+/// RFC 3339 has the years 0 to 9999; the calendar's range ends a day earlier.
 const EARLIEST: i64 = -62_167_219_200 * MICROS;
 const LATEST: i64 = 253_402_207_200 * MICROS;
 
 impl Timestamp {
-    /// The instant so many microseconds after 1970; what RFC 3339 cannot write is cut to its range.
+    /// The instant `micros` microseconds after 1970, clamped to the range of RFC 3339.
     #[must_use]
     pub fn from_micros(micros: i64) -> Self {
         Self(micros.clamp(EARLIEST, LATEST))
@@ -68,16 +68,16 @@ impl Timestamp {
         self.0
     }
 
-    /// Reads an RFC 3339 instant with any offset, as GitHub writes `created_at`.
-    /// `None` for anything else.
+    /// Parses an RFC 3339 instant with any offset, as in GitHub's `created_at`. `None` for other
+    /// text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let parsed: jiff::Timestamp = text.parse().ok()?;
         Some(Self::from_micros(parsed.as_microsecond()))
     }
 
-    /// Reads a time as programs write it that leave the offset out, `2026-01-31T05:30:00.5` or
-    /// `2026-01-31 05:30`: it is UTC. `None` for anything else, also for a time with an offset.
+    /// Parses a time without an offset, `2026-01-31T05:30:00.5` or `2026-01-31 05:30`, as UTC.
+    /// `None` for other text, also for a time with an offset.
     #[must_use]
     pub fn parse_utc(text: &str) -> Option<Self> {
         let (day, time) = text.split_at_checked(DATE_CHARS)?;
@@ -87,7 +87,7 @@ impl Timestamp {
         if is_time { Self::parse(&format!("{day}T{time}Z")) } else { None }
     }
 
-    /// As the `Date` header has it (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+    /// Formats it for a `Date` header (RFC 9110 §5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
     #[must_use]
     pub fn http_date(self) -> String {
         let instant = jiff::Timestamp::from_microsecond(self.0).unwrap_or_default();
@@ -95,31 +95,31 @@ impl Timestamp {
         printer.timestamp_to_rfc9110_string(&instant).unwrap_or_default()
     }
 
-    /// The second it lies in.
+    /// Its second.
     #[must_use]
     pub fn second(self) -> Second {
         Second(self.0.div_euclid(MICROS))
     }
 
-    /// The minute it lies in.
+    /// Its minute.
     #[must_use]
     pub fn minute(self) -> Minute {
         Minute(self.second().0.div_euclid(60))
     }
 
-    /// The hour it lies in.
+    /// Its hour.
     #[must_use]
     pub fn hour(self) -> Hour {
         Hour(self.second().0.div_euclid(3_600))
     }
 
-    /// The UTC day it lies in.
+    /// Its UTC day.
     #[must_use]
     pub fn day(self) -> Day {
         Day(i32::try_from(self.second().0.div_euclid(86_400)).expect("the range is four digits"))
     }
 
-    /// The UTC year it lies in.
+    /// Its UTC year.
     #[must_use]
     pub fn year(self) -> Year {
         self.day().year()
@@ -139,7 +139,7 @@ impl Timestamp {
         Self::from_micros(self.0.saturating_sub(micros))
     }
 
-    /// How long after `earlier` this is; zero when it is not after.
+    /// The time since `earlier`; zero when this is not after it.
     #[must_use]
     pub fn since(self, earlier: Self) -> std::time::Duration {
         let micros = self.0.saturating_sub(earlier.0);
@@ -147,7 +147,7 @@ impl Timestamp {
     }
 }
 
-/// RFC 3339 in UTC; whole seconds where there is no fraction.
+/// Formats it as RFC 3339 in UTC, with a fraction only when it has one.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let instant = jiff::Timestamp::from_microsecond(self.0).map_err(|_| fmt::Error)?;
@@ -155,7 +155,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Written as its text.
+/// Serializes it as its text.
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -192,7 +192,7 @@ impl Second {
 }
 
 impl Hour {
-    /// The UTC day it lies in.
+    /// Its UTC day.
     #[must_use]
     pub fn day(self) -> Day {
         Timestamp::from_seconds(self.0.saturating_mul(3_600)).day()
@@ -206,16 +206,16 @@ impl Day {
         Timestamp::from_seconds(i64::from(self.0) * 86_400)
     }
 
-    /// The year it lies in.
+    /// Its year.
     #[must_use]
     pub fn year(self) -> Year {
         Year(i32::from(self.date().year()))
     }
 
-    /// Reads `2026-01-31`; `None` for anything else, also for what only begins like it.
+    /// Parses `2026-01-31`; `None` for other text, also for a longer text that begins with a date.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        // The library takes a date out of a longer text, and other ways to write one.
+        // The library also accepts longer texts and other formats.
         let is_date = text.len() == DATE_CHARS
             && text.bytes().enumerate().all(|(at, byte)| match at {
                 4 | 7 => byte == b'-',
@@ -255,7 +255,7 @@ impl Year {
         Day::from_date(civil::Date::constant(year, 1, 1))
     }
 
-    /// The days of this year: the first, and the first of the next.
+    /// The days of this year.
     #[must_use]
     pub fn days(self) -> std::ops::Range<i32> {
         self.first_day().0..Self(self.0 + 1).first_day().0
@@ -269,13 +269,13 @@ impl fmt::Display for Year {
 }
 
 impl Window {
-    /// The window of `seconds` seconds that ends with `last` (inside).
+    /// The window of `seconds` seconds whose last second is `last`.
     #[must_use]
     pub fn ending_with(last: Second, seconds: u32) -> Self {
         Self { from: Second(last.0 + 1 - i64::from(seconds)), until: Second(last.0 + 1) }
     }
 
-    /// Whether the second lies inside.
+    /// Whether the second is inside.
     #[must_use]
     pub fn contains(self, second: Second) -> bool {
         self.from <= second && second < self.until
@@ -287,13 +287,13 @@ impl Window {
         Self { from: Second(self.from.0 - self.len()), until: self.from }
     }
 
-    /// How many seconds lie inside; zero for one that ends before it begins.
+    /// The number of seconds; zero when it ends before it begins.
     #[must_use]
     pub fn len(self) -> i64 {
         (self.until.0 - self.from.0).max(0)
     }
 
-    /// Whether no second lies inside.
+    /// Whether it has no second.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.len() == 0
@@ -305,13 +305,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instants_before_1970_lie_in_the_units_before_it() {
+    fn instants_before_1970_are_in_negative_units() {
         let last = Timestamp::from_seconds(-1);
         assert_eq!((last.minute(), last.hour(), last.day()), (Minute(-1), Hour(-1), Day(-1)));
     }
 
     #[test]
-    fn github_times_are_read_and_written_back_the_same() {
+    fn times_of_github_round_trip() {
         let text = "2026-02-24T21:33:46Z";
         let instant = Timestamp::parse(text).unwrap();
         assert_eq!(instant.to_string(), text);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_none_and_never_panics() {
+    fn other_text_is_not_a_time() {
         for text in ["", "yesterday", "2026-02-30T00:00:00Z", "99999-01-01T00:00:00Z"] {
             assert_eq!(Timestamp::parse(text), None, "{text}");
         }
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_a_day_and_no_more() {
+    fn only_a_date_is_a_day() {
         assert_eq!(Day::parse("2024-02-29").unwrap().to_string(), "2024-02-29");
         for text in [
             "2026-11-29T11:48:21",
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_without_an_offset_is_utc() {
+    fn time_without_an_offset_is_utc() {
         for (text, read) in [
             ("2026-11-29T11:48:21", "2026-11-29T11:48:21Z"),
             ("2026-11-29T11:48:21.725792", "2026-11-29T11:48:21.725792Z"),
@@ -377,21 +377,21 @@ mod tests {
     }
 
     #[test]
-    fn offsets_are_brought_to_utc() {
+    fn offsets_are_converted_to_utc() {
         let instant = Timestamp::parse("2026-01-01T00:30:00+01:00").unwrap();
         assert_eq!(instant.day().to_string(), "2025-12-31");
         assert_eq!(instant.year(), Year(2025));
     }
 
     #[test]
-    fn a_year_has_its_days() {
+    fn year_has_its_days() {
         assert_eq!(Year(2024).days().len(), 366);
         assert_eq!(Year(2026).days().len(), 365);
         assert_eq!(Year(2026).first_day().to_string(), "2026-01-01");
     }
 
     #[test]
-    fn a_window_ends_with_its_last_second_inside() {
+    fn last_second_is_inside_the_window() {
         let window = Window::ending_with(Second(100), 10);
         assert!(window.contains(Second(91)) && window.contains(Second(100)));
         assert!(!window.contains(Second(90)) && !window.contains(Second(101)));

@@ -159,13 +159,11 @@ fn asked(server: &Server, request: &Request<Body>) -> Result<(Range<i64>, bool),
         Some(other) => {
             return Err(bad("format", format!("`{}`: give json or csv", shown(other))));
         }
-        None => match negotiation::choose(request.headers(), 0, &[JSON, "text/csv"]) {
-            Some(at) => at == 1,
-            None => {
-                let detail = "it comes as application/json or as text/csv";
-                return Err(Problem::new(StatusCode::NOT_ACCEPTABLE, detail));
-            }
-        },
+        None => {
+            let chosen = negotiation::choose(request.headers(), 0, &[JSON, "text/csv"]);
+            let detail = "it comes as application/json or as text/csv";
+            chosen.ok_or_else(|| Problem::new(StatusCode::NOT_ACCEPTABLE, detail))? == 1
+        }
     };
     let now = server.clock.now();
     let since =

@@ -4,7 +4,7 @@
 //! left out, counted and, the first few times, logged: it would spoil the whole page.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::gunzip::{Gunzip, is_zipped};
+use crate::gunzip::MaybeZipped;
 use crate::model::window::Timestamp;
 
 /// Longer lines are left out. GitHub's longest events are below 3 MB.
@@ -30,7 +30,7 @@ pub(super) struct Recorded {
 
 struct Lines {
     path: PathBuf,
-    reader: Box<dyn BufRead + Send>,
+    reader: MaybeZipped<File>,
     line: u64,
 }
 
@@ -97,14 +97,8 @@ enum Line {
 impl Lines {
     fn open(path: &Path) -> anyhow::Result<Self> {
         let what = || format!("cannot read the recorded events in {}", path.display());
-        let mut file = BufReader::with_capacity(64 * 1024, File::open(path).with_context(what)?);
-        // By content, not by name: a renamed hour is still gzip.
-        let zipped = is_zipped(file.fill_buf().with_context(what)?);
-        let reader: Box<dyn BufRead + Send> = if zipped {
-            Box::new(BufReader::with_capacity(64 * 1024, Gunzip::new(file)))
-        } else {
-            Box::new(file)
-        };
+        let file = File::open(path).with_context(what)?;
+        let reader = MaybeZipped::open(file, 64 * 1024).with_context(what)?;
         Ok(Self { path: path.to_owned(), reader, line: 0 })
     }
 

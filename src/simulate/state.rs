@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use super::limits::{Caller, SimulatedLimits};
 use super::recorded::Recorded;
 use super::world::World;
 use crate::clock::Clock;
+use crate::sync::lock;
 
 /// So many different pages (number and size) are remembered for the fault `stale`, …
 const MAX_REMEMBERED: usize = 64;
@@ -135,11 +136,11 @@ impl SharedWorld {
     pub(super) fn state(&self) -> MutexGuard<'_, SimulatedState> {
         // Nothing under the lock leaves a half-made state behind, so a panic elsewhere is no
         // reason.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn source(&self) -> MutexGuard<'_, EventSupply> {
-        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.source)
     }
 
     /// Puts the next `n` events in; how many there were.

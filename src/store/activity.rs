@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::batch::Batch;
+use super::database::read_count;
+use super::error::StoreError;
 use super::keys::activity::{ActivityKey, CoverageKey};
 use super::keys::{HourKey, HourMetric, HourSource, Key as _};
-use super::{Batch, Reader, StoreError};
+use super::reader::Reader;
 use crate::model::activity::{Activity, Coverage, SLOTS, Span};
 use crate::model::window::{Hour, Timestamp};
 
@@ -156,7 +159,7 @@ impl Reader<'_> {
             if key.hour.0 >= range.end {
                 return Ok(false);
             }
-            rows.push((key, super::read_count(&key, value)?));
+            rows.push((key, read_count(&key, value)?));
             Ok(true)
         })?;
         Ok(rows)

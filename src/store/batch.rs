@@ -1,7 +1,7 @@
-//! One arrow of the data's way: everything that has to happen together, or not at all.
+//! A write batch: changes that are committed together or not at all.
 //!
-//! A batch exists only on the writing thread, one at a time, so what it reads cannot change
-//! before it is written. `claim` is the one verb for whatever must happen once.
+//! Batches exist only on the writer thread, one at a time, so what a batch reads cannot change
+//! before it is committed. `claim` decides everything that must happen exactly once.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
@@ -10,50 +10,49 @@ use super::database::Database;
 use super::error::StoreError;
 use super::families::Family;
 use super::keys::{CounterKey, Key, MetaKey, SeenKey, SizeKey, day_bytes};
-use super::periods::{self, Period};
+use super::period::{Period, PeriodRow, row_key};
 use crate::model::window::Day;
 
-/// Counters that the writing thread keeps in memory; beyond so many it begins afresh.
+/// Counters that are cached in memory; the cache is emptied when it has more.
 const COUNTERS: usize = 200_000;
 
-/// Periods that a batch remembers; events of a batch are of a few.
+/// Periods that a batch caches; the events of a batch belong to a few.
 const PERIODS: usize = 16;
-/// Days of claims that are looked at. Only while retention waits, or another node's clock is wrong,
-/// are there more than a few.
+/// Most days of claims that are checked. There are only a few, unless retention is waiting or
+/// another node's clock is wrong.
 const DAYS_HELD: usize = 400;
 
-/// The values of counters that were touched lately. Always equal to what is on disk between
-/// batches.
+/// The values of recently used counters. Between batches they always equal those on disk.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
-    values: HashMap<(Family, Vec<u8>), Counter, foldhash::fast::RandomState>,
+pub(super) struct CounterCache {
+    values: HashMap<(Family, Vec<u8>), CachedCounter, foldhash::fast::RandomState>,
 }
 
 #[derive(Debug)]
-struct Counter {
+struct CachedCounter {
     value: i64,
-    /// Whether it is among those that the batch at hand touched.
+    /// Whether the current batch has changed it.
     touched: bool,
 }
 
-/// Writes that are committed together. See [`super::Store::commit`].
+/// Writes that are committed together. See [`super::open::Store::commit`].
 pub struct Batch<'w> {
-    database: &'w Database,
-    counters: &'w mut Counters,
+    pub(super) database: &'w Database,
+    counters: &'w mut CounterCache,
     touched: Vec<(Family, Vec<u8>)>,
     writes: rocksdb::WriteBatch,
     claimed: HashSet<(Family, Vec<u8>), foldhash::fast::RandomState>,
-    /// Periods that were looked at in this batch, and how they are.
+    /// The states of periods that this batch has read.
     periods: Vec<(SizeKey, Period)>,
     key: Vec<u8>,
-    /// Whether it is synced before it is answered, whatever the policy says.
+    /// Whether it is synced before its commit returns, whatever the durability is.
     pub(super) is_awaited: bool,
-    /// Whether a gap of the bus was found.
+    /// Whether it records a gap of the bus.
     pub(super) finds_gap: bool,
 }
 
 impl<'w> Batch<'w> {
-    pub(super) fn new(database: &'w Database, counters: &'w mut Counters) -> Self {
+    pub(super) fn new(database: &'w Database, counters: &'w mut CounterCache) -> Self {
         if counters.values.len() > COUNTERS {
             counters.values.clear();
         }
@@ -70,13 +69,14 @@ impl<'w> Batch<'w> {
         }
     }
 
-    /// Syncs this batch to the disk before it is answered, whatever [`super::Durability`] says: for
-    /// data that a peer forgets once we have confirmed it.
+    /// Syncs this batch to the disk before it is answered, whatever
+    /// [`super::durability::Durability`] says: for data that a peer forgets once we have confirmed
+    /// it.
     pub fn sync_first(&mut self) {
         self.is_awaited = true;
     }
 
-    /// The counters' last values and all else, ready to be written.
+    /// Adds the final values of the counters, and returns the writes.
     pub(super) fn finish(mut self) -> rocksdb::WriteBatch {
         self.touched.sort_unstable();
         for entry in &self.touched {
@@ -88,22 +88,22 @@ impl<'w> Batch<'w> {
         self.writes
     }
 
-    /// Writes a row.
+    /// Puts a row.
     pub fn put<K: Key>(&mut self, key: &K, value: &[u8]) {
         self.key.clear();
         key.encode(&mut self.key);
         self.writes.put_cf(self.database.family(K::FAMILY), &self.key, value);
     }
 
-    /// Removes a row; nothing happens when there is none.
+    /// Deletes a row, if it exists.
     pub fn delete<K: Key>(&mut self, key: &K) {
         self.key.clear();
         key.encode(&mut self.key);
         self.writes.delete_cf(self.database.family(K::FAMILY), &self.key);
     }
 
-    /// Removes all rows on disk from `from` to before `until`. Where there are none nothing is
-    /// written: every reader has to step around what removes a range.
+    /// Deletes all rows on disk from `from` to before `until`. Writes nothing when there are none,
+    /// because each range deletion slows every reader down.
     pub fn delete_range<K: Key>(&mut self, from: &K, until: &K) -> Result<(), StoreError> {
         let (from, until) = (from.to_bytes(), until.to_bytes());
         let mut is_empty = true;
@@ -112,7 +112,7 @@ impl<'w> Batch<'w> {
             false
         });
         match looked {
-            // Rows that cannot be read any more can still be removed.
+            // Unreadable rows can still be deleted.
             Err(error) if error.is_damage() => is_empty = false,
             looked => looked?,
         }
@@ -122,44 +122,43 @@ impl<'w> Batch<'w> {
         Ok(())
     }
 
-    /// One counter as it is on disk; 0 when it was never touched.
+    /// A counter's value on disk; 0 when it does not exist.
     pub fn count<K: CounterKey>(&self, key: &K) -> Result<i64, StoreError> {
         self.database.count(key)
     }
 
-    /// Removes a counter that this batch did not touch.
+    /// Deletes a counter that this batch did not change.
     pub(super) fn forget_counter<K: CounterKey>(&mut self, key: &K) {
         self.counters.values.remove(&(K::FAMILY, key.to_bytes()));
         self.delete(key);
     }
 
-    /// Whether who is seen in a period is remembered.
+    /// The state of a period.
     pub(super) fn period(&mut self, key: SizeKey) -> Result<Period, StoreError> {
         if let Some((_, period)) = self.periods.iter().find(|(known, _)| *known == key) {
             return Ok(*period);
         }
-        let period = periods::state(self, key)?;
+        let row_key = row_key(key);
+        let row =
+            self.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
+        let period = row.map_or(Period::Open, |row| row.period);
         self.set_period(key, period);
         Ok(period)
     }
 
-    /// Remembers how a period is, for the rest of this batch.
+    /// Caches the state of a period for the rest of this batch.
     pub(super) fn set_period(&mut self, key: SizeKey, period: Period) {
         self.periods.retain(|(known, _)| *known != key);
         self.periods.truncate(PERIODS - 1);
         self.periods.push((key, period));
     }
 
-    /// What is on disk; what this batch wrote is not seen yet.
-    pub fn get<K: Key>(&mut self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
+    /// Reads a row on disk; what this batch wrote is not seen.
+    pub fn get<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
         self.database.get(key)
     }
 
-    pub(super) fn read<K: Key>(&self, key: &K) -> Result<Option<Vec<u8>>, StoreError> {
-        self.database.get(key)
-    }
-
-    /// True the first time, false ever after, also within this batch.
+    /// Claims a key: true the first time, false ever after, also within this batch.
     pub fn claim<K: Key>(&mut self, key: &K) -> Result<bool, StoreError> {
         self.key.clear();
         key.encode(&mut self.key);
@@ -170,8 +169,8 @@ impl<'w> Batch<'w> {
         Ok(true)
     }
 
-    /// The days under which events are claimed as seen, ascending, `today` among them; of more than
-    /// `DAYS_HELD` the newest.
+    /// The days under which events are claimed as seen, and `today`, ascending; the newest
+    /// `DAYS_HELD` of them.
     pub fn days_of_seen(&self, today: i32) -> Result<Vec<i32>, StoreError> {
         let mut days = vec![today];
         let mut until = SeenKey::first_of(Day(i32::MAX));
@@ -185,8 +184,8 @@ impl<'w> Batch<'w> {
         Ok(days)
     }
 
-    /// The same over keys that begin with the day they were claimed: true when it was claimed on
-    /// none of `days`; it is then claimed under `key_on(today)`.
+    /// Claims a key that begins with the day of its claim: true when it was claimed on none of
+    /// `days`. It is then claimed as `key_on(today)`.
     pub fn claim_within<K: Key>(
         &mut self,
         days: impl DoubleEndedIterator<Item = i32>,
@@ -197,7 +196,7 @@ impl<'w> Batch<'w> {
         key_on(today).encode(&mut self.key);
         let day_of_claim = day_bytes(today);
         debug_assert!(self.key.starts_with(&day_of_claim), "the day comes first");
-        // The newest day first: what is served twice is mostly served twice at once.
+        // The newest day first: most duplicates arrive shortly after the original.
         for day in days.rev() {
             self.key[..day_of_claim.len()].copy_from_slice(&day_bytes(day));
             if self.is_key_claimed(K::FAMILY)? {
@@ -209,8 +208,8 @@ impl<'w> Batch<'w> {
         Ok(true)
     }
 
-    /// True when it was claimed in none of `periods`. Whatever it was, it is claimed in the last of
-    /// them afterwards: so it is remembered from the last time it was seen, not from the first.
+    /// Claims a key in the last of `periods`: true when it was claimed in none of them. A repeated
+    /// claim renews it, so that it expires after it was last seen, not after it was first seen.
     pub fn claim_again<K: Key>(
         &mut self,
         periods: RangeInclusive<i32>,
@@ -235,7 +234,7 @@ impl<'w> Batch<'w> {
         Ok(is_first)
     }
 
-    /// Of the key in `self.key`.
+    /// Whether the key in `self.key` is claimed.
     fn is_key_claimed(&mut self, family: Family) -> Result<bool, StoreError> {
         if !self.claimed.is_empty() {
             let entry = (family, std::mem::take(&mut self.key));
@@ -254,7 +253,7 @@ impl<'w> Batch<'w> {
         self.claimed.insert((family, self.key.clone()));
     }
 
-    /// Adds to a counter and gives its new value. It sticks at the ends of its range.
+    /// Adds to a counter and returns its new value, which saturates at the ends of its range.
     pub fn add<K: CounterKey>(&mut self, key: &K, n: i64) -> Result<i64, StoreError> {
         self.key.clear();
         key.encode(&mut self.key);
@@ -262,7 +261,7 @@ impl<'w> Batch<'w> {
         let counter = if let Some(counter) = self.counters.values.get_mut(&entry) {
             counter
         } else {
-            let counter = Counter { value: self.database.count(key)?, touched: false };
+            let counter = CachedCounter { value: self.database.count(key)?, touched: false };
             self.counters.values.entry(entry.clone()).or_insert(counter)
         };
         counter.value = counter.value.saturating_add(n);
@@ -276,13 +275,14 @@ impl<'w> Batch<'w> {
         Ok(value)
     }
 
-    /// The next of a series that continues over restarts; the first is 1.
+    /// The next number of a series that continues over restarts; the first is 1.
     pub fn next_number(&mut self, series: &str) -> Result<u64, StoreError> {
         let number = self.add(&MetaKey(series.to_owned()), 1)?;
         u64::try_from(number).map_err(|_| StoreError::corrupt("meta", series.as_bytes()))
     }
 
-    /// Forgets counters whose rows were deleted in a range, and that this batch did not touch.
+    /// Drops cached counters whose rows were deleted by a range, and that this batch did not
+    /// change.
     pub fn forget_counters<K: CounterKey>(&mut self, gone: impl Fn(&K) -> bool) {
         self.counters.values.retain(|(family, key), counter| {
             counter.touched || *family != K::FAMILY || !K::decode(key).is_some_and(|key| gone(&key))

@@ -1,28 +1,30 @@
-//! The journals of buses that are not in use any more: what goes of them, and when.
+//! Drops the journals of buses that are no longer in use.
 //!
 //! A configuration may name another bus for a moment, by mistake or for a trial. So the journal of
-//! the bus that is left stays until the other one has taken over: it has connected, and something
-//! of it was applied. What is dropped then is remembered for the bus that it was of; who comes back
-//! with a cursor of that bus gets a gap when the bus is in use again.
+//! the previous bus stays until the new one has taken over: it has connected, and something of it
+//! was applied. The dropped position is kept for the previous bus; a subscriber that resumes with
+//! one of its cursors gets a gap when that bus is in use again.
 
+use super::batch::Batch;
+use super::error::StoreError;
 use super::gaps::{self, GapKey};
 use super::journal::DROPPED;
 use super::keys::{JournalKey, MinuteKey};
-use super::{Batch, Reader, StoreError};
+use super::reader::Reader;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Minute;
 
-/// Journals that are dropped in one pass of retention.
+/// Most journals that are dropped in one pass of retention.
 const AT_ONCE: usize = 16;
 
-/// A bus that is not in use, with a journal.
+/// A bus that is not in use and has a journal.
 pub(super) struct LeftBus {
     /// The last event of its journal.
     last: Cursor,
     gaps: Vec<GapKey>,
 }
 
-/// The buses other than `tag` that have a journal, when `tag` has taken over from them.
+/// The buses other than `tag` that have a journal; none before `tag` has taken over.
 pub(super) fn left(reader: Reader<'_>, tag: BusTag) -> Result<Vec<LeftBus>, StoreError> {
     let mut left = Vec::new();
     if reader.applied()?.is_none_or(|applied| applied.tag != tag) {
@@ -52,7 +54,7 @@ pub(super) fn left(reader: Reader<'_>, tag: BusTag) -> Result<Vec<LeftBus>, Stor
 }
 
 impl LeftBus {
-    /// Drops the journal, and remembers up to where. Gives that back.
+    /// Drops the journal, keeps the position of its last event, and returns it.
     pub(super) fn drop_journal(self, batch: &mut Batch<'_>) -> Result<Cursor, StoreError> {
         let Self { last, gaps } = self;
         let tag = last.tag;

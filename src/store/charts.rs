@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::error::StoreError;
 use super::keys::{HourMetric, HourSource};
-use super::{Reader, StoreError};
+use super::reader::Reader;
 use crate::model::activity::{
     Activity, Chart, ChartSlot, CountedHour, Coverage, HourCompleteness, SLOTS, Span,
 };

@@ -1,35 +1,41 @@
-//! Copies of a store: a backup of one that goes on being written, and a store made from a backup.
+//! Backup of an open store, and restore of a backup.
 //!
-//! A backup is a directory of its own: `db/` (RocksDB's checkpoint, its large files hard links
-//! where the disk allows), `VERSION`, and `BACKUP`, which says what it is. It has its name when it
-//! is whole and on the disk, and not before. A restored store is another store: it gets an id of
-//! its own, so that it reads a broker's topic by a subscription of its own, and its embedded bus
-//! goes on far behind every position that the store of the backup can have given away since.
+//! A backup is a directory: `db/` (RocksDB's checkpoint, whose large files are hard links where the
+//! disk allows), `VERSION`, and `BACKUP`, which describes it. The directory gets its name only when
+//! it is complete and on the disk. A restored store is a new store: it has its own id, so that it
+//! reads a broker's topic by its own subscription, and the positions of its embedded bus continue
+//! far after all that the original store can have given out since.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+use super::batch::Batch;
 use super::database::{DAMAGED, Database};
-use super::keys::{CursorKey, MinuteKey};
-use super::rows::decode_cursor;
-use super::unclean::{WRITTEN, leave_room};
-use super::{APPLIED, Batch, Store, StoreError, batch, fresh_id, lock, store_id_key};
+use super::error::StoreError;
+use super::identity::fresh_id;
+use super::identity::store_id_key;
+use super::keys::MinuteKey;
+use super::open::Store;
+use super::reader::APPLIED;
+use super::unclean::{WRITTEN, skip_positions};
+use super::{batch, lock};
 use crate::clock::Clock;
 use crate::fault;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Minute, Timestamp};
 use crate::private;
+use crate::sync::lock;
 
-/// What makes a directory a backup.
+/// The file that describes a backup.
 const NOTE: &str = "BACKUP";
-/// A note is a few hundred bytes.
+/// The largest such file, in bytes.
 const NOTE_BYTES: u64 = 64 << 10;
-/// Where a store grows that is being restored, in its data directory.
+/// Where a store is restored, in its data directory, until it is complete.
 const RESTORING: &str = ".restoring";
-/// What a directory may have that a store is restored to.
+/// Files that a data directory may have before a restore.
 const NO_STORE: [&str; 10] = [
     "LOCK",
     "VERSION",
@@ -43,43 +49,47 @@ const NO_STORE: [&str; 10] = [
     DAMAGED,
 ];
 
-/// One at a time in a process: two would write under the same hidden names.
+/// Prefix of directories in the data directory through which the appliance and a command exchange
+/// files, since neither may have access to the other's files.
+pub const EXCHANGE: &str = ".exchange-";
+
+/// Allows one backup at a time in a process: two would use the same hidden names.
 static WRITING: Mutex<()> = Mutex::new(());
 
-/// Why a backup was not made, or not restored.
+/// Why a backup cannot be made or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// Something is there already.
-    #[error("{} is not empty: name a directory that is not there yet", dir.display())]
+    /// The target exists.
+    #[error("{} is not empty: use a directory that does not exist", dir.display())]
     NotEmpty {
-        /// Where the backup was to be.
+        /// The target.
         dir: PathBuf,
     },
-    /// A directory that is no backup.
-    #[error("{} is no backup of ghpulse: {why}", dir.display())]
-    NoBackup {
+    /// The directory is not a backup.
+    #[error("{} is not a backup of ghpulse: {why}", dir.display())]
+    NotABackup {
         /// The directory.
         dir: PathBuf,
-        /// What it lacks.
+        /// What is missing or wrong.
         why: String,
     },
-    /// There is a store where one was to be restored.
-    #[error("{} is not empty (it has {found}): name an empty directory with --data, or move away \
-             what is in it", dir.display())]
+    /// The data directory of a restore is not empty.
+    #[error("{} is not empty (it has {found}): use an empty directory with --data, or move its \
+             content away", dir.display())]
     Occupied {
         /// The data directory.
         dir: PathBuf,
-        /// One of the things that are in it.
+        /// A file in it.
         found: String,
     },
     /// A file or directory cannot be read or written.
     #[error("cannot {verb} {}: {source}{}", path.display(), private::cure(source))]
     File {
-        /// What was tried.
+        /// The operation.
         verb: &'static str,
-        /// With what.
+        /// The file or directory.
         path: PathBuf,
-        /// What the system says.
+        /// The cause.
         source: std::io::Error,
     },
     /// The store itself fails.
@@ -88,7 +98,7 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    /// Whether it is a file or the disk that fails, not what was asked for.
+    /// Whether a file or the disk fails, and the request itself is valid.
     #[must_use]
     pub fn is_io(&self) -> bool {
         matches!(
@@ -102,101 +112,107 @@ impl CheckpointError {
         )
     }
 
-    /// Whether it is another process that has the store.
+    /// Whether another process has the store.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         matches!(self, Self::Store(StoreError::InUse { .. }))
     }
 }
 
-/// What a backup says of itself.
+/// The description of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupNote {
-    /// Of which store it is.
+    /// The id of its store.
     pub store_id: String,
     /// When it was made, RFC 3339, UTC.
     pub made_at: String,
-    /// The ghpulse that made it.
+    /// The version of ghpulse that made it.
     pub ghpulse: String,
 }
 
-/// A backup that is there.
+/// A backup on the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExistingBackup {
     /// Its directory.
     pub dir: PathBuf,
-    /// What it says of itself.
+    /// Its description.
     #[serde(flatten)]
     pub note: BackupNote,
-    /// Bytes of its files. On the store's own disk most of them are shared with it for now.
+    /// Bytes of its files. On the store's own disk most files are shared with the store at first.
     pub bytes: u64,
 }
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
     /// The data directory.
     pub data: PathBuf,
-    /// The backup.
+    /// The description of the backup.
     pub from: BackupNote,
     /// The new store's id.
     pub store_id: String,
-    /// Up to where the bus was applied, as a cursor; `None` when nothing ever was.
+    /// The cursor up to which the bus was applied; `None` when nothing was.
     pub applied: Option<String>,
     /// The minute in which its newest event was received, RFC 3339; `None` without events.
     pub newest: Option<String>,
 }
 
-/// Makes a backup of an open store in `to`, which must not be there or be empty. Blocks; writing
-/// goes on meanwhile.
+/// Makes a backup of an open store in `to`, which must not exist or be empty. Writes continue
+/// meanwhile. Blocks.
+///
+/// # Errors
+/// When `to` is not empty, or a file or the database fails.
 pub fn backup(store: &Store, to: &Path, clock: Clock) -> Result<ExistingBackup, CheckpointError> {
-    let _one = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = lock(&WRITING);
     let to = std::path::absolute(to).map_err(failed("find", to))?;
-    expect_room(&to)?;
+    expect_empty(&to)?;
     let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
         return Err(CheckpointError::NotEmpty { dir: to });
     };
     fs::create_dir_all(parent).map_err(failed("create", parent))?;
-    let part = Part(parent.join(format!(".{}.{}.part", name.to_string_lossy(), store.store_id())));
-    part.begin()?;
+    let partial =
+        PartialDir(parent.join(format!(".{}.{}.part", name.to_string_lossy(), store.store_id())));
+    partial.begin()?;
     let note = BackupNote {
         store_id: store.store_id().to_owned(),
         made_at: clock.now().to_string(),
         ghpulse: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    store.shared.database.checkpoint(&part.0.join("db"))?;
-    lock::check_version(&part.0, true)?;
+    store.shared.database.checkpoint(&partial.0.join("db"))?;
+    lock::check_version(&partial.0, true)?;
     let text = serde_json::to_vec(&note).expect("a note is three texts");
-    lock::write_durably(&part.0.join(NOTE), &text)?;
-    let bytes = size_of(&part.0)?;
+    lock::write_durably(&partial.0.join(NOTE), &text)?;
+    let bytes = size_of(&partial.0)?;
     fault::point("backup.before_rename");
-    fs::rename(&part.0, &to).map_err(failed("name", &to))?;
+    fs::rename(&partial.0, &to).map_err(failed("name", &to))?;
     sync_dir(parent)?;
     Ok(ExistingBackup { dir: to, note, bytes })
 }
 
-/// Moves a backup to `to`, which must not be there or be empty; copies it where another disk is.
-/// Blocks.
+/// Moves a backup to `to`, which must not exist or be empty. Copies it to another disk. Blocks.
+///
+/// # Errors
+/// When `to` is not empty, `made` is not a backup, or a file fails.
 pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError> {
     let to = std::path::absolute(to).map_err(failed("find", to))?;
     let (Some(parent), Some(name)) = (to.parent(), to.file_name()) else {
         return Err(CheckpointError::NotEmpty { dir: to });
     };
     fs::create_dir_all(parent).map_err(failed("create", parent))?;
-    expect_room(&to)?;
+    expect_empty(&to)?;
     let ExistingBackup { note, .. } = read(made)?;
     match fs::rename(made, &to) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
             let hidden = format!(".{}.{}.part", name.to_string_lossy(), note.store_id);
-            let part = Part(parent.join(hidden));
-            part.begin()?;
-            copy_files(&made.join("db"), &part.0.join("db"))?;
+            let partial = PartialDir(parent.join(hidden));
+            partial.begin()?;
+            copy_files(&made.join("db"), &partial.0.join("db"))?;
             for file in ["VERSION", NOTE] {
-                copy_file(&made.join(file), &part.0.join(file))?;
+                copy_file(&made.join(file), &partial.0.join(file))?;
             }
-            sync_dir(&part.0)?;
-            fs::rename(&part.0, &to).map_err(failed("name", &to))?;
+            sync_dir(&partial.0)?;
+            fs::rename(&partial.0, &to).map_err(failed("name", &to))?;
         }
         Err(source) => return Err(failed("name", &to)(source)),
     }
@@ -204,8 +220,11 @@ pub fn deliver(made: &Path, to: &Path) -> Result<ExistingBackup, CheckpointError
     read(&to)
 }
 
-/// Whether a backup can be made in `to`: nothing is there, or an empty directory.
-pub fn expect_room(to: &Path) -> Result<(), CheckpointError> {
+/// Checks that a backup can be made in `to`: it does not exist, or is an empty directory.
+///
+/// # Errors
+/// When it is not empty, or cannot be read.
+pub fn expect_empty(to: &Path) -> Result<(), CheckpointError> {
     let not_empty = || CheckpointError::NotEmpty { dir: to.to_owned() };
     match fs::read_dir(to) {
         Ok(mut entries) => entries.next().map_or(Ok(()), |_| Err(not_empty())),
@@ -215,42 +234,48 @@ pub fn expect_room(to: &Path) -> Result<(), CheckpointError> {
     }
 }
 
-/// Reads what a backup says of itself.
+/// Reads the description of a backup.
+///
+/// # Errors
+/// When the directory is not a backup, or cannot be read.
 pub fn read(dir: &Path) -> Result<ExistingBackup, CheckpointError> {
-    let no_backup =
-        |why: &str| CheckpointError::NoBackup { dir: dir.to_owned(), why: why.to_owned() };
+    let not_a_backup =
+        |why: &str| CheckpointError::NotABackup { dir: dir.to_owned(), why: why.to_owned() };
     let path = dir.join(NOTE);
     let size = match fs::metadata(&path) {
         Ok(found) => found.len(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(no_backup("it has no file `BACKUP`"));
+            return Err(not_a_backup("the file `BACKUP` is missing"));
         }
         Err(source) => return Err(failed("read", &path)(source)),
     };
     if size > NOTE_BYTES {
-        return Err(no_backup("its file `BACKUP` is too large"));
+        return Err(not_a_backup("the file `BACKUP` is too large"));
     }
     let text = fs::read(&path).map_err(failed("read", &path))?;
     let note: BackupNote = serde_json::from_slice(&text)
-        .map_err(|error| no_backup(&format!("its file `BACKUP` is wrong: {error}")))?;
+        .map_err(|error| not_a_backup(&format!("the file `BACKUP` is malformed: {error}")))?;
     if !dir.join("db").join("CURRENT").exists() {
-        return Err(no_backup("it has no database"));
+        return Err(not_a_backup("the database is missing"));
     }
     Ok(ExistingBackup { dir: dir.to_owned(), note, bytes: size_of(dir)? })
 }
 
-/// Makes a store in `data` from a backup. Blocks. The backup stays as it is; `data` has a store
-/// when all of it is there and on the disk, and not before.
+/// Makes a store in `data` from a backup, which stays unchanged. `data` has a store only once it is
+/// complete and on the disk. Blocks.
+///
+/// # Errors
+/// When `from` is not a backup, `data` is not empty or in use, or a file fails.
 pub fn restore(from: &Path, data: &Path, clock: Clock) -> Result<Restored, CheckpointError> {
     let backup = read(from)?;
     lock::check_version(from, true)?;
     let _lock = lock::Lock::take(data, clock)?;
     expect_no_store(data)?;
-    let part = Part(data.join(RESTORING));
-    part.begin()?;
-    copy_files(&from.join("db"), &part.0.join("db"))?;
-    let (store_id, applied, newest) = make_another(&part.0, clock.now())?;
-    // What an earlier store in this directory remembered does not hold for this one.
+    let partial = PartialDir(data.join(RESTORING));
+    partial.begin()?;
+    copy_files(&from.join("db"), &partial.0.join("db"))?;
+    let (store_id, applied, newest) = make_independent(&partial.0, clock.now())?;
+    // The records of an earlier store in this directory do not apply to this one.
     for note in [WRITTEN, DAMAGED].map(|name| data.join(name)) {
         match fs::remove_file(&note) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -259,13 +284,13 @@ pub fn restore(from: &Path, data: &Path, clock: Clock) -> Result<Restored, Check
             _ => {}
         }
     }
-    // A version without a database is refused by name, and restored again; so is the reverse.
+    // A version without a database is refused and can be restored again; so is the reverse.
     lock::check_version(data, false)?;
     fault::point("restore.before_rename");
     let db = data.join("db");
-    fs::rename(part.0.join("db"), &db).map_err(failed("name", &db))?;
+    fs::rename(partial.0.join("db"), &db).map_err(failed("name", &db))?;
     sync_dir(data)?;
-    private::give_to_owner(data).map_err(failed("give to its owner what is in", data))?;
+    private::give_to_owner(data).map_err(failed("change the owner of files in", data))?;
     Ok(Restored {
         data: data.to_owned(),
         from: backup.note,
@@ -275,20 +300,19 @@ pub fn restore(from: &Path, data: &Path, clock: Clock) -> Result<Restored, Check
     })
 }
 
-/// Gives the copy an identity of its own, and looks what it has.
-fn make_another(
+/// Gives the copy its own id. Returns the id, the applied cursor, and the newest minute.
+fn make_independent(
     dir: &Path,
     now: Timestamp,
 ) -> Result<(String, Option<Cursor>, Option<Timestamp>), StoreError> {
     let database = Database::open(dir)?;
     let id = fresh_id();
-    let mut counters = batch::Counters::default();
+    let mut counters = batch::CounterCache::default();
     let mut batch = Batch::new(&database, &mut counters);
     batch.put(&store_id_key(), id.as_bytes());
-    // A subscription of the broker's is another matter: the restored store gets one of its own.
-    leave_room(&mut batch, &database, now)?;
-    let applied = database.get(&CursorKey(APPLIED.to_owned()))?;
-    let applied = applied.map(|row| decode_cursor(APPLIED, &row)).transpose()?;
+    // A broker's subscription needs nothing: the new id names a new one.
+    skip_positions(&mut batch, &database, now)?;
+    let applied = database.cursor(APPLIED)?;
     database.write(batch.finish())?;
     database.sync()?;
     let end = MinuteKey { tag: BusTag(u32::MAX), minute: Minute(i64::MAX) };
@@ -298,24 +322,24 @@ fn make_another(
     Ok((id, applied, newest))
 }
 
-/// A store is restored where none is, nor anything that we do not know.
+/// Checks that `data` has neither a store nor unknown files.
 fn expect_no_store(data: &Path) -> Result<(), CheckpointError> {
     for entry in fs::read_dir(data).map_err(failed("read", data))? {
         let found = entry.map_err(failed("read", data))?.file_name();
         let found = found.to_string_lossy().into_owned();
-        // What a command left that was killed between an appliance and its own directory.
-        if !NO_STORE.contains(&found.as_str()) && !found.starts_with(super::EXCHANGE) {
+        // A killed command may have left its exchange directory.
+        if !NO_STORE.contains(&found.as_str()) && !found.starts_with(EXCHANGE) {
             return Err(CheckpointError::Occupied { dir: data.to_owned(), found });
         }
     }
     Ok(())
 }
 
-/// A directory that grows under a hidden name; what is left of it at the end is removed.
-struct Part(PathBuf);
+/// A directory that is filled under a hidden name. It is removed on drop, unless it was renamed.
+struct PartialDir(PathBuf);
 
-impl Part {
-    /// Empty, whatever an earlier attempt left.
+impl PartialDir {
+    /// Creates the directory, removing what an earlier attempt left.
     fn begin(&self) -> Result<(), CheckpointError> {
         match fs::remove_dir_all(&self.0) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -327,14 +351,14 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for PartialDir {
     fn drop(&mut self) {
-        // It is gone when it got its name; what cannot be removed, the next attempt removes.
+        // After a rename it no longer exists. What cannot be removed, the next attempt removes.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Copies, never links: what happens to a store must not happen to its backup.
+/// Copies files and never links them: a damaged store must not damage its backup.
 fn copy_files(from: &Path, to: &Path) -> Result<(), CheckpointError> {
     private::create_dir(to).map_err(failed("create", to))?;
     for entry in fs::read_dir(from).map_err(failed("read", from))? {

@@ -1,26 +1,29 @@
-//! Named cursors, kept for each bus.
+//! Named cursors, one for each bus.
 //!
-//! The row of a name such as `applied` holds the cursor of the bus that is in use. When the bus
-//! changes, the cursor of the bus that is left moves to a row of its own, `applied.<tag>`, so that
-//! a node whose bus changes back continues where it was on that bus.
+//! The row of a name such as `applied` holds the cursor of the bus in use. When the bus changes,
+//! the cursor of the previous bus moves to a row of its own, `applied.<tag>`, so that a node whose
+//! bus changes back continues where it was on that bus.
 
 use std::collections::BTreeMap;
 
+use super::batch::Batch;
+use super::database::{Database, Snapshot};
+use super::error::StoreError;
 use super::keys::CursorKey;
+use super::reader::Reader;
 use super::rows::{decode_cursor, encode_cursor};
-use super::{Batch, Reader, StoreError};
 use crate::model::position::{BusTag, Cursor, Position};
 
-/// Rows of one name that are read. A store has one for each bus that it was ever used with.
+/// Most rows of one name that are read. A store has one for each bus that it ever used.
 const BUSES: usize = 1_000;
 
-/// The row that keeps a bus's cursor while another bus is in use.
+/// The row of a bus's cursor while another bus is in use.
 fn row_of(name: &str, tag: BusTag) -> CursorKey {
     CursorKey(format!("{name}.{:08x}", tag.0))
 }
 
 /// Reads the cursor of a name on a bus, with `get` reading rows.
-pub(super) fn read_on(
+fn read_on(
     get: impl Fn(&CursorKey) -> Result<Option<Vec<u8>>, StoreError>,
     name: &str,
     tag: BusTag,
@@ -34,19 +37,33 @@ pub(super) fn read_on(
     Ok(None)
 }
 
-impl Reader<'_> {
-    /// The cursor of that name which was put last, of whichever bus.
-    pub fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
+impl Database {
+    /// The cursor of that name which was stored last, of whichever bus.
+    pub(super) fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
         let value = self.get(&CursorKey(name.to_owned()))?;
         value.map(|value| decode_cursor(name, &value)).transpose()
     }
+}
 
-    /// The cursor of that name on that bus; `None` when it was never put for that bus.
+impl Snapshot<'_> {
+    /// The cursor of that name on that bus; `None` when there is none.
+    pub(super) fn cursor_on(&self, name: &str, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
+        read_on(|key| self.get(key), name, tag)
+    }
+}
+
+impl Reader<'_> {
+    /// The cursor of that name which was stored last, of whichever bus.
+    pub fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
+        self.database.cursor(name)
+    }
+
+    /// The cursor of that name on that bus; `None` when there is none.
     pub fn cursor_on(&self, name: &str, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
         read_on(|key| self.get(key), name, tag)
     }
 
-    /// The cursors of that name of all buses.
+    /// The positions of that name on all buses.
     pub(super) fn cursors(self, name: &str) -> Result<BTreeMap<BusTag, Position>, StoreError> {
         let mut found = BTreeMap::new();
         let mut read = 0;
@@ -66,23 +83,26 @@ impl Reader<'_> {
 }
 
 impl Batch<'_> {
-    /// The same as [`Reader::cursor_on`], of what is on disk.
-    pub fn cursor_on(&mut self, name: &str, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
-        read_on(|key| self.read(key), name, tag)
+    /// The same as [`Reader::cursor`]; what this batch wrote is not seen.
+    pub fn cursor(&self, name: &str) -> Result<Option<Cursor>, StoreError> {
+        self.database.cursor(name)
     }
 
-    /// Puts the cursor of that name. That of another bus moves to a row of its own.
+    /// The same as [`Reader::cursor_on`]; what this batch wrote is not seen.
+    pub fn cursor_on(&self, name: &str, tag: BusTag) -> Result<Option<Cursor>, StoreError> {
+        read_on(|key| self.get(key), name, tag)
+    }
+
+    /// Stores the cursor of that name. A cursor of another bus moves to a row of its own.
     pub fn put_cursor(&mut self, name: &str, cursor: Cursor) -> Result<(), StoreError> {
-        let key = CursorKey(name.to_owned());
-        let known = self.read(&key)?.map(|value| decode_cursor(name, &value)).transpose()?;
-        if let Some(left) = known.filter(|known| known.tag != cursor.tag) {
+        if let Some(left) = self.cursor(name)?.filter(|known| known.tag != cursor.tag) {
             self.put(&row_of(name, left.tag), &encode_cursor(left));
         }
-        self.put(&key, &encode_cursor(cursor));
+        self.put(&CursorKey(name.to_owned()), &encode_cursor(cursor));
         Ok(())
     }
 
-    /// Puts the cursor of that name for a bus that is not in use.
+    /// Stores the cursor of that name for a bus that is not in use.
     pub(super) fn put_cursor_aside(&mut self, name: &str, cursor: Cursor) {
         self.put(&row_of(name, cursor.tag), &encode_cursor(cursor));
     }
@@ -91,13 +111,11 @@ impl Batch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::store::{Durability, Store};
+    use crate::store::new_store;
 
     #[tokio::test]
-    async fn each_bus_has_its_cursor_of_a_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    async fn each_bus_has_its_own_cursor() {
+        let (_dir, store) = new_store();
         let at = |tag, n| Cursor { tag: BusTag(tag), position: Position::counted(n) };
         for cursor in [at(1, 60), at(2, 5), at(1, 61), at(1, 62), at(3, 1), at(2, 6)] {
             store.commit(move |batch| batch.put_cursor("applied", cursor)).await.unwrap();
@@ -109,7 +127,7 @@ mod tests {
             assert_eq!(reader.cursor_on("applied", BusTag(tag)).unwrap(), last);
         }
         assert_eq!(reader.cursor("applied").unwrap(), Some(at(2, 6)));
-        // A row aside that is older than the one in use does not count.
+        // The row in use counts, not the older one aside.
         let all = reader.cursors("applied").unwrap();
         let wanted = [at(1, 62), at(2, 6), at(3, 1)].map(|c| (c.tag, c.position));
         assert_eq!(all, BTreeMap::from(wanted));

@@ -1,7 +1,7 @@
-//! Door to `RocksDB`: opening, options, reading.
+//! Adapter for `RocksDB`: options, opening, reading and writing.
 //!
-//! Options suit a small machine: one block cache and one write buffer for all families, two
-//! background jobs, filters on every family that is asked for what is not there.
+//! The options suit a small machine: one block cache and one write buffer for all families, two
+//! background jobs, and Bloom filters on every family that is often asked for missing keys.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,25 +13,24 @@ use rocksdb::{
 };
 
 use super::error::StoreError;
-use super::families::{self, Access, Family};
+use super::families::{self, Family, ReadPattern};
 use super::keys::{CounterKey, Key};
 use super::lock;
-use super::read_count;
 
-/// Blocks of all families that are kept in memory, bytes.
+/// Size of the block cache of all families, in bytes.
 const CACHE_BYTES: usize = 48 << 20;
-/// Written and not yet flushed, all families, bytes.
+/// Size of the write buffers of all families together, in bytes.
 const BUFFER_BYTES: usize = 64 << 20;
-/// One family's write buffer, bytes. After a full disk `RocksDB` resumes writing only when the
-/// largest buffer of all families is free.
+/// Size of one family's write buffer, in bytes. After a full disk `RocksDB` resumes writing only
+/// when that much space is free.
 pub(super) const FAMILY_BUFFER_BYTES: usize = 16 << 20;
-/// The write-ahead log is cut down when it is larger, bytes.
+/// Size of the write-ahead log beyond which families are flushed, in bytes.
 const LOG_BYTES: u64 = 128 << 20;
 
-/// The file beside the database that says that a part of the journal is damaged, and how.
+/// The file beside the database that marks the journal as damaged; it holds the error.
 pub(super) const DAMAGED: &str = "DAMAGED";
 
-/// RocksDB's names for what [`Database::about`] asks.
+/// RocksDB's properties that [`Database::estimate`] reads.
 const ROWS: &str = "rocksdb.estimate-num-keys";
 const TABLES: &str = "rocksdb.live-sst-files-size";
 const MEMORY: &str = "rocksdb.cur-size-active-mem-table";
@@ -39,17 +38,17 @@ const MEMORY: &str = "rocksdb.cur-size-active-mem-table";
 pub(super) struct Database {
     db: DB,
     dir: PathBuf,
-    /// Made once: an event is looked for a dozen times on its way.
+    /// Made once, because each event causes a dozen reads.
     reads: ReadOptions,
-    /// Whether a part of the journal is known to be damaged.
+    /// Whether the journal is known to be damaged.
     is_journal_damaged: AtomicBool,
 }
 
 impl Database {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
         let cache = Cache::new_lru_cache(CACHE_BYTES);
-        let families = families::ALL.iter().map(|(family, name, access)| {
-            let mut options = family_options(*access, &cache);
+        let families = families::ALL.iter().map(|(family, name, pattern)| {
+            let mut options = family_options(*pattern, &cache);
             options.set_disable_auto_compactions(*family == Family::Journal);
             ColumnFamilyDescriptor::new(*name, options)
         });
@@ -65,9 +64,9 @@ impl Database {
         Ok(Self { db, dir: dir.to_owned(), reads, is_journal_damaged })
     }
 
-    /// Opens it to read what is there. Writes nothing: what the log has and no table is read into
-    /// memory. Fails when the store is older than one of the families.
-    pub(super) fn open_to_look(dir: &Path) -> Result<Self, StoreError> {
+    /// Opens the database for reading only. Writes nothing: the write-ahead log is replayed into
+    /// memory. Fails when a family does not exist yet, because the store is older.
+    pub(super) fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
         let cache = Cache::new_lru_cache(CACHE_BYTES);
         let (mut options, path) = (Options::default(), dir.join("db"));
         options.set_max_open_files(-1);
@@ -76,11 +75,13 @@ impl Database {
         if let Some((_, name, _)) =
             families::ALL.iter().find(|(_, name, _)| !there.iter().any(|known| known == name))
         {
-            let reason = format!("it has no family `{name}` yet: start this ghpulse on it once");
+            let reason = format!(
+                "it has no column family `{name}` yet: start this version of ghpulse on it once"
+            );
             return Err(StoreError::Database { dir: dir.to_owned(), reason });
         }
-        let families = families::ALL.iter().map(|(_, name, access)| {
-            ColumnFamilyDescriptor::new(*name, family_options(*access, &cache))
+        let families = families::ALL.iter().map(|(_, name, pattern)| {
+            ColumnFamilyDescriptor::new(*name, family_options(*pattern, &cache))
         });
         let db = DB::open_cf_descriptors_read_only(&options, path, families, false)
             .map_err(|error| StoreError::of_database(dir, &error))?;
@@ -103,12 +104,12 @@ impl Database {
         found.map(|row| row.is_some()).map_err(|e| self.error(&e))
     }
 
-    /// A counter; one that was never touched is 0.
+    /// Reads a counter; 0 when it does not exist.
     pub(super) fn count<K: CounterKey>(&self, key: &K) -> Result<i64, StoreError> {
         self.get(key)?.map_or(Ok(0), |value| read_count(key, &value))
     }
 
-    /// Rows from `from` on, in order, while `take` says so.
+    /// Passes rows from `from` on to `take`, in order, while it returns true.
     pub(super) fn scan<K: Key>(
         &self,
         from: &K,
@@ -127,7 +128,7 @@ impl Database {
         Ok(())
     }
 
-    /// The last row of a family whose key is before `until`.
+    /// The last key of a family that is less than `until`.
     pub(super) fn last_before<K: Key>(&self, until: &K) -> Result<Option<K>, StoreError> {
         let end = until.to_bytes();
         let mode = IteratorMode::From(&end, Direction::Reverse);
@@ -142,9 +143,9 @@ impl Database {
         Ok(None)
     }
 
-    /// Reads of one moment, whatever is written meanwhile.
-    pub(super) fn moment(&self) -> Moment<'_> {
-        Moment { database: self, snapshot: self.db.snapshot() }
+    /// A snapshot, which later writes do not change.
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot { database: self, snapshot: self.db.snapshot() }
     }
 
     pub(super) fn write(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
@@ -155,28 +156,29 @@ impl Database {
         self.db.flush_wal(true).map_err(|e| self.error(&e))
     }
 
+    /// The data directory.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The number of the last write.
+    /// The sequence number of the last write.
     pub(super) fn sequence(&self) -> u64 {
         self.db.latest_sequence_number()
     }
 
-    /// A copy of this moment in `dir`, which must not be there.
+    /// Makes a checkpoint in `dir`, which must not exist.
     pub(super) fn checkpoint(&self, dir: &Path) -> Result<(), StoreError> {
         let checkpoint = Checkpoint::new(&self.db).map_err(|e| self.error(&e))?;
-        // A full disk is that of the copy.
+        // Not `of_database`: a full disk is the checkpoint's, not the store's.
         checkpoint.create_checkpoint(dir).map_err(|error| StoreError::Database {
             dir: self.dir.clone(),
             reason: error.to_string(),
         })
     }
 
-    /// Lets the journal be compacted, unless a part of it is damaged. Before this call it is not: a
-    /// compaction that comes to a damaged block ends all writing, a reader only steps over it. So
-    /// the stage that reads the journal at the start comes first.
+    /// Enables compaction of the journal, unless it is damaged. It is off until this call: a
+    /// compaction that meets a damaged block stops all writes, while a reader steps over the block.
+    /// So the stage that reads the journal at the start comes first.
     pub(super) fn compact_journal(&self) -> Result<(), StoreError> {
         if self.is_journal_damaged() {
             return Ok(());
@@ -190,16 +192,16 @@ impl Database {
         self.is_journal_damaged.load(Ordering::Relaxed)
     }
 
-    /// A part of the journal is damaged: it is compacted no more, also after the next start.
+    /// Marks the journal as damaged, and disables its compaction for good.
     pub(super) fn spare_journal(&self, error: &StoreError) {
         if self.is_journal_damaged.swap(true, Ordering::Relaxed) {
             return;
         }
         tracing::error!(
             %error,
-            "a part of the journal cannot be read: readers get a gap there, and it is not \
-             compacted any more, so that it takes more room and is read more slowly; everything \
-             else goes on"
+            "a part of the journal is unreadable: subscribers get a gap there, and the journal is \
+             no longer compacted, so it takes more space and is slower to read; nothing else is \
+             affected"
         );
         let (journal, file) = (self.family(Family::Journal), self.dir.join(DAMAGED));
         let stopped = self.db.set_options_cf(journal, &[("disable_auto_compactions", "true")]);
@@ -208,11 +210,11 @@ impl Database {
             .map_err(|e| self.error(&e))
             .and_then(|()| lock::write_durably(&file, words.as_bytes()));
         if let Err(error) = kept {
-            tracing::error!(%error, "that a part of the journal is damaged cannot be kept");
+            tracing::error!(%error, "cannot write the file DAMAGED, which marks the journal as damaged");
         }
     }
 
-    /// Rows of a family as they are, from `from` on, in order, while `take` says so.
+    /// Passes undecoded rows from `from` on to `take`, in order, while it returns true.
     pub(super) fn scan_bytes(
         &self,
         family: Family,
@@ -229,8 +231,8 @@ impl Database {
         Ok(())
     }
 
-    /// About how many rows a family has, and how many bytes they take on the disk and in memory.
-    pub(super) fn about(&self, family: Family) -> Result<(u64, u64), StoreError> {
+    /// Estimates the rows of a family, and their bytes on the disk and in memory.
+    pub(super) fn estimate(&self, family: Family) -> Result<(u64, u64), StoreError> {
         let of = |property| {
             let found = self.db.property_int_value_cf(self.family(family), property);
             found.map(Option::unwrap_or_default).map_err(|e| self.error(&e))
@@ -239,7 +241,7 @@ impl Database {
         Ok((of(ROWS)?, bytes))
     }
 
-    /// Bytes in tables on the disk between each two neighbours of these keys, which ascend.
+    /// Bytes on the disk between each pair of neighbouring keys; the keys ascend.
     pub(super) fn sizes(&self, family: Family, keys: &[Vec<u8>]) -> Vec<u64> {
         let pairs = keys.windows(2);
         let ranges: Vec<Range<'_>> = pairs.map(|pair| Range::new(&pair[0], &pair[1])).collect();
@@ -249,19 +251,19 @@ impl Database {
         self.db.get_approximate_sizes_cf(self.family(family), &ranges)
     }
 
-    /// A number that `RocksDB` keeps of itself; 0 when it does not know it.
+    /// A numeric property of `RocksDB`; 0 when it is unknown.
     pub(super) fn property(&self, family: Family, name: &str) -> u64 {
         let found = self.db.property_int_value_cf(self.family(family), name);
         found.ok().flatten().unwrap_or_default()
     }
 
-    /// Brings what is only in memory of a family into a table on the disk.
+    /// Flushes a family's write buffer to the disk.
     #[cfg(test)]
     pub(super) fn flush(&self, family: Family) -> Result<(), StoreError> {
         self.db.flush_cf(self.family(family)).map_err(|e| self.error(&e))
     }
 
-    /// Ends background work; without it, closing during the process's end may abort.
+    /// Stops background work. Without it, closing while the process exits may abort.
     pub(super) fn close(&self) {
         self.db.cancel_all_background_work(true);
     }
@@ -271,13 +273,13 @@ impl Database {
     }
 }
 
-/// The database as it was at one moment.
-pub(super) struct Moment<'d> {
+/// A consistent view of the database.
+pub(super) struct Snapshot<'d> {
     database: &'d Database,
     snapshot: rocksdb::Snapshot<'d>,
 }
 
-impl Moment<'_> {
+impl Snapshot<'_> {
     pub(super) fn database(&self) -> &Database {
         self.database
     }
@@ -287,9 +289,9 @@ impl Moment<'_> {
         self.snapshot.get_cf(family, key.to_bytes()).map_err(|e| self.database.error(&e))
     }
 
-    /// Rows in order from the first at or behind `from`, or backwards from the last before it,
-    /// while `take` says so. Values are not copied, and what is read does not push what others
-    /// read out of memory.
+    /// Passes rows to `take` while it returns true: forward from the first row at or after `from`,
+    /// or backward from the last before it. Values are not copied, and the read blocks do not enter
+    /// the block cache, so that they displace nothing.
     pub(super) fn walk<K: Key>(
         &self,
         from: &K,
@@ -321,6 +323,14 @@ impl Moment<'_> {
     }
 }
 
+/// Decodes a counter's value, as [`Batch::add`] writes it.
+pub fn read_count<K: CounterKey>(key: &K, value: &[u8]) -> Result<i64, StoreError> {
+    let bytes = value.try_into();
+    bytes
+        .map(i64::from_be_bytes)
+        .map_err(|_| StoreError::corrupt(K::FAMILY.name(), &key.to_bytes()))
+}
+
 fn database_options() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -328,40 +338,42 @@ fn database_options() -> Options {
     options.set_max_background_jobs(2);
     options.set_db_write_buffer_size(BUFFER_BYTES);
     options.set_max_total_wal_size(LOG_BYTES);
-    // Ranges are deleted; RocksDB advises to keep all files open then.
+    // RocksDB recommends to keep all files open when ranges are deleted.
     options.set_max_open_files(-1);
     options.set_keep_log_file_num(3);
     options.set_max_log_file_size(4 << 20);
     options.set_stats_dump_period_sec(0);
-    // A log that was synced and is gone or shorter is refused, not taken for a shorter history.
+    // A synced log that is missing or cut is an error, not a shorter history.
     options.set_track_and_verify_wals_in_manifest(true);
     options
 }
 
-fn family_options(access: Access, cache: &Cache) -> Options {
+fn family_options(pattern: ReadPattern, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     table.set_format_version(5);
-    if matches!(access, Access::Membership | Access::Values) {
+    if matches!(pattern, ReadPattern::Membership | ReadPattern::Values) {
         table.set_bloom_filter(10.0, false);
     }
     let mut options = Options::default();
     options.set_write_buffer_size(FAMILY_BUFFER_BYTES);
     options.set_level_compaction_dynamic_level_bytes(true);
-    match access {
-        Access::Log => {
+    match pattern {
+        ReadPattern::Log => {
             table.set_block_size(32 << 10);
             options.set_compression_type(DBCompressionType::Lz4);
             options.set_bottommost_compression_type(DBCompressionType::Zstd);
         }
-        Access::Membership => {
+        ReadPattern::Membership => {
             options.set_compression_type(DBCompressionType::None);
             options.set_memtable_whole_key_filtering(true);
             options.set_memtable_prefix_bloom_ratio(0.05);
         }
-        Access::Queue | Access::Values => options.set_compression_type(DBCompressionType::Lz4),
+        ReadPattern::Queue | ReadPattern::Values => {
+            options.set_compression_type(DBCompressionType::Lz4)
+        }
     }
     options.set_block_based_table_factory(&table);
     options

@@ -1,14 +1,15 @@
-//! What can go wrong with the store.
+//! Errors of the store.
 
 use std::path::{Path, PathBuf};
 
 use crate::private;
+use crate::sync::Stopping;
 
-/// Why the store cannot be opened, read or written. All but [`Self::Closed`] end the appliance:
-/// going on without the store would lose events.
+/// Why the store cannot be opened, read or written. All but [`Self::Closed`] end the appliance,
+/// which would lose events without a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has it open.
+    /// Another process has the store open.
     #[error(
         "the store in {dir} is in use by {holder}: stop that process, or give this one another \
          directory with --data"
@@ -19,7 +20,7 @@ pub enum StoreError {
         /// What the other process wrote about itself.
         holder: String,
     },
-    /// It was written by another version of the layout.
+    /// The store has another layout version.
     #[error(
         "the store in {dir} has version `{found}`, this ghpulse reads version {expected}: run \
          the ghpulse that wrote it, or give another directory with --data"
@@ -27,68 +28,68 @@ pub enum StoreError {
     Version {
         /// The data directory.
         dir: PathBuf,
-        /// What its VERSION says.
+        /// The content of its file VERSION.
         found: String,
-        /// What this build reads.
+        /// The version that this build reads.
         expected: u32,
     },
-    /// It is a backup.
+    /// The directory is a backup.
     #[error("{dir} is a backup, not a store: `ghpulse restore {dir}` makes a store of it")]
     IsBackup {
         /// The directory.
         dir: PathBuf,
     },
-    /// The directory or a file in it cannot be used.
+    /// A directory or file cannot be used.
     #[error("cannot {verb} {path}: {cause}{}", private::cure(cause))]
     File {
-        /// What was tried.
+        /// The operation.
         verb: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: std::io::Error,
     },
-    /// There was a store, and its database is missing.
+    /// The directory had a store, and its database is missing.
     #[error(
-        "{dir} has had a store (it has a file VERSION), and {missing} is missing: restore a backup \
-         into an empty directory (`ghpulse restore BACKUP --data DIR`); or, to begin again with \
-         nothing, remove VERSION and db from {dir}"
+        "{missing} is missing, although {dir} had a store (there is a file VERSION): restore a \
+         backup into an empty directory (`ghpulse restore BACKUP --data DIR`); or, to start with \
+         an empty store, remove VERSION and db from {dir}"
     )]
     NoDatabase {
         /// The data directory.
         dir: PathBuf,
-        /// Which file of the database.
+        /// The missing file of the database.
         missing: PathBuf,
     },
-    /// `RocksDB` finds its files damaged.
+    /// `RocksDB` reports that its files are damaged.
     #[error(
-        "the database in {dir} fails, it is damaged: {reason}; restore a backup into an empty \
-         directory: `ghpulse restore BACKUP --data DIR`"
+        "the database in {dir} is damaged: {reason}; restore a backup into an empty directory: \
+         `ghpulse restore BACKUP --data DIR`"
     )]
     Damaged {
         /// The data directory.
         dir: PathBuf,
-        /// `RocksDB`'s own words.
+        /// `RocksDB`'s error.
         reason: String,
     },
-    /// `RocksDB` refuses.
+    /// `RocksDB` reports another error.
     #[error("the database in {dir} fails: {reason}")]
     Database {
         /// The data directory.
         dir: PathBuf,
-        /// `RocksDB`'s own words, and what to do.
+        /// `RocksDB`'s error, and what to do.
         reason: String,
     },
-    /// There is no room on its disk.
-    #[error("the disk of {dir} is full: make room, or give another directory with --data")]
+    /// The disk is full.
+    #[error("the disk of {dir} is full: free some space, or use another directory with --data")]
     Full {
         /// The data directory.
         dir: PathBuf,
     },
-    /// Our own data is not what we wrote.
+    /// A row does not decode.
     #[error("the store is damaged: {what}; restore a backup, or start with an empty directory")]
     Corrupt {
-        /// Which row.
+        /// The row.
         what: String,
     },
     /// The store was closed, or an earlier write failed.
@@ -96,11 +97,17 @@ pub enum StoreError {
     Closed,
 }
 
-/// What the system says of a disk without room; `RocksDB` passes it on as text.
+/// The system's error for a full disk, which `RocksDB` passes on as text.
 const NO_SPACE: &str = "No space left on device";
 
+impl From<Stopping> for StoreError {
+    fn from(_: Stopping) -> Self {
+        Self::Closed
+    }
+}
+
 impl StoreError {
-    /// The same for the next who asks: what closed the store is why everyone after is refused.
+    /// A copy for the next caller: later commits fail with the error that closed the store.
     pub(super) fn again(&self) -> Self {
         match self {
             Self::Database { dir, reason } => {
@@ -115,40 +122,40 @@ impl StoreError {
         }
     }
 
-    /// Whether something that is stored cannot be read any more, while all else still can.
+    /// Whether stored data is unreadable, while everything else still works.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Corrupt { .. })
     }
 
-    /// What `RocksDB` says of the database in `dir`, with what to do.
+    /// The error of the database in `dir`, with what to do.
     pub(super) fn of_database(dir: &Path, error: &rocksdb::Error) -> Self {
         use rocksdb::ErrorKind;
         let (dir, reason) = (dir.to_owned(), error.to_string());
         let cure = match error.kind() {
             ErrorKind::IOError if reason.contains(NO_SPACE) => return Self::Full { dir },
             ErrorKind::Corruption => return Self::Damaged { dir, reason },
-            // Files that it has listed and does not find.
+            // Files that it has listed are missing.
             ErrorKind::IOError | ErrorKind::NotFound if reason.contains("No such file") => {
                 return Self::Damaged { dir, reason };
             }
             ErrorKind::IOError => {
-                "look at the disk, the room on it and who may write there; when the disk has lost \
-                 data, restore a backup: `ghpulse restore BACKUP --data DIR`"
+                "check the disk, its free space and the permissions; when the disk has lost data, \
+                 restore a backup: `ghpulse restore BACKUP --data DIR`"
             }
             ErrorKind::InvalidArgument | ErrorKind::NotSupported => {
-                "if a newer ghpulse has written it, run that one; otherwise restore a backup: \
+                "if a newer ghpulse has written it, run that version; otherwise restore a backup: \
                  `ghpulse restore BACKUP --data DIR`"
             }
             _ => {
-                "start again; when that does not help, restore a backup: \
+                "restart; when that does not help, restore a backup: \
                  `ghpulse restore BACKUP --data DIR`"
             }
         };
         Self::Database { dir, reason: format!("{reason}; {cure}") }
     }
 
-    /// A row of ours that does not decode.
+    /// The error of a row that does not decode.
     #[must_use]
     pub fn corrupt(family: &'static str, key: &[u8]) -> Self {
         use std::fmt::Write as _;

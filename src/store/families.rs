@@ -1,19 +1,19 @@
-//! The table of column families: what is kept, under which key, and how it is looked at.
+//! The table of column families: their content, their keys, and how they are read.
 //!
-//! A name once used stays listed. A layout changes by a new family, never in place. There are no
-//! merge operators and no compaction filters: a panic in one ends the process, and a database
-//! that is opened once without its merge operator loses what it had not merged yet.
+//! A name that was ever used stays listed. A layout changes by adding a family, never in place.
+//! There are no merge operators and no compaction filters: a panic in one aborts the process, and a
+//! database that is opened once without its merge operator loses what was not merged yet.
 
 /// One column family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family {
-    /// name -> small value: what the store is, and counts that continue over restarts.
+    /// name -> small value: the store's identity, and counters that continue over restarts.
     Meta,
-    /// (received day, id, type) -> (): every event once, within `store.seenFor`.
+    /// (received day, id, type) -> (): events admitted, for `store.seenFor`.
     Seen,
-    /// (received day, id, type) -> (): every event applied once, within `store.seenFor`.
+    /// (received day, id, type) -> (): events applied, for `store.seenFor`.
     Applied,
-    /// (period, object) -> (): whose documents were seen, for some weeks after the last time.
+    /// (period, object) -> (): objects whose documents were seen, for some weeks after the last.
     Entities,
     /// admission -> the event as GitHub sent it, until it is in the journal.
     Bodies,
@@ -21,19 +21,19 @@ pub enum Family {
     Inbox,
     /// entry -> admission and facts: enriched, not yet on the bus (embedded: not yet applied).
     Outbox,
-    /// repository -> its language, and as of when.
+    /// repository -> its language, and when that was learned.
     Repos,
-    /// (scope, period, id) -> (): who was seen for the first time, when.
+    /// (scope, period, id) -> (): developers and repositories seen in a period.
     Firsts,
-    /// (scope, period) -> number: how many there are of each in `Firsts`.
+    /// (scope, period) -> number: the size of each set in `Firsts`.
     Sizes,
     /// (second, language) -> number: pull-request events by received second.
     Buckets,
     /// (created hour, origin, metric) -> number.
     Hours,
-    /// (day, metric) -> number: what was counted since the history was asked.
+    /// (day, metric) -> number: counted here since the last query to TiDB.
     Since,
-    /// (day, metric) -> number: what the history said.
+    /// (day, metric) -> number: figures of TiDB.
     History,
     /// (bus, position) -> facts and event.
     Journal,
@@ -43,22 +43,22 @@ pub enum Family {
     Activity,
     /// (minute or hour of receiving) -> how many were missed, as far as it is known.
     Coverage,
-    /// (bus, position, reason) -> where it ends and how much it is: what is missing here.
+    /// (bus, position, reason) -> end and size: gaps, where events are missing here.
     Gaps,
     /// name -> position.
     Cursors,
-    /// number -> time, reason and text of what was no event; bounded.
+    /// number -> time, reason and text: the reject log; bounded.
     Rejects,
-    /// number -> time, reason and text of messages that could not be read; bounded.
+    /// number -> time, reason and text: the dead-letter queue; bounded.
     Dead,
 }
 
-/// How a family is looked at, which decides its options.
+/// How a family is read, which decides its options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// By whole key, mostly for keys that are not there.
+pub enum ReadPattern {
+    /// By whole key, mostly for missing keys.
     Membership,
-    /// Written, read once in order and deleted soon.
+    /// Written, read once in order, and soon deleted.
     Queue,
     /// Read in ranges, deleted in ranges from the front; large values.
     Log,
@@ -66,30 +66,30 @@ pub enum Access {
     Values,
 }
 
-/// All families, in the order of the data's way.
-pub const ALL: &[(Family, &str, Access)] = &[
-    (Family::Meta, "meta", Access::Values),
-    (Family::Seen, "seen", Access::Membership),
-    (Family::Bodies, "bodies", Access::Queue),
-    (Family::Inbox, "inbox", Access::Queue),
-    (Family::Repos, "repos", Access::Values),
-    (Family::Firsts, "firsts", Access::Membership),
-    (Family::Sizes, "sizes", Access::Values),
-    (Family::Outbox, "outbox", Access::Queue),
-    (Family::Applied, "applied", Access::Membership),
-    (Family::Entities, "entities", Access::Membership),
-    (Family::Buckets, "buckets", Access::Values),
-    (Family::Hours, "hours", Access::Values),
-    (Family::Since, "since", Access::Values),
-    (Family::History, "history", Access::Values),
-    (Family::Journal, "journal", Access::Log),
-    (Family::Minutes, "minutes", Access::Values),
-    (Family::Activity, "activity", Access::Values),
-    (Family::Coverage, "coverage", Access::Values),
-    (Family::Gaps, "gaps", Access::Values),
-    (Family::Cursors, "cursors", Access::Values),
-    (Family::Rejects, "rejects", Access::Log),
-    (Family::Dead, "dead", Access::Log),
+/// All families, in the order of the pipeline.
+pub const ALL: &[(Family, &str, ReadPattern)] = &[
+    (Family::Meta, "meta", ReadPattern::Values),
+    (Family::Seen, "seen", ReadPattern::Membership),
+    (Family::Bodies, "bodies", ReadPattern::Queue),
+    (Family::Inbox, "inbox", ReadPattern::Queue),
+    (Family::Repos, "repos", ReadPattern::Values),
+    (Family::Firsts, "firsts", ReadPattern::Membership),
+    (Family::Sizes, "sizes", ReadPattern::Values),
+    (Family::Outbox, "outbox", ReadPattern::Queue),
+    (Family::Applied, "applied", ReadPattern::Membership),
+    (Family::Entities, "entities", ReadPattern::Membership),
+    (Family::Buckets, "buckets", ReadPattern::Values),
+    (Family::Hours, "hours", ReadPattern::Values),
+    (Family::Since, "since", ReadPattern::Values),
+    (Family::History, "history", ReadPattern::Values),
+    (Family::Journal, "journal", ReadPattern::Log),
+    (Family::Minutes, "minutes", ReadPattern::Values),
+    (Family::Activity, "activity", ReadPattern::Values),
+    (Family::Coverage, "coverage", ReadPattern::Values),
+    (Family::Gaps, "gaps", ReadPattern::Values),
+    (Family::Cursors, "cursors", ReadPattern::Values),
+    (Family::Rejects, "rejects", ReadPattern::Log),
+    (Family::Dead, "dead", ReadPattern::Log),
 ];
 
 impl Family {

@@ -1,18 +1,20 @@
-//! Who was seen for the first time: claimed once, in the batch that applies the event. Every node
-//! that applies the same events has the same sets, and so the same distinct counts.
+//! First-time sets: which developers and repositories were seen in a day or year. A key is claimed
+//! in the batch that applies the event, so all nodes that apply the same events have the same sets
+//! and the same distinct counts.
 
 use std::collections::HashSet;
 
-use super::Reader;
 use super::batch::Batch;
 use super::error::StoreError;
 use super::keys::{FirstKey, Scope, SizeKey};
-use super::periods::{self, Period, found_key};
+use super::period::Period;
+use super::periods::{self, found_key};
+use super::reader::Reader;
 use crate::model::envelope::Flags;
 use crate::model::window::Timestamp;
 
-/// The keys that an event may be the first of: the developer's day and year, the repository's year;
-/// `None` for an event that is not about a pull request, or does not name them.
+/// The keys that an event may be the first of: developer and day, developer and year, repository
+/// and year. `None` for an event that is not about a pull request, or lacks the id.
 fn keys(
     flags: Flags,
     happened_at: Timestamp,
@@ -30,8 +32,8 @@ fn keys(
     ]
 }
 
-/// Claims what a pull-request event may be the first of, and sets the three flags that say so.
-/// Anything else is left alone.
+/// Claims the first-time keys of a pull-request event, and sets its three flags accordingly. Does
+/// nothing for other events.
 pub fn claim_firsts(
     batch: &mut Batch<'_>,
     flags: &mut Flags,
@@ -40,10 +42,20 @@ pub fn claim_firsts(
     repo_id: Option<u64>,
 ) -> Result<(), StoreError> {
     let keys = keys(*flags, happened_at, actor_id, repo_id);
-    let fields = [&mut flags.dev_day, &mut flags.dev_year, &mut flags.repo_year];
-    for (key, field) in keys.into_iter().zip(fields) {
+    set_flags(flags, keys, |key, _| claim_first(batch, key))
+}
+
+/// Sets the three flags to what `is_first` returns for each key that there is; it gets the flag's
+/// current value. A flag without a key keeps its value.
+fn set_flags(
+    flags: &mut Flags,
+    keys: [Option<FirstKey>; 3],
+    mut is_first: impl FnMut(FirstKey, bool) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    let flags = [&mut flags.dev_day, &mut flags.dev_year, &mut flags.repo_year];
+    for (flag, key) in flags.into_iter().zip(keys) {
         if let Some(key) = key {
-            *field = claim_first(batch, key)?;
+            *flag = is_first(key, *flag)?;
         }
     }
     Ok(())
@@ -65,21 +77,21 @@ fn claim_first(batch: &mut Batch<'_>, key: FirstKey) -> Result<bool, StoreError>
     Ok(is_more)
 }
 
-/// Firsts that are remembered as announced; beyond them the applied ones are dropped, and if that
-/// is not enough, all.
+/// Most announced keys that are kept. Beyond that the applied ones are dropped, and if that is not
+/// enough, all.
 const ANNOUNCED: usize = 100_000;
 
-/// What a producer has announced as first and may not have applied yet: the three flags of a
-/// message are true exactly once a period over all messages of one topic, as long as one node
-/// at a time produces and has applied what was produced before.
+/// The first-time keys that a producer has announced and may not have applied yet. With it, each
+/// flag is true exactly once per period over all messages of a topic, as long as one node at a time
+/// produces and has applied what was produced before.
 #[derive(Debug, Default)]
 pub struct Announced {
     keys: HashSet<FirstKey>,
 }
 
 impl Announced {
-    /// Sets the three flags of an event that is about to be sent. A flag that is set already stays:
-    /// rows of earlier versions were claimed before they came into the outbox.
+    /// Sets the three flags of an event that is about to be sent. A flag that is set stays set:
+    /// older versions claimed keys before the event reached the outbox.
     pub fn announce(
         &mut self,
         reader: Reader<'_>,
@@ -89,21 +101,16 @@ impl Announced {
         repo_id: Option<u64>,
     ) -> Result<(), StoreError> {
         let keys = keys(*flags, happened_at, actor_id, repo_id);
-        let fields = [&mut flags.dev_day, &mut flags.dev_year, &mut flags.repo_year];
-        for (key, field) in keys.into_iter().zip(fields) {
-            let is_open = |key: &FirstKey| {
-                periods::is_open(reader, SizeKey { scope: key.scope, period: key.period })
-            };
-            if let Some(key) = key
-                && is_open(&key)?
-            {
-                *field |= reader.get(&key)?.is_none() && self.keys.insert(key);
-            }
-        }
-        Ok(())
+        set_flags(flags, keys, |key, is_set| {
+            let size = SizeKey { scope: key.scope, period: key.period };
+            let is_first = periods::is_open(reader, size)?
+                && reader.get(&key)?.is_none()
+                && self.keys.insert(key);
+            Ok(is_set || is_first)
+        })
     }
 
-    /// Forgets what was applied meanwhile, once that is worth the reading.
+    /// Drops keys that were applied meanwhile, once there are enough to be worth the reads.
     pub fn prune(&mut self, reader: Reader<'_>) -> Result<(), StoreError> {
         if self.keys.len() < ANNOUNCED {
             return Ok(());
@@ -119,7 +126,7 @@ impl Announced {
         } else {
             tracing::warn!(
                 firsts = open.len(),
-                "the topic is not applied here; first-time flags may be sent twice"
+                "the topic is not being applied here; first-time flags may be sent twice"
             );
         }
         Ok(())
@@ -129,13 +136,11 @@ impl Announced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::store::{Durability, Store};
+    use crate::store::new_store;
 
     #[tokio::test]
-    async fn a_first_is_announced_once_until_it_is_applied_and_after() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    async fn first_time_key_is_announced_once() {
+        let (_dir, store) = new_store();
         let at = Timestamp::from_seconds(1_800_000_000);
         let pr = Flags { pr: true, ..Flags::default() };
         let mut announced = Announced::default();
@@ -155,7 +160,7 @@ mod tests {
         let flags = claimed.await.unwrap();
         assert!(flags.dev_day && flags.dev_year && flags.repo_year);
         assert_eq!(announce(Some(11), Some(8)), [false; 3]);
-        // What was announced and never sent is forgotten with the grant.
+        // Keys that were announced but never sent are forgotten with the grant.
         let mut flags = pr;
         Announced::default().announce(store.reader(), &mut flags, at, Some(7), Some(9)).unwrap();
         assert!(flags.dev_day && flags.dev_year && flags.repo_year);

@@ -1,32 +1,33 @@
-//! Rows of [`Family::Gaps`]: where on the bus something is missing here, found once and kept for as
-//! long as a reader can stand before it or in it, so that every reader who comes by is told.
+//! Gaps of the bus ([`Family::Gaps`]): events that are missing here. A gap is kept for as long as a
+//! subscriber can be before it or in it, so that every subscriber that passes it receives it.
 
 use rocksdb::Direction;
 
-use super::database::Moment;
+use super::batch::Batch;
+use super::database::Snapshot;
 use super::error::StoreError;
 use super::families::Family;
 use super::keys::Key;
-use super::{Batch, Reader};
+use super::reader::Reader;
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Timestamp;
 
 const VERSION: u8 = 1;
 
-/// A gap: the bus, the last place before it, and why it is there.
+/// Identifies a gap: the bus, the position before it, and the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GapKey {
     /// The bus.
     pub tag: BusTag,
-    /// The last place before it.
+    /// The last position before it.
     pub after: Position,
-    /// Why.
+    /// The reason.
     pub reason: GapReason,
 }
 
 impl GapKey {
-    /// The first that a gap behind this place can have.
+    /// The least key of a gap after this position.
     #[must_use]
     pub fn first(tag: BusTag, after: Position) -> Self {
         Self { tag, after, reason: GapReason::ALL[0] }
@@ -52,7 +53,7 @@ impl Key for GapKey {
     }
 }
 
-/// Keeps a gap. One of the same reason behind the same place grows by it.
+/// Records a gap. It extends an earlier gap of the same reason after the same position.
 pub fn record(batch: &mut Batch<'_>, tag: BusTag, gap: Gap) -> Result<(), StoreError> {
     let key = GapKey { tag, after: gap.after, reason: gap.reason };
     let known = batch.get(&key)?.map(|value| decode(&key, &value)).transpose()?;
@@ -66,38 +67,38 @@ pub fn record(batch: &mut Batch<'_>, tag: BusTag, gap: Gap) -> Result<(), StoreE
     Ok(())
 }
 
-/// Behind every position that a bus gives.
+/// Greater than every position of a bus.
 pub(super) const LAST: Position = Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX };
-/// Gaps that are forgotten in one pass of retention; there are few, and the next pass has the rest.
+/// Most gaps that are dropped in one pass of retention; there are few.
 const AT_ONCE: usize = 10_000;
 
-/// Whether a reader who has everything up to `place` meets a gap: it begins there or further on, or
-/// the reader stands in it. What is looked up and what is forgotten is decided by this alone.
-fn is_ahead(gap: &Gap, place: Position) -> bool {
-    gap.after >= place || gap.until > place
+/// Whether a subscriber that has everything up to `position` meets a gap: the gap begins there or
+/// later, or the subscriber is in it. Look-up and removal both use this rule.
+fn is_ahead(gap: &Gap, position: Position) -> bool {
+    gap.after >= position || gap.until > position
 }
 
-/// The gaps that a reader meets who has everything up to `after`, in the bus's order, at most
-/// `limit`. One that begins before that place and reaches behind it is among them.
+/// The gaps ahead of a subscriber that has everything up to `after`, in the bus's order, up to
+/// `limit`, including one that begins before that position and ends after it.
 pub fn behind(
     reader: Reader<'_>,
     tag: BusTag,
     after: Position,
     limit: usize,
 ) -> Result<Vec<Gap>, StoreError> {
-    behind_at(&reader.database.moment(), tag, after, limit)
+    behind_at(&reader.database.snapshot(), tag, after, limit)
 }
 
-/// The same as of one moment.
+/// The same, in a snapshot.
 pub(super) fn behind_at(
-    moment: &Moment<'_>,
+    snapshot: &Snapshot<'_>,
     tag: BusTag,
     after: Position,
     limit: usize,
 ) -> Result<Vec<Gap>, StoreError> {
     let start = GapKey::first(tag, after);
     let (mut before, mut found) = (None, Vec::new());
-    moment.walk(&start, Direction::Reverse, |key: GapKey, value| {
+    snapshot.walk(&start, Direction::Reverse, |key: GapKey, value| {
         if key.tag != tag || *before.get_or_insert(key.after) != key.after {
             return Ok(false);
         }
@@ -106,7 +107,7 @@ pub(super) fn behind_at(
     })?;
     found.reverse();
     found.retain(|gap| is_ahead(gap, after));
-    moment.walk(&start, Direction::Forward, |key: GapKey, value| {
+    snapshot.walk(&start, Direction::Forward, |key: GapKey, value| {
         if key.tag != tag || found.len() >= limit {
             return Ok(false);
         }
@@ -116,8 +117,8 @@ pub(super) fn behind_at(
     Ok(found)
 }
 
-/// The gaps that nobody meets any more when the journal is dropped up to `dropped`, that event
-/// included: whoever stands before it gets a gap of retention.
+/// The gaps that no subscriber can meet any more once the journal is dropped up to and including
+/// `dropped`: those before it get a gap of retention instead.
 pub(super) fn passed(
     reader: Reader<'_>,
     tag: BusTag,
@@ -136,7 +137,7 @@ pub(super) fn passed(
     Ok(passed)
 }
 
-/// Forgets gaps, unless they have grown since they were passed.
+/// Removes gaps, unless they have been extended since they were found.
 pub(super) fn forget(
     batch: &mut Batch<'_>,
     passed: Vec<GapKey>,
@@ -186,8 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::clock::Clock;
-    use crate::store::{Durability, Store};
+    use crate::store::new_store;
 
     const TAG: BusTag = BusTag(7);
 
@@ -212,9 +212,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_meets_the_gaps_ahead_and_the_one_it_stands_in() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    async fn subscriber_meets_gaps_ahead_and_the_one_it_is_in() {
+        let (_dir, store) = new_store();
         let gaps = [gap(1, 3, Some(2)), gap(5, 9, None), gap(12, 14, None)];
         store
             .commit(move |batch| {

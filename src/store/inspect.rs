@@ -1,8 +1,8 @@
-//! Looking into a store: which families there are, and rows of one as a person can read them.
+//! Inspects a store: lists its column families, and shows rows as text.
 //!
-//! Nothing here fails at a row: what does not decode is shown in hexadecimal digits and as damaged,
-//! because a damaged store is looked into to find just that. Answers are bounded in rows and in
-//! bytes, and say when there is more. The store holds no secrets.
+//! No row makes it fail: a row that does not decode is shown in hexadecimal and marked as damaged,
+//! because that is what an operator looks for in a damaged store. Results are bounded in rows and
+//! bytes, and say when there is more. The store contains no secrets.
 
 mod rows;
 
@@ -12,25 +12,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use self::rows::Shown;
+use self::rows::{FamilyFormat, hex};
 use super::database::Database;
+use super::error::StoreError;
 use super::families::{self, Family};
-use super::{Reader, StoreError, lock};
+use super::lock;
+use super::reader::Reader;
 
-/// Rows that one answer has at most.
+/// Most rows of one result.
 pub const ROWS: usize = 1_000;
-/// Bytes of rows that one answer has at most, unless the first row alone is larger.
+/// Most bytes of one result, unless its first row alone is larger.
 const ROW_BYTES: usize = 2 << 20;
-/// Rows that are looked at for those that begin as asked for.
+/// Most rows that are searched for a prefix.
 const LOOKED_AT: usize = 2_000_000;
 
-/// Why nothing was looked at.
+/// Why a store cannot be inspected.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    /// No family of that name.
-    #[error("`{name}` is no family: choose one of {}", names())]
-    NoFamily {
-        /// What was asked for.
+    /// There is no family of that name.
+    #[error("unknown column family `{name}`; use one of {}", names())]
+    UnknownFamily {
+        /// The requested name.
         name: String,
     },
     /// The store itself fails.
@@ -38,27 +40,27 @@ pub enum InspectError {
     Store(#[from] StoreError),
 }
 
-/// A family, in figures that RocksDB estimates.
+/// A column family, with RocksDB's estimates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InspectedFamily {
     /// Its name.
     pub family: String,
-    /// What it holds.
+    /// Its content.
     pub holds: String,
-    /// About so many rows; what was deleted lately may still be among them.
+    /// Estimated number of rows; recently deleted rows may still count.
     pub about_rows: u64,
-    /// About so many bytes, compressed on the disk and as they are in memory.
+    /// Estimated bytes, compressed on the disk and uncompressed in memory.
     pub about_bytes: u64,
 }
 
-/// Rows of a family.
+/// Rows of a column family.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Inspection {
-    /// In the order of their keys.
+    /// The rows, in the order of their keys.
     pub rows: Vec<InspectedRow>,
-    /// Whether there are, or may be, more behind the last one.
+    /// Whether there are, or may be, more after the last one.
     pub more: bool,
-    /// Whether the look ended because it had passed too many rows that begin otherwise.
+    /// Whether the search ended after too many rows without the prefix.
     pub gave_up: bool,
 }
 
@@ -71,23 +73,26 @@ pub struct InspectedRow {
     pub value: Box<RawValue>,
 }
 
-/// A store that nobody has, opened to be looked into. Nothing in its directory is written, so that
-/// who may only read may look, and what root looked into still belongs to its owner.
+/// A store that no process uses, opened for inspection. Nothing is written, so that read permission
+/// is enough, and no file becomes root's when root inspects it.
 pub struct Inspector {
     database: Database,
     _lock: lock::Lock,
 }
 
 impl Inspector {
-    /// Opens the store in `dir`. Blocks. Fails when a process has it.
+    /// Opens the store in `dir`. Blocks.
+    ///
+    /// # Errors
+    /// When a process has the store open, or it is not a store of this version.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let lock = lock::Lock::look(dir)?;
         lock::check_no_backup(dir)?;
         lock::expect_version(dir)?;
-        Ok(Self { database: Database::open_to_look(dir)?, _lock: lock })
+        Ok(Self { database: Database::open_read_only(dir)?, _lock: lock })
     }
 
-    /// Reads it as it is.
+    /// A reader of the store.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         Reader { database: &self.database }
@@ -100,17 +105,17 @@ impl Drop for Inspector {
     }
 }
 
-/// All families, in the order of the data's way. Blocks.
+/// All column families, in the order of the pipeline. Blocks.
 pub fn families(reader: Reader<'_>) -> Result<Vec<InspectedFamily>, StoreError> {
-    let look = |&(family, name, _): &(Family, &str, families::Access)| {
-        let (about_rows, about_bytes) = reader.database.about(family)?;
-        let holds = rows::shown(family).holds.to_owned();
+    let look = |&(family, name, _): &(Family, &str, families::ReadPattern)| {
+        let (about_rows, about_bytes) = reader.database.estimate(family)?;
+        let holds = rows::format_of(family).holds.to_owned();
         Ok(InspectedFamily { family: name.to_owned(), holds, about_rows, about_bytes })
     };
     families::ALL.iter().map(look).collect()
 }
 
-/// The first rows of a family whose keys begin with `prefix`, at most `limit`. Blocks.
+/// The first rows of a family whose keys begin with `prefix`, up to `limit`. Blocks.
 pub fn rows(
     reader: Reader<'_>,
     family: &str,
@@ -119,32 +124,32 @@ pub fn rows(
 ) -> Result<Inspection, InspectError> {
     let known = families::ALL.iter().find(|(_, name, _)| *name == family);
     let Some((family, ..)) = known else {
-        return Err(InspectError::NoFamily { name: family.chars().take(80).collect() });
+        return Err(InspectError::UnknownFamily { name: family.chars().take(80).collect() });
     };
-    let Shown { sorted, start, key, value, .. } = rows::shown(*family);
+    let FamilyFormat { sorted, start, key, value, .. } = rows::format_of(*family);
     let limit = limit.clamp(1, ROWS);
-    let mut looked = Inspection { rows: Vec::new(), more: false, gave_up: false };
+    let mut found = Inspection { rows: Vec::new(), more: false, gave_up: false };
     let (mut bytes, mut passed) = (0_usize, 0_usize);
     let start = start(prefix).unwrap_or_default();
     reader.database.scan_bytes(*family, &start, |raw_key, raw_value| {
         let text = key(raw_key).unwrap_or_else(|| format!("0x{}", hex(raw_key)));
         if !text.starts_with(prefix) {
             passed += 1;
-            looked.gave_up = passed > LOOKED_AT;
-            // In the part of the key that is sorted as text, all that follows is behind, too.
-            return !looked.gave_up && !is_behind(&text, prefix, sorted);
+            found.gave_up = passed > LOOKED_AT;
+            // Where keys sort as their text does, no later row can have the prefix.
+            return !found.gave_up && !is_behind(&text, prefix, sorted);
         }
         let value = value(raw_key, raw_value).unwrap_or_else(|| damaged(raw_value));
         bytes += text.len() + value.get().len();
-        if looked.rows.len() >= limit || (bytes > ROW_BYTES && !looked.rows.is_empty()) {
-            looked.more = true;
+        if found.rows.len() >= limit || (bytes > ROW_BYTES && !found.rows.is_empty()) {
+            found.more = true;
             return false;
         }
-        looked.rows.push(InspectedRow { key: text, value });
+        found.rows.push(InspectedRow { key: text, value });
         true
     })?;
-    looked.more |= looked.gave_up;
-    Ok(looked)
+    found.more |= found.gave_up;
+    Ok(found)
 }
 
 fn is_behind(text: &str, prefix: &str, sorted: usize) -> bool {
@@ -158,14 +163,6 @@ fn damaged(value: &[u8]) -> Box<RawValue> {
     about.insert("damaged".to_owned(), Value::Bool(true));
     about.insert("bytes".to_owned(), hex(&value[..value.len().min(256)]).into());
     to_raw_value(&about).expect("texts are JSON")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes all");
-        text
-    })
 }
 
 fn names() -> String {

@@ -1,50 +1,53 @@
-//! The journal, read by who follows the stream.
+//! Reads the journal of applied events.
 //!
-//! A stretch is read as of one moment, and with it how far retention has come: so whoever reads
-//! from a place that is gone is told, and never led past a hole. Reading disturbs neither the
-//! writing thread nor what is kept in memory for it. Blocks.
+//! Events and the retention watermark are read from one snapshot, so that an expired offset yields
+//! an explicit gap. Reading disturbs neither the writer thread nor the block cache. Blocks.
 
 use rocksdb::Direction;
 
-use super::database::Moment;
+use super::batch::Batch;
+use super::database::Snapshot;
+use super::error::StoreError;
+use super::gaps;
 use super::keys::{JournalKey, Key as _, MetaKey, MinuteKey};
-use super::retention::MinuteRow;
+use super::reader::APPLIED;
+use super::reader::Reader;
+use super::rows::MinuteRow;
 use super::rows::{JournalRow, decode_journal};
-use super::{APPLIED, Batch, Reader, StoreError, cursors, gaps};
 use crate::model::gap::Gap;
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Minute;
 
-/// Name of the cursor up to which the journal was dropped, that event included; kept for each bus.
+/// Name of the cursor up to and including which the journal was dropped; kept for each bus.
 pub const DROPPED: &str = "dropped";
-/// Name, before the bus's tag, of the minute from which on the journal has all that was received.
+/// Name, completed by the bus's tag, of the minute from which on the journal is complete.
 const COMPLETE_FROM: &str = "journal_from";
-/// Steps by which an event behind a damaged place is looked for: up to 2^39 entries.
+/// Steps of the search for a readable event after a damaged one; the last skips 2^39 entries.
 const DOUBLINGS: u32 = 40;
-/// Damaged places that one reading steps over.
+/// Most damaged places that one read steps over.
 const DAMAGED_PLACES: usize = 1_000;
 
-/// The journal of one bus at one moment.
+/// A snapshot of the journal of one bus.
 pub struct Journal<'s> {
-    moment: Moment<'s>,
+    snapshot: Snapshot<'s>,
     tag: BusTag,
     dropped: Option<Position>,
 }
 
-/// What a reading comes to.
+/// An item of the journal.
 pub enum JournalItem<'v> {
     /// An event.
     Event(Position, JournalRow<'v>),
-    /// Events that cannot be read any more, up to this place, that one included.
+    /// Unreadable events, up to and including this position.
     Damaged(Position),
 }
 
 impl<'s> Reader<'s> {
-    /// The journal of a bus as it is now.
+    /// A snapshot of the journal of a bus.
     pub fn journal(&self, tag: BusTag) -> Result<Journal<'s>, StoreError> {
-        let moment = self.database.moment();
-        let dropped = cursors::read_on(|key| moment.get(key), DROPPED, tag)?;
-        Ok(Journal { moment, tag, dropped: dropped.map(|cursor| cursor.position) })
+        let snapshot = self.database.snapshot();
+        let dropped = snapshot.cursor_on(DROPPED, tag)?;
+        Ok(Journal { snapshot, tag, dropped: dropped.map(|cursor| cursor.position) })
     }
 }
 
@@ -57,8 +60,8 @@ fn decode_complete_from(key: &MetaKey, value: &[u8]) -> Result<Minute, StoreErro
     minute.map(Minute).map_err(|_| StoreError::corrupt("meta", &key.to_bytes()))
 }
 
-/// Keeps that the journal of a bus has what was received from this minute on, and not all that was
-/// received before it. A minute that is known to be later stays.
+/// Records that the journal of a bus is complete from this minute on, and not before it. A later
+/// minute that is recorded already stays.
 pub(super) fn keep_complete_from(
     batch: &mut Batch<'_>,
     tag: BusTag,
@@ -71,26 +74,26 @@ pub(super) fn keep_complete_from(
     Ok(())
 }
 
-/// Keeps that the journal of a bus begins, or begins again after another bus was in use, with what
-/// was received in this minute.
+/// Records that the journal of a bus begins in this minute, for the first time or after another bus
+/// was in use.
 pub fn begin_at(batch: &mut Batch<'_>, tag: BusTag, minute: Minute) {
     batch.put(&complete_from_key(tag), &minute.0.to_be_bytes());
 }
 
 impl Journal<'_> {
-    /// The last event that was dropped; `None` when none was.
+    /// The position of the last event that was dropped; `None` when none was.
     #[must_use]
     pub fn dropped(&self) -> Option<Position> {
         self.dropped
     }
 
-    /// The gaps that a reader meets who has everything up to `after`; see [`gaps::behind`].
+    /// The gaps ahead of a subscriber that has everything up to `after`; see [`gaps::behind`].
     pub fn gaps(&self, after: Position, limit: usize) -> Result<Vec<Gap>, StoreError> {
-        gaps::behind_at(&self.moment, self.tag, after, limit)
+        gaps::behind_at(&self.snapshot, self.tag, after, limit)
     }
 
-    /// The events behind a position, oldest first, while `take` returns true. Those that cannot be
-    /// read are left out.
+    /// Passes the events after a position to `take`, oldest first, while it returns true.
+    /// Unreadable events are left out.
     pub fn read_behind(
         &self,
         after: Position,
@@ -102,19 +105,19 @@ impl Journal<'_> {
         })
     }
 
-    /// The same with the places where events cannot be read: a damaged block of the disk costs the
-    /// events in it, and no others.
+    /// The same, including the places where events are unreadable: a damaged block on the disk
+    /// costs the events in it, and no others.
     pub fn walk_behind(
         &self,
         after: Position,
         mut take: impl FnMut(JournalItem<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let (mut last, mut failure, mut ended) = (after, None, false);
-        // Where reading was tried again last; when that failed too, it is tried further on.
+        // Where the last retry began; when it fails too, the next one begins after it.
         let mut tried = after;
         for _ in 0..DAMAGED_PLACES {
             let from = JournalKey { tag: self.tag, position: last };
-            let read = self.moment.walk(&from, Direction::Forward, |key: JournalKey, value| {
+            let read = self.snapshot.walk(&from, Direction::Forward, |key: JournalKey, value| {
                 if key.tag != self.tag {
                     return Ok(false);
                 }
@@ -126,12 +129,12 @@ impl Journal<'_> {
                     Ok(row) => JournalItem::Event(key.position, row),
                     Err(error) => self.damaged(&error, key.position),
                 };
-                let go_on = take(step).unwrap_or_else(|error| {
+                let continues = take(step).unwrap_or_else(|error| {
                     failure = Some(error);
                     false
                 });
-                ended = !go_on;
-                Ok(go_on)
+                ended = !continues;
+                Ok(continues)
             });
             if let Some(error) = failure {
                 return Err(error);
@@ -150,15 +153,14 @@ impl Journal<'_> {
         Ok(())
     }
 
-    /// A place where events cannot be read. It is logged by the first who comes by.
+    /// A damaged place. The first read that meets it logs it.
     fn damaged(&self, error: &StoreError, last: Position) -> JournalItem<'static> {
-        self.moment.database().spare_journal(error);
+        self.snapshot.database().spare_journal(error);
         JournalItem::Damaged(last)
     }
 
-    /// Behind a place where reading fails: an event that can be read, looked for in steps that
-    /// double, else where the next minute begins, or, when there is none, behind all that was
-    /// applied.
+    /// Finds where reading works again after a position: an event, searched in doubling steps; else
+    /// the beginning of the next minute; else the end of what was applied.
     fn next_readable(&self, after: Position) -> Result<Option<Position>, StoreError> {
         for doublings in 0..DOUBLINGS {
             let entry = after.entry.saturating_add(1 << doublings);
@@ -177,31 +179,31 @@ impl Journal<'_> {
         if next.is_some() {
             return Ok(next);
         }
-        let applied = cursors::read_on(|key| self.moment.get(key), APPLIED, self.tag)?;
+        let applied = self.snapshot.cursor_on(APPLIED, self.tag)?;
         let applied = applied.map(|cursor| cursor.position).filter(|applied| *applied > after);
         Ok(applied.map(|at| Position { index: at.index.saturating_add(1), ..at }))
     }
 
-    /// The first event at a position or behind it.
+    /// The position of the first event at or after a position.
     fn first_at(&self, position: Position) -> Result<Option<Position>, StoreError> {
         let from = JournalKey { tag: self.tag, position };
         let mut first = None;
-        self.moment.walk(&from, Direction::Forward, |key: JournalKey, _| {
+        self.snapshot.walk(&from, Direction::Forward, |key: JournalKey, _| {
             first = Some(key.position).filter(|_| key.tag == self.tag);
             Ok(false)
         })?;
         Ok(first)
     }
 
-    /// The events before a position, newest first, while `take` returns true. Reading ends where
-    /// events cannot be read.
+    /// Passes the events before a position to `take`, newest first, while it returns true. Ends at
+    /// the first unreadable event.
     pub fn read_before(
         &self,
         until: Position,
         mut take: impl FnMut(Position, JournalRow<'_>) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let from = JournalKey { tag: self.tag, position: until };
-        let read = self.moment.walk(&from, Direction::Reverse, |key: JournalKey, value| {
+        let read = self.snapshot.walk(&from, Direction::Reverse, |key: JournalKey, value| {
             if key.tag != self.tag {
                 return Ok(false);
             }
@@ -216,7 +218,7 @@ impl Journal<'_> {
         }
     }
 
-    /// The newest event's position.
+    /// The position of the newest event.
     pub fn newest(&self) -> Result<Option<Position>, StoreError> {
         let mut newest = None;
         self.read_before(gaps::LAST, |position, _| {
@@ -226,32 +228,31 @@ impl Journal<'_> {
         Ok(newest)
     }
 
-    /// The minute from which on all that was received of the bus is here; `None` where there is
-    /// nothing. It is not the minute of the oldest event: one that was received long ago may come
-    /// late, and what was dropped around it stays dropped.
+    /// The minute from which on the journal has every event received on the bus; `None` when it is
+    /// empty. It may be later than the minute of the oldest event, which may have arrived late,
+    /// after the events around it were dropped.
     pub fn complete_from(&self) -> Result<Option<Minute>, StoreError> {
         let key = complete_from_key(self.tag);
-        let known = self.moment.get(&key)?;
+        let known = self.snapshot.get(&key)?;
         let known = known.map(|value| decode_complete_from(&key, &value)).transpose()?;
-        // A store of an older version does not say.
+        // Stores of older versions do not record it.
         known.map_or_else(|| self.oldest_minute(), |known| Ok(Some(known)))
     }
 
     fn oldest_minute(&self) -> Result<Option<Minute>, StoreError> {
         let mut oldest = None;
         let from = MinuteKey { tag: self.tag, minute: Minute(i64::MIN) };
-        self.moment.walk(&from, Direction::Forward, |key: MinuteKey, _| {
+        self.snapshot.walk(&from, Direction::Forward, |key: MinuteKey, _| {
             oldest = Some(key.minute).filter(|_| key.tag == self.tag);
             Ok(false)
         })?;
         Ok(oldest)
     }
 
-    /// The lowest position of an event received in that minute or later; `None` when there is no
-    /// such event.
+    /// The lowest position of an event received in that minute or later; `None` when there is none.
     pub fn first_since(&self, minute: Minute) -> Result<Option<Position>, StoreError> {
         let mut first: Option<Position> = None;
-        // Minutes are of receiving, positions of the bus: they may overlap.
+        // Minutes are ordered by receipt, positions by the bus: minutes may overlap.
         self.each_minute(minute, |_, row| {
             first = Some(first.map_or(row.first, |first| first.min(row.first)));
         })?;
@@ -264,7 +265,7 @@ impl Journal<'_> {
         mut take: impl FnMut(Minute, MinuteRow),
     ) -> Result<(), StoreError> {
         let from = MinuteKey { tag: self.tag, minute: from };
-        self.moment.walk(&from, Direction::Forward, |key: MinuteKey, value| {
+        self.snapshot.walk(&from, Direction::Forward, |key: MinuteKey, value| {
             if key.tag != self.tag {
                 return Ok(false);
             }
@@ -276,6 +277,7 @@ impl Journal<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use super::*;
@@ -286,6 +288,15 @@ mod tests {
     use crate::store::{Durability, Store};
 
     const TAG: BusTag = BusTag(9);
+    /// Keeps the journal of the last minute.
+    const LAST_MINUTE: Retention = Retention {
+        tag: TAG,
+        seen_for: Duration::from_secs(3_600),
+        buckets: Duration::from_secs(3_600),
+        journal_for: Duration::from_secs(60),
+        journal_bytes: u64::MAX,
+        held_by: None,
+    };
 
     async fn put(store: &Store, minute: i64, entries: std::ops::Range<u64>) {
         let work = move |batch: &mut crate::store::Batch<'_>| {
@@ -304,6 +315,20 @@ mod tests {
         store.commit(work).await.unwrap();
     }
 
+    fn open(dir: &Path) -> Store {
+        Store::open(dir, Durability::EveryBatch, Clock::system()).unwrap()
+    }
+
+    /// A new store with as many events, numbered from 1, in each of the minutes from 0 on.
+    async fn filled(dir: &Path, minutes: i64, events: u64) -> Store {
+        let store = open(dir);
+        for minute in 0..minutes {
+            let first = 1 + events * minute.cast_unsigned();
+            put(&store, minute, first..first + events).await;
+        }
+        store
+    }
+
     fn behind(journal: &Journal<'_>, after: u64) -> Vec<u64> {
         let mut found = Vec::new();
         let take = |position: Position, row: JournalRow<'_>| {
@@ -315,8 +340,8 @@ mod tests {
         found
     }
 
-    /// Damages the table that holds the oldest events, in the middle of it.
-    fn damage(dir: &std::path::Path) {
+    /// Overwrites a part of the table that holds the oldest events.
+    fn damage(dir: &Path) {
         let files = std::fs::read_dir(dir.join("db")).unwrap().map(|entry| entry.unwrap().path());
         let tables = files.filter(|path| path.extension().is_some_and(|end| end == "sst"));
         let table = tables.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
@@ -327,18 +352,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damaged_block_costs_the_events_in_it_and_no_others() {
+    async fn damaged_block_costs_only_the_events_in_it() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
-        for minute in 0..40 {
-            let first = 1 + 500 * u64::try_from(minute).unwrap();
-            put(&store, minute, first..first + 500).await;
-        }
+        let store = filled(dir.path(), 40, 500).await;
         drop(store);
-        // What was in the log is in a table now.
-        drop(Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap());
+        // The write-ahead log is now in a table.
+        drop(open(dir.path()));
         damage(dir.path());
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let store = open(dir.path());
         let journal = store.reader().journal(TAG).unwrap();
         let (mut read, mut missing, mut last) = (0, Vec::new(), 0);
         let walked = journal.walk_behind(Position::default(), |step| {
@@ -358,40 +379,20 @@ mod tests {
         assert_eq!(read + missing.iter().sum::<u64>(), 20_000);
         assert!((1..=3).contains(&missing.len()), "{missing:?}");
         assert!(read > 15_000 && last == 20_000, "{read} up to {last}");
-        // Retention gets over it, and takes it away.
-        let retention = Retention {
-            tag: TAG,
-            seen_for: Duration::from_secs(3_600),
-            buckets: Duration::from_secs(3_600),
-            journal_for: Duration::from_secs(60),
-            journal_bytes: u64::MAX,
-            held_by: None,
-        };
+        // Retention drops the damaged part.
         for minute in [20, 21, 40] {
-            drop_due(&store, retention, Timestamp::from_seconds(minute * 60)).await.unwrap();
+            drop_due(&store, LAST_MINUTE, Timestamp::from_seconds(minute * 60)).await.unwrap();
         }
         let journal = store.reader().journal(TAG).unwrap();
         assert_eq!(journal.dropped(), Some(Position::counted(19_500)));
     }
 
     #[tokio::test]
-    async fn what_is_dropped_is_known_with_what_is_left() {
+    async fn snapshot_has_the_dropped_position_and_the_rest() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
-        for minute in 0..4 {
-            let first = 1 + 3 * u64::try_from(minute).unwrap();
-            put(&store, minute, first..first + 3).await;
-        }
+        let store = filled(dir.path(), 4, 3).await;
         let before = store.reader().journal(TAG).unwrap();
-        let retention = Retention {
-            tag: TAG,
-            seen_for: Duration::from_secs(3_600),
-            buckets: Duration::from_secs(3_600),
-            journal_for: Duration::from_secs(60),
-            journal_bytes: u64::MAX,
-            held_by: None,
-        };
-        drop_due(&store, retention, Timestamp::from_seconds(3 * 60)).await.unwrap();
+        drop_due(&store, LAST_MINUTE, Timestamp::from_seconds(3 * 60)).await.unwrap();
         let after = store.reader().journal(TAG).unwrap();
 
         assert_eq!((before.dropped(), behind(&before, 2)), (None, vec![3, 4, 5, 6]));

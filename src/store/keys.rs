@@ -1,7 +1,7 @@
-//! One struct per key. Bytes once assigned never change; their golden tests are below.
+//! One struct for each kind of key. Their bytes never change; golden tests check them.
 //!
-//! Fixed-width parts come first, big-endian (signed ones with the sign bit turned), so that bytes
-//! sort as the values do; at most one string, last.
+//! Fixed-width parts come first, big-endian (signed ones with the sign bit flipped), so that bytes
+//! sort as the values do. A key has at most one string, at its end.
 
 pub mod activity;
 pub mod entity;
@@ -14,13 +14,13 @@ use crate::model::event::{EventId, EventKey};
 use crate::model::position::{BusTag, Position};
 use crate::model::window::{Day, Hour, Minute, Second};
 
-/// Something that rows of one family are found by.
+/// A key of the rows of one family.
 pub trait Key: Sized {
-    /// Where its rows are.
+    /// The family of its rows.
     const FAMILY: Family;
     /// Appends its bytes.
     fn encode(&self, out: &mut Vec<u8>);
-    /// Reads them back; `None` for bytes that are no such key.
+    /// Decodes a key; `None` for other bytes.
     fn decode(bytes: &[u8]) -> Option<Self>;
     /// Its bytes.
     fn to_bytes(&self) -> Vec<u8> {
@@ -30,7 +30,7 @@ pub trait Key: Sized {
     }
 }
 
-/// A key whose value is one whole number.
+/// A key whose value is a whole number.
 pub trait CounterKey: Key {}
 
 /// A named value of [`Family::Meta`].
@@ -41,7 +41,7 @@ pub struct MetaKey(pub String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CursorKey(pub String);
 
-/// An event that was admitted on a day.
+/// An event that was admitted, by the day it was received.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SeenKey {
     /// The day it was received.
@@ -70,7 +70,7 @@ pub struct OutboxKey(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RepoKey(pub u64);
 
-/// Of whom it is remembered when they were first seen.
+/// The kind of a first-time set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// Developers, by UTC day.
@@ -81,10 +81,10 @@ pub enum Scope {
     RepositoryYear = 3,
 }
 
-/// Someone seen in a period.
+/// A developer or repository that was seen in a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FirstKey {
-    /// Of whom, and how long a period is.
+    /// The kind of the set.
     pub scope: Scope,
     /// The day or the year.
     pub period: i32,
@@ -92,10 +92,10 @@ pub struct FirstKey {
     pub id: u64,
 }
 
-/// How many were seen in a period.
+/// The size of a first-time set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SizeKey {
-    /// Of whom, and how long a period is.
+    /// The kind of the set.
     pub scope: Scope,
     /// The day or the year.
     pub period: i32,
@@ -106,20 +106,20 @@ pub struct SizeKey {
 pub struct BucketKey {
     /// The second they were received.
     pub second: Second,
-    /// The language, at most [`NAME_BYTES`] of it.
+    /// The language, up to [`NAME_BYTES`] of it.
     pub language: String,
 }
 
-/// Where counts of an hour come from; a later origin replaces an earlier one for a whole hour.
+/// The source of an hour's counts. A later source replaces an earlier one for the whole hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HourSource {
     /// The live feed.
     Live = 1,
-    /// An hour of an archive, imported as a whole. It has [`HourMetric::Events`].
+    /// An imported hour of an archive. It always has [`HourMetric::Events`].
     Archive = 2,
 }
 
-/// What is counted by the hour.
+/// A count by the hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HourMetric {
     /// Pull requests opened.
@@ -128,13 +128,13 @@ pub enum HourMetric {
     Merged = 2,
     /// Pull requests closed without a merge.
     Closed = 3,
-    /// Lines added by merged ones.
+    /// Lines added by merged pull requests.
     Additions = 4,
-    /// Lines deleted by merged ones.
+    /// Lines deleted by merged pull requests.
     Deletions = 5,
     /// Pull-request events of any action.
     PullRequests = 6,
-    /// Events of any type. In an imported hour it is never 0: by it the hour is known as imported.
+    /// Events of any type. Only imported hours have it, where it is never 0 and marks the import.
     Events = 7,
 }
 
@@ -143,22 +143,22 @@ pub enum HourMetric {
 pub struct HourKey {
     /// The hour.
     pub hour: Hour,
-    /// Where the count comes from.
+    /// The source of the count.
     pub origin: HourSource,
     /// What is counted.
     pub metric: HourMetric,
 }
 
-/// An applied event.
+/// An applied event of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JournalKey {
-    /// The bus it came over.
+    /// The bus that delivered it.
     pub tag: BusTag,
-    /// Its place there.
+    /// Its position there.
     pub position: Position,
 }
 
-/// Where a minute begins in the journal.
+/// The beginning of a minute in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MinuteKey {
     /// The bus.
@@ -171,14 +171,14 @@ pub struct MinuteKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RejectKey(pub u64);
 
-/// An entry of the dead-letter log.
+/// An entry of the dead-letter queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeadKey(pub u64);
 
-/// The longest name that is kept in a key as it is.
+/// The longest name that a key holds as it is, in bytes.
 pub const NAME_BYTES: usize = 128;
 
-/// The name itself, or a stand-in of fixed length for one that is too long for a key.
+/// The name, or its hash when it is too long for a key.
 #[must_use]
 pub fn short_name(name: &str) -> String {
     if name.len() <= NAME_BYTES {
@@ -189,7 +189,7 @@ pub fn short_name(name: &str) -> String {
 }
 
 impl SeenKey {
-    /// The key of an event on a day; names that are too long for a key are shortened.
+    /// The key of an event on a day. Names that are too long are replaced by their hash.
     #[must_use]
     pub fn new(day: Day, event: &EventKey) -> Self {
         let id = match &event.id {
@@ -199,14 +199,14 @@ impl SeenKey {
         Self { day, event: EventKey { id, kind: short_name(&event.kind) } }
     }
 
-    /// Where the keys of a day begin.
+    /// The least key of a day.
     #[must_use]
     pub fn first_of(day: Day) -> Self {
         Self { day, event: EventKey { id: EventId::Number(0), kind: String::new() } }
     }
 }
 
-/// How a key begins that has the day first.
+/// The first bytes of a key that begins with a day.
 pub(super) fn day_bytes(day: i32) -> [u8; 4] {
     (day.cast_unsigned() ^ (1 << 31)).to_be_bytes()
 }
@@ -219,10 +219,10 @@ fn push_i64(out: &mut Vec<u8>, number: i64) {
     out.extend_from_slice(&(number.cast_unsigned() ^ (1 << 63)).to_be_bytes());
 }
 
-/// Takes the parts of a key off its front.
-struct Parts<'a>(&'a [u8]);
+/// Splits the parts of a key off its front.
+struct KeyParts<'a>(&'a [u8]);
 
-impl<'a> Parts<'a> {
+impl<'a> KeyParts<'a> {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (part, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
@@ -285,7 +285,7 @@ impl Key for SeenKey {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = Parts(bytes);
+        let mut parts = KeyParts(bytes);
         let day = Day(parts.i32()?);
         let id = match parts.u8()? {
             0 => EventId::Number(parts.u64()?),
@@ -321,7 +321,7 @@ macro_rules! numbered {
             }
 
             fn decode(bytes: &[u8]) -> Option<Self> {
-                let mut parts = Parts(bytes);
+                let mut parts = KeyParts(bytes);
                 let number = parts.u64()?;
                 parts.end(Self(number))
             }
@@ -348,7 +348,7 @@ macro_rules! named {
             }
 
             fn decode(bytes: &[u8]) -> Option<Self> {
-                Parts(bytes).rest().map(|name| Self(name.to_owned()))
+                KeyParts(bytes).rest().map(|name| Self(name.to_owned()))
             }
         }
     )*};
@@ -379,7 +379,7 @@ impl Key for FirstKey {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = Parts(bytes);
+        let mut parts = KeyParts(bytes);
         let scope = Scope::decode(parts.u8()?)?;
         let (period, id) = (parts.i32()?, parts.u64()?);
         parts.end(Self { scope, period, id })
@@ -395,7 +395,7 @@ impl Key for SizeKey {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = Parts(bytes);
+        let mut parts = KeyParts(bytes);
         let scope = Scope::decode(parts.u8()?)?;
         let period = parts.i32()?;
         parts.end(Self { scope, period })
@@ -413,7 +413,7 @@ impl Key for BucketKey {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = Parts(bytes);
+        let mut parts = KeyParts(bytes);
         let second = Second(parts.i64()?);
         Some(Self { second, language: parts.rest()?.to_owned() })
     }
@@ -422,12 +422,12 @@ impl Key for BucketKey {
 impl CounterKey for BucketKey {}
 
 impl HourSource {
-    /// All of them.
+    /// All sources.
     pub const ALL: [Self; 2] = [Self::Live, Self::Archive];
 }
 
 impl HourMetric {
-    /// All of them.
+    /// All counts.
     pub const ALL: [Self; 7] = [
         Self::Opened,
         Self::Merged,
@@ -449,7 +449,7 @@ impl Key for HourKey {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = Parts(bytes);
+        let mut parts = KeyParts(bytes);
         let hour = Hour(parts.i64()?);
         let origin = parts.u8()?;
         let origin = HourSource::ALL.into_iter().find(|known| *known as u8 == origin)?;
@@ -470,7 +470,7 @@ impl Key for JournalKey {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = Parts(bytes);
+        let mut parts = KeyParts(bytes);
         let tag = BusTag(parts.u32()?);
         let position = Position::from_bytes(parts.take()?);
         parts.end(Self { tag, position })
@@ -486,7 +486,7 @@ impl Key for MinuteKey {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = Parts(bytes);
+        let mut parts = KeyParts(bytes);
         let tag = BusTag(parts.u32()?);
         let minute = Minute(parts.i64()?);
         parts.end(Self { tag, minute })

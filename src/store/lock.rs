@@ -1,7 +1,7 @@
-//! One process a directory, one layout a version.
+//! Ensures one process per data directory, and the right layout version.
 //!
-//! `LOCK` is held by the system for as long as the process lives, so a crash leaves nothing
-//! behind; what it contains is only for the message that the next one gets.
+//! The system holds the lock on `LOCK` while the process lives, so a crash leaves no lock behind.
+//! The content of the file is only for the error message that another process shows.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -12,7 +12,7 @@ use super::error::StoreError;
 use crate::clock::Clock;
 use crate::private;
 
-/// The layout that this build reads and writes.
+/// The layout version that this build reads and writes.
 const VERSION: u32 = 1;
 
 pub(super) struct Lock {
@@ -30,7 +30,7 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(file_error("open", &path))?;
-        match patiently(|| file.try_lock()) {
+        match with_retries(|| file.try_lock()) {
             Ok(()) => {}
             Err(error) => return Err(refused(dir, path, &file, error)),
         }
@@ -44,11 +44,11 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
-    /// Makes sure that nobody has the store for as long as it is held, and writes nothing.
+    /// Takes a shared lock, which keeps other processes from opening the store. Writes nothing.
     pub(super) fn look(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("LOCK");
         let file = File::open(&path).map_err(file_error("open", &path))?;
-        match patiently(|| file.try_lock_shared()) {
+        match with_retries(|| file.try_lock_shared()) {
             Ok(()) => Ok(Self { _file: file }),
             Err(error) => Err(refused(dir, path, &file, error)),
         }
@@ -59,7 +59,7 @@ fn refused(dir: &Path, path: PathBuf, file: &File, error: TryLockError) -> Store
     match error {
         TryLockError::WouldBlock => {
             let mut holder = String::new();
-            // Whatever it says, or nothing: the lock itself is what counts.
+            // The content is only informative, so errors are ignored.
             let _ = file.take(200).read_to_string(&mut holder);
             let holder = match holder.trim() {
                 "" => "another process".to_owned(),
@@ -71,20 +71,20 @@ fn refused(dir: &Path, path: PathBuf, file: &File, error: TryLockError) -> Store
     }
 }
 
-/// Whether a process has the store in `dir` now. Changes nothing.
+/// Whether a process has the store in `dir` open now. Changes nothing.
 #[must_use]
 pub fn is_in_use(dir: &Path) -> bool {
     let file = File::open(dir.join("LOCK"));
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// How often a lock that is held is tried again, and after which pause: together a second.
+/// Attempts to take a lock, and the pause between them: one second in all.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Who was just ended may hold the lock a moment longer: until the system has closed its files, or
-/// until a child that it was starting has let go of them.
-fn patiently(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+/// Retries for a moment: a process that has just ended keeps the lock until the system has closed
+/// its files, also those that a child inherited while it was being started.
+fn with_retries(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
     for _ in 1..TRIES {
         match try_lock() {
             Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
@@ -94,7 +94,7 @@ fn patiently(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryL
     try_lock()
 }
 
-/// A backup that were written to would be none any more.
+/// Refuses a backup, which must not be written to.
 pub(super) fn check_no_backup(dir: &Path) -> Result<(), StoreError> {
     if dir.join("BACKUP").exists() {
         return Err(StoreError::IsBackup { dir: dir.to_owned() });
@@ -102,7 +102,7 @@ pub(super) fn check_no_backup(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The same without writing: a database that has no version is refused.
+/// Checks the version without writing; a database without one is refused.
 pub(super) fn expect_version(dir: &Path) -> Result<(), StoreError> {
     if dir.join("VERSION").exists() {
         return check_version(dir, false);
@@ -111,42 +111,42 @@ pub(super) fn expect_version(dir: &Path) -> Result<(), StoreError> {
     Err(StoreError::Version { dir: dir.to_owned(), found, expected: VERSION })
 }
 
-/// What a directory has while its first store is being made. Then it has no VERSION yet.
+/// The marker of a directory whose first store is being created, before it has a VERSION.
 const CREATING: &str = ".creating";
 
-/// A directory that is used for a store: one that it has, or a new one that is not complete yet.
+/// A data directory: with a store, or with one that is still being created.
 #[must_use]
-pub(super) struct Place {
+pub(super) struct DataDir {
     dir: PathBuf,
     is_new: bool,
 }
 
-/// Refuses a directory of another layout, and one whose database is missing: a new store must
-/// never replace one that was there.
-pub(super) fn expect_store(dir: &Path) -> Result<Place, StoreError> {
+/// Refuses a directory of another layout, and one whose database is missing: a new store must never
+/// replace an old one.
+pub(super) fn expect_store(dir: &Path) -> Result<DataDir, StoreError> {
     let (creating, db) = (dir.join(CREATING), dir.join("db"));
-    let place = |is_new| Place { dir: dir.to_owned(), is_new };
+    let data_dir = |is_new| DataDir { dir: dir.to_owned(), is_new };
     if dir.join("VERSION").exists() {
         check_version(dir, false)?;
         let missing = [db.clone(), db.join("CURRENT")].into_iter().find(|path| !path.exists());
-        return missing.map_or(Ok(place(creating.exists())), |missing| {
+        return missing.map_or(Ok(data_dir(creating.exists())), |missing| {
             Err(StoreError::NoDatabase { dir: dir.to_owned(), missing })
         });
     }
     if creating.exists() {
-        // It ended while it made the store: nothing was in it.
-        return Ok(place(true));
+        // An earlier process ended while it created the store, which was still empty.
+        return Ok(data_dir(true));
     }
     if db.exists() {
         let found = "none".to_owned();
         return Err(StoreError::Version { dir: dir.to_owned(), found, expected: VERSION });
     }
     write_durably(&creating, b"")?;
-    Ok(place(true))
+    Ok(data_dir(true))
 }
 
-impl Place {
-    /// The database is there: from now on the directory has a store.
+impl DataDir {
+    /// Marks the directory as having a store: the database exists now.
     pub(super) fn complete(self) -> Result<(), StoreError> {
         if !self.is_new {
             return Ok(());
@@ -162,8 +162,8 @@ impl Place {
     }
 }
 
-/// Refuses a directory of another layout; marks a new one with ours. `ours` is whether a database
-/// without a version can only have been put there by us.
+/// Refuses a directory of another layout, and writes the version into a new one. `ours` is whether
+/// a database without a version can only have been created by us.
 pub(super) fn check_version(dir: &Path, ours: bool) -> Result<(), StoreError> {
     let path = dir.join("VERSION");
     match std::fs::read_to_string(&path) {
@@ -184,14 +184,14 @@ pub(super) fn check_version(dir: &Path, ours: bool) -> Result<(), StoreError> {
 }
 
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    // By another name first: half a file must never be taken for a version.
-    let draft = path.with_extension("new");
+    // Written under another name first, so that half a file is never read as a version.
+    let partial = path.with_extension("new");
     let write = || -> std::io::Result<()> {
-        let mut file = private::fresh(&draft)?;
+        let mut file = private::fresh(&partial)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&draft, path)?;
-        // The name too: a database without a version would be refused.
+        std::fs::rename(&partial, path)?;
+        // Sync the name too: a database without a version would be refused.
         path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
     };
     write().map_err(file_error("write", path))

@@ -1,16 +1,18 @@
 //! Outages of polling: when GitHub was last read, by whichever node, and an outage that was found
 //! and has not arrived over the bus yet.
 
+use super::batch::Batch;
+use super::error::StoreError;
 use super::keys::MetaKey;
-use super::{Batch, Reader, StoreError};
+use super::reader::Reader;
 use crate::model::gap::Outage;
 use crate::model::window::Timestamp;
 
-/// Name of the time of the last poll.
+/// Row of the time of the last poll.
 const POLLED_AT: &str = "polled_at";
-/// Name of the outage that waits for its message.
+/// Row of the outage that waits for its message.
 const PENDING: &str = "outage_pending";
-/// Name of the last outage that came over the bus.
+/// Row of the last outage that arrived over the bus.
 const ARRIVED: &str = "outage_arrived";
 
 /// An outage, and before which event subscribers are to be notified of it.
@@ -26,12 +28,12 @@ fn key(name: &str) -> MetaKey {
     MetaKey(name.to_owned())
 }
 
-/// Keeps when GitHub was last polled here.
+/// Records when this node last polled GitHub.
 pub fn keep_polled(batch: &mut Batch<'_>, at: Timestamp) {
     batch.put(&key(POLLED_AT), &at.micros().to_be_bytes());
 }
 
-/// Keeps that another node polled GitHub then, unless a later time is known.
+/// Records that another node polled GitHub then, unless a later time is known.
 pub fn keep_polled_elsewhere(batch: &mut Batch<'_>, at: Timestamp) -> Result<(), StoreError> {
     let known = batch.get(&key(POLLED_AT))?.and_then(|value| read_time(&value));
     if known < Some(at) {
@@ -40,7 +42,7 @@ pub fn keep_polled_elsewhere(batch: &mut Batch<'_>, at: Timestamp) -> Result<(),
     Ok(())
 }
 
-/// When GitHub was last polled, as far as this node knows; `None` when it never was.
+/// When GitHub was last polled, as far as this node knows; `None` before the first poll.
 pub fn polled(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
     Ok(reader.get(&key(POLLED_AT))?.and_then(|value| read_time(&value)))
 }
@@ -103,13 +105,11 @@ fn read_time(value: &[u8]) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::store::{Durability, Store};
+    use crate::store::new_store;
 
     #[tokio::test]
     async fn outage_is_pending_until_it_arrives_and_arrives_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let at = Timestamp::from_seconds;
         let outage = move |since, until| Outage { since: at(since), until: at(until) };
         let found = move |outage, before| PendingOutage { outage, before };
@@ -127,9 +127,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_poll_is_the_latest_of_all_nodes() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    async fn last_poll_is_the_latest_of_all_nodes() {
+        let (_dir, store) = new_store();
         let at = Timestamp::from_seconds;
         assert_eq!(polled(store.reader()).unwrap(), None);
         store.commit(move |batch| keep_polled_elsewhere(batch, at(9))).await.unwrap();

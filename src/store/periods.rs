@@ -1,100 +1,41 @@
-//! How long it is remembered who was seen in a day or a year ([`super::families::Family::Firsts`]).
+//! Retention of first-time sets ([`super::families::Family::Firsts`]) by period, a day or a year.
 //!
-//! The rule. The set of a period is kept while it may still grow: until the period has been over,
-//! and nobody was added, for [`KEPT`]. Then the set goes and the period is closed: how many it had
-//! stays for good, and an event that comes even later adds nobody and has no first-time flag, so
-//! nobody is ever counted twice. An import of an hour of a closed period opens it again with an
-//! empty set: the number stays until more than it had are found, so a period whose hours are all
-//! imported again is exact, and before that its number is what it was.
+//! The set of a period is kept while it may still grow: until the period has been over, and the set
+//! unchanged, for [`KEPT`]. Then the set is deleted and the period closed. Its size stays for good,
+//! and events that arrive even later set no first-time flag, so nobody is counted twice.
+//!
+//! An import of an hour of a closed period reopens it with an empty set. Its size then stays until
+//! the new set is larger: a period of which every hour was imported again is exact, and until then
+//! the size is what it was.
 
 use std::time::Duration;
 
+use super::batch::Batch;
+use super::error::StoreError;
 use super::keys::{FirstKey, MetaKey, Scope, SizeKey};
-use super::{Batch, Reader, Store, StoreError};
+use super::open::Store;
+use super::period::{Period, PeriodRow, row_key};
+use super::reader::Reader;
 use crate::model::window::{Day, Timestamp, Year};
 
-/// So long nobody was added, and the period is over, before its set goes. Events come minutes to
-/// days late; a topic that is read from its beginning may be weeks behind.
+/// How long a set is kept after its period is over and it last grew. Events arrive minutes to days
+/// late; a topic that is read from its beginning may be weeks behind.
 pub const KEPT: Duration = Duration::from_secs(62 * 86_400);
-/// Periods that are closed in one batch; the others are with the next.
+/// Most periods that are checked in one batch.
 const AT_ONCE: usize = 32;
-const VERSION: u8 = 1;
-
-/// Whether who is seen in a period is remembered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Period {
-    /// Yes, from its beginning.
-    Open,
-    /// No more.
-    Closed,
-    /// Again: it had as many when it was closed.
-    Reopened(i64),
-}
-
-/// What is kept of a period: its state, how many it had at the last look, and since when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct PeriodRow {
-    period: Period,
-    size: i64,
-    since: Timestamp,
-}
-
-impl PeriodRow {
-    fn encode(self) -> Vec<u8> {
-        let (state, base) = match self.period {
-            Period::Open => (0, 0),
-            Period::Closed => (1, 0),
-            Period::Reopened(base) => (2, base),
-        };
-        let mut out = vec![VERSION, state];
-        for number in [base, self.size, self.since.micros()] {
-            out.extend_from_slice(&number.to_be_bytes());
-        }
-        out
-    }
-
-    fn decode(key: &MetaKey, value: &[u8]) -> Result<Self, StoreError> {
-        let read = || {
-            let [VERSION, state, numbers @ ..] = value else { return None };
-            let (numbers, []) = numbers.as_chunks::<8>() else { return None };
-            let [base, size, since] = numbers else { return None };
-            let [base, size, since] = [base, size, since].map(|bytes| i64::from_be_bytes(*bytes));
-            let period = match state {
-                0 => Period::Open,
-                1 => Period::Closed,
-                2 => Period::Reopened(base),
-                _ => return None,
-            };
-            Some(Self { period, size, since: Timestamp::from_micros(since) })
-        };
-        read().ok_or_else(|| StoreError::corrupt("meta", key.0.as_bytes()))
-    }
-}
-
-fn row_key(key: SizeKey) -> MetaKey {
-    MetaKey(format!("firsts.{}.{}", key.scope as u8, key.period))
-}
-
-/// Counts who was found since a period was opened again.
+/// The counter of the set of a reopened period.
 pub(super) fn found_key(key: SizeKey) -> MetaKey {
     MetaKey(format!("firsts_found.{}.{}", key.scope as u8, key.period))
 }
 
-/// How a period is, in the batch at hand.
-pub(super) fn state(batch: &mut Batch<'_>, key: SizeKey) -> Result<Period, StoreError> {
-    let row_key = row_key(key);
-    let row = batch.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
-    Ok(row.map_or(Period::Open, |row| row.period))
-}
-
-/// Whether events may still be the first of a period, by what is on disk.
+/// Whether the set of a period is kept, by what is on disk.
 pub(super) fn is_open(reader: Reader<'_>, key: SizeKey) -> Result<bool, StoreError> {
     let row_key = row_key(key);
     let row = reader.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
     Ok(row.is_none_or(|row| row.period != Period::Closed))
 }
 
-/// Opens the periods of this time again, if they are closed: an hour of theirs is imported.
+/// Reopens the periods that contain this time, where they are closed, for an import.
 pub fn reopen(batch: &mut Batch<'_>, at: Timestamp) -> Result<(), StoreError> {
     let (day, year) = (at.day().0, at.year().0);
     for (scope, period) in
@@ -106,7 +47,7 @@ pub fn reopen(batch: &mut Batch<'_>, at: Timestamp) -> Result<(), StoreError> {
         }
         let base = batch.add(&key, 0)?;
         let period = Period::Reopened(base);
-        // Its first look says since when.
+        // The first check sets `since`.
         let row = PeriodRow { period, size: -1, since: Timestamp::default() };
         batch.put(&row_key(key), &row.encode());
         batch.set_period(key, period);
@@ -114,7 +55,7 @@ pub fn reopen(batch: &mut Batch<'_>, at: Timestamp) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The moment a period ends.
+/// The end of a period.
 fn end_of(key: SizeKey) -> Timestamp {
     match key.scope {
         Scope::DeveloperDay => Day(key.period.saturating_add(1)).start(),
@@ -125,7 +66,7 @@ fn end_of(key: SizeKey) -> Timestamp {
     }
 }
 
-/// Looks at every period, and closes those that are due; `now` is a clock that is to be believed.
+/// Checks every period and closes those that are due. `now` must come from a trusted clock.
 pub async fn sweep(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     let mut from = SizeKey { scope: Scope::DeveloperDay, period: i32::MIN };
     loop {
@@ -142,7 +83,7 @@ pub async fn sweep(store: &Store, now: Timestamp) -> Result<(), StoreError> {
         from = SizeKey { period: last.period.saturating_add(1), ..*last };
         let is_all = listed.len() < AT_ONCE;
         store
-            .commit(move |batch| listed.into_iter().try_for_each(|key| look(batch, key, now)))
+            .commit(move |batch| listed.into_iter().try_for_each(|key| check(batch, key, now)))
             .await?;
         if is_all {
             return Ok(());
@@ -150,8 +91,8 @@ pub async fn sweep(store: &Store, now: Timestamp) -> Result<(), StoreError> {
     }
 }
 
-/// Looks at one period.
-fn look(batch: &mut Batch<'_>, key: SizeKey, now: Timestamp) -> Result<(), StoreError> {
+/// Checks one period.
+fn check(batch: &mut Batch<'_>, key: SizeKey, now: Timestamp) -> Result<(), StoreError> {
     let row_key = row_key(key);
     let row = batch.get(&row_key)?.map(|value| PeriodRow::decode(&row_key, &value)).transpose()?;
     let period = row.map_or(Period::Open, |row| row.period);
@@ -200,7 +141,7 @@ mod tests {
         Store::open(dir, Durability::Every(Duration::from_secs(9)), Clock::system()).unwrap()
     }
 
-    /// Claims developers of a day; says whom for the first time.
+    /// Claims developers of a day; returns those that are new.
     async fn claim(store: &Store, day: i32, ids: Vec<u64>, is_import: bool) -> Vec<u64> {
         let work = move |batch: &mut Batch<'_>| {
             if is_import {
@@ -236,28 +177,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_set_goes_when_it_has_not_grown_for_long_and_its_number_stays() {
+    async fn unchanged_set_is_deleted_and_its_size_stays() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
         assert_eq!(claim(&store, DAY, vec![1, 2, 3], false).await, [1, 2, 3]);
         sweep(&store, at(DAY)).await.unwrap();
-        // One more, late: the time begins anew.
+        // The set grows, late: the time starts again.
         assert_eq!(claim(&store, DAY, vec![3, 4], false).await, [4]);
         sweep(&store, at(DAY + 60)).await.unwrap();
         sweep(&store, at(DAY + 121)).await.unwrap();
         assert_eq!((kept(&store, DAY), size(&store, DAY)), (4, 4));
         sweep(&store, at(DAY + 122)).await.unwrap();
         assert_eq!((kept(&store, DAY), size(&store, DAY)), (0, 4));
-        // Whoever comes now was counted, or is not: never twice.
+        // Nobody is counted after the set is closed.
         assert_eq!(claim(&store, DAY, vec![1, 9], false).await, Vec::<u64>::new());
         assert_eq!((kept(&store, DAY), size(&store, DAY)), (0, 4));
-        // The year goes on.
+        // The year is still open.
         let year = SizeKey { scope: Scope::DeveloperYear, period: at(DAY).year().0 };
         assert_eq!(store.reader().count(&year).unwrap(), 5);
     }
 
     #[tokio::test]
-    async fn a_closed_day_whose_hours_are_all_imported_again_is_exact() {
+    async fn closed_day_is_exact_after_importing_all_its_hours() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(dir.path());
         claim(&store, DAY, vec![1, 2, 3], false).await;
@@ -270,7 +211,7 @@ mod tests {
         }
         sweep(&store, at(DAY + 63)).await.unwrap();
         sweep(&store, at(DAY + 124)).await.unwrap();
-        assert_eq!(kept(&store, DAY), 5, "it was opened again a short while ago");
+        assert_eq!(kept(&store, DAY), 5, "it was reopened recently");
         sweep(&store, at(DAY + 125)).await.unwrap();
         assert_eq!((kept(&store, DAY), size(&store, DAY)), (0, 5));
         claim(&store, DAY, vec![1, 2], true).await;
@@ -280,7 +221,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn nobody_is_counted_twice_whenever_sets_are_closed(
+        fn nobody_is_counted_twice_whenever_sets_close(
             steps in prop::collection::vec((0_u64..12, 0_i32..70, any::<bool>()), 1..30),
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -1,16 +1,16 @@
-//! How hard RocksDB works: what an operator alerts on before writes become slow.
+//! RocksDB's write pressure, which operators can alert on before writes become slow.
 
 use super::database::Database;
 use super::families;
 
-/// How RocksDB keeps up with what is written.
+/// Whether RocksDB keeps up with the writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pressure {
     /// Whether it stops writes until compaction has caught up.
     pub stopped: bool,
-    /// Bytes a second that it slows writes down to; 0 when it does not.
+    /// The rate that it throttles writes to, in bytes per second; 0 when it does not.
     pub delayed_to: u64,
-    /// Bytes that it has still to compact, as it estimates them.
+    /// Bytes that it has yet to compact, by its own estimate.
     pub pending_compaction: u64,
 }
 

@@ -1,29 +1,30 @@
-//! How much of the disk the journal takes, and how far back it reaches.
+//! Measures the journal: its size on the disk, and how far back it reaches.
 
 use super::database::Database;
+use super::error::StoreError;
 use super::families::Family;
 use super::keys::{JournalKey, Key as _};
-use super::retention::MinuteRow;
-use super::{Reader, StoreError};
+use super::reader::Reader;
+use super::rows::MinuteRow;
 use crate::model::position::{BusTag, Position};
 use crate::model::window::Timestamp;
 
-/// Behind every position of a bus.
+/// Greater than every position of a bus.
 const END: Position = Position { ledger: u64::MAX, entry: u64::MAX, index: u32::MAX };
 
-/// What the journal of one bus is.
+/// The extent of the journal of one bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reach {
-    /// Bytes on the disk, compressed, and in memory what is not there yet.
+    /// Compressed bytes on the disk, plus bytes in memory that are not on the disk yet.
     pub bytes: u64,
-    /// When the oldest event that it still has was received; `None` when it is empty. The oldest by
-    /// position: an event that came late with an old time is not the beginning.
+    /// When its oldest event, by position, was received; `None` when it is empty. An event that
+    /// arrived late with an old time does not count as the oldest.
     pub oldest: Option<Timestamp>,
 }
 
-/// Reads how far the journal of a bus reaches.
+/// Measures the journal of a bus.
 pub fn reach(reader: Reader<'_>, tag: BusTag) -> Result<Reach, StoreError> {
-    let (_, bytes) = reader.database.about(Family::Journal)?;
+    let (_, bytes) = reader.database.estimate(Family::Journal)?;
     let journal = reader.journal(tag)?;
     let mut oldest = None;
     journal.read_behind(journal.dropped().unwrap_or_default(), |_, row| {
@@ -33,8 +34,8 @@ pub fn reach(reader: Reader<'_>, tag: BusTag) -> Result<Reach, StoreError> {
     Ok(Reach { bytes, oldest })
 }
 
-/// Bytes on the disk of the journal's minutes, which are in the order of their positions. What is
-/// only in memory yet is counted as it is there, before compression.
+/// Bytes on the disk of the journal's minutes, which must be sorted by position. A minute that is
+/// only in memory counts with its uncompressed size.
 pub(super) fn bytes_on_disk(database: &Database, tag: BusTag, minutes: &[MinuteRow]) -> Vec<u64> {
     let key = |position| JournalKey { tag, position }.to_bytes();
     let firsts = minutes.iter().map(|row| key(row.first));

@@ -1,15 +1,16 @@
-//! The log of what was refused from outside: bounded, with the reason beside the text, for
-//! `ghpulse inspect rejects`.
+//! The reject log: malformed input from outside, with the reason, for `ghpulse inspect rejects`.
+//! Bounded.
 
+use super::batch::Batch;
+use super::error::StoreError;
 use super::keys::RejectKey;
-use super::rows::encode_refused;
-use super::{Batch, StoreError};
+use super::rows::encode_rejected;
 use crate::model::window::Timestamp;
 
-/// The most entries that are kept; the oldest go first.
+/// The most entries that are kept; the oldest are dropped first.
 pub const KEPT: u64 = 1_000;
 
-/// Keeps a refused text with its reason.
+/// Adds a rejected text with its reason.
 ///
 /// # Errors
 /// When the log's number cannot be read.
@@ -20,7 +21,7 @@ pub fn keep(
     text: &[u8],
 ) -> Result<(), StoreError> {
     let number = batch.next_number("rejects")?;
-    batch.put(&RejectKey(number), &encode_refused(at, reason, text));
+    batch.put(&RejectKey(number), &encode_rejected(at, reason, text));
     if let Some(old) = number.checked_sub(KEPT) {
         batch.delete(&RejectKey(old));
     }

@@ -1,31 +1,31 @@
-//! What is remembered of repositories: the language, and as of when.
+//! Remembers the languages of repositories, and when each was learned.
 //!
-//! Filled by whatever says it: answers of GitHub, old-shape events, forks, TiDB. Written only when
-//! it is new, another one, or a day old, so that a busy repository costs one write a day.
+//! Sources are GitHub's responses, events of the old format, forks, and TiDB. A row is written only
+//! when it is new, changed, or a day old, so that a busy repository costs one write a day.
 
 use std::time::Duration;
 
 use super::batch::Batch;
 use super::error::StoreError;
 use super::keys::{Key as _, NAME_BYTES, RepoKey};
-use super::{Reader, Store};
+use super::open::Store;
+use super::reader::Reader;
 use crate::model::window::Timestamp;
 
-/// What is known is taken for true for so long; afterwards it is asked for again when a chance
-/// comes.
+/// How long a language counts as current. Afterwards it is queried again with the next query.
 pub const FRESH_FOR: Duration = Duration::from_secs(24 * 3_600);
-/// A repository that nothing was heard of for so long is forgotten.
+/// A repository that was not mentioned for this long is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(180 * 24 * 3_600);
-/// Rows that are looked at in one go.
+/// Rows that one sweep checks.
 const SWEPT: usize = 5_000;
 const VERSION: u8 = 1;
 
 /// What is known of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoRow {
-    /// When it was last heard.
+    /// When the language was last learned.
     pub as_of: Timestamp,
-    /// Its language; `None` is known to have none.
+    /// The language; `None` when the repository has none.
     pub language: Option<String>,
 }
 
@@ -51,14 +51,15 @@ impl RepoRow {
         read().ok_or_else(|| StoreError::corrupt("repos", &key.to_bytes()))
     }
 
-    /// Whether it need not be asked for again.
+    /// Whether it need not be queried again.
     #[must_use]
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         now.since(self.as_of) < FRESH_FOR
     }
 }
 
-/// Remembers a repository's language; `None` is that it has none. Names too long for one are not.
+/// Remembers a repository's language, where `None` means that it has none. Names that are too long
+/// are ignored.
 pub fn remember(
     batch: &mut Batch<'_>,
     key: RepoKey,
@@ -77,9 +78,9 @@ pub fn remember(
     Ok(())
 }
 
-/// Remembers a language that somebody else knew at `as_of`, or at a time that is not known: that
-/// stands only in for nothing, and is asked for again when a chance comes. What is known of a
-/// later time stays.
+/// Remembers a language from another source, which knew it at `as_of`. Without that time the
+/// language is used only when none is known, and counts as outdated. A language that was learned
+/// later stays. Returns whether the row has changed.
 pub fn remember_foreign(
     batch: &mut Batch<'_>,
     key: RepoKey,
@@ -106,8 +107,8 @@ pub fn remember_foreign(
     Ok(is_news)
 }
 
-/// Forgets what was not heard of for [`FORGOTTEN_AFTER`], of the next [`SWEPT`] rows from `from`
-/// on; gives where to go on, from the start again behind the last.
+/// Removes rows older than [`FORGOTTEN_AFTER`] among the next [`SWEPT`] rows from `from` on.
+/// Returns where the next sweep begins, which is the start again after the last row.
 pub(super) async fn sweep(
     store: &Store,
     from: RepoKey,
@@ -140,14 +141,12 @@ pub(super) async fn sweep(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Durability;
     use super::*;
-    use crate::clock::Clock;
+    use crate::store::new_store;
 
     #[tokio::test]
-    async fn what_was_not_heard_of_for_long_is_forgotten_part_by_part() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+    async fn old_languages_are_forgotten_part_by_part() {
+        let (_dir, store) = new_store();
         let now = Timestamp::from_seconds(1_790_000_000);
         let count = SWEPT as u64 + 10;
         let put = move |batch: &mut Batch<'_>| {
@@ -189,8 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_others_knew_is_taken_when_it_is_newer_and_without_a_time_only_for_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let now = Timestamp::from_seconds(1_790_000_000);
         let hours = |n: u64| now.minus(Duration::from_secs(n * 3_600));
         let row = async |id: u64, language: &'static str, as_of: Option<Timestamp>| {
@@ -219,8 +217,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_language_is_written_when_it_is_new_another_one_or_old() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
+        let (_dir, store) = new_store();
         let row = async |language: Option<&'static str>, at: i64| {
             let put = move |batch: &mut Batch<'_>| {
                 remember(batch, RepoKey(7), language, Timestamp::from_seconds(at))

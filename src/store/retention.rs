@@ -1,7 +1,7 @@
-//! What is dropped, and when: by whole days and minutes, from the front, in ranges.
+//! Retention: drops expired rows, by whole days and minutes, from the front, in ranges.
 //!
-//! Nothing is dropped on one reading of one clock: a pass waits until a witness agrees with it
-//! ([`crate::clock::witness`]). When the last pass was is kept, as one of them.
+//! A clock alone never causes a deletion: a pass waits until a witness agrees with the machine's
+//! clock ([`crate::clock::witness`]). The time of the last pass is stored, and is itself a witness.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::error::StoreError;
 use super::journal::DROPPED;
 use super::keys::entity::EntityKey;
 use super::keys::{AppliedKey, BucketKey, JournalKey, MetaKey, MinuteKey, RepoKey, SeenKey};
+use super::open::Store;
 use super::reach::{bytes_on_disk, reach};
-use super::{Reader, Store, StoreError, activity, buses, gaps, journal, periods, repos};
+use super::reader::Reader;
+use super::rows::MinuteRow;
+use super::{activity, buses, gaps, journal, periods, repos};
 use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, DISAGREES, LOOK, Witness};
 use crate::model::entity::ObjectId;
@@ -21,49 +25,52 @@ use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::{Day, Minute, Second, Timestamp};
 use crate::{fault, metrics};
 
-/// How long things are kept.
+/// How long and how much data is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// The bus whose journal is kept. That of another bus is dropped once this one has taken over
-    /// from it.
+    /// The bus whose journal is kept. The journal of another bus is dropped once this one has taken
+    /// over.
     pub tag: BusTag,
-    /// How long an event is remembered as seen and as applied; whole days are added up to it.
+    /// How long claims of events are kept, rounded up to whole days.
     pub seen_for: Duration,
-    /// Seconds of language buckets.
+    /// How long language buckets are kept.
     pub buckets: Duration,
     /// How long events stay in the journal.
     pub journal_for: Duration,
-    /// Bytes of the journal on the disk.
+    /// The largest size of the journal on the disk, in bytes.
     pub journal_bytes: u64,
-    /// The cursor of one who reads the journal for others: what it has not read yet stays, within
-    /// `journal_bytes`, however old it is.
+    /// The cursor of a consumer that holds the journal back: events after it stay however old they
+    /// are, within `journal_bytes`.
     pub held_by: Option<&'static str>,
 }
 
 /// Time between two passes.
 const EVERY: Duration = Duration::from_secs(60);
-/// Time between two measures of the journal.
+/// Time between two measurements of the journal.
 const MEASURE: Duration = Duration::from_secs(10);
-/// Time between two looks at who was seen when.
+/// Time between two sweeps of the first-time sets.
 const SWEEP: Duration = Duration::from_secs(3_600);
-/// Name of the time of the last pass.
+/// Row of the time of the last pass.
 const RETAINED_AT: &str = "retained_at";
 
-/// The days that a claim looks at: from the first that is still remembered to tomorrow, so that a
-/// clock that is set back a little changes nothing.
+/// The days that a claim checks: from the first that is kept to tomorrow, so that a clock that is
+/// set back a little changes nothing.
 #[must_use]
 pub fn remembered_days(now: Timestamp, seen_for: Duration) -> std::ops::RangeInclusive<i32> {
     now.minus(seen_for).day().0..=now.day().0 + 1
 }
 
 /// The days under which an event received then may have been claimed, the same on every node: a
-/// second message about it was received within `seen_for` of the first.
+/// second message about it is received within `seen_for` of the first.
 #[must_use]
 pub fn claim_days(received_at: Timestamp, seen_for: Duration) -> std::ops::RangeInclusive<i32> {
     received_at.minus(seen_for).day().0..=received_at.plus(seen_for).day().0
 }
 
-/// Drops what is due, each minute that the clock is to be believed, until stopped.
+/// Runs a pass every minute while the clock is trusted, until `stop` is cancelled.
+///
+/// # Errors
+/// When the store cannot be read or written.
 pub async fn run(
     store: Store,
     retention: Retention,
@@ -79,7 +86,7 @@ pub async fn run(
         let tag = retention.tag;
         let newest = store.read(move |reader| newest_received(reader, tag)).await?;
         witness.saw_newest(newest);
-        tell(witness.judge(), &mut told);
+        report(witness.judge(), &mut told);
         let is_due = last_pass.is_none_or(|last| clock.instant() - last >= EVERY);
         if last_look.is_none_or(|last| clock.instant() - last >= MEASURE) {
             last_look = Some(clock.instant());
@@ -102,19 +109,19 @@ pub async fn run(
     }
 }
 
-/// Measures the journal, for the readers' `hello`, the status and the metrics.
+/// Measures the journal, for subscribers, `/status` and the metrics.
 async fn measure(store: &Store, tag: BusTag, clock: Clock) -> Result<(), StoreError> {
     let found = store.read(move |reader| reach(reader, tag)).await?;
     store.watermarks().reach.send_replace(found);
-    #[expect(clippy::cast_precision_loss, reason = "a byte of 2^53 more or less")]
+    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bytes")]
     metrics::JOURNAL_BYTES.set(found.bytes as f64);
     let seconds = found.oldest.map_or(0.0, |oldest| clock.now().since(oldest).as_secs_f64());
     metrics::JOURNAL_REACH_SECONDS.set(seconds);
     Ok(())
 }
 
-/// Names a clock that is contradicted, once when that begins and once when it is over.
-fn tell(verdict: ClockVerdict, told: &mut Option<&'static str>) {
+/// Logs when a witness begins to contradict the clock, and when it no longer does.
+fn report(verdict: ClockVerdict, told: &mut Option<&'static str>) {
     metrics::CLOCK_OFFSET_SECONDS.set(verdict.seconds_ahead().unwrap_or(f64::NAN));
     let before = told.replace(verdict.name());
     if before == Some(verdict.name()) {
@@ -122,19 +129,19 @@ fn tell(verdict: ClockVerdict, told: &mut Option<&'static str>) {
     }
     match verdict {
         ClockVerdict::Disagrees { .. } => tracing::warn!("{verdict}"),
-        _ if before == Some(DISAGREES) => tracing::info!("{verdict}; it was contradicted before"),
+        _ if before == Some(DISAGREES) => tracing::info!("{verdict} again"),
         ClockVerdict::Agrees | ClockVerdict::Unconfirmed => {}
     }
 }
 
-/// When the last pass was, in an earlier life.
+/// The time of the last pass of an earlier process.
 fn last_pass_at(reader: Reader<'_>) -> Result<Option<Timestamp>, StoreError> {
     let value = reader.get(&MetaKey(RETAINED_AT.to_owned()))?;
     let micros = value.and_then(|value| value.try_into().ok()).map(i64::from_be_bytes);
     Ok(micros.map(Timestamp::from_micros))
 }
 
-/// Drops what is due now.
+/// Runs one pass: drops what has expired by `now`, which must come from a trusted clock.
 pub async fn drop_due(
     store: &Store,
     retention: Retention,
@@ -150,7 +157,7 @@ pub async fn drop_due(
         Ok((cut, gone, buses::left(reader, tag)?, newest_received(reader, tag)?))
     };
     let (cut, (dropped, passed), left, newest) = store.read(look).await?;
-    // A node that reads a topic's past needs that past's claims, whatever the clock says.
+    // A node that reads old messages of a topic needs the claims of that time.
     let claims_now = newest.map_or(now, |newest| newest.min(now));
     let dropped = store
         .commit(move |batch| {
@@ -179,7 +186,7 @@ pub async fn drop_due(
                     gaps::forget(batch, passed, dropped.position)?;
                     batch.put_cursor(DROPPED, dropped)?;
                 }
-                // A clock that was ahead once must not make everything incomplete for ever.
+                // A clock that was once ahead must not make the journal incomplete for good.
                 let from = Minute(newest.0.min(now.minute().0).saturating_add(1));
                 journal::keep_complete_from(batch, tag, from)?;
             }
@@ -199,15 +206,15 @@ pub async fn drop_due(
     Ok(())
 }
 
-/// The last event of those that go, or that went before: what came late to an old place may go
-/// behind others.
+/// The furthest position that is dropped now or was dropped before: an event that arrived late at
+/// an old position may be dropped after newer ones.
 fn last_dropped(
     reader: Reader<'_>,
     tag: BusTag,
     start: Position,
 ) -> Result<Option<Cursor>, StoreError> {
     let last = match reader.last_before(&JournalKey { tag, position: start }) {
-        // What cannot be read any more goes with the rest.
+        // Unreadable rows are dropped with the rest.
         Err(error) if error.is_damage() => start.before(),
         last => last?.filter(|key| key.tag == tag).map(|key| key.position),
     };
@@ -215,26 +222,26 @@ fn last_dropped(
     Ok(last.max(reader.cursor_on(DROPPED, tag)?))
 }
 
-/// About when the newest event of the journal was received.
+/// The end of the minute in which the newest event of the journal was received.
 fn newest_received(reader: Reader<'_>, tag: BusTag) -> Result<Option<Timestamp>, StoreError> {
     let newest = reader.last_before(&MinuteKey { tag, minute: Minute(i64::MAX) })?;
     let newest = newest.filter(|key| key.tag == tag).map(|key| key.minute.0 + 1);
     Ok(newest.map(|minute| Timestamp::from_seconds(minute.saturating_mul(60))))
 }
 
-/// What goes of the journal.
+/// The part of the journal to drop.
 struct Cut {
     /// The first position that stays.
     start: Position,
-    /// All minutes before this one go.
+    /// All minutes before this one are dropped.
     before: Minute,
-    /// And these of the later ones.
+    /// Later minutes that are dropped too.
     also: Vec<Minute>,
-    /// The latest of those that go.
+    /// The latest minute that is dropped.
     newest: Minute,
 }
 
-/// What goes of the journal; `None` when all stays.
+/// The part of the journal to drop; `None` when all of it stays.
 fn journal_cut(
     reader: Reader<'_>,
     tag: BusTag,
@@ -252,14 +259,14 @@ fn journal_cut(
     // The newest minute always stays: it is still being written.
     let Some((newest, _)) = minutes.last() else { return Ok(None) };
     let oldest = now.minus(retention.journal_for).minute().min(*newest);
-    // Minutes are of receiving, positions of the bus: they may overlap where nodes differ.
+    // Minutes are ordered by receipt, positions by the bus: minutes may overlap.
     let young = minutes.iter().filter(|(minute, _)| *minute >= oldest).map(|(_, row)| row.first);
     let by_age = young.min().unwrap_or_default();
     let held = held_at(reader, tag, retention.held_by)?;
-    // What the rows are before compression is the most that they take on the disk.
+    // The uncompressed size is an upper bound of the size on the disk.
     let raw: u64 = minutes.iter().map(|(_, row)| row.bytes).fold(0, u64::saturating_add);
-    // Bytes are counted by position: minutes that a wrong clock once put into the future must not
-    // hold back all that came after them.
+    // Sizes are added up by position: minutes that a wrong clock put into the future must not keep
+    // all later events.
     minutes.sort_by_key(|(_, row)| row.first);
     let kept = if raw <= retention.journal_bytes {
         minutes.len()
@@ -275,7 +282,7 @@ fn journal_cut(
     };
     let by_bytes = minutes[minutes.len() - kept].1.first;
     let by_age = held.map_or(by_age, |held| {
-        // Whole minutes go: the one that the reader is in stays.
+        // Only whole minutes are dropped: the one that the cursor is in stays.
         let unread = minutes.iter().rev().map(|(_, row)| row.first).find(|first| *first <= held);
         by_age.min(unread.unwrap_or_default())
     });
@@ -290,7 +297,7 @@ fn journal_cut(
     Ok(Some(Cut { start, before, also: also.collect(), newest }))
 }
 
-/// Where the reader is that the journal is held for.
+/// The position of the cursor that holds the journal back.
 fn held_at(
     reader: Reader<'_>,
     tag: BusTag,
@@ -300,34 +307,5 @@ fn held_at(
     Ok(reader.cursor_on(name, tag)?.map(|cursor| cursor.position))
 }
 
-/// The value of a [`MinuteKey`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MinuteRow {
-    /// The lowest position of an event received in the minute.
-    pub first: Position,
-    /// Bytes of the minute's events in the journal.
-    pub bytes: u64,
-}
-
-impl MinuteRow {
-    /// Its bytes.
-    #[must_use]
-    pub fn encode(self) -> Vec<u8> {
-        let mut out = vec![1];
-        out.extend_from_slice(&self.first.to_bytes());
-        out.extend_from_slice(&self.bytes.to_be_bytes());
-        out
-    }
-
-    /// Reads its bytes.
-    pub fn decode(key: &MinuteKey, value: &[u8]) -> Result<Self, StoreError> {
-        use super::keys::Key as _;
-        let read = || {
-            let rest = value.strip_prefix(&[1])?;
-            let (first, rest) = rest.split_first_chunk::<20>()?;
-            let bytes = rest.try_into().ok()?;
-            Some(Self { first: Position::from_bytes(*first), bytes: u64::from_be_bytes(bytes) })
-        };
-        read().ok_or_else(|| StoreError::corrupt("minutes", &key.to_bytes()))
-    }
-}
+#[cfg(test)]
+mod tests;

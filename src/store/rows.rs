@@ -1,19 +1,19 @@
-//! The values of the rows that move along the way, each behind a version byte.
+//! Encodes and decodes the values of rows. Each begins with a version byte.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::keys::{InboxKey, JournalKey, Key as _, OutboxKey};
+use super::keys::{InboxKey, JournalKey, Key as _, MinuteKey, OutboxKey};
 use crate::model::envelope::Facts;
 use crate::model::event_index::EventIndex;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 
 const VERSION: u8 = 1;
-/// Of entries of the dead-letter log, which had none of their place before.
+/// The version of entries of the dead-letter queue that record their origin.
 const VERSION_DEAD: u8 = 2;
 
-/// The value of an [`InboxKey`]: when the event was received.
+/// Encodes the value of an [`InboxKey`]: when the event was received.
 #[must_use]
 pub fn encode_inbox(received_at: Timestamp) -> [u8; 9] {
     let mut out = [VERSION; 9];
@@ -21,7 +21,7 @@ pub fn encode_inbox(received_at: Timestamp) -> [u8; 9] {
     out
 }
 
-/// Reads it.
+/// Decodes the value of an [`InboxKey`].
 pub fn decode_inbox(key: InboxKey, value: &[u8]) -> Result<Timestamp, StoreError> {
     let read = || {
         let micros = value.strip_prefix(&[VERSION])?.try_into().ok()?;
@@ -30,7 +30,7 @@ pub fn decode_inbox(key: InboxKey, value: &[u8]) -> Result<Timestamp, StoreError
     read().ok_or_else(|| StoreError::corrupt("inbox", &key.to_bytes()))
 }
 
-/// The value of an [`OutboxKey`]: whose body, and what was added.
+/// Encodes the value of an [`OutboxKey`]: the admission that has the body, and the event's facts.
 #[must_use]
 pub fn encode_outbox(admission: u64, facts: &Facts) -> Vec<u8> {
     let mut out = Vec::with_capacity(48);
@@ -40,7 +40,7 @@ pub fn encode_outbox(admission: u64, facts: &Facts) -> Vec<u8> {
     out
 }
 
-/// Reads it.
+/// Decodes the value of an [`OutboxKey`].
 pub fn decode_outbox(key: OutboxKey, value: &[u8]) -> Result<(u64, Facts), StoreError> {
     let read = || {
         let (admission, rest) = value.strip_prefix(&[VERSION])?.split_first_chunk::<8>()?;
@@ -50,14 +50,14 @@ pub fn decode_outbox(key: OutboxKey, value: &[u8]) -> Result<(u64, Facts), Store
     read().ok_or_else(|| StoreError::corrupt("outbox", &key.to_bytes()))
 }
 
-/// The first byte of a row of the journal that has the head before the facts; without it, the
-/// facts come first, whose own first byte is a small number.
-const HEADED: u8 = 0x80;
+/// The first byte of a journal row with an index before the facts. A row without an index begins
+/// with the facts, whose first byte is a small number.
+const INDEXED: u8 = 0x80;
 
-/// An event as the journal keeps it.
+/// A row of the journal.
 #[derive(Debug, Clone)]
 pub struct JournalRow<'v> {
-    /// What was added.
+    /// The event's facts.
     pub facts: Facts,
     /// The event's text.
     pub event: &'v str,
@@ -65,19 +65,19 @@ pub struct JournalRow<'v> {
 }
 
 impl JournalRow<'_> {
-    /// What readers choose by, where it is kept: rows of older versions have none, and those of
-    /// events with a value that is too long for it.
+    /// The fields that queries select by. Rows of older versions have none, nor have events with a
+    /// value that is too long.
     #[must_use]
     pub fn index(&self) -> Option<EventIndex> {
         self.head.and_then(|head| EventIndex::decode(head, &self.facts))
     }
 }
 
-/// Appends the value of a [`JournalKey`]. The head is kept so that whoever reads far back need not
-/// read each event for it.
+/// Appends the value of a [`JournalKey`]. The index is stored so that a replay need not parse each
+/// event.
 pub fn push_journal(out: &mut Vec<u8>, head: &EventIndex, facts: &Facts, event: &str) {
     let begin = out.len();
-    out.push(HEADED);
+    out.push(INDEXED);
     if !head.encode(out) {
         out.truncate(begin);
     }
@@ -85,10 +85,10 @@ pub fn push_journal(out: &mut Vec<u8>, head: &EventIndex, facts: &Facts, event: 
     out.extend_from_slice(event.as_bytes());
 }
 
-/// Reads it.
+/// Decodes the value of a [`JournalKey`].
 pub fn decode_journal<'v>(key: &JournalKey, value: &'v [u8]) -> Result<JournalRow<'v>, StoreError> {
     let read = || {
-        let (head, rest) = match value.strip_prefix(&[HEADED]) {
+        let (head, rest) = match value.strip_prefix(&[INDEXED]) {
             Some(rest) => EventIndex::split(rest).map(|(head, rest)| (Some(head), rest))?,
             None => (None, value),
         };
@@ -98,7 +98,38 @@ pub fn decode_journal<'v>(key: &JournalKey, value: &'v [u8]) -> Result<JournalRo
     read().ok_or_else(|| StoreError::corrupt("journal", &key.to_bytes()))
 }
 
-/// The value of a cursor.
+/// The value of a [`MinuteKey`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinuteRow {
+    /// The lowest position of an event received in the minute.
+    pub first: Position,
+    /// Bytes of the minute's events in the journal.
+    pub bytes: u64,
+}
+
+impl MinuteRow {
+    /// Encodes the row.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let mut out = vec![1];
+        out.extend_from_slice(&self.first.to_bytes());
+        out.extend_from_slice(&self.bytes.to_be_bytes());
+        out
+    }
+
+    /// Decodes a row.
+    pub fn decode(key: &MinuteKey, value: &[u8]) -> Result<Self, StoreError> {
+        let read = || {
+            let rest = value.strip_prefix(&[1])?;
+            let (first, rest) = rest.split_first_chunk::<20>()?;
+            let bytes = rest.try_into().ok()?;
+            Some(Self { first: Position::from_bytes(*first), bytes: u64::from_be_bytes(bytes) })
+        };
+        read().ok_or_else(|| StoreError::corrupt("minutes", &key.to_bytes()))
+    }
+}
+
+/// Encodes a cursor.
 #[must_use]
 pub fn encode_cursor(cursor: Cursor) -> Vec<u8> {
     let mut out = vec![VERSION];
@@ -107,7 +138,7 @@ pub fn encode_cursor(cursor: Cursor) -> Vec<u8> {
     out
 }
 
-/// Reads it.
+/// Decodes the cursor of that name.
 pub fn decode_cursor(name: &str, value: &[u8]) -> Result<Cursor, StoreError> {
     let read = || {
         let (tag, rest) = value.strip_prefix(&[VERSION])?.split_first_chunk::<4>()?;
@@ -117,23 +148,23 @@ pub fn decode_cursor(name: &str, value: &[u8]) -> Result<Cursor, StoreError> {
     read().ok_or_else(|| StoreError::corrupt("cursors", name.as_bytes()))
 }
 
-/// The value of an entry of the reject log. The text is cut at [`LOGGED_BYTES`].
+/// Encodes an entry of the reject log. The text is cut at [`LOGGED_BYTES`].
 #[must_use]
-pub fn encode_refused(at: Timestamp, reason: &str, text: &[u8]) -> Vec<u8> {
+pub fn encode_rejected(at: Timestamp, reason: &str, text: &[u8]) -> Vec<u8> {
     let text = &text[..text.len().min(LOGGED_BYTES)];
     let reason = reason.as_bytes();
     let mut out = Vec::with_capacity(13 + reason.len() + text.len());
     out.push(VERSION);
     out.extend_from_slice(&at.micros().to_be_bytes());
-    let length = u32::try_from(reason.len()).expect("reasons are our own words");
+    let length = u32::try_from(reason.len()).expect("reasons are short");
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(reason);
     out.extend_from_slice(text);
     out
 }
 
-/// The value of an entry of the dead-letter log: what it takes to try it again. The text is cut at
-/// [`DEAD_LETTER_BYTES`], and then cannot be.
+/// Encodes an entry of the dead-letter queue, with everything that a retry needs. The text is cut
+/// at [`DEAD_LETTER_BYTES`]; an entry that was cut cannot be retried.
 #[must_use]
 pub fn encode_dead_letter(
     at: Timestamp,
@@ -142,61 +173,61 @@ pub fn encode_dead_letter(
     text: &[u8],
 ) -> Vec<u8> {
     let whole = text.len() <= DEAD_LETTER_BYTES;
-    let about = About { reason: reason.to_owned(), origin: origin.clone(), whole };
-    let about = serde_json::to_vec(&about).expect("texts and numbers are JSON");
+    let header = DeadLetterHeader { reason: reason.to_owned(), origin: origin.clone(), whole };
+    let header = serde_json::to_vec(&header).expect("texts and numbers are JSON");
     let text = &text[..text.len().min(DEAD_LETTER_BYTES)];
-    let mut out = Vec::with_capacity(13 + about.len() + text.len());
+    let mut out = Vec::with_capacity(13 + header.len() + text.len());
     out.push(VERSION_DEAD);
     out.extend_from_slice(&at.micros().to_be_bytes());
-    let length = u32::try_from(about.len()).expect("properties are shorter than their message");
+    let length = u32::try_from(header.len()).expect("properties are shorter than their message");
     out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(&about);
+    out.extend_from_slice(&header);
     out.extend_from_slice(text);
     out
 }
 
-/// Reads an entry of either log; `None` for anything else.
+/// Decodes an entry of the reject log or the dead-letter queue; `None` for other bytes.
 #[must_use]
-pub fn decode_refused(value: &[u8]) -> Option<Refused> {
+pub fn decode_rejected(value: &[u8]) -> Option<RejectedInput> {
     let (version, rest) = value.split_first()?;
     let (at, rest) = rest.split_first_chunk::<8>()?;
     let at = Timestamp::from_micros(i64::from_be_bytes(*at));
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    let (about, text) = rest.split_at_checked(length)?;
+    let (header, text) = rest.split_at_checked(length)?;
     let text = text.to_vec();
     match *version {
         VERSION => {
-            let reason = String::from_utf8(about.to_vec()).ok()?;
-            Some(Refused { at, reason, whole: text.len() < LOGGED_BYTES, text, origin: None })
+            let reason = String::from_utf8(header.to_vec()).ok()?;
+            Some(RejectedInput { at, reason, whole: text.len() < LOGGED_BYTES, text, origin: None })
         }
         VERSION_DEAD => {
-            let About { reason, origin, whole } = serde_json::from_slice(about).ok()?;
-            Some(Refused { at, reason, text, whole, origin: Some(origin) })
+            let DeadLetterHeader { reason, origin, whole } = serde_json::from_slice(header).ok()?;
+            Some(RejectedInput { at, reason, text, whole, origin: Some(origin) })
         }
         _ => None,
     }
 }
 
-/// An entry of the reject log or of the dead-letter log.
+/// An entry of the reject log or of the dead-letter queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// When it was refused.
+pub struct RejectedInput {
+    /// When it was rejected.
     pub at: Timestamp,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// What it was, or the beginning of it.
+    /// Its text, or the beginning of it.
     pub text: Vec<u8>,
-    /// Whether it is all of it.
+    /// Whether the text is complete.
     pub whole: bool,
-    /// Where it came from, of a message of the bus.
+    /// The origin of a message of the bus.
     pub origin: Option<DeadLetterOrigin>,
 }
 
-/// A message's place on the bus, and what it said beside its body.
+/// The origin of a dead letter: its position on the bus, and its properties.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetterOrigin {
-    /// The cursor's text.
+    /// Its position as a cursor.
     pub cursor: String,
     /// When it was published, microseconds since 1970.
     pub published_at: i64,
@@ -207,17 +238,17 @@ pub struct DeadLetterOrigin {
 }
 
 #[derive(Serialize, Deserialize)]
-struct About {
+struct DeadLetterHeader {
     reason: String,
     #[serde(flatten)]
     origin: DeadLetterOrigin,
     whole: bool,
 }
 
-/// How much of a message that cannot be read is kept.
+/// Bytes of an unreadable message that are kept.
 pub const DEAD_LETTER_BYTES: usize = 256 << 10;
 
-/// How much of a refused text is kept.
+/// Bytes of a rejected text that are kept.
 pub const LOGGED_BYTES: usize = 16 << 10;
 
 #[cfg(test)]
@@ -226,7 +257,7 @@ mod tests {
     use crate::model::event::Event;
 
     #[test]
-    fn rows_come_back_from_their_bytes() {
+    fn rows_decode_to_what_was_encoded() {
         let at = Timestamp::from_micros(5);
         assert_eq!(decode_inbox(InboxKey(1), &encode_inbox(at)).unwrap(), at);
         let facts = Facts { received_at: at, additions: Some(3), ..Facts::default() };
@@ -234,10 +265,11 @@ mod tests {
         assert_eq!(decode_outbox(OutboxKey(1), &outbox).unwrap(), (7, facts));
         let cursor = Cursor { tag: BusTag(3), position: Position::counted(9) };
         assert_eq!(decode_cursor("x", &encode_cursor(cursor)).unwrap(), cursor);
-        let refused = encode_refused(at, "why", b"what");
+        let refused = encode_rejected(at, "why", b"what");
         let reason = "why".to_owned();
-        let wanted = Refused { at, reason, text: b"what".to_vec(), whole: true, origin: None };
-        assert_eq!(decode_refused(&refused), Some(wanted.clone()));
+        let wanted =
+            RejectedInput { at, reason, text: b"what".to_vec(), whole: true, origin: None };
+        assert_eq!(decode_rejected(&refused), Some(wanted.clone()));
         let origin = DeadLetterOrigin {
             cursor: cursor.to_string(),
             published_at: 7,
@@ -245,8 +277,11 @@ mod tests {
             schema: None,
         };
         let dead = encode_dead_letter(at, "why", &origin, b"what");
-        assert_eq!(decode_refused(&dead), Some(Refused { origin: Some(origin.clone()), ..wanted }));
-        let cut = decode_refused(&encode_dead_letter(
+        assert_eq!(
+            decode_rejected(&dead),
+            Some(RejectedInput { origin: Some(origin.clone()), ..wanted })
+        );
+        let cut = decode_rejected(&encode_dead_letter(
             at,
             "",
             &origin,
@@ -257,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_journal_has_events_with_and_without_their_head() {
+    fn journal_rows_have_an_index_or_none() {
         let key = JournalKey { tag: BusTag(3), position: Position::counted(9) };
         let text = r#"{"id":"7","type":"PushEvent","repo":{"name":"a/b"}}"#;
         let facts = Facts { language: Some("Go".to_owned()), ..Facts::default() };
@@ -286,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_are_damage_and_never_a_panic() {
+    fn other_bytes_are_an_error_and_never_a_panic() {
         for bytes in [
             &b""[..],
             b"\x01",
@@ -297,7 +332,7 @@ mod tests {
             assert!(decode_inbox(InboxKey(1), bytes).is_err());
             assert!(decode_outbox(OutboxKey(1), bytes).is_err());
             assert!(decode_cursor("x", bytes).is_err());
-            assert_eq!(decode_refused(&bytes[..bytes.len().min(9)]), None);
+            assert_eq!(decode_rejected(&bytes[..bytes.len().min(9)]), None);
         }
     }
 }

@@ -1,22 +1,22 @@
-//! Whether the end of the write-ahead log was lost, and what is done about it.
+//! Detects a lost end of the write-ahead log, and records a gap for it.
 //!
-//! `RocksDB` replays its log up to the first record that it cannot read. So a log whose tail was
-//! lost (a power cut with `store.sync` at intervals), cut or damaged looks like a shorter history,
-//! and positions that readers hold would be given to other events. Therefore the number of the
-//! last write is remembered beside the database, in the file `WRITTEN`, and compared with what the
-//! log brings back:
+//! `RocksDB` replays its log up to the first unreadable record. So a log whose end was lost (a
+//! power cut with `store.sync` at intervals), cut or damaged looks like a shorter history, and
+//! positions that subscribers hold would be given to other events. Therefore the sequence number of
+//! the last write is kept beside the database, in the file `WRITTEN`, and compared with the
+//! replayed log:
 //!
-//! - Fewer writes than remembered: the difference is lost, whatever the reason.
-//! - As many, after a process that was killed: nothing is lost. The file is written without a sync,
-//!   as the log is; both are in the system's memory, which a killed process does not take away.
-//! - As many, but the machine was started anew without a clean stop, and the log was synced at
-//!   intervals: the last interval may be lost, and nothing can tell. It is taken for lost.
+//! - Fewer writes than recorded: the difference is lost, whatever the reason.
+//! - As many, after a killed process: nothing is lost. File and log are both written without a sync
+//!   and are in the page cache, which survives a killed process.
+//! - As many, after a reboot without a clean stop, with syncs at intervals: the last interval may
+//!   be lost, and nothing can tell. It counts as lost.
 //!
-//! With [`super::Durability::EveryBatch`] the number is remembered after the sync, so after a power
-//! cut it is at most as far as the log.
+//! With [`super::durability::Durability::EveryBatch`] the number is recorded after the sync, so
+//! after a power cut it is never ahead of the log.
 //!
-//! After a loss the entries of the embedded bus continue far behind every position that can have
-//! been given away, as after a restore, and readers get a gap.
+//! After a loss the entries of the embedded bus continue far after every position that can have
+//! been given out, as after a restore, and subscribers get a gap.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
@@ -24,31 +24,37 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::batch::Batch;
 use super::database::Database;
+use super::durability::Durability;
+use super::error::StoreError;
+use super::identity::bus_tag;
 use super::keys::MetaKey;
-use super::{Batch, Durability, ENTRIES, StoreError, batch, gaps, lock};
+use super::reader::Reader;
+use super::watermarks::ENTRIES;
+use super::{batch, gaps, lock};
 use crate::model::gap::{Gap, GapReason};
 use crate::model::position::{Cursor, Position};
 use crate::model::window::Timestamp;
 
-/// The file beside the database.
+/// The file's name.
 pub(super) const WRITTEN: &str = "WRITTEN";
-/// The file is one line; more is not read.
+/// The file is one line; at most this much is read.
 const LINE_BYTES: u64 = 256;
-/// Where Linux names this start of the machine.
+/// The file with Linux's id of this boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// A boot's name where the system has none: then every unclean end may have been a power cut.
+/// Stands for a missing boot id: every unclean stop may then have been a power cut.
 const NO_BOOT: &str = "-";
-/// After a loss the entries of the embedded bus continue this far behind: more than can have been
-/// given away, so that no cursor ever names two events.
+/// The distance at which the entries of the embedded bus continue after a loss: more than can have
+/// been given out, so that no cursor ever identifies two events.
 pub(super) const ENTRIES_APART: i64 = 1 << 32;
 
-/// What was lost of the end of the log.
+/// A lost end of the write-ahead log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostTail {
-    /// When it was found.
+    /// When it was noticed.
     pub noticed_at: Timestamp,
-    /// How many writes of rows are missing; `None` where that is not known, and it may be none.
+    /// The number of missing row writes; `None` when it is unknown and may be 0.
     pub writes: Option<u64>,
 }
 
@@ -58,31 +64,31 @@ impl std::fmt::Display for LostTail {
             Some(writes) => write!(
                 f,
                 "the end of the write-ahead log is lost: {writes} writes are missing (a damaged \
-                 disk, a file that was cut, or a power cut); readers get a gap, and a backup \
-                 may have what is missing"
+                 disk, a truncated file, or a power cut); subscribers get a gap, and a backup may \
+                 have the missing data"
             ),
             None => write!(
                 f,
                 "the machine stopped without warning, and the write-ahead log is synced at \
-                 intervals (store.sync): the last interval may be lost; readers get a gap"
+                 intervals (store.sync): the last interval may be lost; subscribers get a gap"
             ),
         }
     }
 }
 
-/// What the last process remembered.
+/// The record of the last process.
 #[derive(Debug, PartialEq, Eq)]
-struct Remembered {
+struct WriteRecord {
     boot: String,
     /// Whether the log was synced at intervals.
     at_intervals: bool,
-    /// Whether it stopped well, with everything synced.
+    /// Whether it stopped cleanly, with everything synced.
     is_clean: bool,
     sequence: u64,
 }
 
-impl Remembered {
-    /// The line of the file. Always of the same length for a boot, so it is overwritten in place.
+impl WriteRecord {
+    /// The line of the file. Its length is constant within a boot, so it is overwritten in place.
     fn line(&self) -> String {
         let Self { boot, at_intervals, is_clean, sequence } = self;
         let sync = if *at_intervals { "interval" } else { "batch" };
@@ -90,7 +96,7 @@ impl Remembered {
         format!("ghpulse 1 {boot} {sync:<8} {state:<7} {sequence:020}\n")
     }
 
-    /// Reads it; `None` for anything else.
+    /// Parses a line; `None` for other text.
     fn read(text: &str) -> Option<Self> {
         let mut words = text.lines().next()?.split_ascii_whitespace();
         if (words.next(), words.next()) != (Some("ghpulse"), Some("1")) {
@@ -111,7 +117,7 @@ impl Remembered {
         words.next().is_none().then_some(Self { boot, at_intervals, is_clean, sequence })
     }
 
-    /// What was lost, when the log brought back this much in this boot of the machine.
+    /// The loss, when the replayed log ends at `recovered`, in the boot with the id `boot`.
     fn lost(&self, recovered: u64, boot: &str, now: Timestamp) -> Option<LostTail> {
         let lost = |writes| LostTail { noticed_at: now, writes };
         if self.sequence > recovered {
@@ -122,8 +128,8 @@ impl Remembered {
     }
 }
 
-/// The file, while the store is open.
-pub(super) struct Written {
+/// The open file `WRITTEN`.
+pub(super) struct LastWrite {
     file: File,
     path: PathBuf,
     boot: String,
@@ -131,10 +137,10 @@ pub(super) struct Written {
     has_failed: AtomicBool,
 }
 
-impl Written {
-    /// Begins to remember, and tells what was lost since it was last remembered. To be called with
-    /// a database that nothing was written to since it was opened. When something was lost, the
-    /// database has room and a gap for it afterwards.
+impl LastWrite {
+    /// Checks the record of the last process for a loss, and starts a new one. The database must
+    /// not have been written to since it was opened. After a loss, space for the lost positions is
+    /// left and a gap is recorded.
     pub(super) fn begin(
         dir: &Path,
         database: &Database,
@@ -147,9 +153,9 @@ impl Written {
         let lost = read(&path)?.and_then(|last| last.lost(recovered, &boot, now));
         if let Some(lost) = &lost {
             tracing::error!(recovered, "{lost}");
-            let mut counters = batch::Counters::default();
+            let mut counters = batch::CounterCache::default();
             let mut batch = Batch::new(database, &mut counters);
-            let applied = leave_room(&mut batch, database, now)?;
+            let applied = skip_positions(&mut batch, database, now)?;
             if let Some(Cursor { tag, position }) = applied {
                 let (after, until, reason) = (position, position, GapReason::Upstream);
                 let gap = Gap { after, until, count: None, reason, noticed_at: now };
@@ -169,30 +175,30 @@ impl Written {
         Ok((written, lost))
     }
 
-    /// Everything up to this write will be there when the process is killed; with a sync of every
-    /// batch also when the power fails.
+    /// Records that everything up to this write survives a killed process, and with a sync of every
+    /// batch also a power cut.
     pub(super) fn reach(&self, sequence: u64) {
         let Err(error) = self.put(false, sequence, false) else { return };
         if !self.has_failed.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%error, "a lost end of the log would not be noticed at the next start");
+            tracing::warn!(%error, "cannot write the file WRITTEN: the next start would not notice a lost end of the log");
         }
     }
 
-    /// Everything is synced, and nothing more will be written.
+    /// Records a clean stop: everything is synced, and nothing more will be written.
     pub(super) fn end(&self, sequence: u64) {
         if let Err(error) = self.put(true, sequence, true) {
-            tracing::warn!(%error, "that the store was closed well cannot be remembered");
+            tracing::warn!(%error, "cannot record in the file WRITTEN that the store was closed cleanly");
         }
     }
 
     fn put(&self, is_clean: bool, sequence: u64, sync: bool) -> Result<(), StoreError> {
         let Self { boot, at_intervals, .. } = self;
         let (boot, at_intervals) = (boot.clone(), *at_intervals);
-        let line = Remembered { boot, at_intervals, is_clean, sequence }.line();
+        let line = WriteRecord { boot, at_intervals, is_clean, sequence }.line();
         let put = || -> std::io::Result<()> {
             self.file.write_all_at(line.as_bytes(), 0)?;
             if sync {
-                // What an earlier boot left behind a shorter line.
+                // The line of an earlier boot may have been longer.
                 self.file.set_len(line.len() as u64)?;
                 self.file.sync_all()?;
             }
@@ -202,8 +208,8 @@ impl Written {
     }
 }
 
-/// What the last process remembered; `None` when none has, or by what cannot be read.
-fn read(path: &Path) -> Result<Option<Remembered>, StoreError> {
+/// Reads the record of the last process; `None` when there is none, or it is malformed.
+fn read(path: &Path) -> Result<Option<WriteRecord>, StoreError> {
     let mut text = Vec::new();
     let file = match File::open(path) {
         Ok(file) => file,
@@ -211,14 +217,14 @@ fn read(path: &Path) -> Result<Option<Remembered>, StoreError> {
         Err(error) => return Err(lock::file_error("read", path)(error)),
     };
     file.take(LINE_BYTES).read_to_end(&mut text).map_err(lock::file_error("read", path))?;
-    let remembered = std::str::from_utf8(&text).ok().and_then(Remembered::read);
+    let remembered = std::str::from_utf8(&text).ok().and_then(WriteRecord::read);
     if remembered.is_none() && !text.is_empty() {
-        tracing::warn!(file = %path.display(), "it does not say how far the store was written");
+        tracing::warn!(file = %path.display(), "malformed file: cannot tell whether the end of the log was lost");
     }
     Ok(remembered)
 }
 
-/// The name of this start of the machine.
+/// The id of this boot.
 fn boot() -> String {
     let id = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
     let id = id.trim();
@@ -226,18 +232,18 @@ fn boot() -> String {
     if is_id { id.to_owned() } else { NO_BOOT.to_owned() }
 }
 
-/// Leaves room behind the last entry of the embedded bus and, where that is the bus in use, a gap
-/// for those who read it across the room. Gives back the cursor of the bus in use where that is
-/// another one, whose positions are the broker's.
-pub(super) fn leave_room(
+/// Skips positions after the last entry of the embedded bus and, when it is the bus in use, records
+/// a gap for them. Otherwise returns the cursor of the bus in use, whose positions are the
+/// broker's.
+pub(super) fn skip_positions(
     batch: &mut Batch<'_>,
     database: &Database,
     now: Timestamp,
 ) -> Result<Option<Cursor>, StoreError> {
     let next = batch.add(&MetaKey(ENTRIES.to_owned()), ENTRIES_APART)?;
     let counted = |entry: i64| Position::counted(u64::try_from(entry).unwrap_or(0));
-    let tag = super::bus_tag(database)?;
-    let elsewhere = super::Reader { database }.applied()?.filter(|applied| applied.tag != tag);
+    let tag = bus_tag(database)?;
+    let elsewhere = Reader { database }.applied()?.filter(|applied| applied.tag != tag);
     if elsewhere.is_none() {
         let (after, until) = (counted(next - ENTRIES_APART), counted(next));
         let reason = GapReason::Upstream;

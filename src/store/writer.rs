@@ -1,73 +1,74 @@
-//! The one writing thread, and the one that syncs behind it.
+//! The writer thread, and the thread that syncs.
 //!
-//! Stages send work; the first thread runs each piece on a batch of its own and writes the batch,
-//! the second syncs the write-ahead log as the policy says and answers. While it does, the next
-//! pieces are written; those that wait together share one sync. The log keeps their order, so what
-//! is there after a power cut is always the first part of what was written. One writing thread, so
-//! that a claim is safe and counters can stay in memory.
+//! Stages send jobs. The writer thread runs each job on a batch of its own and writes the batch;
+//! the sync thread syncs the write-ahead log as [`Durability`] asks, and then completes the
+//! commits. Meanwhile the next batches are written, and those that wait together share one sync.
+//! The log keeps their order, so a power cut always leaves a prefix of what was written. There is
+//! only one writer thread, so that claims need no lock and counters can be cached.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::Durability;
-use super::batch::{Batch, Counters};
+use super::batch::{Batch, CounterCache};
 use super::database::Database;
 use super::disk_space::DiskSpace;
+use super::durability::Durability;
 use super::error::StoreError;
-use super::unclean::Written;
+use super::unclean::LastWrite;
 use crate::clock::Clock;
+use crate::sync::lock;
 use crate::{fault, metrics};
 
-/// Pieces of work that may wait; a stage sends one and waits for it, so this is a formality.
+/// Jobs that may wait. A stage sends one and waits for it, so the queue is never full.
 const QUEUE: usize = 64;
-/// Pieces that share one sync at most.
+/// Most batches that share one sync.
 const GROUP: usize = 32;
 
-/// Tells the sender what came of its work.
-pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// A piece of work; it gives back how to answer once the batch is written.
-pub(super) type Job = Box<dyn FnOnce(&mut Batch<'_>) -> Result<Answer, StoreError> + Send>;
-/// What closed the store, once something has.
-pub(super) type Failure = Arc<OnceLock<StoreError>>;
+/// Reports the result of a commit to the caller.
+pub(super) type OnWritten = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// A job of the writer thread. It returns the callback for when its batch is written.
+pub(super) type WriteJob = Box<dyn FnOnce(&mut Batch<'_>) -> Result<OnWritten, StoreError> + Send>;
+/// The error that closed the store, if there is one.
+pub(super) type CloseReason = Arc<OnceLock<StoreError>>;
 
-/// The database with its log, and how far that is remembered.
+/// The database, its durability, and the record of the last write.
 #[derive(Clone)]
-struct Log {
-    database: Patient,
-    reached: Arc<Written>,
+struct SyncedLog {
+    database: WaitingDatabase,
+    reached: Arc<LastWrite>,
     sync: Durability,
 }
 
-/// A piece that is written and waits for its sync.
-struct Unsynced {
-    answer: Answer,
+/// A batch that is written and not yet synced.
+struct UnsyncedBatch {
+    answer: OnWritten,
     began: Instant,
-    /// Whether it is answered only after a sync.
+    /// Whether its commit returns only after a sync.
     is_awaited: bool,
 }
 
 pub(super) fn start(
-    (database, reached, sync): (Arc<Database>, Arc<Written>, Durability),
+    (database, reached, sync): (Arc<Database>, Arc<LastWrite>, Durability),
     clock: Clock,
-    (failure, room): (Failure, Arc<DiskSpace>),
-) -> (mpsc::Sender<Job>, JoinHandle<()>) {
+    (failure, disk_space): (CloseReason, Arc<DiskSpace>),
+) -> (mpsc::Sender<WriteJob>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (written, to_sync) = std::sync::mpsc::sync_channel(QUEUE);
     let turn = Arc::default();
-    let log = Log { database: Patient { database, room, turn }, reached, sync };
+    let log = SyncedLog { database: WaitingDatabase { database, disk_space, turn }, reached, sync };
     let syncing = {
         let (log, failure) = (log.clone(), Arc::clone(&failure));
-        spawn("store-sync", move || bring_to_disk(&log, clock, &to_sync, &failure))
+        spawn("store-sync", move || sync_batches(&log, clock, &to_sync, &failure))
     };
     let writing = spawn("store", move || {
         write(&log, clock, receiver, &written, &failure);
         drop(written);
         if syncing.join().is_err() {
-            tracing::error!("the syncing thread panicked");
+            tracing::error!("the sync thread of the store panicked");
         }
     });
     (sender, writing)
@@ -75,32 +76,32 @@ pub(super) fn start(
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    thread.expect("a process that starts can start a thread")
+    thread.expect("a thread can be started")
 }
 
-/// The database, whose writes wait while the disk is full.
+/// A database whose writes wait while the disk is full.
 ///
-/// `RocksDB` resumes by itself when there is room, unless its log is synced after a write to it has
-/// failed: then it writes no more until it is opened again. So a sync never begins while a write
-/// runs or waits for room.
+/// `RocksDB` resumes automatically when there is space, unless its log is synced after a write to
+/// it has failed: then it must be opened again before it writes. So a sync never begins while a
+/// write runs or waits for space.
 #[derive(Clone)]
-struct Patient {
+struct WaitingDatabase {
     database: Arc<Database>,
-    room: Arc<DiskSpace>,
+    disk_space: Arc<DiskSpace>,
     /// Held by a write, and by a sync until it has begun.
     turn: Arc<Mutex<()>>,
 }
 
-impl Patient {
-    /// Writes a batch. One that found no room was not written at all, so it can be tried again.
+impl WaitingDatabase {
+    /// Writes a batch. On a full disk nothing of it is written, so it can be retried.
     fn write(&self, batch: rocksdb::WriteBatch) -> Result<(), StoreError> {
-        // Writing takes the batch away; a copy costs little beside the log and the tables.
+        // Writing consumes the batch. The copy is cheap compared with the write.
         let copy = batch.data().to_vec();
         let mut batch = Some(batch);
         loop {
             let batch = batch.take().unwrap_or_else(|| rocksdb::WriteBatch::from_data(&copy));
             match self.try_write(batch) {
-                Err(StoreError::Full { .. }) if self.room.wait_to_write() => {}
+                Err(StoreError::Full { .. }) if self.disk_space.wait_to_write() => {}
                 result => return result,
             }
         }
@@ -110,37 +111,40 @@ impl Patient {
         let turn = self.turn();
         let result = self.database.write(batch);
         match &result {
-            Ok(()) => self.room.wrote(),
-            Err(StoreError::Full { .. }) => self.room.found_full(),
+            Ok(()) => self.disk_space.wrote(),
+            Err(StoreError::Full { .. }) => self.disk_space.found_full(),
             Err(_) => {}
         }
         drop(turn);
         result
     }
 
-    /// Syncs the log. While the disk is full it waits until a write has succeeded: what was written
-    /// before is in tables by then.
+    /// Syncs the log. On a full disk it waits until a write has succeeded: earlier writes are in
+    /// tables by then.
     fn sync(&self) -> Result<(), StoreError> {
         let mut was_full_here = false;
         loop {
             let turn = self.turn();
-            if self.room.is_full() {
+            if self.disk_space.is_full() {
                 drop(turn);
             } else {
                 // Near the end of the disk the next write may fail while the sync begins.
-                let _turn = self.room.is_low().then_some(turn);
+                let _turn = self.disk_space.is_low().then_some(turn);
                 match self.database.sync() {
-                    Err(StoreError::Full { .. }) => self.room.found_full(),
+                    Err(StoreError::Full { .. }) => self.disk_space.found_full(),
                     result => return result,
                 }
                 was_full_here = true;
             }
-            let waited =
-                if was_full_here { self.room.wait_to_write() } else { self.room.wait_a_moment() };
+            let waited = if was_full_here {
+                self.disk_space.wait_to_write()
+            } else {
+                self.disk_space.wait_a_moment()
+            };
             if !waited {
                 return Err(StoreError::Full { dir: self.database.dir().to_owned() });
             }
-            if self.room.is_full() {
+            if self.disk_space.is_full() {
                 // An empty batch shows whether the database has resumed.
                 match self.try_write(rocksdb::WriteBatch::default()) {
                     Ok(()) | Err(StoreError::Full { .. }) => {}
@@ -151,19 +155,19 @@ impl Patient {
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.turn)
     }
 }
 
-/// Writes until nobody sends work any more, or something fails.
+/// Runs the writer thread until the channel is closed or a write fails.
 fn write(
-    log: &Log,
+    log: &SyncedLog,
     clock: Clock,
-    mut jobs: mpsc::Receiver<Job>,
-    written: &SyncSender<Unsynced>,
+    mut jobs: mpsc::Receiver<WriteJob>,
+    written: &SyncSender<UnsyncedBatch>,
     failure: &OnceLock<StoreError>,
 ) {
-    let mut counters = Counters::default();
+    let mut counters = CounterCache::default();
     while let Some(job) = jobs.blocking_recv() {
         if failure.get().is_some() {
             return;
@@ -171,13 +175,13 @@ fn write(
         let began = clock.instant();
         match commit(log, &mut counters, job) {
             Ok((answer, is_awaited)) => {
-                if written.send(Unsynced { answer, began, is_awaited }).is_err() {
+                if written.send(UnsyncedBatch { answer, began, is_awaited }).is_err() {
                     return;
                 }
             }
             Err(error) => {
-                // Nothing that came after may be written: it would not know of this one.
-                tracing::error!(%error, "a write to the store failed; the store is closed");
+                // Later jobs must not be written: they may depend on this one.
+                tracing::error!(%error, "closing the store: a write failed");
                 let _ = failure.set(error);
                 return;
             }
@@ -185,14 +189,14 @@ fn write(
     }
 }
 
-/// Syncs what was written, and answers, until nothing more is written or a sync fails.
-fn bring_to_disk(
-    log: &Log,
+/// Runs the sync thread: syncs and completes commits, until the writer stops or a sync fails.
+fn sync_batches(
+    log: &SyncedLog,
     clock: Clock,
-    written: &Receiver<Unsynced>,
+    written: &Receiver<UnsyncedBatch>,
     failure: &OnceLock<StoreError>,
 ) {
-    let Log { database, reached, sync } = log;
+    let SyncedLog { database, reached, sync } = log;
     let sync = *sync;
     let mut unsynced_since: Option<Instant> = None;
     loop {
@@ -202,7 +206,7 @@ fn bring_to_disk(
             }
             _ => written.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
-        let group: Vec<Unsynced> = match next {
+        let group: Vec<UnsyncedBatch> = match next {
             Ok(first) => std::iter::once(first).chain(written.try_iter()).take(GROUP).collect(),
             Err(RecvTimeoutError::Timeout) => Vec::new(),
             Err(RecvTimeoutError::Disconnected) => break,
@@ -224,37 +228,41 @@ fn bring_to_disk(
                 reached.reach(sequence);
             }
         }
-        for Unsynced { answer, began, .. } in group {
+        for UnsyncedBatch { answer, began, .. } in group {
             metrics::COMMIT_SECONDS.record(began.elapsed());
             answer(synced.as_ref().map_or_else(|error| Err(error.again()), |()| Ok(())));
         }
         if let Err(error) = synced {
-            tracing::error!(%error, "the write-ahead log cannot be synced; the store is closed");
+            tracing::error!(%error, "closing the store: cannot sync the write-ahead log");
             let _ = failure.set(error);
             return;
         }
     }
     if let Err(error) = database.sync() {
-        tracing::error!(%error, "the write-ahead log cannot be synced at the end");
+        tracing::error!(%error, "cannot sync the write-ahead log while closing the store");
     }
 }
 
-/// Writes a batch; gives how to answer, and whether only after a sync.
-fn commit(log: &Log, counters: &mut Counters, job: Job) -> Result<(Answer, bool), StoreError> {
-    let Log { database, reached, sync } = log;
+/// Writes the batch of a job; returns its callback, and whether to call it only after a sync.
+fn commit(
+    log: &SyncedLog,
+    counters: &mut CounterCache,
+    job: WriteJob,
+) -> Result<(OnWritten, bool), StoreError> {
+    let SyncedLog { database, reached, sync } = log;
     let mut batch = Batch::new(&database.database, counters);
     let answer = job(&mut batch)?;
     let is_awaited = batch.is_awaited;
     if let Err(error) = database.write(batch.finish()) {
         if error.is_damage() {
-            // A compaction has come to it. The next process leaves the journal alone.
+            // A compaction met the damage. The next process does not compact the journal.
             database.database.spare_journal(&error);
         }
         answer(Err(error.again()));
         return Err(error);
     }
     if *sync != Durability::EveryBatch {
-        // Readers may see it from now on, though it is not synced yet.
+        // Visible to readers from now on, though not synced yet.
         reached.reach(database.database.sequence());
     }
     fault::point("store.after_write");

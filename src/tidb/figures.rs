@@ -10,7 +10,7 @@
 //! be after that batch; a batch that cannot be written closes the store for good.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::query::Query;
 use crate::model::counts::{DayCounts, PullRequestCounts, counted_lines};
@@ -87,7 +87,7 @@ impl Figures {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.0)
     }
 
     /// Whether the history ever said anything.

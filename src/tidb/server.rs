@@ -19,6 +19,7 @@ use super::query::{Query, Text};
 use crate::config::{Secret, TidbConfig};
 use crate::model::window::{Timestamp, Year};
 use crate::reload;
+use crate::sync::blocking;
 
 /// How long what may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,8 +152,8 @@ impl Server {
         // While it is bad, the last good one stays in use.
         let path = path.clone();
         let read = move || reload::read_good(&path, reload::check_authorities);
-        let read = tokio::task::spawn_blocking(read).await;
-        let read = read.unwrap_or_else(|error| Err(error.to_string())).map_err(refuse)?;
+        let read = blocking(read).await.unwrap_or_else(|error| Err(error.to_string()));
+        let read = read.map_err(refuse)?;
         Ok(SslOpts::default().with_root_certs(vec![read.to_vec().into()]))
     }
 

@@ -13,7 +13,7 @@ use ghpulse::model::event::Event;
 use ghpulse::model::position::{BusTag, Position};
 use ghpulse::script;
 use ghpulse::store::keys::{JournalKey, MinuteKey};
-use ghpulse::store::retention::MinuteRow;
+use ghpulse::store::rows::MinuteRow;
 use ghpulse::store::{Durability, Store};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -19,8 +19,8 @@ pub(crate) fn within(path: &str, part: &str) -> bool {
     path == part || path.strip_prefix(part).is_some_and(|rest| rest.starts_with("::"))
 }
 
-/// Whether a room's row allows a path that is not of the ground: the longest entry that covers the
-/// path decides, `*` covers all, `!` before an entry forbids.
+/// Whether a module's row allows a path outside the infrastructure: the longest entry that covers
+/// the path decides, `*` covers all, `!` before an entry forbids.
 pub(crate) fn allowed(row: &[&str], path: &str) -> bool {
     row.iter()
         .map(|entry| entry.strip_prefix('!').map_or((*entry, true), |name| (name, false)))
@@ -41,7 +41,7 @@ pub(crate) fn circle(edges: &Edges) -> Option<String> {
             let circle = [&way[begin..], &[at.to_owned()]].concat();
             let place = &edges[way.last()?.as_str()][at];
             return Some(format!(
-                "{place}: a circle: {}: turn one arrow round",
+                "{place}: a circle: {}: reverse one of these uses",
                 circle.join(" -> ")
             ));
         }

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::graph::module_of;
+
 /// Stands for a character inside a string literal in [`Source::code`].
 const IN_STRING: char = '\u{1}';
 /// Stands for each further byte of a blanked character, so that all forms have the same offsets.
@@ -242,6 +244,34 @@ pub(crate) fn crate_paths(source: &Source) -> Vec<(usize, Vec<String>)> {
                 }
             }
             spread(&source.live, rest, &mut Vec::new(), &mut |path| found.push((at, path)));
+        }
+    }
+    found
+}
+
+/// Every path into the crate that live code names by `crate`, `super` or `self`, from the crate's
+/// top. Paths of modules inside a file are taken for paths of the file.
+pub(crate) fn absolute_paths(source: &Source) -> Vec<Vec<String>> {
+    let own: Vec<String> = module_of(&source.path).split("::").map(str::to_owned).collect();
+    let mut found = Vec::new();
+    for start in ["crate::", "super::", "self::"] {
+        for (at, _) in source.live.match_indices(start) {
+            if source.live[..at].ends_with(':') || ends_in_word(&source.live[..at]) {
+                continue;
+            }
+            let (mut base, mut rest) = (own.clone(), at + start.len());
+            match start {
+                "crate::" => base.clear(),
+                "super::" => {
+                    base.pop();
+                    while source.live[rest..].starts_with(start) {
+                        base.pop();
+                        rest += start.len();
+                    }
+                }
+                _ => {}
+            }
+            spread(&source.live, rest, &mut base, &mut |path| found.push(path));
         }
     }
     found

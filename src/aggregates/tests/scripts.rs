@@ -24,7 +24,7 @@ fn made(source: &str, events: &[Received]) -> Tally {
         Clock::starting_at(Timestamp::default()),
     );
     let rule = host.rule().unwrap();
-    let mut buckets = Buckets::shaped(rule.shape());
+    let mut buckets = Buckets::with_layout(rule.shape());
     for event in events {
         let facts =
             Facts::of(&Event::read(&event.text).unwrap(), Timestamp::from_seconds(event.at));

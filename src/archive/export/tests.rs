@@ -10,7 +10,7 @@ use crate::model::position::BusTag;
 use crate::store::APPLIED;
 use crate::store::Durability;
 use crate::store::keys::{CursorKey, MinuteKey};
-use crate::store::retention::MinuteRow;
+use crate::store::rows::MinuteRow;
 use crate::store::rows::encode_cursor;
 
 struct Site {

@@ -1,14 +1,13 @@
-//! The reading end: this store's own durable subscription to the topic.
+//! The receiving end: this store's own durable subscription to the topic.
 //!
-//! Entries come in order, each with the messages of one batch. They are acknowledged up to the
-//! last entry of which every message is on disk here, cumulatively, so what the broker keeps for
-//! us never has holes. Acknowledgements are hints: one that is lost only means that something is
-//! delivered again and skipped by its position.
+//! Entries arrive in order, each with the messages of one batch. Acknowledgements are cumulative,
+//! up to the last entry of which every message is on disk here, so the broker's backlog for us
+//! never has holes. A lost acknowledgement only causes a redelivery, which is skipped by its
+//! position.
 //!
-//! A session ends at the first error, at the end of the stream, and when it is silent and cannot
-//! be proved alive: then it is dropped whole and the next one begins where the broker thinks that
-//! we are. What the topic does not have any more becomes a gap in the store before anything
-//! behind it is delivered.
+//! A session ends at the first error, at the end of the stream, and when it is silent and fails
+//! its liveness check. It is then dropped, and the next one begins where the broker has us. Entries
+//! that the topic has lost become a gap in the store before anything after them is delivered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +15,14 @@ use std::time::Duration;
 use pulsar::consumer::InitialPosition;
 use tokio::sync::watch;
 
-use super::arrived::Receipt;
-use super::course::{entry_of, is_hole};
-use super::link::{Link, OPEN, within};
-use super::reader::{Reader, Subscription};
-use super::session::{Session, Stuck, end_of};
+use super::delivery::PulsarReceipt;
+use super::error::PulsarError;
+use super::link::{BrokerLink, OPEN, within};
+use super::options::PulsarOptions;
+use super::progress::{entry_of, is_hole};
+use super::reader::{SubscribeOptions, TopicReader};
+use super::session::{ReaderSession, Stuck, end_of};
 use super::topic::tag_of;
-use super::{PulsarError, PulsarOptions};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, BusState, Delivery};
 use crate::clock::Clock;
@@ -32,36 +32,36 @@ use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::keys::MetaKey;
 use crate::store::{Batch, Store, StoreError, gaps};
 
-/// Pauses between attempts to connect.
+/// First and longest pause between attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
-/// How often catching up is told in the log.
-const TOLD: Duration = Duration::from_secs(10);
-/// Under which name, before the bus's tag, the store keeps the subscription that it reads by. Older
-/// versions kept one without a tag.
+/// Time between two log lines about catching up.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+/// The row, completed by the bus's tag, that keeps the name of the subscription in use. Older
+/// versions have a row without a tag.
 const SUBSCRIPTION: &str = "pulsar_subscription";
 
 /// The topic as a bus.
 pub struct PulsarBus {
-    link: Arc<Link>,
+    link: Arc<BrokerLink>,
     store: Store,
     name: String,
     subscription: String,
     tag: BusTag,
-    session: Option<Box<Session>>,
-    /// Whether its first new delivery was compared with what was applied.
+    session: Option<Box<ReaderSession>>,
+    /// Whether the first new delivery of the session was checked for a gap.
     is_joined: bool,
     backoff: Backoff,
     stuck: Stuck,
-    /// What has come and was not handed out yet.
-    held: Vec<Delivery<Receipt>>,
+    /// Deliveries that were received and not returned yet.
+    held: Vec<Delivery<PulsarReceipt>>,
     state: watch::Sender<BusState>,
 }
 
 impl PulsarBus {
-    /// The topic, read for this store. Reads the files that the options name; connects when the
-    /// first delivery is asked for.
+    /// The topic, read for this store. Reads the files that the options name; connects at the first
+    /// call of [`Bus::next`].
     pub fn new(options: &PulsarOptions, store: Store, clock: Clock) -> Result<Self, PulsarError> {
-        let link = Arc::new(Link::new(options, clock)?);
+        let link = Arc::new(BrokerLink::new(options, clock)?);
         let since = clock.now();
         let state = BusState { connected: false, since, trouble: None, stuck: false, behind: None };
         Ok(Self {
@@ -79,7 +79,7 @@ impl PulsarBus {
         })
     }
 
-    /// How it is doing, for whoever tells people.
+    /// The state of the connection, for `/status` and alerts.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<BusState> {
         self.state.subscribe()
@@ -91,7 +91,7 @@ impl PulsarBus {
         &self.subscription
     }
 
-    /// Connects, however long that takes; gives up only what time cannot mend.
+    /// Connects, with backoff; fails only with errors that a retry cannot cure.
     async fn connect(&mut self) -> Result<(), BusError> {
         let doing = || format!("subscribing to {} at {}", self.link.topic, self.link.url);
         let applied = self.applied().await?;
@@ -101,7 +101,7 @@ impl PulsarBus {
                     topic = self.link.topic,
                     subscription = self.subscription,
                     behind = session.ahead.is_some(),
-                    "the bus is connected"
+                    "connected to the bus"
                 );
                 let is_behind = session.ahead.is_some();
                 let stuck = self.stuck.is_so() && is_behind;
@@ -137,39 +137,39 @@ impl PulsarBus {
             state.connected = false;
             state.trouble = Some(error.to_string());
         });
-        tracing::warn!(%error, "the bus is away; trying again");
+        tracing::warn!(%error, "lost the bus; reconnecting");
     }
 
-    /// Up to where this store has applied the topic.
+    /// The position up to which this store has applied the topic.
     async fn applied(&self) -> Result<Option<Position>, StoreError> {
         let tag = self.tag;
         let applied = self.store.read(|reader| reader.applied()).await?;
         Ok(applied.filter(|cursor| cursor.tag == tag).map(|cursor| cursor.position))
     }
 
-    async fn open(&self, applied: Option<Position>) -> Result<Session, PulsarError> {
-        let to = Subscription {
+    async fn open(&self, applied: Option<Position>) -> Result<ReaderSession, PulsarError> {
+        let to = SubscribeOptions {
             name: self.subscription.clone(),
             consumer: self.name.clone(),
             is_durable: true,
             from: InitialPosition::Earliest,
         };
-        let mut reader = Box::pin(Reader::open(&self.link, &to)).await?;
+        let mut reader = Box::pin(TopicReader::open(&self.link, &to)).await?;
         let end = end_of(&self.link, &mut reader).await?;
         self.link.check_end(end, applied.map(entry_of))?;
         let now = self.link.clock.instant();
-        Ok(Session::new(reader, applied, end, now))
+        Ok(ReaderSession::new(reader, applied, end, now))
     }
 
-    /// Before the first new one of a session's deliveries is handed out: keeps a gap when the topic
-    /// did not have what this store needs next, and by which subscription it reads.
+    /// Runs before the first new delivery of a session is returned: records a gap when the topic
+    /// has lost the entries that this store needs next, and keeps the subscription's name.
     async fn look_for_gap(&mut self) -> Result<(), StoreError> {
         let Some(session) = self.session.as_ref().filter(|_| !self.is_joined) else {
             return Ok(());
         };
         let (applied, tag, name) = (session.began_behind, self.tag, self.subscription.clone());
         let begins_known = self.held.first().map(|delivery| delivery.position) <= applied;
-        let began = session.course.began();
+        let began = session.progress.began();
         let noticed_at = self.link.clock.now();
         let found = self.store.commit(move |batch| {
             let key = MetaKey(format!("{SUBSCRIPTION}.{:08x}", tag.0));
@@ -195,7 +195,7 @@ impl PulsarBus {
             tracing::warn!(
                 after = shown(after),
                 until = shown(until),
-                "the topic no longer has what this store lacks: a gap; for next time, give its \
+                "events are missing: the topic no longer has them, and a gap is recorded; give its \
                  namespace a longer retention"
             );
         }
@@ -203,7 +203,7 @@ impl PulsarBus {
         Ok(())
     }
 
-    /// Tells how far behind the newest delivery was.
+    /// Reports how far the newest delivery is behind.
     fn report(&mut self) {
         let Some(session) = &mut self.session else { return };
         let behind = session.behind(&self.link);
@@ -211,8 +211,8 @@ impl PulsarBus {
         let was_behind = self.state.borrow().behind.is_some();
         let now = self.link.clock.instant();
         match behind {
-            None if was_behind => tracing::info!("all that the topic had is caught up with"),
-            Some(age) if now.duration_since(session.told_at) > TOLD => {
+            None if was_behind => tracing::info!("caught up with the topic"),
+            Some(age) if now.duration_since(session.told_at) > LOG_EVERY => {
                 session.told_at = now;
                 tracing::info!(seconds_behind = age.as_secs(), "catching up with the topic");
             }
@@ -227,13 +227,13 @@ impl PulsarBus {
 }
 
 impl Bus for PulsarBus {
-    type Receipt = Receipt;
+    type Receipt = PulsarReceipt;
 
     fn tag(&self) -> BusTag {
         self.tag
     }
 
-    async fn next(&mut self) -> Result<Vec<Delivery<Receipt>>, BusError> {
+    async fn next(&mut self) -> Result<Vec<Delivery<PulsarReceipt>>, BusError> {
         loop {
             if !self.held.is_empty() {
                 self.look_for_gap().await?;
@@ -259,13 +259,13 @@ impl Bus for PulsarBus {
         }
     }
 
-    fn settle(_: &[Receipt], batch: &mut Batch<'_>) -> Result<(), StoreError> {
-        // What is acknowledged is never delivered again.
+    fn settle(_: &[PulsarReceipt], batch: &mut Batch<'_>) -> Result<(), StoreError> {
+        // The broker forgets an entry once it is acknowledged.
         batch.sync_first();
         Ok(())
     }
 
-    async fn acknowledge(&mut self, receipts: Vec<Receipt>) -> Result<(), BusError> {
+    async fn acknowledge(&mut self, receipts: Vec<PulsarReceipt>) -> Result<(), BusError> {
         if let Some(session) = &mut self.session {
             session.acknowledge(&receipts);
         }
@@ -273,10 +273,10 @@ impl Bus for PulsarBus {
     }
 }
 
-/// Whether something is missing between what was applied and the first that is delivered. Where
-/// one ledger ends and the next begins, only a new subscription tells: it begins with the oldest
-/// that the topic has, so what it does not begin with is gone. Ours keeps what it has not given
-/// out, and goes on from ledger to ledger.
+/// Whether entries are missing between the last applied position and the first delivered one. At
+/// the end of a ledger only a new subscription can tell: it begins with the oldest entry of the
+/// topic, so anything before that is gone. An existing subscription keeps undelivered entries and
+/// continues from ledger to ledger.
 fn is_gap(applied: Position, first: Position, is_new: bool) -> bool {
     is_hole(applied, first) || (is_new && first > applied && first.ledger != applied.ledger)
 }
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_neither_the_next_nor_known_shows_a_gap() {
+    fn position_beyond_the_next_shows_a_gap() {
         let at = |ledger, entry, index| Position { ledger, entry, index };
         let applied = at(7, 3, 2);
         for is_new in [false, true] {

@@ -1,86 +1,86 @@
-//! An entry of the topic as the broker sends it: unpacked here, within limits, message by message.
+//! Unpacks entries of the topic, within limits, into their messages.
 //!
-//! An entry may claim any size, unpack to any size, and hold any number of messages. So what it
-//! claims is compared with what it has before anything is reserved for it, unpacking ends at a
-//! limit, and its messages are parts of one buffer, taken out one after the other. An entry beyond
-//! the limits is one dead letter.
+//! An entry may claim any size, decompress to any size, and hold any number of messages. So its
+//! claims are checked before memory is reserved, decompression stops at a limit, and its messages
+//! are slices of one buffer, returned one by one. An entry beyond the limits becomes one dead
+//! letter.
 
 use std::io::Read as _;
 
 use bytes::{Buf as _, Bytes};
 
-use super::course::Entry;
-use super::fields::{Fields, Malformed};
+use super::progress::EntryId;
+use super::protobuf::{MalformedProtobuf, ProtobufFields};
 use crate::model::gap::Outage;
 use crate::model::message::{GAP, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
 
-/// The most that an entry may hold unpacked, in bytes. A batch of ghpulse has about half a MiB;
-/// brokers take entries of 5 MiB unless told otherwise.
+/// The largest decompressed size of an entry, in bytes. A batch of ghpulse has about 0.5 MiB;
+/// brokers accept entries of up to 5 MiB by default.
 pub(super) const UNPACKED_BYTES: usize = 32 << 20;
-/// The most messages that an entry may hold. A batch of ghpulse has 500, of other clients 1,000.
+/// The most messages in an entry. A batch of ghpulse has 500, those of other clients 1,000.
 pub(super) const MESSAGES: u32 = 100_000;
-/// The most bytes that LZ4 makes of one.
+/// The largest ratio of decompressed to compressed size in LZ4.
 const LZ4_RATIO: usize = 255;
-/// The window that zstd may ask memory for, as a power of two: that of [`UNPACKED_BYTES`].
+/// The largest window of zstd, as a power of two: enough for [`UNPACKED_BYTES`].
 const ZSTD_WINDOW: u32 = 25;
-/// Longer values of properties are not taken: none that means anything is.
+/// Longer values of properties are ignored: no property that is used here has one.
 const PROPERTY_BYTES: usize = 100;
 
-/// An entry as it came.
+/// An entry as the broker sent it.
 #[derive(Debug, Clone)]
-pub(super) struct Packed {
-    pub(super) entry: Entry,
-    /// All behind the command: checksum, metadata, payload.
+pub(super) struct PackedEntry {
+    pub(super) entry: EntryId,
+    /// Everything after the command: checksum, metadata, payload.
     pub(super) content: Bytes,
 }
 
 /// A message of the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Arrived {
-    pub(super) entry: Entry,
-    /// Its place in the entry.
+pub(super) struct TopicMessage {
+    pub(super) entry: EntryId,
+    /// Its index in the entry.
     pub(super) index: u32,
-    /// Whether its entry ends with it.
+    /// Whether it is the last message of its entry.
     pub(super) is_last: bool,
     /// When it was published, by its producer's clock.
     pub(super) published_at: Timestamp,
-    pub(super) properties: Properties,
+    pub(super) properties: MessageProperties,
     pub(super) body: Bytes,
 }
 
-/// A part of the topic that cannot be read, up to the end of its entry.
+/// An entry that cannot be unpacked, or the rest of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unreadable {
-    pub(super) entry: Entry,
-    /// Where in the entry it begins.
+pub(super) struct UnreadableEntry {
+    pub(super) entry: EntryId,
+    /// The index of its first message.
     pub(super) index: u32,
     pub(super) reason: String,
 }
 
-/// The properties that mean something here.
+/// The properties that are used here.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Properties {
+pub(super) struct MessageProperties {
     pub(super) received: Option<String>,
     pub(super) schema: Option<String>,
     pub(super) outage: Option<Outage>,
 }
 
-/// An entry's messages.
+/// Iterates over the messages of an entry.
 #[derive(Debug)]
-pub(super) struct Messages {
-    entry: Entry,
+pub(super) struct EntryMessages {
+    entry: EntryId,
     published_at: Timestamp,
-    /// Of a message that is its entry alone.
-    properties: Properties,
-    /// What is left of the payload, unpacked.
+    /// The properties of a message that has the entry to itself.
+    properties: MessageProperties,
+    /// The rest of the decompressed payload.
     rest: Bytes,
     index: u32,
-    /// How many there are in a batch; `None` for a message alone.
+    /// The number of messages in a batch; `None` for a single message.
     batch: Option<u32>,
-    /// Why it cannot be read, or not further.
+    /// Why the entry, or its rest, cannot be read.
     reason: Option<String>,
-    /// By how many messages the broker counts it.
+    /// How many messages the broker counts for this entry.
     pub(super) counted: u64,
 }
 
@@ -90,16 +90,16 @@ struct Metadata {
     compression: u64,
     uncompressed_size: u64,
     batch: Option<i32>,
-    properties: Properties,
+    properties: MessageProperties,
 }
 
-impl Packed {
-    /// Unpacks it, as far as that is within the limits.
-    pub(super) fn unpack(self) -> Messages {
-        let mut messages = Messages {
+impl PackedEntry {
+    /// Unpacks the entry within the limits.
+    pub(super) fn unpack(self) -> EntryMessages {
+        let mut messages = EntryMessages {
             entry: self.entry,
             published_at: Timestamp::default(),
-            properties: Properties::default(),
+            properties: MessageProperties::default(),
             rest: Bytes::new(),
             index: 0,
             batch: None,
@@ -107,24 +107,25 @@ impl Packed {
             counted: 1,
         };
         if let Err(reason) = messages.read(self.content) {
-            messages.reason = Some(format!("an entry of the topic cannot be unpacked: {reason}"));
+            messages.reason = Some(format!("cannot unpack an entry of the topic: {reason}"));
         }
         messages
     }
 }
 
-impl Messages {
+impl EntryMessages {
     fn read(&mut self, mut content: Bytes) -> Result<(), String> {
         const CHECKSUM: [u8; 2] = [0x0e, 0x01];
         if content.starts_with(&CHECKSUM) && content.len() >= 6 {
             content.advance(2);
             let sum = content.get_u32();
             if sum != crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&content) {
-                return Err("its checksum is wrong".to_owned());
+                return Err("wrong checksum".to_owned());
             }
         }
-        let metadata = sized(&mut content).ok_or("it ends before its metadata does")?;
-        let metadata = Metadata::read(&metadata).map_err(|Malformed| "its metadata is damaged")?;
+        let metadata = sized(&mut content).ok_or("it ends within its metadata")?;
+        let metadata =
+            Metadata::read(&metadata).map_err(|MalformedProtobuf| "malformed metadata")?;
         let millis = i64::try_from(metadata.publish_time).unwrap_or(i64::MAX);
         self.published_at = Timestamp::from_micros(millis.saturating_mul(1_000));
         self.counted = u64::try_from(metadata.batch.unwrap_or(1)).unwrap_or(1).max(1);
@@ -133,7 +134,7 @@ impl Messages {
             Some(Ok(count @ 1..=MESSAGES)) => Some(count),
             Some(_) => {
                 let count = self.counted;
-                return Err(format!("it claims {count} messages; up to {MESSAGES} are taken"));
+                return Err(format!("it claims {count} messages; the limit is {MESSAGES}"));
             }
         };
         self.properties = metadata.properties;
@@ -141,22 +142,22 @@ impl Messages {
         Ok(())
     }
 
-    /// The next message, of a batch or alone.
-    fn take(&mut self) -> Result<Arrived, &'static str> {
+    /// The next message.
+    fn take(&mut self) -> Result<TopicMessage, &'static str> {
         let (properties, body, is_last) = match self.batch {
             None => (std::mem::take(&mut self.properties), std::mem::take(&mut self.rest), true),
             Some(count) => {
-                let about = sized(&mut self.rest).ok_or("a batch ends before its messages do")?;
-                let (properties, length) =
-                    single(&about).map_err(|Malformed| "a message's metadata is damaged")?;
+                let about = sized(&mut self.rest).ok_or("the batch ends within a message")?;
+                let (properties, length) = single(&about)
+                    .map_err(|MalformedProtobuf| "malformed metadata of a message")?;
                 if length > self.rest.len() {
-                    return Err("a batch ends before its messages do");
+                    return Err("the batch ends within a message");
                 }
                 (properties, self.rest.split_to(length), self.index + 1 == count)
             }
         };
         let (entry, index, published_at) = (self.entry, self.index, self.published_at);
-        Ok(Arrived { entry, index, is_last, published_at, properties, body })
+        Ok(TopicMessage { entry, index, is_last, published_at, properties, body })
     }
 
     fn is_over(&self) -> bool {
@@ -164,8 +165,8 @@ impl Messages {
     }
 }
 
-impl Iterator for Messages {
-    type Item = Result<Arrived, Unreadable>;
+impl Iterator for EntryMessages {
+    type Item = Result<TopicMessage, UnreadableEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_over() {
@@ -173,7 +174,7 @@ impl Iterator for Messages {
         }
         let taken = match self.reason.take() {
             Some(reason) => Err(reason),
-            None => self.take().map_err(|why| format!("an entry of the topic is damaged: {why}")),
+            None => self.take().map_err(|why| format!("damaged entry of the topic: {why}")),
         };
         match taken {
             Ok(arrived) => {
@@ -182,13 +183,13 @@ impl Iterator for Messages {
             }
             Err(reason) => {
                 let index = std::mem::replace(&mut self.index, u32::MAX);
-                Some(Err(Unreadable { entry: self.entry, index, reason }))
+                Some(Err(UnreadableEntry { entry: self.entry, index, reason }))
             }
         }
     }
 }
 
-/// Cuts off a part that has its length in front, four bytes.
+/// Splits off a part that is prefixed with its length, four bytes.
 fn sized(bytes: &mut Bytes) -> Option<Bytes> {
     let length = usize::try_from(u32::from_be_bytes(*bytes.first_chunk()?)).ok()?;
     if bytes.len() - 4 < length {
@@ -199,19 +200,19 @@ fn sized(bytes: &mut Bytes) -> Option<Bytes> {
 }
 
 impl Metadata {
-    /// Of `MessageMetadata` in Pulsar's protocol. Of a field that comes twice, the last one counts.
-    fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+    /// Reads `MessageMetadata` of Pulsar's protocol. The last of repeated fields counts.
+    fn read(bytes: &[u8]) -> Result<Self, MalformedProtobuf> {
         let mut metadata = Self::default();
-        for field in Fields(bytes) {
+        for field in ProtobufFields(bytes) {
             match field? {
                 (3, value) => metadata.publish_time = value.number(),
                 (4, value) => metadata.properties.add(value.bytes())?,
                 (8, value) => metadata.compression = value.number(),
                 (9, value) => metadata.uncompressed_size = value.number(),
-                // A negative number has all 64 bits.
+                // A negative number is written with all 64 bits.
                 (11, value) => {
                     let count = i32::try_from(value.number().cast_signed());
-                    metadata.batch = Some(count.map_err(|_| Malformed)?);
+                    metadata.batch = Some(count.map_err(|_| MalformedProtobuf)?);
                 }
                 _ => {}
             }
@@ -220,23 +221,25 @@ impl Metadata {
     }
 }
 
-/// The properties of a message in a batch, and the length of its body: `SingleMessageMetadata`.
-fn single(bytes: &[u8]) -> Result<(Properties, usize), Malformed> {
-    let (mut properties, mut length) = (Properties::default(), 0);
-    for field in Fields(bytes) {
+/// Reads `SingleMessageMetadata`: the properties of a message in a batch and its body's length.
+fn single(bytes: &[u8]) -> Result<(MessageProperties, usize), MalformedProtobuf> {
+    let (mut properties, mut length) = (MessageProperties::default(), 0);
+    for field in ProtobufFields(bytes) {
         match field? {
             (1, value) => properties.add(value.bytes())?,
-            (3, value) => length = usize::try_from(value.number()).map_err(|_| Malformed)?,
+            (3, value) => {
+                length = usize::try_from(value.number()).map_err(|_| MalformedProtobuf)?
+            }
             _ => {}
         }
     }
     Ok((properties, length))
 }
 
-impl Properties {
-    fn add(&mut self, pair: &[u8]) -> Result<(), Malformed> {
+impl MessageProperties {
+    fn add(&mut self, pair: &[u8]) -> Result<(), MalformedProtobuf> {
         let (mut name, mut value) = (&[][..], &[][..]);
-        for field in Fields(pair) {
+        for field in ProtobufFields(pair) {
             match field? {
                 (1, found) => name = found.bytes(),
                 (2, found) => value = found.bytes(),
@@ -255,10 +258,10 @@ impl Properties {
     }
 }
 
-/// The payload, unpacked: never more than is claimed, or than is taken at all.
+/// Decompresses the payload, up to the claimed size and never beyond the limit.
 fn unpack(compression: u64, claimed: u64, packed: Bytes) -> Result<Bytes, String> {
     let too_large = |bytes: u64| {
-        format!("it unpacks to {bytes} bytes or more; up to {UNPACKED_BYTES} are taken")
+        format!("it decompresses to {bytes} bytes or more; the limit is {UNPACKED_BYTES}")
     };
     let limit = match usize::try_from(claimed) {
         Ok(0) => UNPACKED_BYTES,
@@ -269,7 +272,7 @@ fn unpack(compression: u64, claimed: u64, packed: Bytes) -> Result<Bytes, String
     let unpacked = match compression {
         0 => return Ok(packed),
         1 => {
-            // The library reserves what is claimed.
+            // The library reserves the claimed size.
             if limit > packed.len().saturating_mul(LZ4_RATIO) {
                 return Err(format!("{} bytes of LZ4 claim to be {limit}", packed.len()));
             }
@@ -283,8 +286,8 @@ fn unpack(compression: u64, claimed: u64, packed: Bytes) -> Result<Bytes, String
             decoder.window_log_max(ZSTD_WINDOW).map_err(failed)?;
             read_up_to(limit, decoder).map_err(failed)?
         }
-        4 => return Err("it is packed with Snappy, which is not read".to_owned()),
-        other => return Err(format!("it is packed in an unknown way ({other})")),
+        4 => return Err("it is compressed with Snappy, which is not supported".to_owned()),
+        other => return Err(format!("unknown compression {other}")),
     };
     if unpacked.len() > limit {
         return Err(too_large(unpacked.len() as u64));
@@ -292,7 +295,7 @@ fn unpack(compression: u64, claimed: u64, packed: Bytes) -> Result<Bytes, String
     Ok(unpacked.into())
 }
 
-/// All of it, or one byte more than the limit.
+/// Reads everything, but at most one byte more than the limit.
 fn read_up_to(limit: usize, from: impl std::io::Read) -> std::io::Result<Vec<u8>> {
     let mut unpacked = Vec::new();
     from.take(limit as u64 + 1).read_to_end(&mut unpacked)?;

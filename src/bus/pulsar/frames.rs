@@ -1,6 +1,5 @@
-//! Frames of Pulsar's protocol, cut from what the broker sends. Commands are read by the library;
-//! a frame that carries an entry is only cut, so that nothing of it is unpacked before its size is
-//! known.
+//! The frames of Pulsar's protocol. The library parses commands; a frame that carries an entry is
+//! only cut out of the stream, so that its size is known before it is unpacked.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use pulsar::error::ConnectionError;
@@ -8,58 +7,60 @@ use pulsar::message::{Codec, Message};
 use pulsar::proto::BaseCommand;
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::entry::Packed;
-use super::fields::{Fields, Malformed};
+use super::entry::PackedEntry;
+use super::protobuf::{MalformedProtobuf, ProtobufFields};
 
-/// The largest frame that carries an entry. Brokers take entries of 5 MiB unless told otherwise.
+/// The largest frame with an entry, in bytes. Brokers accept entries of up to 5 MiB by default.
 pub(super) const FRAME_BYTES: usize = 64 << 20;
-/// The largest frame of any other command.
+/// The largest frame of any other command, in bytes.
 const COMMAND_BYTES: usize = 1 << 20;
 /// Pulsar's number for the command that carries an entry.
 const MESSAGE: u64 = 9;
 
-/// What the broker says.
+/// A frame from the broker.
 #[derive(Debug)]
-pub(super) enum Frame {
+pub(super) enum PulsarFrame {
     /// An entry of the topic.
-    Entry(Packed),
-    /// Anything else.
+    Entry(PackedEntry),
+    /// Any other command.
     Command(Box<BaseCommand>),
 }
 
-/// Cuts and makes frames.
-pub(super) struct Frames;
+/// Decodes and encodes frames.
+pub(super) struct FrameCodec;
 
-impl Decoder for Frames {
-    type Item = Frame;
+impl Decoder for FrameCodec {
+    type Item = PulsarFrame;
     type Error = ConnectionError;
 
-    fn decode(&mut self, bytes: &mut BytesMut) -> Result<Option<Frame>, ConnectionError> {
+    fn decode(&mut self, bytes: &mut BytesMut) -> Result<Option<PulsarFrame>, ConnectionError> {
         let Some(size) = bytes.first_chunk().map(|size| u32::from_be_bytes(*size)) else {
             return Ok(None);
         };
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         if size > FRAME_BYTES {
-            let words = format!("the broker sends {size} bytes at once; up to {FRAME_BYTES}");
-            return Err(ConnectionError::Decoding(format!("{words} are taken")));
+            let words = format!("the broker sends a frame of {size} bytes");
+            return Err(ConnectionError::Decoding(format!("{words}; the limit is {FRAME_BYTES}")));
         }
         if bytes.len() < 4 + size {
             return Ok(None);
         }
         let mut frame = bytes.split_to(4 + size);
         if let Some(packed) = entry_of(&frame) {
-            return Ok(Some(Frame::Entry(packed)));
+            return Ok(Some(PulsarFrame::Entry(packed)));
         }
         if size > COMMAND_BYTES {
             let words = format!("the broker sends a command of {size} bytes");
-            return Err(ConnectionError::Decoding(words));
+            return Err(ConnectionError::Decoding(format!(
+                "{words}; the limit is {COMMAND_BYTES}"
+            )));
         }
         let message = Codec.decode(&mut frame)?;
-        Ok(message.map(|message| Frame::Command(Box::new(message.command))))
+        Ok(message.map(|message| PulsarFrame::Command(Box::new(message.command))))
     }
 }
 
-impl Encoder<Message> for Frames {
+impl Encoder<Message> for FrameCodec {
     type Error = ConnectionError;
 
     fn encode(&mut self, message: Message, bytes: &mut BytesMut) -> Result<(), ConnectionError> {
@@ -67,41 +68,41 @@ impl Encoder<Message> for Frames {
     }
 }
 
-/// The entry that a whole frame carries: behind its size the size of the command, the command, and
-/// the content.
-fn entry_of(frame: &BytesMut) -> Option<Packed> {
+/// The entry in a whole frame, which consists of its size, the command's size, the command, and the
+/// content.
+fn entry_of(frame: &BytesMut) -> Option<PackedEntry> {
     let size = usize::try_from(u32::from_be_bytes(*frame.get(4..)?.first_chunk()?)).ok()?;
     let command = frame.get(8..8_usize.checked_add(size)?)?;
-    let entry = place(command).ok().flatten()?;
+    let entry = entry_id(command).ok().flatten()?;
     let mut content = Bytes::copy_from_slice(frame);
     content.advance(8 + size);
-    Some(Packed { entry, content })
+    Some(PackedEntry { entry, content })
 }
 
-/// Where the entry is that the command brings; `None` for other commands.
-fn place(command: &[u8]) -> Result<Option<(u64, u64)>, Malformed> {
-    let mut fields = Fields(command);
+/// The ledger and number of the entry that a command carries; `None` for other commands.
+fn entry_id(command: &[u8]) -> Result<Option<(u64, u64)>, MalformedProtobuf> {
+    let mut fields = ProtobufFields(command);
     if fields.next().transpose()?.map(|(name, value)| (name, value.number())) != Some((1, MESSAGE))
     {
         return Ok(None);
     }
-    let mut place = None;
+    let mut id = None;
     for field in fields {
         if let (MESSAGE, message) = field? {
-            for field in Fields(message.bytes()) {
-                if let (2, id) = field? {
+            for field in ProtobufFields(message.bytes()) {
+                if let (2, message_id) = field? {
                     let mut found = (0, 0);
-                    for field in Fields(id.bytes()) {
+                    for field in ProtobufFields(message_id.bytes()) {
                         match field? {
                             (1, ledger) => found.0 = ledger.number(),
                             (2, entry) => found.1 = entry.number(),
                             _ => {}
                         }
                     }
-                    place = Some(found);
+                    id = Some(found);
                 }
             }
         }
     }
-    Ok(place)
+    Ok(id)
 }

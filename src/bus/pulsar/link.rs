@@ -1,7 +1,7 @@
-//! One way to the service: what is needed to connect, checked once, and a client made from it.
+//! Connects to the service: the checked options, and clients made from them.
 //!
-//! A client of the library is cheap and easily stuck half-way, so each session has its own and
-//! none is ever repaired. The library tries nothing twice: waiting is done by whoever knows why.
+//! A client of the library is cheap and easily gets stuck, so each session has its own and none is
+//! ever repaired. The library's own retries are off: the callers retry, because they know why.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,49 +15,54 @@ use pulsar::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::course::shown;
+use super::diagnosis::{away, is_shut_out, too_slow};
+use super::error::PulsarError;
 use super::oauth::Credentials;
-use super::reader::Duplex;
+use super::options::{PulsarCompression, PulsarOptions};
+use super::progress::shown;
 use super::topic::whole_name;
-use super::words::{away, is_shut_out, too_slow};
-use super::{PulsarCompression, PulsarError, PulsarOptions};
 use crate::clock::Clock;
 use crate::reload;
 
-/// A client of the library.
-pub(super) type Client = Pulsar<TokioExecutor>;
+/// A byte stream in both directions.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 
-/// Until a session stands: name, connection, TLS, login, look-up, subscription.
+/// The library's client.
+pub(super) type PulsarClient = Pulsar<TokioExecutor>;
+
+/// Time limit for opening a session: name, connection, TLS, login, look-up, subscription.
 pub(super) const OPEN: Duration = Duration::from_secs(30);
-/// Until a connection stands.
+/// Time limit for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Until one request is answered, or one batch acknowledged.
+/// Time limit for one request, or for the receipt of one batch.
 const OPERATION: Duration = Duration::from_secs(30);
-/// How often an idle connection is tried.
+/// Time between pings on an idle connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// Ports where an address names none.
+/// Default ports, without and with TLS.
 const PORT: u16 = 6650;
 const TLS_PORT: u16 = 6651;
-/// Messages to the broker that wait in the client, in batches.
+/// Batches that may wait in the client to be sent.
 const OUTBOUND: usize = 1_000;
 
-/// What connecting needs, checked.
-pub(super) struct Link {
+/// The checked options of a connection.
+pub(super) struct BrokerLink {
     pub(super) url: String,
-    /// Its whole name.
+    /// The topic's full name.
     pub(super) topic: String,
     pub(super) clock: Clock,
     compression: PulsarCompression,
-    /// Read again for each client, so it may be renewed.
+    /// Read again for each client, so that it can be renewed.
     ca: Option<PathBuf>,
     credentials: Option<Arc<Credentials>>,
 }
 
-impl Link {
-    /// Checks what can be checked without the service, and reads the files that are named.
+impl BrokerLink {
+    /// Checks the options without connecting, and reads the files that they name.
     pub(super) fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
         check_address(&options.url)?;
         let topic = whole_name(&options.topic)?;
@@ -73,8 +78,8 @@ impl Link {
         })
     }
 
-    /// A new client, connected, for a topic that is known not to be partitioned.
-    pub(super) async fn client(&self) -> Result<Client, PulsarError> {
+    /// A new, connected client. Fails for a partitioned topic.
+    pub(super) async fn client(&self) -> Result<PulsarClient, PulsarError> {
         let doing = || format!("connecting to {}", self.url);
         let mut builder = Pulsar::builder(&self.url, TokioExecutor)
             .with_connection_retry_options(ConnectionRetryOptions {
@@ -113,7 +118,7 @@ impl Link {
         }
     }
 
-    /// A connection to the broker that has the topic, with TLS where the address says so.
+    /// Connects to the broker that has the topic, with TLS for `pulsar+ssl`.
     pub(super) async fn connect(
         &self,
         address: &BrokerAddress,
@@ -142,7 +147,7 @@ impl Link {
         for certificate in CertificateDer::pem_slice_iter(&own.unwrap_or_default()) {
             let added = certificate.map(|certificate| roots.add(certificate));
             if !matches!(added, Ok(Ok(()))) {
-                let words = "a certificate in the file of pulsar.ca cannot be read";
+                let words = "malformed certificate in the file of pulsar.ca";
                 return Err(std::io::Error::other(words));
             }
         }
@@ -152,7 +157,7 @@ impl Link {
         Ok(Box::new(stream))
     }
 
-    /// The token to log in with; `None` for a broker that asks for none. An error is in words.
+    /// The token to log in with; `None` without authentication. Errors are texts for people.
     pub(super) async fn token(&self) -> Result<Option<String>, String> {
         match &self.credentials {
             Some(credentials) => credentials.token().await.map(Some),
@@ -160,7 +165,7 @@ impl Link {
         }
     }
 
-    /// What may be wrong when the broker was reached and does not let us in.
+    /// Advice for when the broker was reached but TLS or the login failed.
     fn shut_out(&self) -> &'static str {
         match (self.url.starts_with("pulsar+ssl"), self.credentials.is_some()) {
             (true, true) => {
@@ -168,22 +173,22 @@ impl Link {
                  own, name its file in pulsar.ca; check pulsar.audience and the key file"
             }
             (true, false) => {
-                "it was reached, but TLS failed, or it wants a login; for a certificate authority \
+                "it was reached, but TLS failed, or it needs a login; for a certificate authority \
                  of your own, name its file in pulsar.ca; a login is pulsar.audience and \
                  pulsar.keypath"
             }
             (false, true) => {
-                "it was reached, but refuses the login, or wants TLS; check pulsar.audience and \
+                "it was reached, but refused the login, or needs TLS; check pulsar.audience and \
                  the key file, and whether it is a port of pulsar+ssl://"
             }
             (false, false) => {
-                "it was reached, but does not let us in; does it want a login (pulsar.audience \
-                 and pulsar.keypath), or TLS (pulsar+ssl://)?"
+                "it was reached, but refused the connection; does it need a login \
+                 (pulsar.audience and pulsar.keypath), or TLS (pulsar+ssl://)?"
             }
         }
     }
 
-    /// That the topic does not end before what was applied from it.
+    /// Checks that the topic does not end before the position up to which it was applied.
     pub(super) fn check_end(
         &self,
         end: Option<(u64, u64)>,
@@ -210,7 +215,7 @@ impl Link {
     }
 }
 
-/// The authorities of a file as it is now; while it is bad, the last good ones.
+/// The certificate authorities in a file; while it is malformed, its last good content.
 fn authority(path: &Path) -> Result<Vec<u8>, PulsarError> {
     let read = reload::read_good(path, reload::check_authorities);
     read.map(|pem| pem.to_vec()).map_err(|why| PulsarError::File {
@@ -220,13 +225,13 @@ fn authority(path: &Path) -> Result<Vec<u8>, PulsarError> {
     })
 }
 
-/// Waits for an answer, but not for ever.
+/// Runs an operation with a time limit.
 pub(super) async fn within<T>(
     limit: Duration,
     doing: impl Fn() -> String,
     work: impl Future<Output = Result<T, PulsarError>>,
 ) -> Result<T, PulsarError> {
-    // The library's futures are of tens of kilobytes.
+    // Boxed: the library's futures have tens of kilobytes.
     match tokio::time::timeout(limit, Box::pin(work)).await {
         Ok(result) => result,
         Err(_) => Err(too_slow(doing(), limit.as_secs())),
@@ -236,16 +241,16 @@ pub(super) async fn within<T>(
 fn check_address(url: &str) -> Result<(), PulsarError> {
     let refuse = |why| Err(PulsarError::Address { url: url.to_owned(), why });
     let Some((kind, rest)) = url.split_once("://") else {
-        return refuse("it has no pulsar:// in front");
+        return refuse("it does not begin with pulsar://");
     };
     if !matches!(kind, "pulsar" | "pulsar+ssl") {
-        return refuse("it begins with something else than pulsar:// or pulsar+ssl://");
+        return refuse("it begins with neither pulsar:// nor pulsar+ssl://");
     }
     if rest.contains('@') {
-        return refuse("it holds a login; logins are pulsar.audience and pulsar.keypath");
+        return refuse("it contains a login; set pulsar.audience and pulsar.keypath instead");
     }
     if rest.trim_end_matches('/').is_empty() || rest.contains(char::is_whitespace) {
-        return refuse("it names no host");
+        return refuse("it has no host");
     }
     Ok(())
 }
@@ -266,17 +271,17 @@ mod tests {
     }
 
     fn refused(options: &PulsarOptions) -> String {
-        match Link::new(options, Clock::system()) {
-            Ok(_) => panic!("{options:?} was taken"),
+        match BrokerLink::new(options, Clock::system()) {
+            Ok(_) => panic!("{options:?} was accepted"),
             Err(error) => error.to_string(),
         }
     }
 
     #[test]
-    fn an_address_that_cannot_be_is_refused_before_anything_is_tried() {
+    fn invalid_address_is_refused_before_connecting() {
         for (url, word) in [
-            ("127.0.0.1:6650", "no pulsar://"),
-            ("http://x", "something else"),
+            ("127.0.0.1:6650", "not begin with pulsar://"),
+            ("http://x", "neither pulsar://"),
             ("pulsar://", "no host"),
             ("pulsar://me:secret@x:6650", "login"),
         ] {
@@ -286,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_file_is_there_and_holds_one() {
+    fn certificate_file_must_exist_and_contain_a_certificate() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
         let with = PulsarOptions { ca: Some(path.clone()), ..options() };
@@ -296,13 +301,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broker_that_is_not_there_is_said_with_its_address() {
+    async fn error_names_the_address_of_an_unreachable_broker() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("pulsar://{}", free.local_addr().unwrap());
         drop(free);
-        let link = Link::new(&PulsarOptions { url: url.clone(), ..options() }, Clock::system());
+        let link =
+            BrokerLink::new(&PulsarOptions { url: url.clone(), ..options() }, Clock::system());
         let Err(error) = Box::pin(link.unwrap().client()).await else {
-            panic!("somebody is there")
+            panic!("something listens there")
         };
         assert!(error.is_transient());
         let text = error.to_string();

@@ -1,8 +1,8 @@
-//! Logging in with `OAuth2` client credentials, as `StreamNative` Cloud and others have it: a key
-//! file, the issuer's discovery document, a token for an audience.
+//! Login with `OAuth2` client credentials, as with `StreamNative` Cloud: a key file, the issuer's
+//! discovery document, and a token for an audience.
 //!
-//! A token serves every connection until nine tenths of its life are over. The secret stays in
-//! here: it is in no error, no log, and nothing here can be printed.
+//! A token is used for every connection until nine tenths of its lifetime are over. The secret
+//! never leaves this module: no error or log contains it, and no type here implements `Debug`.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -18,37 +18,37 @@ use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{OAuthOptions, PulsarError};
+use super::error::PulsarError;
+use super::options::OAuthOptions;
 use crate::clock::Clock;
 use crate::http::{Http, HttpOptions, HttpRequest, HttpResponse, keeps_secrets, shown};
 use crate::reload;
 
-/// Until the issuer has answered one request.
+/// Time limit for one request to the issuer.
 const ANSWER: Duration = Duration::from_secs(10);
-/// The largest answer of an issuer.
+/// The largest response of an issuer, in bytes.
 const ANSWER_BYTES: usize = 256 << 10;
-/// The largest key file.
+/// The largest key file, in bytes.
 const KEY_FILE_BYTES: usize = 64 << 10;
-/// Seconds that a token is taken to live when the issuer does not say, or says nothing that is a
-/// number.
+/// The assumed lifetime of a token, in seconds, when the issuer does not send a number.
 const LIFE: f64 = 600.0;
-/// Seconds that a token is believed to live at most.
+/// The longest lifetime of a token that is believed, in seconds.
 const LONGEST_LIFE: f64 = 86_400.0;
-/// The most that is repeated of an issuer's own words, in characters.
+/// The longest part of an issuer's error that is quoted, in characters.
 const REPEATED: usize = 200;
 
-/// The credentials, and the token they were exchanged for.
+/// The credentials, and the token that they were exchanged for.
 pub(super) struct Credentials {
     http: Http,
     clock: Clock,
-    key: ArcSwap<Key>,
+    key: ArcSwap<ClientKey>,
     audience: String,
     key_file: PathBuf,
-    session: Mutex<Session>,
+    state: Mutex<LoginState>,
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
-struct Key {
+struct ClientKey {
     client_id: String,
     client_secret: String,
     issuer_url: String,
@@ -57,12 +57,12 @@ struct Key {
 }
 
 #[derive(Default)]
-struct Session {
+struct LoginState {
     token_endpoint: Option<String>,
-    token: Option<Token>,
+    token: Option<AccessToken>,
 }
 
-struct Token {
+struct AccessToken {
     text: String,
     renewed_at: Instant,
 }
@@ -80,7 +80,7 @@ struct Granted {
 }
 
 #[derive(Deserialize)]
-struct Refused {
+struct TokenError {
     error: String,
     #[serde(default)]
     error_description: String,
@@ -96,49 +96,50 @@ impl Credentials {
             .map_err(|error| refuse(error.to_string()))?;
         let audience = options.audience.clone();
         let key = ArcSwap::from_pointee(key);
-        Ok(Self { http, clock, key, audience, key_file: path, session: Mutex::default() })
+        Ok(Self { http, clock, key, audience, key_file: path, state: Mutex::default() })
     }
 
-    /// What the library asks at each connection.
+    /// The library asks this for a token at each connection.
     pub(super) fn login(self: &Arc<Self>) -> impl Authentication {
         Login(Arc::clone(self))
     }
 
-    /// A token that still lives.
+    /// A valid token: the cached one, or a new one.
     pub(super) async fn token(&self) -> Result<String, String> {
-        let mut session = self.session.lock().await;
-        self.renew(&mut session);
-        if let Some(token) = &session.token
+        let mut state = self.state.lock().await;
+        self.renew(&mut state);
+        if let Some(token) = &state.token
             && self.clock.instant() < token.renewed_at
         {
             return Ok(token.text.clone());
         }
-        let endpoint = match &session.token_endpoint {
+        let endpoint = match &state.token_endpoint {
             Some(endpoint) => endpoint.clone(),
             None => self.discover().await?,
         };
-        session.token_endpoint = Some(endpoint.clone());
+        state.token_endpoint = Some(endpoint.clone());
         let asked_at = self.clock.instant();
         let granted = self.exchange(&endpoint).await?;
         let life = life(granted.expires_in.as_deref().map(RawValue::get));
         let text = granted.access_token;
-        session.token = Some(Token { text: text.clone(), renewed_at: asked_at + life * 9 / 10 });
+        state.token =
+            Some(AccessToken { text: text.clone(), renewed_at: asked_at + life * 9 / 10 });
         Ok(text)
     }
 
-    /// Takes a key file that was replaced; what the old one was exchanged for is forgotten.
-    fn renew(&self, session: &mut Session) {
-        // A bad one was never good for anything: the key that is known stays.
+    /// Loads a key file that was replaced, and drops the token of the old one.
+    fn renew(&self, state: &mut LoginState) {
+        // A malformed file changes nothing: the known key stays in use.
         let Ok(key) = read_key(&self.key_file) else { return };
         if **self.key.load() != key {
             self.key.store(Arc::new(key));
-            *session = Session::default();
+            *state = LoginState::default();
         }
     }
 
-    /// The token is no good any more, whatever it says of its life.
+    /// Drops the token: the broker refused it.
     pub(super) async fn forget(&self) {
-        self.session.lock().await.token = None;
+        self.state.lock().await.token = None;
     }
 
     async fn discover(&self) -> Result<String, String> {
@@ -148,16 +149,16 @@ impl Credentials {
         let answer =
             self.http.send(HttpRequest::get(&url)).await.map_err(|error| error.to_string())?;
         let wrong = |what: &str| {
-            format!("{} {what}; is issuer_url in {} right?", shown(&url), self.key_file.display())
+            format!("{} {what}; check issuer_url in {}", shown(&url), self.key_file.display())
         };
         if answer.status != 200 {
-            return Err(wrong(&format!("answers with status {}", answer.status)));
+            return Err(wrong(&format!("answered with status {}", answer.status)));
         }
         let found: Result<Discovered, _> = serde_json::from_slice(&answer.body);
-        let endpoint = found.map_err(|_| wrong("names no token_endpoint"))?.token_endpoint;
-        // The secret is sent there.
+        let endpoint = found.map_err(|_| wrong("sent no token_endpoint"))?.token_endpoint;
+        // The secret will be sent there.
         if !keeps_secrets(&endpoint) {
-            let what = format!("names a token_endpoint that is not https: {}", shown(&endpoint));
+            let what = format!("sent a token_endpoint that is not https: {}", shown(&endpoint));
             return Err(wrong(&what));
         }
         Ok(endpoint)
@@ -174,7 +175,7 @@ impl Credentials {
         if let Some(scope) = &key.scope {
             fields.push(("scope", scope));
         }
-        let body = Bytes::from(form(&fields));
+        let body = Bytes::from(form_body(&fields));
         let request = HttpRequest::post(endpoint, body)
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json");
@@ -183,10 +184,10 @@ impl Credentials {
             return Err(self.refusal(endpoint, &answer));
         }
         serde_json::from_slice(&answer.body)
-            .map_err(|_| format!("{} answers without an access_token", shown(endpoint)))
+            .map_err(|_| format!("{} answered without an access_token", shown(endpoint)))
     }
 
-    /// The text without the secret, as it is and in the spellings in which a form may have it.
+    /// Replaces the secret in a text, as it is and in its form-encoded spellings.
     fn without_secret(&self, text: &str) -> String {
         let key = self.key.load();
         let secret = &key.client_secret;
@@ -198,16 +199,16 @@ impl Credentials {
     }
 
     fn refusal(&self, endpoint: &str, answer: &HttpResponse) -> String {
-        let refused: Option<Refused> = serde_json::from_slice(&answer.body).ok();
+        let refused: Option<TokenError> = serde_json::from_slice(&answer.body).ok();
         let words = refused.map_or_else(String::new, |refused| {
             let words = format!(": {} {}", refused.error, refused.error_description);
             let words: String = words.chars().filter(|c| !c.is_control()).collect();
-            // Before it is cut: a part of the secret would not be found.
+            // Before the text is cut: a part of the secret would not be found.
             let words = self.without_secret(&words);
             words.chars().take(REPEATED).collect::<String>().trim_end().to_owned()
         });
         format!(
-            "{} refuses the login of {} with status {}{words}; check the key file and \
+            "{} refused the login of {} with status {}{words}; check the key file and \
              pulsar.audience `{}`",
             shown(endpoint),
             self.key_file.display(),
@@ -217,7 +218,7 @@ impl Credentials {
     }
 }
 
-/// How long a token lives whose issuer says this of it, as JSON.
+/// The lifetime of a token by the issuer's `expires_in`, which is JSON.
 fn life(said: Option<&str>) -> Duration {
     let seconds = said.and_then(|text| text.trim_matches('"').parse().ok());
     let seconds = seconds.filter(|seconds: &f64| !seconds.is_nan()).unwrap_or(LIFE);
@@ -227,14 +228,14 @@ fn life(said: Option<&str>) -> Duration {
 /// The credentials as the library takes them.
 struct Login(Arc<Credentials>);
 
-type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, AuthenticationError>> + Send + 'a>>;
+type AuthFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, AuthenticationError>> + Send + 'a>>;
 
 impl Authentication for Login {
     fn auth_method_name(&self) -> String {
         "token".to_owned()
     }
 
-    fn initialize<'s, 'a>(&'s mut self) -> Work<'a, ()>
+    fn initialize<'s, 'a>(&'s mut self) -> AuthFuture<'a, ()>
     where
         's: 'a,
         Self: 'a,
@@ -242,37 +243,37 @@ impl Authentication for Login {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn auth_data<'s, 'a>(&'s mut self) -> Work<'a, Vec<u8>>
+    fn auth_data<'s, 'a>(&'s mut self) -> AuthFuture<'a, Vec<u8>>
     where
         's: 'a,
         Self: 'a,
     {
         Box::pin(async {
             let token = self.0.token().await;
-            // Of any other kind the library keeps the words to itself.
+            // The library drops the text of every other kind of error.
             token.map(String::into_bytes).map_err(AuthenticationError::Retriable)
         })
     }
 }
 
-/// What is wrong with a key file, if anything is; in words that repeat nothing of it.
+/// Checks the content of a key file. Errors quote nothing of it.
 pub fn check_key(bytes: &[u8]) -> Result<(), String> {
     parse_key(bytes).map(drop)
 }
 
-/// The key of a file; while that is bad, of its last good content.
-fn read_key(path: &Path) -> Result<Key, String> {
+/// Reads the key of a file; while that is malformed, of its last good content.
+fn read_key(path: &Path) -> Result<ClientKey, String> {
     parse_key(&reload::read_good(path, check_key)?)
 }
 
-fn parse_key(bytes: &[u8]) -> Result<Key, String> {
+fn parse_key(bytes: &[u8]) -> Result<ClientKey, String> {
     if bytes.len() > KEY_FILE_BYTES {
-        return Err(format!("{} bytes are too many for a key file", bytes.len()));
+        return Err(format!("it has {} bytes; the limit is {KEY_FILE_BYTES}", bytes.len()));
     }
-    // An error of the parser may repeat a value, so only its place is said.
-    let key: Key = serde_json::from_slice(bytes).map_err(|error| {
+    // The parser's error may quote a value, so only its position is reported.
+    let key: ClientKey = serde_json::from_slice(bytes).map_err(|error| {
         format!(
-            "line {} column {} is not what a key file has: a JSON object with type, client_id, \
+            "malformed at line {} column {}: a key file is a JSON object with type, client_id, \
              client_secret and issuer_url",
             error.line(),
             error.column()
@@ -292,13 +293,13 @@ pub fn local(path: &Path) -> PathBuf {
         .map_or_else(|| path.to_owned(), PathBuf::from)
 }
 
-/// Fields as a form sends them.
-fn form(fields: &[(&str, &str)]) -> String {
+/// Encodes fields as `application/x-www-form-urlencoded`.
+fn form_body(fields: &[(&str, &str)]) -> String {
     let fields = fields.iter().map(|(name, value)| format!("{name}={}", encoded(value, true)));
     fields.collect::<Vec<_>>().join("&")
 }
 
-/// A value as a form sends it, with escapes in capital letters, or in small ones.
+/// Form-encodes a value, with escapes in upper or lower case.
 fn encoded(value: &str, capital: bool) -> String {
     let mut out = String::new();
     for byte in value.bytes() {

@@ -1,10 +1,9 @@
-//! The writing end: the topic's one producer.
+//! The sending end: the topic's only producer.
 //!
-//! Exclusive access is what makes one collector of several the one that produces; the broker
-//! decides, and takes it back when this process dies. Messages that are sent together are one
-//! entry of the topic, and nothing is sent before that is acknowledged, so order is kept without
-//! any bookkeeping. At the first error the producer is dropped: asking anew tells whether it may
-//! go on.
+//! Exclusive access elects the one collector that produces. The broker grants it, and takes it back
+//! when this process dies. Messages that are sent together form one entry of the topic, and the
+//! next are sent only after its receipt, which keeps the order. At the first error the producer is
+//! dropped; requesting the topic again shows whether this node may continue.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,50 +12,52 @@ use std::time::Duration;
 use pulsar::consumer::InitialPosition;
 use pulsar::{Producer, ProducerOptions, TokioExecutor, producer};
 
-use super::link::{Client, Link, OPEN, within};
-use super::reader::{Reader, Subscription};
+use super::diagnosis::{away, is_taken};
+use super::error::PulsarError;
+use super::link::{BrokerLink, OPEN, PulsarClient, within};
+use super::options::PulsarOptions;
+use super::reader::{SubscribeOptions, TopicReader};
 use super::session::last_id;
 use super::topic::tag_of;
-use super::words::{away, is_taken};
-use super::{PulsarError, PulsarOptions};
 use crate::bus::{BusError, Grant, Outlet, ProducerAccess};
 use crate::clock::Clock;
 use crate::metrics;
 use crate::model::message::{GAP, Outgoing};
 use crate::model::position::{Cursor, Position};
 
-/// Pulsar's number for a producer that will have no other beside it, and does not wait for that.
+/// Pulsar's access mode for an exclusive producer that does not wait for another one to leave.
 const EXCLUSIVE: i32 = 1;
-/// Pulsar's number for one that takes the topic from whichever producer has it.
+/// Pulsar's access mode for an exclusive producer that fences off the current one.
 const EXCLUSIVE_WITH_FENCING: i32 = 3;
-/// Until the topic is given back; it is gone with the connection in any case.
+/// Time limit for giving the topic back; closing the connection does it in any case.
 const GIVEN_BACK: Duration = Duration::from_secs(5);
-/// Until a batch is acknowledged; the client itself gives up after 30 s.
+/// Time limit for the receipt of a batch; the client itself gives up after 30 s.
 const SENT: Duration = Duration::from_secs(45);
-/// More messages than are ever sent together: batches are cut by us, not by the client.
+/// More messages than are ever sent together, so that the client never splits a batch.
 const BATCH: u32 = 100_000;
-/// A batch that was not flushed, because sending was given up, leaves after this.
+/// When the client sends a batch that was not flushed because sending was given up.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// The topic as an outlet.
 pub struct PulsarOutlet {
-    link: Arc<Link>,
-    session: Option<Session>,
+    link: Arc<BrokerLink>,
+    session: Option<ProducerSession>,
 }
 
-struct Session {
+struct ProducerSession {
     producer: Producer<TokioExecutor>,
-    /// Lives as long as its producer.
-    _client: Client,
+    /// Keeps the connection open.
+    _client: PulsarClient,
 }
 
 impl PulsarOutlet {
-    /// The topic, to be produced to. Reads the files that the options name; connects when asked.
+    /// The topic, to produce to. Reads the files that the options name; connects at the first
+    /// [`Outlet::ask`].
     pub fn new(options: &PulsarOptions, clock: Clock) -> Result<Self, PulsarError> {
-        Ok(Self { link: Arc::new(Link::new(options, clock)?), session: None })
+        Ok(Self { link: Arc::new(BrokerLink::new(options, clock)?), session: None })
     }
 
-    async fn open(&self, access: ProducerAccess) -> Result<Option<Session>, PulsarError> {
+    async fn open(&self, access: ProducerAccess) -> Result<Option<ProducerSession>, PulsarError> {
         let client = Box::pin(self.link.client()).await?;
         let building = client
             .producer()
@@ -74,22 +75,22 @@ impl PulsarOutlet {
             })
             .build();
         match Box::pin(building).await {
-            Ok(producer) => Ok(Some(Session { producer, _client: client })),
+            Ok(producer) => Ok(Some(ProducerSession { producer, _client: client })),
             Err(error) if is_taken(&error) => Ok(None),
             Err(error) => Err(away(self.doing(), &error)),
         }
     }
 
-    /// The last message of the topic, by a subscription that leaves nothing behind.
+    /// The position of the topic's last message, by a subscription that is not durable.
     async fn last(&self) -> Result<Option<Position>, PulsarError> {
         let name = format!("ghpulse-end-{:016x}", fastrand::u64(..));
-        let to = Subscription {
+        let to = SubscribeOptions {
             consumer: name.clone(),
             name,
             is_durable: false,
             from: InitialPosition::Latest,
         };
-        let mut reader = Box::pin(Reader::open(&self.link, &to)).await?;
+        let mut reader = Box::pin(TopicReader::open(&self.link, &to)).await?;
         let last = last_id(&self.link, &mut reader).await?;
         Ok(last.map(|id| {
             let index = id.batch_index.and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
@@ -119,19 +120,19 @@ impl Outlet for PulsarOutlet {
         let Some(mut session) = self.session.take() else { return };
         let closing = Box::pin(session.producer.close());
         if !matches!(tokio::time::timeout(GIVEN_BACK, closing).await, Ok(Ok(()))) {
-            tracing::debug!("the topic is given back with the connection");
+            tracing::debug!("cannot close the producer; closing the connection");
         }
     }
 
     async fn send(&mut self, messages: Vec<Outgoing>) -> Result<(), BusError> {
         let doing = self.doing();
         let Some(mut session) = self.session.take() else {
-            let why = "the topic was not asked for, or lost since".to_owned();
+            let why = "the topic was not granted, or the grant was lost".to_owned();
             return Err(PulsarError::Away { doing, why }.into());
         };
         let count = messages.len() as u64;
-        // The session is put back only when all went well: one that was given up in the middle,
-        // also by dropping this future, is not to be trusted.
+        // The session is put back only after success. It must not be used again when sending was
+        // interrupted, also by dropping this future.
         let sent = within(SENT, || doing.clone(), Box::pin(session.send(&doing, messages))).await;
         match sent {
             Ok(()) => {
@@ -147,15 +148,15 @@ impl Outlet for PulsarOutlet {
     }
 }
 
-impl Session {
+impl ProducerSession {
     async fn send(&mut self, doing: &str, messages: Vec<Outgoing>) -> Result<(), PulsarError> {
         let failed = |error| away(doing, &error);
         let mut receipts = Vec::with_capacity(messages.len());
         for message in messages {
-            let sending = self.producer.send_non_blocking(theirs(message));
+            let sending = self.producer.send_non_blocking(library_message(message));
             receipts.push(Box::pin(sending).await.map_err(failed)?);
         }
-        // The whole batch is one entry, and leaves now.
+        // The whole batch becomes one entry, and is sent now.
         self.producer.send_batch().await.map_err(failed)?;
         for receipt in receipts {
             receipt.await.map_err(failed)?;
@@ -164,7 +165,7 @@ impl Session {
     }
 }
 
-fn theirs(message: Outgoing) -> producer::Message {
+fn library_message(message: Outgoing) -> producer::Message {
     let outage = message.outage.map(|outage| (GAP, outage.property()));
     let properties = message.properties.into_iter().chain(outage);
     let properties: HashMap<_, _> =

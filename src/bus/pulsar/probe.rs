@@ -1,4 +1,4 @@
-//! Trying the service without touching what it holds, for `ghpulse check`.
+//! Tests the connection for `ghpulse check`, without changing anything on the broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,47 +6,51 @@ use std::time::Duration;
 use pulsar::ProducerOptions;
 use pulsar::consumer::InitialPosition;
 
-use super::link::{Link, OPEN, within};
-use super::reader::{Reader, Subscription};
-use super::words::{away, is_taken};
-use super::{PulsarError, PulsarOptions};
+use super::diagnosis::{away, is_taken};
+use super::error::PulsarError;
+use super::link::{BrokerLink, OPEN, within};
+use super::options::PulsarOptions;
+use super::reader::{SubscribeOptions, TopicReader};
 use crate::bus::Grant;
 use crate::clock::Clock;
 use crate::model::window::Timestamp;
 
-/// What was found.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probed {
-    /// The topic's whole name.
+    /// The topic's full name.
     pub topic: String,
-    /// Whether it could be produced to now; `None` when that was not tried.
+    /// Whether this node could produce now; `None` when that was not tested.
     pub grant: Option<Grant>,
-    /// When the oldest message that it has was published; `None` when none came at once.
+    /// When the oldest message of the topic was published; `None` when none arrived in time.
     pub oldest: Option<Timestamp>,
 }
 
-/// How long the oldest message may take.
+/// Time limit for the oldest message.
 const OLDEST: Duration = Duration::from_secs(3);
 
-/// Connects, logs in, looks the topic up, reads it by a subscription that leaves nothing behind,
-/// and, with `produce`, asks to produce (sends nothing). Beside a collector that is running it
-/// finds the topic taken, which is well.
+/// Connects, logs in, looks up the topic, reads it by a subscription that is not durable and, with
+/// `produce`, opens a producer that sends nothing. While a collector runs, the topic is taken,
+/// which is not an error.
+///
+/// # Errors
+/// When a step fails, or the probe takes longer than 30 s.
 pub async fn probe(
     options: &PulsarOptions,
     produce: bool,
     clock: Clock,
 ) -> Result<Probed, PulsarError> {
-    let link = Arc::new(Link::new(options, clock)?);
-    let doing = || format!("trying {} at {}", link.topic, link.url);
+    let link = Arc::new(BrokerLink::new(options, clock)?);
+    let doing = || format!("testing {} at {}", link.topic, link.url);
     let trying = Box::pin(async {
         let name = format!("ghpulse-check-{:016x}", fastrand::u64(..));
-        let to = Subscription {
+        let to = SubscribeOptions {
             consumer: name.clone(),
             name,
             is_durable: false,
             from: InitialPosition::Earliest,
         };
-        let mut reader = Box::pin(Reader::open(&link, &to)).await?;
+        let mut reader = Box::pin(TopicReader::open(&link, &to)).await?;
         let first = tokio::time::timeout(OLDEST, reader.next()).await;
         let first = first.ok().and_then(Result::ok).flatten().and_then(Result::ok);
         let oldest = first.map(|message| message.published_at);
@@ -57,7 +61,7 @@ pub async fn probe(
             let asking = client.producer().with_topic(&link.topic).with_options(shared).build();
             match Box::pin(asking).await {
                 Ok(mut producer) => {
-                    // What is not closed now is closed with the connection.
+                    // The connection's end closes it in any case.
                     let _ = Box::pin(producer.close()).await;
                     Some(Grant::Granted)
                 }

@@ -1,10 +1,10 @@
-//! A consumer of one topic that takes entries packed and unpacks them itself.
+//! A consumer of one topic that receives entries packed and unpacks them itself.
 //!
-//! The library's own consumer unpacks an entry without a limit, and copies its metadata for each of
-//! its messages, before anybody sees it: one message of 600 KB may take 20 GB. So the library looks
-//! up who has the topic and reads and writes commands, and this reads the socket: nothing is taken
-//! from it while there is something that was not handed out, and memory is bounded by what
-//! [`super::frames`] and [`super::entry`] take at once.
+//! The library's own consumer decompresses an entry without a limit and copies its metadata for
+//! each of its messages: one message of 600 KB may take 20 GB. So the library only looks up the
+//! topic's broker and encodes commands, and this module reads the socket. It reads nothing while a
+//! received message has not been returned, so memory is bounded by the limits in [`super::frames`]
+//! and [`super::entry`].
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -18,69 +18,67 @@ use pulsar::message::{Message, proto};
 use pulsar::proto::base_command::Type;
 use pulsar::proto::{BaseCommand, MessageIdData, ServerError};
 use pulsar::{BrokerAddress, SubType};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio_util::codec::Framed;
 
-use super::PulsarError;
-use super::entry::{Arrived, Messages, Packed, Unreadable};
-use super::frames::{FRAME_BYTES, Frame, Frames};
-use super::link::Link;
-use super::words::away;
+use super::diagnosis::away;
+use super::entry::{EntryMessages, PackedEntry, TopicMessage, UnreadableEntry};
+use super::error::PulsarError;
+use super::frames::{FRAME_BYTES, FrameCodec, PulsarFrame};
+use super::link::{BrokerLink, Duplex};
 
 /// Messages that the broker may send ahead; more than any producer puts into one entry.
 const AHEAD: u32 = 2_000;
-/// The consumer of a connection: it has one.
+/// The id of the consumer; each connection has one.
 const CONSUMER: u64 = 1;
-/// The version of the protocol that is spoken.
+/// The protocol version that is announced to the broker.
 const PROTOCOL: i32 = 12;
-/// Bytes of entries that may come while a question is answered.
+/// Bytes of entries that may arrive before the response to a request.
 const QUEUED_BYTES: usize = 2 * FRAME_BYTES;
 
-/// Something that bytes go through.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
-
-/// How a subscription is made.
+/// Options of a subscription.
 #[derive(Debug, Clone)]
-pub(super) struct Subscription {
+pub(super) struct SubscribeOptions {
     pub(super) name: String,
-    /// What the broker shows beside it.
+    /// The consumer's name, which the broker's tools show.
     pub(super) consumer: String,
-    /// Whether it stays when nobody reads.
+    /// Whether the broker keeps it while there is no consumer.
     pub(super) is_durable: bool,
-    /// Where a new one begins.
+    /// Where a new subscription begins.
     pub(super) from: InitialPosition,
 }
 
-type Token = JoinHandle<Result<String, String>>;
+type TokenTask = JoinHandle<Result<String, String>>;
 
 /// A consumer of one topic.
-pub(super) struct Reader {
-    frames: Framed<Box<dyn Duplex>, Frames>,
-    /// Commands that wait until the socket takes them.
+pub(super) struct TopicReader {
+    frames: Framed<Box<dyn Duplex>, FrameCodec>,
+    /// Commands to be sent.
     outgoing: VecDeque<Message>,
-    /// The entry that is handed out.
-    messages: Option<Messages>,
-    /// Entries behind it, and their bytes.
-    queue: VecDeque<Packed>,
+    /// The entry whose messages are being returned.
+    messages: Option<EntryMessages>,
+    /// The entries after it, and their bytes.
+    queue: VecDeque<PackedEntry>,
     queued: usize,
-    /// Messages that were handed out and not yet granted anew.
+    /// Messages that were returned since the last permits were sent.
     taken: u64,
     requests: u64,
     answer: Option<BaseCommand>,
     has_ended: bool,
-    /// The login that the broker asks for again.
-    token: Option<Token>,
-    link: Arc<Link>,
+    /// A token that is being fetched because the broker asked for a new login.
+    token: Option<TokenTask>,
+    link: Arc<BrokerLink>,
 }
 
-/// What comes: a message, or what cannot be read.
-pub(super) type Received = Result<Arrived, Unreadable>;
+/// A message, or an entry that cannot be unpacked.
+pub(super) type ReceivedMessage = Result<TopicMessage, UnreadableEntry>;
 
-impl Reader {
-    /// Connects to the broker that has the topic, and subscribes to it alone.
-    pub(super) async fn open(link: &Arc<Link>, to: &Subscription) -> Result<Self, PulsarError> {
+impl TopicReader {
+    /// Connects to the topic's broker and opens an exclusive subscription.
+    pub(super) async fn open(
+        link: &Arc<BrokerLink>,
+        to: &SubscribeOptions,
+    ) -> Result<Self, PulsarError> {
         let doing = || format!("subscribing to {} at {}", link.topic, link.url);
         let client = Box::pin(link.client()).await?;
         let found = Box::pin(client.lookup_topic(&link.topic)).await;
@@ -92,12 +90,12 @@ impl Reader {
 
     async fn begin(
         stream: Box<dyn Duplex>,
-        link: &Arc<Link>,
+        link: &Arc<BrokerLink>,
         address: &BrokerAddress,
-        to: &Subscription,
+        to: &SubscribeOptions,
     ) -> Result<Self, ConnectionError> {
         let mut reader = Self {
-            frames: Framed::new(stream, Frames),
+            frames: Framed::new(stream, FrameCodec),
             outgoing: VecDeque::new(),
             messages: None,
             queue: VecDeque::new(),
@@ -141,13 +139,12 @@ impl Reader {
         Ok(reader)
     }
 
-    /// The next message, or what cannot be read; `None` when the broker has ended the consumer.
-    /// Dropping the future loses nothing.
-    pub(super) async fn next(&mut self) -> Result<Option<Received>, ConnectionError> {
+    /// Waits for the next message; `None` when the broker has closed the consumer. Cancel safe.
+    pub(super) async fn next(&mut self) -> Result<Option<ReceivedMessage>, ConnectionError> {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// The id of the topic's last message.
+    /// Asks for the id of the topic's last message.
     pub(super) async fn last_id(&mut self) -> Result<Option<MessageIdData>, ConnectionError> {
         let (request_id, consumer_id) = (self.next_request(), CONSUMER);
         let ask = proto::CommandGetLastMessageId { consumer_id, request_id };
@@ -158,8 +155,8 @@ impl Reader {
         Ok(answer.get_last_message_id_response.map(|found| found.last_message_id))
     }
 
-    /// Tells the broker that all up to this entry is not needed again. A hint: what the socket does
-    /// not take at once goes with what is sent next, and a failure shows at the next reading.
+    /// Acknowledges everything up to this entry. Does not wait: what the socket does not accept at
+    /// once is sent later, and a failure shows at the next read.
     pub(super) fn acknowledge(&mut self, (ledger_id, entry_id): (u64, u64)) {
         let ack = proto::CommandAck {
             consumer_id: CONSUMER,
@@ -176,13 +173,13 @@ impl Reader {
         self.requests
     }
 
-    /// Lets the broker send this many more messages.
+    /// Permits the broker to send this many more messages.
     fn grant(&mut self, message_permits: u32) {
         let flow = proto::CommandFlow { consumer_id: CONSUMER, message_permits };
         self.outgoing.push_back(command(Type::Flow, |c| c.flow = Some(flow)));
     }
 
-    /// Asks something; entries that come before the answer are kept.
+    /// Sends a request and waits for the response. Entries that arrive first are queued.
     async fn ask(&mut self, question: Message) -> Result<BaseCommand, ConnectionError> {
         self.answer = None;
         self.outgoing.push_back(question);
@@ -195,7 +192,8 @@ impl Reader {
                     return Poll::Ready(Err(ConnectionError::Disconnected));
                 }
                 if self.queued > QUEUED_BYTES {
-                    let words = "more came than is kept while a question is answered".to_owned();
+                    let words =
+                        format!("more than {QUEUED_BYTES} bytes of entries before a response");
                     return Poll::Ready(Err(ConnectionError::Decoding(words)));
                 }
                 ready!(self.poll_take(context))?;
@@ -207,7 +205,7 @@ impl Reader {
     fn poll_next(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Option<Received>, ConnectionError>> {
+    ) -> Poll<Result<Option<ReceivedMessage>, ConnectionError>> {
         loop {
             if let Some(messages) = &mut self.messages {
                 if let Some(received) = messages.next() {
@@ -217,7 +215,7 @@ impl Reader {
                 self.messages = None;
             }
             if self.taken >= u64::from(AHEAD / 2) {
-                // As the broker reads it: a number with a sign.
+                // The broker reads a signed number.
                 let most = self.taken.min(u64::from(i32::MAX.unsigned_abs()));
                 self.grant(u32::try_from(most).unwrap_or(AHEAD));
                 self.taken -= most;
@@ -234,24 +232,24 @@ impl Reader {
         }
     }
 
-    /// Sends what waits, and takes in one frame.
+    /// Sends queued commands and receives one frame.
     fn poll_take(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         if let Some(token) = &mut self.token
             && let Poll::Ready(token) = Pin::new(token).poll(context)
         {
             self.token = None;
-            let token = token.unwrap_or_else(|_| Err("logging in again was given up".to_owned()));
+            let token = token.unwrap_or_else(|_| Err("the new login was cancelled".to_owned()));
             self.outgoing.push_back(auth_response(token.map_err(refused)?));
         }
         if let Poll::Ready(Err(error)) = self.poll_send(context) {
             return Poll::Ready(Err(error));
         }
         match ready!(Pin::new(&mut self.frames).poll_next(context)) {
-            Some(Ok(Frame::Entry(packed))) => {
+            Some(Ok(PulsarFrame::Entry(packed))) => {
                 self.queued += packed.content.len();
                 self.queue.push_back(packed);
             }
-            Some(Ok(Frame::Command(command))) => self.obey(*command)?,
+            Some(Ok(PulsarFrame::Command(command))) => self.receive_command(*command)?,
             Some(Err(error)) => return Poll::Ready(Err(error)),
             None => self.has_ended = true,
         }
@@ -268,7 +266,7 @@ impl Reader {
         Pin::new(&mut self.frames).poll_flush(context)
     }
 
-    fn obey(&mut self, said: BaseCommand) -> Result<(), ConnectionError> {
+    fn receive_command(&mut self, said: BaseCommand) -> Result<(), ConnectionError> {
         if said.ping.is_some() {
             let pong = command(Type::Pong, |c| c.pong = Some(proto::CommandPong {}));
             self.outgoing.push_back(pong);

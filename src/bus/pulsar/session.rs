@@ -1,7 +1,7 @@
-//! One life of the reading end: a consumer, and what came of it.
+//! One session of the receiving end: a consumer and its progress through the topic.
 //!
-//! Messages are handed out one by one; an entry of which every message is on disk here is
-//! acknowledged, with all before it.
+//! Messages are returned one by one. Once every message of an entry is on disk here, that entry and
+//! all before it are acknowledged.
 
 use std::time::Duration;
 
@@ -10,100 +10,100 @@ use pulsar::error::ConnectionError;
 use pulsar::proto::MessageIdData;
 use tokio::time::Instant;
 
-use super::PulsarError;
-use super::arrived::{Receipt, read, size, unpacked};
-use super::course::{Course, Entry, Step, entry_of, shown};
-use super::link::{Link, within};
-use super::reader::{Reader, Received};
-use super::words::away;
+use super::delivery::{PulsarReceipt, read, size, unpacked};
+use super::diagnosis::away;
+use super::error::PulsarError;
+use super::link::{BrokerLink, within};
+use super::progress::{EntryId, NextStep, TopicProgress, entry_of, shown};
+use super::reader::{ReceivedMessage, TopicReader};
 use crate::bus::Delivery;
 use crate::metrics;
 use crate::model::position::Position;
 use crate::model::window::Timestamp;
 
-/// Deliveries at once.
+/// Most deliveries that are returned at once.
 const DELIVERIES: usize = 500;
-/// Bytes of them at once.
+/// Bytes of deliveries that are returned at once.
 const DELIVERY_BYTES: usize = 4 << 20;
-/// Deliveries older than this when they come mean that there may be more.
+/// Deliveries that arrive later than this suggest that more are waiting.
 const LATE: Duration = Duration::from_secs(60);
-/// After so long a silence the session has to prove that it lives, and again each time.
+/// Silence after which the session checks that the broker still answers; repeated each time.
 const SILENCE: Duration = Duration::from_secs(10);
-/// How long what the broker says it has may take to arrive, the first time; then twice as long.
+/// Time limit for entries that the broker says it has; doubled each time that it is exceeded.
 const PROOF: Duration = Duration::from_secs(10);
-/// The longest that it may take.
+/// The longest such time limit.
 const MOST_PROOF: Duration = Duration::from_secs(600);
 
-type Came = Result<Option<Received>, ConnectionError>;
+type ReadResult = Result<Option<ReceivedMessage>, ConnectionError>;
 
-/// A consumer and what came of it.
-pub(super) struct Session {
-    reader: Reader,
-    /// Up to where this store had applied the topic when the session began.
+/// A consumer and its progress.
+pub(super) struct ReaderSession {
+    reader: TopicReader,
+    /// The position up to which this store had applied the topic when the session began.
     pub(super) began_behind: Option<Position>,
-    pub(super) course: Course,
-    /// The last of what is not passed on until the topic is known to be the one that was applied.
-    withheld: Option<Delivery<Receipt>>,
-    /// The topic's end while that is not reached.
-    pub(super) ahead: Option<Entry>,
+    pub(super) progress: TopicProgress,
+    /// The last delivery that is withheld until the topic is known to be the one that was applied.
+    withheld: Option<Delivery<PulsarReceipt>>,
+    /// The topic's last entry, until it is reached.
+    pub(super) ahead: Option<EntryId>,
     /// When the newest delivery was published.
     published_at: Option<Timestamp>,
-    /// Whether that was long before it came, so that there may be more.
+    /// Whether it arrived late, so that more may be waiting.
     is_late: bool,
-    /// Whether more was there when the last deliveries were taken.
+    /// Whether more had arrived when the last deliveries were returned.
     has_more: bool,
-    /// Whether something came since the topic was asked for its end.
+    /// Whether something arrived since the broker was last asked for the topic's end.
     is_unasked: bool,
     pub(super) told_at: Instant,
-    /// Found after deliveries that were still good.
+    /// An error that was found after good deliveries; returned by the next call.
     broken: Option<PulsarError>,
 }
 
-/// What waiting came to.
-enum Silence {
-    /// Something came.
-    Broken(Box<Came>),
-    /// Nothing came, and the topic ends there, which settles something.
-    Settled(Option<Entry>),
+/// How a wait for the stream ended.
+enum Waited {
+    /// Something arrived.
+    Received(Box<ReadResult>),
+    /// Nothing arrived, and the topic ends at this entry, which is news.
+    Settled(Option<EntryId>),
 }
 
-/// How often nothing came although the topic goes on. What expired there is never delivered, so
-/// a session is given up for it again and again, but ever less often: a broker that does not
-/// deliver what it has is not waited for without end either.
+/// Counts the sessions that ended because the broker did not deliver entries that the topic has.
+/// Expired entries are never delivered, so such sessions are given up repeatedly, but after longer
+/// and longer waits.
 #[derive(Debug, Default)]
 pub(super) struct Stuck(u32);
 
 impl Stuck {
-    /// How long what the broker has may take to arrive.
+    /// The time limit for entries that the broker has.
     fn patience(&self) -> Duration {
         PROOF.saturating_mul(1 << self.0.min(16)).min(MOST_PROOF)
     }
 
-    /// Whether a session was given up for this, and nothing came since.
+    /// Whether a session was given up for this, and nothing arrived since.
     pub(super) fn is_so(&self) -> bool {
         self.0 > 0
     }
 
-    /// Something came, or there is nothing to come.
+    /// Something arrived, or the end of the topic is reached.
     pub(super) fn is_over(&mut self) {
         self.0 = 0;
     }
 }
 
-impl Session {
-    /// A session that has just begun, with a topic that ends there.
+impl ReaderSession {
+    /// A new session of a topic whose last entry is `end`.
     pub(super) fn new(
-        reader: Reader,
+        reader: TopicReader,
         applied: Option<Position>,
-        end: Option<Entry>,
+        end: Option<EntryId>,
         told_at: Instant,
     ) -> Self {
-        let course = Course::new(applied, end);
+        let progress = TopicProgress::new(applied, end);
         Self {
             reader,
             began_behind: applied,
-            ahead: end.filter(|end| course.reached() < Some(*end)),
-            course,
+            ahead: end.filter(|end| progress.reached() < Some(*end)),
+            progress,
             withheld: None,
             published_at: None,
             is_late: false,
@@ -114,13 +114,13 @@ impl Session {
         }
     }
 
-    /// What has arrived; nothing when something else has changed: how far behind it is. Between
-    /// taking the first and returning nothing is waited for, so dropping the future loses nothing.
+    /// Waits for deliveries; returns none when only the distance to the topic's end has changed.
+    /// Cancel safe: nothing is awaited between the first delivery and the return.
     pub(super) async fn receive(
         &mut self,
-        link: &Link,
+        link: &BrokerLink,
         stuck: &mut Stuck,
-    ) -> Result<Vec<Delivery<Receipt>>, PulsarError> {
+    ) -> Result<Vec<Delivery<PulsarReceipt>>, PulsarError> {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
@@ -129,14 +129,14 @@ impl Session {
             if let Some(received) = self.reader.next().now_or_never() {
                 self.take(link, received, &mut deliveries)?;
             } else if self.has_to_ask() {
-                // Only when nothing waits to be taken: what comes before the answer is kept.
+                // Only when nothing has arrived: entries that precede the response are queued.
                 let end = end_of(link, &mut self.reader).await?;
                 self.settle(link, end, &mut deliveries)?;
                 return Ok(deliveries);
             } else {
                 match self.first(link, stuck).await? {
-                    Silence::Broken(first) => self.take(link, *first, &mut deliveries)?,
-                    Silence::Settled(end) => {
+                    Waited::Received(first) => self.take(link, *first, &mut deliveries)?,
+                    Waited::Settled(end) => {
                         self.settle(link, end, &mut deliveries)?;
                         return Ok(deliveries);
                     }
@@ -162,51 +162,51 @@ impl Session {
         Ok(deliveries)
     }
 
-    /// Whether what came tells that the topic has to be asked how far it goes: all that was known
-    /// of it has come, or something came late, or what came is known.
+    /// Whether the broker has to be asked for the topic's end: the known end is reached, or
+    /// something arrived late, or is withheld.
     fn has_to_ask(&self) -> bool {
-        let has_come = self.ahead.is_some_and(|end| self.has_come_to(end));
+        let has_come = self.ahead.is_some_and(|end| self.has_reached(end));
         self.is_unasked && (has_come || self.is_late || self.withheld.is_some())
     }
 
-    /// The topic ends there, and nothing waits to be taken: how far it is ahead, and the last of
-    /// what was withheld when it goes as far as it did. All of that is known here; with the last
-    /// one all before it is acknowledged. An end that is not known proves nothing.
+    /// Records the topic's end. When the topic extends as far as before, the last withheld delivery
+    /// is passed on: all withheld ones are redeliveries, and acknowledging the last acknowledges
+    /// them all. An unknown end proves nothing.
     fn settle(
         &mut self,
-        link: &Link,
-        end: Option<Entry>,
-        deliveries: &mut Vec<Delivery<Receipt>>,
+        link: &BrokerLink,
+        end: Option<EntryId>,
+        deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
-        link.check_end(end, self.course.reached())?;
+        link.check_end(end, self.progress.reached())?;
         (self.is_unasked, self.is_late) = (false, false);
-        self.ahead = end.filter(|end| !self.has_come_to(*end));
+        self.ahead = end.filter(|end| !self.has_reached(*end));
         if end.is_some() {
-            self.course.prove();
+            self.progress.prove();
             deliveries.extend(self.withheld.take());
         }
         Ok(())
     }
 
-    /// Waits for the next thing on the stream; after a silence the session has to prove itself:
-    /// the broker answers for this consumer, and has nothing that it does not send. A topic that
-    /// grows meanwhile proves nothing.
-    async fn first(&mut self, link: &Link, stuck: &mut Stuck) -> Result<Silence, PulsarError> {
+    /// Waits for something on the stream. After a silence it checks that the broker answers for
+    /// this consumer and has no entries that it does not deliver. A topic that grows meanwhile
+    /// proves nothing.
+    async fn first(&mut self, link: &BrokerLink, stuck: &mut Stuck) -> Result<Waited, PulsarError> {
         let mut doubted = None;
         loop {
             if let Ok(received) = tokio::time::timeout(SILENCE, self.reader.next()).await {
-                return Ok(Silence::Broken(Box::new(received)));
+                return Ok(Waited::Received(Box::new(received)));
             }
             let end = end_of(link, &mut self.reader).await?;
-            link.check_end(end, self.course.reached())?;
-            let rest = end.filter(|end| !self.has_come_to(*end));
+            link.check_end(end, self.progress.reached())?;
+            let rest = end.filter(|end| !self.has_reached(*end));
             if rest.is_none() {
                 stuck.is_over();
                 doubted = None;
             }
             let tells = end.is_some() && self.withheld.is_some();
             if tells || rest.is_none() && self.ahead.is_some() {
-                return Ok(Silence::Settled(end));
+                return Ok(Waited::Settled(end));
             }
             let Some(end) = rest else { continue };
             let now = link.clock.instant();
@@ -214,8 +214,8 @@ impl Session {
                 stuck.0 = stuck.0.saturating_add(1);
                 let doing = format!("reading {} at {}", link.topic, link.url);
                 let why = format!(
-                    "nothing comes, though the topic goes on to {}: it expired there, or the \
-                     broker cannot read it: see the broker's log, and unload the topic \
+                    "the broker delivers nothing, though the topic extends to {}: the entries have \
+                     expired, or the broker cannot read them: see its log, and unload the topic \
                      (pulsar-admin topics unload)",
                     shown(end)
                 );
@@ -224,27 +224,27 @@ impl Session {
         }
     }
 
-    /// Whether everything up to that entry has come.
-    fn has_come_to(&self, end: Entry) -> bool {
-        self.course.reached() >= Some(end)
+    /// Whether everything up to that entry has arrived.
+    fn has_reached(&self, end: EntryId) -> bool {
+        self.progress.reached() >= Some(end)
     }
 
-    /// How old the newest delivery was, when there is more behind it.
-    pub(super) fn behind(&self, link: &Link) -> Option<Duration> {
+    /// The age of the newest delivery while more are waiting.
+    pub(super) fn behind(&self, link: &BrokerLink) -> Option<Duration> {
         let is_behind = self.ahead.is_some() || self.is_late && self.has_more;
         self.age(link).filter(|_| is_behind)
     }
 
-    fn age(&self, link: &Link) -> Option<Duration> {
+    fn age(&self, link: &BrokerLink) -> Option<Duration> {
         Some(link.clock.now().since(self.published_at?))
     }
 
-    /// Adds what came of something on the stream.
+    /// Adds the delivery of something that arrived.
     fn take(
         &mut self,
-        link: &Link,
-        came: Came,
-        deliveries: &mut Vec<Delivery<Receipt>>,
+        link: &BrokerLink,
+        came: ReadResult,
+        deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
         let doing = || format!("reading {} at {}", link.topic, link.url);
         self.is_unasked = true;
@@ -255,21 +255,22 @@ impl Session {
             }
             Ok(Some(Err(unreadable))) => self.pass(link, unpacked(unreadable), deliveries),
             Ok(None) => {
-                let why = "the stream has ended: the topic was closed, moved or terminated";
+                let why =
+                    "the broker ended the stream: the topic was unloaded, moved or terminated";
                 Err(PulsarError::Away { doing: doing(), why: why.to_owned() })
             }
             Err(error) => Err(away(doing(), &error.into())),
         }
     }
 
-    /// Passes on what comes, or withholds it.
+    /// Passes a delivery on, or withholds it.
     fn pass(
         &mut self,
-        link: &Link,
-        delivery: Delivery<Receipt>,
-        deliveries: &mut Vec<Delivery<Receipt>>,
+        link: &BrokerLink,
+        delivery: Delivery<PulsarReceipt>,
+        deliveries: &mut Vec<Delivery<PulsarReceipt>>,
     ) -> Result<(), PulsarError> {
-        let known = if self.come_to(link, delivery.position)? {
+        let known = if self.advance(link, delivery.position)? {
             deliveries.push(delivery);
             self.withheld.take()
         } else {
@@ -279,24 +280,24 @@ impl Session {
         Ok(())
     }
 
-    /// Whether what comes from there may be passed on. Where something is missing before it, the
-    /// session is over: what only got lost on the way comes in the next one, and what the topic
-    /// does not have any more shows there.
-    fn come_to(&mut self, link: &Link, at: Position) -> Result<bool, PulsarError> {
-        match self.course.come_to(at) {
-            Step::Pass => Ok(true),
-            Step::Withhold => Ok(false),
-            Step::Hole(before) => {
+    /// Whether a delivery at that position may be passed on. When entries before it are missing,
+    /// the session ends: entries that were lost in transit arrive in the next one, and those that
+    /// the topic has lost show there as a gap.
+    fn advance(&mut self, link: &BrokerLink, at: Position) -> Result<bool, PulsarError> {
+        match self.progress.advance(at) {
+            NextStep::Pass => Ok(true),
+            NextStep::Withhold => Ok(false),
+            NextStep::Hole(before) => {
                 let doing = format!("reading {} at {}", link.topic, link.url);
                 let (before, at) = (shown(before), shown(entry_of(at)));
-                let why = format!("behind {before} came {at}: asking again for what is between");
+                let why = format!("after {before} came {at}: reconnecting for the entries between");
                 Err(PulsarError::Away { doing, why })
             }
         }
     }
 
-    /// Acknowledges the last of the entries that are complete, and so all before it.
-    pub(super) fn acknowledge(&mut self, receipts: &[Receipt]) {
+    /// Acknowledges the last complete entry, and with it all before it.
+    pub(super) fn acknowledge(&mut self, receipts: &[PulsarReceipt]) {
         if let Some(complete) = receipts.iter().rev().find(|receipt| receipt.is_last) {
             self.reader.acknowledge(complete.entry);
         }
@@ -304,18 +305,21 @@ impl Session {
 }
 
 /// The topic's last entry; `None` when its newest ledger is empty.
-pub(super) async fn end_of(link: &Link, reader: &mut Reader) -> Result<Option<Entry>, PulsarError> {
+pub(super) async fn end_of(
+    link: &BrokerLink,
+    reader: &mut TopicReader,
+) -> Result<Option<EntryId>, PulsarError> {
     Ok(last_id(link, reader).await?.map(|id| (id.ledger_id, id.entry_id)))
 }
 
 /// The id of the topic's last message; `None` when its newest ledger is empty.
 pub(super) async fn last_id(
-    link: &Link,
-    reader: &mut Reader,
+    link: &BrokerLink,
+    reader: &mut TopicReader,
 ) -> Result<Option<MessageIdData>, PulsarError> {
-    let doing = || format!("asking {} how far {} goes", link.url, link.topic);
+    let doing = || format!("asking {} for the end of {}", link.url, link.topic);
     let asked = async { reader.last_id().await.map_err(|error| away(doing(), &error.into())) };
-    // An empty ledger's last entry is -1, as an unsigned number.
+    // The last entry of an empty ledger is -1, as an unsigned number.
     Ok(within(PROOF, doing, asked).await?.filter(|id| id.entry_id.cast_signed() >= 0))
 }
 
@@ -324,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_with_a_topic_that_brings_nothing_grows_and_has_an_end() {
+    fn patience_grows_up_to_a_limit() {
         let mut stuck = Stuck::default();
         assert!(!stuck.is_so());
         let mut waits = Vec::new();

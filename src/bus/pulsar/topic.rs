@@ -1,23 +1,25 @@
-//! Names of topics.
+//! Topic names, and the bus tag that is derived from one.
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::PulsarError;
+use super::error::PulsarError;
 use crate::model::position::BusTag;
 
-/// The whole name of a topic: `persistent://tenant/namespace/name`.
+/// The full name of a topic: `persistent://tenant/namespace/name`.
 pub(super) fn whole_name(topic: &str) -> Result<String, PulsarError> {
     let refuse = |why| PulsarError::Topic { topic: topic.to_owned(), why };
     let name = match topic.split_once("://") {
         Some(("persistent", name)) => name,
         Some(("non-persistent", _)) => {
-            return Err(refuse("a topic that is not persistent forgets what is not read at once"));
+            return Err(refuse(
+                "a topic that is not persistent loses messages that are not read at once",
+            ));
         }
-        Some(_) => return Err(refuse("it begins with an unknown kind")),
+        Some(_) => return Err(refuse("it begins with an unknown scheme")),
         None => topic,
     };
     if name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err(refuse("it holds white space"));
+        return Err(refuse("it contains white space"));
     }
     let words: Vec<&str> = name.split('/').collect();
     match words.as_slice() {
@@ -28,7 +30,10 @@ pub(super) fn whole_name(topic: &str) -> Result<String, PulsarError> {
     }
 }
 
-/// The tag of a topic: the same on each node that reads it, by whatever address.
+/// The tag of a topic: the same on each node, whatever address it uses.
+///
+/// # Errors
+/// When the name is invalid.
 pub fn tag_of(topic: &str) -> Result<BusTag, PulsarError> {
     let hash = xxh3_64(whole_name(topic)?.as_bytes()).to_be_bytes();
     Ok(BusTag(u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])))
@@ -39,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_name_is_the_whole_one_in_the_default_namespace() {
+    fn short_name_means_the_default_namespace() {
         let whole = "persistent://public/default/events";
         for name in ["events", "public/default/events", whole] {
             assert_eq!(whole_name(name).unwrap(), whole);
@@ -49,10 +54,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_cannot_be_is_refused_by_name() {
+    fn invalid_name_is_refused_with_the_reason() {
         for (name, word) in [
             ("non-persistent://public/default/x", "not persistent"),
-            ("kafka://x", "unknown kind"),
+            ("kafka://x", "unknown scheme"),
             ("", "empty"),
             ("a//b", "empty"),
             ("a/b", "neither one part nor three"),

@@ -7,7 +7,8 @@ use super::super::{Exit, output};
 use super::show::{Message, Show, Shown};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, Streaming};
+use crate::http::streaming::Streaming;
+use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest};
 use crate::model::json;
 
 /// Longest time for the head of an answer.

@@ -70,7 +70,7 @@ async fn what_is_no_event_is_counted_and_kept_with_its_reason() {
     assert_eq!(admitted, Admitted { new: 1, known: 0, rejected: 5 });
     let mut reasons = Vec::new();
     let read = |_: RejectKey, value: &[u8]| {
-        let refused = crate::store::rows::decode_refused(value).unwrap();
+        let refused = crate::store::rows::decode_rejected(value).unwrap();
         reasons.push((refused.reason, String::from_utf8(refused.text).unwrap()));
         Ok(true)
     };

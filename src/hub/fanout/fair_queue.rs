@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::clock::Stopwatch;
-use crate::hub::lock::lock;
+use crate::sync::lock;
 
 /// About how long a job runs before others get their turn.
 const SLICE: Duration = Duration::from_millis(20);

@@ -15,7 +15,7 @@ use std::sync::{Arc, LazyLock, Mutex, Weak};
 use bytes::Bytes;
 
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::lock::lock;
+use crate::sync::lock;
 
 /// Held bytes above which clients that hold more than 1 MiB wait.
 pub const ROOM_BYTES: usize = 96 << 20;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
-use crate::hub::lock::lock;
+use crate::sync::lock;
 
 /// Wakes the task of one connection. Notifying is cheap, also when no task listens.
 #[derive(Debug, Default)]

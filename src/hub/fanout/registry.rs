@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::hub::lock::lock;
+use crate::sync::lock;
 
 /// Groups by key. A group exists from its first subscriber to its last.
 #[derive(Debug)]

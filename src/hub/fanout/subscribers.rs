@@ -16,9 +16,9 @@ use crate::hub::fanout::frame::LARGE_BYTES;
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::registry::Registry;
 use crate::hub::fanout::waiters::EncodingWaiters;
-use crate::hub::lock::lock;
 use crate::metrics;
 use crate::model::position::Cursor;
+use crate::sync::lock;
 
 /// The most bytes that all logs of one kind hold together. Each group has an equal share of it, up
 /// to its own limit.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use crate::hub::fanout::memory::{self, MemoryCharge};
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::lock::lock;
+use crate::sync::lock;
 
 /// The connections that wait for one message, and the memory account of the encoded message.
 #[derive(Debug, Default)]

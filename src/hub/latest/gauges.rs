@@ -19,12 +19,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::hub::fanout::frame::Frame;
 use crate::hub::fanout::notifier::{Notifier, NotifierList};
-use crate::hub::lock::lock;
 use crate::model::json;
 use crate::model::position::Cursor;
 use crate::model::resume_token::ResumeToken;
 use crate::model::tally::Tally;
 use crate::model::window::Second;
+use crate::sync::lock;
 
 /// The windows of the rolling counts: name and seconds.
 pub const WINDOWS: [(&str, u32); 3] = [("1m", 60), ("1h", 3_600), ("24h", 86_400)];

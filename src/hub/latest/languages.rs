@@ -11,10 +11,10 @@ use arc_swap::ArcSwap;
 use crate::hub::fanout::frame::Frame;
 use crate::hub::fanout::notifier::{Notifier, NotifierList};
 use crate::hub::latest::gauges::tally_text;
-use crate::hub::lock::lock;
 use crate::model::json;
 use crate::model::tally::Tally;
 use crate::model::window::Second;
+use crate::sync::lock;
 
 /// The most encoded changes to one tick that a group keeps, by the tick that they start from.
 const CHANGES: usize = 16;

@@ -15,9 +15,9 @@ use crate::hub::latest::gauges::tally_text;
 use crate::hub::latest::languages::{
     LanguageChanges, LanguageQuery, Languages, LatestLanguages, Tick,
 };
-use crate::hub::lock::lock;
 use crate::model::counts::{DayCounts, PullRequestCounts};
 use crate::model::window::Year;
+use crate::sync::lock;
 
 /// The language map with its subscribers, and the counts of this year.
 #[derive(Debug)]

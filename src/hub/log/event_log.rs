@@ -7,13 +7,13 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::hub::fanout::fair_queue::FairQueue;
-use crate::hub::lock::lock;
 use crate::hub::log::control::RetentionLimits;
 use crate::hub::log::live::LiveSubscribers;
 use crate::hub::log::searches::SearchLimit;
 use crate::hub::log::tail::Tail;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::{Reader, Store, gaps};
+use crate::sync::lock;
 
 /// About the most bytes of all pages in memory. A page has at least [`PAGE_LEAST`].
 pub(super) const PAGES_BYTES: usize = 64 << 20;

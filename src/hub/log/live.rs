@@ -13,9 +13,9 @@ use super::encoding::StreamEncoding;
 use super::selector::{StreamSelection, StreamSelector};
 use crate::hub::fanout::notifier::Notifier;
 use crate::hub::fanout::subscribers::{Group, LagPolicy, Query, Subscriber, Subscribers};
-use crate::hub::lock::lock;
 use crate::hub::log::tail::TailEvent;
 use crate::model::position::{Cursor, Position};
+use crate::sync::lock;
 
 /// The most bytes that one group's log holds for its slow subscribers.
 pub(super) const GROUP_BYTES: usize = 8 << 20;

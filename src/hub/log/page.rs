@@ -315,7 +315,7 @@ fn find_latest(
 ) -> Result<Option<QueryStart>, StoreError> {
     let PageRequest { selector, tag, head, searched, .. } = request;
     let search_events = search_events(selector);
-    let until = searched.at.unwrap_or_else(|| head.behind());
+    let until = searched.at.unwrap_or_else(|| head.next());
     let mut is_over = false;
     journal.read_before(until, |at, row| {
         // Without any matching event, the query begins after the newest one.

@@ -6,8 +6,8 @@ use super::event_log::{JournalFeed, PageReader};
 use super::page::{self, PageRequest, StreamPage};
 use crate::hub::fanout::fair_queue::{Priority, SlicedWork};
 use crate::hub::fanout::notifier::Notifier;
-use crate::hub::lock::lock;
 use crate::store::{Store, StoreError};
+use crate::sync::lock;
 
 /// Where the page is put. When it is dropped, the page is not request any more.
 type PageSlot = Mutex<Option<Result<StreamPage, StoreError>>>;

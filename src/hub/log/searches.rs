@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use crate::hub::lock::lock;
+use crate::sync::lock;
 
 /// The most waiting searches of one client address for where `latest` or `since` begins.
 pub const SEARCHES: usize = 64;

@@ -11,13 +11,13 @@ use bytes::Bytes;
 
 use super::encoding::StreamEncoding;
 use crate::hub::fanout::frame::Frame;
-use crate::hub::lock::lock;
 use crate::model::entity::{Entity, entities};
 use crate::model::envelope::{Envelope, Flags};
 use crate::model::event::Event;
 use crate::model::event_index::EventIndex;
 use crate::model::json;
 use crate::model::position::{Cursor, Position};
+use crate::sync::lock;
 
 /// The default limit of the ring in bytes of events.
 pub const TAIL_BYTES: usize = 32 << 20;

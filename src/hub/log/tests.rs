@@ -34,8 +34,8 @@ use crate::model::offset::Offset;
 use crate::model::position::{BusTag, Cursor, Position};
 use crate::model::window::Timestamp;
 use crate::store::keys::{JournalKey, MinuteKey};
-use crate::store::retention::{MinuteRow, Retention, drop_due};
-use crate::store::rows::push_journal;
+use crate::store::retention::{Retention, drop_due};
+use crate::store::rows::{MinuteRow, push_journal};
 use crate::store::{Durability, Store};
 
 const RUNS: u64 = 600;

@@ -1,6 +1,6 @@
 //! Reads which series an expression of `PromQL` names, and compares them with the table of metrics.
 
-use crate::metrics::{ALL, Kind};
+use crate::metrics::{ALL, MetricKind};
 
 /// Series that are not of the table: those of the process, and Prometheus' own of a scrape.
 const OTHERS: &[&str] = &[
@@ -47,8 +47,9 @@ pub(super) fn names(expr: &str) -> Vec<String> {
 /// The metric that a series belongs to.
 pub(super) fn base_of(name: &str) -> &str {
     let base = OF_HISTOGRAM.iter().find_map(|end| name.strip_suffix(end));
-    let is_histogram =
-        |base: &str| ALL.iter().any(|metric| metric.name == base && metric.kind == Kind::Histogram);
+    let is_histogram = |base: &str| {
+        ALL.iter().any(|metric| metric.name == base && metric.kind == MetricKind::Histogram)
+    };
     base.filter(|base| is_histogram(base)).unwrap_or(name)
 }
 
@@ -65,7 +66,7 @@ pub(super) fn is_known(expr: &str) -> Result<(), String> {
         let base = base_of(&name);
         let metric = ALL.iter().find(|metric| metric.name == base);
         let metric = metric.ok_or_else(|| format!("no metric `{name}`"))?;
-        if metric.kind == Kind::Histogram && base == name {
+        if metric.kind == MetricKind::Histogram && base == name {
             return Err(format!("`{name}` is a histogram: name its _bucket, _sum or _count"));
         }
         for pair in labels.trim_matches(['{', '}']).split(',').filter(|pair| !pair.is_empty()) {

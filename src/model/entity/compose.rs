@@ -1,27 +1,26 @@
-//! How a document is written: GitHub's object as it came, and a few members around it.
+//! Writes documents: GitHub's object unchanged, with a few members around it.
 
 use std::borrow::Cow;
 
-use super::ObjectId;
+use super::id::ObjectId;
 use crate::model::json;
 
-/// What a document is made of.
+/// The content of a document.
 #[derive(Debug, Clone)]
-pub(super) enum Body<'a> {
-    /// An object of a repository: `repo` and `owner` are its names, as GHTorrent had them, where
-    /// the object has no members of that name.
+pub(super) enum DocumentBody<'a> {
+    /// An object of a repository. `repo` and `owner` are added, as GHTorrent had them, unless the
+    /// object has members of these names.
     Bound { object: &'a str, repo: Option<&'a str>, whole_by: Option<&'static str> },
-    /// The repository that a fork is, with what the event says of the one it was forked from.
+    /// A fork, with the repository that it was forked from.
     Fork { forkee: &'a str, repo: Option<&'a str>, whole_by: Option<&'static str> },
-    /// Who starred a repository, and when.
+    /// The user who starred a repository, and the time.
     Watcher { actor: &'a str, repo: Option<&'a str>, at: Option<&'a str> },
-    /// A repository of which only its creation is known: all its members, each with a comma
-    /// before it.
+    /// A repository of which only the creation is known: its members, each after a comma.
     Created { members: String },
 }
 
-/// The member of a collection's objects that GitHub's own has, and a trimmed one has not; `None`
-/// where an event never has the whole object.
+/// The member that tells GitHub's whole object of a collection from a trimmed one; `None` when an
+/// event never has the whole object.
 pub(super) fn whole_by(collection: &str) -> Option<&'static str> {
     match collection {
         "issues" => Some("title"),
@@ -33,7 +32,7 @@ pub(super) fn whole_by(collection: &str) -> Option<&'static str> {
     }
 }
 
-/// An object with `_id` before and something behind its members.
+/// An object with `_id` before its members and `behind` after them.
 pub(super) fn with_id(id: ObjectId, object: &str, behind: &str) -> String {
     const AROUND: usize = 48;
     let inside = object.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
@@ -46,8 +45,8 @@ pub(super) fn with_id(id: ObjectId, object: &str, behind: &str) -> String {
     out
 }
 
-impl Body<'_> {
-    /// A repository of which only its creation is known; `None` when it is not even named.
+impl DocumentBody<'_> {
+    /// A repository of which only the creation is known; `None` when the event does not name it.
     pub(super) fn created(repo: &str, payload: &str) -> Option<Self> {
         let mut members = repository(repo)?;
         let [description, branch] = json::pick(payload, ["description", "master_branch"]);
@@ -76,7 +75,7 @@ impl Body<'_> {
     }
 }
 
-/// What goes behind the members of an object of a repository, each with a comma before it.
+/// The members to append to an object of a repository, each after a comma.
 fn behind_bound(object: &str, repo: Option<&str>, whole_by: Option<&str>) -> String {
     let mut behind = String::new();
     let [has_repo, has_owner] = json::pick(object, ["repo", "owner"]).map(|v| v.is_some());
@@ -94,7 +93,7 @@ fn behind_bound(object: &str, repo: Option<&str>, whole_by: Option<&str>) -> Str
     behind
 }
 
-/// The same of a fork.
+/// The members to append to a fork.
 fn behind_fork(forkee: &str, repo: Option<&str>, whole_by: Option<&str>) -> String {
     let mut behind = String::new();
     let is_without = json::pick(forkee, ["parent"])[0].is_none();
@@ -107,7 +106,7 @@ fn behind_fork(forkee: &str, repo: Option<&str>, whole_by: Option<&str>) -> Stri
     behind
 }
 
-/// The same of who starred a repository.
+/// The members to append to the user who starred a repository.
 fn behind_watcher(actor: &str, repo: Option<&str>, at: Option<&str>) -> String {
     let mut behind = behind_bound(actor, repo, None);
     if let Some(at) = at.filter(|at| at.starts_with('"')) {
@@ -126,7 +125,7 @@ fn push_partial(behind: &mut String, object: &str, whole_by: Option<&str>) {
     }
 }
 
-/// `repo` of an event in the names of GitHub's repository: there `name` is without the owner.
+/// The event's `repo` with the member names of GitHub's repository, where `name` has no owner.
 fn repository(repo: &str) -> Option<String> {
     let [id, url] = json::pick(repo, ["id", "url"]);
     let full = full_name(repo)?;

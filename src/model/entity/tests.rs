@@ -25,7 +25,7 @@ fn value(json: &str) -> Value {
 }
 
 #[test]
-fn each_type_makes_the_documents_that_its_payload_holds() {
+fn each_type_makes_the_documents_of_its_payload() {
     let bound = r#""repo":"tool","owner":"bob""#;
     for (kind, payload, key, document) in [
         (
@@ -110,7 +110,7 @@ fn a_fork_is_a_fork_and_a_repository() {
 }
 
 #[test]
-fn deletions_removals_and_what_has_no_id_make_none() {
+fn deletions_and_objects_without_id_make_no_document() {
     for (kind, payload) in [
         ("IssuesEvent", r#"{"action":"deleted","issue":{"id":3}}"#),
         ("IssueCommentEvent", r#"{"action":"deleted","comment":{"id":3}}"#),
@@ -129,7 +129,7 @@ fn deletions_removals_and_what_has_no_id_make_none() {
 }
 
 #[test]
-fn what_an_action_does_not_call_new_is_an_update() {
+fn other_actions_make_updates() {
     let entity_ref = |payload: &str| {
         let (kind, repo) = ("IssuesEvent", r#"{"id":1,"name":"a/b"}"#);
         let event = format!(r#"{{"type":"{kind}","repo":{repo},"payload":{payload}}}"#);
@@ -149,7 +149,7 @@ fn no_event_makes_more_than_the_limit() {
 }
 
 #[test]
-fn ids_stay() {
+fn ids_never_change() {
     assert_eq!(ObjectId::of("PushEvent", "1").to_string(), "2add7c90af659d8e6669be92");
     let document = event_document(ObjectId::from_bytes([1; 12]), r#"{"id":"1"}"#);
     assert_eq!(document, r#"{"_id":{"$oid":"010101010101010101010101"},"id":"1"}"#);

@@ -1,4 +1,4 @@
-//! Bytes of facts, and what is written back where.
+//! Tests of the bytes of facts, and of writing fields back.
 
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ fn facts() -> impl Strategy<Value = Facts> {
 }
 
 #[test]
-fn the_bytes_of_facts_stay() {
+fn bytes_of_facts_never_change() {
     let facts = Facts {
         received_at: Timestamp::from_micros(0x0102_0304),
         flags: Flags { pr: true, merge: true, repo_year: true, ..Flags::default() },
@@ -81,7 +81,7 @@ fn merged_is_written_back_from_the_action_alone() {
 }
 
 #[test]
-fn a_value_that_github_sent_stays() {
+fn values_that_github_sent_are_kept() {
     let known = Facts { additions: Some(7), language: Some("C".to_owned()), ..Facts::default() };
     for text in [
         event("PullRequestEvent", "merged", r#"{"merged":null,"additions":null}"#),
@@ -98,7 +98,7 @@ fn a_value_that_github_sent_stays() {
 }
 
 #[test]
-fn what_was_asked_for_goes_to_its_old_place() {
+fn enriched_fields_go_to_their_old_place() {
     let known = Facts {
         flags: Flags { pr: true, ..Flags::default() },
         enriched: true,
@@ -127,7 +127,7 @@ fn what_was_asked_for_goes_to_its_old_place() {
 }
 
 #[test]
-fn an_event_that_lacks_what_is_counted_is_not_enriched() {
+fn event_without_counted_fields_is_not_enriched() {
     let enriched = |kind, pull| {
         let text = event(kind, "opened", pull);
         Facts::of(&Event::read(&text).unwrap(), Timestamp::from_micros(0)).enriched
@@ -143,7 +143,7 @@ fn an_event_that_lacks_what_is_counted_is_not_enriched() {
 
 proptest! {
     #[test]
-    fn facts_come_back_from_their_bytes(facts in facts(), behind in any::<Vec<u8>>()) {
+    fn facts_decode_to_what_was_encoded(facts in facts(), behind in any::<Vec<u8>>()) {
         let mut bytes = Vec::new();
         facts.encode(&mut bytes);
         bytes.extend_from_slice(&behind);
@@ -151,12 +151,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_decode_without_a_panic(bytes in any::<Vec<u8>>()) {
+    fn arbitrary_bytes_never_panic(bytes in any::<Vec<u8>>()) {
         let _ = Facts::decode(&bytes);
     }
 
     #[test]
-    fn what_is_written_back_is_json_with_every_value_that_was_sent(
+    fn written_back_event_is_json_with_every_sent_value(
         facts in facts(), additions in prop::option::of(any::<u64>()), language in any::<bool>()
     ) {
         let additions = additions.map_or(String::new(), |n| format!(r#","additions":{n}"#));

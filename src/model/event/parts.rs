@@ -1,13 +1,13 @@
-//! Everything that anybody looks at inside of an event, found in the one pass of reading it.
+//! All parts of an event that any module uses, found in one pass over its text.
 //!
-//! All of it is text of the event, and `None` where it is not there. What it means is for others
-//! to say: [`super::super::gaps`], [`super::super::entity`].
+//! Parts are slices of the event, and `None` when they are missing. Their meaning is up to
+//! [`super::super::missing_fields`] and [`super::super::entity`].
 
 use crate::model::json;
 
-/// The parts of an event, as they are written.
+/// The parts of an event, as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::model) struct Parts<'a> {
+pub(in crate::model) struct EventParts<'a> {
     pub(in crate::model) id: Option<&'a str>,
     pub(in crate::model) kind: Option<&'a str>,
     pub(in crate::model) actor: Option<&'a str>,
@@ -19,23 +19,23 @@ pub(in crate::model) struct Parts<'a> {
     pub(in crate::model) org_login: Option<&'a str>,
     pub(in crate::model) created_at: Option<&'a str>,
     pub(in crate::model) payload: Option<&'a str>,
-    pub(in crate::model) inside: Inside<'a>,
-    /// Whether the event is written without white space between its parts.
+    pub(in crate::model) inside: PayloadParts<'a>,
+    /// Whether the event has no white space between its tokens.
     pub(in crate::model) is_compact: bool,
 }
 
-/// What is in the payload.
+/// The parts of the payload, as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::model) struct Inside<'a> {
+pub(in crate::model) struct PayloadParts<'a> {
     pub(in crate::model) action: Option<&'a str>,
     pub(in crate::model) ref_type: Option<&'a str>,
     pub(in crate::model) commits: Option<&'a str>,
-    pub(in crate::model) issue: Object<'a>,
-    pub(in crate::model) comment: Object<'a>,
-    pub(in crate::model) member: Object<'a>,
-    pub(in crate::model) forkee: Object<'a>,
+    pub(in crate::model) issue: PayloadObject<'a>,
+    pub(in crate::model) comment: PayloadObject<'a>,
+    pub(in crate::model) member: PayloadObject<'a>,
+    pub(in crate::model) forkee: PayloadObject<'a>,
     pub(in crate::model) forkee_language: Option<&'a str>,
-    pub(in crate::model) pull: Object<'a>,
+    pub(in crate::model) pull: PayloadObject<'a>,
     pub(in crate::model) number: Option<&'a str>,
     pub(in crate::model) merged: Option<&'a str>,
     pub(in crate::model) additions: Option<&'a str>,
@@ -43,18 +43,18 @@ pub(in crate::model) struct Inside<'a> {
     pub(in crate::model) changed_files: Option<&'a str>,
     pub(in crate::model) title: Option<&'a str>,
     pub(in crate::model) draft: Option<&'a str>,
-    pub(in crate::model) base_repo: Object<'a>,
+    pub(in crate::model) base_repo: PayloadObject<'a>,
     pub(in crate::model) base_language: Option<&'a str>,
 }
 
 /// A member of the payload that is, or should be, an object with an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::model) struct Object<'a> {
+pub(in crate::model) struct PayloadObject<'a> {
     text: Option<&'a str>,
     id: Option<&'a str>,
 }
 
-impl<'a> Object<'a> {
+impl<'a> PayloadObject<'a> {
     /// Its text, when it is an object.
     pub(in crate::model) fn text(self) -> Option<&'a str> {
         self.text.filter(|text| json::is_object(text))
@@ -66,7 +66,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Where the parts are, in the order in which [`Parts::read`] names them.
+/// The paths of the parts, in the order in which [`EventParts::read`] uses them.
 const PATHS: [&[&str]; 35] = [
     &["id"],
     &["type"],
@@ -105,13 +105,13 @@ const PATHS: [&[&str]; 35] = [
     &["payload", "pull_request", "base", "repo", "language"],
 ];
 
-impl<'a> Parts<'a> {
-    /// Looks through an event once; finds nothing in what is no object.
+impl<'a> EventParts<'a> {
+    /// Finds the parts of an event; none when it is not an object.
     pub(super) fn read(event: &'a str) -> Self {
-        let json::Found { values, is_compact } = json::find(event, PATHS);
+        let json::FoundValues { values, is_compact } = json::find(event, PATHS);
         let [id, kind, actor, actor_id, actor_login, values @ ..] = values;
         let [repo, repo_id, repo_name, org_login, created_at, payload, values @ ..] = values;
-        let inside = Inside::named(&values);
+        let inside = PayloadParts::named(&values);
         Self {
             id,
             kind,
@@ -130,7 +130,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-impl<'a> Inside<'a> {
+impl<'a> PayloadParts<'a> {
     fn named(values: &[Option<&'a str>; 24]) -> Self {
         let &[action, ref_type, commits, ref values @ ..] = values;
         let &[issue, issue_id, comment, comment_id, member, member_id, ref values @ ..] = values;
@@ -138,7 +138,7 @@ impl<'a> Inside<'a> {
         let &[number, merged, additions, deletions, changed_files, title, draft, ref base @ ..] =
             values;
         let &[base_repo, base_repo_id, base_language] = base;
-        let object = |text, id| Object { text, id };
+        let object = |text, id| PayloadObject { text, id };
         Self {
             action,
             ref_type,
@@ -167,8 +167,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_part_is_found_at_its_own_path() {
-        // Each value is its own path, so that none can be taken for another.
+    fn each_part_is_found_at_its_path() {
+        // Each value is its own path, so that a mix-up shows.
         let mut event = serde_json::json!({});
         for path in PATHS {
             let mut place = &mut event;
@@ -181,7 +181,7 @@ mod tests {
             }
         }
         let text = event.to_string();
-        let parts = Parts::read(&text);
+        let parts = EventParts::read(&text);
         let said = |value: Option<&str>, path: &str| {
             assert_eq!(value.and_then(json::text).as_deref(), Some(path));
         };

@@ -1,31 +1,31 @@
-//! Several values of an object, found in one pass over its text.
+//! Finds several values of an object in one pass over its text.
 //!
-//! Objects that lie on the way to a value are walked, all else is stepped over; both only where
-//! it is JSON. What is JSON, and which of two members of one name holds, is what `serde_json` says:
-//! the tests compare the two.
+//! Objects on the path to a value are walked, and everything else is skipped; both are validated.
+//! Validity, and which of two members of one name counts, are the same as in `serde_json`: property
+//! tests compare the two.
 
 use std::borrow::Cow;
 
-/// What was found in a text.
+/// The result of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found<'a, const N: usize> {
-    /// The values as text, in the order of their paths; `None` where a path leads nowhere.
+pub struct FoundValues<'a, const N: usize> {
+    /// The values as text, in the order of their paths; `None` when a path does not exist.
     pub values: [Option<&'a str>; N],
-    /// Whether the text is the object and no more, without white space between its parts.
+    /// Whether the text is exactly the object, without white space between its tokens.
     pub is_compact: bool,
 }
 
-/// The most paths of one search: a bit for each.
+/// The most paths of one search: one bit for each.
 const PATHS: usize = u64::BITS as usize;
 
-/// The values at paths of member names, at most 64 of them; none when `json` is no object. What is
-/// behind the object is not looked at. As deep as the longest path, calls are in each other: paths
-/// are ours, never a client's.
+/// Finds the values at up to 64 paths of member names; none when `json` is not an object. Text
+/// after the object is ignored. The recursion is as deep as the longest path, so paths must not
+/// come from a client.
 #[must_use]
-pub fn find<'a, const N: usize>(json: &'a str, paths: [&[&str]; N]) -> Found<'a, N> {
-    const { assert!(N <= PATHS, "a bit for each path") };
-    let nothing = Found { values: [None; N], is_compact: false };
-    let mut walk = Walk {
+pub fn find<'a, const N: usize>(json: &'a str, paths: [&[&str]; N]) -> FoundValues<'a, N> {
+    const { assert!(N <= PATHS, "there is one bit for each path") };
+    let nothing = FoundValues { values: [None; N], is_compact: false };
+    let mut walk = PathWalk {
         scan: Scan { text: json, at: 0, is_compact: true, open: Vec::new() },
         paths,
         values: [None; N],
@@ -37,21 +37,21 @@ pub fn find<'a, const N: usize>(json: &'a str, paths: [&[&str]; N]) -> Found<'a,
     match walk.object(all, 0) {
         Some(()) => {
             let is_compact = walk.scan.is_compact && walk.scan.at == json.len();
-            Found { values: walk.values, is_compact }
+            FoundValues { values: walk.values, is_compact }
         }
         None => nothing,
     }
 }
 
-/// The way to the values. Its functions give `None` where the text is no JSON.
-struct Walk<'a, 'p, const N: usize> {
+/// The walk along the paths. Its functions return `None` when the text is not JSON.
+struct PathWalk<'a, 'p, const N: usize> {
     scan: Scan<'a>,
     paths: [&'p [&'p str]; N],
     values: [Option<&'a str>; N],
 }
 
-impl<const N: usize> Walk<'_, '_, N> {
-    /// Walks an object that lies `depth` members deep on the way of the paths in `among`.
+impl<const N: usize> PathWalk<'_, '_, N> {
+    /// Walks an object at `depth` on the paths in `among`.
     fn object(&mut self, among: u64, depth: usize) -> Option<()> {
         self.scan.at += 1;
         if self.scan.token()? == b'}' {
@@ -59,9 +59,9 @@ impl<const N: usize> Walk<'_, '_, N> {
             return Some(());
         }
         loop {
-            // Whoever walks into an object inside has not seen it from outside.
+            // Names of inner objects are validated here, since nothing has skipped over them.
             let name = self.scan.name(depth > 0)?;
-            let here = self.on_the_way(among, depth, &name);
+            let here = self.paths_through(among, depth, &name);
             if here == 0 {
                 self.scan.value()?;
             } else {
@@ -78,8 +78,8 @@ impl<const N: usize> Walk<'_, '_, N> {
         }
     }
 
-    /// Which of the paths in `among` have this name at this depth.
-    fn on_the_way(&self, among: u64, depth: usize, name: &[u8]) -> u64 {
+    /// The paths in `among` that have this name at this depth.
+    fn paths_through(&self, among: u64, depth: usize, name: &[u8]) -> u64 {
         let mut here = 0;
         for path in bits(among) {
             if self.paths[path].get(depth).is_some_and(|wanted| wanted.as_bytes() == name) {
@@ -89,11 +89,11 @@ impl<const N: usize> Walk<'_, '_, N> {
         here
     }
 
-    /// Reads a member's value, by whose name the paths in `here` lead.
+    /// Reads the value of a member that the paths in `here` lead through.
     fn member(&mut self, here: u64, depth: usize) -> Option<()> {
         let (mut wanted, mut below) = (0, 0);
         for path in bits(here) {
-            // Of two members of one name the last holds, with what is in it.
+            // Of two members of one name the last one counts, with everything in it.
             self.values[path] = None;
             let ends = self.paths[path].len() == depth + 1;
             *(if ends { &mut wanted } else { &mut below }) |= 1 << path;
@@ -113,7 +113,7 @@ impl<const N: usize> Walk<'_, '_, N> {
     }
 }
 
-/// The numbers of the bits that are set.
+/// The indices of the set bits.
 fn bits(mut set: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let lowest = (set != 0).then(|| set.trailing_zeros() as usize);
@@ -122,13 +122,13 @@ fn bits(mut set: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// A place in a text. Its functions give `None` where the text is no JSON.
+/// A scanner of a text. Its functions return `None` when the text is not JSON.
 struct Scan<'a> {
     text: &'a str,
     at: usize,
-    /// Whether no white space was stepped over.
+    /// Whether no white space was skipped.
     is_compact: bool,
-    /// The brackets that are open around what is stepped over.
+    /// The open brackets around the current value.
     open: Vec<u8>,
 }
 
@@ -137,7 +137,7 @@ impl<'a> Scan<'a> {
         self.text.as_bytes()
     }
 
-    /// The first byte that is no white space; the place is then at it.
+    /// Skips white space, and returns the next byte without consuming it.
     fn token(&mut self) -> Option<u8> {
         loop {
             let byte = *self.bytes().get(self.at)?;
@@ -149,7 +149,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads a member's name, and the colon behind it.
+    /// Reads a member's name and the colon after it.
     fn name(&mut self, is_strict: bool) -> Option<Cow<'a, [u8]>> {
         if self.token()? != b'"' {
             return None;
@@ -171,7 +171,7 @@ impl<'a> Scan<'a> {
         (self.token()? == b':').then(|| self.at += 1)
     }
 
-    /// Steps over one value.
+    /// Skips one value.
     fn value(&mut self) -> Option<()> {
         self.open.clear();
         loop {
@@ -202,7 +202,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Steps over what comes before a value in an object or list.
+    /// Skips what comes before a value in an object or list.
     fn begin_item(&mut self, open: u8) -> Option<()> {
         if open == b'{' {
             if self.token()? != b'"' {
@@ -215,7 +215,7 @@ impl<'a> Scan<'a> {
         Some(())
     }
 
-    /// Behind a value: whether it was the one to step over; if not, goes to the next in it.
+    /// Called after a value: whether the value to skip has ended; if not, moves to the next in it.
     fn has_ended(&mut self) -> Option<bool> {
         while let Some(open) = self.open.last().copied() {
             let byte = self.token()?;
@@ -232,7 +232,7 @@ impl<'a> Scan<'a> {
         Some(true)
     }
 
-    /// Steps over the rest of a string, its first quote is behind; whether it has no escapes.
+    /// Skips a string after its first quote; returns whether it has no escapes.
     fn string(&mut self, is_strict: bool) -> Option<bool> {
         let mut is_plain = true;
         loop {
@@ -285,7 +285,7 @@ impl<'a> Scan<'a> {
         Some(())
     }
 
-    /// Steps over digits, at least one; says how many.
+    /// Skips at least one digit; returns how many.
     fn digits(&mut self) -> Option<usize> {
         let rest = &self.bytes()[self.at..];
         let count = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -302,12 +302,12 @@ fn closing(open: u8) -> u8 {
     if open == b'{' { b'}' } else { b']' }
 }
 
-/// Where the first quote, backslash or control character at or behind `at` is. Eight bytes at
-/// once: most of a text is inside of strings.
+/// The offset of the first quote, backslash or control character from `at` on. Reads eight bytes at
+/// a time, since most of the text is inside strings.
 fn stop(bytes: &[u8], mut at: usize) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES << 7;
-    // A byte's high bit is set where it is 0; behind the first such byte also elsewhere.
+    // Sets the high bit of the first byte that is 0, and possibly of later bytes.
     let zero = |word: u64| word.wrapping_sub(ONES) & !word;
     while let Some(eight) = bytes[at..].first_chunk::<8>() {
         let word = u64::from_le_bytes(*eight);

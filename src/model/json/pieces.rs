@@ -1,46 +1,46 @@
-//! Objects out of a text that is damaged: cut, glued, or with bytes in it that no JSON has.
+//! Recovers the JSON objects of a damaged text: cut off, concatenated, or with invalid bytes.
 
 use serde_json::value::RawValue;
 
-/// What is read in vain of a text, at most, in lengths of it: of pieces that are open to its end,
-/// one inside of the other, each would be read to there.
+/// The most bytes that are read in vain, in lengths of the text: of nested objects that are not
+/// closed, each would be read to the end.
 pub(super) const VAIN: usize = 16;
 
-/// A part of a text that holds no whole object.
+/// A part of a text without a whole object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Broken<'a> {
-    /// What is wrong with it.
-    pub reason: Wrong,
-    /// From where it begins to where the next whole object does.
+pub struct BrokenPiece<'a> {
+    /// What is wrong.
+    pub reason: PieceError,
+    /// The part, up to the next whole object.
     pub text: &'a str,
 }
 
 /// What is wrong with a broken part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Wrong {
-    /// It begins with something else than an object.
+pub enum PieceError {
+    /// It does not begin with an object.
     #[error("not a JSON object")]
     NoObject,
-    /// It is no JSON from this byte of it on, counted from 1.
-    #[error("broken JSON at byte {0} of it")]
+    /// It is malformed from this byte on, counted from 1.
+    #[error("malformed JSON at byte {0} of it")]
     BrokenAt(usize),
-    /// Looking for more in it would take too long.
-    #[error("too broken; the rest of it is passed over")]
+    /// Searching it further would take too long.
+    #[error("too damaged; the rest of it is skipped")]
     TooBroken,
 }
 
-/// Calls `take` with each object of a text, and with what stands between them that is none.
+/// Passes each object of a text to `take`, and each broken part between them.
 ///
-/// White space, NUL bytes, a byte order mark, commas and brackets between objects are passed over.
-/// Behind a broken part the next object is the first one that is `wanted`: others are parts of what
-/// is broken. Takes time in proportion to the text, whatever is in it.
+/// White space, NUL bytes, a byte order mark, commas and brackets between objects are skipped.
+/// After a broken part the next object is the first one that is `wanted`, since others may be
+/// inside the broken one. The time is proportional to the text, whatever it contains.
 ///
 /// # Errors
-/// Those of `take`, which end it.
+/// The first error of `take`, which ends the search.
 pub fn pieces<'a, E>(
     text: &'a str,
     wanted: impl Fn(&str) -> bool,
-    mut take: impl FnMut(Result<&'a str, Broken<'a>>) -> Result<(), E>,
+    mut take: impl FnMut(Result<&'a str, BrokenPiece<'a>>) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut patience = text.len().saturating_mul(VAIN);
     let mut rest = behind_separators(text);
@@ -55,10 +55,10 @@ pub fn pieces<'a, E>(
                 patience = patience.saturating_sub(read);
                 let next = next_wanted(rest, &wanted, &mut patience).filter(|_| has_patience);
                 let Some(next) = next else {
-                    take(Err(Broken { reason, text: rest }))?;
-                    return take(Err(Broken { reason: Wrong::TooBroken, text: "" }));
+                    take(Err(BrokenPiece { reason, text: rest }))?;
+                    return take(Err(BrokenPiece { reason: PieceError::TooBroken, text: "" }));
                 };
-                take(Err(Broken { reason, text: &rest[..rest.len() - next.len()] }))?;
+                take(Err(BrokenPiece { reason, text: &rest[..rest.len() - next.len()] }))?;
                 rest = next;
             }
         }
@@ -72,32 +72,32 @@ fn behind_separators(text: &str) -> &str {
     })
 }
 
-/// The object that a text begins with, and what comes behind it; else what is wrong, and how many
-/// bytes were read to see it.
-fn first_object(text: &str) -> Result<(&str, &str), (Wrong, usize)> {
+/// Splits the first object off a text. Otherwise returns what is wrong, and how many bytes were
+/// read to find out.
+fn first_object(text: &str) -> Result<(&str, &str), (PieceError, usize)> {
     if !text.starts_with('{') {
-        return Err((Wrong::NoObject, 1));
+        return Err((PieceError::NoObject, 1));
     }
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     match values.next() {
         Some(Ok(object)) => Ok((object.get(), &text[values.byte_offset()..])),
         Some(Err(error)) => {
             let read = byte_of(text, &error);
-            Err((Wrong::BrokenAt(read), read))
+            Err((PieceError::BrokenAt(read), read))
         }
-        None => Err((Wrong::NoObject, 1)),
+        None => Err((PieceError::NoObject, 1)),
     }
 }
 
-/// Bytes of a text up to where an error of its parser is.
+/// The offset of a parser error in the text.
 fn byte_of(text: &str, error: &serde_json::Error) -> usize {
     let lines = error.line().saturating_sub(1);
     let before: usize = text.split_inclusive('\n').take(lines).map(str::len).sum();
     (before + error.column()).min(text.len())
 }
 
-/// Where the next whole object begins that is wanted, behind the beginning of a text; empty when
-/// there is none, `None` when there is no patience left to look for it.
+/// The rest of a text from the next whole wanted object on, after its first byte; empty when there
+/// is none, `None` when `patience` is used up.
 fn next_wanted<'a>(
     text: &'a str,
     wanted: impl Fn(&str) -> bool,
@@ -108,7 +108,7 @@ fn next_wanted<'a>(
         let found = &text[at..];
         let read = match first_object(found) {
             Ok((object, _)) if wanted(object) => return Some(found),
-            // What is in a whole object is no object of its own.
+            // Objects inside a whole object do not count.
             Ok((object, _)) => {
                 from = at + object.len();
                 object.len()

@@ -1,4 +1,4 @@
-//! The format of messages: golden, round trip, and the peer's.
+//! Tests of the message format: golden bytes, round trips, and the peer's messages.
 
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ fn read_back(outgoing: &Outgoing) -> Incoming {
 }
 
 #[test]
-fn a_message_of_ours_is_the_peers_body_and_three_properties() {
+fn our_message_has_the_peers_body_and_three_properties() {
     let text =
         r#"{"id":"7","type":"PullRequestEvent","repo":{"id":9},"payload":{"action":"opened"}}"#;
     let facts = Facts {
@@ -55,7 +55,7 @@ fn a_message_of_ours_is_the_peers_body_and_three_properties() {
 }
 
 #[test]
-fn a_message_of_the_peer_is_believed_for_its_event_alone() {
+fn only_the_event_of_the_peers_message_is_used() {
     let body = r#"{"event":{"id":"7","type":"PullRequestEvent","payload":{"action":"closed",
         "pull_request":{"merged":true,"additions":5,"deletions":1,
         "base":{"repo":{"language":"Go"}}}}},"payload":{"devDay":1,"merge":0}}"#;
@@ -70,7 +70,7 @@ fn a_message_of_the_peer_is_believed_for_its_event_alone() {
 }
 
 #[test]
-fn what_was_read_of_a_message_is_what_is_kept_of_it() {
+fn summary_is_of_the_kept_text() {
     let ours = |name: &str| (name == SCHEMA).then_some("1");
     for event in [
         r#"{"type":"X","n":1}"#,
@@ -92,7 +92,7 @@ fn what_was_read_of_a_message_is_what_is_kept_of_it() {
 }
 
 #[test]
-fn missing_keys_of_a_payload_are_not_known_and_unknown_ones_do_no_harm() {
+fn missing_and_unknown_payload_fields_are_accepted() {
     let schema = |name: &str| (name == SCHEMA).then_some("2");
     let body = br#"{"payload":{"pr":1,"new":[1],"language":""},"event":{"id":"1"},"more":{}}"#;
     let read = Incoming::read(body, schema, published()).unwrap();
@@ -104,7 +104,7 @@ fn missing_keys_of_a_payload_are_not_known_and_unknown_ones_do_no_harm() {
 }
 
 #[test]
-fn a_time_of_receiving_that_cannot_be_is_the_time_of_publishing() {
+fn implausible_receive_time_is_the_publish_time() {
     let body = br#"{"event":{"id":"1"},"payload":{}}"#;
     let read = |text: &'static str| {
         let property = move |name: &str| (name == RECEIVED).then_some(text);
@@ -117,11 +117,11 @@ fn a_time_of_receiving_that_cannot_be_is_the_time_of_publishing() {
 }
 
 #[test]
-fn what_cannot_be_read_says_why() {
+fn unreadable_message_has_a_reason() {
     let why = |body: &[u8]| Incoming::read(body, nothing, published()).unwrap_err().to_string();
-    assert_eq!(why(b"\xff"), "the body is no UTF-8");
+    assert_eq!(why(b"\xff"), "the body is not UTF-8");
     for body in ["{}", r#"{"payload":{}}"#] {
-        assert_eq!(why(body.as_bytes()), "the body is a JSON object without an `event` in it");
+        assert_eq!(why(body.as_bytes()), "the body has no member `event`");
     }
     let whole = r#"{"event":{"id":"7","type":"X"},"payload":{}}"#;
     let spoiled = ["garbage", " {}", "{", "}", "]", ",", "\0", "null", whole];
@@ -129,10 +129,10 @@ fn what_cannot_be_read_says_why() {
     let other = ["", "[]", "null", r#"{"event":"#, r#"x{"event":{"id":"7"}}"#, "\u{feff}{}"];
     let other = other.map(str::to_owned);
     for body in spoiled.iter().chain(&other) {
-        let reason = "the body is not one JSON object and nothing else";
+        let reason = "the body is not exactly one JSON object";
         assert_eq!(why(body.as_bytes()), reason, "{body}");
     }
-    // All that admission takes is taken here.
+    // Everything that admission accepts is accepted here.
     for text in [r#""half \ud83d""#, "1e999", &format!("{}{}", "[".repeat(130), "]".repeat(130))] {
         let body = format!(" {{\"event\":{{\"id\":\"7\",\"x\":{text}}},\"payload\":{{}}}}\n");
         assert!(Incoming::read(body.as_bytes(), nothing, published()).is_ok(), "{body}");
@@ -143,7 +143,7 @@ fn what_cannot_be_read_says_why() {
 
 proptest! {
     #[test]
-    fn facts_come_back_from_a_message(
+    fn facts_survive_a_message(
         flags in any::<[bool; 7]>(),
         micros in -1_000_000_i64..1_000_000,
         language in prop::option::of(".{1,20}"),
@@ -164,7 +164,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused_without_a_panic(body in any::<Vec<u8>>()) {
+    fn arbitrary_bytes_never_panic(body in any::<Vec<u8>>()) {
         let _ = Incoming::read(&body, nothing, published());
     }
 }

@@ -1,14 +1,14 @@
-//! What there is to subscribe to: each known key, what it is about and where it comes from; and
-//! which collections of GHTorrent can never appear, and why.
+//! The catalogue of topics: each known key with its source, and the collections and keys of
+//! GHTorrent that cannot exist, with the reason.
 
-use super::{COLLECTIONS, EVENT_WORDS};
+use super::key::{COLLECTIONS, EVENT_WORDS};
 
-/// A key of events.
+/// The key of an event type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventTopic {
     /// `evt.<word>.insert`
     pub key: String,
-    /// GitHub's type, when its spelling is known.
+    /// GitHub's type.
     pub kind: &'static str,
 }
 
@@ -17,20 +17,20 @@ pub struct EventTopic {
 pub struct Collection {
     /// Its name, the second word of its keys.
     pub name: &'static str,
-    /// The events that its documents come from.
+    /// The events that its documents are made of.
     pub from: &'static [&'static str],
-    /// When a document is an insert, its id never having been seen; all others are updates.
+    /// When a document with a new id is an insert; all others are updates.
     pub insert: &'static str,
     /// When a document has `"partial":true`.
     pub partial: &'static str,
 }
 
-/// A collection that GHTorrent had and no event can give.
+/// A collection of GHTorrent that cannot be made from events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Never {
+pub struct AbsentCollection {
     /// Its name.
     pub name: &'static str,
-    /// Why.
+    /// The reason.
     pub why: &'static str,
 }
 
@@ -57,7 +57,7 @@ const KINDS: [&str; EVENT_WORDS.len()] = [
 
 const ALWAYS: &str = "always: the event has only part of it";
 
-/// In the order of [`COLLECTIONS`].
+/// The collections, in the order of [`COLLECTIONS`].
 pub const ENTITY_TOPICS: [Collection; COLLECTIONS.len()] = [
     Collection {
         name: "commit_comments",
@@ -100,8 +100,8 @@ pub const ENTITY_TOPICS: [Collection; COLLECTIONS.len()] = [
         name: "pull_requests",
         from: &["PullRequestEvent"],
         insert: "a pull request was opened",
-        partial: "where the event lacks `commits`, as it does since October 2025; what enrichment \
-                  learnt is in it",
+        partial: "where the event lacks `commits`, as it does since October 2025; enriched \
+                  fields are in it",
     },
     Collection {
         name: "repo_collaborators",
@@ -123,22 +123,28 @@ pub const ENTITY_TOPICS: [Collection; COLLECTIONS.len()] = [
     },
 ];
 
-/// Collections that GHTorrent made by asking GitHub for more than its events say.
-pub const NEVER: [Never; 6] = [
-    Never { name: "followers", why: "the feed has no events about followers since 2013" },
-    Never { name: "geo_cache", why: "no event says where somebody lives" },
-    Never { name: "issue_events", why: "they are not in the feed of public events" },
-    Never { name: "org_members", why: "no event says who belongs to an organisation" },
-    Never { name: "repo_labels", why: "no event is about the labels of a repository" },
-    Never { name: "users", why: "an event only names its actor; see `actor` in each `evt.*`" },
+/// The collections that GHTorrent made with further requests to GitHub.
+pub const ABSENT_COLLECTIONS: [AbsentCollection; 6] = [
+    AbsentCollection {
+        name: "followers",
+        why: "the feed has no events about followers since 2013",
+    },
+    AbsentCollection { name: "geo_cache", why: "no event says where somebody lives" },
+    AbsentCollection { name: "issue_events", why: "they are not in the feed of public events" },
+    AbsentCollection { name: "org_members", why: "no event says who belongs to an organisation" },
+    AbsentCollection { name: "repo_labels", why: "no event is about the labels of a repository" },
+    AbsentCollection {
+        name: "users",
+        why: "an event only names its actor; see `actor` in each `evt.*`",
+    },
 ];
 
-/// A key that GHTorrent's page names and no event of GitHub's public feed can have.
+/// A key on GHTorrent's page that no event of GitHub's public feed can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AbsentKey {
     /// The key, or a pattern of keys.
     pub key: &'static str,
-    /// Why.
+    /// The reason.
     pub why: &'static str,
 }
 
@@ -146,7 +152,7 @@ const NOT_IN_FEED: &str = "a webhook event: GitHub does not put it in the feed o
 const GONE: &str = "GitHub has not made such events since 2013";
 const NOT_PUBLIC: &str = "GitHub never puts it in the public feed: it is about members of a team";
 
-/// Keys of the page that never come; binding to them is allowed and brings nothing.
+/// Keys of the page that never occur. Binding to them is allowed and receives nothing.
 pub const ABSENT_KEYS: [AbsentKey; 12] = [
     AbsentKey { key: "ent.*.delete", why: "the feed does not tell which objects are gone" },
     AbsentKey { key: "evt.deployment.insert", why: NOT_IN_FEED },
@@ -174,12 +180,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_that_belong_together_are_in_one_order() {
+    fn related_lists_are_in_the_same_order() {
         for topic in event_topics() {
             assert_eq!(RoutingKey::of_event(topic.kind).as_str(), topic.key);
         }
         assert_eq!(ENTITY_TOPICS.map(|collection| collection.name), COLLECTIONS);
-        assert!(NEVER.iter().all(|never| !COLLECTIONS.contains(&never.name)));
+        assert!(ABSENT_COLLECTIONS.iter().all(|never| !COLLECTIONS.contains(&never.name)));
         let known: Vec<RoutingKey> = super::super::known_keys().collect();
         for absent in ABSENT_KEYS {
             let pattern = RoutingPattern::read(absent.key).unwrap();

@@ -1,44 +1,47 @@
-//! Patterns of routing keys, as a topic exchange of AMQP 0-9-1 reads them.
+//! Patterns of routing keys, as in a topic exchange of AMQP 0-9-1.
 //!
-//! Words are split at `.`; `*` is exactly one word, `#` is none or more, each only as a whole word;
-//! the empty text has no words. Bytes are compared: case counts. Matching takes no memory and
-//! looks at each word of the key at most once per word of the pattern: the last `#` is the only
-//! place worth going back to, as with `*` in file names.
+//! Words are separated by `.`. The word `*` matches exactly one word, and `#` matches any number of
+//! words, also none. The empty text has no words. Comparison is bytewise and case-sensitive.
+//! Matching allocates nothing, and compares each word of the key at most once per word of the
+//! pattern: it only ever backtracks to the last `#`, as with `*` in file names.
 
 use std::fmt;
 
-use super::{KEY_BYTES, known_keys};
+use super::key::{KEY_BYTES, known_keys};
 
-/// The most words `#` of a pattern, as in RabbitMQ since 4.3.5.
+/// The most `#` in a pattern, as in RabbitMQ since 4.3.5.
 pub const MANY_WORDS: usize = 2;
 
-/// A pattern. Two that match the same by their wildcards alone are equal: `#.#` is `#`, `#.*` is
-/// `*.#`.
+/// A pattern. Patterns that differ only in equivalent wildcards are equal: `#.#` is `#`, and `#.*`
+/// is `*.#`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoutingPattern {
-    /// Its words with points between, the wildcards beside each other in one order. Text, and no
-    /// list of words, because a pattern of 128 words would take 24 times its length.
+    /// The normalized text. It is not a list of words, because that would take 24 times the memory
+    /// for a pattern of 128 words.
     text: Box<str>,
 }
 
-/// Why a text is no pattern.
+/// Why a pattern is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
-    /// Longer than any key can be.
-    #[error("a pattern of {0} bytes; at most {KEY_BYTES} are taken")]
+    /// It is longer than any key.
+    #[error("a pattern of {0} bytes; the limit is {KEY_BYTES}")]
     TooLong(usize),
-    /// More `#` than [`MANY_WORDS`].
-    #[error("`{pattern}` has {count} words `#`; at most {MANY_WORDS} are taken")]
+    /// It has more `#` than [`MANY_WORDS`].
+    #[error("`{pattern}` has {count} words `#`; the limit is {MANY_WORDS}")]
     TooMany {
-        /// As it was given.
+        /// The pattern.
         pattern: String,
-        /// How many it has.
+        /// The number of its `#`.
         count: usize,
     },
 }
 
 impl RoutingPattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
+    ///
+    /// # Errors
+    /// When it is too long or has too many `#`.
     pub fn read(text: &str) -> Result<Self, InvalidPattern> {
         if text.len() > KEY_BYTES {
             return Err(InvalidPattern::TooLong(text.len()));
@@ -58,13 +61,13 @@ impl RoutingPattern {
         Ok(Self { text: read.join(".").into() })
     }
 
-    /// Whether a key is one of the pattern's. What looks like a wildcard in a key is none.
+    /// Whether a key matches. Wildcards in the key have no special meaning.
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
         let mut wanted = words(&self.text);
         let mut rest = words(key);
-        // Behind the last `#` seen: the pattern's words, and what of the key they may begin with.
-        let mut back: Option<(Words<'_>, Words<'_>)> = None;
+        // After the last `#`: the rest of the pattern, and where in the key it may begin.
+        let mut back: Option<(PatternWords<'_>, PatternWords<'_>)> = None;
         loop {
             let mut ahead = wanted.clone();
             let next = ahead.next();
@@ -89,14 +92,14 @@ impl RoutingPattern {
         }
     }
 
-    /// Whether it takes every key.
+    /// Whether it matches every key.
     #[must_use]
     pub fn takes_all(&self) -> bool {
         &*self.text == "#"
     }
 
-    /// Whether a key that is known today is one of its own; a pattern without any is most likely a
-    /// mistake, though GitHub may invent a type that it matches.
+    /// Whether it matches a key that is known today. A pattern that does not is probably a mistake,
+    /// unless GitHub adds a type.
     #[must_use]
     pub fn can_match_a_known_key(&self) -> bool {
         known_keys().any(|key| self.matches(key.as_str()))
@@ -113,15 +116,15 @@ fn is_wildcard(word: &str) -> bool {
     matches!(word, "*" | "#")
 }
 
-/// The words of a key or pattern; none of an empty text.
-fn words(text: &str) -> Words<'_> {
-    Words((!text.is_empty()).then_some(text))
+/// The words of a key or pattern; none for an empty text.
+fn words(text: &str) -> PatternWords<'_> {
+    PatternWords((!text.is_empty()).then_some(text))
 }
 
 #[derive(Debug, Clone)]
-struct Words<'a>(Option<&'a str>);
+struct PatternWords<'a>(Option<&'a str>);
 
-impl<'a> Iterator for Words<'a> {
+impl<'a> Iterator for PatternWords<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
@@ -136,7 +139,7 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// Brings the wildcards at the end into one order: each `*`, then one `#` when there is any.
+/// Normalizes the wildcards at the end: all `*`, then one `#` if there is any.
 fn order_wildcards(words: &mut Vec<&str>) {
     let begin = words.iter().rposition(|word| !is_wildcard(word)).map_or(0, |at| at + 1);
     let before = words.len();
@@ -160,7 +163,7 @@ mod tests {
         RoutingPattern::read(text).unwrap()
     }
 
-    /// The definition, as plainly as it can be said.
+    /// The definition, as a recursive function.
     fn model(pattern: &[&str], key: &[&str]) -> bool {
         match (pattern.split_first(), key.split_first()) {
             (None, _) => key.is_empty(),
@@ -207,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_by_their_wildcards_is_equal() {
+    fn equivalent_wildcards_are_equal() {
         assert_eq!(read("#.#"), read("#"));
         assert_eq!(read("#.*.#").to_string(), "*.#");
         assert_eq!(read("a.#.*.b.#"), read("a.*.#.b.#"));
@@ -216,16 +219,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_refused_by_name() {
+    fn too_long_pattern_is_refused_with_the_reason() {
         let long = ".".repeat(255);
         assert!(read(&long).matches(&long));
         assert_eq!(RoutingPattern::read(&".".repeat(256)), Err(InvalidPattern::TooLong(256)));
         let error = RoutingPattern::read("#.a.#.#").unwrap_err().to_string();
-        assert_eq!(error, "`#.a.#.#` has 3 words `#`; at most 2 are taken");
+        assert_eq!(error, "`#.a.#.#` has 3 words `#`; the limit is 2");
     }
 
     #[test]
-    fn a_pattern_that_no_known_key_matches_is_known_as_such() {
+    fn pattern_without_a_known_key_is_recognized() {
         for good in ["evt.push.insert", "#", "ent.commits.*", "*.*.update", "evt.#"] {
             assert!(read(good).can_match_a_known_key(), "{good}");
         }
@@ -238,7 +241,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4_000))]
 
         #[test]
-        fn it_matches_what_the_definition_matches(
+        fn matching_agrees_with_the_definition(
             pattern in "([ab*#]{0,2}(\\.[ab*#]{0,1}){0,6})?",
             key in "([ab*#]{0,2}(\\.[ab*]{0,1}){0,6})?",
         ) {

@@ -1,39 +1,38 @@
-//! Counts by second and language, and windows of them.
+//! Counts by time and name, and snapshots of windows.
 //!
-//! Promises: a [`WindowSnapshot`] never changes, however counting goes on; taking one copies a
-//! pointer a second and no count. Names are interned to small numbers, so that summing an hour is
-//! an addition of columns and no look-up of names; a number is free again when the last second
-//! that counts its name has expired. A snapshot keeps the table of names it was taken with.
+//! A [`WindowSnapshot`] never changes while counting continues; taking one copies one pointer per
+//! bucket and no counts. Names are interned as small numbers, so that summing an hour adds columns
+//! and looks up no names. A number is reused once the last bucket with its name has expired. A
+//! snapshot keeps the table of names that it was taken with.
 //!
-//! What cannot be counted under its own name is not counted under another: [`Buckets::add`]
-//! refuses an empty name, one over [`NAME_BYTES`] and the one past [`NAMES`], and says so. The
-//! caller reports it; the event itself goes its way.
+//! [`Buckets::add`] returns an error for an empty name, a name over [`NAME_BYTES`], and a new name
+//! when there are [`NAMES`]; such counts are not added to another name. The caller reports the
+//! error and still processes the event.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{NAME_BYTES, NAMES, Tally};
+use super::counts::{NAME_BYTES, NAMES, Tally};
 use crate::model::window::{Second, Window};
 
-/// The most buckets that are held, two windows of a day and some; past it the oldest goes.
+/// The most buckets: two windows of a day, and some more. Beyond it the oldest is dropped.
 const SECONDS: usize = 200_000;
 
-/// How wide buckets are, and how much they hold.
+/// The width of buckets, and their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BucketLayout {
-    /// Seconds of a bucket, at least 1. A bucket begins at a multiple of it.
+    /// Seconds per bucket, at least 1. Buckets begin at multiples of it.
     pub step: u32,
-    /// The longest name that is counted, in bytes.
+    /// The longest name, in bytes.
     pub name_bytes: usize,
-    /// The most names that are counted at once, at most 60,000.
+    /// The most names at once, up to 60,000.
     pub names: usize,
-    /// The most counts that are held, a count being that of a name in a bucket; past it the oldest
-    /// bucket goes.
+    /// The most counts, each of one name in one bucket. Beyond it the oldest bucket is dropped.
     pub cells: usize,
 }
 
 impl BucketLayout {
-    /// What the languages of a window are counted in: seconds, [`NAMES`] names.
+    /// The layout of the language counts: one second per bucket, [`NAMES`] names.
     pub const USUAL: Self =
         Self { step: 1, name_bytes: NAME_BYTES, names: NAMES, cells: usize::MAX };
 }
@@ -44,70 +43,70 @@ impl Default for BucketLayout {
     }
 }
 
-/// Why a count was not taken.
+/// Why a count was not added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CountError {
-    /// There is nothing to count under.
+    /// The name is empty.
     #[error("an empty name is not counted")]
     Empty,
-    /// Longer than [`BucketLayout::name_bytes`].
-    #[error("a name of {0} bytes is not counted, {1} are allowed")]
+    /// The name is longer than [`BucketLayout::name_bytes`].
+    #[error("a name of {0} bytes is not counted; the limit is {1}")]
     TooLong(usize, usize),
-    /// A new name while [`BucketLayout::names`] are counted.
-    #[error("a new name is not counted while {0} others are")]
+    /// There are already [`BucketLayout::names`] names.
+    #[error("a new name is not counted; the limit of {0} names is reached")]
     TooMany(usize),
 }
 
 /// The number of a name in a [`Names`].
 type NameId = u16;
 
-/// The table of names. A free number has an empty name.
+/// The table of names. An unused number has an empty name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     list: Vec<Arc<str>>,
     ids: HashMap<Arc<str>, NameId, foldhash::fast::RandomState>,
 }
 
-/// The counts of one second.
+/// The counts of one bucket.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     at: Second,
     total: i64,
-    /// By number of the name; never 0.
+    /// Sorted by the number of the name; no count is 0.
     counts: Vec<(NameId, i64)>,
 }
 
-/// The counts of the last seconds, one bucket for each step that has any.
+/// The counts of recent time, one bucket for each step that has any.
 #[derive(Debug, Default)]
 pub struct Buckets {
-    shape: BucketLayout,
-    /// Counts that are held.
+    layout: BucketLayout,
+    /// The number of counts.
     cells: usize,
-    /// The first second behind what was dropped for want of room.
+    /// The first second after the buckets that were dropped because of a limit.
     dropped_before: Option<Second>,
     seconds: BTreeMap<Second, Arc<Bucket>>,
     names: Arc<Names>,
-    /// How many buckets count the name of this number.
+    /// The number of buckets that use each name.
     uses: Vec<u32>,
     free: Vec<NameId>,
 }
 
-/// The buckets of a window and of the one before it, as they were at one moment.
+/// An immutable snapshot of the buckets of a window and of the window before it.
 #[derive(Debug, Clone)]
-pub struct WindowSnapshot(Arc<Taken>);
+pub struct WindowSnapshot(Arc<SnapshotData>);
 
 #[derive(Debug)]
-struct Taken {
+struct SnapshotData {
     window: Window,
     step: i64,
     names: Arc<Names>,
     buckets: Vec<Arc<Bucket>>,
-    /// Where in `buckets` the window itself begins.
+    /// The index in `buckets` at which the window itself begins.
     split: usize,
 }
 
 impl Bucket {
-    /// The second it counts; the first of them when it counts several.
+    /// Its first second.
     #[must_use]
     pub fn at(&self) -> Second {
         self.at
@@ -119,19 +118,19 @@ impl Bucket {
         self.total
     }
 
-    /// Numbers of names and their counts, which are never 0; [`WindowSnapshot::name`] reads them.
+    /// The numbers of names and their counts, none of which is 0; see [`WindowSnapshot::name`].
     #[must_use]
     pub fn counts(&self) -> &[(u16, i64)] {
         &self.counts
     }
 
-    /// The count of the name of this number.
+    /// The count of the name with this number.
     #[must_use]
     pub fn count(&self, id: u16) -> i64 {
         self.counts.binary_search_by_key(&id, |&(id, _)| id).map_or(0, |at| self.counts[at].1)
     }
 
-    /// Adds, and says whether the name is `(new, gone)` in this bucket.
+    /// Adds to a count; returns whether the name is new in this bucket, and whether it is gone.
     fn add(&mut self, id: NameId, n: i64) -> (bool, bool) {
         self.total = self.total.saturating_add(n);
         match self.counts.binary_search_by_key(&id, |&(id, _)| id) {
@@ -153,19 +152,22 @@ impl Bucket {
 }
 
 impl Buckets {
-    /// One without counts, of [`BucketLayout::USUAL`].
+    /// Empty buckets of [`BucketLayout::USUAL`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One without counts.
+    /// Empty buckets of a layout.
     #[must_use]
-    pub fn shaped(shape: BucketLayout) -> Self {
-        Self { shape, ..Self::default() }
+    pub fn with_layout(layout: BucketLayout) -> Self {
+        Self { layout, ..Self::default() }
     }
 
-    /// Adds `n` to a name's count in a second.
+    /// Adds `n` to a name's count in the bucket of a second.
+    ///
+    /// # Errors
+    /// When the name is not counted; nothing is added then.
     pub fn add(&mut self, second: Second, name: &str, n: i64) -> Result<(), CountError> {
         if n == 0 {
             return Ok(());
@@ -187,7 +189,7 @@ impl Buckets {
         if empty {
             self.seconds.remove(&second);
         }
-        while self.seconds.len() > SECONDS || self.cells > self.shape.cells {
+        while self.seconds.len() > SECONDS || self.cells > self.layout.cells {
             let Some((&oldest, _)) = self.seconds.first_key_value() else { break };
             self.drop_oldest();
             self.dropped_before = Some(Second(oldest.0 + self.step()));
@@ -195,14 +197,14 @@ impl Buckets {
         Ok(())
     }
 
-    /// The first second from which on nothing was dropped for want of room; `None` when nothing
-    /// ever was.
+    /// The first second from which on no bucket was dropped because of a limit; `None` when none
+    /// was.
     #[must_use]
     pub fn dropped_before(&self) -> Option<Second> {
         self.dropped_before
     }
 
-    /// The window of `seconds` seconds that ends with the bucket this second lies in.
+    /// The window of `seconds` seconds that ends with the bucket of a second.
     #[must_use]
     pub fn window(&self, last: Second, seconds: u32) -> Window {
         let last = floor(last, self.step()).0 + self.step() - 1;
@@ -210,19 +212,19 @@ impl Buckets {
     }
 
     fn step(&self) -> i64 {
-        i64::from(self.shape.step.max(1))
+        i64::from(self.layout.step.max(1))
     }
 
-    /// Forgets the seconds before this one. Keep two windows: a snapshot has the one before too.
+    /// Drops the buckets before this second. Two windows must be kept, since a snapshot has both.
     pub fn expire(&mut self, before: Second) {
         while self.seconds.first_key_value().is_some_and(|(&second, _)| second < before) {
             self.drop_oldest();
         }
     }
 
-    /// Forgets what lies before `before`, which belongs to windows that end before `until`; but of
-    /// the newest seconds that are counted always as many as that: a clock that is ahead for a
-    /// moment must not empty the window.
+    /// Drops the buckets before `before`, for windows that end before `until`. Always keeps that
+    /// span of the newest buckets, so that a clock that is ahead for a moment does not empty the
+    /// window.
     pub fn expire_window(&mut self, before: Second, until: Second) {
         let Some((newest, _)) = self.seconds.last_key_value() else { return };
         let span = until.0.saturating_sub(before.0);
@@ -230,27 +232,27 @@ impl Buckets {
         self.expire(Second(before.0.min(least)));
     }
 
-    /// The window, and the window of the same length before it, as they are now.
+    /// A snapshot of the window, and of the window of the same length before it.
     #[must_use]
     pub fn snapshot(&self, window: Window) -> WindowSnapshot {
         let range = |window: Window| {
-            // A range that ends before it begins would panic.
+            // `BTreeMap::range` panics when a range ends before it begins.
             self.seconds.range(window.from..window.until.max(window.from))
         };
         let mut buckets: Vec<_> = range(window.previous()).map(|(_, b)| Arc::clone(b)).collect();
         let split = buckets.len();
         buckets.extend(range(window).map(|(_, bucket)| Arc::clone(bucket)));
         let (step, names) = (self.step(), Arc::clone(&self.names));
-        WindowSnapshot(Arc::new(Taken { window, step, names, buckets, split }))
+        WindowSnapshot(Arc::new(SnapshotData { window, step, names, buckets, split }))
     }
 
-    /// How many buckets have counts.
+    /// The number of buckets with counts.
     #[must_use]
     pub fn seconds(&self) -> usize {
         self.seconds.len()
     }
 
-    /// How many different names are counted.
+    /// The number of names.
     #[must_use]
     pub fn names(&self) -> usize {
         self.names.ids.len()
@@ -262,16 +264,16 @@ impl Buckets {
         }
         match name.len() {
             0 => return Err(CountError::Empty),
-            long if long > self.shape.name_bytes => {
-                return Err(CountError::TooLong(long, self.shape.name_bytes));
+            long if long > self.layout.name_bytes => {
+                return Err(CountError::TooLong(long, self.layout.name_bytes));
             }
             _ => {}
         }
-        if self.names.ids.len() >= self.shape.names {
-            return Err(CountError::TooMany(self.shape.names));
+        if self.names.ids.len() >= self.layout.names {
+            return Err(CountError::TooMany(self.layout.names));
         }
         let name: Arc<str> = name.into();
-        // Copied only when a snapshot still holds the table: new names are rare.
+        // The table is copied only when a snapshot shares it; new names are rare.
         let names = Arc::make_mut(&mut self.names);
         let id = if let Some(id) = self.free.pop() {
             names.list[usize::from(id)] = Arc::clone(&name);
@@ -306,55 +308,55 @@ impl Buckets {
     }
 }
 
-/// The first second of the step that this one lies in.
+/// The first second of the step that contains a second.
 fn floor(second: Second, step: i64) -> Second {
     Second(second.0 - second.0.rem_euclid(step))
 }
 
 impl WindowSnapshot {
-    /// The first second of the bucket that this one lies in, whether it has counts or not.
+    /// The first second of the bucket that contains a second, whether it has counts or not.
     #[must_use]
     pub fn bucket_of(&self, second: Second) -> Second {
         floor(second, self.0.step)
     }
 
-    /// Which seconds it is about.
+    /// Its window.
     #[must_use]
     pub fn window(&self) -> Window {
         self.0.window
     }
 
-    /// The seconds of the window that have counts, oldest first.
+    /// The buckets of the window, oldest first.
     #[must_use]
     pub fn buckets(&self) -> &[Arc<Bucket>] {
         &self.0.buckets[self.0.split..]
     }
 
-    /// The seconds of the window before that have counts, oldest first.
+    /// The buckets of the window before, oldest first.
     #[must_use]
     pub fn previous(&self) -> &[Arc<Bucket>] {
         &self.0.buckets[..self.0.split]
     }
 
-    /// The name of a number that a bucket of this snapshot has.
+    /// The name with this number.
     #[must_use]
     pub fn name(&self, id: u16) -> Option<&Arc<str>> {
         self.0.names.list.get(usize::from(id)).filter(|name| !name.is_empty())
     }
 
-    /// The number of a name, if anything is counted under it.
+    /// The number of a name, if it is counted.
     #[must_use]
     pub fn id(&self, name: &str) -> Option<u16> {
         self.0.names.ids.get(name).copied()
     }
 
-    /// One more than the largest number of a name.
+    /// The largest number of a name plus 1.
     #[must_use]
     pub fn width(&self) -> usize {
         self.0.names.list.len()
     }
 
-    /// Whether both were taken with the same table of names, so that their numbers agree.
+    /// Whether both share one table of names, so that their numbers agree.
     #[must_use]
     pub fn same_names(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0.names, &other.0.names)

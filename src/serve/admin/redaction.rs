@@ -41,8 +41,8 @@ const WORDS: &[(&str, PartState, &str)] = &[
 /// cause, without a place.
 const CAUSES: &[(&str, &str)] = &[
     ("the clock of this machine is", "the clock of this machine is wrong; nothing is deleted"),
-    ("writing waits", "the disk is full; writing waits"),
-    ("fetching is paused", "the disk is nearly full; fetching is paused"),
+    ("writes wait", "the disk is full; writing waits"),
+    ("polling paused", "the disk is nearly full; fetching is paused"),
     (
         "a part of the journal is damaged",
         "a part of the journal is damaged; readers get a gap there",

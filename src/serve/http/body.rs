@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use crate::serve::readers::{HEARTBEAT, Reader};
 use crate::serve::server::Server;
 use crate::serve::ws::connection::Counted;
 use crate::serve::ws::handshake;
+use crate::sync::lock;
 
 /// The most bytes that are given to the HTTP library at once.
 const CHUNK_BYTES: usize = 32 << 10;
@@ -62,11 +63,11 @@ struct Given(Mutex<Option<Instant>>);
 
 impl Given {
     fn set(&self, at: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        *lock(&self.0) = at;
     }
 
     fn get(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0)
     }
 }
 

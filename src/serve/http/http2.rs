@@ -9,7 +9,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,6 +27,7 @@ use super::front;
 use super::peer::{Audience, Guest};
 use super::write_timeout::Patient;
 use crate::serve::server::Server;
+use crate::sync::lock;
 
 /// Requests of one connection that are open at once.
 const STREAMS: u32 = 100;
@@ -140,7 +141,7 @@ async fn respond(
         let is_proxy = server.options.trusted_proxies.contain(guest.peer.address);
         match server.public.connection((!is_proxy).then_some(guest.peer.address)) {
             Ok(place) => {
-                *open.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+                *lock(&open.place) = Some(place);
             }
             Err(refusal) => guest.refusal = Some(refusal),
         }

@@ -7,7 +7,7 @@ use http::Request;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::model::routing::{ABSENT_KEYS, ENTITY_TOPICS, NEVER, event_topics};
+use crate::model::routing::{ABSENT_COLLECTIONS, ABSENT_KEYS, ENTITY_TOPICS, event_topics};
 use crate::serve::admin::status::wants_page;
 use crate::serve::pages;
 use crate::serve::pages::Text;
@@ -81,7 +81,9 @@ fn catalogue() -> TopicCatalogue {
         insert: topic.insert,
         partial: topic.partial,
     });
-    let never = NEVER.iter().map(|it| AbsentTopic::Collection { collection: it.name, why: it.why });
+    let never = ABSENT_COLLECTIONS
+        .iter()
+        .map(|it| AbsentTopic::Collection { collection: it.name, why: it.why });
     let absent = ABSENT_KEYS.iter().map(|it| AbsentTopic::Key { key: it.key, why: it.why });
     TopicCatalogue {
         patterns: PATTERNS,
@@ -115,7 +117,7 @@ fn readable() -> String {
         line(format_args!("      partial: {}", collection.partial));
     }
     line(format_args!("\nCollections that never appear\n"));
-    for never in NEVER {
+    for never in ABSENT_COLLECTIONS {
         line(format_args!("  ent.{:<20}{}", format!("{}.*", never.name), never.why));
     }
     line(format_args!("\nKeys that never appear\n"));

@@ -1,4 +1,4 @@
-//! Tests of backup and restore: whole or not there, while the store is written.
+//! Tests of backup and restore: complete or absent, while the store is written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ async fn admit(store: &Store, body: &'static [u8]) -> u64 {
     admitted.await.unwrap()
 }
 
-/// Rows that were written together, and what their counter says.
+/// The counter, and the numbers of rows that were written in the same batches.
 fn rows(store: &Store) -> (i64, usize, usize) {
     let reader = store.reader();
     let mut bodies = 0;
@@ -45,7 +45,7 @@ fn rows(store: &Store) -> (i64, usize, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_made_while_the_store_is_written_is_of_one_moment() {
+async fn backup_of_a_busy_store_is_consistent() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("data"));
     let going_on = Arc::new(AtomicBool::new(true));
@@ -86,7 +86,7 @@ async fn a_backup_made_while_the_store_is_written_is_of_one_moment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_there_is_never_written_over() {
+async fn existing_files_are_never_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let (data, to) = (dir.path().join("data"), dir.path().join("to"));
     let store = open(&data);
@@ -94,7 +94,7 @@ async fn what_is_there_is_never_written_over() {
     fs::create_dir(&to).unwrap();
     assert_eq!(backup(&store, &to, CLOCK()).unwrap().dir, to, "an empty directory will do");
     let again = backup(&store, &to, CLOCK()).unwrap_err();
-    assert!(again.to_string().ends_with("name a directory that is not there yet"), "{again}");
+    assert!(again.to_string().ends_with("use a directory that does not exist"), "{again}");
     let file = dir.path().join("file");
     fs::write(&file, "mine").unwrap();
     assert!(matches!(backup(&store, &file, CLOCK()), Err(CheckpointError::NotEmpty { .. })));
@@ -112,7 +112,7 @@ async fn what_is_there_is_never_written_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_backup_is_refused_by_what_it_lacks() {
+async fn refused_backup_is_reported_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let (data, to) = (dir.path().join("data"), dir.path().join("to"));
     let store = open(&data);
@@ -125,20 +125,20 @@ async fn what_is_no_backup_is_refused_by_what_it_lacks() {
         assert!(!into.join("db").exists(), "{refused}");
         refused
     };
-    assert!(refused(&data).contains("it has no file `BACKUP`"));
+    assert!(refused(&data).contains("the file `BACKUP` is missing"));
     let opened = Store::open(&to, Durability::EveryBatch, CLOCK()).err().unwrap().to_string();
     assert!(opened.contains("is a backup, not a store"), "{opened}");
     fs::write(to.join("VERSION"), "99\n").unwrap();
     assert!(refused(&to).contains("version `99`"));
     fs::write(to.join("VERSION"), "1\n").unwrap();
-    // Half of it went missing.
+    // A part of it is missing.
     let table = fs::read_dir(to.join("db")).unwrap().map(|entry| entry.unwrap().path());
     let table = table.filter(|path| path.extension().is_some_and(|end| end == "sst"));
     fs::remove_file(table.last().expect("there is a table")).unwrap();
     let lacking = refused(&to);
     assert!(lacking.contains("fails"), "{lacking}");
     fs::remove_file(to.join("db").join("CURRENT")).unwrap();
-    assert!(refused(&to).contains("it has no database"));
+    assert!(refused(&to).contains("the database is missing"));
     fs::write(to.join(NOTE), "{}").unwrap();
-    assert!(refused(&to).contains("`BACKUP` is wrong"));
+    assert!(refused(&to).contains("`BACKUP` is malformed"));
 }

@@ -8,11 +8,11 @@ use crate::clock::Clock;
 use crate::store::keys::RejectKey;
 use crate::store::{Durability, Store, StoreError};
 
-/// A file system of its own, of this size.
+/// A file system of a given size.
 struct Mounted(tempfile::TempDir);
 
 impl Mounted {
-    /// `None`, said aloud, where mounting is not allowed.
+    /// `None`, with a message, where mounting is not allowed.
     fn new(test: &str, mib: u64) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let size = format!("size={mib}m");
@@ -29,7 +29,7 @@ impl Mounted {
         }
     }
 
-    /// Takes all room that is left.
+    /// Fills the file system up.
     fn fill(&self, name: &str) -> PathBuf {
         let path = self.0.path().join(name);
         let mut file = File::create(&path).unwrap();
@@ -72,45 +72,44 @@ fn rows(store: &Store) -> Vec<u64> {
 }
 
 #[test]
-fn fetching_pauses_below_the_reserve_and_resumes_above_it() {
+fn polling_pauses_below_the_reserve_and_resumes_above_it() {
     let (room, dir) = (DiskSpace::default(), Path::new("d"));
     let gib = |n: u64| n << 30;
     assert_eq!((reserve(gib(100)), reserve(gib(2))), (gib(1), gib(2) / 20));
     room.measured(dir, gib(2), gib(100));
-    assert_eq!(room.complaint(), None);
+    assert_eq!(room.warning(), None);
     room.measured(dir, gib(1) - 1, gib(100));
-    assert!(room.complaint().unwrap().contains("1023 MiB are free on the disk of d"));
+    assert!(room.warning().unwrap().contains("1023 MiB are free on the disk of d"));
     room.measured(dir, gib(1) + 1, gib(100));
-    assert!(room.complaint().is_some(), "not at once: it would pause again in a moment");
+    assert!(room.warning().is_some(), "not at once: it would pause again in a moment");
     room.measured(dir, gib(1) + gib(1) / 4, gib(100));
-    assert_eq!(room.complaint(), None);
+    assert_eq!(room.warning(), None);
 }
 
 #[test]
-fn a_write_that_waits_is_named_and_ends_with_the_store() {
+fn waiting_write_is_reported_and_ends_with_the_store() {
     let room = DiskSpace::default();
     room.close();
     room.found_full();
     assert!(!room.wait_to_write());
-    assert!(room.complaint().unwrap().starts_with("the disk is full"));
+    assert!(room.warning().unwrap().starts_with("the disk is full"));
     room.wrote();
-    assert_eq!(room.complaint(), None);
+    assert_eq!(room.warning(), None);
 }
 
-async fn until_it_complains(store: &Store) {
-    let complains = async {
-        while store.disk_space().complaint().is_none() {
+async fn until_it_warns(store: &Store) {
+    let warns = async {
+        while store.disk_space().warning().is_none() {
             Clock::system().sleep(Duration::from_millis(5)).await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(60), complains).await;
+    let waited = tokio::time::timeout(Duration::from_secs(60), warns).await;
     assert!(waited.is_ok(), "a write on a full disk is noticed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_on_a_full_disk_waits_until_there_is_room() {
-    let Some(mounted) = Mounted::new("a_write_on_a_full_disk_waits_until_there_is_room", 160)
-    else {
+async fn write_on_a_full_disk_waits_for_free_space() {
+    let Some(mounted) = Mounted::new("write_on_a_full_disk_waits_for_free_space", 160) else {
         return;
     };
     let dir = mounted.0.path().join("data");
@@ -121,32 +120,32 @@ async fn a_write_on_a_full_disk_waits_until_there_is_room() {
         let store = store.clone();
         async move { put(&store, 30..70).await }
     });
-    until_it_complains(&store).await;
+    until_it_warns(&store).await;
     // Readers are served meanwhile.
     assert!(rows(&store).len() >= 30 && !writing.is_finished());
     fs::remove_file(ballast).unwrap();
     writing.await.unwrap().unwrap();
-    assert_eq!(store.disk_space().complaint(), None);
+    assert_eq!(store.disk_space().warning(), None);
     put(&store, 70..75).await.unwrap();
     assert_eq!(rows(&store), (0..75).collect::<Vec<_>>());
     drop(store);
-    // A store that is closed while a write waits ends, and what was answered is there.
+    // A store can be closed while a write waits, and committed rows are there.
     let store = Store::open(&dir, Durability::EveryBatch, Clock::system()).unwrap();
     let ballast = mounted.fill("ballast");
     let writing = tokio::spawn({
         let store = store.clone();
         async move { put(&store, 75..200).await }
     });
-    until_it_complains(&store).await;
+    until_it_warns(&store).await;
     writing.abort();
     let _ = writing.await;
     tokio::task::spawn_blocking(move || drop(store)).await.unwrap();
-    // It cannot be opened on a full disk, which is said as such. Closing made a little room.
+    // Opening on a full disk is an error. Closing has freed a little space.
     let more = mounted.fill("more ballast");
     let Err(error) = Store::open(&dir, Durability::EveryBatch, Clock::system()) else {
         panic!("a store was opened on a full disk");
     };
-    assert!(error.to_string().contains("is full: make room"), "{error}");
+    assert!(error.to_string().contains("is full: free some space"), "{error}");
     fs::remove_file(ballast).unwrap();
     fs::remove_file(more).unwrap();
     let store = Store::open(&dir, Durability::EveryBatch, Clock::system()).unwrap();
@@ -180,7 +179,7 @@ async fn fill_up_and_make_room(test: &str, durability: Durability) {
             Ok::<_, StoreError>(())
         });
     }
-    while store.disk_space().complaint().is_none() {
+    while store.disk_space().warning().is_none() {
         tokio::task::yield_now().await;
     }
     let file = File::options().write(true).open(&ballast).unwrap();
@@ -188,7 +187,7 @@ async fn fill_up_and_make_room(test: &str, durability: Durability) {
     while let Some(ended) = writing.join_next().await {
         ended.unwrap().unwrap();
     }
-    assert_eq!(store.disk_space().complaint(), None);
+    assert_eq!(store.disk_space().warning(), None);
     assert_eq!(rows(&store), (0..WRITERS * ROWS).collect::<Vec<_>>());
     drop(store);
     let store = Store::open(&dir, durability, Clock::system()).unwrap();

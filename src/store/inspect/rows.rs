@@ -1,4 +1,4 @@
-//! The table: what each family holds, and how its keys and values are shown.
+//! How the keys and values of each column family are shown.
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -14,11 +14,9 @@ use super::super::keys::{
     JournalKey, Key, MetaKey, MinuteKey, OutboxKey, RepoKey, Scope, SeenKey, SizeKey, day_bytes,
 };
 use super::super::repos::RepoRow;
-use super::super::retention::MinuteRow;
 use super::super::rows::{
-    decode_cursor, decode_inbox, decode_journal, decode_outbox, decode_refused,
+    MinuteRow, decode_cursor, decode_inbox, decode_journal, decode_outbox, decode_rejected,
 };
-use super::hex;
 use crate::model::activity::{Activity, Coverage, Span};
 use crate::model::envelope::Facts;
 use crate::model::event::EventId;
@@ -27,70 +25,72 @@ use crate::model::kinds::KINDS;
 use crate::model::position::{BusTag, Cursor};
 use crate::model::window::{Day, Timestamp};
 
-/// How rows of a family are shown.
-pub(super) struct Shown {
+/// How the rows of a family are shown.
+pub(super) struct FamilyFormat {
     pub(super) holds: &'static str,
-    /// So many characters at the front of a key's text sort as its bytes do.
+    /// The number of characters at the front of a key's text that sort as its bytes do.
     pub(super) sorted: usize,
-    /// Where keys begin whose text has this prefix, where that can be said.
+    /// The least key whose text has a prefix, when that is known.
     pub(super) start: fn(&str) -> Option<Vec<u8>>,
     pub(super) key: fn(&[u8]) -> Option<String>,
     pub(super) value: fn(&[u8], &[u8]) -> Option<Box<RawValue>>,
 }
 
-/// A date.
+/// Characters of a date.
 const DATE: usize = 10;
 
-/// The row of a family in the table.
-pub(super) fn shown(family: Family) -> Shown {
-    let row = |holds, key, value| Shown { holds, sorted: 0, start: |_| None, key, value };
+/// The format of a family.
+pub(super) fn format_of(family: Family) -> FamilyFormat {
+    let row = |holds, key, value| FamilyFormat { holds, sorted: 0, start: |_| None, key, value };
     let by_day =
-        |holds, key, value| Shown { sorted: DATE, start: of_day, ..row(holds, key, value) };
-    let by_name = |holds, key, value| Shown {
+        |holds, key, value| FamilyFormat { sorted: DATE, start: of_day, ..row(holds, key, value) };
+    let by_name = |holds, key, value| FamilyFormat {
         sorted: usize::MAX,
         start: |prefix| Some(prefix.as_bytes().to_vec()),
         ..row(holds, key, value)
     };
-    let numbered = |holds, value| Shown { start: of_number, ..row(holds, number, value) };
+    let numbered = |holds, value| FamilyFormat { start: of_number, ..row(holds, number, value) };
     match family {
-        Family::Meta => by_name("what the store is, and counts that go on", name, meta),
+        Family::Meta => by_name("the store's identity, and counters", name, meta),
         Family::Seen => by_day("events admitted, by the day they were received", seen, nothing),
         Family::Applied => {
             by_day("events applied, by the day they were received", applied, nothing)
         }
         Family::Entities => {
-            row("objects whose documents were seen, by the ten days it was in", entity, nothing)
+            row("objects whose documents were seen, by period of ten days", entity, nothing)
         }
-        Family::Bodies => numbered("events on their way, as GitHub sent them", body),
-        Family::Inbox => numbered("admitted, waiting to be enriched", inbox),
-        Family::Outbox => numbered("enriched, waiting for the bus", outbox),
+        Family::Bodies => numbered("admitted events, as GitHub sent them", body),
+        Family::Inbox => numbered("admitted events that wait for enrichment", inbox),
+        Family::Outbox => numbered("enriched events that wait for the bus", outbox),
         Family::Repos => numbered("languages of repositories", repo),
-        Family::Firsts => row("who was seen for the first time, when", first, nothing),
-        Family::Sizes => row("how many were seen for the first time", size, count),
-        Family::Buckets => Shown {
+        Family::Firsts => row("developers and repositories seen in a day or year", first, nothing),
+        Family::Sizes => row("numbers of developers and repositories by day or year", size, count),
+        Family::Buckets => FamilyFormat {
             sorted: DATE,
             start: |prefix| day_of(prefix).map(|day| seconds(day.start().second().0)),
             ..row("pull-request events by second and language", bucket, count)
         },
-        Family::Hours => Shown {
+        Family::Hours => FamilyFormat {
             sorted: DATE,
             start: |prefix| day_of(prefix).map(|day| seconds(day.start().hour().0)),
             ..row("counts by hour", hour, count)
         },
-        Family::Since => by_day("counted since TiDB was asked", since, count),
-        Family::History => by_day("what TiDB said", history, count),
-        Family::Journal => Shown {
+        Family::Since => by_day("counts since the last query to TiDB", since, count),
+        Family::History => by_day("figures of TiDB", history, count),
+        Family::Journal => FamilyFormat {
             sorted: usize::MAX,
             start: of_cursor,
-            ..row("events applied, by their place on the bus", journal, event)
+            ..row("applied events, by their position on the bus", journal, event)
         },
-        Family::Minutes => row("where minutes begin in the journal", minute, minute_row),
-        Family::Activity => row("events by time of receiving and type", activity, activity_row),
-        Family::Coverage => row("how many events were missed, when", coverage, coverage_row),
-        Family::Gaps => row("where something is missing on the bus", gap, gap_row),
-        Family::Cursors => by_name("how far readers of the journal are", name, cursor),
-        Family::Rejects => numbered("what was no event, with the reason", refused),
-        Family::Dead => numbered("messages that could not be read, with the reason", refused),
+        Family::Minutes => row("the beginning of each minute in the journal", minute, minute_row),
+        Family::Activity => {
+            row("events by the time they were received, and type", activity, activity_row)
+        }
+        Family::Coverage => row("estimates of missed events, by time", coverage, coverage_row),
+        Family::Gaps => row("gaps of the bus", gap, gap_row),
+        Family::Cursors => by_name("cursors of the stages and consumers", name, cursor),
+        Family::Rejects => numbered("rejected input, with the reason", refused),
+        Family::Dead => numbered("unreadable messages, with the reason", refused),
     }
 }
 
@@ -254,9 +254,9 @@ fn gap(key: &[u8]) -> Option<String> {
     Some(format!("{}/{}", Cursor { tag, position: after }, reason.name()))
 }
 
-/// An event of the journal.
+/// An event of the journal, as it is shown.
 #[derive(Serialize)]
-struct EventLook {
+struct ShownEvent {
     facts: Value,
     event: Box<RawValue>,
 }
@@ -273,7 +273,7 @@ fn count(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
     shown_as(&i64::from_be_bytes(value.try_into().ok()?))
 }
 
-/// Some are counts, some texts, some a few bytes.
+/// A value is a counter, a text, or a few bytes.
 fn meta(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
     let text = std::str::from_utf8(value).ok();
     let text = text.filter(|text| !text.chars().any(|c| c.is_control() && !c.is_whitespace()));
@@ -283,7 +283,7 @@ fn meta(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
     }
 }
 
-/// Compact, and a number has all its digits.
+/// JSON without white space; numbers keep all their digits.
 fn raw(text: &[u8]) -> Option<Box<RawValue>> {
     let text = json::compact(std::str::from_utf8(text).ok()?);
     RawValue::from_string(text.to_string()).ok()
@@ -322,7 +322,7 @@ fn repo(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
 
 fn event(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
     let row = decode_journal(&JournalKey::decode(key)?, value).ok()?;
-    shown_as(&EventLook { facts: facts(&row.facts), event: raw(row.event.as_bytes())? })
+    shown_as(&ShownEvent { facts: facts(&row.facts), event: raw(row.event.as_bytes())? })
 }
 
 fn minute_row(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
@@ -347,7 +347,7 @@ fn cursor(key: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
 }
 
 fn refused(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
-    let refused = decode_refused(value)?;
+    let refused = decode_rejected(value)?;
     shown_as(&json!({
         "at": refused.at,
         "reason": refused.reason,
@@ -355,4 +355,12 @@ fn refused(_: &[u8], value: &[u8]) -> Option<Box<RawValue>> {
         "whole": refused.whole,
         "text": String::from_utf8_lossy(&refused.text),
     }))
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes all");
+        text
+    })
 }

@@ -1,10 +1,10 @@
-//! Tests of looking into a store.
+//! Tests of inspecting a store.
 
 use super::super::firsts::claim_firsts;
 use super::super::keys::{
     BodyKey, BucketKey, HourKey, HourMetric, HourSource, JournalKey, MetaKey, RejectKey, SeenKey,
 };
-use super::super::rows::encode_refused;
+use super::super::rows::encode_rejected;
 use super::super::{Durability, Store};
 use super::*;
 use crate::clock::Clock;
@@ -38,7 +38,7 @@ async fn filled(dir: &std::path::Path) -> Store {
         row.extend_from_slice(EVENT.as_bytes());
         batch.put(&JournalKey { tag: BusTag(5), position: Position::counted(9) }, &row);
         batch.put(&JournalKey { tag: BusTag(5), position: Position::counted(10) }, b"\xff\xff");
-        batch.put(&RejectKey(1), &encode_refused(at, "not a JSON object", b"1\x1b["));
+        batch.put(&RejectKey(1), &encode_rejected(at, "not a JSON object", b"1\x1b["));
         batch.put(&MetaKey("script.x".to_owned()), b"fn merge(window) {}\n");
         Ok(())
     });
@@ -84,7 +84,7 @@ async fn rows_are_shown_as_text_and_bounded() {
 }
 
 #[tokio::test]
-async fn events_keep_their_digits_and_what_is_damaged_is_shown_as_such() {
+async fn numbers_keep_their_digits_and_damage_is_marked() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path()).await;
     assert_eq!(look(&store, "bodies", "3", 9).0[0].1, EVENT);
@@ -99,7 +99,7 @@ async fn events_keep_their_digits_and_what_is_damaged_is_shown_as_such() {
 }
 
 #[tokio::test]
-async fn all_families_are_listed_and_no_other_is_known() {
+async fn all_families_are_listed_and_others_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path()).await;
     let all = families(store.reader()).unwrap();
@@ -111,5 +111,5 @@ async fn all_families_are_listed_and_no_other_is_known() {
         rows(store.reader(), &look.family, "no such key", 5).unwrap();
     }
     let error = rows(store.reader(), "sean", "", 1).unwrap_err().to_string();
-    assert!(error.starts_with("`sean` is no family: choose one of meta, "), "{error}");
+    assert!(error.starts_with("unknown column family `sean`; use one of meta, "), "{error}");
 }

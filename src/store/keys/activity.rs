@@ -1,6 +1,6 @@
 //! Keys of kept counts by time of receiving, and of what is known of their completeness.
 
-use super::{Family, Key, Parts, push_i64};
+use super::{Family, Key, KeyParts, push_i64};
 use crate::model::activity::Span;
 
 /// Events received in a minute or an hour, by slot and type.
@@ -32,7 +32,7 @@ macro_rules! spans {
             }
 
             fn decode(bytes: &[u8]) -> Option<Self> {
-                let mut parts = Parts(bytes);
+                let mut parts = KeyParts(bytes);
                 let span = parts.u8()?;
                 let span = Span::ALL.into_iter().find(|known| *known as u8 == span)?;
                 let at = parts.i64()?;

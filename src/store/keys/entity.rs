@@ -1,18 +1,18 @@
-//! Objects whose documents were seen, by the period in which they were seen last.
+//! Keys of objects whose documents were seen, by the period in which they were last seen.
 
 use std::time::Duration;
 
-use super::{Family, Key, Parts, push_i32};
+use super::{Family, Key, KeyParts, push_i32};
 use crate::model::entity::ObjectId;
 use crate::model::window::Timestamp;
 
-/// Days of a period.
+/// Days in a period.
 const DAYS: i32 = 10;
-/// Periods before that of an event in which its objects are still remembered.
+/// Earlier periods in which an event's objects are still looked up.
 const PERIODS: i32 = 3;
 
-/// How long an object is remembered after it was last seen, at least. There is no end to them, so
-/// one that nothing was heard of for so long is taken for new again when it is said to be.
+/// How long an object is remembered after it was last seen, at least. The set must stay bounded, so
+/// an object that was not seen for longer counts as new when an event says so.
 pub const ENTITIES_FOR: Duration = Duration::from_secs(30 * 86_400);
 
 /// An object that was seen in a period.
@@ -25,7 +25,7 @@ pub struct EntityKey {
 }
 
 impl EntityKey {
-    /// The periods to look at for an event that was received then; the last one is its own.
+    /// The periods to look up for an event received then; the last one is its own.
     #[must_use]
     pub fn periods(received_at: Timestamp) -> std::ops::RangeInclusive<i32> {
         let period = received_at.day().0.div_euclid(DAYS);
@@ -42,7 +42,7 @@ impl Key for EntityKey {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = Parts(bytes);
+        let mut parts = KeyParts(bytes);
         let (period, id) = (parts.i32()?, ObjectId::from_bytes(parts.take()?));
         parts.end(Self { period, id })
     }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_looked_for_as_long_as_it_is_promised() {
+    fn object_is_remembered_for_the_promised_time() {
         let now = Timestamp::from_seconds(20_009 * 86_400);
         let periods = EntityKey::periods(now);
         assert_eq!(periods, 1997..=2000);
@@ -75,7 +75,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_come_back_and_sort_as_their_values_do(
+        fn keys_decode_and_sort_as_their_values_do(
             a in any::<(i32, u8)>(), b in any::<(i32, u8)>(), bytes in any::<Vec<u8>>(),
         ) {
             let (x, y) = (key(a.0, a.1), key(b.0, b.1));

@@ -1,13 +1,12 @@
-//! Keys of figures that do not come from our own counters alone: what a history said, and what
-//! we counted since it was asked.
+//! Keys of figures that come from TiDB: its answers, and our own counts since the last query.
 //!
-//! The sums of a year stand under its first day, told apart by their metrics.
+//! The sums of a year are stored under its first day, distinguished by their metrics.
 
-use super::{CounterKey, Key, Parts, push_i32};
+use super::{CounterKey, Key, KeyParts, push_i32};
 use crate::model::window::{Day, Year};
 use crate::store::families::Family;
 
-/// What a figure counts. The first four are of one UTC day, the others of a UTC year.
+/// The subject of a figure. The first four are of a UTC day, the others of a UTC year.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HistoryMetric {
     /// Distinct developers of a day.
@@ -31,22 +30,22 @@ pub enum HistoryMetric {
 /// One figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HistoryFigure {
-    /// The UTC day; the first of the year for a year's metric.
+    /// The UTC day; the first day of the year for a year's metric.
     pub day: Day,
-    /// What is counted.
+    /// The subject.
     pub metric: HistoryMetric,
 }
 
-/// What the history said of a figure.
+/// TiDB's value of a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HistoryKey(pub HistoryFigure);
 
-/// What we counted of it since the history was asked.
+/// Our own count of a figure since the last query to TiDB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SinceKey(pub HistoryFigure);
 
 impl HistoryMetric {
-    /// All of them.
+    /// All metrics.
     pub const ALL: [Self; 8] = [
         Self::Developers,
         Self::Opened,
@@ -89,7 +88,7 @@ impl HistoryFigure {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut parts = Parts(bytes);
+        let mut parts = KeyParts(bytes);
         let (day, metric) = (Day(parts.i32()?), parts.u8()?);
         let metric = HistoryMetric::ALL.into_iter().find(|known| *known as u8 == metric)?;
         parts.end(Self { day, metric })

@@ -52,7 +52,7 @@ fn bytes_once_assigned_never_change() {
 }
 
 #[test]
-fn names_too_long_for_a_key_get_a_stand_in() {
+fn long_names_are_replaced_by_their_hash() {
     let long = "x".repeat(NAME_BYTES + 1);
     assert_eq!(short_name(&long).len(), 33);
     assert_ne!(short_name(&long), short_name(&"y".repeat(NAME_BYTES + 1)));
@@ -65,7 +65,7 @@ fn round_trip<K: Key + PartialEq + std::fmt::Debug>(key: &K) {
 
 proptest! {
     #[test]
-    fn keys_come_back_from_their_bytes(
+    fn keys_decode_to_what_was_encoded(
         (a, b, c) in any::<(i32, i64, u64)>(), text in ".{0,20}", kind in ".{0,20}"
     ) {
         let event = EventKey { id: EventId::Text(text.clone()), kind: kind.clone() };
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_decode_without_a_panic(bytes in any::<Vec<u8>>()) {
+    fn arbitrary_bytes_never_panic(bytes in any::<Vec<u8>>()) {
         let _ = (SeenKey::decode(&bytes), AppliedKey::decode(&bytes), BodyKey::decode(&bytes));
         let _ = (InboxKey::decode(&bytes), OutboxKey::decode(&bytes), MetaKey::decode(&bytes));
         let _ = (FirstKey::decode(&bytes), SizeKey::decode(&bytes), BucketKey::decode(&bytes));

@@ -1,4 +1,4 @@
-//! A store whose process was killed, with its log as it was, cut, damaged or emptied.
+//! Tests of a store after its process was killed, with its log intact, cut, damaged or emptied.
 
 use std::fs;
 use std::time::Duration;
@@ -13,7 +13,7 @@ fn open(dir: &Path, sync: Durability) -> Store {
     Store::open(dir, sync, Clock::system()).unwrap()
 }
 
-/// As it is on the disk while it is open: what a killed process leaves.
+/// Copies the files of an open store, as a killed process leaves them.
 fn killed(store: &Store, to: &Path) {
     fs::create_dir_all(to.join("db")).unwrap();
     for name in ["VERSION", WRITTEN] {
@@ -45,8 +45,8 @@ fn entries(store: &Store) -> i64 {
     store.reader().count(&MetaKey(ENTRIES.to_owned())).unwrap()
 }
 
-/// The gap and how far the entries have come, of a store that lost some of 100 entries.
-fn assert_told(store: &Store) {
+/// Asserts the gap and the next entry of a store that lost some of 100 entries.
+fn assert_gap(store: &Store) {
     let lost = store.lost_tail().expect("a loss is noticed").clone();
     let found = gaps::behind(store.reader(), store.bus_tag(), Position::default(), 9).unwrap();
     let [gap] = found[..] else { panic!("one gap: {found:?}") };
@@ -68,7 +68,7 @@ async fn kill_loses_nothing_and_leaves_no_gap() {
         let again = open(&copy, sync);
         assert_eq!((again.lost_tail(), entries(&again)), (None, 100));
         drop(again);
-        // Nor does a clean stop, and what follows it.
+        // A clean stop and the next start lose nothing either.
         let again = open(&copy, sync);
         assert_eq!((again.lost_tail(), entries(&again)), (None, 100));
         let tag = again.bus_tag();
@@ -97,7 +97,7 @@ async fn lost_damaged_or_emptied_log_is_noticed_once() {
             harm(&mut bytes);
             fs::write(&log, bytes).unwrap();
             let again = open(&copy, sync);
-            assert_told(&again);
+            assert_gap(&again);
             let entries_then = entries(&again);
             drop(again);
             let again = open(&copy, sync);
@@ -107,7 +107,7 @@ async fn lost_damaged_or_emptied_log_is_noticed_once() {
 }
 
 #[tokio::test]
-async fn log_harmed_after_a_clean_stop_is_noticed_too() {
+async fn log_damaged_after_a_clean_stop_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), Durability::EveryBatch);
     write(&store, 1..=100).await;
@@ -115,7 +115,7 @@ async fn log_harmed_after_a_clean_stop_is_noticed_too() {
     let log = log_of(dir.path());
     let bytes = fs::read(&log).unwrap();
     fs::write(&log, &bytes[..bytes.len() / 2]).unwrap();
-    assert_told(&open(dir.path(), Durability::EveryBatch));
+    assert_gap(&open(dir.path(), Durability::EveryBatch));
 }
 
 #[tokio::test]
@@ -127,21 +127,21 @@ async fn power_cut_may_have_lost_an_interval_and_never_a_synced_batch() {
         write(&store, 1..=100).await;
         let copy = dir.path().join("killed");
         killed(&store, &copy);
-        // The machine was started anew since.
+        // The machine was rebooted since.
         let line = fs::read_to_string(copy.join(WRITTEN)).unwrap();
         let other = line.replace(&boot(), "00000000-0000-0000-0000-000000000000");
         fs::write(copy.join(WRITTEN), other).unwrap();
         let again = open(&copy, sync);
         assert_eq!(again.lost_tail().is_some(), is_told);
         if is_told {
-            assert_told(&again);
+            assert_gap(&again);
             assert_eq!(again.lost_tail().unwrap().writes, None);
         }
     }
 }
 
 #[tokio::test]
-async fn loss_on_a_broker_s_bus_is_told_behind_what_was_applied() {
+async fn loss_with_a_broker_is_a_gap_after_what_was_applied() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir.path().join("data"), Durability::EveryBatch);
     let position = Position { ledger: 4, entry: 7, index: 1 };
@@ -186,7 +186,7 @@ async fn missing_database_is_refused_and_never_replaced() {
 }
 
 #[tokio::test]
-async fn store_whose_making_was_interrupted_is_made() {
+async fn interrupted_creation_is_completed() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(".creating"), "").unwrap();
     fs::create_dir(dir.path().join("db")).unwrap();
@@ -196,17 +196,17 @@ async fn store_whose_making_was_interrupted_is_made() {
 }
 
 #[test]
-fn line_keeps_its_length_and_any_text_is_read() {
+fn line_has_constant_length_and_any_text_parses() {
     let line = |is_clean, at_intervals, sequence| {
         let boot = "b".repeat(36);
-        let remembered = Remembered { boot, at_intervals, is_clean, sequence };
+        let remembered = WriteRecord { boot, at_intervals, is_clean, sequence };
         let line = remembered.line();
-        assert_eq!(Remembered::read(&line), Some(remembered));
+        assert_eq!(WriteRecord::read(&line), Some(remembered));
         line.len()
     };
     assert_eq!(line(true, false, 0), line(false, true, u64::MAX));
     assert!(line(true, true, 7) < usize::try_from(LINE_BYTES).unwrap());
     for text in ["", "ghpulse", "ghpulse 1 b batch ran 5", "ghpulse 2 b batch clean 5", "\u{0}"] {
-        assert_eq!(Remembered::read(text), None, "{text}");
+        assert_eq!(WriteRecord::read(text), None, "{text}");
     }
 }

@@ -15,8 +15,7 @@ use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
 use ghpulse::collect::source::{PageBody, Poll, PolledPage};
 use ghpulse::hub::{Hub, HubOptions};
-use ghpulse::store::keys::{CursorKey, RejectKey};
-use ghpulse::store::rows::decode_cursor;
+use ghpulse::store::keys::RejectKey;
 use ghpulse::store::{Durability, Reader, Store};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -71,11 +70,7 @@ impl Node {
     /// Waits until all that was applied is confirmed, and that is kept.
     pub(crate) async fn has_fed_all(&self) {
         let mut looks = tokio::time::interval(Duration::from_millis(50));
-        let look = |reader: Reader<'_>| {
-            let kept = reader.get(&CursorKey(CURSOR.to_owned()))?;
-            let kept = kept.map(|value| decode_cursor(CURSOR, &value)).transpose()?;
-            Ok(kept == reader.applied()?)
-        };
+        let look = |reader: Reader<'_>| Ok(reader.cursor(CURSOR)? == reader.applied()?);
         let looking = async {
             while !self.store.read(look).await.unwrap() {
                 looks.tick().await;

@@ -179,7 +179,7 @@ async fn a_second_signal_ends_it_at_once() {
         reader.text().await;
     }
     program.signal("-TERM").await;
-    program.until("once more stops at once").await;
+    program.until("send the signal again to stop at once").await;
     assert!(matches!(reader.next().await, Came::Closed(Some((1001, _)))));
     assert!(program.child.try_wait().unwrap().is_none(), "it waits for the one who is stuck");
     program.signal("-TERM").await;

@@ -109,7 +109,7 @@ async fn look_into(data: &Path) -> [Vec<Value>; 2] {
     assert!(stderr.contains("there are more"), "{stderr}");
     let unknown = read(&ghpulse(data, &["inspect", "sean"]).await);
     assert_eq!(unknown.0, Some(65));
-    assert!(unknown.2.contains("`sean` is no family"), "{}", unknown.2);
+    assert!(unknown.2.contains("unknown column family `sean`"), "{}", unknown.2);
     [rows, lines(data, &["inspect", "buckets", "--json"]).await]
 }
 

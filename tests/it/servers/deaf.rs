@@ -34,7 +34,10 @@ async fn a_reader_to_whom_nothing_comes_asks_anew_however_the_topic_goes_on() {
         pause.tick().await;
     }
     let trouble = edge.state.borrow().trouble.clone().unwrap_or_default();
-    assert!(trouble.contains("nothing comes, though the topic goes on to"), "{trouble}");
+    assert!(
+        trouble.contains("the broker delivers nothing, though the topic extends to"),
+        "{trouble}"
+    );
     // And now it grows no more.
     edge.is_connected(true).await;
     assert!(edge.state.borrow().stuck);

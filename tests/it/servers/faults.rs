@@ -138,7 +138,7 @@ async fn after_all(dir: &TempDir, options: &PulsarOptions) -> Node {
 }
 
 fn assert_anew(why: &str) {
-    assert!(why.contains("it is a new topic under the old name"), "{why}");
+    assert!(why.contains("it was created again under the same name"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

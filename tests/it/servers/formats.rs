@@ -4,7 +4,7 @@
 use futures_util::StreamExt as _;
 use ghpulse::model::window::{Day, Timestamp};
 use ghpulse::store::keys::{DeadKey, Scope, SizeKey};
-use ghpulse::store::rows::decode_refused;
+use ghpulse::store::rows::decode_rejected;
 use pulsar::compression::{Compression, CompressionLz4, CompressionZlib, CompressionZstd};
 use pulsar::consumer::InitialPosition;
 use pulsar::{Consumer, ConsumerOptions, ProducerOptions, Pulsar, SubType, TokioExecutor};
@@ -93,7 +93,7 @@ async fn entries_that_unpack_to_too_much_are_dead_letters() {
     is_acknowledged(pulsar.broker, topic, &edge).await;
     let mut reasons = Vec::new();
     let read = |_: DeadKey, value: &[u8]| {
-        reasons.push(decode_refused(value).unwrap().reason);
+        reasons.push(decode_rejected(value).unwrap().reason);
         Ok(true)
     };
     edge.store.reader().scan(&DeadKey(0), read).unwrap();
@@ -211,13 +211,13 @@ async fn what_cannot_be_read_goes_to_the_dead_letter_log_and_holds_nothing_up() 
     is_acknowledged(pulsar.broker, topic, &edge).await;
     let mut dead = Vec::new();
     let read = |key: DeadKey, value: &[u8]| {
-        let refused = decode_refused(value).unwrap();
+        let refused = decode_rejected(value).unwrap();
         dead.push((key.0, refused.reason, refused.text));
         Ok(true)
     };
     edge.store.reader().scan(&DeadKey(0), read).unwrap();
-    let words = ["no UTF-8", "one JSON", "without an `event`", "not a JSON object"];
-    let words = [&words[..], &["one JSON object and nothing else"; 2]].concat();
+    let words = ["not UTF-8", "one JSON", "no member `event`", "not a JSON object"];
+    let words = [&words[..], &["not exactly one JSON object"; 2]].concat();
     assert_eq!(dead.len(), words.len(), "{dead:?}");
     for (row, word) in dead.iter().zip(&words) {
         assert!(row.1.contains(word) && row.1.contains(", at "), "{row:?}");

@@ -8,7 +8,7 @@ use ghpulse::model::gap::{Gap, GapReason};
 use ghpulse::model::position::Position;
 use ghpulse::store::gaps;
 use ghpulse::store::keys::DeadKey;
-use ghpulse::store::rows::decode_refused;
+use ghpulse::store::rows::decode_rejected;
 use tempfile::{TempDir, tempdir};
 
 use super::broker::{Shared, shared};
@@ -119,7 +119,7 @@ async fn a_node_that_has_caught_up_with_a_quiet_topic_says_so() {
 fn dead(node: &Node) -> Vec<(u64, String)> {
     let mut rows = Vec::new();
     let read = |key: DeadKey, value: &[u8]| {
-        rows.push((key.0, decode_refused(value).unwrap().reason));
+        rows.push((key.0, decode_rejected(value).unwrap().reason));
         Ok(true)
     };
     node.store.reader().scan(&DeadKey(0), read).unwrap();
@@ -151,7 +151,7 @@ async fn entries_that_cannot_be_unpacked_at_the_end_of_a_topic_are_put_aside() {
             (rows.len() == 3).then_some(rows)
         });
         let cursors = rows.await.into_iter().map(|(_, reason)| {
-            assert!(reason.contains("cannot be unpacked"), "{reason}");
+            assert!(reason.contains("cannot unpack"), "{reason}");
             reason.rsplit_once(", at ").unwrap().1.parse().unwrap()
         });
         let cursors: Vec<ghpulse::model::position::Cursor> = cursors.collect();

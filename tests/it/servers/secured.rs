@@ -116,13 +116,13 @@ async fn a_login_over_tls_is_taken_and_every_refusal_says_what_to_do() {
     let said = refused(PulsarOptions { ca: None, ..good.clone() }).await;
     assert!(said.contains("TLS or the login failed") && said.contains("pulsar.ca"), "{said}");
     let said = refused(PulsarOptions { oauth: None, ..good.clone() }).await;
-    assert!(said.contains("it wants a login"), "{said}");
+    assert!(said.contains("it needs a login"), "{said}");
     let forged = login(files.path(), "forged.json", "eyJhbGciOiJIUzI1NiJ9.e30.AAAA").await;
     let said = refused(PulsarOptions { oauth: Some(forged), ..good.clone() }).await;
     assert!(said.contains("TLS or the login failed") && said.contains("pulsar.audience"), "{said}");
     let stranger = login(files.path(), "stranger.json", STRANGER).await;
     let said = refused(PulsarOptions { oauth: Some(stranger), ..good.clone() }).await;
-    assert!(said.contains("has no right to this topic"), "{said}");
+    assert!(said.contains("has no permission for this topic"), "{said}");
     broker.kill();
     broker.remove();
 }

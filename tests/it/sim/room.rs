@@ -72,7 +72,7 @@ async fn a_disk_that_fills_up_pauses_fetching_until_there_is_room() {
     fill(dir, 8);
     let part = until(&appliance, "fetching pauses", "degraded").await;
     let error = part["error"].as_str().unwrap();
-    assert!(error.contains("fetching is paused") && error.contains("make room"), "{error}");
+    assert!(error.contains("polling paused") && error.contains("free some space"), "{error}");
     // The poll that was under way is the last one.
     let requests = github.control.requests();
     github.control.emit(60);

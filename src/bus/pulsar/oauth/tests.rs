@@ -101,7 +101,7 @@ async fn a_refusal_says_who_and_what_to_check_and_never_the_secret() {
     let Err(AuthenticationError::Retriable(text)) = login.auth_data().await else {
         panic!("the login was taken");
     };
-    assert!(text.contains("/token refuses the login of") && text.contains("key.json"), "{text}");
+    assert!(text.contains("/token refused the login of") && text.contains("key.json"), "{text}");
     assert!(text.contains("status 403: access_denied no ‹secret› here"), "{text}");
     assert!(text.contains("pulsar.audience `urn:sn:pulsar:o:i`"), "{text}");
     assert!(!text.contains(SECRET));
@@ -130,8 +130,7 @@ fn words_that_repeat_the_secret_are_cut_without_leaving_a_part_of_it() {
 #[tokio::test]
 async fn an_issuer_that_is_none_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    for (status, body, word) in [(404, "no", "status 404"), (200, "{}", "names no token_endpoint")]
-    {
+    for (status, body, word) in [(404, "no", "status 404"), (200, "{}", "sent no token_endpoint")] {
         let fake = FakeServer::start(move |_: &SentRequest| FakeReply::new(status, body)).await;
         let text = credentials(&fake.url, dir.path()).token().await.unwrap_err();
         assert!(text.contains(word) && text.contains("issuer_url"), "{text}");

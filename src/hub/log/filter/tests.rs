@@ -87,7 +87,7 @@ fn invalid_query_is_refused_with_field_and_value() {
     let bare = error(StreamQuery { actors: list(&["ann", "!"]), ..all() });
     assert_eq!(bare.to_string(), "actors: `!` needs a value behind `!`, as `!dependabot*`");
     let keys = error(StreamQuery { keys: list(&["#.a.#.#"]), ..all() });
-    assert!(keys.message.contains("3 words `#`; at most 2"), "{}", keys.message);
+    assert!(keys.message.contains("3 words `#`; the limit is 2"), "{}", keys.message);
     let long = error(StreamQuery { orgs: vec!["x".repeat(256)], ..all() });
     assert_eq!((long.field, long.value.len()), ("orgs", 80));
     let numbered = |n: usize, form: &str| (0..n).map(|i| format!("{form}{i}")).collect();

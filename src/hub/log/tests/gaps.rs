@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::event_log::{PAGE_LEAST, PAGES_BYTES};
 use super::*;
-use crate::hub::lock::lock;
 use crate::model::gap::{Gap, GapReason};
 use crate::store::gaps;
+use crate::sync::lock;
 
 const TAG: BusTag = BusTag(3);
 /// Writes that fill several of the smallest pages.

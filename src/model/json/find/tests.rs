@@ -3,7 +3,7 @@ use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::{Key, compact};
+use super::super::{MemberName, compact};
 use super::*;
 
 /// Members of an object by `serde_json`, as text.
@@ -18,7 +18,7 @@ impl<'de> Visitor<'de> for Members<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = vec![None; self.0.len()];
-        while let Some(key) = map.next_key::<Key<'de>>()? {
+        while let Some(key) = map.next_key::<MemberName<'de>>()? {
             match self.0.iter().position(|name| name.as_bytes() == &*key.0) {
                 Some(i) => found[i] = Some(map.next_value::<&'de RawValue>()?.get()),
                 None => {
@@ -64,7 +64,7 @@ fn values_at_all_depths_are_found_in_one_pass() {
 }
 
 #[test]
-fn of_doubled_members_the_last_holds_with_what_is_in_it() {
+fn last_of_repeated_members_counts() {
     for json in [
         r#"{"a":{"b":{"a":1}},"a":{"a":2}}"#,
         r#"{"a":{"a":2},"a":null}"#,
@@ -76,7 +76,7 @@ fn of_doubled_members_the_last_holds_with_what_is_in_it() {
 }
 
 #[test]
-fn only_json_is_read_and_nothing_behind_the_object() {
+fn invalid_json_is_refused_and_text_after_it_ignored() {
     for json in [
         "",
         "{",
@@ -122,7 +122,7 @@ fn only_json_is_read_and_nothing_behind_the_object() {
 }
 
 #[test]
-fn an_object_however_deep_is_stepped_over() {
+fn deeply_nested_object_is_skipped() {
     let deep = 200_000;
     let json = format!("{{\"x\":{}1{},\"a\":2}}", "[".repeat(deep), "]".repeat(deep));
     assert_eq!(find(&json, PATHS).values[0], Some("2"));
@@ -190,7 +190,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn json_is_read_as_serde_json_reads_it(json in json()) {
+    fn valid_json_is_read_as_by_serde_json(json in json()) {
         compare(&json);
         for cut in 0..json.len() {
             if json.is_char_boundary(cut) {
@@ -200,14 +200,14 @@ proptest! {
     }
 
     #[test]
-    fn what_is_hardly_json_is_refused_as_serde_json_refuses_it(text in pieces()) {
+    fn broken_json_is_refused_as_by_serde_json(text in pieces()) {
         compare(&text);
         compare(&format!("{{\"a\":{text}}}"));
         compare(&format!("{{\"x\":{text},\"a\":{{\"b\":1}}}}"));
     }
 
     #[test]
-    fn any_text_is_looked_through_without_a_panic(text in ".{0,80}") {
+    fn arbitrary_text_never_panics(text in ".{0,80}") {
         compare(&text);
         compare(&format!("{{\"a\":\"{text}\"}}"));
     }

@@ -3,13 +3,13 @@ use proptest::prelude::*;
 use super::*;
 
 /// The objects of a text, and what is between them.
-fn split(text: &str) -> (Vec<&str>, Vec<Wrong>) {
+fn split(text: &str) -> (Vec<&str>, Vec<PieceError>) {
     let (mut whole, mut broken) = (Vec::new(), Vec::new());
     let wanted = |object: &str| object.contains("Event\"");
     let taken = pieces(text, wanted, |piece| {
         match piece {
             Ok(object) => whole.push(object),
-            Err(Broken { reason, .. }) => broken.push(reason),
+            Err(BrokenPiece { reason, .. }) => broken.push(reason),
         }
         Ok::<(), ()>(())
     });
@@ -18,17 +18,17 @@ fn split(text: &str) -> (Vec<&str>, Vec<Wrong>) {
 }
 
 #[test]
-fn objects_are_found_however_they_are_joined() {
+fn objects_are_found_with_any_separators() {
     let text = "\u{feff}[{\"a\":\"}{\"},\n{\"b\":{}}\0\0 {\"c\":1}, ]\r\n";
     let (whole, broken) = split(text);
     assert_eq!(whole, ["{\"a\":\"}{\"}", "{\"b\":{}}", "{\"c\":1}"]);
     assert_eq!(broken, []);
-    assert_eq!(split("[1]"), (vec![], vec![Wrong::NoObject]));
+    assert_eq!(split("[1]"), (vec![], vec![PieceError::NoObject]));
     assert_eq!(split("\0\0 \n"), (vec![], vec![]));
 }
 
 #[test]
-fn behind_a_broken_one_the_next_that_is_wanted_is_found_in_any_order_and_spacing() {
+fn next_wanted_object_is_found_after_a_broken_one() {
     for next in [
         r#"{"id":"2","type":"AEvent"}"#,
         r#"{"repo": {"id": 3, "name": "a/b"}, "type": "AEvent", "id": "2"}"#,
@@ -43,14 +43,14 @@ fn behind_a_broken_one_the_next_that_is_wanted_is_found_in_any_order_and_spacing
             let text = format!("{broken}{next}");
             let (whole, wrong) = split(&text);
             assert_eq!(whole, [next], "{text}");
-            assert!(matches!(wrong[..], [Wrong::BrokenAt(_)]), "{text}: {wrong:?}");
+            assert!(matches!(wrong[..], [PieceError::BrokenAt(_)]), "{text}: {wrong:?}");
         }
     }
     assert_eq!(split("{\"id\":\"1\",\"x").0, Vec::<&str>::new());
 }
 
 #[test]
-fn what_is_broken_is_told_with_its_place_and_its_text() {
+fn broken_part_is_reported_with_offset_and_text() {
     let text = "{\"id\":\n7x}{\"type\":\"AEvent\"}";
     let mut broken = Vec::new();
     let _ = pieces(
@@ -61,11 +61,11 @@ fn what_is_broken_is_told_with_its_place_and_its_text() {
             Ok::<(), ()>(())
         },
     );
-    assert_eq!(broken, [Broken { reason: Wrong::BrokenAt(9), text: "{\"id\":\n7x}" }]);
+    assert_eq!(broken, [BrokenPiece { reason: PieceError::BrokenAt(9), text: "{\"id\":\n7x}" }]);
 }
 
 #[test]
-fn pieces_that_are_all_open_to_the_end_are_given_up() {
+fn unclosed_nested_objects_are_given_up() {
     let open = "{\"id\":\"1\",\"x\":[{\"type\":\"AEvent\"},";
     let three = open.repeat(3);
     let (whole, broken) = split(&three);
@@ -74,12 +74,12 @@ fn pieces_that_are_all_open_to_the_end_are_given_up() {
     let (whole, broken) = split(&open);
     // Each object that is found has cost the reading of what is open around the next.
     assert!((VAIN / 2..=VAIN).contains(&whole.len()), "{}", whole.len());
-    assert_eq!(broken.last(), Some(&Wrong::TooBroken));
+    assert_eq!(broken.last(), Some(&PieceError::TooBroken));
 }
 
 proptest! {
     #[test]
-    fn any_text_is_split_and_nothing_of_it_is_lost(text in "[{}\":,a-zé\\\\\0\n\\[\\]]{0,80}") {
+    fn arbitrary_text_is_split_without_loss(text in "[{}\":,a-zé\\\\\0\n\\[\\]]{0,80}") {
         let (mut objects, mut broken) = (0, 0);
         let taken = pieces(&text, |_| true, |piece| {
             match piece {

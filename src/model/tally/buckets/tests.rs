@@ -1,4 +1,4 @@
-//! Windows, names and expiry of the buckets, against plain sums.
+//! Tests of the windows, names and expiry of buckets, against plain sums.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn counted(entries: &[(i64, &str, i64)]) -> Buckets {
 }
 
 #[test]
-fn a_window_has_its_own_seconds_and_those_of_the_one_before() {
+fn snapshot_has_the_window_and_the_one_before() {
     let buckets = counted(&[(90, "Go", 1), (95, "Go", 2), (99, "C", 4), (100, "C", 8)]);
     let taken = buckets.snapshot(Window { from: Second(95), until: Second(100) });
     let seconds = |buckets: &[Arc<Bucket>]| buckets.iter().map(|b| b.at().0).collect::<Vec<_>>();
@@ -23,27 +23,27 @@ fn a_window_has_its_own_seconds_and_those_of_the_one_before() {
 }
 
 #[test]
-fn a_window_that_ends_before_it_begins_is_empty() {
+fn inverted_window_is_empty() {
     let buckets = counted(&[(5, "Go", 1)]);
     let taken = buckets.snapshot(Window { from: Second(9), until: Second(3) });
     assert!(taken.buckets().is_empty() && taken.previous().is_empty() && taken.sum().is_empty());
 }
 
 #[test]
-fn a_snapshot_stays_as_it_was_taken() {
+fn snapshot_never_changes() {
     let mut buckets = counted(&[(1, "Go", 1), (2, "C", 5)]);
     let window = Window { from: Second(0), until: Second(10) };
     let taken = buckets.snapshot(window);
     buckets.add(Second(1), "Go", 10).unwrap();
     buckets.expire(Second(2));
-    // The number that "Go" had is free now and goes to another name.
+    // The number of "Go" is free now, and another name gets it.
     buckets.add(Second(3), "Zig", 7).unwrap();
     assert_eq!(taken.sum(), [("C", 5), ("Go", 1)].into_iter().collect());
     assert_eq!(buckets.snapshot(window).sum(), [("C", 5), ("Zig", 7)].into_iter().collect());
 }
 
 #[test]
-fn a_clock_that_is_ahead_for_a_moment_empties_no_window() {
+fn clock_ahead_for_a_moment_does_not_empty_the_window() {
     let mut buckets = Buckets::new();
     for second in 0..50 {
         buckets.add(Second(second), "Go", 1).unwrap();
@@ -55,12 +55,12 @@ fn a_clock_that_is_ahead_for_a_moment_empties_no_window() {
     };
     assert_eq!((sum_at(49), sum_at(2_000_000), sum_at(-9)), (10, 0, 0));
     assert_eq!(sum_at(49), 10);
-    // What is behind both windows goes: twenty seconds are kept.
+    // Buckets before both windows are dropped: twenty seconds are kept.
     assert_eq!(buckets.seconds(), 20);
 }
 
 #[test]
-fn names_are_refused_by_name_and_counted_under_no_other() {
+fn refused_names_are_not_counted_under_others() {
     let mut buckets = Buckets::new();
     let longest = "x".repeat(NAME_BYTES);
     assert_eq!(buckets.add(Second(1), &longest, 1), Ok(()));
@@ -78,7 +78,7 @@ fn names_are_refused_by_name_and_counted_under_no_other() {
 }
 
 #[test]
-fn what_is_taken_back_leaves_nothing_behind() {
+fn subtracted_counts_leave_nothing() {
     let mut buckets = counted(&[(1, "Go", 3), (1, "Go", -3), (2, "C", 0)]);
     assert_eq!((buckets.seconds(), buckets.names()), (0, 0));
     buckets.add(Second(1), "C", 1).unwrap();
@@ -86,7 +86,7 @@ fn what_is_taken_back_leaves_nothing_behind() {
 }
 
 #[test]
-fn seconds_are_bounded_and_the_oldest_goes_first() {
+fn oldest_buckets_are_dropped_at_the_limit() {
     let mut buckets = Buckets::new();
     for second in 0..=i64::try_from(SECONDS).unwrap() {
         buckets.add(Second(second), "Go", 1).unwrap();
@@ -97,7 +97,7 @@ fn seconds_are_bounded_and_the_oldest_goes_first() {
 
 #[test]
 fn wide_buckets_begin_at_multiples_of_their_width() {
-    let mut buckets = Buckets::shaped(BucketLayout { step: 24, ..BucketLayout::USUAL });
+    let mut buckets = Buckets::with_layout(BucketLayout { step: 24, ..BucketLayout::USUAL });
     for second in [47, 48, 71, 72] {
         buckets.add(Second(second), "Go", 1).unwrap();
     }
@@ -110,8 +110,8 @@ fn wide_buckets_begin_at_multiples_of_their_width() {
 }
 
 #[test]
-fn what_is_dropped_for_want_of_room_is_known() {
-    let mut buckets = Buckets::shaped(BucketLayout { cells: 3, ..BucketLayout::USUAL });
+fn dropped_buckets_are_recorded() {
+    let mut buckets = Buckets::with_layout(BucketLayout { cells: 3, ..BucketLayout::USUAL });
     for (second, name) in [(1, "Go"), (1, "C"), (2, "Go")] {
         buckets.add(Second(second), name, 1).unwrap();
     }
@@ -126,7 +126,7 @@ fn what_is_dropped_for_want_of_room_is_known() {
 
 proptest! {
     #[test]
-    fn the_sum_is_what_was_added_inside_the_window(
+    fn sum_is_what_was_added_inside_the_window(
         entries in prop::collection::vec((0_i64..60, "[a-f]", -3_i64..9), 0..200),
         from in 0_i64..60, len in 0_i64..40, expired in 0_i64..60,
     ) {

@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_refused_by_name() {
         for (text, field, part) in [
-            ("cursor=x", Some("cursor"), "`x` is no cursor"),
+            ("cursor=x", Some("cursor"), "invalid cursor `x`"),
             ("since=soon", Some("since"), "how long ago"),
             ("since=1970-01-13T00:00:00Z", Some("since"), "a minute ahead"),
             ("since=1970-01-12T13:47:41", Some("since"), "a minute ahead"),

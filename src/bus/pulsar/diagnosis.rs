@@ -1,4 +1,4 @@
-//! What the client library's errors mean, in words that a person can act on.
+//! Explains the client library's errors: the cause, and what an operator can do.
 
 use pulsar::Error;
 use pulsar::error::{
@@ -6,23 +6,23 @@ use pulsar::error::{
 };
 use pulsar::message::proto::ServerError;
 
-use super::PulsarError;
+use super::error::PulsarError;
 
-/// The most that is repeated of a broker's own words, in bytes.
+/// The longest part of a broker's message that is quoted, in bytes.
 const REPEATED: usize = 300;
 
-/// An error with what was tried.
+/// A library error with the operation that failed.
 pub(super) fn away(doing: impl Into<String>, error: &Error) -> PulsarError {
     PulsarError::Away { doing: doing.into(), why: meaning(error) }
 }
 
-/// That something took longer than `seconds`.
+/// The error of an operation that took longer than `seconds`.
 pub(super) fn too_slow(doing: impl Into<String>, seconds: u64) -> PulsarError {
     let why = format!("no answer within {seconds} s; is the broker overloaded or paused?");
     PulsarError::Away { doing: doing.into(), why }
 }
 
-/// Whether the broker says that somebody else is the topic's producer.
+/// Whether the broker reports another producer on the topic.
 pub(super) fn is_taken(error: &Error) -> bool {
     use ServerError::{ProducerBusy, ProducerFenced};
     match error {
@@ -31,8 +31,8 @@ pub(super) fn is_taken(error: &Error) -> bool {
     }
 }
 
-/// Whether the broker was reached and it came to nothing: TLS, or the login. The library says the
-/// same of both, and nothing more.
+/// Whether the broker was reached but TLS or the login failed. The library reports both with the
+/// same error.
 pub(super) fn is_shut_out(error: &Error) -> bool {
     let refused = matches!(said(error), Some((Some(ServerError::AuthenticationError), _)));
     let fatal = match connection(error) {
@@ -42,7 +42,7 @@ pub(super) fn is_shut_out(error: &Error) -> bool {
     refused || fatal
 }
 
-/// What it means and what to do.
+/// The cause, and what to do.
 pub(super) fn meaning(error: &Error) -> String {
     if let Some((kind, text)) = said(error) {
         let text = repeated(text.unwrap_or("no reason given"));
@@ -58,7 +58,7 @@ pub(super) fn meaning(error: &Error) -> String {
              pulsar.ca"
         ),
         Some(ConnectionError::Io(error)) => reached(error),
-        Some(ConnectionError::NotFound) => "its name leads to no address".to_owned(),
+        Some(ConnectionError::NotFound) => "its name does not resolve to an address".to_owned(),
         Some(ConnectionError::Disconnected) => "the connection was closed".to_owned(),
         Some(other) => repeated(&other.to_string()),
         None => match error {
@@ -78,9 +78,7 @@ fn reached(error: &std::io::Error) -> String {
     }
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => {
-            "nobody listens there (connection refused); is the broker running, and the port the \
-             right one?"
-                .to_owned()
+            "connection refused; is the broker running, and is the port right?".to_owned()
         }
         std::io::ErrorKind::TimedOut => "no answer in time; is the broker reachable?".to_owned(),
         _ => text,
@@ -96,39 +94,36 @@ fn login(error: &AuthenticationError) -> String {
 fn advice(kind: Option<ServerError>) -> Option<&'static str> {
     Some(match kind? {
         ServerError::AuthenticationError => {
-            "the broker refuses the login; check pulsar.audience and the key file"
+            "the broker refused the login; check pulsar.audience and the key file"
         }
         ServerError::AuthorizationError => {
-            "the login has no right to this topic; grant its role produce and consume"
+            "the login has no permission for this topic; grant its role produce and consume"
         }
         ServerError::TopicNotFound => {
-            "there is no such topic; create it, or let the broker create topics"
+            "the topic does not exist; create it, or let the broker create topics"
         }
         ServerError::TopicTerminatedError => "the topic was terminated; use another one",
         ServerError::ConsumerBusy => {
-            "another process has this subscription; is a copy of this data directory in use?"
+            "another process uses this subscription; is a copy of this data directory in use?"
         }
         ServerError::ProducerBusy | ServerError::ProducerFenced => "another producer has the topic",
         ServerError::ProducerBlockedQuotaExceededError
         | ServerError::ProducerBlockedQuotaExceededException => {
-            "the namespace's backlog quota is used up; raise it, or remove subscriptions that \
-             nobody reads"
+            "the namespace's backlog quota is used up; raise it, or remove unused subscriptions"
         }
         ServerError::ServiceNotReady => "the broker is not ready yet",
-        ServerError::MetadataError | ServerError::PersistenceError => {
-            "the broker's own storage fails"
-        }
+        ServerError::MetadataError | ServerError::PersistenceError => "the broker's storage fails",
         ServerError::TooManyRequests => "the broker has too many requests",
-        ServerError::InvalidTopicName => "the broker takes this for no topic's name",
+        ServerError::InvalidTopicName => "the broker rejects the topic's name",
         ServerError::IncompatibleSchema => {
-            "the topic has a schema, and ours are plain bytes; use a topic without one"
+            "the topic has a schema, but ghpulse sends plain bytes; use a topic without a schema"
         }
         ServerError::NotAllowedError => "the broker's policies forbid it",
         _ => return None,
     })
 }
 
-/// What the broker itself said, wherever the library has put it.
+/// The broker's own error, wherever the library has put it.
 fn said(error: &Error) -> Option<(Option<ServerError>, Option<&str>)> {
     if let Error::ServiceDiscovery(ServiceDiscoveryError::Query(kind, text)) = error {
         return Some((*kind, text.as_deref()));
@@ -150,7 +145,7 @@ fn connection(error: &Error) -> Option<&ConnectionError> {
     }
 }
 
-/// One line of bounded length.
+/// The first line, of bounded length.
 fn repeated(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default().trim();
     let mut end = line.len().min(REPEATED);
@@ -171,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_says_is_found_wherever_the_library_puts_it() {
+    fn error_of_the_broker_is_found_wherever_the_library_puts_it() {
         let kind = ServerError::AuthorizationError;
         let inner = Error::Producer(ProducerError::Connection(from_broker(kind)));
         for error in [
@@ -187,15 +182,15 @@ mod tests {
             let text = away("subscribing", &error).to_string();
             assert_eq!(
                 text,
-                "subscribing: the login has no right to this topic; grant its role produce and \
-                 consume (the broker says: first line)"
+                "subscribing: the login has no permission for this topic; grant its role produce \
+                 and consume (the broker says: first line)"
             );
             assert!(!is_taken(&error));
         }
     }
 
     #[test]
-    fn a_taken_topic_is_no_failure() {
+    fn taken_topic_is_recognized() {
         for kind in [ServerError::ProducerFenced, ServerError::ProducerBusy] {
             assert!(is_taken(&Error::Connection(from_broker(kind))));
         }
@@ -203,14 +198,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_connection_asks_whether_the_broker_runs() {
+    fn refused_connection_asks_whether_the_broker_runs() {
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let text = meaning(&Error::Connection(ConnectionError::Io(refused)));
         assert!(text.contains("is the broker running"), "{text}");
     }
 
     #[test]
-    fn long_words_are_cut_between_letters() {
+    fn long_text_is_cut_between_characters() {
         assert_eq!(repeated(&"ä".repeat(400)).len(), REPEATED);
         assert_eq!(repeated(""), "");
     }

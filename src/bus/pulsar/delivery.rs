@@ -1,24 +1,24 @@
-//! What arrived, as a delivery: a message that was read, or an entry that cannot be unpacked.
+//! Makes a delivery of each message, and a dead letter of each entry that cannot be unpacked.
 
-use super::course::{Entry, place_of};
-use super::entry::{Arrived, Unreadable};
+use super::entry::{TopicMessage, UnreadableEntry};
+use super::progress::{EntryId, position_of};
 use crate::bus::{Content, DeadLetter, Delivery};
 use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::position::Position;
 use crate::model::window::Timestamp;
 use crate::store::rows::DEAD_LETTER_BYTES;
 
-/// What a delivery is acknowledged with.
+/// Identifies a delivery when it is acknowledged.
 #[derive(Debug, Clone, Copy)]
-pub struct Receipt {
-    pub(super) entry: Entry,
-    /// Whether its entry is complete with it.
+pub struct PulsarReceipt {
+    pub(super) entry: EntryId,
+    /// Whether it is the last message of its entry.
     pub(super) is_last: bool,
 }
 
-/// A message, read.
-pub(super) fn read(message: Arrived) -> Delivery<Receipt> {
-    let Arrived { entry, index, is_last, published_at, properties, body } = message;
+/// The delivery of a message.
+pub(super) fn read(message: TopicMessage) -> Delivery<PulsarReceipt> {
+    let TopicMessage { entry, index, is_last, published_at, properties, body } = message;
     let property = |name: &str| match name {
         RECEIVED => properties.received.as_deref(),
         SCHEMA => properties.schema.as_deref(),
@@ -32,23 +32,23 @@ pub(super) fn read(message: Arrived) -> Delivery<Receipt> {
             received: properties.received,
             schema: properties.schema,
             published_at,
-            // One byte more than is kept shows that it is not whole.
+            // One byte more than is kept shows that the body was cut.
             body: Some(body[..body.len().min(DEAD_LETTER_BYTES + 1)].to_vec()),
         }),
     };
     Delivery {
-        position: Position { index, ..place_of(entry) },
+        position: Position { index, ..position_of(entry) },
         outage: properties.outage,
         content,
-        receipt: Receipt { entry, is_last },
+        receipt: PulsarReceipt { entry, is_last },
     }
 }
 
-/// What cannot be unpacked, to the end of its entry.
-pub(super) fn unpacked(unreadable: Unreadable) -> Delivery<Receipt> {
-    let Unreadable { entry, index, reason } = unreadable;
+/// The dead letter for the rest of an entry that cannot be unpacked.
+pub(super) fn unpacked(unreadable: UnreadableEntry) -> Delivery<PulsarReceipt> {
+    let UnreadableEntry { entry, index, reason } = unreadable;
     Delivery {
-        position: Position { index, ..place_of(entry) },
+        position: Position { index, ..position_of(entry) },
         outage: None,
         content: Content::DeadLetter(DeadLetter {
             reason,
@@ -57,12 +57,12 @@ pub(super) fn unpacked(unreadable: Unreadable) -> Delivery<Receipt> {
             received: None,
             schema: None,
         }),
-        receipt: Receipt { entry, is_last: true },
+        receipt: PulsarReceipt { entry, is_last: true },
     }
 }
 
-/// Bytes that a delivery takes.
-pub(super) fn size(delivery: &Delivery<Receipt>) -> usize {
+/// The size of a delivery in bytes.
+pub(super) fn size(delivery: &Delivery<PulsarReceipt>) -> usize {
     match &delivery.content {
         Content::Own(envelope, _) | Content::Given(envelope, _) | Content::Bare(envelope, _) => {
             envelope.event.len()

@@ -1,0 +1,163 @@
+//! The progress of a session through the topic. Positions only; no I/O.
+//!
+//! The furthest position never goes back. A message at or before it is either a redelivery, which
+//! is common, or belongs to a topic that was created again under the same name, where other events
+//! have the old positions. The end of the topic tells which: until the topic is known to reach as
+//! far as before, such messages are withheld and not acknowledged.
+
+use crate::model::position::Position;
+
+/// Identifies an entry of the topic: ledger and number. The messages of one batch share an entry.
+pub(super) type EntryId = (u64, u64);
+
+/// The entry that holds a position.
+pub(super) fn entry_of(position: Position) -> EntryId {
+    (position.ledger, position.entry)
+}
+
+/// The position of an entry's first message.
+pub(super) fn position_of((ledger, entry): EntryId) -> Position {
+    Position { ledger, entry, index: 0 }
+}
+
+/// An entry as errors and logs show it, `ledger:entry`.
+pub(super) fn shown((ledger, entry): EntryId) -> String {
+    format!("{ledger}:{entry}")
+}
+
+/// The progress of one session.
+#[derive(Debug)]
+pub(super) struct TopicProgress {
+    /// The furthest position that was delivered, or applied before.
+    reached: Option<Position>,
+    /// The position that was received last in this session.
+    came: Option<Position>,
+    /// Whether the topic is known to extend to `reached`.
+    is_proven: bool,
+    /// The first new position of this session.
+    began: Option<Position>,
+}
+
+/// What to do with a received message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NextStep {
+    /// Pass it on.
+    Pass,
+    /// Withhold it: it was reached before, and the topic may be another one.
+    Withhold,
+    /// Entries between this one and the message are missing.
+    Hole(EntryId),
+}
+
+impl TopicProgress {
+    /// The progress of a new session. `end` is the topic's last entry, not before `applied`; `None`
+    /// when the broker does not say.
+    pub(super) fn new(applied: Option<Position>, end: Option<EntryId>) -> Self {
+        let is_proven = applied.is_none() || end.is_some();
+        Self { reached: applied, came: None, is_proven, began: None }
+    }
+
+    /// The furthest entry that was delivered, or applied before.
+    pub(super) fn reached(&self) -> Option<EntryId> {
+        self.reached.map(entry_of)
+    }
+
+    /// The first new position of this session.
+    pub(super) fn began(&self) -> Option<Position> {
+        self.began
+    }
+
+    /// Records a received position. Entries that are missing before the first new one of a session
+    /// are missing in the topic. Later in a session they may have been lost in transit; a new
+    /// session that begins after the furthest position shows which.
+    pub(super) fn advance(&mut self, at: Position) -> NextStep {
+        if self.reached < Some(at) {
+            let before = self.reached.filter(|_| self.began.is_some());
+            if let Some(before) = before.filter(|before| is_hole(*before, at)) {
+                return NextStep::Hole(entry_of(before));
+            }
+            self.began.get_or_insert(at);
+            (self.reached, self.is_proven) = (Some(at), true);
+        } else if self.came.is_some_and(|came| at <= came) {
+            // The broker went back: the subscription was reset.
+            self.is_proven = false;
+        }
+        self.came = Some(at);
+        if self.is_proven { NextStep::Pass } else { NextStep::Withhold }
+    }
+
+    /// The topic extends to the furthest position.
+    pub(super) fn prove(&mut self) {
+        self.is_proven = true;
+    }
+}
+
+/// Whether entries are missing between two positions that were received one after the other.
+/// Missing entries at the end of a ledger cannot be detected when the next position is in another
+/// ledger.
+pub(super) fn is_hole(before: Position, at: Position) -> bool {
+    if at <= before || entry_of(at) == entry_of(before) {
+        return false;
+    }
+    let next = if at.ledger == before.ledger { before.entry.saturating_add(1) } else { 0 };
+    at.entry > next
+}
+
+#[cfg(test)]
+mod tests {
+    use NextStep::{Hole, Pass, Withhold};
+
+    use super::*;
+
+    fn at(ledger: u64, entry: u64, index: u32) -> Position {
+        Position { ledger, entry, index }
+    }
+
+    #[test]
+    fn furthest_position_never_goes_back() {
+        let mut progress = TopicProgress::new(None, None);
+        for (ledger, entry, reached) in [(7, 3, (7, 3)), (2, 0, (7, 3)), (7, 4, (7, 4))] {
+            progress.advance(at(ledger, entry, 0));
+            assert_eq!(progress.reached(), Some(reached));
+        }
+    }
+
+    #[test]
+    fn known_positions_are_withheld_until_the_end_is_known() {
+        let mut progress = TopicProgress::new(Some(at(7, 3, 5)), None);
+        assert_eq!(progress.advance(at(2, 0, 0)), Withhold, "it may be a new topic");
+        assert_eq!(progress.advance(at(7, 3, 5)), Withhold);
+        assert_eq!(progress.advance(at(7, 3, 6)), Pass, "it continues after what was applied");
+        let mut progress = TopicProgress::new(Some(at(7, 3, 5)), None);
+        assert_eq!(progress.advance(at(7, 2, 0)), Withhold);
+        progress.prove();
+        assert_eq!(progress.advance(at(7, 3, 5)), Pass);
+        assert_eq!(TopicProgress::new(Some(at(7, 3, 5)), Some((7, 3))).advance(at(7, 2, 0)), Pass);
+        assert_eq!(TopicProgress::new(None, None).advance(at(0, 0, 0)), Pass);
+    }
+
+    #[test]
+    fn reset_subscription_has_to_be_proven_again() {
+        let mut progress = TopicProgress::new(Some(at(7, 3, 0)), Some((7, 9)));
+        for entry in 2..9 {
+            assert_eq!(progress.advance(at(7, entry, 0)), Pass);
+        }
+        assert_eq!(progress.advance(at(7, 5, 0)), Withhold);
+        assert_eq!(progress.advance(at(7, 6, 0)), Withhold);
+        assert_eq!(progress.advance(at(7, 9, 0)), Pass);
+    }
+
+    #[test]
+    fn hole_shows_from_the_second_new_position_on() {
+        let mut progress = TopicProgress::new(Some(at(7, 3, 0)), Some((9, 9)));
+        // Nothing is left in the topic before the first new one.
+        for position in [at(7, 2, 0), at(7, 6, 0), at(7, 6, 1), at(7, 7, 0), at(9, 0, 0)] {
+            assert_eq!(progress.advance(position), Pass);
+        }
+        for position in [at(9, 2, 0), at(9, 2, 0), at(11, 1, 0)] {
+            assert_eq!(progress.advance(position), Hole((9, 0)));
+        }
+        assert_eq!(progress.reached(), Some((9, 0)));
+        assert_eq!(progress.advance(at(11, 0, 0)), Pass);
+    }
+}

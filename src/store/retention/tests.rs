@@ -1,0 +1,286 @@
+//! Tests of retention, on a real database.
+
+use super::*;
+use crate::model::event::{EventId, EventKey};
+use crate::model::gap::{Gap, GapReason};
+use crate::model::position::Cursor;
+use crate::model::window::{Day, Second};
+use crate::store::families::Family;
+use crate::store::journal::DROPPED;
+use crate::store::keys::{BucketKey, JournalKey, Key, SeenKey};
+use crate::store::{APPLIED, Batch, gaps, new_store};
+
+/// A new store, the tag of its bus, and the current time.
+fn opened() -> (tempfile::TempDir, Store, BusTag, Timestamp) {
+    let (dir, store) = new_store();
+    let tag = store.bus_tag();
+    (dir, store, tag, Timestamp::from_seconds(1_000 * 86_400))
+}
+
+/// The usual limits; tests change single ones.
+fn usual(tag: BusTag) -> Retention {
+    Retention {
+        tag,
+        seen_for: hours(72),
+        buckets: hours(2),
+        journal_for: hours(48),
+        journal_bytes: 350,
+        held_by: None,
+    }
+}
+
+fn hours(n: u64) -> Duration {
+    Duration::from_secs(n * 3_600)
+}
+
+/// Puts events of 100 bytes into the journal, each in the minute that `minute_of` returns.
+fn put_journal(batch: &mut Batch<'_>, tag: BusTag, events: u64, minute_of: impl Fn(i64) -> Minute) {
+    for n in 1..=events {
+        let position = Position::counted(n);
+        batch.put(&JournalKey { tag, position }, b"x");
+        let key = MinuteKey { tag, minute: minute_of(n.cast_signed()) };
+        batch.put(&key, &MinuteRow { first: position, bytes: 100 }.encode());
+    }
+}
+
+/// Maps the existing keys from `first` on.
+fn kept<K: Key, T>(store: &Store, first: &K, look: impl Fn(K) -> T) -> Vec<T> {
+    let mut kept = Vec::new();
+    let take = |key: K, _: &[u8]| {
+        kept.push(look(key));
+        Ok(true)
+    };
+    store.reader().scan(first, take).unwrap();
+    kept
+}
+
+/// The numbers of the events in the journal.
+fn journal(store: &Store, tag: BusTag) -> Vec<u64> {
+    let first = JournalKey { tag, position: Position::default() };
+    kept(store, &first, |key| key.position.entry)
+}
+
+fn event(id: u64) -> EventKey {
+    EventKey { id: EventId::Number(id), kind: "PushEvent".to_owned() }
+}
+
+#[tokio::test]
+async fn only_expired_rows_are_dropped() {
+    let (_dir, store, tag, now) = opened();
+    store
+        .commit(move |batch| {
+            for day in 990..=1_000 {
+                batch.put(&SeenKey::new(Day(day), &event(1)), b"");
+            }
+            for second in [now.second().0 - 7_300, now.second().0 - 7_100] {
+                batch.add(&BucketKey { second: Second(second), language: "C".into() }, 1)?;
+            }
+            put_journal(batch, tag, 10, |n| Minute(now.minute().0 - 10 + n));
+            Ok(())
+        })
+        .await
+        .unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    let seen = kept(&store, &SeenKey::new(Day(0), &event(0)), |key| key.day.0);
+    assert_eq!(seen, [997, 998, 999, 1_000]);
+    assert_eq!(*remembered_days(now, usual(tag).seen_for).start(), 997);
+    let kept = journal(&store, tag);
+    assert_eq!(kept, [8, 9, 10], "350 bytes hold the newest three minutes");
+    let bucket = |ago| BucketKey { second: Second(now.second().0 - ago), language: "C".into() };
+    let count = |ago| store.reader().count(&bucket(ago)).unwrap();
+    assert_eq!((count(7_300), count(7_100)), (0, 1));
+}
+
+#[test]
+fn claims_reach_a_day_ahead_and_as_far_as_a_peer_may_be_late() {
+    let now = Timestamp::from_seconds(1_000 * 86_400);
+    assert_eq!(remembered_days(now, hours(72)), 997..=1_001);
+    assert_eq!(claim_days(now, hours(72)), 997..=1_003);
+}
+
+#[tokio::test]
+async fn journal_limit_counts_compressed_bytes() {
+    let (_dir, store, tag, now) = opened();
+    // Rows of 200,000 bytes that compress to next to nothing, one a minute.
+    store
+        .commit(move |batch| {
+            for n in 1..=10 {
+                let position = Position::counted(n);
+                batch.put(&JournalKey { tag, position }, &vec![b'x'; 200_000]);
+                let key = MinuteKey { tag, minute: Minute(now.minute().0 - 10 + n.cast_signed()) };
+                batch.put(&key, &MinuteRow { first: position, bytes: 200_000 }.encode());
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+    store.shared.database.flush(Family::Journal).unwrap();
+    let limit = |journal_bytes| Retention { journal_bytes, ..usual(tag) };
+    drop_due(&store, limit(300_000), now).await.unwrap();
+    assert_eq!(journal(&store, tag).len(), 10, "two million bytes compress to less than 300,000");
+    drop_due(&store, limit(4_000), now).await.unwrap();
+    let kept = journal(&store, tag);
+    assert!(!kept.is_empty() && kept.len() < 10 && kept.ends_with(&[10]), "{kept:?}");
+}
+
+#[tokio::test]
+async fn cursor_holds_the_journal_back_up_to_the_byte_limit() {
+    let (_dir, store, tag, now) = opened();
+    let put = move |batch: &mut Batch<'_>| {
+        put_journal(batch, tag, 10, Minute);
+        batch.put_cursor("reader", Cursor { tag, position: Position::counted(7) })
+    };
+    store.commit(put).await.unwrap();
+    let retention = Retention { journal_bytes: 100_000, held_by: Some("reader"), ..usual(tag) };
+    let oldest = || journal(&store, tag)[0];
+    drop_due(&store, retention, now).await.unwrap();
+    assert_eq!(oldest(), 7, "the cursor's minute stays, however old");
+    drop_due(&store, Retention { journal_bytes: 250, ..retention }, now).await.unwrap();
+    assert_eq!(oldest(), 9, "but not beyond the limit of bytes");
+    drop_due(&store, Retention { held_by: None, ..retention }, now).await.unwrap();
+    assert_eq!(oldest(), 10, "without a cursor nothing is held back");
+}
+
+#[tokio::test]
+async fn dropped_position_never_goes_back() {
+    let (_dir, store, tag, now) = opened();
+    store
+        .commit(move |batch| {
+            put_journal(batch, tag, 1, Minute);
+            // Dropped up to there; one event arrived late at an old position.
+            let cursor = Cursor { tag, position: Position::counted(9) };
+            batch.put_cursor(DROPPED, cursor)?;
+            let (first, key) = (Position::counted(20), MinuteKey { tag, minute: now.minute() });
+            batch.put(&JournalKey { tag, position: first }, b"x");
+            batch.put(&key, &MinuteRow { first, bytes: 1 }.encode());
+            Ok(())
+        })
+        .await
+        .unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(journal(&store, tag), [20]);
+    let dropped = store.reader().journal(tag).unwrap().dropped();
+    assert_eq!(dropped, Some(Position::counted(9)));
+}
+
+#[tokio::test]
+async fn gap_is_kept_while_a_subscriber_can_meet_it() {
+    let (_dir, store, tag, now) = opened();
+    let gap = move |after, until| Gap {
+        after: Position::counted(after),
+        until: Position::counted(until),
+        count: None,
+        reason: GapReason::Upstream,
+        noticed_at: now,
+    };
+    store
+        .commit(move |batch| {
+            put_journal(batch, tag, 10, |n| Minute(now.minute().0 - 10 + n));
+            [gap(2, 2), gap(5, 9), gap(7, 7), gap(8, 8)]
+                .into_iter()
+                .try_for_each(|gap| gaps::record(batch, tag, gap))
+        })
+        .await
+        .unwrap();
+    // Events 1 to 7 are dropped. A live subscriber was at the last one before the outage.
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(journal(&store, tag), [8, 9, 10]);
+    let read = store.reader().journal(tag).unwrap();
+    assert_eq!(read.dropped(), Some(Position::counted(7)));
+    assert_eq!(read.gaps(Position::default(), 9).unwrap(), [gap(5, 9), gap(7, 7), gap(8, 8)]);
+    assert_eq!(read.gaps(Position::counted(9), 9).unwrap(), []);
+}
+
+#[tokio::test]
+async fn complete_from_follows_retention() {
+    let (_dir, store, tag, now) = opened();
+    let put = move |batch: &mut Batch<'_>| {
+        put_journal(batch, tag, 10, |n| Minute(now.minute().0 - 10 + n));
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+    let from = || store.reader().journal(tag).unwrap().complete_from().unwrap();
+    assert_eq!(from(), Some(Minute(now.minute().0 - 9)));
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(from(), Some(Minute(now.minute().0 - 2)), "minutes up to -3 are dropped");
+    // An event that was received long ago arrives late.
+    let late = move |batch: &mut Batch<'_>| {
+        let row = MinuteRow { first: Position::counted(11), bytes: 1 };
+        batch.put(&MinuteKey { tag, minute: Minute(now.minute().0 - 7_200) }, &row.encode());
+        Ok(())
+    };
+    store.commit(late).await.unwrap();
+    assert_eq!(from(), Some(Minute(now.minute().0 - 2)));
+    // A clock that was once ahead does not make the journal incomplete for good.
+    let put = move |batch: &mut Batch<'_>| {
+        put_journal(batch, tag, 2, |n| Minute(now.minute().0 + 3_000_000 + n));
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert!(from().unwrap() <= Minute(now.minute().0 + 1), "{:?}", from());
+}
+
+#[tokio::test]
+async fn journal_of_a_left_bus_is_dropped_after_the_takeover() {
+    let (_dir, store, _, now) = opened();
+    let (tag, old, newer) = (BusTag(5), BusTag(2), BusTag(9));
+    let past = Timestamp::from_seconds(500 * 86_400);
+    store
+        .commit(move |batch| {
+            for tag in [old, tag, newer] {
+                let position = Position { ledger: 7, entry: 1, index: 0 };
+                batch.put(&JournalKey { tag, position }, b"x");
+                let row = MinuteRow { first: position, bytes: 1 };
+                batch.put(&MinuteKey { tag, minute: past.minute() }, &row.encode());
+            }
+            for day in [496, 497, 500] {
+                batch.put(&SeenKey::new(Day(day), &event(1)), b"");
+            }
+            let applied =
+                |tag| Cursor { tag, position: Position { ledger: 7, entry: 1, index: 0 } };
+            [old, newer].into_iter().try_for_each(|tag| batch.put_cursor(APPLIED, applied(tag)))?;
+            let reason = GapReason::Upstream;
+            let (after, until) = (applied(old).position, applied(old).position);
+            let gap = Gap { after, until, count: None, reason, noticed_at: now };
+            gaps::record(batch, old, gap)
+        })
+        .await
+        .unwrap();
+    let start = JournalKey { tag: BusTag(0), position: Position::default() };
+    // A configured bus that has delivered nothing has not taken over.
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(kept(&store, &start, |key| key.tag), [old, tag, newer]);
+    let position = Position { ledger: 7, entry: 1, index: 0 };
+    let taken = store.commit(move |batch| batch.put_cursor(APPLIED, Cursor { tag, position }));
+    taken.await.unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(kept(&store, &start, |key| key.tag), [tag]);
+    // The dropped position of each is kept, and the gap ahead of its last subscriber.
+    for (tag, gone) in [(old, Some(position)), (tag, None), (newer, Some(position))] {
+        assert_eq!(store.reader().journal(tag).unwrap().dropped(), gone);
+        assert_eq!(store.watermarks().dropped.borrow().get(&tag).copied(), gone);
+    }
+    assert_eq!(store.reader().journal(old).unwrap().gaps(position, 9).unwrap().len(), 1);
+    let days = kept(&store, &SeenKey::new(Day(0), &event(0)), |key| key.day.0);
+    assert_eq!(days, [497, 500]);
+}
+
+#[tokio::test]
+async fn events_dated_in_the_future_do_not_make_the_journal_grow() {
+    let (_dir, store, tag, now) = opened();
+    // The first two events were received years ahead, the others one a minute, up to now.
+    let minute_of = move |n| match n {
+        1 | 2 => Minute(now.minute().0 + 3_000_000 + n),
+        _ => Minute(now.minute().0 - 20 + n),
+    };
+    let put = move |batch: &mut Batch<'_>| {
+        put_journal(batch, tag, 20, minute_of);
+        Ok(())
+    };
+    store.commit(put).await.unwrap();
+    drop_due(&store, usual(tag), now).await.unwrap();
+    assert_eq!(journal(&store, tag), [18, 19, 20]);
+    let minutes = kept(&store, &MinuteKey { tag, minute: Minute(i64::MIN) }, |key| key.minute);
+    assert_eq!(minutes, [18, 19, 20].map(minute_of));
+}
