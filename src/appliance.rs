@@ -55,7 +55,7 @@ use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, Grant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
-use crate::collect::enrich::{Enrich, Lookup, LookupOptions, Recent};
+use crate::collect::enrich::{Enrich, Lookup, LookupOptions, RecentShare};
 use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
@@ -143,7 +143,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
-    let complaint = enrich.complaint.subscribe();
+    let complaint = enrich.warning.subscribe();
     let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
     let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
@@ -213,7 +213,7 @@ fn sight_of(
     parts: &Parts,
     apply: &Apply,
     has_broker: bool,
-    (enriched, files, witness): (Receiver<Recent>, renewed::State, Arc<Witness>),
+    (enriched, files, witness): (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
 ) -> Sight {
     Sight {
         files,

@@ -128,7 +128,8 @@ fn filled(name: &str, title: &str, contents: &str, body: &str, form: Form) -> St
 /// Links to the server's other pages; a folder of files has no server.
 const SITE: &str = r#"<nav aria-label="Pages"><a href="{{root}}">Wall</a>
 <a href="{{root}}status">Status</a> <a href="{{root}}play">Try the stream</a>
-<a href="{{root}}topics">Topics</a> <a href="{{root}}docs" aria-current="true">Manual</a></nav>"#;
+<a href="{{root}}topics">Topics</a> <a href="{{root}}scripts">Scripts</a>
+<a href="{{root}}docs" aria-current="true">Manual</a></nav>"#;
 
 /// The headings below the title, as a list.
 fn contents(rendered: &Rendered) -> String {

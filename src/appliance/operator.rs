@@ -15,7 +15,7 @@ use super::{copies, exchange, kept};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
-use crate::collect::enrich::Complaint;
+use crate::collect::enrich::EnrichWarning;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
@@ -33,7 +33,7 @@ const LOSS_SHOWN: Duration = Duration::from_secs(3_600);
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
-    enrichment: watch::Receiver<Complaint>,
+    enrichment: watch::Receiver<EnrichWarning>,
     /// `None` with the embedded bus.
     bus: Option<BrokerState>,
     /// `None` where nothing feeds RabbitMQ.
@@ -65,7 +65,7 @@ const DAMAGED_JOURNAL: &str = "a part of the journal is damaged, and readers get
 impl Operator {
     pub(super) fn new(
         source: Option<watch::Receiver<SourceStatus>>,
-        enrichment: watch::Receiver<Complaint>,
+        enrichment: watch::Receiver<EnrichWarning>,
         (bus, fed): (Option<BrokerState>, Option<RabbitState>),
         scripts: Scripts,
         history: History,

@@ -57,7 +57,11 @@ fn joined(here: &str, link: &str) -> String {
 #[test]
 fn every_link_leads_to_a_page_and_an_anchor() {
     let site = ["http://host/prefix/", "http://host/prefix/status"];
-    let site = site.into_iter().chain(["http://host/prefix/play", "http://host/prefix/topics"]);
+    let site = site.into_iter().chain([
+        "http://host/prefix/play",
+        "http://host/prefix/topics",
+        "http://host/prefix/scripts",
+    ]);
     let site: BTreeSet<&str> = site.collect();
     for form in FORMS {
         let documents = documents(form);

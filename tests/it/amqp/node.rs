@@ -13,7 +13,7 @@ use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
-use ghpulse::collect::source::{Body, Page, Poll};
+use ghpulse::collect::source::{PageBody, Poll, PolledPage};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::keys::RejectKey;
 use ghpulse::store::{Durability, Reader, Store};
@@ -81,9 +81,9 @@ impl Node {
 
     /// Admits events as one page.
     pub(crate) async fn admit(&self, events: &[String]) {
-        let body = Body::Array(Bytes::from(format!("[{}]", events.join(","))));
+        let body = PageBody::Array(Bytes::from(format!("[{}]", events.join(","))));
         let now = Clock::system().now();
-        let poll = Poll { pages: vec![Page { number: 1, body }], received_at: now };
+        let poll = Poll { pages: vec![PolledPage { number: 1, body }], received_at: now };
         ingest::admit(&self.store, poll).await.unwrap();
     }
 
