@@ -22,13 +22,14 @@ const STATUS_BYTES: usize = 1 << 20;
                         --json\n  ghpulse status > /dev/null && echo ready\n  ghpulse status --alive"
 )]
 pub(super) struct StatusArgs {
-    /// Where the appliance is: its public or its ops address
+    /// Public or ops address of the appliance
     #[arg(long, value_name = "URL", value_parser = filled, default_value = "http://127.0.0.1:8600")]
     url: String,
     /// Prints JSON
     #[arg(long)]
     json: bool,
-    /// Prints nothing, and succeeds when it answers at all, ready or not: for health checks
+    /// Prints nothing, and succeeds if the appliance answers at all, ready or not: for health
+    /// checks
     #[arg(long)]
     alive: bool,
 }
@@ -63,7 +64,7 @@ async fn ask(args: &StatusArgs) -> Exit {
     }
 }
 
-/// The status as it came and as this version reads it.
+/// The status as received, and as this version parses it.
 async fn fetch(base: &str) -> Result<(Value, Status), String> {
     let options = HttpOptions { timeout: TIMEOUT, body_limit: STATUS_BYTES };
     let http = Http::new(options).map_err(|error| error.to_string())?;

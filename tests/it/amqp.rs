@@ -121,11 +121,11 @@ async fn what_is_wrong_with_a_broker_is_said_by_name() {
     let Some(broker) = broker("what_is_wrong_with_a_broker").await else { return };
     let clock = Clock::system();
     let found = probe(&broker.options("ght-streams"), clock).await.unwrap();
-    assert_eq!(found, "logged in; exchange `ght-streams` is there");
+    assert_eq!(found, "logged in; exchange `ght-streams` exists");
     let found = probe(&broker.options("new"), clock).await.unwrap();
-    assert_eq!(found, "logged in; exchange `new` is not there yet and will be declared");
+    assert_eq!(found, "logged in; exchange `new` does not exist yet and will be declared");
     let direct = probe(&broker.options("amq.direct"), clock).await.unwrap_err().to_string();
-    assert!(direct.contains("`amq.direct`: it is there and is not a durable topic"), "{direct}");
+    assert!(direct.contains("`amq.direct`: it exists and is not a durable topic"), "{direct}");
 
     let mut wrong = broker.options("ght-streams");
     let secret = format!("amqp://ghpulse:telltale@127.0.0.1:{}/", broker.port());

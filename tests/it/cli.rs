@@ -225,7 +225,7 @@ fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() 
     };
     let (code, said) = about(&[], &["check"]);
     assert_eq!(code, 69, "{said}");
-    assert!(said.contains(&format!("amqp at {address}: connecting: nobody listens")), "{said}");
+    assert!(said.contains(&format!("amqp at {address}: connecting: nothing is")), "{said}");
 
     let missing = [("GHPULSE_AMQP_CA", "nowhere.pem")];
     for arguments in [["check"].as_slice(), &["check", "--offline"]] {
@@ -240,8 +240,8 @@ fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() 
     let empty = [("GHPULSE_AMQP_CA", "empty.pem")];
     let run = ["run", "--listen", "127.0.0.1:0"];
     for (environment, arguments, words) in [
-        (&empty, ["check"].as_slice(), "empty.pem: it holds no PEM certificate"),
-        (&empty, &run, "empty.pem: it holds no PEM certificate"),
+        (&empty, ["check"].as_slice(), "empty.pem: contains no PEM certificate"),
+        (&empty, &run, "empty.pem: contains no PEM certificate"),
         (&missing, &run, "nowhere.pem: No such file"),
     ] {
         let (code, said) = about(environment, arguments);

@@ -1,6 +1,6 @@
 //! Messages of the stream as lines for a terminal, or as they were received.
 //!
-//! Strangers write the text of events, so nothing that a terminal interprets is ever printed.
+//! The text of events comes from strangers, so nothing that a terminal interprets is printed.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};

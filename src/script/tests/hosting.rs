@@ -74,13 +74,13 @@ async fn what_is_wrong_with_the_file_leaves_the_last_good_one_in_force() {
     let host = host(None);
     let wrongs: [(&[u8], &str); 5] = [
         (BROKEN.as_bytes(), ":2:3: undefined variable: totl"),
-        (b"", ":1:1: there is no function merge; write fn merge(window) { … }"),
+        (b"", ":1:1: function merge is missing; write fn merge(window) { … }"),
         (
             b"fn merge(window) { window.to }",
             ":1:1: merge returns a number; a Tally or a map of name -> number is accepted",
         ),
         (b"fn merge(window) { loop { } }", ":1:1: more than 5000000 operations"),
-        (b"\xff\xfe", ": cannot be read: it is not UTF-8 text"),
+        (b"\xff\xfe", ": cannot be read: not UTF-8 text"),
     ];
     for (wrong, told) in wrongs {
         fs::write(&path, DOUBLE).unwrap();
@@ -90,7 +90,7 @@ async fn what_is_wrong_with_the_file_leaves_the_last_good_one_in_force() {
         let status = host.status();
         let diagnostic = status.diagnostic().unwrap().to_string();
         // On a busy machine the time may be over before the operations are.
-        if !diagnostic.ends_with("it takes longer than 200 ms") {
+        if !diagnostic.ends_with("ran longer than 200 ms") {
             assert_eq!(diagnostic, format!("{NAME}{told}"));
         }
         assert_eq!((status.in_force, factor(&host)), (InForce::LastGood, 2));

@@ -162,7 +162,7 @@ fn what_cannot_be_read_is_refused_by_row_and_column() {
     let bad = [Some("soon"), Some("1"), Some("2"), Some("3"), Some("4")];
     assert_eq!(
         daily(&names, &[&bad]).unwrap_err().to_string(),
-        "column event_day of row 1 is \"soon\", which is no day like 2026-01-31"
+        "column event_day of row 1 is \"soon\"; must be a date like 2026-01-31"
     );
     assert_eq!(
         daily(&names, &[ROW, ROW]).unwrap_err().to_string(),

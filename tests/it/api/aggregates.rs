@@ -84,19 +84,19 @@ async fn a_misspelt_path_is_said_to_have_counted_nothing() {
     for round in 0..5 {
         let events: Vec<String> = (0..250).map(|n| star(round * 250 + n, "a/b")).collect();
         site.push(&events);
-        let read = format!("it has counted nothing of {} events", (round + 1) * 250);
+        let read = format!("it has counted none of {} events", (round + 1) * 250);
         let list = until(&site, "/aggregate", |answer| answer.body.contains(&read)).await.json();
         assert_eq!(list[0]["counted"], 0);
         assert!(list[0]["note"].as_str().unwrap().contains("`event.repo.nmae`"), "{list}");
     }
-    let said = |answer: &Answer| answer.body.contains("it has counted nothing of 1250 events");
+    let said = |answer: &Answer| answer.body.contains("it has counted none of 1250 events");
     let ready = until(&site, "/readyz", said).await;
-    assert!(ready.body.contains("nmae.rhai: it has counted nothing"), "{}", ready.body);
+    assert!(ready.body.contains("nmae.rhai: it has counted none"), "{}", ready.body);
     save(scripts.path(), "nmae.rhai", STARS);
     let counts = |answer: &Answer| answer.body.contains(r#""counted":1250"#);
     let list = until(&site, "/aggregate", counts).await.json();
     assert_eq!(list[0]["note"], Value::Null);
-    until(&site, "/readyz", |answer| !answer.body.contains("counted nothing")).await;
+    until(&site, "/readyz", |answer| !answer.body.contains("counted none")).await;
     site.end().await;
 }
 
