@@ -274,7 +274,7 @@ fn every_complaint_comes_at_once_with_file_line_and_key() {
         "config.yaml:6: interval.retry: \"-1\" is not accepted: use a whole number from 0",
         "config.yaml:8: github.pages: \"4\" is not accepted: use a whole number from 1 to 3",
         "config.yaml:9: github.enrich.budget: \"1.5\" is not accepted: use a number from 0 to 1",
-        "config.yaml:10: store: a section, not a value: below it are sync, seenFor, journal",
+        "config.yaml:10: store: this is a section, not a value: below it are sync, seenFor, journal",
         "config.yaml:11: server.tls.key: missing",
     ];
     assert_eq!(all.len(), expected.len(), "{all:#?}");

@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn a_path_that_no_event_has_is_named_and_soon_a_mistake() {
-        let said = "it has counted none of 10 events: none of them has `event.repo.nmae`; is it \
-                    spelt right?";
+        let said = "it has counted none of 10 events: none of them has `event.repo.nmae`; check \
+                    its spelling";
         assert_eq!(met("event.repo.nmae", &[], 10), (Some(said.to_owned()), false));
         assert!(met("event.repo.nmae", &[], 1_000).1);
         let (said, mistaken) = met("event.repo.name", &[("event.typ", "PushEvent")], 1_000);

@@ -214,7 +214,7 @@ async fn what_is_behind_a_gzip_costs_nothing_and_is_named() {
         assert_eq!((imported.events, imported.broken), (counted, broken), "{}", behind.len());
         if broken > 0 {
             let BrokenLine { line, reason } = &imported.complaints[0];
-            assert!(*line == 3 && reason.starts_with("7 bytes behind the end"), "{reason}");
+            assert!(*line == 3 && reason.starts_with("ignored 7 bytes after"), "{reason}");
         }
     }
     // What is cut off is not whole.

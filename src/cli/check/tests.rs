@@ -127,7 +127,7 @@ fn bad_token_lines_are_errors_and_an_empty_file_a_warning() {
     let config = format!("github: {{tokensFile: {}}}\nops: {{listen: off}}", path.display());
     std::fs::write(&path, "NAME=ghp_telltale\n").unwrap();
     let text = report_of(&config).text();
-    assert!(text.contains("tokens:1 is a name and a value"), "{text}");
+    assert!(text.contains("tokens:1 is NAME=VALUE"), "{text}");
     assert!(!text.contains("telltale"), "{text}");
     std::fs::write(&path, "# none\n").unwrap();
     assert!(report_of(&config).text().contains("contains no token"));
