@@ -8,6 +8,10 @@ use super::Exit;
 use crate::terminal;
 pub(super) use crate::terminal::plain;
 
+/// Columns of a terminal without `$COLUMNS`, and the fewest that are used.
+const COLUMNS: usize = 80;
+const LEAST_COLUMNS: usize = 40;
+
 /// Prints a text with a final line end. Removes control characters: the text may come from
 /// strangers.
 pub(super) fn text(text: &str) -> Exit {
@@ -38,6 +42,12 @@ pub(super) fn json(value: &impl Serialize) -> Exit {
 /// Prints an error to stderr; a failure of that is ignored.
 pub(super) fn complain(message: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", terminal::lines(message));
+}
+
+/// Columns of the terminal: `$COLUMNS`, or [`COLUMNS`].
+pub(super) fn columns() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.unwrap_or(COLUMNS).max(LEAST_COLUMNS)
 }
 
 /// Bytes for people: `1.5 MiB`.

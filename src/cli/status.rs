@@ -1,5 +1,6 @@
 //! `ghpulse status`: the state of a running appliance on one screen.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,6 +15,9 @@ use crate::http::{self, Http, HttpOptions, HttpRequest};
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest response, bytes; a status has a few KiB.
 const STATUS_BYTES: usize = 1 << 20;
+
+/// Most lines on a terminal: 24 without the prompt's.
+const TERMINAL_ROWS: usize = 23;
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
@@ -48,8 +52,14 @@ async fn ask(args: &StatusArgs) -> Exit {
     match fetch(base).await {
         Ok(_) if args.alive => Exit::Fine,
         Ok((json, status)) => {
-            let printed =
-                if args.json { output::json(&json) } else { output::text(&status.screen()) };
+            let printed = if args.json {
+                output::json(&json)
+            } else if std::io::stdout().is_terminal() {
+                let (columns, rows) = (output::columns(), TERMINAL_ROWS);
+                output::text(&status.screen_within(columns, rows))
+            } else {
+                output::text(&status.screen())
+            };
             if printed == Exit::Fine && !status.ready {
                 return Exit::Unavailable;
             }
