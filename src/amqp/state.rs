@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_notice_is_reported_for_an_hour_and_the_newest_of_a_kind_counts() {
+    fn warning_is_reported_for_an_hour_newest_of_a_kind_wins() {
         let start = Timestamp::parse("2026-03-01T00:00:00Z").expect("a time");
         let clock = Clock::starting_at(start);
         let reporter = Reporter::new("exchange `x`".to_owned(), clock);

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_full_by_messages_or_by_bytes_and_one_message_always_fits() {
+    fn window_is_full_by_messages_or_bytes_one_always_fits() {
         let mut window = ConfirmWindow::new();
         for n in 0..MESSAGES {
             assert!(!window.is_full());

@@ -178,7 +178,7 @@ fn paths_are_the_same_with_and_without_the_prefix() {
 }
 
 #[test]
-fn what_is_wrong_between_keys_is_said_where_one_of_them_was_written() {
+fn errors_between_keys_name_the_place_of_a_written_one() {
     for (text, expected) in [
         ("server:\n  health: /sync-event", "config.yaml:2: server.health: "),
         ("server:\n  syncEvent: /health", "config.yaml:2: server.syncEvent: "),
@@ -206,7 +206,7 @@ fn a_port_that_is_none_is_refused() {
 }
 
 #[test]
-fn variables_that_kubernetes_sets_for_a_service_of_that_name_are_passed_over() {
+fn variables_of_a_kubernetes_service_are_ignored() {
     let of_service = ["SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_8600_TCP_ADDR"];
     let names: Vec<String> = of_service.iter().map(|name| format!("GHPULSE_{name}")).collect();
     let set: Vec<(&str, &str)> =

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_known_by_name_or_place_and_the_time_may_be_missing() {
+    fn columns_match_by_name_or_position_time_is_optional() {
         let rows: &[&[_]] = &[
             &[Some("2026-01-31 12:34:56.5"), Some("7"), Some("C")],
             &[None, Some("8"), Some("Zig")],
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_no_time_or_too_few_columns_is_refused_by_its_place() {
+    fn invalid_cells_and_missing_columns_are_refused_by_place() {
         let refused = |columns: &[&str], row: &[Option<&str>]| {
             read(&table(columns, &[row])).unwrap_err().to_string()
         };

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_is_tried_again_as_often_as_is_said_and_then_in_turn() {
+    fn failed_query_is_retried_then_waits_for_its_turn() {
         let all = asked(5, |_, query| query == Yearly);
         let expected = [(0, vec![Daily, Yearly]), (10, vec![Yearly]), (20, vec![Yearly])];
         assert_eq!(all[..3], expected);

@@ -74,7 +74,7 @@ async fn the_tutorials_own_client_and_pika_are_served_as_promised() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_is_killed_and_a_feeder_that_stops_leave_nothing_out() {
+async fn killed_broker_and_stopped_publisher_lose_nothing() {
     let Some(mut broker) = broker("a_broker_that_is_killed").await else { return };
     let dir = tempfile::tempdir().unwrap();
     let options = broker.options("ght-streams");

@@ -159,7 +159,7 @@ fn an_imported_hour_stands_for_what_was_seen_of_it_live() {
 }
 
 #[test]
-fn a_killed_import_is_finished_by_the_next_and_counts_no_half_hour() {
+fn killed_import_counts_nothing_and_the_next_finishes_it() {
     let events = world(7, Shape::Old);
     let expected = model(&events);
     for (point, done) in

@@ -209,7 +209,7 @@ fn secrets_that_others_can_read_are_a_warning() {
 
 #[cfg(feature = "amqp")]
 #[test]
-fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() {
+fn unavailable_rabbitmq_exits_69_misconfigured_exits_78() {
     let directory = tempfile::tempdir().expect("a directory");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -251,7 +251,7 @@ fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() 
 }
 
 #[test]
-fn a_key_file_that_is_not_there_ends_with_78_before_anything_is_served() {
+fn missing_key_file_exits_78_before_serving() {
     let directory = tempfile::tempdir().expect("a directory");
     let text = "pulsar:\n  env: prod\n  host: pulsar+ssl://pulsar.invalid:6651\n  audience: urn:a\n  \
                 keypath: key.json\n  producer: {topic: t}\n  consumer: {topic: t, name: n}\n";
@@ -298,7 +298,7 @@ fn what_cannot_start_says_why_on_stderr_and_ends_with_its_code() {
 }
 
 #[test]
-fn a_package_gets_man_pages_completions_the_manual_and_monitoring() {
+fn package_gets_man_pages_completions_manual_monitoring() {
     let directory = tempfile::tempdir().expect("a directory");
     let output = ghpulse(directory.path(), &["documents", "out"], &[]);
     assert_eq!(read(&output).0, 0, "{output:?}");

@@ -71,7 +71,7 @@ fn a_script_that_does_not_hold_is_a_warning_with_its_place() {
 }
 
 #[test]
-fn missing_script_is_a_note_and_missing_named_directory_a_warning() {
+fn missing_script_is_a_note_missing_directory_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let of = |path: &std::path::Path| {
         let text = format!("scripts: {{dir: {}}}\nops: {{listen: off}}", path.display());

@@ -101,7 +101,7 @@ async fn a_misspelt_path_is_said_to_have_counted_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_saved_file_is_served_with_its_past_and_a_broken_one_never_takes_its_place() {
+async fn saved_script_serves_its_past_and_a_broken_one_is_refused() {
     let (scripts, settings) = folder();
     let site = start(&settings).await;
     let none = get(&site, "/aggregate/stars").await;
@@ -293,7 +293,7 @@ async fn follow_until(site: &Site, client: &mut Client, map: &mut Map, wanted: &
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_and_all_deltas_are_the_snapshot_of_the_last_cursor() {
+async fn snapshot_plus_all_deltas_equals_the_latest_snapshot() {
     let (_scripts, settings) = folder();
     let site = start(&settings).await;
     until(&site, "/stream/languages", |answer| answer.status == 200).await;
@@ -349,7 +349,7 @@ async fn a_snapshot_and_all_deltas_are_the_snapshot_of_the_last_cursor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_back_by_cursor_is_told_what_has_changed_and_never_a_wrong_sum() {
+async fn resume_by_cursor_yields_changes_and_never_a_wrong_sum() {
     const PATH: &str = "/stream/languages?window=1h";
     let (_scripts, settings) = folder();
     let site = start(&settings).await;
