@@ -55,24 +55,24 @@ IT := cargo test --release --locked --test it --
 .PHONY: kills
 kills: N ?= 10000
 kills: setup ## kill -9 at seeded moments, N=10000 times; nothing may be lost or counted twice
-	@GHPULSE_KILLS=$(N) GHPULSE_KILLS_SEED=$(call fresh,$(GHPULSE_KILLS_SEED)) $(IT) --show-output crash::kills
+	@TEST_KILLS=$(N) TEST_KILLS_SEED=$(call fresh,$(TEST_KILLS_SEED)) $(IT) --show-output crash::kills
 
 .PHONY: cuts
 cuts: N ?= 1000
 cuts: setup ## power cuts at seeded moments, N=1000: only what was synced survives
 	@.ci/setup test
-	@GHPULSE_CUTS=$(N) GHPULSE_CUTS_SEED=$(call fresh,$(GHPULSE_CUTS_SEED)) $(IT) --show-output crash::cuts
+	@TEST_CUTS=$(N) TEST_CUTS_SEED=$(call fresh,$(TEST_CUTS_SEED)) $(IT) --show-output crash::cuts
 
 .PHONY: write-errors
 write-errors: N ?= 45
 write-errors: setup ## ENOSPC and EIO at each of the first N=45 writes and syncs of every thread
 	@.ci/setup test
-	@GHPULSE_ERRORS=$(N) GHPULSE_ERRORS_SEED=$(call fresh,$(GHPULSE_ERRORS_SEED)) $(IT) --show-output crash::errors
+	@TEST_ERRORS=$(N) TEST_ERRORS_SEED=$(call fresh,$(TEST_ERRORS_SEED)) $(IT) --show-output crash::errors
 
 .PHONY: fuzz
 fuzz: SECONDS ?= 60
 fuzz: setup ## inputs that nobody thought of, SECONDS=60 for each target; TARGET=name for one of them
-	@GHPULSE_FUZZ_SECONDS=$(SECONDS) GHPULSE_FUZZ_SEED=$(call fresh,$(GHPULSE_FUZZ_SEED)) \
+	@TEST_FUZZ_SECONDS=$(SECONDS) TEST_FUZZ_SEED=$(call fresh,$(TEST_FUZZ_SEED)) \
 	    $(IT) --show-output $(if $(TARGET),$(TARGET),fuzz::)
 
 .PHONY: mutants

@@ -1,22 +1,22 @@
-//! The server: the hub's feeds as WebSocket endpoints, and the few HTTP paths beside them.
+//! The server: streams and counts over WebSocket and HTTP, pages, and endpoints for operators.
 //!
-//! Door to axum, hyper and the WebSocket library. [`run`] takes bound listeners, what to serve and
-//! two reasons to stop: the soft one closes every WebSocket with 1001 and waits until the last is
-//! gone, the hard one drops them. Every connection is tracked, limited and timed; every refusal
-//! says why and is counted.
+//! Adapter of axum, hyper and tungstenite. [`run`] takes bound listeners and two tokens: `soft`
+//! closes every WebSocket with 1001 and waits until the last connection is gone, `hard` drops them.
+//! Every connection is tracked, limited and has time-outs; every rejection is counted and names its
+//! reason.
 
 mod admin;
 mod api;
 mod history;
 mod http;
 mod options;
-mod pace;
 mod pages;
 mod readers;
 mod scripts;
 mod server;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod ws;
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::operate::{
-    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LanguageCounts, Operate, Refusal,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, LanguageCounts, Operate, OpsError,
     ScriptState, StoreAnswer, StoreRequest, SyncAnswer,
 };
 pub use admin::report::{
@@ -37,17 +37,18 @@ pub use http::tls::Certificate;
 pub use options::ServeOptions;
 
 use crate::hub::Hub;
-use server::Server;
+use server::ServerState;
 
-/// Reads the files of `server.tls`, so that a wrong one is known before anything begins; `None`
-/// without any. To be given to [`run`] in its options, and renewed while that runs.
+/// Reads the files of `server.tls` before anything starts; `None` when none are configured. Pass it
+/// to [`run`] in its options; it can be renewed while the server runs.
 pub fn certificate(server: &crate::config::ServerConfig) -> anyhow::Result<Option<Certificate>> {
     server.tls.as_ref().map(Certificate::read).transpose()
 }
 
-/// Serves until `soft` and then until the last connection is gone, or until `hard`.
+/// Serves until `soft` is cancelled and the last connection is gone, or until `hard` is cancelled.
 ///
-/// Fails before it serves anything: when a path is taken twice, or a certificate cannot be read.
+/// Fails before it serves anything when two endpoints have the same path or a certificate cannot be
+/// read.
 pub async fn run(
     listeners: Vec<Listener>,
     options: ServeOptions,
@@ -61,7 +62,7 @@ pub async fn run(
         (None, Some(files)) => Some(http::tls::acceptor(files)?),
         (None, None) => None,
     };
-    let server = Arc::new(Server::new(options, hub, operate, soft, hard));
+    let server = Arc::new(ServerState::new(options, hub, operate, soft, hard));
     let routed = listeners.into_iter().map(|listener| {
         let router = http::routes::router(&server, listener.audience)?;
         Ok((listener, router))

@@ -3,7 +3,6 @@
 //! Counted exactly, by GitHub's id, in buckets of a minute. One repository takes about 100 bytes,
 //! an hour of GitHub's whole feed some tens of megabytes.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use super::rolling::snapshot_of;
@@ -14,7 +13,7 @@ use crate::model::window::{Second, Window};
 use crate::script::rule::Subject;
 
 /// Seconds of the window.
-const WINDOW: u32 = 3_600;
+pub(super) const WINDOW: u32 = 3_600;
 /// Seconds of a bucket, and so how exact the window's beginning is.
 const BUCKET: i64 = 60;
 /// Repositories that a result names.
@@ -48,10 +47,6 @@ impl Busiest {
         Self { counters: Default::default(), ticked_at: None }
     }
 
-    pub(super) fn span(&self) -> i64 {
-        WINDOW.into()
-    }
-
     pub(super) fn count(&mut self, event: &Subject<'_>) {
         let kind = event.kind();
         let of = COUNTERS.iter().position(|(_, wanted)| kind.as_deref() == Some(wanted));
@@ -77,7 +72,7 @@ impl Busiest {
 }
 
 impl Counter {
-    fn add(&mut self, second: Second, id: u64, name: &Cow<'_, str>) {
+    fn add(&mut self, second: Second, id: u64, name: &str) {
         let is_known = self.sums.contains_key(&id);
         if !is_known && self.sums.len() >= REPOSITORIES {
             self.left_out += 1;
@@ -85,8 +80,8 @@ impl Counter {
         }
         let (sum, known) = self.sums.entry(id).or_default();
         *sum = sum.saturating_add(1);
-        if **known != **name {
-            *known = name.as_ref().into();
+        if **known != *name {
+            *known = name.into();
         }
         let bucket = self.buckets.entry(second.0.div_euclid(BUCKET)).or_default();
         let count = bucket.entry(id).or_default();
@@ -126,7 +121,7 @@ mod tests {
     use super::*;
 
     fn add(counter: &mut Counter, second: i64, id: u64, name: &str) {
-        counter.add(Second(second), id, &Cow::Borrowed(name));
+        counter.add(Second(second), id, name);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::active::Active;
-use super::busiest::Busiest;
+use super::busiest::{self, Busiest};
 use super::rolling::{CountedBy, Rolling, snapshot_of};
 use crate::hub::{Hub, WINDOWS};
 use crate::model::position::Cursor;
@@ -109,7 +109,7 @@ impl Member {
             Counter::Script(scripted) => 2 * i64::from(scripted.rule.window()),
             Counter::Rolling(rolling) => rolling.span(),
             Counter::Active(active) => active.span(),
-            Counter::Busiest(busiest) => busiest.span(),
+            Counter::Busiest(_) => busiest::WINDOW.into(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::apply::requeue::Requeued;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::{Hub, HubOptions};
-use crate::serve::{Refusal, StoreAnswer, StoreRequest};
+use crate::serve::{OpsError, StoreAnswer, StoreRequest};
 use crate::store::checkpoint::{self, CheckpointError};
 use crate::store::inspect::{self, InspectError};
 use crate::store::{Store, StoreError};
@@ -64,7 +64,7 @@ pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Re
     Ok(apply.requeue().await?)
 }
 
-impl From<Stopping> for Refusal {
+impl From<Stopping> for OpsError {
     fn from(error: Stopping) -> Self {
         Self { is_io: true, reason: error.to_string() }
     }
@@ -72,18 +72,18 @@ impl From<Stopping> for Refusal {
 
 /// An answer as it is sent.
 pub(super) fn written(answer: &impl Serialize) -> StoreAnswer {
-    to_raw_value(answer).map_err(|error| Refusal { is_io: true, reason: error.to_string() })
+    to_raw_value(answer).map_err(|error| OpsError { is_io: true, reason: error.to_string() })
 }
 
-fn of_copy(error: &CheckpointError) -> Refusal {
-    Refusal { is_io: error.is_io(), reason: error.to_string() }
+fn of_copy(error: &CheckpointError) -> OpsError {
+    OpsError { is_io: error.is_io(), reason: error.to_string() }
 }
 
-fn of_look(error: &InspectError) -> Refusal {
+fn of_look(error: &InspectError) -> OpsError {
     let is_io = matches!(error, InspectError::Store(_));
-    Refusal { is_io, reason: error.to_string() }
+    OpsError { is_io, reason: error.to_string() }
 }
 
-fn of_store(error: &StoreError) -> Refusal {
-    Refusal { is_io: true, reason: error.to_string() }
+fn of_store(error: &StoreError) -> OpsError {
+    OpsError { is_io: true, reason: error.to_string() }
 }

@@ -148,7 +148,8 @@ mod tests {
         let hours = keeper.store.reader().coverage(Span::Hour, 0..i64::MAX).unwrap();
         let hour = hours.values().next().unwrap();
         assert_eq!((hour.watched, hour.known, hour.seen), (2, 2, [1, 0]));
-        assert_eq!(hour.missed().unwrap().estimate, 8.0);
+        let all = MissedRange { low: 4.0, estimate: 8.0, high: 12.0 };
+        assert_eq!(hour.missed(), Some(all));
     }
 
     #[tokio::test]

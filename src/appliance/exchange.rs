@@ -5,7 +5,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::serve::Refusal;
+use crate::serve::OpsError;
 use crate::store::EXCHANGE;
 use crate::{private, secrets};
 
@@ -21,7 +21,7 @@ pub fn new_name() -> String {
 }
 
 /// The path of an exchange directory that a request names.
-pub(super) fn path_of(data: &Path, name: &str) -> Result<PathBuf, Refusal> {
+pub(super) fn path_of(data: &Path, name: &str) -> Result<PathBuf, OpsError> {
     let digits = name.strip_prefix(EXCHANGE).unwrap_or_default();
     if digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(data.join(name));
@@ -31,17 +31,17 @@ pub(super) fn path_of(data: &Path, name: &str) -> Result<PathBuf, Refusal> {
 }
 
 /// The same, made: it must not be there yet.
-pub(super) fn make(data: &Path, name: &str) -> Result<PathBuf, Refusal> {
+pub(super) fn make(data: &Path, name: &str) -> Result<PathBuf, OpsError> {
     let path = path_of(data, name)?;
     private::create_dir(&path).map_err(|error| {
         let reason = format!("cannot create {}: {error}{}", path.display(), private::cure(&error));
-        Refusal { is_io: true, reason }
+        OpsError { is_io: true, reason }
     })?;
     Ok(path)
 }
 
 /// A file in an exchange directory.
-pub(super) fn file_in(data: &Path, name: &str, file: &str) -> Result<PathBuf, Refusal> {
+pub(super) fn file_in(data: &Path, name: &str, file: &str) -> Result<PathBuf, OpsError> {
     let mut parts = Path::new(file).components();
     match (parts.next(), parts.next()) {
         (Some(Component::Normal(_)), None) => Ok(path_of(data, name)?.join(file)),
@@ -59,8 +59,8 @@ pub(super) fn tidy(data: &Path) {
     }
 }
 
-fn wrong(reason: String) -> Refusal {
-    Refusal { is_io: false, reason }
+fn wrong(reason: String) -> OpsError {
+    OpsError { is_io: false, reason }
 }
 
 #[cfg(test)]

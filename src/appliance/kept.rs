@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::apply::numbers::Numbers;
 use crate::model::activity::Span;
 use crate::model::window::{Timestamp, Window};
-use crate::serve::{KeptCounts, KeptQuery, LanguageCounts, Refusal};
+use crate::serve::{KeptCounts, KeptQuery, LanguageCounts, OpsError};
 use crate::store::{Reader, Store, StoreError, charts};
 
 /// Minutes of a window that may be missing for its counts to be those of the whole.
@@ -16,7 +16,7 @@ pub(super) async fn answer(
     (store, numbers): (Store, Arc<Numbers>),
     (now, since): (Timestamp, Timestamp),
     query: KeptQuery,
-) -> Result<KeptCounts, Refusal> {
+) -> Result<KeptCounts, OpsError> {
     let read = store.read(move |reader| match query {
         KeptQuery::Recent => charts::recent(reader, now, since).map(KeptCounts::Chart),
         KeptQuery::Day => charts::day(reader, now, since).map(KeptCounts::Chart),
@@ -36,7 +36,7 @@ pub(super) async fn answer(
     // Nobody outside learns what the disk said.
     read.await.map_err(|error: StoreError| {
         tracing::error!(%error, "kept counts cannot be read");
-        Refusal { is_io: true, reason: "the kept counts cannot be read now".to_owned() }
+        OpsError { is_io: true, reason: "the kept counts cannot be read now".to_owned() }
     })
 }
 

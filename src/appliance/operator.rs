@@ -21,7 +21,7 @@ use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
 use crate::script::{self, InForce, ScriptHost};
 use crate::serve::{
-    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, Operate, Part, PartState, Refusal,
+    ArchiveAnswer, ArchiveRequest, KeptCounts, KeptQuery, Operate, OpsError, Part, PartState,
     ScriptState, Status, StoreAnswer, StoreRequest, SyncAnswer,
 };
 use crate::sync::blocking;
@@ -241,7 +241,7 @@ impl Operate for Operator {
         self.scripts.merge.about()
     }
 
-    fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, Refusal>> {
+    fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {
         let read = (self.sight.store.clone(), Arc::clone(&self.sight.apply.numbers));
         Box::pin(kept::answer(read, (self.clock.now(), self.started_at), query))
     }
@@ -283,6 +283,6 @@ impl Operate for Operator {
     }
 }
 
-fn of_archive(error: &ArchiveError) -> Refusal {
-    Refusal { is_io: error.is_io(), reason: error.to_string() }
+fn of_archive(error: &ArchiveError) -> OpsError {
+    OpsError { is_io: error.is_io(), reason: error.to_string() }
 }

@@ -318,8 +318,8 @@ impl ScriptHost {
         match attempt(self.kind, text, &self.file, trials, was_in_force, live) {
             Ok(compiled) => Some(self.adopt(compiled, in_force)),
             Err(complaint) => {
-                let line = complaint.line.and_then(|line| line_of(text, line));
-                self.refuse_at(&complaint, line)
+                let shown = complaint.line.and_then(|number| line_of(text, number));
+                self.refuse_at(&complaint, shown.as_deref())
             }
         }
     }
@@ -342,9 +342,10 @@ impl ScriptHost {
             };
             Force { script: Some(Arc::clone(&script)), sample: sample.clone(), status }
         });
-        match in_force {
-            InForce::BuiltIn => info!(file = %self.file, "no such file: built-in script in force"),
-            _ => info!(file = %self.file, hash, "the script is in force"),
+        if in_force == InForce::BuiltIn {
+            info!(file = %self.file, "no such file: built-in script in force");
+        } else {
+            info!(file = %self.file, hash, "the script is in force");
         }
         source
     }
@@ -355,12 +356,12 @@ impl ScriptHost {
     }
 
     /// The same, with the line of the text that it is about.
-    fn refuse_at(&self, complaint: &Complaint, line: Option<String>) -> Option<Arc<str>> {
+    fn refuse_at(&self, complaint: &Complaint, line: Option<&str>) -> Option<Arc<str>> {
         self.force.rcu(|old| {
             let in_force =
                 if old.script.is_some() { InForce::LastGood } else { without(self.kind) };
             let refused = Some(complaint.clone());
-            let refused_line = line.clone();
+            let refused_line = line.map(str::to_owned);
             let status = ScriptStatus { in_force, refused, refused_line, ..old.status.clone() };
             Force { status, ..old.again() }
         });

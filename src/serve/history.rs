@@ -22,10 +22,10 @@ use tokio::time::Instant;
 pub(crate) use self::written::ranked;
 use crate::config;
 use crate::model::window::Timestamp;
-use crate::serve::admin::operate::{KeptCounts, KeptQuery, Refusal};
+use crate::serve::admin::operate::{KeptCounts, KeptQuery, OpsError};
 use crate::serve::http::negotiation;
 use crate::serve::http::problem::Problem;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 /// What is asked for when nothing is said: the last 24 hours.
 const USUAL: Duration = Duration::from_secs(86_400);
@@ -48,8 +48,8 @@ enum Which {
     Now,
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<OpsError> for Problem {
+    fn from(refusal: OpsError) -> Self {
         unavailable(&refusal.reason)
     }
 }
@@ -65,7 +65,10 @@ impl Which {
 }
 
 /// `/history?span=15m|24h`: events by type over time, and the part of all that was seen.
-pub(crate) async fn history(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn history(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     let asked = negotiation::pairs(request.uri()).map_err(|error| bad("the URL's query", error));
     let asked = asked.and_then(|pairs| match last(&pairs, "span") {
         None | Some("15m") => Ok((Which::Recent, KeptQuery::Recent)),
@@ -87,7 +90,7 @@ pub(crate) async fn history(State(server): State<Arc<Server>>, request: Request<
 
 /// `/now`: the day's figures, languages with the window before, the busiest repositories, and the
 /// value of each aggregate.
-pub(crate) async fn now(State(server): State<Arc<Server>>) -> Response {
+pub(crate) async fn now(State(server): State<Arc<ServerState>>) -> Response {
     let made = async {
         let languages = match server.operate.kept(KeptQuery::Languages).await {
             Ok(KeptCounts::Languages(languages)) => Some(languages),
@@ -101,7 +104,7 @@ pub(crate) async fn now(State(server): State<Arc<Server>>) -> Response {
 /// `/completeness?since=…[&until=…][&format=csv]`: by hour and type, how many events were received
 /// and how many were missed.
 pub(crate) async fn completeness(
-    State(server): State<Arc<Server>>,
+    State(server): State<Arc<ServerState>>,
     request: Request<Body>,
 ) -> Response {
     let asked = asked(&server, &request);
@@ -122,7 +125,10 @@ pub(crate) async fn completeness(
 
 /// `/hours?since=…[&until=…][&format=csv]`: what was counted of each hour of `created_at`, by
 /// origin.
-pub(crate) async fn hours(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn hours(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     let asked = asked(&server, &request);
     let answer = async {
         let (hours, is_csv) = asked?;
@@ -151,7 +157,7 @@ fn table(answer: Result<(&'static str, String), Problem>) -> Response {
 }
 
 /// The hours that a request asks for, and whether it wants CSV.
-fn asked(server: &Server, request: &Request<Body>) -> Result<(Range<i64>, bool), Problem> {
+fn asked(server: &ServerState, request: &Request<Body>) -> Result<(Range<i64>, bool), Problem> {
     let pairs = negotiation::pairs(request.uri()).map_err(|error| bad("the URL's query", error))?;
     let is_csv = match last(&pairs, "format") {
         Some("csv") => true,
@@ -159,13 +165,11 @@ fn asked(server: &Server, request: &Request<Body>) -> Result<(Range<i64>, bool),
         Some(other) => {
             return Err(bad("format", format!("`{}`: give json or csv", shown(other))));
         }
-        None => match negotiation::choose(request.headers(), 0, &[JSON, "text/csv"]) {
-            Some(at) => at == 1,
-            None => {
-                let detail = "it comes as application/json or as text/csv";
-                return Err(Problem::new(StatusCode::NOT_ACCEPTABLE, detail));
-            }
-        },
+        None => {
+            let chosen = negotiation::choose(request.headers(), 0, &[JSON, "text/csv"]);
+            let detail = "it comes as application/json or as text/csv";
+            chosen.ok_or_else(|| Problem::new(StatusCode::NOT_ACCEPTABLE, detail))? == 1
+        }
     };
     let now = server.clock.now();
     let since =
@@ -212,7 +216,7 @@ fn unavailable(reason: &str) -> Problem {
 
 /// An answer that is shared; who comes while it is made waits for it.
 async fn shared(
-    server: &Server,
+    server: &ServerState,
     which: Which,
     made: impl Future<Output = Result<String, Problem>>,
 ) -> Response {

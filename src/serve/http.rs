@@ -1,4 +1,4 @@
-//! HTTP: listeners, TLS, limits of connections, routes, and what holds for every response.
+//! HTTP: listeners, TLS, connection limits, routes, and what applies to every response.
 
 pub(crate) mod admission;
 pub(crate) mod body;

@@ -1,4 +1,4 @@
-//! What the server is told once.
+//! The options of the server.
 
 use std::time::Duration;
 
@@ -6,43 +6,43 @@ use crate::config::{Secret, ServerConfig, ServerLimits, TlsConfig};
 use crate::serve::http::proxies::Proxies;
 use crate::serve::http::tls::Certificate;
 
-/// How the server behaves. The limits hold for the public listeners.
+/// Options of the server. The limits apply to the public listeners.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// Path of the health answer; begins with `/`.
+    /// Path of the liveness check; begins with `/`.
     pub health: String,
-    /// Path that runs the sync; begins with `/`.
+    /// Path that starts the sync with TiDB; begins with `/`.
     pub sync_event: String,
-    /// Prefix under which everything answers too; begins with `/`, does not end with it.
+    /// Prefix under which every path is served as well; begins with `/` and does not end with it.
     pub base_path: Option<String>,
-    /// Origins that may connect; empty is any, as is `*`. Lower case, without a trailing `/`.
+    /// Origins that may connect, in lower case without a trailing `/`; empty or `*` is any.
     pub allowed_origins: Vec<String>,
     /// Origins whose pages may show ours in a frame, as `allowed_origins`; empty is none.
     pub frame_ancestors: Vec<String>,
     /// Bearer token for the sync from other hosts.
     pub admin_token: Option<Secret>,
-    /// What a POST on the ops listener must bring; without one none is taken.
+    /// Bearer token of POST requests to the ops listener; without one, none is accepted.
     pub ops_secret: Option<Secret>,
-    /// Proxies that are believed whom they name as the client.
+    /// Proxies whose header names the client.
     pub trusted_proxies: Proxies,
     /// Longest idle time between two requests of a connection.
     pub keep_alive: Duration,
     /// Certificate and key of the public listeners; `None` is plain text.
     pub tls: Option<TlsConfig>,
-    /// The same, read and renewable; without it the files are read once.
+    /// The same files, read and renewable; without it they are read once.
     pub certificate: Option<Certificate>,
-    /// What clients may take.
+    /// Limits for clients.
     pub limits: ServerLimits,
-    /// A WebSocket is pinged that often.
+    /// Interval between pings of a WebSocket.
     pub ping_every: Duration,
-    /// A WebSocket whose peer says nothing for so long, not even a pong, is dropped.
+    /// A WebSocket whose peer sends nothing for this long, not even a pong, is disconnected.
     pub silence: Duration,
-    /// Longest time from a message's first byte, or first fragment, to its last.
+    /// Longest time from the first byte of a message, or of its first fragment, to its last.
     pub message_within: Duration,
 }
 
 impl ServeOptions {
-    /// As the configuration has it; pings and silence as the contract has them.
+    /// The options of a configuration, with the intervals of the contract for pings and silence.
     #[must_use]
     pub fn of(server: &ServerConfig) -> Self {
         Self {

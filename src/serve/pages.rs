@@ -1,8 +1,8 @@
-//! The pages: `/`, what this is, how it is, and the events passing; `/play`, to try the stream;
-//! and what `/status` and `/topics` look like in a browser.
+//! Pages: `/` with the state and live events, `/play` to try the stream, and the HTML of `/status`
+//! and `/topics`.
 //!
-//! Each is one document without anything from elsewhere. What changes from start to start is put
-//! into it as data, which its script only ever shows as text.
+//! Each is one document without external resources. Data are inserted as JSON, which the script
+//! shows only as text.
 
 pub(crate) mod clients;
 pub(crate) mod docs;
@@ -20,16 +20,16 @@ use crate::secrets;
 use crate::serve::admin::operate::ScriptState;
 use crate::serve::admin::redaction;
 use crate::serve::admin::report::Part;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 static PAGE: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/index.html")));
 static PLAY: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/play.html")));
 static SCRIPTS: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/scripts.html")));
 static TEXT: LazyLock<String> = LazyLock::new(|| whole(include_str!("pages/ui/text.html")));
-/// Where a page wants its data and the word that its script is known by.
+/// Where a page's data and its script's nonce are inserted.
 const ABOUT: &str = "{{about}}";
 const NONCE: &str = "{{nonce}}";
-/// What pages are made of, each where its name stands.
+/// Parts of the pages, inserted where their names stand.
 const PIECES: [(&str, &str); 10] = [
     ("{{style}}", include_str!("pages/ui/shared.css")),
     ("{{wall-style}}", include_str!("pages/ui/wall.css")),
@@ -43,14 +43,14 @@ const PIECES: [(&str, &str); 10] = [
     ("{{status}}", include_str!("pages/ui/status.js")),
 ];
 
-/// A page with its pieces.
+/// A page with its parts.
 fn whole(page: &str) -> String {
     let page = page.to_owned();
     PIECES.iter().fold(page, |page, (name, piece)| page.replace(name, piece))
 }
 
 #[derive(Serialize)]
-struct About {
+struct PageData {
     version: &'static str,
     simulated: bool,
     base: String,
@@ -58,20 +58,26 @@ struct About {
     parts: Vec<Part>,
 }
 
-pub(crate) async fn show(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn show(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     written(&PAGE, &server, &request)
 }
 
-pub(crate) async fn play(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn play(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     written(&PLAY, &server, &request)
 }
 
-fn written(page: &str, server: &Server, request: &Request<Body>) -> Response {
+fn written(page: &str, server: &ServerState, request: &Request<Body>) -> Response {
     let (mut script, mut parts) = (server.operate.script(), server.operate.parts());
     if !redaction::sees_details(server, request) {
         (script, parts) = (redaction::script(&script), redaction::parts(parts));
     }
-    let about = About {
+    let about = PageData {
         version: env!("CARGO_PKG_VERSION"),
         simulated: server.operate.simulated(),
         base: server.options.base_path.clone().unwrap_or_default(),
@@ -86,22 +92,22 @@ pub(crate) fn scripts(simulated: bool) -> Response {
     sent(&SCRIPTS, &serde_json::json!({ "simulated": simulated }))
 }
 
-/// What a page of plain text says.
-pub(crate) struct Text<'a> {
+/// A page of plain text.
+pub(crate) struct TextPage<'a> {
     /// `Status` or `Topics`.
     pub(crate) title: &'static str,
-    /// What it comes to, in a line, and its class: `ok`, `warn`, `bad`, or none.
+    /// The state in one line, and its class: `ok`, `warn`, `bad`, or none.
     pub(crate) verdict: (&'a str, &'static str),
-    /// All of it.
+    /// The text.
     pub(crate) body: &'a str,
-    /// Whether the page looks again, and says how complete the events are.
+    /// Whether the page refreshes and shows the completeness.
     pub(crate) is_live: bool,
-    /// Whether the events are made up.
+    /// Whether the events are simulated.
     pub(crate) simulated: bool,
 }
 
-/// A page of plain text that can also be had as JSON.
-pub(crate) fn text(shown: &Text<'_>) -> Response {
+/// Renders plain text as a page.
+pub(crate) fn text(shown: &TextPage<'_>) -> Response {
     let (verdict, class) = shown.verdict;
     let page = TEXT
         .replace("{{title}}", shown.title)
@@ -111,7 +117,8 @@ pub(crate) fn text(shown: &Text<'_>) -> Response {
         .replace("{{class}}", class)
         .replace("{{verdict}}", &escaped(verdict));
     let about = serde_json::json!({ "simulated": shown.simulated, "live": shown.is_live });
-    // What came from outside is put in last, so that nothing in it is taken for a place.
+    // The text comes from outside, so it is inserted last: nothing in it is taken for a
+    // placeholder.
     let (before, after) = page.split_once("{{text}}").unwrap_or((&page, ""));
     answer(&about, |nonce, about| {
         let [before, after] =
@@ -130,9 +137,9 @@ fn sent(page: &str, about: &impl Serialize) -> Response {
 
 fn answer(about: &impl Serialize, page: impl FnOnce(&str, &str) -> String) -> Response {
     let about = serde_json::to_string(about).unwrap_or_default();
-    // Inside a script element only `<` could end it.
+    // Only `<` could end a script element.
     let about = about.replace('<', "\\u003c");
-    // The policy lets only this answer's own script and style run; nobody else can know the word.
+    // The policy allows only this response's script and style; the nonce cannot be guessed.
     let nonce = secrets::word();
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; \

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::params::BadParams;
+use self::params::InvalidParams;
 use crate::hub::{Frame, FrameBatch, MemoryCharge};
 
 /// Interval of the heartbeats of a stream.
@@ -34,7 +34,7 @@ pub(crate) trait Reader: Send + Unpin + 'static {
     fn first(&mut self) -> Option<Self::Message>;
 
     /// Applies parameters of a WebSocket message. Invalid ones change nothing.
-    fn ask(&mut self, text: &str) -> Result<(), BadParams>;
+    fn ask(&mut self, text: &str) -> Result<(), InvalidParams>;
 
     /// Whether it has valid parameters from the start.
     fn has_asked(&self) -> bool {
@@ -42,10 +42,10 @@ pub(crate) trait Reader: Send + Unpin + 'static {
     }
 
     /// Takes what is there now, up to a limit. Never waits.
-    fn take(&mut self) -> Delivery<Self::Message>;
+    fn take(&mut self) -> ReaderBatch<Self::Message>;
 
     /// The message that reports invalid parameters.
-    fn diagnostic(&self, code: &'static str, bad: &BadParams) -> Frame {
+    fn diagnostic(&self, code: &'static str, bad: &InvalidParams) -> Frame {
         let field = serde_json::to_string(&bad.field).expect("a name can be written");
         let message = serde_json::to_string(&bad.message).expect("a text can be written");
         let head = format!(r#"{{"error":{{"code":"{code}","field":{field},"message":"#);
@@ -66,7 +66,7 @@ pub(crate) trait Reader: Send + Unpin + 'static {
 
 /// What a reader takes at once.
 #[derive(Debug)]
-pub(crate) struct Delivery<M> {
+pub(crate) struct ReaderBatch<M> {
     /// In order.
     pub(crate) messages: Vec<M>,
     /// Events or values in them.
@@ -79,7 +79,7 @@ pub(crate) struct Delivery<M> {
     pub(crate) charge: Option<MemoryCharge>,
 }
 
-impl<M> Delivery<M> {
+impl<M> ReaderBatch<M> {
     /// One message, or none.
     fn one(message: Option<M>) -> Self {
         let count = u64::from(message.is_some());
@@ -88,7 +88,7 @@ impl<M> Delivery<M> {
     }
 }
 
-impl From<FrameBatch> for Delivery<Frame> {
+impl From<FrameBatch> for ReaderBatch<Frame> {
     fn from(batch: FrameBatch) -> Self {
         let FrameBatch { frames, messages, more, ended, charge } = batch;
         Self { messages: frames, count: messages, more, ended, charge }

@@ -12,19 +12,22 @@ use serde_json::{Value, json};
 use crate::serve::admin::status::wants_page;
 use crate::serve::history::ranked;
 use crate::serve::pages;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 /// Entries of an output.
 const ENTRIES: usize = 20;
 
-pub(crate) async fn show(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn show(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     if wants_page(request.uri().query(), request.headers()) {
         return pages::scripts(server.operate.simulated());
     }
     axum::Json(all(&server)).into_response()
 }
 
-fn all(server: &Server) -> Value {
+fn all(server: &ServerState) -> Value {
     let mut merge = server.operate.merge_script();
     if merge.is_object() {
         merge["name"] = json!("merge_latest");

@@ -1,4 +1,4 @@
-//! What all connections of one server share.
+//! State that all connections of a server share.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,39 +16,39 @@ use crate::serve::http::encoding;
 use crate::serve::options::ServeOptions;
 use crate::serve::ws::connection::SocketOptions;
 
-/// Connections that were refused and are told why, in all and of one address.
+/// Rejected connections that are kept open for a response, in all and per address.
 const REFUSED: (usize, usize) = (128, 8);
-/// Connections of an ops listener, which has a count of its own: the public cannot take them.
+/// Connections of an ops listener. They are counted apart, so the public cannot exhaust them.
 const OPS_CONNECTIONS: usize = 256;
 
-pub(crate) struct Server {
+pub(crate) struct ServerState {
     pub(crate) options: ServeOptions,
     pub(crate) hub: Arc<Hub>,
     pub(crate) operate: Arc<dyn Operate>,
     pub(crate) clock: Clock,
-    /// Who is in, of the public listeners.
+    /// Connections of the public listeners.
     pub(crate) public: Arc<Admission>,
-    /// Who is in, of the ops listeners.
+    /// Connections of the ops listeners.
     pub(crate) ops: Arc<Admission>,
-    /// Connections that were refused and are told why.
+    /// Rejected connections that receive a response.
     pub(crate) refused: Arc<Admission>,
-    /// `/openapi.json`, written for the first request; nothing in it changes.
+    /// `/openapi.json`, written for the first request; it does not change.
     pub(crate) openapi: OnceLock<Bytes>,
     /// `/asyncapi.json`, likewise.
     pub(crate) asyncapi: OnceLock<Bytes>,
-    /// Charts and latest values, which are the same for everyone.
+    /// Charts and latest values, which are the same for all clients.
     pub(crate) shared: history::Shared,
-    /// Streams that are made smaller on their way.
-    pub(crate) packing: Arc<Semaphore>,
+    /// One permit per response body that is compressed.
+    pub(crate) compressors: Arc<Semaphore>,
     /// Every connection and every WebSocket.
     pub(crate) tracker: TaskTracker,
-    /// Ends everything politely.
+    /// Closes every connection after its last message.
     pub(crate) soft: CancellationToken,
-    /// Ends everything now.
+    /// Drops every connection.
     pub(crate) hard: CancellationToken,
 }
 
-impl Server {
+impl ServerState {
     pub(crate) fn new(
         options: ServeOptions,
         hub: Arc<Hub>,
@@ -65,7 +65,7 @@ impl Server {
             openapi: OnceLock::new(),
             asyncapi: OnceLock::new(),
             shared: history::Shared::default(),
-            packing: Arc::new(Semaphore::new(encoding::PACKED)),
+            compressors: Arc::new(Semaphore::new(encoding::COMPRESSED)),
             tracker: TaskTracker::new(),
             options,
             hub,

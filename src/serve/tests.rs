@@ -24,8 +24,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ArchiveAnswer, ArchiveRequest, Audience, ClientReport, Listener, Operate, Part, PartState,
-    Refusal, ScriptState, ServeOptions, Status, StoreAnswer, StoreRequest, SyncAnswer, run,
+    ArchiveAnswer, ArchiveRequest, Audience, ClientReport, Listener, Operate, OpsError, Part,
+    PartState, ScriptState, ServeOptions, Status, StoreAnswer, StoreRequest, SyncAnswer, run,
 };
 use crate::clock::Clock;
 use crate::config::{Lookup, Request};
@@ -85,7 +85,7 @@ impl Operate for Around {
     }
 
     fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
-        let refused = |is_io| Refusal { is_io, reason: "why".to_owned() };
+        let refused = |is_io| OpsError { is_io, reason: "why".to_owned() };
         let answer = match &request {
             StoreRequest::Requeue {} => Err(refused(true)),
             StoreRequest::Inspect { family: Some(_), .. } => Err(refused(false)),

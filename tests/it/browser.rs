@@ -108,6 +108,7 @@ async fn the_page_works_below_a_base_path_and_says_when_the_connection_is_lost()
     let test = "the_page_works_below_a_base_path_and_says_when_the_connection_is_lost";
     let Some(mut browser) = browser(test).await else { return };
     let scripts = tempfile::tempdir().unwrap();
+    std::fs::write(scripts.path().join("merge_latest.rhai"), "fn merge(window) {").unwrap();
     let settings = [
         ("GHPULSE_SERVER_BASEPATH", "/websocket"),
         ("GHPULSE_SCRIPTS_DIR", scripts.path().to_str().unwrap()),

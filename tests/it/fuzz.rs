@@ -94,8 +94,8 @@ impl Fuzz {
     /// Where an input takes long: one in so many of the usual number.
     pub(super) fn slow(name: &'static str, seeds: &[&[u8]], times: u64) -> Self {
         let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-        let seed = number("GHPULSE_FUZZ_SEED").unwrap_or(1);
-        let until = match number("GHPULSE_FUZZ_SECONDS") {
+        let seed = number("TEST_FUZZ_SEED").unwrap_or(1);
+        let until = match number("TEST_FUZZ_SECONDS") {
             Some(seconds) => Until::Time(Clock::system().instant() + Duration::from_secs(seconds)),
             None => Until::Inputs(INPUTS / times),
         };
@@ -185,7 +185,7 @@ impl Fuzz {
         let Self { name, seed, inputs, .. } = self;
         let short = &input[..input.len().min(2_000)];
         format!(
-            "{name}, input {inputs}: \"{}\" ({} bytes); again: GHPULSE_FUZZ_SEED={seed} make fuzz \
+            "{name}, input {inputs}: \"{}\" ({} bytes); again: TEST_FUZZ_SEED={seed} make fuzz \
              TARGET={name}",
             short.escape_ascii(),
             input.len()

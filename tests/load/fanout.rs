@@ -17,7 +17,7 @@ use ghpulse::model::envelope::{Envelope, Facts};
 use ghpulse::model::event::Event;
 use ghpulse::model::position::{BusTag, Cursor, Position};
 use ghpulse::serve::{
-    self, Audience, Listener, Operate, Part, Refusal, ScriptState, ServeOptions, StoreAnswer,
+    self, Audience, Listener, Operate, OpsError, Part, ScriptState, ServeOptions, StoreAnswer,
     StoreRequest,
 };
 use ghpulse::supervise::Stop;
@@ -443,11 +443,11 @@ impl Operate for NothingToOperate {
 
     fn archive(&self, _: serve::ArchiveRequest) -> BoxFuture<'static, serve::ArchiveAnswer> {
         let reason = "a benchmark has no archive".to_owned();
-        Box::pin(async move { Err(Refusal { is_io: false, reason }) })
+        Box::pin(async move { Err(OpsError { is_io: false, reason }) })
     }
 
     fn store(&self, _: StoreRequest) -> BoxFuture<'static, StoreAnswer> {
         let reason = "a benchmark has no store".to_owned();
-        Box::pin(async move { Err(Refusal { is_io: false, reason }) })
+        Box::pin(async move { Err(OpsError { is_io: false, reason }) })
     }
 }

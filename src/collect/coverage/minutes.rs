@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(samples.iter().map(|s| s.minute.0).collect::<Vec<_>>(), [100, 101]);
         let found = samples[0].missed[0].estimate;
         assert!((45.0..55.0).contains(&found), "{found}");
-        assert_eq!(samples[1].missed[0].estimate, 0.0);
+        assert_eq!(samples[1].missed[0], MissedRange::default());
         assert_eq!(samples[1].lag, Some(2_500));
     }
 

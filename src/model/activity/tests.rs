@@ -64,8 +64,9 @@ fn a_type_has_its_part_of_its_own_sequence() {
 
 #[test]
 fn shares_are_between_none_and_all() {
-    assert_eq!(range(0.0, 5.0, 15.0).shares(5), [0.0, 0.5, 0.75]);
-    assert_eq!(MissedRange::default().shares(0), [0.0; 3]);
+    let percent = |range: MissedRange, seen| range.shares(seen).map(|share| format!("{share:.2}"));
+    assert_eq!(percent(range(0.0, 5.0, 15.0), 5), ["0.00", "0.50", "0.75"]);
+    assert_eq!(percent(MissedRange::default(), 0), ["0.00"; 3]);
 }
 
 proptest! {

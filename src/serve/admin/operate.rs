@@ -1,8 +1,8 @@
-//! What the server asks of the appliance around it.
+//! What the server needs from the appliance.
 //!
-//! Files pass through exchange directories, which lie in the data directory and have names that
-//! nobody can guess: the command that asks and the appliance may see different file systems (a
-//! sandbox, another user), and an appliance that is asked over the network opens no file elsewhere.
+//! Files are exchanged through directories in the data directory with unguessable names. The
+//! command and the appliance may see different file systems (a sandbox, another user), and the
+//! appliance opens no other file on behalf of a network client.
 
 use std::ops::Range;
 
@@ -15,27 +15,27 @@ use super::report::{Part, Status};
 use crate::model::activity::{Chart, CountedHour, HourCompleteness};
 use crate::model::tally::Tally;
 
-/// The appliance, as far as its server needs it. Implemented by the wiring.
+/// The appliance, as far as its server needs it.
 pub trait Operate: Send + Sync + 'static {
-    /// How each part is, in the order they should be read in.
+    /// The state of each part, in reading order.
     fn parts(&self) -> Vec<Part>;
 
-    /// Brings the counts up to date with `TiDB` now; who asks while one runs gets its answer.
+    /// Updates the counts from `TiDB` now. Concurrent calls share one run.
     fn sync(&self) -> BoxFuture<'static, SyncAnswer>;
 
     /// Whether the events come from the simulated GitHub.
     fn simulated(&self) -> bool;
 
-    /// How everything is, with so many connections to the public listeners.
+    /// The status, with this many connections to the public listeners.
     fn status(&self, clients: usize) -> Status;
 
-    /// The merge script in force.
+    /// The merge script in use.
     fn script(&self) -> ScriptState;
 
     /// Counts that are kept by time; an error where none are.
-    fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, Refusal>> {
+    fn kept(&self, query: KeptQuery) -> BoxFuture<'static, Result<KeptCounts, OpsError>> {
         let reason = format!("no counts are kept here: {query:?}");
-        Box::pin(async { Err(Refusal { is_io: true, reason }) })
+        Box::pin(async { Err(OpsError { is_io: true, reason }) })
     }
 
     /// How the merge script is, as JSON for everybody; null where there is none.
@@ -48,11 +48,10 @@ pub trait Operate: Send + Sync + 'static {
         None
     }
 
-    /// Takes recorded hours in or writes them out; the answer is what came of it, as JSON.
+    /// Imports or exports recorded hours; returns the result as JSON.
     fn archive(&self, request: ArchiveRequest) -> BoxFuture<'static, ArchiveAnswer>;
 
-    /// Copies the store, looks into it, or tries dead letters again; the answer is what came of
-    /// it, as JSON.
+    /// Backs up or inspects the store, or retries dead letters; returns the result as JSON.
     fn store(&self, request: StoreRequest) -> BoxFuture<'static, StoreAnswer>;
 }
 
@@ -96,61 +95,61 @@ pub struct LanguageCounts {
 }
 
 /// What came of a [`StoreRequest`], or why nothing did.
-pub type StoreAnswer = Result<Box<RawValue>, Refusal>;
+pub type StoreAnswer = Result<Box<RawValue>, OpsError>;
 
-/// Why nothing came of a [`StoreRequest`] or an [`ArchiveRequest`].
+/// Why a [`StoreRequest`] or an [`ArchiveRequest`] failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// Whether a file or the disk failed; otherwise what was asked for is wrong.
+pub struct OpsError {
+    /// Whether a file or the disk failed; otherwise the request is invalid.
     pub is_io: bool,
-    /// Which, and what to do.
+    /// What failed, and what to do.
     pub reason: String,
 }
 
-/// Something about the store of a running appliance.
+/// A request about the store of a running appliance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum StoreRequest {
-    /// Make a backup, as `backup` in an exchange directory.
+    /// Makes a backup, as `backup` in an exchange directory.
     Backup {
         /// Name of the exchange directory, which is made.
         #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
         into: String,
     },
-    /// Show the families, or rows of one.
+    /// Shows the column families, or rows of one.
     Inspect {
-        /// Which; all of them, in figures, without.
+        /// The column family; `None` shows figures of all.
         family: Option<String>,
-        /// How keys begin.
+        /// Prefix of the keys.
         prefix: String,
-        /// Rows at most.
+        /// Most rows.
         #[schemars(range(min = 1))]
         limit: usize,
     },
-    /// Try the dead letters again.
+    /// Retries the dead letters.
     Requeue {},
 }
 
-/// What came of an [`ArchiveRequest`], or why nothing did.
-pub type ArchiveAnswer = Result<Box<RawValue>, Refusal>;
+/// The result of an [`ArchiveRequest`].
+pub type ArchiveAnswer = Result<Box<RawValue>, OpsError>;
 
-/// Recorded hours, in or out.
+/// A request to import or export recorded hours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum ArchiveRequest {
-    /// Take the file of an hour in.
+    /// Imports the file of an hour.
     Import {
-        /// Name of the exchange directory that it is in.
+        /// Name of its exchange directory.
         #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
         from: String,
-        /// Its name.
+        /// Name of the file.
         file: String,
     },
-    /// Write the files of hours.
+    /// Exports the files of hours.
     Export {
-        /// The first, in hours since 1970.
+        /// The first hour, in hours since 1970.
         from: i64,
-        /// The first that is not written any more.
+        /// The hour after the last.
         until: i64,
         /// Name of the exchange directory of the files, which is made.
         #[schemars(regex(pattern = r"^\.exchange-[0-9a-f]{32}$"))]
@@ -158,25 +157,25 @@ pub enum ArchiveRequest {
     },
 }
 
-/// What came of a sync.
+/// The result of a sync.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SyncAnswer {
     /// Whether counts were written.
     pub synced: bool,
-    /// Whether it was tried and failed.
+    /// Whether a query failed.
     #[serde(skip)]
     pub failed: bool,
     /// What was written, or why nothing was.
     pub message: String,
 }
 
-/// The merge script in force.
+/// The merge script in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScriptState {
-    /// What runs: the file's name, or that the native sum stands in.
+    /// Name of the script, or of what replaces it.
     pub name: String,
-    /// Whether what runs is what the file says.
+    /// Whether it is the current content of the file.
     pub current: bool,
-    /// Why not, with line and column.
+    /// Why it is not, with line and column.
     pub error: Option<String>,
 }

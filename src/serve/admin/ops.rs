@@ -1,7 +1,8 @@
-//! What the ops listener alone is asked for: recorded hours in and out, and the store itself. Each
-//! POST must bring the secret of the data directory: a local address is not an identity. A page in
-//! a browser cannot ask either: it has an `Origin`, and JSON takes a permission that it is never
-//! given.
+//! Endpoints for operators: readiness, metrics, sync, archives, the store.
+//!
+//! A POST to the ops listener needs the secret of the data directory, since a local address is not
+//! an identity. Pages in browsers cannot send one: they have an `Origin`, and JSON needs a CORS
+//! permission that is never given.
 
 use std::sync::Arc;
 
@@ -11,23 +12,26 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use super::operate::{ArchiveRequest, Refusal, StoreRequest};
+use super::operate::{ArchiveRequest, OpsError, StoreRequest};
 use super::redaction;
 use super::report::is_ready;
 use crate::metrics;
 use crate::serve::http::identity;
 use crate::serve::http::negotiation;
 use crate::serve::http::problem::Problem;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
-/// Bytes of a request.
+/// Most bytes of a request.
 const ASKED_BYTES: usize = 64 << 10;
 
 /// Says in `/readyz` that the events are simulated, with the header of the simulated GitHub.
 const SIMULATED: HeaderName = HeaderName::from_static("x-simulated");
 
 /// `/readyz`: the state of each part.
-pub(crate) async fn ready(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn ready(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     let parts = server.operate.parts();
     let status = if is_ready(&parts) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let sees_details = redaction::sees_details(&server, &request);
@@ -46,7 +50,10 @@ pub(crate) async fn exposition() -> Response {
 }
 
 /// `server.syncEvent`: asks `TiDB` now.
-pub(crate) async fn sync(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn sync(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     if let Err(refusal) = identity::may_sync(&server, &request) {
         return refusal.into_response();
     }
@@ -55,8 +62,11 @@ pub(crate) async fn sync(State(server): State<Arc<Server>>, request: Request<Bod
     (status, axum::Json(answer)).into_response()
 }
 
-/// Answers a request for hours in or out when all is done.
-pub(crate) async fn archive(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+/// `/archive`: imports or exports hours; responds when all are done.
+pub(crate) async fn archive(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     if let Err(problem) = identity::may_post(&server, request.headers()) {
         return problem.into_response();
     }
@@ -70,16 +80,19 @@ pub(crate) async fn archive(State(server): State<Arc<Server>>, request: Request<
     }
 }
 
-/// The live window, for trying a script on it.
-pub(crate) async fn window(State(server): State<Arc<Server>>) -> Response {
+/// `/window`: the live window, to try a script on.
+pub(crate) async fn window(State(server): State<Arc<ServerState>>) -> Response {
     match server.operate.window() {
         Some(window) => axum::Json(window).into_response(),
         None => Problem::new(StatusCode::NOT_FOUND, "there is no window").into_response(),
     }
 }
 
-/// Answers a request about the store when all is done.
-pub(crate) async fn store(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+/// `/store`: responds when the request is done.
+pub(crate) async fn store(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     if let Err(problem) = identity::may_post(&server, request.headers()) {
         return problem.into_response();
     }
@@ -93,8 +106,8 @@ pub(crate) async fn store(State(server): State<Arc<Server>>, request: Request<Bo
     }
 }
 
-/// Tells a disk that fails from a request that is wrong: the command has an exit code for each.
-fn refused(refusal: Refusal) -> Response {
+/// Distinguishes a failing disk from an invalid request; the commands exit with different codes.
+fn refused(refusal: OpsError) -> Response {
     let status = if refusal.is_io {
         StatusCode::INSUFFICIENT_STORAGE
     } else {

@@ -1,8 +1,8 @@
-//! What strangers may read of how the parts are: plain words in place of what a server, a library
-//! or the system said, which names hosts, ports, users, files, and may repeat a stranger's text.
+//! What the public may read of the status: fixed texts instead of messages of servers, libraries or
+//! the system, which may name hosts, ports, users and files, or repeat a stranger's text.
 //!
-//! Details are for the ops listener, for `server.adminToken` on the public one, and for the log.
-//! A part that is not known here gets general words, so a new one gives nothing away.
+//! The ops listener, requests with `server.adminToken`, and the log have the details. An unknown
+//! part gets a general text, so a new one discloses nothing.
 
 use axum::body::Body;
 use http::Request;
@@ -11,12 +11,12 @@ use super::operate::ScriptState;
 use super::report::{Part, PartState, Status};
 use crate::serve::http::identity;
 use crate::serve::http::peer::Audience;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
-/// How texts begin that are made of our own words and figures alone.
+/// Prefixes of texts that contain only fixed words and figures.
 const HARMLESS: &[&str] = &["catching up: ", "standing by", "on standby"];
 
-/// What strangers read of a part that has something to say.
+/// The public text for a part with an error.
 const WORDS: &[(&str, PartState, &str)] = &[
     ("source", PartState::Down, "GitHub cannot be reached"),
     (
@@ -37,8 +37,7 @@ const WORDS: &[(&str, PartState, &str)] = &[
     ),
     ("files", PartState::Degraded, "a renewed file cannot be used; the old one stays in use"),
 ];
-/// What the store reports in our own words, by a part of them, and what strangers read of it: the
-/// cause, without a place.
+/// Reports of the store, by a substring, and their public texts: the cause without a path.
 const CAUSES: &[(&str, &str)] = &[
     ("the clock of this machine is", "the clock of this machine is wrong; nothing is deleted"),
     ("writes wait", "the disk is full; writing waits"),
@@ -55,17 +54,17 @@ const CAUSES: &[(&str, &str)] = &[
     ("no backup can be made", "no backup can be made"),
     ("hours cannot be exported", "hours cannot be exported"),
 ];
-/// What they read of any other.
+/// The public text for anything else.
 const OTHERWISE: &str = "something is wrong; the operator sees details";
 
 /// Whether a request may read details: it came to the ops listener, or it has the token.
-pub(crate) fn sees_details(server: &Server, request: &Request<Body>) -> bool {
+pub(crate) fn sees_details(server: &ServerState, request: &Request<Body>) -> bool {
     let token = server.options.admin_token.as_ref();
     Audience::of(request) == Audience::Ops
         || token.is_some_and(|token| identity::has_token(request.headers(), token))
 }
 
-/// The parts as strangers read them.
+/// The parts as the public reads them.
 pub(crate) fn parts(mut parts: Vec<Part>) -> Vec<Part> {
     for part in &mut parts {
         part.error = part.error.take().and_then(|error| words(part, &error));
@@ -77,11 +76,11 @@ fn words(part: &Part, error: &str) -> Option<String> {
     if HARMLESS.iter().any(|start| error.starts_with(start)) {
         return Some(error.to_owned());
     }
-    // Scripts are the operator's own; their mistakes are shown with file, line and reason.
+    // Scripts are the operator's own: their errors are shown with file, line and reason.
     if part.name == "scripts" {
         return Some(without_directories(error));
     }
-    // What is well has nothing to say, whatever it says.
+    // A part that works has no error to show.
     if matches!(part.state, PartState::Ok | PartState::Off) {
         return None;
     }
@@ -96,7 +95,7 @@ fn words(part: &Part, error: &str) -> Option<String> {
     Some(known.map_or(OTHERWISE, |(_, _, words)| words).to_owned())
 }
 
-/// The state of the merge script as strangers read it.
+/// The merge script as the public reads it.
 pub(crate) fn script(script: &ScriptState) -> ScriptState {
     ScriptState {
         name: without_directories(&script.name),
@@ -153,7 +152,7 @@ pub(crate) fn status(status: Status) -> Status {
     }
 }
 
-/// A text with each path of a script shortened to the name of its file.
+/// Shortens paths of scripts to file names.
 fn without_directories(text: &str) -> String {
     let short = |word: &str| match word.rsplit_once('/') {
         Some((_, name))
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn no_host_user_path_or_foreign_text_is_shown_to_strangers() {
+    fn public_parts_show_no_host_user_path_or_foreign_text() {
         let inside = "10.0.0.5:4000 refuses user `telltale` (/run/telltale/key.json, telltale)";
         let states = [PartState::Ok, PartState::Degraded, PartState::Down, PartState::Off];
         for name in ["store", "source", "bus", "tidb", "amqp", "files", "whatever comes next"] {

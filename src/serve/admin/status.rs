@@ -1,4 +1,4 @@
-//! `/status`: how everything is, as JSON for programs and as a page for browsers.
+//! `/status`: the status as JSON for programs and as a page for browsers.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use super::redaction;
 use super::report::{PartState, Status};
 use crate::serve::http::negotiation;
 use crate::serve::pages;
-use crate::serve::pages::Text;
-use crate::serve::server::Server;
+use crate::serve::pages::TextPage;
+use crate::serve::server::ServerState;
 
 pub(crate) async fn show(
-    State(server): State<Arc<Server>>,
+    State(server): State<Arc<ServerState>>,
     request: Request<axum::body::Body>,
 ) -> Response {
     let clients = server.public.count();
@@ -24,7 +24,7 @@ pub(crate) async fn show(
     }
     if wants_page(request.uri().query(), request.headers()) {
         let (verdict, class) = verdict(&status);
-        return pages::text(&Text {
+        return pages::text(&TextPage {
             title: "Status",
             verdict: (&verdict, class),
             body: &status.screen(),
@@ -35,14 +35,14 @@ pub(crate) async fn show(
     axum::Json(status).into_response()
 }
 
-/// Browsers say that they want HTML; what asks for anything, such as curl, gets JSON.
+/// Whether a browser asks. Programs that accept anything, such as curl, get JSON.
 pub(crate) fn wants_page(query: Option<&str>, headers: &HeaderMap) -> bool {
     let format = query.into_iter().flat_map(|query| query.split('&'));
     let format = format.filter_map(|pair| pair.strip_prefix("format=")).next_back();
     match format {
         Some("json") => false,
         Some("html") => true,
-        // What takes neither of the two gets JSON, as it would without saying so.
+        // JSON too when neither is acceptable.
         _ => negotiation::choose(headers, 0, &["application/json", "text/html"]) == Some(1),
     }
 }
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_that_of_the_query_then_that_of_the_header() {
+    fn format_parameter_takes_precedence_over_accept() {
         let accept = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, value.parse().unwrap());

@@ -1,4 +1,4 @@
-//! `/openapi.json` and `/asyncapi.json`, written from the table that the router is made of.
+//! `/openapi.json` and `/asyncapi.json`, generated from the table of endpoints.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,21 +9,21 @@ use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
 use super::endpoints;
-use super::endpoints::{Answer, Endpoint, Frames, Message, Operation};
+use super::endpoints::{ApiMessage, ApiResponse, Endpoint, Operation, SocketMessages};
 use crate::serve::http::peer::Audience;
 use crate::serve::options::ServeOptions;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 const LICENSE: &str = "Apache-2.0";
 
 /// The HTTP endpoints.
-pub(crate) async fn openapi(State(server): State<Arc<Server>>) -> Response {
+pub(crate) async fn openapi(State(server): State<Arc<ServerState>>) -> Response {
     let document = || openapi_of(&server.options);
     said(&server.openapi, document)
 }
 
 /// The WebSocket endpoints.
-pub(crate) async fn asyncapi(State(server): State<Arc<Server>>) -> Response {
+pub(crate) async fn asyncapi(State(server): State<Arc<ServerState>>) -> Response {
     let document = || asyncapi_of(&server.options);
     said(&server.asyncapi, document)
 }
@@ -37,7 +37,7 @@ fn said(kept: &OnceLock<Bytes>, document: impl FnOnce() -> Value) -> Response {
 fn openapi_of(options: &ServeOptions) -> Value {
     let mut paths = Map::new();
     for endpoint in endpoints::all() {
-        let path = endpoint.place.path(options).to_owned();
+        let path = endpoint.path.resolve(options).to_owned();
         let methods = endpoint.operations.iter();
         let methods: Map<_, _> = methods
             .map(|operation| (operation.method.to_owned(), described(&endpoint, &path, operation)))
@@ -72,7 +72,7 @@ fn openapi_of(options: &ServeOptions) -> Value {
     })
 }
 
-/// Bare paths answer with a base path, too.
+/// Paths are served with and without the prefix.
 fn servers(options: &ServeOptions) -> Value {
     let mut servers = vec![json!({ "url": "/" })];
     servers.extend(options.base_path.as_ref().map(|base| json!({ "url": base })));
@@ -123,7 +123,7 @@ fn operation_id(method: &str, path: &str) -> String {
     }
 }
 
-fn answer(answer: &Answer) -> (String, Value) {
+fn answer(answer: &ApiResponse) -> (String, Value) {
     let mut described = json!({ "description": answer.meaning });
     if !answer.content.is_empty() {
         let content = answer.content.iter();
@@ -138,20 +138,20 @@ fn asyncapi_of(options: &ServeOptions) -> Value {
     let (mut channels, mut operations) = (Map::new(), Map::new());
     for endpoint in endpoints::all() {
         let Some(frames) = &endpoint.frames else { continue };
-        let path = endpoint.place.path(options);
+        let path = endpoint.path.resolve(options);
         let name = path.trim_start_matches('/').replace('/', "-").replace(['{', '}'], "");
         channels.insert(name.clone(), channel(path, frames));
-        let mut operation = |action: &str, verb: &str, messages: &[Message]| {
+        let mut operation = |action: &str, verb: &str, messages: &[ApiMessage]| {
             if messages.is_empty() {
                 return;
             }
-            let reference = |message: &Message| json!({ "$ref": format!("#/channels/{name}/messages/{}", message.name) });
+            let reference = |message: &ApiMessage| json!({ "$ref": format!("#/channels/{name}/messages/{}", message.name) });
             let messages: Vec<Value> = messages.iter().map(reference).collect();
             let channel = json!({ "$ref": format!("#/channels/{name}") });
             let described = json!({ "action": action, "channel": channel, "messages": messages });
             operations.insert(format!("{verb}-{name}"), described);
         };
-        // The words are the application's, and the application is ghpulse.
+        // `receive` and `send` are from the point of view of ghpulse.
         operation("receive", "ask", &frames.sent);
         operation("send", "follow", &frames.received);
     }
@@ -171,7 +171,7 @@ fn asyncapi_of(options: &ServeOptions) -> Value {
     })
 }
 
-fn channel(path: &str, frames: &Frames) -> Value {
+fn channel(path: &str, frames: &SocketMessages) -> Value {
     let messages = frames.sent.iter().chain(&frames.received).map(|message| {
         let described = json!({
             "name": message.name,

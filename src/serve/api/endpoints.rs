@@ -1,6 +1,5 @@
-//! The table of what is served. The router is made of it, and so are the list that a lost client
-//! is given, `/openapi.json` and `/asyncapi.json`: what is not in here is not served, and what is
-//! served is documented.
+//! The table of endpoints. The router, the list in a 404, `/openapi.json` and `/asyncapi.json` are
+//! made from it, so everything that is served is documented.
 
 mod about;
 mod counts;
@@ -26,22 +25,22 @@ use crate::serve::http::peer::Audience;
 use crate::serve::http::problem::ProblemBody;
 use crate::serve::options::ServeOptions;
 use crate::serve::pages::topics::TopicCatalogue;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
-/// Something that is served.
+/// An endpoint.
 pub(crate) struct Endpoint {
-    pub(crate) place: Place,
+    pub(crate) path: EndpointPath,
     pub(crate) audience: Audience,
-    pub(crate) route: MethodRouter<Arc<Server>>,
+    pub(crate) route: MethodRouter<Arc<ServerState>>,
     pub(crate) operations: Vec<Operation>,
-    /// What travels when it becomes a WebSocket.
-    pub(crate) frames: Option<Frames>,
+    /// The messages, when it can be a WebSocket.
+    pub(crate) frames: Option<SocketMessages>,
 }
 
-/// Where it is.
+/// The path of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Always there.
+pub(crate) enum EndpointPath {
+    /// A fixed path.
     At(&'static str),
     /// `server.health`.
     Health,
@@ -49,19 +48,19 @@ pub(crate) enum Place {
     SyncEvent,
 }
 
-/// One method of it.
+/// One method of an endpoint.
 pub(crate) struct Operation {
     /// In lower case.
     pub(crate) method: &'static str,
     pub(crate) summary: &'static str,
     pub(crate) parameters: Vec<Value>,
-    /// Schema of the JSON that is sent.
+    /// Schema of the JSON body.
     pub(crate) request: Option<Value>,
-    pub(crate) answers: Vec<Answer>,
+    pub(crate) answers: Vec<ApiResponse>,
 }
 
-/// One answer to it.
-pub(crate) struct Answer {
+/// One response of an operation.
+pub(crate) struct ApiResponse {
     pub(crate) status: u16,
     pub(crate) meaning: &'static str,
     /// Media type and schema.
@@ -69,16 +68,16 @@ pub(crate) struct Answer {
 }
 
 /// The messages of a WebSocket.
-pub(crate) struct Frames {
+pub(crate) struct SocketMessages {
     pub(crate) summary: &'static str,
     /// From the client.
-    pub(crate) sent: Vec<Message>,
-    /// From us.
-    pub(crate) received: Vec<Message>,
+    pub(crate) sent: Vec<ApiMessage>,
+    /// From the server.
+    pub(crate) received: Vec<ApiMessage>,
 }
 
 /// One kind of message.
-pub(crate) struct Message {
+pub(crate) struct ApiMessage {
     /// In camel case.
     pub(crate) name: &'static str,
     pub(crate) summary: &'static str,
@@ -86,7 +85,7 @@ pub(crate) struct Message {
     pub(crate) example: Value,
 }
 
-/// Everything that is served, in the order of reading.
+/// All endpoints, in reading order.
 pub(crate) fn all() -> Vec<Endpoint> {
     let mut all = vec![about::page()];
     all.extend(sockets::all());
@@ -98,35 +97,43 @@ pub(crate) fn all() -> Vec<Endpoint> {
     all.into_iter().map(Endpoint::complete).collect()
 }
 
-/// What is known of a path without asking its endpoint.
-pub(crate) struct Row {
-    place: Place,
+/// What is known of a path before its handler runs.
+pub(crate) struct EndpointRow {
+    path: EndpointPath,
     pub(crate) audience: Audience,
-    /// The methods that it takes, as `Allow` lists them.
+    /// The value of `Allow`.
     pub(crate) allow: HeaderValue,
-    /// Parameters of a GET that take only these values.
+    /// Parameters of a GET with a fixed set of values.
     pub(crate) listed: Vec<(String, Vec<String>)>,
 }
 
-static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| all().iter().map(Row::of).collect());
+static ROWS: LazyLock<Vec<EndpointRow>> =
+    LazyLock::new(|| all().iter().map(EndpointRow::of).collect());
 
-/// The row of a path, without the prefix; that of a name before that of all below it.
-pub(crate) fn find(path: &str, options: &ServeOptions) -> Option<&'static Row> {
-    let exact = ROWS.iter().find(|row| row.place.path(options) == path);
-    exact.or_else(|| ROWS.iter().find(|row| row.place.is_over(path)))
+/// The row of a path without the prefix. An exact path takes precedence over a parameter.
+pub(crate) fn find(path: &str, options: &ServeOptions) -> Option<&'static EndpointRow> {
+    let exact = ROWS.iter().find(|row| row.path.resolve(options) == path);
+    exact.or_else(|| ROWS.iter().find(|row| row.path.covers(path)))
 }
 
-impl Row {
-    /// Whether it takes a method.
+impl EndpointRow {
+    /// Whether the method is allowed.
     pub(crate) fn takes(&self, method: &Method) -> bool {
         self.allow.to_str().unwrap_or_default().split(", ").any(|known| known == method.as_str())
+    }
+
+    /// The methods besides OPTIONS, as the `Allow` of a 405 lists them.
+    pub(crate) fn methods(&self) -> HeaderValue {
+        let allow = self.allow.to_str().unwrap_or_default().split(", ");
+        let methods: Vec<&str> = allow.filter(|method| *method != "OPTIONS").collect();
+        HeaderValue::from_str(&methods.join(",")).expect("names of methods")
     }
 
     fn of(endpoint: &Endpoint) -> Self {
         let mut methods = vec!["OPTIONS".to_owned()];
         for operation in &endpoint.operations {
             // A HEAD would run the sync.
-            let has_head = operation.method == "get" && endpoint.place != Place::SyncEvent;
+            let has_head = operation.method == "get" && endpoint.path != EndpointPath::SyncEvent;
             methods.extend(has_head.then(|| "HEAD".to_owned()));
             methods.push(operation.method.to_uppercase());
         }
@@ -138,7 +145,7 @@ impl Row {
             Some((it["name"].as_str()?.to_owned(), values.collect::<Option<Vec<_>>>()?))
         });
         Self {
-            place: endpoint.place,
+            path: endpoint.path,
             audience: endpoint.audience,
             allow: HeaderValue::from_str(&methods.join(", ")).expect("names of methods"),
             listed: listed.collect(),
@@ -146,24 +153,24 @@ impl Row {
     }
 }
 
-/// The public endpoints that are always where they are.
+/// The public endpoints with fixed paths.
 static LISTED: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let public = all().into_iter().filter(|endpoint| endpoint.audience == Audience::Public);
-    let fixed = public.filter_map(|endpoint| match endpoint.place {
-        Place::At(path) => Some(path),
-        Place::Health | Place::SyncEvent => None,
+    let fixed = public.filter_map(|endpoint| match endpoint.path {
+        EndpointPath::At(path) => Some(path),
+        EndpointPath::Health | EndpointPath::SyncEvent => None,
     });
     fixed.collect()
 });
 
-/// What a lost client is pointed to.
+/// The public endpoints with fixed paths, for the body of a 404.
 pub(crate) fn listed() -> &'static [&'static str] {
     &LISTED
 }
 
-impl Place {
-    /// The path, as the configuration has it.
-    pub(crate) fn path(self, options: &ServeOptions) -> &str {
+impl EndpointPath {
+    /// The configured path.
+    pub(crate) fn resolve(self, options: &ServeOptions) -> &str {
         match self {
             Self::At(path) => path,
             Self::Health => &options.health,
@@ -171,8 +178,8 @@ impl Place {
         }
     }
 
-    /// Whether it is always at that path, or below it whatever the name.
-    pub(crate) fn is_over(self, path: &str) -> bool {
+    /// Whether it is this path, or has a parameter and this path is below it.
+    pub(crate) fn covers(self, path: &str) -> bool {
         let Self::At(fixed) = self else { return false };
         let below = fixed.split_once('{').map(|(above, _)| above);
         fixed == path || below.is_some_and(|above| path.starts_with(above))
@@ -185,19 +192,19 @@ impl Endpoint {
         self.audience.includes(audience)
     }
 
-    fn new(audience: Audience, place: Place, route: MethodRouter<Arc<Server>>) -> Self {
-        Self { place, audience, route, operations: Vec::new(), frames: None }
+    fn new(audience: Audience, path: EndpointPath, route: MethodRouter<Arc<ServerState>>) -> Self {
+        Self { path, audience, route, operations: Vec::new(), frames: None }
     }
 
-    fn public(place: Place, route: MethodRouter<Arc<Server>>) -> Self {
-        Self::new(Audience::Public, place, route)
+    fn public(path: EndpointPath, route: MethodRouter<Arc<ServerState>>) -> Self {
+        Self::new(Audience::Public, path, route)
     }
 
-    fn ops(path: &'static str, route: MethodRouter<Arc<Server>>) -> Self {
-        Self::new(Audience::Ops, Place::At(path), route)
+    fn ops(path: &'static str, route: MethodRouter<Arc<ServerState>>) -> Self {
+        Self::new(Audience::Ops, EndpointPath::At(path), route)
     }
 
-    /// With the answers that are given in front of every endpoint.
+    /// Adds the responses that every endpoint has.
     fn complete(mut self) -> Self {
         let becomes_socket = self.frames.is_some();
         for operation in &mut self.operations {
@@ -220,7 +227,9 @@ impl Endpoint {
                 let meaning = "A WebSocket; its messages are in /asyncapi.json";
                 let is_known = operation.answers.iter().any(|answer| answer.status == 101);
                 if !is_known {
-                    operation.answers.insert(0, Answer { status: 101, meaning, content: vec![] });
+                    operation
+                        .answers
+                        .insert(0, ApiResponse { status: 101, meaning, content: vec![] });
                 }
                 let version = "A WebSocket was asked for in a way that is not spoken here";
                 operation.known(426, version, TEXT);
@@ -234,7 +243,7 @@ impl Endpoint {
         self
     }
 
-    fn with_frames(mut self, frames: Frames) -> Self {
+    fn with_frames(mut self, frames: SocketMessages) -> Self {
         self.frames = Some(frames);
         self
     }
@@ -273,18 +282,22 @@ impl Operation {
     ) -> Self {
         match self.answers.iter_mut().find(|answer| answer.status == status) {
             Some(answer) => answer.content.push((kind, schema)),
-            None => self.answers.push(Answer { status, meaning, content: vec![(kind, schema)] }),
+            None => {
+                self.answers.push(ApiResponse { status, meaning, content: vec![(kind, schema)] })
+            }
         }
         self
     }
 
-    /// Adds an answer of this media type, unless it has one with this status and type.
+    /// Adds a response of this media type, unless it has one with this status and type.
     fn known(&mut self, status: u16, meaning: &'static str, kind: &'static str) {
         let schema = if kind == PROBLEM { named::<ProblemBody<'_>>() } else { text() };
         match self.answers.iter_mut().find(|answer| answer.status == status) {
             Some(answer) if answer.content.iter().any(|(known, _)| *known == kind) => {}
             Some(answer) => answer.content.push((kind, schema)),
-            None => self.answers.push(Answer { status, meaning, content: vec![(kind, schema)] }),
+            None => {
+                self.answers.push(ApiResponse { status, meaning, content: vec![(kind, schema)] })
+            }
         }
     }
 
@@ -320,17 +333,17 @@ fn text() -> Value {
     json!({ "type": "string" })
 }
 
-/// A cursor as its parser takes it, and what may stand behind it; an empty one is none.
+/// A cursor as its parser accepts it, with this suffix; an empty text is none.
 fn cursor(behind: &str) -> Value {
     let tag = "[0-9a-f]{8}-";
     let (long, short) = (number(16), number(8));
     json!({ "type": "string", "pattern": format!("^({tag}(b|{long})(b|{long})(b|{short}){behind})?$") })
 }
 
-/// What stands behind a cursor of counts: the value's hash.
+/// The suffix of a cursor of counts: the hash of the value.
 const MARK: &str = "(~[0-9a-f]{16})?";
 
-/// A number from 1 on of up to so many hexadecimal digits, behind a letter that says how many.
+/// A number from 1 with up to `digits` hexadecimal digits, after a letter that encodes their count.
 fn number(digits: u8) -> String {
     let some = (1..=digits).map(|digits| {
         let rest = if digits > 1 { format!("[0-9a-f]{{{}}}", digits - 1) } else { String::new() };
@@ -347,7 +360,7 @@ fn list(items: &Value) -> Value {
     json!({ "type": "array", "items": items })
 }
 
-/// An object with these properties, of which those without a `?` are always there.
+/// An object; properties without a trailing `?` are required.
 fn object(properties: &[(&str, Value)]) -> Value {
     let required = properties.iter().map(|(name, _)| *name).filter(|name| !name.ends_with('?'));
     let required: Vec<&str> = required.collect();

@@ -10,7 +10,7 @@ use crate::model::kinds::KINDS;
 use crate::model::tally::Tally;
 use crate::model::window::{Hour, Timestamp};
 use crate::serve::admin::operate::LanguageCounts;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 /// How the missed events of a type are estimated.
 const METHOD: &str = "received: events by the hour in which they were received; missed: estimated \
@@ -52,7 +52,7 @@ pub(super) fn chart(chart: &Chart) -> String {
 }
 
 /// The latest values.
-pub(super) fn now(server: &Server, languages: Option<&LanguageCounts>) -> String {
+pub(super) fn now(server: &ServerState, languages: Option<&LanguageCounts>) -> String {
     let now = server.clock.now();
     let counts = server.hub.latest_values().counts();
     let today = counts.days.get(&now.day()).copied();
@@ -103,7 +103,7 @@ pub(super) fn now(server: &Server, languages: Option<&LanguageCounts>) -> String
 }
 
 /// Events of the last minute, and their types; `null` before anything was counted.
-fn last_minute(server: &Server) -> Value {
+fn last_minute(server: &ServerState) -> Value {
     let latest = |name: &str| server.hub.rolling().get(name).and_then(|topic| topic.latest());
     let Some((activity, types)) = latest("activity/1m").zip(latest("types/1m")) else {
         return Value::Null;

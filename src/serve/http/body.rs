@@ -1,8 +1,8 @@
-//! A stream as an answer over HTTP: server-sent events, or lines of JSON.
+//! A reader as a response body: server-sent events or JSON lines.
 //!
-//! The HTTP library asks for more when the connection has taken what it was given; so a slow
-//! reader holds one portion. Who takes nothing for as long as a write may take is cut off: the
-//! library waits without end, so a task beside it looks.
+//! hyper polls the body only when the socket is writable, so a slow client holds one batch. hyper
+//! itself has no time-out for writes; a watchdog task closes connections that make no progress for
+//! `server.limits.writeTimeout`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,49 +19,49 @@ use http::{HeaderValue, Request, StatusCode, header};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::admission::Slot;
-use super::encoding::Packer;
+use super::admission::ConnectionSlot;
+use super::encoding::Compressor;
 use super::peer::Peer;
 use super::problem::Problem;
 use crate::clock::Clock;
 use crate::hub::{MemoryCharge, Notifier, StreamEncoding, retry_after};
 use crate::metrics;
-use crate::serve::pace::Timer;
 use crate::serve::readers::{HEARTBEAT, Reader};
-use crate::serve::server::Server;
-use crate::serve::ws::connection::Counted;
+use crate::serve::server::ServerState;
+use crate::serve::timer::Timer;
+use crate::serve::ws::connection::ConnectionGauge;
 use crate::serve::ws::handshake;
 use crate::sync::lock;
 
-/// The most bytes that are given to the HTTP library at once.
+/// Most bytes of a chunk of the body.
 const CHUNK_BYTES: usize = 32 << 10;
 
-/// One answer.
-pub(crate) struct Pump<R> {
+/// The body of one response.
+pub(crate) struct StreamBody<R> {
     reader: R,
     encoding: StreamEncoding,
     notifier: Arc<Notifier>,
     queue: VecDeque<Bytes>,
-    /// What the queue counts for its client.
+    /// Counts the queued messages for their client.
     charge: Option<MemoryCharge>,
     more: bool,
     ended: bool,
     clock: Clock,
     beat: Timer,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
-    given: Arc<Given>,
-    packer: Option<Packer>,
-    /// Ends the task that looks after this, so that nobody waits for it when this is over.
+    given: Arc<OfferedAt>,
+    compressor: Option<Compressor>,
+    /// Ends the watchdog with the body.
     _watched: DropGuard,
-    /// What the connection holds while this lives.
-    _held: (Peer, Option<Slot>, Counted),
+    /// Held by the connection while the body lives.
+    _held: (Peer, Option<ConnectionSlot>, ConnectionGauge),
 }
 
-/// Since when the connection has been given something and not asked for more.
+/// When hyper was given the last chunk; `None` once it has asked for another.
 #[derive(Debug, Default)]
-struct Given(Mutex<Option<Instant>>);
+struct OfferedAt(Mutex<Option<Instant>>);
 
-impl Given {
+impl OfferedAt {
     fn set(&self, at: Option<Instant>) {
         *lock(&self.0) = at;
     }
@@ -71,10 +71,10 @@ impl Given {
     }
 }
 
-impl<R: Reader> Pump<R> {
-    /// For the client of this request.
+impl<R: Reader> StreamBody<R> {
+    /// A body for the client of this request.
     pub(crate) fn new(
-        server: &Arc<Server>,
+        server: &Arc<ServerState>,
         request: &Request<Body>,
         mut reader: R,
         notifier: Arc<Notifier>,
@@ -88,11 +88,11 @@ impl<R: Reader> Pump<R> {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
         })?;
         let behind = handshake::place_behind_proxy(server, &peer, request.headers())?;
-        // Without a place for it, it goes as it is.
-        let permit = Arc::clone(&server.packing).try_acquire_owned().ok();
-        let packer = permit.and_then(|permit| Packer::new(request.headers(), permit));
+        // Without a permit it is sent uncompressed.
+        let permit = Arc::clone(&server.compressors).try_acquire_owned().ok();
+        let compressor = permit.and_then(|permit| Compressor::new(request.headers(), permit));
         let clock = server.clock;
-        let given = Arc::new(Given::default());
+        let given = Arc::new(OfferedAt::default());
         let timeout = server.options.limits.write_timeout;
         let over = CancellationToken::new();
         let ends = (over.clone(), peer.cut.clone());
@@ -111,15 +111,15 @@ impl<R: Reader> Pump<R> {
             beat: Timer::new(clock, clock.instant() + HEARTBEAT),
             stop: Box::pin(server.soft.clone().cancelled_owned()),
             given,
-            packer,
+            compressor,
             _watched: over.drop_guard(),
-            _held: (peer, behind, Counted::new(R::NAME)),
+            _held: (peer, behind, ConnectionGauge::new(R::NAME)),
         })
     }
 
-    /// As an answer.
+    /// The response with this body.
     pub(crate) fn into_response(self) -> Response {
-        let encoding = self.packer.as_ref().map(Packer::name);
+        let encoding = self.compressor.as_ref().map(Compressor::name);
         let mut response = Body::from_stream(self).into_response();
         if let Some(encoding) = encoding {
             let encoding = HeaderValue::from_static(encoding);
@@ -128,17 +128,17 @@ impl<R: Reader> Pump<R> {
         response
     }
 
-    /// The next piece as it leaves.
-    fn poll_packed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    /// The next chunk, compressed where that was negotiated.
+    fn poll_compressed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let piece = ready!(self.poll_piece(cx));
-        Poll::Ready(match (piece, &mut self.packer) {
-            (Some(piece), Some(packer)) => Some(packer.pack(&piece)),
-            (None, packer) => packer.take().map(Packer::finish),
+        Poll::Ready(match (piece, &mut self.compressor) {
+            (Some(piece), Some(compressor)) => Some(compressor.compress(&piece)),
+            (None, compressor) => compressor.take().map(Compressor::finish),
             (piece, None) => piece,
         })
     }
 
-    /// The next piece: what is small is put together, what is large is cut.
+    /// The next chunk: small messages are joined, large ones are split.
     fn next_piece(&mut self) -> Option<Bytes> {
         let first = self.queue.front_mut()?;
         if first.len() > CHUNK_BYTES {
@@ -191,37 +191,37 @@ impl<R: Reader> Pump<R> {
     }
 }
 
-/// The first line of a message that tells a reader of server-sent events how many milliseconds to
-/// wait before it connects again: not all of them the same.
+/// The `retry:` line of server-sent events: milliseconds, with jitter, after which the client
+/// reconnects.
 fn retry(form: StreamEncoding, after: u64) -> Option<Bytes> {
     (form == StreamEncoding::Sse).then(|| format!("retry: {after}\n").into())
 }
 
-/// An answer of this kind, or the refusal.
+/// A response of this media type, or the refusal.
 pub(crate) fn answer(kind: &'static str, body: Result<impl IntoResponse, Problem>) -> Response {
     let answer = body.map(|body| ([(header::CONTENT_TYPE, kind)], body).into_response());
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
     let headers = response.headers_mut();
-    // Proxies that gather answers would hold events back.
+    // nginx would buffer the events.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
-impl<R: Reader> Stream for Pump<R> {
+impl<R: Reader> Stream for StreamBody<R> {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = self.poll_packed(cx);
+        let piece = self.poll_compressed(cx);
         let is_given = matches!(piece, Poll::Ready(Some(_)));
         self.given.set(is_given.then(|| self.clock.instant()));
         piece.map(|piece| piece.map(Ok))
     }
 }
 
-/// Cuts a connection off that has taken nothing for so long; until the answer is over, or the
-/// connection is cut by others.
+/// Closes a connection on which a chunk has waited for `timeout`. Ends with the body or the
+/// connection.
 async fn watch(
-    given: Arc<Given>,
+    given: Arc<OfferedAt>,
     clock: Clock,
     timeout: Duration,
     (over, cut): (CancellationToken, CancellationToken),

@@ -1,8 +1,8 @@
-//! The stream made smaller on its way, where the reader takes that: each piece leaves at once, so
-//! nothing is held back for the sake of size.
+//! Compression of response bodies (`Accept-Encoding`). Each chunk is flushed, so a client can
+//! decode every message at once.
 //!
-//! Packing remembers what went before, which costs memory for each reader; so only so many readers
-//! are packed for at once, and the others get what they would get without asking.
+//! A compressor holds memory for each reader, so only [`COMPRESSED`] bodies are compressed at the
+//! same time; further ones are sent uncompressed.
 
 use std::io::Write as _;
 
@@ -15,67 +15,67 @@ use zstd::stream::write::Encoder as ZstdEncoder;
 
 use super::negotiation;
 
-/// Readers that are packed for at once.
-pub(crate) const PACKED: usize = 512;
-/// The encodings that there are, the better first.
+/// Bodies that are compressed at the same time.
+pub(crate) const COMPRESSED: usize = 512;
+/// Supported encodings, the preferred one first.
 const OURS: [&str; 2] = ["zstd", "gzip"];
-/// How far back zstd looks, as a power of two: bytes of memory for each reader, about.
+/// Window of zstd as a power of two, about the bytes of memory for each reader.
 const ZSTD_WINDOW: u32 = 17;
 const ZSTD_LEVEL: i32 = 1;
 
-/// One reader's packing.
-pub(super) struct Packer {
-    kind: Kind,
+/// The compressor of one body.
+pub(super) struct Compressor {
+    kind: Encoder,
     _permit: OwnedSemaphorePermit,
 }
 
-enum Kind {
+enum Encoder {
     Gzip(Box<GzEncoder<Vec<u8>>>),
     Zstd(Box<ZstdEncoder<'static, Vec<u8>>>),
 }
 
-impl Packer {
-    /// Of the kind that the reader likes best of ours; `None` when it takes none of them.
+impl Compressor {
+    /// A compressor for the encoding that the client prefers; `None` when it accepts none.
     pub(super) fn new(headers: &HeaderMap, permit: OwnedSemaphorePermit) -> Option<Self> {
         let kind = match negotiation::encoding(headers, &OURS)? {
             "zstd" => {
                 let mut encoder = ZstdEncoder::new(Vec::new(), ZSTD_LEVEL).ok()?;
                 encoder.window_log(ZSTD_WINDOW).ok()?;
-                Kind::Zstd(Box::new(encoder))
+                Encoder::Zstd(Box::new(encoder))
             }
-            _ => Kind::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::fast()))),
+            _ => Encoder::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::fast()))),
         };
         Some(Self { kind, _permit: permit })
     }
 
-    /// As `Content-Encoding` has it.
+    /// Its name in `Content-Encoding`.
     pub(super) fn name(&self) -> &'static str {
         match self.kind {
-            Kind::Gzip(_) => "gzip",
-            Kind::Zstd(_) => "zstd",
+            Encoder::Gzip(_) => "gzip",
+            Encoder::Zstd(_) => "zstd",
         }
     }
 
-    /// A piece, packed; all of it can be read from what has left then.
-    pub(super) fn pack(&mut self, piece: &[u8]) -> Bytes {
+    /// Compresses a chunk. What is returned can be decoded up to the end of the chunk.
+    pub(super) fn compress(&mut self, piece: &[u8]) -> Bytes {
         const FITS: &str = "memory takes what is written";
         match &mut self.kind {
-            Kind::Gzip(encoder) => {
+            Encoder::Gzip(encoder) => {
                 encoder.write_all(piece).and_then(|()| encoder.flush()).expect(FITS);
                 std::mem::take(encoder.get_mut()).into()
             }
-            Kind::Zstd(encoder) => {
+            Encoder::Zstd(encoder) => {
                 encoder.write_all(piece).and_then(|()| encoder.flush()).expect(FITS);
                 std::mem::take(encoder.get_mut()).into()
             }
         }
     }
 
-    /// What belongs behind the last piece.
+    /// The end of the compressed body.
     pub(super) fn finish(self) -> Bytes {
         let rest = match self.kind {
-            Kind::Gzip(encoder) => encoder.finish(),
-            Kind::Zstd(encoder) => encoder.finish(),
+            Encoder::Gzip(encoder) => encoder.finish(),
+            Encoder::Zstd(encoder) => encoder.finish(),
         };
         rest.expect("memory takes what is written").into()
     }
@@ -91,23 +91,23 @@ mod tests {
 
     use super::*;
 
-    fn packer(accepted: &'static str) -> Option<Packer> {
+    fn compressor(accepted: &'static str) -> Option<Compressor> {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(accepted));
-        Packer::new(&headers, permit)
+        Compressor::new(&headers, permit)
     }
 
     #[test]
-    fn each_piece_can_be_read_when_it_has_left() {
+    fn each_compressed_chunk_can_be_decoded_at_once() {
         for (accepted, name) in [("gzip, deflate, br, zstd", "zstd"), ("br, gzip;q=0.5", "gzip")] {
-            let mut packer = packer(accepted).unwrap();
-            assert_eq!(packer.name(), name);
+            let mut compressor = compressor(accepted).unwrap();
+            assert_eq!(compressor.name(), name);
             let (mut left, mut text) = (Vec::new(), String::new());
             for i in 0..20 {
                 let piece = format!("{{\"type\":\"event\",\"n\":{i}}}\n");
                 text.push_str(&piece);
-                left.extend_from_slice(&packer.pack(piece.as_bytes()));
+                left.extend_from_slice(&compressor.compress(piece.as_bytes()));
                 let mut read = vec![0; text.len()];
                 match name {
                     "zstd" => zstd::Decoder::new(&left[..]).unwrap().read_exact(&mut read).unwrap(),
@@ -115,7 +115,7 @@ mod tests {
                 }
                 assert_eq!(read, text.as_bytes());
             }
-            left.extend_from_slice(&packer.finish());
+            left.extend_from_slice(&compressor.finish());
             let mut whole = Vec::new();
             if name == "zstd" {
                 whole = zstd::decode_all(&left[..]).unwrap();
@@ -128,9 +128,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_is_not_done() {
+    fn unaccepted_encodings_are_not_used() {
         for accepted in ["", "identity", "br", "gzip;q=0, zstd;q=0.0", "gzip;q=x"] {
-            assert!(packer(accepted).is_none(), "{accepted}");
+            assert!(compressor(accepted).is_none(), "{accepted}");
         }
     }
 }

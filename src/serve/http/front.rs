@@ -1,42 +1,40 @@
-//! What holds for every request and every answer, whichever endpoint it is for: a sound head, which
-//! pages may read, `OPTIONS`, values that are listed, and headers for browsers and caches.
-//!
-//! One place, so that an endpoint cannot differ from its siblings.
+//! What applies to every request, whichever endpoint it is for: checks of its head, origins,
+//! `OPTIONS`, allowed values of parameters, and headers for browsers and caches.
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 
-use super::admission::Refusal;
+use super::admission::Rejection;
 use super::peer::{Audience, Peer};
 use super::problem::Problem;
 use super::{head, identity, negotiation, routes, whole};
 use crate::serve::api::endpoints;
-use crate::serve::api::endpoints::Row;
-use crate::serve::server::Server;
+use crate::serve::api::endpoints::EndpointRow;
+use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
-/// What any answer may depend on, for caches.
+/// Request headers that a response may depend on, for caches.
 const VARY: HeaderValue = HeaderValue::from_static("accept, accept-encoding, origin");
-/// What a page may send that asked before.
+/// Request headers that a page may send (CORS preflight).
 const MAY_SEND: HeaderValue =
     HeaderValue::from_static("accept, cache-control, content-type, last-event-id, range");
-/// What a page may read of an answer beside what it always may.
+/// Response headers that a page may read.
 const MAY_READ: HeaderValue =
     HeaderValue::from_static("content-range, etag, retry-after, x-simulated");
-/// What a page may ask.
+/// Methods that a page may use.
 const MAY_ASK: HeaderValue = HeaderValue::from_static("GET, HEAD");
-/// Seconds for which a browser remembers that.
+/// Seconds for which a browser caches the preflight.
 const REMEMBER: HeaderValue = HeaderValue::from_static("86400");
 
-/// Answers a request; one of a connection that was refused only where it asks how the server is.
+/// Answers a request. On a rejected connection only health checks are served.
 pub(crate) async fn answer(
-    server: &Server,
+    server: &ServerState,
     router: Router,
     peer: Peer,
     mut request: Request<Body>,
-    refusal: Option<Refusal>,
+    refusal: Option<Rejection>,
 ) -> Response {
     let audience = peer.audience;
     let checked = head::check(&mut request);
@@ -73,18 +71,18 @@ fn framed(headers: &mut HeaderMap, ancestors: &[String]) {
 }
 
 /// Refuses a request to the ops listener under a name that a stranger may have pointed here.
-fn known(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
+fn known(server: &ServerState, request: &Request<Body>) -> Result<(), Problem> {
     identity::refuse_host(server, request).map_or(Ok(()), Err)
 }
 
-/// A request on the public listener.
+/// Answers a request to a public listener.
 async fn public(
-    server: &Server,
+    server: &ServerState,
     router: Router,
     request: Request<Body>,
-    refusal: Option<Refusal>,
+    refusal: Option<Rejection>,
 ) -> Response {
-    // It does something, so pages of other hosts have no part in it.
+    // The sync has effects, so pages of other hosts may not call it.
     let is_shared = request.uri().path() != server.options.sync_event;
     let origin = if is_shared {
         handshake::check_origin(&server.options.allowed_origins, request.headers())
@@ -114,7 +112,7 @@ async fn public(
     response
 }
 
-/// Lets the pages of an origin read an answer.
+/// Adds the CORS headers for an origin.
 fn share(headers: &mut HeaderMap, origin: HeaderValue, asks_before: bool) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     if asks_before {
@@ -126,15 +124,16 @@ fn share(headers: &mut HeaderMap, origin: HeaderValue, asks_before: bool) {
     }
 }
 
-/// Load balancers must not take a full server for a dead one.
-fn is_always_answered(server: &Server, request: &Request<Body>) -> bool {
+/// Whether a request is served without a free slot: a load balancer must not take a full server for
+/// a dead one.
+fn is_always_answered(server: &ServerState, request: &Request<Body>) -> bool {
     let path = request.uri().path();
     request.method() == Method::OPTIONS
         || (matches!(*request.method(), Method::GET | Method::HEAD)
             && (path == server.options.health || path == "/readyz"))
 }
 
-async fn inside(server: &Server, router: Router, request: Request<Body>) -> Response {
+async fn inside(server: &ServerState, router: Router, request: Request<Body>) -> Response {
     let row = endpoints::find(request.uri().path(), &server.options);
     let row = row.filter(|row| row.audience.includes(Audience::of(&request)));
     let (method, path) = (request.method(), request.uri().path());
@@ -149,7 +148,7 @@ async fn inside(server: &Server, router: Router, request: Request<Body>) -> Resp
     }
     if !row.takes(method) {
         let mut refused = routes::wrong_method(request).await;
-        refused.headers_mut().insert(header::ALLOW, row.allow.clone());
+        refused.headers_mut().insert(header::ALLOW, row.methods());
         return refused;
     }
     let is_get = matches!(*method, Method::GET | Method::HEAD);
@@ -170,8 +169,8 @@ fn allowed(allow: HeaderValue) -> Response {
     (StatusCode::NO_CONTENT, allow).into_response()
 }
 
-/// Refuses a value that is not among those that the table lists for its parameter.
-fn check_listed(row: &Row, request: &Request<Body>) -> Result<(), Problem> {
+/// Rejects a value that is not among those that the table of endpoints lists.
+fn check_listed(row: &EndpointRow, request: &Request<Body>) -> Result<(), Problem> {
     let is_asked = |query: &str| !query.is_empty() && !row.listed.is_empty();
     if !request.uri().query().is_some_and(is_asked) {
         return Ok(());

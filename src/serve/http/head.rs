@@ -1,4 +1,4 @@
-//! What the head of every request must have, before anything else reads it.
+//! Checks the head of every request before anything else reads it.
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Authority;
@@ -7,8 +7,7 @@ use http::{Request, StatusCode, Version};
 use super::negotiation::LAST_EVENT_ID;
 use super::problem::Problem;
 
-/// Headers that are read as one value, so a request has each of them once or not at all: a proxy
-/// and this server could otherwise read two different ones.
+/// Headers with one value. A proxy and this server could otherwise read different ones.
 const ONCE: [HeaderName; 7] = [
     header::HOST,
     header::ORIGIN,
@@ -19,12 +18,12 @@ const ONCE: [HeaderName; 7] = [
     HeaderName::from_static(LAST_EVENT_ID),
 ];
 
-/// Marks a request whose path ended with a `/` that was taken off.
+/// Marks a request whose path had a trailing `/`, which was removed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slashed;
 
-/// Refuses a head that breaks the rules of RFC 9110 §5.3 and RFC 9112 §3.2; gives a request of
-/// HTTP/2 the `Host` that it has in another form.
+/// Rejects a head that violates RFC 9110 §5.3 or RFC 9112 §3.2. Sets `Host` of an HTTP/2 request
+/// from `:authority`.
 pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), Problem> {
     let twice = ONCE.into_iter().find(|name| request.headers().get_all(name).iter().count() > 1);
     if let Some(name) = twice {
@@ -46,7 +45,7 @@ pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), Problem> {
         }
     }
     let Some(host) = request.headers().get(header::HOST) else {
-        // HTTP/1.0 knows none.
+        // HTTP/1.0 has no `Host`.
         return if request.version() < Version::HTTP_11 {
             Ok(())
         } else {
@@ -59,7 +58,7 @@ pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Whether this is `host` or `host:port` (RFC 9110 §7.2).
+/// Whether the value is `host` or `host:port` (RFC 9110 §7.2).
 fn is_host(value: &HeaderValue) -> bool {
     let Ok(text) = value.to_str() else { return false };
     let Ok(authority) = text.parse::<Authority>() else { return false };
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+    fn host_is_a_name_or_address_with_optional_port() {
         for (host, is_one) in [
             ("example.org", true),
             ("example.org:8600", true),
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_once_must_be_there_once() {
+    fn repeated_single_value_headers_are_rejected() {
         for name in ONCE {
             let mut request = Request::new(());
             request.headers_mut().insert(header::HOST, HeaderValue::from_static("a"));
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn http_2_has_its_host_in_another_form() {
+    fn http2_host_is_set_from_authority() {
         let told = |host: Option<&'static str>| {
             let mut request = Request::new(());
             *request.version_mut() = Version::HTTP_2;

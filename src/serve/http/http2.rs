@@ -1,10 +1,10 @@
-//! HTTP/2 over TLS: many requests on one connection, for browsers, which open no more than six
-//! connections of HTTP/1.1 to a host.
+//! HTTP/2 over TLS. Browsers open at most six HTTP/1.1 connections to a host, and one of HTTP/2
+//! with many requests.
 //!
-//! An open request takes a place as a connection of its own would, so that nobody has more of them
-//! by HTTP/2 than otherwise. Each is a task of its own that can be cut off without the others. What
-//! a connection may make us hold is bounded by [`STREAMS`] and [`SEND_BYTES`]; resets in quick
-//! succession (CVE-2023-44487) and endless headers (CVE-2024-27316) are refused by the library.
+//! An open request takes a connection slot, so HTTP/2 gives no client more requests than HTTP/1.1.
+//! Each runs as its own task, which can be ended without the others. [`STREAMS`] and [`SEND_BYTES`]
+//! bound the memory of a connection; hyper rejects rapid resets (CVE-2023-44487) and endless
+//! headers (CVE-2024-27316).
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -22,53 +22,53 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio_util::sync::CancellationToken;
 
-use super::admission::Slot;
+use super::admission::ConnectionSlot;
 use super::front;
-use super::peer::{Audience, Guest};
-use super::write_timeout::Patient;
-use crate::serve::server::Server;
+use super::peer::{Audience, Caller};
+use super::write_timeout::WriteTimeoutStream;
+use crate::serve::server::ServerState;
 use crate::sync::lock;
 
-/// Requests of one connection that are open at once.
+/// Open requests of a connection.
 const STREAMS: u32 = 100;
-/// The most bytes of a request's headers, unpacked.
+/// Most bytes of a request's headers, decompressed.
 const HEAD_BYTES: u32 = 16 << 10;
-/// The most bytes of one answer that wait for the peer to take them.
+/// Most bytes of a response that wait to be sent.
 const SEND_BYTES: usize = 64 << 10;
-/// Bytes that a client may send ahead; requests have no body worth speaking of.
+/// Bytes that a client may send ahead; requests have small bodies or none.
 const WINDOW: u32 = 64 << 10;
-/// A connection whose peer does not answer a ping in this time is gone.
+/// A connection whose peer does not answer a ping in this time is closed.
 const PING_WITHIN: Duration = Duration::from_secs(20);
 
 tokio::task_local! {
     /// The request that a task answers.
-    static OPEN: Arc<Open>;
+    static OPEN: Arc<OpenRequest>;
 }
 
 /// An open request.
 #[derive(Debug, Default)]
-struct Open {
-    /// Ends it alone.
+struct OpenRequest {
+    /// Ends this request alone.
     cut: CancellationToken,
-    /// Its place, held until the last of the answer has left.
-    place: Mutex<Option<Slot>>,
+    /// Its slot, held until the last byte of the response is sent.
+    place: Mutex<Option<ConnectionSlot>>,
 }
 
-/// Runs each request as a task of its own.
+/// Spawns a task for each request.
 #[derive(Clone)]
-struct Requests {
-    server: Arc<Server>,
-    /// How many are open, and how many there were.
+struct RequestTasks {
+    server: Arc<ServerState>,
+    /// Requests that are open, and requests begun so far.
     open: Arc<AtomicUsize>,
     begun: Arc<AtomicUsize>,
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Requests {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for RequestTasks {
     fn execute(&self, request: F) {
-        let (open, hard) = (Arc::new(Open::default()), self.server.hard.clone());
+        let (open, hard) = (Arc::new(OpenRequest::default()), self.server.hard.clone());
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
-        let counted = Counted(Arc::clone(&self.open));
+        let counted = OpenCount(Arc::clone(&self.open));
         let cut = open.cut.clone();
         self.server.tracker.spawn(OPEN.scope(open, async move {
             tokio::select! {
@@ -81,24 +81,29 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Requests {
     }
 }
 
-/// One of the open requests.
-struct Counted(Arc<AtomicUsize>);
+/// Counts an open request until it is dropped.
+struct OpenCount(Arc<AtomicUsize>);
 
-impl Drop for Counted {
+impl Drop for OpenCount {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Answers requests until the connection ends.
-pub(crate) async fn speak(server: &Arc<Server>, stream: Patient, guest: Guest, router: Router) {
+/// Serves a connection until it ends.
+pub(crate) async fn speak(
+    server: &Arc<ServerState>,
+    stream: WriteTimeoutStream,
+    caller: Caller,
+    router: Router,
+) {
     let requests =
-        Requests { server: Arc::clone(server), open: Arc::default(), begun: Arc::default() };
+        RequestTasks { server: Arc::clone(server), open: Arc::default(), begun: Arc::default() };
     let service = {
-        let (server, guest) = (Arc::clone(server), guest.clone());
+        let (server, caller) = (Arc::clone(server), caller.clone());
         service_fn(move |request: Request<Incoming>| {
-            let (server, guest, router) = (Arc::clone(&server), guest.clone(), router.clone());
-            async move { Ok::<_, Infallible>(respond(&server, guest, router, request).await) }
+            let (server, caller, router) = (Arc::clone(&server), caller.clone(), router.clone());
+            async move { Ok::<_, Infallible>(respond(&server, caller, router, request).await) }
         })
     };
     let connection = http2::Builder::new(requests.clone())
@@ -114,7 +119,7 @@ pub(crate) async fn speak(server: &Arc<Server>, stream: Patient, guest: Guest, r
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = guest.peer.cut.cancelled() => return,
+        () = caller.peer.cut.cancelled() => return,
         () = idle(server, &requests) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -130,28 +135,28 @@ pub(crate) async fn speak(server: &Arc<Server>, stream: Patient, guest: Guest, r
 }
 
 async fn respond(
-    server: &Arc<Server>,
-    mut guest: Guest,
+    server: &Arc<ServerState>,
+    mut caller: Caller,
     router: Router,
     request: Request<Incoming>,
 ) -> axum::response::Response {
     let open = OPEN.with(Arc::clone);
-    guest.peer.cut = open.cut.clone();
-    if guest.refusal.is_none() && guest.peer.audience == Audience::Public {
-        let is_proxy = server.options.trusted_proxies.contain(guest.peer.address);
-        match server.public.connection((!is_proxy).then_some(guest.peer.address)) {
+    caller.peer.cut = open.cut.clone();
+    if caller.refusal.is_none() && caller.peer.audience == Audience::Public {
+        let is_proxy = server.options.trusted_proxies.contain(caller.peer.address);
+        match server.public.connection((!is_proxy).then_some(caller.peer.address)) {
             Ok(place) => {
                 *lock(&open.place) = Some(place);
             }
-            Err(refusal) => guest.refusal = Some(refusal),
+            Err(refusal) => caller.refusal = Some(refusal),
         }
     }
-    front::answer(server, router, guest.peer, request.map(Body::new), guest.refusal).await
+    front::answer(server, router, caller.peer, request.map(Body::new), caller.refusal).await
 }
 
-/// Until no request was open for as long as a connection may be idle; until the first one for as
-/// long as its head may take.
-async fn idle(server: &Server, requests: &Requests) {
+/// Waits until no request was open for `keep_alive`, or until none began within the handshake
+/// time-out.
+async fn idle(server: &ServerState, requests: &RequestTasks) {
     server.clock.sleep(server.options.limits.handshake_timeout).await;
     loop {
         let begun = requests.begun.load(Ordering::Relaxed);

@@ -1,22 +1,21 @@
-//! Who may ask for more than everybody: by what a program of this machine's operator can say, and
-//! a page in a browser, a name pointed at this address, or a reader behind a proxy cannot.
+//! Authorization: which requests may do more than read public data.
 //!
-//! On the ops listener a POST needs the secret that stands in the data directory, and every request
-//! a host that no stranger's DNS can name. On the public listeners the sync needs
-//! `server.adminToken`; without one, a request that can only come from this machine.
+//! A POST to the ops listener needs the secret in the data directory, and every request to it a
+//! host name that no stranger controls. The sync on a public listener needs `server.adminToken`;
+//! without one, only a program on this machine may start it. A page in a browser, a name that
+//! points at this address (DNS rebinding) or a client behind a proxy cannot pass for one.
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
 
-use super::admission::client_behind;
 use super::peer::{Audience, Peer};
 use super::problem::Problem;
 use crate::config::Secret;
 use crate::secrets::are_equal;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
-/// Headers that a proxy adds, beside all that begin with [`FORWARDED`]; a request with one is not
-/// from this machine, from any caller.
+/// Headers that proxies add, beside all that begin with [`FORWARDED`]. A request with one of them
+/// did not come from this machine.
 const FORWARDING: [&str; 10] = [
     "forwarded",
     "via",
@@ -29,20 +28,20 @@ const FORWARDING: [&str; 10] = [
     "cf-connecting-ip",
     "fastly-client-ip",
 ];
-/// `x-forwarded-for`, `x-forwarded-host` and their like.
+/// `x-forwarded-for`, `x-forwarded-host` and so on.
 const FORWARDED: &str = "x-forwarded";
 
-/// Ends of names that the public DNS does not give away: a machine's own and a cluster's.
+/// Suffixes of names that public DNS does not assign.
 const INTERNAL: [&str; 8] =
     ["localhost", "local", "localdomain", "internal", "svc", "lan", "home.arpa", "intranet"];
 
-/// Why a request to the ops listener is not answered at all: its host is a name that a stranger
-/// may have pointed here (DNS rebinding).
-pub(crate) fn refuse_host(server: &Server, request: &Request<Body>) -> Option<Problem> {
+/// Rejects a request to the ops listener for a host name that a stranger may have pointed at this
+/// address (DNS rebinding).
+pub(crate) fn refuse_host(server: &ServerState, request: &Request<Body>) -> Option<Problem> {
     if Audience::of(request) != Audience::Ops {
         return None;
     }
-    // Only what is no browser sends none.
+    // Every browser sends a host.
     let host = request.headers().get(header::HOST)?;
     let host = host.to_str().unwrap_or_default();
     if is_known_host(host, &server.options.allowed_origins) {
@@ -56,8 +55,8 @@ pub(crate) fn refuse_host(server: &Server, request: &Request<Body>) -> Option<Pr
     Some(Problem::new(StatusCode::MISDIRECTED_REQUEST, detail))
 }
 
-/// Whether a POST to the ops listener brings the secret of the data directory.
-pub(crate) fn may_post(server: &Server, headers: &HeaderMap) -> Result<(), Problem> {
+/// Whether a POST to the ops listener has the secret of the data directory.
+pub(crate) fn may_post(server: &ServerState, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(secret) = &server.options.ops_secret else {
         let detail = "this server has no secret for its ops endpoints, so they take no POST";
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
@@ -70,8 +69,8 @@ pub(crate) fn may_post(server: &Server, headers: &HeaderMap) -> Result<(), Probl
     Err(unauthorized(detail))
 }
 
-/// Whether a request may start a sync.
-pub(crate) fn may_sync(server: &Server, request: &Request<Body>) -> Result<(), Problem> {
+/// Whether a request may start the sync.
+pub(crate) fn may_sync(server: &ServerState, request: &Request<Body>) -> Result<(), Problem> {
     let headers = request.headers();
     if Audience::of(request) == Audience::Ops {
         if *request.method() == Method::POST {
@@ -97,10 +96,9 @@ pub(crate) fn may_sync(server: &Server, request: &Request<Body>) -> Result<(), P
     Err(Problem::new(StatusCode::FORBIDDEN, detail))
 }
 
-/// Whether a request can only be that of a program on this machine. A proxy on this machine that
-/// adds no header and speaks as a client does cannot be told from one: behind such a proxy,
-/// `server.adminToken` is the answer.
-fn is_from_here(server: &Server, request: &Request<Body>) -> bool {
+/// Whether a request can only come from a program on this machine. A proxy on this machine that
+/// adds no header cannot be distinguished from a client: behind one, set `server.adminToken`.
+fn is_from_here(server: &ServerState, request: &Request<Body>) -> bool {
     let headers = request.headers();
     let Some(address) = request.extensions().get::<Peer>().map(|peer| peer.address) else {
         return false;
@@ -109,18 +107,18 @@ fn is_from_here(server: &Server, request: &Request<Body>) -> bool {
     let names = || headers.keys().map(HeaderName::as_str);
     let is_forwarded = || names().any(|n| n.starts_with(FORWARDED) || FORWARDING.contains(&n));
     address.is_loopback()
-        // Where proxies are on this machine, who comes from this machine is anybody.
+        // With proxies on this machine, a local connection may carry any client.
         && !trusted.contain(address)
-        && client_behind(address, headers, trusted).is_loopback()
+        && trusted.client_behind(address, headers).is_loopback()
         && !is_forwarded()
         && !is_of_page(headers)
-        // What nginx speaks to those behind it, and hardly any client any more.
+        // nginx uses HTTP/1.0 to its backends by default, and few clients do.
         && request.version() >= Version::HTTP_11
         && headers.get(header::HOST).is_some_and(is_loopback_name)
 }
 
-/// Whether a page in a browser caused a request: an `<img>`, a form, a script. An address that
-/// somebody typed is of no page.
+/// Whether a page in a browser caused a request: an `<img>`, a form, a script. A typed address does
+/// not count as one.
 fn is_of_page(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site");
     headers.contains_key(header::ORIGIN)
@@ -135,8 +133,8 @@ fn is_loopback_name(host: &HeaderValue) -> bool {
     name.parse().map_or(name == "localhost" || name.ends_with(".localhost"), is_loopback)
 }
 
-/// Whether nobody's DNS but the operator's can name this host: an address, a name without a dot,
-/// one of an internal domain, or one that an allowed origin has.
+/// Whether only the operator's DNS can define this host: an address, a name without a dot or of an
+/// internal domain, or the host of an allowed origin.
 pub(crate) fn is_known_host(host: &str, origins: &[String]) -> bool {
     let name = name_of(host);
     let is_internal = || {
@@ -159,7 +157,7 @@ pub(crate) fn host_of(origin: &str) -> Option<&str> {
     origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))
 }
 
-/// The name or address in a `Host`, in lower case, without port, brackets and a last dot.
+/// The name or address of a `Host` in lower case, without port, brackets and trailing dot.
 fn name_of(host: &str) -> String {
     let bare = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -168,7 +166,7 @@ fn name_of(host: &str) -> String {
     bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase()
 }
 
-/// Whether a request brings a token as a bearer.
+/// Whether a request has this bearer token.
 pub(crate) fn has_token(headers: &HeaderMap, token: &Secret) -> bool {
     let told = headers.get(header::AUTHORIZATION).map_or(&[][..], HeaderValue::as_bytes);
     let told = told.split_at_checked("Bearer ".len());
@@ -187,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_known_host_is_one_that_no_stranger_can_name() {
+    fn known_hosts_are_names_that_no_stranger_controls() {
         let listed = ["https://Live.Example.org".to_owned(), "*".to_owned()];
         let known = [
             "127.0.0.1:8602",
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_page_causes_is_told_from_what_a_program_asks() {
+    fn requests_of_pages_are_distinguished_from_programs() {
         let page = |name: &'static str, value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(name, HeaderValue::from_static(value));

@@ -1,7 +1,7 @@
-//! From a listener to requests: accepting, counting, TLS, HTTP/1.1 and HTTP/2.
+//! Listeners: accepts connections, counts them, and serves TLS, HTTP/1.1 and HTTP/2.
 //!
-//! Our own loop around the HTTP library, so that every connection is counted, has its time-outs,
-//! sends without delay, and is tracked until it ends.
+//! An accept loop of its own around hyper, so that every connection is counted, has time-outs,
+//! sends without delay (TCP_NODELAY), and is tracked until it ends.
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -22,23 +22,23 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::admission::{Refusal, Slot};
-use super::peer::{Audience, Guest, Listener, Peer};
+use super::admission::{ConnectionSlot, Rejection};
+use super::peer::{Audience, Caller, Listener, Peer};
 use super::tls::Stream;
-use super::write_timeout::{Answering, Patient, Requests};
+use super::write_timeout::{ConnectionRequests, RequestGuard, WriteTimeoutStream};
 use super::{front, http2, tls};
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
-/// How long accepting rests when the system has no more connections to give.
+/// Pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The most bytes of a request's head.
+/// Most bytes of a request's head.
 const HEAD_BYTES: usize = 16 << 10;
-/// The longest life of a connection that was refused.
+/// Longest life of a rejected connection.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
 
-/// Accepts until the server stops.
+/// Accepts connections until the server stops.
 pub(crate) async fn accept(
-    server: Arc<Server>,
+    server: Arc<ServerState>,
     listener: Listener,
     router: Router,
     tls: Option<TlsAcceptor>,
@@ -60,7 +60,8 @@ pub(crate) async fn accept(
         let audience = listener.audience;
         let (slot, refusal) = match admit(&server, audience, address, false) {
             Ok(slot) => (slot, None),
-            // It is told why, and how the server is, where there is a place for that.
+            // It receives the reason and may ask for the health check, where a slot for that is
+            // free.
             Err(refusal) => {
                 let Ok(slot) = admit(&server, audience, address, true) else {
                     drop(refusal.problem());
@@ -71,19 +72,19 @@ pub(crate) async fn accept(
         };
         let (slot, cut) = (Some(Arc::new(slot)), CancellationToken::new());
         let address = address.ip().to_canonical();
-        let guest = Guest { peer: Peer { address, audience, cut, _slot: slot }, refusal };
-        let connection = serve(Arc::clone(&server), stream, guest, router.clone(), tls.clone());
+        let caller = Caller { peer: Peer { address, audience, cut, _slot: slot }, refusal };
+        let connection = serve(Arc::clone(&server), stream, caller, router.clone(), tls.clone());
         server.tracker.spawn(connection);
     }
 }
 
-/// A place for a connection, or one of those for connections that were refused.
+/// Takes a slot for a connection, or for a rejected connection that receives a response.
 fn admit(
-    server: &Server,
+    server: &ServerState,
     audience: Audience,
     from: SocketAddr,
     was_refused: bool,
-) -> Result<Slot, Refusal> {
+) -> Result<ConnectionSlot, Rejection> {
     let address = from.ip();
     let is_proxy = server.options.trusted_proxies.contain(address);
     let counted = (!is_proxy).then_some(address);
@@ -95,19 +96,19 @@ fn admit(
 }
 
 async fn serve(
-    server: Arc<Server>,
+    server: Arc<ServerState>,
     stream: TcpStream,
-    guest: Guest,
+    caller: Caller,
     router: Router,
     tls: Option<TlsAcceptor>,
 ) {
-    // Frames are gathered by us, so nothing is gained by the kernel's waiting.
+    // Frames are gathered before they are written, so Nagle's algorithm gains nothing.
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let timeout = server.options.limits.handshake_timeout;
     let hard = server.hard.clone();
-    let is_refused = guest.refusal.is_some();
+    let is_refused = caller.refusal.is_some();
     let refused_for = async {
         if is_refused {
             server.clock.sleep(REFUSED_FOR).await;
@@ -128,10 +129,10 @@ async fn serve(
         };
         if tls::speaks_http2(&stream) {
             let patience = server.options.limits.write_timeout;
-            let patient = Patient::new(stream, patience, server.clock);
-            http2::speak(&server, patient, guest, router).await;
+            let stream = WriteTimeoutStream::new(stream, patience, server.clock);
+            http2::speak(&server, stream, caller, router).await;
         } else {
-            speak(&server, stream, guest, router).await;
+            speak(&server, stream, caller, router).await;
         }
     };
     tokio::select! {
@@ -141,19 +142,20 @@ async fn serve(
     }
 }
 
-/// Answers requests until the connection ends or becomes a WebSocket.
-async fn speak(server: &Arc<Server>, stream: Stream, guest: Guest, router: Router) {
-    let requests = Requests::default();
+/// Serves a connection until it ends or becomes a WebSocket.
+async fn speak(server: &Arc<ServerState>, stream: Stream, caller: Caller, router: Router) {
+    let requests = ConnectionRequests::default();
     let service = service_fn(|request: Request<Incoming>| {
-        let (router, guest, answering) = (router.clone(), guest.clone(), requests.begin());
+        let (router, caller, answering) = (router.clone(), caller.clone(), requests.begin());
         async move {
             let request = request.map(Body::new);
-            let response = front::answer(server, router, guest.peer, request, guest.refusal).await;
-            Ok::<_, std::convert::Infallible>(held(response, answering))
+            let response =
+                front::answer(server, router, caller.peer, request, caller.refusal).await;
+            Ok::<_, std::convert::Infallible>(guarded(response, answering))
         }
     });
     let limits = &server.options.limits;
-    let patient = Patient::new(stream, limits.write_timeout, server.clock).with_requests(
+    let stream = WriteTimeoutStream::new(stream, limits.write_timeout, server.clock).with_requests(
         limits.handshake_timeout,
         server.options.keep_alive,
         requests.clone(),
@@ -162,7 +164,7 @@ async fn speak(server: &Arc<Server>, stream: Stream, guest: Guest, router: Route
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(patient), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let politely = async {
@@ -176,24 +178,24 @@ async fn speak(server: &Arc<Server>, stream: Stream, guest: Guest, router: Route
     };
     let ended = tokio::select! {
         ended = politely => ended,
-        () = guest.peer.cut.cancelled() => return,
+        () = caller.peer.cut.cancelled() => return,
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
 }
 
-/// The answer, which is being given until the last of its body has been taken.
-fn held(response: Response, answering: Answering) -> Response {
-    response.map(|body| Body::new(Held { body, _answering: answering }))
+/// A response that counts as open until its body is sent.
+fn guarded(response: Response, answering: RequestGuard) -> Response {
+    response.map(|body| Body::new(GuardedBody { body, _answering: answering }))
 }
 
-struct Held {
+struct GuardedBody {
     body: Body,
-    _answering: Answering,
+    _answering: RequestGuard,
 }
 
-impl hyper::body::Body for Held {
+impl hyper::body::Body for GuardedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

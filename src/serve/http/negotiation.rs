@@ -1,4 +1,4 @@
-//! What a request asks for beside its path: its query, and what it likes by `Accept`.
+//! Reads the query of a URL, and negotiates content (`Accept`, `Accept-Encoding`, RFC 9110 §12).
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
@@ -10,8 +10,8 @@ pub(crate) const JSON: &str = "application/json";
 /// The header in which an `EventSource` sends the cursor to resume from.
 pub(crate) const LAST_EVENT_ID: &str = "last-event-id";
 
-/// Names and values of a URL's query, as a form writes them; but two `+` are two pluses, because
-/// nobody writes two spaces and many write `C++`.
+/// Names and values of a URL's query as a form encodes them, except that `++` is two pluses: nobody
+/// writes two spaces, and many write `C++`.
 pub(crate) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, QueryRejection> {
     let pluses = uri.query().filter(|query| query.contains("++"));
     let written =
@@ -20,9 +20,9 @@ pub(crate) fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, QueryRejection> 
     Ok(pairs)
 }
 
-/// Which of the media types on offer a request likes best (RFC 9110 §12.5.1): the one with the
-/// highest quality, of several the one that is named more closely, then the first. Where wildcards
-/// alone decide, and where nothing is asked for, it is `usual`. `None` when it takes none of them.
+/// The index of the offered media type that a request prefers (RFC 9110 §12.5.1): the highest
+/// quality, then the most specific range, then the first offer. Where only wildcards decide, or the
+/// request has no `Accept`, it is `usual`. `None` when the request accepts none.
 pub(crate) fn choose(headers: &HeaderMap, usual: usize, offers: &[&str]) -> Option<usize> {
     let ranges: Vec<(&str, u16)> = listed(headers, header::ACCEPT).collect();
     if ranges.is_empty() {
@@ -45,20 +45,20 @@ pub(crate) fn choose(headers: &HeaderMap, usual: usize, offers: &[&str]) -> Opti
     best.map(|(.., at)| at)
 }
 
-/// How closely a media type is named.
+/// How specific the range is that matches a media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Closeness {
-    /// Not at all.
+    /// No range matches.
     None,
-    /// By `*/*`.
+    /// `*/*`.
     Any,
-    /// By its first half and `*`.
+    /// `type/*`.
     Kind,
-    /// By its name.
+    /// The media type itself.
     Exact,
 }
 
-/// The quality that the closest of the ranges gives a media type, in thousandths.
+/// The quality of a media type by the most specific range, in thousandths.
 fn weigh(ranges: &[(&str, u16)], kind: &str) -> (Closeness, u16) {
     let above = kind.split('/').next().unwrap_or_default();
     let closeness = |range: &str| {
@@ -77,8 +77,7 @@ fn weigh(ranges: &[(&str, u16)], kind: &str) -> (Closeness, u16) {
         .unwrap_or((Closeness::None, 0))
 }
 
-/// The encoding of ours that a request likes best, of several the first; `None` when it takes an
-/// answer only as it is.
+/// The supported encoding that a request prefers; `None` when it accepts none.
 pub(crate) fn encoding(headers: &HeaderMap, ours: &[&'static str]) -> Option<&'static str> {
     let codings: Vec<(&str, u16)> = listed(headers, header::ACCEPT_ENCODING).collect();
     let quality = |name: &str| {
@@ -98,14 +97,14 @@ pub(crate) fn encoding(headers: &HeaderMap, ours: &[&'static str]) -> Option<&'s
     liked.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, name)| name)
 }
 
-/// Whether a body is JSON by its `Content-Type`, whatever its parameters.
+/// Whether a body is JSON by its `Content-Type`; parameters are ignored.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let essence = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
     essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"))
 }
 
-/// What a header lists, with its quality in thousandths; other parameters are passed over.
+/// The values of a header with their qualities in thousandths; other parameters are ignored.
 fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&str, u16)> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).filter_map(|word| {
@@ -119,7 +118,7 @@ fn listed(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = (&str, 
     })
 }
 
-/// A quality as RFC 9110 writes it, `0.5`; what is none counts as 0.
+/// Parses a quality, such as `0.5`; an invalid one is 0.
 fn thousandths(quality: &str) -> u16 {
     let (whole, part) = quality.split_once('.').unwrap_or((quality, ""));
     let is_digits = part.len() <= 3 && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -137,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pluses_of_a_name_stay_and_one_is_a_space() {
+    fn double_plus_is_kept_and_single_plus_is_a_space() {
         let read = |query: &str| {
             let pairs = pairs(&format!("/stream?{query}").parse().unwrap()).unwrap();
             pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_liked_media_type_is_chosen() {
+    fn preferred_media_type_is_chosen() {
         const OFFERS: [&str; 4] =
             ["text/event-stream", "application/x-ndjson", "application/json", "text/html"];
         let chosen = |accept| choose(&headers(header::ACCEPT, accept), 2, &OFFERS);
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_liked_encoding_is_chosen() {
+    fn preferred_encoding_is_chosen() {
         for (accept, wanted) in [
             ("gzip, deflate, br, zstd", Some("zstd")),
             ("br, gzip;q=0.5", Some("gzip")),
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_known_with_parameters_and_in_any_case() {
+    fn json_media_type_matches_with_parameters_in_any_case() {
         for (kind, is_one) in [
             ("application/json", true),
             ("application/json; charset=utf-8", true),

@@ -7,18 +7,18 @@ use http::Request;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::admission::{Refusal, Slot};
+use super::admission::{ConnectionSlot, Rejection};
 
 /// A bound socket and its audience.
 #[derive(Debug)]
 pub struct Listener {
     /// Bound and listening.
     pub socket: TcpListener,
-    /// Whom it serves.
+    /// Its audience.
     pub audience: Audience,
 }
 
-/// Whom a listener serves.
+/// The clients that a listener is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
     /// Everyone; limits and TLS apply.
@@ -35,14 +35,14 @@ pub(crate) struct Peer {
     /// Ends the connection at once.
     pub(crate) cut: CancellationToken,
     /// The connection's slot, which is free when the last clone is dropped.
-    pub(super) _slot: Option<Arc<Slot>>,
+    pub(super) _slot: Option<Arc<ConnectionSlot>>,
 }
 
 /// A peer, and why its connection was rejected, if it was.
 #[derive(Debug, Clone)]
-pub(crate) struct Guest {
+pub(crate) struct Caller {
     pub(crate) peer: Peer,
-    pub(crate) refusal: Option<Refusal>,
+    pub(crate) refusal: Option<Rejection>,
 }
 
 impl Audience {

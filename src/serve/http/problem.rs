@@ -1,4 +1,4 @@
-//! What is answered when something cannot be: a JSON problem that says why and what to do.
+//! Error responses: a JSON problem that names the reason and what to do (RFC 9457).
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// A refusal with its reason.
+/// An error response.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -16,7 +16,7 @@ pub(crate) struct Problem {
     plain: bool,
 }
 
-/// The body of a refusal (RFC 9457).
+/// The body of an error response (RFC 9457).
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
 pub(crate) struct ProblemBody<'a> {
@@ -25,7 +25,7 @@ pub(crate) struct ProblemBody<'a> {
     status: u16,
     /// What is wrong, and what to do.
     detail: &'a str,
-    /// The endpoints that there are.
+    /// The public endpoints, where the path was unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoints: Option<&'static [&'static str]>,
 }
@@ -35,12 +35,13 @@ impl Problem {
         Self { status, detail: detail.into(), headers: Vec::new(), endpoints: None, plain: false }
     }
 
-    /// As one line of text, for who reads it in a terminal.
+    /// An error as one line of text, for a terminal.
     pub(crate) fn plain(status: StatusCode, line: &str) -> Self {
         Self { plain: true, ..Self::new(status, format!("{line}\n")) }
     }
 
-    /// To be tried again after some of these seconds: not by everyone at the same moment.
+    /// With `Retry-After`, chosen at random from these seconds, so that clients do not return
+    /// together.
     pub(crate) fn retry_within(mut self, seconds: std::ops::RangeInclusive<u64>) -> Self {
         let after = HeaderValue::from(fastrand::u64(seconds));
         self.headers.push((header::RETRY_AFTER, after));
@@ -53,7 +54,7 @@ impl Problem {
         self
     }
 
-    /// With the list of endpoints.
+    /// Lists the endpoints in the body.
     pub(crate) fn with_endpoints(mut self, endpoints: &'static [&'static str]) -> Self {
         self.endpoints = Some(endpoints);
         self

@@ -1,4 +1,4 @@
-//! Proxies in front of us: which are trusted, and which of their headers names the client.
+//! Trusted proxies, and the header in which they name the client.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
@@ -7,17 +7,17 @@ use http::HeaderMap;
 
 use crate::config::Network;
 
-/// The header that is read when nothing is configured (`server.clientHeader`).
+/// The default of `server.clientHeader`.
 const USUAL: &str = "X-Forwarded-For";
-/// The one that is written in another way (RFC 7239).
+/// The header with a syntax of its own (RFC 7239).
 const FORWARDED: &str = "Forwarded";
 
-/// Proxies that are trusted to name the clients behind them.
+/// Proxies that are trusted to name the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxies {
-    /// Their addresses.
+    /// Their networks.
     pub networks: Vec<Network>,
-    /// The header that they name the client in, matched in any case.
+    /// The header that names the client; case is ignored.
     pub header: String,
 }
 
@@ -36,13 +36,13 @@ impl Deref for Proxies {
 }
 
 impl Proxies {
-    /// Whether this address is a trusted proxy's.
+    /// Whether this address is a trusted proxy.
     pub(crate) fn contain(&self, address: IpAddr) -> bool {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// The client behind `peer`: the right-most address in the header that is not a trusted
-    /// proxy's. It is `peer` itself unless that is trusted, and when the header holds no address.
+    /// The client behind `peer`: the right-most address in the header that is not a trusted proxy.
+    /// `peer` itself when it is not trusted, or when the header has no address.
     #[must_use]
     pub(crate) fn client_behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.contain(peer) {
@@ -56,7 +56,7 @@ impl Proxies {
             let parts = if is_forwarded { split(line, ',') } else { line.split(',').collect() };
             for part in parts.into_iter().rev() {
                 let address = if is_forwarded { forwarded_for(part) } else { Some(part.trim()) };
-                // What is not an address was not written by a proxy of ours: its sender is the
+                // Only an address can come from a trusted proxy: the sender of anything else is the
                 // client.
                 let Some(address) = address.and_then(read_address) else { return client };
                 client = address;
@@ -69,7 +69,7 @@ impl Proxies {
     }
 }
 
-/// The parts between separators that do not stand in quotes.
+/// Splits at separators outside of quotes.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let mut is_quoted = false;
     text.split(|c: char| {
@@ -79,7 +79,7 @@ fn split(text: &str, separator: char) -> Vec<&str> {
     .collect()
 }
 
-/// The node that an element of `Forwarded` is for.
+/// The `for` parameter of an element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<&str> {
     split(element, ';').into_iter().find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -89,7 +89,7 @@ fn forwarded_for(element: &str) -> Option<&str> {
     })
 }
 
-/// An address, with or without a port; an IPv6 one also in brackets.
+/// Parses an address with or without a port; IPv6 also in brackets.
 fn read_address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_right_most_address_that_is_not_trusted() {
+    fn client_is_the_rightmost_untrusted_address() {
         let told = |peer: &str, values: &[&'static str]| told("X-Forwarded-For", peer, values);
         assert_eq!(told("192.0.2.9", &["198.51.100.1"]), "192.0.2.9");
         assert_eq!(told("10.0.0.1", &[]), "10.0.0.1");
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_read_as_rfc_7239_writes_it() {
+    fn forwarded_header_follows_rfc_7239() {
         let told = |values: &[&'static str]| told("Forwarded", "10.0.0.1", values);
         for (value, client) in [
             ("for=192.0.2.43", "192.0.2.43"),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_configured_header_is_believed() {
+    fn only_the_configured_header_is_trusted() {
         for header in ["CF-Connecting-IP", "X-Real-IP", "True-Client-IP"] {
             assert_eq!(told(header, "10.0.0.1", &["192.0.2.7"]), "192.0.2.7", "{header}");
             assert_eq!(told(header, "192.0.2.9", &["192.0.2.7"]), "192.0.2.9", "{header}");

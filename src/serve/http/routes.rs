@@ -1,4 +1,4 @@
-//! Which path is answered by whom, and what holds for every answer.
+//! Routes of a listener, and the fallbacks for unknown paths and methods.
 
 use std::sync::Arc;
 
@@ -13,28 +13,28 @@ use super::peer::Audience;
 use super::problem::Problem;
 use crate::serve::api::endpoints;
 use crate::serve::options::ServeOptions;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
 /// The routes of a listener. Fails when two endpoints have the same path.
-pub(crate) fn router(server: &Arc<Server>, audience: Audience) -> anyhow::Result<Router> {
+pub(crate) fn router(server: &Arc<ServerState>, audience: Audience) -> anyhow::Result<Router> {
     let ServeOptions { health, sync_event, .. } = &server.options;
     let all = endpoints::all();
     for (key, path) in [("server.health", health), ("server.syncEvent", sync_event)] {
         let is_plain = path.starts_with('/') && !path.contains(['{', '}', '*', ':']);
         ensure!(is_plain, "{key}: `{path}` is no plain path: write one such as /health");
-        let is_taken = all.iter().any(|endpoint| endpoint.place.is_over(path));
+        let is_taken = all.iter().any(|endpoint| endpoint.path.covers(path));
         ensure!(!is_taken, "{key}: `{path}` is taken: choose another path");
     }
     ensure!(health != sync_event, "server.health and server.syncEvent are both `{health}`");
     let served = all.into_iter().filter(|endpoint| endpoint.is_for(audience));
     let router = served.fold(Router::new(), |router, endpoint| {
-        router.route(endpoint.place.path(&server.options), endpoint.route)
+        router.route(endpoint.path.resolve(&server.options), endpoint.route)
     });
     let router = router.method_not_allowed_fallback(wrong_method).fallback(nothing_here);
     Ok(router.with_state(Arc::clone(server)))
 }
 
-/// Takes the prefix and a last `/` off a path, so that each route is there once.
+/// Removes the prefix `server.basePath` and a trailing `/` from the path.
 pub(crate) fn strip(request: &mut Request<Body>, prefix: Option<&str>) {
     let uri = request.uri();
     let path = uri.path();
@@ -58,7 +58,7 @@ pub(crate) fn strip(request: &mut Request<Body>, prefix: Option<&str>) {
     }
 }
 
-/// What every answer says to browsers, unless it says otherwise itself.
+/// Adds the security headers that a response does not set itself.
 pub(crate) fn secure(headers: &mut HeaderMap) {
     const ALWAYS: [(HeaderName, &str); 5] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -1,7 +1,7 @@
 //! Certificate and key of the public listeners, renewed without a restart.
 //!
-//! Each handshake takes the newest good pair; connections that are open keep theirs. A pair that
-//! cannot be read, or whose parts do not belong together, changes nothing.
+//! A handshake uses the newest valid pair; open connections keep theirs. An unreadable pair, or one
+//! that does not belong together, changes nothing.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use crate::reload;
 /// A connection as it was accepted, in plain text or with TLS.
 pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// The certificate and key that the public listeners have now. Clones are the same.
+/// The current certificate and key of the public listeners. Clones share them.
 #[derive(Clone)]
 pub struct Certificate(Arc<Newest>);
 
 struct Newest(ArcSwap<CertifiedKey>);
 
 impl Certificate {
-    /// Reads both files. The error names key and path, and repeats nothing of them.
+    /// Reads both files. Errors name the configuration key and the path, never the contents.
     pub fn read(files: &TlsConfig) -> anyhow::Result<Self> {
         let about = |key: &'static str, path: &std::path::Path| {
             let path = path.display().to_string();
@@ -47,14 +47,14 @@ impl Certificate {
         Ok(Self(Arc::new(Newest(ArcSwap::from_pointee(pair)))))
     }
 
-    /// Puts a new pair in place, for the handshakes from now on; a bad one changes nothing.
+    /// Replaces the pair for later handshakes. Fails without effect when the pair is invalid.
     pub fn renew(&self, cert: &[u8], key: &[u8]) -> Result<(), String> {
         let pair = pair(cert, key).map_err(|(_, why)| why)?;
         self.0.0.store(Arc::new(pair));
         Ok(())
     }
 
-    /// Makes ready to accept.
+    /// An acceptor that uses the current pair.
     pub(crate) fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
         let resolver: Arc<dyn ResolvesServerCert> = self.0.clone();
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
@@ -85,17 +85,17 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// What is spoken over TLS, by its registered name, the best first (RFC 7301).
+/// Protocols offered over TLS by their registered names, the preferred one first (RFC 7301).
 const HTTP_2: &[u8] = b"h2";
 const PROTOCOLS: [&[u8]; 3] = [HTTP_2, b"http/1.1", b"http/1.0"];
 
-/// Whether that was agreed to be HTTP/2.
+/// Whether HTTP/2 was negotiated.
 pub(crate) fn speaks_http2(stream: &Stream) -> bool {
     let Either::Right(stream) = stream else { return false };
     stream.get_ref().1.alpn_protocol() == Some(HTTP_2)
 }
 
-/// Reads the files and makes ready to accept.
+/// Reads the files and makes an acceptor.
 pub(crate) fn acceptor(files: &TlsConfig) -> anyhow::Result<TlsAcceptor> {
     Certificate::read(files)?.acceptor()
 }

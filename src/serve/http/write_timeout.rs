@@ -1,10 +1,9 @@
-//! A connection whose peer has to take what is written and to send what it began, as long as it
-//! speaks HTTP.
+//! A stream with time-outs for HTTP/1.1: for each write, for the head of a request, and between two
+//! requests.
 //!
-//! The HTTP library waits for a peer as long as that likes, and its place stays taken meanwhile.
-//! Streams and `WebSocket`s look at their own progress; this is for all the other answers. The
-//! library has one time-out for the head of a request and for the wait before it; here each has its
-//! own.
+//! hyper waits for a slow peer without limit while its slot is taken, and has only one time-out for
+//! the head and the wait before it. Streams and WebSockets watch their own progress; this covers
+//! all other responses.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -20,26 +19,26 @@ use super::tls::Stream;
 use crate::clock::Clock;
 use crate::metrics;
 
-/// Something that is over after a time.
+/// A sleep.
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A connection that fails when nothing of what is written was taken for so long.
-pub(crate) struct Patient {
+/// A stream whose writes fail after `limit` without progress.
+pub(crate) struct WriteTimeoutStream {
     stream: Stream,
     limit: Duration,
     clock: Clock,
-    /// Runs since the peer has not taken something.
+    /// Runs while the peer does not read.
     stuck: Option<Wait>,
-    /// How long it may take the peer to ask; none where others see to that.
-    asking: Option<Asking>,
+    /// Time-outs for requests; `None` for HTTP/2, which has its own.
+    timeouts: Option<RequestTimeouts>,
 }
 
-/// How long a peer may take to ask.
-struct Asking {
+/// Time-outs of requests.
+struct RequestTimeouts {
     head: Duration,
     idle: Duration,
-    requests: Requests,
-    /// Requests that had begun when this was last looked at.
+    requests: ConnectionRequests,
+    /// Requests begun at the last poll.
     seen: usize,
     phase: Phase,
     wait: Option<Wait>,
@@ -47,37 +46,37 @@ struct Asking {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// A request's head is coming, or the first one's is awaited.
+    /// Waiting for the head of a request.
     Head,
     /// A request is being answered.
     Busy,
-    /// Between two requests.
+    /// Idle between two requests.
     Idle,
 }
 
-/// The requests of one connection.
+/// Counts the requests of a connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Requests(Arc<Counts>);
+pub(crate) struct ConnectionRequests(Arc<RequestCounts>);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct RequestCounts {
     begun: AtomicUsize,
-    /// Those that are being answered.
+    /// Requests that are being answered.
     open: AtomicUsize,
-    /// The connection's task, which is otherwise not polled at the end of an answer.
+    /// Woken at the end of a response; the connection is not polled then otherwise.
     connection: AtomicWaker,
 }
 
-/// A request while it is being answered.
+/// Counts a request as open until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Answering(Requests);
+pub(crate) struct RequestGuard(ConnectionRequests);
 
-impl Requests {
-    /// One begins.
-    pub(crate) fn begin(&self) -> Answering {
+impl ConnectionRequests {
+    /// Counts a request.
+    pub(crate) fn begin(&self) -> RequestGuard {
         self.0.begun.fetch_add(1, Ordering::Relaxed);
         self.0.open.fetch_add(1, Ordering::Relaxed);
-        Answering(self.clone())
+        RequestGuard(self.clone())
     }
 
     fn begun(&self) -> usize {
@@ -89,16 +88,16 @@ impl Requests {
     }
 }
 
-impl Drop for Answering {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        let Self(Requests(counts)) = self;
+        let Self(ConnectionRequests(counts)) = self;
         counts.open.fetch_sub(1, Ordering::Release);
         counts.connection.wake();
     }
 }
 
-impl Asking {
-    /// Whether the peer has taken too long. `has_come` is whether something has just come from it.
+impl RequestTimeouts {
+    /// Ready when a time-out has passed. `has_come` is whether the peer has just sent something.
     fn poll_over(&mut self, cx: &mut Context<'_>, clock: Clock, has_come: bool) -> Poll<()> {
         self.requests.0.connection.register(cx.waker());
         let begun = self.requests.begun();
@@ -128,21 +127,29 @@ impl Asking {
     }
 }
 
-impl Patient {
+impl WriteTimeoutStream {
     pub(crate) fn new(stream: Stream, limit: Duration, clock: Clock) -> Self {
-        Self { stream, limit, clock, stuck: None, asking: None }
+        Self { stream, limit, clock, stuck: None, timeouts: None }
     }
 
-    /// Ends when the peer takes longer than `head` for a request's head, or than `idle` between two
-    /// requests.
-    pub(crate) fn with_requests(self, head: Duration, idle: Duration, requests: Requests) -> Self {
+    /// Ends the connection when a request's head takes longer than `head`, or the next request
+    /// longer than `idle`.
+    pub(crate) fn with_requests(
+        self,
+        head: Duration,
+        idle: Duration,
+        requests: ConnectionRequests,
+    ) -> Self {
         let clock = self.clock;
         let wait: Wait = Box::pin(async move { clock.sleep(head).await });
         let (phase, wait) = (Phase::Head, Some(wait));
-        Self { asking: Some(Asking { head, idle, requests, seen: 0, phase, wait }), ..self }
+        Self {
+            timeouts: Some(RequestTimeouts { head, idle, requests, seen: 0, phase, wait }),
+            ..self
+        }
     }
 
-    /// The connection, for who looks at its progress himself.
+    /// The inner stream, without time-outs.
     pub(crate) fn into_stream(self) -> Stream {
         self.stream
     }
@@ -169,7 +176,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for WriteTimeoutStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -178,13 +185,13 @@ impl AsyncRead for Patient {
         let this = &mut *self;
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let Some(asking) = &mut this.asking else { return read };
+        let Some(timeouts) = &mut this.timeouts else { return read };
         let has_come = read.is_ready();
-        if asking.poll_over(cx, this.clock, has_come).is_ready() {
-            if asking.phase == Phase::Head {
+        if timeouts.poll_over(cx, this.clock, has_come).is_ready() {
+            if timeouts.phase == Phase::Head {
                 metrics::REFUSED.add_for("handshake_timeout", 1);
             }
-            // As if the peer had ended it.
+            // hyper takes it for the end of the connection.
             buf.set_filled(before);
             return Poll::Ready(Ok(()));
         }
@@ -192,7 +199,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for WriteTimeoutStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,13 +1,13 @@
 //! `/client.js` and `/client.py`: clients of the streams, one file each, without dependencies.
 //!
-//! Both read NDJSON over HTTP, resume by cursor and keep it in a checkpoint. A copy that somebody
-//! has cached is checked by its `ETag`, so that an upgrade of the server reaches every page.
+//! Both read NDJSON over HTTP, resume by cursor and save it in a checkpoint. Cached copies are
+//! revalidated by `ETag`, so an upgrade of the server reaches every page.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A file as it is served.
+/// A file to serve.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct File {
     /// Its media type.

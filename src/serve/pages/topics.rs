@@ -1,4 +1,4 @@
-//! `/topics`: what there is to subscribe to, as JSON for programs and as a page for browsers.
+//! `/topics`: the routing keys to subscribe to, as JSON for programs and as a page for browsers.
 
 use std::fmt::Write as _;
 
@@ -10,18 +10,18 @@ use serde::Serialize;
 use crate::model::routing::{ABSENT_COLLECTIONS, ABSENT_KEYS, ENTITY_TOPICS, event_topics};
 use crate::serve::admin::status::wants_page;
 use crate::serve::pages;
-use crate::serve::pages::Text;
+use crate::serve::pages::TextPage;
 
-/// How patterns are read, in one sentence.
+/// How patterns match, in one sentence.
 const PATTERNS: &str = "Patterns are those of a topic exchange of AMQP 0-9-1: words are split at \
     `.`, `*` is exactly one word, `#` none or more; at most 255 bytes and two `#`";
-/// How a type that is not listed is named.
+/// How keys of unlisted types are formed.
 const RULE: &str = "The second word is GitHub's type without `Event`, in lower case; a type that \
     GitHub adds has its key at once, without being listed here";
 
 pub(crate) async fn show(request: Request<axum::body::Body>) -> Response {
     if wants_page(request.uri().query(), request.headers()) {
-        return pages::text(&Text {
+        return pages::text(&TextPage {
             title: "Topics",
             verdict: ("What there is to subscribe to", ""),
             body: &readable(),
@@ -32,12 +32,12 @@ pub(crate) async fn show(request: Request<axum::body::Body>) -> Response {
     axum::Json(catalogue()).into_response()
 }
 
-/// Every routing key that there is.
+/// All routing keys.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TopicCatalogue {
-    /// How patterns select keys.
+    /// How patterns match.
     patterns: &'static str,
-    /// How the key of a type that is not listed is made.
+    /// How keys of unlisted types are formed.
     rule: &'static str,
     /// Events.
     events: Vec<EventKey>,

@@ -1,8 +1,8 @@
-//! Numbers as streams: `/aggregate/NAME`, `/stream/languages` and its like.
+//! Gauge topics: `/aggregate/NAME`, `/stream/languages`, `/stream/types`, `/stream/activity`.
 //!
-//! One reader in four forms: a WebSocket, server-sent events, lines of JSON, or the value of now as
-//! a plain answer. A reader is a place in a sheet, so a slow one is told less often and costs no
-//! more. Each form says the same messages. Of the rolling counts a reader comes back by cursor.
+//! Served as a WebSocket, as server-sent events, as JSON lines, or as the current value in a plain
+//! response, with the same messages in each. A slow reader skips updates. Readers of the rolling
+//! counts resume by cursor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,39 +12,39 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{Request, StatusCode};
 
-use super::params::{self, BadParams};
-use super::{Delivery, HEARTBEAT, Reader};
+use super::params::{self, InvalidParams};
+use super::{HEARTBEAT, Reader, ReaderBatch};
 use crate::hub::{
     Frame, GaugeSubscriber, GaugeTopic, GaugeUpdate, Hub, Notifier, StreamEncoding, UpdateMode,
     WINDOWS,
 };
 use crate::model::resume_token::ResumeToken;
-use crate::serve::http::body::{self, Pump};
+use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, JSON, LAST_EVENT_ID, NDJSON, SSE};
 use crate::serve::http::problem::Problem;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
-/// The window that is meant when none is named.
+/// The default window.
 const WINDOW: &str = "1h";
-/// How a WebSocket ends whose aggregate was taken away.
+/// The close frame of an aggregate that is no longer counted.
 const GONE: (u16, &str) = (1000, "it is not counted any more");
 const AGGREGATE: &str = "/aggregate";
 const ROLLING: &str = "/stream/languages";
 
-/// Receives the updates of an aggregate, or of the rolling counts.
+/// Receives the updates of an aggregate, or of rolling counts.
 struct GaugeReader<const IS_ROLLING: bool> {
     subscriber: GaugeSubscriber,
     hello: Option<GaugeUpdate>,
     hub: Arc<Hub>,
     notifier: Arc<Notifier>,
-    /// `languages`, `types` or `activity`; none of an aggregate.
+    /// `languages`, `types` or `activity`; `None` for an aggregate.
     of: Option<String>,
     encoding: StreamEncoding,
 }
 
-/// `/aggregate`: all of them.
-pub(crate) async fn list(State(server): State<Arc<Server>>) -> Response {
+/// `/aggregate`: the list of all aggregates.
+pub(crate) async fn list(State(server): State<Arc<ServerState>>) -> Response {
     let sheets = server.hub.aggregates();
     let abouts = sheets.names().into_iter().filter_map(|name| sheets.get(&name));
     let abouts: Vec<String> = abouts.map(|sheet| sheet.about().to_string()).collect();
@@ -53,7 +53,7 @@ pub(crate) async fn list(State(server): State<Arc<Server>>) -> Response {
 
 /// `/aggregate/NAME`.
 pub(crate) async fn aggregate(
-    State(server): State<Arc<Server>>,
+    State(server): State<Arc<ServerState>>,
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Response {
@@ -72,17 +72,20 @@ pub(crate) async fn aggregate(
     answer::<false>(&server, request, &sheet, Asked::default())
 }
 
-/// What is asked of the rolling counts.
+/// The parameters of a request for rolling counts.
 #[derive(Debug, Default)]
 struct Asked {
-    /// `languages`, `types` or `activity`; none of an aggregate.
+    /// `languages`, `types` or `activity`; `None` for an aggregate.
     of: Option<String>,
-    /// What the reader comes back with.
+    /// Where to resume.
     back: Option<ResumeToken>,
 }
 
 /// `/stream/languages`, `/stream/types`, `/stream/activity`.
-pub(crate) async fn rolling(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn rolling(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     let of = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
     let (window, back) = match asked(&request) {
         Ok(asked) => asked,
@@ -92,9 +95,9 @@ pub(crate) async fn rolling(State(server): State<Arc<Server>>, request: Request<
     answer::<true>(&server, request, &sheet, Asked { of: Some(of), back })
 }
 
-/// The window that a request names, and where its reader comes back from; the last of several
-/// holds. What a page's `EventSource` brings goes before what the URL says, and is no reason to
-/// refuse it.
+/// The window and the cursor of a request; of repeated parameters the last counts. `Last-Event-ID`
+/// takes precedence over the URL, and an invalid one is ignored: an `EventSource` could not send
+/// another.
 fn asked(request: &Request<Body>) -> Result<(&'static str, Option<ResumeToken>), String> {
     let pairs =
         negotiation::pairs(request.uri()).map_err(|error| format!("the URL's query: {error}"))?;
@@ -125,7 +128,7 @@ fn known_window(text: &str) -> Result<&'static str, String> {
 }
 
 fn answer<const IS_ROLLING: bool>(
-    server: &Arc<Server>,
+    server: &Arc<ServerState>,
     request: Request<Body>,
     sheet: &Arc<GaugeTopic>,
     Asked { of, back }: Asked,
@@ -158,11 +161,11 @@ fn answer<const IS_ROLLING: bool>(
     };
     let notifier = Arc::new(Notifier::default());
     let reader = reader(&notifier, encoding);
-    let pump = Pump::new(server, &request, reader, notifier, encoding);
-    body::answer(kind, pump.map(Pump::into_response))
+    let pump = StreamBody::new(server, &request, reader, notifier, encoding);
+    body::answer(kind, pump.map(StreamBody::into_response))
 }
 
-/// The value of now.
+/// The current value.
 fn value(sheet: &GaugeTopic) -> Result<String, Problem> {
     if let Some(note) = sheet.snapshot() {
         return Ok(note.frame.body().to_owned());
@@ -185,7 +188,7 @@ fn hello(sheet: &GaugeTopic, simulated: bool) -> GaugeUpdate {
 }
 
 impl<const IS_ROLLING: bool> GaugeReader<IS_ROLLING> {
-    /// An update as it is sent. Frames of a WebSocket are encoded once for all readers.
+    /// Encodes an update. Frames of a WebSocket are encoded once for all readers.
     fn message(&self, update: GaugeUpdate) -> Frame {
         if self.encoding == StreamEncoding::WebSocket {
             return update.frame;
@@ -210,20 +213,20 @@ impl<const IS_ROLLING: bool> Reader for GaugeReader<IS_ROLLING> {
     }
 
     /// Selects another window of the rolling counts; its snapshot follows.
-    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+    fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         let Some(of) = &self.of else { return params::nothing(text) };
         let Some(window) = params::window(text)? else { return Ok(()) };
         let window = known_window(&window)
-            .map_err(|message| BadParams { field: Some("window"), message })?;
+            .map_err(|message| InvalidParams { field: Some("window"), message })?;
         let topic = self.hub.rolling().open(&format!("{of}/{window}"));
         self.subscriber = topic.subscribe(UpdateMode::Deltas, &self.notifier);
         Ok(())
     }
 
-    fn take(&mut self) -> Delivery<Frame> {
+    fn take(&mut self) -> ReaderBatch<Frame> {
         let update = self.subscriber.take().map(|update| self.message(update));
         let ended = self.subscriber.has_ended().then_some(GONE);
-        Delivery { ended, ..Delivery::one(update) }
+        ReaderBatch { ended, ..ReaderBatch::one(update) }
     }
 
     fn heartbeat(&mut self) -> Option<Frame> {

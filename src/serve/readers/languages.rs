@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::response::Response;
 use http::Request;
 
-use super::params::{self, BadParams};
-use super::{Delivery, Reader};
+use super::params::{self, InvalidParams};
+use super::{Reader, ReaderBatch};
 use crate::hub::{Frame, Hub, LanguageChanges, LatestLanguages, Notifier};
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
 /// Receives the languages with most events once it has parameters.
@@ -28,14 +28,20 @@ struct WatchReader {
     first: Option<Frame>,
 }
 
-pub(crate) async fn latest(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn latest(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     handshake::open(&server, request, r#"then send {"top":10}"#, |server, notifier, _| {
         let (hub, notifier) = (Arc::clone(&server.hub), Arc::clone(notifier));
         Ok(LatestReader { hub, notifier, latest: None })
     })
 }
 
-pub(crate) async fn watch(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn watch(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     let hint = r#"then send {"language":["Java"]}"#;
     handshake::open(&server, request, hint, |server, notifier, _| {
         let (changes, first) = server.hub.latest_values().watch_languages(notifier);
@@ -52,14 +58,14 @@ impl Reader for LatestReader {
         None
     }
 
-    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+    fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         let query = params::latest(text)?;
         self.latest = Some(self.hub.latest_values().follow_languages(query, &self.notifier));
         Ok(())
     }
 
-    fn take(&mut self) -> Delivery<Frame> {
-        Delivery::one(self.latest.as_mut().and_then(LatestLanguages::take))
+    fn take(&mut self) -> ReaderBatch<Frame> {
+        ReaderBatch::one(self.latest.as_mut().and_then(LatestLanguages::take))
     }
 }
 
@@ -72,12 +78,12 @@ impl Reader for WatchReader {
         self.first.take()
     }
 
-    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+    fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         self.changes.ask(params::watch(text)?);
         Ok(())
     }
 
-    fn take(&mut self) -> Delivery<Frame> {
-        Delivery::one(self.changes.take())
+    fn take(&mut self) -> ReaderBatch<Frame> {
+        ReaderBatch::one(self.changes.take())
     }
 }

@@ -1,8 +1,7 @@
-//! What a client sends: params, read with patience for spelling and none for nonsense.
+//! Parameters that a client sends as a JSON object.
 //!
-//! Keys match without regard to case, unknown ones are passed over, and null, an empty text or an
-//! empty list is as good as nothing. Everything else that is wrong is named, with what would be
-//! right.
+//! Keys match without regard to case and unknown keys are ignored. Null, an empty text and an empty
+//! list count as absent. Any other invalid value is reported with what is accepted.
 
 use std::borrow::Cow;
 
@@ -13,27 +12,27 @@ use crate::hub::{
 };
 use crate::model::json;
 
-/// What is wrong with params.
+/// Why parameters are invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BadParams {
-    /// The key; none when the text is no JSON object.
+pub(crate) struct InvalidParams {
+    /// The key; `None` when the text is not a JSON object.
     pub(crate) field: Option<&'static str>,
-    /// What is wrong and what is accepted.
+    /// What is invalid, and what is accepted.
     pub(crate) message: String,
 }
 
-/// Params of `/sampling`.
+/// Parameters of `/sampling`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SamplingParams {
     pub(crate) rate: u64,
     pub(crate) subscription: SamplingQuery,
 }
 
-/// The most languages that a connection may ask for by name; GitHub knows about 800, and whoever
-/// wants that many asks for all.
+/// Most languages that a connection may select by name. GitHub knows about 800; a client that needs
+/// that many can receive all.
 const LANGUAGES: usize = 200;
 
-/// An example of each key, as a message quotes it.
+/// Examples for messages.
 const RATE: &str = r#"{"samplingRate":1}"#;
 const EVENT_TYPE: &str = r#"{"samplingRate":1,"eventType":"PullRequestEvent"}"#;
 const REPO_NAME: &str = r#"{"samplingRate":1,"repoName":"owner/name"}"#;
@@ -44,9 +43,9 @@ const LANGUAGE: &str = r#"{"language":["Java","C++"]}"#;
 const WINDOW: &str = r#"{"window":"1m"}"#;
 const TOP: &str = r#"{"top":10}"#;
 
-/// Reads params of `/sampling`; a filter has at most `paths` paths.
-pub(crate) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadParams> {
-    let fields = Fields::read(text, RATE)?;
+/// Parses parameters of `/sampling`; a filter may have up to `paths` paths.
+pub(crate) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, InvalidParams> {
+    let fields = ParamFields::read(text, RATE)?;
     let rate = fields.whole("samplingRate", 1, RATE)?;
     let rate = rate.filter(|rate| *rate > 0).ok_or_else(|| {
         let what = if rate.is_none() { "is missing" } else { "must not be 0" };
@@ -77,30 +76,30 @@ pub(crate) fn sampling(text: &str, paths: usize) -> Result<SamplingParams, BadPa
     Ok(SamplingParams { rate, subscription: SamplingQuery { conditions, encoding } })
 }
 
-/// Reads params of `/language/latest`.
-pub(crate) fn latest(text: &str) -> Result<LanguageQuery, BadParams> {
-    let fields = Fields::read(text, TOP)?;
+/// Parses parameters of `/language/latest`.
+pub(crate) fn latest(text: &str) -> Result<LanguageQuery, InvalidParams> {
+    let fields = ParamFields::read(text, TOP)?;
     let names = read_languages(&fields)?;
     let top = fields.whole("top", 0, TOP)?.unwrap_or(0);
     Ok(LanguageQuery::new(names, usize::try_from(top).unwrap_or(usize::MAX)))
 }
 
-/// Reads params of `/language/watch`: the languages.
-pub(crate) fn watch(text: &str) -> Result<Vec<Box<str>>, BadParams> {
-    read_languages(&Fields::read(text, LANGUAGE)?)
+/// Parses parameters of `/language/watch`: the languages.
+pub(crate) fn watch(text: &str) -> Result<Vec<Box<str>>, InvalidParams> {
+    read_languages(&ParamFields::read(text, LANGUAGE)?)
 }
 
-/// Reads params of what takes none: any JSON object.
-pub(crate) fn nothing(text: &str) -> Result<(), BadParams> {
-    Fields::read(text, "{}").map(drop)
+/// Parses parameters of an endpoint that has none: any JSON object.
+pub(crate) fn nothing(text: &str) -> Result<(), InvalidParams> {
+    ParamFields::read(text, "{}").map(drop)
 }
 
-/// Reads params of the rolling counts: the window, if one is named.
-pub(crate) fn window(text: &str) -> Result<Option<Box<str>>, BadParams> {
-    Fields::read(text, WINDOW)?.name("window", WINDOW)
+/// Parses parameters of the rolling counts: the window, if given.
+pub(crate) fn window(text: &str) -> Result<Option<Box<str>>, InvalidParams> {
+    ParamFields::read(text, WINDOW)?.name("window", WINDOW)
 }
 
-fn read_languages(fields: &Fields<'_>) -> Result<Vec<Box<str>>, BadParams> {
+fn read_languages(fields: &ParamFields<'_>) -> Result<Vec<Box<str>>, InvalidParams> {
     let names = fields.list("language", LANGUAGE)?;
     if names.len() > LANGUAGES {
         let what = format!("has {} names", names.len());
@@ -113,7 +112,7 @@ fn read_languages(fields: &Fields<'_>) -> Result<Vec<Box<str>>, BadParams> {
     Ok(names)
 }
 
-fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<FieldPath>, BadParams> {
+fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<FieldPath>, InvalidParams> {
     if texts.len() > most {
         let what = format!("has {} paths", texts.len());
         return Err(bad("filter", &what, &format!("give at most {most}"), FILTER));
@@ -125,8 +124,8 @@ fn read_filter(texts: Vec<Box<str>>, most: usize) -> Result<Vec<FieldPath>, BadP
     texts.into_iter().map(path).collect()
 }
 
-/// Names are bounded, because each connection may keep them as long as it lives.
-fn check_length(field: &'static str, text: &str, example: &str) -> Result<(), BadParams> {
+/// Limits a name, which is kept as long as the connection.
+fn check_length(field: &'static str, text: &str, example: &str) -> Result<(), InvalidParams> {
     if text.len() <= VALUE_BYTES {
         return Ok(());
     }
@@ -134,9 +133,9 @@ fn check_length(field: &'static str, text: &str, example: &str) -> Result<(), Ba
     Err(bad(field, &what, &format!("give at most {VALUE_BYTES} bytes"), example))
 }
 
-pub(crate) fn bad(field: &'static str, what: &str, accepted: &str, example: &str) -> BadParams {
+pub(crate) fn bad(field: &'static str, what: &str, accepted: &str, example: &str) -> InvalidParams {
     let message = format!("{field}: {what}; {accepted}, such as {example}");
-    BadParams { field: Some(field), message }
+    InvalidParams { field: Some(field), message }
 }
 
 /// The beginning of a text, for a message.
@@ -144,17 +143,17 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().take(40).collect()
 }
 
-/// The members of an object, values as text.
-pub(crate) struct Fields<'a>(Vec<(Cow<'a, [u8]>, &'a str)>);
+/// The members of a JSON object; values are kept as text.
+pub(crate) struct ParamFields<'a>(Vec<(Cow<'a, [u8]>, &'a str)>);
 
-impl<'a> Fields<'a> {
-    pub(crate) fn read(text: &'a str, example: &str) -> Result<Self, BadParams> {
-        let no_object = |what: String| BadParams {
+impl<'a> ParamFields<'a> {
+    pub(crate) fn read(text: &'a str, example: &str) -> Result<Self, InvalidParams> {
+        let no_object = |what: String| InvalidParams {
             field: None,
             message: format!("{what}; send one JSON object, such as {example}"),
         };
         let mut reader = serde_json::Deserializer::from_str(text);
-        // Any whole value first, so that a list is told apart from text that is no JSON.
+        // Any value first, so that a list is distinguished from invalid JSON.
         let value: &RawValue = serde::Deserialize::deserialize(&mut reader)
             .and_then(|value| reader.end().map(|()| value))
             .map_err(|error| no_object(format!("this is no JSON: {error}")))?;
@@ -165,7 +164,7 @@ impl<'a> Fields<'a> {
         members.map(Self).map_err(|error| no_object(format!("this is no JSON: {error}")))
     }
 
-    /// The value of a key, unless it is as good as nothing; of doubled ones the last.
+    /// The value of a key, unless it counts as absent; of repeated keys the last.
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
         let values =
             self.0.iter().rev().filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
@@ -175,11 +174,11 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The keys, as they came, each once; of at most so many, that nobody has us compare many.
-    pub(crate) fn names(&self, most: usize) -> Result<Vec<&str>, BadParams> {
+    /// The distinct keys in order. Fails beyond `most`, which bounds the comparisons.
+    pub(crate) fn names(&self, most: usize) -> Result<Vec<&str>, InvalidParams> {
         if self.0.len() > most {
             let message = format!("{} members; give at most {most}", self.0.len());
-            return Err(BadParams { field: None, message });
+            return Err(InvalidParams { field: None, message });
         }
         let mut names: Vec<&str> = Vec::new();
         for key in self.0.iter().filter_map(|(key, _)| std::str::from_utf8(key).ok()) {
@@ -190,7 +189,7 @@ impl<'a> Fields<'a> {
         Ok(names)
     }
 
-    /// A text, a number, true or false, or a list of them, as texts; `None` for anything else.
+    /// A text, number, boolean or list of them, as texts; `None` for anything else.
     pub(crate) fn scalars(value: &str) -> Option<Vec<String>> {
         let scalar = |value: &str| match value.as_bytes().first()? {
             b'"' => json::text(value).map(Cow::into_owned),
@@ -204,7 +203,7 @@ impl<'a> Fields<'a> {
         entries.iter().map(|entry| scalar(entry.get())).collect()
     }
 
-    fn text(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, BadParams> {
+    fn text(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, InvalidParams> {
         let Some(value) = self.get(name) else { return Ok(None) };
         match json::text(value) {
             Some(text) => Ok(Some(text.into())),
@@ -212,14 +211,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A text that is the name of something.
-    fn name(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, BadParams> {
+    /// A text that names something.
+    fn name(&self, name: &'static str, example: &str) -> Result<Option<Box<str>>, InvalidParams> {
         let text = self.text(name, example)?;
         text.as_deref().map_or(Ok(()), |text| check_length(name, text, example))?;
         Ok(text)
     }
 
-    fn list(&self, name: &'static str, example: &str) -> Result<Vec<Box<str>>, BadParams> {
+    fn list(&self, name: &'static str, example: &str) -> Result<Vec<Box<str>>, InvalidParams> {
         let Some(value) = self.get(name) else { return Ok(Vec::new()) };
         let accepted = "give a list of texts";
         if !value.starts_with('[') {
@@ -235,13 +234,13 @@ impl<'a> Fields<'a> {
         entries.iter().map(text).collect()
     }
 
-    /// A whole number that is `least` or more; 0 is told to who may not send it by the caller.
+    /// A whole number. `least` is for the message; the caller rejects smaller values.
     fn whole(
         &self,
         name: &'static str,
         least: u64,
         example: &str,
-    ) -> Result<Option<u64>, BadParams> {
+    ) -> Result<Option<u64>, InvalidParams> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let whole = json::whole(value).or_else(|| whole_float(value));
         whole.map(Some).ok_or_else(|| {
@@ -253,7 +252,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// `1.0` and `1e3` are whole numbers too; up to where every whole number has its own float.
+/// Accepts `1.0` and `1e3` as whole numbers, up to where each has its own float.
 fn whole_float(value: &str) -> Option<u64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if !value.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
@@ -266,7 +265,7 @@ fn whole_float(value: &str) -> Option<u64> {
     format!("{:.0}", number.abs()).parse().ok()
 }
 
-/// What a JSON value is, in words.
+/// The kind of a JSON value, in words.
 fn kind(value: &str) -> &'static str {
     match value.as_bytes().first() {
         Some(b'"') => "a text",

@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::response::Response;
 use http::Request;
 
-use super::params::{self, BadParams};
-use super::{Delivery, Reader};
+use super::params::{self, InvalidParams};
+use super::{Reader, ReaderBatch};
 use crate::hub::{Frame, Hub, Notifier, SamplingSubscriber};
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
 /// Receives events once it has parameters.
@@ -24,7 +24,7 @@ struct SamplingReader {
 }
 
 pub(crate) async fn sampling(
-    State(server): State<Arc<Server>>,
+    State(server): State<Arc<ServerState>>,
     request: Request<Body>,
 ) -> Response {
     handshake::open(&server, request, r#"then send {"samplingRate":1}"#, |server, notifier, _| {
@@ -43,14 +43,14 @@ impl Reader for SamplingReader {
         Some(self.hub.latest_values().first_of_sampling())
     }
 
-    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+    fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         let params = params::sampling(text, self.paths)?;
         let subscriber = self.hub.subscribe(params.subscription, params.rate, &self.notifier);
         self.subscriber = Some(subscriber);
         Ok(())
     }
 
-    fn take(&mut self) -> Delivery<Frame> {
+    fn take(&mut self) -> ReaderBatch<Frame> {
         self.subscriber.as_mut().map(SamplingSubscriber::take).unwrap_or_default().into()
     }
 }

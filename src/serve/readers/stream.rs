@@ -1,6 +1,7 @@
-//! `/stream`: one query in several forms. Which form a request gets: an upgrade becomes a
-//! WebSocket, `Accept` decides between server-sent events and lines of JSON, and who does not say
-//! gets lines.
+//! `/stream`: events and documents by cursor.
+//!
+//! An upgrade request becomes a WebSocket. Otherwise `Accept` selects server-sent events or JSON
+//! lines; JSON lines are the default.
 
 mod query;
 
@@ -15,31 +16,34 @@ use http::{HeaderMap, Request, StatusCode, header};
 
 pub(crate) use self::query::NAMES;
 use self::query::{Bounds, StreamParams};
-use super::params::BadParams;
-use super::{Delivery, HEARTBEAT, Reader};
+use super::params::InvalidParams;
+use super::{HEARTBEAT, Reader, ReaderBatch};
 use crate::hub::{Follower, Frame, Notifier, StreamEncoding};
 use crate::metrics;
-use crate::serve::http::body::{self, Pump};
+use crate::serve::http::body::{self, StreamBody};
 use crate::serve::http::negotiation::{self, LAST_EVENT_ID, NDJSON, SSE};
 use crate::serve::http::problem::Problem;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 use crate::serve::ws::handshake;
 
 const CAUGHT_UP: (u16, &str) = (1000, "that is all there is now");
 const INVALID: (u16, &str) = (1008, "invalid query in the URL");
 const BUSY: (u16, &str) = (1013, "too many searches of your address are waiting");
-/// How an error is named whose cause are other queries of the same address.
+/// The code of the error when too many searches of the client are waiting.
 const TOO_MANY: &str = "too_many_searches";
 
-pub(crate) async fn stream(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+pub(crate) async fn stream(
+    State(server): State<Arc<ServerState>>,
+    request: Request<Body>,
+) -> Response {
     if handshake::is_websocket(request.headers()) {
         return open(&server, request);
     }
     flow(&server, &request).unwrap_or_else(IntoResponse::into_response)
 }
 
-/// Answers as a WebSocket. An invalid query is reported on it, where a page can read it.
-fn open(server: &Arc<Server>, request: Request<Body>) -> Response {
+/// Serves a WebSocket. An invalid query is reported on it, where a page can read it.
+fn open(server: &Arc<ServerState>, request: Request<Body>) -> Response {
     let asked = asked(server, &request);
     let hint = "or ask for text/event-stream or application/x-ndjson with `Accept`";
     handshake::open(server, request, hint, |server, notifier, deflates| {
@@ -50,35 +54,35 @@ fn open(server: &Arc<Server>, request: Request<Body>) -> Response {
     })
 }
 
-/// Answers with a body that does not end, or with `poll=1` does.
-fn flow(server: &Arc<Server>, request: &Request<Body>) -> Result<Response, Problem> {
+/// Serves a response body, which is endless unless `poll=1`.
+fn flow(server: &Arc<ServerState>, request: &Request<Body>) -> Result<Response, Problem> {
     let (encoding, kind) = encoding_of(request.headers())?;
     let asked = asked(server, request).map_err(|bad| {
         metrics::REFUSED.add_for("invalid_params", 1);
         Problem::new(StatusCode::BAD_REQUEST, bad.message)
     });
     let body = asked.and_then(|asked| begin(server, request, encoding, asked));
-    Ok(body::answer(kind, body.map(Pump::into_response)))
+    Ok(body::answer(kind, body.map(StreamBody::into_response)))
 }
 
 fn begin(
-    server: &Arc<Server>,
+    server: &Arc<ServerState>,
     request: &Request<Body>,
     encoding: StreamEncoding,
     asked: StreamParams,
-) -> Result<Pump<StreamReader>, Problem> {
+) -> Result<StreamBody<StreamReader>, Problem> {
     let notifier = Arc::new(Notifier::for_client(handshake::client(server, request)));
     let mut reader = StreamReader::new(server, &notifier, encoding)?;
     reader.select(asked).map_err(|busy| {
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, busy.message);
         problem.with(header::RETRY_AFTER, "2")
     })?;
-    Pump::new(server, request, reader, notifier, encoding)
+    StreamBody::new(server, request, reader, notifier, encoding)
 }
 
 /// The query of a request.
-fn asked(server: &Server, request: &Request<Body>) -> Result<StreamParams, BadParams> {
-    let pairs = negotiation::pairs(request.uri()).map_err(|error| BadParams {
+fn asked(server: &ServerState, request: &Request<Body>) -> Result<StreamParams, InvalidParams> {
+    let pairs = negotiation::pairs(request.uri()).map_err(|error| InvalidParams {
         field: None,
         message: format!("the URL's query cannot be read: {error}"),
     })?;
@@ -87,14 +91,14 @@ fn asked(server: &Server, request: &Request<Body>) -> Result<StreamParams, BadPa
     query::of_url(&pairs, last_id, bounds(server))
 }
 
-fn bounds(server: &Server) -> Bounds {
+fn bounds(server: &ServerState) -> Bounds {
     let limits = &server.options.limits;
     Bounds { values: limits.patterns, paths: limits.filter_paths, now: server.clock.now() }
 }
 
 /// The encoding and media type that `Accept` asks for.
 fn encoding_of(headers: &HeaderMap) -> Result<(StreamEncoding, &'static str), Problem> {
-    // Someone looks at it in a browser, which would put the other kind into a file.
+    // A browser would download the other media type.
     const LOOKED_AT: &str = "text/plain; charset=utf-8";
     const FORMS: [(&str, StreamEncoding, &str); 5] = [
         (SSE, StreamEncoding::Sse, SSE),
@@ -117,17 +121,17 @@ fn no_journal() -> Problem {
 
 /// Receives the events and documents that a query selects.
 struct StreamReader {
-    server: Arc<Server>,
+    server: Arc<ServerState>,
     follower: Follower,
     /// What is wrong with the URL's query.
-    refused: Option<BadParams>,
+    refused: Option<InvalidParams>,
     /// Whether the last query was refused because too many of the client's are waiting.
     is_busy: bool,
 }
 
 impl StreamReader {
     fn new(
-        server: &Arc<Server>,
+        server: &Arc<ServerState>,
         notifier: &Arc<Notifier>,
         encoding: StreamEncoding,
     ) -> Result<Self, Problem> {
@@ -136,12 +140,12 @@ impl StreamReader {
     }
 
     /// Replaces the query. Fails when too many searches of the client are waiting.
-    fn select(&mut self, asked: StreamParams) -> Result<(), BadParams> {
+    fn select(&mut self, asked: StreamParams) -> Result<(), InvalidParams> {
         let StreamParams { choice, start, once, warnings } = asked;
         if let Err(error) = self.follower.try_ask(choice, start, warnings) {
             metrics::REFUSED.add_for("searches", 1);
             self.is_busy = true;
-            return Err(BadParams { field: None, message: error.to_string() });
+            return Err(InvalidParams { field: None, message: error.to_string() });
         }
         self.follower.only_once(once);
         Ok(())
@@ -158,7 +162,7 @@ impl Reader for StreamReader {
         Some(self.follower.hello(self.server.operate.simulated()))
     }
 
-    fn ask(&mut self, text: &str) -> Result<(), BadParams> {
+    fn ask(&mut self, text: &str) -> Result<(), InvalidParams> {
         self.is_busy = false;
         self.select(query::of_json(text, bounds(&self.server))?)
     }
@@ -167,7 +171,7 @@ impl Reader for StreamReader {
         true
     }
 
-    fn take(&mut self) -> Delivery<Bytes> {
+    fn take(&mut self) -> ReaderBatch<Bytes> {
         if let Some(bad) = self.refused.take() {
             let (code, ended) = if self.is_busy {
                 (TOO_MANY, BUSY)
@@ -176,10 +180,10 @@ impl Reader for StreamReader {
                 ("invalid_query", INVALID)
             };
             let error = self.follower.error(code, bad.field, &bad.message);
-            return Delivery { count: 0, ended: Some(ended), ..Delivery::one(Some(error)) };
+            return ReaderBatch { count: 0, ended: Some(ended), ..ReaderBatch::one(Some(error)) };
         }
         let batch = self.follower.take();
-        Delivery {
+        ReaderBatch {
             messages: batch.chunks,
             count: batch.messages,
             more: batch.more,
@@ -188,7 +192,7 @@ impl Reader for StreamReader {
         }
     }
 
-    fn diagnostic(&self, code: &'static str, bad: &BadParams) -> Frame {
+    fn diagnostic(&self, code: &'static str, bad: &InvalidParams) -> Frame {
         let code = match code {
             "invalid_params" if self.is_busy => TOO_MANY,
             "invalid_params" => "invalid_query",

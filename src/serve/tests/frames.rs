@@ -84,7 +84,7 @@ impl Raw {
 }
 
 #[tokio::test]
-async fn the_connection_ends_behind_the_close_frame_of_the_peer() {
+async fn connection_ends_after_the_close_frame_of_the_peer() {
     let served = served().await;
     let bad_params = frame(TEXT, br#"{"samplingRate":0}"#);
     let too_long = announced(TEXT, 1 << 40);
@@ -108,7 +108,7 @@ async fn the_connection_ends_behind_the_close_frame_of_the_peer() {
 }
 
 #[tokio::test]
-async fn every_ping_of_a_burst_is_answered_and_the_close_behind_it() {
+async fn every_ping_of_a_burst_and_the_close_frame_are_answered() {
     const PINGS: u16 = 500;
     let served = served().await;
     for deflates in ["", "sec-websocket-extensions: permessage-deflate\r\n"] {
@@ -128,7 +128,7 @@ async fn every_ping_of_a_burst_is_answered_and_the_close_behind_it() {
 }
 
 #[tokio::test]
-async fn unfinished_messages_end_the_connection_though_pings_come() {
+async fn unfinished_message_closes_the_connection_despite_pings() {
     let mut options = options();
     options.message_within = Duration::from_millis(200);
     let served = served_with(options, HubOptions::default(), Around::default()).await;
@@ -166,7 +166,7 @@ async fn fragments_count_as_chatter() {
 }
 
 #[tokio::test]
-async fn too_long_messages_are_refused_before_they_come() {
+async fn too_long_message_is_rejected_by_its_header() {
     let served = served().await;
     let most = options().limits.message_bytes as u64;
     for headers in ["", "sec-websocket-extensions: permessage-deflate\r\n"] {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Network;
-use crate::serve::api::endpoints::{self, Place};
+use crate::serve::api::endpoints::{self, EndpointPath};
 
 const OK: &str = "https://ok.example";
 
@@ -37,13 +37,13 @@ fn paths(audience: Audience) -> Vec<String> {
     let all = endpoints::all().into_iter().filter(|endpoint| endpoint.audience == audience);
     let options = options();
     all.map(|endpoint| {
-        endpoint.place.path(&options).replace("{name}", "stars").replace("{page}", "config")
+        endpoint.path.resolve(&options).replace("{name}", "stars").replace("{page}", "config")
     })
     .collect()
 }
 
 #[tokio::test]
-async fn heads_that_break_a_rule_are_refused() {
+async fn invalid_request_heads_are_rejected() {
     const UPGRADE: &str = "upgrade: websocket\r\nconnection: upgrade\r\n\
         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     const CLOSE: &str = "connection: close\r\n";
@@ -118,7 +118,7 @@ async fn pages_may_read_every_public_endpoint_and_its_errors() {
 }
 
 #[tokio::test]
-async fn refused_connections_are_told_so_in_a_way_that_pages_can_read() {
+async fn pages_can_read_why_a_connection_is_rejected() {
     let served = served_by(|options| options.limits.connections = 1).await;
     let _inside = served.connect("/sampling").await;
     let answer = served.ask(&format!("GET /topics HTTP/1.1\r\norigin: {OK}")).await;
@@ -130,7 +130,7 @@ async fn refused_connections_are_told_so_in_a_way_that_pages_can_read() {
 }
 
 #[tokio::test]
-async fn load_balancers_are_answered_while_all_places_are_taken() {
+async fn health_checks_are_answered_when_all_slots_are_in_use() {
     let served = served_by(|options| {
         options.limits.connections = 1;
         options.base_path = Some("/websocket".to_owned());
@@ -149,7 +149,7 @@ async fn load_balancers_are_answered_while_all_places_are_taken() {
 }
 
 #[tokio::test]
-async fn options_say_what_may_be_asked() {
+async fn options_lists_the_allowed_methods() {
     let served = served().await;
     for path in paths(Audience::Public).iter().map(String::as_str).chain(["*"]) {
         let answer = served.ask(&format!("OPTIONS {path} HTTP/1.1")).await;
@@ -172,11 +172,11 @@ async fn options_say_what_may_be_asked() {
         assert_eq!(status(&answer), 204, "{path}: {answer}");
     }
     assert!(endpoints::find("/store", &options()).is_some_and(|row| row.allow == "OPTIONS, POST"));
-    assert!(endpoints::all().iter().any(|endpoint| endpoint.place == Place::Health));
+    assert!(endpoints::all().iter().any(|endpoint| endpoint.path == EndpointPath::Health));
 }
 
 #[tokio::test]
-async fn values_that_are_not_listed_are_refused() {
+async fn unlisted_values_are_rejected() {
     let served = served().await;
     for (path, wanted) in [
         ("/status?format=json", 200),
@@ -194,7 +194,7 @@ async fn values_that_are_not_listed_are_refused() {
 }
 
 #[tokio::test]
-async fn forms_are_negotiated_in_one_way() {
+async fn all_endpoints_negotiate_content_alike() {
     const TYPES: &str = "/stream/types";
     let served = served().await;
     for (path, accept, wanted) in [
@@ -229,7 +229,7 @@ async fn ask_again(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn idle_connections_have_a_time_of_their_own() {
+async fn idle_connections_have_their_own_timeout() {
     let long = served_by(|options| {
         options.limits.handshake_timeout = Duration::from_millis(500);
     })
@@ -258,7 +258,7 @@ async fn idle_connections_have_a_time_of_their_own() {
 }
 
 #[tokio::test]
-async fn streams_say_when_to_come_back() {
+async fn streams_send_retry_with_jitter() {
     let served = served().await;
     let mut stream = TcpStream::connect(served.public).await.unwrap();
     let ask = b"GET /stream/types HTTP/1.1\r\nhost: test\r\naccept: text/event-stream\r\n\r\n";
@@ -283,7 +283,7 @@ async fn streams_say_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_names_nobody_is_the_client() {
+async fn proxy_that_names_no_client_is_the_client() {
     let served = served_by(|options| {
         options.limits.per_address = 1;
         options.trusted_proxies = vec![Network::parse("127.0.0.0/8").unwrap()].into();

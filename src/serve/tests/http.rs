@@ -36,7 +36,7 @@ async fn a_plain_get_of_a_websocket_endpoint_gets_a_hint() {
 }
 
 #[tokio::test]
-async fn health_and_readiness_are_told() {
+async fn health_and_readiness_are_served() {
     let fine = served().await;
     let health = fine.get("/health").await;
     assert_eq!((status(&health), body(&health)), ("200", "OK"));
@@ -57,7 +57,7 @@ async fn health_and_readiness_are_told() {
 }
 
 #[tokio::test]
-async fn the_status_is_json_for_programs_and_a_page_for_browsers() {
+async fn status_is_json_for_programs_and_html_for_browsers() {
     let served = served().await;
     let json = served.get("/status").await;
     let shown: Status = serde_json::from_str(body(&json)).unwrap();
@@ -93,7 +93,7 @@ async fn sync_is_for_the_token_and_ops_is_for_the_secret() {
 }
 
 #[tokio::test]
-async fn without_a_token_sync_is_refused_to_others() {
+async fn sync_without_token_is_local_only() {
     let answer = served().await.ask("GET /sync-event HTTP/1.1\r\nforwarded: for=192.0.2.1").await;
     assert_eq!(status(&answer), "403");
     assert!(body(&answer).contains("server.adminToken"), "{answer}");
@@ -107,7 +107,7 @@ async fn metrics_are_for_ops_only() {
 }
 
 #[tokio::test]
-async fn the_lost_are_told_where_something_is() {
+async fn not_found_lists_the_endpoints() {
     let served = served().await;
     for (request, wanted) in [("GET /nowhere", "404"), ("DELETE /health", "405")] {
         let answer = served.ask(&format!("{request} HTTP/1.1")).await;
@@ -132,7 +132,7 @@ async fn with_a_base_path_prefixed_and_bare_paths_answer() {
 }
 
 #[tokio::test]
-async fn the_page_says_when_it_is_simulated_and_trusts_no_text() {
+async fn page_names_simulation_and_escapes_text() {
     let around = Around { simulated: true, down: Some("bus") };
     let served = served_with(options(), HubOptions::default(), around).await;
     let stranger = served.get("/").await;
@@ -150,7 +150,7 @@ async fn the_page_says_when_it_is_simulated_and_trusts_no_text() {
 }
 
 #[tokio::test]
-async fn paths_that_clash_are_refused_before_anything_is_served() {
+async fn conflicting_paths_fail_before_anything_is_served() {
     let refused = async |health: &str| {
         let mut options = options();
         options.health = health.to_owned();
@@ -163,7 +163,7 @@ async fn paths_that_clash_are_refused_before_anything_is_served() {
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_is_dropped() {
+async fn unfinished_request_is_disconnected() {
     let mut options = options();
     options.limits.handshake_timeout = Duration::from_millis(100);
     let served = served_with(options, HubOptions::default(), Around::default()).await;

@@ -82,7 +82,7 @@ async fn many_streams_share_one_connection() {
 }
 
 #[tokio::test]
-async fn each_open_request_takes_a_place() {
+async fn each_open_http2_request_takes_a_slot() {
     let served = served_by(|options| options.limits.per_address = 4).await;
     let (mut requests, _driven) = connect(&served).await;
     let accept = [("accept", "text/event-stream")];
@@ -104,7 +104,7 @@ async fn each_open_request_takes_a_place() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_read_is_cut_off_alone() {
+async fn unread_http2_stream_is_reset_alone() {
     let served =
         served_by(|options| options.limits.write_timeout = Duration::from_millis(200)).await;
     let stream = tls(&served, b"h2").await;
@@ -152,7 +152,7 @@ async fn heads_are_bounded_and_checked() {
 }
 
 #[tokio::test]
-async fn older_protocols_are_spoken_too() {
+async fn http_1_0_is_supported() {
     let served = served_by(|_| {}).await;
     for (protocol, head) in
         [("http/1.0", "GET /health HTTP/1.0"), ("http/1.1", "GET /health HTTP/1.1")]

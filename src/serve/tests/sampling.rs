@@ -13,7 +13,7 @@ fn tick(pairs: &[(&str, i64)]) -> Arc<Tick> {
 }
 
 #[tokio::test]
-async fn sampling_tells_the_counts_unasked_and_then_what_was_asked_for() {
+async fn sampling_sends_counts_first_then_the_selected_events() {
     let served = served().await;
     let mut whole = served.connect("/sampling?whatever=1").await;
     assert!(whole.text().await.starts_with(
@@ -36,7 +36,7 @@ async fn sampling_tells_the_counts_unasked_and_then_what_was_asked_for() {
 }
 
 #[tokio::test]
-async fn params_may_come_before_anything_was_read_and_again_later() {
+async fn params_may_come_before_the_first_read_and_again() {
     let served = served().await;
     let mut client = served.connect("/sampling").await;
     client.send(IDS).await;
@@ -51,7 +51,7 @@ async fn params_may_come_before_anything_was_read_and_again_later() {
 }
 
 #[tokio::test]
-async fn bad_params_are_answered_and_end_the_connection() {
+async fn invalid_params_are_reported_and_close_the_connection() {
     let served = served().await;
     for (params, field, reason) in [
         (r#"{"samplingRate":0}"#, Some("samplingRate"), "invalid params: samplingRate"),
@@ -71,7 +71,7 @@ async fn bad_params_are_answered_and_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_bad_second_params_leaves_the_first_in_force() {
+async fn invalid_second_params_leave_the_first_in_force() {
     let served = served().await;
     let mut client = served.connect("/sampling").await;
     client.text().await;
@@ -85,7 +85,7 @@ async fn a_bad_second_params_leaves_the_first_in_force() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_big_ends_the_connection_with_1009() {
+async fn too_large_message_closes_with_1009() {
     let served = served().await;
     for length in [65_537, 1 << 20] {
         let mut client = served.connect("/sampling").await;
@@ -100,7 +100,7 @@ async fn a_message_that_is_too_big_ends_the_connection_with_1009() {
 }
 
 #[tokio::test]
-async fn latest_and_watch_tell_each_tick() {
+async fn latest_and_watch_send_each_tick() {
     let served = served().await;
     served.hub.latest_values().set_tick(tick(&[("Bicep", 1)]));
     let mut latest = served.connect("/language/latest").await;
@@ -128,7 +128,7 @@ async fn latest_and_watch_tell_each_tick() {
 }
 
 #[tokio::test]
-async fn binary_messages_are_passed_over_and_pings_answered() {
+async fn binary_messages_are_ignored_and_pings_answered() {
     let served = served().await;
     let mut client = served.connect("/sampling").await;
     client.text().await;
@@ -139,7 +139,7 @@ async fn binary_messages_are_passed_over_and_pings_answered() {
 }
 
 #[tokio::test]
-async fn a_goodbye_is_answered() {
+async fn close_frame_is_answered() {
     let served = served().await;
     let mut client = served.connect("/sampling").await;
     client.text().await;
@@ -149,7 +149,7 @@ async fn a_goodbye_is_answered() {
 }
 
 #[tokio::test]
-async fn a_soft_stop_closes_every_socket_with_1001_and_ends() {
+async fn soft_stop_closes_every_websocket_with_1001() {
     let served = served().await;
     let mut clients = Vec::new();
     for path in ["/sampling", "/language/latest", "/language/watch"] {
@@ -168,7 +168,7 @@ async fn a_soft_stop_closes_every_socket_with_1001_and_ends() {
 }
 
 #[tokio::test]
-async fn a_hard_stop_ends_at_once() {
+async fn hard_stop_drops_connections() {
     let served = served().await;
     let mut client = served.connect("/sampling").await;
     client.text().await;

@@ -1,9 +1,8 @@
-//! How a WebSocket is ended so that the peer reads everything that was sent (RFC 6455 §7.1.1).
+//! Closes a WebSocket so that the peer reads everything that was sent (RFC 6455 §7.1.1).
 //!
-//! Browsers read synchronously, but Node's WebSocket, undici and others inflate and dispatch
-//! messages later than they arrive, and drop what they have not dispatched when the connection
-//! ends. They answer our close frame only after all that came before it, so the connection is ended
-//! after that answer.
+//! Browsers read synchronously. Node's WebSocket, undici and others inflate and dispatch messages
+//! later than they arrive, and drop pending ones when the connection ends. They answer a close
+//! frame only after all messages before it, so the connection ends after that answer.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -12,18 +11,23 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 
-use super::frames::Wire;
+use super::frames::FrameStream;
 use crate::clock::Clock;
 use crate::serve::http::tls::Stream;
 
-/// Longest wait for the peer's close frame behind ours.
+/// Longest wait for the peer's close frame.
 const REPLY_WITHIN: Duration = Duration::from_secs(5);
-/// Longest wait for the peer's end behind ours.
+/// Longest wait for the end of the peer's data.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Writes what is queued within `timeout`, waits for the peer's close frame where `awaits_reply`,
-/// and ends the connection.
-pub(crate) async fn leave(wire: &mut Wire, awaits_reply: bool, clock: Clock, timeout: Duration) {
+/// Writes what is queued within `timeout`, waits for the peer's close frame if `awaits_reply`, and
+/// closes the connection.
+pub(crate) async fn leave(
+    wire: &mut FrameStream,
+    awaits_reply: bool,
+    clock: Clock,
+    timeout: Duration,
+) {
     let left = tokio::select! {
         left = poll_fn(|cx| wire.poll_drain(cx)) => left.is_ok(),
         () = clock.sleep(timeout) => false,
@@ -37,7 +41,7 @@ pub(crate) async fn leave(wire: &mut Wire, awaits_reply: bool, clock: Clock, tim
             () = clock.sleep(REPLY_WITHIN) => {}
         }
     }
-    // Closing with something unread would reset the connection, and our last words with it.
+    // Closing a socket with unread data resets the connection, and the last messages are lost.
     let stream = wire.stream();
     let gone = async {
         if stream.shutdown().await.is_ok() {
@@ -50,7 +54,7 @@ pub(crate) async fn leave(wire: &mut Wire, awaits_reply: bool, clock: Clock, tim
     }
 }
 
-/// Reads until the peer is gone.
+/// Reads and discards until the end of data.
 fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
     let mut space = [0; 512];
     loop {

@@ -1,9 +1,9 @@
-//! The life of one WebSocket, in one task.
+//! One WebSocket connection, in one task.
 //!
-//! First message, then params in and messages out until either side ends it. The task writes only
-//! what it has fetched, and fetches only when all of that has left, so a slow reader holds a few
-//! frames that others share and nothing else. Every end that is ours has a close frame that says
-//! why, and the connection is kept until the peer has had time to read it.
+//! The task sends the first message, then reads parameters and writes messages until either side
+//! closes. It takes messages from its [`Reader`] only when everything before is written, so a slow
+//! client holds a few shared frames and nothing else. Every close frame from here names its reason,
+//! and the connection is kept until the peer has had time to read it.
 
 use std::future::poll_fn;
 use std::io;
@@ -21,21 +21,21 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::close;
-use super::decompressor::{Inflow, Unreadable};
-use super::frames::Wire;
+use super::decompressor::{Decompressor, MessageError};
+use super::frames::FrameStream;
 use crate::clock::Clock;
 use crate::hub::{Frame, MemoryCharge, Notifier, retry_after};
 use crate::metrics;
 use crate::serve::http::tls::Stream;
-use crate::serve::pace::{Allowance, Timer};
 use crate::serve::readers::Reader;
-use crate::serve::readers::params::BadParams;
+use crate::serve::readers::params::InvalidParams;
+use crate::serve::timer::{RateLimit, Timer};
 
-/// Small, because there are thousands and clients say little.
+/// Small: there are thousands of connections, and clients send little.
 const READ_BYTES: usize = 1 << 10;
-/// The most bytes that wait inside the library, for its own replies.
+/// Most bytes of replies that tungstenite buffers.
 const REPLY_BYTES: usize = 16 << 10;
-/// Pings, pongs, binary messages and fragments a minute that are read; more end the connection.
+/// Pings, pongs, binary messages and fragments accepted per minute; more close the connection.
 const CHATTER_PER_MINUTE: u32 = 600;
 
 const GOING_AWAY: u16 = 1001;
@@ -44,7 +44,7 @@ const NO_TEXT: u16 = 1007;
 const POLICY: u16 = 1008;
 const TOO_BIG: u16 = 1009;
 
-/// What all sockets of a server have in common.
+/// Options that all WebSockets of a server share.
 #[derive(Debug, Clone)]
 pub(crate) struct SocketOptions {
     pub(crate) clock: Clock,
@@ -53,48 +53,48 @@ pub(crate) struct SocketOptions {
     pub(crate) write_timeout: Duration,
     pub(crate) ping_every: Duration,
     pub(crate) silence: Duration,
-    /// A message is whole within this time of its first byte.
+    /// Longest time from the first byte of a message to its last.
     pub(crate) message_within: Duration,
-    /// Ends it politely.
+    /// Closes every connection.
     pub(crate) soft: CancellationToken,
 }
 
-/// How it ends.
+/// How a connection ends.
 #[derive(Debug, PartialEq, Eq)]
-enum Ending {
-    /// The peer is gone or takes nothing.
+enum ConnectionEnd {
+    /// The peer disconnected or stopped reading.
     Gone,
-    /// The peer said goodbye and was answered.
+    /// The peer sent a close frame, which was answered.
     Answered,
-    /// We say goodbye.
+    /// Closed from here, with code and reason.
     Close(u16, String),
 }
 
-struct Socket<R> {
-    peer: WebSocketStream<Wire>,
+struct Connection<R> {
+    peer: WebSocketStream<FrameStream>,
     reader: R,
     notifier: Arc<Notifier>,
     options: SocketOptions,
-    /// Whether good params have come.
+    /// Whether valid parameters were received.
     asked: bool,
-    /// Whether there is more to fetch without the notifier.
+    /// Whether the reader has more without a notification.
     more: bool,
-    /// What was fetched and has not left counts for its client.
+    /// Counts the messages that are not written yet for their client.
     charge: Option<MemoryCharge>,
-    params: Allowance,
-    chatter: Allowance,
+    params: RateLimit,
+    chatter: RateLimit,
     heard_at: Instant,
     pinged_at: Instant,
     beat_at: Instant,
-    /// Since when the connection takes nothing, and how much it had taken by then.
+    /// Since when no byte was written, and how many were by then.
     stuck: Option<(Instant, u64)>,
-    /// Since when a message is not whole, and its number.
+    /// Since when a message is incomplete, and its number.
     unfinished: Option<(Instant, u64)>,
     timer: Timer,
 }
 
-enum Step {
-    Heard(Option<Result<Message, Error>>),
+enum SocketEvent {
+    Received(Option<Result<Message, Error>>),
     Chatter,
     Fetch,
     Time,
@@ -102,8 +102,8 @@ enum Step {
     Broken,
 }
 
-/// Serves one connection until it ends. `early` is what came behind the handshake; `deflates` is
-/// whether it was agreed there that messages may be deflated.
+/// Serves a connection until it ends. `early` is what followed the handshake; `deflates` is whether
+/// permessage-deflate was negotiated.
 pub(crate) async fn serve<R: Reader>(
     stream: Stream,
     early: Vec<u8>,
@@ -112,12 +112,12 @@ pub(crate) async fn serve<R: Reader>(
     notifier: Arc<Notifier>,
     options: SocketOptions,
 ) {
-    let counted = Counted::new(R::NAME);
+    let counted = ConnectionGauge::new(R::NAME);
     let most = options.message_bytes;
-    let mut wire = Wire::new(stream, Inflow::new(most, deflates, &early));
+    let mut wire = FrameStream::new(stream, Decompressor::new(most, deflates, &early));
     let asked = reader.has_asked();
     if asked {
-        wire.inflow().be_lenient();
+        wire.decompressor().be_lenient();
     }
     if let Some(first) = reader.first() {
         wire.push(first.into());
@@ -132,15 +132,15 @@ pub(crate) async fn serve<R: Reader>(
     let now = options.clock.instant();
     let look_at =
         options.ping_every.min(options.silence).min(R::HEARTBEAT.unwrap_or(Duration::MAX));
-    let mut socket = Socket {
+    let mut connection = Connection {
         peer,
         reader,
         notifier,
         asked,
         more: asked,
         charge: None,
-        params: Allowance::new(options.params_per_minute, now),
-        chatter: Allowance::new(CHATTER_PER_MINUTE, now),
+        params: RateLimit::new(options.params_per_minute, now),
+        chatter: RateLimit::new(CHATTER_PER_MINUTE, now),
         heard_at: now,
         pinged_at: now,
         beat_at: now,
@@ -149,40 +149,40 @@ pub(crate) async fn serve<R: Reader>(
         timer: Timer::new(options.clock, now + look_at),
         options,
     };
-    let ending = socket.live().await;
+    let ending = connection.run().await;
     tracing::debug!(endpoint = R::NAME, ?ending, "a connection ends");
     drop(counted);
-    let wire = socket.peer.get_mut();
+    let wire = connection.peer.get_mut();
     let awaits_reply = match ending {
-        Ending::Gone => return,
-        Ending::Answered => false,
-        Ending::Close(code, reason) => {
+        ConnectionEnd::Gone => return,
+        ConnectionEnd::Answered => false,
+        ConnectionEnd::Close(code, reason) => {
             wire.push_last(Frame::close(code, &reason));
             true
         }
     };
-    let options = &socket.options;
+    let options = &connection.options;
     close::leave(wire, awaits_reply, options.clock, options.write_timeout).await;
 }
 
-impl<R: Reader> Socket<R> {
-    async fn live(&mut self) -> Ending {
+impl<R: Reader> Connection<R> {
+    async fn run(&mut self) -> ConnectionEnd {
         let soft = self.options.soft.clone();
         let mut stop = pin!(soft.cancelled());
         loop {
             let next = match poll_fn(|cx| self.poll_step(cx, stop.as_mut())).await {
-                Step::Heard(heard) => self.hear(heard),
-                Step::Chatter => end_chatter(),
-                Step::Fetch => self.fetch(),
-                Step::Time => self.look_around(),
-                Step::Stop => {
+                SocketEvent::Received(heard) => self.receive(heard),
+                SocketEvent::Chatter => end_chatter(),
+                SocketEvent::Fetch => self.fetch(),
+                SocketEvent::Time => self.check_timeouts(),
+                SocketEvent::Stop => {
                     let reason = "the server is stopping: connect again in a while";
                     if let Some(frame) = self.reader.bye(reason, retry_after()) {
                         self.peer.get_mut().push(frame.into());
                     }
-                    ControlFlow::Break(Ending::Close(GOING_AWAY, reason.to_owned()))
+                    ControlFlow::Break(ConnectionEnd::Close(GOING_AWAY, reason.to_owned()))
                 }
-                Step::Broken => ControlFlow::Break(Ending::Gone),
+                SocketEvent::Broken => ControlFlow::Break(ConnectionEnd::Gone),
             };
             if let ControlFlow::Break(ending) = next {
                 return ending;
@@ -190,43 +190,47 @@ impl<R: Reader> Socket<R> {
         }
     }
 
-    /// The next thing that happens. What the library replies is queued while reading, so writing
-    /// comes second; fetching comes third, when all has left.
-    fn poll_step(&mut self, cx: &mut Context<'_>, stop: Pin<&mut impl Future>) -> Poll<Step> {
+    /// The next event. Reading queues tungstenite's replies, so writing comes second; new messages
+    /// are taken when everything is written.
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        stop: Pin<&mut impl Future>,
+    ) -> Poll<SocketEvent> {
         let heard = self.peer.poll_next_unpin(cx);
         if !self.takes_fragments() {
-            return Poll::Ready(Step::Chatter);
+            return Poll::Ready(SocketEvent::Chatter);
         }
         if let Poll::Ready(heard) = heard {
-            return Poll::Ready(Step::Heard(heard));
+            return Poll::Ready(SocketEvent::Received(heard));
         }
         self.note_unfinished();
         match self.peer.get_mut().poll_drain(cx) {
-            Poll::Ready(Err(_)) => return Poll::Ready(Step::Broken),
+            Poll::Ready(Err(_)) => return Poll::Ready(SocketEvent::Broken),
             Poll::Ready(Ok(())) => {
                 self.stuck = None;
                 self.charge = None;
                 if self.more || self.notifier.poll_notified(cx).is_ready() {
-                    return Poll::Ready(Step::Fetch);
+                    return Poll::Ready(SocketEvent::Fetch);
                 }
             }
             Poll::Pending => self.note_stuck(),
         }
         if stop.poll(cx).is_ready() {
-            return Poll::Ready(Step::Stop);
+            return Poll::Ready(SocketEvent::Stop);
         }
-        self.timer.sleep.poll_unpin(cx).map(|()| Step::Time)
+        self.timer.sleep.poll_unpin(cx).map(|()| SocketEvent::Time)
     }
 
-    /// Whether the fragments that came are still within what is allowed.
+    /// Whether the fragments received are within the limit.
     fn takes_fragments(&mut self) -> bool {
-        let fragments = self.peer.get_mut().inflow().take_fragments();
+        let fragments = self.peer.get_mut().decompressor().take_fragments();
         let now = (fragments > 0).then(|| self.options.clock.instant());
         now.is_none_or(|now| (0..fragments).all(|_| self.chatter.take(now)))
     }
 
     fn note_unfinished(&mut self) {
-        let number = self.peer.get_mut().inflow().unfinished();
+        let number = self.peer.get_mut().decompressor().unfinished();
         if self.unfinished.map(|(_, number)| number) == number {
             return;
         }
@@ -247,7 +251,7 @@ impl<R: Reader> Socket<R> {
         self.timer.by(now + self.options.write_timeout);
     }
 
-    fn fetch(&mut self) -> ControlFlow<Ending> {
+    fn fetch(&mut self) -> ControlFlow<ConnectionEnd> {
         let taken = self.reader.take();
         self.more = taken.more;
         self.charge = taken.charge;
@@ -258,50 +262,60 @@ impl<R: Reader> Socket<R> {
             self.peer.get_mut().push(message.into());
         }
         match taken.ended {
-            Some((code, reason)) => ControlFlow::Break(Ending::Close(code, reason.to_owned())),
+            Some((code, reason)) => {
+                ControlFlow::Break(ConnectionEnd::Close(code, reason.to_owned()))
+            }
             None => ControlFlow::Continue(()),
         }
     }
 
-    fn hear(&mut self, heard: Option<Result<Message, Error>>) -> ControlFlow<Ending> {
+    fn receive(&mut self, heard: Option<Result<Message, Error>>) -> ControlFlow<ConnectionEnd> {
         self.heard_at = self.options.clock.instant();
         match heard {
-            Some(Ok(Message::Text(text))) => self.hear_params(&text),
-            // The reply to a goodbye is queued by the next look, which then says that this is all.
+            Some(Ok(Message::Text(text))) => self.receive_params(&text),
+            // A close frame from the peer: its reply is queued, and the next read returns
+            // `ConnectionClosed`.
             Some(Ok(_)) if self.chatter.take(self.heard_at) => {
-                self.peer.get_mut().inflow().take_skipped();
+                self.peer.get_mut().decompressor().take_skipped();
                 ControlFlow::Continue(())
             }
             Some(Ok(_)) => end_chatter(),
-            None | Some(Err(Error::ConnectionClosed)) => ControlFlow::Break(Ending::Answered),
+            None | Some(Err(Error::ConnectionClosed)) => {
+                ControlFlow::Break(ConnectionEnd::Answered)
+            }
             Some(Err(Error::Capacity(_))) => ControlFlow::Break(self.too_big()),
-            // A message that is cut off where it became too long may end within a character.
-            Some(Err(Error::Utf8(_))) if self.peer.get_mut().inflow().take_skipped() => {
+            // A message that was cut off at the limit may end within a character.
+            Some(Err(Error::Utf8(_))) if self.peer.get_mut().decompressor().take_skipped() => {
                 ControlFlow::Break(self.too_big())
             }
-            Some(Err(Error::Utf8(_))) => {
-                ControlFlow::Break(Ending::Close(NO_TEXT, "a text message is not UTF-8".to_owned()))
-            }
+            Some(Err(Error::Utf8(_))) => ControlFlow::Break(ConnectionEnd::Close(
+                NO_TEXT,
+                "a text message is not UTF-8".to_owned(),
+            )),
             Some(Err(Error::Protocol(error))) => {
                 let reason = format!("not as RFC 6455 has it: {error}");
-                ControlFlow::Break(Ending::Close(PROTOCOL_ERROR, reason))
+                ControlFlow::Break(ConnectionEnd::Close(PROTOCOL_ERROR, reason))
             }
             Some(Err(Error::Io(error))) => ControlFlow::Break(self.unreadable(&error)),
-            Some(Err(_)) => ControlFlow::Break(Ending::Gone),
+            Some(Err(_)) => ControlFlow::Break(ConnectionEnd::Gone),
         }
     }
 
-    /// Reading failed: the connection is gone, or a deflated message is nothing to go on from.
-    fn unreadable(&mut self, error: &io::Error) -> Ending {
-        match Unreadable::of(error) {
-            None => Ending::Gone,
-            Some(Unreadable::TooLong) => self.too_big(),
-            Some(broken @ Unreadable::Broken) => Ending::Close(NO_TEXT, broken.to_string()),
-            Some(mixed @ Unreadable::Mixed) => Ending::Close(PROTOCOL_ERROR, mixed.to_string()),
+    /// Why reading failed: the connection is gone, or a message cannot be decompressed.
+    fn unreadable(&mut self, error: &io::Error) -> ConnectionEnd {
+        match MessageError::of(error) {
+            None => ConnectionEnd::Gone,
+            Some(MessageError::TooLong) => self.too_big(),
+            Some(broken @ MessageError::Broken) => {
+                ConnectionEnd::Close(NO_TEXT, broken.to_string())
+            }
+            Some(mixed @ MessageError::Mixed) => {
+                ConnectionEnd::Close(PROTOCOL_ERROR, mixed.to_string())
+            }
         }
     }
 
-    fn hear_params(&mut self, text: &str) -> ControlFlow<Ending> {
+    fn receive_params(&mut self, text: &str) -> ControlFlow<ConnectionEnd> {
         if !self.params.take(self.heard_at) {
             metrics::REFUSED.add_for("params_rate", 1);
             let per_minute = self.options.params_per_minute;
@@ -309,11 +323,11 @@ impl<R: Reader> Socket<R> {
                 "params more than {per_minute} times a minute (server.limits.paramsPerMinute); \
                  send them once, and again only to change them"
             );
-            self.complain("too_many_params", &BadParams { field: None, message });
+            self.send_diagnostic("too_many_params", &InvalidParams { field: None, message });
             let reason = "params too often".to_owned();
-            return ControlFlow::Break(Ending::Close(POLICY, reason));
+            return ControlFlow::Break(ConnectionEnd::Close(POLICY, reason));
         }
-        if self.peer.get_mut().inflow().take_skipped() {
+        if self.peer.get_mut().decompressor().take_skipped() {
             let ending = self.too_big();
             return if self.asked { ControlFlow::Continue(()) } else { ControlFlow::Break(ending) };
         }
@@ -321,12 +335,12 @@ impl<R: Reader> Socket<R> {
             Ok(()) => {
                 self.asked = true;
                 self.more = true;
-                self.peer.get_mut().inflow().be_lenient();
+                self.peer.get_mut().decompressor().be_lenient();
                 ControlFlow::Continue(())
             }
             Err(bad) => {
                 metrics::REFUSED.add_for("invalid_params", 1);
-                self.complain("invalid_params", &bad);
+                self.send_diagnostic("invalid_params", &bad);
                 if self.asked {
                     return ControlFlow::Continue(());
                 }
@@ -334,12 +348,12 @@ impl<R: Reader> Socket<R> {
                     Some(field) => format!("invalid params: {field}"),
                     None => "invalid params: no JSON object".to_owned(),
                 };
-                ControlFlow::Break(Ending::Close(POLICY, reason))
+                ControlFlow::Break(ConnectionEnd::Close(POLICY, reason))
             }
         }
     }
 
-    fn too_big(&mut self) -> Ending {
+    fn too_big(&mut self) -> ConnectionEnd {
         metrics::REFUSED.add_for("message_bytes", 1);
         let most = self.options.message_bytes;
         let message = format!(
@@ -347,39 +361,39 @@ impl<R: Reader> Socket<R> {
              send shorter params, such as {}",
             R::EXAMPLE
         );
-        self.complain("invalid_params", &BadParams { field: None, message });
-        Ending::Close(TOO_BIG, format!("a message of more than {most} bytes"))
+        self.send_diagnostic("invalid_params", &InvalidParams { field: None, message });
+        ConnectionEnd::Close(TOO_BIG, format!("a message of more than {most} bytes"))
     }
 
-    fn complain(&mut self, code: &'static str, bad: &BadParams) {
-        let complaint = self.reader.diagnostic(code, bad);
-        self.peer.get_mut().push(complaint);
+    fn send_diagnostic(&mut self, code: &'static str, bad: &InvalidParams) {
+        let diagnostic = self.reader.diagnostic(code, bad);
+        self.peer.get_mut().push(diagnostic);
     }
 
-    /// The timer has run out: pings, drops the silent, drops who takes nothing.
-    fn look_around(&mut self) -> ControlFlow<Ending> {
+    /// The timer has fired: sends a ping or a heartbeat, or closes the connection.
+    fn check_timeouts(&mut self) -> ControlFlow<ConnectionEnd> {
         let now = self.options.clock.instant();
         let silent_at = self.heard_at + self.options.silence;
         let stuck_at = self.stuck.map(|(since, _)| since + self.options.write_timeout);
         if stuck_at.is_some_and(|at| at <= now) {
             metrics::REFUSED.add_for("write_timeout", 1);
-            return ControlFlow::Break(Ending::Gone);
+            return ControlFlow::Break(ConnectionEnd::Gone);
         }
         if silent_at <= now {
             metrics::REFUSED.add_for("silence", 1);
             let reason = "nothing was heard from you, not even a pong".to_owned();
-            return ControlFlow::Break(Ending::Close(POLICY, reason));
+            return ControlFlow::Break(ConnectionEnd::Close(POLICY, reason));
         }
         let unfinished_at = self.unfinished.map(|(since, _)| since + self.options.message_within);
         if unfinished_at.is_some_and(|at| at <= now) {
             metrics::REFUSED.add_for("message_time", 1);
             let within = self.options.message_within.as_secs();
             let reason = format!("a message was not finished within {within} s");
-            return ControlFlow::Break(Ending::Close(POLICY, reason));
+            return ControlFlow::Break(ConnectionEnd::Close(POLICY, reason));
         }
         if self.pinged_at + self.options.ping_every <= now {
             self.pinged_at = now;
-            // Who takes nothing would only collect pings.
+            // They would only pile up for a client that does not read.
             if self.stuck.is_none() {
                 self.peer.get_mut().push(Frame::ping());
             }
@@ -399,24 +413,24 @@ impl<R: Reader> Socket<R> {
     }
 }
 
-fn end_chatter() -> ControlFlow<Ending> {
+fn end_chatter() -> ControlFlow<ConnectionEnd> {
     metrics::REFUSED.add_for("chatter", 1);
     let reason =
         format!("more than {CHATTER_PER_MINUTE} pings, binary messages or fragments a minute");
-    ControlFlow::Break(Ending::Close(POLICY, reason))
+    ControlFlow::Break(ConnectionEnd::Close(POLICY, reason))
 }
 
-/// One more connection, while it lives.
-pub(crate) struct Counted(&'static str);
+/// Counts a connection of an endpoint while it lives.
+pub(crate) struct ConnectionGauge(&'static str);
 
-impl Counted {
+impl ConnectionGauge {
     pub(crate) fn new(endpoint: &'static str) -> Self {
         metrics::CONNECTIONS.shift_for(endpoint, 1.0);
         Self(endpoint)
     }
 }
 
-impl Drop for Counted {
+impl Drop for ConnectionGauge {
     fn drop(&mut self) {
         metrics::CONNECTIONS.shift_for(self.0, -1.0);
     }

@@ -1,12 +1,12 @@
-//! What a client sends, frame by frame, on its way to the WebSocket library: long messages are
-//! refused by the length that they announce, deflated ones are inflated, all else goes through.
+//! Receive side of permessage-deflate (RFC 7692), and the limit of a message's size, in front of
+//! tungstenite.
 //!
-//! The library knows no extensions and buffers a message before anybody can judge it. So the heads
-//! of frames are read here first. Of a message that is too long nothing is kept: before the first
-//! params were accepted it ends the connection, later it is skipped and reported. A deflated
-//! message is taken out of the bytes that the library reads and put back as the frame that it would
-//! have been without; it is gathered as it came and inflated when it is whole, so no connection
-//! holds a decompressor, and it is inflated no further than a message may be long.
+//! tungstenite has no extensions and buffers a message before its size can be checked. So frame
+//! headers are parsed here first. A message beyond the limit is not buffered: before the first
+//! valid parameters it closes the connection, later it is skipped and reported. A deflated message
+//! is collected as received, inflated when it is complete, and passed on as an ordinary frame, so
+//! no connection holds a decompressor between messages, and no message is inflated beyond the
+//! limit.
 
 use std::io;
 
@@ -19,99 +19,99 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpC
 
 const CONTINUATION: OpCode = OpCode::Data(Data::Continue);
 const CLOSE: OpCode = OpCode::Control(Control::Close);
-/// What the sender has taken off the end (RFC 7692, 7.2.2).
+/// Removed from the end of a message by its sender (RFC 7692 §7.2.2).
 const FLUSHED: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
-/// A last block of nothing: behind a message that is whole, inflating ends with it.
+/// An empty last block; inflating a complete message ends with it.
 const LAST: [u8; 5] = [0x01, 0x00, 0x00, 0xff, 0xff];
-/// Room that an inflated message has at first.
+/// Initial capacity for an inflated message, bytes.
 const ROOM: usize = 1 << 10;
-/// A message up to this many times the limit is skipped, so that a client whose params were
-/// accepted can be answered and stay. A longer one ends the connection.
+/// A message up to this many times the limit is skipped, so that a client with valid parameters
+/// receives an error and stays. A longer one closes the connection.
 const SKIP_TIMES: u64 = 4;
 
 /// Why a message cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(crate) enum Unreadable {
-    /// It is longer than a message may be, as it came or inflated.
+pub(crate) enum MessageError {
+    /// It exceeds the limit, as sent or inflated.
     #[error("a message is too long")]
     TooLong,
-    /// It is not what deflating makes.
+    /// Its data are not valid DEFLATE.
     #[error("a deflated message cannot be inflated")]
     Broken,
-    /// Another message began before it was whole.
+    /// A new message began within a fragmented one.
     #[error("a message begins within another")]
     Mixed,
 }
 
-impl Unreadable {
-    /// What an error of reading hides.
+impl MessageError {
+    /// The message error inside an I/O error.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
 }
 
-/// The way in of one connection.
+/// The receive side of one connection.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
-pub(crate) struct Inflow {
-    /// Whether messages may come deflated.
+pub(crate) struct Decompressor {
+    /// Whether permessage-deflate was negotiated.
     deflates: bool,
-    /// The most bytes of a message.
+    /// Most bytes of a message.
     most: usize,
-    /// Whether a longer one ends the connection.
+    /// Whether a longer message closes the connection.
     is_strict: bool,
-    /// Came, and was not looked at.
+    /// Received and not parsed yet.
     came: BytesMut,
-    /// For the library.
+    /// For tungstenite.
     ready: BytesMut,
-    /// Of the frame that is being read.
-    frame: Frame,
+    /// The frame that is being read.
+    frame: FrameState,
     /// The message that is being read.
-    message: Option<Message>,
-    /// Messages that began.
+    message: Option<PartialMessage>,
+    /// Messages begun.
     begun: u64,
-    /// Continuation frames that came, since they were last asked for.
+    /// Continuation frames since the last call of [`Self::take_fragments`].
     fragments: u32,
-    /// Whether the message that the library reads next stands for one that was skipped.
+    /// Whether the next message that tungstenite reads replaces a skipped one.
     skipped: bool,
-    /// Whether the peer's close frame came.
+    /// Whether the peer's close frame was received.
     closed: bool,
 }
 
 #[derive(Debug)]
-enum Frame {
-    /// Its head is still to come.
+enum FrameState {
+    /// Its header is incomplete.
     Head,
-    /// So many more bytes of it go through; then the message may be whole.
+    /// `left` bytes are passed through.
     Through { left: u64, is_last: bool },
-    /// So many more bytes of it belong to the message; then it may be whole.
+    /// `left` bytes are collected to be inflated.
     Deflated { left: usize, mask: [u8; 4], is_last: bool },
-    /// So many more bytes of it are dropped; then the message may be over.
+    /// `left` bytes are dropped.
     Skipped { left: u64, is_last: bool },
 }
 
 #[derive(Debug)]
-struct Message {
+struct PartialMessage {
     opcode: OpCode,
-    /// Bytes of its frames so far, as they announce them.
+    /// Sum of the announced payload lengths.
     bytes: u64,
     is_deflated: bool,
-    /// Whether it is too long, so that the rest of it is dropped.
+    /// Whether it exceeds the limit and is dropped.
     is_skipped: bool,
-    /// Whether the library has its first frames.
+    /// Whether tungstenite has its first frames.
     is_known: bool,
     payload: Vec<u8>,
 }
 
-impl Message {
+impl PartialMessage {
     fn new(opcode: OpCode, is_deflated: bool) -> Self {
         let (is_skipped, is_known) = (false, false);
         Self { opcode, bytes: 0, is_deflated, is_skipped, is_known, payload: Vec::new() }
     }
 }
 
-impl Inflow {
-    /// For messages of at most `most` bytes; `early` is what came behind the handshake.
+impl Decompressor {
+    /// For messages of up to `most` bytes; `early` is what followed the handshake.
     pub(crate) fn new(most: usize, deflates: bool, early: &[u8]) -> Self {
         Self {
             deflates,
@@ -119,7 +119,7 @@ impl Inflow {
             is_strict: true,
             came: BytesMut::from(early),
             ready: BytesMut::new(),
-            frame: Frame::Head,
+            frame: FrameState::Head,
             message: None,
             begun: 0,
             fragments: 0,
@@ -128,61 +128,61 @@ impl Inflow {
         }
     }
 
-    /// Whether messages may go deflated both ways.
+    /// Whether permessage-deflate was negotiated.
     pub(crate) fn deflates(&self) -> bool {
         self.deflates
     }
 
-    /// From now on a message that is too long is skipped and reported by [`Self::take_skipped`].
+    /// From now on a message beyond the limit is skipped and reported by [`Self::take_skipped`].
     pub(crate) fn be_lenient(&mut self) {
         self.is_strict = false;
     }
 
-    /// Whether the message that was read last stands for one that was too long.
+    /// Whether the message that was read last replaces a skipped one. Resets it.
     pub(crate) fn take_skipped(&mut self) -> bool {
         std::mem::take(&mut self.skipped)
     }
 
-    /// The continuation frames that came since this was last asked.
+    /// Continuation frames received since the last call.
     pub(crate) fn take_fragments(&mut self) -> u32 {
         std::mem::take(&mut self.fragments)
     }
 
-    /// The number of the message that has begun and is not whole yet.
+    /// The number of the message that is incomplete.
     pub(crate) fn unfinished(&self) -> Option<u64> {
         self.message.is_some().then_some(self.begun)
     }
 
-    /// Takes in what came.
+    /// Adds received bytes.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         self.came.extend_from_slice(bytes);
     }
 
-    /// What there is for the library, at most so many bytes; empty when more has to come first.
-    pub(crate) fn next(&mut self, most: usize) -> Result<BytesMut, Unreadable> {
+    /// The next bytes for tungstenite, up to `most`; empty when more must be received first.
+    pub(crate) fn next(&mut self, most: usize) -> Result<BytesMut, MessageError> {
         while self.ready.is_empty() {
             let is_on = match self.frame {
-                Frame::Head => self.begin()?,
-                Frame::Through { left, is_last } => {
+                FrameState::Head => self.begin()?,
+                FrameState::Through { left, is_last } => {
                     let bytes = self.upcoming(left);
                     self.ready.extend_from_slice(&self.came[..bytes]);
                     self.came.advance(bytes);
                     self.go_through(left - bytes as u64, is_last);
                     bytes > 0
                 }
-                Frame::Skipped { left, is_last } => {
+                FrameState::Skipped { left, is_last } => {
                     let bytes = self.upcoming(left);
                     self.came.advance(bytes);
                     self.skip(left - bytes as u64, is_last);
                     bytes > 0 || left == 0
                 }
-                Frame::Deflated { left, mask, is_last } => self.gather(left, mask, is_last)?,
+                FrameState::Deflated { left, mask, is_last } => self.gather(left, mask, is_last)?,
             };
             if !is_on {
                 break;
             }
         }
-        // A connection on which nothing comes holds no buffers.
+        // An idle connection holds no buffers.
         if self.came.is_empty() {
             self.came = BytesMut::new();
         }
@@ -192,12 +192,12 @@ impl Inflow {
         Ok(self.ready.split_to(most))
     }
 
-    /// Reads over everything that came, for a connection that is about to end; whether the peer's
-    /// close frame was among it, now or earlier.
+    /// Parses everything received on a connection that is closing. Returns whether the peer's close
+    /// frame was received, now or earlier.
     pub(crate) fn skim(&mut self) -> bool {
         while !self.closed {
             let left = match self.frame {
-                Frame::Head => match head(&self.came) {
+                FrameState::Head => match head(&self.came) {
                     Ok(None) => break,
                     Ok(Some((header, length, head))) => {
                         self.closed = header.opcode == CLOSE;
@@ -209,44 +209,45 @@ impl Inflow {
                         break;
                     }
                 },
-                Frame::Through { left, .. } | Frame::Skipped { left, .. } => left,
-                Frame::Deflated { left, .. } => left as u64,
+                FrameState::Through { left, .. } | FrameState::Skipped { left, .. } => left,
+                FrameState::Deflated { left, .. } => left as u64,
             };
             let bytes = self.upcoming(left);
             self.came.advance(bytes);
             let left = left - bytes as u64;
             if left > 0 {
-                self.frame = Frame::Skipped { left, is_last: false };
+                self.frame = FrameState::Skipped { left, is_last: false };
                 break;
             }
-            self.frame = Frame::Head;
+            self.frame = FrameState::Head;
         }
         self.closed
     }
 
-    /// How many of these bytes are there.
+    /// How many of these bytes were received.
     fn upcoming(&self, left: u64) -> usize {
         self.came.len().min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 
     fn go_through(&mut self, left: u64, is_last: bool) {
         if left > 0 {
-            self.frame = Frame::Through { left, is_last };
+            self.frame = FrameState::Through { left, is_last };
             return;
         }
-        self.frame = Frame::Head;
+        self.frame = FrameState::Head;
         if is_last {
             self.message = None;
         }
     }
 
-    /// Drops the rest of a frame; the library is given an empty frame for the whole message.
+    /// Drops the rest of a frame. At the end of the message tungstenite receives an empty one
+    /// instead.
     fn skip(&mut self, left: u64, is_last: bool) {
         if left > 0 {
-            self.frame = Frame::Skipped { left, is_last };
+            self.frame = FrameState::Skipped { left, is_last };
             return;
         }
-        self.frame = Frame::Head;
+        self.frame = FrameState::Head;
         if let Some(message) = self.message.take_if(|_| is_last) {
             self.skipped = true;
             let opcode = if message.is_known { CONTINUATION } else { message.opcode };
@@ -254,12 +255,12 @@ impl Inflow {
         }
     }
 
-    /// Reads the head of a frame; false while it is not all there.
-    fn begin(&mut self) -> Result<bool, Unreadable> {
+    /// Parses a frame header; false while it is incomplete.
+    fn begin(&mut self) -> Result<bool, MessageError> {
         let (header, length, head) = match head(&self.came) {
             Ok(None) => return Ok(false),
             Ok(Some(parsed)) => parsed,
-            // The library rejects it when it reads the same bytes.
+            // tungstenite rejects the same bytes.
             Err(_) => {
                 self.ready.unsplit(self.came.split());
                 return Ok(true);
@@ -271,7 +272,7 @@ impl Inflow {
         self.fragments += u32::from(opcode == CONTINUATION);
         let is_ours = self.message.as_ref().is_some_and(|it| it.is_deflated || it.is_skipped);
         if is_begin && is_ours {
-            return Err(Unreadable::Mixed);
+            return Err(MessageError::Mixed);
         }
         let is_deflated = self.deflates && header.rsv1 && !has_reserved;
         let is_plain = !header.rsv1 && !has_reserved;
@@ -280,7 +281,7 @@ impl Inflow {
             None => is_begin && (is_plain || is_deflated),
         };
         let Some(mask) = mask.filter(|_| is_data) else {
-            // Control frames, and frames that break the rules, which the library rejects.
+            // Control frames, and invalid frames, which tungstenite rejects.
             self.closed |= opcode == CLOSE;
             self.ready.extend_from_slice(&self.came[..head]);
             self.came.advance(head);
@@ -291,12 +292,12 @@ impl Inflow {
         let bytes = bytes.saturating_add(length);
         let is_long = bytes > self.most as u64;
         if is_long && (self.is_strict || bytes > SKIP_TIMES.saturating_mul(self.most as u64)) {
-            return Err(Unreadable::TooLong);
+            return Err(MessageError::TooLong);
         }
         if self.message.is_none() {
             self.begun += 1;
         }
-        let message = self.message.get_or_insert_with(|| Message::new(opcode, is_deflated));
+        let message = self.message.get_or_insert_with(|| PartialMessage::new(opcode, is_deflated));
         message.bytes = bytes;
         if is_long || message.is_skipped {
             message.is_skipped = true;
@@ -305,8 +306,8 @@ impl Inflow {
             self.skip(length, is_last);
         } else if message.is_deflated {
             self.came.advance(head);
-            let left = usize::try_from(length).map_err(|_| Unreadable::TooLong)?;
-            self.frame = Frame::Deflated { left, mask, is_last };
+            let left = usize::try_from(length).map_err(|_| MessageError::TooLong)?;
+            self.frame = FrameState::Deflated { left, mask, is_last };
         } else {
             message.is_known = true;
             self.ready.extend_from_slice(&self.came[..head]);
@@ -316,22 +317,22 @@ impl Inflow {
         Ok(true)
     }
 
-    /// Gathers a piece of a frame; false while nothing is there.
-    fn gather(&mut self, left: usize, mask: [u8; 4], is_last: bool) -> Result<bool, Unreadable> {
+    /// Collects payload; false while there is none.
+    fn gather(&mut self, left: usize, mask: [u8; 4], is_last: bool) -> Result<bool, MessageError> {
         let message = self.message.as_mut().expect("a frame of it is being read");
         let bytes = self.came.len().min(left);
         let piece = self.came.split_to(bytes);
         message.payload.extend(piece.iter().zip(mask.iter().cycle()).map(|(byte, m)| byte ^ m));
         if bytes < left {
             let turned = [0, 1, 2, 3].map(|at| mask[(bytes + at) % 4]);
-            self.frame = Frame::Deflated { left: left - bytes, mask: turned, is_last };
+            self.frame = FrameState::Deflated { left: left - bytes, mask: turned, is_last };
             return Ok(bytes > 0);
         }
-        self.frame = Frame::Head;
+        self.frame = FrameState::Head;
         if is_last {
-            let Message { opcode, payload, .. } = self.message.take().expect("it was there");
+            let PartialMessage { opcode, payload, .. } = self.message.take().expect("it was there");
             let text = match inflated(&payload, self.most) {
-                Err(Unreadable::TooLong) if !self.is_strict => {
+                Err(MessageError::TooLong) if !self.is_strict => {
                     self.skipped = true;
                     Vec::new()
                 }
@@ -343,7 +344,7 @@ impl Inflow {
     }
 }
 
-/// The head of a frame, the length of its payload and its own; `None` while it is incomplete.
+/// A frame header with the lengths of the payload and of the header; `None` while it is incomplete.
 fn head(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, ProtocolError> {
     let mut cursor = io::Cursor::new(bytes);
     let parsed = FrameHeader::parse(&mut cursor)?;
@@ -351,40 +352,40 @@ fn head(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, ProtocolError
     Ok(parsed.map(|(header, payload)| (header, payload, length)))
 }
 
-/// Appends a message as a client's frame, with a mask that changes nothing.
+/// Appends a message as a client's frame, with an all-zero mask.
 fn push(out: &mut BytesMut, opcode: OpCode, payload: &[u8]) {
     let header = FrameHeader { opcode, mask: Some([0; 4]), ..FrameHeader::default() };
     header.format(payload.len() as u64, &mut out.writer()).expect("memory takes what is written");
     out.put_slice(payload);
 }
 
-fn inflated(payload: &[u8], most: usize) -> Result<Vec<u8>, Unreadable> {
+fn inflated(payload: &[u8], most: usize) -> Result<Vec<u8>, MessageError> {
     let mut inflate = Decompress::new(false);
     let mut out = Vec::new();
     for mut bytes in [payload, &FLUSHED] {
         loop {
             if out.len() == out.capacity() {
-                // One byte more than there may be, so that it is seen when there is more.
+                // One byte beyond the limit, to detect a longer message.
                 let room = out.len().max(ROOM).min(most + 1 - out.len());
                 out.reserve_exact(room);
             }
             let before = inflate.total_in();
             let status = inflate.decompress_vec(bytes, &mut out, FlushDecompress::None);
-            let status = status.map_err(|_| Unreadable::Broken)?;
+            let status = status.map_err(|_| MessageError::Broken)?;
             if out.len() > most {
-                return Err(Unreadable::TooLong);
+                return Err(MessageError::TooLong);
             }
             let read = usize::try_from(inflate.total_in() - before).expect("a part of it");
             bytes = &bytes[read..];
             if status == Status::StreamEnd {
-                // A last block is allowed within a message; what follows begins anew.
+                // RFC 7692 §7.2.3.5 allows a final block within a message; a new block follows.
                 inflate.reset(false);
             } else if out.len() < out.capacity() {
                 if !bytes.is_empty() && read == 0 {
-                    return Err(Unreadable::Broken);
+                    return Err(MessageError::Broken);
                 }
             } else {
-                // No room is left, so more of it may wait.
+                // The output is full, so there may be more of it.
                 continue;
             }
             if bytes.is_empty() {
@@ -392,13 +393,13 @@ fn inflated(payload: &[u8], most: usize) -> Result<Vec<u8>, Unreadable> {
             }
         }
     }
-    // In the middle of a block it is something else, or not enough.
+    // Within a block this fails or produces output.
     let (before, written) = (inflate.total_in(), inflate.total_out());
     let ended = inflate.decompress(&LAST, &mut [0], FlushDecompress::None);
     let is_whole = matches!(ended, Ok(Status::StreamEnd))
         && inflate.total_in() - before == LAST.len() as u64
         && inflate.total_out() == written;
-    if is_whole { Ok(out) } else { Err(Unreadable::Broken) }
+    if is_whole { Ok(out) } else { Err(MessageError::Broken) }
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
-//! Whether messages go deflated on a connection: `permessage-deflate` (RFC 7692), agreed in the
-//! handshake.
+//! Negotiates permessage-deflate (RFC 7692) in the handshake.
 //!
-//! What is agreed to is always without context takeover on both sides, because then the same bytes
-//! serve all readers, and nothing has to be held for a connection between two messages.
+//! Only without context takeover on both sides: the same compressed bytes then serve all readers,
+//! and a connection holds no state between messages.
 
 use http::{HeaderMap, HeaderValue, header};
 
 const NAME: &str = "permessage-deflate";
-/// How far back our messages may point: 2^15 bytes, the most that there is.
+/// The window of the messages sent, 2^15 bytes, the largest there is.
 const WINDOW_BITS: u8 = 15;
 const AGREED: HeaderValue = HeaderValue::from_static(
     "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
@@ -17,7 +16,7 @@ const AGREED_WITH_WINDOW: HeaderValue = HeaderValue::from_static(
      server_max_window_bits=15",
 );
 
-/// The parameters that there are; each may stand in an offer once.
+/// The parameters of an offer; each may occur once.
 const PARAMETERS: [&str; 4] = [
     "server_no_context_takeover",
     "client_no_context_takeover",
@@ -25,8 +24,7 @@ const PARAMETERS: [&str; 4] = [
     "client_max_window_bits",
 ];
 
-/// The answer to the first of a client's offers that can be kept; `None` when none can, or there
-/// is none.
+/// The response to the first acceptable offer; `None` without one.
 pub(crate) fn agree(headers: &HeaderMap) -> Option<HeaderValue> {
     let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
     let values = values.iter().filter_map(|value| value.to_str().ok());
@@ -47,12 +45,12 @@ fn answer(offer: &str) -> Option<HeaderValue> {
         let at = PARAMETERS.iter().position(|known| *known == name)?;
         let is_kept = match (name, value) {
             ("server_no_context_takeover" | "client_no_context_takeover", value) => value.is_none(),
-            // Ours point as far back as can be, so a reader that looks back less could not follow.
+            // Messages use the full window, so a client with a smaller one could not inflate them.
             ("server_max_window_bits", bits) => {
                 agreed = AGREED_WITH_WINDOW;
                 bits.and_then(window_bits) == Some(WINDOW_BITS)
             }
-            // What is inflated here may point back as far as it likes; less needs no answer.
+            // Any window of the client is accepted; a smaller one needs no response.
             (_, bits) => bits.is_none_or(|bits| window_bits(bits).is_some()),
         };
         if !is_kept || std::mem::replace(&mut seen[at], true) {
@@ -62,7 +60,7 @@ fn answer(offer: &str) -> Option<HeaderValue> {
     Some(agreed)
 }
 
-/// What stands between separators, but for those in quotes.
+/// Splits at separators outside of quotes.
 fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
     let split = text.split(move |c| {
@@ -72,7 +70,7 @@ fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
     split.map(str::trim)
 }
 
-/// A value, which may be quoted.
+/// A value without its quotes.
 fn unquoted(value: &str) -> Option<&str> {
     match value.strip_prefix('"') {
         Some(quoted) => quoted.strip_suffix('"'),
@@ -80,7 +78,7 @@ fn unquoted(value: &str) -> Option<&str> {
     }
 }
 
-/// A whole number from 8 to 15 as it has to be written: without zeros before it.
+/// A number from 8 to 15 without leading zeros.
 fn window_bits(text: &str) -> Option<u8> {
     let bits: u8 = text.parse().ok().filter(|bits| (8..=15).contains(bits))?;
     (text == bits.to_string()).then_some(bits)
@@ -100,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_offer_is_agreed_to_without_context_takeover() {
+    fn deflate_is_negotiated_without_context_takeover() {
         let plain = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
         for offers in [
             &["permessage-deflate"][..],
@@ -121,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_kept_or_read_is_declined() {
+    fn unacceptable_deflate_offers_are_declined() {
         assert_eq!(agreed(&[]), None);
         for offer in [
             "",

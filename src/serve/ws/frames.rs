@@ -1,9 +1,9 @@
-//! The wire of one WebSocket: what is read goes through the [`Inflow`], what is written goes in one
-//! order.
+//! The I/O of one WebSocket: received bytes pass the [`Decompressor`], and written frames are
+//! queued.
 //!
-//! Two write to it: the WebSocket library its pongs and close replies, and the connection's task
-//! frames that others share. Both are queued whole and leave at frame boundaries, many in one
-//! write. The queue is short: the task fetches more only when it is empty.
+//! Two write: tungstenite its pongs and close replies, the connection's task the shared frames.
+//! Both are queued as whole frames, and one write sends many. The queue is short: the task takes
+//! more only when it is empty.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -14,61 +14,61 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::decompressor::Inflow;
+use super::decompressor::Decompressor;
 use crate::hub::Frame;
 use crate::serve::http::tls::Stream;
 
-/// The most pieces that leave in one write.
+/// Most buffers in one vectored write.
 const WRITE_PIECES: usize = 64;
-/// The most pieces in the queue: what is fetched at once, and as many replies.
+/// Most buffers in the queue: those taken at once, and as many replies.
 const QUEUE_PIECES: usize = 2 * WRITE_PIECES;
-/// Bytes that are read at once.
+/// Bytes of one read.
 const READ_BYTES: usize = 1 << 10;
 
-/// A connection with its queue of what leaves.
+/// A connection with its send queue.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct FrameStream {
     stream: Stream,
-    inflow: Box<Inflow>,
+    decompressor: Box<Decompressor>,
     queue: VecDeque<Bytes>,
-    /// The library's task, where the queue was too long for another reply of its.
+    /// tungstenite's task, waiting for room in the queue.
     refused: Option<Waker>,
-    /// Whether the library's writes are dropped, because our own close frame was the last word.
+    /// Whether tungstenite's writes are dropped, after the close frame.
     mute: bool,
     written: u64,
-    /// Whether the connection keeps some of that to itself: TLS takes in more than has left.
+    /// Whether written bytes may still be buffered, as by TLS.
     is_held: bool,
 }
 
-impl Wire {
-    pub(crate) fn new(stream: Stream, inflow: Inflow) -> Self {
-        let (inflow, queue) = (Box::new(inflow), VecDeque::new());
-        Self { stream, inflow, queue, refused: None, mute: false, written: 0, is_held: false }
+impl FrameStream {
+    pub(crate) fn new(stream: Stream, decompressor: Decompressor) -> Self {
+        let (decompressor, queue) = (Box::new(decompressor), VecDeque::new());
+        Self { stream, decompressor, queue, refused: None, mute: false, written: 0, is_held: false }
     }
 
-    /// What is known of the messages that come.
-    pub(crate) fn inflow(&mut self) -> &mut Inflow {
-        &mut self.inflow
+    /// The receive side.
+    pub(crate) fn decompressor(&mut self) -> &mut Decompressor {
+        &mut self.decompressor
     }
 
     /// Queues a frame.
     pub(crate) fn push(&mut self, frame: Frame) {
-        let deflates = self.inflow.deflates();
+        let deflates = self.decompressor.deflates();
         self.queue.push_back(if deflates { frame.into_deflated() } else { frame.into_bytes() });
     }
 
-    /// Queues the last frame; what the library wants to write after it is dropped.
+    /// Queues the last frame; later writes of tungstenite are dropped.
     pub(crate) fn push_last(&mut self, frame: Frame) {
         self.push(frame);
         self.mute = true;
     }
 
-    /// Bytes that the connection has taken so far.
+    /// Bytes written so far.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Writes what is queued; ready when all of it has left.
+    /// Writes the queue; ready when it is empty and flushed.
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.queue.is_empty() {
             let mut pieces = [IoSlice::new(&[]); WRITE_PIECES];
@@ -95,9 +95,9 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads on and keeps nothing until the peer's close frame has come, or the peer is gone.
+    /// Reads and discards until the peer's close frame or the end of data.
     pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.inflow.skim() {
+        while !self.decompressor.skim() {
             if !matches!(ready!(self.poll_fill(cx)), Ok(true)) {
                 break;
             }
@@ -105,12 +105,12 @@ impl Wire {
         Poll::Ready(())
     }
 
-    /// Takes in what has come; false at the peer's end.
+    /// Reads once; false at the end of data.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut space = [MaybeUninit::uninit(); READ_BYTES];
         let mut came = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut came))?;
-        self.inflow.put(came.filled());
+        self.decompressor.put(came.filled());
         Poll::Ready(Ok(!came.filled().is_empty()))
     }
 
@@ -124,13 +124,13 @@ impl Wire {
         }
     }
 
-    /// The connection itself, for who has nothing to say any more.
+    /// The connection itself, to close it.
     pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for FrameStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -138,7 +138,7 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            let next = this.inflow.next(buf.remaining()).map_err(io::Error::other)?;
+            let next = this.decompressor.next(buf.remaining()).map_err(io::Error::other)?;
             if !next.is_empty() {
                 buf.put_slice(&next);
                 return Poll::Ready(Ok(()));
@@ -150,8 +150,8 @@ impl AsyncRead for Wire {
     }
 }
 
-/// The library's side: it writes whole frames, which are queued.
-impl AsyncWrite for Wire {
+/// tungstenite writes whole frames, which are queued.
+impl AsyncWrite for FrameStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -161,7 +161,7 @@ impl AsyncWrite for Wire {
             return Poll::Ready(Ok(bytes.len()));
         }
         if self.queue.len() >= QUEUE_PIECES {
-            // The library asks again only when it is polled: draining wakes its task.
+            // tungstenite tries again only when it is polled, so draining the queue wakes its task.
             self.refused = Some(cx.waker().clone());
             return Poll::Pending;
         }

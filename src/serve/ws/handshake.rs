@@ -1,7 +1,7 @@
-//! From a request to a WebSocket: the handshake of RFC 6455, by hand.
+//! The WebSocket handshake (RFC 6455 §4), without axum's.
 //!
-//! By hand, because the connection is then ours: its small buffers, its own order of writes, and a
-//! task that the server can stop, which an upgraded connection of the HTTP library is not.
+//! The connection is then under this module's control: small buffers, its own order of writes, and
+//! a task that the server can stop.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::{connection, deflate};
 use crate::hub::Notifier;
 use crate::metrics;
-use crate::serve::http::admission::{Refusal, Slot, client_behind};
+use crate::serve::http::admission::{ConnectionSlot, Rejection};
 use crate::serve::http::identity;
 use crate::serve::http::peer::{Audience, Peer};
 use crate::serve::http::problem::Problem;
-use crate::serve::http::write_timeout::Patient;
+use crate::serve::http::write_timeout::WriteTimeoutStream;
 use crate::serve::readers::Reader;
-use crate::serve::server::Server;
+use crate::serve::server::ServerState;
 
-/// A key is 16 bytes as base64.
+/// 16 bytes in base64.
 const KEY_CHARS: usize = 24;
 
-/// Answers a request for a WebSocket and serves it. `reader` is told whether messages may go
-/// deflated.
+/// Answers a request for a WebSocket and serves it. `reader` receives whether permessage-deflate
+/// was negotiated.
 pub(crate) fn open<R: Reader>(
-    server: &Arc<Server>,
+    server: &Arc<ServerState>,
     mut request: Request<Body>,
     hint: &str,
-    reader: impl FnOnce(&Arc<Server>, &Arc<Notifier>, bool) -> Result<R, Problem>,
+    reader: impl FnOnce(&Arc<ServerState>, &Arc<Notifier>, bool) -> Result<R, Problem>,
 ) -> Response {
     let accept = match check(server, &request, hint, R::NAME) {
         Ok(accept) => accept,
@@ -58,7 +58,7 @@ pub(crate) fn open<R: Reader>(
     server.tracker.spawn(async move {
         let life = async {
             let Ok(upgraded) = upgrade.await else { return };
-            let Ok(parts) = upgraded.downcast::<TokioIo<Patient>>() else {
+            let Ok(parts) = upgraded.downcast::<TokioIo<WriteTimeoutStream>>() else {
                 tracing::error!("an upgraded connection is not of this server's kind");
                 return;
             };
@@ -69,7 +69,7 @@ pub(crate) fn open<R: Reader>(
             () = hard.cancelled_owned() => {}
             () = life => {}
         }
-        // The places are held until the end, not until the HTTP connection became this one.
+        // The slots are held until the WebSocket ends.
         drop((peer, behind));
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
@@ -84,10 +84,10 @@ pub(crate) fn open<R: Reader>(
     response
 }
 
-/// Whose request it is, where clients take turns: one number an IPv4 address or IPv6 /48.
-pub(crate) fn client(server: &Server, request: &Request<Body>) -> u64 {
+/// The client as a number, for fair turns: an IPv4 address or an IPv6 /48.
+pub(crate) fn client(server: &ServerState, request: &Request<Body>) -> u64 {
     let Some(peer) = request.extensions().get::<Peer>() else { return 0 };
-    let client = client_behind(peer.address, request.headers(), &server.options.trusted_proxies);
+    let client = server.options.trusted_proxies.client_behind(peer.address, request.headers());
     match client.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => {
@@ -97,30 +97,30 @@ pub(crate) fn client(server: &Server, request: &Request<Body>) -> u64 {
     }
 }
 
-/// The place of a client behind a proxy, whose own connection is counted without one. A proxy that
-/// names no client is the client itself.
+/// A slot for the client behind a trusted proxy, whose own connection takes none. A proxy that
+/// names no client is itself the client.
 pub(crate) fn place_behind_proxy(
-    server: &Server,
+    server: &ServerState,
     peer: &Peer,
     headers: &HeaderMap,
-) -> Result<Option<Slot>, Problem> {
+) -> Result<Option<ConnectionSlot>, Problem> {
     let proxies = &server.options.trusted_proxies;
     if peer.audience != Audience::Public || !proxies.contain(peer.address) {
         return Ok(None);
     }
-    let client = client_behind(peer.address, headers, proxies);
-    server.public.client(client).map(Some).map_err(Refusal::problem)
+    let client = proxies.client_behind(peer.address, headers);
+    server.public.client(client).map(Some).map_err(Rejection::problem)
 }
 
-/// The value of `Sec-WebSocket-Accept`, or why there is none.
+/// The value of `Sec-WebSocket-Accept`, or the refusal.
 fn check(
-    server: &Server,
+    server: &ServerState,
     request: &Request<Body>,
     hint: &str,
     endpoint: &str,
 ) -> Result<HeaderValue, Problem> {
     let headers = request.headers();
-    // RFC 6455, 4.1: a GET of HTTP/1.1 or later.
+    // RFC 6455 §4.1: a GET of HTTP/1.1 or later.
     let is_get = request.method() == Method::GET && request.version() >= Version::HTTP_11;
     if !is_get || !is_websocket(headers) {
         let scheme = if server.options.tls.is_some() { "wss" } else { "ws" };
@@ -144,20 +144,20 @@ fn check(
         .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is no text"))
 }
 
-/// Who comes too late.
+/// The refusal while the server stops.
 pub(crate) fn stopping() -> Problem {
     let detail = "the server is stopping: connect again in a while";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_within(2..=12)
 }
 
-/// Whether a WebSocket is asked for.
+/// Whether the request asks for a WebSocket.
 pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
     is_listed(headers, header::UPGRADE, "websocket")
         && is_listed(headers, header::CONNECTION, "upgrade")
 }
 
-/// Who names no origin is no browser, and whoever is no browser could name any. What a page is to
-/// be told of the origins that may read.
+/// Checks the origin of a request; returns the value of `Access-Control-Allow-Origin`, if any. A
+/// request without an origin is not from a browser, and any other program could send one.
 pub(crate) fn check_origin(
     allowed: &[String],
     headers: &HeaderMap,
@@ -177,10 +177,9 @@ pub(crate) fn check_origin(
     Err(Problem::new(StatusCode::FORBIDDEN, detail))
 }
 
-/// Whether a page is one of ours: its origin is the host that it asks, and that host is known. A
-/// name of somebody else's that was pointed at this address (DNS rebinding) is both origin and
-/// host of a page from there. Which of `http` and `https` it came by, a proxy before us may have
-/// decided.
+/// Whether the page is one of this server: its origin is the requested host, and that host is
+/// known. With DNS rebinding, a stranger's name would be both origin and host. The scheme is not
+/// compared, since a proxy may terminate TLS.
 fn is_own(origin: &str, allowed: &[String], headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let of_page = identity::host_of(origin);
@@ -200,7 +199,7 @@ fn upgrade_required(line: &str) -> Problem {
         .with(header::SEC_WEBSOCKET_VERSION, "13")
 }
 
-/// Whether one of a header's comma-separated words is this one.
+/// Whether a comma-separated header contains this word.
 fn is_listed(headers: &HeaderMap, name: http::HeaderName, word: &str) -> bool {
     headers
         .get_all(name)

@@ -65,7 +65,7 @@ async fn an_hour_is_the_sum_of_its_known_minutes() {
     let changed = BTreeMap::from([(minute + 1, known)]);
     let sum = sum_hour(store.reader(), Hour(START / 3_600), &changed).unwrap();
     assert_eq!((sum.watched, sum.known, sum.seen), (2, 1, [1, 0]));
-    assert_eq!(sum.missed().unwrap().estimate, 2.0);
+    assert_eq!(sum.missed(), Some(one.plus(one)));
 }
 
 #[tokio::test]

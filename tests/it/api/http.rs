@@ -92,7 +92,7 @@ async fn any_origin_may_connect_unless_some_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_and_readiness_are_told() {
+async fn health_and_readiness_are_served() {
     let site = Site::start(&[]).await;
     let health = request(site.running.public, "GET", "/health", &[]).await;
     assert_eq!((health.status, health.body.as_str()), (200, "OK"));

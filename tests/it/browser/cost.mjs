@@ -89,5 +89,5 @@ console.log(JSON.stringify({ bytes, coding, first_event_ms: first, core: +share.
   longest_frame_ms: Math.round(longest), frames, rate }));
 await call("Browser.close");
 browser.kill();
-fs.rmSync(profile, { recursive: true, force: true });
+fs.rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
 process.exit(0);

@@ -15,7 +15,7 @@ const ENDS: [i32; 2] = [0, 74];
 
 /// Lets one call of each thread fail, and everything after it go on. Gives back how many failed.
 async fn fails_at(seed: u64, error: &str, call: u64) -> usize {
-    println!("{error} at call {call}: GHPULSE_ERRORS_SEED={seed}");
+    println!("{error} at call {call}: TEST_ERRORS_SEED={seed}");
     let site = Site::new(seed, Shape::Old).await;
     let around = tempfile::tempdir().unwrap();
     let file = around.path().join("trace");
@@ -62,8 +62,8 @@ async fn failing_writes_and_syncs_lose_and_double_nothing() {
         return;
     }
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let calls = number("GHPULSE_ERRORS").unwrap_or(CALLS);
-    let seed = number("GHPULSE_ERRORS_SEED").unwrap_or(1);
+    let calls = number("TEST_ERRORS").unwrap_or(CALLS);
+    let seed = number("TEST_ERRORS_SEED").unwrap_or(1);
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut failed = 0;
     for at in 0..calls {

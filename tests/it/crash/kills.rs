@@ -51,18 +51,15 @@ async fn killed_again_and_again(seed: u64, kills: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_at_seeded_moments_lose_and_double_nothing() {
-    let kills = number("GHPULSE_KILLS").unwrap_or(KILLS);
-    let first = number("GHPULSE_KILLS_SEED").unwrap_or(1);
+    let kills = number("TEST_KILLS").unwrap_or(KILLS);
+    let first = number("TEST_KILLS_SEED").unwrap_or(1);
     let clock = Clock::system();
     let (began, mut done, mut seed) = (clock.instant(), 0, first);
     while done < kills {
         // Two directories at once: most of the time a process waits.
         let sites = [seed, seed + 1];
         for seed in sites {
-            println!(
-                "seed {seed}: GHPULSE_KILLS_SEED={seed} make kills N={}",
-                OF_A_SITE.min(kills)
-            );
+            println!("seed {seed}: TEST_KILLS_SEED={seed} make kills N={}", OF_A_SITE.min(kills));
         }
         let each = OF_A_SITE.min((kills - done).div_ceil(2));
         tokio::join!(

@@ -1,12 +1,12 @@
-//! Rows of the table: how the appliance is, pages, and the documents about it all.
+//! Endpoints: health, status, pages, and the documents about the API.
 
 use axum::routing::get;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Endpoint, HTML, JSON, Operation, Place, TEXT, list, named, nullable, object, text,
-    whole,
+    ApiResponse, Endpoint, EndpointPath, HTML, JSON, Operation, TEXT, list, named, nullable,
+    object, text, whole,
 };
 use crate::serve::admin::report::{Part, Status};
 use crate::serve::admin::{ops, status};
@@ -16,48 +16,48 @@ use crate::serve::pages::topics::{self, TopicCatalogue};
 use crate::serve::pages::{clients, docs};
 use crate::serve::scripts;
 
-/// What comes first.
+/// The start page.
 pub(super) fn page() -> Endpoint {
     let what = "A page: what this is, how it is, and the events passing";
-    Endpoint::public(Place::At("/"), get(pages::show))
+    Endpoint::public(EndpointPath::At("/"), get(pages::show))
         .on(Operation::get(what).says(200, "The page", HTML))
 }
 
-/// Their rows.
+/// The other endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     let document = || json!({ "type": "object" });
     vec![
-        Endpoint::public(Place::At("/play"), get(pages::play)).on(Operation::get(
+        Endpoint::public(EndpointPath::At("/play"), get(pages::play)).on(Operation::get(
             "A page to try the stream: queries, events, cursors, and the same for curl",
         )
         .says(200, "The page", HTML)),
         client("/client.js", clients::JAVASCRIPT, "A client for JavaScript, one module to import"),
         client("/client.py", clients::PYTHON, "A client for Python, one file to download"),
-        Endpoint::public(Place::Health, get(async || "OK")).on(Operation::get(
+        Endpoint::public(EndpointPath::Health, get(async || "OK")).on(Operation::get(
             "Whether the process serves (`server.health`)",
         )
         .says(200, "`OK`", TEXT)),
-        Endpoint::public(Place::At("/readyz"), get(ops::ready)).on(Operation::get(
+        Endpoint::public(EndpointPath::At("/readyz"), get(ops::ready)).on(Operation::get(
             "How each part is: store, source, bus, tidb, amqp, scripts",
         )
         .json("Ready", list(&named::<Part>()))
         .answers(503, "Store, bus or source is down", JSON, list(&named::<Part>()))),
-        Endpoint::public(Place::At("/status"), get(status::show)).on(status_operation()),
-        Endpoint::public(Place::At("/scripts"), get(scripts::show)).on(scripts_operation()),
-        Endpoint::public(Place::At("/topics"), get(topics::show)).on(topics_operation()),
-        Endpoint::public(Place::At("/docs"), get(docs::start)).on(manual(
+        Endpoint::public(EndpointPath::At("/status"), get(status::show)).on(status_operation()),
+        Endpoint::public(EndpointPath::At("/scripts"), get(scripts::show)).on(scripts_operation()),
+        Endpoint::public(EndpointPath::At("/topics"), get(topics::show)).on(topics_operation()),
+        Endpoint::public(EndpointPath::At("/docs"), get(docs::start)).on(manual(
             "The manual of this version: its first page, with links to the others",
         )),
-        Endpoint::public(Place::At("/docs/{page}"), get(docs::page)).on(manual(
+        Endpoint::public(EndpointPath::At("/docs/{page}"), get(docs::page)).on(manual(
             "A page of the manual, such as `config` or `api`; `all` has them all",
         )
         .says(200, "The style of the pages, `style.css`", "text/css; charset=utf-8")
         .refuses(404, "The manual has no such page")),
-        Endpoint::public(Place::At("/openapi.json"), get(documents::openapi)).on(Operation::get(
+        Endpoint::public(EndpointPath::At("/openapi.json"), get(documents::openapi)).on(Operation::get(
             "This document: the HTTP endpoints",
         )
         .json("OpenAPI 3.1", document())),
-        Endpoint::public(Place::At("/asyncapi.json"), get(documents::asyncapi)).on(Operation::get(
+        Endpoint::public(EndpointPath::At("/asyncapi.json"), get(documents::asyncapi)).on(Operation::get(
             "The WebSocket endpoints and their messages",
         )
         .json("AsyncAPI 3.0", document())),
@@ -68,16 +68,16 @@ fn client(path: &'static str, file: clients::File, what: &'static str) -> Endpoi
     let kind = file.kind;
     let mut operation = Operation::get(what).says(200, "Its text", kind);
     let meaning = "`If-None-Match` names the text that is served";
-    operation.answers.push(Answer { status: 304, meaning, content: Vec::new() });
+    operation.answers.push(ApiResponse { status: 304, meaning, content: Vec::new() });
     let route = get(async move |headers: HeaderMap| clients::show(file, &headers));
-    Endpoint::public(Place::At(path), route).on(operation)
+    Endpoint::public(EndpointPath::At(path), route).on(operation)
 }
 
 /// A page of the manual, which a browser may keep.
 fn manual(what: &'static str) -> Operation {
     let mut operation = Operation::get(what).says(200, "The page", HTML);
     let meaning = "`If-None-Match` names the page that is served";
-    operation.answers.push(Answer { status: 304, meaning, content: Vec::new() });
+    operation.answers.push(ApiResponse { status: 304, meaning, content: Vec::new() });
     operation
 }
 

@@ -1,28 +1,29 @@
-//! Rows of the table: numbers as streams.
+//! Endpoints: gauge topics.
 
 use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::sockets::refused;
 use super::{
-    Endpoint, Frames, JSON, MARK, Message, Operation, Place, cursor, list, map, object, text, whole,
+    ApiMessage, Endpoint, EndpointPath, JSON, MARK, Operation, SocketMessages, cursor, list, map,
+    object, text, whole,
 };
 use crate::serve::readers::gauges;
 
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
-/// What coming back means.
+/// What the parameter `cursor` does.
 const CURSOR: &str = "The last `cursor` that a stream of this endpoint told: it goes on with what \
     has changed since, or with a new snapshot when that is no longer known; `Last-Event-ID` is the \
     same";
 
-/// Their rows.
+/// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
         rolling("/stream/languages", "Pull-request events by language in a rolling window"),
         rolling("/stream/types", "Events by type in a rolling window"),
         rolling("/stream/activity", "Events, and how many repositories and developers they are of"),
-        Endpoint::public(Place::At("/aggregate"), get(gauges::list))
+        Endpoint::public(EndpointPath::At("/aggregate"), get(gauges::list))
             .on(Operation::get("The aggregates of the scripts: what they count, how they are")
                 .json("All of them", list(&about()))),
         aggregate(),
@@ -31,15 +32,15 @@ pub(super) fn all() -> Vec<Endpoint> {
 
 fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
     let windows = json!({ "type": "string", "enum": ["1m", "1h", "24h"], "default": "1h" });
-    Endpoint::public(Place::At(path), get(gauges::rolling))
+    Endpoint::public(EndpointPath::At(path), get(gauges::rolling))
         .on(forms(summary, "snapshot")
             .parameter("window", "Which window", &windows)
             .parameter("cursor", CURSOR, &cursor(MARK))
             .refuses(400, "No such window, or not a cursor"))
-        .with_frames(Frames {
+        .with_frames(SocketMessages {
             summary: "The whole first, or what has changed since `cursor`; then at each tick what \
                       has changed",
-            sent: vec![Message {
+            sent: vec![ApiMessage {
                 name: "windowParams",
                 summary: "Another window; its snapshot follows",
                 payload: object(&[("window?", text())]),
@@ -48,7 +49,7 @@ fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
             received: vec![
                 hello(),
                 value("snapshot", "The whole window"),
-                Message {
+                ApiMessage {
                     name: "delta",
                     summary: "What has changed since the last message, added to or taken off",
                     payload: message("delta", ("changes", map(&json!({ "type": "integer" })))),
@@ -64,9 +65,9 @@ fn rolling(path: &'static str, summary: &'static str) -> Endpoint {
 fn aggregate() -> Endpoint {
     let operation = forms("The value of an aggregate, now or at each tick", "snapshot")
         .refuses(404, "No such aggregate; the names of all are told");
-    Endpoint::public(Place::At("/aggregate/{name}"), get(gauges::aggregate))
+    Endpoint::public(EndpointPath::At("/aggregate/{name}"), get(gauges::aggregate))
         .on(operation)
-        .with_frames(Frames {
+        .with_frames(SocketMessages {
             summary: "The value now, then the value at each tick",
             sent: Vec::new(),
             received: vec![
@@ -79,7 +80,7 @@ fn aggregate() -> Endpoint {
         })
 }
 
-/// An operation that answers in each form.
+/// An operation that responds in each encoding.
 fn forms(summary: &'static str, kind: &'static str) -> Operation {
     let snapshot = message(kind, ("value", map(&whole())));
     Operation::get(summary)
@@ -122,13 +123,13 @@ fn example(kind: &str, key: &str, value: &Value) -> Value {
     })
 }
 
-fn value(name: &'static str, summary: &'static str) -> Message {
+fn value(name: &'static str, summary: &'static str) -> ApiMessage {
     let payload = message(name, ("value", map(&whole())));
-    Message { name, summary, payload, example: example(name, "value", &json!({ "Go": 12 })) }
+    ApiMessage { name, summary, payload, example: example(name, "value", &json!({ "Go": 12 })) }
 }
 
-fn hello() -> Message {
-    Message {
+fn hello() -> ApiMessage {
+    ApiMessage {
         name: "hello",
         summary: "What this is",
         payload: object(&[
@@ -145,8 +146,8 @@ fn hello() -> Message {
     }
 }
 
-fn heartbeat() -> Message {
-    Message {
+fn heartbeat() -> ApiMessage {
+    ApiMessage {
         name: "heartbeat",
         summary: "Every 15 seconds: up to here everything is counted",
         payload: object(&[("type", json!({ "const": "heartbeat" })), ("cursor?", text())]),
@@ -154,8 +155,8 @@ fn heartbeat() -> Message {
     }
 }
 
-fn bye() -> Message {
-    Message {
+fn bye() -> ApiMessage {
+    ApiMessage {
         name: "bye",
         summary: "The end, and why",
         payload: object(&[

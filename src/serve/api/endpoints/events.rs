@@ -1,11 +1,11 @@
-//! The row of the table for the stream, in its several forms.
+//! Endpoint: `/stream`.
 
 use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::{
-    Endpoint, Frames, MARK, Message, Operation, Place, cursor, list, number, object, reference,
-    text, variant,
+    ApiMessage, Endpoint, EndpointPath, MARK, Operation, SocketMessages, cursor, list, number,
+    object, reference, text, variant,
 };
 use crate::hub::StreamMessage;
 use crate::serve::readers::stream;
@@ -14,7 +14,7 @@ const SSE: &str = "text/event-stream";
 const NDJSON: &str = "application/x-ndjson";
 const CURSOR: &str = "51a70c3e-be1f4b";
 
-/// What each parameter means, in the order of its names.
+/// The parameters' descriptions, in the order of their names.
 const MEANINGS: [&str; stream::NAMES.len()] = [
     "Patterns of routing keys as AMQP has them: `evt.push.*`, `ent.#`; with `ent.` also entities",
     "GitHub's types, such as PushEvent",
@@ -31,7 +31,7 @@ const MEANINGS: [&str; stream::NAMES.len()] = [
     "1: what is there now, and end; from the oldest on when nothing else is said",
 ];
 
-/// The row.
+/// The endpoint.
 pub(super) fn endpoint() -> Endpoint {
     let mut get_it =
         Operation::get("Events by cursor, replayed and live: WebSocket, SSE or NDJSON")
@@ -46,7 +46,7 @@ pub(super) fn endpoint() -> Endpoint {
         let schema = match name {
             "sample" | "latest" => json!({ "type": "integer", "minimum": 1 }),
             "poll" => json!({ "type": "string", "enum": ["0", "1", "false", "true"] }),
-            // That of an entity among those of an event, or that of counts.
+            // Of an event, of a document made from it, or of counts.
             "cursor" => cursor(&format!("(\\.({})|{MARK})", number(8))),
             "since" => text(),
             _ => list(&text()),
@@ -54,8 +54,10 @@ pub(super) fn endpoint() -> Endpoint {
         get_it = get_it.parameter(name, meaning, &schema);
     }
     let meaning = "A WebSocket; its messages are in /asyncapi.json";
-    get_it.answers.insert(0, super::Answer { status: 101, meaning, content: Vec::new() });
-    Endpoint::public(Place::At("/stream"), get(stream::stream)).on(get_it).with_frames(frames())
+    get_it.answers.insert(0, super::ApiResponse { status: 101, meaning, content: Vec::new() });
+    Endpoint::public(EndpointPath::At("/stream"), get(stream::stream))
+        .on(get_it)
+        .with_frames(frames())
 }
 
 fn typed(name: &str, more: &[(&str, Value)]) -> Value {
@@ -64,17 +66,17 @@ fn typed(name: &str, more: &[(&str, Value)]) -> Value {
     object(&properties)
 }
 
-fn frames() -> Frames {
-    Frames {
+fn frames() -> SocketMessages {
+    SocketMessages {
         summary: "hello and an ack for the URL's query, then events; another query at any time",
-        sent: vec![Message {
+        sent: vec![ApiMessage {
             name: "query",
             summary: "Replaces the query; the parameters of the URL, as a JSON object",
             payload: json!({ "type": "object" }),
             example: json!({ "types": ["PushEvent"], "repos": ["rust-lang/*"] }),
         }],
         received: vec![
-            Message {
+            ApiMessage {
                 name: "event",
                 summary: "An event at its place; with `fields`, these values in place of the rest",
                 payload: typed(
@@ -92,7 +94,7 @@ fn frames() -> Frames {
                     "event": { "id": "1", "type": "PushEvent" }, "payload": { "pr": 0 },
                 }),
             },
-            Message {
+            ApiMessage {
                 name: "entity",
                 summary: "A document made from an event, where `keys` asks for `ent.`",
                 payload: typed(
@@ -169,7 +171,12 @@ fn frames() -> Frames {
 }
 
 /// A message of [`StreamMessage`].
-fn control(kind: &'static str, summary: &'static str, example: &Value) -> Message {
+fn control(kind: &'static str, summary: &'static str, example: &Value) -> ApiMessage {
     let name = if kind == "caught_up" { "caughtUp" } else { kind };
-    Message { name, summary, payload: variant::<StreamMessage<'_>>(kind), example: example.clone() }
+    ApiMessage {
+        name,
+        summary,
+        payload: variant::<StreamMessage<'_>>(kind),
+        example: example.clone(),
+    }
 }

@@ -3,7 +3,7 @@
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{Endpoint, Operation, Place, list, map, nullable, object, text, whole};
+use super::{Endpoint, EndpointPath, Operation, list, map, nullable, object, text, whole};
 use crate::serve::history;
 
 const CSV: &str = "text/csv; charset=utf-8";
@@ -15,15 +15,16 @@ const FORM: &str = "Which form; without it by `Accept`, else JSON";
 /// Their rows.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
-        Endpoint::public(Place::At("/history"), get(history::history)).on(chart()),
-        Endpoint::public(Place::At("/now"), get(history::now)).on(Operation::get(
+        Endpoint::public(EndpointPath::At("/history"), get(history::history)).on(chart()),
+        Endpoint::public(EndpointPath::At("/now"), get(history::now)).on(Operation::get(
             "The latest values: events of the last minute, the day's pull requests, languages \
              with the window before, the hour's busiest repositories, each aggregate",
         )
         .json("The values", json!({ "type": "object" }))
         .refuses(503, "The counts cannot be read now")),
-        Endpoint::public(Place::At("/completeness"), get(history::completeness)).on(completeness()),
-        Endpoint::public(Place::At("/hours"), get(history::hours)).on(hours()),
+        Endpoint::public(EndpointPath::At("/completeness"), get(history::completeness))
+            .on(completeness()),
+        Endpoint::public(EndpointPath::At("/hours"), get(history::hours)).on(hours()),
     ]
 }
 

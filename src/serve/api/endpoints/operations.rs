@@ -1,18 +1,18 @@
-//! Rows of the table: what only whoever runs the appliance may ask.
+//! Endpoints for operators.
 
 use axum::routing::{get, post};
 use serde_json::json;
 
-use super::{Endpoint, JSON, Operation, Place, named};
+use super::{Endpoint, EndpointPath, JSON, Operation, named};
 use crate::serve::admin::operate::{ArchiveRequest, StoreRequest, SyncAnswer};
 use crate::serve::admin::ops;
 
 const NO_SECRET: &str = "Without the text of `ops.secret` in the data directory as bearer";
 
-/// Their rows.
+/// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
-        Endpoint::public(Place::SyncEvent, get(ops::sync).post(ops::sync))
+        Endpoint::public(EndpointPath::SyncEvent, get(ops::sync).post(ops::sync))
             .on(sync(Operation::get("Asks TiDB now; from this machine, or with the token")))
             .on(sync(Operation::post("Asks TiDB now; from this machine, or with the token"))),
         Endpoint::ops("/metrics", get(ops::exposition)).on(Operation::get(

@@ -1,24 +1,25 @@
-//! Rows of the table: the WebSocket endpoints and what travels on them.
+//! Endpoints: the three WebSockets of OSSInsight.
 
 use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::{
-    Endpoint, Frames, Message, Operation, Place, TEXT, list, map, nullable, object, text, whole,
+    ApiMessage, Endpoint, EndpointPath, Operation, SocketMessages, TEXT, list, map, nullable,
+    object, text, whole,
 };
 use crate::hub::VALUE_BYTES;
 use crate::serve::readers::{languages, sampling};
 
-/// Their rows.
+/// The endpoints of this module.
 pub(super) fn all() -> Vec<Endpoint> {
     vec![
-        Endpoint::public(Place::At("/sampling"), get(sampling::sampling))
+        Endpoint::public(EndpointPath::At("/sampling"), get(sampling::sampling))
             .on(upgrade("Events as they come: a WebSocket"))
             .with_frames(sampling()),
-        Endpoint::public(Place::At("/language/latest"), get(languages::latest))
+        Endpoint::public(EndpointPath::At("/language/latest"), get(languages::latest))
             .on(upgrade("Pull-request events by language, each tick: a WebSocket"))
             .with_frames(latest()),
-        Endpoint::public(Place::At("/language/watch"), get(languages::watch))
+        Endpoint::public(EndpointPath::At("/language/watch"), get(languages::watch))
             .on(upgrade("What changes in it: a WebSocket"))
             .with_frames(watch()),
     ]
@@ -31,11 +32,11 @@ fn upgrade(summary: &'static str) -> Operation {
         .refuses(403, "A page of an origin that may not connect (`server.allowedOrigins`)")
         .refuses(503, "Stopping, or no place is left; `Retry-After` says when to try again");
     let meaning = "A WebSocket; its messages are in /asyncapi.json";
-    operation.answers.insert(0, super::Answer { status: 101, meaning, content });
+    operation.answers.insert(0, super::ApiResponse { status: 101, meaning, content });
     operation
 }
 
-/// An event as GitHub sends it, with what every one of them has.
+/// An event as GitHub sends it.
 pub(super) fn event_schema() -> Value {
     object(&[
         ("id", json!({ "type": ["string", "integer"] })),
@@ -63,14 +64,14 @@ fn counts() -> Value {
     map(&json!({ "type": "string", "pattern": "^-?[0-9]+$" }))
 }
 
-fn sampling() -> Frames {
+fn sampling() -> SocketMessages {
     let whole_event = object(&[("event", super::reference("Event")), ("payload", flags_schema())]);
     let event =
         json!({ "id": "23683424409", "type": "PushEvent", "created_at": "2026-01-01T00:00:05Z" });
     let flags = json!({ "pr": 0, "open": 0, "merge": 0, "close": 0, "devDay": 0, "devYear": 0, "repoYear": 0 });
-    Frames {
+    SocketMessages {
         summary: "The year's counts first, unasked; then, after params, events without end",
-        sent: vec![Message {
+        sent: vec![ApiMessage {
             name: "samplingParams",
             summary: "Which events, one of how many, and in which form; a second one replaces it",
             payload: object(&[
@@ -85,19 +86,19 @@ fn sampling() -> Frames {
         }],
         received: vec![
             first_of_sampling(),
-            Message {
+            ApiMessage {
                 name: "wholeEvent",
                 summary: "An event as GitHub sent it, without a `filter`",
                 payload: whole_event,
                 example: json!({ "event": event, "payload": flags }),
             },
-            Message {
+            ApiMessage {
                 name: "filteredMap",
                 summary: "Its fields by path, with a `filter`",
                 payload: json!({ "type": "object" }),
                 example: json!({ "event.type": "PushEvent", "payload.merge": 0 }),
             },
-            Message {
+            ApiMessage {
                 name: "filteredList",
                 summary: "Its fields in the filter's order, with `returnType` list",
                 payload: json!({ "type": "array" }),
@@ -108,7 +109,7 @@ fn sampling() -> Frames {
     }
 }
 
-fn first_of_sampling() -> Message {
+fn first_of_sampling() -> ApiMessage {
     let sums = ["additions", "deletions", "dev", "repo"].map(|name| (name, text()));
     let maps = ["eventMap", "openMap", "mergeMap", "closeMap", "devMap"];
     let mut properties =
@@ -116,7 +117,7 @@ fn first_of_sampling() -> Message {
     properties.extend(maps.map(|name| (name, counts())));
     properties.push(("sumMap", object(&sums)));
     let day = json!({ "2026-01-01": "34" });
-    Message {
+    ApiMessage {
         name: "counts",
         summary: "The first message: this UTC year's pull requests by day, counts as strings",
         payload: object(&properties),
@@ -128,17 +129,17 @@ fn first_of_sampling() -> Message {
     }
 }
 
-fn latest() -> Frames {
-    Frames {
+fn latest() -> SocketMessages {
+    SocketMessages {
         summary: "After params, at each tick: the rolling window by language",
-        sent: vec![Message {
+        sent: vec![ApiMessage {
             name: "latestParams",
             summary: "Which languages, and how many of them; 0 is all",
             payload: object(&[("language?", list(&text())), ("top?", whole())]),
             example: json!({ "top": 10 }),
         }],
         received: vec![
-            Message {
+            ApiMessage {
                 name: "languages",
                 summary: "Language -> pull-request events",
                 payload: map(&whole()),
@@ -149,18 +150,18 @@ fn latest() -> Frames {
     }
 }
 
-fn watch() -> Frames {
+fn watch() -> SocketMessages {
     let names = ["Deletions", "Additions", "deletions", "additions"];
-    Frames {
+    SocketMessages {
         summary: "The map first, unasked; then, after params, what changes at each tick",
-        sent: vec![Message {
+        sent: vec![ApiMessage {
             name: "watchParams",
             summary: "Which languages",
             payload: object(&[("language?", list(&text()))]),
             example: json!({ "language": ["Java"] }),
         }],
         received: vec![
-            Message {
+            ApiMessage {
                 name: "languageMap",
                 summary: "The first message: language -> pull-request events at the last tick",
                 payload: object(&[
@@ -170,7 +171,7 @@ fn watch() -> Frames {
                 ]),
                 example: json!({ "firstMessageTag": true, "apiVersion": 2, "languageMap": { "C": 4 } }),
             },
-            Message {
+            ApiMessage {
                 name: "changes",
                 summary: "The net difference, in both spellings that clients are known to read",
                 payload: object(&names.map(|name| (name, counts()))),
@@ -184,10 +185,10 @@ fn watch() -> Frames {
     }
 }
 
-/// What wrong params are answered with.
-pub(super) fn refused() -> Message {
+/// The message that reports invalid parameters.
+pub(super) fn refused() -> ApiMessage {
     let error = object(&[("code", text()), ("field", nullable(&text())), ("message", text())]);
-    Message {
+    ApiMessage {
         name: "refused",
         summary: "Wrong params, by name; the first ones end the connection with 1008",
         payload: object(&[("error", error)]),

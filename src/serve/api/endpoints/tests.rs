@@ -6,7 +6,7 @@ use crate::model::resume_token::ResumeToken;
 
 /// Texts that the documented pattern of a cursor makes.
 fn cursors(path: &'static str) -> impl Strategy<Value = String> {
-    let endpoint = all().into_iter().find(|endpoint| endpoint.place == Place::At(path));
+    let endpoint = all().into_iter().find(|endpoint| endpoint.path == EndpointPath::At(path));
     let operation = endpoint.expect("it is there").operations.remove(0);
     let cursor = operation.parameters.into_iter().find(|it| it["name"] == "cursor");
     let schema = &cursor.expect("it has one")["schema"];
@@ -28,12 +28,12 @@ proptest! {
 }
 
 #[test]
-fn answers_in_front_of_every_endpoint_are_documented() {
+fn responses_of_every_endpoint_are_documented() {
     for endpoint in all() {
         for operation in &endpoint.operations {
             let known = |status| operation.answers.iter().any(|it| it.status == status);
             let is_public = endpoint.audience == Audience::Public;
-            let place = format!("{} {:?}", operation.method, endpoint.place);
+            let place = format!("{} {:?}", operation.method, endpoint.path);
             for (status, wanted) in [
                 (400, true),
                 (403, is_public),
@@ -46,7 +46,7 @@ fn answers_in_front_of_every_endpoint_are_documented() {
             ] {
                 assert!(known(status) || !wanted, "{place} does not document {status}");
             }
-            let is_once = |at: &Answer| {
+            let is_once = |at: &ApiResponse| {
                 operation.answers.iter().filter(|other| other.status == at.status).count() == 1
             };
             assert!(operation.answers.iter().all(is_once), "{place}: a status twice");

@@ -56,7 +56,7 @@ fn conditions_and_forms_are_read() {
 }
 
 #[test]
-fn bad_params_are_answered_by_name() {
+fn invalid_params_are_reported_by_name() {
     for (text, field) in [
         ("", None),
         ("{", None),
@@ -93,7 +93,7 @@ fn bad_params_are_answered_by_name() {
 }
 
 #[test]
-fn a_filter_has_at_most_so_many_paths() {
+fn filter_paths_are_limited() {
     let of = |n| format!(r#"{{"samplingRate":1,"filter":[{}"event"]}}"#, "\"event.id\",".repeat(n));
     assert!(sampling(&of(3), 4).is_ok());
     assert_eq!(sampling(&of(4), 4).unwrap_err().field, Some("filter"));
@@ -142,7 +142,7 @@ proptest! {
 }
 
 #[test]
-fn more_languages_than_there_are_cannot_be_asked_for() {
+fn too_many_languages_are_rejected() {
     let asking = |n: usize| {
         let names: Vec<String> = (0..n).map(|n| format!("\"{n}\"")).collect();
         format!(r#"{{"language":[{}]}}"#, names.join(","))
@@ -156,13 +156,13 @@ fn more_languages_than_there_are_cannot_be_asked_for() {
 }
 
 #[test]
-fn a_name_that_no_text_can_hold_is_unknown_and_ignored() {
+fn key_that_is_not_unicode_is_ignored() {
     let text = r#"{"samplingRate":1,"\ud800":2}"#;
     assert!(sampling(text, 10).is_ok());
 }
 
 #[test]
-fn paths_that_multiply_an_event_are_refused_by_name() {
+fn paths_that_repeat_an_object_are_rejected_by_name() {
     let of = |encoding: &str, filter: &[&str]| {
         let filter = serde_json::to_string(filter).unwrap();
         let text = format!(r#"{{"samplingRate":1,"returnType":"{encoding}","filter":{filter}}}"#);
@@ -187,7 +187,7 @@ fn paths_that_multiply_an_event_are_refused_by_name() {
 }
 
 #[test]
-fn names_have_a_length() {
+fn names_are_limited_in_length() {
     for field in ["eventType", "repoName", "userName"] {
         let of = |n| format!(r#"{{"samplingRate":1,"{field}":"{}"}}"#, "x".repeat(n));
         assert!(sampling(&of(255), 9).is_ok());

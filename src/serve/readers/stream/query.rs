@@ -1,7 +1,7 @@
-//! What a reader of the stream asks for: the same names in a URL and in a JSON object.
+//! The query of `/stream`, from a URL or a JSON object with the same names.
 //!
-//! A value may be given several times, in a list, or with commas between. Nothing is guessed: what
-//! cannot be read is refused by name, and what is not known is said in the `ack`.
+//! Values may be repeated, listed, or separated by commas. Invalid values are rejected by name;
+//! unknown names cause a warning in the `ack`.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::model::offset::Offset;
 use crate::model::position::InvalidCursor;
 use crate::model::resume_token::ResumeToken;
 use crate::model::window::Timestamp;
-use crate::serve::readers::params::{BadParams, Fields, bad, shown};
+use crate::serve::readers::params::{InvalidParams, ParamFields, bad, shown};
 
-/// The most events that `latest` begins before the newest.
+/// Most events before the newest that `latest` may ask for.
 const LATEST_MOST: usize = 10_000;
 
-/// How far ahead `since` may lie: clocks differ. The reader waits until then.
+/// `since` may lie this far in the future, as clocks differ; the reader waits until then.
 const AHEAD: Duration = Duration::from_secs(60);
 
-/// The most members of an object, known or not.
+/// Most members of a JSON object.
 const MEMBERS: usize = 64;
 
-/// The names, in the order of the documentation.
+/// The parameters, in the order of the documentation.
 pub(crate) const NAMES: [&str; 13] = [
     "keys",
     "types",
@@ -42,48 +42,47 @@ pub(crate) const NAMES: [&str; 13] = [
     "poll",
 ];
 
-/// Those that take one word or number, with an example.
+/// Parameters with one word or number, with an example.
 const NUMBERS: [(&str, &str); 3] =
     [("sample", "sample=10"), ("latest", "latest=100"), ("poll", "poll=1")];
 
 const EXAMPLE: &str = r#"{"types":["PushEvent"],"repos":["rust-lang/*"]}"#;
 
-/// What bounds a query.
+/// Limits of a query.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Values and patterns in all.
     pub(super) values: usize,
     /// Paths in `fields`.
     pub(super) paths: usize,
-    /// What time it is.
+    /// The current time.
     pub(super) now: Timestamp,
 }
 
-/// A query, read.
+/// A parsed query.
 #[derive(Debug)]
 pub(super) struct StreamParams {
     pub(super) choice: StreamSelector,
     pub(super) start: StreamStart,
-    /// Whether it ends when all that is there was given.
+    /// Whether it ends when everything that is there was sent.
     pub(super) once: bool,
     pub(super) warnings: Vec<QueryWarning>,
 }
 
-/// Names and their values, commas taken apart.
+/// Names and their values, split at commas.
 #[derive(Debug, Default)]
-struct Given {
+struct RawQuery {
     values: [Vec<String>; NAMES.len()],
     warnings: Vec<QueryWarning>,
 }
 
-/// Reads a URL's query. `last_id` is where a reader of server-sent events comes back from, before
-/// whatever the URL says.
+/// Parses the query of a URL. `last_id` is the `Last-Event-ID`, which takes precedence.
 pub(super) fn of_url(
     pairs: &[(String, String)],
     last_id: Option<&str>,
     bounds: Bounds,
-) -> Result<StreamParams, BadParams> {
-    let mut given = Given::default();
+) -> Result<StreamParams, InvalidParams> {
+    let mut given = RawQuery::default();
     for (name, value) in pairs {
         let number = NUMBERS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         if let Some((name, example)) = number.filter(|_| value.trim().is_empty()) {
@@ -93,7 +92,7 @@ pub(super) fn of_url(
     }
     let last_id = last_id.filter(|id| !id.is_empty());
     if let Some(junk) = last_id.filter(|id| read_place(id).is_err()) {
-        // A page's `EventSource` that is refused gives up for good, and cannot send another.
+        // A page's `EventSource` gives up for good when it is refused, and cannot send another id.
         let message = "not a cursor of events; the URL says where to begin".to_owned();
         given.warnings.push(QueryWarning { field: "Last-Event-ID", value: shown(junk), message });
     } else if let Some(last_id) = last_id {
@@ -105,15 +104,15 @@ pub(super) fn of_url(
     given.read(bounds)
 }
 
-/// Reads a message.
-pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, BadParams> {
-    let fields = Fields::read(text, EXAMPLE)?;
-    let mut given = Given::default();
+/// Parses a WebSocket message.
+pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, InvalidParams> {
+    let fields = ParamFields::read(text, EXAMPLE)?;
+    let mut given = RawQuery::default();
     for name in fields.names(MEMBERS)? {
         let Some(value) = fields.get(name) else { continue };
         let known = NAMES.iter().find(|known| known.eq_ignore_ascii_case(name));
         let field = known.copied();
-        for value in Fields::scalars(value).ok_or_else(|| BadParams {
+        for value in ParamFields::scalars(value).ok_or_else(|| InvalidParams {
             field,
             message: format!(
                 "{}: is neither a text, a number nor a list of them; such as {EXAMPLE}",
@@ -126,7 +125,7 @@ pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, BadPar
     given.read(bounds)
 }
 
-/// Reads a cursor. One of counts leads behind the last event that is counted.
+/// Parses a cursor. A cursor of counts leads behind the last event that is counted.
 fn read_place(text: &str) -> Result<Offset, InvalidCursor> {
     let place = text.parse::<ResumeToken>().map(|token| Offset::after(token.cursor));
     place.or_else(|_| text.parse())
@@ -136,7 +135,7 @@ fn index(name: &str) -> usize {
     NAMES.iter().position(|known| *known == name).expect("it is one of the names")
 }
 
-impl Given {
+impl RawQuery {
     fn put(&mut self, name: &str, value: &str) {
         let Some(at) = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)) else {
             let message = format!("no such parameter; there are {}", NAMES.join(", "));
@@ -154,8 +153,8 @@ impl Given {
         std::mem::take(&mut self.values[index(name)])
     }
 
-    /// The one value of a name.
-    fn one(&mut self, name: &'static str, example: &str) -> Result<Option<String>, BadParams> {
+    /// The single value of a name.
+    fn one(&mut self, name: &'static str, example: &str) -> Result<Option<String>, InvalidParams> {
         let mut values = self.take(name);
         if values.len() > 1 {
             let what = format!("is given {} times", values.len());
@@ -164,7 +163,7 @@ impl Given {
         Ok(values.pop())
     }
 
-    fn whole(&mut self, name: &'static str, example: &str) -> Result<Option<u64>, BadParams> {
+    fn whole(&mut self, name: &'static str, example: &str) -> Result<Option<u64>, InvalidParams> {
         let Some(value) = self.one(name, example)? else { return Ok(None) };
         let number = value.parse().ok().filter(|number| *number > 0);
         number.map(Some).ok_or_else(|| {
@@ -173,7 +172,7 @@ impl Given {
         })
     }
 
-    fn read(mut self, bounds: Bounds) -> Result<StreamParams, BadParams> {
+    fn read(mut self, bounds: Bounds) -> Result<StreamParams, InvalidParams> {
         let once = match self.one("poll", "poll=1")?.as_deref() {
             None | Some("0" | "false") => false,
             Some("1" | "true") => true,
@@ -215,10 +214,10 @@ impl Given {
                  fewer, or with `*`",
                 bounds.values
             );
-            return Err(BadParams { field: None, message });
+            return Err(InvalidParams { field: None, message });
         }
         let refused =
-            |StreamQueryError { field, message, .. }| BadParams { field: Some(field), message };
+            |StreamQueryError { field, message, .. }| InvalidParams { field: Some(field), message };
         let (filter, mut warnings) = Filter::compile(&query).map_err(refused)?;
         warnings.append(&mut self.warnings);
         let ask = StreamSelection::new(filter, fields);
@@ -229,7 +228,7 @@ impl Given {
         Ok(StreamParams { choice, start, once, warnings })
     }
 
-    fn start(&mut self, once: bool, now: Timestamp) -> Result<StreamStart, BadParams> {
+    fn start(&mut self, once: bool, now: Timestamp) -> Result<StreamStart, InvalidParams> {
         const LATEST: &str = "latest=100";
         const SINCE: &str = "since=2026-01-01T00:00:00Z or since=15m";
         let named: Vec<&str> = ["cursor", "since", "latest"]
@@ -239,17 +238,17 @@ impl Given {
         if named.len() > 1 {
             let message =
                 format!("{}: give one of them: each says where to begin", named.join(", "));
-            return Err(BadParams { field: Some("cursor"), message });
+            return Err(InvalidParams { field: Some("cursor"), message });
         }
         if let Some(text) = self.one("cursor", "cursor=51a70c3e-be1f4b")? {
             let place = read_place(&text).map_err(|error| {
                 let message = format!("cursor: {error}");
-                BadParams { field: Some("cursor"), message }
+                InvalidParams { field: Some("cursor"), message }
             })?;
             return Ok(StreamStart::Behind(place));
         }
         if let Some(text) = self.one("since", SINCE)? {
-            // A `+` of a time in a URL comes as a space.
+            // A `+` in a URL is decoded as a space.
             let with_plus = || text.rsplit_once(' ').map(|(time, zone)| format!("{time}+{zone}"));
             let since = config::moment(&text, now).or_else(|| Timestamp::parse(&with_plus()?));
             let what = || format!("is `{}`", shown(&text));
@@ -288,7 +287,7 @@ mod tests {
         Bounds { values: 4, paths: 2, now: Timestamp::from_seconds(1_000_000) }
     }
 
-    fn url(text: &str) -> Result<StreamParams, BadParams> {
+    fn url(text: &str) -> Result<StreamParams, InvalidParams> {
         let pairs: Vec<_> = text
             .split('&')
             .filter_map(|pair| pair.split_once('='))
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_and_an_object_ask_for_the_same() {
+    fn url_and_json_give_the_same_query() {
         let one =
             url("types=PushEvent,WatchEvent&types=ForkEvent&Sample=10&fields=event.id").unwrap();
         let json =
@@ -314,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_begins() {
+    fn beginnings_are_parsed() {
         let place: Offset = "51a70c3e-be1f4b".parse().unwrap();
         assert_eq!(start("cursor=51a70c3e-be1f4b"), StreamStart::Behind(place));
         assert_eq!(start("latest=7"), StreamStart::Latest(7));
@@ -336,14 +335,14 @@ mod tests {
         let pairs = [("since".to_owned(), "1h".to_owned())];
         let back = of_url(&pairs, Some("51a70c3e-be1f4b"), bounds()).unwrap();
         assert_eq!(back.start, StreamStart::Behind(place));
-        // What is not a cursor is said, and the URL holds.
+        // An invalid id causes a warning, and the URL applies.
         let junk = of_url(&pairs, Some("junk"), bounds()).unwrap();
         assert_eq!(junk.start, StreamStart::Since(Timestamp::from_seconds(1_000_000 - 3_600)));
         assert_eq!((junk.warnings[0].field, &*junk.warnings[0].value), ("Last-Event-ID", "junk"));
     }
 
     #[test]
-    fn what_cannot_be_read_is_refused_by_name() {
+    fn invalid_values_are_rejected_by_name() {
         for (text, field, part) in [
             ("cursor=x", Some("cursor"), "invalid cursor `x`"),
             ("since=soon", Some("since"), "how long ago"),
@@ -373,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_said() {
+    fn unknown_names_cause_warnings() {
         let read = url("type=PushEvent&keys=evt.repos.insert").unwrap();
         let fields: Vec<_> = read.warnings.iter().map(|w| (w.field, &*w.value)).collect();
         assert_eq!(fields, [("keys", "evt.repos.insert"), ("query", "type")]);

@@ -36,17 +36,21 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// What comes out when it comes in pieces of this size.
-fn through(bytes: &[u8], size: usize) -> Result<Vec<u8>, Unreadable> {
+fn through(bytes: &[u8], size: usize) -> Result<Vec<u8>, MessageError> {
     let (early, rest) = bytes.split_at(bytes.len().min(size / 2));
-    read(&mut Inflow::new(MOST, true, early), rest, size)
+    read(&mut Decompressor::new(MOST, true, early), rest, size)
 }
 
-fn read(inflow: &mut Inflow, rest: &[u8], size: usize) -> Result<Vec<u8>, Unreadable> {
+fn read(
+    decompressor: &mut Decompressor,
+    rest: &[u8],
+    size: usize,
+) -> Result<Vec<u8>, MessageError> {
     let mut out = Vec::new();
     for piece in std::iter::once(&[][..]).chain(rest.chunks(size)) {
-        inflow.put(piece);
+        decompressor.put(piece);
         loop {
-            let next = inflow.next(size)?;
+            let next = decompressor.next(size)?;
             if next.is_empty() {
                 break;
             }
@@ -112,7 +116,7 @@ proptest! {
 }
 
 #[test]
-fn the_examples_of_the_rule_are_read() {
+fn contract_examples_are_parsed() {
     for payload in [
         &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..],
         // Without compression, with a last block, and in two blocks (RFC 7692, 7.2.3).
@@ -128,14 +132,14 @@ fn the_examples_of_the_rule_are_read() {
 }
 
 #[test]
-fn what_grows_beyond_a_message_is_not_inflated_to_its_end() {
+fn inflating_stops_at_the_message_limit() {
     let text = vec![b'x'; MOST];
     let sent = frame(FIN | RSV1 | TEXT, &deflated(&text, 9));
     assert_eq!(through(&sent, 1_000), Ok(put_back(TEXT, &text)));
     // 60 MB in 60 kB, and one byte too many.
     for bytes in [60_000_000, MOST + 1] {
         let bomb = frame(FIN | RSV1 | TEXT, &deflated(&vec![b'x'; bytes], 9));
-        assert_eq!(through(&bomb, 1_000), Err(Unreadable::TooLong));
+        assert_eq!(through(&bomb, 1_000), Err(MessageError::TooLong));
     }
     // Blocks of nothing without end are a message that is too long, too.
     let nothing = [0x00, 0x00, 0x00, 0xff, 0xff].repeat(1_000);
@@ -143,30 +147,30 @@ fn what_grows_beyond_a_message_is_not_inflated_to_its_end() {
     for _ in 0..MOST / nothing.len() {
         sent.extend(frame(CONTINUATION, &nothing));
     }
-    assert_eq!(through(&sent, 1_000), Err(Unreadable::TooLong));
+    assert_eq!(through(&sent, 1_000), Err(MessageError::TooLong));
 }
 
 #[test]
-fn a_message_that_is_cut_off_is_refused() {
+fn truncated_deflated_message_is_rejected() {
     let query = br#"{"types":["PushEvent"]}                                "#;
     let hello = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
     for payload in [deflated(query, 6), deflated(&query.repeat(30), 1), hello.to_vec()] {
         for left in 0..payload.len() {
             let sent = frame(FIN | RSV1 | TEXT, &payload[..left]);
-            assert_eq!(through(&sent, 400), Err(Unreadable::Broken), "{left} bytes are left");
+            assert_eq!(through(&sent, 400), Err(MessageError::Broken), "{left} bytes are left");
         }
     }
 }
 
 #[test]
-fn what_breaks_the_rules_is_refused_or_left_to_the_library() {
+fn invalid_frames_are_rejected_or_passed_to_tungstenite() {
     let hello = deflated(b"Hello", 6);
     let begun = frame(RSV1 | TEXT, &hello);
     for next in [FIN | TEXT, RSV1 | TEXT] {
         let sent = [begun.clone(), frame(next, b"x")].concat();
-        assert_eq!(through(&sent, 7), Err(Unreadable::Mixed));
+        assert_eq!(through(&sent, 7), Err(MessageError::Mixed));
     }
-    assert_eq!(through(&frame(FIN | RSV1 | TEXT, b"\xff\xff"), 7), Err(Unreadable::Broken));
+    assert_eq!(through(&frame(FIN | RSV1 | TEXT, b"\xff\xff"), 7), Err(MessageError::Broken));
     let unmasked = [FIN | RSV1 | TEXT, 2, 0xf2, 0x48].to_vec();
     for sent in [
         unmasked,
@@ -183,25 +187,25 @@ fn what_breaks_the_rules_is_refused_or_left_to_the_library() {
 }
 
 #[test]
-fn too_long_is_refused_by_the_announced_length() {
+fn announced_length_beyond_the_limit_is_rejected() {
     let announced = |first: u8, length: u64| {
         [&[first, MASKED | 0x7f][..], &length.to_be_bytes(), &[0; 4]].concat()
     };
     for first in [FIN | TEXT, TEXT, FIN | BINARY, FIN | RSV1 | TEXT] {
         for length in [MOST as u64 + 1, u64::MAX] {
             let sent = announced(first, length);
-            assert_eq!(through(&sent, 100), Err(Unreadable::TooLong), "{first:x} {length}");
+            assert_eq!(through(&sent, 100), Err(MessageError::TooLong), "{first:x} {length}");
         }
     }
     // The fragments of a message are added up, whichever of them is the long one.
     let sent = [frame(TEXT, b"12"), announced(CONTINUATION, MOST as u64 - 1)].concat();
-    assert_eq!(through(&sent, 100), Err(Unreadable::TooLong));
+    assert_eq!(through(&sent, 100), Err(MessageError::TooLong));
     let sent = [frame(TEXT, b"12"), announced(CONTINUATION, MOST as u64 - 2)].concat();
     assert_eq!(through(&sent, 100), Ok(sent));
 }
 
 #[test]
-fn accepted_clients_long_messages_are_skipped() {
+fn long_messages_of_accepted_clients_are_skipped() {
     let long = vec![b'x'; MOST - 1];
     let ping = frame(FIN | 0x09, b"here");
     for (pieces, put_back) in [
@@ -210,41 +214,44 @@ fn accepted_clients_long_messages_are_skipped() {
         (vec![frame(RSV1 | TEXT, &long), ping, frame(FIN, b"ab")], Some(TEXT)),
         (vec![frame(FIN | RSV1 | TEXT, &deflated(&vec![b'x'; MOST + 1], 9))], Some(TEXT)),
     ] {
-        let mut inflow = Inflow::new(MOST, true, b"");
-        inflow.be_lenient();
-        let out = read(&mut inflow, &pieces.concat(), 999).unwrap();
-        assert_eq!(inflow.take_skipped(), put_back.is_some());
+        let mut decompressor = Decompressor::new(MOST, true, b"");
+        decompressor.be_lenient();
+        let out = read(&mut decompressor, &pieces.concat(), 999).unwrap();
+        assert_eq!(decompressor.take_skipped(), put_back.is_some());
         let mut wanted = BytesMut::new();
         if let Some(opcode) = put_back {
             push(&mut wanted, OpCode::from(opcode), &[]);
         }
         assert!(out.ends_with(&wanted) && out.len() <= MOST + 100, "{} bytes", out.len());
-        assert_eq!(inflow.unfinished(), None);
+        assert_eq!(decompressor.unfinished(), None);
         let next = frame(FIN | TEXT, b"next");
-        assert_eq!(read(&mut inflow, &next, 3), Ok(next));
-        assert!(!inflow.take_skipped());
+        assert_eq!(read(&mut decompressor, &next, 3), Ok(next));
+        assert!(!decompressor.take_skipped());
     }
-    let mut inflow = Inflow::new(MOST, false, b"");
-    inflow.be_lenient();
+    let mut decompressor = Decompressor::new(MOST, false, b"");
+    decompressor.be_lenient();
     let endless = frame(TEXT, &long).into_iter().chain(frame(CONTINUATION, &long).repeat(4));
-    assert_eq!(read(&mut inflow, &endless.collect::<Vec<_>>(), 999), Err(Unreadable::TooLong));
+    assert_eq!(
+        read(&mut decompressor, &endless.collect::<Vec<_>>(), 999),
+        Err(MessageError::TooLong)
+    );
 }
 
 #[test]
 fn unfinished_messages_and_fragments_are_counted() {
-    let mut inflow = Inflow::new(MOST, false, b"");
-    assert_eq!(inflow.unfinished(), None);
+    let mut decompressor = Decompressor::new(MOST, false, b"");
+    assert_eq!(decompressor.unfinished(), None);
     let sent = [frame(TEXT, b"x"), frame(CONTINUATION, b"").repeat(700)].concat();
-    read(&mut inflow, &sent, 100).unwrap();
-    assert_eq!((inflow.unfinished(), inflow.take_fragments()), (Some(1), 700));
-    read(&mut inflow, &frame(FIN, b""), 100).unwrap();
-    assert_eq!((inflow.unfinished(), inflow.take_fragments()), (None, 1));
-    read(&mut inflow, &frame(FIN | TEXT, b"cut off")[..9], 100).unwrap();
-    assert_eq!(inflow.unfinished(), Some(2));
+    read(&mut decompressor, &sent, 100).unwrap();
+    assert_eq!((decompressor.unfinished(), decompressor.take_fragments()), (Some(1), 700));
+    read(&mut decompressor, &frame(FIN, b""), 100).unwrap();
+    assert_eq!((decompressor.unfinished(), decompressor.take_fragments()), (None, 1));
+    read(&mut decompressor, &frame(FIN | TEXT, b"cut off")[..9], 100).unwrap();
+    assert_eq!(decompressor.unfinished(), Some(2));
 }
 
 #[test]
-fn the_close_frame_is_found_behind_anything() {
+fn close_frame_is_found_after_any_data() {
     let close = frame(FIN | CLOSE, b"\x03\xe8");
     let half = frame(FIN | TEXT, &[b'x'; 500]);
     for before in [
@@ -254,19 +261,19 @@ fn the_close_frame_is_found_behind_anything() {
         frame(FIN | TEXT, &vec![b'x'; MOST - 1]).repeat(2),
     ] {
         let sent = [half.clone(), before, close.clone()].concat();
-        let mut inflow = Inflow::new(1 << 10, true, b"");
+        let mut decompressor = Decompressor::new(1 << 10, true, b"");
         let (begun, rest) = sent.split_at(100);
-        read(&mut inflow, begun, 10).unwrap();
+        read(&mut decompressor, begun, 10).unwrap();
         let mut found = Vec::new();
         for byte in rest {
-            inflow.put(&[*byte]);
-            found.push(inflow.skim());
+            decompressor.put(&[*byte]);
+            found.push(decompressor.skim());
         }
         let at = found.iter().position(|found| *found).unwrap();
         assert!(at + 10 > rest.len(), "at {at} of {}", rest.len());
     }
     // One that the library was given is remembered.
-    let mut inflow = Inflow::new(MOST, false, b"");
-    read(&mut inflow, &close, 4).unwrap();
-    assert!(inflow.skim());
+    let mut decompressor = Decompressor::new(MOST, false, b"");
+    read(&mut decompressor, &close, 4).unwrap();
+    assert!(decompressor.skim());
 }

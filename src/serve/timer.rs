@@ -1,4 +1,4 @@
-//! Time in a connection's life: a wait that can be made shorter, and a count that refills.
+//! Timers and rate limits of a connection.
 
 use std::pin::Pin;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 
-/// A wait that can be made shorter.
+/// A timer that can be moved to an earlier time.
 pub(crate) struct Timer {
     clock: Clock,
     at: Instant,
@@ -19,7 +19,7 @@ impl Timer {
         Self { clock, at, sleep: Box::pin(async move { clock.sleep(wait).await }) }
     }
 
-    /// Runs out by `at`, if not earlier.
+    /// Fires at `at`, unless it fires earlier.
     pub(crate) fn by(&mut self, at: Instant) {
         if at < self.at {
             *self = Self::new(self.clock, at);
@@ -27,15 +27,15 @@ impl Timer {
     }
 }
 
-/// So many a minute, as many at once, and refilled evenly.
+/// A token bucket that holds the tokens of a minute and is refilled evenly.
 #[derive(Debug)]
-pub(crate) struct Allowance {
+pub(crate) struct RateLimit {
     per_minute: f64,
     left: f64,
     at: Instant,
 }
 
-impl Allowance {
+impl RateLimit {
     pub(crate) fn new(per_minute: u32, now: Instant) -> Self {
         Self { per_minute: f64::from(per_minute), left: f64::from(per_minute), at: now }
     }
@@ -59,9 +59,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_allowance_refills_evenly_and_not_beyond_its_size() {
+    fn rate_limit_refills_evenly_up_to_its_size() {
         let start = Clock::system().instant();
-        let mut three = Allowance::new(3, start);
+        let mut three = RateLimit::new(3, start);
         assert_eq!([(); 4].map(|()| three.take(start)), [true, true, true, false]);
         assert!(!three.take(start + Duration::from_secs(19)));
         assert!(three.take(start + Duration::from_secs(20)));
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_wait_is_only_made_shorter() {
+    async fn timer_only_moves_earlier() {
         let clock = Clock::system();
         let start = clock.instant();
         let mut timer = Timer::new(clock, start + Duration::from_secs(30));
