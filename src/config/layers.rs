@@ -134,13 +134,14 @@ impl Layers {
                 self.refuse(key, place, format!("a list is not accepted: use {expected}"));
             }
             Shape::List(items) => {
-                let lines = items.iter().map(|item| place.with_line(item.line)).collect();
+                let lines = items.iter().map(|item| place.with_line(item.line));
+                let lines: Vec<Place> = lines.collect();
                 let texts = items.iter().map(|item| match &item.shape {
                     Shape::Scalar(text) => Some(text.trim()),
                     Shape::Null => Some(""),
                     _ => None,
                 });
-                self.list(key, texts.collect(), lines, place);
+                self.list(key, texts.collect(), &lines, place);
             }
             Shape::Map(_) => {
                 let message = format!("a section stands here: use {expected}");
@@ -161,7 +162,7 @@ impl Layers {
         if key.kind.is_list() {
             let texts: Vec<_> = text.split(',').map(|text| Some(text.trim())).collect();
             let places = vec![place.clone(); texts.len()];
-            return self.list(key, texts, places, place);
+            return self.list(key, texts, &places, place);
         }
         if peer::is_placeholder(text) {
             let keep = peer::keeps_placeholder(key);
@@ -184,7 +185,7 @@ impl Layers {
         &mut self,
         key: &'static Key,
         mut texts: Vec<Option<&str>>,
-        places: Vec<Place>,
+        places: &[Place],
         place: Place,
     ) {
         let all = texts.len();
