@@ -26,14 +26,14 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::folder::Folder;
-use self::journal::Groups;
-use self::member::Member;
+use self::folder::ScriptFolder;
+use self::journal::ReadGroups;
+use self::member::AggregateCounter;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::model::position::BusTag;
 use crate::model::window::Second;
-use crate::script::Complaint;
+use crate::script::ScriptDiagnostic;
 use crate::store::{Store, StoreError};
 use crate::sync::blocking;
 
@@ -57,7 +57,7 @@ pub struct Aggregates {
     /// What time it is.
     pub clock: Clock,
     /// What is wrong with the scripts now.
-    pub troubles: watch::Sender<Vec<Complaint>>,
+    pub troubles: watch::Sender<Vec<ScriptDiagnostic>>,
 }
 
 /// A clock that was set back by more than this many seconds: everything is counted again.
@@ -66,10 +66,10 @@ const SET_BACK: i64 = 5;
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// What it remembers from one beat to the next.
-struct State {
+struct CountingState {
     tools: Aggregates,
-    folder: Folder,
-    groups: Groups,
+    folder: ScriptFolder,
+    groups: ReadGroups,
     looked_at: Second,
     /// Whether the journal was read up to its end once.
     has_read: bool,
@@ -78,7 +78,7 @@ struct State {
 }
 
 /// The stage, with what it has counted so far; `None` when the store is too damaged to count.
-pub struct Counting(Option<State>);
+pub struct Counting(Option<CountingState>);
 
 impl Aggregates {
     /// Counts until `stop` is called.
@@ -94,7 +94,7 @@ impl Aggregates {
     pub async fn begin(self, within: Duration) -> anyhow::Result<Counting> {
         let clock = self.clock;
         let begun = blocking(move || {
-            let mut state = State::begin(self)?;
+            let mut state = CountingState::begin(self)?;
             let started = clock.instant();
             while clock.instant().duration_since(started) < within && state.beat_or_wait()? {}
             Ok(state)
@@ -142,14 +142,14 @@ impl Counting {
     }
 }
 
-impl State {
+impl CountingState {
     fn begin(tools: Aggregates) -> Result<Self, StoreError> {
-        let mut groups = Groups::new(tools.tag);
+        let mut groups = ReadGroups::new(tools.tag);
         let now = tools.clock.now().second();
-        for member in Member::built_in() {
+        for member in AggregateCounter::built_in() {
             groups.add(tools.store.reader(), member, now)?;
         }
-        let folder = Folder::open(&tools.scripts, &tools.store, tools.clock)?;
+        let folder = ScriptFolder::open(&tools.scripts, &tools.store, tools.clock)?;
         Ok(Self {
             tools,
             folder,
@@ -183,7 +183,7 @@ impl State {
     /// what is wanted now, and has put events where they are not looked for.
     fn begin_again(&mut self, now: Second) -> Result<(), StoreError> {
         self.groups.clear();
-        for member in Member::built_in() {
+        for member in AggregateCounter::built_in() {
             self.groups.add(self.tools.store.reader(), member, now)?;
         }
         Ok(())

@@ -30,11 +30,11 @@ use crate::model::position::{BusTag, Cursor, Position};
 use crate::store::journal::JournalItem;
 use crate::store::{Reader, Store, StoreError, rejects};
 pub use error::AmqpError;
-use link::{Link, Unconfirmed};
-use outbound::{Message, messages};
+use link::{BrokerLink, Unconfirmed};
+use outbound::{OutboundMessage, messages};
 use state::Reporter;
-pub use state::{Notice, NoticeKind, SinkState};
-use window::Window;
+pub use state::{ReaderWarning, ReaderWarningKind, SinkState};
+use window::ConfirmWindow;
 
 /// Name of the cursor: everything up to it is confirmed.
 pub const CURSOR: &str = "amqp";
@@ -85,7 +85,7 @@ pub struct Sink {
 }
 
 /// Why feeding stopped.
-enum Halt {
+enum PublishFailure {
     Asked,
     Store(StoreError),
     Broker(AmqpError),
@@ -111,8 +111,8 @@ struct Progress {
 }
 
 /// Events behind a place.
-struct Page {
-    events: Vec<(Position, Vec<Message>)>,
+struct JournalBatch {
+    events: Vec<(Position, Vec<OutboundMessage>)>,
     /// The last event that retention dropped behind that place.
     lost: Option<Position>,
 }
@@ -143,10 +143,10 @@ impl Sink {
         let mut backoff = Backoff::new(FIRST_WAIT, MOST_WAIT);
         loop {
             let error = match Box::pin(self.feed(&mut progress, &mut backoff, &stop)).await {
-                Halt::Asked => return Ok(()),
-                Halt::Store(error) => return Err(error.into()),
-                Halt::Refused => continue,
-                Halt::Broker(error) => error,
+                PublishFailure::Asked => return Ok(()),
+                PublishFailure::Store(error) => return Err(error.into()),
+                PublishFailure::Refused => continue,
+                PublishFailure::Broker(error) => error,
             };
             metrics::AMQP_LOST.add(1);
             self.reporter.report(false, Some(error.to_string()));
@@ -175,7 +175,7 @@ impl Sink {
         let is_other = last.is_some_and(|last| last.tag != tag);
         if is_other {
             let text = "the bus is another one than before: what it had left is not published";
-            self.reporter.notice(NoticeKind::Gap, text.to_owned());
+            self.reporter.notice(ReaderWarningKind::Gap, text.to_owned());
         }
         let (position, is_kept) = match kept {
             // Of a bus that was in use before: where it was left.
@@ -204,15 +204,15 @@ impl Sink {
         progress: &mut Progress,
         backoff: &mut Backoff,
         stop: &CancellationToken,
-    ) -> Halt {
+    ) -> PublishFailure {
         let opened = tokio::select! {
-            () = stop.cancelled() => return Halt::Asked,
-            opened = Link::open(&self.options) => opened,
+            () = stop.cancelled() => return PublishFailure::Asked,
+            opened = BrokerLink::open(&self.options) => opened,
             () = self.clock.sleep(CONNECT) => Err(late("connecting", CONNECT)),
         };
         let link = match opened {
             Ok(link) => link,
-            Err(error) => return Halt::Broker(error),
+            Err(error) => return PublishFailure::Broker(error),
         };
         self.reporter.report(true, None);
         tracing::info!(feeds = self.reporter.feeds(), "RabbitMQ is connected");
@@ -222,17 +222,17 @@ impl Sink {
                  gone, and each has to bind again",
                 self.options.exchange
             );
-            self.reporter.notice(NoticeKind::Removed, text);
+            self.reporter.notice(ReaderWarningKind::Removed, text);
         }
         progress.has_fed = true;
         // What was not confirmed is published again.
         progress.read = progress.confirmed;
         let halt = match Box::pin(self.publish(&link, progress, backoff, stop)).await {
             Ok(never) => match never {},
-            Err(Halt::Broker(AmqpError::Refused { reason })) => {
+            Err(PublishFailure::Broker(AmqpError::Refused { reason })) => {
                 tracing::warn!(reason, "RabbitMQ refuses a message; looking for it");
                 progress.careful_to = Some(progress.read);
-                Halt::Refused
+                PublishFailure::Refused
             }
             Err(halt) => halt,
         };
@@ -241,21 +241,21 @@ impl Sink {
             () = link.close() => {}
             () = self.clock.sleep(GOODBYE) => {}
         }
-        kept.map_or_else(Halt::Store, |()| halt)
+        kept.map_or_else(PublishFailure::Store, |()| halt)
     }
 
     async fn publish(
         &self,
-        link: &Link,
+        link: &BrokerLink,
         progress: &mut Progress,
         backoff: &mut Backoff,
         stop: &CancellationToken,
-    ) -> Result<std::convert::Infallible, Halt> {
+    ) -> Result<std::convert::Infallible, PublishFailure> {
         let mut applied = self.store.watermarks().applied.subscribe();
-        let mut window = Window::new();
+        let mut window = ConfirmWindow::new();
         loop {
             applied.borrow_and_update();
-            let page = self.page(progress.read).await.map_err(Halt::Store)?;
+            let page = self.page(progress.read).await.map_err(PublishFailure::Store)?;
             if let Some(lost) = page.lost {
                 let (from, to) = (self.cursor(progress.read), self.cursor(lost));
                 let text = format!(
@@ -263,7 +263,7 @@ impl Sink {
                      reached (raise store.journal.bytes), or a part of it cannot be read (see the \
                      log)"
                 );
-                self.reporter.notice(NoticeKind::Gap, text);
+                self.reporter.notice(ReaderWarningKind::Gap, text);
                 progress.read = progress.read.max(lost);
             }
             let is_idle = page.events.is_empty();
@@ -299,7 +299,7 @@ impl Sink {
                 backoff.reset();
             }
             progress.confirmed = progress.read;
-            self.keep(progress).await.map_err(Halt::Store)?;
+            self.keep(progress).await.map_err(PublishFailure::Store)?;
             self.idle(link, progress, &mut applied, stop).await?;
         }
     }
@@ -307,23 +307,23 @@ impl Sink {
     /// Waits for events, and looks whether the connection is still there.
     async fn idle(
         &self,
-        link: &Link,
+        link: &BrokerLink,
         progress: &mut Progress,
         applied: &mut watch::Receiver<u64>,
         stop: &CancellationToken,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), PublishFailure> {
         loop {
             tokio::select! {
-                () = stop.cancelled() => return Err(Halt::Asked),
+                () = stop.cancelled() => return Err(PublishFailure::Asked),
                 changed = applied.changed() => {
-                    changed.map_err(|_| Halt::Store(StoreError::Closed))?;
+                    changed.map_err(|_| PublishFailure::Store(StoreError::Closed))?;
                     return Ok(());
                 }
                 () = self.clock.sleep(LOOK) => {}
             }
             if !link.is_up() {
                 let (doing, reason) = ("waiting for events", "the connection is gone".to_owned());
-                return Err(Halt::Broker(AmqpError::Away { doing, reason }));
+                return Err(PublishFailure::Broker(AmqpError::Away { doing, reason }));
             }
             self.now_and_then(link, progress, stop).await?;
         }
@@ -333,11 +333,11 @@ impl Sink {
     /// the broker refuses is known. That one is set aside in the reject log.
     async fn publish_carefully(
         &self,
-        link: &Link,
-        (position, messages): (Position, Vec<Message>),
+        link: &BrokerLink,
+        (position, messages): (Position, Vec<OutboundMessage>),
         progress: &mut Progress,
         stop: &CancellationToken,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), PublishFailure> {
         for message in messages {
             if progress.refused.contains(&message.id) {
                 continue;
@@ -348,10 +348,12 @@ impl Sink {
             };
             match Box::pin(self.patiently(link, stop, "publishing", sending)).await {
                 Ok(()) => metrics::AMQP_PUBLISHED.add(1),
-                Err(Halt::Broker(AmqpError::Refused { reason })) => {
-                    self.set_aside(position, &message, &reason).await.map_err(Halt::Store)?;
+                Err(PublishFailure::Broker(AmqpError::Refused { reason })) => {
+                    self.set_aside(position, &message, &reason)
+                        .await
+                        .map_err(PublishFailure::Store)?;
                     progress.refused.push(message.id);
-                    return Err(Halt::Refused);
+                    return Err(PublishFailure::Refused);
                 }
                 Err(halt) => return Err(halt),
             }
@@ -366,7 +368,7 @@ impl Sink {
     async fn set_aside(
         &self,
         position: Position,
-        message: &Message,
+        message: &OutboundMessage,
         reason: &str,
     ) -> Result<(), StoreError> {
         let reason = format!(
@@ -383,18 +385,18 @@ impl Sink {
         };
         self.store.commit(put).await?;
         let text = format!("{reason}; see `ghpulse inspect rejects`");
-        self.reporter.notice(NoticeKind::Refused, text);
+        self.reporter.notice(ReaderWarningKind::Refused, text);
         Ok(())
     }
 
     /// Waits for the oldest confirm.
     async fn confirm(
         &self,
-        link: &Link,
-        window: &mut Window<Unconfirmed>,
+        link: &BrokerLink,
+        window: &mut ConfirmWindow<Unconfirmed>,
         progress: &mut Progress,
         stop: &CancellationToken,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), PublishFailure> {
         let Some((sent, done)) = window.pop() else { return Ok(()) };
         let doing = "waiting for a confirm";
         Box::pin(self.patiently(link, stop, doing, link.confirmed(sent))).await?;
@@ -408,11 +410,11 @@ impl Sink {
     /// Waits for the broker, a while; without end while it says itself that it takes nothing.
     async fn patiently<T>(
         &self,
-        link: &Link,
+        link: &BrokerLink,
         stop: &CancellationToken,
         doing: &'static str,
         work: impl Future<Output = Result<T, AmqpError>>,
-    ) -> Result<T, Halt> {
+    ) -> Result<T, PublishFailure> {
         let mut work = std::pin::pin!(work);
         let mut waited = Duration::ZERO;
         let mut was_blocked = false;
@@ -422,9 +424,9 @@ impl Sink {
                     if was_blocked && done.is_ok() && self.reporter.report(true, None) {
                         tracing::info!("RabbitMQ takes messages again");
                     }
-                    return done.map_err(Halt::Broker);
+                    return done.map_err(PublishFailure::Broker);
                 }
-                () = stop.cancelled() => return Err(Halt::Asked),
+                () = stop.cancelled() => return Err(PublishFailure::Asked),
                 () = self.clock.sleep(LOOK) => waited += LOOK,
             }
             if link.is_blocked() {
@@ -435,12 +437,12 @@ impl Sink {
                     tracing::warn!("{words}");
                 }
             } else if waited >= PATIENCE {
-                return Err(Halt::Broker(late(doing, PATIENCE)));
+                return Err(PublishFailure::Broker(late(doing, PATIENCE)));
             }
         }
     }
 
-    async fn page(&self, after: Position) -> Result<Page, StoreError> {
+    async fn page(&self, after: Position) -> Result<JournalBatch, StoreError> {
         let tag = self.tag;
         let read = move |reader: Reader<'_>| {
             let journal = reader.journal(tag)?;
@@ -461,7 +463,7 @@ impl Sink {
                 events.push((position, messages(&envelope)));
                 Ok(events.len() < PAGE_EVENTS && bytes < PAGE_BYTES)
             })?;
-            Ok(Page { events, lost })
+            Ok(JournalBatch { events, lost })
         };
         self.store.read(read).await
     }
@@ -469,10 +471,10 @@ impl Sink {
     /// Keeps the cursor, and looks whether the readers' exchange is there, each at its own pace.
     async fn now_and_then(
         &self,
-        link: &Link,
+        link: &BrokerLink,
         progress: &mut Progress,
         stop: &CancellationToken,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), PublishFailure> {
         let now = self.clock.instant();
         if now.duration_since(progress.looked_at) >= LOOK {
             progress.looked_at = now;
@@ -480,7 +482,7 @@ impl Sink {
             Box::pin(looking).await?;
         }
         if now.duration_since(progress.kept_at) >= KEEP_EVERY {
-            self.keep(progress).await.map_err(Halt::Store)?;
+            self.keep(progress).await.map_err(PublishFailure::Store)?;
         }
         Ok(())
     }
@@ -506,7 +508,7 @@ impl Sink {
 /// Tries a broker without changing it: what was found, in words.
 pub async fn probe(options: &AmqpOptions, clock: Clock) -> Result<String, AmqpError> {
     let found = tokio::select! {
-        found = Box::pin(Link::probe(options)) => found?,
+        found = Box::pin(BrokerLink::probe(options)) => found?,
         () = clock.sleep(CONNECT) => return Err(late("connecting", CONNECT)),
     };
     Ok(format!("logged in; exchange `{}` {found}", options.exchange))

@@ -11,12 +11,12 @@
 //! There is never half a file under a name.
 
 mod deliver;
-mod draft;
 mod error;
 mod export;
 mod import;
 mod lines;
 mod name;
+mod partial_file;
 mod recorded;
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ use std::time::Duration;
 pub use deliver::deliver;
 pub use error::ArchiveError;
 pub use export::{Exported, WrittenHour, export, run, settled_until};
-pub use import::{Broken, Imported, State, import};
+pub use import::{BrokenLine, ImportOutcome, Imported, import};
 pub use name::{HourName, file_name};
 
 /// How long after its end an hour's file is written: GitHub serves most events within minutes,

@@ -12,7 +12,6 @@ mod export;
 mod import;
 mod inspect;
 mod output;
-mod place;
 mod requeue;
 mod restore;
 mod run;
@@ -20,6 +19,7 @@ mod script;
 mod show;
 mod simulate;
 mod status;
+mod store_access;
 mod tail;
 mod version;
 
@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Flag, Loaded, Lookup, Notice, Refused, Request};
+use crate::config::{self, ConfigWarning, Flag, InvalidConfig, Loaded, Lookup, Request};
 use crate::logging;
 
 /// How a command ended; the numbers are part of the contract (sysexits).
@@ -127,7 +127,7 @@ enum Command {
 
 /// Where the configuration file is.
 #[derive(Debug, Clone, Default, Args)]
-struct FileArgs {
+struct ConfigFileArgs {
     /// Configuration file; without it the first of ./config.yaml, ./config/config.yaml,
     /// ../config/config.yaml
     #[arg(short, long, value_name = "FILE")]
@@ -180,7 +180,7 @@ fn filled(text: &str) -> Result<String, String> {
 }
 
 /// Loads the configuration of this process: file, environment, then these flags.
-fn load(file: &FileArgs, flags: Vec<Flag>) -> Result<Loaded, Refused> {
+fn load(file: &ConfigFileArgs, flags: Vec<Flag>) -> Result<Loaded, InvalidConfig> {
     let lookup = file.config.clone().map_or(Lookup::Places, Lookup::File);
     config::load(&Request::of_process(lookup, flags))
 }
@@ -217,7 +217,7 @@ fn exit_of_log(error: &logging::LoggingError) -> Exit {
 }
 
 /// Says on stderr all that is wrong with the configuration.
-fn complain_all(refused: &Refused) -> Exit {
+fn complain_all(refused: &InvalidConfig) -> Exit {
     for line in lines_of(refused) {
         output::complain(&line);
     }
@@ -226,18 +226,18 @@ fn complain_all(refused: &Refused) -> Exit {
 }
 
 /// Notices and complaints as lines, the gravest last, where the eye is.
-fn lines_of(refused: &Refused) -> Vec<String> {
-    let notices = refused.notices.iter().map(line_of);
-    let complaints = refused.complaints.iter().map(|complaint| format!("error: {complaint}"));
-    notices.chain(complaints).collect()
+fn lines_of(refused: &InvalidConfig) -> Vec<String> {
+    let warnings = refused.warnings.iter().map(line_of);
+    let errors = refused.errors.iter().map(|error| format!("error: {error}"));
+    warnings.chain(errors).collect()
 }
 
-fn line_of(notice: &Notice) -> String {
-    let level = match notice.level {
-        config::Level::Warning => "warning",
-        config::Level::Info => "note",
+fn line_of(warning: &ConfigWarning) -> String {
+    let level = match warning.level {
+        config::Severity::Warning => "warning",
+        config::Severity::Info => "note",
     };
-    format!("{level}: {notice}")
+    format!("{level}: {warning}")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! The process environment is read by [`Request::of_process`] alone, so tests pass what they like.
 
 mod check;
-mod complaint;
+mod diagnostic;
 mod impossible;
 mod joined;
 mod keys;
@@ -32,14 +32,14 @@ mod values;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use complaint::{Complaint, Level, Notice, Place};
+pub use diagnostic::{ConfigError, ConfigWarning, Severity, ValueOrigin};
 pub use reference::{default_file, defaults_json, reference, reference_json, variables};
 pub use secret::Secret;
 pub use sections::{
     Config, DisableConfig, EnrichConfig, GitHubConfig, IntervalConfig, LogConfig, ServerConfig,
     ServerLimits, StoreConfig,
 };
-pub use table::{KEYS, Key, OTHER_VARIABLES, PREFIX, ValueKind};
+pub use table::{ConfigKey, KEYS, OTHER_VARIABLES, PREFIX, ValueKind};
 pub use tokens::{TokenLines, read_tokens};
 pub use typed::{
     AlertFormat, AlertsConfig, AmqpConfig, BackupConfig, Compression, LogFormat, Network,
@@ -117,39 +117,39 @@ pub struct Loaded {
     /// The file that was read.
     pub file: Option<PathBuf>,
     /// What is worth a log line.
-    pub notices: Vec<Notice>,
+    pub warnings: Vec<ConfigWarning>,
     /// Where each key was written; not those that have their default.
-    pub places: Places,
+    pub places: ValueOrigins,
 }
 
 /// Where keys were written, by their names.
-pub type Places = BTreeMap<&'static str, Place>;
+pub type ValueOrigins = BTreeMap<&'static str, ValueOrigin>;
 
 /// A configuration that does not hold.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Refused {
+pub struct InvalidConfig {
     /// The file that was read.
     pub file: Option<PathBuf>,
     /// All that is wrong; at least one.
-    pub complaints: Vec<Complaint>,
+    pub errors: Vec<ConfigError>,
     /// What would be worth a log line besides.
-    pub notices: Vec<Notice>,
+    pub warnings: Vec<ConfigWarning>,
     /// What it would be with the defaults in place of what is wrong: to look for more, not to run.
     pub rest: Box<Config>,
     /// Where each key was written that is accepted.
-    pub places: Places,
+    pub places: ValueOrigins,
 }
 
 /// Makes a configuration from defaults, file, environment and flags; later ones win.
-pub fn load(request: &Request) -> Result<Loaded, Refused> {
+pub fn load(request: &Request) -> Result<Loaded, InvalidConfig> {
     let mut layers = layers::Layers::default();
     let file = locate(request);
     if let Some(path) = &file {
         match read(&request.directory, path) {
             Ok(text) => layers.file(path, &text),
             Err(message) => {
-                let place = Place::File(path.clone(), None);
-                layers.complaints.push(Complaint::whole(place, message));
+                let place = ValueOrigin::File(path.clone(), None);
+                layers.errors.push(ConfigError::whole(place, message));
             }
         }
     }
@@ -159,12 +159,12 @@ pub fn load(request: &Request) -> Result<Loaded, Refused> {
     }
     let mut values = values::Values::new(layers);
     let config = check::build(&mut values, &request.host);
-    let layers::Layers { given, complaints, notices, .. } = values.end();
+    let layers::Layers { given, errors, warnings, .. } = values.end();
     let places = given.into_iter().map(|(key, given)| (key, given.place)).collect();
-    if complaints.is_empty() {
-        return Ok(Loaded { config, file, notices, places });
+    if errors.is_empty() {
+        return Ok(Loaded { config, file, warnings, places });
     }
-    Err(Refused { file, complaints, notices, rest: Box::new(config), places })
+    Err(InvalidConfig { file, errors, warnings, rest: Box::new(config), places })
 }
 
 /// Scheme, host and port of a configured URL; the port is the scheme's own when none is written.

@@ -10,7 +10,7 @@
 //! may go), `run` (one run), `host` (which one is in force), `watch` (saving), `report` (the
 //! command line). The users' page is `scripts/README.md`.
 
-mod complaint;
+mod diagnostic;
 mod engine;
 mod host;
 mod live;
@@ -29,11 +29,11 @@ mod trials;
 pub(crate) mod usage;
 mod watch;
 
-pub use complaint::Complaint;
+pub use diagnostic::ScriptDiagnostic;
 pub use host::{InForce, Merged, ScriptHost, ScriptStatus};
 pub use live::LiveWindow;
 pub use report::{Benched, Checked, Cost, Trial, bench, check, check_aggregate, missing_paths};
-pub use run::{Compiled, Kind, SOURCE_BYTES, prepare};
+pub use run::{Compiled, SOURCE_BYTES, ScriptKind, prepare};
 pub use shipped::{MERGE_FILE, SHIPPED, SHIPPED_ALL, has_no_scripts, write_out};
 pub use trials::Trials;
 pub use watch::watch;

@@ -27,16 +27,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use answer::Malformed;
+pub use answer::MalformedAnswer;
 pub use error::HistoryError;
 pub use query::{Query, Text};
 pub use round::Synced;
-pub use server::Limits;
+pub use server::QueryLimits;
 
 use self::figures::Figures;
-use self::round::Round;
-use self::schedule::Schedule;
-use self::server::{Server, Session};
+use self::round::SyncRound;
+use self::schedule::QuerySchedule;
+use self::server::{TidbServer, TidbSession};
 use crate::alerts::{Alerts, Condition};
 use crate::clock::Clock;
 use crate::config::{IntervalConfig, TidbConfig};
@@ -54,7 +54,7 @@ const MOST_WAITING: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// The server, the queries, and what may take how long; `None` when there is no server.
-    pub tidb: Option<(TidbConfig, Limits)>,
+    pub tidb: Option<(TidbConfig, QueryLimits)>,
     /// Paces and retries.
     pub interval: IntervalConfig,
     /// Whether only [`History::sync_now`] asks (`disable.interval`).
@@ -63,10 +63,10 @@ pub struct Setup {
 
 /// The history, for whoever counts, shows, or wants it fresh. Clones are the same.
 #[derive(Debug, Clone)]
-pub struct History(Arc<Shared>);
+pub struct History(Arc<HistoryParts>);
 
 #[derive(Debug)]
-struct Shared {
+struct HistoryParts {
     figures: Figures,
     health: Mutex<Health>,
     requests: mpsc::Sender<oneshot::Sender<Synced>>,
@@ -101,7 +101,7 @@ pub enum HistoryState {
 pub struct HistorySync {
     history: History,
     store: Store,
-    server: Option<Server>,
+    server: Option<TidbServer>,
     setup: Setup,
     alerts: Alerts,
     clock: Clock,
@@ -117,7 +117,7 @@ impl History {
         clock: Clock,
     ) -> Result<(Self, HistorySync), StoreError> {
         let figures = Figures::load(store)?;
-        let server = setup.tidb.clone().map(|(tidb, limits)| Server::new(tidb, limits));
+        let server = setup.tidb.clone().map(|(tidb, limits)| TidbServer::new(tidb, limits));
         let state = match (&server, figures.has_base()) {
             (None, _) => HistoryState::Off,
             (Some(_), _) if setup.on_request => HistoryState::Off,
@@ -125,7 +125,7 @@ impl History {
             (Some(_), false) => HistoryState::Degraded,
         };
         let (sender, requests) = mpsc::channel(MOST_WAITING);
-        let history = Self(Arc::new(Shared {
+        let history = Self(Arc::new(HistoryParts {
             figures,
             health: Mutex::new(Health { state, since: clock.now(), error: None }),
             requests: sender,
@@ -202,7 +202,7 @@ impl HistorySync {
             return Ok(());
         };
         let first = (!self.setup.on_request).then(|| self.clock.instant());
-        let mut schedule = Schedule::starting(first);
+        let mut schedule = QuerySchedule::starting(first);
         loop {
             let mut waiting = Vec::new();
             tokio::select! {
@@ -231,7 +231,7 @@ impl HistorySync {
             let now = self.clock.instant();
             let synced = self.tell(&server, &round, now - began);
             if self.setup.on_request {
-                schedule = Schedule::starting(None);
+                schedule = QuerySchedule::starting(None);
             } else {
                 // The languages go with the days.
                 let languages = !server.knows_languages() || round.languages.is_some();
@@ -251,8 +251,8 @@ impl HistorySync {
     /// Asks each query once; of several failures the first is kept. A query that costs the
     /// connection costs no other query: the next one gets a new connection. Only a server that
     /// cannot be reached, or does not let us in, ends the round. An error is one of our own store.
-    async fn ask(&self, server: &Server, asked: &[Query]) -> Result<Round, StoreError> {
-        let mut round = Round::default();
+    async fn ask(&self, server: &TidbServer, asked: &[Query]) -> Result<SyncRound, StoreError> {
+        let mut round = SyncRound::default();
         let languages = asked.contains(&Query::Daily) && server.knows_languages();
         let texts = asked.iter().map(|query| Text::from(*query));
         let mut session = None;
@@ -290,9 +290,9 @@ impl HistorySync {
     /// Asks one query, writes what it brings, and notes in `round` how much that was.
     async fn fetch(
         &self,
-        session: &mut Session<'_>,
+        session: &mut TidbSession<'_>,
         text: Text,
-        round: &mut Round,
+        round: &mut SyncRound,
     ) -> Result<(), HistoryError> {
         match text {
             Text::Figures(query) => {
@@ -310,7 +310,7 @@ impl HistorySync {
     /// Asks one query and writes what it brings; gives how many figures.
     async fn fetch_figures(
         &self,
-        session: &mut Session<'_>,
+        session: &mut TidbSession<'_>,
         query: Query,
     ) -> Result<usize, HistoryError> {
         let figures = &self.history.0.figures;
@@ -318,7 +318,7 @@ impl HistorySync {
         figures.begin(query, now);
         let answered = session.ask(query.into(), answer::MOST_ROWS).await.and_then(|table| {
             let read = answer::read(query, session.year(), &table);
-            read.map_err(|cause| HistoryError::Malformed { query: query.into(), cause })
+            read.map_err(|cause| HistoryError::MalformedAnswer { query: query.into(), cause })
         });
         let base = answered.inspect_err(|_| figures.give_up(query))?;
         let (history, wrote) = (self.history.clone(), base.len());
@@ -332,7 +332,7 @@ impl HistorySync {
     }
 
     /// Says what came of it to the log, the metrics, the alerts, and for the one who asked.
-    fn tell(&self, server: &Server, round: &Round, took: Duration) -> Synced {
+    fn tell(&self, server: &TidbServer, round: &SyncRound, took: Duration) -> Synced {
         let error = round.error.as_ref().map(ToString::to_string);
         if let Some(error) = &error {
             metrics::TIDB_SYNCS.add_for("failed", 1);
@@ -362,10 +362,10 @@ async fn until(clock: Clock, at: Option<Instant>) {
 /// running them. Says what the server is, or all that is wrong.
 pub async fn check(
     tidb: &TidbConfig,
-    limits: Limits,
+    limits: QueryLimits,
     clock: Clock,
 ) -> Result<String, Vec<HistoryError>> {
-    let server = Server::new(tidb.clone(), limits);
+    let server = TidbServer::new(tidb.clone(), limits);
     let mut session = server.open(clock.now()).await.map_err(|error| vec![error])?;
     let mut wrong = Vec::new();
     let languages = server.knows_languages().then_some(Text::Languages);

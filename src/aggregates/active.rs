@@ -23,11 +23,11 @@ const AHEAD: usize = 100_000;
 const SWEEP: i64 = 60;
 
 /// Events, repositories and developers.
-pub(super) struct Active {
+pub(super) struct ActiveCounter {
     windows: &'static [(&'static str, u32)],
-    events: Seconds,
-    repositories: Different,
-    developers: Different,
+    events: SecondRing,
+    repositories: DistinctIds,
+    developers: DistinctIds,
     /// Of events whose second has not come yet: the repository and the developer of each.
     ahead: BTreeMap<i64, Vec<[Option<u64>; 2]>>,
     waiting: usize,
@@ -40,27 +40,27 @@ pub(super) struct Active {
 }
 
 /// A number for each of the last seconds, in a ring.
-struct Seconds {
+struct SecondRing {
     numbers: Vec<u32>,
     /// The newest second that is held; the ring holds as many before it as it is long.
     newest: Option<i64>,
 }
 
 /// Who was seen when last.
-struct Different {
+struct DistinctIds {
     last: HashMap<u64, i64, foldhash::fast::RandomState>,
-    seconds: Seconds,
+    seconds: SecondRing,
     swept_at: i64,
 }
 
-impl Active {
+impl ActiveCounter {
     pub(super) fn new(windows: &'static [(&'static str, u32)]) -> Self {
         let span = i64::from(longest(windows)) + SLACK;
         Self {
             windows,
-            events: Seconds::new(span),
-            repositories: Different::new(span),
-            developers: Different::new(span),
+            events: SecondRing::new(span),
+            repositories: DistinctIds::new(span),
+            developers: DistinctIds::new(span),
             ahead: BTreeMap::new(),
             waiting: 0,
             now: i64::MIN,
@@ -140,7 +140,7 @@ impl Active {
     }
 }
 
-impl Seconds {
+impl SecondRing {
     fn new(span: i64) -> Self {
         let length = usize::try_from(span).expect("a day and some");
         Self { numbers: vec![0; length], newest: None }
@@ -188,9 +188,9 @@ impl Seconds {
     }
 }
 
-impl Different {
+impl DistinctIds {
     fn new(span: i64) -> Self {
-        Self { last: HashMap::default(), seconds: Seconds::new(span), swept_at: i64::MIN }
+        Self { last: HashMap::default(), seconds: SecondRing::new(span), swept_at: i64::MIN }
     }
 
     /// False when there is no room for one more.
@@ -237,7 +237,7 @@ mod tests {
             seen in prop::collection::vec((0_u64..6, 0_i64..40, 0_i64..4), 0..60),
             length in 1_u32..12,
         ) {
-            let mut different = Different::new(12);
+            let mut different = DistinctIds::new(12);
             let mut list = Vec::new();
             let mut now = 1_000;
             for (id, step, late) in seen {
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_what_is_told_apart() {
-        let mut different = Different::new(10);
+        let mut different = DistinctIds::new(10);
         for id in 0..DIFFERENT as u64 {
             assert!(different.see(id, 5));
         }

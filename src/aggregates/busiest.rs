@@ -29,12 +29,12 @@ const COUNTERS: [(&str, &str); 3] =
 
 /// One counter for each.
 pub(super) struct Busiest {
-    counters: [Counter; 3],
+    counters: [RankCounter; 3],
     ticked_at: Option<Second>,
 }
 
 #[derive(Default)]
-struct Counter {
+struct RankCounter {
     /// By the number of the minute: events of each repository.
     buckets: BTreeMap<i64, HashMap<u64, u32, foldhash::fast::RandomState>>,
     /// Events of each repository in all buckets, and its last name.
@@ -71,7 +71,7 @@ impl Busiest {
     }
 }
 
-impl Counter {
+impl RankCounter {
     fn add(&mut self, second: Second, id: u64, name: &str) {
         let is_known = self.sums.contains_key(&id);
         if !is_known && self.sums.len() >= REPOSITORIES {
@@ -120,13 +120,13 @@ impl Counter {
 mod tests {
     use super::*;
 
-    fn add(counter: &mut Counter, second: i64, id: u64, name: &str) {
+    fn add(counter: &mut RankCounter, second: i64, id: u64, name: &str) {
         counter.add(Second(second), id, name);
     }
 
     #[test]
     fn the_window_slides_and_a_new_name_takes_the_old_ones_place() {
-        let mut counter = Counter::default();
+        let mut counter = RankCounter::default();
         for (second, id, name) in
             [(0, 1, "a/old"), (70, 1, "a/new"), (70, 2, "b/b"), (130, 3, "c/c")]
         {
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn only_the_largest_are_named() {
-        let mut counter = Counter::default();
+        let mut counter = RankCounter::default();
         for id in 0..100 {
             for _ in 0..=id {
                 add(&mut counter, 0, id, &format!("r/{id}"));

@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::journal::Groups;
-use super::member::Member;
+use super::journal::ReadGroups;
+use super::member::AggregateCounter;
 use crate::clock::Clock;
 use crate::hub::Hub;
 use crate::model::window::Second;
 use crate::script::rule::Rule;
 use crate::script::usage::Usage;
 use crate::script::{
-    Complaint, InForce, Kind, MERGE_FILE, SHIPPED_ALL, ScriptHost, Trials, has_no_scripts,
+    InForce, MERGE_FILE, SHIPPED_ALL, ScriptDiagnostic, ScriptHost, ScriptKind, Trials,
+    has_no_scripts,
 };
 use crate::store::keys::MetaKey;
 use crate::store::{Store, StoreError};
@@ -30,10 +31,10 @@ const NAME_BYTES: usize = 64;
 const LAST_GOOD: &str = "script.aggregate.";
 
 /// The aggregates of a folder: name and file, and what cannot be one.
-type Files = (Vec<(String, PathBuf)>, Vec<Complaint>);
+type Files = (Vec<(String, PathBuf)>, Vec<ScriptDiagnostic>);
 
 /// The scripts' hosts, by name.
-pub(super) struct Folder {
+pub(super) struct ScriptFolder {
     path: PathBuf,
     store: Store,
     clock: Clock,
@@ -42,7 +43,7 @@ pub(super) struct Folder {
     readable: bool,
 }
 
-impl Folder {
+impl ScriptFolder {
     /// Begins with the last good texts of an earlier run. Blocks.
     pub(super) fn open(path: &Path, store: &Store, clock: Clock) -> Result<Self, StoreError> {
         let mut kept = Vec::new();
@@ -55,7 +56,7 @@ impl Folder {
         for (name, text) in kept {
             let file = path.join(format!("{name}.rhai")).display().to_string();
             let trials = Some(Trials::read(store, &name)?);
-            let host = ScriptHost::of(Kind::Aggregate, &file, Some(&text), trials, clock);
+            let host = ScriptHost::of(ScriptKind::Aggregate, &file, Some(&text), trials, clock);
             hosts.insert(name, Arc::new(host));
         }
         let (path, store) = (path.to_owned(), store.clone());
@@ -66,10 +67,10 @@ impl Folder {
     /// back what is wrong. Blocks.
     pub(super) fn look(
         &mut self,
-        groups: &mut Groups,
+        groups: &mut ReadGroups,
         hub: &Hub,
         now: Second,
-    ) -> Result<Vec<Complaint>, StoreError> {
+    ) -> Result<Vec<ScriptDiagnostic>, StoreError> {
         let mut troubles = Vec::new();
         match files(&self.path) {
             // The user has no scripts: the built-in ones are in force.
@@ -101,7 +102,7 @@ impl Folder {
             if groups.of_script(name).and_then(|(member, _)| member.rule()) != rule.as_ref() {
                 groups.remove(name);
                 if let Some(rule) = rule {
-                    let member = Member::script_of(name, Arc::clone(host), rule);
+                    let member = AggregateCounter::script_of(name, Arc::clone(host), rule);
                     groups.add(self.store.reader(), member, now)?;
                 }
             }
@@ -110,11 +111,11 @@ impl Folder {
             let usage = found.and_then(|(member, _)| Some((member.usage()?, member.rule()?)));
             let about = about(name, host, caught_up, usage);
             hub.aggregates().open(name).describe(about.to_string());
-            troubles.extend(host.status().complaint().cloned());
+            troubles.extend(host.status().diagnostic().cloned());
             let mistaken = usage.filter(|(usage, _)| usage.is_mistaken());
             troubles.extend(mistaken.and_then(|(usage, rule)| {
                 let (file, reason) = (Arc::clone(&host.status().file), usage.words(rule)?);
-                Some(Complaint { file, line: None, column: None, reason })
+                Some(ScriptDiagnostic { file, line: None, column: None, reason })
             }));
         }
         Ok(troubles)
@@ -130,13 +131,13 @@ impl Folder {
         &mut self,
         name: &str,
         file: &Path,
-        groups: &Groups,
+        groups: &ReadGroups,
         now: Second,
     ) -> Result<(), StoreError> {
         if !self.hosts.contains_key(name) {
             let trials = Some(Trials::read(&self.store, name)?);
             let file = file.display().to_string();
-            let host = ScriptHost::of(Kind::Aggregate, &file, None, trials, self.clock);
+            let host = ScriptHost::of(ScriptKind::Aggregate, &file, None, trials, self.clock);
             self.hosts.insert(name.to_owned(), Arc::new(host));
         }
         let host = &self.hosts[name];
@@ -152,7 +153,7 @@ impl Folder {
     }
 
     /// A file that is gone is an aggregate that is not wanted any more.
-    fn forget_all_but(&mut self, files: &[(String, PathBuf)], groups: &mut Groups, hub: &Hub) {
+    fn forget_all_but(&mut self, files: &[(String, PathBuf)], groups: &mut ReadGroups, hub: &Hub) {
         let gone = |name: &&String| !files.iter().any(|(file, _)| file == *name);
         let gone: Vec<String> = self.hosts.keys().filter(gone).cloned().collect();
         for name in gone {
@@ -198,7 +199,7 @@ pub fn files(folder: &Path) -> io::Result<Files> {
     let (mut files, mut refused) = Files::default();
     let mut refuse = |path: &Path, reason: String| {
         let file = path.display().to_string().into();
-        refused.push(Complaint { file, line: None, column: None, reason });
+        refused.push(ScriptDiagnostic { file, line: None, column: None, reason });
     };
     for entry in entries.take(ENTRIES) {
         let path = entry?.path();

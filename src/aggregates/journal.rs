@@ -10,27 +10,27 @@ use crate::script::rule::Subject;
 use crate::store::journal::{Journal, JournalItem};
 use crate::store::{Reader, StoreError};
 
-use super::member::Member;
+use super::member::AggregateCounter;
 
 /// The most rows that a group reads at one beat.
 const ROWS: usize = 10_000;
 
 /// All who count, by how far they have come.
-pub(super) struct Groups {
+pub(super) struct ReadGroups {
     tag: BusTag,
     /// The one that has come furthest is the first.
-    groups: Vec<Group>,
+    groups: Vec<ReadGroup>,
 }
 
-struct Group {
+struct ReadGroup {
     /// Up to where everything was read, or need not be.
     place: Position,
     /// Whether all there is was read.
     caught_up: bool,
-    members: Vec<Member>,
+    members: Vec<AggregateCounter>,
 }
 
-impl Groups {
+impl ReadGroups {
     pub(super) fn new(tag: BusTag) -> Self {
         Self { tag, groups: Vec::new() }
     }
@@ -39,7 +39,7 @@ impl Groups {
     pub(super) fn add(
         &mut self,
         reader: Reader<'_>,
-        mut member: Member,
+        mut member: AggregateCounter,
         now: Second,
     ) -> Result<(), StoreError> {
         let from = Second(now.0.saturating_sub(member.span()));
@@ -48,7 +48,7 @@ impl Groups {
         member.begin(whole_from.unwrap_or(now).max(from));
         match self.groups.iter_mut().find(|group| group.place == place) {
             Some(group) => group.members.push(member),
-            None => self.groups.push(Group { place, caught_up: false, members: vec![member] }),
+            None => self.groups.push(ReadGroup { place, caught_up: false, members: vec![member] }),
         }
         Ok(())
     }
@@ -67,7 +67,7 @@ impl Groups {
     }
 
     /// Who counts for this script, and whether all there is was counted.
-    pub(super) fn of_script(&self, script: &str) -> Option<(&Member, bool)> {
+    pub(super) fn of_script(&self, script: &str) -> Option<(&AggregateCounter, bool)> {
         self.groups.iter().find_map(|group| {
             let found = group.members.iter().find(|member| member.script() == Some(script));
             found.map(|member| (member, group.caught_up))
@@ -77,7 +77,7 @@ impl Groups {
     /// Reads on, a piece for each group. True when there is more.
     pub(super) fn read(&mut self, reader: Reader<'_>, now: Second) -> Result<bool, StoreError> {
         self.groups.sort_by_key(|group| std::cmp::Reverse(group.place));
-        let mut done: Vec<Group> = Vec::with_capacity(self.groups.len());
+        let mut done: Vec<ReadGroup> = Vec::with_capacity(self.groups.len());
         let mut failure = None;
         for mut group in std::mem::take(&mut self.groups) {
             // Nobody overtakes: who is behind joins, and they go on together.
@@ -111,7 +111,7 @@ impl Groups {
     }
 }
 
-impl Group {
+impl ReadGroup {
     /// Reads on to `until`, that one included, or to the end.
     fn read(
         &mut self,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::active::Active;
+use super::active::ActiveCounter;
 use super::busiest::{self, Busiest};
-use super::rolling::{CountedBy, Rolling, snapshot_of};
+use super::rolling::{CountedBy, RollingCounter, snapshot_of};
 use crate::hub::{Hub, WINDOWS};
 use crate::model::position::Cursor;
 use crate::model::tally::{Buckets, WindowSnapshot};
@@ -17,20 +17,20 @@ use crate::script::usage::Usage;
 const BY_SECONDS: usize = 2;
 
 /// A counter, and since when it has counted everything.
-pub(super) struct Member {
-    counter: Counter,
+pub(super) struct AggregateCounter {
+    counter: MemberKind,
     counted_from: Second,
 }
 
-enum Counter {
-    Script(Box<Scripted>),
-    Rolling(Box<Rolling>),
-    Active(Box<Active>),
+enum MemberKind {
+    Script(Box<ScriptCounter>),
+    Rolling(Box<RollingCounter>),
+    Active(Box<ActiveCounter>),
     Busiest(Box<Busiest>),
 }
 
 /// What a script's aggregate is made of.
-struct Scripted {
+struct ScriptCounter {
     name: String,
     host: Arc<ScriptHost>,
     rule: Rule,
@@ -40,14 +40,15 @@ struct Scripted {
     usage: Usage,
 }
 
-impl Member {
+impl AggregateCounter {
     /// For a script whose rule is this.
     pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: Rule) -> Self {
         let buckets = Buckets::with_layout(rule.shape());
         let name = name.to_owned();
         let usage = Usage::new(&rule);
-        let scripted = Scripted { name, host, rule, buckets, left_out: 0, ticked_at: None, usage };
-        Self::of(Counter::Script(Box::new(scripted)))
+        let scripted =
+            ScriptCounter { name, host, rule, buckets, left_out: 0, ticked_at: None, usage };
+        Self::of(MemberKind::Script(Box::new(scripted)))
     }
 
     /// Everything that is always counted.
@@ -57,23 +58,23 @@ impl Member {
         let mut members = Vec::new();
         for windows in [SHORT, LONG] {
             for by in [CountedBy::Language, CountedBy::Type] {
-                let rolling = Rolling::new(by, windows);
-                members.push(Self::of(Counter::Rolling(Box::new(rolling))));
+                let rolling = RollingCounter::new(by, windows);
+                members.push(Self::of(MemberKind::Rolling(Box::new(rolling))));
             }
-            members.push(Self::of(Counter::Active(Box::new(Active::new(windows)))));
+            members.push(Self::of(MemberKind::Active(Box::new(ActiveCounter::new(windows)))));
         }
-        members.push(Self::of(Counter::Busiest(Box::new(Busiest::new()))));
+        members.push(Self::of(MemberKind::Busiest(Box::new(Busiest::new()))));
         members
     }
 
-    fn of(counter: Counter) -> Self {
+    fn of(counter: MemberKind) -> Self {
         Self { counter, counted_from: Second(i64::MIN) }
     }
 
     /// The script it counts for.
     pub(super) fn script(&self) -> Option<&str> {
         match &self.counter {
-            Counter::Script(scripted) => Some(&scripted.name),
+            MemberKind::Script(scripted) => Some(&scripted.name),
             _ => None,
         }
     }
@@ -81,7 +82,7 @@ impl Member {
     /// What it counts, of a script.
     pub(super) fn rule(&self) -> Option<&Rule> {
         match &self.counter {
-            Counter::Script(scripted) => Some(&scripted.rule),
+            MemberKind::Script(scripted) => Some(&scripted.rule),
             _ => None,
         }
     }
@@ -89,7 +90,7 @@ impl Member {
     /// What its rule has met, of a script.
     pub(super) fn usage(&self) -> Option<&Usage> {
         match &self.counter {
-            Counter::Script(scripted) => Some(&scripted.usage),
+            MemberKind::Script(scripted) => Some(&scripted.usage),
             _ => None,
         }
     }
@@ -97,7 +98,7 @@ impl Member {
     /// The script's window that ends with this second.
     pub(super) fn window(&self, now: Second) -> Option<WindowSnapshot> {
         match &self.counter {
-            Counter::Script(scripted) => Some(scripted.window(now)),
+            MemberKind::Script(scripted) => Some(scripted.window(now)),
             _ => None,
         }
     }
@@ -106,10 +107,10 @@ impl Member {
     pub(super) fn span(&self) -> i64 {
         match &self.counter {
             // The window before is counted too, and both begin with a whole bucket.
-            Counter::Script(scripted) => 2 * i64::from(scripted.rule.window()),
-            Counter::Rolling(rolling) => rolling.span(),
-            Counter::Active(active) => active.span(),
-            Counter::Busiest(_) => busiest::WINDOW.into(),
+            MemberKind::Script(scripted) => 2 * i64::from(scripted.rule.window()),
+            MemberKind::Rolling(rolling) => rolling.span(),
+            MemberKind::Active(active) => active.span(),
+            MemberKind::Busiest(_) => busiest::WINDOW.into(),
         }
     }
 
@@ -120,17 +121,17 @@ impl Member {
 
     /// Events that were received after this second are not counted before it has come.
     pub(super) fn reach(&mut self, now: Second) {
-        if let Counter::Active(active) = &mut self.counter {
+        if let MemberKind::Active(active) = &mut self.counter {
             active.reach(now);
         }
     }
 
     pub(super) fn count(&mut self, event: &Subject<'_>) {
         match &mut self.counter {
-            Counter::Script(scripted) => scripted.count(event),
-            Counter::Rolling(rolling) => rolling.count(event),
-            Counter::Active(active) => active.count(event),
-            Counter::Busiest(busiest) => busiest.count(event),
+            MemberKind::Script(scripted) => scripted.count(event),
+            MemberKind::Rolling(rolling) => rolling.count(event),
+            MemberKind::Active(active) => active.count(event),
+            MemberKind::Busiest(busiest) => busiest.count(event),
         }
     }
 
@@ -138,15 +139,15 @@ impl Member {
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor) {
         let since = self.counted_from;
         match &mut self.counter {
-            Counter::Script(scripted) => scripted.tick(hub, now, cursor, since),
-            Counter::Rolling(rolling) => rolling.tick(hub, now, cursor, since),
-            Counter::Active(active) => active.tick(hub, now, cursor, since),
-            Counter::Busiest(busiest) => busiest.tick(hub, now, cursor, since),
+            MemberKind::Script(scripted) => scripted.tick(hub, now, cursor, since),
+            MemberKind::Rolling(rolling) => rolling.tick(hub, now, cursor, since),
+            MemberKind::Active(active) => active.tick(hub, now, cursor, since),
+            MemberKind::Busiest(busiest) => busiest.tick(hub, now, cursor, since),
         }
     }
 }
 
-impl Scripted {
+impl ScriptCounter {
     fn count(&mut self, event: &Subject<'_>) {
         let name = self.rule.name(event);
         self.usage.meet(&self.rule, event, name.is_some());

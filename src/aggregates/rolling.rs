@@ -14,7 +14,7 @@ pub(super) enum CountedBy {
 }
 
 /// Counts of one kind in windows of one resolution.
-pub(super) struct Rolling {
+pub(super) struct RollingCounter {
     by: CountedBy,
     windows: &'static [(&'static str, u32)],
     buckets: Buckets,
@@ -22,7 +22,7 @@ pub(super) struct Rolling {
     ticked_at: Option<Second>,
 }
 
-impl Rolling {
+impl RollingCounter {
     pub(super) fn new(by: CountedBy, windows: &'static [(&'static str, u32)]) -> Self {
         let step = longest(windows).div_ceil(BUCKETS);
         let buckets = Buckets::with_layout(BucketLayout { step, ..BucketLayout::USUAL });

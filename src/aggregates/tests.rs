@@ -72,9 +72,9 @@ async fn journal(store: &Store, from: u64, events: &[Received]) {
 
 /// The stage without its task: a test beats it.
 struct Bench {
-    state: State,
+    state: CountingState,
     hub: Arc<Hub>,
-    troubles: watch::Receiver<Vec<Complaint>>,
+    troubles: watch::Receiver<Vec<ScriptDiagnostic>>,
 }
 
 fn open(dir: &Path) -> Store {
@@ -90,7 +90,7 @@ impl Bench {
         let (store, scripts) = (store.clone(), scripts.to_owned());
         let tools =
             Aggregates { store, tag: TAG, hub: Arc::clone(&hub), scripts, clock, troubles: sender };
-        let state = beside(move || State::begin(tools).unwrap()).await;
+        let state = beside(move || CountingState::begin(tools).unwrap()).await;
         Self { state, hub, troubles }
     }
 

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::DropGuard;
 
 use super::dial::{Dialled, authority, away, dial, place, reason};
-use super::outbound::Message;
+use super::outbound::OutboundMessage;
 use super::{AmqpError, AmqpOptions};
 
 /// Not kept on disk by the broker: whoever is away reads on by cursor, from the stream.
@@ -34,7 +34,7 @@ const PRECONDITION_FAILED: u16 = 406;
 const REASON: Duration = Duration::from_secs(1);
 
 /// A connection that can be published to.
-pub(super) struct Link {
+pub(super) struct BrokerLink {
     connection: Connection,
     channel: Channel,
     /// What is published to.
@@ -65,7 +65,7 @@ fn name(exchange: &str) -> Result<ShortString, AmqpError> {
         .map_err(|_| AmqpError::ExchangeName { exchange: exchange.chars().take(80).collect() })
 }
 
-impl Link {
+impl BrokerLink {
     /// Connects, logs in, and declares what is missing: topic exchanges, durable, the readers'
     /// bound to the source where there is one.
     pub(super) async fn open(options: &AmqpOptions) -> Result<Self, AmqpError> {
@@ -145,7 +145,10 @@ impl Link {
         self.connection.status().blocked()
     }
 
-    pub(super) async fn publish(&self, message: &Message) -> Result<Unconfirmed, AmqpError> {
+    pub(super) async fn publish(
+        &self,
+        message: &OutboundMessage,
+    ) -> Result<Unconfirmed, AmqpError> {
         let mut properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_delivery_mode(TRANSIENT)

@@ -19,14 +19,14 @@ pub struct SinkState {
     /// What is wrong.
     pub trouble: Option<String>,
     /// What readers have missed, the latest of each kind, with the time it was found.
-    pub notices: Vec<Notice>,
+    pub notices: Vec<ReaderWarning>,
 }
 
 /// Something that is over and that readers have to know: reported for an hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
+pub struct ReaderWarning {
     /// What happened.
-    pub kind: NoticeKind,
+    pub kind: ReaderWarningKind,
     /// The same in words, with what to do.
     pub text: String,
     /// When it was found.
@@ -35,7 +35,7 @@ pub struct Notice {
 
 /// What readers of RabbitMQ can miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoticeKind {
+pub enum ReaderWarningKind {
     /// Retention dropped events before they could be published.
     Gap,
     /// The readers' exchange was missing: its bindings are gone.
@@ -95,17 +95,17 @@ impl Reporter {
     }
 
     /// Reports what readers have missed.
-    pub(super) fn notice(&self, kind: NoticeKind, text: String) {
+    pub(super) fn notice(&self, kind: ReaderWarningKind, text: String) {
         match kind {
-            NoticeKind::Gap => metrics::AMQP_GAPS.add(1),
-            NoticeKind::Removed => metrics::AMQP_REMOVED.add(1),
-            NoticeKind::Refused => metrics::AMQP_REFUSED.add(1),
+            ReaderWarningKind::Gap => metrics::AMQP_GAPS.add(1),
+            ReaderWarningKind::Removed => metrics::AMQP_REMOVED.add(1),
+            ReaderWarningKind::Refused => metrics::AMQP_REFUSED.add(1),
         }
         tracing::error!("readers of RabbitMQ miss events: {text}");
         let at = self.clock.now();
         self.state.send_modify(|state| {
             state.notices.retain(|notice| notice.kind != kind);
-            state.notices.push(Notice { kind, text, at });
+            state.notices.push(ReaderWarning { kind, text, at });
         });
     }
 }
@@ -120,9 +120,9 @@ mod tests {
         let clock = Clock::starting_at(start);
         let reporter = Reporter::new("exchange `x`".to_owned(), clock);
         let state = reporter.subscribe();
-        reporter.notice(NoticeKind::Removed, "first".to_owned());
-        reporter.notice(NoticeKind::Refused, "message".to_owned());
-        reporter.notice(NoticeKind::Removed, "second".to_owned());
+        reporter.notice(ReaderWarningKind::Removed, "first".to_owned());
+        reporter.notice(ReaderWarningKind::Refused, "message".to_owned());
+        reporter.notice(ReaderWarningKind::Removed, "second".to_owned());
         let at = |seconds| state.borrow().fresh_notices(start.plus(seconds));
         assert_eq!(at(NOTICE_FOR / 2).as_deref(), Some("message; second"));
         assert_eq!(at(2 * NOTICE_FOR), None);

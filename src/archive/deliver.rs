@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::draft::Draft;
 use super::export::Exported;
 use super::name::HourName;
+use super::partial_file::PartialFile;
 use super::{ArchiveError, lines};
 use crate::model::event::Event;
 use crate::private;
@@ -18,7 +18,7 @@ pub fn deliver(mut exported: Exported, from: &Path, to: &Path) -> Result<Exporte
         let name = || ArchiveError::Name { path: hour.file.clone() };
         let HourName(of) = HourName::of(&hour.file).ok_or_else(name)?;
         let file = from.join(super::file_name(of));
-        let mut draft = Draft::open(to, of)?;
+        let mut draft = PartialFile::open(to, of)?;
         let opened = private::open_plain(&file).map_err(ArchiveError::file("open", &file))?;
         lines::read_opened(
             opened,

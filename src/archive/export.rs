@@ -21,8 +21,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::draft::Draft;
 use super::name::HourName;
+use super::partial_file::PartialFile;
 use super::{ArchiveError, SETTLED, file_name};
 use crate::clock::Clock;
 use crate::clock::witness::{LOOK, Witness};
@@ -100,7 +100,7 @@ pub fn export(
         return Ok(Exported { hours: Vec::new(), begins_within });
     };
     let start = Cursor { tag: applied.tag, position };
-    let wanted = Wanted { hours: from..until, since: from, cut_too: true };
+    let wanted = WantedHours { hours: from..until, since: from, cut_too: true };
     let hours = write(reader, start, &wanted, dir)?.hours;
     Ok(Exported { hours, begins_within })
 }
@@ -145,13 +145,13 @@ async fn pass(store: &Store, until: Hour, dir: &Path) -> Result<Vec<WrittenHour>
     let work = move || -> Result<_, ArchiveError> {
         std::fs::create_dir_all(&dir).map_err(ArchiveError::file("create", &dir))?;
         let reader = reading.reader();
-        let Some(applied) = applied(reader)? else { return Ok(Written::default()) };
+        let Some(applied) = applied(reader)? else { return Ok(WrittenHours::default()) };
         let known = reader.cursor_on(CURSOR, applied.tag)?;
         let (start, since) = match known.zip(exported_until(reader)?) {
             Some(known) => known,
             None => (Cursor { tag: applied.tag, position: Position::default() }, Hour(i64::MIN)),
         };
-        let wanted = Wanted { hours: Hour(i64::MIN)..until, since, cut_too: false };
+        let wanted = WantedHours { hours: Hour(i64::MIN)..until, since, cut_too: false };
         write(reader, start, &wanted, &dir)
     };
     let written = blocking(work).await.map_err(StoreError::from)??;
@@ -197,7 +197,7 @@ fn is_before(minute: Minute, hour: Hour) -> bool {
 }
 
 /// Which hours are to be written.
-struct Wanted {
+struct WantedHours {
     hours: Range<Hour>,
     /// What the journal holds of this hour and of later ones is in what is read; of earlier ones
     /// it is what came late.
@@ -206,7 +206,7 @@ struct Wanted {
     cut_too: bool,
 }
 
-impl Wanted {
+impl WantedHours {
     /// Whether what is read may lack the beginning of an hour. To be asked while the journal is
     /// read: what has been dropped of it by then, the reading may still see.
     fn cuts(&self, reader: Reader<'_>, tag: BusTag, hour: Hour) -> Result<bool, StoreError> {
@@ -217,7 +217,7 @@ impl Wanted {
 
 /// What was written, and what was not.
 #[derive(Default)]
-struct Written {
+struct WrittenHours {
     hours: Vec<WrittenHour>,
     /// Hours that are cut and have no file.
     left_out: BTreeSet<Hour>,
@@ -229,9 +229,9 @@ struct Written {
 fn write(
     reader: Reader<'_>,
     start: Cursor,
-    wanted: &Wanted,
+    wanted: &WantedHours,
     dir: &Path,
-) -> Result<Written, ArchiveError> {
+) -> Result<WrittenHours, ArchiveError> {
     write_with(reader, start, wanted, dir, OPEN)
 }
 
@@ -239,16 +239,16 @@ fn write(
 fn write_with(
     reader: Reader<'_>,
     start: Cursor,
-    wanted: &Wanted,
+    wanted: &WantedHours,
     dir: &Path,
     open: usize,
-) -> Result<Written, ArchiveError> {
+) -> Result<WrittenHours, ArchiveError> {
     let _alone = lock(&WRITING);
     let mut done: BTreeMap<Hour, WrittenHour> = BTreeMap::new();
     let mut left_out = BTreeSet::new();
     let (mut behind, mut is_whole) = (None, true);
     loop {
-        let mut drafts: BTreeMap<Hour, (Draft, bool)> = BTreeMap::new();
+        let mut drafts: BTreeMap<Hour, (PartialFile, bool)> = BTreeMap::new();
         let mut later = BTreeSet::new();
         let is_first = done.is_empty();
         let damaged = each_event(reader, start, |position, hour, event| {
@@ -270,7 +270,7 @@ fn write_with(
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
                     let cut = wanted.cuts(reader, start.tag, hour)?;
-                    let draft = Draft::open(dir, hour)?;
+                    let draft = PartialFile::open(dir, hour)?;
                     if cut && !wanted.cut_too && !draft.is_there() {
                         left_out.insert(hour);
                         return Ok(());
@@ -293,7 +293,7 @@ fn write_with(
             done.insert(hour, WrittenHour { file, events, fresh, cut });
         }
         if later.is_empty() {
-            return Ok(Written { hours: done.into_values().collect(), left_out, behind });
+            return Ok(WrittenHours { hours: done.into_values().collect(), left_out, behind });
         }
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::name::HourName;
-use super::recorded::{Pull, Recorded};
+use super::recorded::{RecordedEvent, RecordedPull};
 use super::{ArchiveError, BUFFER, lines};
 use crate::fault;
 use crate::model::counts::counted_lines;
@@ -41,7 +41,7 @@ pub struct Imported {
     /// The file.
     pub file: PathBuf,
     /// Whether it was counted now.
-    pub state: State,
+    pub state: ImportOutcome,
     /// The hour of UTC that it stands for, by name; `None` when it was not read again.
     pub hour: Option<String>,
     /// Days since 1970 of that hour, for who keeps figures of days.
@@ -57,13 +57,13 @@ pub struct Imported {
     /// Pieces that are no events.
     pub broken: u64,
     /// The first of them.
-    pub complaints: Vec<Broken>,
+    pub complaints: Vec<BrokenLine>,
 }
 
 /// What was done with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum ImportOutcome {
     /// Its counts are those of its hour now.
     Imported,
     /// The same content was imported before.
@@ -72,7 +72,7 @@ pub enum State {
 
 /// A piece of a file that is no event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Broken {
+pub struct BrokenLine {
     /// Its line, from 1.
     pub line: u64,
     /// What is wrong with it.
@@ -92,7 +92,7 @@ pub async fn import(
     let found = blocking(move || look(&looking, &key, &file, name, read))
         .await
         .map_err(StoreError::from)??;
-    let Found { imported, counted: Some((hour, counts, digest)) } = found else {
+    let ReadFile { imported, counted: Some((hour, counts, digest)) } = found else {
         return Ok(found.imported);
     };
     store
@@ -108,10 +108,10 @@ pub async fn import(
 }
 
 /// A file that was read.
-struct Found {
+struct ReadFile {
     imported: Imported,
     /// What is to be written; nothing when it was before.
-    counted: Option<(Hour, Counts, [u8; 17])>,
+    counted: Option<(Hour, HourCounts, [u8; 17])>,
 }
 
 fn look(
@@ -120,11 +120,11 @@ fn look(
     path: &Path,
     name: HourName,
     mut read: impl FnMut(u64),
-) -> Result<Found, ArchiveError> {
+) -> Result<ReadFile, ArchiveError> {
     let digest = digest_of(path)?;
     let mut imported = Imported {
         file: path.to_owned(),
-        state: State::Unchanged,
+        state: ImportOutcome::Unchanged,
         hour: None,
         day: None,
         events: 0,
@@ -136,17 +136,17 @@ fn look(
     };
     if store.reader().get(marker)?.is_some_and(|before| before == digest) {
         read(std::fs::metadata(path).map_err(ArchiveError::file("read", path))?.len());
-        return Ok(Found { imported, counted: None });
+        return Ok(ReadFile { imported, counted: None });
     }
-    let mut hours = Hours::default();
+    let mut hours = EventsByHour::default();
     let ending = lines::read_file(path, read, |line, piece| {
-        let event = piece.and_then(|text| Recorded::read(text).map_err(|e| e.to_string()));
+        let event = piece.and_then(|text| RecordedEvent::read(text).map_err(|e| e.to_string()));
         match event {
             Ok(event) => hours.add(path, event)?,
             Err(reason) => {
                 imported.broken += 1;
                 if imported.complaints.len() < NAMED {
-                    imported.complaints.push(Broken { line, reason });
+                    imported.complaints.push(BrokenLine { line, reason });
                 }
             }
         }
@@ -159,13 +159,13 @@ fn look(
         let found = HourName(hour).to_string();
         return Err(ArchiveError::OtherHour { path: path.to_owned(), found });
     }
-    imported.state = State::Imported;
+    imported.state = ImportOutcome::Imported;
     imported.hour = Some(HourName(hour).to_string());
     imported.day = Some(hour.day().0);
     imported.events = counts.events;
     imported.pull_requests = counts.metrics[HourMetric::PullRequests as usize].unsigned_abs();
     (imported.doubles, imported.strays) = (counts.doubles, strays);
-    Ok(Found { imported, counted: Some((hour, counts, digest)) })
+    Ok(ReadFile { imported, counted: Some((hour, counts, digest)) })
 }
 
 /// The value of a marker: a version, and a hash of the file as it is on the disk.
@@ -186,19 +186,19 @@ fn digest_of(path: &Path) -> Result<[u8; 17], ArchiveError> {
 
 /// What a file holds, by created hour.
 #[derive(Default)]
-struct Hours {
+struct EventsByHour {
     seen: HashSet<u128, foldhash::fast::RandomState>,
     doubles: u64,
-    by_hour: HashMap<Hour, Counts, foldhash::fast::RandomState>,
+    by_hour: HashMap<Hour, HourCounts, foldhash::fast::RandomState>,
     /// Events that do not say when they were created: they are of the file's hour.
-    timeless: Counts,
+    timeless: HourCounts,
     /// Strays of so many hours that these are not told apart any more.
     far: u64,
 }
 
 /// What an hour comes to.
 #[derive(Default)]
-struct Counts {
+struct HourCounts {
     events: u64,
     doubles: u64,
     /// By [`HourMetric`]; the place of 0 is not used.
@@ -207,8 +207,8 @@ struct Counts {
     repos: HashSet<u64, foldhash::fast::RandomState>,
 }
 
-impl Hours {
-    fn add(&mut self, path: &Path, event: Recorded) -> Result<(), ArchiveError> {
+impl EventsByHour {
+    fn add(&mut self, path: &Path, event: RecordedEvent) -> Result<(), ArchiveError> {
         if !self.seen.insert(event.key) {
             self.doubles += 1;
             return Ok(());
@@ -230,8 +230,9 @@ impl Hours {
     }
 
     /// The hour of most events, what it comes to, and how many events are of others.
-    fn settle(mut self) -> Option<(Hour, Counts, u64)> {
-        let size = |(hour, counts): &(&Hour, &Counts)| (counts.events, std::cmp::Reverse(hour.0));
+    fn settle(mut self) -> Option<(Hour, HourCounts, u64)> {
+        let size =
+            |(hour, counts): &(&Hour, &HourCounts)| (counts.events, std::cmp::Reverse(hour.0));
         let hour = *self.by_hour.iter().max_by_key(size)?.0;
         let mut counts = self.by_hour.remove(&hour)?;
         counts.merge(self.timeless);
@@ -241,8 +242,8 @@ impl Hours {
     }
 }
 
-impl Counts {
-    fn add(&mut self, pull: Option<Pull>) {
+impl HourCounts {
+    fn add(&mut self, pull: Option<RecordedPull>) {
         self.events += 1;
         let Some(pull) = pull else { return };
         let mut count = |metric, n: i64| {
@@ -270,7 +271,7 @@ impl Counts {
 }
 
 /// Puts what an hour comes to in the place of what an import said of it before.
-fn write(batch: &mut Batch<'_>, hour: Hour, counts: &Counts) -> Result<(), StoreError> {
+fn write(batch: &mut Batch<'_>, hour: Hour, counts: &HourCounts) -> Result<(), StoreError> {
     let at = crate::model::window::Timestamp::from_seconds(hour.0.saturating_mul(3_600));
     reopen(batch, at)?;
     let mut claim = |actor, repo| {

@@ -19,7 +19,7 @@ const LONGEST_LINE: u64 = 64 << 20;
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Ending {
+pub(super) struct FileEnd {
     /// Whether it begins as a JSON list.
     pub(super) is_list: bool,
     /// Of a gzip the bytes before what is behind its last member.
@@ -32,7 +32,7 @@ pub(super) fn read_file(
     path: &Path,
     read: impl FnMut(u64),
     take: impl FnMut(u64, Result<&str, String>) -> Result<(), ArchiveError>,
-) -> Result<Ending, ArchiveError> {
+) -> Result<FileEnd, ArchiveError> {
     let file = File::open(path).map_err(ArchiveError::file("open", path))?;
     read_opened(file, path, read, take)
 }
@@ -43,26 +43,26 @@ pub(super) fn read_opened(
     path: &Path,
     read: impl FnMut(u64),
     mut take: impl FnMut(u64, Result<&str, String>) -> Result<(), ArchiveError>,
-) -> Result<Ending, ArchiveError> {
-    let file = MaybeZipped::open(Told { file, read }, BUFFER);
+) -> Result<FileEnd, ArchiveError> {
+    let file = MaybeZipped::open(CountingReader { file, read }, BUFFER);
     let mut file = file.map_err(ArchiveError::file("read", path))?;
     let (lines, is_list) = read_lines(path, &mut file, &mut take)?;
-    let Some(gunzip) = file.gunzip() else { return Ok(Ending { is_list, whole: None }) };
+    let Some(gunzip) = file.gunzip() else { return Ok(FileEnd { is_list, whole: None }) };
     let garbage = gunzip.garbage();
     if garbage > 0 {
         let reason = format!("{garbage} bytes behind the end of the gzip are none; passed over");
         take(lines + 1, Err(reason))?;
     }
-    Ok(Ending { is_list, whole: Some(gunzip.whole()) })
+    Ok(FileEnd { is_list, whole: Some(gunzip.whole()) })
 }
 
 /// A file that tells how much of it was read.
-struct Told<F> {
+struct CountingReader<F> {
     file: File,
     read: F,
 }
 
-impl<F: FnMut(u64)> Read for Told<F> {
+impl<F: FnMut(u64)> Read for CountingReader<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.file.read(buffer)?;
         (self.read)(n as u64);

@@ -16,13 +16,15 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use self::report::{Finding, Report};
-use super::{Exit, FileArgs, output};
+use self::report::{CheckReport, Finding};
+use super::{ConfigFileArgs, Exit, output};
 use crate::appliance::{
     TriedToken, Unusable, check_amqp, check_bus, check_certificate, check_key_file, check_tokens,
 };
 use crate::clock::Clock;
-use crate::config::{self, Complaint, Config, Loaded, Place, Places, Refused, Secret};
+use crate::config::{
+    self, Config, ConfigError, InvalidConfig, Loaded, Secret, ValueOrigin, ValueOrigins,
+};
 use crate::reload;
 use crate::tidb;
 use crate::{aggregates, script};
@@ -37,7 +39,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
                         or a port cannot be used, 69 a server is away, 0 otherwise.")]
 pub(super) struct CheckArgs {
     #[command(flatten)]
-    file: FileArgs,
+    file: ConfigFileArgs,
     /// Tries no server; directories and ports of this machine are tried all the same
     #[arg(long)]
     offline: bool,
@@ -48,17 +50,17 @@ pub(super) struct CheckArgs {
 
 /// A server of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Server {
+struct ConfiguredServer {
     name: &'static str,
     host: String,
     port: u16,
     /// What else is tried with it.
-    deeper: Deeper,
+    deeper: ServerKind,
 }
 
 /// How far a server is tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Deeper {
+enum ServerKind {
     /// A connection, and no more.
     No,
     /// Login and queries.
@@ -71,7 +73,7 @@ enum Deeper {
 
 /// What came of trying one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Tried {
+struct ServerCheck {
     server: &'static str,
     address: String,
     /// Whether it can be used, as far as was tried; `None` when nothing was.
@@ -97,17 +99,19 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
 }
 
 /// Looks at everything, and tries it.
-fn look(loaded: Result<Loaded, Refused>, offline: bool) -> std::io::Result<Report> {
-    let (config, file, notices, places, mut complaints) = match loaded {
-        Ok(Loaded { config, file, notices, places }) => (config, file, notices, places, Vec::new()),
+fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result<CheckReport> {
+    let (config, file, config_warnings, places, mut config_errors) = match loaded {
+        Ok(Loaded { config, file, warnings, places }) => {
+            (config, file, warnings, places, Vec::new())
+        }
         // With the defaults in place of what is wrong, to find whatever else is.
-        Err(Refused { file, complaints, notices, rest, places }) => {
-            (*rest, file, notices, places, complaints)
+        Err(InvalidConfig { file, errors, warnings, rest, places }) => {
+            (*rest, file, warnings, places, errors)
         }
     };
-    let mut findings = machine::look(&config, &places, &complaints);
+    let mut findings = machine::look(&config, &places, &config_errors);
     findings.extend(missing_scripts(&config, &places));
-    complaints.extend(bad_files(&config, &places, offline));
+    config_errors.extend(bad_files(&config, &places, offline));
     if config.disable.producer && config.pulsar.is_none() {
         let said = "without pulsar nothing is fetched, and nothing is brought here";
         findings.push(Finding::warning("disable.producer", "true", said));
@@ -118,7 +122,7 @@ fn look(loaded: Result<Loaded, Refused>, offline: bool) -> std::io::Result<Repor
     {
         let (found, wrong) = of_tokens_file(path, &lines, &places);
         findings.extend(found);
-        complaints.extend(wrong);
+        config_errors.extend(wrong);
         tokens.extend(lines.tokens);
     }
     let servers = servers(&config);
@@ -140,19 +144,28 @@ fn look(loaded: Result<Loaded, Refused>, offline: bool) -> std::io::Result<Repor
     let anonymous = tokens.is_empty() && !config.disable.producer;
     let scripts = scripts(&config);
     let servers = tried;
-    Ok(Report { file, notices, complaints, scripts, findings, servers, anonymous, offline })
+    Ok(CheckReport {
+        file,
+        config_warnings,
+        config_errors,
+        scripts,
+        findings,
+        servers,
+        anonymous,
+        offline,
+    })
 }
 
 /// What is wrong with the lines of a file of tokens.
 fn of_tokens_file(
     path: &std::path::Path,
     lines: &config::TokenLines,
-    places: &Places,
-) -> (Vec<Finding>, Vec<Complaint>) {
+    places: &ValueOrigins,
+) -> (Vec<Finding>, Vec<ConfigError>) {
     const KEY: &str = "github.tokensFile";
-    let place = || places.get(KEY).cloned().unwrap_or(Place::Nowhere);
+    let place = || places.get(KEY).cloned().unwrap_or(ValueOrigin::Nowhere);
     let path = path.display();
-    let wrong = lines.wrong.iter().map(|(line, why)| Complaint {
+    let wrong = lines.wrong.iter().map(|(line, why)| ConfigError {
         place: place(),
         key: Some(KEY.to_owned()),
         message: format!("{path}:{line} {why}"),
@@ -210,13 +223,13 @@ async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
 
 /// The files that the configuration names and that cannot be used. What those of Pulsar and
 /// RabbitMQ hold is looked at here only when the servers are not tried.
-fn bad_files(config: &Config, places: &Places, offline: bool) -> Vec<Complaint> {
+fn bad_files(config: &Config, places: &ValueOrigins, offline: bool) -> Vec<ConfigError> {
     type Check = fn(&[u8]) -> Result<(), String>;
     let tls = config.server.tls.as_ref();
     let pulsar = config.pulsar.as_ref();
     let oauth = pulsar.and_then(|pulsar| pulsar.oauth.as_ref());
-    let about = |key: &str, message| Complaint {
-        place: places.get(key).cloned().unwrap_or(Place::Nowhere),
+    let about = |key: &str, message| ConfigError {
+        place: places.get(key).cloned().unwrap_or(ValueOrigin::Nowhere),
         key: Some(key.to_owned()),
         message,
     };
@@ -233,7 +246,7 @@ fn bad_files(config: &Config, places: &Places, offline: bool) -> Vec<Complaint> 
         ("tidb.ca", config.tidb.as_ref().and_then(|tidb| tidb.ca.as_ref()), pem),
         ("amqp.ca", config.amqp.as_ref().and_then(|amqp| amqp.ca.as_ref()), pem_unless_tried),
     ];
-    let mut complaints: Vec<Complaint> = named
+    let mut config_errors: Vec<ConfigError> = named
         .into_iter()
         .filter_map(|(key, path, check)| {
             let path = path?;
@@ -245,17 +258,17 @@ fn bad_files(config: &Config, places: &Places, offline: bool) -> Vec<Complaint> 
             Some(about(key, message))
         })
         .collect();
-    if complaints.iter().all(|one| !one.key.as_deref().is_some_and(|key| key.contains(".tls.")))
+    if config_errors.iter().all(|one| !one.key.as_deref().is_some_and(|key| key.contains(".tls.")))
         && let Err(why) = check_certificate(&config.server)
     {
-        complaints.push(about("server.tls.cert", why));
+        config_errors.push(about("server.tls.cert", why));
     }
-    complaints
+    config_errors
 }
 
 /// Says which built-in scripts stand in for files that do not exist. A directory that was named and
 /// does not exist may be misspelt.
-fn missing_scripts(config: &Config, places: &Places) -> Option<Finding> {
+fn missing_scripts(config: &Config, places: &ValueOrigins) -> Option<Finding> {
     let directory = &config.scripts_dir;
     if !directory.exists() {
         let said = "no such directory: the built-in scripts are in force; `ghpulse script init` \
@@ -274,13 +287,13 @@ fn scripts(config: &Config) -> Vec<String> {
     let path = config.scripts_dir.join(script::MERGE_FILE);
     let mut said = Vec::new();
     if path.exists() {
-        said.extend(script::check(&path, None).err().map(|complaint| complaint.to_string()));
+        said.extend(script::check(&path, None).err().map(|error| error.to_string()));
     }
     match aggregates::files(&config.scripts_dir) {
         Ok((files, refused)) => {
             said.extend(refused.iter().map(ToString::to_string));
             let wrong = files.iter().filter_map(|(_, file)| script::check_aggregate(file).err());
-            said.extend(wrong.map(|complaint| complaint.to_string()));
+            said.extend(wrong.map(|error| error.to_string()));
             said.extend(files.iter().filter_map(|(_, file)| super::script::misspelt(file)));
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -289,36 +302,36 @@ fn scripts(config: &Config) -> Vec<String> {
     said
 }
 
-fn servers(config: &Config) -> Vec<Server> {
+fn servers(config: &Config) -> Vec<ConfiguredServer> {
     let mut servers = Vec::new();
     let mut add = |name, url: &str, deeper| {
         if let Some((_, host, port)) = config::endpoint(url) {
-            servers.push(Server { name, host, port, deeper });
+            servers.push(ConfiguredServer { name, host, port, deeper });
         }
     };
     if !config.disable.producer {
-        add("github", &config.github.api_url, Deeper::No);
+        add("github", &config.github.api_url, ServerKind::No);
     }
     if let Some(pulsar) = &config.pulsar {
-        let deeper = Deeper::Pulsar(Box::new(pulsar.clone()), !config.disable.producer);
+        let deeper = ServerKind::Pulsar(Box::new(pulsar.clone()), !config.disable.producer);
         add("pulsar", &pulsar.url, deeper);
     }
     if let Some(amqp) = &config.amqp {
-        let deeper = Deeper::Amqp(Box::new(amqp.clone()), config.node_name.clone());
+        let deeper = ServerKind::Amqp(Box::new(amqp.clone()), config.node_name.clone());
         add("amqp", amqp.url.expose(), deeper);
     }
     if let Some(alerts) = &config.alerts {
-        add("alerts", alerts.webhook.expose(), Deeper::No);
+        add("alerts", alerts.webhook.expose(), ServerKind::No);
     }
     if let Some(tidb) = &config.tidb {
         let (host, port) = (tidb.host.clone(), tidb.port);
-        let deeper = Deeper::Tidb(Box::new(tidb.clone()));
-        servers.push(Server { name: "tidb", host, port, deeper });
+        let deeper = ServerKind::Tidb(Box::new(tidb.clone()));
+        servers.push(ConfiguredServer { name: "tidb", host, port, deeper });
     }
     servers
 }
 
-async fn try_one(server: &Server) -> Tried {
+async fn try_one(server: &ConfiguredServer) -> ServerCheck {
     let (host, port) = (&server.host, server.port);
     let address =
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
@@ -330,28 +343,34 @@ async fn try_one(server: &Server) -> Tried {
     let tried = match (&server.deeper, proxy(server)) {
         (_, Some(variable)) => {
             let said = format!("not tried: {variable} names a proxy on the way");
-            return Tried { server: server.name, address, connected: None, said, misconfigured };
+            return ServerCheck {
+                server: server.name,
+                address,
+                connected: None,
+                said,
+                misconfigured,
+            };
         }
-        (Deeper::Tidb(tidb), None) => {
-            let tried = tidb::check(tidb, tidb::Limits::of(tidb), Clock::system()).await;
+        (ServerKind::Tidb(tidb), None) => {
+            let tried = tidb::check(tidb, tidb::QueryLimits::of(tidb), Clock::system()).await;
             tried.map_err(|wrong| {
                 let said: Vec<String> = wrong.iter().map(ToString::to_string).collect();
                 said.join("; ")
             })
         }
-        (Deeper::Pulsar(pulsar, produces), None) => {
+        (ServerKind::Pulsar(pulsar, produces), None) => {
             check_bus(pulsar, *produces, Clock::system()).await.map_err(&mut told)
         }
-        (Deeper::Amqp(amqp, node), None) => {
+        (ServerKind::Amqp(amqp, node), None) => {
             check_amqp(amqp, node, Clock::system()).await.map_err(&mut told)
         }
-        (Deeper::No, None) => connect(&server.host, server.port)
+        (ServerKind::No, None) => connect(&server.host, server.port)
             .await
             .map(|()| "takes connections (nothing else was tried)".to_owned()),
     };
     let connected = Some(tried.is_ok());
     let said = tried.unwrap_or_else(|why| why);
-    Tried { server: server.name, address, connected, said, misconfigured }
+    ServerCheck { server: server.name, address, connected, said, misconfigured }
 }
 
 /// Connects and hangs up.
@@ -365,7 +384,7 @@ async fn connect(host: &str, port: u16) -> Result<(), String> {
 }
 
 /// The variable that sends requests to GitHub through a proxy, if one does.
-fn proxy(server: &Server) -> Option<&'static str> {
+fn proxy(server: &ConfiguredServer) -> Option<&'static str> {
     let near = matches!(server.host.as_str(), "localhost" | "127.0.0.1" | "::1");
     let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Exit, FileArgs, filled, load, output};
+use super::{ConfigFileArgs, Exit, filled, load, output};
 use crate::appliance::Appliance;
 use crate::clock::Clock;
-use crate::config::{Config, Flag, Level, Loaded, Refused};
+use crate::config::{Config, Flag, InvalidConfig, Loaded, Severity};
 use crate::supervise::{self, ProcessFailure, Stop};
 use crate::{logging, metrics};
 
@@ -21,7 +21,7 @@ use crate::{logging, metrics};
                         anonymously, at the pace GitHub allows.")]
 pub(super) struct RunArgs {
     #[command(flatten)]
-    file: FileArgs,
+    file: ConfigFileArgs,
     /// Directory of the store; made when it is not there
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -91,7 +91,7 @@ fn listen(text: &str) -> Result<Listen, String> {
 }
 
 /// The configuration, said in the log; or how the command ends without one.
-pub(super) fn prepare(loaded: Result<Loaded, Refused>) -> Result<Config, Exit> {
+pub(super) fn prepare(loaded: Result<Loaded, InvalidConfig>) -> Result<Config, Exit> {
     let loaded = loaded.map_err(|refused| super::complain_all(&refused))?;
     logging::install(&loaded.config.log).map_err(|error| {
         output::complain(&format!("error: {error}"));
@@ -100,10 +100,10 @@ pub(super) fn prepare(loaded: Result<Loaded, Refused>) -> Result<Config, Exit> {
     metrics::install();
     let file = loaded.file.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
     tracing::info!(version = super::version::LINE, config = file, "starting");
-    for notice in &loaded.notices {
-        match notice.level {
-            Level::Warning => tracing::warn!("{notice}"),
-            Level::Info => tracing::info!("{notice}"),
+    for warning in &loaded.warnings {
+        match warning.level {
+            Severity::Warning => tracing::warn!("{warning}"),
+            Severity::Info => tracing::info!("{warning}"),
         }
     }
     Ok(loaded.config)

@@ -15,7 +15,7 @@ use super::{Exit, filled, output};
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 use crate::model::tally::WindowSnapshot;
 use crate::model::window::Timestamp;
-use crate::script::{self, Complaint, LiveWindow};
+use crate::script::{self, LiveWindow, ScriptDiagnostic};
 use crate::simulate::{Shape, World};
 
 /// Arguments of `script`.
@@ -23,30 +23,30 @@ use crate::simulate::{Shape, World};
 #[command(after_help = "Example:\n  ghpulse script check scripts/merge_latest.rhai")]
 pub(super) struct ScriptArgs {
     #[command(subcommand)]
-    what: What,
+    what: ScriptCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ScriptCommand {
     /// Compiles a script, merge script or aggregate, and tries it on the built-in sample
     #[command(after_help = "Examples:\n  ghpulse script check scripts/merge_latest.rhai\n  \
                             ghpulse script check scripts/stars.rhai\n  \
                             ghpulse script check my.rhai --url http://127.0.0.1:8602\n\n\
                             Exit codes: 0 the script holds, 65 it does not, 69 the appliance is \
                             not there, 74 it cannot be read.")]
-    Check(CheckArgs),
+    Check(ScriptCheckArgs),
     /// Measures a script on an hour of 20 languages, beside the native sum
     #[command(after_help = "Example:\n  ghpulse script bench scripts/merge_latest.rhai --json")]
-    Bench(FileArgs),
+    Bench(ScriptFileArgs),
     /// Writes the built-in scripts into a directory, to be edited; files that are there stay
     #[command(after_help = "Examples:\n  ghpulse script init\n  \
                             ghpulse script init /etc/ghpulse/scripts\n\n\
                             Exit codes: 0 all are there, 74 one cannot be written.")]
-    Init(InitArgs),
+    Init(ScriptInitArgs),
 }
 
 #[derive(Debug, Args)]
-struct InitArgs {
+struct ScriptInitArgs {
     /// The directory, `scripts.dir` of the configuration; made when it is not there
     #[arg(value_name = "DIR", default_value = "scripts")]
     dir: PathBuf,
@@ -56,7 +56,7 @@ struct InitArgs {
 }
 
 #[derive(Debug, Args)]
-struct FileArgs {
+struct ScriptFileArgs {
     /// The script
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -66,9 +66,9 @@ struct FileArgs {
 }
 
 #[derive(Debug, Args)]
-struct CheckArgs {
+struct ScriptCheckArgs {
     #[command(flatten)]
-    file: FileArgs,
+    file: ScriptFileArgs,
     /// The ops address of a running appliance: a merge script is tried on its live window too
     #[arg(long, value_name = "URL", value_parser = filled)]
     url: Option<String>,
@@ -83,19 +83,19 @@ const WINDOW_BYTES: usize = 64 << 20;
 /// Tries or measures a script.
 pub(super) fn script(args: &ScriptArgs) -> Exit {
     match &args.what {
-        What::Check(args) => {
+        ScriptCommand::Check(args) => {
             let live = match args.url.as_deref().map(live).transpose() {
                 Ok(live) => live,
                 Err(exit) => return exit,
             };
             checked(&args.file, live.as_ref())
         }
-        What::Bench(args) => say(script::bench(&args.file), args),
-        What::Init(args) => init(args),
+        ScriptCommand::Bench(args) => say(script::bench(&args.file), args),
+        ScriptCommand::Init(args) => init(args),
     }
 }
 
-fn init(args: &InitArgs) -> Exit {
+fn init(args: &ScriptInitArgs) -> Exit {
     let (written, kept) = match script::write_out(&args.dir) {
         Ok(found) => found,
         Err(error) => {
@@ -114,10 +114,10 @@ fn init(args: &InitArgs) -> Exit {
 }
 
 /// Checks a script, and an aggregate's paths on simulated events.
-fn checked(args: &FileArgs, live: Option<&WindowSnapshot>) -> Exit {
+fn checked(args: &ScriptFileArgs, live: Option<&WindowSnapshot>) -> Exit {
     let checked = match script::check(&args.file, live) {
         Ok(checked) => checked,
-        Err(complaint) => return say(Err::<String, _>(complaint), args),
+        Err(diagnostic) => return say(Err::<String, _>(diagnostic), args),
     };
     let warning = misspelt(&args.file);
     if args.json {
@@ -184,16 +184,16 @@ fn live(url: &str) -> Result<WindowSnapshot, Exit> {
     })
 }
 
-fn say(result: Result<impl Display + Serialize, Complaint>, args: &FileArgs) -> Exit {
-    let complaint = match result {
+fn say(result: Result<impl Display + Serialize, ScriptDiagnostic>, args: &ScriptFileArgs) -> Exit {
+    let diagnostic = match result {
         Ok(found) if args.json => return output::json(&found),
         Ok(found) => return output::text(&found.to_string()),
-        Err(complaint) => complaint,
+        Err(diagnostic) => diagnostic,
     };
     if args.json {
-        output::json(&json!({ "complaint": complaint }));
+        output::json(&json!({ "complaint": diagnostic }));
     } else {
-        output::complain(&format!("error: {complaint}"));
+        output::complain(&format!("error: {diagnostic}"));
     }
     if std::fs::File::open(&args.file).is_err() { Exit::Io } else { Exit::Data }
 }
@@ -208,7 +208,7 @@ mod tests {
         let dir = directory.path().join("scripts");
         let init = || {
             let dir = dir.clone();
-            script(&ScriptArgs { what: What::Init(InitArgs { dir, json: true }) })
+            script(&ScriptArgs { what: ScriptCommand::Init(ScriptInitArgs { dir, json: true }) })
         };
         assert_eq!([init(), init()], [Exit::Fine, Exit::Fine]);
         assert_eq!(exit_of(dir.join("stars.rhai")), Exit::Fine);
@@ -216,8 +216,8 @@ mod tests {
     }
 
     fn exit_of(file: PathBuf) -> Exit {
-        let file = FileArgs { file, json: true };
-        script(&ScriptArgs { what: What::Check(CheckArgs { file, url: None }) })
+        let file = ScriptFileArgs { file, json: true };
+        script(&ScriptArgs { what: ScriptCommand::Check(ScriptCheckArgs { file, url: None }) })
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `ghpulse status`: how a running appliance is, on one screen.
+//! `ghpulse status`: the state of a running appliance on one screen.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use super::{Exit, filled, output};
 use crate::appliance::Status;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 
-/// Longest time for an answer.
+/// Timeout of the request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A status is a few KiB.
+/// Largest response, bytes; a status has a few KiB.
 const STATUS_BYTES: usize = 1 << 20;
 
 /// Arguments of `status`.
@@ -33,7 +33,7 @@ pub(super) struct StatusArgs {
     alive: bool,
 }
 
-/// Prints it; ready is a good end, anything else is not.
+/// Prints the state. Exits with 0 when the appliance is ready, otherwise with 69.
 pub(super) fn status(args: &StatusArgs) -> Exit {
     super::with_runtime(ask(args)).unwrap_or_else(|exit| exit)
 }
@@ -56,9 +56,7 @@ async fn ask(args: &StatusArgs) -> Exit {
         }
         Err(reason) => {
             output::complain(&format!(
-                "error: no status from {}: {reason}; start it with `ghpulse run`, or name \
-                 another with --url",
-                http::shown(base)
+                "error: {reason}; start an appliance with `ghpulse run`, or name another with --url"
             ));
             Exit::Unavailable
         }
@@ -70,16 +68,19 @@ async fn fetch(base: &str) -> Result<(Value, Status), String> {
     let options = HttpOptions { timeout: TIMEOUT, body_limit: STATUS_BYTES };
     let http = Http::new(options).map_err(|error| error.to_string())?;
     let url = format!("{base}/status?format=json");
-    let answer = http.send(HttpRequest::get(&url)).await.map_err(|error| error.to_string())?;
+    let shown = http::shown(base);
+    let answer = http.send(HttpRequest::get(&url)).await;
+    let answer = answer.map_err(|error| format!("no status from {shown}: {error}"))?;
     if answer.status != 200 {
-        return Err(format!("its answer is {}", answer.status));
+        return Err(format!("{shown} answered {} instead of a status", answer.status));
     }
     let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let Some(json) = json.filter(|json| json["ready"].is_boolean()) else {
-        return Err("it is not a ghpulse server".to_owned());
+        return Err(format!("{shown} is not a ghpulse server"));
     };
     let status = Status::deserialize(&json).map_err(|error| {
-        format!("its version {} sends a status that this one cannot read: {error}", json["version"])
+        let version = &json["version"];
+        format!("{shown} has version {version}, whose status this one cannot read: {error}")
     })?;
     Ok((json, status))
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::complaint::Place;
+use super::diagnostic::ValueOrigin;
 use super::sections::{Config, GitHubConfig, IntervalConfig, ServerConfig, TlsKeys};
 use super::typed::TlsConfig;
 use super::values::{ReadSection, Values};
@@ -96,7 +96,7 @@ fn check_server(server: &mut ServerConfig, values: &mut Values) {
     if server.sync_event == server.health {
         // One of them may be a default, which has no place and can be no mistake.
         let keys = ["server.syncEvent", "server.health"];
-        let key = keys.into_iter().find(|key| values.place(key) != Place::Nowhere);
+        let key = keys.into_iter().find(|key| values.place(key) != ValueOrigin::Nowhere);
         let message = "server.health and server.syncEvent are the same path; use another";
         values.complain(key.unwrap_or(keys[0]), message);
     }

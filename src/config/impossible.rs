@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::secret::{HIDDEN, quotable};
-use super::table::{Key, ValueKind};
+use super::table::{ConfigKey, ValueKind};
 
 /// Longest token, bytes.
 const TOKEN_BYTES: usize = 500;
@@ -12,7 +12,7 @@ const TOKEN_BYTES: usize = 500;
 /// What is wrong with a text whatever its kind: a variable that nothing has filled in, or quotes
 /// that belong to the text. Queries, and kinds that take only a few words or numbers, are left to
 /// their own parsers.
-pub(super) fn text(key: &Key, text: &str) -> Option<String> {
+pub(super) fn text(key: &ConfigKey, text: &str) -> Option<String> {
     let is_query = key.default.contains('\n') || key.path.starts_with("tidb.sql.");
     let is_free = matches!(
         key.kind,

@@ -22,7 +22,7 @@ pub(super) fn key(path: &str) -> String {
 
 /// Says that a variable is unknown and which known one is nearest.
 pub(super) fn variable(name: &str) -> String {
-    let names: Vec<String> = KEYS.iter().map(table::Key::variable).collect();
+    let names: Vec<String> = KEYS.iter().map(table::ConfigKey::variable).collect();
     // Words may have been split where the rule does not split them: GHPULSE_SERVER_BASE_PATH.
     let joined = name.to_ascii_uppercase().replace('_', "");
     let split = names.iter().find(|known| known.replace('_', "") == joined);

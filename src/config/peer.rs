@@ -1,9 +1,9 @@
 //! What a config file of the peer holds that needs a word: sections without a counterpart, the
 //! placeholders of its printed example, and that example's indentation.
 
-use super::complaint::{Complaint, Notice, Place};
-use super::raw::{Node, Shape};
-use super::table::{Key, ValueKind};
+use super::diagnostic::{ConfigError, ConfigWarning, ValueOrigin};
+use super::raw::{YamlNode, YamlValue};
+use super::table::{ConfigKey, ValueKind};
 
 /// Words that stand around placeholders in the example without being part of them.
 const AROUND: &[&str] = &["pulsar", "ssl", "http", "https", "ghp", "github", "pat", "json", "pem"];
@@ -35,12 +35,12 @@ pub(super) fn is_placeholder_token(text: &str) -> bool {
 
 /// Whether a placeholder may be meant: a topic or a password may be XXXXX, and the peer would use
 /// it. An address or a path of that kind leads nowhere.
-pub(super) fn keeps_placeholder(key: &Key) -> bool {
+pub(super) fn keeps_placeholder(key: &ConfigKey) -> bool {
     matches!(key.kind, ValueKind::Text | ValueKind::Secret) && key.path != "pulsar.audience"
 }
 
 /// The warning about one of them.
-pub(super) fn placeholder(key: &Key, place: &Place, kept: bool) -> Notice {
+pub(super) fn placeholder(key: &ConfigKey, place: &ValueOrigin, kept: bool) -> ConfigWarning {
     let message = match (key.path, kept) {
         ("github.tokens", _) => {
             "a placeholder, not a token; it is dropped: put a read-only token of \
@@ -49,11 +49,11 @@ pub(super) fn placeholder(key: &Key, place: &Place, kept: bool) -> Notice {
         (_, true) => "looks like the example's placeholder; it is used as it stands",
         (_, false) => "still the example's placeholder; it counts as not set",
     };
-    Notice::warning(Complaint::new(place.clone(), key.path, message))
+    ConfigWarning::warning(ConfigError::new(place.clone(), key.path, message))
 }
 
 /// The one warning about a section that has no counterpart here.
-pub(super) fn retired(path: &str, why: &str, node: &Node, place: Place) -> Notice {
+pub(super) fn retired(path: &str, why: &str, node: &YamlNode, place: ValueOrigin) -> ConfigWarning {
     let script = lookup(node, "lua").is_some_and(|lua| lookup(lua, "mergeLatest").is_some());
     let message = if script {
         format!(
@@ -64,11 +64,11 @@ pub(super) fn retired(path: &str, why: &str, node: &Node, place: Place) -> Notic
     } else {
         why.to_owned()
     };
-    Notice::warning(Complaint::new(place, path, message))
+    ConfigWarning::warning(ConfigError::new(place, path, message))
 }
 
-fn lookup<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
-    let Shape::Map(entries) = &node.shape else { return None };
+fn lookup<'a>(node: &'a YamlNode, name: &str) -> Option<&'a YamlNode> {
+    let YamlValue::Map(entries) = &node.shape else { return None };
     let entry = entries.iter().find(|entry| entry.key.eq_ignore_ascii_case(name));
     entry.map(|entry| &entry.node)
 }

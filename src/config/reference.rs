@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::table::{self, KEYS, Key, ValueKind};
+use super::table::{self, ConfigKey, KEYS, ValueKind};
 use super::value;
 
 /// A config file with every key, its meaning and its default; it loads without complaint.
@@ -28,7 +28,7 @@ pub fn default_file() -> String {
     text
 }
 
-fn entry(text: &mut String, key: &Key, name: &str, depth: usize) {
+fn entry(text: &mut String, key: &ConfigKey, name: &str, depth: usize) {
     let margin = indent(depth);
     for line in wrapped(key.meaning, 90 - margin.len()) {
         push(text, format_args!("{margin}# {line}\n"));
@@ -129,7 +129,7 @@ pub fn defaults_json() -> Json {
     Json::Object(root)
 }
 
-fn plain(key: &Key) -> Json {
+fn plain(key: &ConfigKey) -> Json {
     let number = || key.default.parse::<u64>().ok().map(Json::from);
     match key.kind {
         _ if key.default.is_empty() => Json::Null,

@@ -63,7 +63,7 @@ impl ValueKind {
 
 /// One key.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Key {
+pub struct ConfigKey {
     /// Whether the peer has it too, under this name, with this unit and meaning.
     pub peer: bool,
     /// Sections and name joined by dots, as the reference spells it; matched in any case.
@@ -76,7 +76,7 @@ pub struct Key {
     pub meaning: &'static str,
 }
 
-impl Key {
+impl ConfigKey {
     /// Name of the environment variable: the path in capitals, each dot an underscore.
     #[must_use]
     pub fn variable(&self) -> String {
@@ -112,7 +112,7 @@ pub(super) const RETIRED: &[(&str, &str)] = &[
 
 /// The key of this path, without regard to case.
 #[must_use]
-pub(super) fn find(path: &str) -> Option<&'static Key> {
+pub(super) fn find(path: &str) -> Option<&'static ConfigKey> {
     KEYS.iter().find(|key| key.path.eq_ignore_ascii_case(path))
 }
 
@@ -140,7 +140,7 @@ const COUNT: u64 = 1_000_000_000;
 
 /// A duration with bounds in milliseconds; a bare number is refused.
 const fn span(least: u64, most: u64) -> ValueKind {
-    bare(Bare::Refused, least, most)
+    bare(Bare::InvalidConfig, least, most)
 }
 
 const fn bare(unit: Bare, least: u64, most: u64) -> ValueKind {
@@ -200,8 +200,8 @@ macro_rules! table {
         }
     )*) => {
         /// All keys, by section, in the order in which they are printed.
-        pub const KEYS: &[Key] = &[$($(
-            Key {
+        pub const KEYS: &[ConfigKey] = &[$($(
+            ConfigKey {
                 peer: whose!($whose),
                 path: $path,
                 kind: $kind,

@@ -17,7 +17,7 @@ fn request(directory: &Path) -> Request {
     }
 }
 
-fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, Refused> {
+fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, InvalidConfig> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("config.yaml"), text).unwrap();
     let mut request = request(directory.path());
@@ -29,23 +29,23 @@ fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, 
 pub(super) fn loaded(text: &str) -> Loaded {
     match with_environment(text, &[]) {
         Ok(loaded) => loaded,
-        Err(refused) => panic!("{text}\nwas refused: {:#?}", refused.complaints),
+        Err(refused) => panic!("{text}\nwas refused: {:#?}", refused.errors),
     }
 }
 
-fn complaints(text: &str) -> Vec<String> {
+fn errors(text: &str) -> Vec<String> {
     let refused = with_environment(text, &[]).expect_err("this must be refused");
-    refused.complaints.iter().map(ToString::to_string).collect()
+    refused.errors.iter().map(ToString::to_string).collect()
 }
 
 pub(super) fn only(text: &str) -> String {
-    let mut all = complaints(text);
+    let mut all = errors(text);
     assert_eq!(all.len(), 1, "{all:#?}");
     all.remove(0)
 }
 
-pub(super) fn notices(loaded: &Loaded, level: Level) -> Vec<String> {
-    let of_level = loaded.notices.iter().filter(|notice| notice.level == level);
+pub(super) fn warnings(loaded: &Loaded, level: Severity) -> Vec<String> {
+    let of_level = loaded.warnings.iter().filter(|warning| warning.level == level);
     of_level.map(ToString::to_string).collect()
 }
 
@@ -54,7 +54,7 @@ pub(super) const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 #[test]
 fn every_default_is_what_the_contract_says() {
     let found = loaded("");
-    assert!(found.notices.is_empty(), "{:?}", found.notices);
+    assert!(found.warnings.is_empty(), "{:?}", found.warnings);
     let config = found.config;
     assert_eq!(config.api_version, 2);
     assert_eq!(config.node_name, "box");
@@ -102,7 +102,7 @@ fn every_default_reads_and_every_key_is_documented() {
         assert!(key.meaning.ends_with('.'), "{}", key.path);
         assert!(!table::is_section(key.path), "{} is key and section", key.path);
     }
-    let mut names: Vec<String> = KEYS.iter().map(Key::variable).collect();
+    let mut names: Vec<String> = KEYS.iter().map(ConfigKey::variable).collect();
     names.sort();
     names.dedup();
     assert_eq!(names.len(), KEYS.len(), "two keys share a variable");
@@ -112,7 +112,7 @@ fn every_default_reads_and_every_key_is_documented() {
 fn the_default_file_loads_as_the_defaults() {
     let text = default_file();
     let found = loaded(&text);
-    assert!(found.notices.is_empty(), "{:?}", found.notices);
+    assert!(found.warnings.is_empty(), "{:?}", found.warnings);
     assert_eq!(found.config, loaded("").config);
     for key in KEYS {
         let name = key.path.rsplit('.').next().unwrap();
@@ -159,8 +159,8 @@ fn readme_table_has_the_defaults_of_the_code() {
 
 #[test]
 fn keys_match_without_regard_to_case() {
-    let config = loaded("SERVER:\n  syncevent: /now\nServer.PORT: 1234\n").config;
-    assert_eq!((&*config.server.sync_event, config.server.listen().port()), ("/now", 1234));
+    let config = loaded("SERVER:\n  syncevent: /flush\nServer.PORT: 1234\n").config;
+    assert_eq!((&*config.server.sync_event, config.server.listen().port()), ("/flush", 1234));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_choice_of_on_and_off_takes_true_and_false() {
 
 #[test]
 fn a_port_that_is_none_is_refused() {
-    let all = complaints("github: {apiUrl: 'http://h:99999', graphqlUrl: 'http://h:port/x'}");
+    let all = errors("github: {apiUrl: 'http://h:99999', graphqlUrl: 'http://h:port/x'}");
     assert_eq!(all.len(), 2, "{all:#?}");
 }
 
@@ -212,7 +212,7 @@ fn variables_that_kubernetes_sets_for_a_service_of_that_name_are_passed_over() {
     let set: Vec<(&str, &str)> =
         names.iter().map(|name| (name.as_str(), "tcp://10.0.0.1")).collect();
     let loaded = with_environment("", &set).unwrap();
-    assert_eq!(notices(&loaded, Level::Warning).len(), of_service.len());
+    assert_eq!(warnings(&loaded, Severity::Warning).len(), of_service.len());
     assert!(with_environment("", &[("GHPULSE_PORTS", "1")]).is_err());
 }
 
@@ -266,7 +266,7 @@ fn the_peers_units_hold() {
 fn every_complaint_comes_at_once_with_file_line_and_key() {
     let text = "server:\n  prot: 1\n  port: 70000\ninterval:\n  latest: 5\n  retry: -1\ngithub:\n  \
                 pages: 4\n  enrich: {budget: 1.5}\nstore: 3\nserver.tls.cert: a.pem\n";
-    let all = complaints(text);
+    let all = errors(text);
     let expected = [
         "config.yaml:2: server.prot: unknown key; did you mean server.port?",
         "config.yaml:3: server.port: \"70000\" is not accepted: use a port from 1 to 65535",
@@ -336,7 +336,7 @@ fn values_that_can_never_work_are_refused_by_name() {
         assert!(!said.contains("ghp_a") && !said.contains("pw@"), "{said}");
     }
     let quoted = with_environment("", &[("GHPULSE_DATA_DIR", "\"/srv/x\"")]).unwrap_err();
-    assert!(quoted.complaints[0].to_string().contains("leave them out"), "{quoted:?}");
+    assert!(quoted.errors[0].to_string().contains("leave them out"), "{quoted:?}");
     // A key left empty on purpose is accepted, and a password may hold anything.
     loaded("backup: {every: 24h, dir: }\namqp: {url: '', exchange: x}");
     let text = "tidb: {host: h, db: x, password: 'a${b'}\nlog: {file: a$b.log}";
@@ -349,7 +349,7 @@ fn every_bad_value_of_a_list_is_named_with_its_number() {
                 https://c.org:443\n    - '${D}'\n    - [x]\n  trustedProxies: 10.0.0.0/8, \
                 here,10.0.0.0/99\ngithub:\n  tokens: [ghp_XXXX, '', 'A=ghp_telltale', ghp_b, \
                 '\"ghp_c\"']\nstore: {sync: [1s]}\ntidb: {port: x}\n";
-    let all = complaints(text);
+    let all = errors(text);
     let expected = [
         (3, "server.allowedOrigins: value 1 of 5: \"https://*.a.org\" can never match"),
         (5, "server.allowedOrigins: value 3 of 5: \"https://c.org:443\" can never match"),
@@ -369,7 +369,7 @@ fn every_bad_value_of_a_list_is_named_with_its_number() {
     assert!(!all.join("").contains("telltale"), "{all:#?}");
     let variable = ("GHPULSE_SERVER_ALLOWEDORIGINS", "https://*.a.org,https://b.org,c");
     let refused = with_environment("", &[variable]).unwrap_err();
-    let said: Vec<String> = refused.complaints.iter().map(ToString::to_string).collect();
+    let said: Vec<String> = refused.errors.iter().map(ToString::to_string).collect();
     assert!(said.len() == 2 && said[0].contains("value 1 of 3: ") && said[1].contains("3 of 3"));
 }
 
@@ -430,13 +430,12 @@ fn the_first_file_that_is_there_is_read() {
     assert_eq!(port(&request), 8600);
     request.lookup = Lookup::File("absent.yaml".into());
     let refused = load(&request).unwrap_err();
-    assert!(refused.complaints[0].to_string().starts_with("absent.yaml: cannot be read: No such"));
+    assert!(refused.errors[0].to_string().starts_with("absent.yaml: cannot be read: No such"));
 }
 
 #[test]
 fn unknown_variables_are_told_the_nearest_known_one() {
-    let refused =
-        |name| with_environment("", &[(name, "1")]).unwrap_err().complaints[0].to_string();
+    let refused = |name| with_environment("", &[(name, "1")]).unwrap_err().errors[0].to_string();
     let found = refused("GHPULSE_SERVER_BASE_PATH");
     assert_eq!(
         found,
@@ -452,8 +451,8 @@ fn no_secret_is_in_a_complaint_or_a_notice() {
                 amqp: {url: 'http://u:telltale@h'}\nlark: {webhook: telltale}\n\
                 tidb: {password: [telltale]}\npulsar: {host: 'x://u:telltale@h'}\n";
     let refused = with_environment(text, &[("GHPULSE_SERVER_ADMINTOKEN", "telltale")]).unwrap_err();
-    assert!(refused.complaints.len() >= 6, "{refused:#?}");
-    let json = serde_json::to_string(&refused.complaints).unwrap();
+    assert!(refused.errors.len() >= 6, "{refused:#?}");
+    let json = serde_json::to_string(&refused.errors).unwrap();
     let all = format!("{refused:?} {json}");
     assert!(!all.contains("telltale") && !all.contains("tell tale"), "{all}");
     let kept =
@@ -463,9 +462,9 @@ fn no_secret_is_in_a_complaint_or_a_notice() {
 
 #[test]
 fn ports_that_browsers_refuse_are_warned_of() {
-    let warnings = notices(&loaded("server: {port: 6000}"), Level::Warning);
-    assert!(warnings[0].starts_with("config.yaml:1: server.port: browsers refuse"), "{warnings:?}");
-    assert!(notices(&loaded("server: {port: 6001}"), Level::Warning).is_empty());
+    let said = warnings(&loaded("server: {port: 6000}"), Severity::Warning);
+    assert!(said[0].starts_with("config.yaml:1: server.port: browsers refuse"), "{said:?}");
+    assert!(warnings(&loaded("server: {port: 6001}"), Severity::Warning).is_empty());
 }
 
 proptest! {
@@ -491,6 +490,6 @@ proptest! {
         layers.environment(&[(KEYS[at].variable(), text)]);
         let mut values = values::Values::new(layers);
         check::build(&mut values, "box");
-        let _ = format!("{:?}", values.end().complaints);
+        let _ = format!("{:?}", values.end().errors);
     }
 }

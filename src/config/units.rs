@@ -40,7 +40,7 @@ const SIZES: &[(&str, u64)] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bare {
     /// It is refused; only zero needs no unit.
-    Refused,
+    InvalidConfig,
     /// Milliseconds.
     Milliseconds,
     /// Seconds.
@@ -52,7 +52,7 @@ pub enum Bare {
 impl Bare {
     fn micros(self) -> Option<u64> {
         match self {
-            Self::Refused => None,
+            Self::InvalidConfig => None,
             Self::Milliseconds => Some(1_000),
             Self::Seconds => Some(1_000_000),
             Self::Minutes => Some(60_000_000),
@@ -91,7 +91,7 @@ pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     let time = Timestamp::parse(text).filter(|_| !text.contains('['));
     time.or_else(|| Timestamp::parse_utc(text))
         .or_else(|| Day::parse(text).map(Day::start))
-        .or_else(|| duration(text, Bare::Refused).map(|ago| now.minus(ago)))
+        .or_else(|| duration(text, Bare::InvalidConfig).map(|ago| now.minus(ago)))
 }
 
 /// Reads a size in bytes; `None` when it is none or too large to hold.
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn durations_read_as_people_write_them() {
-        let read = |text| duration(text, Bare::Refused).map(|found| found.as_millis());
+        let read = |text| duration(text, Bare::InvalidConfig).map(|found| found.as_millis());
         assert_eq!(read("90s"), Some(90_000));
         assert_eq!(read("5m"), Some(300_000));
         assert_eq!(read("1h30m"), Some(5_400_000));
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(seconds(Bare::Milliseconds), Some(0.03));
         assert_eq!(seconds(Bare::Seconds), Some(30.0));
         assert_eq!(seconds(Bare::Minutes), Some(1800.0));
-        assert_eq!(seconds(Bare::Refused), None);
+        assert_eq!(seconds(Bare::InvalidConfig), None);
         assert_eq!(duration(&u64::MAX.to_string(), Bare::Minutes), None);
     }
 
@@ -225,7 +225,7 @@ mod tests {
         #[test]
         fn what_is_shown_reads_back(micros in 0u64..1 << 50, size in any::<u64>()) {
             let time = Duration::from_micros(micros);
-            prop_assert_eq!(duration(&show_duration(time), Bare::Refused), Some(time));
+            prop_assert_eq!(duration(&show_duration(time), Bare::InvalidConfig), Some(time));
             prop_assert_eq!(bytes(&show_bytes(size)), Some(size));
         }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::impossible;
 use super::secret::{HIDDEN, Secret, quotable};
-use super::table::{Key, ValueKind};
+use super::table::{ConfigKey, ValueKind};
 use super::typed::{Network, StoreSync};
 use super::units::{self, Bare};
 
 /// A value as its kind understands it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(super) enum ConfigValue {
     Switch(bool),
     Whole(u64),
     Share(f64),
@@ -29,73 +29,81 @@ pub(super) enum Value {
 }
 
 /// Reads one text. The error says what is wrong and what is accepted, without the key's name.
-pub(super) fn read(key: &Key, written: &str) -> Result<Value, String> {
+pub(super) fn read(key: &ConfigKey, written: &str) -> Result<ConfigValue, String> {
     let text = written.trim();
     let shown = || if key.is_secret() { HIDDEN.to_owned() } else { quotable(text) };
     let wrong = |expected: &str| format!("{} is not accepted: use {expected}", shown());
     match key.kind {
-        ValueKind::Switch => switch(text).map(Value::Switch).ok_or_else(|| wrong("true or false")),
+        ValueKind::Switch => {
+            switch(text).map(ConfigValue::Switch).ok_or_else(|| wrong("true or false"))
+        }
         ValueKind::Whole(least, most) => whole(text)
             .filter(|number| (least..=most).contains(number))
-            .map(Value::Whole)
+            .map(ConfigValue::Whole)
             .ok_or_else(|| wrong(&describe(key.kind))),
         ValueKind::Port => whole(text)
             .filter(|port| u16::try_from(*port).is_ok())
-            .map(Value::Whole)
+            .map(ConfigValue::Whole)
             .ok_or_else(|| wrong(&describe(key.kind))),
         ValueKind::Share => text
             .parse::<f64>()
             .ok()
             .filter(|share| (0.0..=1.0).contains(share))
-            .map(Value::Share)
+            .map(ConfigValue::Share)
             .ok_or_else(|| wrong("a number from 0 to 1, as 0.5")),
-        ValueKind::Text => Ok(Value::Text(text.to_owned())),
+        ValueKind::Text => Ok(ConfigValue::Text(text.to_owned())),
         ValueKind::Choice(words) => words
             .iter()
             .find(|word| word.eq_ignore_ascii_case(text) || means(word, text))
-            .map(|word| Value::Text((*word).to_owned()))
+            .map(|word| ConfigValue::Text((*word).to_owned()))
             .ok_or_else(|| wrong(&describe(key.kind))),
         ValueKind::Filter => {
-            filter(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind)))
+            filter(text).map(ConfigValue::Text).ok_or_else(|| wrong(&describe(key.kind)))
         }
-        ValueKind::Path => Ok(Value::Path(PathBuf::from(text))),
-        ValueKind::Route => route(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind))),
+        ValueKind::Path => Ok(ConfigValue::Path(PathBuf::from(text))),
+        ValueKind::Route => {
+            route(text).map(ConfigValue::Text).ok_or_else(|| wrong(&describe(key.kind)))
+        }
         ValueKind::Url(schemes) => url(text, schemes, false)
-            .map(|()| Value::Text(text.trim_end_matches('/').to_owned()))
+            .map(|()| ConfigValue::Text(text.trim_end_matches('/').to_owned()))
             .map_err(|why| {
                 let is_login = key.path.starts_with("pulsar.") && text.contains('@');
                 let login = "; logins are pulsar.audience and pulsar.keypath";
                 format!("{} is not accepted: {why}{}", shown(), if is_login { login } else { "" })
             }),
         ValueKind::SecretUrl(schemes) => url(text, schemes, true)
-            .map(|()| Value::Secret(Secret::new(text)))
+            .map(|()| ConfigValue::Secret(Secret::new(text)))
             .map_err(|why| format!("{HIDDEN} is not accepted: {why}")),
         // A password may begin or end with a space; a line end is a file's, not a password's.
-        ValueKind::Secret => Ok(Value::Secret(Secret::new(written.trim_end_matches(['\n', '\r'])))),
+        ValueKind::Secret => {
+            Ok(ConfigValue::Secret(Secret::new(written.trim_end_matches(['\n', '\r']))))
+        }
         ValueKind::Tokens | ValueKind::Origins | ValueKind::Networks => {
             let values: Vec<&str> = text.split(',').map(str::trim).collect();
             list(key, &values).map_err(|mut wrong| wrong.swap_remove(0).1)
         }
         ValueKind::Address => {
-            address(text).map(Value::Address).ok_or_else(|| wrong("an IP address"))
+            address(text).map(ConfigValue::Address).ok_or_else(|| wrong("an IP address"))
         }
         ValueKind::Listen => listen(text).ok_or_else(|| wrong(&describe(key.kind))),
         ValueKind::Span(bare, least, most) => units::duration(text, bare)
             .filter(|found| (least..=most).contains(found))
-            .map(Value::Span)
+            .map(ConfigValue::Span)
             .ok_or_else(|| wrong(&describe(key.kind))),
         ValueKind::Bytes(least, most) => units::bytes(text)
             .filter(|size| (least..=most).contains(size))
-            .map(Value::Whole)
+            .map(ConfigValue::Whole)
             .ok_or_else(|| wrong(&describe(key.kind))),
-        ValueKind::Sync => sync(text).map(Value::Sync).ok_or_else(|| wrong(&describe(key.kind))),
-        ValueKind::Unused(_) => Ok(Value::Text(String::new())),
+        ValueKind::Sync => {
+            sync(text).map(ConfigValue::Sync).ok_or_else(|| wrong(&describe(key.kind)))
+        }
+        ValueKind::Unused(_) => Ok(ConfigValue::Text(String::new())),
     }
 }
 
 /// Reads the values of a list; empty ones are left out. The error names every value that is not
 /// accepted: its index from 0, and what is wrong, without the key's name.
-pub(super) fn list(key: &Key, values: &[&str]) -> Result<Value, Vec<(usize, String)>> {
+pub(super) fn list(key: &ConfigKey, values: &[&str]) -> Result<ConfigValue, Vec<(usize, String)>> {
     let filled = |text: &str| match impossible::text(key, text) {
         None => Ok(()),
         Some(why) => Err(format!("{} {why}", quotable(text))),
@@ -105,12 +113,11 @@ pub(super) fn list(key: &Key, values: &[&str]) -> Result<Value, Vec<(usize, Stri
             None => Ok(Secret::new(text)),
             Some(why) => Err(why.to_owned()),
         })
-        .map(Value::Secrets),
-        ValueKind::Networks => {
-            each(values, |text| filled(text).and_then(|()| network(text))).map(Value::Networks)
-        }
+        .map(ConfigValue::Secrets),
+        ValueKind::Networks => each(values, |text| filled(text).and_then(|()| network(text)))
+            .map(ConfigValue::Networks),
         _ => each(values, |text| filled(text).and_then(|()| impossible::origin(text)))
-            .map(Value::Texts),
+            .map(ConfigValue::Texts),
     }
 }
 
@@ -155,7 +162,7 @@ pub(super) fn describe(kind: ValueKind) -> String {
         ValueKind::Listen => "an address and a port, as 127.0.0.1:8602, or off".to_owned(),
         ValueKind::Span(bare, least, most) => {
             let unit = match bare {
-                Bare::Refused => "a duration with its unit, as 90s, 5m or 1h30m",
+                Bare::InvalidConfig => "a duration with its unit, as 90s, 5m or 1h30m",
                 Bare::Milliseconds => "milliseconds, or a duration as 500ms or 5s",
                 Bare::Seconds => "seconds, or a duration as 30m or 1h",
                 Bare::Minutes => "minutes, or a duration as 90s or 10m",
@@ -271,9 +278,9 @@ fn address(text: &str) -> Option<IpAddr> {
     text.trim_matches(['[', ']']).parse().ok()
 }
 
-fn listen(text: &str) -> Option<Value> {
+fn listen(text: &str) -> Option<ConfigValue> {
     if text.eq_ignore_ascii_case("off") {
-        return Some(Value::Listen(None));
+        return Some(ConfigValue::Listen(None));
     }
     let (host, port) = text.rsplit_once(':')?;
     let bracketed = host.starts_with('[') && host.ends_with(']');
@@ -281,7 +288,7 @@ fn listen(text: &str) -> Option<Value> {
         return None;
     }
     let found = SocketAddr::new(address(host)?, port.parse().ok()?);
-    Some(Value::Listen(Some(found)))
+    Some(ConfigValue::Listen(Some(found)))
 }
 
 fn sync(text: &str) -> Option<StoreSync> {
@@ -289,7 +296,7 @@ fn sync(text: &str) -> Option<StoreSync> {
         return Some(StoreSync::Batch);
     }
     let bounds = Duration::from_millis(10)..=Duration::from_secs(60);
-    units::duration(text, Bare::Refused)
+    units::duration(text, Bare::InvalidConfig)
         .filter(|every| bounds.contains(every))
         .map(StoreSync::Every)
 }

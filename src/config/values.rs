@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::complaint::{Complaint, Notice, Place};
+use super::diagnostic::{ConfigError, ConfigWarning, ValueOrigin};
 use super::layers::Layers;
 use super::secret::Secret;
 use super::table;
 use super::typed::{AlertFormat, Compression, LogFormat, Network, StoreSync};
-use super::value::{self, Value};
+use super::value::{self, ConfigValue};
 
 /// A section that is read as a whole.
 pub(super) trait ReadSection: Sized {
@@ -21,13 +21,13 @@ pub(super) trait ReadSection: Sized {
 /// A type that a field of a section may have.
 pub(super) trait FromValue: Sized {
     /// The value as this type; `None` when it does not fit, or nothing is written and needed.
-    fn from_value(value: Option<Value>) -> Option<Self>;
+    fn from_value(value: Option<ConfigValue>) -> Option<Self>;
 }
 
 macro_rules! from_value {
     ($($type:ty: $($pattern:pat => $found:expr),+;)*) => {
         $(impl FromValue for $type {
-            fn from_value(value: Option<Value>) -> Option<Self> {
+            fn from_value(value: Option<ConfigValue>) -> Option<Self> {
                 match value? {
                     $($pattern => $found,)+
                     _ => None,
@@ -38,32 +38,32 @@ macro_rules! from_value {
 }
 
 from_value! {
-    bool: Value::Switch(on) => Some(on);
-    u64: Value::Whole(number) => Some(number);
+    bool: ConfigValue::Switch(on) => Some(on);
+    u64: ConfigValue::Whole(number) => Some(number);
     // A span read as whole seconds.
-    u32: Value::Whole(number) => number.try_into().ok(),
-        Value::Span(span) => span.as_secs().try_into().ok();
-    u16: Value::Whole(number) => number.try_into().ok();
-    u8: Value::Whole(number) => number.try_into().ok();
-    usize: Value::Whole(number) => number.try_into().ok();
-    f64: Value::Share(share) => Some(share);
-    String: Value::Text(text) => Some(text);
-    PathBuf: Value::Path(path) => Some(path);
-    Secret: Value::Secret(secret) => Some(secret);
-    IpAddr: Value::Address(address) => Some(address);
-    Option<SocketAddr>: Value::Listen(address) => Some(address);
-    Duration: Value::Span(span) => Some(span);
-    StoreSync: Value::Sync(sync) => Some(sync);
-    LogFormat: Value::Text(word) => Some(match &*word {
+    u32: ConfigValue::Whole(number) => number.try_into().ok(),
+        ConfigValue::Span(span) => span.as_secs().try_into().ok();
+    u16: ConfigValue::Whole(number) => number.try_into().ok();
+    u8: ConfigValue::Whole(number) => number.try_into().ok();
+    usize: ConfigValue::Whole(number) => number.try_into().ok();
+    f64: ConfigValue::Share(share) => Some(share);
+    String: ConfigValue::Text(text) => Some(text);
+    PathBuf: ConfigValue::Path(path) => Some(path);
+    Secret: ConfigValue::Secret(secret) => Some(secret);
+    IpAddr: ConfigValue::Address(address) => Some(address);
+    Option<SocketAddr>: ConfigValue::Listen(address) => Some(address);
+    Duration: ConfigValue::Span(span) => Some(span);
+    StoreSync: ConfigValue::Sync(sync) => Some(sync);
+    LogFormat: ConfigValue::Text(word) => Some(match &*word {
         "json" => Self::Json,
         _ => Self::Text,
     });
-    AlertFormat: Value::Text(word) => Some(match &*word {
+    AlertFormat: ConfigValue::Text(word) => Some(match &*word {
         "lark" => Self::Lark,
         "slack" => Self::Slack,
         _ => Self::Json,
     });
-    Compression: Value::Text(word) => Some(match &*word {
+    Compression: ConfigValue::Text(word) => Some(match &*word {
         "lz4" => Self::Lz4,
         "zstd" => Self::Zstd,
         "zlib" => Self::Zlib,
@@ -72,7 +72,7 @@ from_value! {
 }
 
 impl<T: FromValue> FromValue for Option<T> {
-    fn from_value(value: Option<Value>) -> Option<Self> {
+    fn from_value(value: Option<ConfigValue>) -> Option<Self> {
         match value {
             None => Some(None),
             value => T::from_value(value).map(Some),
@@ -83,10 +83,10 @@ impl<T: FromValue> FromValue for Option<T> {
 macro_rules! from_list {
     ($($item:ty: $list:ident;)*) => {
         $(impl FromValue for Vec<$item> {
-            fn from_value(value: Option<Value>) -> Option<Self> {
+            fn from_value(value: Option<ConfigValue>) -> Option<Self> {
                 match value {
                     None => Some(Self::new()),
-                    Some(Value::$list(items)) => Some(items),
+                    Some(ConfigValue::$list(items)) => Some(items),
                     Some(_) => None,
                 }
             }
@@ -104,7 +104,7 @@ from_list! {
 pub(super) struct Values {
     layers: Layers,
     /// Values in place of a default, for keys that follow another one.
-    followed: BTreeMap<&'static str, Value>,
+    followed: BTreeMap<&'static str, ConfigValue>,
 }
 
 impl Values {
@@ -113,7 +113,7 @@ impl Values {
     }
 
     /// The value in force; `None` when nothing is written and there is no default.
-    fn find(&self, path: &str) -> Option<Value> {
+    fn find(&self, path: &str) -> Option<ConfigValue> {
         let key = table::find(path).expect("only keys of the table are asked for");
         if let Some(given) = self.layers.given.get(key.path) {
             return Some(given.value.clone());
@@ -142,7 +142,7 @@ impl Values {
 
     /// Gives a key without a default this text.
     pub(super) fn fill(&mut self, path: &'static str, text: &str) {
-        self.followed.insert(path, Value::Text(text.to_owned()));
+        self.followed.insert(path, ConfigValue::Text(text.to_owned()));
     }
 
     /// Whether somebody wrote it.
@@ -150,24 +150,24 @@ impl Values {
         self.layers.given.contains_key(path)
     }
 
-    pub(super) fn place(&self, path: &str) -> Place {
-        self.layers.given.get(path).map_or(Place::Nowhere, |given| given.place.clone())
+    pub(super) fn place(&self, path: &str) -> ValueOrigin {
+        self.layers.given.get(path).map_or(ValueOrigin::Nowhere, |given| given.place.clone())
     }
 
     pub(super) fn complain(&mut self, path: &str, message: impl Into<String>) {
-        let complaint = Complaint::new(self.place(path), path, message);
-        self.layers.complaints.push(complaint);
+        let error = ConfigError::new(self.place(path), path, message);
+        self.layers.errors.push(error);
     }
 
     /// Complains about a key where another one was written.
     pub(super) fn complain_at(&mut self, written: &str, path: &str, message: impl Into<String>) {
-        let complaint = Complaint::new(self.place(written), path, message);
-        self.layers.complaints.push(complaint);
+        let error = ConfigError::new(self.place(written), path, message);
+        self.layers.errors.push(error);
     }
 
     pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
-        let about = Complaint::new(self.place(path), path, message);
-        self.layers.notices.push(Notice::warning(about));
+        let about = ConfigError::new(self.place(path), path, message);
+        self.layers.warnings.push(ConfigWarning::warning(about));
     }
 
     /// Complains that a key is missing, unless what was written for it was refused already; the

@@ -14,7 +14,7 @@ use rhai::packages::{
 use rhai::{Engine, Position};
 use tracing::{debug, info};
 
-use super::meter::{self, Limits};
+use super::meter::{self, ScriptLimits};
 use super::metered;
 use crate::clock::Stopwatch;
 use crate::model::tally::NAMES;
@@ -33,7 +33,7 @@ const LINES_A_MINUTE: u64 = 60;
 const LINE_CHARS: usize = 1_000;
 
 /// An interpreter without objects of ours.
-pub(super) fn build(file: &Arc<str>, limits: Limits) -> Engine {
+pub(super) fn build(file: &Arc<str>, limits: ScriptLimits) -> Engine {
     let mut engine = Engine::new_raw();
     ArithmeticPackage::new().register_into_engine(&mut engine);
     BasicArrayPackage::new().register_into_engine(&mut engine);
@@ -66,7 +66,7 @@ pub(super) fn build(file: &Arc<str>, limits: Limits) -> Engine {
 }
 
 fn log_to_tracing(engine: &mut Engine, file: &Arc<str>) {
-    let lines = Arc::new(Lines::new());
+    let lines = Arc::new(LineQuota::new());
     let (same_lines, same_file) = (Arc::clone(&lines), Arc::clone(file));
     let name = Arc::clone(file);
     engine.on_print(move |text| {
@@ -89,13 +89,13 @@ fn cut(text: &str) -> String {
 }
 
 /// How many lines were written this minute; the rest is counted and said once.
-struct Lines {
+struct LineQuota {
     watch: Stopwatch,
     minute: AtomicU64,
     written: AtomicU64,
 }
 
-impl Lines {
+impl LineQuota {
     fn new() -> Self {
         Self { watch: Stopwatch::start(), minute: AtomicU64::new(0), written: AtomicU64::new(0) }
     }
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn lines_past_the_limit_are_left_out() {
-        let lines = Lines::new();
+        let lines = LineQuota::new();
         let written = (0..1_000).filter(|_| lines.admit("x.rhai")).count();
         assert_eq!(written as u64, LINES_A_MINUTE);
     }

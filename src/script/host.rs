@@ -16,8 +16,8 @@ use serde::Serialize;
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::complaint::Complaint;
-use super::run::{self, Compiled, Kind, SOURCE_BYTES};
+use super::diagnostic::ScriptDiagnostic;
+use super::run::{self, Compiled, SOURCE_BYTES, ScriptKind};
 use super::shipped;
 use super::trials::Trials;
 use crate::clock::{Clock, Stopwatch};
@@ -61,11 +61,11 @@ pub struct ScriptStatus {
     /// When this script, or none, came into force.
     pub since: Timestamp,
     /// Why the file as it is now is not in force.
-    pub refused: Option<Complaint>,
+    pub refused: Option<ScriptDiagnostic>,
     /// The line of the refused text that the reason is about.
     pub refused_line: Option<String>,
     /// Why the script made nothing of the last tick.
-    pub failed: Option<Complaint>,
+    pub failed: Option<ScriptDiagnostic>,
 }
 
 /// What one tick brought.
@@ -74,16 +74,16 @@ pub struct Merged {
     /// Names with counts above 0.
     pub tally: Tally,
     /// Why this is the native sum and not the script's result.
-    pub complaint: Option<Complaint>,
+    pub diagnostic: Option<ScriptDiagnostic>,
 }
 
 /// The script in force for one file.
 #[derive(Debug)]
 pub struct ScriptHost {
-    kind: Kind,
+    kind: ScriptKind,
     file: Arc<str>,
     clock: Clock,
-    force: ArcSwap<Force>,
+    force: ArcSwap<ForceState>,
     /// Microseconds that the last run took; 0 before the first.
     micros: AtomicU64,
     /// What is put down before a text is tried; nothing without a store.
@@ -91,11 +91,11 @@ pub struct ScriptHost {
     /// The text that was in force in an earlier run.
     proven: Option<u64>,
     /// What was last found on disk, so that it is judged once. Held while it is judged.
-    found: Mutex<Found>,
+    found: Mutex<FileState>,
 }
 
 #[derive(Debug)]
-struct Force {
+struct ForceState {
     script: Option<Arc<Compiled>>,
     /// What it makes of the built-in sample.
     sample: Option<Tally>,
@@ -103,7 +103,7 @@ struct Force {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
+enum FileState {
     Unknown,
     Missing,
     BuiltIn,
@@ -114,7 +114,7 @@ enum Found {
 impl ScriptStatus {
     /// What is wrong now, if anything: with the file, else with the last tick.
     #[must_use]
-    pub fn complaint(&self) -> Option<&Complaint> {
+    pub fn diagnostic(&self) -> Option<&ScriptDiagnostic> {
         self.refused.as_ref().or(self.failed.as_ref())
     }
 }
@@ -124,13 +124,13 @@ impl ScriptHost {
     /// from disk before [`refresh`](Self::refresh). `file` is what complaints call the script.
     #[must_use]
     pub fn new(file: &str, last_good: Option<&str>, clock: Clock) -> Self {
-        Self::of(Kind::Merge, file, last_good, None, clock)
+        Self::of(ScriptKind::Merge, file, last_good, None, clock)
     }
 
     /// The same for a script of either kind. `trials` remembers what is tried. Blocks.
     #[must_use]
     pub fn of(
-        kind: Kind,
+        kind: ScriptKind,
         file: &str,
         last_good: Option<&str>,
         trials: Option<Trials>,
@@ -142,9 +142,9 @@ impl ScriptHost {
         if let Some(text) = last_good {
             match attempt(kind, text, &file, trials.as_ref(), true, |_| None) {
                 Ok(compiled) => script = Some(Arc::new(compiled)),
-                Err(complaint) => {
-                    warn!(file = %file, %complaint, "the last good script no longer works");
-                    refused = Some(complaint);
+                Err(diagnostic) => {
+                    warn!(file = %file, %diagnostic, "the last good script no longer works");
+                    refused = Some(diagnostic);
                 }
             }
         }
@@ -160,7 +160,7 @@ impl ScriptHost {
             refused_line: None,
             failed: None,
         };
-        let force = ArcSwap::from_pointee(Force { script, sample: None, status });
+        let force = ArcSwap::from_pointee(ForceState { script, sample: None, status });
         let proven = last_good.map(run::hash);
         Self {
             kind,
@@ -170,7 +170,7 @@ impl ScriptHost {
             trials,
             proven,
             micros: AtomicU64::new(0),
-            found: Mutex::new(Found::Unknown),
+            found: Mutex::new(FileState::Unknown),
         }
     }
 
@@ -196,14 +196,14 @@ impl ScriptHost {
     /// at most its deadline.
     pub fn merge(&self, window: &WindowSnapshot) -> Merged {
         match self.run(window) {
-            None => Merged { tally: window.sum(), complaint: None },
-            Some(Ok(tally)) => Merged { tally, complaint: None },
-            Some(Err(complaint)) => Merged { tally: window.sum(), complaint: Some(complaint) },
+            None => Merged { tally: window.sum(), diagnostic: None },
+            Some(Ok(tally)) => Merged { tally, diagnostic: None },
+            Some(Err(diagnostic)) => Merged { tally: window.sum(), diagnostic: Some(diagnostic) },
         }
     }
 
     /// What the script in force makes of a window; `None` when none is. Blocks as `merge` does.
-    pub fn run(&self, window: &WindowSnapshot) -> Option<Result<Tally, Complaint>> {
+    pub fn run(&self, window: &WindowSnapshot) -> Option<Result<Tally, ScriptDiagnostic>> {
         let force = self.force.load_full();
         let script = force.script.as_ref()?;
         let watch = Stopwatch::start();
@@ -226,19 +226,19 @@ impl ScriptHost {
         let status = &force.status;
         // Where the scripts lie is nobody's concern.
         let short = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-        let complaint = status.complaint();
-        let line = complaint.and_then(|complaint| {
-            let number = complaint.line?;
+        let diagnostic = status.diagnostic();
+        let line = diagnostic.and_then(|diagnostic| {
+            let number = diagnostic.line?;
             let source = force.script.as_ref().map(|script| script.source());
             let text = match &status.refused {
                 Some(_) => status.refused_line.clone(),
                 None => source.and_then(|source| line_of(source, number)),
             };
-            Some(json!({ "number": number, "column": complaint.column, "text": text? }))
+            Some(json!({ "number": number, "column": diagnostic.column, "text": text? }))
         });
-        let error = complaint.map(|complaint| {
-            let file = short(&complaint.file).into();
-            Complaint { file, ..complaint.clone() }.to_string()
+        let error = diagnostic.map(|diagnostic| {
+            let file = short(&diagnostic.file).into();
+            ScriptDiagnostic { file, ..diagnostic.clone() }.to_string()
         });
         let micros = Some(self.micros.load(Ordering::Relaxed)).filter(|micros| *micros > 0);
         json!({
@@ -274,10 +274,10 @@ impl ScriptHost {
             _ => None,
         };
         let now = match &read {
-            Ok(None) if built_in.is_some() => Found::BuiltIn,
-            Ok(Some(text)) => Found::Text { hash: run::hash(text) },
-            Ok(None) => Found::Missing,
-            Err(reason) => Found::Unreadable(reason.clone()),
+            Ok(None) if built_in.is_some() => FileState::BuiltIn,
+            Ok(Some(text)) => FileState::Text { hash: run::hash(text) },
+            Ok(None) => FileState::Missing,
+            Err(reason) => FileState::Unreadable(reason.clone()),
         };
         let mut found = lock(&self.found);
         if *found == now {
@@ -297,8 +297,8 @@ impl ScriptHost {
         kept
     }
 
-    fn about_file(&self, reason: &str) -> Complaint {
-        Complaint::new(&self.file, None, reason)
+    fn about_file(&self, reason: &str) -> ScriptDiagnostic {
+        ScriptDiagnostic::new(&self.file, None, reason)
     }
 
     /// Whether nothing that a user wrote would give way to a built-in text: a directory that is
@@ -317,9 +317,9 @@ impl ScriptHost {
         let trials = self.trials.as_ref();
         match attempt(self.kind, text, &self.file, trials, was_in_force, live) {
             Ok(compiled) => Some(self.adopt(compiled, in_force)),
-            Err(complaint) => {
-                let shown = complaint.line.and_then(|number| line_of(text, number));
-                self.refuse_at(&complaint, shown.as_deref())
+            Err(diagnostic) => {
+                let shown = diagnostic.line.and_then(|number| line_of(text, number));
+                self.refuse_at(&diagnostic, shown.as_deref())
             }
         }
     }
@@ -340,7 +340,7 @@ impl ScriptHost {
                 failed: None,
                 ..old.status.clone()
             };
-            Force { script: Some(Arc::clone(&script)), sample: sample.clone(), status }
+            ForceState { script: Some(Arc::clone(&script)), sample: sample.clone(), status }
         });
         if in_force == InForce::BuiltIn {
             info!(file = %self.file, "no such file: built-in script in force");
@@ -351,19 +351,19 @@ impl ScriptHost {
     }
 
     /// The file is not what is in force; what was goes on. Returns nothing to keep.
-    fn refuse(&self, complaint: &Complaint) -> Option<Arc<str>> {
-        self.refuse_at(complaint, None)
+    fn refuse(&self, diagnostic: &ScriptDiagnostic) -> Option<Arc<str>> {
+        self.refuse_at(diagnostic, None)
     }
 
     /// The same, with the line of the text that it is about.
-    fn refuse_at(&self, complaint: &Complaint, line: Option<&str>) -> Option<Arc<str>> {
+    fn refuse_at(&self, diagnostic: &ScriptDiagnostic, line: Option<&str>) -> Option<Arc<str>> {
         self.force.rcu(|old| {
             let in_force =
                 if old.script.is_some() { InForce::LastGood } else { without(self.kind) };
-            let refused = Some(complaint.clone());
+            let refused = Some(diagnostic.clone());
             let refused_line = line.map(str::to_owned);
             let status = ScriptStatus { in_force, refused, refused_line, ..old.status.clone() };
-            Force { status, ..old.again() }
+            ForceState { status, ..old.again() }
         });
         let stays = match self.force.load().status.in_force {
             InForce::NativeSum => "the native sum stays in force",
@@ -372,21 +372,23 @@ impl ScriptHost {
                 "the last good script stays in force"
             }
         };
-        warn!(%complaint, "{stays}");
+        warn!(%diagnostic, "{stays}");
         None
     }
 
     /// Keeps what came of a tick, unless another script is in force by now.
-    fn note_tick(&self, script: &Arc<Compiled>, failed: Option<&Complaint>) {
+    fn note_tick(&self, script: &Arc<Compiled>, failed: Option<&ScriptDiagnostic>) {
         let before = self.force.load();
         if before.status.failed.as_ref() == failed {
             return;
         }
         match (&before.status.failed, failed) {
-            (None, Some(complaint)) if self.kind == Kind::Aggregate => {
-                warn!(%complaint, "the aggregate stays as it was");
+            (None, Some(diagnostic)) if self.kind == ScriptKind::Aggregate => {
+                warn!(%diagnostic, "the aggregate stays as it was");
             }
-            (None, Some(complaint)) => warn!(%complaint, "the native sum stands in for the script"),
+            (None, Some(diagnostic)) => {
+                warn!(%diagnostic, "the native sum stands in for the script")
+            }
             (Some(_), None) => info!(file = %self.file, "the script works again"),
             _ => {}
         }
@@ -396,12 +398,12 @@ impl ScriptHost {
             if same {
                 status.failed = failed.cloned();
             }
-            Force { status, ..old.again() }
+            ForceState { status, ..old.again() }
         });
     }
 }
 
-impl Force {
+impl ForceState {
     fn again(&self) -> Self {
         let Self { script, sample, status } = self;
         Self { script: script.clone(), sample: sample.clone(), status: status.clone() }
@@ -416,13 +418,13 @@ fn line_of(text: &str, line: u32) -> Option<String> {
 
 /// Compiles and tries a text, unless an earlier process died while it did.
 fn attempt(
-    kind: Kind,
+    kind: ScriptKind,
     text: &str,
     file: &Arc<str>,
     trials: Option<&Trials>,
     was_in_force: bool,
     live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
-) -> Result<Compiled, Complaint> {
+) -> Result<Compiled, ScriptDiagnostic> {
     let hash = run::hash(text);
     // A built-in text is not what the process died of.
     let Some(trials) = trials.filter(|_| !shipped::is_built_in(text)) else {
@@ -431,7 +433,7 @@ fn attempt(
     if trials.is_deadly(hash, was_in_force) {
         let reason = "the process ended while this text was being tried, so it is not tried again: \
                       change it (`ghpulse script check FILE` tries it in a process of its own)";
-        return Err(Complaint::new(file, None, reason));
+        return Err(ScriptDiagnostic::new(file, None, reason));
     }
     trials.begin(hash);
     let prepared = run::prepare_as(kind, text, file, live);
@@ -440,10 +442,10 @@ fn attempt(
 }
 
 /// What there is without a script.
-fn without(kind: Kind) -> InForce {
+fn without(kind: ScriptKind) -> InForce {
     match kind {
-        Kind::Merge => InForce::NativeSum,
-        Kind::Aggregate => InForce::Nothing,
+        ScriptKind::Merge => InForce::NativeSum,
+        ScriptKind::Aggregate => InForce::Nothing,
     }
 }
 

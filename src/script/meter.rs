@@ -15,7 +15,7 @@ use crate::model::tally::NAME_BYTES;
 
 /// Limits of one run. Reaching one ends the run; a script cannot catch it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct ScriptLimits {
     /// Operations of the interpreter. An hour of 20 languages, each looped over by the script,
     /// takes about 700,000.
     pub(super) operations: u64,
@@ -31,7 +31,7 @@ pub(super) struct Limits {
     pub(super) deadline: Duration,
 }
 
-impl Default for Limits {
+impl Default for ScriptLimits {
     fn default() -> Self {
         Self {
             operations: 5_000_000,
@@ -57,8 +57,8 @@ const PAGE_BYTES: u64 = 4_096;
 const MUCH_MORE: u64 = 4;
 
 #[derive(Clone, Copy)]
-struct Meter {
-    limits: Limits,
+struct RunMeter {
+    limits: ScriptLimits,
     watch: WorkWatch,
     native_work: u64,
     looked_at: u64,
@@ -67,13 +67,13 @@ struct Meter {
 }
 
 thread_local! {
-    static METER: Cell<Option<Meter>> = const { Cell::new(None) };
+    static METER: Cell<Option<RunMeter>> = const { Cell::new(None) };
     static LOOKED: Cell<Option<Stopwatch>> = const { Cell::new(None) };
 }
 
 /// Begins to measure this thread's run.
-pub(super) fn begin(limits: Limits) {
-    let meter = Meter {
+pub(super) fn begin(limits: ScriptLimits) {
+    let meter = RunMeter {
         limits,
         watch: WorkWatch::start(),
         native_work: 0,
@@ -134,7 +134,7 @@ fn spend(steps: usize, cells: usize) -> Result<(), Box<EvalAltResult>> {
     }
 }
 
-impl Meter {
+impl RunMeter {
     fn late(&self) -> Option<String> {
         let is_late = self.watch.has_reached(self.limits.deadline);
         is_late.then(|| format!("it takes longer than {} ms", self.limits.deadline.as_millis()))
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn time_in_which_a_run_does_not_compute_is_not_its_own() {
         let deadline = Duration::from_millis(100);
-        begin(Limits { deadline, native_work: u64::MAX, ..Limits::default() });
+        begin(ScriptLimits { deadline, native_work: u64::MAX, ..ScriptLimits::default() });
         // The machine has other things to do for three times as long.
         let (_silent, nothing) = channel::<()>();
         assert!(nothing.recv_timeout(3 * deadline).is_err());

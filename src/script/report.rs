@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::complaint::Complaint;
-use super::run::{self, Compiled, Kind};
+use super::diagnostic::ScriptDiagnostic;
+use super::run::{self, Compiled, ScriptKind};
 use super::usage::Usage;
 use super::{host, sample};
 use crate::clock::Stopwatch;
@@ -79,21 +79,21 @@ pub struct Benched {
 }
 
 /// Compiles a script and tries it on the built-in sample, and on a live window if one is given.
-pub fn check(path: &Path, live: Option<&WindowSnapshot>) -> Result<Checked, Complaint> {
+pub fn check(path: &Path, live: Option<&WindowSnapshot>) -> Result<Checked, ScriptDiagnostic> {
     let script = load(path, live)?;
     checked(path, &script, live)
 }
 
 /// The same for a file beside the merge script, which must be an aggregate.
-pub fn check_aggregate(path: &Path) -> Result<Checked, Complaint> {
-    checked(path, &load_as(Some(Kind::Aggregate), path, None)?, None)
+pub fn check_aggregate(path: &Path) -> Result<Checked, ScriptDiagnostic> {
+    checked(path, &load_as(Some(ScriptKind::Aggregate), path, None)?, None)
 }
 
 fn checked(
     path: &Path,
     script: &Compiled,
     live: Option<&WindowSnapshot>,
-) -> Result<Checked, Complaint> {
+) -> Result<Checked, ScriptDiagnostic> {
     Ok(Checked {
         file: path.to_string_lossy().into(),
         hash: script.fingerprint(),
@@ -125,7 +125,7 @@ pub fn missing_paths(path: &Path, events: &[Arc<str>]) -> Vec<String> {
 }
 
 /// Runs a script 50 times on 3,600 seconds of 20 languages.
-pub fn bench(path: &Path) -> Result<Benched, Complaint> {
+pub fn bench(path: &Path) -> Result<Benched, ScriptDiagnostic> {
     let script = load(path, None)?;
     let window = script.sample();
     Ok(Benched {
@@ -143,17 +143,17 @@ pub fn bench(path: &Path) -> Result<Benched, Complaint> {
 }
 
 /// As what it is: a script with a `config` is an aggregate.
-fn load(path: &Path, live: Option<&WindowSnapshot>) -> Result<Compiled, Complaint> {
+fn load(path: &Path, live: Option<&WindowSnapshot>) -> Result<Compiled, ScriptDiagnostic> {
     load_as(None, path, live)
 }
 
 fn load_as(
-    kind: Option<Kind>,
+    kind: Option<ScriptKind>,
     path: &Path,
     live: Option<&WindowSnapshot>,
-) -> Result<Compiled, Complaint> {
+) -> Result<Compiled, ScriptDiagnostic> {
     let file: Arc<str> = path.to_string_lossy().into();
-    let wrong = |reason: &str| Complaint::new(&file, None, reason);
+    let wrong = |reason: &str| ScriptDiagnostic::new(&file, None, reason);
     match host::read(path) {
         Ok(Some(text)) => {
             let kind = kind.unwrap_or_else(|| run::kind_of(&text));
@@ -164,13 +164,13 @@ fn load_as(
     }
 }
 
-fn attempt(script: &Compiled, window: &WindowSnapshot) -> Result<Trial, Complaint> {
+fn attempt(script: &Compiled, window: &WindowSnapshot) -> Result<Trial, ScriptDiagnostic> {
     let watch = Stopwatch::start();
     let result = script.run(window)?;
     Ok(Trial { result, native: window.sum(), micros: micros(watch.elapsed()) })
 }
 
-fn cost(mut work: impl FnMut() -> Result<(), Complaint>) -> Result<Cost, Complaint> {
+fn cost(mut work: impl FnMut() -> Result<(), ScriptDiagnostic>) -> Result<Cost, ScriptDiagnostic> {
     let mut times = Vec::with_capacity(RUNS);
     for run in 0..WARM_UP + RUNS {
         let watch = Stopwatch::start();

@@ -37,8 +37,8 @@ const VALUE_BYTES: usize = 512;
 /// What an aggregate counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    by: Source,
-    conditions: Vec<Condition>,
+    by: ValueSource,
+    conditions: Vec<RuleCondition>,
     /// Seconds of the window: a multiple of the step.
     window: u32,
     /// Seconds between two ticks.
@@ -47,17 +47,17 @@ pub struct Rule {
 
 /// One condition: where to look, and what is wanted there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
-    at: Source,
+pub struct RuleCondition {
+    at: ValueSource,
     /// One of them, if there are any.
-    wanted: Vec<Form>,
+    wanted: Vec<Pattern>,
     /// None of them.
-    unwanted: Vec<Form>,
+    unwanted: Vec<Pattern>,
 }
 
 /// What a value may look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Form {
+enum Pattern {
     /// Of anything but a routing key.
     Text(Glob),
     /// Of a routing key.
@@ -66,7 +66,7 @@ enum Form {
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Source {
+enum ValueSource {
     /// The event's routing key.
     Key,
     /// From the event; the names behind `event`.
@@ -104,14 +104,14 @@ impl Rule {
             return Err(format!("where has more than {CONDITIONS} conditions"));
         }
         for (place, values) in conditions {
-            list.push(Condition::read(place, values)?);
+            list.push(RuleCondition::read(place, values)?);
         }
         // A routing key, or a pattern of them, is the condition and the name in one.
         let by = if by.starts_with("evt.") {
-            list.push(Condition::read("key", &[by.to_owned()])?);
-            Source::Key
+            list.push(RuleCondition::read("key", &[by.to_owned()])?);
+            ValueSource::Key
         } else {
-            Source::read(by).map_err(|reason| format!("by: {reason}"))?
+            ValueSource::read(by).map_err(|reason| format!("by: {reason}"))?
         };
         let window = window.unwrap_or(Duration::from_secs(3_600));
         let whole = whole_seconds(window).filter(|_| window <= WINDOW);
@@ -156,7 +156,7 @@ impl Rule {
         self.sources().nth(path).is_some_and(|source| event.value(source).is_some())
     }
 
-    fn sources(&self) -> impl Iterator<Item = &Source> {
+    fn sources(&self) -> impl Iterator<Item = &ValueSource> {
         std::iter::once(&self.by).chain(self.conditions.iter().map(|condition| &condition.at))
     }
 
@@ -184,15 +184,15 @@ impl Rule {
     pub fn sample_name(&self, language: &str) -> String {
         let word: String = language.chars().filter(char::is_ascii_alphanumeric).collect();
         match &self.by {
-            Source::Key => format!("evt.{}.insert", word.to_ascii_lowercase()),
-            Source::Event(names) => {
+            ValueSource::Key => format!("evt.{}.insert", word.to_ascii_lowercase()),
+            ValueSource::Event(names) => {
                 match names.iter().map(|name| &**name).collect::<Vec<_>>()[..] {
                     ["repo", "name"] => format!("sample/{word}"),
                     ["type"] => format!("{word}Event"),
                     _ => language.to_owned(),
                 }
             }
-            Source::Payload(_) => language.to_owned(),
+            ValueSource::Payload(_) => language.to_owned(),
         }
     }
 
@@ -231,7 +231,7 @@ pub fn read_time(name: &str, text: &str) -> Result<Duration, String> {
     })
 }
 
-impl Source {
+impl ValueSource {
     fn read(text: &str) -> Result<Self, String> {
         if text == "key" {
             return Ok(Self::Key);
@@ -258,7 +258,7 @@ impl Source {
     }
 }
 
-impl std::fmt::Display for Source {
+impl std::fmt::Display for ValueSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Key => f.write_str("key"),
@@ -271,9 +271,9 @@ impl std::fmt::Display for Source {
     }
 }
 
-impl Condition {
+impl RuleCondition {
     fn read(place: &str, values: &[String]) -> Result<Self, String> {
-        let at = Source::read(place).map_err(|reason| format!("where: {reason}"))?;
+        let at = ValueSource::read(place).map_err(|reason| format!("where: {reason}"))?;
         if values.len() > CONDITIONS {
             return Err(format!("where: `{place}` has more than {CONDITIONS} values"));
         }
@@ -283,8 +283,8 @@ impl Condition {
         let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
         for value in values {
             match value.strip_prefix('!') {
-                Some(value) => unwanted.push(Form::read(&at, value)?),
-                None => wanted.push(Form::read(&at, value)?),
+                Some(value) => unwanted.push(Pattern::read(&at, value)?),
+                None => wanted.push(Pattern::read(&at, value)?),
             }
         }
         Ok(Self { at, wanted, unwanted })
@@ -293,19 +293,19 @@ impl Condition {
     /// What an event does not have is none of the wanted, and none of the unwanted either.
     fn holds(&self, event: &Subject<'_>) -> bool {
         let Some(value) = event.value(&self.at) else { return self.wanted.is_empty() };
-        let is_one = |forms: &[Form]| forms.iter().any(|form| form.matches(&value));
+        let is_one = |forms: &[Pattern]| forms.iter().any(|form| form.matches(&value));
         (self.wanted.is_empty() || is_one(&self.wanted)) && !is_one(&self.unwanted)
     }
 
     fn texts(&self) -> Vec<String> {
-        let wanted = self.wanted.iter().map(Form::text);
+        let wanted = self.wanted.iter().map(Pattern::text);
         wanted.chain(self.unwanted.iter().map(|form| format!("!{}", form.text()))).collect()
     }
 }
 
-impl Form {
-    fn read(at: &Source, text: &str) -> Result<Self, String> {
-        if *at != Source::Key {
+impl Pattern {
+    fn read(at: &ValueSource, text: &str) -> Result<Self, String> {
+        if *at != ValueSource::Key {
             return Ok(Self::Text(Glob::new(text)));
         }
         RoutingPattern::read(text).map(Self::Key).map_err(|error| format!("where: key: {error}"))
@@ -379,17 +379,17 @@ impl<'a> Subject<'a> {
         self.top.get_or_init(|| json::pick(self.text, TOP))[at]
     }
 
-    fn value(&self, source: &Source) -> Option<Cow<'a, str>> {
+    fn value(&self, source: &ValueSource) -> Option<Cow<'a, str>> {
         match source {
-            Source::Key => {
+            ValueSource::Key => {
                 let key = RoutingKey::of_event(&self.kind().unwrap_or_default());
                 Some(Cow::Owned(key.as_str().to_owned()))
             }
-            Source::Event(names) => {
+            ValueSource::Event(names) => {
                 let (first, below) = names.split_first()?;
                 scalar(json::at(self.member(first)?, below)?)
             }
-            Source::Payload(name) => self.known(name),
+            ValueSource::Payload(name) => self.known(name),
         }
     }
 

@@ -9,9 +9,9 @@ use std::thread;
 
 use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, FnAccess, FuncArgs, Scope};
 
-use super::complaint::{Complaint, Place};
-use super::meter::{self, Limits};
-use super::objects::{self, Seconds};
+use super::diagnostic::{LineColumn, ScriptDiagnostic};
+use super::meter::{self, ScriptLimits};
+use super::objects::{self, WindowObject};
 use super::sum::{self, Sum};
 use super::{engine, rules, sample};
 use crate::model::tally::{Tally, WindowSnapshot};
@@ -30,7 +30,7 @@ const CONFIG_FORM: &str = "fn config() { #{ by: \"event.repo.name\", window: \"1
 
 /// What a script is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ScriptKind {
     /// It makes the language map.
     Merge,
     /// It says itself what is counted, and makes the value of an aggregate.
@@ -47,9 +47,9 @@ pub struct Compiled {
     hash: u64,
     engine: Engine,
     ast: AST,
-    limits: Limits,
+    limits: ScriptLimits,
     /// Where `fn merge` stands: the place of what has no other.
-    merge_at: Place,
+    merge_at: LineColumn,
 }
 
 /// Compiles a merge script and tries it, on the built-in sample and, if given, on a live window.
@@ -58,20 +58,20 @@ pub fn prepare(
     source: &str,
     file: &str,
     live: Option<&WindowSnapshot>,
-) -> Result<Compiled, Complaint> {
-    prepare_as(Kind::Merge, source, file, |_| live.cloned())
+) -> Result<Compiled, ScriptDiagnostic> {
+    prepare_as(ScriptKind::Merge, source, file, |_| live.cloned())
 }
 
 /// The same for either kind; `live` is told what is to be counted.
 pub(super) fn prepare_as(
-    kind: Kind,
+    kind: ScriptKind,
     source: &str,
     file: &str,
     live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
-) -> Result<Compiled, Complaint> {
+) -> Result<Compiled, ScriptDiagnostic> {
     let compiled = match kind {
-        Kind::Merge => Compiled::new(source, file, Limits::default())?,
-        Kind::Aggregate => Compiled::aggregate(source, file, Limits::default())?,
+        ScriptKind::Merge => Compiled::new(source, file, ScriptLimits::default())?,
+        ScriptKind::Aggregate => Compiled::aggregate(source, file, ScriptLimits::default())?,
     };
     compiled.run(&compiled.sample())?;
     if let Some(live) = live(compiled.rule.as_ref()) {
@@ -93,34 +93,42 @@ pub(super) fn hash(source: &str) -> u64 {
 
 impl Compiled {
     /// Compiles and looks at the form; runs nothing.
-    pub(super) fn new(source: &str, file: &str, limits: Limits) -> Result<Self, Complaint> {
+    pub(super) fn new(
+        source: &str,
+        file: &str,
+        limits: ScriptLimits,
+    ) -> Result<Self, ScriptDiagnostic> {
         let file: Arc<str> = file.into();
         if source.len() > SOURCE_BYTES {
             let long = source.len();
             let reason = format!("the script has {long} bytes, {SOURCE_BYTES} are allowed");
-            return Err(Complaint::new(&file, None, reason));
+            return Err(ScriptDiagnostic::new(&file, None, reason));
         }
         let mut engine = engine::build(&file, limits);
         objects::register(&mut engine);
         let built = apart(|| engine.compile(source));
         let ast = match built {
             Ok(Ok(ast)) => ast,
-            Ok(Err(error)) => return Err(Complaint::parse(&file, &error)),
-            Err(reason) => return Err(Complaint::new(&file, None, reason)),
+            Ok(Err(error)) => return Err(ScriptDiagnostic::parse(&file, &error)),
+            Err(reason) => return Err(ScriptDiagnostic::new(&file, None, reason)),
         };
         let merge_at = place_of(MERGE, source);
         let form = check_form(&ast, MERGE, 1, FORM);
-        form.map_err(|reason| Complaint::new(&file, Some(merge_at), reason))?;
+        form.map_err(|reason| ScriptDiagnostic::new(&file, Some(merge_at), reason))?;
         let (source, hash) = (source.into(), hash(source));
         Ok(Self { rule: None, file, source, hash, engine, ast, limits, merge_at })
     }
 
     /// The same for an aggregate, whose `config` is run.
-    pub(super) fn aggregate(source: &str, file: &str, limits: Limits) -> Result<Self, Complaint> {
-        let limits = Limits { name_bytes: NAME_BYTES, ..limits };
+    pub(super) fn aggregate(
+        source: &str,
+        file: &str,
+        limits: ScriptLimits,
+    ) -> Result<Self, ScriptDiagnostic> {
+        let limits = ScriptLimits { name_bytes: NAME_BYTES, ..limits };
         let mut compiled = Self::new(source, file, limits)?;
         let at = place_of(CONFIG, source);
-        let complain = |reason: String| Complaint::new(&compiled.file, Some(at), reason);
+        let complain = |reason: String| ScriptDiagnostic::new(&compiled.file, Some(at), reason);
         check_form(&compiled.ast, CONFIG, 0, CONFIG_FORM).map_err(complain)?;
         let read = compiled.call(CONFIG, (), at, rules::read)?;
         compiled.rule = Some(read);
@@ -155,8 +163,8 @@ impl Compiled {
 
     /// What the script makes of a window: names with counts above 0. Computes for at most
     /// the deadline of 200 ms; the calling thread waits for it.
-    pub fn run(&self, window: &WindowSnapshot) -> Result<Tally, Complaint> {
-        self.call(MERGE, (Seconds::new(window.clone()),), self.merge_at, accept)
+    pub fn run(&self, window: &WindowSnapshot) -> Result<Tally, ScriptDiagnostic> {
+        self.call(MERGE, (WindowObject::new(window.clone()),), self.merge_at, accept)
     }
 
     /// Calls a function of the script, on a thread of its own, and reads what it returns there.
@@ -164,10 +172,10 @@ impl Compiled {
         &self,
         name: &str,
         args: impl FuncArgs + Send,
-        at: Place,
+        at: LineColumn,
         read: impl FnOnce(&Dynamic) -> Result<T, String> + Send,
-    ) -> Result<T, Complaint> {
-        let complain = |reason| Complaint::new(&self.file, Some(at), reason);
+    ) -> Result<T, ScriptDiagnostic> {
+        let complain = |reason| ScriptDiagnostic::new(&self.file, Some(at), reason);
         let outcome = apart(|| {
             meter::begin(self.limits);
             let options = CallFnOptions::default();
@@ -181,13 +189,13 @@ impl Compiled {
         outcome.unwrap_or_else(|reason| Err(complain(reason)))
     }
 
-    fn complain_of(&self, error: EvalAltResult, at: Place) -> Complaint {
+    fn complain_of(&self, error: EvalAltResult, at: LineColumn) -> ScriptDiagnostic {
         if matches!(error.unwrap_inner(), EvalAltResult::ErrorTooManyOperations(_)) {
-            let mut complaint = Complaint::run(&self.file, error, at);
-            complaint.reason = format!("more than {} operations", self.limits.operations);
-            return complaint;
+            let mut diagnostic = ScriptDiagnostic::run(&self.file, error, at);
+            diagnostic.reason = format!("more than {} operations", self.limits.operations);
+            return diagnostic;
         }
-        Complaint::run(&self.file, error, at)
+        ScriptDiagnostic::run(&self.file, error, at)
     }
 }
 
@@ -207,10 +215,10 @@ fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
 }
 
 /// What a text is for that has no name to tell: with a `config` it is an aggregate.
-pub(super) fn kind_of(source: &str) -> Kind {
+pub(super) fn kind_of(source: &str) -> ScriptKind {
     match find(CONFIG, source) {
-        Some(_) => Kind::Aggregate,
-        None => Kind::Merge,
+        Some(_) => ScriptKind::Aggregate,
+        None => ScriptKind::Merge,
     }
 }
 
@@ -231,11 +239,11 @@ fn check_form(ast: &AST, name: &str, params: usize, form: &str) -> Result<(), St
 }
 
 /// Line and column of a function's definition, or the start of the text.
-fn place_of(function: &str, source: &str) -> Place {
+fn place_of(function: &str, source: &str) -> LineColumn {
     find(function, source).unwrap_or((1, 1))
 }
 
-fn find(function: &str, source: &str) -> Option<Place> {
+fn find(function: &str, source: &str) -> Option<LineColumn> {
     for (line, text) in (1..).zip(source.lines()) {
         let code = text.split("//").next().unwrap_or_default();
         for (start, _) in code.match_indices("fn") {
@@ -291,8 +299,8 @@ fn kind(value: &Dynamic) -> String {
         "map" => "a map".to_owned(),
         "i64" | "f64" => "a number".to_owned(),
         name if name.ends_with("Sum") => "a Tally".to_owned(),
-        name if name.ends_with("Seconds") => "a window".to_owned(),
-        name if name.ends_with("Second") => "a bucket".to_owned(),
+        name if name.ends_with("WindowObject") => "a window".to_owned(),
+        name if name.ends_with("BucketObject") => "a bucket".to_owned(),
         name => name.rsplit("::").next().unwrap_or(name).to_owned(),
     }
 }
@@ -304,11 +312,11 @@ mod tests {
     #[test]
     fn a_panic_inside_a_run_is_a_complaint_and_ends_nothing_else() {
         let source = "\nfn merge(window) { boom() }";
-        let limits = Limits::default();
+        let limits = ScriptLimits::default();
         let mut compiled = Compiled::new(source, "x.rhai", limits).unwrap();
         compiled.engine.register_fn("boom", || -> i64 { panic!("it fell over") });
-        let complaint = compiled.run(&sample::window()).unwrap_err();
-        assert_eq!(complaint.to_string(), "x.rhai:2:1: the interpreter failed: it fell over");
+        let diagnostic = compiled.run(&sample::window()).unwrap_err();
+        assert_eq!(diagnostic.to_string(), "x.rhai:2:1: the interpreter failed: it fell over");
         assert_eq!(apart(|| 1), Ok(1));
     }
 

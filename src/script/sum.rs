@@ -17,19 +17,19 @@ use crate::script::rule::Glob;
 const FORM_BYTES: usize = 1_024;
 
 /// What a native call answers; the error takes the place of the call.
-pub(super) type Answer<T> = Result<T, Box<EvalAltResult>>;
+pub(super) type NativeResult<T> = Result<T, Box<EvalAltResult>>;
 
 /// An error that a script may catch.
-pub(super) fn wrong<T>(reason: String) -> Answer<T> {
+pub(super) fn wrong<T>(reason: String) -> NativeResult<T> {
     Err(Box::new(EvalAltResult::ErrorRuntime(reason.into(), Position::NONE)))
 }
 
 /// A tally under construction.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sum(Arc<Counts>);
+pub(super) struct Sum(Arc<SumCounts>);
 
 #[derive(Debug, Clone, Default)]
-struct Counts {
+struct SumCounts {
     /// Whose numbers the columns have.
     taken: Option<WindowSnapshot>,
     columns: Vec<f64>,
@@ -53,7 +53,7 @@ impl Weight {
         Self { by: float(by), fractional: false }
     }
 
-    pub(super) fn float(by: FLOAT) -> Answer<Self> {
+    pub(super) fn float(by: FLOAT) -> NativeResult<Self> {
         if by.is_finite() {
             return Ok(Self { by, fractional: true });
         }
@@ -84,9 +84,9 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-impl Counts {
+impl SumCounts {
     /// Where a name's count lies; made if it is not there.
-    fn cell(&mut self, name: &str) -> Answer<&mut f64> {
+    fn cell(&mut self, name: &str) -> NativeResult<&mut f64> {
         if let Some(id) = self.taken.as_ref().and_then(|taken| taken.id(name)) {
             return Ok(&mut self.columns[usize::from(id)]);
         }
@@ -109,7 +109,7 @@ impl Counts {
     }
 
     /// Makes columns for the names of this window. True when they fit its numbers.
-    fn fit(&mut self, taken: &WindowSnapshot) -> Answer<bool> {
+    fn fit(&mut self, taken: &WindowSnapshot) -> NativeResult<bool> {
         if let Some(own) = &self.taken {
             return Ok(own.same_names(taken));
         }
@@ -143,7 +143,7 @@ impl Counts {
 
 impl Sum {
     /// The counts, to change them; copied first when another tally shares them.
-    fn own(&mut self) -> Answer<&mut Counts> {
+    fn own(&mut self) -> NativeResult<&mut SumCounts> {
         if Arc::get_mut(&mut self.0).is_none() {
             meter::cells(self.0.len())?;
         }
@@ -156,7 +156,7 @@ impl Sum {
         taken: &WindowSnapshot,
         buckets: impl IntoIterator<Item = &'a Arc<Bucket>>,
         weight: Weight,
-    ) -> Answer<()> {
+    ) -> NativeResult<()> {
         let counts = self.own()?;
         counts.fractional |= weight.fractional;
         let fits = counts.fit(taken)?;
@@ -175,7 +175,7 @@ impl Sum {
     }
 
     /// Adds every count of another tally, `weight` times.
-    pub(super) fn add_sum(&mut self, other: &Self, weight: Weight) -> Answer<()> {
+    pub(super) fn add_sum(&mut self, other: &Self, weight: Weight) -> NativeResult<()> {
         meter::work(other.0.len())?;
         let counts = self.own()?;
         counts.fractional |= weight.fractional || other.0.fractional;
@@ -205,7 +205,7 @@ impl Sum {
     }
 
     /// The sum of the counts whose names are of this form, `*` standing for anything.
-    pub(super) fn sum(&self, form: &str) -> Answer<Dynamic> {
+    pub(super) fn sum(&self, form: &str) -> NativeResult<Dynamic> {
         if form.len() > FORM_BYTES {
             return wrong(format!("a form of names has at most {FORM_BYTES} bytes"));
         }
@@ -216,7 +216,7 @@ impl Sum {
         Ok(if self.0.fractional { FLOAT::from(n).into() } else { rounded(n).into() })
     }
 
-    pub(super) fn set(&mut self, name: &str, n: f64, fractional: bool) -> Answer<()> {
+    pub(super) fn set(&mut self, name: &str, n: f64, fractional: bool) -> NativeResult<()> {
         if !n.is_finite() {
             return wrong(format!("the count of \"{name}\" must be a finite number, not {n}"));
         }
@@ -228,7 +228,7 @@ impl Sum {
     }
 
     /// Moves a name's count to another name, where it is added.
-    pub(super) fn rename(&mut self, from: &str, to: &str) -> Answer<()> {
+    pub(super) fn rename(&mut self, from: &str, to: &str) -> NativeResult<()> {
         check_name(to).or_else(wrong)?;
         let n = self.0.get(from);
         if n != 0.0 && from != to {
@@ -239,7 +239,7 @@ impl Sum {
         Ok(())
     }
 
-    pub(super) fn drop_name(&mut self, name: &str) -> Answer<()> {
+    pub(super) fn drop_name(&mut self, name: &str) -> NativeResult<()> {
         if self.0.get(name) != 0.0 {
             *self.own()?.cell(name)? = 0.0;
         }
@@ -247,14 +247,14 @@ impl Sum {
     }
 
     /// Drops every name that is not among these.
-    pub(super) fn keep(&mut self, names: &[String]) -> Answer<()> {
+    pub(super) fn keep(&mut self, names: &[String]) -> NativeResult<()> {
         meter::work(self.0.len() + names.len())?;
         let kept: Vec<_> = names.iter().map(|name| (name.as_str(), self.0.get(name))).collect();
         self.replace(&kept)
     }
 
     /// Keeps the `n` names with the largest counts; at the edge the name that sorts first.
-    pub(super) fn top(&mut self, n: usize) -> Answer<()> {
+    pub(super) fn top(&mut self, n: usize) -> NativeResult<()> {
         meter::work(self.0.len().saturating_mul(2))?;
         let whole = Arc::clone(&self.0);
         let mut ranked = whole.entries();
@@ -265,7 +265,7 @@ impl Sum {
         self.replace(&kept)
     }
 
-    fn replace(&mut self, kept: &[(&str, f64)]) -> Answer<()> {
+    fn replace(&mut self, kept: &[(&str, f64)]) -> NativeResult<()> {
         let counts = self.own()?;
         counts.columns.fill(0.0);
         counts.others.clear();
@@ -276,7 +276,7 @@ impl Sum {
     }
 
     /// Names whose count is not 0, sorted.
-    pub(super) fn names(&self) -> Answer<Vec<Arc<str>>> {
+    pub(super) fn names(&self) -> NativeResult<Vec<Arc<str>>> {
         meter::work(self.0.len().saturating_mul(2))?;
         Ok(self.0.entries().into_iter().map(|(name, _)| Arc::clone(name)).collect())
     }

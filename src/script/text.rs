@@ -10,7 +10,7 @@ use rhai::{Dynamic, EvalAltResult, FnPtr, ImmutableString, NativeCallContext};
 
 use super::engine::STRING_BYTES;
 use super::meter;
-use super::sum::Answer;
+use super::sum::NativeResult;
 
 /// The longest text that a diagnostic quotes or consists of, in bytes.
 pub(super) const DIAGNOSTIC_BYTES: usize = 1_000;
@@ -82,7 +82,7 @@ pub(super) fn shown(
     context: &NativeCallContext<'_>,
     value: &Dynamic,
     how: As,
-) -> Answer<ImmutableString> {
+) -> NativeResult<ImmutableString> {
     let mut out = Bounded::new(STRING_BYTES);
     if value.is_array() || value.is_map() {
         write_value(context, value, how, &mut out)?;
@@ -102,7 +102,7 @@ pub(super) fn write_value(
     value: &Dynamic,
     how: As,
     out: &mut Bounded,
-) -> Answer<()> {
+) -> NativeResult<()> {
     meter::work(1)?;
     if let Ok(array) = value.as_array_ref() {
         put(out, "[")?;
@@ -143,18 +143,18 @@ fn is_limit(error: &EvalAltResult) -> bool {
     )
 }
 
-fn put(out: &mut Bounded, text: &str) -> Answer<()> {
+fn put(out: &mut Bounded, text: &str) -> NativeResult<()> {
     meter::work(text.len() / 8)?;
     out.write_str(text).or_else(|_| too_long())
 }
 
 /// Fails when a value and all in it have more bytes of text than a text may have.
-pub(super) fn weigh(value: &Dynamic) -> Answer<()> {
+pub(super) fn weigh(value: &Dynamic) -> NativeResult<()> {
     let mut left = STRING_BYTES;
     weigh_part(value, &mut left)
 }
 
-fn weigh_part(value: &Dynamic, left: &mut usize) -> Answer<()> {
+fn weigh_part(value: &Dynamic, left: &mut usize) -> NativeResult<()> {
     meter::work(1)?;
     let mut spend = |bytes: usize| match left.checked_sub(bytes) {
         Some(less) => {
@@ -186,7 +186,7 @@ fn weigh_part(value: &Dynamic, left: &mut usize) -> Answer<()> {
 }
 
 /// What rhai says of a text past its limit.
-pub(super) fn too_long<T>() -> Answer<T> {
+pub(super) fn too_long<T>() -> NativeResult<T> {
     let what = "Length of string".to_owned();
     Err(EvalAltResult::ErrorDataTooLarge(what, rhai::Position::NONE).into())
 }

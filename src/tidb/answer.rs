@@ -14,7 +14,7 @@ use crate::store::keys::history::{HistoryFigure, HistoryMetric};
 
 /// An answer as the server sent it, every cell as text, NULL as `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Table {
+pub(super) struct AnswerTable {
     /// Names of the columns.
     pub(super) columns: Vec<String>,
     /// The rows.
@@ -28,7 +28,7 @@ const QUOTED_CHARS: usize = 60;
 
 /// What is wrong with an answer. Rows count from 1.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedAnswer {
     /// Too few or too many columns.
     #[error("it has {} columns ({}), and {wanted} are needed: {needed}", found.len(), found.join(", "))]
     Columns {
@@ -89,23 +89,23 @@ pub enum Malformed {
 }
 
 /// What a column is for: the day, or a metric, with the names it goes by.
-type Wanted = (&'static str, Option<HistoryMetric>);
+type WantedColumn = (&'static str, Option<HistoryMetric>);
 
-const DAILY: [Wanted; 5] = [
+const DAILY: [WantedColumn; 5] = [
     ("event_day", None),
     ("developers", Some(HistoryMetric::Developers)),
     ("opened_prs", Some(HistoryMetric::Opened)),
     ("closed_prs", Some(HistoryMetric::Closed)),
     ("merged_prs", Some(HistoryMetric::Merged)),
 ];
-const YEARLY: [Wanted; 4] = [
+const YEARLY: [WantedColumn; 4] = [
     ("developers", Some(HistoryMetric::YearDevelopers)),
     ("repos", Some(HistoryMetric::YearRepositories)),
     ("additions", Some(HistoryMetric::YearAdditions)),
     ("deletions", Some(HistoryMetric::YearDeletions)),
 ];
 
-fn wanted(query: Query) -> &'static [Wanted] {
+fn wanted(query: Query) -> &'static [WantedColumn] {
     match query {
         Query::Daily => &DAILY,
         Query::Yearly => &YEARLY,
@@ -113,15 +113,18 @@ fn wanted(query: Query) -> &'static [Wanted] {
 }
 
 /// Whether columns with these names can be read; says for each wanted one which it is.
-pub(super) fn places(query: Query, columns: &[String]) -> Result<Vec<usize>, Malformed> {
+pub(super) fn places(query: Query, columns: &[String]) -> Result<Vec<usize>, MalformedAnswer> {
     let names: Vec<&str> = wanted(query).iter().map(|(name, _)| *name).collect();
     places_of(&names, columns)
 }
 
 /// The same for columns of these names.
-pub(super) fn places_of(wanted: &[&str], columns: &[String]) -> Result<Vec<usize>, Malformed> {
+pub(super) fn places_of(
+    wanted: &[&str],
+    columns: &[String],
+) -> Result<Vec<usize>, MalformedAnswer> {
     if columns.len() != wanted.len() {
-        return Err(Malformed::Columns {
+        return Err(MalformedAnswer::Columns {
             found: columns.iter().map(|name| quoted(name)).collect(),
             wanted: wanted.len(),
             needed: wanted.join(", "),
@@ -138,15 +141,15 @@ pub(super) fn places_of(wanted: &[&str], columns: &[String]) -> Result<Vec<usize
 pub(super) fn read(
     query: Query,
     year: Year,
-    table: &Table,
-) -> Result<BTreeMap<HistoryFigure, i64>, Malformed> {
+    table: &AnswerTable,
+) -> Result<BTreeMap<HistoryFigure, i64>, MalformedAnswer> {
     let places = places(query, &table.columns)?;
     let most = match query {
         Query::Daily => MOST_ROWS,
         Query::Yearly => 1,
     };
     if table.rows.len() > most {
-        return Err(Malformed::Rows { most });
+        return Err(MalformedAnswer::Rows { most });
     }
     let mut figures = BTreeMap::new();
     let mut days = std::collections::BTreeSet::new();
@@ -159,15 +162,15 @@ pub(super) fn read(
             let Some(metric) = *metric else {
                 // Events without a day belong to none: NULL, or MySQL's date that is none.
                 let Some(text) = cell(at).filter(|text| !is_no_date(text)) else { break };
-                let refuse = || Malformed::Date { row, column: column(), text: quoted(text) };
+                let refuse = || MalformedAnswer::Date { row, column: column(), text: quoted(text) };
                 day = read_day(text).ok_or_else(refuse)?;
                 if !days.insert(day) {
-                    return Err(Malformed::Twice { row, day });
+                    return Err(MalformedAnswer::Twice { row, day });
                 }
                 continue;
             };
             let Some(text) = cell(at) else { continue };
-            let refuse = || Malformed::Number { row, column: column(), text: quoted(text) };
+            let refuse = || MalformedAnswer::Number { row, column: column(), text: quoted(text) };
             let n = read_number(text).ok_or_else(refuse)?;
             if n > 0 {
                 figures.insert(HistoryFigure { day, metric }, n);

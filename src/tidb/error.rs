@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::answer::Malformed;
+use super::answer::MalformedAnswer;
 use super::query::Text;
 use crate::store::StoreError;
 
@@ -150,11 +150,11 @@ pub enum HistoryError {
     },
     /// It was answered with something else than was wanted.
     #[error("`{query}` answers wrongly: {cause}")]
-    Malformed {
+    MalformedAnswer {
         /// Which query.
         query: Text,
         /// What is wrong.
-        cause: Malformed,
+        cause: MalformedAnswer,
     },
     /// Its year is not ours.
     #[error("{at} says it is the year {theirs}, here it is {ours}: set the clocks right")]
@@ -199,7 +199,7 @@ impl HistoryError {
             | Self::Database { .. }
             | Self::Right { .. }
             | Self::Schema { .. }
-            | Self::Malformed { .. }
+            | Self::MalformedAnswer { .. }
             | Self::Clock { .. }
             | Self::Store(_) => false,
         }
@@ -212,11 +212,11 @@ impl HistoryError {
             Self::Schema { .. }
                 | Self::Refused { .. }
                 | Self::Right { .. }
-                | Self::Malformed { cause: Malformed::Columns { .. }, .. }
-                | Self::Malformed { cause: Malformed::Number { .. }, .. }
-                | Self::Malformed { cause: Malformed::Date { .. }, .. }
-                | Self::Malformed { cause: Malformed::Time { .. }, .. }
-                | Self::Malformed { cause: Malformed::Twice { .. }, .. }
+                | Self::MalformedAnswer { cause: MalformedAnswer::Columns { .. }, .. }
+                | Self::MalformedAnswer { cause: MalformedAnswer::Number { .. }, .. }
+                | Self::MalformedAnswer { cause: MalformedAnswer::Date { .. }, .. }
+                | Self::MalformedAnswer { cause: MalformedAnswer::Time { .. }, .. }
+                | Self::MalformedAnswer { cause: MalformedAnswer::Twice { .. }, .. }
         )
     }
 }

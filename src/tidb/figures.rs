@@ -22,16 +22,16 @@ use crate::store::{Batch, Store, StoreError, read_count};
 
 /// Base, since, and what is shown of them.
 #[derive(Debug)]
-pub(super) struct Figures(Mutex<Inner>);
+pub(super) struct Figures(Mutex<FigureState>);
 
-type Numbers = BTreeMap<HistoryFigure, i64>;
+type FigureValues = BTreeMap<HistoryFigure, i64>;
 
 #[derive(Debug, Default)]
-struct Inner {
-    base: Numbers,
-    since: Numbers,
-    daily: Times,
-    yearly: Times,
+struct FigureState {
+    base: FigureValues,
+    since: FigureValues,
+    daily: QueryTimes,
+    yearly: QueryTimes,
     /// What was counted here, as of the last tick.
     ours: Option<PullRequestCounts>,
     /// Whether the base changed since it was shown.
@@ -40,21 +40,21 @@ struct Inner {
 
 /// When a query was asked.
 #[derive(Debug, Default)]
-struct Times {
+struct QueryTimes {
     /// The begin of the one that the base is from.
     base: Option<Timestamp>,
     /// The one that runs.
-    running: Option<Running>,
+    running: Option<RunningQuery>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningQuery {
     began: Timestamp,
-    since: Numbers,
+    since: FigureValues,
 }
 
-impl Inner {
-    fn times(&mut self, query: Query) -> &mut Times {
+impl FigureState {
+    fn times(&mut self, query: Query) -> &mut QueryTimes {
         match query {
             Query::Daily => &mut self.daily,
             Query::Yearly => &mut self.yearly,
@@ -66,7 +66,7 @@ impl Figures {
     /// Reads what the store has. Blocks.
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let reader = store.reader();
-        let mut inner = Inner::default();
+        let mut inner = FigureState::default();
         reader.scan(&HistoryKey(HistoryFigure::FIRST), |key, value| {
             inner.base.insert(key.0, read_count(&key, value)?);
             Ok(true)
@@ -86,7 +86,7 @@ impl Figures {
         Ok(Self(Mutex::new(inner)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, FigureState> {
         crate::sync::lock(&self.0)
     }
 
@@ -103,7 +103,7 @@ impl Figures {
         events: impl Iterator<Item = (&'a Facts, Timestamp)>,
     ) {
         let mut inner = self.lock();
-        let is_idle = |times: &Times| times.base.is_none() && times.running.is_none();
+        let is_idle = |times: &QueryTimes| times.base.is_none() && times.running.is_none();
         if is_idle(&inner.daily) && is_idle(&inner.yearly) {
             return;
         }
@@ -131,7 +131,7 @@ impl Figures {
 
     /// A query begins now.
     pub(super) fn begin(&self, query: Query, now: Timestamp) {
-        let running = Running { began: now, since: Numbers::new() };
+        let running = RunningQuery { began: now, since: FigureValues::new() };
         self.lock().times(query).running = Some(running);
     }
 
@@ -141,7 +141,7 @@ impl Figures {
     }
 
     /// It brought this: writes it, when it began, and what was counted since it began.
-    pub(super) fn replace(&self, batch: &mut Batch<'_>, query: Query, base: &Numbers) {
+    pub(super) fn replace(&self, batch: &mut Batch<'_>, query: Query, base: &FigureValues) {
         let mut inner = self.lock();
         let Some(running) = inner.times(query).running.take() else { return };
         inner.times(query).base = Some(running.began);
@@ -183,16 +183,16 @@ fn query_of(metric: HistoryMetric) -> Query {
     if metric.is_daily() { Query::Daily } else { Query::Yearly }
 }
 
-fn add(numbers: &mut Numbers, figure: HistoryFigure, n: i64) {
+fn add(numbers: &mut FigureValues, figure: HistoryFigure, n: i64) {
     let sum = numbers.entry(figure).or_default();
     *sum = sum.saturating_add(n);
 }
 
 /// Puts one query's figures in the place of those that were there, and tells each that changes.
 fn swap(
-    numbers: &mut Numbers,
+    numbers: &mut FigureValues,
     query: Query,
-    new: &Numbers,
+    new: &FigureValues,
     mut tell: impl FnMut(HistoryFigure, Option<i64>),
 ) {
     numbers.retain(|figure, _| {
@@ -234,7 +234,11 @@ fn counted(facts: &Facts, happened_at: Timestamp) -> impl Iterator<Item = (Histo
     })
 }
 
-fn shown(base: &Numbers, since: &Numbers, mut ours: PullRequestCounts) -> PullRequestCounts {
+fn shown(
+    base: &FigureValues,
+    since: &FigureValues,
+    mut ours: PullRequestCounts,
+) -> PullRequestCounts {
     let mut theirs = PullRequestCounts::of(ours.year);
     add_year(&mut theirs, base);
     add_year(&mut theirs, since);
@@ -247,7 +251,7 @@ fn shown(base: &Numbers, since: &Numbers, mut ours: PullRequestCounts) -> PullRe
 }
 
 /// Adds the figures of the counts' year.
-fn add_year(counts: &mut PullRequestCounts, numbers: &Numbers) {
+fn add_year(counts: &mut PullRequestCounts, numbers: &FigureValues) {
     let days = counts.year.days();
     let next = Year(counts.year.0 + 1).first_day();
     let from = HistoryFigure::of_day(counts.year.first_day(), HistoryMetric::Developers);

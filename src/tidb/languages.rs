@@ -7,10 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use super::answer::{self, Malformed, Table, quoted};
+use super::answer::{self, AnswerTable, MalformedAnswer, quoted};
 use super::error::HistoryError;
 use super::query::Text;
-use super::server::Session;
+use super::server::TidbSession;
 use crate::model::window::Timestamp;
 use crate::store::keys::RepoKey;
 use crate::store::{Store, repos};
@@ -23,7 +23,7 @@ const COLUMNS: [&str; 3] = ["repo_id", "language", "as_of"];
 
 /// A repository's language, and as of when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Told {
+struct RepoLanguage {
     repo: u64,
     language: String,
     as_of: Option<Timestamp>,
@@ -31,19 +31,19 @@ struct Told {
 
 /// Asks, and keeps what is news; how many repositories that were.
 pub(super) async fn fetch(
-    session: &mut Session<'_>,
+    session: &mut TidbSession<'_>,
     store: &Store,
     now: Timestamp,
 ) -> Result<usize, HistoryError> {
     let query = Text::Languages;
     let table = session.ask(query, MOST_REPOS).await?;
-    let told = read(&table).map_err(|cause| HistoryError::Malformed { query, cause })?;
+    let told = read(&table).map_err(|cause| HistoryError::MalformedAnswer { query, cause })?;
     let mut taken = 0;
     for part in told.chunks(BATCH) {
         let part = part.to_vec();
         let keep = store.commit(move |batch| {
             let mut taken = 0;
-            for Told { repo, language, as_of } in &part {
+            for RepoLanguage { repo, language, as_of } in &part {
                 let key = RepoKey(*repo);
                 taken += usize::from(repos::remember_foreign(batch, key, language, *as_of, now)?);
             }
@@ -55,15 +55,15 @@ pub(super) async fn fetch(
 }
 
 /// Whether columns with these names can be read; says for each wanted one which it is.
-pub(super) fn places(columns: &[String]) -> Result<Vec<usize>, Malformed> {
+pub(super) fn places(columns: &[String]) -> Result<Vec<usize>, MalformedAnswer> {
     let wanted = if columns.len() == 2 { &COLUMNS[..2] } else { &COLUMNS };
     answer::places_of(wanted, columns)
 }
 
 /// The rows that say a language; of a repository that has several, the newest.
-fn read(table: &Table) -> Result<Vec<Told>, Malformed> {
+fn read(table: &AnswerTable) -> Result<Vec<RepoLanguage>, MalformedAnswer> {
     let places = places(&table.columns)?;
-    let mut told: BTreeMap<u64, Told> = BTreeMap::new();
+    let mut told: BTreeMap<u64, RepoLanguage> = BTreeMap::new();
     for (row, cells) in table.rows.iter().enumerate() {
         let row = row + 1;
         let cell = |of: usize| {
@@ -73,18 +73,18 @@ fn read(table: &Table) -> Result<Vec<Told>, Malformed> {
         };
         let (Some((column, id)), Some((_, language))) = (cell(0), cell(1)) else { continue };
         let number = answer::read_number(id).and_then(|id| u64::try_from(id).ok());
-        let refuse = || Malformed::Number { row, column, text: quoted(id) };
+        let refuse = || MalformedAnswer::Number { row, column, text: quoted(id) };
         let repo = number.ok_or_else(refuse)?;
         let as_of = match cell(2) {
             None => None,
             Some((column, text)) => {
-                let refuse = || Malformed::Time { row, column, text: quoted(text) };
+                let refuse = || MalformedAnswer::Time { row, column, text: quoted(text) };
                 Some(read_time(text).ok_or_else(refuse)?)
             }
         };
         let newer = told.get(&repo).is_none_or(|known| known.as_of < as_of);
         if newer && !language.is_empty() {
-            told.insert(repo, Told { repo, language: language.to_owned(), as_of });
+            told.insert(repo, RepoLanguage { repo, language: language.to_owned(), as_of });
         }
     }
     Ok(told.into_values().collect())
@@ -100,15 +100,15 @@ fn read_time(text: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> Table {
+    fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> AnswerTable {
         let columns = columns.iter().map(|name| (*name).to_owned()).collect();
         let rows = rows.iter().map(|row| row.iter().map(|cell| cell.map(str::to_owned)).collect());
-        Table { columns, rows: rows.collect() }
+        AnswerTable { columns, rows: rows.collect() }
     }
 
-    fn told(repo: u64, language: &str, as_of: Option<&str>) -> Told {
+    fn told(repo: u64, language: &str, as_of: Option<&str>) -> RepoLanguage {
         let as_of = as_of.map(|text| Timestamp::parse(text).unwrap());
-        Told { repo, language: language.to_owned(), as_of }
+        RepoLanguage { repo, language: language.to_owned(), as_of }
     }
 
     #[test]

@@ -57,14 +57,14 @@ impl fmt::Display for Synced {
 
 /// What came of asking once.
 #[derive(Debug, Default)]
-pub(super) struct Round {
+pub(super) struct SyncRound {
     pub(super) daily: Option<usize>,
     pub(super) yearly: Option<usize>,
     pub(super) languages: Option<usize>,
     pub(super) error: Option<HistoryError>,
 }
 
-impl Round {
+impl SyncRound {
     pub(super) fn wrote(&self, query: Query) -> Option<usize> {
         match query {
             Query::Daily => self.daily,

@@ -7,14 +7,14 @@ use crate::config::IntervalConfig;
 
 /// When which query is asked next; `None` is only when somebody wants it.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(super) struct QuerySchedule {
     daily: Option<Instant>,
     yearly: Option<Instant>,
     /// Failures of the round that is being tried.
     failures: u32,
 }
 
-impl Schedule {
+impl QuerySchedule {
     /// Both at the same time, or only when somebody wants it.
     pub(super) fn starting(at: Option<Instant>) -> Self {
         Self { daily: at, yearly: at, failures: 0 }
@@ -85,7 +85,7 @@ mod tests {
     /// At which seconds which queries are asked, when `failed` says what fails at which one.
     fn asked(times: usize, failed: impl Fn(u64, Query) -> bool) -> Vec<(u64, Vec<Query>)> {
         let start = Clock::system().instant();
-        let mut schedule = Schedule::starting(Some(start));
+        let mut schedule = QuerySchedule::starting(Some(start));
         let mut all = Vec::new();
         for _ in 0..times {
             let now = schedule.next().unwrap();
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn without_a_pace_nothing_is_due() {
-        let schedule = Schedule::starting(None);
+        let schedule = QuerySchedule::starting(None);
         assert_eq!(schedule.next(), None);
         assert!(schedule.due(Clock::system().instant()).is_empty());
     }

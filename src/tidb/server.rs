@@ -12,7 +12,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, SslOpts, Value};
 
-use super::answer::{self, Malformed, Table};
+use super::answer::{self, AnswerTable, MalformedAnswer};
 use super::error::HistoryError;
 use super::languages;
 use super::query::{Query, Text};
@@ -23,7 +23,7 @@ use crate::sync::blocking;
 
 /// How long what may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct QueryLimits {
     /// Finding, connecting and logging in; also each small question that is not a query of the
     /// user's.
     pub connect: Duration,
@@ -31,7 +31,7 @@ pub struct Limits {
     pub query: Duration,
 }
 
-impl Limits {
+impl QueryLimits {
     /// What holds outside tests.
     #[must_use]
     pub fn of(tidb: &TidbConfig) -> Self {
@@ -48,28 +48,28 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The server that the configuration names.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct TidbServer {
     tidb: TidbConfig,
     at: String,
-    limits: Limits,
+    limits: QueryLimits,
 }
 
 /// A connection, logged in.
-pub(super) struct Session<'s> {
-    server: &'s Server,
+pub(super) struct TidbSession<'s> {
+    server: &'s TidbServer,
     conn: Conn,
     year: Year,
 }
 
 /// What is being done when something fails.
 #[derive(Debug, Clone, Copy)]
-enum Doing {
+enum TidbAction {
     Connecting,
     Asking(Text),
 }
 
-impl Server {
-    pub(super) fn new(tidb: TidbConfig, limits: Limits) -> Self {
+impl TidbServer {
+    pub(super) fn new(tidb: TidbConfig, limits: QueryLimits) -> Self {
         let is_v6 = tidb.host.contains(':') && !tidb.host.starts_with('[');
         let at = if is_v6 {
             format!("[{}]:{}", tidb.host, tidb.port)
@@ -98,15 +98,15 @@ impl Server {
     }
 
     /// Connects, logs in, and sets the session's clock to `now`.
-    pub(super) async fn open(&self, now: Timestamp) -> Result<Session<'_>, HistoryError> {
+    pub(super) async fn open(&self, now: Timestamp) -> Result<TidbSession<'_>, HistoryError> {
         let connecting = async {
             let opts = self.options().await?;
-            Conn::new(opts).await.map_err(|error| self.fault(Doing::Connecting, error))
+            Conn::new(opts).await.map_err(|error| self.fault(TidbAction::Connecting, error))
         };
         let after = self.limits.connect;
         let timeout = || HistoryError::ConnectTimeout { at: self.at.clone(), after };
         let conn = tokio::time::timeout(after, connecting).await.map_err(|_| timeout())??;
-        let mut session = Session { server: self, conn, year: now.year() };
+        let mut session = TidbSession { server: self, conn, year: now.year() };
         let prepared = tokio::time::timeout(after, session.prepare(now)).await;
         match prepared.unwrap_or_else(|_| Err(timeout())) {
             Ok(()) => Ok(session),
@@ -158,7 +158,7 @@ impl Server {
     }
 
     /// What a failure means. No text of ours that could hold a password is quoted.
-    fn fault(&self, doing: Doing, error: Error) -> HistoryError {
+    fn fault(&self, doing: TidbAction, error: Error) -> HistoryError {
         let at = self.at.clone();
         match (doing, error) {
             (_, Error::Server(error)) => self.server_fault(doing, error.code, error.message),
@@ -168,7 +168,7 @@ impl Server {
             (_, Error::Io(IoError::Tls(error))) => {
                 HistoryError::Tls { at, cause: error.to_string() }
             }
-            (Doing::Connecting, Error::Io(IoError::Io(error))) => {
+            (TidbAction::Connecting, Error::Io(IoError::Io(error))) => {
                 let cause = error.to_string();
                 match error.kind() {
                     // What the TLS library says comes as invalid data.
@@ -182,7 +182,7 @@ impl Server {
         }
     }
 
-    fn server_fault(&self, doing: Doing, code: u16, cause: String) -> HistoryError {
+    fn server_fault(&self, doing: TidbAction, code: u16, cause: String) -> HistoryError {
         let (at, user, db) = (self.at.clone(), self.tidb.user.clone(), self.tidb.db.clone());
         match (code, doing) {
             // Access denied; this host may not connect; the user must be given differently.
@@ -199,16 +199,16 @@ impl Server {
             (1049, _) => HistoryError::Database { at, db },
             (1044 | 1142 | 1143 | 1227 | 1370, _) => HistoryError::Right { at, user, cause },
             // No such table, column or function; not understood.
-            (1054 | 1064 | 1146 | 1305 | 1630, Doing::Asking(query)) => {
+            (1054 | 1064 | 1146 | 1305 | 1630, TidbAction::Asking(query)) => {
                 HistoryError::Schema { query, db, cause }
             }
-            (_, Doing::Asking(query)) => HistoryError::Refused { query, code, cause },
-            (_, Doing::Connecting) => HistoryError::Server { at, code, cause },
+            (_, TidbAction::Asking(query)) => HistoryError::Refused { query, code, cause },
+            (_, TidbAction::Connecting) => HistoryError::Server { at, code, cause },
         }
     }
 }
 
-impl Session<'_> {
+impl TidbSession<'_> {
     /// Asks for small things: what the server does not know of them is no reason to stop.
     async fn prepare(&mut self, now: Timestamp) -> Result<(), HistoryError> {
         let micros = now.micros();
@@ -225,7 +225,7 @@ impl Session<'_> {
                 Err(Error::Server(error)) => {
                     tracing::debug!(at = self.server.at, %error, "a setting is not known there");
                 }
-                Err(error) => return Err(self.server.fault(Doing::Connecting, error)),
+                Err(error) => return Err(self.server.fault(TidbAction::Connecting, error)),
             }
         }
         let ours = self.year.0;
@@ -242,7 +242,11 @@ impl Session<'_> {
     }
 
     /// Runs a query of the configuration; at most so many rows are taken.
-    pub(super) async fn ask(&mut self, query: Text, most: usize) -> Result<Table, HistoryError> {
+    pub(super) async fn ask(
+        &mut self,
+        query: Text,
+        most: usize,
+    ) -> Result<AnswerTable, HistoryError> {
         let text = self.server.text_of(query).to_owned();
         self.ask_text(query, text, most).await
     }
@@ -252,12 +256,14 @@ impl Session<'_> {
         query: Text,
         text: String,
         most: usize,
-    ) -> Result<Table, HistoryError> {
+    ) -> Result<AnswerTable, HistoryError> {
         let after = self.server.limits.query;
         let server = self.server;
         match tokio::time::timeout(after, table(&mut self.conn, text, most)).await {
-            Ok(Ok(answered)) => answered.map_err(|cause| HistoryError::Malformed { query, cause }),
-            Ok(Err(error)) => Err(server.fault(Doing::Asking(query), error)),
+            Ok(Ok(answered)) => {
+                answered.map_err(|cause| HistoryError::MalformedAnswer { query, cause })
+            }
+            Ok(Err(error)) => Err(server.fault(TidbAction::Asking(query), error)),
             Err(_) => Err(HistoryError::QueryTimeout { query, after }),
         }
     }
@@ -279,7 +285,7 @@ impl Session<'_> {
             Text::Figures(query) => answer::places(query, &answered.columns),
             Text::Languages => languages::places(&answered.columns),
         };
-        checked.map(drop).map_err(|cause| HistoryError::Malformed { query, cause })
+        checked.map(drop).map_err(|cause| HistoryError::MalformedAnswer { query, cause })
     }
 
     /// What the server calls itself.
@@ -298,7 +304,7 @@ impl Session<'_> {
             .conn
             .query_first(text)
             .await
-            .map_err(|error| server.fault(Doing::Connecting, error))?;
+            .map_err(|error| server.fault(TidbAction::Connecting, error))?;
         Ok(row.as_ref().and_then(|row| cell(row, 0)).unwrap_or_default())
     }
 
@@ -313,7 +319,7 @@ async fn table(
     conn: &mut Conn,
     text: String,
     most: usize,
-) -> Result<Result<Table, Malformed>, Error> {
+) -> Result<Result<AnswerTable, MalformedAnswer>, Error> {
     let mut result = conn.query_iter(text).await?;
     let name = |column: &Column| column.name_str().into_owned();
     let columns: Vec<String> = result.columns_ref().iter().map(name).collect();
@@ -321,12 +327,12 @@ async fn table(
     let width = columns.len();
     while let Some(row) = result.next().await? {
         if rows.len() == most {
-            return Ok(Err(Malformed::Rows { most }));
+            return Ok(Err(MalformedAnswer::Rows { most }));
         }
         rows.push((0..width).map(|at| cell(&row, at)).collect());
     }
     result.drop_result().await?;
-    Ok(Ok(Table { columns, rows }))
+    Ok(Ok(AnswerTable { columns, rows }))
 }
 
 /// A cell as text; bytes that are no text are shown as far as they are.
@@ -351,7 +357,7 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use super::*;
 
-    fn server(tls: bool) -> Server {
+    fn server(tls: bool) -> TidbServer {
         let tidb = TidbConfig {
             host: "::1".to_owned(),
             port: 4000,
@@ -365,23 +371,23 @@ mod tests {
             repo_languages: None,
             timeout: Duration::from_secs(120),
         };
-        let limits = Limits::of(&tidb);
-        Server::new(tidb, limits)
+        let limits = QueryLimits::of(&tidb);
+        TidbServer::new(tidb, limits)
     }
 
     #[test]
     fn what_servers_say_by_number_becomes_what_to_do() {
         let server = server(false);
         assert_eq!(server.at(), "[::1]:4000");
-        let asking = Doing::Asking(Query::Yearly.into());
+        let asking = TidbAction::Asking(Query::Yearly.into());
         let insecure = "Connections using insecure transport are prohibited. See https://…";
         let said = [
-            (1045, Doing::Connecting, "denied", "refuses user `me` (denied)"),
-            (1130, Doing::Connecting, "not allowed", "let this user in from here"),
-            (3159, Doing::Connecting, "only TLS", "set `tidb.tls: on`"),
-            (1105, Doing::Connecting, insecure, "set `tidb.tls: on`"),
-            (1105, Doing::Connecting, "unknown", "fails with error 1105: unknown"),
-            (1049, Doing::Connecting, "", "has no database `gh`"),
+            (1045, TidbAction::Connecting, "denied", "refuses user `me` (denied)"),
+            (1130, TidbAction::Connecting, "not allowed", "let this user in from here"),
+            (3159, TidbAction::Connecting, "only TLS", "set `tidb.tls: on`"),
+            (1105, TidbAction::Connecting, insecure, "set `tidb.tls: on`"),
+            (1105, TidbAction::Connecting, "unknown", "fails with error 1105: unknown"),
+            (1049, TidbAction::Connecting, "", "has no database `gh`"),
             (1142, asking, "SELECT denied", "grant it SELECT"),
             (1146, asking, "no x", "`tidb.sql.yearly` does not fit database `gh` (no x)"),
             (1054, asking, "no column x", "correct the query"),
@@ -396,12 +402,12 @@ mod tests {
     #[test]
     fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
         let server = server(true);
-        let fault = |code| server.server_fault(Doing::Connecting, code, String::new());
+        let fault = |code| server.server_fault(TidbAction::Connecting, code, String::new());
         assert!(fault(1040).is_transient() && fault(1105).is_transient());
         assert!(!fault(1045).is_transient() && !fault(1049).is_transient());
         let closed = DriverError::ConnectionClosed.into();
-        assert!(server.fault(Doing::Asking(Query::Daily.into()), closed).is_transient());
+        assert!(server.fault(TidbAction::Asking(Query::Daily.into()), closed).is_transient());
         let none = DriverError::NoClientSslFlagFromServer.into();
-        assert!(!server.fault(Doing::Connecting, none).is_transient());
+        assert!(!server.fault(TidbAction::Connecting, none).is_transient());
     }
 }

@@ -8,8 +8,8 @@ use ghpulse::clock::Clock;
 use ghpulse::collect::coverage::Completeness;
 use ghpulse::collect::overlap;
 use ghpulse::config::Secret;
-use ghpulse::github::rest::{Outcome, Rest, RestOptions};
-use ghpulse::github::tokens::{Grant, Lease, PoolOptions, TokenPool};
+use ghpulse::github::rest::{PageOutcome, Rest, RestOptions};
+use ghpulse::github::tokens::{Lease, PoolOptions, TokenGrant, TokenPool};
 use ghpulse::model::coverage::Missed;
 use ghpulse::simulate::{Control, Options, Shape, Simulation};
 use tokio::net::TcpListener;
@@ -105,20 +105,20 @@ impl Reader {
     async fn read(&mut self) {
         for at in [2, 1, 0] {
             let lease = self.lease().await;
-            let seat = lease.seat();
+            let slot = lease.slot();
             let number = u8::try_from(at + 1).expect("three");
             let answer = self.rest.fetch_page(number, lease, None).await;
-            let Outcome::Fresh { body, .. } = answer.outcome else { panic!("{answer:?}") };
+            let PageOutcome::Fresh { body, .. } = answer.outcome else { panic!("{answer:?}") };
             let seen = overlap::look(&body).expect("a list");
-            self.completeness.read(at, seat, &seen, Clock::system().now());
+            self.completeness.read(at, slot, &seen, Clock::system().now());
         }
     }
 
     async fn lease(&self) -> Lease {
         loop {
             match self.pool.grant() {
-                Grant::Go(lease) => return lease,
-                Grant::Wait(until) => {
+                TokenGrant::Go(lease) => return lease,
+                TokenGrant::Wait(until) => {
                     let clock = Clock::system();
                     clock.sleep(until.saturating_duration_since(clock.instant())).await;
                 }

@@ -106,7 +106,7 @@ pub fn config(dir: &Path, github: &str, settings: &[(&str, &str)]) -> config::Co
     };
     match config::load(&request) {
         Ok(loaded) => loaded.config,
-        Err(refused) => panic!("{:?}", refused.complaints),
+        Err(refused) => panic!("{:?}", refused.errors),
     }
 }
 

@@ -13,7 +13,7 @@ use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::{Clock, Stopwatch};
 use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
-use ghpulse::collect::source::{Body, Page, Poll};
+use ghpulse::collect::source::{PageBody, Poll, PolledPage};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Durability, Store};
 use ghpulse::tidb::{History, Setup};
@@ -98,8 +98,10 @@ fn through(pages: &[Bytes], count: usize, sync: Durability) -> Figures {
         let usage = Usage::now();
         let mut backlog = store.watermarks().backlog.subscribe();
         for together in pages.chunks(3) {
-            let page =
-                |(number, page): (u8, &Bytes)| Page { number, body: Body::Array(page.clone()) };
+            let page = |(number, page): (u8, &Bytes)| PolledPage {
+                number,
+                body: PageBody::Array(page.clone()),
+            };
             let poll =
                 Poll { pages: (1..).zip(together).map(page).collect(), received_at: clock.now() };
             let admitted = ingest::admit(&store, poll).await;

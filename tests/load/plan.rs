@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use ghpulse::clock::Clock;
 use ghpulse::collect::coverage::Completeness;
-use ghpulse::collect::overlap::Sighting;
-use ghpulse::collect::poller::{POLL_SHARE, Rule, Schedule};
+use ghpulse::collect::overlap::PageSighting;
+use ghpulse::collect::poller::{POLL_SHARE, PageSchedule, PollRule};
 use ghpulse::config::Secret;
-use ghpulse::github::limits::{Limits, Reset};
-use ghpulse::github::tokens::{Grant, Lease, PoolOptions, TokenPool, Verdict};
+use ghpulse::github::limits::{RateLimits, Reset};
+use ghpulse::github::tokens::{Lease, PoolOptions, TokenGrant, TokenPool, TokenVerdict};
 use ghpulse::model::window::Timestamp;
 use tokio::time::Instant;
 
@@ -91,10 +91,10 @@ async fn follow(tokens: usize, rate: f64) -> (f64, f64) {
     let secrets = (0..tokens).map(|n| Secret::new(format!("token-{n}"))).collect();
     let pool = TokenPool::new(PoolOptions { tokens: secrets, share: POLL_SHARE, burst: 3 }, clock);
     let mut completeness = Completeness::new(3, clock.now());
-    let mut schedule = Schedule::new(3, LOOP_BREAK);
+    let mut schedule = PageSchedule::new(3, LOOP_BREAK);
     let mut parts = [PUSHES, 1.0 - PUSHES].map(|part| Part::new(rate * part));
     let mut used = vec![0_u64; tokens + 1];
-    let rule = if tokens == 0 { Rule::Every(POLL_INTERVAL) } else { Rule::Tokens };
+    let rule = if tokens == 0 { PollRule::Every(POLL_INTERVAL) } else { PollRule::Tokens };
     let start = clock.instant();
     let mut flights: Vec<Flight> = Vec::new();
     while clock.instant() - start < TIME {
@@ -106,24 +106,24 @@ async fn follow(tokens: usize, rate: f64) -> (f64, f64) {
             let newest = part.newest(looked_at - start).saturating_sub(100 * (page / 2));
             part.seen[newest.saturating_sub(100)..newest].fill(true);
             let shown = shown(page, newest);
-            let overlap = completeness.read(page, lease.seat(), &shown, clock.now());
+            let overlap = completeness.read(page, lease.slot(), &shown, clock.now());
             schedule.came(page, now, overlap.map(|share| 1.0 - share));
-            let seat = pool.number(lease.seat()).expect("it is there");
-            used[seat] += 1;
-            settle(lease, used[seat], ANSWERS[usize::from(page > 0)], clock);
+            let slot = pool.number(lease.slot()).expect("it is there");
+            used[slot] += 1;
+            settle(lease, used[slot], ANSWERS[usize::from(page > 0)], clock);
         }
         let mut allowed = None;
         let mut due = schedule.due(now, rule).0;
         completeness.by_need(&mut due, |page| schedule.asked_in(page), clock.now());
         for page in due {
             match pool.grant() {
-                Grant::Go(lease) => {
+                TokenGrant::Go(lease) => {
                     schedule.asked(page, now);
                     let takes = ANSWERS[usize::from(page > 0)];
                     let (looked_at, lands_at) = (now + takes / 2, now + takes);
                     flights.push(Flight { page, lease, looked_at, lands_at });
                 }
-                Grant::Wait(until) => {
+                TokenGrant::Wait(until) => {
                     allowed = Some(until);
                     break;
                 }
@@ -143,7 +143,7 @@ fn settle(lease: Lease, used: u64, took: Duration, clock: Clock) {
     let now = clock.now().micros() / 1_000_000;
     let epoch = (now / WINDOW + 1) * WINDOW;
     let after = Duration::from_secs(u64::try_from(epoch - now).unwrap_or(0));
-    let limits = Limits {
+    let limits = RateLimits {
         date: None,
         limit: Some(limit),
         remaining: Some(limit.saturating_sub(used)),
@@ -151,15 +151,15 @@ fn settle(lease: Lease, used: u64, took: Duration, clock: Clock) {
         retry_after: None,
         poll_interval: Some(POLL_INTERVAL),
     };
-    lease.settle(Verdict::Served, &limits, took);
+    lease.settle(TokenVerdict::Served, &limits, took);
 }
 
 /// The hundred events up to that one.
-fn shown(page: usize, newest: usize) -> Vec<Sighting> {
+fn shown(page: usize, newest: usize) -> Vec<PageSighting> {
     let sequence = u64::from(page > 0);
     let number = |n: usize| u64::try_from(n).expect("counts of events");
     (number(newest.saturating_sub(100))..number(newest))
-        .map(|n| Sighting {
+        .map(|n| PageSighting {
             hash: n * 2 + sequence,
             id: Some(n * 4),
             kind: usize::from(page > 0),

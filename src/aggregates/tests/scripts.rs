@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::tally::{Buckets, Tally};
 use crate::script::rule::Subject;
-use crate::script::{Kind, ScriptHost, check_aggregate};
+use crate::script::{ScriptHost, ScriptKind, check_aggregate};
 
 const NOW: i64 = 1_800_000_010;
 const STARS: &str = include_str!("../../../scripts/stars.rhai");
@@ -17,7 +17,7 @@ const GROWTH: &str = include_str!("../../../scripts/growth.rhai");
 /// What a script makes of events, by its own rule, as the stage does it.
 fn made(source: &str, events: &[Received]) -> Tally {
     let host = ScriptHost::of(
-        Kind::Aggregate,
+        ScriptKind::Aggregate,
         "x.rhai",
         Some(source),
         None,
@@ -133,11 +133,11 @@ fn what_is_wrong_with_a_config_is_said_with_its_place() {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("x.rhai");
             fs::write(&path, text).unwrap();
-            let complaint = check_aggregate(&path).unwrap_err().to_string();
-            complaint.rsplit_once('/').unwrap().1.to_owned()
+            let diagnostic = check_aggregate(&path).unwrap_err().to_string();
+            diagnostic.rsplit_once('/').unwrap().1.to_owned()
         };
-        let complaint = host(&format!("{merge}{config}"));
-        assert!(complaint.starts_with(said), "{complaint}");
+        let diagnostic = host(&format!("{merge}{config}"));
+        assert!(diagnostic.starts_with(said), "{diagnostic}");
     }
 }
 

@@ -168,7 +168,7 @@ async fn more_hours_than_are_open_at_once_are_all_written() {
     let start = Cursor { tag: site.tag, position: Position::default() };
     std::fs::create_dir(site.to()).unwrap();
     let (open, all) = (5, Hour(i64::MIN)..Hour(i64::MAX));
-    let wanted = Wanted { hours: all, since: Hour(i64::MIN), cut_too: true };
+    let wanted = WantedHours { hours: all, since: Hour(i64::MIN), cut_too: true };
     let written = write_with(site.store.reader(), start, &wanted, &site.to(), open).unwrap();
     assert_eq!((written.hours.len(), site.names().len()), (24, 24));
     assert_eq!(written.behind.unwrap().position, Position::counted(24));

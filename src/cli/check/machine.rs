@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Finding;
 use crate::appliance::DEFAULT_OPS;
-use crate::config::{self, Complaint, Config, Place, Places};
+use crate::config::{self, Config, ConfigError, ValueOrigin, ValueOrigins};
 use crate::store;
 
 /// How often a port that is taken is tried again, and after which pause: another `check` holds it
@@ -21,9 +21,13 @@ const TOKENS_BYTES: u64 = 1 << 20;
 
 /// Looks at all of it. Keys with a complaint are left out: what stands in their place is not what
 /// was written.
-pub(super) fn look(config: &Config, places: &Places, complaints: &[Complaint]) -> Vec<Finding> {
+pub(super) fn look(
+    config: &Config,
+    places: &ValueOrigins,
+    config_errors: &[ConfigError],
+) -> Vec<Finding> {
     let is_refused =
-        |key: &str| complaints.iter().any(|one| one.key.as_deref().is_some_and(|k| k == key));
+        |key: &str| config_errors.iter().any(|one| one.key.as_deref().is_some_and(|k| k == key));
     let mut found = Vec::new();
     let directories = [
         ("data.dir", Some(&config.data_dir)),
@@ -146,11 +150,11 @@ fn port(key: &'static str, address: SocketAddr, in_use: bool, is_default: bool) 
 }
 
 /// Files that hold secrets and that every user of this machine may read.
-fn readable_by_others(config: &Config, places: &Places) -> Vec<Finding> {
+fn readable_by_others(config: &Config, places: &ValueOrigins) -> Vec<Finding> {
     let mut files: Vec<(&'static str, PathBuf)> = Vec::new();
-    let secret = |key: &&config::Key| key.is_secret() && places.contains_key(key.path);
+    let secret = |key: &&config::ConfigKey| key.is_secret() && places.contains_key(key.path);
     let written = config::KEYS.iter().filter(secret).find_map(|key| match &places[key.path] {
-        Place::File(path, _) => Some((key.path, path.clone())),
+        ValueOrigin::File(path, _) => Some((key.path, path.clone())),
         _ => None,
     });
     files.extend(written);

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Tried;
+use super::ServerCheck;
 use crate::cli::{Exit, line_of};
-use crate::config::{self, Complaint, Notice};
+use crate::config::{self, ConfigError, ConfigWarning};
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -92,35 +92,36 @@ impl Finding {
 }
 
 /// All that was found.
-pub(super) struct Report {
+pub(super) struct CheckReport {
     pub(super) file: Option<PathBuf>,
-    pub(super) notices: Vec<Notice>,
-    pub(super) complaints: Vec<Complaint>,
+    pub(super) config_warnings: Vec<ConfigWarning>,
+    pub(super) config_errors: Vec<ConfigError>,
     pub(super) scripts: Vec<String>,
     pub(super) findings: Vec<Finding>,
-    pub(super) servers: Vec<Tried>,
+    pub(super) servers: Vec<ServerCheck>,
     pub(super) anonymous: bool,
     pub(super) offline: bool,
 }
 
-impl Report {
+impl CheckReport {
     fn errors(&self) -> usize {
         let findings = self.findings.iter().filter(|found| found.level == Level::Error);
         let servers = self.servers.iter().filter(|one| one.connected == Some(false));
-        self.complaints.len() + findings.count() + servers.count()
+        self.config_errors.len() + findings.count() + servers.count()
     }
 
     fn warnings(&self) -> usize {
-        let notices = self.notices.iter().filter(|one| one.level == config::Level::Warning);
+        let config_warnings =
+            self.config_warnings.iter().filter(|one| one.level == config::Severity::Warning);
         let findings = self.findings.iter().filter(|found| found.level == Level::Warning);
-        notices.count() + findings.count() + self.scripts.len()
+        config_warnings.count() + findings.count() + self.scripts.len()
     }
 
     pub(super) fn exit(&self) -> Exit {
         let found = |exit: Exit| self.findings.iter().any(|found| found.exit == Some(exit));
         let misconfigured = self.servers.iter().any(|one| one.misconfigured);
         let away = self.servers.iter().any(|one| one.connected == Some(false));
-        if !self.complaints.is_empty() || misconfigured || found(Exit::Config) {
+        if !self.config_errors.is_empty() || misconfigured || found(Exit::Config) {
             Exit::Config
         } else if found(Exit::Io) {
             Exit::Io
@@ -134,8 +135,8 @@ impl Report {
     pub(super) fn json(&self) -> serde_json::Value {
         json!({
             "config": self.file,
-            "complaints": self.complaints,
-            "notices": self.notices,
+            "complaints": self.config_errors,
+            "notices": self.config_warnings,
             "scripts": self.scripts,
             "findings": self.findings,
             "servers": self.servers,
@@ -150,7 +151,7 @@ impl Report {
             None => format!("none; looked for {}", config::PLACES.join(", ")),
         };
         let mut lines = vec![format!("config: {file}")];
-        lines.extend(self.notices.iter().map(line_of));
+        lines.extend(self.config_warnings.iter().map(line_of));
         lines.extend(self.scripts.iter().map(|said| format!("warning: {said}")));
         lines.extend(self.findings.iter().map(Finding::line));
         for one in &self.servers {
@@ -168,7 +169,7 @@ impl Report {
         if self.offline {
             lines.push("note: --offline: no server was tried".to_owned());
         }
-        lines.extend(self.complaints.iter().map(|complaint| format!("error: {complaint}")));
+        lines.extend(self.config_errors.iter().map(|error| format!("error: {error}")));
         let count = |n: usize, of: &str| format!("{n} {of}{}", if n == 1 { "" } else { "s" });
         let (errors, warnings) = (self.errors(), self.warnings());
         if errors == 0 {

@@ -33,8 +33,9 @@ fn a_server_that_listens_is_there_and_one_that_does_not_is_away() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let host = || "127.0.0.1".to_owned();
-    let server = |port| Server { name: "github", host: host(), port, deeper: Deeper::No };
-    let attempt = |server: Server| {
+    let server =
+        |port| ConfiguredServer { name: "github", host: host(), port, deeper: ServerKind::No };
+    let attempt = |server: ConfiguredServer| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(try_one(&server))
     };
@@ -83,9 +84,9 @@ fn missing_script_is_a_note_and_missing_named_directory_a_warning() {
     assert!(away.starts_with("warning: ") && away.contains("scrpts: no such directory"), "{away}");
 }
 
-fn report_of(text: &str) -> Report {
-    let Loaded { config, file, notices, places } = loaded(text);
-    look(Ok(Loaded { config, file, notices, places }), true).unwrap()
+fn report_of(text: &str) -> CheckReport {
+    let Loaded { config, file, warnings, places } = loaded(text);
+    look(Ok(Loaded { config, file, warnings, places }), true).unwrap()
 }
 
 #[test]

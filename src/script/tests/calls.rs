@@ -175,7 +175,7 @@ fn nested_loops_as_in_lua_work() {
 #[test]
 fn one_run_leaves_nothing_to_the_next() {
     let source = "let calls = 0; fn merge(window) { let t = Tally(); t.add(window); t }";
-    let compiled = Compiled::new(source, "x.rhai", Limits::default()).unwrap();
+    let compiled = Compiled::new(source, "x.rhai", ScriptLimits::default()).unwrap();
     assert_eq!(compiled.run(&small()).unwrap(), compiled.run(&small()).unwrap());
 }
 

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> Table {
-    Table {
+fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> AnswerTable {
+    AnswerTable {
         columns: columns.iter().map(|name| (*name).to_owned()).collect(),
         rows: rows
             .iter()
@@ -15,14 +15,14 @@ fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> Table {
 fn daily(
     columns: &[&str],
     rows: &[&[Option<&str>]],
-) -> Result<BTreeMap<HistoryFigure, i64>, Malformed> {
+) -> Result<BTreeMap<HistoryFigure, i64>, MalformedAnswer> {
     read(Query::Daily, Year(2026), &table(columns, rows))
 }
 
 fn yearly(
     columns: &[&str],
     row: &[Option<&str>],
-) -> Result<BTreeMap<HistoryFigure, i64>, Malformed> {
+) -> Result<BTreeMap<HistoryFigure, i64>, MalformedAnswer> {
     read(Query::Yearly, Year(2026), &table(columns, &[row]))
 }
 
@@ -103,7 +103,7 @@ fn the_sums_stand_under_the_first_day_of_the_year() {
     .into();
     assert_eq!(yearly(&names, &row).unwrap(), expected);
     let two = table(&names, &[&row, &row]);
-    assert_eq!(read(Query::Yearly, Year(2026), &two), Err(Malformed::Rows { most: 1 }));
+    assert_eq!(read(Query::Yearly, Year(2026), &two), Err(MalformedAnswer::Rows { most: 1 }));
 }
 
 #[test]
@@ -179,7 +179,7 @@ proptest! {
         cells in proptest::collection::vec(proptest::option::of(".{0,14}"), 0..7),
         columns in proptest::collection::vec(".{0,12}", 3..7),
     ) {
-        let table = Table { columns, rows: vec![cells] };
+        let table = AnswerTable { columns, rows: vec![cells] };
         for query in Query::ALL {
             let _ = read(query, Year(2026), &table);
         }

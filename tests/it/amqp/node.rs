@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ghpulse::amqp::{AmqpOptions, CURSOR, NoticeKind, Sink, SinkState};
+use ghpulse::amqp::{AmqpOptions, CURSOR, ReaderWarningKind, Sink, SinkState};
 use ghpulse::apply::aggregate::Apply;
 use ghpulse::apply::numbers::Numbers;
 use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
-use ghpulse::collect::source::{Body, Page, Poll};
+use ghpulse::collect::source::{PageBody, Poll, PolledPage};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::keys::RejectKey;
 use ghpulse::store::{Durability, Reader, Store};
@@ -81,14 +81,14 @@ impl Node {
 
     /// Admits events as one page.
     pub(crate) async fn admit(&self, events: &[String]) {
-        let body = Body::Array(Bytes::from(format!("[{}]", events.join(","))));
+        let body = PageBody::Array(Bytes::from(format!("[{}]", events.join(","))));
         let now = Clock::system().now();
-        let poll = Poll { pages: vec![Page { number: 1, body }], received_at: now };
+        let poll = Poll { pages: vec![PolledPage { number: 1, body }], received_at: now };
         ingest::admit(&self.store, poll).await.unwrap();
     }
 
     /// Waits until readers are reported to have missed something of that kind; what is said of it.
-    pub(crate) async fn has_noticed(&mut self, kind: NoticeKind) -> String {
+    pub(crate) async fn has_noticed(&mut self, kind: ReaderWarningKind) -> String {
         let text = |state: &SinkState| {
             let notice = state.notices.iter().find(|notice| notice.kind == kind);
             notice.map(|notice| notice.text.clone())

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use ghpulse::amqp::{NoticeKind, probe};
+use ghpulse::amqp::{ReaderWarningKind, probe};
 use ghpulse::clock::Clock;
 use ghpulse::config::Secret;
 
@@ -35,7 +35,7 @@ async fn removed_exchange_is_reported_to_the_operator() {
 
     // Nothing is published now: the absence is found by looking.
     assert_eq!(delete(&broker, "streamer", "ght-streams").await, "done");
-    let said = node.has_noticed(NoticeKind::Removed).await;
+    let said = node.has_noticed(ReaderWarningKind::Removed).await;
     assert!(said.contains("`ght-streams` was removed") && said.contains("bind again"), "{said}");
     node.is_connected(true).await;
     let mut reader = broker.reader("second_queue", &["#"]).await;
@@ -63,7 +63,7 @@ async fn readers_of_a_protected_source_outlive_the_public_exchange() {
 
     assert_eq!(delete(&broker, "streamer", "ghpulse").await, "403", "not to be removed");
     assert_eq!(delete(&broker, "streamer", "ght-streams").await, "done");
-    node.has_noticed(NoticeKind::Removed).await;
+    node.has_noticed(ReaderWarningKind::Removed).await;
     node.is_connected(true).await;
     let mut public = broker.reader("third_queue", &["#"]).await;
     node.admit(&[push(2)]).await;
@@ -90,7 +90,7 @@ async fn refused_message_is_set_aside_and_the_rest_is_published() {
         seen.insert(reader.message().await["id"].as_str().unwrap().to_owned());
     }
     node.has_fed_all().await;
-    let said = node.has_noticed(NoticeKind::Refused).await;
+    let said = node.has_noticed(ReaderWarningKind::Refused).await;
     assert!(said.contains("evt.push.insert") && said.contains("12000"), "{said}");
     let rejected = node.rejected().await;
     assert_eq!(rejected.len(), 2, "{rejected:?}");

@@ -207,8 +207,8 @@ async fn a_path_that_an_endpoint_has_is_refused_for_another_before_anything_star
             flags: Vec::new(),
             host: "test".to_owned(),
         });
-        let complaints = refused.expect_err(&path).complaints;
-        assert_eq!(complaints[0].key.as_deref(), Some("server.health"), "{path}: {complaints:?}");
+        let errors = refused.expect_err(&path).errors;
+        assert_eq!(errors[0].key.as_deref(), Some("server.health"), "{path}: {errors:?}");
     }
     site.end().await;
 }

@@ -250,10 +250,10 @@ fn configuration_file() {
             host: "test".to_owned(),
         };
         match config::load(&request) {
-            Ok(loaded) => outcome((true, loaded.notices.len())),
+            Ok(loaded) => outcome((true, loaded.warnings.len())),
             Err(refused) => {
-                assert!(!refused.complaints.is_empty(), "refused without a word");
-                outcome((false, refused.complaints.len().min(20)))
+                assert!(!refused.errors.is_empty(), "refused without a word");
+                outcome((false, refused.errors.len().min(20)))
             }
         }
     });
@@ -276,7 +276,7 @@ fn configuration_variables() {
         match config::load(&request) {
             Ok(_) => outcome((key.path, true)),
             Err(refused) => {
-                assert!(!refused.complaints.is_empty(), "refused without a word");
+                assert!(!refused.errors.is_empty(), "refused without a word");
                 outcome((key.path, false))
             }
         }

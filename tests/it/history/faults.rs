@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ghpulse::clock::Clock;
 use ghpulse::config::{Secret, TidbConfig};
-use ghpulse::tidb::{HistoryState, Limits, check};
+use ghpulse::tidb::{HistoryState, QueryLimits, check};
 
 use super::database::{Database, Kind, PASSWORD, kind};
 use super::node::{HASTY, Node, PATIENT, Pull, at, days, sums};
@@ -115,7 +115,7 @@ async fn a_query_that_is_slow_is_given_up_in_time_and_the_other_is_not() {
     let mut tidb = database.config();
     tidb.yearly = "SELECT SLEEP(60), 1, 1, 1".to_owned();
     let dir = tempfile::tempdir().unwrap();
-    let limits = Limits { query: Duration::from_secs(6), ..PATIENT };
+    let limits = QueryLimits { query: Duration::from_secs(6), ..PATIENT };
     let node = Node::start(dir.path(), tidb, NOW, limits);
     let synced = node.sync().await;
     // TiDB ends it itself at our wish; MariaDB does not know the setting.
@@ -135,7 +135,7 @@ async fn slow_daily_query_does_not_cost_the_yearly_one() {
     tidb.events_daily = "SELECT '2026-03-01', 1, 1, 1, SLEEP(60)".to_owned();
     tidb.repo_languages = Some("SELECT 7, 'Rust'".to_owned());
     let dir = tempfile::tempdir().unwrap();
-    let limits = Limits { query: Duration::from_secs(3), ..PATIENT };
+    let limits = QueryLimits { query: Duration::from_secs(3), ..PATIENT };
     let node = Node::start(dir.path(), tidb, NOW, limits);
     let synced = node.sync().await;
     assert_eq!((synced.daily, synced.yearly, synced.languages), (None, Some(2), Some(1)));

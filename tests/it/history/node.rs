@@ -12,17 +12,17 @@ use ghpulse::model::window::{Day, Timestamp, Year};
 use ghpulse::store::keys::RepoKey;
 use ghpulse::store::repos::RepoRow;
 use ghpulse::store::{Durability, Store};
-use ghpulse::tidb::{Health, History, Limits, Setup, Synced};
+use ghpulse::tidb::{Health, History, QueryLimits, Setup, Synced};
 use tokio_util::sync::CancellationToken;
 
 use crate::common::running::soon;
 
 /// For servers that are well: only a failure takes so long.
-pub const PATIENT: Limits =
-    Limits { connect: Duration::from_secs(30), query: Duration::from_secs(30) };
+pub const PATIENT: QueryLimits =
+    QueryLimits { connect: Duration::from_secs(30), query: Duration::from_secs(30) };
 /// For those that are not.
-pub const HASTY: Limits =
-    Limits { connect: Duration::from_secs(2), query: Duration::from_millis(1500) };
+pub const HASTY: QueryLimits =
+    QueryLimits { connect: Duration::from_secs(2), query: Duration::from_millis(1500) };
 
 /// A node.
 pub struct Node {
@@ -89,7 +89,7 @@ pub fn at(text: &str) -> Timestamp {
 
 impl Node {
     /// A node whose clock shows `now`; it asks only when it is told to.
-    pub fn start(dir: &Path, tidb: TidbConfig, now: &str, limits: Limits) -> Self {
+    pub fn start(dir: &Path, tidb: TidbConfig, now: &str, limits: QueryLimits) -> Self {
         let clock = Clock::starting_at(at(now));
         let store = Store::open(dir, Durability::Every(Duration::from_millis(100)), clock).unwrap();
         let hour = Duration::from_secs(3600);

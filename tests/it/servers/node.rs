@@ -15,7 +15,7 @@ use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
 use ghpulse::collect::ingest::Admitted;
 use ghpulse::collect::relay::Relay;
-use ghpulse::collect::source::{Body, Page, Poll};
+use ghpulse::collect::source::{PageBody, Poll, PolledPage};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::model::envelope::Facts;
 use ghpulse::model::position::{Cursor, Position};
@@ -196,9 +196,9 @@ impl Node {
 }
 
 async fn admit(store: &Store, events: &[String]) -> Admitted {
-    let body = Body::Array(Bytes::from(format!("[{}]", events.join(","))));
+    let body = PageBody::Array(Bytes::from(format!("[{}]", events.join(","))));
     let clock = Clock::system();
-    let poll = Poll { pages: vec![Page { number: 1, body }], received_at: clock.now() };
+    let poll = Poll { pages: vec![PolledPage { number: 1, body }], received_at: clock.now() };
     ingest::admit(store, poll).await.unwrap()
 }
 

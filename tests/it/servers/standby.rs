@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ghpulse::bus::Grant;
 use ghpulse::clock::Clock;
 use ghpulse::collect::relay::WhenGranted;
-use ghpulse::collect::source::{Body, EventSource, Page, Poll, SourceError};
+use ghpulse::collect::source::{EventSource, PageBody, Poll, PolledPage, SourceError};
 use ghpulse::model::gap::{GapReason, Outage};
 use ghpulse::model::window::Timestamp;
 use ghpulse::store::keys::{OutboxKey, Scope, SizeKey};
@@ -226,9 +226,9 @@ impl EventSource for Counting {
             let path = PathBuf::from("asked too often");
             return Err(SourceError::Recorded { path, reason: String::new() });
         }
-        let body = Body::Lines(Bytes::new());
+        let body = PageBody::Lines(Bytes::new());
         let received_at = Clock::system().now();
-        Ok(Some(Poll { pages: vec![Page { number: 1, body }], received_at }))
+        Ok(Some(Poll { pages: vec![PolledPage { number: 1, body }], received_at }))
     }
 }
 

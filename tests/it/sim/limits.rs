@@ -120,7 +120,7 @@ async fn a_token_of_a_swapped_file_is_used_at_once_for_pages_and_queries() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_number_of_the_configuration_may_be_the_largest_that_is_accepted() {
     use ghpulse::config::{KEYS, ValueKind, show_duration};
-    let most = |key: &ghpulse::config::Key| match key.kind {
+    let most = |key: &ghpulse::config::ConfigKey| match key.kind {
         ValueKind::Whole(_, most) | ValueKind::Bytes(_, most) => {
             Some((key.variable(), most.to_string()))
         }
@@ -128,7 +128,7 @@ async fn every_number_of_the_configuration_may_be_the_largest_that_is_accepted()
         ValueKind::Share => Some((key.variable(), "1".to_owned())),
         _ => None,
     };
-    let here = |key: &&ghpulse::config::Key| {
+    let here = |key: &&ghpulse::config::ConfigKey| {
         ["api", "server", "github", "interval", "store"]
             .contains(&key.path.split('.').next().unwrap())
     };

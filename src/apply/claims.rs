@@ -24,7 +24,7 @@ const DEAD: u64 = 1_000;
 
 /// Claims who was seen for the first time and, of other nodes' events, that they were seen. Sets
 /// the flags that nobody has set.
-pub(super) fn claim_beside(
+pub(super) fn claim_seen(
     batch: &mut Batch<'_>,
     event: &mut Prepared,
     days: RangeInclusive<i32>,
@@ -51,7 +51,7 @@ pub(super) fn claim_beside(
 }
 
 /// Puts what cannot be read into the dead-letter log.
-pub(super) fn bury(
+pub(super) fn keep_dead_letter(
     batch: &mut Batch<'_>,
     now: Timestamp,
     cursor: Cursor,

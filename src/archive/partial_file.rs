@@ -20,7 +20,7 @@ use crate::model::window::Hour;
 use crate::private;
 
 /// A file being written.
-pub(super) struct Draft {
+pub(super) struct PartialFile {
     path: PathBuf,
     /// Under which name it grows: a hidden one beside its own.
     part: PathBuf,
@@ -34,7 +34,7 @@ pub(super) struct Draft {
     out: Option<GzEncoder<BufWriter<File>>>,
 }
 
-impl Draft {
+impl PartialFile {
     /// Begins, or goes on with, the file of an hour.
     pub(super) fn open(dir: &Path, hour: Hour) -> Result<Self, ArchiveError> {
         let name = file_name(hour);
@@ -108,7 +108,7 @@ fn is_there(path: &Path) -> Result<bool, ArchiveError> {
 }
 
 /// Nobody is served by half a file.
-impl Drop for Draft {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         if self.out.take().is_some() {
             // What stays behind is overwritten by the next attempt.

@@ -13,7 +13,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Exit, FileArgs, load, output};
+use super::{ConfigFileArgs, Exit, load, output};
 use crate::appliance::ops_file::OpsAddress;
 use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, Exported, Imported};
@@ -37,24 +37,24 @@ const ANSWER_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct StoreArgs {
     #[command(flatten)]
-    file: FileArgs,
+    file: ConfigFileArgs,
     /// Directory of the store; made when it is not there
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
 /// Where the work is done.
-pub(super) enum Place {
+pub(super) enum StoreAccess {
     /// Nobody else has the store.
     Here(Store, Box<Config>),
     /// Nobody has the store, and it is only looked into.
     Look(Arc<Inspector>),
     /// An appliance has it, and listens here.
-    Ops(Asking),
+    Ops(OpsClient),
 }
 
 /// An appliance that is asked.
-pub(super) struct Asking {
+pub(super) struct OpsClient {
     address: OpsAddress,
     http: Http,
     /// The data directory, through which files pass.
@@ -75,25 +75,25 @@ impl Drop for Exchange {
 }
 
 /// Why it was not done.
-pub(super) struct Failed {
+pub(super) struct CommandFailure {
     pub(super) exit: Exit,
     pub(super) reason: String,
 }
 
-impl From<Stopping> for Failed {
+impl From<Stopping> for CommandFailure {
     fn from(error: Stopping) -> Self {
         Self { exit: Exit::Stage, reason: error.to_string() }
     }
 }
 
-impl From<ArchiveError> for Failed {
+impl From<ArchiveError> for CommandFailure {
     fn from(error: ArchiveError) -> Self {
         let exit = if error.is_io() { Exit::Io } else { Exit::Data };
         Self { exit, reason: error.to_string() }
     }
 }
 
-impl From<CheckpointError> for Failed {
+impl From<CheckpointError> for CommandFailure {
     fn from(error: CheckpointError) -> Self {
         let exit = match &error {
             _ if error.is_in_use() => Exit::StoreInUse,
@@ -104,7 +104,7 @@ impl From<CheckpointError> for Failed {
     }
 }
 
-impl From<InspectError> for Failed {
+impl From<InspectError> for CommandFailure {
     fn from(error: InspectError) -> Self {
         let exit = match &error {
             InspectError::UnknownFamily { .. } => Exit::Data,
@@ -115,64 +115,64 @@ impl From<InspectError> for Failed {
 }
 
 /// Reads the configuration, and sets up the log as it says.
-pub(super) fn configured(args: &StoreArgs) -> Result<Config, Failed> {
+pub(super) fn configured(args: &StoreArgs) -> Result<Config, CommandFailure> {
     let dir = args.data.as_ref().map(|dir| dir.display().to_string());
     let flag = |value| Flag { name: "--data", key: "data.dir", value };
     let loaded = load(&args.file, dir.into_iter().map(flag).collect());
-    let refused = |exit| Failed { exit, reason: "the configuration is refused".to_owned() };
+    let refused = |exit| CommandFailure { exit, reason: "the configuration is refused".to_owned() };
     let config = loaded.map_err(|refusal| refused(super::complain_all(&refusal)))?.config;
     // The file is the appliance's: root's first line would make it root's.
     let log = LogConfig { file: None, ..config.log.clone() };
     logging::install(&log)
-        .map_err(|error| Failed { exit: Exit::Config, reason: error.to_string() })?;
+        .map_err(|error| CommandFailure { exit: Exit::Config, reason: error.to_string() })?;
     Ok(config)
 }
 
 /// Reads the configuration and opens the store, or finds who has it.
-pub(super) async fn find(args: &StoreArgs) -> Result<Place, Failed> {
+pub(super) async fn find(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
     open_or_ask(configured(args)?).await
 }
 
-async fn open_or_ask(config: Config) -> Result<Place, Failed> {
+async fn open_or_ask(config: Config) -> Result<StoreAccess, CommandFailure> {
     let data = config.data_dir.clone();
     let opened = blocking(move || (open(&config), config)).await?;
     match opened {
-        (Ok(store), config) => Ok(Place::Here(store, Box::new(config))),
+        (Ok(store), config) => Ok(StoreAccess::Here(store, Box::new(config))),
         (Err(error @ StoreError::InUse { .. }), _) => elsewhere(&data, &error),
-        (Err(error), _) => Err(Failed { exit: Exit::Io, reason: error.to_string() }),
+        (Err(error), _) => Err(CommandFailure { exit: Exit::Io, reason: error.to_string() }),
     }
 }
 
 /// The same where a store must be: looking for one makes none.
-pub(super) async fn find_existing(args: &StoreArgs) -> Result<Place, Failed> {
+pub(super) async fn find_existing(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
     let config = configured(args)?;
     expect_store(&config.data_dir)?;
     open_or_ask(config).await
 }
 
 /// The same for who only looks: nothing is written where the store is.
-pub(super) async fn find_to_look(args: &StoreArgs) -> Result<Place, Failed> {
+pub(super) async fn find_to_look(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
     let data = configured(args)?.data_dir;
     expect_store(&data)?;
     let dir = data.clone();
     match blocking(move || Inspector::open(&dir)).await? {
-        Ok(looker) => Ok(Place::Look(Arc::new(looker))),
+        Ok(looker) => Ok(StoreAccess::Look(Arc::new(looker))),
         Err(error @ StoreError::InUse { .. }) => elsewhere(&data, &error),
-        Err(error) => Err(Failed { exit: Exit::Io, reason: error.to_string() }),
+        Err(error) => Err(CommandFailure { exit: Exit::Io, reason: error.to_string() }),
     }
 }
 
-fn expect_store(data: &Path) -> Result<(), Failed> {
+fn expect_store(data: &Path) -> Result<(), CommandFailure> {
     match std::fs::symlink_metadata(data.join("db")) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let data = data.display();
             let reason = format!("there is no store in {data}: name another with --data");
-            Err(Failed { exit: Exit::Data, reason })
+            Err(CommandFailure { exit: Exit::Data, reason })
         }
         Err(error) => {
             let (data, cure) = (data.display(), private::cure(&error));
-            Err(Failed {
+            Err(CommandFailure {
                 exit: Exit::Io,
                 reason: format!("cannot look into {data}: {error}{cure}"),
             })
@@ -201,21 +201,24 @@ fn hand_over(data: &Path) {
     }
 }
 
-fn elsewhere(data: &Path, in_use: &StoreError) -> Result<Place, Failed> {
-    let address = ops_file::read(data)
-        .map_err(|error| Failed { exit: Exit::StoreInUse, reason: format!("{in_use}; {error}") })?;
+fn elsewhere(data: &Path, in_use: &StoreError) -> Result<StoreAccess, CommandFailure> {
+    let address = ops_file::read(data).map_err(|error| CommandFailure {
+        exit: Exit::StoreInUse,
+        reason: format!("{in_use}; {error}"),
+    })?;
     let http = Http::new(HttpOptions { timeout: PATIENCE, body_limit: ANSWER_BYTES });
-    let http = http.map_err(|error| Failed { exit: Exit::Stage, reason: error.to_string() })?;
-    Ok(Place::Ops(Asking { address, http, data: data.to_owned() }))
+    let http =
+        http.map_err(|error| CommandFailure { exit: Exit::Stage, reason: error.to_string() })?;
+    Ok(StoreAccess::Ops(OpsClient { address, http, data: data.to_owned() }))
 }
 
-impl Place {
+impl StoreAccess {
     /// Imports a file; `read` is told of its bytes as they are dealt with.
     pub(super) async fn import(
         &self,
         file: &Path,
         mut read: impl FnMut(u64) + Send + 'static,
-    ) -> Result<Imported, Failed> {
+    ) -> Result<Imported, CommandFailure> {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         match self {
             Self::Here(store, _) => Ok(archive::import(store, &file, read).await?),
@@ -235,7 +238,7 @@ impl Place {
         from: Hour,
         until: Hour,
         to: &Path,
-    ) -> Result<Exported, Failed> {
+    ) -> Result<Exported, CommandFailure> {
         let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         match self {
             Self::Here(store, _) => {
@@ -248,7 +251,7 @@ impl Place {
     }
 
     /// Makes a backup.
-    pub(super) async fn backup(&self, to: &Path) -> Result<ExistingBackup, Failed> {
+    pub(super) async fn backup(&self, to: &Path) -> Result<ExistingBackup, CommandFailure> {
         let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         match self {
             Self::Here(store, _) => {
@@ -261,7 +264,7 @@ impl Place {
     }
 
     /// All families, in figures.
-    pub(super) async fn families(&self) -> Result<Vec<InspectedFamily>, Failed> {
+    pub(super) async fn families(&self) -> Result<Vec<InspectedFamily>, CommandFailure> {
         match self {
             Self::Here(store, _) => {
                 let store = store.clone();
@@ -286,7 +289,7 @@ impl Place {
         family: &str,
         prefix: &str,
         limit: usize,
-    ) -> Result<Inspection, Failed> {
+    ) -> Result<Inspection, CommandFailure> {
         match self {
             Self::Here(store, _) => {
                 let (store, family, prefix) = (store.clone(), family.to_owned(), prefix.to_owned());
@@ -307,11 +310,14 @@ impl Place {
     }
 
     /// Tries the dead letters again.
-    pub(super) async fn requeue(&self) -> Result<Requeued, Failed> {
+    pub(super) async fn requeue(&self) -> Result<Requeued, CommandFailure> {
         match self {
             Self::Here(store, config) => {
                 let requeued = appliance::requeue(store, config, Clock::system()).await;
-                requeued.map_err(|error| Failed { exit: Exit::Io, reason: format!("{error:#}") })
+                requeued.map_err(|error| CommandFailure {
+                    exit: Exit::Io,
+                    reason: format!("{error:#}"),
+                })
             }
             Self::Ops(asking) => asking.ask("store", &json!({ "requeue": {} })).await,
             Self::Look(_) => Err(only_looking()),
@@ -335,11 +341,14 @@ impl Place {
     }
 }
 
-fn only_looking() -> Failed {
-    Failed { exit: Exit::Stage, reason: "the store was opened to be looked into only".to_owned() }
+fn only_looking() -> CommandFailure {
+    CommandFailure {
+        exit: Exit::Stage,
+        reason: "the store was opened to be looked into only".to_owned(),
+    }
 }
 
-impl Asking {
+impl OpsClient {
     /// A name for an exchange; the directory is made by whoever puts something in.
     fn exchange(&self) -> Exchange {
         let name = exchange::new_name();
@@ -347,7 +356,7 @@ impl Asking {
     }
 
     /// The appliance may not be able to read the file, so it gets a copy.
-    async fn import(&self, file: &Path) -> Result<Imported, Failed> {
+    async fn import(&self, file: &Path) -> Result<Imported, CommandFailure> {
         let exchange = self.exchange();
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (data, copy) = (self.data.clone(), exchange.path.join(&name));
@@ -357,16 +366,16 @@ impl Asking {
         let asked = json!({ "import": { "from": exchange.name, "file": name } });
         match self.ask::<Imported>("archive", &asked).await {
             Ok(imported) => Ok(Imported { file: file.to_owned(), ..imported }),
-            Err(Failed { exit, reason }) => {
+            Err(CommandFailure { exit, reason }) => {
                 // It was the copy that the appliance had before it.
                 let (copy, file) = (copy.display().to_string(), file.display().to_string());
-                Err(Failed { exit, reason: reason.replace(&copy, &file) })
+                Err(CommandFailure { exit, reason: reason.replace(&copy, &file) })
             }
         }
     }
 
     /// The appliance may not be able to write there, so its files are brought there.
-    async fn export(&self, from: Hour, until: Hour, to: &Path) -> Result<Exported, Failed> {
+    async fn export(&self, from: Hour, until: Hour, to: &Path) -> Result<Exported, CommandFailure> {
         let exchange = self.exchange();
         let into = &exchange.name;
         let asked = json!({ "export": { "from": from.0, "until": until.0, "into": into } });
@@ -376,7 +385,7 @@ impl Asking {
     }
 
     /// The same with a backup.
-    async fn backup(&self, to: &Path) -> Result<ExistingBackup, Failed> {
+    async fn backup(&self, to: &Path) -> Result<ExistingBackup, CommandFailure> {
         checkpoint::expect_empty(to)?;
         let exchange = self.exchange();
         let asked = json!({ "backup": { "into": exchange.name } });
@@ -386,19 +395,23 @@ impl Asking {
         Ok(blocking(move || checkpoint::deliver(&at, &to)).await??)
     }
 
-    async fn ask<T: DeserializeOwned>(&self, path: &str, asked: &Value) -> Result<T, Failed> {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        asked: &Value,
+    ) -> Result<T, CommandFailure> {
         let OpsAddress { url, secret } = &self.address;
         let address = format!("{url}/{path}");
         let bearer = format!("Bearer {}", secret.expose());
         let request = HttpRequest::post(&address, Bytes::from(asked.to_string()))
             .header("content-type", "application/json")
             .header("authorization", &bearer);
-        let answer = self.http.send(request).await.map_err(|error| Failed {
+        let answer = self.http.send(request).await.map_err(|error| CommandFailure {
             exit: Exit::Unavailable,
             reason: format!("the running appliance cannot be asked: {error}"),
         })?;
         if answer.status == 200 {
-            return serde_json::from_slice(&answer.body).map_err(|error| Failed {
+            return serde_json::from_slice(&answer.body).map_err(|error| CommandFailure {
                 exit: Exit::Stage,
                 reason: format!("the running appliance answers otherwise than this one: {error}"),
             });
@@ -410,7 +423,7 @@ impl Asking {
             507 => Exit::Io,
             _ => Exit::Stage,
         };
-        Err(Failed { exit, reason: detail.to_owned() })
+        Err(CommandFailure { exit, reason: detail.to_owned() })
     }
 }
 
@@ -424,7 +437,7 @@ fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveE
 }
 
 /// Says on stderr why something was not done.
-pub(super) fn complain(failed: &Failed) -> Exit {
+pub(super) fn complain(failed: &CommandFailure) -> Exit {
     output::complain(&format!("error: {}", failed.reason));
     failed.exit
 }

@@ -10,7 +10,7 @@ use super::text;
 
 /// One mistake in a script, with its place as far as there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Complaint {
+pub struct ScriptDiagnostic {
     /// The file, as it was named to us.
     pub file: Arc<str>,
     /// Line, from 1; none when the file as a whole is meant.
@@ -23,10 +23,14 @@ pub struct Complaint {
 }
 
 /// Line and column, both from 1.
-pub(super) type Place = (u32, u32);
+pub(super) type LineColumn = (u32, u32);
 
-impl Complaint {
-    pub(super) fn new(file: &Arc<str>, place: Option<Place>, reason: impl Into<String>) -> Self {
+impl ScriptDiagnostic {
+    pub(super) fn new(
+        file: &Arc<str>,
+        place: Option<LineColumn>,
+        reason: impl Into<String>,
+    ) -> Self {
         let (line, column) = place.unzip();
         Self { file: Arc::clone(file), line, column, reason: text::shortened(reason.into()) }
     }
@@ -39,7 +43,7 @@ impl Complaint {
 
     /// From a run that ended early. The innermost place counts: where it went wrong, and not who
     /// called that.
-    pub(super) fn run(file: &Arc<str>, mut error: EvalAltResult, fallback: Place) -> Self {
+    pub(super) fn run(file: &Arc<str>, mut error: EvalAltResult, fallback: LineColumn) -> Self {
         let mut at = None;
         loop {
             at = place(error.position()).or(at);
@@ -60,10 +64,10 @@ impl Complaint {
     }
 }
 
-impl std::error::Error for Complaint {}
+impl std::error::Error for ScriptDiagnostic {}
 
 /// `scripts/merge_latest.rhai:12:5: variable not found: totl`
-impl fmt::Display for Complaint {
+impl fmt::Display for ScriptDiagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         for number in [self.line, self.column].into_iter().flatten() {
@@ -73,7 +77,7 @@ impl fmt::Display for Complaint {
     }
 }
 
-fn place(position: Position) -> Option<Place> {
+fn place(position: Position) -> Option<LineColumn> {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     position.line().map(|line| (number(line), number(position.position().unwrap_or(1))))
 }
