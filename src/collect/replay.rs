@@ -157,7 +157,7 @@ fn unreadable(path: &Path, reason: &str) -> SourceError {
     SourceError::Recorded { path: path.to_owned(), reason: reason.to_owned() }
 }
 
-/// HourLines on their way into batches.
+/// Lines on their way into batches.
 struct HourLines<'a> {
     batch: usize,
     count: usize,
