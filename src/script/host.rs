@@ -386,7 +386,7 @@ impl ScriptHost {
                 warn!(%diagnostic, "the script failed; the aggregate keeps its last result");
             }
             (None, Some(diagnostic)) => {
-                warn!(%diagnostic, "the script failed; the native sum is used instead")
+                warn!(%diagnostic, "the script failed; the native sum is used instead");
             }
             (Some(_), None) => info!(file = %self.file, "the script works again"),
             _ => {}

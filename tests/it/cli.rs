@@ -201,7 +201,7 @@ fn secrets_that_others_can_read_are_a_warning() {
     };
     let secret = "server: {adminToken: telltale}\n";
     let warned = said(secret, 0o644);
-    assert!(warned.contains("warning: server.adminToken: config.yaml: every user"), "{warned}");
+    assert!(warned.contains("warning: server.adminToken: config.yaml: readable by"), "{warned}");
     assert!(!warned.contains("telltale"));
     assert!(!said(secret, 0o640).contains("every user"));
     assert!(!said("server: {grace: 5s}\n", 0o644).contains("every user"));
