@@ -150,7 +150,7 @@ fn a_token_that_github_refuses_is_78_and_never_printed() {
     let _ = github.wait();
     assert_eq!(code, 78, "{stdout}");
     assert!(stdout.contains("ok: github.tokens: token 1 of 3: GitHub accepts it"), "{stdout}");
-    assert!(stdout.contains("error: github.tokens: token 2 of 3: GitHub refuses it"), "{stdout}");
+    assert!(stdout.contains("error: github.tokens: token 2 of 3: GitHub refused it"), "{stdout}");
     assert!(stdout.contains("ok: github.tokens: token 3 of 3"), "{stdout}");
     assert!(
         stdout.ends_with("\n1 error, 0 warnings\n") && !stdout.contains("telltale"),
