@@ -172,7 +172,7 @@ pub struct SyncAnswer {
 /// The merge script in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScriptState {
-    /// Name of the script, or of the built-in replacement.
+    /// What is in use: a file, the built-in script, or the native sum.
     pub name: String,
     /// Whether the running script is the current content of the file.
     pub current: bool,
