@@ -70,7 +70,7 @@ async fn rows_that_the_other_collector_produced_too_are_given_up_while_standing_
     second.is(Grant::Granted).await;
     let mut first = Node::collector(&dirs[0], &options).await;
     first.is(Grant::Standby).await;
-    // Both polled the same page before the first collector lost the lease.
+    // Both polled the same page before the first collector learned that it has no grant.
     let events = pull_requests(1, 20);
     assert_eq!(first.admit(&events).await.new, 20);
     assert_eq!(second.admit(&events).await.new, 20);
