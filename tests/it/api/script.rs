@@ -102,7 +102,7 @@ async fn since_is_when_a_part_changed_and_not_when_it_was_asked() {
     latest.text().await;
     let before = Clock::system().now();
     save(scripts.path(), BROKEN);
-    // A tick per second; no client requests languages meanwhile.
+    // A tick per second; no client requests `/readyz` meanwhile.
     for _ in 0..7 {
         latest.text().await;
     }

@@ -90,7 +90,7 @@ async fn what_the_topic_no_longer_has_becomes_a_gap_once() {
     is_acknowledged(pulsar.broker, topic, &edge).await;
     let subscription = format!("/subscription/{}", edge.subscription);
     edge.end().await;
-    // An operator deletes the node's subscription.
+    // An operator skips everything that the broker keeps for the node.
     collector.admit(&events[300..400]).await;
     collector.holds(400).await;
     pulsar.broker.to_topic("POST", topic, &format!("{subscription}/skip_all"), "").await;
