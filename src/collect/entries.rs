@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::model::event::is_event;
 use crate::model::json;
 
-/// BrokenEntry parts of a page that are kept; all are counted.
+/// Broken parts of a page that are kept; all are counted.
 const MOST_BROKEN: usize = 50;
 
 /// The entries of a page.

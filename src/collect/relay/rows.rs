@@ -13,7 +13,7 @@ use crate::store::keys::{AppliedKey, InboxKey, OutboxKey, SeenKey};
 use crate::store::retention::claim_days;
 use crate::store::{Reader, StoreError, outages};
 
-/// OutgoingBatch that are sent together, as one entry of the topic.
+/// Events that are sent together, as one entry of the topic.
 const MESSAGES: usize = 500;
 /// Bytes of events that are sent together. With one event of the largest size more it still stays
 /// under the 5 MiB that brokers take.
