@@ -19,7 +19,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use self::ledger::{Ledger, Message};
+use self::ledger::{AlertLedger, AlertMessage};
 use crate::clock::Clock;
 use crate::config::{self, AlertFormat, Secret};
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest};
@@ -125,11 +125,11 @@ pub enum AlertsError {
 
 /// Where conditions are raised and cleared. Clones are the same; cheap to pass to every stage.
 #[derive(Debug, Clone)]
-pub struct Alerts(Option<Arc<Shared>>);
+pub struct Alerts(Option<Arc<AlertsShared>>);
 
 #[derive(Debug)]
-struct Shared {
-    ledger: Mutex<Ledger>,
+struct AlertsShared {
+    ledger: Mutex<AlertLedger>,
     changed: Notify,
     clock: Clock,
 }
@@ -137,7 +137,7 @@ struct Shared {
 /// The stage that posts.
 #[derive(Debug)]
 pub struct Posting {
-    shared: Arc<Shared>,
+    shared: Arc<AlertsShared>,
     http: Http,
     webhook: Secret,
     format: AlertFormat,
@@ -164,8 +164,8 @@ impl Alerts {
         let webhook = settings.webhook.clone();
         http::check_address(webhook.expose()).map_err(|_| AlertsError::Address)?;
         let http = Http::new(HttpOptions { timeout: TIMEOUT, body_limit: ANSWER_BYTES })?;
-        let ledger = Ledger::new(settings.tolerance, settings.within, settings.pause);
-        let shared = Shared { ledger: Mutex::new(ledger), changed: Notify::new(), clock };
+        let ledger = AlertLedger::new(settings.tolerance, settings.within, settings.pause);
+        let shared = AlertsShared { ledger: Mutex::new(ledger), changed: Notify::new(), clock };
         let shared = Arc::new(shared);
         let posting = Posting {
             shared: Arc::clone(&shared),
@@ -197,8 +197,8 @@ impl Alerts {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Ledger> {
+impl AlertsShared {
+    fn lock(&self) -> MutexGuard<'_, AlertLedger> {
         crate::sync::lock(&self.ledger)
     }
 }
@@ -235,7 +235,7 @@ impl Posting {
     }
 
     /// Keeps what came of a post.
-    fn note(&self, message: &Message, posted: Result<(), String>) {
+    fn note(&self, message: &AlertMessage, posted: Result<(), String>) {
         let condition = message.condition.name();
         let now = self.shared.clock.instant();
         match posted {
@@ -258,7 +258,7 @@ impl Posting {
         }
     }
 
-    async fn post(&self, message: &Message) -> Result<(), String> {
+    async fn post(&self, message: &AlertMessage) -> Result<(), String> {
         let key = self.sign_key.as_ref().map(Secret::expose);
         let now = self.shared.clock.now();
         let body = format::body(self.format, message, &self.node, key, now);

@@ -55,7 +55,7 @@ use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Bus as _, Grant};
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
-use crate::collect::enrich::{Enrich, Lookup, LookupOptions, Recent};
+use crate::collect::enrich::{Enrich, Lookup, LookupOptions, RecentShare};
 use crate::collect::ingest;
 use crate::collect::ingest::IngestOptions;
 use crate::collect::poller::{Poller, PollerOptions};
@@ -64,7 +64,7 @@ use crate::collect::status::SourceStatus;
 use crate::config::{Config, GitHubConfig, Secret, StoreSync};
 use crate::hub::{Hub, HubOptions, RetentionLimits, StreamJournal, TAIL_BYTES};
 use crate::model::position::BusTag;
-use crate::script::{self, Kind, ScriptHost, Trials};
+use crate::script::{self, ScriptHost, ScriptKind, Trials};
 pub use crate::serve::Status;
 use crate::serve::{self, Audience, Operate, ServeOptions};
 use crate::store::keys::MetaKey;
@@ -72,7 +72,7 @@ use crate::store::retention::{self, Retention};
 use crate::store::{Durability, Reader, Store};
 use crate::supervise::{EXIT_CONFIG, ProcessFailure, Stages, Stop};
 use crate::sync::blocking;
-use crate::tidb::{History, HistorySync, Limits, Setup};
+use crate::tidb::{History, HistorySync, QueryLimits, Setup};
 
 /// Under which name the last good merge script is kept in the store.
 const LAST_GOOD: &str = "script.merge_latest";
@@ -143,7 +143,7 @@ async fn start(config: Config, clock: Clock, stop: Stop) -> Result<Appliance, Pr
     let source = poller.as_ref().map(Poller::status);
     let (script, history) = (Arc::clone(&parts.script), parts.history.clone());
     let bus = broker.as_ref().map(|broker| BrokerState::new(broker, &granting));
-    let complaint = enrich.complaint.subscribe();
+    let complaint = enrich.warning.subscribe();
     let apply = apply_of(&parts);
     let renewed = Renewed::new(config, certificate.clone(), clock);
     let watching = (enrich.recent.subscribe(), renewed.state(), Arc::clone(&witness));
@@ -214,7 +214,7 @@ fn sight_of(
     parts: &Parts,
     apply: &Apply,
     has_broker: bool,
-    (enriched, files, witness): (Receiver<Recent>, renewed::State, Arc<Witness>),
+    (enriched, files, witness): (Receiver<RecentShare>, renewed::RenewalState, Arc<Witness>),
 ) -> Sight {
     Sight {
         files,
@@ -291,7 +291,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
             None => (Alerts::off(), None),
         };
         let setup = Setup {
-            tidb: config.tidb.clone().map(|tidb| (tidb.clone(), Limits::of(&tidb))),
+            tidb: config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb))),
             interval: config.interval.clone(),
             on_request: config.disable.interval,
         };
@@ -301,7 +301,7 @@ async fn open(config: Config, clock: Clock, stop: Stop) -> anyhow::Result<Parts>
         let file = config.scripts_dir.join(script::MERGE_FILE);
         let trials = Some(Trials::read(&store, "merge_latest")?);
         let file = file.display().to_string();
-        let script = ScriptHost::of(Kind::Merge, &file, last_good.as_deref(), trials, clock);
+        let script = ScriptHost::of(ScriptKind::Merge, &file, last_good.as_deref(), trials, clock);
         let hub = HubOptions {
             api_version: config.api_version,
             lag: usize::try_from(config.server.limits.lag).unwrap_or(usize::MAX),

@@ -57,7 +57,7 @@ pub use graphql::QueryOptions;
 pub use world::World;
 
 use crate::clock::Clock;
-use state::Shared;
+use state::SharedWorld;
 
 /// More events a second than this are refused: no page could show them.
 pub const MAX_RATE: f64 = 100_000.0;
@@ -159,7 +159,7 @@ impl Options {
 /// A running server and its feed.
 pub struct Simulation {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<SharedWorld>,
     tasks: JoinSet<anyhow::Result<()>>,
 }
 
@@ -189,7 +189,7 @@ impl Simulation {
             "a speed needs recorded events; give the files with --events, or leave --speed out"
         );
         let address = listener.local_addr().context("the listener has no address")?;
-        let shared = Arc::new(Shared::new(options, clock, address, stop)?);
+        let shared = Arc::new(SharedWorld::new(options, clock, address, stop)?);
         let mut tasks = JoinSet::new();
         tasks.spawn(pace::run(shared.clone()));
         tasks.spawn(server::run(listener, shared.clone()));

@@ -1,10 +1,10 @@
-//! One that counts: for a script, or for what is always there.
+//! A counter: of a script, or built in.
 
 use std::sync::Arc;
 
-use super::active::Active;
+use super::active::ActiveCounter;
 use super::busiest::{self, Busiest};
-use super::rolling::{CountedBy, Rolling, snapshot_of};
+use super::rolling::{CountedBy, RollingCounter, snapshot_of};
 use crate::hub::{Hub, WINDOWS};
 use crate::model::position::Cursor;
 use crate::model::tally::{Buckets, WindowSnapshot};
@@ -13,24 +13,24 @@ use crate::script::ScriptHost;
 use crate::script::rule::{Rule, Subject};
 use crate::script::usage::Usage;
 
-/// How many of the windows are counted by seconds, those of up to an hour; the day by 24 of them.
+/// The number of windows of up to an hour, counted per second; the day has buckets of 24 seconds.
 const BY_SECONDS: usize = 2;
 
-/// A counter, and since when it has counted everything.
-pub(super) struct Member {
-    counter: Counter,
+/// A counter, and the second from which on it is complete.
+pub(super) struct AggregateCounter {
+    counter: MemberKind,
     counted_from: Second,
 }
 
-enum Counter {
-    Script(Box<Scripted>),
-    Rolling(Box<Rolling>),
-    Active(Box<Active>),
+enum MemberKind {
+    Script(Box<ScriptCounter>),
+    Rolling(Box<RollingCounter>),
+    Active(Box<ActiveCounter>),
     Busiest(Box<Busiest>),
 }
 
-/// What a script's aggregate is made of.
-struct Scripted {
+/// State of a script's aggregate.
+struct ScriptCounter {
     name: String,
     host: Arc<ScriptHost>,
     rule: Rule,
@@ -40,56 +40,57 @@ struct Scripted {
     usage: Usage,
 }
 
-impl Member {
-    /// For a script whose rule is this.
+impl AggregateCounter {
+    /// Creates the counter of a script with this rule.
     pub(super) fn script_of(name: &str, host: Arc<ScriptHost>, rule: Rule) -> Self {
         let buckets = Buckets::with_layout(rule.shape());
         let name = name.to_owned();
         let usage = Usage::new(&rule);
-        let scripted = Scripted { name, host, rule, buckets, left_out: 0, ticked_at: None, usage };
-        Self::of(Counter::Script(Box::new(scripted)))
+        let scripted =
+            ScriptCounter { name, host, rule, buckets, left_out: 0, ticked_at: None, usage };
+        Self::of(MemberKind::Script(Box::new(scripted)))
     }
 
-    /// Everything that is always counted.
+    /// Creates the built-in counters.
     pub(super) fn built_in() -> Vec<Self> {
         const SHORT: &[(&str, u32)] = WINDOWS.split_at(BY_SECONDS).0;
         const LONG: &[(&str, u32)] = WINDOWS.split_at(BY_SECONDS).1;
         let mut members = Vec::new();
         for windows in [SHORT, LONG] {
             for by in [CountedBy::Language, CountedBy::Type] {
-                let rolling = Rolling::new(by, windows);
-                members.push(Self::of(Counter::Rolling(Box::new(rolling))));
+                let rolling = RollingCounter::new(by, windows);
+                members.push(Self::of(MemberKind::Rolling(Box::new(rolling))));
             }
-            members.push(Self::of(Counter::Active(Box::new(Active::new(windows)))));
+            members.push(Self::of(MemberKind::Active(Box::new(ActiveCounter::new(windows)))));
         }
-        members.push(Self::of(Counter::Busiest(Box::new(Busiest::new()))));
+        members.push(Self::of(MemberKind::Busiest(Box::new(Busiest::new()))));
         members
     }
 
-    fn of(counter: Counter) -> Self {
+    fn of(counter: MemberKind) -> Self {
         Self { counter, counted_from: Second(i64::MIN) }
     }
 
-    /// The script it counts for.
+    /// The script, if it counts for one.
     pub(super) fn script(&self) -> Option<&str> {
         match &self.counter {
-            Counter::Script(scripted) => Some(&scripted.name),
+            MemberKind::Script(scripted) => Some(&scripted.name),
             _ => None,
         }
     }
 
-    /// What it counts, of a script.
+    /// The script's rule.
     pub(super) fn rule(&self) -> Option<&Rule> {
         match &self.counter {
-            Counter::Script(scripted) => Some(&scripted.rule),
+            MemberKind::Script(scripted) => Some(&scripted.rule),
             _ => None,
         }
     }
 
-    /// What its rule has met, of a script.
+    /// What the script's rule has matched.
     pub(super) fn usage(&self) -> Option<&Usage> {
         match &self.counter {
-            Counter::Script(scripted) => Some(&scripted.usage),
+            MemberKind::Script(scripted) => Some(&scripted.usage),
             _ => None,
         }
     }
@@ -97,56 +98,56 @@ impl Member {
     /// The script's window that ends with this second.
     pub(super) fn window(&self, now: Second) -> Option<WindowSnapshot> {
         match &self.counter {
-            Counter::Script(scripted) => Some(scripted.window(now)),
+            MemberKind::Script(scripted) => Some(scripted.window(now)),
             _ => None,
         }
     }
 
-    /// How many seconds before now matter.
+    /// Number of seconds before now that it needs.
     pub(super) fn span(&self) -> i64 {
         match &self.counter {
-            // The window before is counted too, and both begin with a whole bucket.
-            Counter::Script(scripted) => 2 * i64::from(scripted.rule.window()),
-            Counter::Rolling(rolling) => rolling.span(),
-            Counter::Active(active) => active.span(),
-            Counter::Busiest(_) => busiest::WINDOW.into(),
+            // The previous window is counted too, and both begin with a whole bucket.
+            MemberKind::Script(scripted) => 2 * i64::from(scripted.rule.window()),
+            MemberKind::Rolling(rolling) => rolling.span(),
+            MemberKind::Active(active) => active.span(),
+            MemberKind::Busiest(_) => busiest::WINDOW.into(),
         }
     }
 
-    /// Everything is counted from this second on; of several the last holds.
+    /// Marks it complete from this second on; the last call wins.
     pub(super) fn begin(&mut self, second: Second) {
         self.counted_from = self.counted_from.max(second);
     }
 
-    /// Events that were received after this second are not counted before it has come.
+    /// Events received after this second are held until it comes.
     pub(super) fn reach(&mut self, now: Second) {
-        if let Counter::Active(active) = &mut self.counter {
+        if let MemberKind::Active(active) = &mut self.counter {
             active.reach(now);
         }
     }
 
     pub(super) fn count(&mut self, event: &Subject<'_>) {
         match &mut self.counter {
-            Counter::Script(scripted) => scripted.count(event),
-            Counter::Rolling(rolling) => rolling.count(event),
-            Counter::Active(active) => active.count(event),
-            Counter::Busiest(busiest) => busiest.count(event),
+            MemberKind::Script(scripted) => scripted.count(event),
+            MemberKind::Rolling(rolling) => rolling.count(event),
+            MemberKind::Active(active) => active.count(event),
+            MemberKind::Busiest(busiest) => busiest.count(event),
         }
     }
 
-    /// Shows the value, if it is time to.
+    /// Publishes the value if it is due.
     pub(super) fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor) {
         let since = self.counted_from;
         match &mut self.counter {
-            Counter::Script(scripted) => scripted.tick(hub, now, cursor, since),
-            Counter::Rolling(rolling) => rolling.tick(hub, now, cursor, since),
-            Counter::Active(active) => active.tick(hub, now, cursor, since),
-            Counter::Busiest(busiest) => busiest.tick(hub, now, cursor, since),
+            MemberKind::Script(scripted) => scripted.tick(hub, now, cursor, since),
+            MemberKind::Rolling(rolling) => rolling.tick(hub, now, cursor, since),
+            MemberKind::Active(active) => active.tick(hub, now, cursor, since),
+            MemberKind::Busiest(busiest) => busiest.tick(hub, now, cursor, since),
         }
     }
 }
 
-impl Scripted {
+impl ScriptCounter {
     fn count(&mut self, event: &Subject<'_>) {
         let name = self.rule.name(event);
         self.usage.meet(&self.rule, event, name.is_some());
@@ -170,7 +171,7 @@ impl Scripted {
 
     fn tick(&mut self, hub: &Hub, now: Second, cursor: Cursor, since: Second) {
         let due = self.ticked_at.is_none_or(|at| {
-            // A clock that was set back must not hold the ticks back.
+            // A clock that was set back must not delay the ticks.
             now < at || now.0 - at.0 >= i64::from(self.rule.tick())
         });
         if !due {
@@ -180,7 +181,7 @@ impl Scripted {
         let window = self.buckets.window(now, self.rule.window());
         self.buckets.expire_window(window.previous().from, window.until);
         let taken = self.buckets.snapshot(window);
-        // A script that fails is said by its host; the value stays what it was.
+        // The host reports a failing script; the last value remains.
         if let Some(Ok(value)) = self.host.run(&taken) {
             let since = self.buckets.dropped_before().map_or(since, |second| since.max(second));
             let snapshot = snapshot_of(window, cursor, since, self.left_out, value);

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::ledger::Message;
+use super::ledger::AlertMessage;
 use crate::config::AlertFormat;
 use crate::model::window::Timestamp;
 
@@ -15,7 +15,7 @@ const QUOTED_CHARS: usize = 200;
 /// The body of a post.
 pub(super) fn body(
     format: AlertFormat,
-    message: &Message,
+    message: &AlertMessage,
     node: &str,
     sign_key: Option<&str>,
     now: Timestamp,
@@ -37,7 +37,7 @@ pub(super) fn body(
 }
 
 /// The message for people.
-fn words(message: &Message, node: &str) -> String {
+fn words(message: &AlertMessage, node: &str) -> String {
     let (title, began) = (message.condition.title(), message.began);
     match message.over {
         None => format!("ghpulse {node}: {title}, since {began}: {}", message.text),
@@ -93,9 +93,9 @@ mod tests {
     use super::*;
     use crate::alerts::Condition;
 
-    fn message(over: bool) -> Message {
+    fn message(over: bool) -> AlertMessage {
         let at = |text| Timestamp::parse(text).unwrap();
-        Message {
+        AlertMessage {
             condition: Condition::TidbFailing,
             text: "1 < 2 & \"x\"".to_owned(),
             failures: 4,

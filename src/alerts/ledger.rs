@@ -15,7 +15,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs
 
 /// Something to tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Message {
+pub(super) struct AlertMessage {
     pub(super) condition: Condition,
     /// What was said of it last.
     pub(super) text: String,
@@ -28,20 +28,20 @@ pub(super) struct Message {
 }
 
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct AlertLedger {
     tolerance: u32,
     within: Duration,
     pause: Duration,
-    entries: [Entry; Condition::ALL.len()],
+    entries: [LedgerEntry; Condition::ALL.len()],
 }
 
 #[derive(Debug)]
-struct Entry {
+struct LedgerEntry {
     condition: Condition,
     /// It is wrong.
-    standing: Option<Standing>,
+    standing: Option<AlertState>,
     /// Somebody was told that it is: what, and since when it is over.
-    told: Option<Message>,
+    told: Option<AlertMessage>,
     /// When it was last no longer wrong.
     cleared: Option<Timestamp>,
     last_begin: Option<Instant>,
@@ -50,18 +50,18 @@ struct Entry {
 }
 
 #[derive(Debug)]
-struct Standing {
+struct AlertState {
     text: String,
     failures: u32,
     began: Timestamp,
     first: Instant,
 }
 
-impl Ledger {
+impl AlertLedger {
     /// More than `tolerance` failures in a row are told, and one that lasts for `within`; that the
     /// same begins is told at most once in a `pause`.
     pub(super) fn new(tolerance: u32, within: Duration, pause: Duration) -> Self {
-        let entries = Condition::ALL.map(|condition| Entry {
+        let entries = Condition::ALL.map(|condition| LedgerEntry {
             condition,
             standing: None,
             told: None,
@@ -73,7 +73,7 @@ impl Ledger {
         Self { tolerance, within, pause, entries }
     }
 
-    fn entry(&mut self, condition: Condition) -> &mut Entry {
+    fn entry(&mut self, condition: Condition) -> &mut LedgerEntry {
         let at = self.entries.iter().position(|entry| entry.condition == condition);
         &mut self.entries[at.expect("each condition has its entry")]
     }
@@ -91,7 +91,7 @@ impl Ledger {
         if let Some(told) = &mut entry.told {
             told.over = None;
         }
-        let standing = entry.standing.get_or_insert(Standing {
+        let standing = entry.standing.get_or_insert(AlertState {
             text: String::new(),
             failures: 0,
             began: wall,
@@ -117,7 +117,7 @@ impl Ledger {
     }
 
     /// What is to be told now; else when to look again, if nothing happens before.
-    pub(super) fn next(&self, now: Instant) -> (Option<Message>, Option<Instant>) {
+    pub(super) fn next(&self, now: Instant) -> (Option<AlertMessage>, Option<Instant>) {
         let mut wake: Option<Instant> = None;
         for entry in &self.entries {
             let Some((message, at)) = self.pending(entry) else { continue };
@@ -130,7 +130,7 @@ impl Ledger {
     }
 
     /// What is to be told of a condition, and when.
-    fn pending(&self, entry: &Entry) -> Option<(Message, Instant)> {
+    fn pending(&self, entry: &LedgerEntry) -> Option<(AlertMessage, Instant)> {
         let retry_at = entry.retry_at;
         if let Some(told) = &entry.told {
             let at = retry_at.or(entry.last_begin)?;
@@ -141,7 +141,7 @@ impl Ledger {
         let ripe_at = if is_ripe { standing.first } else { standing.first + self.within };
         let allowed_at = entry.last_begin.map_or(ripe_at, |last| ripe_at.max(last + self.pause));
         let at = retry_at.map_or(allowed_at, |retry| allowed_at.max(retry));
-        let message = Message {
+        let message = AlertMessage {
             condition: entry.condition,
             text: standing.text.clone(),
             failures: standing.failures,
@@ -152,7 +152,7 @@ impl Ledger {
     }
 
     /// A message arrived.
-    pub(super) fn told(&mut self, message: &Message, now: Instant) {
+    pub(super) fn told(&mut self, message: &AlertMessage, now: Instant) {
         let entry = self.entry(message.condition);
         entry.retry_at = None;
         entry.backoff.reset();
@@ -163,7 +163,7 @@ impl Ledger {
             entry.last_begin = Some(now);
             // It may have ended while the post was on its way.
             let over = if entry.standing.is_none() { entry.cleared } else { None };
-            entry.told = Some(Message { over, ..message.clone() });
+            entry.told = Some(AlertMessage { over, ..message.clone() });
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
     /// A ledger with its clock: three failures or five minutes are tolerated, ten minutes are the
     /// pause.
     struct Case {
-        ledger: Ledger,
+        ledger: AlertLedger,
         start: Instant,
         seconds: u64,
     }
@@ -195,7 +195,7 @@ mod tests {
     impl Case {
         fn new() -> Self {
             let start = crate::clock::Clock::system().instant();
-            let ledger = Ledger::new(3, 300 * SECOND, 600 * SECOND);
+            let ledger = AlertLedger::new(3, 300 * SECOND, 600 * SECOND);
             Self { ledger, start, seconds: 0 }
         }
 

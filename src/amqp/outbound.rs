@@ -1,4 +1,4 @@
-//! What is published of an event: itself, and the documents of the objects that it is about.
+//! The messages of an event: the event itself, and the documents of its objects.
 
 use crate::model::entity::{ObjectId, entities, event_document};
 use crate::model::envelope::Envelope;
@@ -7,26 +7,26 @@ use crate::model::routing::RoutingKey;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Message {
+pub(super) struct OutboundMessage {
     pub(super) key: RoutingKey,
-    /// The same whoever publishes it, and however often: readers know doubles by it.
+    /// The same on every node and at every attempt, so that readers can deduplicate.
     pub(super) id: String,
-    /// GitHub's type, or the collection.
+    /// GitHub's event type, or the collection.
     pub(super) kind: String,
-    /// Unix seconds: when it happened, by GitHub's clock where that is known.
+    /// Unix seconds of the event, by GitHub's clock where that is known.
     pub(super) at: u64,
     /// JSON, `_id` first.
     pub(super) body: String,
 }
 
-/// The messages of an event, itself first; none of what cannot be read.
-pub(super) fn messages(envelope: &Envelope) -> Vec<Message> {
+/// The messages of an event, the event itself first; empty for an unreadable event.
+pub(super) fn messages(envelope: &Envelope) -> Vec<OutboundMessage> {
     let Ok(event) = Event::read(&envelope.event) else { return Vec::new() };
     let kind = &event.key.kind;
     let id = ObjectId::of(kind, &event.key.id.to_string());
     let at = event.created_at.unwrap_or(envelope.facts.received_at).second().0;
     let at = u64::try_from(at).unwrap_or(0);
-    let itself = Message {
+    let itself = OutboundMessage {
         key: RoutingKey::of_event(kind),
         id: id.to_string(),
         kind: kind.clone(),
@@ -34,7 +34,7 @@ pub(super) fn messages(envelope: &Envelope) -> Vec<Message> {
         body: event_document(id, &envelope.event),
     };
     let made = entities(&event, envelope.facts.inserted).into_iter();
-    let made = made.enumerate().map(|(n, made)| Message {
+    let made = made.enumerate().map(|(n, made)| OutboundMessage {
         kind: made.key.as_str().split('.').nth(1).unwrap_or_default().to_owned(),
         key: made.key,
         id: format!("{id}-{n}"),

@@ -1,28 +1,28 @@
-//! What is published and not confirmed yet, oldest first, within limits.
+//! Published messages without a confirm, oldest first, within limits.
 
 use std::collections::VecDeque;
 
 use crate::model::position::Position;
 
-/// The most messages in it; more gain nothing.
+/// The most messages in flight; more gain no throughput.
 const MESSAGES: usize = 256;
-/// The most bytes of bodies; one message always fits.
+/// The most bytes of bodies in flight; one message always fits.
 const BYTES: usize = 8 << 20;
 
-/// The window, of what waits for a confirm.
-pub(super) struct Window<T> {
-    sent: VecDeque<Sent<T>>,
+/// Messages in flight.
+pub(super) struct ConfirmWindow<T> {
+    sent: VecDeque<AwaitedConfirm<T>>,
     bytes: usize,
 }
 
-struct Sent<T> {
+struct AwaitedConfirm<T> {
     message: T,
-    /// The event that is done with when this is confirmed.
+    /// The event that is complete once this message is confirmed.
     done: Option<Position>,
     bytes: usize,
 }
 
-impl<T> Window<T> {
+impl<T> ConfirmWindow<T> {
     pub(super) fn new() -> Self {
         Self { sent: VecDeque::new(), bytes: 0 }
     }
@@ -37,17 +37,17 @@ impl<T> Window<T> {
 
     pub(super) fn push(&mut self, message: T, done: Option<Position>, bytes: usize) {
         self.bytes += bytes;
-        self.sent.push_back(Sent { message, done, bytes });
+        self.sent.push_back(AwaitedConfirm { message, done, bytes });
     }
 
-    /// An event of which nothing is published is done with when what is before it is.
+    /// Marks an event without messages as complete once everything before it is confirmed.
     pub(super) fn pass(&mut self, position: Position) {
         if let Some(last) = self.sent.back_mut() {
             last.done = Some(position);
         }
     }
 
-    /// The oldest, to be waited for.
+    /// Removes the oldest message, to wait for its confirm.
     pub(super) fn pop(&mut self) -> Option<(T, Option<Position>)> {
         let sent = self.sent.pop_front()?;
         self.bytes -= sent.bytes;
@@ -60,8 +60,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_full_by_messages_or_by_bytes_and_one_message_always_fits() {
-        let mut window = Window::new();
+    fn window_is_full_by_messages_or_bytes_one_always_fits() {
+        let mut window = ConfirmWindow::new();
         for n in 0..MESSAGES {
             assert!(!window.is_full());
             window.push(n, None, 100);
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(window.pop(), Some((0, None)));
         assert!(!window.is_full());
 
-        let mut window = Window::new();
+        let mut window = ConfirmWindow::new();
         window.push(1, None, BYTES + 1);
         assert!(window.is_full());
         assert_eq!(window.pop(), Some((1, None)));
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn an_event_is_done_with_when_all_up_to_it_is_confirmed() {
-        let mut window = Window::new();
+        let mut window = ConfirmWindow::new();
         window.push('a', None, 1);
         let [first, second, third] = [1, 2, 3].map(Position::counted);
         window.push('b', Some(first), 1);

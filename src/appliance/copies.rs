@@ -20,7 +20,7 @@ use crate::store::checkpoint::{self, CheckpointError};
 use crate::store::inspect::{self, InspectError};
 use crate::store::{Store, StoreError};
 use crate::sync::{Stopping, blocking};
-use crate::tidb::{History, Limits, Setup};
+use crate::tidb::{History, QueryLimits, Setup};
 
 /// Answers a request.
 pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) -> StoreAnswer {
@@ -51,7 +51,7 @@ pub(super) async fn answer(apply: Apply, request: StoreRequest, clock: Clock) ->
 /// Tries the dead letters of a store that no appliance has.
 pub async fn requeue(store: &Store, config: &Config, clock: Clock) -> anyhow::Result<Requeued> {
     let numbers = Numbers::load(store, config.interval.latest_during, clock)?;
-    let tidb = config.tidb.clone().map(|tidb| (tidb.clone(), Limits::of(&tidb)));
+    let tidb = config.tidb.clone().map(|tidb| (tidb.clone(), QueryLimits::of(&tidb)));
     let setup = Setup { tidb, interval: config.interval.clone(), on_request: true };
     let (history, _) = History::load(store, setup, Alerts::off(), clock)?;
     let apply = Apply {

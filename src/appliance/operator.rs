@@ -15,7 +15,7 @@ use super::{copies, exchange, kept};
 use crate::archive::{self, ArchiveError};
 use crate::clock::Clock;
 use crate::clock::witness::ClockVerdict;
-use crate::collect::enrich::Complaint;
+use crate::collect::enrich::EnrichWarning;
 use crate::collect::status::{SourceState, SourceStatus};
 use crate::model::window::{Day, Hour, Timestamp};
 use crate::script::LiveWindow;
@@ -33,7 +33,7 @@ const LOSS_SHOWN: Duration = Duration::from_secs(3_600);
 
 pub(super) struct Operator {
     source: Option<watch::Receiver<SourceStatus>>,
-    enrichment: watch::Receiver<Complaint>,
+    enrichment: watch::Receiver<EnrichWarning>,
     /// `None` with the embedded bus.
     bus: Option<BrokerState>,
     /// `None` where nothing feeds RabbitMQ.
@@ -55,7 +55,7 @@ pub(super) struct Scripts {
     /// The one that makes the language map.
     pub(super) merge: Arc<ScriptHost>,
     /// What is wrong with the others.
-    pub(super) troubles: watch::Receiver<Vec<script::Complaint>>,
+    pub(super) troubles: watch::Receiver<Vec<script::ScriptDiagnostic>>,
 }
 
 /// What is reported of a journal with a part that cannot be read.
@@ -65,7 +65,7 @@ const DAMAGED_JOURNAL: &str = "a part of the journal is damaged, and readers get
 impl Operator {
     pub(super) fn new(
         source: Option<watch::Receiver<SourceStatus>>,
-        enrichment: watch::Receiver<Complaint>,
+        enrichment: watch::Receiver<EnrichWarning>,
         (bus, fed): (Option<BrokerState>, Option<RabbitState>),
         scripts: Scripts,
         history: History,
@@ -153,7 +153,7 @@ impl Operator {
 
     fn scripts(&self) -> Part {
         let status = self.scripts.merge.status();
-        let merge = status.complaint().map(ToString::to_string);
+        let merge = status.diagnostic().map(ToString::to_string);
         let others = self.scripts.troubles.borrow();
         let all: Vec<String> =
             merge.into_iter().chain(others.iter().map(ToString::to_string)).collect();
@@ -232,7 +232,7 @@ impl Operate for Operator {
             InForce::LastGood => format!("{} (the last good one)", status.file),
             InForce::NativeSum | InForce::Nothing => "the native sum".to_owned(),
         };
-        let error = status.complaint().map(ToString::to_string);
+        let error = status.diagnostic().map(ToString::to_string);
         let current = matches!(status.in_force, InForce::File | InForce::BuiltIn);
         ScriptState { name, current, error }
     }

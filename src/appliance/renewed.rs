@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_secs(3);
 
 /// A file that was replaced by one that cannot be used, in words, and since when.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unusable {
+pub(super) struct UnusableFile {
     /// Key, path, and what is wrong.
     pub(super) words: String,
     /// When it was found.
@@ -32,13 +32,13 @@ pub(super) struct Unusable {
 }
 
 /// What is wrong with the files now.
-pub(super) type State = watch::Receiver<Vec<Unusable>>;
+pub(super) type RenewalState = watch::Receiver<Vec<UnusableFile>>;
 
 /// Takes a new content of all files of a group; an error says what is wrong with it.
 type Take = Box<dyn Fn(&[Vec<u8>]) -> Result<(), String> + Send>;
 
 /// Files that are taken together.
-struct Group {
+struct ReloadGroup {
     /// Names of their keys.
     key: &'static str,
     paths: Vec<PathBuf>,
@@ -59,10 +59,10 @@ struct Bad {
 
 /// All files that are watched.
 pub(super) struct Renewed {
-    groups: Vec<Group>,
-    log: Option<Unusable>,
+    groups: Vec<ReloadGroup>,
+    log: Option<UnusableFile>,
     clock: Clock,
-    state: watch::Sender<Vec<Unusable>>,
+    state: watch::Sender<Vec<UnusableFile>>,
 }
 
 impl Renewed {
@@ -70,7 +70,7 @@ impl Renewed {
     pub(super) fn new(config: &Config, certificate: Option<Certificate>, clock: Clock) -> Self {
         let mut groups = Vec::new();
         let mut add = |key, paths, take: Take| {
-            groups.push(Group { key, paths, take, used: Vec::new(), bad: None });
+            groups.push(ReloadGroup { key, paths, take, used: Vec::new(), bad: None });
         };
         if let (Some(tls), Some(certificate)) = (&config.server.tls, certificate) {
             let take = move |files: &[Vec<u8>]| certificate.renew(&files[0], &files[1]);
@@ -96,7 +96,7 @@ impl Renewed {
     }
 
     /// What is wrong with them.
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> RenewalState {
         self.state.subscribe()
     }
 
@@ -117,8 +117,8 @@ impl Renewed {
         for group in &mut self.groups {
             group.look(at_once, now);
         }
-        let found: Vec<Unusable> =
-            self.groups.iter().filter_map(Group::unusable).chain(self.log.clone()).collect();
+        let found: Vec<UnusableFile> =
+            self.groups.iter().filter_map(ReloadGroup::unusable).chain(self.log.clone()).collect();
         self.state.send_if_modified(|known| {
             let changed = *known != found;
             *known = found;
@@ -138,14 +138,14 @@ impl Renewed {
                 let words = format!("{error}; lines still go to the file that was moved away");
                 if self.log.is_none() {
                     tracing::error!("{words}");
-                    self.log = Some(Unusable { words, since: now });
+                    self.log = Some(UnusableFile { words, since: now });
                 }
             }
         }
     }
 }
 
-impl Group {
+impl ReloadGroup {
     fn look(&mut self, at_once: bool, now: Timestamp) {
         let read: Result<Vec<Vec<u8>>, String> = self
             .paths
@@ -197,10 +197,10 @@ impl Group {
         self.bad = Some(Bad { content, why, said });
     }
 
-    fn unusable(&self) -> Option<Unusable> {
+    fn unusable(&self) -> Option<UnusableFile> {
         let bad = self.bad.as_ref()?;
         let words = format!("{}: {}; the old one stays in use", self.key, bad.why);
-        Some(Unusable { words, since: bad.said? })
+        Some(UnusableFile { words, since: bad.said? })
     }
 
     fn places(&self) -> String {
@@ -216,7 +216,7 @@ mod tests {
 
     const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/serve/tests/tls");
 
-    fn watched(text: &str) -> (Renewed, State) {
+    fn watched(text: &str) -> (Renewed, RenewalState) {
         let request = crate::config::Request {
             lookup: crate::config::Lookup::Nothing,
             directory: ".".into(),

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::chores::{BackupTimes, Chore, Failing};
-use super::renewed::State;
+use super::renewed::RenewalState;
 use crate::apply::aggregate::Apply;
 use crate::clock::Clock;
 use crate::clock::witness::{ClockVerdict, Witness};
-use crate::collect::enrich::Recent;
+use crate::collect::enrich::RecentShare;
 use crate::collect::status::SourceStatus;
 use crate::serve::{
     BackupReport, BusReport, ClientReport, ClockReport, DiskReport, ErrorReport, JournalReport,
@@ -28,10 +28,10 @@ pub(super) struct Sight {
     pub(super) hashes_emails: bool,
     pub(super) bus: &'static str,
     pub(super) node: String,
-    pub(super) enriched: watch::Receiver<Recent>,
+    pub(super) enriched: watch::Receiver<RecentShare>,
     pub(super) witness: Arc<Witness>,
     /// Files that were replaced by ones that cannot be used.
-    pub(super) files: State,
+    pub(super) files: RenewalState,
     /// Backups and exports that fail.
     pub(super) failing: watch::Receiver<Failing>,
     /// When backups are made.
@@ -117,7 +117,7 @@ fn source_report(source: &SourceStatus) -> SourceReport {
         state: source.state.name().into(),
         since: source.since,
         tokens_usable: source.tokens_usable,
-        tokens_benched: source.tokens_benched,
+        tokens_benched: source.tokens_quarantined,
         accounts: source.accounts,
         poll_interval_seconds: source.poll_interval.as_secs_f64(),
         last_poll_at: source.last_poll_at,

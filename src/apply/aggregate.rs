@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::claims::{claim_id, claim_seen, keep_dead_letter};
 use super::entities::claim_entities;
-use super::foreign::{bury, claim_beside, claim_seen};
 use super::numbers::Numbers;
 use super::outage;
 use crate::bus::{Bus, Content, DeadLetter, Delivery};
@@ -90,15 +90,15 @@ pub(super) enum FactsFrom {
 }
 
 /// A delivery that cannot be read.
-struct Unread {
+struct UnreadDelivery {
     cursor: Cursor,
     dead: Box<DeadLetter>,
 }
 
 /// A delivery, with what is missing before it.
-struct Came {
+struct ArrivedDelivery {
     outage: Option<Outage>,
-    read: Result<Prepared, Unread>,
+    read: Result<Prepared, UnreadDelivery>,
 }
 
 /// What applying an event came to.
@@ -113,7 +113,7 @@ pub(super) enum Applied {
 }
 
 /// What a batch came to.
-struct Counted {
+struct AppliedBatch {
     fresh: Vec<Prepared>,
     /// Deliveries that were applied before.
     known: u64,
@@ -176,7 +176,7 @@ impl Apply {
             fault::point("apply.before_commit");
             Ok((counted, receipts))
         });
-        let (Counted { fresh, known, left_out, dead }, receipts) = committed.await?;
+        let (AppliedBatch { fresh, known, left_out, dead }, receipts) = committed.await?;
         fault::point("apply.after_commit");
         self.store.watermarks().applied.send_modify(|commits| *commits = commits.wrapping_add(1));
         metrics::EVENTS_APPLIED.add(fresh.len() as u64);
@@ -191,7 +191,11 @@ impl Apply {
     }
 }
 
-fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>, privacy: &Privacy) -> (Vec<Came>, Vec<R>) {
+fn prepare<R>(
+    tag: BusTag,
+    deliveries: Vec<Delivery<R>>,
+    privacy: &Privacy,
+) -> (Vec<ArrivedDelivery>, Vec<R>) {
     let mut prepared = Vec::with_capacity(deliveries.len());
     let mut receipts = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
@@ -207,10 +211,10 @@ fn prepare<R>(tag: BusTag, deliveries: Vec<Delivery<R>>, privacy: &Privacy) -> (
             Content::Bare(envelope, summary) => {
                 Ok(Prepared::new(cursor, envelope, summary, FactsFrom::Nobody))
             }
-            Content::DeadLetter(dead) => Err(Unread { cursor, dead: Box::new(dead) }),
+            Content::DeadLetter(dead) => Err(UnreadDelivery { cursor, dead: Box::new(dead) }),
         };
         let read = read.map(|event| event.under(privacy));
-        prepared.push(Came { outage: delivery.outage, read });
+        prepared.push(ArrivedDelivery { outage: delivery.outage, read });
     }
     (prepared, receipts)
 }
@@ -254,19 +258,19 @@ impl Prepared {
 /// Puts into the batch what was not applied before, and gives that back.
 fn count(
     batch: &mut Batch<'_>,
-    prepared: Vec<Came>,
+    prepared: Vec<ArrivedDelivery>,
     (tag, own): (BusTag, BusTag),
     now: Timestamp,
     seen_for: Duration,
-) -> Result<Counted, StoreError> {
+) -> Result<AppliedBatch, StoreError> {
     let stored = batch.cursor_on(APPLIED, tag)?;
     let mut applied = stored;
     let fresh = Vec::with_capacity(prepared.len());
-    let mut counted = Counted { fresh, known: 0, left_out: 0, dead: 0 };
-    let mut minutes = Minutes::default();
+    let mut counted = AppliedBatch { fresh, known: 0, left_out: 0, dead: 0 };
+    let mut minutes = JournalMinutes::default();
     let mut row = Vec::new();
     let mut polled = None;
-    for Came { outage, read: event } in prepared {
+    for ArrivedDelivery { outage, read: event } in prepared {
         let cursor = event.as_ref().map_or_else(|unread| unread.cursor, |event| event.cursor);
         if applied.is_some_and(|last| last.tag == cursor.tag && cursor.position <= last.position) {
             counted.known += 1;
@@ -281,8 +285,8 @@ fn count(
         applied = Some(cursor);
         let mut event = match event {
             Ok(event) => event,
-            Err(Unread { dead, .. }) => {
-                bury(batch, now, cursor, &dead)?;
+            Err(UnreadDelivery { dead, .. }) => {
+                keep_dead_letter(batch, now, cursor, &dead)?;
                 counted.dead += 1;
                 continue;
             }
@@ -311,7 +315,7 @@ fn count(
 /// it went over another bus, is missing in it; a topic keeps what its subscribers have not read.
 fn begin_journal(
     batch: &mut Batch<'_>,
-    event: &Result<Prepared, Unread>,
+    event: &Result<Prepared, UnreadDelivery>,
     stored: Option<Cursor>,
     own: BusTag,
     now: Timestamp,
@@ -337,7 +341,7 @@ fn begin_journal(
 pub(super) fn apply_once(
     batch: &mut Batch<'_>,
     event: &mut Prepared,
-    minutes: &mut Minutes,
+    minutes: &mut JournalMinutes,
     row: &mut Vec<u8>,
     seen_for: Duration,
 ) -> Result<Applied, StoreError> {
@@ -348,10 +352,10 @@ pub(super) fn apply_once(
         return Ok(Applied::Known);
     }
     if event.is_left_out {
-        claim_seen(batch, event, days)?;
+        claim_id(batch, event, days)?;
         return Ok(Applied::LeftOut);
     }
-    claim_beside(batch, event, days)?;
+    claim_seen(batch, event, days)?;
     event.envelope.facts.inserted = claim_entities(batch, event.received_at, &event.entity_refs)?;
     count_numbers(batch, event)?;
     minutes.counting.count(event.received_at, event.happened_at, column(&event.key.kind));
@@ -396,7 +400,7 @@ fn count_numbers(batch: &mut Batch<'_>, event: &Prepared) -> Result<(), StoreErr
 
 /// The journal's minutes that a batch touches.
 #[derive(Default)]
-pub(super) struct Minutes {
+pub(super) struct JournalMinutes {
     rows: Vec<(MinuteKey, MinuteRow)>,
     /// Events by minute and hour, whether they are kept in the journal or not.
     counting: Counting,
@@ -405,7 +409,7 @@ pub(super) struct Minutes {
     has_old_places: bool,
 }
 
-impl Minutes {
+impl JournalMinutes {
     /// Of a batch whose events may come from where the journal was dropped, of whichever bus.
     pub(super) fn of_old_places() -> Self {
         Self { has_old_places: true, ..Self::default() }

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use super::aggregate::{Applied, Apply, FactsFrom, Minutes, Prepared, apply_once};
+use super::aggregate::{Applied, Apply, FactsFrom, JournalMinutes, Prepared, apply_once};
 use crate::model::message::{Incoming, RECEIVED, SCHEMA};
 use crate::model::window::Timestamp;
 use crate::store::StoreError;
@@ -39,7 +39,7 @@ pub struct Requeued {
 }
 
 /// A dead letter, tried.
-enum Tried {
+enum RequeueResult {
     Read(Box<Prepared>),
     StillDead(String),
 }
@@ -66,8 +66,10 @@ impl Apply {
             let mut read = Vec::new();
             for (key, tried) in letters {
                 match tried {
-                    Tried::Read(event) => read.push((key, event.under(&self.privacy))),
-                    Tried::StillDead(reason) => {
+                    RequeueResult::Read(event) => {
+                        read.push((key, event.under(&self.privacy)));
+                    }
+                    RequeueResult::StillDead(reason) => {
                         requeued.dead += 1;
                         if requeued.reasons.len() < REASONS {
                             requeued.reasons.push(format!("{}: {reason}", key.0));
@@ -92,7 +94,7 @@ impl Apply {
         let (seen_for, history) = (self.seen_for, self.history.clone());
         let committed = self.store.commit(move |batch| {
             let (mut fresh, mut known) = (Vec::new(), 0);
-            let (mut minutes, mut row) = (Minutes::of_old_places(), Vec::new());
+            let (mut minutes, mut row) = (JournalMinutes::of_old_places(), Vec::new());
             for (key, mut event) in read {
                 match apply_once(batch, &mut event, &mut minutes, &mut row, seen_for)? {
                     Applied::Fresh => fresh.push(event),
@@ -114,10 +116,10 @@ impl Apply {
     }
 }
 
-fn try_again(value: &[u8]) -> Tried {
+fn try_again(value: &[u8]) -> RequeueResult {
     match read_again(value) {
-        ControlFlow::Continue(event) => Tried::Read(Box::new(event)),
-        ControlFlow::Break(reason) => Tried::StillDead(reason),
+        ControlFlow::Continue(event) => RequeueResult::Read(Box::new(event)),
+        ControlFlow::Break(reason) => RequeueResult::StillDead(reason),
     }
 }
 
@@ -190,7 +192,7 @@ mod tests {
             store.commit(move |batch| batch.put_cursor(DROPPED, dropped)).await.unwrap();
         }
         let applied = store.commit(|batch| {
-            let (mut minutes, mut row) = (Minutes::of_old_places(), Vec::new());
+            let (mut minutes, mut row) = (JournalMinutes::of_old_places(), Vec::new());
             let seen_for = Duration::from_secs(3_600);
             let mut fresh = Vec::new();
             for entry in [499, 500, 501] {

@@ -1,24 +1,24 @@
-//! Files of hours from one directory into another: what an appliance wrote where it may write is
-//! brought to where a command was told to put it.
+//! Moves exported files from one directory to another: from where an appliance may write to where
+//! the command was told to put them.
 
 use std::path::Path;
 
-use super::draft::Draft;
 use super::export::Exported;
 use super::name::HourName;
+use super::partial_file::PartialFile;
 use super::{ArchiveError, Target, lines, sidecar};
 use crate::model::event::Event;
 use crate::private;
 
-/// Brings exported files into `to`, as an export into it does: a file that is there is kept, and
-/// gets what it is missing. Gives back what is there now. Blocks.
+/// Merges exported files into `to`, as an export into it does: an existing file is kept, and
+/// missing events are added. Returns the files with their counts. Blocks.
 pub fn deliver(mut exported: Exported, from: &Path, to: &Target) -> Result<Exported, ArchiveError> {
     std::fs::create_dir_all(&to.dir).map_err(ArchiveError::file("create", &to.dir))?;
     for hour in &mut exported.hours {
         let name = || ArchiveError::Name { path: hour.file.clone() };
         let HourName(of) = HourName::of(&hour.file).ok_or_else(name)?;
         let file = from.join(super::file_name(of));
-        let mut draft = Draft::open(to, of)?;
+        let mut draft = PartialFile::open(to, of)?;
         let opened = private::open_plain(&file).map_err(ArchiveError::file("open", &file))?;
         lines::read_opened(
             opened,
@@ -27,7 +27,7 @@ pub fn deliver(mut exported: Exported, from: &Path, to: &Target) -> Result<Expor
             |_, piece| {
                 match piece.ok().and_then(|text| Event::read(text).ok()) {
                     Some(event) => draft.add(&event),
-                    // The appliance writes events only; a broken one is not a reason to fail.
+                    // The appliance writes only events; an invalid one does not fail the delivery.
                     None => Ok(()),
                 }
             },

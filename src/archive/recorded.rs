@@ -1,9 +1,9 @@
-//! What an event of any year is counted as.
+//! Reads events of any year as far as they are counted.
 //!
-//! Three shapes: today's, the full one of 2015 to 2025 (and of 2011), which [`Event`] reads, and
-//! the timeline's of 2012 to 2014. That one has no event id, names the actor by login only, has
-//! `repository` for `repo`, and times of the Pacific coast, first written as
-//! `2012/03/11 12:00:00 -0700`. Whoever has no id is known by a number made of the name.
+//! There are three formats: today's and the full one of 2015 to 2025 (and of 2011), which [`Event`]
+//! reads, and the timeline's of 2012 to 2014. The latter has no event id, names the actor by login
+//! only, has `repository` for `repo`, and Pacific times, at first written as `2012/03/11 12:00:00
+//! -0700`. An actor or repository without an id gets a number derived from its name.
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -12,21 +12,21 @@ use crate::model::event::{Event, EventId, InvalidEvent};
 use crate::model::json;
 use crate::model::window::Timestamp;
 
-/// Marks numbers that are made of a name: GitHub's own ids are far below.
+/// Bit of numbers that are derived from a name: GitHub's ids are far below.
 const OF_A_NAME: u64 = 1 << 63;
 
-/// One event, as far as it is counted.
+/// An event, as far as it is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Recorded {
-    /// Type and id in a hash.
+pub(super) struct RecordedEvent {
+    /// Hash of type and id.
     pub(super) key: u128,
     pub(super) created_at: Option<Timestamp>,
-    pub(super) pull: Option<Pull>,
+    pub(super) pull: Option<RecordedPull>,
 }
 
 /// A pull-request event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pull {
+pub(super) struct RecordedPull {
     pub(super) flags: Flags,
     pub(super) additions: u64,
     pub(super) deletions: u64,
@@ -34,7 +34,7 @@ pub(super) struct Pull {
     pub(super) repo: Option<u64>,
 }
 
-impl Recorded {
+impl RecordedEvent {
     pub(super) fn read(text: &str) -> Result<Self, InvalidEvent> {
         let event = Event::read(text)?;
         let created_at = event.created_at.or_else(|| {
@@ -45,11 +45,11 @@ impl Recorded {
     }
 }
 
-fn pull_of(event: &Event<'_>) -> Option<Pull> {
+fn pull_of(event: &Event<'_>) -> Option<RecordedPull> {
     let facts = Facts::of(event, Timestamp::default());
     facts.flags.pr.then(|| {
         let lines = |n: Option<u64>| if facts.flags.merge { n.unwrap_or(0) } else { 0 };
-        Pull {
+        RecordedPull {
             flags: facts.flags,
             additions: lines(facts.additions),
             deletions: lines(facts.deletions),
@@ -59,7 +59,7 @@ fn pull_of(event: &Event<'_>) -> Option<Pull> {
     })
 }
 
-/// Type and id in 128 bits: the few million of an hour do not meet in them.
+/// Type and id in 128 bits, so that the few million events of an hour do not collide.
 pub(super) fn key_of(event: &Event<'_>) -> u128 {
     let mut hash = Xxh3::new();
     hash.update(event.key.kind.as_bytes());
@@ -90,7 +90,7 @@ fn timeline_repository(text: &str) -> Option<u64> {
     id.and_then(json::whole).or_else(|| url().map(|url| number_of(&url)))
 }
 
-/// A number that stands for a name, whatever its case: GitHub's names are the same in any.
+/// A number derived from a name, ignoring case as GitHub does.
 fn number_of(name: &str) -> u64 {
     OF_A_NAME | xxh3_64(name.to_ascii_lowercase().as_bytes())
 }
@@ -118,30 +118,30 @@ mod tests {
 
     #[test]
     fn the_timelines_shape_is_counted_too() {
-        let read = Recorded::read(TIMELINE).unwrap();
+        let read = RecordedEvent::read(TIMELINE).unwrap();
         assert_eq!(read.created_at.unwrap().to_string(), "2012-03-11T19:00:00Z");
         let pull = read.pull.clone().unwrap();
         assert!(pull.flags.merge && !pull.flags.close);
         assert_eq!((pull.additions, pull.deletions, pull.repo), (7, 2, Some(9)));
-        let lower = Recorded::read(&TIMELINE.replace("Ann", "ann")).unwrap();
+        let lower = RecordedEvent::read(&TIMELINE.replace("Ann", "ann")).unwrap();
         assert_eq!(lower.pull.unwrap().actor, pull.actor);
         assert!(pull.actor.unwrap() >= OF_A_NAME);
-        // Without an id it is its text that tells it from others.
-        assert_eq!(Recorded::read(TIMELINE).unwrap().key, read.key);
-        assert_ne!(Recorded::read(&TIMELINE.replace(":7,", ":8,")).unwrap().key, read.key);
+        // Without an id, the text identifies the event.
+        assert_eq!(RecordedEvent::read(TIMELINE).unwrap().key, read.key);
+        assert_ne!(RecordedEvent::read(&TIMELINE.replace(":7,", ":8,")).unwrap().key, read.key);
     }
 
     #[test]
     fn a_repository_without_an_id_is_known_by_its_address() {
         let text = TIMELINE.replace("\"id\":9,", "");
-        let repo = Recorded::read(&text).unwrap().pull.unwrap().repo.unwrap();
+        let repo = RecordedEvent::read(&text).unwrap().pull.unwrap().repo.unwrap();
         assert!(repo >= OF_A_NAME);
     }
 
     #[test]
     fn later_timelines_write_times_as_today() {
         let text = TIMELINE.replace("2012/03/11 12:00:00 -0700", "2013-01-01T00:47:10-08:00");
-        let read = Recorded::read(&text).unwrap();
+        let read = RecordedEvent::read(&text).unwrap();
         assert_eq!(read.created_at.unwrap().to_string(), "2013-01-01T08:47:10Z");
         for wrong in ["", "2012/03/11", "2012/03/11 12:00:00 x", "2012/13/11 12:00:00 -0700"] {
             assert_eq!(first_form(wrong), None, "{wrong}");
@@ -153,7 +153,7 @@ mod tests {
         let text = r#"{"id":"2489651045","type":"PullRequestEvent","actor":{"id":4,"login":"x"},
             "repo":{"id":8,"name":"x/y"},"payload":{"action":"opened","number":1,"pull_request":{
             "merged":false,"additions":5}},"created_at":"2015-01-01T15:00:00Z"}"#;
-        let pull = Recorded::read(text).unwrap().pull.unwrap();
+        let pull = RecordedEvent::read(text).unwrap().pull.unwrap();
         assert!(pull.flags.open);
         assert_eq!((pull.actor, pull.repo, pull.additions), (Some(4), Some(8), 0));
     }

@@ -1,10 +1,10 @@
-//! `ghpulse backup DIR`: a copy of the store, of one moment, while it is written.
+//! `ghpulse backup DIR`: a consistent copy of the store while it is in use.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::place::{self, Failed, StoreArgs};
+use super::store_access::{self, CommandFailure, StoreArgs};
 use super::{Exit, output};
 use crate::store::checkpoint::ExistingBackup;
 
@@ -27,7 +27,7 @@ pub(super) struct BackupArgs {
     json: bool,
 }
 
-/// Makes it, in the running appliance if there is one.
+/// Makes the backup, in the running appliance if there is one.
 pub(super) fn backup(args: &BackupArgs) -> Exit {
     super::with_runtime(async {
         match make(args).await {
@@ -39,14 +39,14 @@ pub(super) fn backup(args: &BackupArgs) -> Exit {
                 output::bytes(made.bytes),
                 made.dir.display(),
             )),
-            Err(failed) => place::complain(&failed),
+            Err(failed) => store_access::complain(&failed),
         }
     })
     .unwrap_or_else(|exit| exit)
 }
 
-async fn make(args: &BackupArgs) -> Result<ExistingBackup, Failed> {
-    let found = place::find_existing(&args.store).await?;
+async fn make(args: &BackupArgs) -> Result<ExistingBackup, CommandFailure> {
+    let found = store_access::find_existing(&args.store).await?;
     let made = found.backup(&args.dir).await;
     found.close().await;
     made

@@ -1,12 +1,12 @@
-//! `ghpulse check`: configuration, the files it names, what the machine must give (directories,
-//! ports), the scripts, and each configured server.
+//! `ghpulse check`: tests the configuration, the files it names, directories and ports of this
+//! machine, the scripts, and each configured server.
 //!
-//! Everything is tried, also when something before it is wrong, and named; the last line counts.
-//! Tokens are tried at GitHub, Pulsar, RabbitMQ and TiDB are logged in to, and TiDB's queries are
-//! looked at there without running them; of the others only the connection is tried, and that is
-//! what is said. What is wrong with the configuration is 78, a directory or a port that cannot be
-//! used 74, a server that is away or does not let us in 69; a script that does not hold is a
-//! warning, because the appliance continues with the last good one.
+//! Everything is tested and reported, even after an error; the last line has the totals. Tokens are
+//! tested at GitHub; Pulsar, RabbitMQ and TiDB are logged in to, and TiDB's queries are parsed
+//! there without running them; of other servers only the connection is tested, which the output
+//! says. Exit codes: 78 an invalid configuration, 74 an unusable directory or port, 69 a server
+//! that is unavailable or refuses the login. An invalid script is a warning, because the appliance
+//! continues with the last good one.
 
 mod machine;
 mod report;
@@ -16,18 +16,20 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use self::report::{Finding, Report};
-use super::{Exit, FileArgs, output};
+use self::report::{CheckReport, Finding};
+use super::{ConfigFileArgs, Exit, output};
 use crate::appliance::{
     TriedToken, Unusable, check_amqp, check_bus, check_certificate, check_key_file, check_tokens,
 };
 use crate::clock::Clock;
-use crate::config::{self, Complaint, Config, Loaded, Place, Places, Refused, Secret};
+use crate::config::{
+    self, Config, ConfigError, InvalidConfig, Loaded, Secret, ValueOrigin, ValueOrigins,
+};
 use crate::reload;
 use crate::tidb;
 use crate::{aggregates, script};
 
-/// A server that has not accepted by then is away.
+/// Time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Arguments of `check`.
@@ -37,8 +39,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
                         or a port cannot be used, 69 a server is away, 0 otherwise.")]
 pub(super) struct CheckArgs {
     #[command(flatten)]
-    file: FileArgs,
-    /// Tries no server; directories and ports of this machine are tried all the same
+    file: ConfigFileArgs,
+    /// Contacts no server; still checks directories and ports of this machine
     #[arg(long)]
     offline: bool,
     /// Prints JSON
@@ -46,20 +48,20 @@ pub(super) struct CheckArgs {
     json: bool,
 }
 
-/// A server of the configuration.
+/// A configured server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Server {
+struct ConfiguredServer {
     name: &'static str,
     host: String,
     port: u16,
-    /// What else is tried with it.
-    deeper: Deeper,
+    /// What else is tested.
+    deeper: ServerKind,
 }
 
-/// How far a server is tried.
+/// Depth of a server's test.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Deeper {
-    /// A connection, and no more.
+enum ServerKind {
+    /// Only a connection.
     No,
     /// Login and queries.
     Tidb(Box<config::TidbConfig>),
@@ -69,20 +71,20 @@ enum Deeper {
     Amqp(Box<config::AmqpConfig>, String),
 }
 
-/// What came of trying one.
+/// The result of testing a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Tried {
+struct ServerCheck {
     server: &'static str,
     address: String,
-    /// Whether it can be used, as far as was tried; `None` when nothing was.
+    /// Whether it is usable, as far as tested; `None` when it was not tested.
     connected: Option<bool>,
     said: String,
-    /// Whether only another configuration helps.
+    /// Whether only a change of the configuration helps.
     #[serde(skip)]
     misconfigured: bool,
 }
 
-/// Checks and prints.
+/// Runs all checks and prints the report.
 pub(super) fn check(args: &CheckArgs) -> Exit {
     let report = match look(super::load(&args.file, Vec::new()), args.offline) {
         Ok(report) => report,
@@ -96,20 +98,22 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
     if printed == Exit::Fine { report.exit() } else { printed }
 }
 
-/// Looks at everything, and tries it.
-fn look(loaded: Result<Loaded, Refused>, offline: bool) -> std::io::Result<Report> {
-    let (config, file, notices, places, mut complaints) = match loaded {
-        Ok(Loaded { config, file, notices, places }) => (config, file, notices, places, Vec::new()),
-        // With the defaults in place of what is wrong, to find whatever else is.
-        Err(Refused { file, complaints, notices, rest, places }) => {
-            (*rest, file, notices, places, complaints)
+/// Runs all checks.
+fn look(loaded: Result<Loaded, InvalidConfig>, offline: bool) -> std::io::Result<CheckReport> {
+    let (config, file, config_warnings, places, mut config_errors) = match loaded {
+        Ok(Loaded { config, file, warnings, places }) => {
+            (config, file, warnings, places, Vec::new())
+        }
+        // Uses defaults in place of invalid values, to find further errors.
+        Err(InvalidConfig { file, errors, warnings, rest, places }) => {
+            (*rest, file, warnings, places, errors)
         }
     };
-    let mut findings = machine::look(&config, &places, &complaints);
+    let mut findings = machine::look(&config, &places, &config_errors);
     findings.extend(missing_scripts(&config, &places));
-    complaints.extend(bad_files(&config, &places, offline));
+    config_errors.extend(bad_files(&config, &places, offline));
     if config.disable.producer && config.pulsar.is_none() {
-        let said = "without pulsar nothing is fetched, and nothing is brought here";
+        let said = "without pulsar it neither polls GitHub nor receives events";
         findings.push(Finding::warning("disable.producer", "true", said));
     }
     let mut tokens = config.github.tokens.clone();
@@ -118,18 +122,18 @@ fn look(loaded: Result<Loaded, Refused>, offline: bool) -> std::io::Result<Repor
     {
         let (found, wrong) = of_tokens_file(path, &lines, &places);
         findings.extend(found);
-        complaints.extend(wrong);
+        config_errors.extend(wrong);
         tokens.extend(lines.tokens);
     }
     let servers = servers(&config);
     let mut tried = Vec::new();
     if !offline {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // All at once: four servers that are away take no longer than one.
+        // All at once: four unavailable servers take no longer than one.
         let all = futures_util::future::join_all(servers.iter().map(try_one));
         let known = try_tokens(&config, &tokens);
         let (all, known) = runtime.block_on(async { tokio::join!(all, known) });
-        // That GitHub is away is said once, of the server.
+        // An unavailable GitHub is reported once, as a server.
         let is_away = all.iter().any(|one| one.server == "github" && one.connected == Some(false));
         findings.extend(known.into_iter().map(|found| match found.exit {
             Some(Exit::Unavailable) if is_away => Finding::note(found.key, found.what, found.said),
@@ -140,19 +144,28 @@ fn look(loaded: Result<Loaded, Refused>, offline: bool) -> std::io::Result<Repor
     let anonymous = tokens.is_empty() && !config.disable.producer;
     let scripts = scripts(&config);
     let servers = tried;
-    Ok(Report { file, notices, complaints, scripts, findings, servers, anonymous, offline })
+    Ok(CheckReport {
+        file,
+        config_warnings,
+        config_errors,
+        scripts,
+        findings,
+        servers,
+        anonymous,
+        offline,
+    })
 }
 
-/// What is wrong with the lines of a file of tokens.
+/// Errors in the lines of a file of tokens.
 fn of_tokens_file(
     path: &std::path::Path,
     lines: &config::TokenLines,
-    places: &Places,
-) -> (Vec<Finding>, Vec<Complaint>) {
+    places: &ValueOrigins,
+) -> (Vec<Finding>, Vec<ConfigError>) {
     const KEY: &str = "github.tokensFile";
-    let place = || places.get(KEY).cloned().unwrap_or(Place::Nowhere);
+    let place = || places.get(KEY).cloned().unwrap_or(ValueOrigin::Nowhere);
     let path = path.display();
-    let wrong = lines.wrong.iter().map(|(line, why)| Complaint {
+    let wrong = lines.wrong.iter().map(|(line, why)| ConfigError {
         place: place(),
         key: Some(KEY.to_owned()),
         message: format!("{path}:{line} {why}"),
@@ -162,12 +175,12 @@ fn of_tokens_file(
     };
     let mut findings: Vec<Finding> = lines.placeholders.iter().map(placeholder).collect();
     if lines.tokens.is_empty() && lines.wrong.is_empty() {
-        findings.push(Finding::warning(KEY, &path, "it holds no token"));
+        findings.push(Finding::warning(KEY, &path, "contains no token"));
     }
     (findings, wrong.collect())
 }
 
-/// Tries the tokens at GitHub, one request each.
+/// Tests the tokens at GitHub, one request each.
 async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
     const KEY: &str = "github.tokens";
     if config.disable.producer || tokens.is_empty() {
@@ -183,11 +196,11 @@ async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
             match tried {
                 TriedToken::Accepted => Some(Finding::ok(KEY, what, "GitHub accepts it")),
                 TriedToken::Refused(why) => {
-                    let said = format!("GitHub refuses it ({why}); put another in its place");
+                    let said = format!("GitHub refused it ({why}); replace it");
                     Some(Finding::error(KEY, what, said, Exit::Config))
                 }
                 TriedToken::Unclear(why) => {
-                    Some(Finding::warning(KEY, what, format!("not known to be good: {why}")))
+                    Some(Finding::warning(KEY, what, format!("not verified: {why}")))
                 }
                 TriedToken::Away(_) => None,
             }
@@ -208,15 +221,15 @@ async fn try_tokens(config: &Config, tokens: &[Secret]) -> Vec<Finding> {
     found
 }
 
-/// The files that the configuration names and that cannot be used. What those of Pulsar and
-/// RabbitMQ hold is looked at here only when the servers are not tried.
-fn bad_files(config: &Config, places: &Places, offline: bool) -> Vec<Complaint> {
+/// Unusable files that the configuration names. The contents of Pulsar's and RabbitMQ's files are
+/// checked here only when the servers are not tested.
+fn bad_files(config: &Config, places: &ValueOrigins, offline: bool) -> Vec<ConfigError> {
     type Check = fn(&[u8]) -> Result<(), String>;
     let tls = config.server.tls.as_ref();
     let pulsar = config.pulsar.as_ref();
     let oauth = pulsar.and_then(|pulsar| pulsar.oauth.as_ref());
-    let about = |key: &str, message| Complaint {
-        place: places.get(key).cloned().unwrap_or(Place::Nowhere),
+    let about = |key: &str, message| ConfigError {
+        place: places.get(key).cloned().unwrap_or(ValueOrigin::Nowhere),
         key: Some(key.to_owned()),
         message,
     };
@@ -233,7 +246,7 @@ fn bad_files(config: &Config, places: &Places, offline: bool) -> Vec<Complaint> 
         ("tidb.ca", config.tidb.as_ref().and_then(|tidb| tidb.ca.as_ref()), pem),
         ("amqp.ca", config.amqp.as_ref().and_then(|amqp| amqp.ca.as_ref()), pem_unless_tried),
     ];
-    let mut complaints: Vec<Complaint> = named
+    let mut config_errors: Vec<ConfigError> = named
         .into_iter()
         .filter_map(|(key, path, check)| {
             let path = path?;
@@ -245,17 +258,17 @@ fn bad_files(config: &Config, places: &Places, offline: bool) -> Vec<Complaint> 
             Some(about(key, message))
         })
         .collect();
-    if complaints.iter().all(|one| !one.key.as_deref().is_some_and(|key| key.contains(".tls.")))
+    if config_errors.iter().all(|one| !one.key.as_deref().is_some_and(|key| key.contains(".tls.")))
         && let Err(why) = check_certificate(&config.server)
     {
-        complaints.push(about("server.tls.cert", why));
+        config_errors.push(about("server.tls.cert", why));
     }
-    complaints
+    config_errors
 }
 
-/// Says which built-in scripts stand in for files that do not exist. A directory that was named and
-/// does not exist may be misspelt.
-fn missing_scripts(config: &Config, places: &Places) -> Option<Finding> {
+/// Names the built-in scripts that replace missing files. A configured directory that does not
+/// exist may be misspelt.
+fn missing_scripts(config: &Config, places: &ValueOrigins) -> Option<Finding> {
     let directory = &config.scripts_dir;
     if !directory.exists() {
         let said = "no such directory: the built-in scripts are in force; `ghpulse script init` \
@@ -269,18 +282,18 @@ fn missing_scripts(config: &Config, places: &Places) -> Option<Finding> {
     (!path.exists()).then(|| Finding::note("scripts.dir", path.display(), said))
 }
 
-/// What is wrong with the scripts; one line each.
+/// Errors of the scripts; one line each.
 fn scripts(config: &Config) -> Vec<String> {
     let path = config.scripts_dir.join(script::MERGE_FILE);
     let mut said = Vec::new();
     if path.exists() {
-        said.extend(script::check(&path, None).err().map(|complaint| complaint.to_string()));
+        said.extend(script::check(&path, None).err().map(|error| error.to_string()));
     }
     match aggregates::files(&config.scripts_dir) {
         Ok((files, refused)) => {
             said.extend(refused.iter().map(ToString::to_string));
             let wrong = files.iter().filter_map(|(_, file)| script::check_aggregate(file).err());
-            said.extend(wrong.map(|complaint| complaint.to_string()));
+            said.extend(wrong.map(|error| error.to_string()));
             said.extend(files.iter().filter_map(|(_, file)| super::script::misspelt(file)));
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -289,36 +302,36 @@ fn scripts(config: &Config) -> Vec<String> {
     said
 }
 
-fn servers(config: &Config) -> Vec<Server> {
+fn servers(config: &Config) -> Vec<ConfiguredServer> {
     let mut servers = Vec::new();
     let mut add = |name, url: &str, deeper| {
         if let Some((_, host, port)) = config::endpoint(url) {
-            servers.push(Server { name, host, port, deeper });
+            servers.push(ConfiguredServer { name, host, port, deeper });
         }
     };
     if !config.disable.producer {
-        add("github", &config.github.api_url, Deeper::No);
+        add("github", &config.github.api_url, ServerKind::No);
     }
     if let Some(pulsar) = &config.pulsar {
-        let deeper = Deeper::Pulsar(Box::new(pulsar.clone()), !config.disable.producer);
+        let deeper = ServerKind::Pulsar(Box::new(pulsar.clone()), !config.disable.producer);
         add("pulsar", &pulsar.url, deeper);
     }
     if let Some(amqp) = &config.amqp {
-        let deeper = Deeper::Amqp(Box::new(amqp.clone()), config.node_name.clone());
+        let deeper = ServerKind::Amqp(Box::new(amqp.clone()), config.node_name.clone());
         add("amqp", amqp.url.expose(), deeper);
     }
     if let Some(alerts) = &config.alerts {
-        add("alerts", alerts.webhook.expose(), Deeper::No);
+        add("alerts", alerts.webhook.expose(), ServerKind::No);
     }
     if let Some(tidb) = &config.tidb {
         let (host, port) = (tidb.host.clone(), tidb.port);
-        let deeper = Deeper::Tidb(Box::new(tidb.clone()));
-        servers.push(Server { name: "tidb", host, port, deeper });
+        let deeper = ServerKind::Tidb(Box::new(tidb.clone()));
+        servers.push(ConfiguredServer { name: "tidb", host, port, deeper });
     }
     servers
 }
 
-async fn try_one(server: &Server) -> Tried {
+async fn try_one(server: &ConfiguredServer) -> ServerCheck {
     let (host, port) = (&server.host, server.port);
     let address =
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
@@ -329,32 +342,38 @@ async fn try_one(server: &Server) -> Tried {
     };
     let tried = match (&server.deeper, proxy(server)) {
         (_, Some(variable)) => {
-            let said = format!("not tried: {variable} names a proxy on the way");
-            return Tried { server: server.name, address, connected: None, said, misconfigured };
+            let said = format!("not tested: {variable} sets a proxy");
+            return ServerCheck {
+                server: server.name,
+                address,
+                connected: None,
+                said,
+                misconfigured,
+            };
         }
-        (Deeper::Tidb(tidb), None) => {
-            let tried = tidb::check(tidb, tidb::Limits::of(tidb), Clock::system()).await;
+        (ServerKind::Tidb(tidb), None) => {
+            let tried = tidb::check(tidb, tidb::QueryLimits::of(tidb), Clock::system()).await;
             tried.map_err(|wrong| {
                 let said: Vec<String> = wrong.iter().map(ToString::to_string).collect();
                 said.join("; ")
             })
         }
-        (Deeper::Pulsar(pulsar, produces), None) => {
+        (ServerKind::Pulsar(pulsar, produces), None) => {
             check_bus(pulsar, *produces, Clock::system()).await.map_err(&mut told)
         }
-        (Deeper::Amqp(amqp, node), None) => {
+        (ServerKind::Amqp(amqp, node), None) => {
             check_amqp(amqp, node, Clock::system()).await.map_err(&mut told)
         }
-        (Deeper::No, None) => connect(&server.host, server.port)
+        (ServerKind::No, None) => connect(&server.host, server.port)
             .await
-            .map(|()| "takes connections (nothing else was tried)".to_owned()),
+            .map(|()| "accepts connections (nothing else was tested)".to_owned()),
     };
     let connected = Some(tried.is_ok());
     let said = tried.unwrap_or_else(|why| why);
-    Tried { server: server.name, address, connected, said, misconfigured }
+    ServerCheck { server: server.name, address, connected, said, misconfigured }
 }
 
-/// Connects and hangs up.
+/// Connects and closes the connection.
 async fn connect(host: &str, port: u16) -> Result<(), String> {
     let connecting = tokio::net::TcpStream::connect((host, port));
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
@@ -364,8 +383,8 @@ async fn connect(host: &str, port: u16) -> Result<(), String> {
     }
 }
 
-/// The variable that sends requests to GitHub through a proxy, if one does.
-fn proxy(server: &Server) -> Option<&'static str> {
+/// The environment variable that routes requests to GitHub through a proxy, if any.
+fn proxy(server: &ConfiguredServer) -> Option<&'static str> {
     let near = matches!(server.host.as_str(), "localhost" | "127.0.0.1" | "::1");
     let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());

@@ -1,4 +1,5 @@
-//! `ghpulse demo`: the appliance on the simulated GitHub, in a directory that is gone afterwards.
+//! `ghpulse demo`: the appliance on a simulated GitHub, in a temporary directory. It listens on
+//! loopback unless another address is given.
 
 use clap::Args;
 use serde_json::json;
@@ -10,13 +11,17 @@ use super::simulate::WorldArgs;
 use super::{Exit, output};
 use crate::appliance::Appliance;
 use crate::clock::Clock;
-use crate::config::{self, Config, Lookup, Request, Secret};
+use crate::config::{self, Config, Flag, Lookup, Request, Secret};
 use crate::simulate::{Options, Shape, Simulation};
 use crate::supervise::{ProcessFailure, Stop};
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ghpulse demo --listen 127.0.0.1:8600 --rate 100")]
+#[command(
+    after_help = "Examples:\n  ghpulse demo\n  ghpulse demo --listen 0.0.0.0:8600 --rate 100\n\n\
+                        It listens on 127.0.0.1, so that only this machine sees it, unless \
+                        --listen or GHPULSE_SERVER_BIND names an address."
+)]
 pub(super) struct DemoArgs {
     #[command(flatten)]
     listen: ListenArgs,
@@ -30,21 +35,35 @@ pub(super) struct DemoArgs {
 /// Runs the demo until a signal.
 pub(super) fn demo(args: &DemoArgs) -> Exit {
     let request = Request::of_process(Lookup::Nothing, run::listen_flags(&args.listen));
-    let config = match run::prepare(config::load(&request)) {
+    let config = match run::prepare(config::load(&on_loopback(request))) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
     let dir = match tempfile::Builder::new().prefix("ghpulse-demo-").tempdir() {
         Ok(dir) => dir,
         Err(error) => {
-            output::complain(&format!("error: no directory for the demo can be made: {error}"));
+            output::complain(&format!("error: cannot create a directory for the demo: {error}"));
             return Exit::Io;
         }
     };
     run::execute(|stop| follow(args, alone(config, &dir), stop))
 }
 
-/// Nothing of the demo may reach anybody: no real token, no broker, no database.
+/// Sets the loopback address unless the request names one.
+fn on_loopback(mut request: Request) -> Request {
+    const BIND: &str = "server.bind";
+    let is_named = |(name, value): &(String, String)| {
+        name == "GHPULSE_SERVER_BIND" && !value.trim().is_empty()
+    };
+    if !request.environment.iter().any(is_named) && request.flags.iter().all(|it| it.key != BIND) {
+        let value = "127.0.0.1".to_owned();
+        request.flags.push(Flag { name: "--listen", key: BIND, value });
+    }
+    request
+}
+
+/// Removes all settings through which the demo could reach other systems: tokens, brokers,
+/// databases.
 fn alone(mut config: Config, dir: &TempDir) -> Config {
     config.data_dir = dir.path().join("data");
     config.github.tokens.clear();
@@ -59,9 +78,9 @@ async fn follow(args: &DemoArgs, mut config: Config, stop: Stop) -> Result<(), P
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(anyhow::Error::from)?;
     let (seed, rate) = (args.world.seed, args.world.rate);
     let options = Options { seed, rate, shape: Shape::Today, ..Options::default() };
-    // The simulation goes last: it is what the appliance follows to its end.
+    // The simulation stops last, because the appliance polls it until its end.
     let simulation = Simulation::start(listener, options, Clock::system(), stop.hard.clone())?;
-    // GraphQL answers nobody without a token, as GitHub's; the simulated one takes any.
+    // GraphQL requires a token, as GitHub's does; the simulated one accepts any.
     config.github.tokens = vec![Secret::new("simulated")];
     config.github.api_url = simulation.url();
     config.github.graphql_url = format!("{}/graphql", simulation.url());
@@ -72,7 +91,7 @@ async fn follow(args: &DemoArgs, mut config: Config, stop: Stop) -> Result<(), P
     ended.and(simulation.wait().await.map_err(ProcessFailure::from))
 }
 
-/// Says where to look; that nobody reads it is no reason to end.
+/// Prints the address. A closed stdout does not end the demo.
 fn greet(args: &DemoArgs, appliance: &Appliance, github: &str) {
     let mut public = appliance.public;
     if public.ip().is_unspecified() {
@@ -92,6 +111,30 @@ fn greet(args: &DemoArgs, appliance: &Appliance, github: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn demo_listens_on_loopback_unless_asked() {
+        let bound = |flags: &[(&'static str, &str)], environment: &[(&str, &str)]| {
+            let flag = |(key, value): &(&'static str, &str)| Flag {
+                name: "--listen",
+                key,
+                value: (*value).to_owned(),
+            };
+            let variable = |(name, value): &(&str, &str)| ((*name).into(), (*value).into());
+            let request = Request {
+                lookup: Lookup::Nothing,
+                directory: ".".into(),
+                environment: environment.iter().map(variable).collect(),
+                flags: flags.iter().map(flag).collect(),
+                host: "box".to_owned(),
+            };
+            config::load(&on_loopback(request)).unwrap().config.server.listen().to_string()
+        };
+        assert_eq!(bound(&[], &[]), "127.0.0.1:8600");
+        assert_eq!(bound(&[("server.port", "0")], &[]), "127.0.0.1:0");
+        assert_eq!(bound(&[("server.bind", "0.0.0.0")], &[]), "0.0.0.0:8600");
+        assert_eq!(bound(&[], &[("GHPULSE_SERVER_BIND", "::")]), "[::]:8600");
+    }
 
     #[test]
     fn a_demo_reaches_nobody_and_keeps_nothing() {

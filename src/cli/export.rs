@@ -1,10 +1,10 @@
-//! `ghpulse export`: hours of the journal become files in the naming and shape of GH Archive.
+//! `ghpulse export`: writes hours of the journal as files named and shaped like GH Archive's.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::place::{self, Failed, Place, StoreArgs};
+use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
 use super::{Exit, output};
 use crate::archive::{Exported, WrittenHour, settled_until};
 use crate::clock::Clock;
@@ -15,13 +15,13 @@ use crate::model::window::Timestamp;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ghpulse export --since 24h --to /srv/hours\n  \
                         ghpulse export --since 2026-11-21 --until 2026-11-22 --to .\n\n\
-                        Events are in the file of the hour they were created in. Hours that ended \
-                        less than 10 minutes ago are left out. A file that is there is kept, and \
-                        gets what it lacks. The journal holds what `store.journal.for` says; of the \
-                        hour that it begins in, and of those before, files are not whole, which \
-                        is said.\n\n\
+                        An event is in the file of the hour it was created in. Hours that ended \
+                        less than 10 minutes ago are left out. An existing file is kept, and missing \
+                        events are added. The journal reaches back as far as `store.journal.for` \
+                        says; files of the hour that it begins in, and of earlier ones, are \
+                        incomplete, which is reported.\n\n\
                         `archive.dir` in the configuration does the same, hour by hour, and \
-                        begins no file of an hour that is not whole.")]
+                        writes no file of an incomplete hour.")]
 pub(super) struct ExportArgs {
     #[command(flatten)]
     store: StoreArgs,
@@ -31,7 +31,7 @@ pub(super) struct ExportArgs {
     /// The hour to end before, as for --since [default: the last that is over]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Timestamp>,
-    /// Directory of the files; made when it is not there
+    /// Directory of the files; created when it does not exist
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// Prints JSON
@@ -43,29 +43,29 @@ pub(super) struct ExportArgs {
 pub(super) fn export(args: &ExportArgs) -> Exit {
     if let Some(until) = args.until.filter(|until| until.hour() <= args.since.hour()) {
         output::complain(&format!(
-            "error: --until {until} ends before the hour of --since {} does: no hour lies between \
-             the two; give a later one",
+            "error: --until {until} is not later than the hour of --since {}: no hour lies between \
+             them; give a later one",
             args.since
         ));
         return Exit::Usage;
     }
     super::with_runtime(async {
-        let found = match place::find_existing(&args.store).await {
+        let found = match store_access::find_existing(&args.store).await {
             Ok(found) => found,
-            Err(failed) => return place::complain(&failed),
+            Err(failed) => return store_access::complain(&failed),
         };
         let exported = export_hours(args, &found).await;
         found.close().await;
         match exported {
             Ok(exported) => say(args, &exported),
-            Err(failed) => place::complain(&failed),
+            Err(failed) => store_access::complain(&failed),
         }
     })
     .unwrap_or_else(|exit| exit)
 }
 
-async fn export_hours(args: &ExportArgs, found: &Place) -> Result<Exported, Failed> {
-    std::fs::create_dir_all(&args.to).map_err(|error| Failed {
+async fn export_hours(args: &ExportArgs, found: &StoreAccess) -> Result<Exported, CommandFailure> {
+    std::fs::create_dir_all(&args.to).map_err(|error| CommandFailure {
         exit: Exit::Io,
         reason: format!("cannot create {}: {error}", args.to.display()),
     })?;
@@ -80,16 +80,16 @@ fn say(args: &ExportArgs, exported: &Exported) -> Exit {
     }
     if let Some(hour) = &exported.begins_within {
         output::complain(&format!(
-            "note: the journal begins in the hour {hour}; what was before is not in it"
+            "note: the journal begins in the hour {hour}; earlier events are not in it"
         ));
     }
     if exported.hours.is_empty() {
-        output::complain("note: the journal has no events of hours that are over in that time");
+        output::complain("note: the journal has no events of finished hours in that time");
     }
     let line = |hour: &WrittenHour| {
         let cut = if hour.cut { "; the beginning of this hour may be missing" } else { "" };
         let WrittenHour { file, events, fresh, .. } = hour;
-        format!("{}: {events} events, {fresh} of them new{cut}\n", file.display())
+        format!("{}: {events} events, {fresh} new{cut}\n", file.display())
     };
     output::text(&exported.hours.iter().map(line).collect::<String>())
 }

@@ -1,4 +1,4 @@
-//! `ghpulse import FILE…`: hours of GH Archive become counts.
+//! `ghpulse import FILE…`: counts the events of GH Archive's hours.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::place::{self, Failed, Place, StoreArgs};
+use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
 use super::{Exit, output};
-use crate::archive::{Imported, State};
+use crate::archive::{ImportOutcome, Imported};
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
@@ -18,8 +18,8 @@ use crate::archive::{Imported, State};
                         The counts of an imported hour replace those that were seen live. \
                         Importing again changes nothing, and an interrupted import is finished by \
                         running it again.\n\n\
-                        Exit codes: 0 all are imported (broken lines are named and passed over), \
-                        65 a file is no hour, 74 one cannot be read, 75 the store is in use.")]
+                        Exit codes: 0 all files are imported (invalid lines are named and skipped), \
+                        65 a file is not an hour, 74 a file cannot be read, 75 the store is in use.")]
 pub(super) struct ImportArgs {
     #[command(flatten)]
     store: StoreArgs,
@@ -31,22 +31,22 @@ pub(super) struct ImportArgs {
     json: bool,
 }
 
-/// Imports the files, one after the other; one that fails does not hold up the rest.
+/// Imports the files one after the other. A failure does not stop the rest.
 pub(super) fn import(args: &ImportArgs) -> Exit {
     super::with_runtime(async {
-        match place::find(&args.store).await {
+        match store_access::find(&args.store).await {
             Ok(found) => {
                 let exit = import_all(args, &found).await;
                 found.close().await;
                 exit
             }
-            Err(failed) => place::complain(&failed),
+            Err(failed) => store_access::complain(&failed),
         }
     })
     .unwrap_or_else(|exit| exit)
 }
 
-async fn import_all(args: &ImportArgs, found: &Place) -> Exit {
+async fn import_all(args: &ImportArgs, found: &StoreAccess) -> Exit {
     let bar = bar(args);
     let mut exit = Exit::Fine;
     for file in &args.files {
@@ -58,7 +58,7 @@ async fn import_all(args: &ImportArgs, found: &Place) -> Exit {
             Err(failed) => complain(args, file, failed),
         });
         let ended = imported.err().map_or(said, |failed| failed.exit);
-        // The first trouble is what the caller is told.
+        // The exit code is that of the first failure.
         if exit == Exit::Fine {
             exit = ended;
         }
@@ -70,7 +70,8 @@ async fn import_all(args: &ImportArgs, found: &Place) -> Exit {
     exit
 }
 
-/// Bytes of all files, with their rate and the time left; nothing where nobody looks.
+/// A progress bar over the bytes of all files; hidden with `--json` and when stderr is not a
+/// terminal.
 fn bar(args: &ImportArgs) -> ProgressBar {
     if args.json || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -79,7 +80,7 @@ fn bar(args: &ImportArgs) -> ProgressBar {
     let bar = ProgressBar::new(sizes.map(|file| file.len()).sum());
     bar.set_draw_target(ProgressDrawTarget::stderr());
     let style = "{bar:30} {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec}, {eta} left  {msg}";
-    // The template is ours; were it wrong, the usual one would do.
+    // The template is a constant; if it is invalid, use the default.
     bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
     bar
 }
@@ -94,8 +95,8 @@ fn say(args: &ImportArgs, imported: &Imported) -> Exit {
     }
     let hour = imported.hour.as_deref().unwrap_or("its hour");
     output::text(&match imported.state {
-        State::Unchanged => format!("{file}: imported before"),
-        State::Imported => format!(
+        ImportOutcome::Unchanged => format!("{file}: already imported, unchanged"),
+        ImportOutcome::Imported => format!(
             "{file}: {} events of {hour} (UTC), {} about pull requests{}",
             imported.events,
             imported.pull_requests,
@@ -104,15 +105,15 @@ fn say(args: &ImportArgs, imported: &Imported) -> Exit {
     })
 }
 
-/// What was in the file beside its hour's events.
+/// What else the file holds: duplicates, events of other hours, invalid lines.
 fn besides(imported: &Imported) -> String {
     let Imported { doubles, strays, broken, .. } = imported;
-    let parts = [(doubles, "doubled"), (strays, "of other hours"), (broken, "broken")];
+    let parts = [(doubles, "duplicates"), (strays, "of other hours"), (broken, "invalid")];
     let parts = parts.iter().filter(|(n, _)| **n > 0).map(|(n, what)| format!("; {n} {what}"));
     parts.collect()
 }
 
-fn complain(args: &ImportArgs, file: &std::path::Path, failed: &Failed) -> Exit {
+fn complain(args: &ImportArgs, file: &std::path::Path, failed: &CommandFailure) -> Exit {
     if args.json {
         output::json(&json!({ "file": file, "error": failed.reason }));
     } else {

@@ -1,15 +1,15 @@
-//! `ghpulse inspect [FAMILY]`: what a store holds.
+//! `ghpulse inspect [FAMILY]`: prints the contents of a store.
 
 use std::fmt::Write as _;
 
 use clap::Args;
 use serde_json::json;
 
-use super::place::{self, Failed, Place, StoreArgs};
+use super::store_access::{self, CommandFailure, StoreAccess, StoreArgs};
 use super::{Exit, filled, output};
 use crate::store::inspect::{InspectedFamily, Inspection};
 
-/// Characters of a value that a line for people shows.
+/// The most characters of a value in the text output.
 const VALUE_CHARS: usize = 400;
 
 /// Arguments of `inspect`.
@@ -17,43 +17,43 @@ const VALUE_CHARS: usize = 400;
 #[command(
     after_help = "Examples:\n  ghpulse inspect\n  ghpulse inspect hours --prefix 2026-11-22\n  \
                         ghpulse inspect dead\n  ghpulse inspect journal --limit 3 --json\n\n\
-                        Without a family: all of them, with rows and bytes as RocksDB estimates \
-                        them. With one: its first rows by key; long values are cut, but not with \
-                        --json."
+                        Without a column family: lists all of them, with rows and bytes as RocksDB \
+                        estimates them. With one: prints its first rows by key; long values are cut \
+                        unless --json is given."
 )]
 pub(super) struct InspectArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// One of the families, such as journal, hours, rejects or dead
+    /// Column family, such as journal, hours, rejects or dead
     #[arg(value_name = "FAMILY", value_parser = filled)]
     family: Option<String>,
-    /// Only rows whose keys begin so
+    /// Prints only rows whose key begins with this text
     #[arg(long, value_name = "TEXT", value_parser = filled, requires = "family")]
     prefix: Option<String>,
-    /// Rows at most
+    /// Most rows to print
     #[arg(long, value_name = "ROWS", default_value_t = 20, requires = "family",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
-    /// Prints one line of JSON a row
+    /// Prints one line of JSON per row
     #[arg(long)]
     json: bool,
 }
 
-/// Looks, through the running appliance if there is one.
+/// Prints the rows, read by the running appliance if there is one.
 pub(super) fn inspect(args: &InspectArgs) -> Exit {
     super::with_runtime(async {
-        let found = match place::find_to_look(&args.store).await {
+        let found = match store_access::find_to_look(&args.store).await {
             Ok(found) => found,
-            Err(failed) => return place::complain(&failed),
+            Err(failed) => return store_access::complain(&failed),
         };
         let looked = look(args, &found).await;
         found.close().await;
-        looked.unwrap_or_else(|failed| place::complain(&failed))
+        looked.unwrap_or_else(|failed| store_access::complain(&failed))
     })
     .unwrap_or_else(|exit| exit)
 }
 
-async fn look(args: &InspectArgs, found: &Place) -> Result<Exit, Failed> {
+async fn look(args: &InspectArgs, found: &StoreAccess) -> Result<Exit, CommandFailure> {
     let Some(family) = &args.family else {
         let families = found.families().await?;
         return Ok(if args.json { lines(&families) } else { output::text(&table(&families)) });
@@ -62,9 +62,11 @@ async fn look(args: &InspectArgs, found: &Place) -> Result<Exit, Failed> {
     let looked = found.rows(family, prefix, args.limit.into()).await?;
     let printed = if args.json { lines(&looked.rows) } else { output::text(&rows(&looked)) };
     if looked.gave_up {
-        output::complain("note: too many rows that begin otherwise; give more of the key");
+        output::complain(
+            "note: gave up after too many rows with other keys; give a longer --prefix",
+        );
     } else if looked.more {
-        output::complain("note: there are more; see --limit and --prefix");
+        output::complain("note: there are more rows; use --limit or --prefix");
     }
     Ok(printed)
 }

@@ -1,8 +1,8 @@
-//! `ghpulse requeue`: messages that could not be read are tried again.
+//! `ghpulse requeue`: retries messages of the dead-letter log.
 
 use clap::Args;
 
-use super::place::{self, Failed, StoreArgs};
+use super::store_access::{self, CommandFailure, StoreArgs};
 use super::{Exit, output};
 use crate::appliance::Requeued;
 
@@ -10,10 +10,10 @@ use crate::appliance::Requeued;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  ghpulse inspect dead\n  ghpulse requeue\n  \
                         ghpulse requeue --data /var/lib/ghpulse --json\n\n\
-                        Messages of the bus that could not be read are kept in the dead-letter log, \
-                        with the reason. A newer ghpulse may be able to read them: what it can is \
-                        counted and put into the journal at its own place; the rest stays. Readers \
-                        who are past that place are not sent it.")]
+                        Messages of the bus that cannot be parsed are kept in the dead-letter log \
+                        with the reason. A newer ghpulse may parse them: such a message is counted \
+                        and enters the journal at its own position; the others stay. Subscribers \
+                        past that position do not receive it.")]
 pub(super) struct RequeueArgs {
     #[command(flatten)]
     store: StoreArgs,
@@ -22,7 +22,7 @@ pub(super) struct RequeueArgs {
     json: bool,
 }
 
-/// Tries them, in the running appliance if there is one.
+/// Retries them, in the running appliance if there is one.
 pub(super) fn requeue(args: &RequeueArgs) -> Exit {
     super::with_runtime(async {
         match try_all(args).await {
@@ -33,17 +33,17 @@ pub(super) fn requeue(args: &RequeueArgs) -> Exit {
                 }
                 let Requeued { tried, applied, known, dead, .. } = requeued;
                 output::text(&format!(
-                    "{tried} tried: {applied} applied, {known} were known, {dead} stay dead"
+                    "retried {tried}: {applied} applied, {known} duplicates, {dead} still unreadable"
                 ))
             }
-            Err(failed) => place::complain(&failed),
+            Err(failed) => store_access::complain(&failed),
         }
     })
     .unwrap_or_else(|exit| exit)
 }
 
-async fn try_all(args: &RequeueArgs) -> Result<Requeued, Failed> {
-    let found = place::find_existing(&args.store).await?;
+async fn try_all(args: &RequeueArgs) -> Result<Requeued, CommandFailure> {
+    let found = store_access::find_existing(&args.store).await?;
     let requeued = found.requeue().await;
     found.close().await;
     requeued

@@ -1,4 +1,4 @@
-//! `ghpulse config default | reference | env`: what the table of keys says, in three forms.
+//! `ghpulse config default | reference | env`: the table of keys in three forms.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -11,25 +11,25 @@ use crate::config;
 #[command(after_help = "Example:\n  ghpulse config default > config.yaml")]
 pub(super) struct ConfigArgs {
     #[command(subcommand)]
-    form: Form,
+    form: ConfigCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Form {
-    /// A commented config file with every key and its default
+enum ConfigCommand {
+    /// Prints a commented config file with every key and its default
     #[command(after_help = "Example:\n  ghpulse config default > config.yaml")]
-    Default(FormArgs),
-    /// Every key with what it accepts and means, as Markdown
+    Default(PrintArgs),
+    /// Prints every key with its accepted values and meaning, as Markdown
     #[command(after_help = "Example:\n  ghpulse config reference | less")]
-    Reference(FormArgs),
-    /// The names of the environment variables and the keys that they set
+    Reference(PrintArgs),
+    /// Prints the environment variables and the keys that they set
     #[command(after_help = "Example:\n  GHPULSE_SERVER_PORT=8700 ghpulse check\n  \
                             ghpulse config env | grep TOKENS")]
-    Env(FormArgs),
+    Env(PrintArgs),
 }
 
 #[derive(Debug, Args)]
-struct FormArgs {
+struct PrintArgs {
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -38,15 +38,15 @@ struct FormArgs {
 /// Prints one of the forms.
 pub(super) fn show(args: &ConfigArgs) -> Exit {
     match &args.form {
-        Form::Default(form) if form.json => output::json(&config::defaults_json()),
-        Form::Default(_) => output::text(&config::default_file()),
-        Form::Reference(form) if form.json => output::json(&config::reference_json()),
-        Form::Reference(_) => output::text(&config::reference()),
-        Form::Env(form) if form.json => {
+        ConfigCommand::Default(form) if form.json => output::json(&config::defaults_json()),
+        ConfigCommand::Default(_) => output::text(&config::default_file()),
+        ConfigCommand::Reference(form) if form.json => output::json(&config::reference_json()),
+        ConfigCommand::Reference(_) => output::text(&config::reference()),
+        ConfigCommand::Env(form) if form.json => {
             let row = |(name, key): (String, &str)| json!({ "variable": name, "key": key });
             output::json(&config::variables().into_iter().map(row).collect::<Vec<Value>>())
         }
-        Form::Env(_) => {
+        ConfigCommand::Env(_) => {
             let names = config::variables();
             let width = names.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
             let rows = names.iter().map(|(name, key)| format!("{name:width$}  {key}\n"));

@@ -1,5 +1,6 @@
-//! `ghpulse status`: how a running appliance is, on one screen.
+//! `ghpulse status`: the state of a running appliance on one screen.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,10 +11,13 @@ use super::{Exit, filled, output};
 use crate::appliance::Status;
 use crate::http::{self, Http, HttpOptions, HttpRequest};
 
-/// Longest time for an answer.
+/// Timeout of the request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A status is a few KiB.
+/// Largest response, bytes; a status has a few KiB.
 const STATUS_BYTES: usize = 1 << 20;
+
+/// Most lines on a terminal: 24 without the prompt's.
+const TERMINAL_ROWS: usize = 23;
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
@@ -22,18 +26,19 @@ const STATUS_BYTES: usize = 1 << 20;
                         --json\n  ghpulse status > /dev/null && echo ready\n  ghpulse status --alive"
 )]
 pub(super) struct StatusArgs {
-    /// Where the appliance is: its public or its ops address
+    /// Public or ops address of the appliance
     #[arg(long, value_name = "URL", value_parser = filled, default_value = "http://127.0.0.1:8600")]
     url: String,
     /// Prints JSON
     #[arg(long)]
     json: bool,
-    /// Prints nothing, and succeeds when it answers at all, ready or not: for health checks
+    /// Prints nothing, and succeeds if the appliance answers at all, ready or not: for health
+    /// checks
     #[arg(long)]
     alive: bool,
 }
 
-/// Prints it; ready is a good end, anything else is not.
+/// Prints the state. Exits with 0 when the appliance is ready, otherwise with 69.
 pub(super) fn status(args: &StatusArgs) -> Exit {
     super::with_runtime(ask(args)).unwrap_or_else(|exit| exit)
 }
@@ -47,8 +52,14 @@ async fn ask(args: &StatusArgs) -> Exit {
     match fetch(base).await {
         Ok(_) if args.alive => Exit::Fine,
         Ok((json, status)) => {
-            let printed =
-                if args.json { output::json(&json) } else { output::text(&status.screen()) };
+            let printed = if args.json {
+                output::json(&json)
+            } else if std::io::stdout().is_terminal() {
+                let (columns, rows) = (output::columns(), TERMINAL_ROWS);
+                output::text(&status.screen_within(columns, rows))
+            } else {
+                output::text(&status.screen())
+            };
             if printed == Exit::Fine && !status.ready {
                 return Exit::Unavailable;
             }
@@ -56,30 +67,31 @@ async fn ask(args: &StatusArgs) -> Exit {
         }
         Err(reason) => {
             output::complain(&format!(
-                "error: no status from {}: {reason}; start it with `ghpulse run`, or name \
-                 another with --url",
-                http::shown(base)
+                "error: {reason}; start an appliance with `ghpulse run`, or name another with --url"
             ));
             Exit::Unavailable
         }
     }
 }
 
-/// The status as it came and as this version reads it.
+/// The status as received, and as this version parses it.
 async fn fetch(base: &str) -> Result<(Value, Status), String> {
     let options = HttpOptions { timeout: TIMEOUT, body_limit: STATUS_BYTES };
     let http = Http::new(options).map_err(|error| error.to_string())?;
     let url = format!("{base}/status?format=json");
-    let answer = http.send(HttpRequest::get(&url)).await.map_err(|error| error.to_string())?;
+    let shown = http::shown(base);
+    let answer = http.send(HttpRequest::get(&url)).await;
+    let answer = answer.map_err(|error| format!("no status from {shown}: {error}"))?;
     if answer.status != 200 {
-        return Err(format!("its answer is {}", answer.status));
+        return Err(format!("{shown} answered {} instead of a status", answer.status));
     }
     let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let Some(json) = json.filter(|json| json["ready"].is_boolean()) else {
-        return Err("it is not a ghpulse server".to_owned());
+        return Err(format!("{shown} is not a ghpulse server"));
     };
     let status = Status::deserialize(&json).map_err(|error| {
-        format!("its version {} sends a status that this one cannot read: {error}", json["version"])
+        let version = &json["version"];
+        format!("{shown} has version {version}, whose status this one cannot read: {error}")
     })?;
     Ok((json, status))
 }

@@ -1,12 +1,12 @@
-//! `ghpulse tail`: the stream in a terminal, a line an event, resumed where it broke off.
+//! `ghpulse tail`: prints the stream, one line per event, and resumes after a lost connection.
 
 mod follow;
 mod show;
 
 use clap::Args;
 
-use self::follow::{Ended, Follower};
-use self::show::Show;
+use self::follow::{TailConnection, TailEnd};
+use self::show::Printer;
 use super::{Exit, filled, output};
 use crate::http;
 
@@ -14,45 +14,66 @@ use crate::http;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  ghpulse tail\n  ghpulse tail --type PullRequestEvent --repo 'rust-lang/*'\n  \
+                        ghpulse tail --language Rust --action opened --latest 20\n  \
                         ghpulse tail --key 'evt.*.insert' --since 15m\n  \
                         ghpulse tail --field event.repo.name,event.payload.action --json\n  \
                         ghpulse tail --url https://host/websocket --cursor 51a70c3e-be1f4b\n\n\
-                        A connection that breaks is made again, and goes on behind the last event \
-                        that was shown. Notes, such as a gap, go to stderr.\n\n\
-                        Exit codes: 0 the limit is reached or stdout was closed, 64 a query that \
-                        the server refuses, 69 there is no stream."
+                        After a lost connection it reconnects and continues behind the last printed \
+                        event. Notes, such as a gap, go to stderr. On a terminal a line is cut to \
+                        $COLUMNS characters, 80 without it.\n\n\
+                        Exit codes: 0 the limit is reached or stdout was closed, 64 the server \
+                        rejects the query, 69 there is no stream."
 )]
 pub(super) struct TailArgs {
-    /// Where the appliance is
+    /// Address of the appliance
     #[arg(long, value_name = "URL", value_parser = filled, default_value = "http://127.0.0.1:8600")]
     url: String,
-    /// Patterns of routing keys, such as evt.push.* or 'ent.#'
-    #[arg(long, value_name = "PATTERN", value_parser = filled, num_args = 1.., value_delimiter = ',')]
+    /// Only these routing keys: patterns such as evt.push.* or 'ent.#'
+    #[arg(long, value_name = "PATTERN", value_parser = filled, num_args = 1..,
+          value_delimiter = ',')]
     key: Vec<String>,
-    /// Types, such as `PushEvent`; * stands for any text, a leading ! for all others
-    #[arg(long = "type", value_name = "TYPE", value_parser = filled, num_args = 1.., value_delimiter = ',')]
+    /// Only these types, such as `PushEvent`; * matches any text, a leading ! excludes
+    #[arg(long = "type", value_name = "TYPE", value_parser = filled, num_args = 1..,
+          value_delimiter = ',')]
     kind: Vec<String>,
-    /// Repositories, such as 'rust-lang/*'
+    /// Only these repositories, such as 'rust-lang/*'
     #[arg(long, value_name = "REPO", value_parser = filled, num_args = 1.., value_delimiter = ',')]
     repo: Vec<String>,
-    /// Shows these values alone: paths that begin with event or payload
+    /// Only events of these people, by login
+    #[arg(long, value_name = "LOGIN", value_parser = filled, num_args = 1.., value_delimiter = ',')]
+    actor: Vec<String>,
+    /// Only events of these organisations, by login
+    #[arg(long, value_name = "LOGIN", value_parser = filled, num_args = 1.., value_delimiter = ',')]
+    org: Vec<String>,
+    /// Only events counted under these languages
+    #[arg(long, value_name = "NAME", value_parser = filled, num_args = 1.., value_delimiter = ',')]
+    language: Vec<String>,
+    /// Only these actions, such as opened or closed
+    #[arg(long, value_name = "ACTION", value_parser = filled, num_args = 1..,
+          value_delimiter = ',')]
+    action: Vec<String>,
+    /// Prints only these values: paths that begin with event or payload
     #[arg(long, value_name = "PATH", value_parser = filled, num_args = 1.., value_delimiter = ',')]
     field: Vec<String>,
-    /// From then on: a time (2026-11-22T05:00:00Z), a day, or how long ago (15m)
+    /// Begins at a time (2026-11-22T05:00:00Z), a day, or this long ago (15m)
     #[arg(long, value_name = "TIME", value_parser = filled, conflicts_with = "cursor")]
     since: Option<String>,
-    /// Behind this cursor
+    /// Begins behind this cursor
     #[arg(long, value_name = "CURSOR", value_parser = filled)]
     cursor: Option<String>,
-    /// Ends after so many events
-    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Begins with the newest N events
+    #[arg(long, value_name = "N", conflicts_with_all = ["cursor", "since"],
+          value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    latest: Option<u64>,
+    /// Ends after N events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Prints every event as the line of JSON that came
+    /// Prints every event as the line of JSON that was received
     #[arg(long)]
     json: bool,
 }
 
-/// Shows the stream until it is stopped.
+/// Prints the stream until it is stopped.
 pub(super) fn tail(args: &TailArgs) -> Exit {
     let base = args.url.trim_end_matches('/');
     if let Err(error) = http::check_address(base) {
@@ -63,24 +84,28 @@ pub(super) fn tail(args: &TailArgs) -> Exit {
 }
 
 async fn run(args: &TailArgs, base: &str) -> Exit {
-    let query = query(args);
-    let mut follower = match Follower::new(base, query, args.cursor.clone(), args.since.clone()) {
+    let start = match (&args.cursor, &args.since, args.latest) {
+        (Some(cursor), _, _) => Some(("cursor", cursor.clone())),
+        (None, Some(since), _) => Some(("since", since.clone())),
+        (None, None, latest) => latest.map(|latest| ("latest", latest.to_string())),
+    };
+    let mut follower = match TailConnection::new(base, query(args), start) {
         Ok(follower) => follower,
         Err(error) => {
             output::complain(&format!("error: {error}"));
             return Exit::Stage;
         }
     };
-    let mut show = Show::new(args.json, args.limit);
+    let mut show = Printer::new(args.json, args.limit);
     tokio::select! {
         ended = follower.run(&mut show) => match ended {
-            Ended::Asked => Exit::Fine,
-            Ended::Stdout(exit) => exit,
-            Ended::Refused(reason) => {
+            TailEnd::Asked => Exit::Fine,
+            TailEnd::Stdout(exit) => exit,
+            TailEnd::Refused(reason) => {
                 output::complain(&format!("error: {}", output::plain(&reason)));
                 Exit::Usage
             }
-            Ended::Away(reason) => {
+            TailEnd::Away(reason) => {
                 output::complain(&format!(
                     "error: no stream at {}: {}; start one with `ghpulse run`, or name another \
                      with --url",
@@ -92,23 +117,59 @@ async fn run(args: &TailArgs, base: &str) -> Exit {
         },
         stopped = tokio::signal::ctrl_c() => {
             if let (Ok(()), Some(cursor)) = (stopped, follower.cursor()) {
-                output::complain(&format!("note: go on with --cursor {cursor}"));
+                output::complain(&format!("note: continue with --cursor {cursor}"));
             }
             Exit::Fine
         }
     }
 }
 
-/// What is asked for beside the place to begin.
+/// The filters of the query.
 fn query(args: &TailArgs) -> Vec<(&'static str, String)> {
     let lists = [
         ("keys", &args.key),
         ("types", &args.kind),
         ("repos", &args.repo),
+        ("actors", &args.actor),
+        ("orgs", &args.org),
+        ("languages", &args.language),
+        ("actions", &args.action),
         ("fields", &args.field),
     ];
     let named = lists
         .into_iter()
         .flat_map(|(name, values)| values.iter().map(move |value| (name, value.clone())));
     named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: TailArgs,
+    }
+
+    #[test]
+    fn filters_become_the_query() {
+        let line = "tail --actor octocat --org a,b --language Rust --action opened --latest 5";
+        let args = Line::try_parse_from(line.split(' ')).map(|line| line.args).unwrap();
+        let query = query(&args);
+        let expected = [
+            ("actors", "octocat"),
+            ("orgs", "a"),
+            ("orgs", "b"),
+            ("languages", "Rust"),
+            ("actions", "opened"),
+        ];
+        assert!(query.iter().map(|(name, value)| (*name, value.as_str())).eq(expected));
+        assert_eq!(args.latest, Some(5));
+        for wrong in ["tail --latest 0", "tail --latest 5 --since 1h", "tail --latest 10001"] {
+            assert!(Line::try_parse_from(wrong.split(' ')).is_err(), "{wrong}");
+        }
+    }
 }

@@ -7,9 +7,9 @@
 //! the time and waits for nothing. Memory is bounded, whatever comes.
 
 mod estimate;
+mod freshness;
 mod minutes;
 mod pulse;
-mod seats;
 mod slots;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -17,13 +17,13 @@ use std::time::Duration;
 
 pub use self::estimate::WINDOW;
 
-use self::estimate::Coverage;
+use self::estimate::IdCoverage;
+use self::freshness::Freshness;
 use self::minutes::Minutes;
 use self::pulse::Pulse;
-use self::seats::Freshness;
 use self::slots::Slots;
-use super::overlap::{self, KINDS, Sighting};
-use crate::github::tokens::SeatId;
+use super::overlap::{self, KINDS, PageSighting};
+use crate::github::tokens::TokenSlotId;
 use crate::metrics;
 use crate::model::coverage::{
     Figures, Lag, METHOD, Missed, PageReport, Report, Share, TokenReport, Trouble, TroubleKind,
@@ -71,14 +71,14 @@ pub const STALE_REST: Duration = Duration::from_secs(600);
 pub struct Completeness {
     pages: Vec<PageRecord>,
     /// All pages together, by sequence of ids.
-    sequences: [Coverage; 2],
+    sequences: [IdCoverage; 2],
     slots: Slots,
     lags: VecDeque<u32>,
     known: HashSet<u64>,
     order: VecDeque<u64>,
-    seats: Freshness,
+    freshness: Freshness,
     /// Tokens that were found stale, and since when.
-    resting: BTreeMap<SeatId, Timestamp>,
+    resting: BTreeMap<TokenSlotId, Timestamp>,
     last_new: Timestamp,
     last_answer: Timestamp,
     /// Events that were new, in all.
@@ -93,7 +93,7 @@ struct PageRecord {
     hashes: HashSet<u64>,
     overlap: Option<f64>,
     read_at: Option<Timestamp>,
-    sequences: [Coverage; 2],
+    sequences: [IdCoverage; 2],
     slots: Slots,
     pulse: Pulse,
     /// The last answer or failure.
@@ -134,7 +134,7 @@ impl Completeness {
             lags: VecDeque::new(),
             known: HashSet::new(),
             order: VecDeque::new(),
-            seats: Freshness::default(),
+            freshness: Freshness::default(),
             resting: BTreeMap::new(),
             last_new: now,
             last_answer: now,
@@ -149,8 +149,8 @@ impl Completeness {
     pub fn read(
         &mut self,
         page: usize,
-        seat: SeatId,
-        seen: &[Sighting],
+        slot_id: TokenSlotId,
+        seen: &[PageSighting],
         at: Timestamp,
     ) -> Option<f64> {
         let new = self.learn(page, seen, at);
@@ -175,7 +175,7 @@ impl Completeness {
             let ids = seen.iter().filter(|sighting| sighting.sequence() == sequence);
             let ids: Vec<u64> = ids.filter_map(|sighting| sighting.id).collect();
             if let (Some(newest), true) = (ids.iter().max(), 2 * ids.len() >= seen.len().max(1)) {
-                self.seats.shown(page, sequence, *newest, seat, at);
+                self.freshness.shown(page, sequence, *newest, slot_id, at);
             }
             self.sequences[sequence].take(ids.clone(), at);
             // A few strays say nothing of what passes this page.
@@ -192,12 +192,12 @@ impl Completeness {
     }
 
     /// A page is still as it was.
-    pub fn unchanged(&mut self, page: usize, seat: SeatId, at: Timestamp) {
+    pub fn unchanged(&mut self, page: usize, slot_id: TokenSlotId, at: Timestamp) {
         self.slots.roll(at, self.is_frozen());
         self.slots.add(&[0; KINDS.len()]);
         self.answers_since = self.answers_since.saturating_add(1);
         self.last_answer = at;
-        self.seats.unchanged(page, seat, at);
+        self.freshness.unchanged(page, slot_id, at);
         let record = &mut self.pages[page];
         record.pulse.beat(at);
         record.heard = Some(at);
@@ -215,7 +215,7 @@ impl Completeness {
     }
 
     /// What is new of it, in all.
-    fn learn(&mut self, page: usize, seen: &[Sighting], at: Timestamp) -> u32 {
+    fn learn(&mut self, page: usize, seen: &[PageSighting], at: Timestamp) -> u32 {
         let mut counts = [0; KINDS.len()];
         let mut new = 0;
         let is_first = self.pages[page].read_at.is_none();
@@ -283,8 +283,8 @@ impl Completeness {
     pub fn assess(
         &mut self,
         now: Timestamp,
-        number: impl Fn(SeatId) -> Option<usize>,
-    ) -> (Report, Vec<SeatId>) {
+        number: impl Fn(TokenSlotId) -> Option<usize>,
+    ) -> (Report, Vec<TokenSlotId>) {
         self.slots.roll(now, self.is_frozen());
         for sequence in &mut self.sequences {
             sequence.roll(now);
@@ -295,14 +295,14 @@ impl Completeness {
         }
         self.compare_pages(now);
         self.find_empty(now);
-        let stale = self.seats.stale(now);
-        for seat in &stale {
-            let since = self.seats.behind_since(*seat).unwrap_or(now);
-            self.seats.forget(*seat);
-            self.resting.entry(*seat).or_insert(since);
+        let stale = self.freshness.stale(now);
+        for slot_id in &stale {
+            let since = self.freshness.behind_since(*slot_id).unwrap_or(now);
+            self.freshness.forget(*slot_id);
+            self.resting.entry(*slot_id).or_insert(since);
         }
-        let (seats, resting) = (&self.seats, &mut self.resting);
-        resting.retain(|seat, _| !seats.is_fresh(*seat) && number(*seat).is_some());
+        let (freshness, resting) = (&self.freshness, &mut self.resting);
+        resting.retain(|slot_id, _| !freshness.is_fresh(*slot_id) && number(*slot_id).is_some());
         self.troubles = self.find_troubles(now, &number);
         let all = figures(
             self.sequences[0].missed().and(self.sequences[1].missed()),
@@ -326,11 +326,12 @@ impl Completeness {
         (report, stale)
     }
 
-    fn tokens(&self, number: &impl Fn(SeatId) -> Option<usize>) -> Vec<TokenReport> {
-        let seats = self.seats.all().map(|(id, seat)| (id, seat.behind.as_secs_f64()));
+    fn tokens(&self, number: &impl Fn(TokenSlotId) -> Option<usize>) -> Vec<TokenReport> {
+        let freshness =
+            self.freshness.all().map(|(id, slot_id)| (id, slot_id.behind.as_secs_f64()));
         let resting = self.resting.keys().map(|id| (*id, 0.0));
         let mut tokens: BTreeMap<usize, TokenReport> = BTreeMap::new();
-        for (id, behind_seconds) in resting.chain(seats) {
+        for (id, behind_seconds) in resting.chain(freshness) {
             if let Some(token) = number(id) {
                 let stale = self.resting.contains_key(&id);
                 tokens.insert(token, TokenReport { token, behind_seconds, stale });
@@ -386,7 +387,7 @@ impl Completeness {
     fn find_troubles(
         &mut self,
         now: Timestamp,
-        number: &impl Fn(SeatId) -> Option<usize>,
+        number: &impl Fn(TokenSlotId) -> Option<usize>,
     ) -> Vec<Trouble> {
         let mut found = Vec::new();
         // Time in which nothing was asked says nothing of the feed.
@@ -404,8 +405,8 @@ impl Completeness {
             found.push((TroubleKind::FrozenFeed, 0, since, text));
         }
         let frozen = !found.is_empty();
-        for (seat, since) in &self.resting {
-            if let Some(token) = number(*seat) {
+        for (slot_id, since) in &self.resting {
+            if let Some(token) = number(*slot_id) {
                 let minutes = STALE_REST.as_secs() / 60;
                 let text = format!(
                     "token {token} is shown older pages than the others; it rests for {minutes} \
@@ -530,7 +531,7 @@ impl PageRecord {
 
     /// Looks which types are on it now, `arrived` events being new on it. A type whose last events
     /// were no more than those that came has moved on to later pages, as in a feed that fills up.
-    fn fade(&mut self, seen: &[Sighting], arrived: usize, at: Timestamp) {
+    fn fade(&mut self, seen: &[PageSighting], arrived: usize, at: Timestamp) {
         let mut content = [0_u32; KINDS.len()];
         for sighting in seen {
             content[sighting.kind] += 1;

@@ -8,11 +8,11 @@
 //! where it is applied. The inbox's row stays until the event moves and is all that is needed to
 //! begin again: a crash while events wait loses nothing.
 
-mod asker;
-mod desk;
+mod fetcher;
 mod forbidden;
-mod line;
+mod pending;
 mod read;
+mod release_order;
 mod share;
 
 use std::time::Duration;
@@ -20,11 +20,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::asker::{Asker, Flight};
-pub use self::asker::{Lookup, LookupOptions};
-use self::desk::{Desk, Leaving, Ready};
-use self::read::{Reading, Taught, read};
-pub use self::share::Recent;
+use self::fetcher::{Fetcher, InFlightQuery};
+pub use self::fetcher::{Lookup, LookupOptions};
+use self::pending::{PendingQueue, ReleaseReason, ReleasedEvent};
+use self::read::{CachedLanguage, InboxBatch, read};
+pub use self::share::RecentShare;
 use crate::clock::Clock;
 use crate::store::keys::{InboxKey, OutboxKey};
 use crate::store::repos;
@@ -36,7 +36,7 @@ use crate::{fault, metrics};
 const IDLE: Duration = Duration::from_secs(30);
 
 /// What is said while events go on without what they lack; `None` when they need not.
-pub type Complaint = Option<&'static str>;
+pub type EnrichWarning = Option<&'static str>;
 /// Without a token.
 const NO_TOKEN: &str = "pull requests go out without language and size: GitHub answers that only \
                         with a token; set github.tokens";
@@ -48,9 +48,9 @@ pub struct Enrich {
     /// Who can be asked; `None` lets every event pass as it came, but for languages that are known.
     pub lookup: Option<Lookup>,
     /// Told whether something is in the way of asking.
-    pub complaint: watch::Sender<Complaint>,
+    pub warning: watch::Sender<EnrichWarning>,
     /// Counts what went on with what it lacked, and what without.
-    pub recent: watch::Sender<Recent>,
+    pub recent: watch::Sender<RecentShare>,
     /// What time it is.
     pub clock: Clock,
 }
@@ -59,33 +59,33 @@ impl Enrich {
     /// Enriches with nobody to ask.
     #[must_use]
     pub fn without_asking(store: Store, clock: Clock) -> Self {
-        let (complaint, recent) = (watch::Sender::default(), watch::Sender::default());
-        Self { store, lookup: None, complaint, recent, clock }
+        let (warning, recent) = (watch::Sender::default(), watch::Sender::default());
+        Self { store, lookup: None, warning, recent, clock }
     }
 
     /// Enriches what is admitted until `stop` is called.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let asker = self.lookup.map(|lookup| Asker::new(lookup, self.clock));
-        let (store, complaint, clock) = (self.store, self.complaint, self.clock);
-        let (desk, recent) = (Desk::default(), self.recent);
-        let stage = Stage { store, complaint, recent, clock, desk, asker };
+        let fetcher = self.lookup.map(|lookup| Fetcher::new(lookup, self.clock));
+        let (store, warning, clock) = (self.store, self.warning, self.clock);
+        let (pending, recent) = (PendingQueue::default(), self.recent);
+        let stage = Stage { store, warning, recent, clock, pending, fetcher };
         stage.enrich(stop).await
     }
 }
 
 struct Stage {
     store: Store,
-    complaint: watch::Sender<Complaint>,
-    recent: watch::Sender<Recent>,
+    warning: watch::Sender<EnrichWarning>,
+    recent: watch::Sender<RecentShare>,
     clock: Clock,
-    desk: Desk,
-    asker: Option<Asker>,
+    pending: PendingQueue,
+    fetcher: Option<Fetcher>,
 }
 
 /// Why the stage woke.
 enum Woken {
     Grown,
-    Landed(Box<Flight>),
+    Landed(Box<InFlightQuery>),
     InTime,
 }
 
@@ -95,7 +95,7 @@ impl Stage {
         let mut done = 0;
         let mut again = None;
         loop {
-            let wake = [self.desk.next_deadline(), again].into_iter().flatten().min();
+            let wake = [self.pending.next_deadline(), again].into_iter().flatten().min();
             let now = self.clock.instant();
             let wait = wake.map_or(IDLE, |wake| wake.saturating_duration_since(now));
             let woken = tokio::select! {
@@ -104,14 +104,14 @@ impl Stage {
                     grown?;
                     Woken::Grown
                 }
-                flight = landed(&mut self.asker) => match flight? {
-                    Some(flight) => Woken::Landed(Box::new(flight)),
+                query = received(&mut self.fetcher) => match query? {
+                    Some(query) => Woken::Landed(Box::new(query)),
                     None => Woken::InTime,
                 },
                 () = self.clock.sleep(wait) => Woken::InTime,
             };
             let mut ready = Vec::new();
-            let mut taught = Vec::new();
+            let mut cached = Vec::new();
             let mut holding = false;
             match woken {
                 Woken::Grown => {
@@ -120,92 +120,101 @@ impl Stage {
                     let reading =
                         self.store.read(move |reader| read(reader, done + 1, now)).await?;
                     done = reading.events.last().map_or(head, |(event, _)| event.admission);
-                    holding = self.admit(reading, &mut ready, &mut taught);
+                    holding = self.admit(reading, &mut ready, &mut cached);
                 }
-                Woken::Landed(flight) => self.take_in(&flight, &mut ready, &mut taught),
+                Woken::Landed(query) => self.take_in(&query, &mut ready, &mut cached),
                 Woken::InTime => {}
             }
             let now = self.clock.instant();
-            ready.extend(self.desk.expire(now));
-            if self.desk.next_deadline().is_some() && !self.can_ask() {
-                ready.extend(self.desk.release());
+            ready.extend(self.pending.expire(now));
+            if self.pending.next_deadline().is_some() && !self.can_ask() {
+                ready.extend(self.pending.release());
             }
             self.tell();
-            self.forward(ready, taught).await?;
+            self.forward(ready, cached).await?;
             if holding {
                 fault::point("enrich.waiting");
             }
-            again = self.asker.as_mut().and_then(|asker| asker.launch(&mut self.desk));
+            again = self.fetcher.as_mut().and_then(|fetcher| fetcher.send_due(&mut self.pending));
         }
     }
 
     fn can_ask(&self) -> bool {
-        self.asker.as_ref().is_some_and(Asker::can_ask)
+        self.fetcher.as_ref().is_some_and(Fetcher::can_ask)
     }
 
     /// Lets those wait that lack something, the others go on; whether any waits.
     fn admit(
         &mut self,
-        reading: Reading,
-        ready: &mut Vec<Ready>,
-        taught: &mut Vec<Taught>,
+        reading: InboxBatch,
+        ready: &mut Vec<ReleasedEvent>,
+        cached: &mut Vec<CachedLanguage>,
     ) -> bool {
-        taught.extend(reading.taught);
+        cached.extend(reading.cached);
         let now = self.clock.instant();
         let can_ask = self.can_ask();
         let mut holding = false;
         for (event, wanted) in reading.events {
-            let (Some(wanted), Some(asker)) = (wanted, &self.asker) else {
-                ready.push(Ready { event, leaving: Leaving::AsItCame });
+            let (Some(wanted), Some(fetcher)) = (wanted, &self.fetcher) else {
+                ready.push(ReleasedEvent { event, leaving: ReleaseReason::AsItCame });
                 continue;
             };
             if !can_ask {
-                ready.push(Ready { event, leaving: Leaving::NoToken });
+                ready.push(ReleasedEvent { event, leaving: ReleaseReason::NoToken });
                 continue;
             }
-            let deadline = event.since + asker.lookup.deadline;
-            let leave = self.desk.hold(event, wanted, deadline, now);
+            let deadline = event.since + fetcher.lookup.deadline;
+            let leave = self.pending.hold(event, wanted, deadline, now);
             holding |= leave.is_empty();
             ready.extend(leave);
         }
         holding
     }
 
-    fn take_in(&mut self, flight: &Flight, ready: &mut Vec<Ready>, taught: &mut Vec<Taught>) {
-        let Some(asker) = &mut self.asker else { return };
+    fn take_in(
+        &mut self,
+        query: &InFlightQuery,
+        ready: &mut Vec<ReleasedEvent>,
+        cached: &mut Vec<CachedLanguage>,
+    ) {
+        let Some(fetcher) = &mut self.fetcher else { return };
         let now = self.clock.instant();
-        let Some(found) = asker.conclude(flight) else {
-            for wanted in &flight.wanted {
-                ready.extend(self.desk.put_back(wanted, false));
+        let Some(found) = fetcher.settle(query) else {
+            for wanted in &query.wanted {
+                ready.extend(self.pending.put_back(wanted, false));
             }
             return;
         };
-        for (wanted, found) in flight.wanted.iter().zip(&found) {
-            let (leaving, learnt) = self.desk.answered(wanted, found, now);
+        for (wanted, found) in query.wanted.iter().zip(&found) {
+            let (leaving, details) = self.pending.answered(wanted, found, now);
             ready.extend(leaving);
-            taught.extend(learnt);
+            cached.extend(details);
         }
     }
 
     fn tell(&self) {
-        let complaint = (self.asker.is_some() && !self.can_ask()).then_some(NO_TOKEN);
-        self.complaint.send_if_modified(|said| {
-            let changed = *said != complaint;
+        let warning = (self.fetcher.is_some() && !self.can_ask()).then_some(NO_TOKEN);
+        self.warning.send_if_modified(|said| {
+            let changed = *said != warning;
             if changed {
-                if let Some(words) = complaint {
+                if let Some(words) = warning {
                     tracing::warn!("{words}");
                 } else {
                     tracing::info!("pull requests are asked for");
                 }
-                *said = complaint;
+                *said = warning;
             }
             changed
         });
     }
 
-    /// Moves events on, in the order of admission, and keeps what was learnt; one batch.
-    async fn forward(&self, mut ready: Vec<Ready>, taught: Vec<Taught>) -> Result<(), StoreError> {
-        if ready.is_empty() && taught.is_empty() {
+    /// Moves events on, in the order of admission, and keeps what was details; one batch.
+    async fn forward(
+        &self,
+        mut ready: Vec<ReleasedEvent>,
+        cached: Vec<CachedLanguage>,
+    ) -> Result<(), StoreError> {
+        if ready.is_empty() && cached.is_empty() {
             return Ok(());
         }
         ready.sort_unstable_by_key(|ready| ready.event.admission);
@@ -213,10 +222,10 @@ impl Stage {
         let now = self.clock.now();
         let committed = self.store.commit(move |batch| {
             let mut head = None;
-            for (key, language) in &taught {
+            for (key, language) in &cached {
                 repos::remember(batch, *key, language.as_deref(), now)?;
             }
-            for Ready { event, .. } in ready {
+            for ReleasedEvent { event, .. } in ready {
                 let entry = batch.next_number(ENTRIES)?;
                 batch.put(&OutboxKey(entry), &encode_outbox(event.admission, &event.facts));
                 batch.delete(&InboxKey(event.admission));
@@ -233,23 +242,23 @@ impl Stage {
         Ok(())
     }
 
-    fn count(&self, ready: &[Ready]) {
+    fn count(&self, ready: &[ReleasedEvent]) {
         let (now, wall) = (self.clock.instant(), self.clock.now());
         let mut reasons = Vec::new();
-        for Ready { event, leaving } in ready {
+        for ReleasedEvent { event, leaving } in ready {
             let reason = match leaving {
-                Leaving::AsItCame => continue,
-                Leaving::Enriched => {
+                ReleaseReason::AsItCame => continue,
+                ReleaseReason::Enriched => {
                     metrics::EVENTS_ENRICHED.add(1);
                     metrics::ENRICH_SECONDS.record(now.saturating_duration_since(event.since));
                     reasons.push(None);
                     continue;
                 }
-                Leaving::Late => "late",
-                Leaving::Gone => "gone",
-                Leaving::Forbidden => "forbidden",
-                Leaving::Full => "full",
-                Leaving::NoToken => "no_token",
+                ReleaseReason::Late => "late",
+                ReleaseReason::Gone => "gone",
+                ReleaseReason::Forbidden => "forbidden",
+                ReleaseReason::Full => "full",
+                ReleaseReason::NoToken => "no_token",
             };
             metrics::EVENTS_UNENRICHED.add_for(reason, 1);
             reasons.push(Some(reason));
@@ -269,9 +278,9 @@ async fn grown_beyond(inbox: &mut watch::Receiver<u64>, done: u64) -> anyhow::Re
     Ok(())
 }
 
-async fn landed(asker: &mut Option<Asker>) -> anyhow::Result<Option<Flight>> {
-    match asker {
-        Some(asker) => asker.landed().await,
+async fn received(fetcher: &mut Option<Fetcher>) -> anyhow::Result<Option<InFlightQuery>> {
+    match fetcher {
+        Some(fetcher) => fetcher.received().await,
         None => std::future::pending().await,
     }
 }

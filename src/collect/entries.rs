@@ -24,14 +24,14 @@ pub struct Entries {
     text: Bytes,
     /// Where in it the entries are.
     list: Vec<Range<usize>>,
-    broken: Vec<Broken>,
+    broken: Vec<BrokenEntry>,
     broken_count: usize,
     is_list: bool,
 }
 
 /// A part of a page that is no JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Broken {
+pub(super) struct BrokenEntry {
     pub(super) reason: String,
     pub(super) text: Bytes,
 }
@@ -96,7 +96,7 @@ impl Entries {
     }
 
     /// How many parts are no JSON, and the first of them.
-    pub(super) fn broken(&self) -> (usize, &[Broken]) {
+    pub(super) fn broken(&self) -> (usize, &[BrokenEntry]) {
         (self.broken_count, &self.broken)
     }
 
@@ -109,7 +109,7 @@ impl Entries {
         self.broken_count += 1;
         if self.broken.len() < MOST_BROKEN {
             let text = if text.is_empty() { Bytes::new() } else { page.slice_ref(text.as_bytes()) };
-            self.broken.push(Broken { reason, text });
+            self.broken.push(BrokenEntry { reason, text });
         }
     }
 

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::entries::{Broken, Entries};
+use super::entries::{BrokenEntry, Entries};
 use super::outage::{HeldPolls, PageEvent, has_missed};
 use super::overlap;
-use super::source::{EventSource, Page, Poll};
+use super::source::{EventSource, Poll, PolledPage};
 use crate::clock::Clock;
 use crate::model::event::{EVENT_BYTES, Event, EventId, EventKey, InvalidEvent};
 use crate::model::gap::Outage;
@@ -91,7 +91,7 @@ pub async fn run(
             held.push(poll);
         } else {
             // Recorded hours are not a feed that could have been missed.
-            let is_recorded = poll.pages.iter().any(Page::is_recorded);
+            let is_recorded = poll.pages.iter().any(PolledPage::is_recorded);
             let since = if is_recorded { None } else { polled.take() };
             let now = options.clock.instant();
             let first = match since {
@@ -219,7 +219,7 @@ fn sort(poll: &Poll, privacy: &Privacy) -> Sorted {
             sorted.take(&entries, entry, poll.received_at, privacy);
         }
         let (count, broken) = entries.broken();
-        for Broken { reason, text } in broken {
+        for BrokenEntry { reason, text } in broken {
             let is_list = entries.is_list();
             let page = if is_list { String::new() } else { format!("page {} is ", page.number) };
             sorted.reject(format!("{page}{reason}"), text);

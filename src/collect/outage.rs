@@ -135,7 +135,7 @@ impl Sequence {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::collect::source::{Body, Page};
+    use crate::collect::source::{PageBody, PolledPage};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_seconds(1_800_000_000 + second)
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn polls_are_held_until_each_page_was_read() {
         let poll = |number, second| Poll {
-            pages: vec![Page { number, body: Body::Array("[]".into()) }],
+            pages: vec![PolledPage { number, body: PageBody::Array("[]".into()) }],
             received_at: at(second),
         };
         let now = Clock::system().instant();

@@ -17,7 +17,7 @@ use crate::model::window::Timestamp;
 
 /// An event on a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sighting {
+pub struct PageSighting {
     /// Of type and id: which event it is.
     pub hash: u64,
     /// GitHub's id, where it is a number.
@@ -28,7 +28,7 @@ pub struct Sighting {
     pub created_at: Option<Timestamp>,
 }
 
-impl Sighting {
+impl PageSighting {
     /// Which of GitHub's two sequences its id is from: 0 for pushes, creations and deletions, 1
     /// for the rest.
     #[must_use]
@@ -39,14 +39,14 @@ impl Sighting {
 
 /// The events on a page; `None` when it is no JSON list. What has no id is passed over.
 #[must_use]
-pub fn look(body: &[u8]) -> Option<Vec<Sighting>> {
+pub fn look(body: &[u8]) -> Option<Vec<PageSighting>> {
     let entries = Entries::of_list(&Bytes::copy_from_slice(body));
     entries.is_list().then(|| sightings(&entries))
 }
 
 /// The events among the entries of a page. What has no id is passed over.
 #[must_use]
-pub fn sightings(entries: &Entries) -> Vec<Sighting> {
+pub fn sightings(entries: &Entries) -> Vec<PageSighting> {
     let sighting = |entry: &str| {
         let [kind, id, created] = json::pick(entry, ["type", "id", "created_at"]);
         let id = id?;
@@ -55,7 +55,7 @@ pub fn sightings(entries: &Entries) -> Vec<Sighting> {
         hasher.update(id.as_bytes());
         let kind = kind.and_then(json::text).unwrap_or_default();
         let kind = column(&kind);
-        Some(Sighting {
+        Some(PageSighting {
             hash: hasher.digest(),
             id: json::text(id).and_then(|id| id.parse().ok()),
             kind,

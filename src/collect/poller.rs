@@ -11,7 +11,7 @@
 //! Of several tokens it also asks, once each, whose they are: those of one account share limits.
 
 mod schedule;
-mod tell;
+mod summary;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,20 +23,22 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::schedule::MOST_UNDER_WAY;
-pub use self::schedule::{Rule, Schedule};
-use self::tell::Summary;
-pub use self::tell::publish;
+pub use self::schedule::{PageSchedule, PollRule};
+use self::summary::Summary;
+pub use self::summary::publish;
 use super::coverage::{Completeness, STALE_REST};
 use super::entries::Entries;
 use super::overlap;
-use super::source::{Body, EventSource, Page, Poll, SourceError};
+use super::source::{EventSource, PageBody, Poll, PolledPage, SourceError};
 use super::status::SourceStatus;
 use crate::clock::Clock;
 use crate::clock::witness::Witness;
 use crate::config::Secret;
 use crate::github::limits::MOST_AT_ONCE;
-use crate::github::rest::{Answer, Outcome, Rest, RestOptions};
-use crate::github::tokens::{Grant, Identity, Lease, Mode, PoolOptions, SeatId, TokenPool};
+use crate::github::rest::{PageOutcome, PageResponse, Rest, RestOptions};
+use crate::github::tokens::{
+    Identity, Lease, PoolOptions, TokenGrant, TokenMode, TokenPool, TokenSlotId,
+};
 use crate::model::window::Timestamp;
 
 /// GitHub serves three; a server of one's own may have more.
@@ -76,12 +78,12 @@ pub struct Poller {
     clock: Clock,
     witness: Arc<Witness>,
     loop_break: Duration,
-    schedule: Schedule,
+    schedule: PageSchedule,
     /// Of each page its `ETag`s, which differ by token.
-    etags: Vec<HashMap<SeatId, String>>,
+    etags: Vec<HashMap<TokenSlotId, String>>,
     /// Of each page the token that it was last asked for with.
-    last_seats: Vec<Option<SeatId>>,
-    flights: FuturesUnordered<BoxFuture<'static, Landed>>,
+    last_slots: Vec<Option<TokenSlotId>>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Response>>,
     /// How many of them ask whose a token is.
     introductions: u32,
     /// What the last answer without a token said.
@@ -98,11 +100,11 @@ pub struct Poller {
 
 /// What a request came to.
 #[derive(Debug)]
-enum Landed {
+enum Response {
     /// An answer to the request for a page, and whose.
-    Page { page: usize, seat: SeatId, answer: Box<Answer> },
+    Page { page: usize, slot: TokenSlotId, answer: Box<PageResponse> },
     /// Whose a token is, where GitHub told.
-    Identity { seat: SeatId, identity: Option<Identity> },
+    Identity { slot: TokenSlotId, identity: Option<Identity> },
 }
 
 impl Poller {
@@ -123,7 +125,7 @@ impl Poller {
         let pool = TokenPool::new(pool, clock);
         let lists = pool.lists();
         let pages = usize::from(options.pages);
-        let mut status = SourceStatus::new(tell::mode(pool.census().mode), clock.now());
+        let mut status = SourceStatus::new(summary::mode(pool.census().mode), clock.now());
         status.overlap = vec![None; pages];
         Ok(Self {
             rest: Arc::new(rest),
@@ -131,10 +133,10 @@ impl Poller {
             clock,
             witness: Arc::new(Witness::new(clock)),
             loop_break: options.loop_break,
-            schedule: Schedule::new(pages, options.loop_break),
+            schedule: PageSchedule::new(pages, options.loop_break),
             etags: vec![HashMap::new(); pages],
-            last_seats: vec![None; pages],
-            flights: FuturesUnordered::new(),
+            last_slots: vec![None; pages],
+            in_flight: FuturesUnordered::new(),
             introductions: 0,
             poll_interval: None,
             last_answer: None,
@@ -165,16 +167,16 @@ impl Poller {
     }
 
     /// By what right pages are asked for, now.
-    fn rule(&self) -> Rule {
+    fn rule(&self) -> PollRule {
         match self.pool.census().mode {
-            Mode::Tokens => Rule::Tokens,
-            Mode::Anonymous => Rule::Every(self.poll_interval.unwrap_or(self.loop_break)),
+            TokenMode::Tokens => PollRule::Tokens,
+            TokenMode::Anonymous => PollRule::Every(self.poll_interval.unwrap_or(self.loop_break)),
         }
     }
 
     /// Sends the requests that are due and allowed; when to look again, `None` with the next
     /// answer.
-    fn launch(&mut self) -> Option<Instant> {
+    fn send_due(&mut self) -> Option<Instant> {
         self.introduce();
         let now = self.clock.instant();
         let rule = self.rule();
@@ -183,16 +185,16 @@ impl Poller {
         self.completeness.by_need(&mut due, asked, self.witness.stamp());
         let mut allowed = None;
         for page in due {
-            match self.pool.grant_after(self.last_seats[page]) {
-                Grant::Go(lease) => self.send(page, lease, now),
-                Grant::Wait(until) => {
+            match self.pool.grant_after(self.last_slots[page]) {
+                TokenGrant::Go(lease) => self.send(page, lease, now),
+                TokenGrant::Wait(until) => {
                     allowed = Some(until);
                     break;
                 }
             }
         }
         let wake = allowed.or_else(|| self.schedule.due(now, rule).1);
-        let next = wake.filter(|_| self.flights.is_empty());
+        let next = wake.filter(|_| self.in_flight.is_empty());
         let next = next.map(|at| self.clock.now().plus(at.saturating_duration_since(now)));
         self.status.send_if_modified(|status| {
             let moved = status.next_poll_at != next;
@@ -204,15 +206,15 @@ impl Poller {
 
     fn send(&mut self, page: usize, lease: Lease, now: Instant) {
         self.schedule.asked(page, now);
-        let (rest, seat) = (Arc::clone(&self.rest), lease.seat());
-        self.last_seats[page] = Some(seat);
-        let etag = self.etags[page].get(&seat).cloned();
+        let (rest, slot) = (Arc::clone(&self.rest), lease.slot());
+        self.last_slots[page] = Some(slot);
+        let etag = self.etags[page].get(&slot).cloned();
         let number = number(page);
-        let flight = async move {
+        let request = async move {
             let answer = rest.fetch_page(number, lease, etag.as_deref()).await;
-            Landed::Page { page, seat, answer: Box::new(answer) }
+            Response::Page { page, slot, answer: Box::new(answer) }
         };
-        self.flights.push(flight.boxed());
+        self.in_flight.push(request.boxed());
     }
 
     /// Asks whose the tokens are that are new.
@@ -220,20 +222,20 @@ impl Poller {
         while self.introductions < MOST_INTRODUCTIONS
             && let Some(lease) = self.pool.grant_introduction()
         {
-            let (rest, seat) = (Arc::clone(&self.rest), lease.seat());
-            let flight = async move {
+            let (rest, slot) = (Arc::clone(&self.rest), lease.slot());
+            let request = async move {
                 let identity = rest.fetch_identity(lease).await;
-                Landed::Identity { seat, identity }
+                Response::Identity { slot, identity }
             };
-            self.flights.push(flight.boxed());
+            self.in_flight.push(request.boxed());
             self.introductions += 1;
         }
     }
 
     /// The answers that are there, at least one.
-    async fn land(&mut self) -> Vec<Landed> {
+    async fn receive(&mut self) -> Vec<Response> {
         loop {
-            let wake = self.launch();
+            let wake = self.send_due();
             let now = self.clock.instant();
             // While nothing comes, what was known becomes unknown: that is looked at too.
             self.look(now);
@@ -241,10 +243,10 @@ impl Poller {
             let asleep = self.clock.sleep(wait.min(LOOK_EVERY));
             tokio::select! {
                 biased;
-                Some(landed) = self.flights.next() => {
-                    let mut all = vec![landed];
-                    while let Some(Some(landed)) = self.flights.next().now_or_never() {
-                        all.push(landed);
+                Some(response) = self.in_flight.next() => {
+                    let mut all = vec![response];
+                    while let Some(Some(response)) = self.in_flight.next().now_or_never() {
+                        all.push(response);
                     }
                     return all;
                 }
@@ -257,13 +259,13 @@ impl Poller {
 
     /// Takes in answers; the pages that changed. Without any wait in it, so that it happens
     /// wholly or not at all.
-    fn conclude(&mut self, answers: Vec<Landed>) -> Vec<Page> {
+    fn settle(&mut self, answers: Vec<Response>) -> Vec<PolledPage> {
         let now = self.clock.instant();
         let (mut pages, mut summary) = (Vec::new(), Summary::default());
-        let any_page = answers.iter().any(|landed| matches!(landed, Landed::Page { .. }));
-        for landed in answers {
-            match landed {
-                Landed::Page { page, seat, answer } => {
+        let any_page = answers.iter().any(|response| matches!(response, Response::Page { .. }));
+        for response in answers {
+            match response {
+                Response::Page { page, slot, answer } => {
                     if let Some(date) = answer.limits.date {
                         self.witness.hear(date);
                     }
@@ -271,18 +273,18 @@ impl Poller {
                         self.poll_interval = Some(interval);
                     }
                     summary.simulated = answer.simulated.or(summary.simulated);
-                    pages.extend(self.take((page, seat), *answer, now, &mut summary));
+                    pages.extend(self.take((page, slot), *answer, now, &mut summary));
                 }
-                Landed::Identity { seat, identity } => {
+                Response::Identity { slot, identity } => {
                     self.introductions -= 1;
                     if let Some(identity) = identity {
-                        self.pool.introduce(seat, identity);
+                        self.pool.introduce(slot, identity);
                     }
                 }
             }
         }
         if any_page {
-            self.tell(&summary);
+            self.report(&summary);
             self.look(now);
         }
         pages
@@ -291,18 +293,18 @@ impl Poller {
     /// Takes in one answer; the page when it changed.
     fn take(
         &mut self,
-        (at, seat): (usize, SeatId),
-        answer: Answer,
+        (at, slot): (usize, TokenSlotId),
+        answer: PageResponse,
         now: Instant,
         summary: &mut Summary,
-    ) -> Option<Page> {
+    ) -> Option<PolledPage> {
         let wall = self.witness.stamp();
         match answer.outcome {
-            Outcome::Fresh { body, etag } => {
+            PageOutcome::Fresh { body, etag } => {
                 summary.answered = true;
                 let entries = Entries::of_list(&body);
                 // What is damaged is asked for again, whole.
-                self.keep(at, seat, etag.filter(|_| entries.is_whole()));
+                self.keep(at, slot, etag.filter(|_| entries.is_whole()));
                 if entries.is_list() && !entries.is_whole() {
                     let (number, (parts, _)) = (number(at), entries.broken());
                     summary.trouble =
@@ -310,7 +312,7 @@ impl Poller {
                 }
                 if entries.is_list() {
                     let seen = overlap::sightings(&entries);
-                    let overlap = self.completeness.read(at, seat, &seen, wall);
+                    let overlap = self.completeness.read(at, slot, &seen, wall);
                     self.schedule.came(at, now, overlap.map(|share| 1.0 - share));
                     self.status.send_modify(|status| status.overlap[at] = overlap);
                 } else {
@@ -319,25 +321,25 @@ impl Poller {
                     let number = number(at);
                     summary.trouble = Some(format!("page {number} is no JSON list of events"));
                 }
-                return Some(Page { number: number(at), body: Body::Entries(entries) });
+                return Some(PolledPage { number: number(at), body: PageBody::Entries(entries) });
             }
-            Outcome::NotModified => {
+            PageOutcome::NotModified => {
                 summary.answered = true;
                 self.schedule.came(at, now, Some(0.0));
-                self.completeness.unchanged(at, seat, wall);
+                self.completeness.unchanged(at, slot, wall);
             }
-            Outcome::Limited { wait } => {
+            PageOutcome::Limited { wait } => {
                 summary.limited = true;
                 self.schedule.refused(at, now);
                 let wait = wait.map_or_else(String::new, |w| format!(" for {} s", w.as_secs()));
                 summary.trouble = Some(format!("GitHub wants fewer requests{wait}"));
             }
-            Outcome::TokenDead { reason } => {
+            PageOutcome::TokenDead { reason } => {
                 summary.limited = true;
                 self.schedule.refused(at, now);
                 summary.trouble = Some(format!("GitHub refuses a token ({reason})"));
             }
-            Outcome::Failed(error) => {
+            PageOutcome::Failed(error) => {
                 let least = if error.is_transient() { Duration::ZERO } else { HOPELESS_WAIT };
                 let least = least.max(error.retry_after().unwrap_or_default());
                 self.schedule.failed(at, now, least);
@@ -349,14 +351,14 @@ impl Poller {
     }
 
     /// Keeps the `ETag` of what was read. What is no list has none: it is asked for again.
-    fn keep(&mut self, page: usize, seat: SeatId, etag: Option<String>) {
+    fn keep(&mut self, page: usize, slot: TokenSlotId, etag: Option<String>) {
         let etags = &mut self.etags[page];
         if etags.len() >= MOST_ETAGS {
             etags.clear();
         }
         match etag {
-            Some(etag) => etags.insert(seat, etag),
-            None => etags.remove(&seat),
+            Some(etag) => etags.insert(slot, etag),
+            None => etags.remove(&slot),
         };
     }
 
@@ -367,15 +369,15 @@ impl Poller {
         }
         self.last_look = Some(now);
         let pool = Arc::clone(&self.pool);
-        let number = |seat| pool.number(seat);
+        let number = |slot| pool.number(slot);
         let (report, stale) = self.completeness.assess(self.witness.stamp(), number);
-        for seat in stale {
-            self.pool.rest(seat, STALE_REST);
+        for slot in stale {
+            self.pool.rest(slot, STALE_REST);
         }
-        tell::publish(&report);
+        summary::publish(&report);
         self.status.send_modify(|status| {
             let before = status.completeness.as_ref().map_or(&[][..], |old| &old.troubles);
-            tell::troubles(before, &report.troubles);
+            summary::troubles(before, &report.troubles);
             status.completeness = Some(Arc::new(report));
         });
     }
@@ -384,8 +386,8 @@ impl Poller {
 impl EventSource for Poller {
     async fn next_poll(&mut self) -> Result<Option<Poll>, SourceError> {
         loop {
-            let answers = self.land().await;
-            let pages = self.conclude(answers);
+            let answers = self.receive().await;
+            let pages = self.settle(answers);
             if !pages.is_empty() {
                 // A clock that GitHub contradicts puts no event into another day.
                 return Ok(Some(Poll { pages, received_at: self.witness.stamp() }));

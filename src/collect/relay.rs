@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::rows::{Course, Messages, Waiting, came_back, count};
+use self::rows::{OutgoingBatch, RowReader, WaitingRows, came_back, count};
 pub use self::when_granted::WhenGranted;
 use crate::backoff::Backoff;
 use crate::bus::outbox::{self, OutboxReceipt};
@@ -117,9 +117,9 @@ impl Relay {
                 }
                 Err(error) if error.is_transient() => {
                     if *self.grant.borrow() == Grant::Unasked {
-                        self.tell(Grant::Unanswered);
+                        self.report(Grant::Unanswered);
                     }
-                    self.tell_waiting().await?;
+                    self.report_waiting().await?;
                     tracing::warn!(%error, "cannot send the outbox; retrying");
                     if self.clock.instant().duration_since(began) > PAUSES.1 {
                         backoff.reset();
@@ -143,7 +143,7 @@ impl Relay {
                 Ok(Grant::Granted) => {
                     *refused = None;
                     *standby = Standby::default();
-                    self.tell(Grant::Granted);
+                    self.report(Grant::Granted);
                     self.waiting.send_replace(0);
                     return self.send(outlet, Until::Lost).await;
                 }
@@ -155,16 +155,16 @@ impl Relay {
             if *self.grant.borrow() == Grant::Granted && now.duration_since(since) < GRACE {
                 return Ok(Ok(ASK_BACK));
             }
-            self.tell(Grant::Standby);
+            self.report(Grant::Standby);
         }
         self.give_up_applied(standby).await?;
-        let waiting = self.tell_waiting().await?;
+        let waiting = self.report_waiting().await?;
         if self.may_hand_over(waiting, standby) {
             standby.since = None;
             if let Err(error) = self.hand_over(outlet, waiting).await? {
                 return Ok(Err(error));
             }
-            self.tell_waiting().await?;
+            self.report_waiting().await?;
             return Ok(Ok(AFTER_HAND_OVER));
         }
         // Not in step with other collectors on standby.
@@ -180,13 +180,13 @@ impl Relay {
             tokio::select! {
                 biased;
                 answer = &mut asking => return answer,
-                () = self.clock.sleep(FIRST_ANSWER) => self.tell(Grant::Unanswered),
+                () = self.clock.sleep(FIRST_ANSWER) => self.report(Grant::Unanswered),
             }
         }
         asking.await
     }
 
-    fn tell(&self, grant: Grant) {
+    fn report(&self, grant: Grant) {
         if self.grant.send_replace(grant) != grant {
             match grant {
                 Grant::Granted => tracing::info!("this collector produces"),
@@ -199,7 +199,7 @@ impl Relay {
         }
     }
 
-    async fn tell_waiting(&self) -> Result<Waiting, StoreError> {
+    async fn report_waiting(&self) -> Result<WaitingRows, StoreError> {
         let waiting = self.store.read(count).await?;
         self.waiting.send_if_modified(|told| {
             let rows = waiting.inbox + waiting.outbox;
@@ -218,7 +218,7 @@ impl Relay {
         Ok(())
     }
 
-    fn may_hand_over(&self, waiting: Waiting, standby: &mut Standby) -> bool {
+    fn may_hand_over(&self, waiting: WaitingRows, standby: &mut Standby) -> bool {
         if waiting.outbox == 0 {
             standby.since = None;
             return false;
@@ -240,7 +240,7 @@ impl Relay {
     async fn hand_over(
         &self,
         outlet: &mut impl Outlet,
-        waiting: Waiting,
+        waiting: WaitingRows,
     ) -> anyhow::Result<Result<(), BusError>> {
         match outlet.ask(ProducerAccess::Fencing).await {
             Ok(Grant::Granted) => {}
@@ -310,9 +310,9 @@ impl Relay {
         until: Until,
     ) -> anyhow::Result<Result<(), BusError>> {
         let mut head = self.store.watermarks().outbox.subscribe();
-        let mut course = Course { seen_for: self.seen_for, ..Course::default() };
+        let mut row_reader = RowReader { seen_for: self.seen_for, ..RowReader::default() };
         let mut done = 0;
-        let (mut ahead, mut acknowledged) = (Messages::default(), Vec::new());
+        let (mut ahead, mut acknowledged) = (OutgoingBatch::default(), Vec::new());
         loop {
             if ahead.spent.is_empty() {
                 self.give_up(std::mem::take(&mut acknowledged)).await?;
@@ -320,7 +320,7 @@ impl Relay {
                     return Ok(Ok(()));
                 }
                 let newest = *head.wait_for(|head| *head > done).await?;
-                (ahead, course) = self.read(done + 1, course).await?;
+                (ahead, row_reader) = self.read(done + 1, row_reader).await?;
                 if ahead.spent.is_empty() {
                     done = newest;
                     continue;
@@ -330,20 +330,20 @@ impl Relay {
                 self.give_up(acknowledged).await?;
                 return Ok(Ok(()));
             }
-            let Messages { bodies, spent } = std::mem::take(&mut ahead);
+            let OutgoingBatch { bodies, spent } = std::mem::take(&mut ahead);
             done = spent.last().map_or(done, |last| last.entry);
             let rest = async {
                 self.give_up(std::mem::take(&mut acknowledged)).await?;
                 if *head.borrow() > done {
-                    self.read(done + 1, course).await
+                    self.read(done + 1, row_reader).await
                 } else {
-                    Ok((ahead, course))
+                    Ok((ahead, row_reader))
                 }
             };
             let sending =
                 async { if bodies.is_empty() { Ok(()) } else { outlet.send(bodies).await } };
             let (taken, rest) = tokio::join!(sending, rest);
-            (ahead, course) = rest?;
+            (ahead, row_reader) = rest?;
             if let Err(error) = taken {
                 return Ok(Err(error));
             }
@@ -351,8 +351,12 @@ impl Relay {
         }
     }
 
-    async fn read(&self, from: u64, mut course: Course) -> Result<(Messages, Course), StoreError> {
-        let read = self.store.read(move |reader| Ok((course.read(reader, from)?, course)));
+    async fn read(
+        &self,
+        from: u64,
+        mut row_reader: RowReader,
+    ) -> Result<(OutgoingBatch, RowReader), StoreError> {
+        let read = self.store.read(move |reader| Ok((row_reader.read(reader, from)?, row_reader)));
         read.await
     }
 

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
 
-use super::source::{Body, EventSource, Page, Poll, SourceError};
+use super::source::{EventSource, PageBody, Poll, PolledPage, SourceError};
 use super::status::{SourceMode, SourceState, SourceStatus};
 use crate::clock::Clock;
-use crate::gunzip::MaybeZipped;
+use crate::gunzip::{Gunzip, MaybeZipped};
 
 /// The longest line, or list, that is read; the largest events weigh a few hundred kilobytes.
 const LONGEST_LINE: u64 = 32 << 20;
@@ -26,13 +26,13 @@ const BATCH_BYTES: usize = 8 << 20;
 /// Batches that wait to be asked for.
 const AHEAD: usize = 2;
 
-type Batch = Result<Body, SourceError>;
+type ReplayBatch = Result<PageBody, SourceError>;
 
 /// The source that reads recorded hours.
 #[derive(Debug)]
 pub struct Replay {
     clock: Clock,
-    batches: mpsc::Receiver<Batch>,
+    batches: mpsc::Receiver<ReplayBatch>,
     status: watch::Sender<SourceStatus>,
 }
 
@@ -72,7 +72,7 @@ impl EventSource for Replay {
             None => Ok(None),
             Some(Ok(body)) => {
                 self.status.send_modify(|status| status.last_poll_at = Some(now));
-                Ok(Some(Poll { pages: vec![Page { number: 1, body }], received_at: now }))
+                Ok(Some(Poll { pages: vec![PolledPage { number: 1, body }], received_at: now }))
             }
             Some(Err(error)) => {
                 self.status.send_modify(|status| {
@@ -87,8 +87,8 @@ impl EventSource for Replay {
 /// Nobody listens any more.
 struct Gone;
 
-fn read_all(paths: &[PathBuf], batch: usize, sender: &mpsc::Sender<Batch>) {
-    let mut lines = Lines { batch, count: 0, bytes: BytesMut::new(), sender };
+fn read_all(paths: &[PathBuf], batch: usize, sender: &mpsc::Sender<ReplayBatch>) {
+    let mut lines = HourLines { batch, count: 0, bytes: BytesMut::new(), sender };
     for path in paths {
         match read_file(path, &mut lines) {
             Ok(Ok(())) => {}
@@ -106,18 +106,21 @@ fn read_all(paths: &[PathBuf], batch: usize, sender: &mpsc::Sender<Batch>) {
     let _ = lines.flush();
 }
 
-fn read_file(path: &Path, lines: &mut Lines<'_>) -> Result<Result<(), Gone>, String> {
+fn read_file(path: &Path, lines: &mut HourLines<'_>) -> Result<Result<(), Gone>, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut file = MaybeZipped::open(file, 256 << 10).map_err(|error| error.to_string())?;
     let brought = read_lines(&mut file, lines);
-    let garbage = file.gunzip().map_or(0, |gunzip| gunzip.garbage());
+    let garbage = file.gunzip().map_or(0, Gunzip::garbage);
     if garbage > 0 {
         tracing::warn!(file = %path.display(), garbage, "bytes behind the gzip are passed over");
     }
     brought
 }
 
-fn read_lines(mut from: impl BufRead, lines: &mut Lines<'_>) -> Result<Result<(), Gone>, String> {
+fn read_lines(
+    mut from: impl BufRead,
+    lines: &mut HourLines<'_>,
+) -> Result<Result<(), Gone>, String> {
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
@@ -155,14 +158,14 @@ fn unreadable(path: &Path, reason: &str) -> SourceError {
 }
 
 /// Lines on their way into batches.
-struct Lines<'a> {
+struct HourLines<'a> {
     batch: usize,
     count: usize,
     bytes: BytesMut,
-    sender: &'a mpsc::Sender<Batch>,
+    sender: &'a mpsc::Sender<ReplayBatch>,
 }
 
-impl Lines<'_> {
+impl HourLines<'_> {
     fn push(&mut self, line: &[u8]) -> Result<(), Gone> {
         self.bytes.extend_from_slice(line);
         self.bytes.extend_from_slice(b"\n");
@@ -173,7 +176,7 @@ impl Lines<'_> {
 
     fn list(&mut self, bytes: &[u8]) -> Result<(), Gone> {
         self.flush()?;
-        self.send(Body::Array(Bytes::copy_from_slice(bytes)))
+        self.send(PageBody::Array(Bytes::copy_from_slice(bytes)))
     }
 
     fn flush(&mut self) -> Result<(), Gone> {
@@ -182,10 +185,10 @@ impl Lines<'_> {
         }
         self.count = 0;
         let bytes = self.bytes.split().freeze();
-        self.send(Body::Lines(bytes))
+        self.send(PageBody::Lines(bytes))
     }
 
-    fn send(&self, body: Body) -> Result<(), Gone> {
+    fn send(&self, body: PageBody) -> Result<(), Gone> {
         self.sender.blocking_send(Ok(body)).map_err(|_| Gone)
     }
 }
@@ -226,10 +229,10 @@ mod tests {
                 Ok(None) => return (polls, None),
                 Err(error) => return (polls, Some(error)),
                 Ok(Some(poll)) => match &poll.pages[0].body {
-                    Body::Lines(bytes) | Body::Array(bytes) => {
+                    PageBody::Lines(bytes) | PageBody::Array(bytes) => {
                         polls.push(String::from_utf8(bytes.to_vec()).unwrap());
                     }
-                    Body::Entries(_) => panic!("it passes on what it read"),
+                    PageBody::Entries(_) => panic!("it passes on what it read"),
                 },
             }
         }
@@ -315,10 +318,10 @@ mod tests {
                 Some(poll) => match poll.unwrap() {
                     None => break,
                     Some(poll) => match &poll.pages[0].body {
-                        Body::Lines(bytes) | Body::Array(bytes) => {
+                        PageBody::Lines(bytes) | PageBody::Array(bytes) => {
                             all.push_str(std::str::from_utf8(bytes).unwrap());
                         }
-                        Body::Entries(_) => panic!("it passes on what it read"),
+                        PageBody::Entries(_) => panic!("it passes on what it read"),
                     },
                 },
             }

@@ -11,31 +11,31 @@ use crate::model::window::Timestamp;
 #[derive(Debug, Clone)]
 pub struct Poll {
     /// The pages that were due together.
-    pub pages: Vec<Page>,
+    pub pages: Vec<PolledPage>,
     /// When the last of them was here.
     pub received_at: Timestamp,
 }
 
 /// One page.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub struct PolledPage {
     /// Its number, from 1.
     pub number: u8,
     /// What is on it.
-    pub body: Body,
+    pub body: PageBody,
 }
 
-impl Page {
+impl PolledPage {
     /// Whether it is a part of a recorded hour and no page of the feed.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
-        matches!(self.body, Body::Lines(_))
+        matches!(self.body, PageBody::Lines(_))
     }
 }
 
 /// What is on a page, as it came or taken apart.
 #[derive(Debug, Clone)]
-pub enum Body {
+pub enum PageBody {
     /// A JSON list of events, as GitHub serves it.
     Array(Bytes),
     /// An event a line, as recorded hours have it.
@@ -44,7 +44,7 @@ pub enum Body {
     Entries(Entries),
 }
 
-impl Body {
+impl PageBody {
     /// The entries.
     #[must_use]
     pub fn entries(&self) -> Entries {

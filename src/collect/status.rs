@@ -74,10 +74,10 @@ pub struct SourceStatus {
     pub simulated: bool,
     /// With tokens, without, or recorded.
     pub mode: SourceMode,
-    /// Tokens neither benched nor used up for now.
+    /// Tokens neither quarantined nor used up for now.
     pub tokens_usable: usize,
     /// Tokens that GitHub refuses.
-    pub tokens_benched: usize,
+    pub tokens_quarantined: usize,
     /// Accounts that the tokens are of, as far as GitHub has told: tokens of one share its limits.
     pub accounts: usize,
     /// When a page was last answered, changed or not.
@@ -104,7 +104,7 @@ impl SourceStatus {
             simulated: false,
             mode,
             tokens_usable: 0,
-            tokens_benched: 0,
+            tokens_quarantined: 0,
             accounts: 0,
             last_poll_at: None,
             next_poll_at: None,

@@ -1,158 +1,165 @@
-//! What was written, by whom: file, environment, flags; each known key once, the last writer wins.
+//! The written layers: file, environment, flags; each known key once, the last layer wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::complaint::{Complaint, Notice, Place};
-use super::raw::{self, Node, Shape};
+use super::diagnostic::{ConfigError, ConfigWarning, ValueOrigin};
+use super::raw::{self, YamlNode, YamlValue};
 use super::secret::{HIDDEN, quotable};
-use super::table::{self, KEYS, Key, ValueKind};
-use super::value::{self, Value};
+use super::table::{self, ConfigKey, KEYS, ValueKind};
+use super::value::{self, ConfigValue};
 use super::{impossible, nearest, peer};
 
-/// Most values of a list.
+/// The most values of a list.
 const MAX_VALUES: usize = 1000;
 
-/// One accepted value and where it was written.
+/// An accepted value, and where it was written.
 #[derive(Debug, Clone)]
-pub(super) struct Given {
-    pub value: Value,
-    pub place: Place,
+pub(super) struct GivenValue {
+    pub value: ConfigValue,
+    pub place: ValueOrigin,
 }
 
-/// The layers laid over each other.
+/// All layers combined.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     /// By the key's path.
-    pub given: BTreeMap<&'static str, Given>,
-    /// Paths that were written and left empty, or that hold the example's placeholder, so
-    /// that they count as deliberately not set.
+    pub given: BTreeMap<&'static str, GivenValue>,
+    /// Paths that were left empty on purpose, or contain the example's placeholder, and so are
+    /// deliberately not set.
     pub left_out: BTreeSet<&'static str>,
-    /// Paths whose value was refused, so that nobody complains that they are missing.
+    /// Paths whose value was refused, so that they are not reported as missing.
     pub refused: Vec<&'static str>,
-    pub complaints: Vec<Complaint>,
-    pub notices: Vec<Notice>,
+    pub errors: Vec<ConfigError>,
+    pub warnings: Vec<ConfigWarning>,
 }
 
 impl Layers {
-    /// Lays a file's text over what is there.
+    /// Adds a file's text.
     pub(super) fn file(&mut self, path: &Path, text: &str) {
-        let place = |line| Place::File(path.to_owned(), Some(line));
+        let place = |line| ValueOrigin::File(path.to_owned(), Some(line));
         match raw::parse(text) {
             Err(error) => {
                 let message = match peer::cure(text) {
                     Some(cure) => format!("{}; {cure}", error.message),
                     None => error.message,
                 };
-                self.complaints.push(Complaint::whole(place(error.line), message));
+                self.errors.push(ConfigError::whole(place(error.line), message));
             }
             Ok(root) => match root.shape {
-                Shape::Null => {}
-                Shape::Map(_) => self.section("", &root, &place),
+                YamlValue::Null => {}
+                YamlValue::Map(_) => self.section("", &root, &place),
                 _ => {
-                    let message = "a config file is a mapping of sections, as `server:` with \
-                                   `port: 8600` indented below it";
-                    self.complaints.push(Complaint::whole(place(root.line), message));
+                    let message = "a config file must be a mapping of sections, such as `server:` \
+                                   with `port: 8600` indented below it";
+                    self.errors.push(ConfigError::whole(place(root.line), message));
                 }
             },
         }
     }
 
-    /// Lays variables over what is there; those without our prefix are nobody's concern.
+    /// Adds environment variables; those without the prefix are ignored.
     pub(super) fn environment(&mut self, variables: &[(String, String)]) {
         for (name, text) in variables {
             let other = table::OTHER_VARIABLES.contains(&name.as_str());
             if !name.starts_with(table::PREFIX) || other {
                 continue;
             }
-            let place = Place::Variable(name.clone());
+            let place = ValueOrigin::Variable(name.clone());
             if let Some(key) = KEYS.iter().find(|key| key.variable() == *name) {
                 self.text(key, text, place);
             } else if is_of_kubernetes(name) {
-                let message = "passed over: Kubernetes sets it for a Service called ghpulse";
-                self.notices.push(Notice::warning(Complaint::whole(place, message)));
+                let message = "ignored: Kubernetes sets it for a Service called ghpulse";
+                self.warnings.push(ConfigWarning::warning(ConfigError::whole(place, message)));
             } else {
                 let message = nearest::variable(name);
-                self.complaints.push(Complaint::whole(place, message));
+                self.errors.push(ConfigError::whole(place, message));
             }
         }
     }
 
-    /// Lays one flag over what is there.
+    /// Adds a flag.
     pub(super) fn flag(&mut self, name: &'static str, path: &str, text: &str) {
         let key = table::find(path).expect("flags name keys of the table");
-        self.text(key, text, Place::Flag(name));
+        self.text(key, text, ValueOrigin::Flag(name));
     }
 
-    fn section(&mut self, path: &str, node: &Node, place: &dyn Fn(usize) -> Place) {
-        let Shape::Map(entries) = &node.shape else { return };
+    fn section(&mut self, path: &str, node: &YamlNode, place: &dyn Fn(usize) -> ValueOrigin) {
+        let YamlValue::Map(entries) = &node.shape else { return };
         let mut lines: BTreeMap<String, usize> = BTreeMap::new();
         for entry in entries {
             let below = if path.is_empty() { String::new() } else { format!("{path}.") };
             let full = format!("{below}{}", entry.key);
             let here = place(entry.line);
             if let Some(first) = lines.insert(full.to_ascii_lowercase(), entry.line) {
-                let message = format!("written twice, in line {first} and here; keep one");
-                self.complaints.push(Complaint::new(here, shown(&full), message));
+                let message = format!("duplicate key, first in line {first}; keep one");
+                self.errors.push(ConfigError::new(here, shown(&full), message));
                 continue;
             }
             if let Some((_, why)) = retired(&full) {
-                self.notices.push(peer::retired(&full, why, &entry.node, here));
+                self.warnings.push(peer::retired(&full, why, &entry.node, here));
             } else if let Some(key) = table::find(&full) {
                 self.node(key, &entry.node, here);
             } else if table::is_section(&full) {
                 self.subsection(&full, &entry.node, here, place);
             } else {
                 let message = nearest::key(&full);
-                self.complaints.push(Complaint::new(here, shown(&full), message));
+                self.errors.push(ConfigError::new(here, shown(&full), message));
             }
         }
     }
 
-    fn subsection(&mut self, path: &str, node: &Node, here: Place, place: &dyn Fn(usize) -> Place) {
+    fn subsection(
+        &mut self,
+        path: &str,
+        node: &YamlNode,
+        here: ValueOrigin,
+        place: &dyn Fn(usize) -> ValueOrigin,
+    ) {
         match &node.shape {
-            Shape::Null => {}
-            Shape::Map(_) => self.section(path, node, place),
-            Shape::Scalar(_) | Shape::List(_) => {
-                let message = format!("a section, not a value: {}", nearest::members(path));
-                self.complaints.push(Complaint::new(here, path, message));
+            YamlValue::Null => {}
+            YamlValue::Map(_) => self.section(path, node, place),
+            YamlValue::Scalar(_) | YamlValue::List(_) => {
+                let message = format!("this is a section, not a value: {}", nearest::members(path));
+                self.errors.push(ConfigError::new(here, path, message));
             }
         }
     }
 
-    fn node(&mut self, key: &'static Key, node: &Node, place: Place) {
+    fn node(&mut self, key: &'static ConfigKey, node: &YamlNode, place: ValueOrigin) {
         if let ValueKind::Unused(why) = key.kind {
-            let about = Complaint::new(place, key.path, format!("accepted and not used: {why}"));
-            self.notices.push(Notice::info(about));
+            let about = ConfigError::new(place, key.path, format!("accepted and not used: {why}"));
+            self.warnings.push(ConfigWarning::info(about));
             return;
         }
         let expected = value::describe(key.kind);
         match &node.shape {
-            Shape::Null => self.leave_out(key),
-            Shape::Scalar(text) => self.text(key, text, place),
-            Shape::List(_) if !key.kind.is_list() => {
+            YamlValue::Null => self.leave_out(key),
+            YamlValue::Scalar(text) => self.text(key, text, place),
+            YamlValue::List(_) if !key.kind.is_list() => {
                 self.refuse(key, place, format!("a list is not accepted: use {expected}"));
             }
-            Shape::List(items) => {
-                let lines = items.iter().map(|item| place.with_line(item.line)).collect();
+            YamlValue::List(items) => {
+                let lines = items.iter().map(|item| place.with_line(item.line));
+                let lines: Vec<_> = lines.collect();
                 let texts = items.iter().map(|item| match &item.shape {
-                    Shape::Scalar(text) => Some(text.trim()),
-                    Shape::Null => Some(""),
+                    YamlValue::Scalar(text) => Some(text.trim()),
+                    YamlValue::Null => Some(""),
                     _ => None,
                 });
-                self.list(key, texts.collect(), lines, place);
+                self.list(key, texts.collect(), &lines, place);
             }
-            Shape::Map(_) => {
-                let message = format!("a section stands here: use {expected}");
+            YamlValue::Map(_) => {
+                let message = format!("a section is not accepted: use {expected}");
                 self.refuse(key, place, message);
             }
         }
     }
 
-    fn text(&mut self, key: &'static Key, text: &str, place: Place) {
+    fn text(&mut self, key: &'static ConfigKey, text: &str, place: ValueOrigin) {
         let empty = text.trim().is_empty();
-        if empty && matches!(place, Place::Variable(_)) {
-            // `VARIABLE=` is how compose files and units leave something unset.
+        if empty && matches!(place, ValueOrigin::Variable(_)) {
+            // Compose files and systemd units write `VARIABLE=` for an unset variable.
             return;
         }
         if empty && key.default.is_empty() {
@@ -161,11 +168,11 @@ impl Layers {
         if key.kind.is_list() {
             let texts: Vec<_> = text.split(',').map(|text| Some(text.trim())).collect();
             let places = vec![place.clone(); texts.len()];
-            return self.list(key, texts, places, place);
+            return self.list(key, texts, &places, place);
         }
         if peer::is_placeholder(text) {
             let keep = peer::keeps_placeholder(key);
-            self.notices.push(peer::placeholder(key, &place, keep));
+            self.warnings.push(peer::placeholder(key, &place, keep));
             if !keep {
                 return self.leave_out(key);
             }
@@ -178,14 +185,14 @@ impl Layers {
         self.take(key, read, place);
     }
 
-    /// Reads a list: `None` is a value that is not a text; `places` says where each one was
-    /// written. Every value that is refused is named with its number.
+    /// Reads a list: `None` is a value that is not a text; `places` has the location of each. Every
+    /// refused value is reported with its number.
     fn list(
         &mut self,
-        key: &'static Key,
+        key: &'static ConfigKey,
         mut texts: Vec<Option<&str>>,
-        places: Vec<Place>,
-        place: Place,
+        places: &[ValueOrigin],
+        place: ValueOrigin,
     ) {
         let all = texts.len();
         if all > MAX_VALUES {
@@ -198,7 +205,7 @@ impl Layers {
                 Some(token)
                     if key.kind == ValueKind::Tokens && peer::is_placeholder_token(token) =>
                 {
-                    self.notices.push(peer::placeholder(key, &places[index], false));
+                    self.warnings.push(peer::placeholder(key, &places[index], false));
                     *text = Some("");
                 }
                 Some(_) => {}
@@ -207,7 +214,7 @@ impl Layers {
         let texts: Vec<&str> = texts.into_iter().map(Option::unwrap_or_default).collect();
         match value::list(key, &texts) {
             Ok(value) if wrong.is_empty() => {
-                self.given.insert(key.path, Given { value, place });
+                self.given.insert(key.path, GivenValue { value, place });
                 return;
             }
             Ok(_) => {}
@@ -225,23 +232,28 @@ impl Layers {
         }
     }
 
-    fn leave_out(&mut self, key: &'static Key) {
+    fn leave_out(&mut self, key: &'static ConfigKey) {
         self.given.remove(key.path);
         self.left_out.insert(key.path);
     }
 
-    fn take(&mut self, key: &'static Key, read: Result<Value, String>, place: Place) {
+    fn take(
+        &mut self,
+        key: &'static ConfigKey,
+        read: Result<ConfigValue, String>,
+        place: ValueOrigin,
+    ) {
         match read {
             Ok(value) => {
-                self.given.insert(key.path, Given { value, place });
+                self.given.insert(key.path, GivenValue { value, place });
             }
             Err(message) => self.refuse(key, place, message),
         }
     }
 
-    fn refuse(&mut self, key: &'static Key, place: Place, message: String) {
+    fn refuse(&mut self, key: &'static ConfigKey, place: ValueOrigin, message: String) {
         self.refused.push(key.path);
-        self.complaints.push(Complaint::new(place, key.path, message));
+        self.errors.push(ConfigError::new(place, key.path, message));
     }
 }
 
@@ -249,11 +261,11 @@ fn retired(path: &str) -> Option<&'static (&'static str, &'static str)> {
     table::RETIRED.iter().find(|(section, _)| section.eq_ignore_ascii_case(path))
 }
 
-/// A key as it was written; something that looks like a credential is no key.
+/// A key as it was written; a text that looks like a credential is hidden.
 fn shown(path: &str) -> String {
     quotable(path).trim_matches('"').to_owned()
 }
-/// Whether a variable is one of those by which Kubernetes tells of a Service.
+/// Whether Kubernetes sets this variable for a Service.
 fn is_of_kubernetes(name: &str) -> bool {
     let rest = name.strip_prefix(table::PREFIX).unwrap_or_default();
     let of_port = rest.strip_prefix("PORT_").is_some_and(|rest| {

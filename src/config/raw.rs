@@ -1,102 +1,105 @@
-//! A YAML text as a tree that still knows its lines. Door to serde-saphyr.
+//! Parses YAML into a tree that keeps line numbers. The only user of serde-saphyr.
 //!
-//! The tree is made from the parser's events, not through serde: so a scalar keeps the text that
-//! was written (`password: 0123` stays those four characters, whatever YAML would make of them)
-//! and a complaint can name the line. Anchors, aliases and merge keys work. Depth, nodes, and the
-//! bytes that aliases copy have limits, and are counted before anything is copied, so the tree of
-//! any text takes at most a few times its size.
+//! The tree is built from the parser's events, not through serde: so a scalar keeps the text that
+//! was written (`password: 0123` stays those four characters), and an error can name the line.
+//! Anchors, aliases and merge keys work. Depth, nodes, and the bytes that aliases copy are limited,
+//! and counted before anything is copied, so that any text's tree takes at most a few times its
+//! size.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
-/// Most nodes of a tree, those that aliases repeat included.
+/// The most nodes of a tree, including those that aliases repeat.
 const MAX_NODES: usize = 20_000;
-/// Most bytes of text that anchors and aliases may copy, in all: as much as the largest file has.
+/// The most bytes of text that anchors and aliases may copy in total: the size of the largest file.
 const MAX_COPIED: usize = 1 << 20;
-/// Deepest nesting; the deepest key needs four.
+/// The deepest nesting; the deepest key needs four levels.
 const MAX_DEPTH: usize = 16;
 
 /// One value of a YAML text.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub(super) struct YamlNode {
     /// Counted from 1.
     pub line: usize,
-    pub shape: Shape,
+    pub shape: YamlValue,
 }
 
-/// What kind of value it is.
+/// Kind of a value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shape {
+pub(super) enum YamlValue {
     /// Nothing, `~` or `null`, unquoted.
     Null,
     /// The text as written, escapes resolved.
     Scalar(String),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
+    List(Vec<YamlNode>),
+    Map(Vec<YamlEntry>),
 }
 
 /// One key of a mapping.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct YamlEntry {
     pub key: String,
     /// The key's line, counted from 1.
     pub line: usize,
-    pub node: Node,
+    pub node: YamlNode,
 }
 
-/// Why a text is no configuration.
+/// Why a text is not a configuration.
 #[derive(Debug, PartialEq)]
-pub(super) struct NotYaml {
+pub(super) struct YamlError {
     pub line: usize,
     pub message: String,
 }
 
-/// Reads one document; an empty text is [`Shape::Null`].
-pub(super) fn parse(text: &str) -> Result<Node, NotYaml> {
+/// Parses one document; an empty text is [`YamlValue::Null`].
+pub(super) fn parse(text: &str) -> Result<YamlNode, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let events = Parser::new_from_str(text);
-    let mut reader = Reader { events, line: 1, nodes: 0, copied: 0, anchors: HashMap::new() };
+    let mut reader = YamlReader { events, line: 1, nodes: 0, copied: 0, anchors: HashMap::new() };
     let mut root = None;
     loop {
         match reader.next()? {
             Event::StreamStart | Event::DocumentEnd => {}
             Event::StreamEnd => break,
             Event::DocumentStart(..) if root.is_some() => {
-                return Err(reader.wrong("a second document begins; a config file holds one"));
+                return Err(reader.wrong(
+                    "a second YAML document begins; a config file must be one \
+                                         document",
+                ));
             }
             Event::DocumentStart(..) => {
                 let event = reader.next()?;
                 root = Some(reader.node(event, 0)?);
             }
-            _ => return Err(reader.wrong("something stands outside the document")),
+            _ => return Err(reader.wrong("unexpected content outside the document")),
         }
     }
-    Ok(root.unwrap_or(Node { line: 1, shape: Shape::Null }))
+    Ok(root.unwrap_or(YamlNode { line: 1, shape: YamlValue::Null }))
 }
 
-struct Reader<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> {
+struct YamlReader<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> {
     events: I,
     line: usize,
     nodes: usize,
-    /// Bytes of text that were copied for anchors and aliases.
+    /// Bytes of text copied for anchors and aliases.
     copied: usize,
-    anchors: HashMap<usize, Node>,
+    anchors: HashMap<usize, YamlNode>,
 }
 
-impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Reader<'text, I> {
-    fn wrong(&self, message: impl Into<String>) -> NotYaml {
-        NotYaml { line: self.line, message: message.into() }
+impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> YamlReader<'text, I> {
+    fn wrong(&self, message: impl Into<String>) -> YamlError {
+        YamlError { line: self.line, message: message.into() }
     }
 
-    /// The next event that is no comment.
-    fn next(&mut self) -> Result<Event<'text>, NotYaml> {
+    /// The next event other than a comment.
+    fn next(&mut self) -> Result<Event<'text>, YamlError> {
         loop {
             match self.events.next() {
                 None => return Err(self.wrong("the text ends too early")),
                 Some(Err(error)) => {
-                    return Err(NotYaml {
+                    return Err(YamlError {
                         line: error.marker().line().max(1),
                         message: format!("not valid YAML: {}", error.kind()),
                     });
@@ -110,16 +113,16 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Reader<
         }
     }
 
-    fn count(&mut self, nodes: usize) -> Result<(), NotYaml> {
+    fn count(&mut self, nodes: usize) -> Result<(), YamlError> {
         self.nodes += nodes;
         if self.nodes > MAX_NODES {
-            return Err(self.wrong(format!("more than {MAX_NODES} values are no configuration")));
+            return Err(self.wrong(format!("more than {MAX_NODES} values")));
         }
         Ok(())
     }
 
     /// Counts a copy of `node`, to be made only when this succeeds.
-    fn count_copy(&mut self, node: Size) -> Result<(), NotYaml> {
+    fn count_copy(&mut self, node: YamlSize) -> Result<(), YamlError> {
         self.count(node.nodes)?;
         self.copied = self.copied.saturating_add(node.bytes);
         if self.copied > MAX_COPIED {
@@ -131,7 +134,7 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Reader<
         Ok(())
     }
 
-    fn node(&mut self, event: Event<'text>, depth: usize) -> Result<Node, NotYaml> {
+    fn node(&mut self, event: Event<'text>, depth: usize) -> Result<YamlNode, YamlError> {
         if depth > MAX_DEPTH {
             return Err(self.wrong(format!("nested more than {MAX_DEPTH} deep")));
         }
@@ -143,7 +146,7 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Reader<
             Event::MappingStart(_, anchor, _) => (anchor, self.map(depth)?),
             Event::Alias(anchor) => {
                 let Some(known) = self.anchors.get(&anchor) else {
-                    return Err(self.wrong("an alias names itself"));
+                    return Err(self.wrong("an alias refers to itself"));
                 };
                 let size = size(known);
                 self.count_copy(size)?;
@@ -151,27 +154,27 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Reader<
             }
             _ => return Err(self.wrong("not valid YAML here")),
         };
-        let node = Node { line, shape };
+        let node = YamlNode { line, shape };
         if anchor > 0 {
-            // The copy is kept for the aliases, so it counts like any other node.
+            // The copy is kept for aliases, so it counts like any other node.
             self.count_copy(size(&node))?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
     }
 
-    fn list(&mut self, depth: usize) -> Result<Shape, NotYaml> {
+    fn list(&mut self, depth: usize) -> Result<YamlValue, YamlError> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
-                Event::SequenceEnd => return Ok(Shape::List(items)),
+                Event::SequenceEnd => return Ok(YamlValue::List(items)),
                 event => items.push(self.node(event, depth + 1)?),
             }
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Shape, NotYaml> {
-        let mut entries: Vec<Entry> = Vec::new();
+    fn map(&mut self, depth: usize) -> Result<YamlValue, YamlError> {
+        let mut entries: Vec<YamlEntry> = Vec::new();
         let mut merged = Vec::new();
         loop {
             let key = match self.next()? {
@@ -180,16 +183,16 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Reader<
             };
             let line = key.line;
             let key = match key.shape {
-                Shape::Scalar(text) => text,
-                Shape::Null => String::new(),
-                _ => return Err(NotYaml { line, message: "a key must be a text".to_owned() }),
+                YamlValue::Scalar(text) => text,
+                YamlValue::Null => String::new(),
+                _ => return Err(YamlError { line, message: "a key must be a text".to_owned() }),
             };
             let event = self.next()?;
             let node = self.node(event, depth + 1)?;
             if key == "<<" {
                 merge(&mut merged, node);
             } else {
-                entries.push(Entry { key, line, node });
+                entries.push(YamlEntry { key, line, node });
             }
         }
         for entry in merged {
@@ -197,52 +200,52 @@ impl<'text, I: Iterator<Item = Result<(Event<'text>, Span), ScanError>>> Reader<
                 entries.push(entry);
             }
         }
-        Ok(Shape::Map(entries))
+        Ok(YamlValue::Map(entries))
     }
 }
 
-/// Collects what `<<: *base` or `<<: [*a, *b]` brings; anything else brings nothing.
-fn merge(into: &mut Vec<Entry>, node: Node) {
+/// Collects the entries of `<<: *base` or `<<: [*a, *b]`; any other value has none.
+fn merge(into: &mut Vec<YamlEntry>, node: YamlNode) {
     match node.shape {
-        Shape::Map(entries) => into.extend(entries),
-        Shape::List(items) => items.into_iter().for_each(|item| {
-            if let Shape::Map(entries) = item.shape {
+        YamlValue::Map(entries) => into.extend(entries),
+        YamlValue::List(items) => items.into_iter().for_each(|item| {
+            if let YamlValue::Map(entries) = item.shape {
                 into.extend(entries);
             }
         }),
-        Shape::Null | Shape::Scalar(_) => {}
+        YamlValue::Null | YamlValue::Scalar(_) => {}
     }
 }
 
-fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Shape {
+fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> YamlValue {
     let nothing = matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
     if style == ScalarStyle::Plain && nothing {
-        return Shape::Null;
+        return YamlValue::Null;
     }
-    Shape::Scalar(text.into_owned())
+    YamlValue::Scalar(text.into_owned())
 }
 
-/// What a copy of a node takes.
+/// Size of a node's copy.
 #[derive(Debug, Clone, Copy, Default)]
-struct Size {
+struct YamlSize {
     /// Nodes and keys.
     nodes: usize,
     /// Bytes of their texts.
     bytes: usize,
 }
 
-fn size(node: &Node) -> Size {
-    let mut total = Size { nodes: 1, bytes: 0 };
-    let mut add = |nodes: usize, bytes: usize, below: Option<&Node>| {
+fn size(node: &YamlNode) -> YamlSize {
+    let mut total = YamlSize { nodes: 1, bytes: 0 };
+    let mut add = |nodes: usize, bytes: usize, below: Option<&YamlNode>| {
         let below = below.map(size).unwrap_or_default();
         total.nodes += nodes + below.nodes;
         total.bytes += bytes + below.bytes;
     };
     match &node.shape {
-        Shape::Null => {}
-        Shape::Scalar(text) => add(0, text.len(), None),
-        Shape::List(items) => items.iter().for_each(|item| add(0, 0, Some(item))),
-        Shape::Map(entries) => {
+        YamlValue::Null => {}
+        YamlValue::Scalar(text) => add(0, text.len(), None),
+        YamlValue::List(items) => items.iter().for_each(|item| add(0, 0, Some(item))),
+        YamlValue::Map(entries) => {
             for entry in entries {
                 add(1, entry.key.len(), Some(&entry.node));
             }
@@ -257,9 +260,9 @@ mod tests {
 
     use super::*;
 
-    fn entries(text: &str) -> Vec<Entry> {
+    fn entries(text: &str) -> Vec<YamlEntry> {
         match parse(text).unwrap().shape {
-            Shape::Map(entries) => entries,
+            YamlValue::Map(entries) => entries,
             other => panic!("no mapping: {other:?}"),
         }
     }
@@ -268,19 +271,19 @@ mod tests {
     fn scalars_keep_their_text_and_their_lines() {
         let found = entries("a: 0123\n# note\nb: 'null'\nc: ~\nd: |\n  x\n  y\n");
         let shapes: Vec<_> = found.iter().map(|entry| (entry.line, &entry.node.shape)).collect();
-        assert_eq!(shapes[0], (1, &Shape::Scalar("0123".into())));
-        assert_eq!(shapes[1], (3, &Shape::Scalar("null".into())));
-        assert_eq!(shapes[2], (4, &Shape::Null));
-        assert_eq!(shapes[3], (5, &Shape::Scalar("x\ny\n".into())));
+        assert_eq!(shapes[0], (1, &YamlValue::Scalar("0123".into())));
+        assert_eq!(shapes[1], (3, &YamlValue::Scalar("null".into())));
+        assert_eq!(shapes[2], (4, &YamlValue::Null));
+        assert_eq!(shapes[3], (5, &YamlValue::Scalar("x\ny\n".into())));
     }
 
     #[test]
     fn aliases_and_merge_keys_bring_what_they_name() {
         let found = entries("a: &base {x: 1, y: 2}\nb:\n  <<: *base\n  y: 3\n");
-        let Shape::Map(b) = &found[1].node.shape else { panic!("no mapping") };
+        let YamlValue::Map(b) = &found[1].node.shape else { panic!("no mapping") };
         let pairs: Vec<_> = b.iter().map(|entry| (&*entry.key, &entry.node.shape)).collect();
-        assert_eq!(pairs[0], ("y", &Shape::Scalar("3".into())));
-        assert_eq!(pairs[1], ("x", &Shape::Scalar("1".into())));
+        assert_eq!(pairs[0], ("y", &YamlValue::Scalar("3".into())));
+        assert_eq!(pairs[1], ("x", &YamlValue::Scalar("1".into())));
         assert_eq!(pairs.len(), 2);
     }
 
@@ -288,8 +291,8 @@ mod tests {
     fn a_wrong_text_names_its_line() {
         assert_eq!(parse("a: 1\nb: [1\n").unwrap_err().line, 2);
         assert_eq!(parse("a: 1\n---\nb: 2\n").unwrap_err().line, 2);
-        assert_eq!(parse("").unwrap().shape, Shape::Null);
-        assert_eq!(parse("# only a note\n").unwrap().shape, Shape::Null);
+        assert_eq!(parse("").unwrap().shape, YamlValue::Null);
+        assert_eq!(parse("# only a note\n").unwrap().shape, YamlValue::Null);
     }
 
     #[test]
@@ -334,7 +337,7 @@ mod tests {
             let refused = parse(&text).unwrap_err().message;
             assert!(refused.contains("copy more than"), "{refused}");
         }
-        // What people write is far below it, and every copy is one of its text.
+        // Real config files stay far below the limit; every copy is one of this text.
         let query = "SELECT 1 FROM github_events ".repeat(100);
         let text = format!("a: &a \"{query}\"\nb: [*a, *a, *a]\n");
         assert!(bytes(&text) >= 4 * query.len() && bytes(&text) < 5 * query.len());

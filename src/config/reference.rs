@@ -1,13 +1,13 @@
-//! What is printed from the table: the default file, the reference, the environment names.
+//! Output generated from the table: the default file, the reference, the environment names.
 
 use std::fmt::Write;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::table::{self, KEYS, Key, ValueKind};
+use super::table::{self, ConfigKey, KEYS, ValueKind};
 use super::value;
 
-/// A config file with every key, its meaning and its default; it loads without complaint.
+/// A config file with every key, its meaning and its default; it loads without errors or warnings.
 #[must_use]
 pub fn default_file() -> String {
     let mut text = "# Every key of ghpulse with its default. Keys left empty are not set.\n\
@@ -28,7 +28,7 @@ pub fn default_file() -> String {
     text
 }
 
-fn entry(text: &mut String, key: &Key, name: &str, depth: usize) {
+fn entry(text: &mut String, key: &ConfigKey, name: &str, depth: usize) {
     let margin = indent(depth);
     for line in wrapped(key.meaning, 90 - margin.len()) {
         push(text, format_args!("{margin}# {line}\n"));
@@ -46,7 +46,7 @@ fn entry(text: &mut String, key: &Key, name: &str, depth: usize) {
     }
 }
 
-/// The reference as Markdown: one table a section.
+/// The reference as Markdown: one table per section.
 #[must_use]
 pub fn reference() -> String {
     let mut text = "# Configuration\n\n\
@@ -94,7 +94,7 @@ pub fn reference() -> String {
     text
 }
 
-/// The reference for programs: one object a key.
+/// The reference for programs: one object per key.
 #[must_use]
 pub fn reference_json() -> Json {
     let rows = KEYS.iter().map(|key| {
@@ -112,7 +112,7 @@ pub fn reference_json() -> Json {
     Json::Array(rows.collect())
 }
 
-/// The defaults for programs: sections as objects, values as one would write them.
+/// The defaults for programs: sections as objects, values in their written form.
 #[must_use]
 pub fn defaults_json() -> Json {
     let mut root = Map::new();
@@ -129,7 +129,7 @@ pub fn defaults_json() -> Json {
     Json::Object(root)
 }
 
-fn plain(key: &Key) -> Json {
+fn plain(key: &ConfigKey) -> Json {
     let number = || key.default.parse::<u64>().ok().map(Json::from);
     match key.kind {
         _ if key.default.is_empty() => Json::Null,
@@ -142,7 +142,7 @@ fn plain(key: &Key) -> Json {
     }
 }
 
-/// Each environment name and the key that it sets.
+/// Each environment variable, with its key.
 #[must_use]
 pub fn variables() -> Vec<(String, &'static str)> {
     let used = KEYS.iter().filter(|key| !matches!(key.kind, ValueKind::Unused(_)));

@@ -1,4 +1,4 @@
-//! The configuration as its users meet it: files, variables, flags, and what is said about them.
+//! The configuration as users meet it: files, variables, flags, errors and warnings.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn request(directory: &Path) -> Request {
     }
 }
 
-fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, Refused> {
+fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, InvalidConfig> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("config.yaml"), text).unwrap();
     let mut request = request(directory.path());
@@ -29,23 +29,23 @@ fn with_environment(text: &str, environment: &[(&str, &str)]) -> Result<Loaded, 
 pub(super) fn loaded(text: &str) -> Loaded {
     match with_environment(text, &[]) {
         Ok(loaded) => loaded,
-        Err(refused) => panic!("{text}\nwas refused: {:#?}", refused.complaints),
+        Err(refused) => panic!("{text}\nwas refused: {:#?}", refused.errors),
     }
 }
 
-fn complaints(text: &str) -> Vec<String> {
+fn errors(text: &str) -> Vec<String> {
     let refused = with_environment(text, &[]).expect_err("this must be refused");
-    refused.complaints.iter().map(ToString::to_string).collect()
+    refused.errors.iter().map(ToString::to_string).collect()
 }
 
 pub(super) fn only(text: &str) -> String {
-    let mut all = complaints(text);
+    let mut all = errors(text);
     assert_eq!(all.len(), 1, "{all:#?}");
     all.remove(0)
 }
 
-pub(super) fn notices(loaded: &Loaded, level: Level) -> Vec<String> {
-    let of_level = loaded.notices.iter().filter(|notice| notice.level == level);
+pub(super) fn warnings(loaded: &Loaded, level: Severity) -> Vec<String> {
+    let of_level = loaded.warnings.iter().filter(|warning| warning.level == level);
     of_level.map(ToString::to_string).collect()
 }
 
@@ -54,7 +54,7 @@ pub(super) const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 #[test]
 fn every_default_is_what_the_contract_says() {
     let found = loaded("");
-    assert!(found.notices.is_empty(), "{:?}", found.notices);
+    assert!(found.warnings.is_empty(), "{:?}", found.warnings);
     let config = found.config;
     assert_eq!(config.api_version, 2);
     assert_eq!(config.node_name, "box");
@@ -102,7 +102,7 @@ fn every_default_reads_and_every_key_is_documented() {
         assert!(key.meaning.ends_with('.'), "{}", key.path);
         assert!(!table::is_section(key.path), "{} is key and section", key.path);
     }
-    let mut names: Vec<String> = KEYS.iter().map(Key::variable).collect();
+    let mut names: Vec<String> = KEYS.iter().map(ConfigKey::variable).collect();
     names.sort();
     names.dedup();
     assert_eq!(names.len(), KEYS.len(), "two keys share a variable");
@@ -112,7 +112,7 @@ fn every_default_reads_and_every_key_is_documented() {
 fn the_default_file_loads_as_the_defaults() {
     let text = default_file();
     let found = loaded(&text);
-    assert!(found.notices.is_empty(), "{:?}", found.notices);
+    assert!(found.warnings.is_empty(), "{:?}", found.warnings);
     assert_eq!(found.config, loaded("").config);
     for key in KEYS {
         let name = key.path.rsplit('.').next().unwrap();
@@ -159,8 +159,8 @@ fn readme_table_has_the_defaults_of_the_code() {
 
 #[test]
 fn keys_match_without_regard_to_case() {
-    let config = loaded("SERVER:\n  syncevent: /again\nServer.PORT: 1234\n").config;
-    assert_eq!((&*config.server.sync_event, config.server.listen().port()), ("/again", 1234));
+    let config = loaded("SERVER:\n  syncevent: /flush\nServer.PORT: 1234\n").config;
+    assert_eq!((&*config.server.sync_event, config.server.listen().port()), ("/flush", 1234));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn paths_are_the_same_with_and_without_the_prefix() {
 }
 
 #[test]
-fn what_is_wrong_between_keys_is_said_where_one_of_them_was_written() {
+fn errors_between_keys_name_the_place_of_a_written_one() {
     for (text, expected) in [
         ("server:\n  health: /sync-event", "config.yaml:2: server.health: "),
         ("server:\n  syncEvent: /health", "config.yaml:2: server.syncEvent: "),
@@ -201,18 +201,18 @@ fn a_choice_of_on_and_off_takes_true_and_false() {
 
 #[test]
 fn a_port_that_is_none_is_refused() {
-    let all = complaints("github: {apiUrl: 'http://h:99999', graphqlUrl: 'http://h:port/x'}");
+    let all = errors("github: {apiUrl: 'http://h:99999', graphqlUrl: 'http://h:port/x'}");
     assert_eq!(all.len(), 2, "{all:#?}");
 }
 
 #[test]
-fn variables_that_kubernetes_sets_for_a_service_of_that_name_are_passed_over() {
+fn variables_of_a_kubernetes_service_are_ignored() {
     let of_service = ["SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_8600_TCP_ADDR"];
     let names: Vec<String> = of_service.iter().map(|name| format!("GHPULSE_{name}")).collect();
     let set: Vec<(&str, &str)> =
         names.iter().map(|name| (name.as_str(), "tcp://10.0.0.1")).collect();
     let loaded = with_environment("", &set).unwrap();
-    assert_eq!(notices(&loaded, Level::Warning).len(), of_service.len());
+    assert_eq!(warnings(&loaded, Severity::Warning).len(), of_service.len());
     assert!(with_environment("", &[("GHPULSE_PORTS", "1")]).is_err());
 }
 
@@ -266,7 +266,7 @@ fn the_peers_units_hold() {
 fn every_complaint_comes_at_once_with_file_line_and_key() {
     let text = "server:\n  prot: 1\n  port: 70000\ninterval:\n  latest: 5\n  retry: -1\ngithub:\n  \
                 pages: 4\n  enrich: {budget: 1.5}\nstore: 3\nserver.tls.cert: a.pem\n";
-    let all = complaints(text);
+    let all = errors(text);
     let expected = [
         "config.yaml:2: server.prot: unknown key; did you mean server.port?",
         "config.yaml:3: server.port: \"70000\" is not accepted: use a port from 1 to 65535",
@@ -274,7 +274,7 @@ fn every_complaint_comes_at_once_with_file_line_and_key() {
         "config.yaml:6: interval.retry: \"-1\" is not accepted: use a whole number from 0",
         "config.yaml:8: github.pages: \"4\" is not accepted: use a whole number from 1 to 3",
         "config.yaml:9: github.enrich.budget: \"1.5\" is not accepted: use a number from 0 to 1",
-        "config.yaml:10: store: a section, not a value: below it are sync, seenFor, journal",
+        "config.yaml:10: store: this is a section, not a value: below it are sync, seenFor, journal",
         "config.yaml:11: server.tls.key: missing",
     ];
     assert_eq!(all.len(), expected.len(), "{all:#?}");
@@ -295,13 +295,13 @@ fn an_unknown_key_is_told_the_nearest_known_one() {
 #[test]
 fn wrong_shapes_are_named() {
     assert!(only("server: {port: [1]}").contains("a list is not accepted: use a port"));
-    assert!(only("server: {port: {a: 1}}").contains("a section stands here: use a port"));
+    assert!(only("server: {port: {a: 1}}").contains("a section is not accepted: use a port"));
     assert!(only("- server").contains("a mapping of sections"));
     assert!(only("a: 1\n b: 2\n").starts_with("config.yaml:2: not valid YAML"));
-    assert!(only("api: {version: 2}\nAPI: {version: 3}").contains("written twice, in line 1"));
+    assert!(only("api: {version: 2}\nAPI: {version: 3}").contains("duplicate key, first in"));
     assert!(only("server: {port: ''}").contains("use a port"));
     assert!(only("server: {health: /sampling}").contains("another endpoint"));
-    assert!(only("server: {port: 8602}").contains("server.port too"));
+    assert!(only("server: {port: 8602}").contains("is already server.port"));
     assert!(only("interval: {latestDuring: 1500ms}").contains("whole seconds"));
     assert!(only("tidb: {db: x}").contains("tidb.host: missing"));
     assert!(only("server: {allowedOrigins: [example.org]}").contains("https://example.org"));
@@ -320,13 +320,17 @@ fn values_that_can_never_work_are_refused_by_name() {
         ("tidb: {host: 'db:4000', db: x}", "tidb.host: \"db:4000\" is not a host"),
         ("github: {tokens: ['${GITHUB_TOKEN}']}", "token 1 of 1"),
         ("github: {tokens: [a, '\"ghp_a\"']}", "token 2 of 2"),
-        ("github: {tokens: ['NAME=ghp_a']}", "is a name and a value"),
+        ("github: {tokens: ['NAME=ghp_a']}", "is NAME=VALUE"),
         ("github: {apiUrl: 'https://github.com/api'}", "https://api.github.com"),
         ("github: {apiUrl: 'https://h/api?x'}", "without a query"),
-        ("github: {apiUrl: 'https://me:pw@h/api'}", "it holds a login"),
+        ("github: {apiUrl: 'https://me:pw@h/api'}", "it contains a login"),
         ("server: {allowedOrigins: 'https://*.example.net'}", "server.allowedOrigins: "),
         ("server: {adminToken: 'two words'}", "server.adminToken: "),
-        ("data: {dir: '/srv/${HOST}'}", "data.dir: \"/srv/${HOST}\" holds a variable"),
+        (
+            "data: {dir: '/srv/${HOST}'}",
+            "data.dir: \"/srv/${HOST}\" contains an unexpanded \
+                                         variable",
+        ),
         ("tidb: {host: h, db: x, password: '${PW}'}", "GHPULSE_TIDB_PASSWORD"),
         ("amqp: {url: 'amqp://u:a@b@h/'}", "write %40 for an `@`"),
         ("alerts: {webhook: 'https://h/hook#x'}", "write %23"),
@@ -336,7 +340,7 @@ fn values_that_can_never_work_are_refused_by_name() {
         assert!(!said.contains("ghp_a") && !said.contains("pw@"), "{said}");
     }
     let quoted = with_environment("", &[("GHPULSE_DATA_DIR", "\"/srv/x\"")]).unwrap_err();
-    assert!(quoted.complaints[0].to_string().contains("leave them out"), "{quoted:?}");
+    assert!(quoted.errors[0].to_string().contains("remove them"), "{quoted:?}");
     // A key left empty on purpose is accepted, and a password may hold anything.
     loaded("backup: {every: 24h, dir: }\namqp: {url: '', exchange: x}");
     let text = "tidb: {host: h, db: x, password: 'a${b'}\nlog: {file: a$b.log}";
@@ -349,16 +353,16 @@ fn every_bad_value_of_a_list_is_named_with_its_number() {
                 https://c.org:443\n    - '${D}'\n    - [x]\n  trustedProxies: 10.0.0.0/8, \
                 here,10.0.0.0/99\ngithub:\n  tokens: [ghp_XXXX, '', 'A=ghp_telltale', ghp_b, \
                 '\"ghp_c\"']\nstore: {sync: [1s]}\ntidb: {port: x}\n";
-    let all = complaints(text);
+    let all = errors(text);
     let expected = [
         (3, "server.allowedOrigins: value 1 of 5: \"https://*.a.org\" can never match"),
         (5, "server.allowedOrigins: value 3 of 5: \"https://c.org:443\" can never match"),
-        (6, "server.allowedOrigins: value 4 of 5: \"${D}\" holds a variable"),
+        (6, "server.allowedOrigins: value 4 of 5: \"${D}\" contains an unexpanded variable"),
         (7, "server.allowedOrigins: value 5 of 5: nested: use a list of origins"),
         (8, "server.trustedProxies: value 2 of 3: \"here\" is not an address or a network"),
         (8, "server.trustedProxies: value 3 of 3: \"10.0.0.0/99\" is not an address"),
-        (10, "github.tokens: token 3 of 5 is a name and a value"),
-        (10, "github.tokens: token 5 of 5 stands in quotes"),
+        (10, "github.tokens: token 3 of 5 is NAME=VALUE"),
+        (10, "github.tokens: token 5 of 5 is enclosed in quotes"),
         (11, "store.sync: a list is not accepted: use batch"),
         (12, "tidb.port: \"x\" is not accepted"),
     ];
@@ -369,7 +373,7 @@ fn every_bad_value_of_a_list_is_named_with_its_number() {
     assert!(!all.join("").contains("telltale"), "{all:#?}");
     let variable = ("GHPULSE_SERVER_ALLOWEDORIGINS", "https://*.a.org,https://b.org,c");
     let refused = with_environment("", &[variable]).unwrap_err();
-    let said: Vec<String> = refused.complaints.iter().map(ToString::to_string).collect();
+    let said: Vec<String> = refused.errors.iter().map(ToString::to_string).collect();
     assert!(said.len() == 2 && said[0].contains("value 1 of 3: ") && said[1].contains("3 of 3"));
 }
 
@@ -430,13 +434,12 @@ fn the_first_file_that_is_there_is_read() {
     assert_eq!(port(&request), 8600);
     request.lookup = Lookup::File("absent.yaml".into());
     let refused = load(&request).unwrap_err();
-    assert!(refused.complaints[0].to_string().starts_with("absent.yaml: cannot be read: No such"));
+    assert!(refused.errors[0].to_string().starts_with("absent.yaml: cannot be read: No such"));
 }
 
 #[test]
 fn unknown_variables_are_told_the_nearest_known_one() {
-    let refused =
-        |name| with_environment("", &[(name, "1")]).unwrap_err().complaints[0].to_string();
+    let refused = |name| with_environment("", &[(name, "1")]).unwrap_err().errors[0].to_string();
     let found = refused("GHPULSE_SERVER_BASE_PATH");
     assert_eq!(
         found,
@@ -452,8 +455,8 @@ fn no_secret_is_in_a_complaint_or_a_notice() {
                 amqp: {url: 'http://u:telltale@h'}\nlark: {webhook: telltale}\n\
                 tidb: {password: [telltale]}\npulsar: {host: 'x://u:telltale@h'}\n";
     let refused = with_environment(text, &[("GHPULSE_SERVER_ADMINTOKEN", "telltale")]).unwrap_err();
-    assert!(refused.complaints.len() >= 6, "{refused:#?}");
-    let json = serde_json::to_string(&refused.complaints).unwrap();
+    assert!(refused.errors.len() >= 6, "{refused:#?}");
+    let json = serde_json::to_string(&refused.errors).unwrap();
     let all = format!("{refused:?} {json}");
     assert!(!all.contains("telltale") && !all.contains("tell tale"), "{all}");
     let kept =
@@ -463,9 +466,9 @@ fn no_secret_is_in_a_complaint_or_a_notice() {
 
 #[test]
 fn ports_that_browsers_refuse_are_warned_of() {
-    let warnings = notices(&loaded("server: {port: 6000}"), Level::Warning);
-    assert!(warnings[0].starts_with("config.yaml:1: server.port: browsers refuse"), "{warnings:?}");
-    assert!(notices(&loaded("server: {port: 6001}"), Level::Warning).is_empty());
+    let said = warnings(&loaded("server: {port: 6000}"), Severity::Warning);
+    assert!(said[0].starts_with("config.yaml:1: server.port: browsers refuse"), "{said:?}");
+    assert!(warnings(&loaded("server: {port: 6001}"), Severity::Warning).is_empty());
 }
 
 proptest! {
@@ -491,6 +494,6 @@ proptest! {
         layers.environment(&[(KEYS[at].variable(), text)]);
         let mut values = values::Values::new(layers);
         check::build(&mut values, "box");
-        let _ = format!("{:?}", values.end().complaints);
+        let _ = format!("{:?}", values.end().errors);
     }
 }

@@ -1,4 +1,4 @@
-//! One written value, checked against its key's kind.
+//! Parses one written value by the kind of its key.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::impossible;
 use super::secret::{HIDDEN, Secret, quotable};
-use super::table::{Key, ValueKind};
+use super::table::{ConfigKey, ValueKind};
 use super::typed::{Network, StoreSync};
 use super::units::{self, Bare};
 
-/// A value as its kind understands it.
+/// A parsed value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(super) enum ConfigValue {
     Switch(bool),
     Whole(u64),
     Share(f64),
@@ -28,74 +28,82 @@ pub(super) enum Value {
     Sync(StoreSync),
 }
 
-/// Reads one text. The error says what is wrong and what is accepted, without the key's name.
-pub(super) fn read(key: &Key, written: &str) -> Result<Value, String> {
+/// Parses one text. The error says what is wrong and what is accepted, without the key's name.
+pub(super) fn read(key: &ConfigKey, written: &str) -> Result<ConfigValue, String> {
     let text = written.trim();
     let shown = || if key.is_secret() { HIDDEN.to_owned() } else { quotable(text) };
     let wrong = |expected: &str| format!("{} is not accepted: use {expected}", shown());
     match key.kind {
-        ValueKind::Switch => switch(text).map(Value::Switch).ok_or_else(|| wrong("true or false")),
+        ValueKind::Switch => {
+            switch(text).map(ConfigValue::Switch).ok_or_else(|| wrong("true or false"))
+        }
         ValueKind::Whole(least, most) => whole(text)
             .filter(|number| (least..=most).contains(number))
-            .map(Value::Whole)
+            .map(ConfigValue::Whole)
             .ok_or_else(|| wrong(&describe(key.kind))),
         ValueKind::Port => whole(text)
             .filter(|port| u16::try_from(*port).is_ok())
-            .map(Value::Whole)
+            .map(ConfigValue::Whole)
             .ok_or_else(|| wrong(&describe(key.kind))),
         ValueKind::Share => text
             .parse::<f64>()
             .ok()
             .filter(|share| (0.0..=1.0).contains(share))
-            .map(Value::Share)
+            .map(ConfigValue::Share)
             .ok_or_else(|| wrong("a number from 0 to 1, as 0.5")),
-        ValueKind::Text => Ok(Value::Text(text.to_owned())),
+        ValueKind::Text => Ok(ConfigValue::Text(text.to_owned())),
         ValueKind::Choice(words) => words
             .iter()
             .find(|word| word.eq_ignore_ascii_case(text) || means(word, text))
-            .map(|word| Value::Text((*word).to_owned()))
+            .map(|word| ConfigValue::Text((*word).to_owned()))
             .ok_or_else(|| wrong(&describe(key.kind))),
         ValueKind::Filter => {
-            filter(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind)))
+            filter(text).map(ConfigValue::Text).ok_or_else(|| wrong(&describe(key.kind)))
         }
-        ValueKind::Path => Ok(Value::Path(PathBuf::from(text))),
-        ValueKind::Route => route(text).map(Value::Text).ok_or_else(|| wrong(&describe(key.kind))),
+        ValueKind::Path => Ok(ConfigValue::Path(PathBuf::from(text))),
+        ValueKind::Route => {
+            route(text).map(ConfigValue::Text).ok_or_else(|| wrong(&describe(key.kind)))
+        }
         ValueKind::Url(schemes) => url(text, schemes, false)
-            .map(|()| Value::Text(text.trim_end_matches('/').to_owned()))
+            .map(|()| ConfigValue::Text(text.trim_end_matches('/').to_owned()))
             .map_err(|why| {
                 let is_login = key.path.starts_with("pulsar.") && text.contains('@');
                 let login = "; logins are pulsar.audience and pulsar.keypath";
                 format!("{} is not accepted: {why}{}", shown(), if is_login { login } else { "" })
             }),
         ValueKind::SecretUrl(schemes) => url(text, schemes, true)
-            .map(|()| Value::Secret(Secret::new(text)))
+            .map(|()| ConfigValue::Secret(Secret::new(text)))
             .map_err(|why| format!("{HIDDEN} is not accepted: {why}")),
-        // A password may begin or end with a space; a line end is a file's, not a password's.
-        ValueKind::Secret => Ok(Value::Secret(Secret::new(written.trim_end_matches(['\n', '\r'])))),
+        // A password may begin or end with a space; a line end comes from a file.
+        ValueKind::Secret => {
+            Ok(ConfigValue::Secret(Secret::new(written.trim_end_matches(['\n', '\r']))))
+        }
         ValueKind::Tokens | ValueKind::Origins | ValueKind::Networks | ValueKind::Names => {
             let values: Vec<&str> = text.split(',').map(str::trim).collect();
             list(key, &values).map_err(|mut wrong| wrong.swap_remove(0).1)
         }
         ValueKind::Address => {
-            address(text).map(Value::Address).ok_or_else(|| wrong("an IP address"))
+            address(text).map(ConfigValue::Address).ok_or_else(|| wrong("an IP address"))
         }
         ValueKind::Listen => listen(text).ok_or_else(|| wrong(&describe(key.kind))),
         ValueKind::Span(bare, least, most) => units::duration(text, bare)
             .filter(|found| (least..=most).contains(found))
-            .map(Value::Span)
+            .map(ConfigValue::Span)
             .ok_or_else(|| wrong(&describe(key.kind))),
         ValueKind::Bytes(least, most) => units::bytes(text)
             .filter(|size| (least..=most).contains(size))
-            .map(Value::Whole)
+            .map(ConfigValue::Whole)
             .ok_or_else(|| wrong(&describe(key.kind))),
-        ValueKind::Sync => sync(text).map(Value::Sync).ok_or_else(|| wrong(&describe(key.kind))),
-        ValueKind::Unused(_) => Ok(Value::Text(String::new())),
+        ValueKind::Sync => {
+            sync(text).map(ConfigValue::Sync).ok_or_else(|| wrong(&describe(key.kind)))
+        }
+        ValueKind::Unused(_) => Ok(ConfigValue::Text(String::new())),
     }
 }
 
-/// Reads the values of a list; empty ones are left out. The error names every value that is not
-/// accepted: its index from 0, and what is wrong, without the key's name.
-pub(super) fn list(key: &Key, values: &[&str]) -> Result<Value, Vec<(usize, String)>> {
+/// Parses the values of a list; empty ones are skipped. The error has every refused value: its
+/// index from 0, and the reason, without the key's name.
+pub(super) fn list(key: &ConfigKey, values: &[&str]) -> Result<ConfigValue, Vec<(usize, String)>> {
     let filled = |text: &str| match impossible::text(key, text) {
         None => Ok(()),
         Some(why) => Err(format!("{} {why}", quotable(text))),
@@ -105,18 +113,17 @@ pub(super) fn list(key: &Key, values: &[&str]) -> Result<Value, Vec<(usize, Stri
             None => Ok(Secret::new(text)),
             Some(why) => Err(why.to_owned()),
         })
-        .map(Value::Secrets),
-        ValueKind::Networks => {
-            each(values, |text| filled(text).and_then(|()| network(text))).map(Value::Networks)
-        }
+        .map(ConfigValue::Secrets),
+        ValueKind::Networks => each(values, |text| filled(text).and_then(|()| network(text)))
+            .map(ConfigValue::Networks),
         ValueKind::Names => each(values, |text| filled(text).and_then(|()| impossible::name(text)))
-            .map(Value::Texts),
+            .map(ConfigValue::Texts),
         _ => each(values, |text| filled(text).and_then(|()| impossible::origin(text)))
-            .map(Value::Texts),
+            .map(ConfigValue::Texts),
     }
 }
 
-/// Reads every value that is not empty, or says of each one that is refused why.
+/// Parses every value that is not empty, or returns the reason for each refused one.
 fn each<T>(
     values: &[&str],
     read: impl Fn(&str) -> Result<T, String>,
@@ -131,7 +138,7 @@ fn each<T>(
     if wrong.is_empty() { Ok(good) } else { Err(wrong) }
 }
 
-/// What a kind accepts, in words: for complaints and for the reference.
+/// Description of what a kind accepts, for errors and the reference.
 pub(super) fn describe(kind: ValueKind) -> String {
     match kind {
         ValueKind::Switch => "true or false".to_owned(),
@@ -158,7 +165,7 @@ pub(super) fn describe(kind: ValueKind) -> String {
         ValueKind::Listen => "an address and a port, as 127.0.0.1:8602, or off".to_owned(),
         ValueKind::Span(bare, least, most) => {
             let unit = match bare {
-                Bare::Refused => "a duration with its unit, as 90s, 5m or 1h30m",
+                Bare::InvalidConfig => "a duration with its unit, as 90s, 5m or 1h30m",
                 Bare::Milliseconds => "milliseconds, or a duration as 500ms or 5s",
                 Bare::Seconds => "seconds, or a duration as 30m or 1h",
                 Bare::Minutes => "minutes, or a duration as 90s or 10m",
@@ -192,11 +199,11 @@ fn whole(text: &str) -> Option<u64> {
     plain.then(|| text.replace('_', "").parse().ok()).flatten()
 }
 
-/// Directives as the log's filter takes them: `level` or `target=level`, by commas.
+/// Directives in the syntax of the log's filter: `level` or `target=level`, separated by commas.
 fn filter(text: &str) -> Option<String> {
     const LEVELS: &[&str] = &["off", "error", "warn", "warning", "info", "debug", "trace"];
     let lower = text.to_ascii_lowercase();
-    // The peer's logger knows levels above error.
+    // The peer's logger has levels above error.
     if matches!(lower.as_str(), "fatal" | "panic" | "dpanic") {
         return Some("error".to_owned());
     }
@@ -206,11 +213,11 @@ fn filter(text: &str) -> Option<String> {
         let named = target.chars().all(|c| c.is_ascii_alphanumeric() || "_:-".contains(c));
         named && !target.is_empty() && LEVELS.contains(&level.trim())
     });
-    // `warning` is what other loggers call it; the filter knows only `warn`.
+    // Other loggers say `warning`; the filter knows only `warn`.
     fits.then(|| lower.replace("warning", "warn").replace(' ', ""))
 }
 
-/// Whether a word is how a choice says `true` or `false`.
+/// Whether a word means `true` or `false` for a choice.
 fn means(word: &str, text: &str) -> bool {
     match switch(text) {
         Some(true) => word == "on",
@@ -227,7 +234,7 @@ fn route(text: &str) -> Option<String> {
     fits.then(|| if bare.is_empty() { "/".to_owned() } else { bare.to_owned() })
 }
 
-/// Scheme, host and port of a URL; the port is the scheme's own when none is written.
+/// Scheme, host and port of a URL; the port defaults to the scheme's.
 pub(super) fn endpoint(url: &str) -> Option<(String, String, u16)> {
     let uri: http::Uri = url.parse().ok()?;
     let scheme = uri.scheme_str()?.to_ascii_lowercase();
@@ -243,7 +250,7 @@ pub(super) fn endpoint(url: &str) -> Option<(String, String, u16)> {
     let authority = uri.authority()?;
     let port = match authority.port() {
         Some(port) => port.as_str().parse().ok()?,
-        // A port that is none stays in the text, and counts for none.
+        // An invalid port stays part of the host, and fails there.
         None if !authority.as_str().ends_with(authority.host()) => return None,
         None => usual,
     };
@@ -274,9 +281,9 @@ fn address(text: &str) -> Option<IpAddr> {
     text.trim_matches(['[', ']']).parse().ok()
 }
 
-fn listen(text: &str) -> Option<Value> {
+fn listen(text: &str) -> Option<ConfigValue> {
     if text.eq_ignore_ascii_case("off") {
-        return Some(Value::Listen(None));
+        return Some(ConfigValue::Listen(None));
     }
     let (host, port) = text.rsplit_once(':')?;
     let bracketed = host.starts_with('[') && host.ends_with(']');
@@ -284,7 +291,7 @@ fn listen(text: &str) -> Option<Value> {
         return None;
     }
     let found = SocketAddr::new(address(host)?, port.parse().ok()?);
-    Some(Value::Listen(Some(found)))
+    Some(ConfigValue::Listen(Some(found)))
 }
 
 fn sync(text: &str) -> Option<StoreSync> {
@@ -292,7 +299,7 @@ fn sync(text: &str) -> Option<StoreSync> {
         return Some(StoreSync::Batch);
     }
     let bounds = Duration::from_millis(10)..=Duration::from_secs(60);
-    units::duration(text, Bare::Refused)
+    units::duration(text, Bare::InvalidConfig)
         .filter(|every| bounds.contains(every))
         .map(StoreSync::Every)
 }

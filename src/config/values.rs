@@ -1,33 +1,33 @@
-//! The layers read by key, each value as the type of its field.
+//! Reads the layers by key, each value as the type of its field.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::complaint::{Complaint, Notice, Place};
+use super::diagnostic::{ConfigError, ConfigWarning, ValueOrigin};
 use super::layers::Layers;
 use super::secret::Secret;
 use super::table;
 use super::typed::{AlertFormat, Compression, HashEmails, LogFormat, Network, StoreSync};
-use super::value::{self, Value};
+use super::value::{self, ConfigValue};
 
 /// A section that is read as a whole.
 pub(super) trait ReadSection: Sized {
-    /// Reads its keys. What is wrong between them is left in the values.
+    /// Reads its keys. Errors between keys are collected in `values`.
     fn read(values: &mut Values) -> Self;
 }
 
-/// A type that a field of a section may have.
+/// A type of a section's field.
 pub(super) trait FromValue: Sized {
-    /// The value as this type; `None` when it does not fit, or nothing is written and needed.
-    fn from_value(value: Option<Value>) -> Option<Self>;
+    /// Converts the value; `None` when it does not fit, or is required and missing.
+    fn from_value(value: Option<ConfigValue>) -> Option<Self>;
 }
 
 macro_rules! from_value {
     ($($type:ty: $($pattern:pat => $found:expr),+;)*) => {
         $(impl FromValue for $type {
-            fn from_value(value: Option<Value>) -> Option<Self> {
+            fn from_value(value: Option<ConfigValue>) -> Option<Self> {
                 match value? {
                     $($pattern => $found,)+
                     _ => None,
@@ -38,37 +38,37 @@ macro_rules! from_value {
 }
 
 from_value! {
-    bool: Value::Switch(on) => Some(on);
-    u64: Value::Whole(number) => Some(number);
-    // A span read as whole seconds.
-    u32: Value::Whole(number) => number.try_into().ok(),
-        Value::Span(span) => span.as_secs().try_into().ok();
-    u16: Value::Whole(number) => number.try_into().ok();
-    u8: Value::Whole(number) => number.try_into().ok();
-    usize: Value::Whole(number) => number.try_into().ok();
-    f64: Value::Share(share) => Some(share);
-    String: Value::Text(text) => Some(text);
-    PathBuf: Value::Path(path) => Some(path);
-    Secret: Value::Secret(secret) => Some(secret);
-    IpAddr: Value::Address(address) => Some(address);
-    Option<SocketAddr>: Value::Listen(address) => Some(address);
-    Duration: Value::Span(span) => Some(span);
-    StoreSync: Value::Sync(sync) => Some(sync);
-    LogFormat: Value::Text(word) => Some(match &*word {
+    bool: ConfigValue::Switch(on) => Some(on);
+    u64: ConfigValue::Whole(number) => Some(number);
+    // A duration in whole seconds.
+    u32: ConfigValue::Whole(number) => number.try_into().ok(),
+        ConfigValue::Span(span) => span.as_secs().try_into().ok();
+    u16: ConfigValue::Whole(number) => number.try_into().ok();
+    u8: ConfigValue::Whole(number) => number.try_into().ok();
+    usize: ConfigValue::Whole(number) => number.try_into().ok();
+    f64: ConfigValue::Share(share) => Some(share);
+    String: ConfigValue::Text(text) => Some(text);
+    PathBuf: ConfigValue::Path(path) => Some(path);
+    Secret: ConfigValue::Secret(secret) => Some(secret);
+    IpAddr: ConfigValue::Address(address) => Some(address);
+    Option<SocketAddr>: ConfigValue::Listen(address) => Some(address);
+    Duration: ConfigValue::Span(span) => Some(span);
+    StoreSync: ConfigValue::Sync(sync) => Some(sync);
+    LogFormat: ConfigValue::Text(word) => Some(match &*word {
         "json" => Self::Json,
         _ => Self::Text,
     });
-    HashEmails: Value::Text(word) => Some(match &*word {
+    HashEmails: ConfigValue::Text(word) => Some(match &*word {
         "on" => Self::Everywhere,
         "off" => Self::Nowhere,
         _ => Self::Exports,
     });
-    AlertFormat: Value::Text(word) => Some(match &*word {
+    AlertFormat: ConfigValue::Text(word) => Some(match &*word {
         "lark" => Self::Lark,
         "slack" => Self::Slack,
         _ => Self::Json,
     });
-    Compression: Value::Text(word) => Some(match &*word {
+    Compression: ConfigValue::Text(word) => Some(match &*word {
         "lz4" => Self::Lz4,
         "zstd" => Self::Zstd,
         "zlib" => Self::Zlib,
@@ -77,7 +77,7 @@ from_value! {
 }
 
 impl<T: FromValue> FromValue for Option<T> {
-    fn from_value(value: Option<Value>) -> Option<Self> {
+    fn from_value(value: Option<ConfigValue>) -> Option<Self> {
         match value {
             None => Some(None),
             value => T::from_value(value).map(Some),
@@ -88,10 +88,10 @@ impl<T: FromValue> FromValue for Option<T> {
 macro_rules! from_list {
     ($($item:ty: $list:ident;)*) => {
         $(impl FromValue for Vec<$item> {
-            fn from_value(value: Option<Value>) -> Option<Self> {
+            fn from_value(value: Option<ConfigValue>) -> Option<Self> {
                 match value {
                     None => Some(Self::new()),
-                    Some(Value::$list(items)) => Some(items),
+                    Some(ConfigValue::$list(items)) => Some(items),
                     Some(_) => None,
                 }
             }
@@ -105,11 +105,11 @@ from_list! {
     Network: Networks;
 }
 
-/// Layers, read by key; what is missing comes from the table.
+/// The layers, read by key; missing values come from the table.
 pub(super) struct Values {
     layers: Layers,
-    /// Values in place of a default, for keys that follow another one.
-    followed: BTreeMap<&'static str, Value>,
+    /// Values in place of a default, for keys that follow another key.
+    followed: BTreeMap<&'static str, ConfigValue>,
 }
 
 impl Values {
@@ -117,8 +117,8 @@ impl Values {
         Self { layers, followed: BTreeMap::new() }
     }
 
-    /// The value in force; `None` when nothing is written and there is no default.
-    fn find(&self, path: &str) -> Option<Value> {
+    /// The value in force; `None` without a written value and without a default.
+    fn find(&self, path: &str) -> Option<ConfigValue> {
         let key = table::find(path).expect("only keys of the table are asked for");
         if let Some(given) = self.layers.given.get(key.path) {
             return Some(given.value.clone());
@@ -138,45 +138,45 @@ impl Values {
         found.unwrap_or_else(|| unreachable!("{path}: its row has a type that does not fit"))
     }
 
-    /// Gives a key without a default the value of another key.
+    /// Uses the value of another key as the default of a key.
     pub(super) fn follow(&mut self, path: &'static str, other: &str) {
         if let Some(value) = self.find(other) {
             self.followed.insert(path, value);
         }
     }
 
-    /// Gives a key without a default this text.
+    /// Uses this text as the default of a key.
     pub(super) fn fill(&mut self, path: &'static str, text: &str) {
-        self.followed.insert(path, Value::Text(text.to_owned()));
+        self.followed.insert(path, ConfigValue::Text(text.to_owned()));
     }
 
-    /// Whether somebody wrote it.
+    /// Whether the key is written.
     pub(super) fn is_given(&self, path: &str) -> bool {
         self.layers.given.contains_key(path)
     }
 
-    pub(super) fn place(&self, path: &str) -> Place {
-        self.layers.given.get(path).map_or(Place::Nowhere, |given| given.place.clone())
+    pub(super) fn place(&self, path: &str) -> ValueOrigin {
+        self.layers.given.get(path).map_or(ValueOrigin::Nowhere, |given| given.place.clone())
     }
 
     pub(super) fn complain(&mut self, path: &str, message: impl Into<String>) {
-        let complaint = Complaint::new(self.place(path), path, message);
-        self.layers.complaints.push(complaint);
+        let error = ConfigError::new(self.place(path), path, message);
+        self.layers.errors.push(error);
     }
 
-    /// Complains about a key where another one was written.
+    /// Reports an error of one key at the location of another.
     pub(super) fn complain_at(&mut self, written: &str, path: &str, message: impl Into<String>) {
-        let complaint = Complaint::new(self.place(written), path, message);
-        self.layers.complaints.push(complaint);
+        let error = ConfigError::new(self.place(written), path, message);
+        self.layers.errors.push(error);
     }
 
     pub(super) fn warn(&mut self, path: &str, message: impl Into<String>) {
-        let about = Complaint::new(self.place(path), path, message);
-        self.layers.notices.push(Notice::warning(about));
+        let about = ConfigError::new(self.place(path), path, message);
+        self.layers.warnings.push(ConfigWarning::warning(about));
     }
 
-    /// Complains that a key is missing, unless what was written for it was refused already; the
-    /// place is that of a key beside it.
+    /// Reports a missing key, unless its written value was refused already; the location is that of
+    /// a related key.
     pub(super) fn need(&mut self, path: &str, message: impl Into<String>) {
         if !self.layers.refused.contains(&path) {
             let mut sections = path.match_indices('.').rev().map(|(end, _)| &path[..=end]);
@@ -186,9 +186,9 @@ impl Values {
         }
     }
 
-    /// Refuses a section whose keys (`keys`, or the beginning of their paths) are written while
-    /// none of those that say where (`addresses`) is, not even empty. The complaint is about the
-    /// first address, at the place of the key that can do nothing.
+    /// Refuses a section whose keys (`keys`, or prefixes of their paths) are written while none of
+    /// its `addresses` is, not even empty. The error names the first address, at the location of
+    /// the key without effect.
     pub(super) fn need_address(
         &mut self,
         keys: &[&str],

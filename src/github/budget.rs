@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::github::limits::{Limits, Reset};
+use crate::github::limits::{RateLimits, Reset};
 
 /// GitHub's window.
 const WINDOW: Duration = Duration::from_secs(3_600);
@@ -53,7 +53,7 @@ pub enum Spent {
 
 /// A request that was taken out of a budget, to be given to [`Budget::settle`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
+pub struct Reservation {
     at: Instant,
     /// By how much it moved the pace.
     step: Duration,
@@ -63,7 +63,7 @@ pub struct Taken {
 #[derive(Debug, Clone)]
 pub struct Budget {
     plan: Plan,
-    meter: Meter,
+    meter: BudgetMeter,
     /// Requests whose answer is not there yet.
     under_way: u64,
     /// Requests that ended without a word while others were under way: an answer sent before
@@ -81,17 +81,17 @@ pub struct Budget {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Meter {
+enum BudgetMeter {
     /// Nothing is known: the plan's assumption, in every span of an hour.
     Assumed,
     /// The server names an interval and no limit.
     Interval,
     /// What GitHub said, less what went out since.
-    Told(Window),
+    Told(LimitWindow),
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Window {
+struct LimitWindow {
     limit: u64,
     left: u64,
     /// GitHub's name for it: when it ends.
@@ -102,7 +102,7 @@ struct Window {
     rolled: Option<Instant>,
 }
 
-impl Window {
+impl LimitWindow {
     /// What is known of one window by two ways.
     fn join(self, other: Self) -> Self {
         match (self.rolled, other.rolled) {
@@ -121,7 +121,7 @@ impl Window {
     }
 }
 
-impl Meter {
+impl BudgetMeter {
     /// What is known of a limit by two ways.
     fn join(self, other: Self) -> Self {
         match (self, other) {
@@ -144,7 +144,7 @@ impl Budget {
     pub fn new(plan: Plan, now: Instant) -> Self {
         Self {
             plan,
-            meter: Meter::Assumed,
+            meter: BudgetMeter::Assumed,
             under_way: 0,
             unheard: 0,
             lost: 0,
@@ -160,7 +160,7 @@ impl Budget {
         self.roll(now);
         let blocked = self.blocked_until.unwrap_or(now);
         let budget = match self.meter {
-            Meter::Told(window) if self.usable() == 0 => window.reset,
+            BudgetMeter::Told(window) if self.usable() == 0 => window.reset,
             _ => {
                 let slack = self.step(now) * (self.plan.burst.max(1) - 1);
                 self.due.checked_sub(slack).unwrap_or(now)
@@ -170,15 +170,15 @@ impl Budget {
     }
 
     /// Takes one request out. Ask [`Budget::ready_at`] first.
-    pub fn take(&mut self, now: Instant) -> Taken {
+    pub fn take(&mut self, now: Instant) -> Reservation {
         let step = self.step(now);
         self.under_way += 1;
         self.due = self.due.max(now) + step;
-        Taken { at: now, step }
+        Reservation { at: now, step }
     }
 
     /// The answer to a request that was taken out, or the end of waiting for it.
-    pub fn settle(&mut self, now: Instant, taken: Taken, spent: Spent, limits: &Limits) {
+    pub fn settle(&mut self, now: Instant, taken: Reservation, spent: Spent, limits: &RateLimits) {
         self.under_way = self.under_way.saturating_sub(1);
         if spent == Spent::Nothing {
             self.due = self.due.checked_sub(taken.step).unwrap_or(self.due);
@@ -187,7 +187,7 @@ impl Budget {
             self.lost = 0;
         } else if spent == Spent::One {
             self.unheard += 1;
-            if let Meter::Told(window) = &mut self.meter {
+            if let BudgetMeter::Told(window) = &mut self.meter {
                 window.left = window.left.saturating_sub(1);
             }
         }
@@ -239,12 +239,12 @@ impl Budget {
     pub fn is_exhausted(&mut self, now: Instant) -> bool {
         self.roll(now);
         let blocked = self.blocked_until.is_some_and(|until| until > now);
-        blocked || (matches!(self.meter, Meter::Told(_)) && self.usable() == 0)
+        blocked || (matches!(self.meter, BudgetMeter::Told(_)) && self.usable() == 0)
     }
 
     /// Lets go of what is over.
     fn roll(&mut self, now: Instant) {
-        if let Meter::Told(window) = &mut self.meter
+        if let BudgetMeter::Told(window) = &mut self.meter
             && window.reset <= now
         {
             self.due = self.due.min(window.reset);
@@ -258,7 +258,9 @@ impl Budget {
 
     /// Requests that may still go in this window; meaningless without a meter that was told.
     fn usable(&self) -> u64 {
-        let Meter::Told(Window { limit, left, .. }) = self.meter else { return u64::MAX };
+        let BudgetMeter::Told(LimitWindow { limit, left, .. }) = self.meter else {
+            return u64::MAX;
+        };
         left.saturating_sub(limit - self.part(limit)).saturating_sub(self.under_way)
     }
 
@@ -276,13 +278,13 @@ impl Budget {
 
     fn step(&self, now: Instant) -> Duration {
         let spread = match self.meter {
-            Meter::Interval => Duration::ZERO,
-            Meter::Assumed => {
+            BudgetMeter::Interval => Duration::ZERO,
+            BudgetMeter::Assumed => {
                 // The burst comes on top of the even flow, so it is taken off the hour first.
                 let part = self.part(self.plan.assumed);
                 divide(WINDOW, part.saturating_sub(u64::from(self.plan.burst)).max(1))
             }
-            Meter::Told(Window { reset, .. }) => {
+            BudgetMeter::Told(LimitWindow { reset, .. }) => {
                 divide(reset.saturating_duration_since(now), self.usable().max(1))
             }
         };
@@ -291,11 +293,17 @@ impl Budget {
     }
 
     /// Takes in what an answer says; whether it said what is left.
-    fn hear(&mut self, now: Instant, taken: Taken, spent: Spent, limits: &Limits) -> bool {
+    fn hear(
+        &mut self,
+        now: Instant,
+        taken: Reservation,
+        spent: Spent,
+        limits: &RateLimits,
+    ) -> bool {
         let Some(told_left) = limits.remaining else {
             let short = limits.poll_interval.is_some_and(|interval| interval < USUAL_INTERVAL);
-            if short && !limits.tells_budget() && matches!(self.meter, Meter::Assumed) {
-                self.meter = Meter::Interval;
+            if short && !limits.tells_budget() && matches!(self.meter, BudgetMeter::Assumed) {
+                self.meter = BudgetMeter::Interval;
                 self.due = now;
             }
             return false;
@@ -305,12 +313,12 @@ impl Budget {
         let told = limits.reset.unwrap_or(Reset { epoch: 0, after: WINDOW });
         let left_now = told_left.saturating_sub(self.unheard);
         match &mut self.meter {
-            Meter::Told(window) if told.epoch < window.epoch => {}
+            BudgetMeter::Told(window) if told.epoch < window.epoch => {}
             // The end of a window that is over here; who went out since then and is still told of
             // it knows better.
-            Meter::Told(Window { epoch, rolled: Some(over), .. })
+            BudgetMeter::Told(LimitWindow { epoch, rolled: Some(over), .. })
                 if told.epoch == *epoch && taken.at < *over => {}
-            Meter::Told(window) if told.epoch == window.epoch => {
+            BudgetMeter::Told(window) if told.epoch == window.epoch => {
                 window.limit = limits.limit.unwrap_or(window.limit).max(told_left);
                 window.left = left_now.min(window.left);
                 window.reset = window.reset.min(now + told.after);
@@ -318,7 +326,13 @@ impl Budget {
             meter => {
                 let limit = limits.limit.unwrap_or(told_left).max(told_left);
                 let (epoch, reset) = (told.epoch, now + told.after);
-                *meter = Meter::Told(Window { limit, left: left_now, epoch, reset, rolled: None });
+                *meter = BudgetMeter::Told(LimitWindow {
+                    limit,
+                    left: left_now,
+                    epoch,
+                    reset,
+                    rolled: None,
+                });
                 // A new window owes the old one nothing but the round that this is one of.
                 let round = self.under_way + u64::from(spent == Spent::One);
                 let round = round.min(self.plan.burst.into());

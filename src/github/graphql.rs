@@ -1,21 +1,21 @@
 //! Many pull requests in one query, and what GitHub's answer to it means.
 //!
-//! Promises: every answer becomes one [`Outcome`], nothing is retried here, and what was learnt of
+//! Promises: every answer becomes one [`QueryOutcome`], nothing is retried here, and what was details of
 //! limits has reached the token's budget before the outcome is told. GitHub answers 200 to almost
 //! everything: over the limit, with half of the data, with nothing but errors. So each pull request
-//! asked for gets its own [`Found`], and only what GitHub itself says is not there is
-//! [`Found::Gone`].
+//! asked for gets its own [`PullLookup`], and only what GitHub itself says is not there is
+//! [`PullLookup::Gone`].
 
-mod answer;
 mod query;
+mod response;
 
 use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::clock::Clock;
-use crate::github::limits::{Limits, Refusal, Reset};
-use crate::github::tokens::{Dead, Lease, Verdict};
+use crate::github::limits::{LimitRefusal, RateLimits, Reset};
+use crate::github::tokens::{DeadToken, Lease, TokenVerdict};
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
 
@@ -28,7 +28,7 @@ const ANSWER_BYTES: usize = 4 << 20;
 
 /// A pull request, by all the names it can be asked for by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedPull {
     /// GitHub's number of its base repository.
     pub base_repo_id: u64,
     /// GitHub's number of it.
@@ -41,7 +41,7 @@ pub struct Wanted {
 
 /// By which names a query asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum AskedBy {
     /// By computed node ids: short, and right after a repository was renamed.
     NodeIds,
     /// By owner, name and number: always possible.
@@ -50,7 +50,7 @@ pub enum Form {
 
 /// What an answer says of a pull request; what it does not say is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Learnt {
+pub struct PullDetails {
     /// Its node id, as GitHub has it.
     pub node_id: Option<String>,
     /// Lines added.
@@ -81,9 +81,9 @@ pub enum Language {
 
 /// What came of one pull request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum PullLookup {
     /// It is there.
-    Pull(Box<Learnt>),
+    Pull(Box<PullDetails>),
     /// GitHub says that it is not there.
     Gone,
     /// The asker may not see it, in GitHub's words; a token of another account may.
@@ -92,7 +92,7 @@ pub enum Found {
     Unanswered,
 }
 
-impl Wanted {
+impl WantedPull {
     /// Whose the base repository is: a user or an organisation.
     #[must_use]
     pub fn owner(&self) -> &str {
@@ -100,7 +100,7 @@ impl Wanted {
     }
 }
 
-/// Why nothing was learnt.
+/// Why nothing was details.
 #[derive(Debug, Error)]
 pub enum QueryError {
     /// There was no answer.
@@ -120,9 +120,9 @@ pub enum QueryError {
 
 /// What came of a query.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum QueryOutcome {
     /// An answer; for each pull request in the order asked.
-    Answered(Vec<Found>),
+    Answered(Vec<PullLookup>),
     /// Nothing came, because it was too much at once: a time-out, or a limit of resources.
     TooHeavy(String),
     /// Too much was asked with this token; its budget knows until when.
@@ -130,21 +130,21 @@ pub enum Outcome {
         /// How long to wait, where GitHub said.
         wait: Option<Duration>,
     },
-    /// The token is refused and has been benched.
+    /// The token is refused and has been quarantined.
     TokenDead {
         /// Why.
-        reason: Dead,
+        reason: DeadToken,
     },
     /// No answer.
     Failed(QueryError),
 }
 
-impl Outcome {
+impl QueryOutcome {
     /// Its name among the outcomes of the metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Answered(found) if found.contains(&Found::Unanswered) => "partial",
+            Self::Answered(found) if found.contains(&PullLookup::Unanswered) => "partial",
             Self::Answered(_) => "answered",
             Self::TooHeavy(_) => "too_heavy",
             Self::Limited { .. } => "limited",
@@ -175,7 +175,7 @@ impl GraphQl {
     }
 
     /// Asks for pull requests, at most [`MOST_PULLS`], and settles the lease with what came of it.
-    pub async fn ask(&self, form: Form, wanted: &[Wanted], lease: Lease) -> Outcome {
+    pub async fn ask(&self, form: AskedBy, wanted: &[WantedPull], lease: Lease) -> QueryOutcome {
         let body = query::write(form, &wanted[..wanted.len().min(MOST_PULLS)]);
         let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
         let mut request = HttpRequest::post(&self.url, body.into())
@@ -190,42 +190,51 @@ impl GraphQl {
         let (outcome, limits) = match result {
             Ok(response) => self.read(form, wanted, &response),
             Err(error @ HttpError::Timeout { .. }) => {
-                (Outcome::TooHeavy(error.to_string()), Limits::default())
+                (QueryOutcome::TooHeavy(error.to_string()), RateLimits::default())
             }
-            Err(error) => (Outcome::Failed(error.into()), Limits::default()),
+            Err(error) => (QueryOutcome::Failed(error.into()), RateLimits::default()),
         };
         lease.settle(verdict(&outcome), &limits, took);
         metrics::QUERIES.add_for(outcome.name(), 1);
         outcome
     }
 
-    fn read(&self, form: Form, wanted: &[Wanted], response: &HttpResponse) -> (Outcome, Limits) {
+    fn read(
+        &self,
+        form: AskedBy,
+        wanted: &[WantedPull],
+        response: &HttpResponse,
+    ) -> (QueryOutcome, RateLimits) {
         let now = self.clock.now();
-        let mut limits = Limits::read(&response.headers, now);
-        let said = || answer::words_of(&response.body);
+        let mut limits = RateLimits::read(&response.headers, now);
+        let said = || response::words_of(&response.body);
         let outcome = match response.status {
             200 => {
-                let read = answer::read(form, wanted, &response.body);
+                let read = response::read(form, wanted, &response.body);
                 if let Some((remaining, reset)) = read.rate.filter(|_| limits.remaining.is_none()) {
                     limits.remaining = Some(remaining);
                     limits.reset = Some(Reset::at(reset, now));
                 }
                 match read.answer {
-                    answer::Answer::Found(found) => Outcome::Answered(found),
-                    answer::Answer::TooHeavy(why) => Outcome::TooHeavy(why),
-                    answer::Answer::Limited => Outcome::Limited { wait: wait(&limits) },
-                    answer::Answer::Nothing(why) => Outcome::Failed(self.no_answer(200, why)),
+                    response::GraphqlResponse::Found(found) => QueryOutcome::Answered(found),
+                    response::GraphqlResponse::TooHeavy(why) => QueryOutcome::TooHeavy(why),
+                    response::GraphqlResponse::Limited => {
+                        QueryOutcome::Limited { wait: wait(&limits) }
+                    }
+                    response::GraphqlResponse::Nothing(why) => {
+                        QueryOutcome::Failed(self.no_answer(200, why))
+                    }
                 }
             }
-            401 => Outcome::TokenDead { reason: Dead::Revoked },
+            401 => QueryOutcome::TokenDead { reason: DeadToken::Revoked },
             403 | 429 => match limits.refusal(response.status, &response.body, true) {
-                Refusal::Wait(wait) => Outcome::Limited { wait: Some(wait) },
-                Refusal::WaitLonger => Outcome::Limited { wait: None },
-                Refusal::Suspended => Outcome::TokenDead { reason: Dead::Suspended },
+                LimitRefusal::Wait(wait) => QueryOutcome::Limited { wait: Some(wait) },
+                LimitRefusal::WaitLonger => QueryOutcome::Limited { wait: None },
+                LimitRefusal::Suspended => QueryOutcome::TokenDead { reason: DeadToken::Suspended },
             },
             // What stands before GitHub ends a query that takes too long in these two ways.
-            502 | 504 => Outcome::TooHeavy(format!("answered {}", response.status)),
-            status => Outcome::Failed(self.no_answer(status, said())),
+            502 | 504 => QueryOutcome::TooHeavy(format!("answered {}", response.status)),
+            status => QueryOutcome::Failed(self.no_answer(status, said())),
         };
         (outcome, limits)
     }
@@ -236,19 +245,19 @@ impl GraphQl {
 }
 
 /// How long a limit that came with status 200 lasts.
-fn wait(limits: &Limits) -> Option<Duration> {
+fn wait(limits: &RateLimits) -> Option<Duration> {
     let until_reset = || limits.reset.filter(|_| limits.remaining == Some(0));
     limits.retry_after.or_else(|| until_reset().map(|reset| reset.after))
 }
 
-fn verdict(outcome: &Outcome) -> Verdict {
+fn verdict(outcome: &QueryOutcome) -> TokenVerdict {
     match outcome {
         // GitHub worked for what was too heavy, too: its seconds count.
-        Outcome::Answered(_) | Outcome::TooHeavy(_) => Verdict::Served,
-        Outcome::Limited { wait } => Verdict::Limited(*wait),
-        Outcome::TokenDead { reason } => Verdict::Refused(*reason),
-        Outcome::Failed(QueryError::Http(error)) if error.is_unsent() => Verdict::Unsent,
-        Outcome::Failed(_) => Verdict::Failed,
+        QueryOutcome::Answered(_) | QueryOutcome::TooHeavy(_) => TokenVerdict::Served,
+        QueryOutcome::Limited { wait } => TokenVerdict::Limited(*wait),
+        QueryOutcome::TokenDead { reason } => TokenVerdict::Refused(*reason),
+        QueryOutcome::Failed(QueryError::Http(error)) if error.is_unsent() => TokenVerdict::Unsent,
+        QueryOutcome::Failed(_) => TokenVerdict::Failed,
     }
 }
 

@@ -22,7 +22,7 @@ const REASON_BYTES: usize = 4_096;
 
 /// The headers of one answer that are about limits; what is not said is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct RateLimits {
     /// What GitHub's clock showed when it answered.
     pub date: Option<Timestamp>,
     /// Requests in a window.
@@ -57,7 +57,7 @@ impl Reset {
 
 /// What a 403 or 429 means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum LimitRefusal {
     /// Too much was asked: wait so long.
     Wait(Duration),
     /// Too much was asked, and nothing says how long to wait: a minute, then longer each time.
@@ -66,7 +66,7 @@ pub enum Refusal {
     Suspended,
 }
 
-impl Limits {
+impl RateLimits {
     /// Reads them; `now` stands in where the server does not say what its clock shows.
     #[must_use]
     pub fn read(headers: &Headers, now: Timestamp) -> Self {
@@ -107,18 +107,18 @@ impl Limits {
     /// What a 403 or 429 with these headers and this body means, for a request with a token or
     /// without one.
     #[must_use]
-    pub fn refusal(&self, status: u16, body: &[u8], with_token: bool) -> Refusal {
+    pub fn refusal(&self, status: u16, body: &[u8], with_token: bool) -> LimitRefusal {
         if let Some(wait) = self.retry_after {
-            return Refusal::Wait(wait);
+            return LimitRefusal::Wait(wait);
         }
         if self.remaining == Some(0)
             && let Some(reset) = self.reset
         {
-            return Refusal::Wait(reset.after);
+            return LimitRefusal::Wait(reset.after);
         }
         let suspended =
             status == 403 && with_token && !self.tells_budget() && !speaks_of_limits(body);
-        if suspended { Refusal::Suspended } else { Refusal::WaitLonger }
+        if suspended { LimitRefusal::Suspended } else { LimitRefusal::WaitLonger }
     }
 }
 
@@ -135,13 +135,13 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000;
 
-    async fn read(headers: &[(&'static str, &str)]) -> Limits {
+    async fn read(headers: &[(&'static str, &str)]) -> RateLimits {
         let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, (*v).to_owned())).collect();
         let fake =
             FakeServer::start(move |_| FakeReply::Whole(200, headers.clone(), Vec::new())).await;
         let options = HttpOptions { timeout: Duration::from_secs(5), body_limit: 10 };
         let answer = Http::new(options).unwrap().send(HttpRequest::get(&fake.url)).await.unwrap();
-        Limits::read(&answer.headers, Timestamp::from_seconds(NOW))
+        RateLimits::read(&answer.headers, Timestamp::from_seconds(NOW))
     }
 
     #[tokio::test]
@@ -185,42 +185,47 @@ mod tests {
         assert_eq!(limits.poll_interval, Some(LONGEST_INTERVAL));
         assert_eq!(limits.reset.unwrap().after, LONGEST_RESET);
         let limits = read(&[("retry-after", "soon"), ("x-ratelimit-limit", "-1")]).await;
-        assert_eq!(limits, Limits::default());
+        assert_eq!(limits, RateLimits::default());
     }
 
     #[test]
     fn a_refusal_is_read_in_the_documented_order() {
         let reset = Some(Reset { epoch: NOW + 90, after: Duration::from_secs(90) });
-        let used_up = Limits { limit: Some(60), remaining: Some(0), reset, ..Limits::default() };
-        let retry = Limits { retry_after: Some(Duration::from_secs(5)), ..used_up };
-        let left = Limits { remaining: Some(4_000), ..used_up };
+        let used_up =
+            RateLimits { limit: Some(60), remaining: Some(0), reset, ..RateLimits::default() };
+        let retry = RateLimits { retry_after: Some(Duration::from_secs(5)), ..used_up };
+        let left = RateLimits { remaining: Some(4_000), ..used_up };
         for status in [403, 429] {
             for with_token in [false, true] {
-                let read = |limits: Limits| limits.refusal(status, b"{}", with_token);
-                assert_eq!(read(retry), Refusal::Wait(Duration::from_secs(5)));
-                assert_eq!(read(used_up), Refusal::Wait(Duration::from_secs(90)));
-                assert_eq!(read(left), Refusal::WaitLonger);
+                let read = |limits: RateLimits| limits.refusal(status, b"{}", with_token);
+                assert_eq!(read(retry), LimitRefusal::Wait(Duration::from_secs(5)));
+                assert_eq!(read(used_up), LimitRefusal::Wait(Duration::from_secs(90)));
+                assert_eq!(read(left), LimitRefusal::WaitLonger);
             }
         }
     }
 
     #[test]
     fn only_a_bare_403_says_that_the_token_is_dead() {
-        let bare = Limits::default();
+        let bare = RateLimits::default();
         assert_eq!(
             bare.refusal(403, b"Sorry. Your account was suspended.", true),
-            Refusal::Suspended
+            LimitRefusal::Suspended
         );
-        assert_eq!(bare.refusal(403, b"", true), Refusal::Suspended);
+        assert_eq!(bare.refusal(403, b"", true), LimitRefusal::Suspended);
         for body in [
             "You have exceeded a Secondary rate limit",
             "API rate limit exceeded for user",
             "You have triggered an abuse detection mechanism",
         ] {
-            assert_eq!(bare.refusal(403, body.as_bytes(), true), Refusal::WaitLonger, "{body}");
+            assert_eq!(
+                bare.refusal(403, body.as_bytes(), true),
+                LimitRefusal::WaitLonger,
+                "{body}"
+            );
         }
-        assert_eq!(bare.refusal(403, b"forbidden", false), Refusal::WaitLonger);
-        assert_eq!(bare.refusal(429, b"", true), Refusal::WaitLonger);
-        assert_eq!(bare.refusal(403, &[0xff; 10_000], true), Refusal::Suspended);
+        assert_eq!(bare.refusal(403, b"forbidden", false), LimitRefusal::WaitLonger);
+        assert_eq!(bare.refusal(429, b"", true), LimitRefusal::WaitLonger);
+        assert_eq!(bare.refusal(403, &[0xff; 10_000], true), LimitRefusal::Suspended);
     }
 }

@@ -1,6 +1,6 @@
 //! One page of the public events, and what GitHub's answer to it means; and whose a token is.
 //!
-//! Promises: every answer becomes one [`Outcome`], nothing is retried here, and what was learnt of
+//! Promises: every answer becomes one [`PageOutcome`], nothing is retried here, and what was learnt of
 //! limits has reached the token's budget before the outcome is told. `per_page=100` is said aloud,
 //! because GitHub's default is another; the API version is pinned; an `ETag` goes back as it came,
 //! quotes, `W/` and all.
@@ -15,9 +15,9 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::clock::Clock;
-use crate::github::limits::{Limits, Refusal};
+use crate::github::limits::{LimitRefusal, RateLimits};
 use crate::github::shown::first_words;
-use crate::github::tokens::{Dead, Lease, Verdict};
+use crate::github::tokens::{DeadToken, Lease, TokenVerdict};
 use crate::http::{self, Headers, Http, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::metrics;
 
@@ -84,7 +84,7 @@ impl RestError {
 
 /// What came of asking for a page.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum PageOutcome {
     /// A page; its `ETag` as it came.
     Fresh {
         /// What was served, usually a JSON list.
@@ -99,16 +99,16 @@ pub enum Outcome {
         /// How long to wait, where GitHub said.
         wait: Option<Duration>,
     },
-    /// The token is refused and has been benched.
+    /// The token is refused and has been quarantined.
     TokenDead {
         /// Why.
-        reason: Dead,
+        reason: DeadToken,
     },
     /// No page.
     Failed(RestError),
 }
 
-impl Outcome {
+impl PageOutcome {
     /// Its name among the outcomes of the metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -124,11 +124,11 @@ impl Outcome {
 
 /// An outcome, and what the answer said beside it.
 #[derive(Debug)]
-pub struct Answer {
+pub struct PageResponse {
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: PageOutcome,
     /// The limits it told.
-    pub limits: Limits,
+    pub limits: RateLimits,
     /// Whether the server says that it is simulated; `None` without an answer.
     pub simulated: Option<bool>,
 }
@@ -163,7 +163,7 @@ impl Rest {
     }
 
     /// Asks for a page of events, and settles the lease with what came of it.
-    pub async fn fetch_page(&self, number: u8, lease: Lease, etag: Option<&str>) -> Answer {
+    pub async fn fetch_page(&self, number: u8, lease: Lease, etag: Option<&str>) -> PageResponse {
         let url = format!("{}/events?per_page={PER_PAGE}&page={number}", self.base);
         let authorization = lease.token().map(|token| format!("Bearer {}", token.expose()));
         let mut request = HttpRequest::get(&url)
@@ -181,8 +181,8 @@ impl Rest {
         let answer = match result {
             Ok(response) => self.read(number, response, lease.token().is_some()),
             Err(error) => {
-                let outcome = Outcome::Failed(error.into());
-                Answer { outcome, limits: Limits::default(), simulated: None }
+                let outcome = PageOutcome::Failed(error.into());
+                PageResponse { outcome, limits: RateLimits::default(), simulated: None }
             }
         };
         lease.settle(verdict(&answer.outcome), &answer.limits, took);
@@ -190,24 +190,24 @@ impl Rest {
         answer
     }
 
-    fn read(&self, number: u8, response: HttpResponse, with_token: bool) -> Answer {
-        let limits = Limits::read(&response.headers, self.clock.now());
+    fn read(&self, number: u8, response: HttpResponse, with_token: bool) -> PageResponse {
+        let limits = RateLimits::read(&response.headers, self.clock.now());
         let simulated = Some(is_simulated(&response.headers));
         let outcome = match response.status {
             200 => {
                 let etag = response.headers.get("etag").map(str::to_owned);
-                Outcome::Fresh { body: response.body, etag }
+                PageOutcome::Fresh { body: response.body, etag }
             }
-            304 => Outcome::NotModified,
-            401 if with_token => Outcome::TokenDead { reason: Dead::Revoked },
+            304 => PageOutcome::NotModified,
+            401 if with_token => PageOutcome::TokenDead { reason: DeadToken::Revoked },
             403 | 429 => match limits.refusal(response.status, &response.body, with_token) {
-                Refusal::Wait(wait) => Outcome::Limited { wait: Some(wait) },
-                Refusal::WaitLonger => Outcome::Limited { wait: None },
-                Refusal::Suspended => Outcome::TokenDead { reason: Dead::Suspended },
+                LimitRefusal::Wait(wait) => PageOutcome::Limited { wait: Some(wait) },
+                LimitRefusal::WaitLonger => PageOutcome::Limited { wait: None },
+                LimitRefusal::Suspended => PageOutcome::TokenDead { reason: DeadToken::Suspended },
             },
-            status => Outcome::Failed(self.failure(number, status, &response, &limits)),
+            status => PageOutcome::Failed(self.failure(number, status, &response, &limits)),
         };
-        Answer { outcome, limits, simulated }
+        PageResponse { outcome, limits, simulated }
     }
 
     fn failure(
@@ -215,7 +215,7 @@ impl Rest {
         number: u8,
         status: u16,
         response: &HttpResponse,
-        limits: &Limits,
+        limits: &RateLimits,
     ) -> RestError {
         let what = format!("page {number} of {}/events", http::shown(&self.base));
         let said = said(&response.body);
@@ -232,14 +232,14 @@ impl Rest {
     }
 }
 
-fn verdict(outcome: &Outcome) -> Verdict {
+fn verdict(outcome: &PageOutcome) -> TokenVerdict {
     match outcome {
-        Outcome::Fresh { .. } => Verdict::Served,
-        Outcome::NotModified => Verdict::Unchanged,
-        Outcome::Limited { wait } => Verdict::Limited(*wait),
-        Outcome::TokenDead { reason } => Verdict::Refused(*reason),
-        Outcome::Failed(RestError::Http(error)) if error.is_unsent() => Verdict::Unsent,
-        Outcome::Failed(_) => Verdict::Failed,
+        PageOutcome::Fresh { .. } => TokenVerdict::Served,
+        PageOutcome::NotModified => TokenVerdict::Unchanged,
+        PageOutcome::Limited { wait } => TokenVerdict::Limited(*wait),
+        PageOutcome::TokenDead { reason } => TokenVerdict::Refused(*reason),
+        PageOutcome::Failed(RestError::Http(error)) if error.is_unsent() => TokenVerdict::Unsent,
+        PageOutcome::Failed(_) => TokenVerdict::Failed,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pool: whose turn it is, who may not be asked for now, and what is done when nobody is left.
 //!
 //! Promises: tokens take turns; none goes beyond its account's budget; one that GitHub refuses is
-//! benched and tried again after hours; when all are benched, or there is none, requests go without
+//! quarantined and tried again after hours; when all are quarantined, or there is none, requests go without
 //! a token, at the pace for that, and the log says so. A token is known to the outside by its place
 //! in the configuration and is never printed.
 //!
@@ -15,8 +15,8 @@
 
 mod account;
 mod lease;
-mod state;
-mod words;
+mod pool_state;
+mod types;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -26,13 +26,17 @@ use tokio::time::Instant;
 
 use self::account::{Accounts, Owner};
 pub use self::lease::Lease;
-use self::state::{ANONYMOUS_LIMIT, Seat, State, census, publish, tell_bench, tell_shared};
-use self::words::Resource;
-pub use self::words::{AccountId, Census, Dead, Identity, Mode, PoolOptions, SeatId, Verdict};
+use self::pool_state::{
+    ANONYMOUS_LIMIT, PoolState, TokenSlot, census, publish, tell_bench, tell_shared,
+};
+use self::types::Resource;
+pub use self::types::{
+    AccountId, Census, DeadToken, Identity, PoolOptions, TokenMode, TokenSlotId, TokenVerdict,
+};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::github::budget::{Plan, Spent};
-use crate::github::limits::Limits;
+use crate::github::limits::RateLimits;
 
 /// How long a token that GitHub refused is left alone.
 pub const QUARANTINE: Duration = Duration::from_secs(6 * 3_600);
@@ -44,16 +48,16 @@ const ASK_AGAIN: Duration = Duration::from_secs(600);
 pub const MOST_TOKENS: usize = 1_000;
 
 /// What a request is for, and with which tokens it may go.
-struct Wish<'a> {
+struct TokenRequest<'a> {
     resource: Resource,
     /// The token that asked for the same last; another one is better.
-    last: Option<SeatId>,
+    last: Option<TokenSlotId>,
     may: &'a dyn Fn(AccountId) -> bool,
 }
 
 /// An answer to "may I".
 #[derive(Debug)]
-pub enum Grant {
+pub enum TokenGrant {
     /// Yes, with this.
     Go(Lease),
     /// Not before then.
@@ -64,7 +68,7 @@ pub enum Grant {
 #[derive(Debug)]
 pub struct TokenPool {
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// Counts the lists that differed from the one before.
     lists: watch::Sender<u64>,
 }
@@ -78,11 +82,11 @@ impl TokenPool {
         // GitHub's limit without a token is far below what its seconds of work allow.
         let plan =
             Plan { assumed: ANONYMOUS_LIMIT, share: 1.0, burst: options.burst, answer_times: 0.0 };
-        let nobody = accounts.open_with(plan, SeatId(0), now);
-        let state = State {
-            seats: Vec::new(),
+        let nobody = accounts.open_with(plan, TokenSlotId(0), now);
+        let state = PoolState {
+            slots: Vec::new(),
             departed: Vec::new(),
-            anonymous: Seat::new(SeatId(0), None, nobody, now),
+            anonymous: TokenSlot::new(TokenSlotId(0), None, nobody, now),
             accounts,
             turn: 0,
             query_turn: 0,
@@ -101,21 +105,21 @@ impl TokenPool {
         self.lists.subscribe()
     }
 
-    /// Takes over a new list; a token that was there before keeps its account and its bench, also
+    /// Takes over a new list; a token that was there before keeps its account and its quarantine, also
     /// when it was away for some lists. Nothing happens when the list is the same.
     pub fn replace(&self, tokens: Vec<Secret>) {
         let now = self.clock.instant();
         let mut state = self.lock();
-        let before: Vec<SeatId> = state.seats.iter().map(|seat| seat.id).collect();
+        let before: Vec<TokenSlotId> = state.slots.iter().map(|slot| slot.id).collect();
         // Last those of the last list: these are the ones that are kept longest.
         let mut old = std::mem::take(&mut state.departed);
-        old.append(&mut state.seats);
+        old.append(&mut state.slots);
         let given = tokens.len();
         for (i, token) in tokens.into_iter().enumerate() {
             // White space around it, as a file of tokens has it, is no part of a token.
             let token = Secret::new(token.expose().trim());
-            let double = state.seats.iter().any(|seat| seat.token.as_ref() == Some(&token));
-            if token.expose().is_empty() || double || state.seats.len() == MOST_TOKENS {
+            let double = state.slots.iter().any(|slot| slot.token.as_ref() == Some(&token));
+            if token.expose().is_empty() || double || state.slots.len() == MOST_TOKENS {
                 continue;
             }
             if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -123,22 +127,22 @@ impl TokenPool {
                 tracing::warn!("{of} holds characters that no token has; it is not used");
                 continue;
             }
-            let kept = old.iter().position(|seat| seat.token.as_ref() == Some(&token));
-            let seat = if let Some(at) = kept {
+            let kept = old.iter().position(|slot| slot.token.as_ref() == Some(&token));
+            let slot = if let Some(at) = kept {
                 old.remove(at)
             } else {
-                let id = SeatId(state.next_id);
+                let id = TokenSlotId(state.next_id);
                 state.next_id += 1;
                 let owner = state.accounts.open(id, now);
-                Seat::new(id, Some(token), owner, now)
+                TokenSlot::new(id, Some(token), owner, now)
             };
-            state.seats.push(seat);
+            state.slots.push(slot);
         }
         let too_many = old.len().saturating_sub(MOST_TOKENS);
         state.departed = old.split_off(too_many);
         state.tidy();
         publish(&mut state, now);
-        if state.seats.iter().map(|seat| seat.id).ne(before) {
+        if state.slots.iter().map(|slot| slot.id).ne(before) {
             (state.turn, state.query_turn) = (0, 0);
             self.lists.send_modify(|lists| *lists = lists.wrapping_add(1));
         }
@@ -157,32 +161,32 @@ impl TokenPool {
     pub fn grant_introduction(self: &Arc<Self>) -> Option<Lease> {
         let now = self.clock.instant();
         let mut state = self.lock();
-        let State { seats, accounts, .. } = &mut *state;
-        if seats.len() < 2 {
+        let PoolState { slots, accounts, .. } = &mut *state;
+        if slots.len() < 2 {
             return None;
         }
-        let seat = seats.iter_mut().find(|seat| {
-            seat.introduced_at.is_some_and(|at| at <= now)
-                && !seat.is_benched(now)
-                && accounts.budget(seat.owner, Resource::Pages).ready_at(now) <= now
+        let slot = slots.iter_mut().find(|slot| {
+            slot.introduced_at.is_some_and(|at| at <= now)
+                && !slot.is_benched(now)
+                && accounts.budget(slot.owner, Resource::Pages).ready_at(now) <= now
         })?;
-        seat.introduced_at = Some(now + ASK_AGAIN);
-        Some(self.lease(seat, accounts, Resource::Pages, now))
+        slot.introduced_at = Some(now + ASK_AGAIN);
+        Some(self.lease(slot, accounts, Resource::Pages, now))
     }
 
     /// Takes in whose a token is. One of the same account as others shares its limits with them
     /// from now on, with what is spent of them.
-    pub fn introduce(&self, id: SeatId, identity: Identity) {
+    pub fn introduce(&self, id: TokenSlotId, identity: Identity) {
         let now = self.clock.instant();
         let mut state = self.lock();
-        let Some(seat) = state.seat(id) else { return };
-        seat.introduced_at = None;
+        let Some(slot) = state.slot(id) else { return };
+        slot.introduced_at = None;
         let Identity::User(user) = identity else { return };
-        let (from, to) = (seat.owner, Owner::User(user));
+        let (from, to) = (slot.owner, Owner::User(user));
         if from == to {
             return;
         }
-        seat.owner = to;
+        slot.owner = to;
         state.accounts.join(from, to, now);
         tell_shared(&state, id, to);
         publish(&mut state, now);
@@ -191,71 +195,72 @@ impl TokenPool {
     /// One GraphQL query, with the token whose turn it is; or when to ask again. `None`: there is
     /// no token that GitHub takes, and nothing may be asked without one.
     #[must_use]
-    pub fn grant_query(self: &Arc<Self>) -> Option<Grant> {
+    pub fn grant_query(self: &Arc<Self>) -> Option<TokenGrant> {
         self.grant_query_of(|_| true)
     }
 
     /// The same with a token of one of these accounts. `None`: there is no such token that GitHub
     /// takes.
     #[must_use]
-    pub fn grant_query_of(self: &Arc<Self>, may: impl Fn(AccountId) -> bool) -> Option<Grant> {
+    pub fn grant_query_of(self: &Arc<Self>, may: impl Fn(AccountId) -> bool) -> Option<TokenGrant> {
         let now = self.clock.instant();
         let mut state = self.lock();
         let turn = state.query_turn;
-        let wish = Wish { resource: Resource::Queries, last: None, may: &may };
-        match self.next_seat(&mut state, turn, &wish, now) {
+        let request = TokenRequest { resource: Resource::Queries, last: None, may: &may };
+        match self.next_seat(&mut state, turn, &request, now) {
             Ok((lease, turn)) => {
                 state.query_turn = turn;
-                Some(Grant::Go(lease))
+                Some(TokenGrant::Go(lease))
             }
-            Err(earliest) => earliest.map(Grant::Wait),
+            Err(earliest) => earliest.map(TokenGrant::Wait),
         }
     }
 
     /// One request, with the token whose turn it is; or when to ask again.
     #[must_use]
-    pub fn grant(self: &Arc<Self>) -> Grant {
+    pub fn grant(self: &Arc<Self>) -> TokenGrant {
         self.grant_after(None)
     }
 
     /// The same, with another token than the one that asked for the same page last, if there is
     /// one: a token that is shown old pages is known by what others are shown.
     #[must_use]
-    pub fn grant_after(self: &Arc<Self>, last: Option<SeatId>) -> Grant {
+    pub fn grant_after(self: &Arc<Self>, last: Option<TokenSlotId>) -> TokenGrant {
         let now = self.clock.instant();
         let mut state = self.lock();
         let turn = state.turn;
-        let wish = Wish { resource: Resource::Pages, last, may: &|_| true };
-        let earliest = match self.next_seat(&mut state, turn, &wish, now) {
+        let request = TokenRequest { resource: Resource::Pages, last, may: &|_| true };
+        let earliest = match self.next_seat(&mut state, turn, &request, now) {
             Ok((lease, turn)) => {
                 state.turn = turn;
-                return Grant::Go(lease);
+                return TokenGrant::Go(lease);
             }
             Err(earliest) => earliest,
         };
         // A token that is only used up is waited for; going on without one would mix two paces.
         if let Some(earliest) = earliest {
-            return Grant::Wait(earliest);
+            return TokenGrant::Wait(earliest);
         }
-        let back = state.seats.iter().filter_map(|seat| seat.benched_until).min();
-        let State { anonymous, accounts, .. } = &mut *state;
+        let back = state.slots.iter().filter_map(|slot| slot.benched_until).min();
+        let PoolState { anonymous, accounts, .. } = &mut *state;
         let ready = accounts.budget(anonymous.owner, Resource::Pages).ready_at(now);
         if ready <= now {
-            return Grant::Go(self.lease(anonymous, accounts, Resource::Pages, now));
+            return TokenGrant::Go(self.lease(anonymous, accounts, Resource::Pages, now));
         }
-        Grant::Wait(back.map_or(ready, |back| back.min(ready)))
+        TokenGrant::Wait(back.map_or(ready, |back| back.min(ready)))
     }
 
     /// Asks for no page with this token for so long, because others are shown newer ones; unless
     /// it is the last one. Its budgets stay, and so do its queries.
-    pub fn rest(&self, id: SeatId, time: Duration) {
+    pub fn rest(&self, id: TokenSlotId, time: Duration) {
         let now = self.clock.instant();
         let mut state = self.lock();
-        let works = |seat: &Seat| seat.id != id && !seat.is_benched(now) && !seat.is_resting(now);
-        if state.seats.iter().any(works)
-            && let Some(seat) = state.seats.iter_mut().find(|seat| seat.id == id)
+        let works =
+            |slot: &TokenSlot| slot.id != id && !slot.is_benched(now) && !slot.is_resting(now);
+        if state.slots.iter().any(works)
+            && let Some(slot) = state.slots.iter_mut().find(|slot| slot.id == id)
         {
-            seat.resting_until = Some(now + time);
+            slot.resting_until = Some(now + time);
         }
         publish(&mut state, now);
     }
@@ -263,9 +268,9 @@ impl TokenPool {
     /// A token's place in the configuration, from 1; 0 for requests without one; `None` when it is
     /// no longer there.
     #[must_use]
-    pub fn number(&self, id: SeatId) -> Option<usize> {
+    pub fn number(&self, id: TokenSlotId) -> Option<usize> {
         let state = self.lock();
-        let place = state.seats.iter().position(|seat| seat.id == id);
+        let place = state.slots.iter().position(|slot| slot.id == id);
         place.map(|place| place + 1).or_else(|| (state.anonymous.id == id).then_some(0))
     }
 
@@ -273,7 +278,7 @@ impl TokenPool {
     #[must_use]
     pub fn has_account(&self, may: impl Fn(AccountId) -> bool) -> bool {
         let (state, now) = (self.lock(), self.clock.instant());
-        state.seats.iter().any(|seat| !seat.is_benched(now) && may(AccountId(seat.owner)))
+        state.slots.iter().any(|slot| !slot.is_benched(now) && may(AccountId(slot.owner)))
     }
 
     /// How the pool stands now.
@@ -282,80 +287,80 @@ impl TokenPool {
         census(&mut self.lock(), self.clock.instant())
     }
 
-    /// A lease of the first seat from `turn` on that may go, and whose turn it is then; else the
-    /// earliest time that one may, `None` when all are benched.
+    /// A lease of the first slot from `turn` on that may go, and whose turn it is then; else the
+    /// earliest time that one may, `None` when all are quarantined.
     fn next_seat(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut PoolState,
         turn: usize,
-        wish: &Wish<'_>,
+        request: &TokenRequest<'_>,
         now: Instant,
     ) -> Result<(Lease, usize), Option<Instant>> {
-        let &Wish { resource, last, may } = wish;
-        let State { seats, accounts, .. } = state;
-        let count = seats.len();
+        let &TokenRequest { resource, last, may } = request;
+        let PoolState { slots, accounts, .. } = state;
+        let count = slots.len();
         // When nobody else is left, an old page is better than none.
-        let may_rest = seats.iter().any(|seat| !seat.is_benched(now) && !seat.is_resting(now));
+        let may_rest = slots.iter().any(|slot| !slot.is_benched(now) && !slot.is_resting(now));
         let mut earliest: Option<Instant> = None;
         let mut only = None;
         for at in (turn..turn + count).map(|turn| turn % count) {
-            let seat = &seats[at];
+            let slot = &slots[at];
             // What is looked up is asked for by name, and no old page.
-            if seat.is_benched(now)
-                || !may(AccountId(seat.owner))
-                || (may_rest && resource == Resource::Pages && seat.is_resting(now))
+            if slot.is_benched(now)
+                || !may(AccountId(slot.owner))
+                || (may_rest && resource == Resource::Pages && slot.is_resting(now))
             {
                 continue;
             }
-            let ready = accounts.budget(seat.owner, resource).ready_at(now);
+            let ready = accounts.budget(slot.owner, resource).ready_at(now);
             if ready > now {
                 earliest = Some(earliest.map_or(ready, |earlier| earlier.min(ready)));
-            } else if last == Some(seat.id) {
+            } else if last == Some(slot.id) {
                 only = Some(at);
             } else {
-                return Ok((self.lease(seat, accounts, resource, now), (at + 1) % count));
+                return Ok((self.lease(slot, accounts, resource, now), (at + 1) % count));
             }
         }
         let at = only.ok_or(earliest)?;
-        Ok((self.lease(&seats[at], accounts, resource, now), (at + 1) % count))
+        Ok((self.lease(&slots[at], accounts, resource, now), (at + 1) % count))
     }
 
     fn lease(
         self: &Arc<Self>,
-        seat: &Seat,
+        slot: &TokenSlot,
         accounts: &mut Accounts,
         resource: Resource,
         now: Instant,
     ) -> Lease {
         Lease {
             pool: Arc::clone(self),
-            seat: seat.id,
-            owner: seat.owner,
-            token: seat.token.clone(),
+            slot: slot.id,
+            owner: slot.owner,
+            token: slot.token.clone(),
             resource,
-            taken: accounts.budget(seat.owner, resource).take(now),
+            taken: accounts.budget(slot.owner, resource).take(now),
             settled: false,
         }
     }
 
-    fn settle(&self, lease: &Lease, verdict: Verdict, limits: &Limits, took: Duration) {
+    fn settle(&self, lease: &Lease, verdict: TokenVerdict, limits: &RateLimits, took: Duration) {
         let now = self.clock.instant();
         let mut state = self.lock();
         let before = census(&mut state, now);
         // `None`: it was taken out of the configuration some time ago.
-        let Some(owner) = state.seat(lease.seat).map(|seat| seat.owner) else { return };
+        let Some(owner) = state.slot(lease.slot).map(|slot| slot.owner) else { return };
         let spent = match verdict {
-            Verdict::Unchanged | Verdict::Unsent => Spent::Nothing,
+            TokenVerdict::Unchanged | TokenVerdict::Unsent => Spent::Nothing,
             _ => Spent::One,
         };
         let budget = state.accounts.budget(owner, lease.resource);
         budget.settle(now, lease.taken, spent, limits);
         match verdict {
-            Verdict::Served | Verdict::Unchanged => {
+            TokenVerdict::Served | TokenVerdict::Unchanged => {
                 budget.answered(took);
-                state.bench(lease.seat, None);
+                state.quarantine(lease.slot, None);
             }
-            Verdict::Limited(wait) => {
+            TokenVerdict::Limited(wait) => {
                 // A limit that is none of the hour's counts all that an account asks.
                 let all = [Resource::Pages, Resource::Queries];
                 let is_of_hour = limits.remaining == Some(0);
@@ -363,18 +368,18 @@ impl TokenPool {
                     state.accounts.budget(owner, resource).refused(now, wait);
                 }
             }
-            Verdict::Refused(why) if lease.token.is_some() => {
-                state.bench(lease.seat, Some(now + QUARANTINE));
-                tell_bench(&mut state, lease.seat, why, now);
+            TokenVerdict::Refused(why) if lease.token.is_some() => {
+                state.quarantine(lease.slot, Some(now + QUARANTINE));
+                tell_bench(&mut state, lease.slot, why, now);
             }
-            Verdict::Refused(_) | Verdict::Failed | Verdict::Unsent => {}
+            TokenVerdict::Refused(_) | TokenVerdict::Failed | TokenVerdict::Unsent => {}
         }
         if census(&mut state, now) != before {
             publish(&mut state, now);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         // The state is plain numbers, whole between any two statements that can panic.
         crate::sync::lock(&self.state)
     }

@@ -1,9 +1,9 @@
-//! The script in force, and how one takes the place of another.
+//! The script in force, and its replacement.
 //!
 //! A script comes into force only after it compiled and ran on the sample and on the live window.
-//! Until a file does, the last good one goes on; without one the native sum stands in. A script
-//! that fails at a tick is replaced by the native sum for that tick only. The swap is one pointer,
-//! so a tick never sees half of it and never waits for a compilation.
+//! Until then the last good one remains in force; without one the native sum is used. When a script
+//! fails at a tick, the native sum is used for that tick only. The swap is one pointer, so a tick
+//! never sees a partial update and never waits for a compilation.
 
 use std::fs;
 use std::io::{self, Read};
@@ -16,8 +16,8 @@ use serde::Serialize;
 use serde_json::json;
 use tracing::{info, warn};
 
-use super::complaint::Complaint;
-use super::run::{self, Compiled, Kind, SOURCE_BYTES};
+use super::diagnostic::ScriptDiagnostic;
+use super::run::{self, Compiled, SOURCE_BYTES, ScriptKind};
 use super::shipped;
 use super::trials::Trials;
 use crate::clock::{Clock, Stopwatch};
@@ -27,19 +27,19 @@ use crate::model::window::Timestamp;
 use crate::script::rule::Rule;
 use crate::sync::lock;
 
-/// Characters of a line that is shown.
+/// The most characters of a quoted line.
 const LINE_CHARS: usize = 200;
 
-/// What decides the tally now.
+/// The source of the tally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InForce {
     /// The file as it is on disk.
     File,
-    /// An earlier text of the file: it is gone, or what it says now was refused.
+    /// An earlier text of the file: the file is gone, or its present text was refused.
     #[serde(rename = "last good")]
     LastGood,
-    /// The built-in text: there is no such file.
+    /// The built-in text: the file does not exist.
     #[serde(rename = "built-in")]
     BuiltIn,
     /// No script: plain addition.
@@ -52,58 +52,58 @@ pub enum InForce {
 /// The state of a script, for `/readyz` and the page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScriptStatus {
-    /// The file, as complaints name it.
+    /// The file, as errors name it.
     pub file: Arc<str>,
-    /// What decides the tally.
+    /// The source of the tally.
     pub in_force: InForce,
-    /// 16 hexadecimal digits made from the text in force; none when no script is.
+    /// Hash of the text in force, 16 hexadecimal digits; `None` without a script.
     pub hash: Option<String>,
     /// When this script, or none, came into force.
     pub since: Timestamp,
-    /// Why the file as it is now is not in force.
-    pub refused: Option<Complaint>,
-    /// The line of the refused text that the reason is about.
+    /// Why the file's present text is not in force.
+    pub refused: Option<ScriptDiagnostic>,
+    /// The line of the refused text that the reason concerns.
     pub refused_line: Option<String>,
-    /// Why the script made nothing of the last tick.
-    pub failed: Option<Complaint>,
+    /// Why the script failed at the last tick.
+    pub failed: Option<ScriptDiagnostic>,
 }
 
-/// What one tick brought.
+/// The result of one tick.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merged {
     /// Names with counts above 0.
     pub tally: Tally,
     /// Why this is the native sum and not the script's result.
-    pub complaint: Option<Complaint>,
+    pub diagnostic: Option<ScriptDiagnostic>,
 }
 
 /// The script in force for one file.
 #[derive(Debug)]
 pub struct ScriptHost {
-    kind: Kind,
+    kind: ScriptKind,
     file: Arc<str>,
     clock: Clock,
-    force: ArcSwap<Force>,
-    /// Microseconds that the last run took; 0 before the first.
+    force: ArcSwap<ForceState>,
+    /// Duration of the last run in microseconds; 0 before the first.
     micros: AtomicU64,
-    /// What is put down before a text is tried; nothing without a store.
+    /// Where trials are recorded; `None` without a store.
     trials: Option<Trials>,
-    /// The text that was in force in an earlier run.
+    /// The text in force in an earlier run.
     proven: Option<u64>,
-    /// What was last found on disk, so that it is judged once. Held while it is judged.
-    found: Mutex<Found>,
+    /// The last state of the file, so that each is tried once. Locked during the trial.
+    found: Mutex<FileState>,
 }
 
 #[derive(Debug)]
-struct Force {
+struct ForceState {
     script: Option<Arc<Compiled>>,
-    /// What it makes of the built-in sample.
+    /// Its result for the built-in sample.
     sample: Option<Tally>,
     status: ScriptStatus,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
+enum FileState {
     Unknown,
     Missing,
     BuiltIn,
@@ -112,25 +112,25 @@ enum Found {
 }
 
 impl ScriptStatus {
-    /// What is wrong now, if anything: with the file, else with the last tick.
+    /// The current error, if any: of the file, else of the last tick.
     #[must_use]
-    pub fn complaint(&self) -> Option<&Complaint> {
+    pub fn diagnostic(&self) -> Option<&ScriptDiagnostic> {
         self.refused.as_ref().or(self.failed.as_ref())
     }
 }
 
 impl ScriptHost {
-    /// Begins with the last good text that an earlier run kept, if there is one; nothing is read
-    /// from disk before [`refresh`](Self::refresh). `file` is what complaints call the script.
+    /// Starts with the last good text of an earlier run, if there is one; reads nothing from disk
+    /// before [`refresh`](Self::refresh). `file` is the script's name in errors.
     #[must_use]
     pub fn new(file: &str, last_good: Option<&str>, clock: Clock) -> Self {
-        Self::of(Kind::Merge, file, last_good, None, clock)
+        Self::of(ScriptKind::Merge, file, last_good, None, clock)
     }
 
-    /// The same for a script of either kind. `trials` remembers what is tried. Blocks.
+    /// The same for either kind. `trials` records trials. Blocks.
     #[must_use]
     pub fn of(
-        kind: Kind,
+        kind: ScriptKind,
         file: &str,
         last_good: Option<&str>,
         trials: Option<Trials>,
@@ -142,9 +142,9 @@ impl ScriptHost {
         if let Some(text) = last_good {
             match attempt(kind, text, &file, trials.as_ref(), true, |_| None) {
                 Ok(compiled) => script = Some(Arc::new(compiled)),
-                Err(complaint) => {
-                    warn!(file = %file, %complaint, "the last good script no longer works");
-                    refused = Some(complaint);
+                Err(diagnostic) => {
+                    warn!(file = %file, %diagnostic, "the last good script no longer compiles");
+                    refused = Some(diagnostic);
                 }
             }
         }
@@ -160,7 +160,7 @@ impl ScriptHost {
             refused_line: None,
             failed: None,
         };
-        let force = ArcSwap::from_pointee(Force { script, sample: None, status });
+        let force = ArcSwap::from_pointee(ForceState { script, sample: None, status });
         let proven = last_good.map(run::hash);
         Self {
             kind,
@@ -170,40 +170,40 @@ impl ScriptHost {
             trials,
             proven,
             micros: AtomicU64::new(0),
-            found: Mutex::new(Found::Unknown),
+            found: Mutex::new(FileState::Unknown),
         }
     }
 
-    /// The state now.
+    /// The current state.
     #[must_use]
     pub fn status(&self) -> ScriptStatus {
         self.force.load().status.clone()
     }
 
-    /// The text in force; none for the native sum.
+    /// The text in force; `None` for the native sum.
     #[must_use]
     pub fn source(&self) -> Option<Arc<str>> {
         self.force.load().script.as_ref().map(|script| Arc::clone(script.source()))
     }
 
-    /// What is counted for the script in force; none when none is, or it is the merge script.
+    /// The rule of the script in force; `None` without one, and for the merge script.
     #[must_use]
     pub fn rule(&self) -> Option<Rule> {
         self.force.load().script.as_ref().and_then(|script| script.rule().cloned())
     }
 
     /// The tally of a window by the script in force. Blocks until the run ends, which computes for
-    /// at most its deadline.
+    /// up to its deadline.
     pub fn merge(&self, window: &WindowSnapshot) -> Merged {
         match self.run(window) {
-            None => Merged { tally: window.sum(), complaint: None },
-            Some(Ok(tally)) => Merged { tally, complaint: None },
-            Some(Err(complaint)) => Merged { tally: window.sum(), complaint: Some(complaint) },
+            None => Merged { tally: window.sum(), diagnostic: None },
+            Some(Ok(tally)) => Merged { tally, diagnostic: None },
+            Some(Err(diagnostic)) => Merged { tally: window.sum(), diagnostic: Some(diagnostic) },
         }
     }
 
-    /// What the script in force makes of a window; `None` when none is. Blocks as `merge` does.
-    pub fn run(&self, window: &WindowSnapshot) -> Option<Result<Tally, Complaint>> {
+    /// The result of the script in force for a window; `None` without one. Blocks as `merge` does.
+    pub fn run(&self, window: &WindowSnapshot) -> Option<Result<Tally, ScriptDiagnostic>> {
         let force = self.force.load_full();
         let script = force.script.as_ref()?;
         let watch = Stopwatch::start();
@@ -219,26 +219,26 @@ impl ScriptHost {
         Some(outcome)
     }
 
-    /// How the script is, as JSON for everybody: no directory is named.
+    /// The state as JSON for everybody: without directories.
     #[must_use]
     pub fn about(&self) -> serde_json::Value {
         let force = self.force.load();
         let status = &force.status;
-        // Where the scripts lie is nobody's concern.
+        // The directory of the scripts is not public.
         let short = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-        let complaint = status.complaint();
-        let line = complaint.and_then(|complaint| {
-            let number = complaint.line?;
+        let diagnostic = status.diagnostic();
+        let line = diagnostic.and_then(|diagnostic| {
+            let number = diagnostic.line?;
             let source = force.script.as_ref().map(|script| script.source());
             let text = match &status.refused {
                 Some(_) => status.refused_line.clone(),
                 None => source.and_then(|source| line_of(source, number)),
             };
-            Some(json!({ "number": number, "column": complaint.column, "text": text? }))
+            Some(json!({ "number": number, "column": diagnostic.column, "text": text? }))
         });
-        let error = complaint.map(|complaint| {
-            let file = short(&complaint.file).into();
-            Complaint { file, ..complaint.clone() }.to_string()
+        let error = diagnostic.map(|diagnostic| {
+            let file = short(&diagnostic.file).into();
+            ScriptDiagnostic { file, ..diagnostic.clone() }.to_string()
         });
         let micros = Some(self.micros.load(Ordering::Relaxed)).filter(|micros| *micros > 0);
         json!({
@@ -252,10 +252,9 @@ impl ScriptHost {
         })
     }
 
-    /// Looks at the file and, when it says something new, judges it: compiles it, tries it on the
-    /// sample and on the window that `live` gives, if any, and puts it in force or keeps its
-    /// complaint. Returns a text that came into force, for whoever keeps the last good one over
-    /// restarts. Blocks: reads and computes.
+    /// Checks the file and tries a new text: compiles it, runs it on the sample and on the window
+    /// that `live` returns, if any, and puts it in force or records its error. Returns a text that
+    /// came into force, to be stored as the last good one. Blocks: reads and computes.
     pub fn refresh<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
     where
         L: FnOnce() -> Option<WindowSnapshot>,
@@ -263,7 +262,7 @@ impl ScriptHost {
         self.refresh_with(path, |_| live())
     }
 
-    /// The same; `live` is told what is to be counted.
+    /// The same; `live` receives the rule.
     pub fn refresh_with<L>(&self, path: &Path, live: L) -> Option<Arc<str>>
     where
         L: FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
@@ -274,10 +273,10 @@ impl ScriptHost {
             _ => None,
         };
         let now = match &read {
-            Ok(None) if built_in.is_some() => Found::BuiltIn,
-            Ok(Some(text)) => Found::Text { hash: run::hash(text) },
-            Ok(None) => Found::Missing,
-            Err(reason) => Found::Unreadable(reason.clone()),
+            Ok(None) if built_in.is_some() => FileState::BuiltIn,
+            Ok(Some(text)) => FileState::Text { hash: run::hash(text) },
+            Ok(None) => FileState::Missing,
+            Err(reason) => FileState::Unreadable(reason.clone()),
         };
         let mut found = lock(&self.found);
         if *found == now {
@@ -286,7 +285,7 @@ impl ScriptHost {
         let kept = match read {
             Ok(Some(text)) => self.judge(&text, InForce::File, live),
             Ok(None) if built_in.is_some() => {
-                // It is here at the next start too: nothing to keep.
+                // It is available at the next start too, so there is nothing to store.
                 built_in.and_then(|text| self.judge(text, InForce::BuiltIn, live));
                 None
             }
@@ -297,12 +296,12 @@ impl ScriptHost {
         kept
     }
 
-    fn about_file(&self, reason: &str) -> Complaint {
-        Complaint::new(&self.file, None, reason)
+    fn about_file(&self, reason: &str) -> ScriptDiagnostic {
+        ScriptDiagnostic::new(&self.file, None, reason)
     }
 
-    /// Whether nothing that a user wrote would give way to a built-in text: a directory that is
-    /// away for a moment must not change the numbers.
+    /// Whether a built-in text may replace the present one: not when a directory is temporarily
+    /// unavailable, which must not change the numbers.
     fn may_take_built_in(&self) -> bool {
         let force = self.force.load();
         let is_shipped = |script: &Arc<Compiled>| shipped::is_built_in(script.source());
@@ -317,9 +316,9 @@ impl ScriptHost {
         let trials = self.trials.as_ref();
         match attempt(self.kind, text, &self.file, trials, was_in_force, live) {
             Ok(compiled) => Some(self.adopt(compiled, in_force)),
-            Err(complaint) => {
-                let shown = complaint.line.and_then(|number| line_of(text, number));
-                self.refuse_at(&complaint, shown.as_deref())
+            Err(diagnostic) => {
+                let shown = diagnostic.line.and_then(|number| line_of(text, number));
+                self.refuse_at(&diagnostic, shown.as_deref())
             }
         }
     }
@@ -340,7 +339,7 @@ impl ScriptHost {
                 failed: None,
                 ..old.status.clone()
             };
-            Force { script: Some(Arc::clone(&script)), sample: sample.clone(), status }
+            ForceState { script: Some(Arc::clone(&script)), sample: sample.clone(), status }
         });
         if in_force == InForce::BuiltIn {
             info!(file = %self.file, "no such file: built-in script in force");
@@ -350,43 +349,45 @@ impl ScriptHost {
         source
     }
 
-    /// The file is not what is in force; what was goes on. Returns nothing to keep.
-    fn refuse(&self, complaint: &Complaint) -> Option<Arc<str>> {
-        self.refuse_at(complaint, None)
+    /// Refuses the file's text; the present script remains. Returns `None`: nothing to store.
+    fn refuse(&self, diagnostic: &ScriptDiagnostic) -> Option<Arc<str>> {
+        self.refuse_at(diagnostic, None)
     }
 
-    /// The same, with the line of the text that it is about.
-    fn refuse_at(&self, complaint: &Complaint, line: Option<&str>) -> Option<Arc<str>> {
+    /// The same, with the line that the error concerns.
+    fn refuse_at(&self, diagnostic: &ScriptDiagnostic, line: Option<&str>) -> Option<Arc<str>> {
         self.force.rcu(|old| {
             let in_force =
                 if old.script.is_some() { InForce::LastGood } else { without(self.kind) };
-            let refused = Some(complaint.clone());
+            let refused = Some(diagnostic.clone());
             let refused_line = line.map(str::to_owned);
             let status = ScriptStatus { in_force, refused, refused_line, ..old.status.clone() };
-            Force { status, ..old.again() }
+            ForceState { status, ..old.again() }
         });
         let stays = match self.force.load().status.in_force {
-            InForce::NativeSum => "the native sum stays in force",
-            InForce::Nothing => "there is no aggregate of this name",
+            InForce::NativeSum => "the native sum remains in force",
+            InForce::Nothing => "the aggregate is not available",
             InForce::File | InForce::LastGood | InForce::BuiltIn => {
-                "the last good script stays in force"
+                "the last good script remains in force"
             }
         };
-        warn!(%complaint, "{stays}");
+        warn!(%diagnostic, "{stays}");
         None
     }
 
-    /// Keeps what came of a tick, unless another script is in force by now.
-    fn note_tick(&self, script: &Arc<Compiled>, failed: Option<&Complaint>) {
+    /// Records the result of a tick, unless another script came into force.
+    fn note_tick(&self, script: &Arc<Compiled>, failed: Option<&ScriptDiagnostic>) {
         let before = self.force.load();
         if before.status.failed.as_ref() == failed {
             return;
         }
         match (&before.status.failed, failed) {
-            (None, Some(complaint)) if self.kind == Kind::Aggregate => {
-                warn!(%complaint, "the aggregate stays as it was");
+            (None, Some(diagnostic)) if self.kind == ScriptKind::Aggregate => {
+                warn!(%diagnostic, "the script failed; the aggregate keeps its last result");
             }
-            (None, Some(complaint)) => warn!(%complaint, "the native sum stands in for the script"),
+            (None, Some(diagnostic)) => {
+                warn!(%diagnostic, "the script failed; the native sum is used instead");
+            }
             (Some(_), None) => info!(file = %self.file, "the script works again"),
             _ => {}
         }
@@ -396,42 +397,43 @@ impl ScriptHost {
             if same {
                 status.failed = failed.cloned();
             }
-            Force { status, ..old.again() }
+            ForceState { status, ..old.again() }
         });
     }
 }
 
-impl Force {
+impl ForceState {
     fn again(&self) -> Self {
         let Self { script, sample, status } = self;
         Self { script: script.clone(), sample: sample.clone(), status: status.clone() }
     }
 }
 
-/// A line of a text, from 1, as far as a page has room for it.
+/// A line of a text, from 1, cut to the most characters of a quoted line.
 fn line_of(text: &str, line: u32) -> Option<String> {
     let at = usize::try_from(line).ok()?.checked_sub(1)?;
     text.lines().nth(at).map(|line| line.chars().take(LINE_CHARS).collect())
 }
 
-/// Compiles and tries a text, unless an earlier process died while it did.
+/// Compiles and tries a text, unless an earlier process died while it tried it.
 fn attempt(
-    kind: Kind,
+    kind: ScriptKind,
     text: &str,
     file: &Arc<str>,
     trials: Option<&Trials>,
     was_in_force: bool,
     live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
-) -> Result<Compiled, Complaint> {
+) -> Result<Compiled, ScriptDiagnostic> {
     let hash = run::hash(text);
-    // A built-in text is not what the process died of.
+    // A built-in text cannot be the cause of a crash.
     let Some(trials) = trials.filter(|_| !shipped::is_built_in(text)) else {
         return run::prepare_as(kind, text, file, live);
     };
     if trials.is_deadly(hash, was_in_force) {
-        let reason = "the process ended while this text was being tried, so it is not tried again: \
-                      change it (`ghpulse script check FILE` tries it in a process of its own)";
-        return Err(Complaint::new(file, None, reason));
+        let reason = "the process ended while it tried this script, so the script is not tried \
+                      again: change it (`ghpulse script check FILE` tries it in a separate \
+                      process)";
+        return Err(ScriptDiagnostic::new(file, None, reason));
     }
     trials.begin(hash);
     let prepared = run::prepare_as(kind, text, file, live);
@@ -439,15 +441,15 @@ fn attempt(
     prepared
 }
 
-/// What there is without a script.
-fn without(kind: Kind) -> InForce {
+/// What is in force without a script.
+fn without(kind: ScriptKind) -> InForce {
     match kind {
-        Kind::Merge => InForce::NativeSum,
-        Kind::Aggregate => InForce::Nothing,
+        ScriptKind::Merge => InForce::NativeSum,
+        ScriptKind::Aggregate => InForce::Nothing,
     }
 }
 
-/// The text of a file, `None` when it is not there; a text for people when it cannot be used.
+/// The text of a file, `None` when it does not exist; an error when it cannot be used.
 pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -464,8 +466,8 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, String> {
         Err(error) => return Err(error.to_string()),
     };
     let mut bytes = Vec::new();
-    // One byte more than is allowed, so that the length is refused by whoever knows the limit.
+    // One byte more than the limit, so that the caller can refuse the length.
     let limit = u64::try_from(SOURCE_BYTES).expect("a small number") + 1;
     file.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map(Some).map_err(|_| "it is not UTF-8 text".to_owned())
+    String::from_utf8(bytes).map(Some).map_err(|_| "not UTF-8 text".to_owned())
 }

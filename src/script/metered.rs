@@ -1,7 +1,7 @@
-//! Functions of rhai's packages in forms that measure before they make.
+//! Functions of rhai's packages that check sizes before they allocate.
 //!
-//! Rhai looks at sizes after a call, so one call may make gigabytes first. A function is replaced
-//! here when its result can be larger than its arguments are in memory by more than a constant. By
+//! Rhai checks sizes after a call, so one call could allocate gigabytes first. A function is
+//! replaced here when its result can exceed the memory of its arguments by more than a constant. By
 //! package:
 //!
 //! - Arithmetic, Logic, `BasicMath`: none; they make numbers, and `max` and `min` of texts.
@@ -23,10 +23,10 @@ use rhai::{
 
 use super::engine::{ARRAY_ITEMS, STRING_BYTES};
 use super::meter;
-use super::sum::{Answer, wrong};
+use super::sum::{NativeResult, wrong};
 use super::text::{As, Bounded, shown, too_long, weigh, write_value};
 
-/// Puts them in front of the packages' own.
+/// Registers them in front of the packages' own.
 pub(super) fn register(engine: &mut Engine) {
     shows(engine);
     joins(engine);
@@ -52,7 +52,7 @@ fn shows(engine: &mut Engine) {
     }
     show!(As::Text, "print" "to_string");
     show!(As::Debug, "debug" "to_debug");
-    engine.register_fn("to_json", |map: &mut Map| -> Answer<String> {
+    engine.register_fn("to_json", |map: &mut Map| -> NativeResult<String> {
         let taken = Dynamic::from_map(std::mem::take(map));
         let weighed = weigh(&taken);
         *map = taken.cast::<Map>();
@@ -60,14 +60,14 @@ fn shows(engine: &mut Engine) {
     });
 }
 
-fn show_array(context: &NativeCallContext<'_>, array: &mut Array) -> Answer<ImmutableString> {
+fn show_array(context: &NativeCallContext<'_>, array: &mut Array) -> NativeResult<ImmutableString> {
     let taken = Dynamic::from_array(std::mem::take(array));
     let text = shown(context, &taken, As::Debug);
     *array = taken.cast::<Array>();
     text
 }
 
-fn show_map(context: &NativeCallContext<'_>, map: &mut Map) -> Answer<ImmutableString> {
+fn show_map(context: &NativeCallContext<'_>, map: &mut Map) -> NativeResult<ImmutableString> {
     let taken = Dynamic::from_map(std::mem::take(map));
     let text = shown(context, &taken, As::Debug);
     *map = taken.cast::<Map>();
@@ -101,7 +101,7 @@ fn append(
     context: &NativeCallContext<'_>,
     text: &ImmutableString,
     more: &Dynamic,
-) -> Answer<ImmutableString> {
+) -> NativeResult<ImmutableString> {
     let mut out = Bounded::new(STRING_BYTES);
     out.write_str(text).or_else(|_| too_long())?;
     write_value(context, more, As::Text, &mut out)?;
@@ -109,33 +109,33 @@ fn append(
 }
 
 fn replaces(engine: &mut Engine) {
-    type Text = ImmutableString;
+    type Str = ImmutableString;
     engine
-        .register_fn("replace", |text: &mut Text, find: &str, by: &str| replace(text, find, by))
-        .register_fn("replace", |text: &mut Text, find: &str, by: char| {
+        .register_fn("replace", |text: &mut Str, find: &str, by: &str| replace(text, find, by))
+        .register_fn("replace", |text: &mut Str, find: &str, by: char| {
             replace(text, find, by.encode_utf8(&mut [0; 4]))
         })
-        .register_fn("replace", |text: &mut Text, find: char, by: &str| {
+        .register_fn("replace", |text: &mut Str, find: char, by: &str| {
             replace(text, find.encode_utf8(&mut [0; 4]), by)
         })
-        .register_fn("replace", |text: &mut Text, find: char, by: char| {
+        .register_fn("replace", |text: &mut Str, find: char, by: char| {
             replace(text, find.encode_utf8(&mut [0; 4]), by.encode_utf8(&mut [0; 4]))
         })
-        .register_fn("pad", |text: &mut Text, len: INT, by: &str| pad(text, len, by))
-        .register_fn("pad", |text: &mut Text, len: INT, by: char| {
+        .register_fn("pad", |text: &mut Str, len: INT, by: &str| pad(text, len, by))
+        .register_fn("pad", |text: &mut Str, len: INT, by: char| {
             pad(text, len, by.encode_utf8(&mut [0; 4]))
         });
 }
 
-/// Whether a text may be so long; counted as work.
-fn room(bytes: usize) -> Answer<()> {
+/// Whether a text may have this length; counted as work.
+fn room(bytes: usize) -> NativeResult<()> {
     if bytes > STRING_BYTES {
         return too_long();
     }
     meter::work(1 + bytes / 8)
 }
 
-fn replace(text: &mut ImmutableString, find: &str, by: &str) -> Answer<()> {
+fn replace(text: &mut ImmutableString, find: &str, by: &str) -> NativeResult<()> {
     if text.is_empty() {
         return Ok(());
     }
@@ -147,8 +147,8 @@ fn replace(text: &mut ImmutableString, find: &str, by: &str) -> Answer<()> {
     Ok(())
 }
 
-/// Brings a text to a length in characters.
-fn pad(text: &mut ImmutableString, len: INT, by: &str) -> Answer<()> {
+/// Pads a text to a length in characters.
+fn pad(text: &mut ImmutableString, len: INT, by: &str) -> NativeResult<()> {
     let chars = text.chars().count();
     let missing = usize::try_from(len).unwrap_or(0).saturating_sub(chars);
     if missing == 0 {
@@ -171,10 +171,10 @@ fn pad(text: &mut ImmutableString, len: INT, by: &str) -> Answer<()> {
 }
 
 fn splits(engine: &mut Engine) {
-    type Text = ImmutableString;
+    type Str = ImmutableString;
     engine.register_fn("to_chars", |text: &str| pieces(text.chars(), 1)).register_fn(
         "split",
-        |text: &mut Text| {
+        |text: &mut Str| {
             if text.is_empty() {
                 return Ok(vec![text.clone().into()]);
             }
@@ -184,13 +184,13 @@ fn splits(engine: &mut Engine) {
     macro_rules! by {
         ($name:literal, $split:ident, $splitn:ident, $by:ty) => {
             engine
-                .register_fn($name, |text: &mut Text, by: $by| -> Answer<Array> {
+                .register_fn($name, |text: &mut Str, by: $by| -> NativeResult<Array> {
                     if text.is_empty() {
                         return Ok(vec![text.clone().into()]);
                     }
                     pieces(text.$split(by), 2)
                 })
-                .register_fn($name, |text: &mut Text, by: $by, most: INT| -> Answer<Array> {
+                .register_fn($name, |text: &mut Str, by: $by, most: INT| -> NativeResult<Array> {
                     if text.is_empty() || most <= 1 {
                         return Ok(vec![text.clone().into()]);
                     }
@@ -206,7 +206,7 @@ fn splits(engine: &mut Engine) {
 }
 
 /// The pieces of a text as an array, each `steps` of work.
-fn pieces<T: Into<Dynamic>>(found: impl Iterator<Item = T>, steps: usize) -> Answer<Array> {
+fn pieces<T: Into<Dynamic>>(found: impl Iterator<Item = T>, steps: usize) -> NativeResult<Array> {
     let mut all = Array::new();
     for piece in found {
         if all.len() >= ARRAY_ITEMS {
@@ -235,7 +235,11 @@ fn compares(engine: &mut Engine) {
         });
 }
 
-fn are_arrays_equal(context: &NativeCallContext<'_>, a: &mut Array, b: Array) -> Answer<bool> {
+fn are_arrays_equal(
+    context: &NativeCallContext<'_>,
+    a: &mut Array,
+    b: Array,
+) -> NativeResult<bool> {
     if a.len() != b.len() {
         return Ok(false);
     }
@@ -247,7 +251,7 @@ fn are_arrays_equal(context: &NativeCallContext<'_>, a: &mut Array, b: Array) ->
     Ok(true)
 }
 
-fn are_maps_equal(context: &NativeCallContext<'_>, a: &mut Map, mut b: Map) -> Answer<bool> {
+fn are_maps_equal(context: &NativeCallContext<'_>, a: &mut Map, mut b: Map) -> NativeResult<bool> {
     if a.len() != b.len() {
         return Ok(false);
     }
@@ -260,12 +264,16 @@ fn are_maps_equal(context: &NativeCallContext<'_>, a: &mut Map, mut b: Map) -> A
     Ok(true)
 }
 
-fn are_equal(context: &NativeCallContext<'_>, a: &mut Dynamic, b: &mut Dynamic) -> Answer<bool> {
+fn are_equal(
+    context: &NativeCallContext<'_>,
+    a: &mut Dynamic,
+    b: &mut Dynamic,
+) -> NativeResult<bool> {
     meter::work(1)?;
     let is_one_kind = a.type_id() == b.type_id();
     match context.call_native_fn_raw("==", true, &mut [a, b]) {
         Ok(equal) => Ok(equal.as_bool().unwrap_or(false)),
-        // Values of two kinds are different where nothing says otherwise.
+        // Values of two types differ unless defined otherwise.
         Err(error) => match *error {
             EvalAltResult::ErrorFunctionNotFound(ref call, ..)
                 if call.starts_with("==") && !is_one_kind =>

@@ -1,30 +1,31 @@
-//! What a merge script sees: `window`, its buckets, and `Tally()`. `scripts/README.md` is its page.
+//! Objects of a merge script: `window`, its buckets, and `Tally()`, documented in
+//! `scripts/README.md`.
 
 use std::sync::Arc;
 
 use rhai::{Array, Dynamic, Engine, FLOAT, INT, ImmutableString, Map};
 
 use super::meter;
-use super::sum::{Answer, Sum, Weight, float, wrong};
+use super::sum::{NativeResult, Sum, Weight, float, wrong};
 use crate::model::tally::{Bucket, WindowSnapshot};
 use crate::model::window;
 
-/// One second. A second without counts is a bucket too, an empty one.
+/// One second. A second without counts is an empty bucket.
 #[derive(Debug, Clone)]
-pub(super) struct Second {
+pub(super) struct BucketObject {
     taken: WindowSnapshot,
     at: INT,
     counted: Option<Arc<Bucket>>,
 }
 
-/// The window, or the one before it.
+/// The window, or the previous one.
 #[derive(Debug, Clone)]
-pub(super) struct Seconds {
+pub(super) struct WindowObject {
     taken: WindowSnapshot,
     previous: bool,
 }
 
-impl Second {
+impl BucketObject {
     fn total(&self) -> INT {
         self.counted.as_ref().map_or(0, |bucket| bucket.total())
     }
@@ -41,7 +42,7 @@ impl Second {
     }
 
     /// Names and counts, by name.
-    fn entries(&self) -> Answer<Vec<(&Arc<str>, INT)>> {
+    fn entries(&self) -> NativeResult<Vec<(&Arc<str>, INT)>> {
         let Some(bucket) = &self.counted else { return Ok(Vec::new()) };
         meter::work(bucket.counts().len())?;
         let named = |&(id, n): &(u16, i64)| Some((self.taken.name(id)?, n));
@@ -50,17 +51,17 @@ impl Second {
         Ok(entries)
     }
 
-    fn names(&mut self) -> Answer<Array> {
+    fn names(&mut self) -> NativeResult<Array> {
         Ok(self.entries()?.into_iter().map(|(name, _)| text(name)).collect())
     }
 
-    fn map(&mut self) -> Answer<Map> {
+    fn map(&mut self) -> NativeResult<Map> {
         let entries = self.entries()?;
         Ok(entries.into_iter().map(|(name, n)| ((&**name).into(), n.into())).collect())
     }
 }
 
-impl Seconds {
+impl WindowObject {
     pub(super) fn new(taken: WindowSnapshot) -> Self {
         Self { taken, previous: false }
     }
@@ -74,15 +75,15 @@ impl Seconds {
         if self.previous { self.taken.previous() } else { self.taken.buckets() }
     }
 
-    fn at(&self, at: INT) -> Second {
+    fn at(&self, at: INT) -> BucketObject {
         let at = self.taken.bucket_of(window::Second(at)).0;
         let buckets = self.buckets();
         let found = buckets.binary_search_by_key(&at, |bucket| bucket.at().0).ok();
         let counted = found.map(|index| Arc::clone(&buckets[index]));
-        Second { taken: self.taken.clone(), at, counted }
+        BucketObject { taken: self.taken.clone(), at, counted }
     }
 
-    fn before(&self) -> Answer<Self> {
+    fn before(&self) -> NativeResult<Self> {
         if self.previous {
             return wrong("only one window before the current one is kept".to_owned());
         }
@@ -92,23 +93,23 @@ impl Seconds {
 
 /// The seconds that have counts, oldest first.
 pub(super) struct Iter {
-    seconds: Seconds,
+    seconds: WindowObject,
     next: usize,
 }
 
 impl Iterator for Iter {
-    type Item = Second;
+    type Item = BucketObject;
 
-    fn next(&mut self) -> Option<Second> {
+    fn next(&mut self) -> Option<BucketObject> {
         let bucket = Arc::clone(self.seconds.buckets().get(self.next)?);
         self.next += 1;
         let taken = self.seconds.taken.clone();
-        Some(Second { taken, at: bucket.at().0, counted: Some(bucket) })
+        Some(BucketObject { taken, at: bucket.at().0, counted: Some(bucket) })
     }
 }
 
-impl IntoIterator for Seconds {
-    type Item = Second;
+impl IntoIterator for WindowObject {
+    type Item = BucketObject;
     type IntoIter = Iter;
 
     fn into_iter(self) -> Iter {
@@ -116,7 +117,7 @@ impl IntoIterator for Seconds {
     }
 }
 
-/// Makes the objects known to an interpreter.
+/// Registers the objects with an interpreter.
 pub(super) fn register(engine: &mut Engine) {
     register_window(engine);
     register_tally(engine);
@@ -125,24 +126,24 @@ pub(super) fn register(engine: &mut Engine) {
 
 fn register_window(engine: &mut Engine) {
     engine
-        .register_type_with_name::<Seconds>("Window")
-        .register_iterator::<Seconds>()
-        .register_get("from", |seconds: &mut Seconds| seconds.window().from.0)
-        .register_get("to", |seconds: &mut Seconds| seconds.window().until.0 - 1)
-        .register_get("previous", |seconds: &mut Seconds| seconds.before())
-        .register_fn("at", |seconds: &mut Seconds, at: INT| seconds.at(at))
-        .register_fn("to_string", |seconds: &mut Seconds| show_window(seconds))
-        .register_fn("to_debug", |seconds: &mut Seconds| show_window(seconds));
+        .register_type_with_name::<WindowObject>("Window")
+        .register_iterator::<WindowObject>()
+        .register_get("from", |seconds: &mut WindowObject| seconds.window().from.0)
+        .register_get("to", |seconds: &mut WindowObject| seconds.window().until.0 - 1)
+        .register_get("previous", |seconds: &mut WindowObject| seconds.before())
+        .register_fn("at", |seconds: &mut WindowObject, at: INT| seconds.at(at))
+        .register_fn("to_string", |seconds: &mut WindowObject| show_window(seconds))
+        .register_fn("to_debug", |seconds: &mut WindowObject| show_window(seconds));
     engine
-        .register_type_with_name::<Second>("Bucket")
-        .register_get("at", |second: &mut Second| second.at)
-        .register_get("age", |second: &mut Second| second.age())
-        .register_get("total", |second: &mut Second| second.total())
-        .register_fn("get", |second: &mut Second, name: &str| second.get(name))
-        .register_fn("names", Second::names)
-        .register_fn("to_map", Second::map)
-        .register_fn("to_string", |second: &mut Second| show_bucket(second))
-        .register_fn("to_debug", |second: &mut Second| show_bucket(second));
+        .register_type_with_name::<BucketObject>("Bucket")
+        .register_get("at", |second: &mut BucketObject| second.at)
+        .register_get("age", |second: &mut BucketObject| second.age())
+        .register_get("total", |second: &mut BucketObject| second.total())
+        .register_fn("get", |second: &mut BucketObject, name: &str| second.get(name))
+        .register_fn("names", BucketObject::names)
+        .register_fn("to_map", BucketObject::map)
+        .register_fn("to_string", |second: &mut BucketObject| show_bucket(second))
+        .register_fn("to_debug", |second: &mut BucketObject| show_bucket(second));
 }
 
 fn register_tally(engine: &mut Engine) {
@@ -177,21 +178,21 @@ fn register_add(engine: &mut Engine) {
                 });
         };
     }
-    weighted!(add_bucket, Second);
-    weighted!(add_window, Seconds);
+    weighted!(add_bucket, BucketObject);
+    weighted!(add_window, WindowObject);
     weighted!(Sum::add_sum, Sum);
 }
 
-fn add_bucket(sum: &mut Sum, second: &Second, weight: Weight) -> Answer<()> {
+fn add_bucket(sum: &mut Sum, second: &BucketObject, weight: Weight) -> NativeResult<()> {
     sum.add_buckets(&second.taken, &second.counted, weight)
 }
 
-fn add_window(sum: &mut Sum, seconds: &Seconds, weight: Weight) -> Answer<()> {
+fn add_window(sum: &mut Sum, seconds: &WindowObject, weight: Weight) -> NativeResult<()> {
     sum.add_buckets(&seconds.taken, seconds.buckets(), weight)
 }
 
-/// Changes the tally and hands back a copy, so that it can end a script.
-fn top(sum: &mut Sum, n: INT) -> Answer<Sum> {
+/// Changes the tally and returns a copy, so that the call can end a script.
+fn top(sum: &mut Sum, n: INT) -> NativeResult<Sum> {
     let Ok(n) = usize::try_from(n) else {
         return wrong(format!("top takes a whole number from 0 on, not {n}"));
     };
@@ -199,7 +200,7 @@ fn top(sum: &mut Sum, n: INT) -> Answer<Sum> {
     Ok(sum.clone())
 }
 
-fn names(sum: &Sum) -> Answer<Array> {
+fn names(sum: &Sum) -> NativeResult<Array> {
     Ok(sum.names()?.iter().map(text).collect())
 }
 
@@ -207,8 +208,8 @@ fn text(name: &Arc<str>) -> Dynamic {
     ImmutableString::from(&**name).into()
 }
 
-/// The names of a list; those that are longer than a name may be are in no tally, and left out.
-fn texts(names: &Array) -> Answer<Vec<String>> {
+/// The names of a list without those that exceed the longest name, which no tally has.
+fn texts(names: &Array) -> NativeResult<Vec<String>> {
     let mut all = Vec::new();
     for name in names {
         meter::work(1)?;
@@ -223,11 +224,11 @@ fn texts(names: &Array) -> Answer<Vec<String>> {
     Ok(all)
 }
 
-fn show_window(seconds: &Seconds) -> String {
+fn show_window(seconds: &WindowObject) -> String {
     let window = seconds.window();
     format!("Window {{ from: {}, to: {} }}", window.from.0, window.until.0 - 1)
 }
 
-fn show_bucket(second: &Second) -> String {
+fn show_bucket(second: &BucketObject) -> String {
     format!("Bucket {{ at: {}, age: {}, total: {} }}", second.at, second.age(), second.total())
 }

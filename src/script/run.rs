@@ -1,26 +1,26 @@
-//! From text to a script that can be run, and one run of it.
+//! Compiles scripts, and runs them.
 //!
-//! A run has a thread of its own, with a stack of known size: a script may nest data as deep as
-//! its limits allow, and dropping that recurses. A panic inside the interpreter ends that thread
-//! only, and is a complaint like any other.
+//! Each run has a thread with a stack of known size: a script may nest data as deep as its limits
+//! allow, and dropping it recurses. A panic inside the interpreter ends only that thread, and is
+//! reported as an error of the script.
 
 use std::sync::Arc;
 use std::thread;
 
 use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, FnAccess, FuncArgs, Scope};
 
-use super::complaint::{Complaint, Place};
-use super::meter::{self, Limits};
-use super::objects::{self, Seconds};
+use super::diagnostic::{LineColumn, ScriptDiagnostic};
+use super::meter::{self, ScriptLimits};
+use super::objects::{self, WindowObject};
 use super::sum::{self, Sum};
 use super::{engine, rules, sample};
 use crate::model::tally::{Tally, WindowSnapshot};
 use crate::script::rule::{NAME_BYTES, Rule};
 
-/// The longest script, in bytes; the shipped one has less than 2,000.
+/// The longest script, in bytes; the built-in one has less than 2,000.
 pub const SOURCE_BYTES: usize = 256 * 1024;
 
-/// Room for the deepest data that the limits allow, dropped level by level.
+/// Stack for the deepest data that the limits allow, dropped level by level.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 const MERGE: &str = "merge";
@@ -28,50 +28,50 @@ const FORM: &str = "fn merge(window) { … }";
 const CONFIG: &str = "config";
 const CONFIG_FORM: &str = "fn config() { #{ by: \"event.repo.name\", window: \"1h\" } }";
 
-/// What a script is for.
+/// Kind of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It makes the language map.
+pub enum ScriptKind {
+    /// Computes the language map.
     Merge,
-    /// It says itself what is counted, and makes the value of an aggregate.
+    /// Defines its rule itself, and computes the value of an aggregate.
     Aggregate,
 }
 
-/// A script that compiled; run it as often as you like, from any thread.
+/// A compiled script; may be run any number of times, from any thread.
 #[derive(Debug)]
 pub struct Compiled {
-    /// What is counted for it; none for the merge script.
+    /// Its rule; `None` for the merge script.
     rule: Option<Rule>,
     file: Arc<str>,
     source: Arc<str>,
     hash: u64,
     engine: Engine,
     ast: AST,
-    limits: Limits,
-    /// Where `fn merge` stands: the place of what has no other.
-    merge_at: Place,
+    limits: ScriptLimits,
+    /// Location of `fn merge`, for errors without one.
+    merge_at: LineColumn,
 }
 
-/// Compiles a merge script and tries it, on the built-in sample and, if given, on a live window.
-/// `file` is what complaints call it.
+/// Compiles a merge script and runs it on the built-in sample and, if given, on a live window.
+/// `file` is its name in errors.
 pub fn prepare(
     source: &str,
     file: &str,
     live: Option<&WindowSnapshot>,
-) -> Result<Compiled, Complaint> {
-    prepare_as(Kind::Merge, source, file, |_| live.cloned())
+) -> Result<Compiled, ScriptDiagnostic> {
+    prepare_as(ScriptKind::Merge, source, file, |_| live.cloned())
 }
 
-/// The same for either kind; `live` is told what is to be counted.
+/// The same for either kind; `live` receives the rule.
 pub(super) fn prepare_as(
-    kind: Kind,
+    kind: ScriptKind,
     source: &str,
     file: &str,
     live: impl FnOnce(Option<&Rule>) -> Option<WindowSnapshot>,
-) -> Result<Compiled, Complaint> {
+) -> Result<Compiled, ScriptDiagnostic> {
     let compiled = match kind {
-        Kind::Merge => Compiled::new(source, file, Limits::default())?,
-        Kind::Aggregate => Compiled::aggregate(source, file, Limits::default())?,
+        ScriptKind::Merge => Compiled::new(source, file, ScriptLimits::default())?,
+        ScriptKind::Aggregate => Compiled::aggregate(source, file, ScriptLimits::default())?,
     };
     compiled.run(&compiled.sample())?;
     if let Some(live) = live(compiled.rule.as_ref()) {
@@ -80,7 +80,7 @@ pub(super) fn prepare_as(
     Ok(compiled)
 }
 
-/// What tells one source from another: 16 hexadecimal digits.
+/// Identifies a source text: 16 hexadecimal digits.
 #[must_use]
 pub(super) fn fingerprint(hash: u64) -> String {
     format!("{hash:016x}")
@@ -92,42 +92,50 @@ pub(super) fn hash(source: &str) -> u64 {
 }
 
 impl Compiled {
-    /// Compiles and looks at the form; runs nothing.
-    pub(super) fn new(source: &str, file: &str, limits: Limits) -> Result<Self, Complaint> {
+    /// Compiles and checks the form; runs nothing.
+    pub(super) fn new(
+        source: &str,
+        file: &str,
+        limits: ScriptLimits,
+    ) -> Result<Self, ScriptDiagnostic> {
         let file: Arc<str> = file.into();
         if source.len() > SOURCE_BYTES {
             let long = source.len();
             let reason = format!("the script has {long} bytes, {SOURCE_BYTES} are allowed");
-            return Err(Complaint::new(&file, None, reason));
+            return Err(ScriptDiagnostic::new(&file, None, reason));
         }
         let mut engine = engine::build(&file, limits);
         objects::register(&mut engine);
         let built = apart(|| engine.compile(source));
         let ast = match built {
             Ok(Ok(ast)) => ast,
-            Ok(Err(error)) => return Err(Complaint::parse(&file, &error)),
-            Err(reason) => return Err(Complaint::new(&file, None, reason)),
+            Ok(Err(error)) => return Err(ScriptDiagnostic::parse(&file, &error)),
+            Err(reason) => return Err(ScriptDiagnostic::new(&file, None, reason)),
         };
         let merge_at = place_of(MERGE, source);
         let form = check_form(&ast, MERGE, 1, FORM);
-        form.map_err(|reason| Complaint::new(&file, Some(merge_at), reason))?;
+        form.map_err(|reason| ScriptDiagnostic::new(&file, Some(merge_at), reason))?;
         let (source, hash) = (source.into(), hash(source));
         Ok(Self { rule: None, file, source, hash, engine, ast, limits, merge_at })
     }
 
     /// The same for an aggregate, whose `config` is run.
-    pub(super) fn aggregate(source: &str, file: &str, limits: Limits) -> Result<Self, Complaint> {
-        let limits = Limits { name_bytes: NAME_BYTES, ..limits };
+    pub(super) fn aggregate(
+        source: &str,
+        file: &str,
+        limits: ScriptLimits,
+    ) -> Result<Self, ScriptDiagnostic> {
+        let limits = ScriptLimits { name_bytes: NAME_BYTES, ..limits };
         let mut compiled = Self::new(source, file, limits)?;
         let at = place_of(CONFIG, source);
-        let complain = |reason: String| Complaint::new(&compiled.file, Some(at), reason);
+        let complain = |reason: String| ScriptDiagnostic::new(&compiled.file, Some(at), reason);
         check_form(&compiled.ast, CONFIG, 0, CONFIG_FORM).map_err(complain)?;
         let read = compiled.call(CONFIG, (), at, rules::read)?;
         compiled.rule = Some(read);
         Ok(compiled)
     }
 
-    /// What is counted for it; none for the merge script.
+    /// Its rule; `None` for the merge script.
     #[must_use]
     pub fn rule(&self) -> Option<&Rule> {
         self.rule.as_ref()
@@ -147,27 +155,27 @@ impl Compiled {
         &self.source
     }
 
-    /// What tells it from other scripts: 16 hexadecimal digits made from its text.
+    /// Hash of its text: 16 hexadecimal digits.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         fingerprint(self.hash)
     }
 
-    /// What the script makes of a window: names with counts above 0. Computes for at most
-    /// the deadline of 200 ms; the calling thread waits for it.
-    pub fn run(&self, window: &WindowSnapshot) -> Result<Tally, Complaint> {
-        self.call(MERGE, (Seconds::new(window.clone()),), self.merge_at, accept)
+    /// The script's result for a window: names with counts above 0. Computes for up to the deadline
+    /// of 200 ms; the calling thread waits.
+    pub fn run(&self, window: &WindowSnapshot) -> Result<Tally, ScriptDiagnostic> {
+        self.call(MERGE, (WindowObject::new(window.clone()),), self.merge_at, accept)
     }
 
-    /// Calls a function of the script, on a thread of its own, and reads what it returns there.
+    /// Calls a function of the script on a separate thread, and converts its result there.
     fn call<T: Send>(
         &self,
         name: &str,
         args: impl FuncArgs + Send,
-        at: Place,
+        at: LineColumn,
         read: impl FnOnce(&Dynamic) -> Result<T, String> + Send,
-    ) -> Result<T, Complaint> {
-        let complain = |reason| Complaint::new(&self.file, Some(at), reason);
+    ) -> Result<T, ScriptDiagnostic> {
+        let complain = |reason| ScriptDiagnostic::new(&self.file, Some(at), reason);
         let outcome = apart(|| {
             meter::begin(self.limits);
             let options = CallFnOptions::default();
@@ -181,40 +189,40 @@ impl Compiled {
         outcome.unwrap_or_else(|reason| Err(complain(reason)))
     }
 
-    fn complain_of(&self, error: EvalAltResult, at: Place) -> Complaint {
+    fn complain_of(&self, error: EvalAltResult, at: LineColumn) -> ScriptDiagnostic {
         if matches!(error.unwrap_inner(), EvalAltResult::ErrorTooManyOperations(_)) {
-            let mut complaint = Complaint::run(&self.file, error, at);
-            complaint.reason = format!("more than {} operations", self.limits.operations);
-            return complaint;
+            let mut diagnostic = ScriptDiagnostic::run(&self.file, error, at);
+            diagnostic.reason = format!("more than {} operations", self.limits.operations);
+            return diagnostic;
         }
-        Complaint::run(&self.file, error, at)
+        ScriptDiagnostic::run(&self.file, error, at)
     }
 }
 
-/// Runs `work` on a thread of its own and waits for it; what it panicked with is the error.
+/// Runs `work` on a separate thread and waits for it; a panic becomes an error.
 fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("script".into()).stack_size(STACK_BYTES);
         let running = builder
             .spawn_scoped(scope, work)
-            .map_err(|error| format!("no thread to run it: {error}"))?;
+            .map_err(|error| format!("cannot start its thread: {error}"))?;
         running.join().map_err(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            format!("the interpreter failed: {}", text.unwrap_or("for a reason it does not say"))
+            format!("the interpreter failed: {}", text.unwrap_or("no reason given"))
         })
     })
 }
 
-/// What a text is for that has no name to tell: with a `config` it is an aggregate.
-pub(super) fn kind_of(source: &str) -> Kind {
+/// The kind of a text without a file name: with a `config` it is an aggregate.
+pub(super) fn kind_of(source: &str) -> ScriptKind {
     match find(CONFIG, source) {
-        Some(_) => Kind::Aggregate,
-        None => Kind::Merge,
+        Some(_) => ScriptKind::Aggregate,
+        None => ScriptKind::Merge,
     }
 }
 
-/// There must be a function of this name with so many parameters.
+/// Checks that a function of this name with this many parameters exists.
 fn check_form(ast: &AST, name: &str, params: usize, form: &str) -> Result<(), String> {
     let mut arities = Vec::new();
     for function in ast.iter_functions().filter(|function| function.name == name) {
@@ -225,17 +233,17 @@ fn check_form(ast: &AST, name: &str, params: usize, form: &str) -> Result<(), St
         arities.push(format!("takes {} parameters{private}", function.params.len()));
     }
     Err(match arities.first() {
-        None => format!("there is no function {name}; write {form}"),
+        None => format!("function {name} is missing; write {form}"),
         Some(arity) => format!("{name} {arity}; write {form}"),
     })
 }
 
 /// Line and column of a function's definition, or the start of the text.
-fn place_of(function: &str, source: &str) -> Place {
+fn place_of(function: &str, source: &str) -> LineColumn {
     find(function, source).unwrap_or((1, 1))
 }
 
-fn find(function: &str, source: &str) -> Option<Place> {
+fn find(function: &str, source: &str) -> Option<LineColumn> {
     for (line, text) in (1..).zip(source.lines()) {
         let code = text.split("//").next().unwrap_or_default();
         for (start, _) in code.match_indices("fn") {
@@ -253,7 +261,7 @@ fn find(function: &str, source: &str) -> Option<Place> {
     None
 }
 
-/// A Tally, or a map of names and numbers.
+/// Converts a Tally, or a map of names and numbers.
 fn accept(result: &Dynamic) -> Result<Tally, String> {
     if let Some(sum) = result.read_lock::<Sum>() {
         return sum.finish();
@@ -281,7 +289,7 @@ fn accept(result: &Dynamic) -> Result<Tally, String> {
     Ok(tally)
 }
 
-/// What a person calls this value.
+/// The name of a value's type, for people.
 fn kind(value: &Dynamic) -> String {
     match value.type_name() {
         "()" => "nothing".to_owned(),
@@ -291,8 +299,8 @@ fn kind(value: &Dynamic) -> String {
         "map" => "a map".to_owned(),
         "i64" | "f64" => "a number".to_owned(),
         name if name.ends_with("Sum") => "a Tally".to_owned(),
-        name if name.ends_with("Seconds") => "a window".to_owned(),
-        name if name.ends_with("Second") => "a bucket".to_owned(),
+        name if name.ends_with("WindowObject") => "a window".to_owned(),
+        name if name.ends_with("BucketObject") => "a bucket".to_owned(),
         name => name.rsplit("::").next().unwrap_or(name).to_owned(),
     }
 }
@@ -304,11 +312,11 @@ mod tests {
     #[test]
     fn a_panic_inside_a_run_is_a_complaint_and_ends_nothing_else() {
         let source = "\nfn merge(window) { boom() }";
-        let limits = Limits::default();
+        let limits = ScriptLimits::default();
         let mut compiled = Compiled::new(source, "x.rhai", limits).unwrap();
         compiled.engine.register_fn("boom", || -> i64 { panic!("it fell over") });
-        let complaint = compiled.run(&sample::window()).unwrap_err();
-        assert_eq!(complaint.to_string(), "x.rhai:2:1: the interpreter failed: it fell over");
+        let diagnostic = compiled.run(&sample::window()).unwrap_err();
+        assert_eq!(diagnostic.to_string(), "x.rhai:2:1: the interpreter failed: it fell over");
         assert_eq!(apart(|| 1), Ok(1));
     }
 

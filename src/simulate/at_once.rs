@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 use super::limits::Caller;
-use super::server::Refusal;
-use super::state::Shared;
+use super::server::SimulatedRefusal;
+use super::state::SharedWorld;
 
 /// GitHub's secondary limit.
 const MOST: u32 = 100;
@@ -17,13 +17,13 @@ pub(super) const WAIT: Duration = Duration::from_secs(60);
 
 /// A request that is under way, until it is dropped.
 pub(super) struct AtOnce {
-    shared: Arc<Shared>,
+    shared: Arc<SharedWorld>,
     payer: Caller,
 }
 
 impl AtOnce {
     /// One more of this caller; `None` when there are too many.
-    pub(super) fn enter(shared: &Arc<Shared>, caller: &Caller) -> Option<Self> {
+    pub(super) fn enter(shared: &Arc<SharedWorld>, caller: &Caller) -> Option<Self> {
         let payer = caller.payer();
         let mut state = shared.state();
         let known = state.at_once.get(&payer).copied().unwrap_or(0);
@@ -50,7 +50,7 @@ impl Drop for AtOnce {
 }
 
 /// What is said to the one too many.
-pub(super) fn refusal() -> Refusal {
+pub(super) fn refusal() -> SimulatedRefusal {
     let message = "You have exceeded a secondary rate limit. Please wait.";
-    Refusal::new(StatusCode::FORBIDDEN, message).retry_after(WAIT.as_secs())
+    SimulatedRefusal::new(StatusCode::FORBIDDEN, message).retry_after(WAIT.as_secs())
 }

@@ -25,7 +25,7 @@ const CREATED: std::ops::Range<i64> = 1_420_070_400..1_767_225_600;
 
 /// What an account is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Account {
+pub(super) enum CastAccount {
     User,
     Bot,
     Organization,
@@ -36,7 +36,7 @@ pub(super) enum Account {
 pub(super) struct Person {
     pub(super) id: u64,
     pub(super) login: String,
-    pub(super) account: Account,
+    pub(super) account: CastAccount,
 }
 
 /// A public repository.
@@ -74,7 +74,7 @@ pub(super) struct Cast {
 
 /// Where a repository stands in the cast.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place(usize);
+pub(super) struct CastPlace(usize);
 
 impl Cast {
     /// The cast at the beginning.
@@ -89,14 +89,14 @@ impl Cast {
                 .iter()
                 .map(|login| {
                     organization_id += rng.u64(1..4_000_000);
-                    account(organization_id, login, Account::Organization)
+                    account(organization_id, login, CastAccount::Organization)
                 })
                 .collect(),
             bots: names::BOTS
                 .iter()
                 .map(|name| {
                     bot_id += rng.u64(1..9_000_000);
-                    account(bot_id, &format!("{name}[bot]"), Account::Bot)
+                    account(bot_id, &format!("{name}[bot]"), CastAccount::Bot)
                 })
                 .collect(),
             repositories: Vec::new(),
@@ -145,7 +145,7 @@ impl Cast {
                 format!("{capital}{last}{tail}")
             }
         };
-        let person = Arc::new(Person { id: self.next_person, login, account: Account::User });
+        let person = Arc::new(Person { id: self.next_person, login, account: CastAccount::User });
         put(rng, &mut self.people, person.clone(), MAX_PEOPLE);
         person
     }
@@ -165,17 +165,17 @@ impl Cast {
     }
 
     /// Where something happens next.
-    pub(super) fn somewhere(&self, rng: &mut Rng) -> Place {
-        Place(skewed(rng, self.repositories.len()))
+    pub(super) fn somewhere(&self, rng: &mut Rng) -> CastPlace {
+        CastPlace(skewed(rng, self.repositories.len()))
     }
 
     /// The repository at a place.
-    pub(super) fn at(&self, place: Place) -> Arc<Repository> {
+    pub(super) fn at(&self, place: CastPlace) -> Arc<Repository> {
         self.repositories[place.0].clone()
     }
 
     /// The next number for an issue or pull request there.
-    pub(super) fn next_number(&mut self, place: Place) -> u32 {
+    pub(super) fn next_number(&mut self, place: CastPlace) -> u32 {
         self.numbers[place.0] += 1;
         self.numbers[place.0]
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::faults::{Fault, FaultKind};
-use super::state::Shared;
+use super::state::SharedWorld;
 
 /// Steps the feed, turns faults on and off, tells what happened. Clones are the same hand.
 #[derive(Clone)]
-pub struct Control(Arc<Shared>);
+pub struct Control(Arc<SharedWorld>);
 
 impl Control {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<SharedWorld>) -> Self {
         Self(shared)
     }
 

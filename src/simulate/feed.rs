@@ -18,7 +18,7 @@ const PUSHES: usize = 100;
 
 /// An event in the feed.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(super) struct FeedEntry {
     /// Its place in the order in which events came into the feed.
     pub(super) number: u64,
     pub(super) text: Arc<str>,
@@ -27,8 +27,8 @@ pub(super) struct Entry {
 /// The newest events of each part, newest first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Feed {
-    pushes: VecDeque<Entry>,
-    rest: VecDeque<Entry>,
+    pushes: VecDeque<FeedEntry>,
+    rest: VecDeque<FeedEntry>,
     next: u64,
 }
 
@@ -46,7 +46,7 @@ impl Feed {
             "PushEvent" | "CreateEvent" | "DeleteEvent" => &mut self.pushes,
             _ => &mut self.rest,
         };
-        part.push_front(Entry { number: self.next, text: text.clone() });
+        part.push_front(FeedEntry { number: self.next, text: text.clone() });
         part.truncate(VISIBLE);
         self.next += 1;
     }
@@ -57,16 +57,16 @@ impl Feed {
     }
 
     /// A page, newest first; pages count from 1. Empty where the feed is.
-    pub(super) fn page(&self, page: usize, per_page: usize) -> Vec<Entry> {
+    pub(super) fn page(&self, page: usize, per_page: usize) -> Vec<FeedEntry> {
         let start = page.saturating_sub(1).saturating_mul(per_page);
-        let mut entries: Vec<Entry> =
+        let mut entries: Vec<FeedEntry> =
             self.positions().skip(start).take(per_page.min(VISIBLE)).cloned().collect();
         entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.number));
         entries
     }
 
     /// Everything in sight, position by position.
-    fn positions(&self) -> impl Iterator<Item = &Entry> {
+    fn positions(&self) -> impl Iterator<Item = &FeedEntry> {
         let pushes = self.pushes.len().min(PUSHES);
         self.pushes
             .iter()
@@ -96,7 +96,7 @@ mod tests {
         feed
     }
 
-    fn count(page: &[Entry], kind: &str) -> usize {
+    fn count(page: &[FeedEntry], kind: &str) -> usize {
         page.iter().filter(|entry| entry.text.contains(&format!("\"{kind}\""))).count()
     }
 

@@ -17,16 +17,16 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::schema::{Answering, Trouble};
+use self::schema::{QueryAnswering, QueryTrouble};
 use super::at_once::{self, AtOnce};
 use super::faults::{Fault, FaultKind, lot};
-use super::limits::{Caller, Standing, account};
-use super::server::{Refusal, admit, tell_of};
-use super::state::{Shared, Ticket};
+use super::limits::{Caller, LimitStanding, account};
+use super::server::{SimulatedRefusal, admit, tell_of};
+use super::state::{SharedWorld, Ticket};
 
 /// GitHub gives up on a query that takes longer.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-/// Work is counted over this span.
+/// Work of queries is counted over this span.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Accounts whose work is counted; beyond, all are forgotten.
 const MOST_WORKERS: usize = 10_000;
@@ -59,9 +59,9 @@ impl Default for QueryOptions {
 
 /// The work of each account in the last minute.
 #[derive(Default)]
-pub(super) struct Work(HashMap<String, VecDeque<(Instant, Duration)>>);
+pub(super) struct QueryWork(HashMap<String, VecDeque<(Instant, Duration)>>);
 
-impl Work {
+impl QueryWork {
     /// Adds work; how long to stay away when there was too much of it before.
     fn add(
         &mut self,
@@ -89,7 +89,7 @@ impl Work {
 }
 
 pub(super) async fn query(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<SharedWorld>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Bytes,
@@ -143,11 +143,11 @@ pub(super) async fn query(
 }
 
 fn answer(
-    shared: &Shared,
+    shared: &SharedWorld,
     ticket: &Ticket,
     fields: &[language::Field],
     count: u32,
-    standing: Standing,
+    standing: LimitStanding,
 ) -> Response {
     let (gone, partial) =
         (ticket.fault(FaultKind::QueryGone), ticket.fault(FaultKind::QueryPartial));
@@ -155,9 +155,9 @@ fn answer(
     let stopped_at = count.div_ceil(2) as usize;
     let forbidden = ticket.fault(FaultKind::QueryForbidden);
     let left_out = |at: usize| match (gone, partial) {
-        _ if forbidden.is_some() => Some(Trouble::Forbidden),
-        (_, Some(_)) if at >= stopped_at => Some(Trouble::TooMuch),
-        (Some(_), _) if chance(at) => Some(Trouble::Gone),
+        _ if forbidden.is_some() => Some(QueryTrouble::Forbidden),
+        (_, Some(_)) if at >= stopped_at => Some(QueryTrouble::TooMuch),
+        (Some(_), _) if chance(at) => Some(QueryTrouble::Gone),
         _ => None,
     };
     let rate = json!({
@@ -166,7 +166,7 @@ fn answer(
     });
     let foreign_ids = ticket.fault(FaultKind::QueryIds).is_some();
     let answered = shared.with_known(|known| {
-        Answering { known, rate, foreign_ids, left_out: &left_out }.answer(fields)
+        QueryAnswering { known, rate, foreign_ids, left_out: &left_out }.answer(fields)
     });
     let (data, mut errors) = match answered {
         Ok(answered) => answered,
@@ -187,7 +187,11 @@ fn answer(
 }
 
 /// The answer when a fault leaves none.
-async fn fault_response(shared: &Shared, ticket: &Ticket, standing: Standing) -> Option<Response> {
+async fn fault_response(
+    shared: &SharedWorld,
+    ticket: &Ticket,
+    standing: LimitStanding,
+) -> Option<Response> {
     let kinds = [
         FaultKind::Revoked,
         FaultKind::Suspended,
@@ -210,7 +214,7 @@ async fn fault_response(shared: &Shared, ticket: &Ticket, standing: Standing) ->
         }
         FaultKind::QueryLimited => {
             let reset = shared.clock.now().plus(fault.wait).second();
-            over_limit(Standing { used: standing.limit, reset, ..standing })
+            over_limit(LimitStanding { used: standing.limit, reset, ..standing })
         }
         FaultKind::QuerySecondary => secondary(fault.wait),
         _ => errors_only("Something went wrong while executing your query.", standing),
@@ -219,22 +223,22 @@ async fn fault_response(shared: &Shared, ticket: &Ticket, standing: Standing) ->
 }
 
 /// Counts the response.
-fn end(shared: &Shared, outcome: &str, response: Response) -> Response {
+fn end(shared: &SharedWorld, outcome: &str, response: Response) -> Response {
     shared.count(format!("graphql {outcome}"));
     response
 }
 
-fn told(status: StatusCode, body: &Value, standing: Standing) -> Response {
+fn told(status: StatusCode, body: &Value, standing: LimitStanding) -> Response {
     let mut response = super::server::json(status, body.to_string());
     tell_of(response.headers_mut(), standing, "graphql");
     response
 }
 
-fn errors_only(words: &str, standing: Standing) -> Response {
+fn errors_only(words: &str, standing: LimitStanding) -> Response {
     told(StatusCode::OK, &json!({ "data": null, "errors": [{ "message": words }] }), standing)
 }
 
-fn over_limit(standing: Standing) -> Response {
+fn over_limit(standing: LimitStanding) -> Response {
     let error = json!({ "type": "RATE_LIMITED", "message": "API rate limit exceeded." });
     told(StatusCode::OK, &json!({ "errors": [error] }), standing)
 }
@@ -242,11 +246,11 @@ fn over_limit(standing: Standing) -> Response {
 fn secondary(wait: Duration) -> Response {
     let message = "You have exceeded a secondary rate limit. Please wait.";
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    Refusal::new(StatusCode::FORBIDDEN, message).retry_after(seconds).into_response()
+    SimulatedRefusal::new(StatusCode::FORBIDDEN, message).retry_after(seconds).into_response()
 }
 
 fn refused(status: StatusCode, message: &str) -> Response {
-    Refusal::new(status, message).into_response()
+    SimulatedRefusal::new(status, message).into_response()
 }
 
 fn bad_gateway() -> Response {

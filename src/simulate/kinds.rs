@@ -5,23 +5,23 @@ use fastrand::Rng;
 use super::Shape;
 
 /// Shares of the types in today's feed, per mille.
-pub(super) const SHARES: &[(Kind, u32)] = &[
-    (Kind::Push, 450),
-    (Kind::PullRequest, 270),
-    (Kind::Create, 80),
-    (Kind::IssueComment, 55),
-    (Kind::Watch, 40),
-    (Kind::Delete, 30),
-    (Kind::Review, 25),
-    (Kind::Issues, 18),
-    (Kind::ReviewComment, 10),
-    (Kind::Fork, 10),
-    (Kind::Release, 4),
-    (Kind::CommitComment, 2),
-    (Kind::Member, 2),
-    (Kind::Gollum, 2),
-    (Kind::Public, 1),
-    (Kind::Discussion, 1),
+pub(super) const SHARES: &[(EventKind, u32)] = &[
+    (EventKind::Push, 450),
+    (EventKind::PullRequest, 270),
+    (EventKind::Create, 80),
+    (EventKind::IssueComment, 55),
+    (EventKind::Watch, 40),
+    (EventKind::Delete, 30),
+    (EventKind::Review, 25),
+    (EventKind::Issues, 18),
+    (EventKind::ReviewComment, 10),
+    (EventKind::Fork, 10),
+    (EventKind::Release, 4),
+    (EventKind::CommitComment, 2),
+    (EventKind::Member, 2),
+    (EventKind::Gollum, 2),
+    (EventKind::Public, 1),
+    (EventKind::Discussion, 1),
 ];
 
 /// One in so many ids of a sequence comes after its successor.
@@ -29,7 +29,7 @@ const INVERSION: u32 = 150;
 
 /// A type of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum EventKind {
     Push,
     PullRequest,
     Create,
@@ -48,7 +48,7 @@ pub(super) enum Kind {
     Discussion,
 }
 
-impl Kind {
+impl EventKind {
     /// GitHub's name for it.
     pub(super) fn name(self) -> &'static str {
         match self {

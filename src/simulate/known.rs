@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::node::node_id;
-use super::pulls::Pull;
+use super::pulls::SimulatedPull;
 
 /// Pull requests that are remembered.
 const MOST: usize = 50_000;
@@ -12,7 +12,7 @@ const MOST: usize = 50_000;
 /// All of them.
 #[derive(Default)]
 pub(super) struct Known {
-    by_node: HashMap<String, Pull>,
+    by_node: HashMap<String, SimulatedPull>,
     /// `owner/name#number` in lower case -> node id.
     by_name: HashMap<String, String>,
     order: VecDeque<String>,
@@ -20,7 +20,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Takes in how a pull request stands now.
-    pub(super) fn put(&mut self, pull: &Pull) {
+    pub(super) fn put(&mut self, pull: &SimulatedPull) {
         let node = node(pull);
         let name = name(&pull.repository.full_name(), u64::from(pull.number));
         if self.by_node.insert(node.clone(), pull.clone()).is_some() {
@@ -37,23 +37,23 @@ impl Known {
     }
 
     /// By its node id.
-    pub(super) fn node(&self, id: &str) -> Option<&Pull> {
+    pub(super) fn node(&self, id: &str) -> Option<&SimulatedPull> {
         self.by_node.get(id)
     }
 
     /// By `owner/name` and number.
-    pub(super) fn named(&self, repository: &str, number: u64) -> Option<&Pull> {
+    pub(super) fn named(&self, repository: &str, number: u64) -> Option<&SimulatedPull> {
         self.by_name.get(&name(repository, number)).and_then(|node| self.by_node.get(node))
     }
 
     /// All of them, oldest first.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Pull> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &SimulatedPull> {
         self.order.iter().filter_map(|node| self.by_node.get(node))
     }
 }
 
 /// The node id of a pull request.
-pub(super) fn node(pull: &Pull) -> String {
+pub(super) fn node(pull: &SimulatedPull) -> String {
     node_id("PR", &[pull.repository.id, pull.id])
 }
 

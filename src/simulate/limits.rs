@@ -38,14 +38,14 @@ pub(super) fn account(token: &str) -> &str {
 
 /// How a caller stands, as the headers of a response say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct LimitStanding {
     pub(super) limit: u32,
     pub(super) used: u32,
     /// When the budget is whole again.
     pub(super) reset: Second,
 }
 
-impl Standing {
+impl LimitStanding {
     /// Requests that are left in this hour.
     pub(super) fn remaining(self) -> u32 {
         self.limit.saturating_sub(self.used)
@@ -53,29 +53,29 @@ impl Standing {
 }
 
 /// All budgets.
-pub(super) struct Limits {
+pub(super) struct SimulatedLimits {
     limit: u32,
     anonymous: u32,
     budgets: HashMap<Caller, (u32, Second)>,
 }
 
-impl Limits {
+impl SimulatedLimits {
     /// Requests an hour for a token, and for an address without one.
     pub(super) fn new(limit: u32, anonymous: u32) -> Self {
         Self { limit, anonymous, budgets: HashMap::new() }
     }
 
     /// How the caller stands now. Nothing is spent.
-    pub(super) fn standing(&mut self, caller: &Caller, now: Timestamp) -> Standing {
+    pub(super) fn standing(&mut self, caller: &Caller, now: Timestamp) -> LimitStanding {
         let (limit, budget) = self.budget(caller, now);
-        Standing { limit, used: budget.0, reset: budget.1 }
+        LimitStanding { limit, used: budget.0, reset: budget.1 }
     }
 
     /// Spends one request; how the caller stands after it.
-    pub(super) fn spend(&mut self, caller: &Caller, now: Timestamp) -> Standing {
+    pub(super) fn spend(&mut self, caller: &Caller, now: Timestamp) -> LimitStanding {
         let (limit, budget) = self.budget(caller, now);
         budget.0 = budget.0.saturating_add(1).min(limit);
-        Standing { limit, used: budget.0, reset: budget.1 }
+        LimitStanding { limit, used: budget.0, reset: budget.1 }
     }
 
     fn budget(&mut self, caller: &Caller, now: Timestamp) -> (u32, &mut (u32, Second)) {
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_spent_and_whole_again_after_an_hour() {
-        let mut limits = Limits::new(2, 1);
+        let mut limits = SimulatedLimits::new(2, 1);
         let token = Caller::Token("a".into());
         assert_eq!(limits.standing(&token, now()).remaining(), 2);
         assert_eq!(limits.spend(&token, now()).remaining(), 1);
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn tokens_of_one_account_share_a_budget() {
-        let mut limits = Limits::new(5, 1);
+        let mut limits = SimulatedLimits::new(5, 1);
         limits.spend(&Caller::Token("alice/laptop".into()), now());
         assert_eq!(limits.standing(&Caller::Token("alice/server".into()), now()).used, 1);
         assert_eq!(limits.standing(&Caller::Token("bob/laptop".into()), now()).used, 0);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn callers_do_not_share_until_there_are_too_many() {
-        let mut limits = Limits::new(5, 1);
+        let mut limits = SimulatedLimits::new(5, 1);
         limits.spend(&Caller::Token("a".into()), now());
         assert_eq!(limits.standing(&Caller::Token("b".into()), now()).used, 0);
         let address = |n: u32| Caller::Address(IpAddr::V4(Ipv4Addr::from_bits(n)));

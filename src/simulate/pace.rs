@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::control::Control;
 use super::feed::VISIBLE;
 use super::recorded::created_at;
-use super::state::Shared;
+use super::state::SharedWorld;
 
 /// Several events may be put in at once, but no later than this after their time.
 const TICK: Duration = Duration::from_millis(20);
@@ -19,7 +19,7 @@ const MAX_OWED: Duration = Duration::from_secs(1);
 const MAX_GAP: Duration = Duration::from_secs(5);
 
 /// Runs until `stop`.
-pub(super) async fn run(shared: Arc<Shared>) -> anyhow::Result<()> {
+pub(super) async fn run(shared: Arc<SharedWorld>) -> anyhow::Result<()> {
     let stop = shared.stop.clone();
     let recorded = shared.is_recorded();
     let work = async {
@@ -40,7 +40,7 @@ pub(super) async fn run(shared: Arc<Shared>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn at_rate(shared: &Arc<Shared>, recorded: bool) {
+async fn at_rate(shared: &Arc<SharedWorld>, recorded: bool) {
     let (clock, rate) = (shared.clock, shared.rate);
     let pause = TICK.max(Duration::from_secs_f64(1.0 / rate).min(MAX_OWED));
     let most = (rate * MAX_OWED.as_secs_f64()).max(1.0);
@@ -71,7 +71,7 @@ async fn at_rate(shared: &Arc<Shared>, recorded: bool) {
     }
 }
 
-async fn as_recorded(shared: &Arc<Shared>, speed: f64) {
+async fn as_recorded(shared: &Arc<SharedWorld>, speed: f64) {
     let clock = shared.clock;
     let mut due = clock.instant();
     let mut before = None;
@@ -96,12 +96,12 @@ async fn as_recorded(shared: &Arc<Shared>, speed: f64) {
 }
 
 /// How many events can go in before one leaves the pages.
-fn room(shared: &Shared) -> usize {
+fn room(shared: &SharedWorld) -> usize {
     let count = usize::try_from(shared.state().feed.len()).unwrap_or(usize::MAX);
     VISIBLE.saturating_sub(count)
 }
 
-async fn first_request(shared: &Arc<Shared>) {
+async fn first_request(shared: &Arc<SharedWorld>) {
     tracing::info!("the pages are full; the feed goes on with the first request for one");
     Control::new(shared.clone()).until(|control| control.requests() > 0).await;
 }

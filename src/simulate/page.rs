@@ -4,16 +4,16 @@
 use std::fmt::Write;
 
 use super::faults::{Fault, FaultKind, lot};
-use super::feed::Entry;
+use super::feed::FeedEntry;
 use super::json::list;
-use super::state::{Shared, Ticket};
+use super::state::{SharedWorld, Ticket};
 
 /// Mixed into chance, so that what a fault does is not tied to whether it hits.
 const SALT: u64 = 64;
 
 /// A page before it is sent.
 pub(super) struct Page {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<FeedEntry>,
     pub(super) body: String,
     /// Weak, with its quotes; a page that is garbage has none.
     pub(super) etag: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Page {
 }
 
 /// Takes the page from the feed. `key` is its number, from 1, and its size.
-pub(super) fn take(shared: &Shared, ticket: &Ticket, key: (usize, usize)) -> Page {
+pub(super) fn take(shared: &SharedWorld, ticket: &Ticket, key: (usize, usize)) -> Page {
     let mut state = shared.state();
     let mut fault = None;
     let mut hit = |kind: FaultKind| {
@@ -60,7 +60,7 @@ pub(super) fn take(shared: &Shared, ticket: &Ticket, key: (usize, usize)) -> Pag
 }
 
 /// Something that is no page, in five ways.
-fn garbage(way: u32, entries: Vec<Entry>, body: &str, fault: Option<&'static str>) -> Page {
+fn garbage(way: u32, entries: Vec<FeedEntry>, body: &str, fault: Option<&'static str>) -> Page {
     let spoilt = |body: String| Page { entries: Vec::new(), body, etag: None, fault };
     match way {
         0 => spoilt("<html><body><h1>Whoa there!</h1></body></html>\n".to_owned()),

@@ -1,10 +1,10 @@
 //! What both shapes of payload are made of: envelope, accounts, repositories, labels.
 
 use super::Shape;
-use super::cast::{Account, Person, Repository};
+use super::cast::{CastAccount, Person, Repository};
 use super::json::{Object, list};
 use super::node::node_id;
-use super::pulls::{Pull, Step};
+use super::pulls::{SimulatedPull, Step};
 use super::{payloads_old, payloads_today};
 use crate::model::window::Second;
 
@@ -88,7 +88,7 @@ pub(super) fn envelope(
         .raw("payload", payload)
         .bare("public", true)
         .text("created_at", &time(created));
-    if repository.owner.account != Account::Organization {
+    if repository.owner.account != CastAccount::Organization {
         return event.end();
     }
     let owner = &repository.owner;
@@ -120,9 +120,9 @@ fn actor_of(actor: &Person) -> String {
 /// An account with all its links.
 pub(super) fn person(person: &Person) -> String {
     let (prefix, account) = match person.account {
-        Account::User => ("U", "User"),
-        Account::Bot => ("BOT", "Bot"),
-        Account::Organization => ("O", "Organization"),
+        CastAccount::User => ("U", "User"),
+        CastAccount::Bot => ("BOT", "Bot"),
+        CastAccount::Organization => ("O", "Organization"),
     };
     let url = format!("{API}/users/{}", person.login);
     Object::new()
@@ -217,7 +217,7 @@ pub(super) fn pull_request_event(shape: Shape, step: &Step) -> String {
 }
 
 /// The pull request as events carry it.
-pub(super) fn pull_request(shape: Shape, pull: &Pull) -> String {
+pub(super) fn pull_request(shape: Shape, pull: &SimulatedPull) -> String {
     match shape {
         Shape::Old => payloads_old::pull_request(pull),
         Shape::Today => payloads_today::pull_request(pull),

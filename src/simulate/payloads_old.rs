@@ -8,7 +8,7 @@ use super::cast::{Person, Repository};
 use super::json::{Object, list};
 use super::node::node_id;
 use super::payloads::{additions, api, label, person, repository, time, web};
-use super::pulls::{Action, Pull, Step, sha, title};
+use super::pulls::{Action, SimulatedPull, Step, sha, title};
 use crate::model::window::Second;
 
 const MAX_COMMITS: u32 = 4;
@@ -31,7 +31,7 @@ pub(super) fn pull_request_event(step: &Step) -> String {
 }
 
 /// The pull request with everything.
-pub(super) fn pull_request(pull: &Pull) -> String {
+pub(super) fn pull_request(pull: &SimulatedPull) -> String {
     let home = &pull.repository;
     let url = format!("{}/pulls/{}", api(home), pull.number);
     let html = format!("{}/pull/{}", web(home), pull.number);
@@ -85,7 +85,7 @@ fn end(start: Object, home: &Repository, now: Second) -> String {
     start.raw("user", &person(&home.owner)).raw("repo", &repository(home, now)).end()
 }
 
-fn people_and_labels(whole: Object, pull: &Pull) -> Object {
+fn people_and_labels(whole: Object, pull: &SimulatedPull) -> Object {
     let assignee = pull.assignee.as_deref().map(person);
     let labels = pull.label.map(|tag| label(&pull.repository, tag));
     whole
@@ -97,7 +97,7 @@ fn people_and_labels(whole: Object, pull: &Pull) -> Object {
         .null("milestone")
 }
 
-fn sizes(whole: Object, pull: &Pull, merged: bool) -> Object {
+fn sizes(whole: Object, pull: &SimulatedPull, merged: bool) -> Object {
     let by = pull.ended_by.as_deref().filter(|_| merged).map(person);
     let whole = if merged { whole.null("mergeable") } else { whole.bare("mergeable", true) };
     whole
@@ -113,7 +113,7 @@ fn sizes(whole: Object, pull: &Pull, merged: bool) -> Object {
         .bare("changed_files", pull.changed_files)
 }
 
-fn links(pull: &Pull, url: &str, html: &str) -> String {
+fn links(pull: &SimulatedPull, url: &str, html: &str) -> String {
     let link = |href: &str| Object::new().text("href", href).end();
     let issue = format!("{}/issues/{}", api(&pull.repository), pull.number);
     Object::new()

@@ -10,7 +10,7 @@ use super::names;
 use super::node::node_id;
 use super::payloads::{api, label, person, pull_request, reactions, repository as full, time, web};
 use super::payloads_old::association;
-use super::pulls::{Pull, branch, sha, title};
+use super::pulls::{SimulatedPull, branch, sha, title};
 use crate::model::window::Second;
 
 const REVIEW_STATES: &[&str] = &["approved", "commented", "changes_requested"];
@@ -184,7 +184,7 @@ impl Scene<'_> {
     }
 
     /// Somebody judged a pull request.
-    pub(super) fn review(&self, rng: &mut Rng, pull: &Pull) -> String {
+    pub(super) fn review(&self, rng: &mut Rng, pull: &SimulatedPull) -> String {
         let url = format!("{}/pulls/{}", api(self.repository), pull.number);
         let html = format!("{}/pull/{}", web(self.repository), pull.number);
         let html = format!("{html}#pullrequestreview-{}", self.id);
@@ -213,7 +213,7 @@ impl Scene<'_> {
     }
 
     /// Somebody wrote at a line of a pull request.
-    pub(super) fn review_comment(&self, rng: &mut Rng, pull: &Pull) -> String {
+    pub(super) fn review_comment(&self, rng: &mut Rng, pull: &SimulatedPull) -> String {
         let url = format!("{}/pulls/comments/{}", api(self.repository), self.id);
         let line = 1 + magnitude(rng, 9);
         let html = format!("{}/pull/{}", web(self.repository), pull.number);

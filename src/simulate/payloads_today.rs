@@ -5,7 +5,7 @@ use fastrand::Rng;
 use super::cast::Repository;
 use super::json::Object;
 use super::payloads::{additions, api};
-use super::pulls::{Action, Pull, Step, sha};
+use super::pulls::{Action, SimulatedPull, Step, sha};
 
 /// The payload of a pull-request event: a merge is an action of its own.
 pub(super) fn pull_request_event(step: &Step) -> String {
@@ -26,7 +26,7 @@ pub(super) fn pull_request_event(step: &Step) -> String {
 }
 
 /// The five keys that are left.
-pub(super) fn pull_request(pull: &Pull) -> String {
+pub(super) fn pull_request(pull: &SimulatedPull) -> String {
     let repository = &pull.repository;
     Object::new()
         .text("url", &format!("{}/pulls/{}", api(repository), pull.number))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
-use super::cast::{Account, Cast, Person, Repository, magnitude, pick};
+use super::cast::{Cast, CastAccount, Person, Repository, magnitude, pick};
 use super::names;
 use crate::model::window::Second;
 
@@ -28,7 +28,7 @@ pub(super) enum Action {
 
 /// A pull request as it stands after its last action.
 #[derive(Debug, Clone)]
-pub(super) struct Pull {
+pub(super) struct SimulatedPull {
     pub(super) id: u64,
     pub(super) number: u32,
     pub(super) repository: Arc<Repository>,
@@ -56,14 +56,14 @@ pub(super) struct Pull {
 /// One step in a life.
 pub(super) struct Step {
     pub(super) action: Action,
-    pub(super) pull: Pull,
+    pub(super) pull: SimulatedPull,
     pub(super) actor: Arc<Person>,
 }
 
 /// All pull requests that something can still happen to.
 pub(super) struct Pulls {
-    open: Vec<Pull>,
-    closed: Vec<Pull>,
+    open: Vec<SimulatedPull>,
+    closed: Vec<SimulatedPull>,
     next_id: u64,
 }
 
@@ -146,12 +146,12 @@ impl Pulls {
         Step { action: Action::Unassigned, pull: shown, actor }
     }
 
-    fn opened(&mut self, rng: &mut Rng, cast: &mut Cast, at: Second) -> Pull {
+    fn opened(&mut self, rng: &mut Rng, cast: &mut Cast, at: Second) -> SimulatedPull {
         self.next_id += rng.u64(1..12);
         let place = cast.somewhere(rng);
         let author = cast.someone(rng);
         let additions = magnitude(rng, 12);
-        Pull {
+        SimulatedPull {
             id: self.next_id,
             number: cast.next_number(place),
             repository: cast.at(place),
@@ -164,7 +164,7 @@ impl Pulls {
             changed_files: 1 + magnitude(rng, 6),
             commits: 1 + magnitude(rng, 4),
             comments: magnitude(rng, 3),
-            draft: author.account == Account::User && rng.u32(0..12) == 0,
+            draft: author.account == CastAccount::User && rng.u32(0..12) == 0,
             author,
             label: None,
             assignee: None,
@@ -176,7 +176,7 @@ impl Pulls {
     }
 
     /// A pull request that people talk about: an open one, if there is any.
-    pub(super) fn under_review(&self, rng: &mut Rng) -> Option<&Pull> {
+    pub(super) fn under_review(&self, rng: &mut Rng) -> Option<&SimulatedPull> {
         (!self.open.is_empty()).then(|| pick(rng, &self.open))
     }
 }

@@ -22,9 +22,9 @@ use super::faults::FaultKind;
 use super::feed::VISIBLE;
 use super::graphql;
 use super::json::Object;
-use super::limits::{Caller, Standing};
+use super::limits::{Caller, LimitStanding};
 use super::page::{self, Page};
-use super::state::{Shared, Ticket};
+use super::state::{SharedWorld, Ticket};
 use super::user;
 use crate::model::window::Second;
 
@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const POLL_INTERVAL: HeaderName = HeaderName::from_static("x-poll-interval");
 
 /// Serves until `stop`.
-pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) -> anyhow::Result<()> {
+pub(super) async fn run(listener: TcpListener, shared: Arc<SharedWorld>) -> anyhow::Result<()> {
     let (stop, clock) = (shared.stop.clone(), shared.clock);
     let router = Router::new()
         .route("/", get(root))
@@ -66,7 +66,7 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) -> anyhow::R
 }
 
 /// So that nobody takes this for GitHub.
-async fn mark(State(shared): State<Arc<Shared>>, mut response: Response) -> Response {
+async fn mark(State(shared): State<Arc<SharedWorld>>, mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert("x-simulated", HeaderValue::from_static("ghpulse"));
     headers.insert("server", HeaderValue::from_static("ghpulse simulate"));
@@ -74,7 +74,7 @@ async fn mark(State(shared): State<Arc<Shared>>, mut response: Response) -> Resp
     response
 }
 
-async fn root(State(shared): State<Arc<Shared>>) -> Response {
+async fn root(State(shared): State<Arc<SharedWorld>>) -> Response {
     let url = format!("http://{}", shared.address);
     let body = Object::new()
         .bare("simulated", true)
@@ -87,7 +87,7 @@ async fn root(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn rate_limit(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<SharedWorld>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
@@ -110,11 +110,11 @@ async fn rate_limit(
 }
 
 async fn not_found() -> Response {
-    Refusal::new(StatusCode::NOT_FOUND, "Not Found").into_response()
+    SimulatedRefusal::new(StatusCode::NOT_FOUND, "Not Found").into_response()
 }
 
 async fn events(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<SharedWorld>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     method: Method,
     uri: Uri,
@@ -149,7 +149,8 @@ async fn events(
         let standing = shared.state().limits.spend(&caller, now);
         let message = "In order to keep the API fast for everyone, pagination is limited for this \
                        resource.";
-        let refusal = Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, message).standing(standing);
+        let refusal =
+            SimulatedRefusal::new(StatusCode::UNPROCESSABLE_ENTITY, message).standing(standing);
         return refused(&shared, refusal);
     }
     let found = page::take(&shared, &ticket, (page, per_page));
@@ -172,11 +173,11 @@ async fn events(
 }
 
 /// Who asks, if it may at all.
-pub(super) fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, Refusal> {
+pub(super) fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, SimulatedRefusal> {
     if headers.get(header::USER_AGENT).is_none_or(HeaderValue::is_empty) {
         let message = "Request forbidden by administrative rules. Please make sure your request \
                        has a User-Agent header.";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+        return Err(SimulatedRefusal::new(StatusCode::FORBIDDEN, message));
     }
     if let Some(version) = headers.get("x-github-api-version")
         && !API_VERSIONS.iter().any(|known| version == *known)
@@ -185,7 +186,7 @@ pub(super) fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, Ref
             "The version {version:?} is not supported; supported are {}.",
             API_VERSIONS.join(", ")
         );
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, &message));
+        return Err(SimulatedRefusal::new(StatusCode::BAD_REQUEST, &message));
     }
     let Some(credentials) = headers.get(header::AUTHORIZATION) else {
         return Ok(Caller::Address(peer.ip()));
@@ -195,7 +196,7 @@ pub(super) fn admit(headers: &HeaderMap, peer: SocketAddr) -> Result<Caller, Ref
         Some((scheme, token)) if ["bearer", "token"].contains(&&*scheme) && !token.is_empty() => {
             Ok(Caller::Token(token.to_owned()))
         }
-        _ => Err(Refusal::new(StatusCode::UNAUTHORIZED, "Bad credentials")),
+        _ => Err(SimulatedRefusal::new(StatusCode::UNAUTHORIZED, "Bad credentials")),
     }
 }
 
@@ -212,7 +213,7 @@ fn asked(query: &str) -> (usize, usize) {
 
 /// The page, or that it has not changed.
 fn answer(
-    shared: &Shared,
+    shared: &SharedWorld,
     ticket: &Ticket,
     headers: &HeaderMap,
     page: Page,
@@ -271,15 +272,15 @@ fn cut_off(body: &str) -> Response {
 }
 
 /// A refusal as GitHub words it.
-pub(super) struct Refusal {
+pub(super) struct SimulatedRefusal {
     status: StatusCode,
     message: String,
-    standing: Option<Standing>,
+    standing: Option<LimitStanding>,
     retry_after: Option<u64>,
     fault: Option<&'static str>,
 }
 
-impl Refusal {
+impl SimulatedRefusal {
     pub(super) fn new(status: StatusCode, message: &str) -> Self {
         let message = message.to_owned();
         Self { status, message, standing: None, retry_after: None, fault: None }
@@ -289,12 +290,12 @@ impl Refusal {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    fn standing(self, standing: Standing) -> Self {
+    fn standing(self, standing: LimitStanding) -> Self {
         Self { standing: Some(standing), ..self }
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for SimulatedRefusal {
     fn into_response(self) -> Response {
         let mut response = if self.status == StatusCode::BAD_GATEWAY {
             let page = "<html><head><title>Unicorn!</title></head><body>502</body></html>\n";
@@ -318,7 +319,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-pub(super) fn refused(shared: &Shared, refusal: Refusal) -> Response {
+pub(super) fn refused(shared: &SharedWorld, refusal: SimulatedRefusal) -> Response {
     let status = refusal.status.as_u16();
     shared.count(match refusal.fault {
         Some(fault) => format!("{status} {fault}"),
@@ -327,38 +328,45 @@ pub(super) fn refused(shared: &Shared, refusal: Refusal) -> Response {
     refusal.into_response()
 }
 
-pub(super) fn limited(standing: Standing) -> Refusal {
+pub(super) fn limited(standing: LimitStanding) -> SimulatedRefusal {
     let message = "API rate limit exceeded. Check the x-ratelimit-reset header.";
-    Refusal::new(StatusCode::FORBIDDEN, message).standing(standing)
+    SimulatedRefusal::new(StatusCode::FORBIDDEN, message).standing(standing)
 }
 
 /// The first fault of this request that refuses it.
-pub(super) fn fault_refusal(ticket: &Ticket, standing: Standing, now: Second) -> Option<Refusal> {
+pub(super) fn fault_refusal(
+    ticket: &Ticket,
+    standing: LimitStanding,
+    now: Second,
+) -> Option<SimulatedRefusal> {
     ticket.faults.iter().find_map(|fault| {
         let seconds = fault.wait.as_secs_f64().ceil();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
         let seconds = seconds as u64;
         let refusal = match fault.kind {
             FaultKind::Error500 => {
-                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Server Error").standing(standing)
+                SimulatedRefusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Server Error")
+                    .standing(standing)
             }
-            FaultKind::Error502 => Refusal::new(StatusCode::BAD_GATEWAY, ""),
+            FaultKind::Error502 => SimulatedRefusal::new(StatusCode::BAD_GATEWAY, ""),
             FaultKind::Error503 => {
-                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable")
+                SimulatedRefusal::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable")
             }
             FaultKind::Limited => {
                 let reset = Second(now.0.saturating_add_unsigned(seconds));
-                limited(Standing { used: standing.limit, reset, ..standing })
+                limited(LimitStanding { used: standing.limit, reset, ..standing })
             }
             FaultKind::Suspended => {
-                Refusal::new(StatusCode::FORBIDDEN, "Sorry. Your account was suspended.")
+                SimulatedRefusal::new(StatusCode::FORBIDDEN, "Sorry. Your account was suspended.")
             }
             FaultKind::RetryAfter => {
                 let message = "You have exceeded a secondary rate limit. Please wait.";
-                let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, message);
-                Refusal { retry_after: Some(seconds), ..refusal }
+                let refusal = SimulatedRefusal::new(StatusCode::TOO_MANY_REQUESTS, message);
+                SimulatedRefusal { retry_after: Some(seconds), ..refusal }
             }
-            FaultKind::Revoked => Refusal::new(StatusCode::UNAUTHORIZED, "Bad credentials"),
+            FaultKind::Revoked => {
+                SimulatedRefusal::new(StatusCode::UNAUTHORIZED, "Bad credentials")
+            }
             FaultKind::Slow
             | FaultKind::CutOff
             | FaultKind::Stale
@@ -377,7 +385,7 @@ pub(super) fn fault_refusal(ticket: &Ticket, standing: Standing, now: Second) ->
             | FaultKind::QueryIds
             | FaultKind::QueryForbidden => return None,
         };
-        Some(Refusal { fault: Some(fault.kind.name()), ..refusal })
+        Some(SimulatedRefusal { fault: Some(fault.kind.name()), ..refusal })
     })
 }
 
@@ -389,12 +397,12 @@ pub(super) fn json(status: StatusCode, body: String) -> Response {
 }
 
 /// The limit headers.
-pub(super) fn tell(headers: &mut HeaderMap, standing: Standing) {
+pub(super) fn tell(headers: &mut HeaderMap, standing: LimitStanding) {
     tell_of(headers, standing, "core");
 }
 
 /// The limit headers of one of GitHub's resources.
-pub(super) fn tell_of(headers: &mut HeaderMap, standing: Standing, resource: &'static str) {
+pub(super) fn tell_of(headers: &mut HeaderMap, standing: LimitStanding, resource: &'static str) {
     headers.insert("x-ratelimit-limit", HeaderValue::from(standing.limit));
     headers.insert("x-ratelimit-remaining", HeaderValue::from(standing.remaining()));
     headers.insert("x-ratelimit-used", HeaderValue::from(standing.used));

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use super::faults::{Fault, FaultKind};
-use super::feed::{Entry, Feed};
-use super::graphql::{QueryOptions, Work};
+use super::feed::{Feed, FeedEntry};
+use super::graphql::{QueryOptions, QueryWork};
 use super::known::Known;
-use super::limits::{Caller, Limits};
+use super::limits::{Caller, SimulatedLimits};
 use super::recorded::Recorded;
 use super::world::World;
 use crate::clock::Clock;
@@ -25,7 +25,7 @@ const MAX_REMEMBERED: usize = 64;
 const MAX_VERSIONS: usize = 6;
 
 /// What there is one of in a simulation.
-pub(super) struct Shared {
+pub(super) struct SharedWorld {
     pub(super) seed: u64,
     pub(super) poll_interval: u32,
     pub(super) rate: f64,
@@ -34,29 +34,29 @@ pub(super) struct Shared {
     pub(super) address: SocketAddr,
     pub(super) clock: Clock,
     pub(super) stop: CancellationToken,
-    source: Mutex<Source>,
-    state: Mutex<State>,
+    source: Mutex<EventSupply>,
+    state: Mutex<SimulatedState>,
     changes: watch::Sender<u64>,
 }
 
 /// Where events come from.
-enum Source {
+enum EventSupply {
     World(Box<World>),
     Recorded(Recorded),
 }
 
 /// Everything that moves.
-pub(super) struct State {
+pub(super) struct SimulatedState {
     pub(super) feed: Feed,
     /// The feed as the fault `frozen` shows it.
     pub(super) frozen: Option<Feed>,
     pub(super) faults: Vec<Fault>,
-    pub(super) limits: Limits,
+    pub(super) limits: SimulatedLimits,
     /// The same for GraphQL.
-    pub(super) queries: Limits,
-    pub(super) work: Work,
-    pub(super) recent: Recent,
-    pub(super) ledger: Ledger,
+    pub(super) queries: SimulatedLimits,
+    pub(super) work: QueryWork,
+    pub(super) recent: RecentPages,
+    pub(super) ledger: RequestLedger,
     /// Responses by status, and what hit them.
     pub(super) outcomes: BTreeMap<String, u64>,
     /// Requests for pages so far.
@@ -84,7 +84,7 @@ impl Ticket {
     }
 }
 
-impl Shared {
+impl SharedWorld {
     /// Opens the source, fills in the backlog.
     pub(super) fn new(
         options: Options,
@@ -94,9 +94,9 @@ impl Shared {
     ) -> anyhow::Result<Self> {
         let recorded = !options.events.is_empty();
         let source = if recorded {
-            Source::Recorded(Recorded::open(&options.events)?)
+            EventSupply::Recorded(Recorded::open(&options.events)?)
         } else {
-            Source::World(Box::new(World::new(options.seed, options.shape)))
+            EventSupply::World(Box::new(World::new(options.seed, options.shape)))
         };
         let shared = Self {
             seed: options.seed,
@@ -108,15 +108,15 @@ impl Shared {
             clock,
             stop,
             source: Mutex::new(source),
-            state: Mutex::new(State {
+            state: Mutex::new(SimulatedState {
                 feed: Feed::default(),
                 frozen: None,
                 faults: options.faults,
-                limits: Limits::new(options.limit, options.anonymous_limit),
-                queries: Limits::new(options.query.limit, 0),
-                work: Work::default(),
-                recent: Recent::default(),
-                ledger: Ledger::new(options.remember),
+                limits: SimulatedLimits::new(options.limit, options.anonymous_limit),
+                queries: SimulatedLimits::new(options.query.limit, 0),
+                work: QueryWork::default(),
+                recent: RecentPages::default(),
+                ledger: RequestLedger::new(options.remember),
                 outcomes: BTreeMap::new(),
                 requests: 0,
                 asked: 0,
@@ -133,13 +133,13 @@ impl Shared {
     }
 
     /// The state, for a moment; never across a wait.
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, SimulatedState> {
         // Nothing under the lock leaves a half-made state behind, so a panic elsewhere is no
         // reason.
         lock(&self.state)
     }
 
-    fn source(&self) -> MutexGuard<'_, Source> {
+    fn source(&self) -> MutexGuard<'_, EventSupply> {
         lock(&self.source)
     }
 
@@ -161,10 +161,10 @@ impl Shared {
         self.next_from(&mut source)
     }
 
-    fn next_from(&self, source: &mut Source) -> Option<Arc<str>> {
+    fn next_from(&self, source: &mut EventSupply) -> Option<Arc<str>> {
         let event = match source {
-            Source::World(world) => Some(world.next_event(self.clock.now())),
-            Source::Recorded(recorded) => recorded.next_event(),
+            EventSupply::World(world) => Some(world.next_event(self.clock.now())),
+            EventSupply::Recorded(recorded) => recorded.next_event(),
         };
         if event.is_none() {
             self.state().finished = true;
@@ -180,14 +180,14 @@ impl Shared {
 
     /// Whether the events are recorded ones.
     pub(super) fn is_recorded(&self) -> bool {
-        matches!(*self.source(), Source::Recorded(_))
+        matches!(*self.source(), EventSupply::Recorded(_))
     }
 
     /// Lines of recorded files that were no JSON.
     pub(super) fn left_out(&self) -> u64 {
         match &*self.source() {
-            Source::World(_) => 0,
-            Source::Recorded(recorded) => recorded.left_out(),
+            EventSupply::World(_) => 0,
+            EventSupply::Recorded(recorded) => recorded.left_out(),
         }
     }
 
@@ -231,8 +231,8 @@ impl Shared {
     /// Looks at the pull requests that can be asked for; none of recorded events.
     pub(super) fn with_known<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
         match &*self.source() {
-            Source::World(world) => look(world.known()),
-            Source::Recorded(_) => look(&Known::default()),
+            EventSupply::World(world) => look(world.known()),
+            EventSupply::Recorded(_) => look(&Known::default()),
         }
     }
 
@@ -253,7 +253,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl SimulatedState {
     fn put(&mut self, event: Arc<str>) {
         self.feed.put(&event);
         self.ledger.enter(event);
@@ -262,16 +262,16 @@ impl State {
 
 /// Pages as they were, for the fault `stale`.
 #[derive(Default)]
-pub(super) struct Recent(HashMap<(usize, usize), VecDeque<Vec<Entry>>>);
+pub(super) struct RecentPages(HashMap<(usize, usize), VecDeque<Vec<FeedEntry>>>);
 
-impl Recent {
+impl RecentPages {
     /// Remembers a page that was served.
-    pub(super) fn remember(&mut self, key: (usize, usize), page: &[Entry]) {
+    pub(super) fn remember(&mut self, key: (usize, usize), page: &[FeedEntry]) {
         if self.0.len() >= MAX_REMEMBERED && !self.0.contains_key(&key) {
             return;
         }
         let versions = self.0.entry(key).or_default();
-        let same = |last: &Vec<Entry>| {
+        let same = |last: &Vec<FeedEntry>| {
             last.len() == page.len()
                 && last.iter().zip(page).all(|(one, other)| one.number == other.number)
         };
@@ -285,20 +285,20 @@ impl Recent {
     }
 
     /// The page as it was longest ago.
-    pub(super) fn oldest(&self, key: (usize, usize)) -> Option<Vec<Entry>> {
+    pub(super) fn oldest(&self, key: (usize, usize)) -> Option<Vec<FeedEntry>> {
         self.0.get(&key)?.front().cloned()
     }
 }
 
 /// What went in and what went out.
-pub(super) struct Ledger {
+pub(super) struct RequestLedger {
     limit: usize,
     /// The number of the first event that is still remembered.
     first: u64,
     rows: VecDeque<(Arc<str>, bool)>,
 }
 
-impl Ledger {
+impl RequestLedger {
     fn new(limit: usize) -> Self {
         Self { limit, first: 0, rows: VecDeque::new() }
     }
@@ -312,7 +312,7 @@ impl Ledger {
     }
 
     /// These were in a response.
-    pub(super) fn serve(&mut self, entries: &[Entry]) {
+    pub(super) fn serve(&mut self, entries: &[FeedEntry]) {
         for entry in entries {
             let row = entry.number.checked_sub(self.first).and_then(|n| usize::try_from(n).ok());
             if let Some((_, served)) = row.and_then(|row| self.rows.get_mut(row)) {

@@ -11,14 +11,14 @@ use axum::response::{IntoResponse as _, Response};
 use super::faults::FaultKind;
 use super::json::Object;
 use super::limits::{Caller, account};
-use super::server::{Refusal, admit, fault_refusal, json, limited, refused, tell};
-use super::state::Shared;
+use super::server::{SimulatedRefusal, admit, fault_refusal, json, limited, refused, tell};
+use super::state::SharedWorld;
 
 /// What the tokens of installations begin with.
 const INSTALLATION: &str = "ghs_";
 
 pub(super) async fn user(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<SharedWorld>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
@@ -27,7 +27,8 @@ pub(super) async fn user(
         Err(refusal) => return refusal.into_response(),
     };
     let Caller::Token(token) = &caller else {
-        return Refusal::new(StatusCode::UNAUTHORIZED, "Requires authentication").into_response();
+        return SimulatedRefusal::new(StatusCode::UNAUTHORIZED, "Requires authentication")
+            .into_response();
     };
     let now = shared.clock.now();
     let standing = shared.state().limits.standing(&caller, now);
@@ -44,7 +45,7 @@ pub(super) async fn user(
     let standing = shared.state().limits.spend(&caller, now);
     let (outcome, mut response) = if token.starts_with(INSTALLATION) {
         let message = "Resource not accessible by integration";
-        ("user 403", Refusal::new(StatusCode::FORBIDDEN, message).into_response())
+        ("user 403", SimulatedRefusal::new(StatusCode::FORBIDDEN, message).into_response())
     } else {
         let login = account(token);
         let body =

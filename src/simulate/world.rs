@@ -13,11 +13,11 @@ use fastrand::Rng;
 
 use super::Shape;
 use super::cast::{Cast, Person, Repository, magnitude};
-use super::kinds::{Ids, Kind};
+use super::kinds::{EventKind, Ids};
 use super::known::Known;
 use super::payloads::{envelope, pull_request_event};
 use super::payloads_rest::Scene;
-use super::pulls::{Pull, Pulls, branch};
+use super::pulls::{Pulls, SimulatedPull, branch};
 use super::{payloads_old, payloads_today};
 use crate::model::window::{Second, Timestamp};
 
@@ -38,8 +38,8 @@ pub struct World {
 }
 
 /// An event before its envelope.
-struct Draft {
-    kind: Kind,
+struct PullDraft {
+    kind: EventKind,
     actor: Arc<Person>,
     repository: Arc<Repository>,
     payload: String,
@@ -70,10 +70,10 @@ impl World {
     /// before.
     pub fn next_event(&mut self, at: Timestamp) -> Arc<str> {
         let created = at.minus(late(&mut self.rng)).second();
-        let kind = Kind::next(&mut self.rng, self.shape);
+        let kind = EventKind::next(&mut self.rng, self.shape);
         let draft = self.draft(kind, created);
         let ids = match draft.kind {
-            Kind::Push | Kind::Create | Kind::Delete => &mut self.pushes,
+            EventKind::Push | EventKind::Create | EventKind::Delete => &mut self.pushes,
             _ => &mut self.rest,
         };
         let id = ids.next(&mut self.rng);
@@ -88,12 +88,12 @@ impl World {
         &self.known
     }
 
-    fn draft(&mut self, kind: Kind, at: Second) -> Draft {
+    fn draft(&mut self, kind: EventKind, at: Second) -> PullDraft {
         match kind {
-            Kind::PullRequest => {
+            EventKind::PullRequest => {
                 let step = self.pulls.step(&mut self.rng, &mut self.cast, at);
                 self.known.put(&step.pull);
-                Draft {
+                PullDraft {
                     kind,
                     payload: pull_request_event(self.shape, &step),
                     repository: step.pull.repository.clone(),
@@ -101,17 +101,17 @@ impl World {
                     actor: step.actor,
                 }
             }
-            Kind::Review | Kind::ReviewComment => {
+            EventKind::Review | EventKind::ReviewComment => {
                 match self.pulls.under_review(&mut self.rng).cloned() {
                     Some(pull) => self.review(kind, &pull, at),
-                    None => self.elsewhere(Kind::Watch, at),
+                    None => self.elsewhere(EventKind::Watch, at),
                 }
             }
             _ => self.elsewhere(kind, at),
         }
     }
 
-    fn review(&mut self, kind: Kind, pull: &Pull, at: Second) -> Draft {
+    fn review(&mut self, kind: EventKind, pull: &SimulatedPull, at: Second) -> PullDraft {
         self.object_id += self.rng.u64(2..20);
         let actor = self.cast.somebody(&mut self.rng);
         let created = at.max(pull.created);
@@ -125,26 +125,26 @@ impl World {
         };
         // What is written draws on chance of its own: in both shapes the same things happen.
         let ink = &mut self.rng.fork();
-        let payload = if kind == Kind::Review {
+        let payload = if kind == EventKind::Review {
             scene.review(ink, pull)
         } else {
             scene.review_comment(ink, pull)
         };
-        Draft { kind, repository: pull.repository.clone(), payload, created, actor }
+        PullDraft { kind, repository: pull.repository.clone(), payload, created, actor }
     }
 
-    fn elsewhere(&mut self, kind: Kind, at: Second) -> Draft {
+    fn elsewhere(&mut self, kind: EventKind, at: Second) -> PullDraft {
         let rng = &mut self.rng;
         let place = self.cast.somewhere(rng);
         let mut actor = self.cast.someone(rng);
-        let founded = kind == Kind::Create && rng.u32(0..8) == 0;
+        let founded = kind == EventKind::Create && rng.u32(0..8) == 0;
         let repository =
             if founded { self.cast.founded(rng, at.start()) } else { self.cast.at(place) };
         if founded {
             actor = repository.owner.clone();
         }
         let number = match kind {
-            Kind::Issues | Kind::Discussion => self.cast.next_number(place),
+            EventKind::Issues | EventKind::Discussion => self.cast.next_number(place),
             _ => 1 + magnitude(rng, 9),
         };
         self.object_id += rng.u64(2..20);
@@ -158,7 +158,7 @@ impl World {
         };
         let ink = &mut rng.fork();
         let payload = match kind {
-            Kind::Push => {
+            EventKind::Push => {
                 self.push_id += rng.u64(1..9);
                 let branch =
                     if ink.u32(0..3) == 0 { branch(ink) } else { repository.branch.to_owned() };
@@ -168,25 +168,26 @@ impl World {
                     Shape::Today => payloads_today::push(ink, &repository, id, &branch),
                 }
             }
-            Kind::Create => scene.create(ink, founded),
-            Kind::Delete => scene.delete(ink),
-            Kind::IssueComment => scene.issue_comment(ink),
-            Kind::Issues => scene.issues(ink),
-            Kind::Fork => {
+            EventKind::Create => scene.create(ink, founded),
+            EventKind::Delete => scene.delete(ink),
+            EventKind::IssueComment => scene.issue_comment(ink),
+            EventKind::Issues => scene.issues(ink),
+            EventKind::Fork => {
                 let fork = self.cast.new_repository(rng, actor.clone(), at, Some(&repository));
                 scene.fork(&fork)
             }
-            Kind::Release => scene.release(ink),
-            Kind::CommitComment => scene.commit_comment(ink),
-            Kind::Member => Scene::member(&self.cast.somebody(rng)),
-            Kind::Gollum => scene.gollum(ink),
-            Kind::Discussion => scene.discussion(ink),
-            Kind::Public => "{}".to_owned(),
-            Kind::Watch | Kind::PullRequest | Kind::Review | Kind::ReviewComment => {
-                r#"{"action":"started"}"#.to_owned()
-            }
+            EventKind::Release => scene.release(ink),
+            EventKind::CommitComment => scene.commit_comment(ink),
+            EventKind::Member => Scene::member(&self.cast.somebody(rng)),
+            EventKind::Gollum => scene.gollum(ink),
+            EventKind::Discussion => scene.discussion(ink),
+            EventKind::Public => "{}".to_owned(),
+            EventKind::Watch
+            | EventKind::PullRequest
+            | EventKind::Review
+            | EventKind::ReviewComment => r#"{"action":"started"}"#.to_owned(),
         };
-        Draft { kind, actor, payload, created: at, repository }
+        PullDraft { kind, actor, payload, created: at, repository }
     }
 }
 

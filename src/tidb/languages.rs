@@ -1,49 +1,48 @@
-//! Languages of repositories that TiDB knows: they need not be asked of GitHub, and without a token
-//! cannot be.
+//! Languages of repositories that TiDB knows, which saves requests to GitHub and works without a
+//! token.
 //!
-//! `repo_id`, `language` and, where the database knows it, `as_of`; a row without a language says
-//! nothing. What is taken goes into the store's cache beside what events and GitHub told, and never
-//! over what is newer.
+//! Columns: `repo_id`, `language` and, where the database has it, `as_of`; a row without a language
+//! is ignored. Accepted rows go into the store's cache of languages, and never replace a newer one.
 
 use std::collections::BTreeMap;
 
-use super::answer::{self, Malformed, Table, quoted};
+use super::answer::{self, AnswerTable, MalformedAnswer, quoted};
 use super::error::HistoryError;
 use super::query::Text;
-use super::server::Session;
+use super::server::TidbSession;
 use crate::model::window::Timestamp;
 use crate::store::keys::RepoKey;
 use crate::store::{Store, repos};
 
-/// Repositories that one query may bring.
+/// The most repositories of one query.
 const MOST_REPOS: usize = 100_000;
-/// So many are written at once.
+/// The most rows of one write.
 const BATCH: usize = 5_000;
 const COLUMNS: [&str; 3] = ["repo_id", "language", "as_of"];
 
-/// A repository's language, and as of when.
+/// A repository's language, with its date.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Told {
+struct RepoLanguage {
     repo: u64,
     language: String,
     as_of: Option<Timestamp>,
 }
 
-/// Asks, and keeps what is news; how many repositories that were.
+/// Runs the query and stores new languages. Returns the number of repositories that changed.
 pub(super) async fn fetch(
-    session: &mut Session<'_>,
+    session: &mut TidbSession<'_>,
     store: &Store,
     now: Timestamp,
 ) -> Result<usize, HistoryError> {
     let query = Text::Languages;
     let table = session.ask(query, MOST_REPOS).await?;
-    let told = read(&table).map_err(|cause| HistoryError::Malformed { query, cause })?;
+    let told = read(&table).map_err(|cause| HistoryError::MalformedAnswer { query, cause })?;
     let mut taken = 0;
     for part in told.chunks(BATCH) {
         let part = part.to_vec();
         let keep = store.commit(move |batch| {
             let mut taken = 0;
-            for Told { repo, language, as_of } in &part {
+            for RepoLanguage { repo, language, as_of } in &part {
                 let key = RepoKey(*repo);
                 taken += usize::from(repos::remember_foreign(batch, key, language, *as_of, now)?);
             }
@@ -54,16 +53,16 @@ pub(super) async fn fetch(
     Ok(taken)
 }
 
-/// Whether columns with these names can be read; says for each wanted one which it is.
-pub(super) fn places(columns: &[String]) -> Result<Vec<usize>, Malformed> {
+/// Whether columns with these names can be read; returns the index of each wanted one.
+pub(super) fn places(columns: &[String]) -> Result<Vec<usize>, MalformedAnswer> {
     let wanted = if columns.len() == 2 { &COLUMNS[..2] } else { &COLUMNS };
     answer::places_of(wanted, columns)
 }
 
-/// The rows that say a language; of a repository that has several, the newest.
-fn read(table: &Table) -> Result<Vec<Told>, Malformed> {
+/// The rows with a language; the newest of each repository.
+fn read(table: &AnswerTable) -> Result<Vec<RepoLanguage>, MalformedAnswer> {
     let places = places(&table.columns)?;
-    let mut told: BTreeMap<u64, Told> = BTreeMap::new();
+    let mut told: BTreeMap<u64, RepoLanguage> = BTreeMap::new();
     for (row, cells) in table.rows.iter().enumerate() {
         let row = row + 1;
         let cell = |of: usize| {
@@ -73,18 +72,18 @@ fn read(table: &Table) -> Result<Vec<Told>, Malformed> {
         };
         let (Some((column, id)), Some((_, language))) = (cell(0), cell(1)) else { continue };
         let number = answer::read_number(id).and_then(|id| u64::try_from(id).ok());
-        let refuse = || Malformed::Number { row, column, text: quoted(id) };
+        let refuse = || MalformedAnswer::Number { row, column, text: quoted(id) };
         let repo = number.ok_or_else(refuse)?;
         let as_of = match cell(2) {
             None => None,
             Some((column, text)) => {
-                let refuse = || Malformed::Time { row, column, text: quoted(text) };
+                let refuse = || MalformedAnswer::Time { row, column, text: quoted(text) };
                 Some(read_time(text).ok_or_else(refuse)?)
             }
         };
         let newer = told.get(&repo).is_none_or(|known| known.as_of < as_of);
         if newer && !language.is_empty() {
-            told.insert(repo, Told { repo, language: language.to_owned(), as_of });
+            told.insert(repo, RepoLanguage { repo, language: language.to_owned(), as_of });
         }
     }
     Ok(told.into_values().collect())
@@ -100,19 +99,19 @@ fn read_time(text: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> Table {
+    fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> AnswerTable {
         let columns = columns.iter().map(|name| (*name).to_owned()).collect();
         let rows = rows.iter().map(|row| row.iter().map(|cell| cell.map(str::to_owned)).collect());
-        Table { columns, rows: rows.collect() }
+        AnswerTable { columns, rows: rows.collect() }
     }
 
-    fn told(repo: u64, language: &str, as_of: Option<&str>) -> Told {
+    fn told(repo: u64, language: &str, as_of: Option<&str>) -> RepoLanguage {
         let as_of = as_of.map(|text| Timestamp::parse(text).unwrap());
-        Told { repo, language: language.to_owned(), as_of }
+        RepoLanguage { repo, language: language.to_owned(), as_of }
     }
 
     #[test]
-    fn columns_are_known_by_name_or_place_and_the_time_may_be_missing() {
+    fn columns_match_by_name_or_position_time_is_optional() {
         let rows: &[&[_]] = &[
             &[Some("2026-01-31 12:34:56.5"), Some("7"), Some("C")],
             &[None, Some("8"), Some("Zig")],
@@ -127,14 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_no_time_or_too_few_columns_is_refused_by_its_place() {
+    fn invalid_cells_and_missing_columns_are_refused_by_place() {
         let refused = |columns: &[&str], row: &[Option<&str>]| {
             read(&table(columns, &[row])).unwrap_err().to_string()
         };
         let words = refused(&["repo_id", "language"], &[Some("-1"), Some("C")]);
         assert!(words.contains("column repo_id of row 1 is \"-1\""), "{words}");
         let words = refused(&COLUMNS, &[Some("1"), Some("C"), Some("yesterday")]);
-        assert!(words.contains("no time like"), "{words}");
+        assert!(words.contains("must be a time like"), "{words}");
         let words = refused(&["repo_id"], &[Some("1")]);
         assert!(words.contains("repo_id, language, as_of"), "{words}");
     }

@@ -1,10 +1,9 @@
-//! Door to `mysql_async`: one connection a sync, the texts of SQL, answers as text.
+//! One connection per sync, the SQL texts, and results as text. The only user of `mysql_async`.
 //!
-//! A fresh connection each time and no pool: a query an hour wants none, and a connection that was
-//! given up in the middle is closed, not cleaned. Everything here has a time limit, also what the
-//! server is asked to keep to itself. The session's clock is set to ours, in UTC, so that a query
-//! that says `YEAR(NOW())` speaks of the same year as we do, wherever the server is and however
-//! its clock goes; a server that does not let us is asked which year it has.
+//! Uses a fresh connection each time and no pool: one query an hour needs none, and an abandoned
+//! connection is closed, not cleaned. Every operation has a time limit, which the server is asked
+//! to enforce too. The session's clock is set to ours, in UTC, so that `YEAR(NOW())` in a query
+//! means the same year here and there; if the server does not allow that, its year is compared.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Column, Conn, DriverError, Error, IoError, OptsBuilder, Row, SslOpts, Value};
 
-use super::answer::{self, Malformed, Table};
+use super::answer::{self, AnswerTable, MalformedAnswer};
 use super::error::HistoryError;
 use super::languages;
 use super::query::{Query, Text};
@@ -21,55 +20,54 @@ use crate::model::window::{Timestamp, Year};
 use crate::reload;
 use crate::sync::blocking;
 
-/// How long what may take.
+/// Time limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Finding, connecting and logging in; also each small question that is not a query of the
-    /// user's.
+pub struct QueryLimits {
+    /// Resolving, connecting and logging in; also each small internal query.
     pub connect: Duration,
-    /// One query; `tidb.timeout`.
+    /// One configured query; `tidb.timeout`.
     pub query: Duration,
 }
 
-impl Limits {
-    /// What holds outside tests.
+impl QueryLimits {
+    /// The limits outside tests.
     #[must_use]
     pub fn of(tidb: &TidbConfig) -> Self {
         Self { connect: Duration::from_secs(10), query: tidb.timeout }
     }
 }
 
-/// A packet of the server: a row is five numbers.
+/// The most bytes of a packet: a row is five numbers.
 const PACKET_BYTES: usize = 1 << 20;
-/// Dead connections are noticed within this and a few tries of the kernel.
+/// A dead connection is noticed within this time and a few retries of the kernel.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Saying good-bye is a courtesy.
+/// Time limit for closing a connection.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// The server that the configuration names.
+/// The configured server.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct TidbServer {
     tidb: TidbConfig,
     at: String,
-    limits: Limits,
+    limits: QueryLimits,
 }
 
-/// A connection, logged in.
-pub(super) struct Session<'s> {
-    server: &'s Server,
+/// A connection after login.
+pub(super) struct TidbSession<'s> {
+    server: &'s TidbServer,
     conn: Conn,
     year: Year,
 }
 
-/// What is being done when something fails.
+/// The operation that failed.
 #[derive(Debug, Clone, Copy)]
-enum Doing {
+enum TidbAction {
     Connecting,
     Asking(Text),
 }
 
-impl Server {
-    pub(super) fn new(tidb: TidbConfig, limits: Limits) -> Self {
+impl TidbServer {
+    pub(super) fn new(tidb: TidbConfig, limits: QueryLimits) -> Self {
         let is_v6 = tidb.host.contains(':') && !tidb.host.starts_with('[');
         let at = if is_v6 {
             format!("[{}]:{}", tidb.host, tidb.port)
@@ -84,7 +82,7 @@ impl Server {
         &self.at
     }
 
-    /// Whether there is a query of languages.
+    /// Whether a query for languages is configured.
     pub(super) fn knows_languages(&self) -> bool {
         self.tidb.repo_languages.is_some()
     }
@@ -98,15 +96,15 @@ impl Server {
     }
 
     /// Connects, logs in, and sets the session's clock to `now`.
-    pub(super) async fn open(&self, now: Timestamp) -> Result<Session<'_>, HistoryError> {
+    pub(super) async fn open(&self, now: Timestamp) -> Result<TidbSession<'_>, HistoryError> {
         let connecting = async {
             let opts = self.options().await?;
-            Conn::new(opts).await.map_err(|error| self.fault(Doing::Connecting, error))
+            Conn::new(opts).await.map_err(|error| self.fault(TidbAction::Connecting, error))
         };
         let after = self.limits.connect;
         let timeout = || HistoryError::ConnectTimeout { at: self.at.clone(), after };
         let conn = tokio::time::timeout(after, connecting).await.map_err(|_| timeout())??;
-        let mut session = Session { server: self, conn, year: now.year() };
+        let mut session = TidbSession { server: self, conn, year: now.year() };
         let prepared = tokio::time::timeout(after, session.prepare(now)).await;
         match prepared.unwrap_or_else(|_| Err(timeout())) {
             Ok(()) => Ok(session),
@@ -121,7 +119,7 @@ impl Server {
         let tidb = &self.tidb;
         let host = tidb.host.trim_matches(['[', ']']).to_owned();
         let unknown = |cause: String| HistoryError::Resolve { host: tidb.host.clone(), cause };
-        // Asked for here, so that a wrong name and a dead server are told apart.
+        // Resolved here, so that a wrong name and a dead server are distinguished.
         let found = tokio::net::lookup_host((host.as_str(), tidb.port)).await;
         let found = found.map_err(|error| unknown(error.to_string()))?;
         let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
@@ -136,7 +134,7 @@ impl Server {
             .user(Some(&tidb.user))
             .pass(tidb.password.as_ref().map(Secret::expose))
             .db_name(Some(&tidb.db))
-            // A server on this machine would otherwise be asked again over its socket.
+            // Otherwise a server on this machine would be contacted again over its socket.
             .prefer_socket(false)
             .tcp_keepalive(Some(KEEPALIVE))
             .stmt_cache_size(0)
@@ -149,7 +147,7 @@ impl Server {
         let Some(path) = &self.tidb.ca else { return Ok(SslOpts::default()) };
         let refuse =
             |cause: String| HistoryError::CaFile { path: path.display().to_string(), cause };
-        // While it is bad, the last good one stays in use.
+        // While it is invalid, the last valid one stays in use.
         let path = path.clone();
         let read = move || reload::read_good(&path, reload::check_authorities);
         let read = blocking(read).await.unwrap_or_else(|error| Err(error.to_string()));
@@ -157,8 +155,8 @@ impl Server {
         Ok(SslOpts::default().with_root_certs(vec![read.to_vec().into()]))
     }
 
-    /// What a failure means. No text of ours that could hold a password is quoted.
-    fn fault(&self, doing: Doing, error: Error) -> HistoryError {
+    /// The meaning of an error. Quotes none of our texts that could contain a password.
+    fn fault(&self, doing: TidbAction, error: Error) -> HistoryError {
         let at = self.at.clone();
         match (doing, error) {
             (_, Error::Server(error)) => self.server_fault(doing, error.code, error.message),
@@ -168,10 +166,10 @@ impl Server {
             (_, Error::Io(IoError::Tls(error))) => {
                 HistoryError::Tls { at, cause: error.to_string() }
             }
-            (Doing::Connecting, Error::Io(IoError::Io(error))) => {
+            (TidbAction::Connecting, Error::Io(IoError::Io(error))) => {
                 let cause = error.to_string();
                 match error.kind() {
-                    // What the TLS library says comes as invalid data.
+                    // An error of the TLS library arrives as invalid data.
                     std::io::ErrorKind::InvalidData if self.tidb.tls => {
                         HistoryError::Tls { at, cause }
                     }
@@ -182,50 +180,50 @@ impl Server {
         }
     }
 
-    fn server_fault(&self, doing: Doing, code: u16, cause: String) -> HistoryError {
+    fn server_fault(&self, doing: TidbAction, code: u16, cause: String) -> HistoryError {
         let (at, user, db) = (self.at.clone(), self.tidb.user.clone(), self.tidb.db.clone());
         match (code, doing) {
-            // Access denied; this host may not connect; the user must be given differently.
+            // Access denied; this host may not connect; another authentication method is needed.
             (1045 | 1130 | 1251 | 1524 | 1698 | 1862, _) => {
-                // Servers do not say that it is for want of TLS.
-                let hint = if self.tidb.tls { "" } else { "; does it need `tidb.tls: on`" };
+                // Servers do not say that TLS is missing.
+                let hint = if self.tidb.tls { "" } else { "; it may require `tidb.tls: on`" };
                 HistoryError::Login { at, user, cause, hint }
             }
-            // Only TLS: MySQL and MariaDB by number, TiDB in words.
+            // TLS required: MySQL and MariaDB by number, TiDB in words.
             (3159, _) => HistoryError::TlsRequired { at, cause },
             _ if cause.to_ascii_lowercase().contains("insecure transport") => {
                 HistoryError::TlsRequired { at, cause }
             }
             (1049, _) => HistoryError::Database { at, db },
             (1044 | 1142 | 1143 | 1227 | 1370, _) => HistoryError::Right { at, user, cause },
-            // No such table, column or function; not understood.
-            (1054 | 1064 | 1146 | 1305 | 1630, Doing::Asking(query)) => {
+            // No such table, column or function; syntax error.
+            (1054 | 1064 | 1146 | 1305 | 1630, TidbAction::Asking(query)) => {
                 HistoryError::Schema { query, db, cause }
             }
-            (_, Doing::Asking(query)) => HistoryError::Refused { query, code, cause },
-            (_, Doing::Connecting) => HistoryError::Server { at, code, cause },
+            (_, TidbAction::Asking(query)) => HistoryError::Refused { query, code, cause },
+            (_, TidbAction::Connecting) => HistoryError::Server { at, code, cause },
         }
     }
 }
 
-impl Session<'_> {
-    /// Asks for small things: what the server does not know of them is no reason to stop.
+impl TidbSession<'_> {
+    /// Sets the session's variables. A server that does not know one of them is accepted.
     async fn prepare(&mut self, now: Timestamp) -> Result<(), HistoryError> {
         let micros = now.micros();
         let millis = self.server.limits.query.as_millis();
         let wishes = [
             "SET time_zone = '+00:00'".to_owned(),
             format!("SET timestamp = {}.{:06}", micros / 1_000_000, micros % 1_000_000),
-            // So that a query we no longer wait for does not go on there.
+            // So that an abandoned query does not keep running on the server.
             format!("SET max_execution_time = {millis}"),
         ];
         for wish in wishes {
             match self.conn.query_drop(wish).await {
                 Ok(()) => {}
                 Err(Error::Server(error)) => {
-                    tracing::debug!(at = self.server.at, %error, "a setting is not known there");
+                    tracing::debug!(at = self.server.at, %error, "session setting not supported");
                 }
-                Err(error) => return Err(self.server.fault(Doing::Connecting, error)),
+                Err(error) => return Err(self.server.fault(TidbAction::Connecting, error)),
             }
         }
         let ours = self.year.0;
@@ -236,13 +234,17 @@ impl Session<'_> {
         Err(HistoryError::Clock { at: self.server.at.clone(), theirs, ours })
     }
 
-    /// The year that its clock was set to.
+    /// The server's year.
     pub(super) fn year(&self) -> Year {
         self.year
     }
 
-    /// Runs a query of the configuration; at most so many rows are taken.
-    pub(super) async fn ask(&mut self, query: Text, most: usize) -> Result<Table, HistoryError> {
+    /// Runs a configured query; reads up to `most` rows.
+    pub(super) async fn ask(
+        &mut self,
+        query: Text,
+        most: usize,
+    ) -> Result<AnswerTable, HistoryError> {
         let text = self.server.text_of(query).to_owned();
         self.ask_text(query, text, most).await
     }
@@ -252,23 +254,25 @@ impl Session<'_> {
         query: Text,
         text: String,
         most: usize,
-    ) -> Result<Table, HistoryError> {
+    ) -> Result<AnswerTable, HistoryError> {
         let after = self.server.limits.query;
         let server = self.server;
         match tokio::time::timeout(after, table(&mut self.conn, text, most)).await {
-            Ok(Ok(answered)) => answered.map_err(|cause| HistoryError::Malformed { query, cause }),
-            Ok(Err(error)) => Err(server.fault(Doing::Asking(query), error)),
+            Ok(Ok(answered)) => {
+                answered.map_err(|cause| HistoryError::MalformedAnswer { query, cause })
+            }
+            Ok(Err(error)) => Err(server.fault(TidbAction::Asking(query), error)),
             Err(_) => Err(HistoryError::QueryTimeout { query, after }),
         }
     }
 
-    /// Whether a query would be answered, and with the columns that are needed; no row is read.
+    /// Whether the server accepts a query and returns the needed columns; reads no row.
     pub(super) async fn try_out(&mut self, query: Text) -> Result<(), HistoryError> {
         let text = self.server.text_of(query).trim().trim_end_matches(';').to_owned();
-        // On lines of their own, because the text may end with a comment.
+        // On separate lines, because the text may end with a comment.
         let nothing = format!("SELECT * FROM (\n{text}\n) AS ghpulse_check LIMIT 0");
         let answered = match self.ask_text(query, nothing, answer::MOST_ROWS).await {
-            // Not everything that answers with rows can stand in brackets.
+            // Not every statement that returns rows can be a subquery.
             Err(HistoryError::Schema { .. } | HistoryError::Refused { .. }) => {
                 let explain = format!("EXPLAIN {text}");
                 return self.ask_text(query, explain, answer::MOST_ROWS).await.map(drop);
@@ -279,10 +283,10 @@ impl Session<'_> {
             Text::Figures(query) => answer::places(query, &answered.columns),
             Text::Languages => languages::places(&answered.columns),
         };
-        checked.map(drop).map_err(|cause| HistoryError::Malformed { query, cause })
+        checked.map(drop).map_err(|cause| HistoryError::MalformedAnswer { query, cause })
     }
 
-    /// What the server calls itself.
+    /// The server's version text.
     pub(super) async fn version(&mut self) -> Result<String, HistoryError> {
         let asked =
             tokio::time::timeout(self.server.limits.connect, self.one_text("SELECT VERSION()"));
@@ -298,13 +302,13 @@ impl Session<'_> {
             .conn
             .query_first(text)
             .await
-            .map_err(|error| server.fault(Doing::Connecting, error))?;
+            .map_err(|error| server.fault(TidbAction::Connecting, error))?;
         Ok(row.as_ref().and_then(|row| cell(row, 0)).unwrap_or_default())
     }
 
-    /// Hangs up, whatever is still on its way.
+    /// Closes the connection, whatever is in flight.
     pub(super) async fn close(self) {
-        // A server that does not take it has lost us all the same.
+        // The server drops the connection anyway.
         let _ = tokio::time::timeout(GOODBYE, self.conn.disconnect()).await;
     }
 }
@@ -313,7 +317,7 @@ async fn table(
     conn: &mut Conn,
     text: String,
     most: usize,
-) -> Result<Result<Table, Malformed>, Error> {
+) -> Result<Result<AnswerTable, MalformedAnswer>, Error> {
     let mut result = conn.query_iter(text).await?;
     let name = |column: &Column| column.name_str().into_owned();
     let columns: Vec<String> = result.columns_ref().iter().map(name).collect();
@@ -321,20 +325,20 @@ async fn table(
     let width = columns.len();
     while let Some(row) = result.next().await? {
         if rows.len() == most {
-            return Ok(Err(Malformed::Rows { most }));
+            return Ok(Err(MalformedAnswer::Rows { most }));
         }
         rows.push((0..width).map(|at| cell(&row, at)).collect());
     }
     result.drop_result().await?;
-    Ok(Ok(Table { columns, rows }))
+    Ok(Ok(AnswerTable { columns, rows }))
 }
 
-/// A cell as text; bytes that are no text are shown as far as they are.
+/// A cell as text; invalid UTF-8 is replaced.
 fn cell(row: &Row, at: usize) -> Option<String> {
     match row.as_ref(at)? {
         Value::NULL => None,
         Value::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-        // The text protocol sends nothing else.
+        // The text protocol returns nothing else.
         other => Some(other.as_sql(true).trim_matches('\'').to_owned()),
     }
 }
@@ -351,7 +355,7 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use super::*;
 
-    fn server(tls: bool) -> Server {
+    fn server(tls: bool) -> TidbServer {
         let tidb = TidbConfig {
             host: "::1".to_owned(),
             port: 4000,
@@ -365,27 +369,27 @@ mod tests {
             repo_languages: None,
             timeout: Duration::from_secs(120),
         };
-        let limits = Limits::of(&tidb);
-        Server::new(tidb, limits)
+        let limits = QueryLimits::of(&tidb);
+        TidbServer::new(tidb, limits)
     }
 
     #[test]
     fn what_servers_say_by_number_becomes_what_to_do() {
         let server = server(false);
         assert_eq!(server.at(), "[::1]:4000");
-        let asking = Doing::Asking(Query::Yearly.into());
+        let asking = TidbAction::Asking(Query::Yearly.into());
         let insecure = "Connections using insecure transport are prohibited. See https://…";
         let said = [
-            (1045, Doing::Connecting, "denied", "refuses user `me` (denied)"),
-            (1130, Doing::Connecting, "not allowed", "let this user in from here"),
-            (3159, Doing::Connecting, "only TLS", "set `tidb.tls: on`"),
-            (1105, Doing::Connecting, insecure, "set `tidb.tls: on`"),
-            (1105, Doing::Connecting, "unknown", "fails with error 1105: unknown"),
-            (1049, Doing::Connecting, "", "has no database `gh`"),
-            (1142, asking, "SELECT denied", "grant it SELECT"),
+            (1045, TidbAction::Connecting, "denied", "refused user `me` (denied)"),
+            (1130, TidbAction::Connecting, "not allowed", "this user may connect from here"),
+            (3159, TidbAction::Connecting, "only TLS", "set `tidb.tls: on`"),
+            (1105, TidbAction::Connecting, insecure, "set `tidb.tls: on`"),
+            (1105, TidbAction::Connecting, "unknown", "failed with error 1105: unknown"),
+            (1049, TidbAction::Connecting, "", "has no database `gh`"),
+            (1142, asking, "SELECT denied", "grant SELECT"),
             (1146, asking, "no x", "`tidb.sql.yearly` does not fit database `gh` (no x)"),
             (1054, asking, "no column x", "correct the query"),
-            (8175, asking, "out of memory", "`tidb.sql.yearly` fails with error 8175"),
+            (8175, asking, "out of memory", "`tidb.sql.yearly` failed with error 8175"),
         ];
         for (code, doing, cause, expected) in said {
             let error = server.server_fault(doing, code, cause.to_owned()).to_string();
@@ -396,12 +400,12 @@ mod tests {
     #[test]
     fn what_may_pass_is_tried_again_and_what_may_not_is_not() {
         let server = server(true);
-        let fault = |code| server.server_fault(Doing::Connecting, code, String::new());
+        let fault = |code| server.server_fault(TidbAction::Connecting, code, String::new());
         assert!(fault(1040).is_transient() && fault(1105).is_transient());
         assert!(!fault(1045).is_transient() && !fault(1049).is_transient());
         let closed = DriverError::ConnectionClosed.into();
-        assert!(server.fault(Doing::Asking(Query::Daily.into()), closed).is_transient());
+        assert!(server.fault(TidbAction::Asking(Query::Daily.into()), closed).is_transient());
         let none = DriverError::NoClientSslFlagFromServer.into();
-        assert!(!server.fault(Doing::Connecting, none).is_transient());
+        assert!(!server.fault(TidbAction::Connecting, none).is_transient());
     }
 }

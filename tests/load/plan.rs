@@ -1,33 +1,34 @@
-//! What can be caught: for so many tokens and so many events a second, which part of the pushes and
-//! of the pull requests is on a page that is read. In simulated time, by the poller's own
-//! schedule and its pool of tokens with their budgets and GitHub's seconds of work. The feed is
-//! split as GitHub splits it, and answers take as long as GitHub's do.
+//! How complete polling can be: for a number of tokens and a rate of events, the share of pushes
+//! and of pull requests that appears on a page that is read. Runs in simulated time, with the
+//! poller's own schedule, its token pool with budgets, and GitHub's limit on work. The feed is
+//! split as GitHub splits it, and responses take as long as GitHub's.
 //!
-//! It is a model: GitHub's pages are no steady window, and what it never shows is in no figure.
+//! This is a model: GitHub's pages are not a steady window, and events that it never shows are not
+//! in any figure.
 
 use std::time::Duration;
 
 use ghpulse::clock::Clock;
 use ghpulse::collect::coverage::Completeness;
-use ghpulse::collect::overlap::Sighting;
-use ghpulse::collect::poller::{POLL_SHARE, Rule, Schedule};
+use ghpulse::collect::overlap::PageSighting;
+use ghpulse::collect::poller::{POLL_SHARE, PageSchedule, PollRule};
 use ghpulse::config::Secret;
-use ghpulse::github::limits::{Limits, Reset};
-use ghpulse::github::tokens::{Grant, Lease, PoolOptions, TokenPool, Verdict};
+use ghpulse::github::limits::{RateLimits, Reset};
+use ghpulse::github::tokens::{Lease, PoolOptions, TokenGrant, TokenPool, TokenVerdict};
 use ghpulse::model::window::Timestamp;
 use tokio::time::Instant;
 
 const TOKENS: [usize; 4] = [0, 1, 3, 10];
 const RATES: [u32; 4] = [50, 100, 160, 250];
-/// Of all events: pushes, creations and deletions; the others are on pages 2 and 3.
+/// Share of pushes, creations and deletions; all other events are on pages 2 and 3.
 const PUSHES: f64 = 0.375;
-/// How long GitHub takes for page 1, and for the others.
+/// GitHub's response time for page 1, and for the other pages.
 const ANSWERS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1_400)];
 const LOOP_BREAK: Duration = Duration::from_secs(1);
-/// What an address without a token is told to wait.
+/// The poll interval that GitHub requests from an address without a token.
 const POLL_INTERVAL: Duration = Duration::from_secs(60);
-/// Simulated time, of which the first part is not counted: the first hour's budget is only known
-/// from the first answer on.
+/// Simulated time. Its first part is not counted: the budget of the first hour is known only from
+/// the first response on.
 const TIME: Duration = Duration::from_secs(1_800);
 const WARM_UP: Duration = Duration::from_secs(300);
 const WINDOW: i64 = 3_600;
@@ -50,17 +51,17 @@ pub fn run() {
     }
 }
 
-/// A part of the feed: events are numbered as they come; pages show the newest.
+/// A part of the feed: events are numbered in order; pages show the newest.
 struct Part {
     rate: f64,
     seen: Vec<bool>,
 }
 
-/// A request under way.
+/// A request in flight.
 struct Flight {
     page: usize,
     lease: Lease,
-    /// When GitHub looked, and when its answer is here.
+    /// When GitHub reads the page, and when its response arrives.
     looked_at: Instant,
     lands_at: Instant,
 }
@@ -71,13 +72,13 @@ impl Part {
         Self { rate, seen: vec![false; (rate * TIME.as_secs_f64()) as usize + 1_000] }
     }
 
-    /// The number of the newest event after so long.
+    /// The number of the newest event after this time.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of events")]
     fn newest(&self, after: Duration) -> usize {
         (self.rate * after.as_secs_f64()) as usize
     }
 
-    /// Which part of the events between two times was shown.
+    /// The fraction of the events between two times that was shown.
     #[expect(clippy::cast_precision_loss, reason = "counts of events")]
     fn share(&self, from: Duration, to: Duration) -> f64 {
         let seen = &self.seen[self.newest(from)..self.newest(to)];
@@ -85,16 +86,16 @@ impl Part {
     }
 }
 
-/// The poller's own schedule and pool against a feed of this rate.
+/// Runs the poller's own schedule and token pool against a feed of this rate.
 async fn follow(tokens: usize, rate: f64) -> (f64, f64) {
     let clock = Clock::starting_at(Timestamp::from_seconds(1_800_000_000));
     let secrets = (0..tokens).map(|n| Secret::new(format!("token-{n}"))).collect();
     let pool = TokenPool::new(PoolOptions { tokens: secrets, share: POLL_SHARE, burst: 3 }, clock);
     let mut completeness = Completeness::new(3, clock.now());
-    let mut schedule = Schedule::new(3, LOOP_BREAK);
+    let mut schedule = PageSchedule::new(3, LOOP_BREAK);
     let mut parts = [PUSHES, 1.0 - PUSHES].map(|part| Part::new(rate * part));
     let mut used = vec![0_u64; tokens + 1];
-    let rule = if tokens == 0 { Rule::Every(POLL_INTERVAL) } else { Rule::Tokens };
+    let rule = if tokens == 0 { PollRule::Every(POLL_INTERVAL) } else { PollRule::Tokens };
     let start = clock.instant();
     let mut flights: Vec<Flight> = Vec::new();
     while clock.instant() - start < TIME {
@@ -106,24 +107,24 @@ async fn follow(tokens: usize, rate: f64) -> (f64, f64) {
             let newest = part.newest(looked_at - start).saturating_sub(100 * (page / 2));
             part.seen[newest.saturating_sub(100)..newest].fill(true);
             let shown = shown(page, newest);
-            let overlap = completeness.read(page, lease.seat(), &shown, clock.now());
+            let overlap = completeness.read(page, lease.slot(), &shown, clock.now());
             schedule.came(page, now, overlap.map(|share| 1.0 - share));
-            let seat = pool.number(lease.seat()).expect("it is there");
-            used[seat] += 1;
-            settle(lease, used[seat], ANSWERS[usize::from(page > 0)], clock);
+            let slot = pool.number(lease.slot()).expect("it is there");
+            used[slot] += 1;
+            settle(lease, used[slot], ANSWERS[usize::from(page > 0)], clock);
         }
         let mut allowed = None;
         let mut due = schedule.due(now, rule).0;
         completeness.by_need(&mut due, |page| schedule.asked_in(page), clock.now());
         for page in due {
             match pool.grant() {
-                Grant::Go(lease) => {
+                TokenGrant::Go(lease) => {
                     schedule.asked(page, now);
                     let takes = ANSWERS[usize::from(page > 0)];
                     let (looked_at, lands_at) = (now + takes / 2, now + takes);
                     flights.push(Flight { page, lease, looked_at, lands_at });
                 }
-                Grant::Wait(until) => {
+                TokenGrant::Wait(until) => {
                     allowed = Some(until);
                     break;
                 }
@@ -143,7 +144,7 @@ fn settle(lease: Lease, used: u64, took: Duration, clock: Clock) {
     let now = clock.now().micros() / 1_000_000;
     let epoch = (now / WINDOW + 1) * WINDOW;
     let after = Duration::from_secs(u64::try_from(epoch - now).unwrap_or(0));
-    let limits = Limits {
+    let limits = RateLimits {
         date: None,
         limit: Some(limit),
         remaining: Some(limit.saturating_sub(used)),
@@ -151,15 +152,15 @@ fn settle(lease: Lease, used: u64, took: Duration, clock: Clock) {
         retry_after: None,
         poll_interval: Some(POLL_INTERVAL),
     };
-    lease.settle(Verdict::Served, &limits, took);
+    lease.settle(TokenVerdict::Served, &limits, took);
 }
 
-/// The hundred events up to that one.
-fn shown(page: usize, newest: usize) -> Vec<Sighting> {
+/// The hundred events up to this one.
+fn shown(page: usize, newest: usize) -> Vec<PageSighting> {
     let sequence = u64::from(page > 0);
     let number = |n: usize| u64::try_from(n).expect("counts of events");
     (number(newest.saturating_sub(100))..number(newest))
-        .map(|n| Sighting {
+        .map(|n| PageSighting {
             hash: n * 2 + sequence,
             id: Some(n * 4),
             kind: usize::from(page > 0),

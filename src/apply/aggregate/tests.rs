@@ -22,7 +22,8 @@ fn event(cursor: Cursor) -> Prepared {
 async fn apply(store: &Store, tag: BusTag, entries: std::ops::RangeInclusive<u64>) -> usize {
     let (own, now) = (store.bus_tag(), Clock::system().now());
     let at = |n| Cursor { tag, position: Position::counted(n) };
-    let prepared = entries.map(|n| Came { outage: None, read: Ok(event(at(n))) }).collect();
+    let prepared =
+        entries.map(|n| ArrivedDelivery { outage: None, read: Ok(event(at(n))) }).collect();
     let counted = store.commit(move |batch| count(batch, prepared, (tag, own), now, SEEN_FOR));
     counted.await.unwrap().fresh.len()
 }

@@ -81,7 +81,7 @@ async fn a_file_becomes_the_counts_of_its_hour_each_event_once() {
     let site = Site::new();
     let events = [merge(1, 0), push(1), merge(2, 59), merge(1, 0), merge(3, 60)];
     let imported = site.import(NAME, &lines_of(&events)).await.unwrap();
-    assert_eq!(imported.state, State::Imported);
+    assert_eq!(imported.state, ImportOutcome::Imported);
     assert_eq!(imported.hour.as_deref(), Some("2015-01-01-15"));
     assert_eq!((imported.events, imported.pull_requests), (3, 2));
     assert_eq!((imported.doubles, imported.strays, imported.broken), (1, 1, 0));
@@ -91,14 +91,14 @@ async fn a_file_becomes_the_counts_of_its_hour_each_event_once() {
 }
 
 #[tokio::test]
-async fn a_second_run_changes_nothing_and_another_file_replaces_the_first() {
+async fn second_run_changes_nothing_another_file_replaces() {
     let site = Site::new();
     let first = lines_of(&[merge(1, 0), merge(2, 1)]);
     site.import(NAME, &first).await.unwrap();
-    assert_eq!(site.import(NAME, &first).await.unwrap().state, State::Unchanged);
+    assert_eq!(site.import(NAME, &first).await.unwrap().state, ImportOutcome::Unchanged);
     assert_eq!(site.count(HourMetric::Merged), 2);
     let second = site.import(NAME, &lines_of(&[merge(2, 1)])).await.unwrap();
-    assert_eq!((second.state, site.count(HourMetric::Merged)), (State::Imported, 1));
+    assert_eq!((second.state, site.count(HourMetric::Merged)), (ImportOutcome::Imported, 1));
     assert_eq!(site.count(HourMetric::Events), 1);
     // Who was seen is a set: it only grows.
     assert_eq!(site.developers(), 2);
@@ -213,8 +213,8 @@ async fn what_is_behind_a_gzip_costs_nothing_and_is_named() {
         let imported = import(&site.store, &path, |_| ()).await.unwrap();
         assert_eq!((imported.events, imported.broken), (counted, broken), "{}", behind.len());
         if broken > 0 {
-            let Broken { line, reason } = &imported.complaints[0];
-            assert!(*line == 3 && reason.starts_with("7 bytes behind the end"), "{reason}");
+            let BrokenLine { line, reason } = &imported.complaints[0];
+            assert!(*line == 3 && reason.starts_with("ignored 7 bytes after"), "{reason}");
         }
     }
     // What is cut off is not whole.
@@ -225,7 +225,7 @@ async fn what_is_behind_a_gzip_costs_nothing_and_is_named() {
 }
 
 #[tokio::test]
-async fn an_hour_as_a_list_is_read_on_one_line_and_told_what_to_do_on_several() {
+async fn hour_as_a_list_is_read_on_one_line_refused_on_several() {
     let events = [merge(1, 0), push(2), merge(3, 5)];
     for (open, comma, close) in
         [("[", ",", "]"), ("[ ", " , ", " ]\n"), ("\u{feff}[\n", ",\n", "]")]

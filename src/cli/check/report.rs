@@ -1,4 +1,4 @@
-//! What `ghpulse check` found: as lines, as JSON, and as an exit code.
+//! The report of `ghpulse check`: as lines, as JSON, and as an exit code.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Tried;
+use super::ServerCheck;
 use crate::cli::{Exit, line_of};
-use crate::config::{self, Complaint, Notice};
+use crate::config::{self, ConfigError, ConfigWarning};
 
-/// How grave a finding is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
@@ -18,22 +18,22 @@ pub(super) enum Level {
     Ok,
     /// Worth knowing.
     Note,
-    /// Something will probably not do what was meant.
+    /// Something probably does not have the intended effect.
     Warning,
     /// It cannot work.
     Error,
 }
 
-/// What came of trying one thing.
+/// The result of one test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) level: Level,
-    /// The key that it is about.
+    /// The key that it concerns.
     pub(super) key: &'static str,
-    /// The directory, file, address or other value that was tried; never a secret.
+    /// The directory, file, address or other value that was tested; never a secret.
     pub(super) what: String,
     pub(super) said: String,
-    /// How the command ends because of it.
+    /// The exit code that it causes.
     #[serde(skip)]
     pub(super) exit: Option<Exit>,
 }
@@ -91,36 +91,37 @@ impl Finding {
     }
 }
 
-/// All that was found.
-pub(super) struct Report {
+/// All findings.
+pub(super) struct CheckReport {
     pub(super) file: Option<PathBuf>,
-    pub(super) notices: Vec<Notice>,
-    pub(super) complaints: Vec<Complaint>,
+    pub(super) config_warnings: Vec<ConfigWarning>,
+    pub(super) config_errors: Vec<ConfigError>,
     pub(super) scripts: Vec<String>,
     pub(super) findings: Vec<Finding>,
-    pub(super) servers: Vec<Tried>,
+    pub(super) servers: Vec<ServerCheck>,
     pub(super) anonymous: bool,
     pub(super) offline: bool,
 }
 
-impl Report {
+impl CheckReport {
     fn errors(&self) -> usize {
         let findings = self.findings.iter().filter(|found| found.level == Level::Error);
         let servers = self.servers.iter().filter(|one| one.connected == Some(false));
-        self.complaints.len() + findings.count() + servers.count()
+        self.config_errors.len() + findings.count() + servers.count()
     }
 
     fn warnings(&self) -> usize {
-        let notices = self.notices.iter().filter(|one| one.level == config::Level::Warning);
+        let config_warnings =
+            self.config_warnings.iter().filter(|one| one.level == config::Severity::Warning);
         let findings = self.findings.iter().filter(|found| found.level == Level::Warning);
-        notices.count() + findings.count() + self.scripts.len()
+        config_warnings.count() + findings.count() + self.scripts.len()
     }
 
     pub(super) fn exit(&self) -> Exit {
         let found = |exit: Exit| self.findings.iter().any(|found| found.exit == Some(exit));
         let misconfigured = self.servers.iter().any(|one| one.misconfigured);
         let away = self.servers.iter().any(|one| one.connected == Some(false));
-        if !self.complaints.is_empty() || misconfigured || found(Exit::Config) {
+        if !self.config_errors.is_empty() || misconfigured || found(Exit::Config) {
             Exit::Config
         } else if found(Exit::Io) {
             Exit::Io
@@ -134,8 +135,8 @@ impl Report {
     pub(super) fn json(&self) -> serde_json::Value {
         json!({
             "config": self.file,
-            "complaints": self.complaints,
-            "notices": self.notices,
+            "complaints": self.config_errors,
+            "notices": self.config_warnings,
             "scripts": self.scripts,
             "findings": self.findings,
             "servers": self.servers,
@@ -150,7 +151,7 @@ impl Report {
             None => format!("none; looked for {}", config::PLACES.join(", ")),
         };
         let mut lines = vec![format!("config: {file}")];
-        lines.extend(self.notices.iter().map(line_of));
+        lines.extend(self.config_warnings.iter().map(line_of));
         lines.extend(self.scripts.iter().map(|said| format!("warning: {said}")));
         lines.extend(self.findings.iter().map(Finding::line));
         for one in &self.servers {
@@ -166,13 +167,13 @@ impl Report {
             lines.push(said.to_owned());
         }
         if self.offline {
-            lines.push("note: --offline: no server was tried".to_owned());
+            lines.push("note: --offline: no server was contacted".to_owned());
         }
-        lines.extend(self.complaints.iter().map(|complaint| format!("error: {complaint}")));
+        lines.extend(self.config_errors.iter().map(|error| format!("error: {error}")));
         let count = |n: usize, of: &str| format!("{n} {of}{}", if n == 1 { "" } else { "s" });
         let (errors, warnings) = (self.errors(), self.warnings());
         if errors == 0 {
-            lines.push("the configuration holds".to_owned());
+            lines.push("the configuration is valid".to_owned());
         }
         lines.push(format!("{}, {}", count(errors, "error"), count(warnings, "warning")));
         lines.join("\n")

@@ -33,8 +33,9 @@ fn a_server_that_listens_is_there_and_one_that_does_not_is_away() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let host = || "127.0.0.1".to_owned();
-    let server = |port| Server { name: "github", host: host(), port, deeper: Deeper::No };
-    let attempt = |server: Server| {
+    let server =
+        |port| ConfiguredServer { name: "github", host: host(), port, deeper: ServerKind::No };
+    let attempt = |server: ConfiguredServer| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(try_one(&server))
     };
@@ -66,11 +67,11 @@ fn a_script_that_does_not_hold_is_a_warning_with_its_place() {
     assert!(scripts(&config).is_empty());
     std::fs::write(directory.path().join("stars.rhai"), script::SHIPPED).unwrap();
     let said = scripts(&config);
-    assert!(said[0].contains("stars.rhai:1:1: there is no function config"), "{said:?}");
+    assert!(said[0].contains("stars.rhai:1:1: function config is missing"), "{said:?}");
 }
 
 #[test]
-fn missing_script_is_a_note_and_missing_named_directory_a_warning() {
+fn missing_script_is_a_note_missing_directory_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     let of = |path: &std::path::Path| {
         let text = format!("scripts: {{dir: {}}}\nops: {{listen: off}}", path.display());
@@ -83,9 +84,9 @@ fn missing_script_is_a_note_and_missing_named_directory_a_warning() {
     assert!(away.starts_with("warning: ") && away.contains("scrpts: no such directory"), "{away}");
 }
 
-fn report_of(text: &str) -> Report {
-    let Loaded { config, file, notices, places } = loaded(text);
-    look(Ok(Loaded { config, file, notices, places }), true).unwrap()
+fn report_of(text: &str) -> CheckReport {
+    let Loaded { config, file, warnings, places } = loaded(text);
+    look(Ok(Loaded { config, file, warnings, places }), true).unwrap()
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn the_report_names_file_and_warnings_and_counts() {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert!(text.contains(&format!("ok: data.dir: {data}: can be written")), "{text}");
-    assert!(text.ends_with("the configuration holds\n0 errors, 2 warnings"), "{text}");
+    assert!(text.ends_with("the configuration is valid\n0 errors, 2 warnings"), "{text}");
     assert_eq!(report.exit(), Exit::Fine);
 }
 
@@ -109,7 +110,7 @@ fn the_report_names_file_and_warnings_and_counts() {
 fn each_kind_of_error_has_its_exit_code_and_the_gravest_counts() {
     let mut report = report_of("data: {dir: /proc/nope}\nserver: {port: 0}\nops: {listen: off}");
     assert_eq!(report.exit(), Exit::Io);
-    assert!(report.text().contains("error: data.dir: /proc/nope: cannot be made"));
+    assert!(report.text().contains("error: data.dir: /proc/nope: cannot be created"));
     assert!(report.text().contains("\n1 error, "), "{}", report.text());
     report.findings.push(Finding::error("github.tokens", "token 1 of 1", "no", Exit::Config));
     assert_eq!(report.exit(), Exit::Config);
@@ -126,8 +127,8 @@ fn bad_token_lines_are_errors_and_an_empty_file_a_warning() {
     let config = format!("github: {{tokensFile: {}}}\nops: {{listen: off}}", path.display());
     std::fs::write(&path, "NAME=ghp_telltale\n").unwrap();
     let text = report_of(&config).text();
-    assert!(text.contains("tokens:1 is a name and a value"), "{text}");
+    assert!(text.contains("tokens:1 is NAME=VALUE"), "{text}");
     assert!(!text.contains("telltale"), "{text}");
     std::fs::write(&path, "# none\n").unwrap();
-    assert!(report_of(&config).text().contains("it holds no token"));
+    assert!(report_of(&config).text().contains("contains no token"));
 }

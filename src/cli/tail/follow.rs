@@ -1,86 +1,90 @@
-//! The connection: opened, read line by line, and opened again behind the last line.
+//! Reads the stream line by line, and reconnects behind the last printed event.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use super::super::{Exit, output};
-use super::show::{Message, Show, Shown};
+use super::show::{Printed, Printer, StreamMessage};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::http::streaming::Streaming;
 use crate::http::{self, Http, HttpError, HttpOptions, HttpRequest};
 use crate::model::json;
 
-/// Longest time for the head of an answer.
+/// Timeout of the response's head.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// A heartbeat comes every 15 seconds: what is silent for so long is dead.
+/// A heartbeat comes every 15 seconds; a connection that is silent for this long is dead.
 const SILENCE: Duration = Duration::from_secs(45);
-/// The longest line, bytes: an event is a few KiB.
+/// Longest line, bytes; an event has a few KiB.
 const LINE_BYTES: usize = 16 << 20;
-/// Waits between two attempts.
+/// First and longest wait between two attempts.
 const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// Longest wait that a server may ask for.
 const ASKED_WAIT: u64 = 300;
 
-/// Why it ended.
-pub(super) enum Ended {
-    /// All that was asked for was shown.
+/// Why the command ended.
+pub(super) enum TailEnd {
+    /// The limit is reached.
     Asked,
-    /// Nobody reads stdout any more, or it cannot be written.
+    /// Stdout was closed or cannot be written.
     Stdout(Exit),
-    /// The server does not take the query.
+    /// The server rejects the query.
     Refused(String),
-    /// There never was a connection.
+    /// There never was a stream.
     Away(String),
 }
 
 /// Why a connection ended.
-enum Broken {
-    For(Ended),
+enum Disconnect {
+    For(TailEnd),
     Again { reason: String, wait: Option<Duration> },
 }
 
 /// A reader of the stream.
-pub(super) struct Follower {
+pub(super) struct TailConnection {
     http: Http,
     url: String,
     query: Vec<(&'static str, String)>,
-    since: Option<String>,
+    /// Where to begin, as a parameter of the query.
+    start: Option<(&'static str, String)>,
+    /// Behind the last printed event; takes the place of `start`.
     cursor: Option<String>,
     connected: bool,
     backoff: Backoff,
 }
 
-impl Follower {
+impl TailConnection {
     pub(super) fn new(
         base: &str,
         query: Vec<(&'static str, String)>,
-        cursor: Option<String>,
-        since: Option<String>,
+        start: Option<(&'static str, String)>,
     ) -> Result<Self, HttpError> {
         let http = Http::new(HttpOptions { timeout: TIMEOUT, body_limit: LINE_BYTES })?;
         let url = format!("{base}/stream");
         let backoff = Backoff::new(WAITS.0, WAITS.1);
-        Ok(Self { http, url, query, since, cursor, connected: false, backoff })
+        let cursor = start.clone().filter(|(name, _)| *name == "cursor").map(|(_, cursor)| cursor);
+        Ok(Self { http, url, query, start, cursor, connected: false, backoff })
     }
 
-    /// Behind what it would go on.
+    /// The cursor to resume with.
     pub(super) fn cursor(&self) -> Option<&str> {
         self.cursor.as_deref()
     }
 
-    /// Reads until there is a reason to end.
-    pub(super) async fn run(&mut self, show: &mut Show) -> Ended {
+    /// Reads until the limit is reached or the stream is lost for good.
+    pub(super) async fn run(&mut self, show: &mut Printer) -> TailEnd {
         let clock = Clock::system();
         loop {
             match self.read(show).await {
-                Broken::For(ended) => return ended,
-                Broken::Again { reason, .. } if !self.connected => return Ended::Away(reason),
-                Broken::Again { reason, wait } => {
+                Disconnect::For(ended) => return ended,
+                Disconnect::Again { reason, .. } if !self.connected => {
+                    return TailEnd::Away(reason);
+                }
+                Disconnect::Again { reason, wait } => {
                     let wait = wait.unwrap_or_else(|| self.backoff.next_wait());
                     if self.backoff.times() == 1 {
                         let reason = output::plain(&reason);
-                        output::complain(&format!("note: {reason}; connecting again"));
+                        output::complain(&format!("note: {reason}; reconnecting"));
                     }
                     clock.sleep(wait).await;
                 }
@@ -89,7 +93,7 @@ impl Follower {
     }
 
     /// One connection.
-    async fn read(&mut self, show: &mut Show) -> Broken {
+    async fn read(&mut self, show: &mut Printer) -> Disconnect {
         let mut answer = match self.open().await {
             Ok(answer) => answer,
             Err(broken) => return broken,
@@ -103,13 +107,13 @@ impl Follower {
                         line.extend_from_slice(&rest[..end]);
                         rest = &rest[end + 1..];
                         if let Some(ended) = self.take(&line, show) {
-                            return Broken::For(ended);
+                            return Disconnect::For(ended);
                         }
                         line.clear();
                     }
                     line.extend_from_slice(rest);
                     if line.len() > LINE_BYTES {
-                        return again("what comes is no stream: its lines do not end");
+                        return again("received a line longer than 16 MiB: not a ghpulse stream");
                     }
                 }
                 Ok(None) => return again("the server ended the stream"),
@@ -118,16 +122,13 @@ impl Follower {
         }
     }
 
-    async fn open(&mut self) -> Result<Streaming, Broken> {
-        let place = match (&self.cursor, &self.since) {
-            (Some(cursor), _) => Some(("cursor", cursor.as_str())),
-            (None, Some(since)) => Some(("since", since.as_str())),
-            (None, None) => None,
-        };
+    async fn open(&mut self) -> Result<Streaming, Disconnect> {
+        let start = self.start.as_ref().map(|(name, value)| (*name, value.as_str()));
+        let start = self.cursor.as_deref().map(|cursor| ("cursor", cursor)).or(start);
         let pairs = self.query.iter().map(|(name, value)| (*name, value.as_str()));
-        let pairs: Vec<_> = pairs.chain(place).collect();
+        let pairs: Vec<_> = pairs.chain(start).collect();
         let url = http::with_query(&self.url, &pairs);
-        let url = url.map_err(|error| Broken::For(Ended::Away(error.to_string())))?;
+        let url = url.map_err(|error| Disconnect::For(TailEnd::Away(error.to_string())))?;
         let request = HttpRequest::get(&url).header("accept", "application/x-ndjson");
         let mut answer =
             self.http.open(request, SILENCE).await.map_err(|error| again(&error.to_string()))?;
@@ -139,23 +140,23 @@ impl Follower {
         let wait = wait.map(|seconds| Duration::from_secs(seconds.min(ASKED_WAIT)));
         let reason = reason_of(&mut answer).await;
         Err(match answer.status {
-            400 | 403 | 406 | 414 | 422 => Broken::For(Ended::Refused(reason)),
-            429 | 500..=599 => Broken::Again { reason, wait },
-            status => Broken::For(Ended::Away(format!("it answered {status}: {reason}"))),
+            400 | 403 | 406 | 414 | 422 => Disconnect::For(TailEnd::Refused(reason)),
+            429 | 500..=599 => Disconnect::Again { reason, wait },
+            status => Disconnect::For(TailEnd::Away(format!("it answered {status}: {reason}"))),
         })
     }
 
-    /// One line; `Some` is a reason to end.
-    fn take(&mut self, line: &[u8], show: &mut Show) -> Option<Ended> {
+    /// Prints one line. Returns why to end, if it should.
+    fn take(&mut self, line: &[u8], show: &mut Printer) -> Option<TailEnd> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return None;
         }
         let text = String::from_utf8_lossy(line);
-        let Some(message) = Message::read(&text) else {
-            return Some(Ended::Away("what answers there is no ghpulse".to_owned()));
+        let Some(message) = StreamMessage::read(&text) else {
+            return Some(TailEnd::Away("not a ghpulse server".to_owned()));
         };
         let shown = show.message(&message, line);
-        // hello's is where the newest event is, not where this reader is.
+        // The cursor in `hello` is that of the newest event, not of this reader.
         let place = match &*message.kind {
             "hello" => None,
             "gap" => message.text(&["to"]),
@@ -166,18 +167,18 @@ impl Follower {
             self.backoff.reset();
         }
         match shown {
-            Shown::On => None,
-            Shown::Enough => Some(Ended::Asked),
-            Shown::Stdout(exit) => Some(Ended::Stdout(exit)),
+            Printed::On => None,
+            Printed::Enough => Some(TailEnd::Asked),
+            Printed::Stdout(exit) => Some(TailEnd::Stdout(exit)),
         }
     }
 }
 
-fn again(reason: &str) -> Broken {
-    Broken::Again { reason: reason.to_owned(), wait: None }
+fn again(reason: &str) -> Disconnect {
+    Disconnect::Again { reason: reason.to_owned(), wait: None }
 }
 
-/// What a refusal says of itself.
+/// The server's explanation of an error status.
 async fn reason_of(answer: &mut Streaming) -> String {
     let mut body = Vec::new();
     while let Ok(Some(piece)) = answer.next().await {

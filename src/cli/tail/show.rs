@@ -1,7 +1,6 @@
-//! Messages of the stream as lines for a terminal, or as they came.
+//! Messages of the stream as lines for a terminal, or as they were received.
 //!
-//! What an event says was written by strangers: nothing of it reaches the terminal that a terminal
-//! would obey.
+//! The text of events comes from strangers, so nothing that a terminal interprets is printed.
 
 use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
@@ -10,23 +9,23 @@ use super::super::{Exit, output};
 use crate::model::json;
 use crate::terminal;
 
-/// Characters of what an event says beside its kind, repository and actor.
+/// Most characters of an event's title or the like.
 const DETAIL_CHARS: usize = 90;
-/// Characters of a name or a value; a longer one is cut.
+/// Most characters of a name or a value; a longer one is cut.
 const NAME_CHARS: usize = 200;
-/// Warnings of an `ack` that are shown.
+/// Most warnings of an `ack` that are printed.
 const MOST_WARNINGS: usize = 100;
 
-/// A message as it came. What is shown of it is picked from the text: an event may hold what no
-/// model of JSON has a place for, such as half a surrogate pair or a number beyond all bounds.
-pub(super) struct Message<'a> {
+/// A message as it was received. Values are picked from its text, because an event may hold what no
+/// JSON library represents, such as half a surrogate pair or a number beyond all bounds.
+pub(super) struct StreamMessage<'a> {
     line: &'a str,
     /// Its `type`.
     pub(super) kind: Cow<'a, str>,
 }
 
-impl<'a> Message<'a> {
-    /// `None` when it is no message of a stream.
+impl<'a> StreamMessage<'a> {
+    /// Reads a line; `None` when it is not a message of a stream.
     pub(super) fn read(line: &'a str) -> Option<Self> {
         let line = line.trim();
         let kind = json::text(json::pick(line, ["type"])[0]?)?;
@@ -49,32 +48,35 @@ impl<'a> Message<'a> {
     }
 }
 
-/// Whether to go on.
-pub(super) enum Shown {
+/// Whether to continue after a message.
+pub(super) enum Printed {
     On,
     Enough,
     Stdout(Exit),
 }
 
-/// Where messages are shown.
-pub(super) struct Show {
+/// Prints messages to stdout.
+pub(super) struct Printer {
     json: bool,
     /// Whether lines of JSON are escaped for a terminal.
     escaped: bool,
     colour: bool,
+    /// Columns of the terminal; `None` when stdout is not one.
+    columns: Option<usize>,
     left: Option<u64>,
 }
 
-impl Show {
+impl Printer {
     pub(super) fn new(json: bool, limit: Option<u64>) -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let is_terminal = std::io::stdout().is_terminal();
         let colour = !json && wanted && is_terminal;
-        Self { json, escaped: is_terminal, colour, left: limit }
+        let columns = is_terminal.then(output::columns);
+        Self { json, escaped: is_terminal, colour, columns, left: limit }
     }
 
     /// Shows a message; `line` is it as it came.
-    pub(super) fn message(&mut self, message: &Message<'_>, line: &[u8]) -> Shown {
+    pub(super) fn message(&mut self, message: &StreamMessage<'_>, line: &[u8]) -> Printed {
         match &*message.kind {
             "event" | "entity" => {}
             "gap" => {
@@ -82,11 +84,11 @@ impl Show {
                 if self.json {
                     return self.print_json(line);
                 }
-                return Shown::On;
+                return Printed::On;
             }
             "hello" if message.at(&["simulated"]) == Some("true") => {
                 note("these events are made up: they come from the simulated GitHub");
-                return Shown::On;
+                return Printed::On;
             }
             "ack" => {
                 let warnings = message.at(&["warnings"]).unwrap_or_default();
@@ -94,31 +96,33 @@ impl Show {
                     let said = json::pick(warning, ["message"])[0].and_then(json::shown);
                     note(&output::plain(&said.unwrap_or_default()));
                 }
-                return Shown::On;
+                return Printed::On;
             }
             "error" => {
                 let said = message.text(&["message"]).unwrap_or("an error".into());
                 note(&output::plain(&said));
-                return Shown::On;
+                return Printed::On;
             }
-            _ => return Shown::On,
+            _ => return Printed::On,
         }
         let shown = if self.json {
             self.print_json(line)
         } else {
-            Self::print(event(message, self.colour).as_bytes())
+            let line = event(message, self.colour);
+            let line = self.columns.map_or(line.clone(), |columns| fitted(&line, columns));
+            Self::print(line.as_bytes())
         };
-        if let (Shown::On, Some(left)) = (&shown, &mut self.left) {
+        if let (Printed::On, Some(left)) = (&shown, &mut self.left) {
             *left = left.saturating_sub(1);
             if *left == 0 {
-                return Shown::Enough;
+                return Printed::Enough;
             }
         }
         shown
     }
 
     /// A line as it came; on a terminal, escaped.
-    fn print_json(&self, line: &[u8]) -> Shown {
+    fn print_json(&self, line: &[u8]) -> Printed {
         if !self.escaped {
             return Self::print(line);
         }
@@ -126,13 +130,13 @@ impl Show {
         Self::print(terminal::json(&text).as_bytes())
     }
 
-    fn print(line: &[u8]) -> Shown {
+    fn print(line: &[u8]) -> Printed {
         let mut out = std::io::stdout().lock();
         let written = out.write_all(line).and_then(|()| out.write_all(b"\n"));
         match written.and_then(|()| out.flush()) {
-            Ok(()) => Shown::On,
+            Ok(()) => Printed::On,
             // A reader that went away has what it wanted.
-            Err(error) => Shown::Stdout(output::settled(Err(error))),
+            Err(error) => Printed::Stdout(output::settled(Err(error))),
         }
     }
 }
@@ -141,7 +145,7 @@ fn note(text: &str) {
     output::complain(&format!("note: {text}"));
 }
 
-fn gap(message: &Message<'_>) -> String {
+fn gap(message: &StreamMessage<'_>) -> String {
     let count = message.at(&["count"]).and_then(json::whole);
     let what = count.map_or_else(|| "events".to_owned(), |count| format!("{count} events"));
     let why = match message.text(&["reason"]).as_deref() {
@@ -164,7 +168,7 @@ fn short(text: &str) -> String {
 }
 
 /// One line: when, what, where, who, and what about.
-fn event(message: &Message<'_>, colour: bool) -> String {
+fn event(message: &StreamMessage<'_>, colour: bool) -> String {
     let paint = |code: &str, text: &str| {
         if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     };
@@ -205,6 +209,31 @@ fn event(message: &Message<'_>, colour: bool) -> String {
     line.trim_end().to_owned()
 }
 
+/// A line cut to this many columns. Escape sequences take none; characters of East Asian scripts
+/// and pictures count as two.
+fn fitted(line: &str, columns: usize) -> String {
+    let mut out = String::with_capacity(line.len());
+    let (mut used, mut in_escape, mut has_escape) = (0, false, false);
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c == '\u{1b}' || in_escape {
+            (in_escape, has_escape) = (c != 'm', true);
+            out.push(c);
+            continue;
+        }
+        let width = if c < '\u{1100}' { 1 } else { 2 };
+        let is_last = rest.peek().is_none();
+        if used + width > columns || (used + width == columns && !is_last) {
+            out.push('…');
+            out.push_str(if has_escape { "\u{1b}[0m" } else { "" });
+            return out;
+        }
+        used += width;
+        out.push(c);
+    }
+    out
+}
+
 fn colour_of(kind: &str) -> &'static str {
     match kind {
         "PushEvent" => "34",
@@ -238,7 +267,7 @@ fn shown(value: &str) -> Cow<'_, str> {
 }
 
 /// What there is to say about an event.
-fn detail(message: &Message<'_>, kind: &str) -> String {
+fn detail(message: &StreamMessage<'_>, kind: &str) -> String {
     let part = |path: &[&str]| {
         let path = [&["event", "payload"], path].concat();
         message.shown(&path)
@@ -273,7 +302,7 @@ mod tests {
 
     fn line_of(message: &Value, colour: bool) -> String {
         let text = message.to_string();
-        event(&Message::read(&text).unwrap(), colour)
+        event(&StreamMessage::read(&text).unwrap(), colour)
     }
 
     #[test]
@@ -323,8 +352,24 @@ mod tests {
     }
 
     #[test]
+    fn lines_fit_the_terminal() {
+        let columns = |text: &str| {
+            let plain = fitted(text, 20);
+            plain.chars().map(|c| if c < '\u{1100}' || c == '…' { 1 } else { 2 }).sum::<usize>()
+        };
+        assert_eq!(fitted("short", 20), "short");
+        assert_eq!(fitted(&"x".repeat(20), 20), "x".repeat(20));
+        assert_eq!(fitted(&"x".repeat(21), 20), format!("{}…", "x".repeat(19)));
+        assert!(columns(&"漢".repeat(30)) <= 20);
+        let coloured = format!("\u{1b}[1m{}\u{1b}[0m", "x".repeat(30));
+        let cut = fitted(&coloured, 20);
+        assert_eq!(cut, format!("\u{1b}[1m{}…\u{1b}[0m", "x".repeat(19)));
+        assert_eq!(fitted("\u{1b}[1mshort\u{1b}[0m", 20), "\u{1b}[1mshort\u{1b}[0m");
+    }
+
+    #[test]
     fn a_gap_is_said_in_words() {
-        let gap = |message: Value| gap(&Message::read(&message.to_string()).unwrap());
+        let gap = |message: Value| gap(&StreamMessage::read(&message.to_string()).unwrap());
         let said = gap(json!({ "type": "gap", "count": 3, "reason": "retention" }));
         assert_eq!(said, "3 events are missing here: kept no longer");
         let said = gap(json!({ "type": "gap", "count": null, "reason": "upstream" }));
@@ -343,15 +388,15 @@ mod tests {
                 r#"{{"type":"event","cursor":"c","event":{{"type":"PushEvent","\ud800":{odd},
                 "repo":{{"name":"a/b"}},"payload":{{"ref":{odd}}}}}}}"#
             );
-            let message = Message::read(&line).unwrap();
+            let message = StreamMessage::read(&line).unwrap();
             assert_eq!(message.text(&["cursor"]).as_deref(), Some("c"));
             let expected = format!("--:--:-- push                a/b by null {shown}");
             assert_eq!(event(&message, false), expected);
             let fields = format!(r#"{{"type":"event","fields":{{"event.x":{odd}}}}}"#);
-            assert!(event(&Message::read(&fields).unwrap(), false).starts_with("event.x="));
+            assert!(event(&StreamMessage::read(&fields).unwrap(), false).starts_with("event.x="));
         }
         for line in ["", "<html>", "{}", "[]", "{\"type\":7}", "{\"type\":\"event\""] {
-            assert!(Message::read(line).is_none(), "{line}");
+            assert!(StreamMessage::read(line).is_none(), "{line}");
         }
     }
 }

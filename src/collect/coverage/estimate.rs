@@ -45,7 +45,7 @@ const ENOUGH_COMMON: f64 = 60.0;
 
 /// The runs of ids that reads of one sequence covered.
 #[derive(Debug, Default)]
-pub(super) struct Coverage {
+pub(super) struct IdCoverage {
     runs: VecDeque<Run>,
     /// The ids of the read before, ascending.
     before: Vec<u64>,
@@ -97,7 +97,7 @@ impl Missed {
     }
 }
 
-impl Coverage {
+impl IdCoverage {
     /// A read showed these ids of the sequence, in any order.
     pub(super) fn take(&mut self, mut ids: Vec<u64>, at: Timestamp) {
         ids.sort_unstable();

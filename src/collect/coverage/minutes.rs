@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::estimate::Coverage;
+use super::estimate::IdCoverage;
 use crate::model::activity::{MinuteSample, MissedRange};
 use crate::model::coverage::Missed;
 use crate::model::window::{Minute, Timestamp};
@@ -30,7 +30,7 @@ impl Minutes {
         &mut self,
         now: Timestamp,
         is_known: bool,
-        sequences: &[Coverage; 2],
+        sequences: &[IdCoverage; 2],
         lag: Option<u32>,
     ) {
         let Some((from, was_known)) = &mut self.open else {
@@ -86,13 +86,13 @@ mod tests {
     }
 
     /// Reads of `count` ids from `first` on, four apart.
-    fn read(sequence: &mut Coverage, first: u64, count: u64, second: i64) {
+    fn read(sequence: &mut IdCoverage, first: u64, count: u64, second: i64) {
         sequence.take((0..count).map(|n| first + 4 * n).collect(), at(second));
     }
 
     #[test]
     fn a_minute_has_the_gaps_that_were_found_in_it() {
-        let (mut minutes, mut sequences) = (Minutes::default(), <[Coverage; 2]>::default());
+        let (mut minutes, mut sequences) = (Minutes::default(), <[IdCoverage; 2]>::default());
         minutes.roll(at(-10), true, &sequences, None);
         read(&mut sequences[0], 1_000, 50, -5);
         minutes.roll(at(0), true, &sequences, None);
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn minutes_between_two_far_reads_share_what_was_missed() {
-        let (mut minutes, mut sequences) = (Minutes::default(), <[Coverage; 2]>::default());
+        let (mut minutes, mut sequences) = (Minutes::default(), <[IdCoverage; 2]>::default());
         minutes.roll(at(-90), true, &sequences, None);
         read(&mut sequences[1], 1_000, 50, -1);
         minutes.roll(at(0), true, &sequences, None);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_gives_no_sample() {
-        let (mut minutes, sequences) = (Minutes::default(), <[Coverage; 2]>::default());
+        let (mut minutes, sequences) = (Minutes::default(), <[IdCoverage; 2]>::default());
         for second in [0, 1, 60, 120] {
             minutes.roll(at(second), second != 60, &sequences, None);
         }

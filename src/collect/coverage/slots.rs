@@ -23,13 +23,13 @@ const LEAST: usize = 6;
 /// chance happens once in three million minutes.
 const EXPECTED: f64 = 15.0;
 
-type Counts = [u32; KINDS.len()];
+type KindCounts = [u32; KINDS.len()];
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     start: i64,
     answers: u32,
-    counts: Counts,
+    counts: KindCounts,
     odd: bool,
 }
 
@@ -74,7 +74,7 @@ impl Slots {
     }
 
     /// An answer came, with these new events by type; after [`Self::roll`].
-    pub(super) fn add(&mut self, counts: &Counts) {
+    pub(super) fn add(&mut self, counts: &KindCounts) {
         self.began.get_or_insert(self.now);
         if let Some(slot) = self.recent.back_mut() {
             slot.answers += 1;

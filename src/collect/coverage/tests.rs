@@ -7,7 +7,7 @@ const SOON: i64 = 120;
 /// A feed split by position as GitHub splits it, read once a second, all in simulated time.
 struct World {
     rng: fastrand::Rng,
-    feed: [VecDeque<Sighting>; 2],
+    feed: [VecDeque<PageSighting>; 2],
     ids: [u64; 2],
     second: i64,
     rate: f64,
@@ -16,10 +16,10 @@ struct World {
     /// Short parts are filled from the other, as GitHub does.
     fills: bool,
     /// Feeds of the seconds before, the oldest first.
-    past: VecDeque<[VecDeque<Sighting>; 2]>,
+    past: VecDeque<[VecDeque<PageSighting>; 2]>,
     completeness: Completeness,
     report: Option<Report>,
-    benched: Vec<SeatId>,
+    quarantined: Vec<TokenSlotId>,
 }
 
 /// What a page shows instead of what it should.
@@ -47,7 +47,7 @@ impl World {
             past: VecDeque::new(),
             completeness: Completeness::new(3, start),
             report: None,
-            benched: Vec::new(),
+            quarantined: Vec::new(),
         };
         world.emit();
         world
@@ -72,13 +72,13 @@ impl World {
             let id = self.ids[sequence];
             let created_at = Some(self.now().minus(Duration::from_secs(self.rng.u64(5..30))));
             let hash = id.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ sequence as u64;
-            let sighting = Sighting { hash, id: Some(id), kind, created_at };
+            let sighting = PageSighting { hash, id: Some(id), kind, created_at };
             self.feed[sequence].push_front(sighting);
             self.feed[sequence].truncate(400);
         }
     }
 
-    fn page(feed: &[VecDeque<Sighting>; 2], page: usize) -> Vec<Sighting> {
+    fn page(feed: &[VecDeque<PageSighting>; 2], page: usize) -> Vec<PageSighting> {
         match page {
             0 => feed[0].iter().take(100).copied().collect(),
             _ => feed[1].iter().skip((page - 1) * 100).take(100).copied().collect(),
@@ -86,15 +86,15 @@ impl World {
     }
 
     /// The same of a feed whose parts are filled from each other while they are short.
-    fn filled_page(feed: &[VecDeque<Sighting>; 2], page: usize) -> Vec<Sighting> {
+    fn filled_page(feed: &[VecDeque<PageSighting>; 2], page: usize) -> Vec<PageSighting> {
         let pushes = feed[0].len().min(100);
         let positions = feed[0].iter().take(pushes).chain(&feed[1]);
         let rest = feed[0].iter().skip(pushes);
         positions.take(300).chain(rest).skip(page * 100).take(100).copied().collect()
     }
 
-    /// One second and one round: `seat` of each page, `age` of the feed that it is shown.
-    fn round(&mut self, seat: impl Fn(usize) -> (u64, usize), odd: (usize, Odd)) {
+    /// One second and one round: `slot_id` of each page, `age` of the feed that it is shown.
+    fn round(&mut self, slot_id: impl Fn(usize) -> (u64, usize), odd: (usize, Odd)) {
         self.second += 1;
         self.owed += if self.frozen { 0.0 } else { self.rate };
         self.emit();
@@ -104,7 +104,7 @@ impl World {
         }
         let now = self.now();
         for at in 0..3 {
-            let (seat, age) = seat(at);
+            let (slot_id, age) = slot_id(at);
             let feed = &self.past[self.past.len().saturating_sub(1 + age)];
             let mut shown =
                 if self.fills { Self::filled_page(feed, at) } else { Self::page(feed, at) };
@@ -120,11 +120,11 @@ impl World {
                     Odd::WithoutPullRequests => shown.retain(|sighting| sighting.kind != 1),
                 }
             }
-            self.completeness.read(at, SeatId(seat), &shown, now);
+            self.completeness.read(at, TokenSlotId(slot_id), &shown, now);
         }
-        let number = |seat: SeatId| usize::try_from(seat.0).ok();
-        let (report, benched) = self.completeness.assess(now, number);
-        self.benched.extend(benched);
+        let number = |slot_id: TokenSlotId| usize::try_from(slot_id.0).ok();
+        let (report, quarantined) = self.completeness.assess(now, number);
+        self.quarantined.extend(quarantined);
         self.report = Some(report);
     }
 
@@ -257,7 +257,7 @@ fn answers_without_change_are_told_as_frozen() {
         world.second += 5;
         let now = world.now();
         for page in 0..3 {
-            world.completeness.unchanged(page, SeatId(1), now);
+            world.completeness.unchanged(page, TokenSlotId(1), now);
         }
         world.report = Some(world.completeness.assess(now, |_| Some(1)).0);
     });
@@ -267,37 +267,37 @@ fn answers_without_change_are_told_as_frozen() {
 #[test]
 fn a_token_that_is_shown_old_pages_is_told_and_benched() {
     let mut world = World::new(10, 40.0);
-    let seats = |stale: usize| {
+    let freshness = |stale: usize| {
         move |turn: i64| {
             move |at: usize| {
-                let seat = (usize::try_from(turn).unwrap() + at) % 3;
-                (seat as u64 + 1, if seat == 1 { stale } else { 0 })
+                let slot_id = (usize::try_from(turn).unwrap() + at) % 3;
+                (slot_id as u64 + 1, if slot_id == 1 { stale } else { 0 })
             }
         }
     };
     for turn in 0..200 {
-        world.round(seats(0)(turn), (0, Odd::Nothing));
+        world.round(freshness(0)(turn), (0, Odd::Nothing));
     }
     assert!(world.troubles().is_empty());
     let began = world.now();
     let trouble = world.told(|world| {
         let turn = world.second;
-        world.round(seats(12)(turn), (0, Odd::Nothing));
+        world.round(freshness(12)(turn), (0, Odd::Nothing));
     });
     assert_eq!((trouble.kind, trouble.of), (TroubleKind::StaleToken, 2), "{trouble:?}");
     assert!(trouble.since.since(began) <= Duration::from_secs(10), "{trouble:?}");
     assert!(trouble.text.contains("token 2"));
-    assert_eq!(world.benched, [SeatId(2)]);
+    assert_eq!(world.quarantined, [TokenSlotId(2)]);
     // It rests; when it is back and well, that is told too.
     for turn in 0..100 {
         world.round(|at| (if (turn + at) % 2 == 0 { 1 } else { 3 }, 0), (0, Odd::Nothing));
     }
     assert_eq!(world.troubles().len(), 1);
     for turn in 0..100 {
-        world.round(seats(0)(turn), (0, Odd::Nothing));
+        world.round(freshness(0)(turn), (0, Odd::Nothing));
     }
     assert!(world.troubles().is_empty());
-    assert_eq!(world.benched.len(), 1);
+    assert_eq!(world.quarantined.len(), 1);
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn when_every_token_is_shown_the_same_no_token_is_to_blame() {
     for _ in 0..300 {
         world.round(|at| (at as u64 + 1, 30), (0, Odd::Nothing));
     }
-    assert!(world.benched.is_empty() && world.troubles().is_empty(), "{:?}", world.troubles());
+    assert!(world.quarantined.is_empty() && world.troubles().is_empty(), "{:?}", world.troubles());
 }
 
 #[test]
@@ -412,7 +412,7 @@ fn time_in_which_nothing_is_asked_raises_no_trouble() {
     world.round(|_| (1, 0), (2, Odd::Failing));
     let now = world.now();
     for page in [0, 1, 0, 1] {
-        world.completeness.unchanged(page, SeatId(1), now);
+        world.completeness.unchanged(page, TokenSlotId(1), now);
     }
     for second in 0..600 {
         let later = now.plus(Duration::from_secs(second));

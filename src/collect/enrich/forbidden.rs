@@ -1,5 +1,5 @@
 //! Whom GitHub forbids to see what: single sign-on, an IP allow list and policies on tokens are
-//! about the asker, so another account is asked with.
+//! about the fetcher, so another account is asked with.
 //!
 //! Pure: takes the current time as an argument and performs no I/O.
 

@@ -3,7 +3,7 @@
 
 use tokio::time::Instant;
 
-use crate::github::graphql::Wanted;
+use crate::github::graphql::WantedPull;
 use crate::model::envelope::Facts;
 use crate::model::event::Event;
 use crate::model::json;
@@ -21,7 +21,7 @@ const EVENT_BYTES: usize = 8 << 20;
 
 /// An admitted event with what is known of it.
 #[derive(Debug, Clone)]
-pub(super) struct Admitted {
+pub(super) struct AdmittedEvent {
     /// Its place in the inbox.
     pub(super) admission: u64,
     pub(super) facts: Facts,
@@ -32,14 +32,14 @@ pub(super) struct Admitted {
 }
 
 /// A repository and its language; `None` is that it has none.
-pub(super) type Taught = (RepoKey, Option<String>);
+pub(super) type CachedLanguage = (RepoKey, Option<String>);
 
 /// What a reading of the inbox came to.
 #[derive(Default)]
-pub(super) struct Reading {
+pub(super) struct InboxBatch {
     /// Events, and what has to be asked for each; in the order of admission.
-    pub(super) events: Vec<(Admitted, Option<Wanted>)>,
-    pub(super) taught: Vec<Taught>,
+    pub(super) events: Vec<(AdmittedEvent, Option<WantedPull>)>,
+    pub(super) cached: Vec<CachedLanguage>,
 }
 
 /// Reads the inbox from an admission on.
@@ -47,8 +47,8 @@ pub(super) fn read(
     reader: Reader<'_>,
     from: u64,
     now: (Timestamp, Instant),
-) -> Result<Reading, StoreError> {
-    let mut reading = Reading::default();
+) -> Result<InboxBatch, StoreError> {
+    let mut reading = InboxBatch::default();
     let mut bytes = 0;
     reader.scan(&InboxKey(from), |key, value| {
         let received_at = decode_inbox(key, value)?;
@@ -64,7 +64,7 @@ pub(super) fn read(
     Ok(reading)
 }
 
-impl Reading {
+impl InboxBatch {
     fn add(
         &mut self,
         reader: Reader<'_>,
@@ -74,14 +74,14 @@ impl Reading {
         (now, since): (Timestamp, Instant),
     ) -> Result<(), StoreError> {
         let missing = MissingFields::of(event);
-        let mut admitted = Admitted {
+        let mut admitted = AdmittedEvent {
             admission,
             facts: Facts::of(event, received_at),
             lacks_language: missing.as_ref().is_some_and(|missing| missing.language),
             // As long as it lies here already: a restart does not begin its wait again.
             since: since.checked_sub(now.since(received_at)).unwrap_or(since),
         };
-        self.taught.extend(taught(event, missing.as_ref()));
+        self.cached.extend(cached(event, missing.as_ref()));
         let mut wanted = None;
         if let Some(missing) = missing.filter(MissingFields::is_wanting) {
             let known = match missing.base_repo_id.filter(|_| missing.language).map(RepoKey) {
@@ -107,9 +107,9 @@ impl Reading {
 }
 
 /// By which names GitHub can be asked; `None` when the event lacks one.
-fn wanted_of(event: &Event<'_>, missing: &MissingFields<'_>) -> Option<Wanted> {
+fn wanted_of(event: &Event<'_>, missing: &MissingFields<'_>) -> Option<WantedPull> {
     let repo = event.repo_name.as_deref().filter(|name| name.contains('/'))?;
-    Some(Wanted {
+    Some(WantedPull {
         base_repo_id: missing.base_repo_id?,
         pull_id: missing.pull_id?,
         repo: repo.to_owned(),
@@ -118,7 +118,7 @@ fn wanted_of(event: &Event<'_>, missing: &MissingFields<'_>) -> Option<Wanted> {
 }
 
 /// What the event says about languages of repositories.
-fn taught(event: &Event<'_>, missing: Option<&MissingFields<'_>>) -> Vec<Taught> {
+fn cached(event: &Event<'_>, missing: Option<&MissingFields<'_>>) -> Vec<CachedLanguage> {
     let named = |text: &str| json::text(text).map(std::borrow::Cow::into_owned);
     if let Some(missing) = missing {
         let Some(sent) = missing.sent_language else { return Vec::new() };
@@ -142,9 +142,9 @@ fn taught(event: &Event<'_>, missing: Option<&MissingFields<'_>>) -> Vec<Taught>
 mod tests {
     use super::*;
 
-    fn taught_by(text: &str) -> Vec<Taught> {
+    fn taught_by(text: &str) -> Vec<CachedLanguage> {
         let event = Event::read(text).unwrap();
-        taught(&event, MissingFields::of(&event).as_ref())
+        cached(&event, MissingFields::of(&event).as_ref())
     }
 
     #[test]

@@ -13,11 +13,11 @@ const SLOT: i64 = 10;
 
 /// Counts of the last ten minutes.
 #[derive(Debug, Clone, Default)]
-pub struct Recent {
+pub struct RecentShare {
     slots: VecDeque<(i64, BTreeMap<Option<&'static str>, u64>)>,
 }
 
-impl Recent {
+impl RecentShare {
     /// One event went on: enriched, or why not.
     pub(super) fn add(&mut self, reason: Option<&'static str>, now: Timestamp) {
         let slot = now.second().0.div_euclid(SLOT);
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_share_is_that_of_the_last_ten_minutes() {
-        let mut recent = Recent::default();
+        let mut recent = RecentShare::default();
         assert_eq!(recent.figures(at(0)).share, None);
         recent.add(Some("late"), at(0));
         for second in 300..303 {

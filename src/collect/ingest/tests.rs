@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::super::source::{Body, Page, SourceError};
+use super::super::source::{PageBody, PolledPage, SourceError};
 use super::*;
 use crate::clock::Clock;
 use crate::store::Durability;
@@ -15,9 +15,9 @@ fn store(dir: &std::path::Path) -> Store {
 }
 
 fn poll(pages: &[&str]) -> Poll {
-    let page = |(i, text): (usize, &&str)| Page {
+    let page = |(i, text): (usize, &&str)| PolledPage {
         number: u8::try_from(i + 1).unwrap(),
-        body: Body::Array(Bytes::copy_from_slice(text.as_bytes())),
+        body: PageBody::Array(Bytes::copy_from_slice(text.as_bytes())),
     };
     let pages = pages.iter().enumerate().map(page).collect();
     Poll { pages, received_at: Clock::system().now() }
@@ -104,8 +104,9 @@ async fn text_that_is_not_utf8_does_not_lose_the_page() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let mut poll = poll(&[]);
-    let body = Body::Array(Bytes::from_static(b"[{\"id\":\"1\",\"n\":\"\xff\"},{\"id\":\"2\"}]"));
-    poll.pages.push(Page { number: 1, body });
+    let body =
+        PageBody::Array(Bytes::from_static(b"[{\"id\":\"1\",\"n\":\"\xff\"},{\"id\":\"2\"}]"));
+    poll.pages.push(PolledPage { number: 1, body });
     assert_eq!(admit(&store, poll).await.unwrap().new, 2);
 }
 

@@ -29,7 +29,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// By what right pages are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rule {
+pub enum PollRule {
     /// With tokens: as often as pays.
     Tokens,
     /// Without: so long after an answer, as the server says.
@@ -38,7 +38,7 @@ pub enum Rule {
 
 /// The pages and their paces.
 #[derive(Debug)]
-pub struct Schedule {
+pub struct PageSchedule {
     usual: Duration,
     pages: Vec<Pace>,
     turn: u64,
@@ -59,7 +59,7 @@ struct Pace {
     is_well: bool,
 }
 
-impl Schedule {
+impl PageSchedule {
     /// So many pages, with tokens usually this far between two reads of one.
     #[must_use]
     pub fn new(pages: usize, usual: Duration) -> Self {
@@ -79,7 +79,7 @@ impl Schedule {
     /// The pages (counted from 0) that may be asked for now; else when the first of the others
     /// is due, `None` while all are waited for.
     #[must_use]
-    pub fn due(&self, now: Instant, rule: Rule) -> (Vec<usize>, Option<Instant>) {
+    pub fn due(&self, now: Instant, rule: PollRule) -> (Vec<usize>, Option<Instant>) {
         let due = self.pages.iter().map(|page| page.due(now, rule, self.usual));
         let later = due.clone().flatten().filter(|at| *at > now).min();
         let now = due.enumerate().filter(|(_, due)| due.is_some_and(|due| due <= now));
@@ -118,7 +118,7 @@ impl Schedule {
             let known = page.turnover.unwrap_or(lately);
             page.turnover = Some(known + (lately - known) * NEWEST_WEIGHT);
         }
-        page.landed(now);
+        page.response(now);
         page.backoff.reset();
         (page.not_before, page.is_well) = (None, true);
     }
@@ -134,36 +134,36 @@ impl Schedule {
     /// Something else came than a page: of limits, of tokens, or no list.
     pub fn refused(&mut self, page: usize, now: Instant) {
         let page = &mut self.pages[page];
-        page.landed(now);
+        page.response(now);
         page.is_well = false;
     }
 
     /// It did not come; not before this long from now again.
     pub fn failed(&mut self, page: usize, now: Instant, least: Duration) {
         let page = &mut self.pages[page];
-        page.landed(now);
+        page.response(now);
         page.not_before = Some(now + page.backoff.next_wait().max(least));
         page.is_well = false;
     }
 }
 
 impl Pace {
-    fn landed(&mut self, now: Instant) {
+    fn response(&mut self, now: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
         self.landed_at = Some(now);
     }
 
-    fn due(&self, now: Instant, rule: Rule, usual: Duration) -> Option<Instant> {
+    fn due(&self, now: Instant, rule: PollRule, usual: Duration) -> Option<Instant> {
         let most = match rule {
-            Rule::Tokens if self.is_well => MOST_UNDER_WAY,
-            Rule::Tokens | Rule::Every(_) => 1,
+            PollRule::Tokens if self.is_well => MOST_UNDER_WAY,
+            PollRule::Tokens | PollRule::Every(_) => 1,
         };
         if self.under_way >= most {
             return None;
         }
         let paced = match rule {
-            Rule::Tokens => self.asked_at.map(|asked| asked + self.interval(usual)),
-            Rule::Every(interval) => self.landed_at.map(|landed| landed + interval),
+            PollRule::Tokens => self.asked_at.map(|asked| asked + self.interval(usual)),
+            PollRule::Every(interval) => self.landed_at.map(|response| response + interval),
         };
         let due = paced.unwrap_or(now);
         Some(self.not_before.map_or(due, |from| due.max(from)))

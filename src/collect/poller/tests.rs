@@ -34,8 +34,8 @@ async fn next(poller: &mut Poller) -> Poll {
 }
 
 /// Goes on until every page came so many times; all that came.
-async fn each(poller: &mut Poller, times: usize) -> Vec<Page> {
-    let mut pages: Vec<Page> = Vec::new();
+async fn each(poller: &mut Poller, times: usize) -> Vec<PolledPage> {
+    let mut pages: Vec<PolledPage> = Vec::new();
     while (1..=3).any(|n| pages.iter().filter(|page| page.number == n).count() < times) {
         pages.extend(next(poller).await.pages);
     }
@@ -235,7 +235,7 @@ async fn when_every_token_is_refused_it_goes_on_anonymously_and_says_so() {
     let mut poller = poller(&fake, &SECRETS, 1);
     each(&mut poller, 1).await;
     let status = poller.status().borrow().clone();
-    assert_eq!((status.mode, status.tokens_benched), (SourceMode::Anonymous, 2));
+    assert_eq!((status.mode, status.tokens_quarantined), (SourceMode::Anonymous, 2));
     assert_eq!(status.state, SourceState::Degraded);
     let message = status.last_error.clone().unwrap().message;
     assert!(message.contains("refuses a token (401"), "{message}");

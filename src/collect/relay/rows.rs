@@ -13,7 +13,7 @@ use crate::store::keys::{AppliedKey, InboxKey, OutboxKey, SeenKey};
 use crate::store::retention::claim_days;
 use crate::store::{Reader, StoreError, outages};
 
-/// Messages that are sent together, as one entry of the topic.
+/// Events that are sent together, as one entry of the topic.
 const MESSAGES: usize = 500;
 /// Bytes of events that are sent together. With one event of the largest size more it still stays
 /// under the 5 MiB that brokers take.
@@ -27,14 +27,14 @@ const COUNTED: u64 = 100_000;
 
 /// What is sent together, and the rows that are given up for it.
 #[derive(Default)]
-pub(super) struct Messages {
+pub(super) struct OutgoingBatch {
     pub(super) bodies: Vec<Outgoing>,
     pub(super) spent: Vec<OutboxReceipt>,
 }
 
 /// What reading for the topic goes by, for as long as it is granted.
 #[derive(Default)]
-pub(super) struct Course {
+pub(super) struct RowReader {
     /// First-time flags that were sent.
     pub(super) announced: Announced,
     /// The outage that was sent, until it comes back.
@@ -43,12 +43,16 @@ pub(super) struct Course {
     pub(super) seen_for: Duration,
 }
 
-impl Course {
+impl RowReader {
     /// The next rows from entry `from` on, as messages. Rows of events that were applied get none.
-    pub(super) fn read(&mut self, reader: Reader<'_>, from: u64) -> Result<Messages, StoreError> {
+    pub(super) fn read(
+        &mut self,
+        reader: Reader<'_>,
+        from: u64,
+    ) -> Result<OutgoingBatch, StoreError> {
         let entries = outbox::read(reader, from, MESSAGES, MESSAGE_BYTES)?;
         self.announced.prune(reader)?;
-        let mut messages = Messages::default();
+        let mut messages = OutgoingBatch::default();
         let mut pending =
             outages::pending(reader)?.filter(|found| self.outage != Some(found.outage));
         for OutboxEntry { mut envelope, summary, spent } in entries {
@@ -108,14 +112,14 @@ fn is_applied(
 
 /// Rows that wait: admitted and not yet enriched, and enriched and not yet on the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Waiting {
+pub(super) struct WaitingRows {
     pub(super) inbox: u64,
     pub(super) outbox: u64,
 }
 
 /// Counts them.
-pub(super) fn count(reader: Reader<'_>) -> Result<Waiting, StoreError> {
-    let mut waiting = Waiting::default();
+pub(super) fn count(reader: Reader<'_>) -> Result<WaitingRows, StoreError> {
+    let mut waiting = WaitingRows::default();
     reader.scan(&InboxKey(0), |_, _| {
         waiting.inbox += 1;
         Ok(waiting.inbox < COUNTED)

@@ -13,9 +13,9 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn told(limit: u64, left: u64, after: u64) -> Limits {
+fn told(limit: u64, left: u64, after: u64) -> RateLimits {
     let reset = Some(Reset { epoch: 1_800_000_000, after: seconds(after) });
-    Limits { limit: Some(limit), remaining: Some(left), reset, ..Limits::default() }
+    RateLimits { limit: Some(limit), remaining: Some(left), reset, ..RateLimits::default() }
 }
 
 /// Asks as fast as is allowed, each answered at once by `answer`; when each went.
@@ -23,7 +23,7 @@ fn times(
     budget: &mut Budget,
     from: Instant,
     until: Instant,
-    mut answer: impl FnMut(Instant) -> (Spent, Limits),
+    mut answer: impl FnMut(Instant) -> (Spent, RateLimits),
 ) -> Vec<Instant> {
     let (mut now, mut went) = (from, Vec::new());
     loop {
@@ -47,7 +47,7 @@ fn most_within(went: &[Instant], span: Duration) -> usize {
 fn where_nothing_is_said_no_hour_sees_more_than_sixty() {
     let now = start();
     let mut budget = Budget::new(ANONYMOUS, now);
-    let silent = |_| (Spent::One, Limits::default());
+    let silent = |_| (Spent::One, RateLimits::default());
     let went = times(&mut budget, now, now + seconds(5 * 3_600), silent);
     assert_eq!(went.iter().filter(|t| **t == now).count(), 3, "the first round goes at once");
     let most = most_within(&went, WINDOW);
@@ -57,12 +57,12 @@ fn where_nothing_is_said_no_hour_sees_more_than_sixty() {
 #[test]
 fn an_interval_alone_is_leave_to_keep_to_it() {
     let now = start();
-    let short = Limits { poll_interval: Some(seconds(1)), ..Limits::default() };
+    let short = RateLimits { poll_interval: Some(seconds(1)), ..RateLimits::default() };
     let mut budget = Budget::new(ANONYMOUS, now);
     let went = times(&mut budget, now, now + seconds(10), |_| (Spent::One, short));
     assert!(went.len() >= 30, "{}", went.len());
     // Sixty seconds say nothing of how many requests.
-    let usual = Limits { poll_interval: Some(seconds(60)), ..Limits::default() };
+    let usual = RateLimits { poll_interval: Some(seconds(60)), ..RateLimits::default() };
     let mut budget = Budget::new(ANONYMOUS, now);
     let went = times(&mut budget, now, now + seconds(3_600), |_| (Spent::One, usual));
     assert!(went.len() <= 60, "{}", went.len());
@@ -177,12 +177,17 @@ impl Server {
         (window, self.limit - self.counted.1)
     }
 
-    fn says(&self, (window, left): (u64, u64), at: Instant) -> Limits {
+    fn says(&self, (window, left): (u64, u64), at: Instant) -> RateLimits {
         let end = (window + 1) * self.window;
         let date = (at - self.start).as_secs();
         let after = seconds(end.saturating_sub(date));
         let reset = Some(Reset { epoch: i64::try_from(end).unwrap(), after });
-        Limits { limit: Some(self.limit), remaining: Some(left), reset, ..Limits::default() }
+        RateLimits {
+            limit: Some(self.limit),
+            remaining: Some(left),
+            reset,
+            ..RateLimits::default()
+        }
     }
 }
 
@@ -211,7 +216,7 @@ fn ask(mut server: Server, phase: Duration, fates: &[Fate]) -> Vec<Instant> {
     let start = server.start;
     let mut now = start + phase;
     let mut budget = Budget::new(Plan { assumed: server.limit, ..ANONYMOUS }, now);
-    let mut waiting: Vec<(Instant, Taken, Spent, Limits)> = Vec::new();
+    let mut waiting: Vec<(Instant, Reservation, Spent, RateLimits)> = Vec::new();
     let (mut arrived, mut went) = (now, Vec::new());
     for fate in fates {
         // Answers that come before the next request may go.
@@ -233,7 +238,7 @@ fn ask(mut server: Server, phase: Duration, fates: &[Fate]) -> Vec<Instant> {
         let answered = arrived.max(now + Duration::from_millis(fate.travel));
         let counted = server.count(arrived, fate.is_unchanged);
         let says = server.says(counted, arrived);
-        let limits = if fate.is_lost { Limits::default() } else { says };
+        let limits = if fate.is_lost { RateLimits::default() } else { says };
         let spent = if fate.is_unchanged { Spent::Nothing } else { Spent::One };
         waiting.push((answered, taken, spent, limits));
     }
@@ -270,10 +275,10 @@ fn who_was_lost_at_a_windows_end_is_remembered_in_the_next() {
     let second = first + Duration::from_millis(1_800);
     let taken = budget.take(second);
     server.count(second, false);
-    budget.settle(second, taken, Spent::One, &Limits::default());
+    budget.settle(second, taken, Spent::One, &RateLimits::default());
     let went = times(&mut budget, second, now + seconds(119), |at| {
         server.count(at, false);
-        (Spent::One, Limits::default())
+        (Spent::One, RateLimits::default())
     });
     assert_eq!(went.len(), 2, "three in the second window");
 }
@@ -361,7 +366,7 @@ fn whatever_numbers_a_server_sends_nothing_overflows() {
     let windows = [(i64::MIN, 0), (0, 1), (1_800_000_000, 3_900), (i64::MAX, 3_900)];
     let mut all = Vec::new();
     for (limit, remaining) in ENDS.into_iter().flat_map(|limit| ENDS.map(|left| (limit, left))) {
-        all.extend(windows.map(|(epoch, after)| Limits {
+        all.extend(windows.map(|(epoch, after)| RateLimits {
             limit: Some(limit),
             remaining: Some(remaining),
             reset: Some(Reset { epoch, after: seconds(after) }),
@@ -369,7 +374,11 @@ fn whatever_numbers_a_server_sends_nothing_overflows() {
             poll_interval: Some(seconds(after)),
             date: None,
         }));
-        all.push(Limits { limit: Some(limit), remaining: Some(remaining), ..Limits::default() });
+        all.push(RateLimits {
+            limit: Some(limit),
+            remaining: Some(remaining),
+            ..RateLimits::default()
+        });
     }
     let start = start();
     for plan in [ANONYMOUS, TOKEN] {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Form, Wanted};
+use super::{AskedBy, WantedPull};
 use crate::github::node_id;
 
 /// What is asked of a pull request.
@@ -18,9 +18,9 @@ pub(super) fn alias(at: usize) -> String {
 }
 
 /// The body of the request.
-pub(super) fn write(form: Form, wanted: &[Wanted]) -> String {
+pub(super) fn write(form: AskedBy, wanted: &[WantedPull]) -> String {
     let body = match form {
-        Form::NodeIds => {
+        AskedBy::NodeIds => {
             let ids: Vec<_> =
                 wanted.iter().map(|one| node_id::of_pull(one.base_repo_id, one.pull_id)).collect();
             let query = format!(
@@ -29,7 +29,7 @@ pub(super) fn write(form: Form, wanted: &[Wanted]) -> String {
             );
             serde_json::json!({ "query": query, "variables": { "ids": ids } })
         }
-        Form::Names => {
+        AskedBy::Names => {
             let mut query = format!("query{{{RATE}");
             for (at, one) in wanted.iter().enumerate() {
                 let (owner, name) = one.repo.split_once('/').unwrap_or(("", &one.repo));

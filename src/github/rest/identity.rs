@@ -5,8 +5,8 @@
 
 use super::{API_VERSION, MEDIA_TYPE, Rest};
 use crate::config::Secret;
-use crate::github::limits::{Limits, Refusal};
-use crate::github::tokens::{Dead, Identity, Lease, Verdict};
+use crate::github::limits::{LimitRefusal, RateLimits};
+use crate::github::tokens::{DeadToken, Identity, Lease, TokenVerdict};
 use crate::http::{HttpError, HttpRequest, HttpResponse};
 use crate::metrics;
 use crate::model::json;
@@ -17,7 +17,7 @@ pub enum TokenCheck {
     /// It serves requests with it.
     Accepted,
     /// It serves none.
-    Refused(Dead),
+    Refused(DeadToken),
     /// Its account has no request left now, or has asked too often.
     Limited,
     /// An answer with this status that says neither.
@@ -39,14 +39,14 @@ impl Rest {
             Ok(response) => response,
             Err(error) => return TokenCheck::Away(error),
         };
-        let limits = Limits::read(&response.headers, self.clock.now());
+        let limits = RateLimits::read(&response.headers, self.clock.now());
         match (response.status, read(&response, &limits).0) {
-            (_, Verdict::Served) => TokenCheck::Accepted,
-            (_, Verdict::Refused(dead)) => TokenCheck::Refused(dead),
-            (_, Verdict::Limited(_)) => TokenCheck::Limited,
+            (_, TokenVerdict::Served) => TokenCheck::Accepted,
+            (_, TokenVerdict::Refused(dead)) => TokenCheck::Refused(dead),
+            (_, TokenVerdict::Limited(_)) => TokenCheck::Limited,
             // GitHub describes a suspension only in words.
             (403, _) if String::from_utf8_lossy(&response.body).contains("suspended") => {
-                TokenCheck::Refused(Dead::Suspended)
+                TokenCheck::Refused(DeadToken::Suspended)
             }
             // An installation of an app has no user, and is refused only this.
             (403, _) if token.expose().starts_with("ghs_") => TokenCheck::Accepted,
@@ -68,12 +68,12 @@ impl Rest {
         let took = self.clock.instant() - start;
         let (verdict, limits, identity) = match result {
             Ok(response) => {
-                let limits = Limits::read(&response.headers, self.clock.now());
+                let limits = RateLimits::read(&response.headers, self.clock.now());
                 let (verdict, identity) = read(&response, &limits);
                 (verdict, limits, identity)
             }
-            Err(error) if error.is_unsent() => (Verdict::Unsent, Limits::default(), None),
-            Err(_) => (Verdict::Failed, Limits::default(), None),
+            Err(error) if error.is_unsent() => (TokenVerdict::Unsent, RateLimits::default(), None),
+            Err(_) => (TokenVerdict::Failed, RateLimits::default(), None),
         };
         lease.settle(verdict, &limits, took);
         metrics::REQUESTS.add_for("identity", 1);
@@ -81,26 +81,26 @@ impl Rest {
     }
 }
 
-fn read(response: &HttpResponse, limits: &Limits) -> (Verdict, Option<Identity>) {
+fn read(response: &HttpResponse, limits: &RateLimits) -> (TokenVerdict, Option<Identity>) {
     let body = &response.body;
     match response.status {
         200 => {
             let [id] = json::pick(String::from_utf8_lossy(body).trim(), ["id"])
                 .map(|id| id.and_then(json::whole));
-            (Verdict::Served, id.map(Identity::User))
+            (TokenVerdict::Served, id.map(Identity::User))
         }
-        401 => (Verdict::Refused(Dead::Revoked), None),
+        401 => (TokenVerdict::Refused(DeadToken::Revoked), None),
         // A server of one's own may not have it at all.
-        404 => (Verdict::Failed, Some(Identity::Nobody)),
+        404 => (TokenVerdict::Failed, Some(Identity::Nobody)),
         // An installation is refused like this; so is whom a server of one's own shows pages only.
-        403 if !limits.is_about_limits(body) => (Verdict::Failed, Some(Identity::Nobody)),
+        403 if !limits.is_about_limits(body) => (TokenVerdict::Failed, Some(Identity::Nobody)),
         status @ (403 | 429) => {
             let wait = match limits.refusal(status, body, true) {
-                Refusal::Wait(wait) => Some(wait),
-                Refusal::WaitLonger | Refusal::Suspended => None,
+                LimitRefusal::Wait(wait) => Some(wait),
+                LimitRefusal::WaitLonger | LimitRefusal::Suspended => None,
             };
-            (Verdict::Limited(wait), None)
+            (TokenVerdict::Limited(wait), None)
         }
-        _ => (Verdict::Failed, None),
+        _ => (TokenVerdict::Failed, None),
     }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config::Secret;
-use crate::github::tokens::{Census, Grant, Identity, Mode, PoolOptions, TokenPool};
+use crate::github::tokens::{Census, Identity, PoolOptions, TokenGrant, TokenMode, TokenPool};
 use crate::http::fake::{FakeReply, FakeServer};
 
 const SECRET: &str = "ghp_s3cret";
@@ -19,13 +19,13 @@ fn pool(with_token: bool) -> Arc<TokenPool> {
 
 fn lease(pool: &Arc<TokenPool>) -> Lease {
     match pool.grant() {
-        Grant::Go(lease) => lease,
-        Grant::Wait(until) => panic!("has to wait until {until:?}"),
+        TokenGrant::Go(lease) => lease,
+        TokenGrant::Wait(until) => panic!("has to wait until {until:?}"),
     }
 }
 
 /// One request, answered with `reply`; what came of it, and how the pool stands then.
-async fn ask(with_token: bool, reply: fn() -> FakeReply) -> (Answer, Census, Arc<TokenPool>) {
+async fn ask(with_token: bool, reply: fn() -> FakeReply) -> (PageResponse, Census, Arc<TokenPool>) {
     let fake = FakeServer::start(move |_| reply()).await;
     let pool = pool(with_token);
     let answer = rest(&fake.url, 5_000).fetch_page(1, lease(&pool), None).await;
@@ -35,9 +35,9 @@ async fn ask(with_token: bool, reply: fn() -> FakeReply) -> (Answer, Census, Arc
     (answer, census, pool)
 }
 
-fn failure(answer: &Answer) -> &RestError {
+fn failure(answer: &PageResponse) -> &RestError {
     match &answer.outcome {
-        Outcome::Failed(error) => error,
+        PageOutcome::Failed(error) => error,
         other => panic!("no failure: {other:?}"),
     }
 }
@@ -47,7 +47,7 @@ async fn a_request_says_what_github_wants_to_hear() {
     let fake = FakeServer::start(|_| FakeReply::new(200, "[]").with("ETag", "W/\"abc\"")).await;
     let (pool, rest) = (pool(true), rest(&format!("{}/base/", fake.url), 5_000));
     let answer = rest.fetch_page(2, lease(&pool), None).await;
-    let Outcome::Fresh { body, etag } = answer.outcome else { panic!("{answer:?}") };
+    let PageOutcome::Fresh { body, etag } = answer.outcome else { panic!("{answer:?}") };
     assert_eq!((&body[..], etag.as_deref()), (&b"[]"[..], Some("W/\"abc\"")));
     rest.fetch_page(3, lease(&pool), etag.as_deref()).await;
     let asked = fake.asked();
@@ -65,7 +65,7 @@ async fn a_request_says_what_github_wants_to_hear() {
 async fn without_a_token_none_is_sent() {
     let fake = FakeServer::start(|_| FakeReply::new(304, "").with("X-Simulated", "true")).await;
     let answer = rest(&fake.url, 5_000).fetch_page(1, lease(&pool(false)), Some("\"x\"")).await;
-    assert!(matches!(answer.outcome, Outcome::NotModified), "{answer:?}");
+    assert!(matches!(answer.outcome, PageOutcome::NotModified), "{answer:?}");
     assert_eq!(answer.simulated, Some(true));
     assert_eq!(fake.asked()[0].header("authorization"), None);
 }
@@ -73,10 +73,10 @@ async fn without_a_token_none_is_sent() {
 #[tokio::test]
 async fn a_401_benches_the_token_and_without_one_says_what_is_wanted() {
     let (answer, census, _) = ask(true, || FakeReply::new(401, "Bad credentials")).await;
-    assert!(matches!(answer.outcome, Outcome::TokenDead { reason: Dead::Revoked }));
+    assert!(matches!(answer.outcome, PageOutcome::TokenDead { reason: DeadToken::Revoked }));
     assert_eq!(
         census,
-        Census { mode: Mode::Anonymous, tokens: 1, benched: 1, usable: 0, accounts: 1 }
+        Census { mode: TokenMode::Anonymous, tokens: 1, quarantined: 1, usable: 0, accounts: 1 }
     );
     let (answer, ..) = ask(false, || FakeReply::new(401, "Bad\r\ncredentials")).await;
     let error = failure(&answer);
@@ -90,8 +90,8 @@ async fn a_401_benches_the_token_and_without_one_says_what_is_wanted() {
 #[tokio::test]
 async fn a_bare_403_is_a_dead_token_and_one_with_headers_is_a_limit() {
     let (answer, census, _) = ask(true, || FakeReply::new(403, "Sorry")).await;
-    assert!(matches!(answer.outcome, Outcome::TokenDead { reason: Dead::Suspended }));
-    assert_eq!(census.benched, 1);
+    assert!(matches!(answer.outcome, PageOutcome::TokenDead { reason: DeadToken::Suspended }));
+    assert_eq!(census.quarantined, 1);
     let limited = || {
         let wait = FakeReply::new(403, "API rate limit exceeded").with("X-RateLimit-Limit", 60);
         let wait = wait.with("X-RateLimit-Remaining", 0).with("X-RateLimit-Reset", 1_800_000_090);
@@ -99,10 +99,10 @@ async fn a_bare_403_is_a_dead_token_and_one_with_headers_is_a_limit() {
     };
     for with_token in [true, false] {
         let (answer, census, pool) = ask(with_token, limited).await;
-        let Outcome::Limited { wait } = answer.outcome else { panic!("{answer:?}") };
+        let PageOutcome::Limited { wait } = answer.outcome else { panic!("{answer:?}") };
         assert_eq!(wait, Some(Duration::from_secs(90)));
-        assert_eq!((census.benched, census.usable), (0, 0));
-        let Grant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+        assert_eq!((census.quarantined, census.usable), (0, 0));
+        let TokenGrant::Wait(until) = pool.grant() else { panic!("nobody may go") };
         let wait = until - Clock::system().instant();
         assert!(wait > Duration::from_secs(30) && wait <= Duration::from_secs(90), "{wait:?}");
     }
@@ -118,8 +118,8 @@ async fn a_429_waits_as_long_as_it_says_or_a_minute() {
     ] {
         let asked = Clock::system().instant();
         let (answer, _, pool) = ask(true, reply).await;
-        assert!(matches!(answer.outcome, Outcome::Limited { .. }), "{answer:?}");
-        let Grant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+        assert!(matches!(answer.outcome, PageOutcome::Limited { .. }), "{answer:?}");
+        let TokenGrant::Wait(until) = pool.grant() else { panic!("nobody may go") };
         // From the answer on, which came some time after the question.
         let since_asked = (until - asked).as_secs_f64();
         let wait = (until - Clock::system().instant()).as_secs_f64();
@@ -217,7 +217,7 @@ async fn whose_a_token_is_is_what_github_answers() {
         reply.with("X-RateLimit-Limit", 5_000).with("X-RateLimit-Remaining", 4_999)
     };
     let (identity, census) = ask(integration).await;
-    assert_eq!((identity, census.usable, census.benched), (Some(Identity::Nobody), 1, 0));
+    assert_eq!((identity, census.usable, census.quarantined), (Some(Identity::Nobody), 1, 0));
     // Who may not ask, in whatever words, may still read pages.
     for reply in [
         (|| FakeReply::new(404, "Not Found")) as fn() -> FakeReply,
@@ -225,7 +225,7 @@ async fn whose_a_token_is_is_what_github_answers() {
         || FakeReply::new(403, "Forbidden").with("X-RateLimit-Remaining", 4_999),
     ] {
         let (identity, census) = ask(reply).await;
-        assert_eq!((identity, census.usable, census.benched), (Some(Identity::Nobody), 1, 0));
+        assert_eq!((identity, census.usable, census.quarantined), (Some(Identity::Nobody), 1, 0));
     }
     // What says nothing of it is asked again.
     for reply in [
@@ -237,7 +237,7 @@ async fn whose_a_token_is_is_what_github_answers() {
         assert_eq!((identity, census.usable), (None, 1));
     }
     let (identity, census) = ask(|| FakeReply::new(401, "Bad credentials")).await;
-    assert_eq!((identity, census.benched), (None, 1));
+    assert_eq!((identity, census.quarantined), (None, 1));
     let (identity, census) = ask(|| FakeReply::new(403, "secondary rate limit")).await;
-    assert_eq!((identity, census.benched, census.usable), (None, 0, 0));
+    assert_eq!((identity, census.quarantined, census.usable), (None, 0, 0));
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
-use super::words::{Resource, SeatId};
+use super::types::{Resource, TokenSlotId};
 use crate::github::budget::{Budget, Plan};
 
 /// GitHub's limit with a token, an hour and user.
@@ -19,14 +19,14 @@ const QUERY_BURST: u32 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
     /// That of this token, and of no other as far as is known.
-    Token(SeatId),
+    Token(TokenSlotId),
     /// GitHub's user of this number.
     User(u64),
 }
 
 /// The budgets of an account: GitHub has a limit for each resource.
 #[derive(Debug)]
-struct Account {
+struct TokenAccount {
     pages: Budget,
     /// What is left for GraphQL; never used without a token.
     queries: Budget,
@@ -35,7 +35,7 @@ struct Account {
 /// The budgets of all accounts that have a token here.
 #[derive(Debug)]
 pub(super) struct Accounts {
-    all: HashMap<Owner, Account>,
+    all: HashMap<Owner, TokenAccount>,
     /// The part of each account's limit that polling may use.
     share: f64,
     /// The same of the limit for queries.
@@ -50,16 +50,17 @@ impl Accounts {
     }
 
     /// A new token's, of which nothing is known yet.
-    pub(super) fn open(&mut self, seat: SeatId, now: Instant) -> Owner {
+    pub(super) fn open(&mut self, slot: TokenSlotId, now: Instant) -> Owner {
         let plan =
             Plan { assumed: USER_LIMIT, share: self.share, burst: self.burst, answer_times: 1.0 };
-        self.open_with(plan, seat, now)
+        self.open_with(plan, slot, now)
     }
 
     /// That of requests without a token: nobody's, with limits that are said here.
-    pub(super) fn open_with(&mut self, plan: Plan, seat: SeatId, now: Instant) -> Owner {
-        let account = Account { pages: Budget::new(plan, now), queries: self.query_budget(now) };
-        let owner = Owner::Token(seat);
+    pub(super) fn open_with(&mut self, plan: Plan, slot: TokenSlotId, now: Instant) -> Owner {
+        let account =
+            TokenAccount { pages: Budget::new(plan, now), queries: self.query_budget(now) };
+        let owner = Owner::Token(slot);
         self.all.insert(owner, account);
         owner
     }

@@ -5,28 +5,28 @@ use std::time::Duration;
 
 use super::TokenPool;
 use super::account::Owner;
-use super::words::{AccountId, Resource, SeatId, Verdict};
+use super::types::{AccountId, Resource, TokenSlotId, TokenVerdict};
 use crate::config::Secret;
-use crate::github::budget::Taken;
-use crate::github::limits::Limits;
+use crate::github::budget::Reservation;
+use crate::github::limits::RateLimits;
 
 /// One request that may be sent.
 #[derive(Debug)]
 pub struct Lease {
     pub(super) pool: Arc<TokenPool>,
-    pub(super) seat: SeatId,
+    pub(super) slot: TokenSlotId,
     pub(super) owner: Owner,
     pub(super) token: Option<Secret>,
     pub(super) resource: Resource,
-    pub(super) taken: Taken,
+    pub(super) taken: Reservation,
     pub(super) settled: bool,
 }
 
 impl Lease {
     /// Whose it is: pages have an `ETag` for each.
     #[must_use]
-    pub fn seat(&self) -> SeatId {
-        self.seat
+    pub fn slot(&self) -> TokenSlotId {
+        self.slot
     }
 
     /// The account it is charged to.
@@ -42,7 +42,7 @@ impl Lease {
     }
 
     /// Gives it back with what came of it.
-    pub fn settle(mut self, verdict: Verdict, limits: &Limits, took: Duration) {
+    pub fn settle(mut self, verdict: TokenVerdict, limits: &RateLimits, took: Duration) {
         self.settled = true;
         self.pool.settle(&self, verdict, limits, took);
     }
@@ -51,7 +51,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if !self.settled {
-            self.pool.settle(self, Verdict::Failed, &Limits::default(), Duration::ZERO);
+            self.pool.settle(self, TokenVerdict::Failed, &RateLimits::default(), Duration::ZERO);
         }
     }
 }

@@ -15,8 +15,8 @@ fn pool(tokens: &[&str], clock: Clock) -> Arc<TokenPool> {
 
 fn go(pool: &Arc<TokenPool>) -> Lease {
     match pool.grant() {
-        Grant::Go(lease) => lease,
-        Grant::Wait(until) => panic!("has to wait until {until:?}"),
+        TokenGrant::Go(lease) => lease,
+        TokenGrant::Wait(until) => panic!("has to wait until {until:?}"),
     }
 }
 
@@ -24,12 +24,12 @@ fn shown(lease: &Lease) -> String {
     lease.token().map_or("none", Secret::expose).to_owned()
 }
 
-fn limits(remaining: u64) -> Limits {
+fn limits(remaining: u64) -> RateLimits {
     let reset = Some(Reset { epoch: 1_800_000_000, after: Duration::from_secs(1_000) });
-    Limits { limit: Some(5_000), remaining: Some(remaining), reset, ..Limits::default() }
+    RateLimits { limit: Some(5_000), remaining: Some(remaining), reset, ..RateLimits::default() }
 }
 
-fn settle(lease: Lease, verdict: Verdict, limits: &Limits) {
+fn settle(lease: Lease, verdict: TokenVerdict, limits: &RateLimits) {
     lease.settle(verdict, limits, Duration::ZERO);
 }
 
@@ -40,7 +40,7 @@ async fn tokens_take_turns() {
     for _ in 0..9 {
         let lease = go(&pool);
         *went.entry(shown(&lease)).or_insert(0) += 1;
-        settle(lease, Verdict::Served, &limits(4_000));
+        settle(lease, TokenVerdict::Served, &limits(4_000));
     }
     let each: Vec<_> = went.iter().map(|(name, n)| (name.as_str(), *n)).collect();
     assert_eq!(each, [("a", 3), ("b", 3), ("c", 3)]);
@@ -52,11 +52,13 @@ async fn each_page_is_asked_for_by_one_token_after_the_other() {
     let (mut last, mut pairs) = ([None; 3], BTreeMap::new());
     for _ in 0..12 {
         for (page, last) in last.iter_mut().enumerate() {
-            let Grant::Go(lease) = three.grant_after(*last) else { panic!("nobody has to wait") };
-            assert_ne!(*last, Some(lease.seat()));
-            *last = Some(lease.seat());
+            let TokenGrant::Go(lease) = three.grant_after(*last) else {
+                panic!("nobody has to wait")
+            };
+            assert_ne!(*last, Some(lease.slot()));
+            *last = Some(lease.slot());
             *pairs.entry((page, shown(&lease))).or_insert(0) += 1;
-            settle(lease, Verdict::Served, &limits(4_000));
+            settle(lease, TokenVerdict::Served, &limits(4_000));
             tokio::time::advance(Duration::from_secs(1)).await;
         }
     }
@@ -64,25 +66,25 @@ async fn each_page_is_asked_for_by_one_token_after_the_other() {
     // One alone goes each time.
     let one = pool(&["a"], clock());
     let lease = go(&one);
-    let seat = lease.seat();
-    settle(lease, Verdict::Served, &limits(4_000));
-    assert!(matches!(one.grant_after(Some(seat)), Grant::Go(lease) if lease.seat() == seat));
+    let slot = lease.slot();
+    settle(lease, TokenVerdict::Served, &limits(4_000));
+    assert!(matches!(one.grant_after(Some(slot)), TokenGrant::Go(lease) if lease.slot() == slot));
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_is_used_up_is_passed_over_and_then_waited_for() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
-    settle(go(&pool), Verdict::Served, &limits(0));
+    settle(go(&pool), TokenVerdict::Served, &limits(0));
     assert_eq!(
         pool.census(),
-        Census { mode: Mode::Tokens, tokens: 2, benched: 0, usable: 1, accounts: 2 }
+        Census { mode: TokenMode::Tokens, tokens: 2, quarantined: 0, usable: 1, accounts: 2 }
     );
     let lease = go(&pool);
     assert_eq!(shown(&lease), "b");
-    settle(lease, Verdict::Limited(Some(Duration::from_secs(300))), &Limits::default());
+    settle(lease, TokenVerdict::Limited(Some(Duration::from_secs(300))), &RateLimits::default());
     assert_eq!(pool.census().usable, 0);
-    let Grant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+    let TokenGrant::Wait(until) = pool.grant() else { panic!("nobody may go") };
     assert_eq!(until, clock.instant() + Duration::from_secs(300));
     clock.sleep(Duration::from_secs(300)).await;
     assert_eq!(shown(&go(&pool)), "b");
@@ -94,28 +96,28 @@ async fn one_that_is_used_up_is_passed_over_and_then_waited_for() {
 async fn dead_tokens_rest_and_the_last_one_leaves_us_anonymous() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
-    for (name, why) in [("a", Dead::Revoked), ("b", Dead::Suspended)] {
+    for (name, why) in [("a", DeadToken::Revoked), ("b", DeadToken::Suspended)] {
         let lease = go(&pool);
         assert_eq!(shown(&lease), name);
-        settle(lease, Verdict::Refused(why), &Limits::default());
+        settle(lease, TokenVerdict::Refused(why), &RateLimits::default());
     }
     assert_eq!(
         pool.census(),
-        Census { mode: Mode::Anonymous, tokens: 2, benched: 2, usable: 0, accounts: 2 }
+        Census { mode: TokenMode::Anonymous, tokens: 2, quarantined: 2, usable: 0, accounts: 2 }
     );
     let lease = go(&pool);
-    assert_eq!((shown(&lease).as_str(), lease.seat()), ("none", SeatId(0)));
-    settle(lease, Verdict::Served, &Limits::default());
-    // After the rest they are tried again; one that is still refused rests once more.
+    assert_eq!((shown(&lease).as_str(), lease.slot()), ("none", TokenSlotId(0)));
+    settle(lease, TokenVerdict::Served, &RateLimits::default());
+    // After the rest they are tried again; one that is still refused is_quarantined once more.
     clock.sleep(QUARANTINE).await;
-    assert_eq!(pool.census().mode, Mode::Tokens);
-    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    assert_eq!(pool.census().mode, TokenMode::Tokens);
+    settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     let lease = go(&pool);
     assert_eq!(shown(&lease), "b");
-    settle(lease, Verdict::Served, &Limits::default());
+    settle(lease, TokenVerdict::Served, &RateLimits::default());
     assert_eq!(
         pool.census(),
-        Census { mode: Mode::Tokens, tokens: 2, benched: 1, usable: 1, accounts: 2 }
+        Census { mode: TokenMode::Tokens, tokens: 2, quarantined: 1, usable: 1, accounts: 2 }
     );
 }
 
@@ -125,16 +127,16 @@ async fn without_tokens_sixty_go_in_an_hour() {
     let pool = pool(&[], clock);
     assert_eq!(
         pool.census(),
-        Census { mode: Mode::Anonymous, tokens: 0, benched: 0, usable: 0, accounts: 0 }
+        Census { mode: TokenMode::Anonymous, tokens: 0, quarantined: 0, usable: 0, accounts: 0 }
     );
     let (end, mut went) = (clock.instant() + Duration::from_secs(3_600), 0);
     while clock.instant() < end {
         match pool.grant() {
-            Grant::Go(lease) => {
+            TokenGrant::Go(lease) => {
                 went += 1;
-                settle(lease, Verdict::Served, &Limits::default());
+                settle(lease, TokenVerdict::Served, &RateLimits::default());
             }
-            Grant::Wait(until) => tokio::time::sleep_until(until).await,
+            TokenGrant::Wait(until) => tokio::time::sleep_until(until).await,
         }
     }
     assert!((57..=60).contains(&went), "{went}");
@@ -143,10 +145,10 @@ async fn without_tokens_sixty_go_in_an_hour() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_dropped_counts_as_spent() {
     let pool = pool(&["a"], clock());
-    settle(go(&pool), Verdict::Served, &limits(501));
+    settle(go(&pool), TokenVerdict::Served, &limits(501));
     // One above the share of others is left: a second may not go until the window ends.
     drop(go(&pool));
-    assert!(matches!(pool.grant(), Grant::Wait(_)));
+    assert!(matches!(pool.grant(), TokenGrant::Wait(_)));
     assert_eq!(pool.census().usable, 0);
 }
 
@@ -154,25 +156,25 @@ async fn a_lease_that_is_dropped_counts_as_spent() {
 async fn a_new_list_keeps_what_is_known_of_the_old_ones() {
     let pool = pool(&["a", "b"], clock());
     let (a, b) = (go(&pool), go(&pool));
-    let kept = b.seat();
-    settle(a, Verdict::Refused(Dead::Revoked), &Limits::default());
+    let kept = b.slot();
+    settle(a, TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     pool.replace(["b", "a", "b", "", "c\n", "d d"].map(Secret::new).into());
     assert_eq!(
         pool.census(),
-        Census { mode: Mode::Tokens, tokens: 3, benched: 1, usable: 2, accounts: 3 }
+        Census { mode: TokenMode::Tokens, tokens: 3, quarantined: 1, usable: 2, accounts: 3 }
     );
-    settle(b, Verdict::Served, &limits(0));
+    settle(b, TokenVerdict::Served, &limits(0));
     assert_eq!(pool.census().usable, 1);
     let lease = go(&pool);
     assert_eq!(shown(&lease), "c");
     pool.replace(vec![Secret::new("b")]);
     // Its token is gone; nothing is left to settle with.
-    settle(lease, Verdict::Refused(Dead::Revoked), &Limits::default());
+    settle(lease, TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     assert_eq!(
         pool.census(),
-        Census { mode: Mode::Tokens, tokens: 1, benched: 0, usable: 0, accounts: 1 }
+        Census { mode: TokenMode::Tokens, tokens: 1, quarantined: 0, usable: 0, accounts: 1 }
     );
-    assert!(matches!(pool.grant(), Grant::Wait(_)), "{kept:?} is still used up");
+    assert!(matches!(pool.grant(), TokenGrant::Wait(_)), "{kept:?} is still used up");
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,19 +192,19 @@ async fn queries_have_a_budget_of_their_own_and_need_a_token() {
     let pool = pool(&["a", "b"], clock);
     pool.allow_queries(0.5);
     let query = || match pool.grant_query() {
-        Some(Grant::Go(lease)) => lease,
+        Some(TokenGrant::Go(lease)) => lease,
         other => panic!("{other:?}"),
     };
     let (first, second) = (query(), query());
     assert_eq!((shown(&first).as_str(), shown(&second).as_str()), ("a", "b"));
     // Half of 5,000 are for others: both are used up, and pages are not.
-    settle(first, Verdict::Served, &limits(2_500));
-    settle(second, Verdict::Served, &limits(2_500));
-    let Some(Grant::Wait(until)) = pool.grant_query() else { panic!("nobody may go") };
+    settle(first, TokenVerdict::Served, &limits(2_500));
+    settle(second, TokenVerdict::Served, &limits(2_500));
+    let Some(TokenGrant::Wait(until)) = pool.grant_query() else { panic!("nobody may go") };
     assert_eq!(until, clock.instant() + Duration::from_secs(1_000));
     assert_eq!(pool.census().usable, 2);
-    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
-    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
+    settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     assert!(pool.grant_query().is_none(), "a token that pages found dead is dead");
 }
 
@@ -213,14 +215,14 @@ async fn queries_leave_the_time_that_they_took_before_the_next() {
     let plenty = || limits(1_000_000);
     for _ in 0..40 {
         tokio::time::advance(Duration::from_secs(20)).await;
-        let Some(Grant::Go(lease)) = pool.grant_query() else { panic!("long enough ago") };
-        lease.settle(Verdict::Served, &plenty(), Duration::from_secs(2));
+        let Some(TokenGrant::Go(lease)) = pool.grant_query() else { panic!("long enough ago") };
+        lease.settle(TokenVerdict::Served, &plenty(), Duration::from_secs(2));
     }
     let mut went = 0;
     for _ in 0..600 {
         tokio::time::advance(Duration::from_millis(100)).await;
-        if let Some(Grant::Go(lease)) = pool.grant_query() {
-            lease.settle(Verdict::Served, &plenty(), Duration::from_secs(2));
+        if let Some(TokenGrant::Go(lease)) = pool.grant_query() {
+            lease.settle(TokenVerdict::Served, &plenty(), Duration::from_secs(2));
             went += 1;
         }
     }
@@ -233,32 +235,32 @@ async fn a_token_whose_pages_are_old_rests_and_its_queries_go_on() {
     let clock = clock();
     let pool = pool(&["a", "b"], clock);
     let lease = go(&pool);
-    let (seat, name) = (lease.seat(), shown(&lease));
-    pool.rest(seat, Duration::from_secs(600));
+    let (slot, name) = (lease.slot(), shown(&lease));
+    pool.rest(slot, Duration::from_secs(600));
     // What is under way ends as it would have, and wakes nobody up.
-    settle(lease, Verdict::Served, &limits(4_000));
+    settle(lease, TokenVerdict::Served, &limits(4_000));
     assert_eq!(
         pool.census(),
-        Census { mode: Mode::Tokens, tokens: 2, benched: 0, usable: 1, accounts: 2 }
+        Census { mode: TokenMode::Tokens, tokens: 2, quarantined: 0, usable: 1, accounts: 2 }
     );
     for _ in 0..3 {
         let other = go(&pool);
         assert_ne!(shown(&other), name);
-        settle(other, Verdict::Served, &limits(4_000));
+        settle(other, TokenVerdict::Served, &limits(4_000));
         clock.sleep(Duration::from_secs(2)).await;
     }
     let query = || match pool.grant_query() {
-        Some(Grant::Go(lease)) => shown(&lease),
+        Some(TokenGrant::Go(lease)) => shown(&lease),
         other => panic!("{other:?}"),
     };
     assert_ne!(query(), query());
-    // The last one never rests: old pages are better than none.
+    // The last one never is_quarantined: old pages are better than none.
     let other = go(&pool);
-    pool.rest(other.seat(), Duration::from_secs(600));
-    settle(other, Verdict::Served, &limits(4_000));
+    pool.rest(other.slot(), Duration::from_secs(600));
+    settle(other, TokenVerdict::Served, &limits(4_000));
     assert_eq!(pool.census().usable, 1);
     // A token that is no longer there is nobody's.
-    pool.rest(SeatId(77), Duration::from_secs(600));
+    pool.rest(TokenSlotId(77), Duration::from_secs(600));
     clock.sleep(Duration::from_secs(601)).await;
     let names = [go(&pool), go(&pool)].map(|lease| shown(&lease));
     assert!(names.contains(&name), "{names:?}");
@@ -268,27 +270,27 @@ async fn a_token_whose_pages_are_old_rests_and_its_queries_go_on() {
 async fn a_secondary_limit_holds_for_all_that_a_token_asks_and_the_hours_for_one_kind() {
     let clock = clock();
     let waits = |pool: &Arc<TokenPool>| match pool.grant_query() {
-        Some(Grant::Wait(until)) => Some(until - clock.instant()),
-        Some(Grant::Go(_)) => None,
+        Some(TokenGrant::Wait(until)) => Some(until - clock.instant()),
+        Some(TokenGrant::Go(_)) => None,
         None => panic!("there is a token"),
     };
     let secondary = pool(&["a"], clock);
     let wait = Duration::from_secs(90);
-    settle(go(&secondary), Verdict::Limited(Some(wait)), &limits(4_000));
+    settle(go(&secondary), TokenVerdict::Limited(Some(wait)), &limits(4_000));
     assert_eq!(waits(&secondary), Some(wait));
     let primary = pool(&["a"], clock);
-    settle(go(&primary), Verdict::Limited(Some(wait)), &limits(0));
+    settle(go(&primary), TokenVerdict::Limited(Some(wait)), &limits(0));
     assert_eq!(waits(&primary), None);
-    assert!(matches!(primary.grant(), Grant::Wait(_)));
+    assert!(matches!(primary.grant(), TokenGrant::Wait(_)));
 }
 
 /// Takes the two as tokens of these users.
 fn introduced(pool: &Arc<TokenPool>, users: &[u64]) {
     for user in users {
         let lease = pool.grant_introduction().expect("it was not asked yet");
-        let seat = lease.seat();
-        settle(lease, Verdict::Served, &Limits::default());
-        pool.introduce(seat, Identity::User(*user));
+        let slot = lease.slot();
+        settle(lease, TokenVerdict::Served, &RateLimits::default());
+        pool.introduce(slot, Identity::User(*user));
     }
     assert!(pool.grant_introduction().is_none(), "each is asked once");
 }
@@ -303,13 +305,13 @@ async fn tokens_of_one_account_share_its_hour() {
     // What one of them is told is left is left for both.
     clock.sleep(Duration::from_secs(60)).await;
     while shown(&go(&pool)) != "c" {}
-    settle(go(&pool), Verdict::Served, &limits(0));
+    settle(go(&pool), TokenVerdict::Served, &limits(0));
     assert_eq!(pool.census().usable, 1);
     for _ in 0..2 {
         clock.sleep(Duration::from_secs(5)).await;
         let lease = go(&pool);
         assert_eq!(shown(&lease), "b");
-        settle(lease, Verdict::Served, &limits(4_000));
+        settle(lease, TokenVerdict::Served, &limits(4_000));
     }
 }
 
@@ -322,15 +324,15 @@ async fn a_secondary_limit_of_one_token_holds_for_all_of_its_account_and_for_no_
     let lease = go(&pool);
     assert_eq!(shown(&lease), "a");
     let wait = Duration::from_secs(90);
-    settle(lease, Verdict::Limited(Some(wait)), &Limits::default());
+    settle(lease, TokenVerdict::Limited(Some(wait)), &RateLimits::default());
     for _ in 0..4 {
         clock.sleep(Duration::from_secs(5)).await;
         let lease = go(&pool);
         assert_eq!(shown(&lease), "b");
-        settle(lease, Verdict::Served, &limits(4_000));
-        let Some(Grant::Go(query)) = pool.grant_query() else { panic!("one may ask") };
+        settle(lease, TokenVerdict::Served, &limits(4_000));
+        let Some(TokenGrant::Go(query)) = pool.grant_query() else { panic!("one may ask") };
         assert_eq!(shown(&query), "b");
-        settle(query, Verdict::Served, &limits(4_000));
+        settle(query, TokenVerdict::Served, &limits(4_000));
     }
     clock.sleep(wait).await;
     let names = [(); 3].map(|()| shown(&go(&pool)));
@@ -348,12 +350,12 @@ async fn one_account_goes_no_faster_with_many_tokens_than_with_one() {
         let (end, mut went, mut left) = (clock.instant() + Duration::from_secs(600), 0, 5_000);
         while clock.instant() < end {
             match pool.grant() {
-                Grant::Go(lease) => {
+                TokenGrant::Go(lease) => {
                     (went, left) = (went + 1, left - 1);
                     // An answer takes a second of GitHub's work, which counts by account too.
-                    lease.settle(Verdict::Served, &limits(left), Duration::from_secs(1));
+                    lease.settle(TokenVerdict::Served, &limits(left), Duration::from_secs(1));
                 }
-                Grant::Wait(until) => tokio::time::sleep_until(until).await,
+                TokenGrant::Wait(until) => tokio::time::sleep_until(until).await,
             }
         }
         went
@@ -371,7 +373,7 @@ async fn whose_a_token_is_is_asked_of_several_only_and_again_when_it_was_not_tol
     let pool = pool(&["a", "b"], clock);
     drop(pool.grant_introduction().expect("the first"));
     let second = pool.grant_introduction().expect("the second");
-    pool.introduce(second.seat(), Identity::Nobody);
+    pool.introduce(second.slot(), Identity::Nobody);
     drop(second);
     assert!(pool.grant_introduction().is_none(), "both were asked");
     clock.sleep(ASK_AGAIN).await;
@@ -381,8 +383,8 @@ async fn whose_a_token_is_is_asked_of_several_only_and_again_when_it_was_not_tol
     assert!(pool.grant_introduction().is_none(), "an installation has no user");
     assert_eq!(pool.census().accounts, 2);
     // One that is refused is not asked.
-    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
-    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
+    settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     clock.sleep(ASK_AGAIN).await;
     assert!(pool.grant_introduction().is_none());
 }
@@ -394,7 +396,7 @@ async fn what_a_token_that_was_taken_out_still_has_under_way_counts_for_its_acco
     let lease = go(&pool);
     assert_eq!(shown(&lease), "a");
     pool.replace(vec![Secret::new("b"), Secret::new("c")]);
-    settle(lease, Verdict::Limited(Some(Duration::from_secs(90))), &Limits::default());
+    settle(lease, TokenVerdict::Limited(Some(Duration::from_secs(90))), &RateLimits::default());
     assert_eq!(pool.census().usable, 1, "b is of the account that has to wait");
     // Who is put back is who it was.
     pool.replace(vec![Secret::new("c")]);
@@ -407,33 +409,33 @@ async fn a_token_that_was_taken_out_and_is_put_back_still_waits() {
     let clock = clock();
     let pool = pool(&["a"], clock);
     let wait = Duration::from_secs(600);
-    settle(go(&pool), Verdict::Limited(Some(wait)), &limits(4_000));
+    settle(go(&pool), TokenVerdict::Limited(Some(wait)), &limits(4_000));
     let refused_at = clock.instant();
     pool.replace(vec![Secret::new("b")]);
-    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     clock.sleep(Duration::from_secs(60)).await;
     pool.replace(vec![Secret::new("a"), Secret::new("b")]);
     assert_eq!(
         pool.census(),
-        Census { mode: Mode::Tokens, tokens: 2, benched: 1, usable: 0, accounts: 2 }
+        Census { mode: TokenMode::Tokens, tokens: 2, quarantined: 1, usable: 0, accounts: 2 }
     );
-    let Grant::Wait(until) = pool.grant() else { panic!("nobody may go") };
+    let TokenGrant::Wait(until) = pool.grant() else { panic!("nobody may go") };
     assert_eq!(until, refused_at + wait);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_known_of_tokens_that_were_taken_out_has_an_end() {
     let pool = pool(&["a"], clock());
-    settle(go(&pool), Verdict::Refused(Dead::Revoked), &Limits::default());
+    settle(go(&pool), TokenVerdict::Refused(DeadToken::Revoked), &RateLimits::default());
     pool.replace((0..MOST_TOKENS).map(|n| Secret::new(format!("x{n}"))).collect());
     pool.replace(vec![Secret::new("x0"), Secret::new("b")]);
     pool.replace(vec![Secret::new("a"), Secret::new("b")]);
-    assert_eq!(pool.census().benched, 1, "it and 999 of that list are 1,000");
+    assert_eq!(pool.census().quarantined, 1, "it and 999 of that list are 1,000");
     // Behind a thousand others it is forgotten.
     pool.replace((0..MOST_TOKENS).map(|n| Secret::new(format!("y{n}"))).collect());
     pool.replace(vec![Secret::new("c")]);
     pool.replace(vec![Secret::new("a")]);
-    assert_eq!(pool.census().benched, 0);
+    assert_eq!(pool.census().quarantined, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -445,11 +447,11 @@ async fn no_minute_sees_two_thousand_points_of_queries_whatever_the_limit() {
     let (end, mut went) = (clock.instant() + Duration::from_secs(180), Vec::new());
     while clock.instant() < end {
         match pool.grant_query().expect("there is a token") {
-            Grant::Go(lease) => {
+            TokenGrant::Go(lease) => {
                 went.push(clock.instant());
-                settle(lease, Verdict::Served, &limits(1_000_000));
+                settle(lease, TokenVerdict::Served, &limits(1_000_000));
             }
-            Grant::Wait(until) => tokio::time::sleep_until(until).await,
+            TokenGrant::Wait(until) => tokio::time::sleep_until(until).await,
         }
     }
     let minute = Duration::from_secs(60);

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::{InForce, Kind, Merged, SHIPPED, ScriptHost, Trials, bench, check, run, watch};
+use super::super::{
+    InForce, Merged, SHIPPED, ScriptHost, ScriptKind, Trials, bench, check, run, watch,
+};
 use super::*;
 use crate::clock::Clock;
 use crate::model::window::Timestamp;
@@ -34,8 +36,8 @@ fn live() -> Option<WindowSnapshot> {
 
 /// How many times the native sum the script in force returns.
 fn factor(host: &ScriptHost) -> i64 {
-    let Merged { tally, complaint } = host.merge(&small());
-    assert_eq!(complaint, None);
+    let Merged { tally, diagnostic } = host.merge(&small());
+    assert_eq!(diagnostic, None);
     tally.get("Rust") / 16
 }
 
@@ -45,7 +47,7 @@ async fn missing_file_means_the_built_in_script() {
     let host = host(None);
     assert_eq!(host.refresh(&path, live), None);
     let status = host.status();
-    assert_eq!((status.in_force, status.complaint()), (InForce::BuiltIn, None));
+    assert_eq!((status.in_force, status.diagnostic()), (InForce::BuiltIn, None));
     assert_eq!(host.source().as_deref(), Some(SHIPPED));
     assert_eq!(host.merge(&small()).tally, small().sum());
     fs::write(&path, BROKEN).unwrap();
@@ -61,24 +63,24 @@ async fn a_good_file_is_in_force_and_handed_out_to_be_kept_once() {
     assert_eq!(host.refresh(&path, live).as_deref(), Some(DOUBLE));
     assert_eq!(host.refresh(&path, live), None, "nothing changed");
     let status = host.status();
-    assert_eq!((status.in_force, status.complaint()), (InForce::File, None));
+    assert_eq!((status.in_force, status.diagnostic()), (InForce::File, None));
     assert_eq!(status.hash.unwrap().len(), 16);
     assert_eq!(factor(&host), 2);
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_file_leaves_the_last_good_one_in_force() {
+async fn invalid_file_leaves_the_last_good_script_in_force() {
     let (_folder, path) = folder();
     let host = host(None);
     let wrongs: [(&[u8], &str); 5] = [
         (BROKEN.as_bytes(), ":2:3: undefined variable: totl"),
-        (b"", ":1:1: there is no function merge; write fn merge(window) { … }"),
+        (b"", ":1:1: function merge is missing; write fn merge(window) { … }"),
         (
             b"fn merge(window) { window.to }",
             ":1:1: merge returns a number; a Tally or a map of name -> number is accepted",
         ),
         (b"fn merge(window) { loop { } }", ":1:1: more than 5000000 operations"),
-        (b"\xff\xfe", ": cannot be read: it is not UTF-8 text"),
+        (b"\xff\xfe", ": cannot be read: not UTF-8 text"),
     ];
     for (wrong, told) in wrongs {
         fs::write(&path, DOUBLE).unwrap();
@@ -86,10 +88,10 @@ async fn what_is_wrong_with_the_file_leaves_the_last_good_one_in_force() {
         fs::write(&path, wrong).unwrap();
         assert_eq!(host.refresh(&path, live), None);
         let status = host.status();
-        let complaint = status.complaint().unwrap().to_string();
+        let diagnostic = status.diagnostic().unwrap().to_string();
         // On a busy machine the time may be over before the operations are.
-        if !complaint.ends_with("it takes longer than 200 ms") {
-            assert_eq!(complaint, format!("{NAME}{told}"));
+        if !diagnostic.ends_with("ran longer than 200 ms") {
+            assert_eq!(diagnostic, format!("{NAME}{told}"));
         }
         assert_eq!((status.in_force, factor(&host)), (InForce::LastGood, 2));
     }
@@ -102,11 +104,11 @@ async fn what_is_wrong_with_the_file_leaves_the_last_good_one_in_force() {
     fs::remove_dir(&path).unwrap();
     fs::write(&path, DOUBLE).unwrap();
     host.refresh(&path, live);
-    assert_eq!((host.status().in_force, host.status().complaint()), (InForce::File, None));
+    assert_eq!((host.status().in_force, host.status().diagnostic()), (InForce::File, None));
 }
 
 #[tokio::test]
-async fn a_script_that_fails_on_the_live_window_does_not_come_into_force() {
+async fn script_failing_on_the_live_window_is_refused() {
     let (_folder, path) = folder();
     let host = host(None);
     fs::write(&path, "fn merge(window) { if window.to == 100 { throw \"live\" } #{} }").unwrap();
@@ -145,13 +147,13 @@ async fn a_failure_at_a_tick_is_the_native_sum_for_that_tick() {
     let bad = window(&[(100, "Bad", 1)]);
     let merged = host.merge(&bad);
     assert_eq!(merged.tally, bad.sum());
-    let told = merged.complaint.unwrap().to_string();
+    let told = merged.diagnostic.unwrap().to_string();
     assert_eq!(told, "scripts/merge_latest.rhai:4:31: bad");
     let status = host.status();
     assert_eq!((status.in_force, status.failed.is_some()), (InForce::File, true));
-    assert_eq!(status.complaint().unwrap().to_string(), told);
+    assert_eq!(status.diagnostic().unwrap().to_string(), told);
     assert_eq!(factor(&host), 2);
-    assert_eq!(host.status().complaint(), None, "the next tick works again");
+    assert_eq!(host.status().diagnostic(), None, "the next tick works again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,7 +163,7 @@ async fn the_status_is_written_for_people_and_programs() {
     assert_eq!(
         json,
         r#"{"file":"scripts/merge_latest.rhai","in_force":"native sum","hash":null,"#.to_owned()
-            + r#""since":"1970-01-01T00:16:40Z","refused":null,"failed":null}"#
+            + r#""since":"1970-01-01T00:16:40Z","refused":null,"refused_line":null,"failed":null}"#
     );
 }
 
@@ -259,7 +261,7 @@ async fn a_folder_that_appears_later_and_swapped_links_are_followed() {
 }
 
 #[test]
-fn a_check_tells_what_a_script_returns_and_a_bench_what_it_costs() {
+fn check_reports_results_and_bench_costs() {
     let (_folder, path) = folder();
     fs::write(&path, SHIPPED).unwrap();
     let checked = check(&path, Some(&small())).unwrap();
@@ -287,7 +289,7 @@ fn without_a_directory_the_built_in_script_is_in_force() {
     let host = ScriptHost::new("scripts/merge_latest.rhai", None, Clock::system());
     assert_eq!(host.refresh(&path, || None), None, "nothing to keep for the next start");
     let status = host.status();
-    assert_eq!((status.in_force, status.complaint()), (InForce::BuiltIn, None));
+    assert_eq!((status.in_force, status.diagnostic()), (InForce::BuiltIn, None));
     assert_eq!(host.source().as_deref(), Some(SHIPPED));
     // What a user writes takes its place; a directory that goes away does not bring it back.
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -296,7 +298,7 @@ fn without_a_directory_the_built_in_script_is_in_force() {
     fs::remove_dir_all(path.parent().unwrap()).unwrap();
     assert_eq!(host.refresh(&path, || None), None);
     assert_eq!(host.status().in_force, InForce::LastGood);
-    assert!(host.status().complaint().unwrap().reason.contains("no such file"));
+    assert!(host.status().diagnostic().unwrap().reason.contains("no such file"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,7 +319,8 @@ async fn a_text_that_the_process_died_under_is_not_tried_again() {
                 return None;
             }
             let name = "merge_latest.rhai";
-            let host = ScriptHost::of(Kind::Merge, name, last_good, Some(trials), Clock::system());
+            let host =
+                ScriptHost::of(ScriptKind::Merge, name, last_good, Some(trials), Clock::system());
             host.refresh(&file, || None);
             Some(host.status())
         })
@@ -327,18 +330,18 @@ async fn a_text_that_the_process_died_under_is_not_tried_again() {
     for _ in 0..2 {
         let status = life(None, false).await.unwrap().unwrap();
         assert_eq!(status.in_force, InForce::NativeSum);
-        let told = status.complaint().unwrap().to_string();
+        let told = status.diagnostic().unwrap().to_string();
         assert!(told.starts_with("merge_latest.rhai: the process ended while"), "{told}");
     }
     // One that worked in an earlier life is given a second chance.
     let proven = life(Some(text), false).await.unwrap().unwrap();
-    assert_eq!((proven.in_force, proven.complaint()), (InForce::File, None));
+    assert_eq!((proven.in_force, proven.diagnostic()), (InForce::File, None));
     for (died, in_force) in [(1, InForce::File), (2, InForce::NativeSum)] {
         for _ in 0..died {
             life(None, true).await.unwrap();
         }
         let status = life(Some(text), false).await.unwrap().unwrap();
-        assert_eq!(status.in_force, in_force, "{died}: {:?}", status.complaint());
+        assert_eq!(status.in_force, in_force, "{died}: {:?}", status.diagnostic());
     }
     // Another text is tried, and ends it.
     fs::write(&file, "fn merge(window) { #{ C: 1 } }").unwrap();
@@ -346,7 +349,7 @@ async fn a_text_that_the_process_died_under_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_built_in_text_is_tried_again_however_often_the_process_was_killed() {
+async fn built_in_text_is_retried_after_any_number_of_crashes() {
     let dir = tempfile::tempdir().unwrap();
     let tried = tokio::task::spawn_blocking(move || {
         let store = Store::open(dir.path(), Durability::EveryBatch, Clock::system()).unwrap();
@@ -355,10 +358,10 @@ async fn a_built_in_text_is_tried_again_however_often_the_process_was_killed() {
         let file = dir.path().join("merge_latest.rhai");
         fs::write(&file, SHIPPED).unwrap();
         let name = "merge_latest.rhai";
-        let host = ScriptHost::of(Kind::Merge, name, None, Some(read()), Clock::system());
+        let host = ScriptHost::of(ScriptKind::Merge, name, None, Some(read()), Clock::system());
         host.refresh(&file, || None);
         host.status()
     });
     let status = tried.await.unwrap();
-    assert_eq!((status.in_force, status.complaint()), (InForce::File, None));
+    assert_eq!((status.in_force, status.diagnostic()), (InForce::File, None));
 }

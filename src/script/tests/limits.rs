@@ -13,23 +13,27 @@ fn refused(body: &str) -> String {
 
 #[test]
 fn a_loop_without_end_is_ended() {
-    let limits = Limits { deadline: Duration::from_secs(60), ..Limits::default() };
+    let limits = ScriptLimits { deadline: Duration::from_secs(60), ..ScriptLimits::default() };
     let source = "fn merge(window) { loop {} }";
-    let complaint = run_within(source, &small(), limits).unwrap_err();
+    let diagnostic = run_within(source, &small(), limits).unwrap_err();
     // The interpreter forgets where it was when a limit ends it; `fn merge` is named instead.
-    assert_eq!(complaint.to_string(), "x.rhai:1:1: more than 5000000 operations");
+    assert_eq!(diagnostic.to_string(), "x.rhai:1:1: more than 5000000 operations");
 }
 
 #[test]
 fn time_of_computing_is_limited() {
-    let limits = Limits { operations: u64::MAX, ..Limits::default() };
-    let complaint = run_within("fn merge(window) {\n  loop { }\n}", &small(), limits).unwrap_err();
-    assert_eq!((complaint.line, &*complaint.reason), (Some(1), "it takes longer than 200 ms"));
+    let limits = ScriptLimits { operations: u64::MAX, ..ScriptLimits::default() };
+    let diagnostic = run_within("fn merge(window) {\n  loop { }\n}", &small(), limits).unwrap_err();
+    assert_eq!((diagnostic.line, &*diagnostic.reason), (Some(1), "ran longer than 200 ms"));
 }
 
 #[test]
 fn work_inside_native_calls_is_limited_too() {
-    let few = Limits { native_work: 1_000, deadline: Duration::from_secs(60), ..Limits::default() };
+    let few = ScriptLimits {
+        native_work: 1_000,
+        deadline: Duration::from_secs(60),
+        ..ScriptLimits::default()
+    };
     let calls = [
         "t.add(window)",
         "t.add(t)",
@@ -43,35 +47,36 @@ fn work_inside_native_calls_is_limited_too() {
     for call in calls {
         let source =
             format!("fn merge(window) {{ let t = Tally(); t.add(window); loop {{ {call}; }} }}");
-        let complaint = run_within(&source, &small(), few).unwrap_err();
-        assert_eq!(complaint.reason, "more than 1000 steps inside native calls", "{call}");
-        assert!(complaint.line.is_some());
+        let diagnostic = run_within(&source, &small(), few).unwrap_err();
+        assert_eq!(diagnostic.reason, "more than 1000 steps inside native calls", "{call}");
+        assert!(diagnostic.line.is_some());
     }
 }
 
 #[test]
 fn native_calls_look_at_the_clock_too() {
-    let limits = Limits { native_work: u64::MAX, operations: u64::MAX, ..Limits::default() };
+    let limits =
+        ScriptLimits { native_work: u64::MAX, operations: u64::MAX, ..ScriptLimits::default() };
     let source = "fn merge(window) { let t = Tally(); loop { t.add(window) } }";
-    let complaint = run_within(source, &sample::window(), limits).unwrap_err();
-    assert_eq!(complaint.reason, "it takes longer than 200 ms");
+    let diagnostic = run_within(source, &sample::window(), limits).unwrap_err();
+    assert_eq!(diagnostic.reason, "ran longer than 200 ms");
 }
 
 #[test]
 fn memory_of_tallies_is_limited() {
-    let limits = Limits { tally_cells: 10_000, ..Limits::default() };
+    let limits = ScriptLimits { tally_cells: 10_000, ..ScriptLimits::default() };
     let source = "fn merge(window) {
         let all = [];
         for n in 0..9_000 { let t = Tally(); t.add(window); all.push(t); }
         all
     }";
-    let complaint = run_within(source, &small(), limits).unwrap_err();
-    assert_eq!(complaint.reason, "tallies hold more than 10000 counts");
+    let diagnostic = run_within(source, &small(), limits).unwrap_err();
+    assert_eq!(diagnostic.reason, "tallies hold more than 10000 counts");
 }
 
 #[test]
 fn a_limit_cannot_be_caught() {
-    let limits = Limits { native_work: 100, ..Limits::default() };
+    let limits = ScriptLimits { native_work: 100, ..ScriptLimits::default() };
     let source = "fn merge(window) {
         let t = Tally();
         try { loop { t.add(window) } } catch { }
@@ -84,7 +89,7 @@ fn a_limit_cannot_be_caught() {
 #[test]
 fn deep_recursion_is_ended() {
     let source = "fn down(n) { down(n + 1) }\nfn merge(window) { down(0) }";
-    assert_eq!(complaint(source), "x.rhai:2:1: calls are nested too deep");
+    assert_eq!(diagnostic(source), "x.rhai:2:1: calls are nested too deep");
 }
 
 #[test]
@@ -102,7 +107,7 @@ fn sizes_are_limited() {
 #[test]
 fn data_nested_to_its_limit_ends_the_run_and_nothing_else() {
     let nested = "fn merge(window) { let a = []; loop { let b = []; b.push(a); a = b; } }";
-    assert!(run_within(nested, &small(), Limits::default()).is_err());
+    assert!(run_within(nested, &small(), ScriptLimits::default()).is_err());
     // Deeper than 200 ms allow.
     let deep =
         "fn merge(window) { let a = []; for n in 0..3_000 { let b = []; b.push(a); a = b; } }";
@@ -112,12 +117,12 @@ fn data_nested_to_its_limit_ends_the_run_and_nothing_else() {
 #[test]
 fn an_expression_nested_too_deep_does_not_compile() {
     let source = format!("fn merge(window) {{ {}1{} }}", "(".repeat(200), ")".repeat(200));
-    assert!(complaint(&source).contains("complexity"), "{}", complaint(&source));
+    assert!(diagnostic(&source).contains("complexity"), "{}", diagnostic(&source));
 }
 
 #[test]
 fn a_script_too_long_is_refused_before_it_is_read() {
-    let reason = complaint(&" ".repeat(SOURCE_BYTES + 1));
+    let reason = diagnostic(&" ".repeat(SOURCE_BYTES + 1));
     assert_eq!(reason, "x.rhai: the script has 262145 bytes, 262144 are allowed");
 }
 
@@ -150,8 +155,8 @@ fn mistakes_are_told_with_their_place() {
         ("fn merge(window) {\n  throw \"no\"\n}", "x.rhai:2:3: no"),
         ("fn merge(window) {\n  window.newest\n}", "x.rhai:2:10: "),
         ("fn merge(window) {\n  let m = #{};\n  m.missing\n}", "x.rhai:3:5: "),
-        ("// nothing\n", "x.rhai:1:1: there is no function merge; write fn merge(window) { … }"),
-        ("fn fold(window) { }", "x.rhai:1:1: there is no function merge"),
+        ("// nothing\n", "x.rhai:1:1: function merge is missing; write fn merge(window) { … }"),
+        ("fn fold(window) { }", "x.rhai:1:1: function merge is missing"),
         (
             "// fn merge(x)\n\n fn merge() { }",
             "x.rhai:3:2: merge takes 0 parameters; write fn merge",
@@ -161,7 +166,7 @@ fn mistakes_are_told_with_their_place() {
         ("\"", "x.rhai:1:1: open string is not terminated"),
     ];
     for (source, start) in places {
-        let told = complaint(source);
+        let told = diagnostic(source);
         assert!(told.starts_with(start), "{source}\n  {told}\n  {start}");
     }
 }
@@ -179,7 +184,7 @@ fn results_of_another_kind_are_told_with_the_place_of_merge() {
         ("window.at(100)", "merge returns a bucket"),
     ];
     for (body, start) in results {
-        let told = complaint(&format!("\nfn merge(window) {{ {body} }}"));
+        let told = diagnostic(&format!("\nfn merge(window) {{ {body} }}"));
         assert_eq!(told, format!("x.rhai:2:1: {start}{what}"));
     }
 }

@@ -70,8 +70,11 @@ fn no_call_makes_much_more_than_it_was_given() {
 
 #[test]
 fn comparing_looks_at_the_clock() {
-    let few =
-        Limits { native_work: 20_000, deadline: Duration::from_secs(60), ..Limits::default() };
+    let few = ScriptLimits {
+        native_work: 20_000,
+        deadline: Duration::from_secs(60),
+        ..ScriptLimits::default()
+    };
     let rows = "let a = [1]; a.pad(3000, 1); let b = a;";
     for body in ["a == b", "a != b", "#{ a: a } == #{ a: b }", "#{ a: a } != #{ a: b }"] {
         let source = format!("fn merge(window) {{ {rows} loop {{ {body}; }} }}");
@@ -104,8 +107,11 @@ fn a_diagnostic_has_a_limit_wherever_it_is_from() {
 
 #[test]
 fn memory_that_grows_ends_the_run() {
-    let limits =
-        Limits { memory: 64 << 20, deadline: Duration::from_secs(20), ..Limits::default() };
+    let limits = ScriptLimits {
+        memory: 64 << 20,
+        deadline: Duration::from_secs(20),
+        ..ScriptLimits::default()
+    };
     let bodies = [
         // A text more in a map with each step; and copies of a container that is large by then.
         "let m = #{}; for n in 0..1000000 { m[`k${n}`] = s + \"x\"; }",

@@ -1,6 +1,6 @@
 //! The examples of `scripts/README.md` do what it says.
 
-use super::super::{Kind, sample};
+use super::super::{ScriptKind, sample};
 use super::*;
 use crate::aggregates::AGGREGATES;
 use crate::script::rule;
@@ -43,9 +43,11 @@ fn every_example_runs_on_an_hour_within_its_limits() {
     for (heading, source) in examples {
         let window = sample::window();
         let result = match super::super::run::kind_of(&source) {
-            Kind::Merge => run(&source, &window),
-            Kind::Aggregate => Compiled::aggregate(&source, "x.rhai", Limits::default())
-                .and_then(|script| script.run(&window)),
+            ScriptKind::Merge => run(&source, &window),
+            ScriptKind::Aggregate => {
+                Compiled::aggregate(&source, "x.rhai", ScriptLimits::default())
+                    .and_then(|script| script.run(&window))
+            }
         };
         assert!(result.is_ok_and(|tally| !tally.is_empty()), "{heading}");
     }
@@ -111,7 +113,7 @@ fn the_lua_script_word_by_word_is_the_plain_sum() {
 
 #[test]
 fn the_limits_it_names_are_the_limits() {
-    let limits = Limits::default();
+    let limits = ScriptLimits::default();
     assert_eq!(limits.deadline.as_millis(), 200);
     assert_eq!(limits.operations, 5_000_000);
     let words = README.split_whitespace().collect::<Vec<_>>().join(" ");

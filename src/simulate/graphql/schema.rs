@@ -5,33 +5,33 @@ use serde_json::{Map, Value, json};
 
 use super::super::known::{Known, node};
 use super::super::payloads::time;
-use super::super::pulls::Pull;
+use super::super::pulls::SimulatedPull;
 use super::language::Field;
 
 /// Ids in one call of `nodes`.
 const MOST_IDS: usize = 100;
 
 /// What an answer is made from.
-pub(super) struct Answering<'a> {
+pub(super) struct QueryAnswering<'a> {
     pub(super) known: &'a Known,
     /// `rateLimit`: cost, remaining, resetAt.
     pub(super) rate: Value,
     /// Node ids are refused, and those in answers are others: GitHub changed them.
     pub(super) foreign_ids: bool,
     /// Which of the things asked for, in their order, the answer leaves out, and why.
-    pub(super) left_out: &'a dyn Fn(usize) -> Option<Trouble>,
+    pub(super) left_out: &'a dyn Fn(usize) -> Option<QueryTrouble>,
 }
 
 /// Why something is left out.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Trouble {
+pub(super) enum QueryTrouble {
     Gone,
     Forbidden,
     TooMuch,
 }
 
 /// Data and errors.
-pub(super) type Answer = (Map<String, Value>, Vec<Value>);
+pub(super) type SchemaAnswer = (Map<String, Value>, Vec<Value>);
 
 /// How many things a query asks for.
 pub(super) fn count(fields: &[Field]) -> usize {
@@ -43,9 +43,9 @@ pub(super) fn count(fields: &[Field]) -> usize {
     fields.iter().map(of).sum()
 }
 
-impl Answering<'_> {
+impl QueryAnswering<'_> {
     /// Answers a query; an error in words when it asks for what there is not.
-    pub(super) fn answer(&self, fields: &[Field]) -> Result<Answer, String> {
+    pub(super) fn answer(&self, fields: &[Field]) -> Result<SchemaAnswer, String> {
         let (mut data, mut errors) = (Map::new(), Vec::new());
         let mut asked = 0;
         for field in fields {
@@ -94,19 +94,19 @@ impl Answering<'_> {
     fn unless_left_out<'p>(
         &self,
         at: usize,
-        pull: Option<&'p Pull>,
+        pull: Option<&'p SimulatedPull>,
         path: &Value,
         missing: &str,
         errors: &mut Vec<Value>,
-    ) -> Option<&'p Pull> {
-        let trouble = (self.left_out)(at).or(pull.is_none().then_some(Trouble::Gone));
+    ) -> Option<&'p SimulatedPull> {
+        let trouble = (self.left_out)(at).or(pull.is_none().then_some(QueryTrouble::Gone));
         match trouble {
             None => pull,
-            Some(Trouble::Gone) => {
+            Some(QueryTrouble::Gone) => {
                 errors.push(json!({ "type": "NOT_FOUND", "path": path, "message": missing }));
                 None
             }
-            Some(Trouble::Forbidden) => {
+            Some(QueryTrouble::Forbidden) => {
                 let message = "Resource protected by organization SAML enforcement. You must \
                                grant your Personal Access token access to this organization.";
                 let extensions = json!({ "saml_failure": true });
@@ -117,11 +117,11 @@ impl Answering<'_> {
                 None
             }
             // GitHub says once that it stopped, and not what it left out.
-            Some(Trouble::TooMuch) => None,
+            Some(QueryTrouble::TooMuch) => None,
         }
     }
 
-    fn pull(&self, pull: &Pull, field: &Field) -> Result<Value, String> {
+    fn pull(&self, pull: &SimulatedPull, field: &Field) -> Result<Value, String> {
         let mut out = Map::new();
         for field in &field.fields {
             if field.on.as_deref().is_some_and(|kind| kind != "PullRequest") {
@@ -155,7 +155,7 @@ impl Answering<'_> {
         Ok(Value::Object(out))
     }
 
-    fn repository(&self, pull: &Pull, field: &Field) -> Result<Value, String> {
+    fn repository(&self, pull: &SimulatedPull, field: &Field) -> Result<Value, String> {
         let repository = &pull.repository;
         let mut out = Map::new();
         for field in &field.fields {

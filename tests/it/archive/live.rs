@@ -1,4 +1,4 @@
-//! Events through the whole way into a store, as if they had come from the feed.
+//! Applies events to a store through all stages, as if they had come from the feed.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use ghpulse::bus::embedded::EmbeddedBus;
 use ghpulse::clock::Clock;
 use ghpulse::collect::enrich::Enrich;
 use ghpulse::collect::ingest;
-use ghpulse::collect::source::{Body, Page, Poll};
+use ghpulse::collect::source::{PageBody, Poll, PolledPage};
 use ghpulse::hub::{Hub, HubOptions};
 use ghpulse::store::{Durability, Store};
 use tokio_util::sync::CancellationToken;
@@ -43,8 +43,9 @@ pub(crate) fn apply(data: &Path, events: &[String]) {
             tokio::spawn(apply.run(EmbeddedBus::new(store.clone()), stop.clone())),
         ];
         for page in events.chunks(100) {
-            let body = Body::Array(Bytes::from(format!("[{}]", page.join(","))));
-            let poll = Poll { pages: vec![Page { number: 1, body }], received_at: clock.now() };
+            let body = PageBody::Array(Bytes::from(format!("[{}]", page.join(","))));
+            let poll =
+                Poll { pages: vec![PolledPage { number: 1, body }], received_at: clock.now() };
             ingest::admit(&store, poll).await.unwrap();
         }
         let mut backlog = store.watermarks().backlog.subscribe();
@@ -56,7 +57,7 @@ pub(crate) fn apply(data: &Path, events: &[String]) {
     });
 }
 
-/// All events of some files.
+/// All events of these files.
 pub(crate) fn events_of(files: &[PathBuf]) -> Vec<String> {
     let mut text = String::new();
     for file in files {

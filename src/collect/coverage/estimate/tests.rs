@@ -25,7 +25,7 @@ fn at(second: i64) -> Timestamp {
 /// Reads the newest hundred after every `moved` ids, as long as there are any; the truth beside.
 fn read(rng: &mut fastrand::Rng, moved: impl Fn(&mut fastrand::Rng) -> usize) -> (Missed, f64) {
     let ids = draw(rng, 12_000);
-    let mut coverage = Coverage::default();
+    let mut coverage = IdCoverage::default();
     let (mut end, mut second) = (100, 0);
     let (mut missed, mut read_to) = (0, 0);
     while end <= ids.len() {
@@ -65,7 +65,7 @@ fn reads_that_meet_missed_nothing() {
 #[test]
 fn what_passed_a_page_and_another_showed_is_not_missed_there() {
     let ids = draw(&mut fastrand::Rng::with_seed(2), 5_000);
-    let (mut all, mut page) = (Coverage::default(), Coverage::default());
+    let (mut all, mut page) = (IdCoverage::default(), IdCoverage::default());
     for (second, end) in (200..=ids.len()).step_by(150).enumerate() {
         let second = at(i64::try_from(second).unwrap());
         // The page shows the second hundred, another one the first; half of what passes it is
@@ -91,7 +91,7 @@ fn reads_that_show_only_a_part_are_told_by_what_they_share() {
     let inside = (0..100).filter(|seed| {
         let mut rng = fastrand::Rng::with_seed(*seed);
         let ids = draw(&mut rng, 6_000);
-        let mut coverage = Coverage::default();
+        let mut coverage = IdCoverage::default();
         let mut seen = std::collections::HashSet::new();
         for (second, end) in (300..=ids.len()).step_by(100).enumerate() {
             // Each id of the last three hundred is shown by one read of two.
@@ -112,7 +112,7 @@ fn reads_that_show_only_a_part_are_told_by_what_they_share() {
 fn late_events_new_sequences_and_old_pages_are_no_gaps() {
     let mut rng = fastrand::Rng::with_seed(5);
     let ids = draw(&mut rng, 400);
-    let mut coverage = Coverage::default();
+    let mut coverage = IdCoverage::default();
     // Two events of last week among the new ones.
     let mut first = ids[100..200].to_vec();
     first.extend([9_000_000_000, 9_500_000_000]);
@@ -129,7 +129,7 @@ fn late_events_new_sequences_and_old_pages_are_no_gaps() {
 fn what_is_older_than_the_window_is_let_go() {
     let mut rng = fastrand::Rng::with_seed(6);
     let ids = draw(&mut rng, 1_000);
-    let mut coverage = Coverage::default();
+    let mut coverage = IdCoverage::default();
     coverage.take(ids[0..100].to_vec(), at(0));
     coverage.take(ids[800..900].to_vec(), at(500));
     coverage.take(ids[850..950].to_vec(), at(550));
@@ -152,7 +152,7 @@ fn what_is_older_than_the_window_is_let_go() {
 fn ids_at_the_ends_of_their_range_are_numbers_like_others() {
     let ends: Vec<u64> = (0..60).chain(u64::MAX - 60..=u64::MAX).collect();
     let spread: Vec<u64> = (0..=100).map(|n| n * (u64::MAX / 100)).collect();
-    let mut coverage = Coverage::default();
+    let mut coverage = IdCoverage::default();
     for (second, ids) in [&ends, &spread, &ends[..60].to_vec(), &vec![u64::MAX; 100], &spread]
         .into_iter()
         .enumerate()

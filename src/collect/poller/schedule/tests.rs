@@ -4,17 +4,17 @@ use crate::clock::Clock;
 const USUAL: Duration = Duration::from_secs(1);
 
 /// Plays so long: a page is answered at once, so much of it new each second; the times of requests.
-fn follow(schedule: &mut Schedule, start: Instant, seconds: u64, new: [f64; 2]) -> [usize; 2] {
+fn follow(schedule: &mut PageSchedule, start: Instant, seconds: u64, new: [f64; 2]) -> [usize; 2] {
     let (mut now, mut counts) = (start, [0; 2]);
     let mut last = [start; 2];
     while now < start + Duration::from_secs(seconds) {
-        for page in schedule.due(now, Rule::Tokens).0 {
+        for page in schedule.due(now, PollRule::Tokens).0 {
             schedule.asked(page, now);
             let part = new[page] * (now - last[page]).as_secs_f64();
             schedule.came(page, now, Some(part.min(1.0)));
             (last[page], counts[page]) = (now, counts[page] + 1);
         }
-        now = schedule.due(now, Rule::Tokens).1.expect("nothing is waited for");
+        now = schedule.due(now, PollRule::Tokens).1.expect("nothing is waited for");
     }
     counts
 }
@@ -22,11 +22,11 @@ fn follow(schedule: &mut Schedule, start: Instant, seconds: u64, new: [f64; 2]) 
 #[tokio::test]
 async fn a_page_is_read_so_often_that_a_third_of_it_is_new() {
     let start = Clock::system().instant();
-    let mut schedule = Schedule::new(2, USUAL);
+    let mut schedule = PageSchedule::new(2, USUAL);
     let [first, second] = follow(&mut schedule, start, 300, [0.5, 0.2]);
     assert!((430..=460).contains(&first) && (170..=190).contains(&second), "{first} {second}");
     // Never more than twice as often as usual, nor less than a quarter as often.
-    let mut schedule = Schedule::new(2, USUAL);
+    let mut schedule = PageSchedule::new(2, USUAL);
     let [first, second] = follow(&mut schedule, start, 300, [50.0, 0.0]);
     assert!((590..=601).contains(&first) && (73..=80).contains(&second), "{first} {second}");
 }
@@ -34,11 +34,11 @@ async fn a_page_is_read_so_often_that_a_third_of_it_is_new() {
 #[tokio::test]
 async fn a_slow_page_holds_up_neither_itself_nor_others_and_few_wait_together() {
     let start = Clock::system().instant();
-    let mut schedule = Schedule::new(2, USUAL);
+    let mut schedule = PageSchedule::new(2, USUAL);
     let mut asked = 0;
     for second in 0..20 {
         let now = start + Duration::from_secs(second);
-        let (due, _) = schedule.due(now, Rule::Tokens);
+        let (due, _) = schedule.due(now, PollRule::Tokens);
         assert!(due.contains(&1), "page 2 comes at once each time");
         for page in due {
             schedule.asked(page, now);
@@ -51,19 +51,19 @@ async fn a_slow_page_holds_up_neither_itself_nor_others_and_few_wait_together() 
     assert_eq!(asked, MOST_UNDER_WAY);
     // Without a token there is one at a time, and the interval begins with its end.
     let end = start + Duration::from_secs(20);
-    assert_eq!(schedule.due(end, Rule::Every(USUAL)), (vec![1], None));
+    assert_eq!(schedule.due(end, PollRule::Every(USUAL)), (vec![1], None));
     for _ in 0..MOST_UNDER_WAY {
         schedule.came(0, end, None);
     }
-    let (due, later) = schedule.due(end, Rule::Every(USUAL));
+    let (due, later) = schedule.due(end, PollRule::Every(USUAL));
     assert_eq!((due, later), (vec![1], Some(end + USUAL)));
 }
 
 #[tokio::test]
 async fn a_page_that_fails_is_asked_for_later_and_later_and_the_first_answer_calls_all_back() {
     let start = Clock::system().instant();
-    let mut schedule = Schedule::new(2, USUAL);
-    let fail = |schedule: &mut Schedule, page| {
+    let mut schedule = PageSchedule::new(2, USUAL);
+    let fail = |schedule: &mut PageSchedule, page| {
         schedule.asked(page, start);
         schedule.failed(page, start, Duration::ZERO);
     };
@@ -71,20 +71,20 @@ async fn a_page_that_fails_is_asked_for_later_and_later_and_the_first_answer_cal
         fail(&mut schedule, 0);
     }
     let soon = start + Duration::from_secs(29);
-    assert_eq!(schedule.due(soon, Rule::Tokens).0, [1]);
+    assert_eq!(schedule.due(soon, PollRule::Tokens).0, [1]);
     assert!(!schedule.is_well());
     // The other one is well: what fails waits on.
     schedule.asked(1, soon);
     schedule.came(1, soon, None);
-    assert_eq!(schedule.due(soon + USUAL, Rule::Tokens).0, [1]);
+    assert_eq!(schedule.due(soon + USUAL, PollRule::Tokens).0, [1]);
     // All fail: with the first answer it is over for all.
     for _ in 0..9 {
         fail(&mut schedule, 1);
     }
-    assert_eq!(schedule.due(soon, Rule::Tokens).0, [0; 0]);
+    assert_eq!(schedule.due(soon, PollRule::Tokens).0, [0; 0]);
     schedule.asked(1, soon);
     schedule.came(1, soon, None);
-    assert!(schedule.due(soon + USUAL, Rule::Tokens).0.contains(&0));
+    assert!(schedule.due(soon + USUAL, PollRule::Tokens).0.contains(&0));
     schedule.asked(0, soon);
     schedule.came(0, soon, None);
     assert!(schedule.is_well());
@@ -93,9 +93,9 @@ async fn a_page_that_fails_is_asked_for_later_and_later_and_the_first_answer_cal
 #[tokio::test]
 async fn what_is_hopeless_waits_at_least_as_long_as_it_is_said() {
     let start = Clock::system().instant();
-    let mut schedule = Schedule::new(1, USUAL);
+    let mut schedule = PageSchedule::new(1, USUAL);
     schedule.asked(0, start);
     schedule.failed(0, start, Duration::from_secs(600));
-    let (due, later) = schedule.due(start, Rule::Every(USUAL));
+    let (due, later) = schedule.due(start, PollRule::Every(USUAL));
     assert_eq!((due.len(), later), (0, Some(start + Duration::from_secs(600))));
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::query::alias;
-use super::{Form, Found, Language, Learnt, MOST_PULLS, Wanted};
+use super::{AskedBy, Language, MOST_PULLS, PullDetails, PullLookup, WantedPull};
 use crate::github::shown::first_words;
 use crate::model::json;
 use crate::model::window::Timestamp;
@@ -17,13 +17,13 @@ const MOST_ERRORS: usize = 2 * MOST_PULLS;
 
 /// What the body says.
 pub(super) struct Read {
-    pub(super) answer: Answer,
+    pub(super) answer: GraphqlResponse,
     /// Points left, and until when.
     pub(super) rate: Option<(u64, Timestamp)>,
 }
 
-pub(super) enum Answer {
-    Found(Vec<Found>),
+pub(super) enum GraphqlResponse {
+    Found(Vec<PullLookup>),
     TooHeavy(String),
     Limited,
     /// No data, and words why.
@@ -31,8 +31,8 @@ pub(super) enum Answer {
 }
 
 /// An error of the answer.
-struct Trouble<'a> {
-    kind: TroubleKind,
+struct GraphqlError<'a> {
+    kind: GraphqlErrorKind,
     message: Cow<'a, str>,
     /// Where in the data it is, as JSON: names and numbers.
     path: Vec<&'a str>,
@@ -40,7 +40,7 @@ struct Trouble<'a> {
 
 /// What an error is about.
 #[derive(Clone, Copy, PartialEq)]
-enum TroubleKind {
+enum GraphqlErrorKind {
     NotFound,
     /// The asker may not see it; others may.
     Forbidden,
@@ -50,65 +50,72 @@ enum TroubleKind {
 }
 
 /// The data, as far as a form asks for it: of each pull request the value, if there is one.
-enum Data<'a> {
+enum ResponseData<'a> {
     Nodes(Vec<&'a str>),
     Names(HashMap<Cow<'a, [u8]>, &'a str>),
 }
 
-pub(super) fn read(form: Form, wanted: &[Wanted], body: &[u8]) -> Read {
+pub(super) fn read(form: AskedBy, wanted: &[WantedPull], body: &[u8]) -> Read {
     let text = String::from_utf8_lossy(body);
     let [data, errors] = json::pick(text.trim(), ["data", "errors"]);
     let rate = data.and_then(rate);
     let errors = json::items(errors.unwrap_or_default(), MOST_ERRORS);
-    let troubles: Vec<_> = errors.into_iter().map(Trouble::read).collect();
-    let has = |wanted: TroubleKind| troubles.iter().any(|trouble| trouble.kind == wanted);
+    let troubles: Vec<_> = errors.into_iter().map(GraphqlError::read).collect();
+    let has = |wanted: GraphqlErrorKind| troubles.iter().any(|trouble| trouble.kind == wanted);
     let words = || match troubles.first() {
         Some(trouble) => words_of(trouble.message.as_bytes()),
         None => words_of(body),
     };
-    if has(TroubleKind::Limited) {
-        return Read { answer: Answer::Limited, rate };
+    if has(GraphqlErrorKind::Limited) {
+        return Read { answer: GraphqlResponse::Limited, rate };
     }
     // One that names no place is about all that is missing.
-    let is_general = |trouble: &&Trouble<'_>| trouble.path.is_empty();
-    let mut forbidden = troubles.iter().filter(|trouble| trouble.kind == TroubleKind::Forbidden);
-    let forbidden = forbidden.find(is_general).map(Trouble::forbids);
-    let Some(data) = data.and_then(|data| Data::read(form, data)) else {
+    let is_general = |trouble: &&GraphqlError<'_>| trouble.path.is_empty();
+    let mut forbidden =
+        troubles.iter().filter(|trouble| trouble.kind == GraphqlErrorKind::Forbidden);
+    let forbidden = forbidden.find(is_general).map(GraphqlError::forbids);
+    let Some(data) = data.and_then(|data| ResponseData::read(form, data)) else {
         if let Some(forbidden) = forbidden {
-            return Read { answer: Answer::Found(vec![forbidden; wanted.len()]), rate };
+            return Read { answer: GraphqlResponse::Found(vec![forbidden; wanted.len()]), rate };
         }
-        let heavy = has(TroubleKind::Heavy);
-        let answer = if heavy { Answer::TooHeavy(words()) } else { Answer::Nothing(words()) };
+        let heavy = has(GraphqlErrorKind::Heavy);
+        let answer = if heavy {
+            GraphqlResponse::TooHeavy(words())
+        } else {
+            GraphqlResponse::Nothing(words())
+        };
         return Read { answer, rate };
     };
-    let partial = has(TroubleKind::Heavy) || has(TroubleKind::Other);
+    let partial = has(GraphqlErrorKind::Heavy) || has(GraphqlErrorKind::Other);
     let found = wanted.iter().enumerate().map(|(at, one)| {
         let value = data.value(at);
-        if let Some(learnt) = value.and_then(|value| learnt(form, one, value)) {
-            return Found::Pull(Box::new(learnt));
+        if let Some(details) = value.and_then(|value| details(form, one, value)) {
+            return PullLookup::Pull(Box::new(details));
         }
         match (troubles.iter().find(|trouble| trouble.is_of(form, at)), &forbidden) {
-            (Some(Trouble { kind: TroubleKind::NotFound, .. }), _) => Found::Gone,
-            (Some(own @ Trouble { kind: TroubleKind::Forbidden, .. }), _) => own.forbids(),
-            (Some(_), _) => Found::Unanswered,
+            (Some(GraphqlError { kind: GraphqlErrorKind::NotFound, .. }), _) => PullLookup::Gone,
+            (Some(own @ GraphqlError { kind: GraphqlErrorKind::Forbidden, .. }), _) => {
+                own.forbids()
+            }
+            (Some(_), _) => PullLookup::Unanswered,
             (None, Some(forbidden)) => forbidden.clone(),
-            (None, None) if partial || value.is_none() => Found::Unanswered,
-            (None, None) => Found::Gone,
+            (None, None) if partial || value.is_none() => PullLookup::Unanswered,
+            (None, None) => PullLookup::Gone,
         }
     });
-    Read { answer: Answer::Found(found.collect()), rate }
+    Read { answer: GraphqlResponse::Found(found.collect()), rate }
 }
 
-impl<'a> Data<'a> {
+impl<'a> ResponseData<'a> {
     /// `None` when it holds nothing that the form asks for.
-    fn read(form: Form, data: &'a str) -> Option<Self> {
+    fn read(form: AskedBy, data: &'a str) -> Option<Self> {
         match form {
-            Form::NodeIds => {
+            AskedBy::NodeIds => {
                 let [nodes] = json::pick(data, ["nodes"]);
                 let nodes = nodes.filter(|nodes| nodes.starts_with('['))?;
                 Some(Self::Nodes(json::items(nodes, MOST_PULLS)))
             }
-            Form::Names => Some(Self::Names(json::members(data).ok()?.into_iter().collect())),
+            AskedBy::Names => Some(Self::Names(json::members(data).ok()?.into_iter().collect())),
         }
     }
 
@@ -120,33 +127,33 @@ impl<'a> Data<'a> {
     }
 }
 
-impl<'a> Trouble<'a> {
+impl<'a> GraphqlError<'a> {
     fn read(error: &'a str) -> Self {
         let [kind, message, path] = json::pick(error, ["type", "message", "path"]);
         let kind = kind.and_then(json::text).unwrap_or_default();
         let message = message.and_then(json::shown).unwrap_or("an error without words".into());
         let path = json::items(path.unwrap_or_default(), 2);
-        Self { kind: TroubleKind::of(&kind, &message), message, path }
+        Self { kind: GraphqlErrorKind::of(&kind, &message), message, path }
     }
 
-    fn forbids(&self) -> Found {
-        Found::Forbidden(words_of(self.message.as_bytes()))
+    fn forbids(&self) -> PullLookup {
+        PullLookup::Forbidden(words_of(self.message.as_bytes()))
     }
 
     /// Whether it is about the `at`th that was asked for.
-    fn is_of(&self, form: Form, at: usize) -> bool {
+    fn is_of(&self, form: AskedBy, at: usize) -> bool {
         let first = self.path.first().copied().and_then(json::text);
         match form {
-            Form::NodeIds => {
+            AskedBy::NodeIds => {
                 let second = self.path.get(1).copied().and_then(json::whole);
                 first.as_deref() == Some("nodes") && second == Some(at as u64)
             }
-            Form::Names => first.is_some_and(|name| name == alias(at)),
+            AskedBy::Names => first.is_some_and(|name| name == alias(at)),
         }
     }
 }
 
-impl TroubleKind {
+impl GraphqlErrorKind {
     /// What an error means, by its type, else by its words: GitHub gives a type to some only.
     fn of(kind: &str, message: &str) -> Self {
         let words = message.to_lowercase();
@@ -170,10 +177,10 @@ impl TroubleKind {
 }
 
 /// `None` when it is null, no pull request, or another one than was wanted.
-fn learnt(form: Form, wanted: &Wanted, value: &str) -> Option<Learnt> {
+fn details(form: AskedBy, wanted: &WantedPull, value: &str) -> Option<PullDetails> {
     let (pull, repo) = match form {
-        Form::NodeIds => (value, json::pick(value, ["baseRepository"])[0]),
-        Form::Names => (json::pick(value, ["pullRequest"])[0]?, Some(value)),
+        AskedBy::NodeIds => (value, json::pick(value, ["baseRepository"])[0]),
+        AskedBy::Names => (json::pick(value, ["pullRequest"])[0]?, Some(value)),
     };
     let names =
         ["id", "fullDatabaseId", "additions", "deletions", "changedFiles", "title", "isDraft"];
@@ -185,7 +192,7 @@ fn learnt(form: Form, wanted: &Wanted, value: &str) -> Option<Learnt> {
         return None;
     }
     let text = |value: Option<&str>| value.and_then(json::text).map(Cow::into_owned);
-    Some(Learnt {
+    Some(PullDetails {
         node_id: text(node_id),
         additions: Some(additions),
         deletions: deletions.and_then(json::whole),

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::QUARANTINE;
 use super::account::{Accounts, Owner};
-use super::words::{Census, Dead, Mode, Resource, SeatId};
+use super::types::{Census, DeadToken, Resource, TokenMode, TokenSlotId};
 use crate::config::Secret;
 use crate::metrics;
 
@@ -14,13 +14,13 @@ use crate::metrics;
 pub(super) const ANONYMOUS_LIMIT: u64 = 60;
 
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) seats: Vec<Seat>,
+pub(super) struct PoolState {
+    pub(super) slots: Vec<TokenSlot>,
     /// Those of earlier lists that are not in this one: their answers may be under way, and count.
-    pub(super) departed: Vec<Seat>,
-    pub(super) anonymous: Seat,
+    pub(super) departed: Vec<TokenSlot>,
+    pub(super) anonymous: TokenSlot,
     pub(super) accounts: Accounts,
-    /// The place in `seats` whose turn it is.
+    /// The place in `slots` whose turn it is.
     pub(super) turn: usize,
     /// The same for queries.
     pub(super) query_turn: usize,
@@ -28,8 +28,8 @@ pub(super) struct State {
 }
 
 #[derive(Debug)]
-pub(super) struct Seat {
-    pub(super) id: SeatId,
+pub(super) struct TokenSlot {
+    pub(super) id: TokenSlotId,
     pub(super) token: Option<Secret>,
     pub(super) owner: Owner,
     /// When GitHub is to be asked whose it is; `None` when that is answered.
@@ -39,8 +39,8 @@ pub(super) struct Seat {
     pub(super) resting_until: Option<Instant>,
 }
 
-impl Seat {
-    pub(super) fn new(id: SeatId, token: Option<Secret>, owner: Owner, now: Instant) -> Self {
+impl TokenSlot {
+    pub(super) fn new(id: TokenSlotId, token: Option<Secret>, owner: Owner, now: Instant) -> Self {
         let introduced_at = Some(now);
         Self { id, token, owner, introduced_at, benched_until: None, resting_until: None }
     }
@@ -54,46 +54,46 @@ impl Seat {
     }
 }
 
-impl State {
-    /// The seat of this number, also one that is no longer in the list.
-    pub(super) fn seat(&mut self, id: SeatId) -> Option<&mut Seat> {
-        let all = self.seats.iter_mut().chain(&mut self.departed);
-        all.chain([&mut self.anonymous]).find(|seat| seat.id == id)
+impl PoolState {
+    /// The slot of this number, also one that is no longer in the list.
+    pub(super) fn slot(&mut self, id: TokenSlotId) -> Option<&mut TokenSlot> {
+        let all = self.slots.iter_mut().chain(&mut self.departed);
+        all.chain([&mut self.anonymous]).find(|slot| slot.id == id)
     }
 
     /// Benches a token until then, or no longer.
-    pub(super) fn bench(&mut self, id: SeatId, until: Option<Instant>) {
-        if let Some(seat) = self.seat(id) {
-            seat.benched_until = until;
+    pub(super) fn quarantine(&mut self, id: TokenSlotId, until: Option<Instant>) {
+        if let Some(slot) = self.slot(id) {
+            slot.benched_until = until;
         }
     }
 
     /// Forgets accounts that no token is of.
     pub(super) fn tidy(&mut self) {
-        let seats = self.seats.iter().chain(&self.departed).chain([&self.anonymous]);
-        let owners: HashSet<Owner> = seats.map(|seat| seat.owner).collect();
+        let slots = self.slots.iter().chain(&self.departed).chain([&self.anonymous]);
+        let owners: HashSet<Owner> = slots.map(|slot| slot.owner).collect();
         self.accounts.retain(|owner| owners.contains(&owner));
     }
 }
 
-pub(super) fn census(state: &mut State, now: Instant) -> Census {
-    let State { seats, accounts, .. } = state;
-    let tokens = seats.len();
-    let benched = seats.iter().filter(|seat| seat.is_benched(now)).count();
-    let usable = seats
+pub(super) fn census(state: &mut PoolState, now: Instant) -> Census {
+    let PoolState { slots, accounts, .. } = state;
+    let tokens = slots.len();
+    let quarantined = slots.iter().filter(|slot| slot.is_benched(now)).count();
+    let usable = slots
         .iter()
-        .filter(|seat| !seat.is_benched(now) && !seat.is_resting(now))
-        .filter(|seat| !accounts.budget(seat.owner, Resource::Pages).is_exhausted(now))
+        .filter(|slot| !slot.is_benched(now) && !slot.is_resting(now))
+        .filter(|slot| !accounts.budget(slot.owner, Resource::Pages).is_exhausted(now))
         .count();
-    let mode = if benched == tokens { Mode::Anonymous } else { Mode::Tokens };
-    let accounts = seats.iter().map(|seat| seat.owner).collect::<HashSet<_>>().len();
-    Census { mode, tokens, benched, usable, accounts }
+    let mode = if quarantined == tokens { TokenMode::Anonymous } else { TokenMode::Tokens };
+    let accounts = slots.iter().map(|slot| slot.owner).collect::<HashSet<_>>().len();
+    Census { mode, tokens, quarantined, usable, accounts }
 }
 
 /// Says it when a token turned out to be of an account that another is of.
-pub(super) fn tell_shared(state: &State, id: SeatId, owner: Owner) {
-    let place = state.seats.iter().position(|seat| seat.id == id);
-    let other = state.seats.iter().position(|seat| seat.owner == owner && seat.id != id);
+pub(super) fn tell_shared(state: &PoolState, id: TokenSlotId, owner: Owner) {
+    let place = state.slots.iter().position(|slot| slot.id == id);
+    let other = state.slots.iter().position(|slot| slot.owner == owner && slot.id != id);
     if let (Some(place), Some(other)) = (place, other) {
         let (first, second) = (place.min(other) + 1, place.max(other) + 1);
         tracing::info!(
@@ -103,16 +103,16 @@ pub(super) fn tell_shared(state: &State, id: SeatId, owner: Owner) {
     }
 }
 
-pub(super) fn tell_bench(state: &mut State, id: SeatId, why: Dead, now: Instant) {
-    let Some(place) = state.seats.iter().position(|seat| seat.id == id) else { return };
+pub(super) fn tell_bench(state: &mut PoolState, id: TokenSlotId, why: DeadToken, now: Instant) {
+    let Some(place) = state.slots.iter().position(|slot| slot.id == id) else { return };
     let census = census(state, now);
     let (number, hours) = (place + 1, QUARANTINE.as_secs() / 3_600);
     tracing::warn!(
         "GitHub refuses token {number} of {} ({why}); it rests for {hours} hours, {} left",
         census.tokens,
-        census.tokens - census.benched,
+        census.tokens - census.quarantined,
     );
-    if census.mode == Mode::Anonymous {
+    if census.mode == TokenMode::Anonymous {
         tracing::error!(
             "no token is left that GitHub takes; going on anonymously, within {ANONYMOUS_LIMIT} \
              requests an hour or what GitHub allows; put a good one into github.tokens"
@@ -120,7 +120,7 @@ pub(super) fn tell_bench(state: &mut State, id: SeatId, why: Dead, now: Instant)
     }
 }
 
-pub(super) fn publish(state: &mut State, now: Instant) {
+pub(super) fn publish(state: &mut PoolState, now: Instant) {
     let usable = u32::try_from(census(state, now).usable).unwrap_or(u32::MAX);
     metrics::TOKENS_USABLE.set(f64::from(usable));
 }

@@ -8,9 +8,9 @@ use crate::model::window::Timestamp;
 /// Of each poll, by when it was received, the events that have not left, by their admissions; and
 /// whether nothing but the order keeps them.
 #[derive(Debug, Default)]
-pub(super) struct Lines(BTreeMap<Timestamp, BTreeMap<u64, bool>>);
+pub(super) struct ReleaseOrder(BTreeMap<Timestamp, BTreeMap<u64, bool>>);
 
-impl Lines {
+impl ReleaseOrder {
     /// One more of this poll waits.
     pub(super) fn join(&mut self, poll: Timestamp, admission: u64) {
         self.0.entry(poll).or_default().insert(admission, false);
@@ -33,19 +33,19 @@ impl Lines {
     }
 
     fn advance(&mut self, poll: Timestamp, admission: u64, with_older: bool) -> Vec<u64> {
-        let Some(line) = self.0.get_mut(&poll) else { return Vec::new() };
-        if let Some(is_free) = line.get_mut(&admission) {
+        let Some(release_order) = self.0.get_mut(&poll) else { return Vec::new() };
+        if let Some(is_free) = release_order.get_mut(&admission) {
             *is_free = true;
         }
         let mut leaving = Vec::new();
-        while let Some(first) = line.first_entry() {
+        while let Some(first) = release_order.first_entry() {
             let is_driven = with_older && *first.key() < admission;
             if !*first.get() && !is_driven {
                 break;
             }
             leaving.push(first.remove_entry().0);
         }
-        if line.is_empty() {
+        if release_order.is_empty() {
             self.0.remove(&poll);
         }
         leaving
@@ -59,26 +59,26 @@ mod tests {
     #[test]
     fn who_is_free_waits_for_the_older_ones_of_its_poll_and_for_no_other() {
         let (poll, other) = (Timestamp::from_seconds(1), Timestamp::from_seconds(2));
-        let mut lines = Lines::default();
-        (1..=4).for_each(|admission| lines.join(poll, admission));
-        (5..=6).for_each(|admission| lines.join(other, admission));
-        assert_eq!(lines.free(other, 5), [5], "another poll's is no older one");
-        assert!(lines.free(poll, 2).is_empty());
-        assert!(lines.free(poll, 3).is_empty());
-        assert_eq!(lines.free(poll, 1), [1, 2, 3]);
-        assert_eq!(lines.free(poll, 4), [4]);
-        assert_eq!(lines.free(other, 6), [6]);
-        assert!(lines.0.is_empty());
+        let mut order = ReleaseOrder::default();
+        (1..=4).for_each(|admission| order.join(poll, admission));
+        (5..=6).for_each(|admission| order.join(other, admission));
+        assert_eq!(order.free(other, 5), [5], "another poll's is no older one");
+        assert!(order.free(poll, 2).is_empty());
+        assert!(order.free(poll, 3).is_empty());
+        assert_eq!(order.free(poll, 1), [1, 2, 3]);
+        assert_eq!(order.free(poll, 4), [4]);
+        assert_eq!(order.free(other, 6), [6]);
+        assert!(order.0.is_empty());
     }
 
     #[test]
     fn who_has_to_leave_takes_all_older_ones_along() {
         let poll = Timestamp::from_seconds(1);
-        let mut lines = Lines::default();
-        (1..=5).for_each(|admission| lines.join(poll, admission));
-        assert!(lines.free(poll, 4).is_empty());
-        assert_eq!(lines.drive_out(poll, 3), [1, 2, 3, 4]);
-        lines.clear();
-        assert!(lines.free(poll, 5).is_empty());
+        let mut order = ReleaseOrder::default();
+        (1..=5).for_each(|admission| order.join(poll, admission));
+        assert!(order.free(poll, 4).is_empty());
+        assert_eq!(order.drive_out(poll, 3), [1, 2, 3, 4]);
+        order.clear();
+        assert!(order.free(poll, 5).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a script, and where.
+//! Errors in scripts, with their location.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,38 +8,41 @@ use serde::Serialize;
 
 use super::text;
 
-/// One mistake in a script, with its place as far as there is one.
+/// An error in a script, with its location where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Complaint {
-    /// The file, as it was named to us.
+pub struct ScriptDiagnostic {
+    /// The file, as it was given.
     pub file: Arc<str>,
-    /// Line, from 1; none when the file as a whole is meant.
+    /// Line, from 1; `None` when it concerns the file as a whole.
     pub line: Option<u32>,
     /// Column in characters, from 1.
     pub column: Option<u32>,
-    /// What is wrong and, where it helps, what is accepted. A kilobyte at most, wherever it is
-    /// shown: a script writes it, and `/readyz` tells it to everybody.
+    /// What is wrong and, where it helps, what is accepted. Up to a kilobyte: scripts write it, and
+    /// `/readyz` shows it to everybody.
     pub reason: String,
 }
 
 /// Line and column, both from 1.
-pub(super) type Place = (u32, u32);
+pub(super) type LineColumn = (u32, u32);
 
-impl Complaint {
-    pub(super) fn new(file: &Arc<str>, place: Option<Place>, reason: impl Into<String>) -> Self {
+impl ScriptDiagnostic {
+    pub(super) fn new(
+        file: &Arc<str>,
+        place: Option<LineColumn>,
+        reason: impl Into<String>,
+    ) -> Self {
         let (line, column) = place.unzip();
         Self { file: Arc::clone(file), line, column, reason: text::shortened(reason.into()) }
     }
 
-    /// From a script that does not compile.
+    /// An error of compilation.
     pub(super) fn parse(file: &Arc<str>, error: &ParseError) -> Self {
         let reason = lower_first(&text::diagnostic(error.err_type()));
         Self::new(file, place(error.position()), reason)
     }
 
-    /// From a run that ended early. The innermost place counts: where it went wrong, and not who
-    /// called that.
-    pub(super) fn run(file: &Arc<str>, mut error: EvalAltResult, fallback: Place) -> Self {
+    /// An error of a run. The innermost location is reported: where it failed, not the caller.
+    pub(super) fn run(file: &Arc<str>, mut error: EvalAltResult, fallback: LineColumn) -> Self {
         let mut at = None;
         loop {
             at = place(error.position()).or(at);
@@ -60,10 +63,10 @@ impl Complaint {
     }
 }
 
-impl std::error::Error for Complaint {}
+impl std::error::Error for ScriptDiagnostic {}
 
 /// `scripts/merge_latest.rhai:12:5: variable not found: totl`
-impl fmt::Display for Complaint {
+impl fmt::Display for ScriptDiagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         for number in [self.line, self.column].into_iter().flatten() {
@@ -73,7 +76,7 @@ impl fmt::Display for Complaint {
     }
 }
 
-fn place(position: Position) -> Option<Place> {
+fn place(position: Position) -> Option<LineColumn> {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     position.line().map(|line| (number(line), number(position.position().unwrap_or(1))))
 }

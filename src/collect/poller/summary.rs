@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Poller, Rule};
+use super::{PollRule, Poller};
 use crate::collect::status::{LastError, SourceMode, SourceState};
-use crate::github::tokens::Mode;
+use crate::github::tokens::TokenMode;
 use crate::metrics;
 use crate::model::coverage::{Lag, Report, Trouble, TroubleKind};
 
@@ -26,11 +26,11 @@ pub(super) struct Summary {
 
 impl Poller {
     /// Tells how it stands after some answers.
-    pub(super) fn tell(&mut self, summary: &Summary) {
+    pub(super) fn report(&mut self, summary: &Summary) {
         let (now, wall) = (self.clock.instant(), self.clock.now());
         let interval = match self.rule() {
-            Rule::Tokens => self.loop_break,
-            Rule::Every(interval) => interval,
+            PollRule::Tokens => self.loop_break,
+            PollRule::Every(interval) => interval,
         };
         if summary.answered {
             let before = self.last_answer.replace((now, wall));
@@ -40,7 +40,7 @@ impl Poller {
         }
         let census = self.pool.census();
         let lately = self.last_answer.is_some_and(|(last, _)| now - last < DOWN_AFTER);
-        let all_refused = census.tokens > 0 && census.mode == Mode::Anonymous;
+        let all_refused = census.tokens > 0 && census.mode == TokenMode::Anonymous;
         let state = if !(summary.answered || summary.limited || lately) {
             SourceState::Down
         } else if !summary.answered
@@ -74,7 +74,7 @@ impl Poller {
             }
             status.mode = mode(census.mode);
             status.tokens_usable = census.usable;
-            status.tokens_benched = census.benched;
+            status.tokens_quarantined = census.quarantined;
             status.accounts = census.accounts;
             status.poll_interval = interval;
             if summary.answered {
@@ -120,9 +120,9 @@ pub(super) fn overlap(share: f64) {
     metrics::FEED_OVERLAP.set(share);
 }
 
-pub(super) fn mode(mode: Mode) -> SourceMode {
+pub(super) fn mode(mode: TokenMode) -> SourceMode {
     match mode {
-        Mode::Anonymous => SourceMode::Anonymous,
-        Mode::Tokens => SourceMode::Tokens,
+        TokenMode::Anonymous => SourceMode::Anonymous,
+        TokenMode::Tokens => SourceMode::Tokens,
     }
 }

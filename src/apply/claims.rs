@@ -24,12 +24,12 @@ const DEAD: u64 = 1_000;
 
 /// Claims who was seen for the first time and, of other nodes' events, that they were seen. Sets
 /// the flags that nobody has set.
-pub(super) fn claim_beside(
+pub(super) fn claim_seen(
     batch: &mut Batch<'_>,
     event: &mut Prepared,
     days: RangeInclusive<i32>,
 ) -> Result<(), StoreError> {
-    claim_seen(batch, event, days)?;
+    claim_id(batch, event, days)?;
     let given = event.envelope.facts.flags;
     let mut found = given;
     claim_firsts(batch, &mut found, event.happened_at, event.actor_id, event.repo_id)?;
@@ -48,7 +48,7 @@ pub(super) fn claim_beside(
 }
 
 /// Claims that an event of another node was seen.
-pub(super) fn claim_seen(
+pub(super) fn claim_id(
     batch: &mut Batch<'_>,
     event: &Prepared,
     days: RangeInclusive<i32>,
@@ -61,7 +61,7 @@ pub(super) fn claim_seen(
 }
 
 /// Puts what cannot be read into the dead-letter log.
-pub(super) fn bury(
+pub(super) fn keep_dead_letter(
     batch: &mut Batch<'_>,
     now: Timestamp,
     cursor: Cursor,

@@ -13,14 +13,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::desk::Desk;
 use super::forbidden::Forbidden;
+use super::pending::PendingQueue;
 use crate::backoff::Backoff;
 use crate::clock::Clock;
-use crate::github::graphql::{Form, Found, GraphQl, MOST_PULLS, Outcome, Wanted};
-use crate::github::limits::{Limits, MOST_AT_ONCE};
+use crate::github::graphql::{AskedBy, GraphQl, MOST_PULLS, PullLookup, QueryOutcome, WantedPull};
+use crate::github::limits::{MOST_AT_ONCE, RateLimits};
 use crate::github::node_id;
-use crate::github::tokens::{AccountId, Grant, Lease, Mode, SeatId, TokenPool, Verdict};
+use crate::github::tokens::{
+    AccountId, Lease, TokenGrant, TokenMode, TokenPool, TokenSlotId, TokenVerdict,
+};
 
 /// Queries under way at once.
 const MOST_FLIGHTS: usize = 16;
@@ -89,19 +91,19 @@ enum Trust {
 }
 
 /// A query that has ended.
-pub(super) struct Flight {
-    form: Form,
+pub(super) struct InFlightQuery {
+    form: AskedBy,
     /// With which token it was asked, and whose that is.
-    asked_with: (SeatId, AccountId),
-    pub(super) wanted: Vec<Wanted>,
-    outcome: Outcome,
+    asked_with: (TokenSlotId, AccountId),
+    pub(super) wanted: Vec<WantedPull>,
+    outcome: QueryOutcome,
 }
 
 /// Asks.
-pub(super) struct Asker {
+pub(super) struct Fetcher {
     pub(super) lookup: Lookup,
     clock: Clock,
-    flights: JoinSet<Flight>,
+    in_flight: JoinSet<InFlightQuery>,
     size: usize,
     whole_answers: u32,
     trust: Trust,
@@ -114,14 +116,14 @@ pub(super) struct Asker {
     lists: watch::Receiver<u64>,
 }
 
-impl Asker {
+impl Fetcher {
     pub(super) fn new(lookup: Lookup, clock: Clock) -> Self {
         let size = lookup.batch;
         let lists = lookup.pool.lists();
         Self {
             lookup,
             clock,
-            flights: JoinSet::new(),
+            in_flight: JoinSet::new(),
             size,
             whole_answers: 0,
             trust: Trust::Unproven,
@@ -135,34 +137,34 @@ impl Asker {
 
     /// Whether there is a token that GitHub takes.
     pub(super) fn can_ask(&self) -> bool {
-        self.lookup.pool.census().mode == Mode::Tokens
+        self.lookup.pool.census().mode == TokenMode::Tokens
     }
 
     /// Sends what may be sent; when to look again, while something waits to be sent.
-    pub(super) fn launch(&mut self, desk: &mut Desk) -> Option<Instant> {
+    pub(super) fn send_due(&mut self, pending: &mut PendingQueue) -> Option<Instant> {
         let now = self.clock.instant();
         let gather = GATHER.min(self.lookup.deadline / 4);
         loop {
-            let oldest = desk.oldest_queued()?;
-            if self.flights.len() >= MOST_FLIGHTS {
+            let oldest = pending.oldest_queued()?;
+            if self.in_flight.len() >= MOST_FLIGHTS {
                 return None;
             }
-            let full = desk.queued() >= self.size;
+            let full = pending.queued() >= self.size;
             let due = if full { now } else { oldest + gather };
             let due = self.not_before.map_or(due, |until| until.max(due));
             if due > now {
                 return Some(due);
             }
-            let (lease, wanted) = match self.next_query(desk, now)? {
+            let (lease, wanted) = match self.next_query(pending, now)? {
                 Ok(query) => query,
                 Err(until) => return Some(until),
             };
             let form = self.form(now);
             let graphql = Arc::clone(&self.lookup.graphql);
-            let asked_with = (lease.seat(), lease.account());
-            self.flights.spawn(async move {
+            let asked_with = (lease.slot(), lease.account());
+            self.in_flight.spawn(async move {
                 let outcome = graphql.ask(form, &wanted, lease).await;
-                Flight { form, asked_with, wanted, outcome }
+                InFlightQuery { form, asked_with, wanted, outcome }
             });
         }
     }
@@ -171,42 +173,42 @@ impl Asker {
     /// `None` when there is no token.
     fn next_query(
         &self,
-        desk: &mut Desk,
+        pending: &mut PendingQueue,
         now: Instant,
-    ) -> Option<Result<(Lease, Vec<Wanted>), Instant>> {
+    ) -> Option<Result<(Lease, Vec<WantedPull>), Instant>> {
         let (pool, forbidden) = (&self.lookup.pool, &self.forbidden);
         let lease = match pool.grant_query()? {
-            Grant::Go(lease) => lease,
-            Grant::Wait(until) => return Some(Err(until)),
+            TokenGrant::Go(lease) => lease,
+            TokenGrant::Wait(until) => return Some(Err(until)),
         };
         let account = lease.account();
-        let may = |wanted: &Wanted| forbidden.may(account, wanted.owner(), now);
-        let wanted = desk.take(self.size, may);
+        let may = |wanted: &WantedPull| forbidden.may(account, wanted.owner(), now);
+        let wanted = pending.take(self.size, may);
         if !wanted.is_empty() {
             return Some(Ok((lease, wanted)));
         }
-        let owner = desk.next()?.owner().to_owned();
+        let owner = pending.next()?.owner().to_owned();
         let others = pool.grant_query_of(|account| forbidden.may(account, &owner, now));
         let Some(other) = others else {
             // All are forbidden to see it: whichever is asked with, GitHub says so.
-            return Some(Ok((lease, desk.take(self.size, |_| true))));
+            return Some(Ok((lease, pending.take(self.size, |_| true))));
         };
-        lease.settle(Verdict::Unsent, &Limits::default(), Duration::ZERO);
+        lease.settle(TokenVerdict::Unsent, &RateLimits::default(), Duration::ZERO);
         Some(match other {
-            Grant::Wait(until) => Err(until),
-            Grant::Go(lease) => {
+            TokenGrant::Wait(until) => Err(until),
+            TokenGrant::Go(lease) => {
                 let account = lease.account();
-                let may = |wanted: &Wanted| forbidden.may(account, wanted.owner(), now);
-                Ok((lease, desk.take(self.size, may)))
+                let may = |wanted: &WantedPull| forbidden.may(account, wanted.owner(), now);
+                Ok((lease, pending.take(self.size, may)))
             }
         })
     }
 
     /// The next query that ends; `None` when there are other tokens to ask with, which ends every
     /// wait for the old ones. Waits for ever while neither happens.
-    pub(super) async fn landed(&mut self) -> anyhow::Result<Option<Flight>> {
+    pub(super) async fn received(&mut self) -> anyhow::Result<Option<InFlightQuery>> {
         let ended = tokio::select! {
-            Some(ended) = self.flights.join_next() => ended,
+            Some(ended) = self.in_flight.join_next() => ended,
             Ok(()) = self.lists.changed() => {
                 self.not_before = None;
                 return Ok(None);
@@ -214,78 +216,83 @@ impl Asker {
             else => std::future::pending().await,
         };
         match ended {
-            Ok(flight) => Ok(Some(flight)),
+            Ok(query) => Ok(Some(query)),
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn form(&mut self, now: Instant) -> Form {
+    fn form(&mut self, now: Instant) -> AskedBy {
         if let Trust::Refused { until } = self.trust
             && until <= now
         {
             self.trust = Trust::Unproven;
         }
-        if self.trust == Trust::Proven { Form::NodeIds } else { Form::Names }
+        if self.trust == Trust::Proven { AskedBy::NodeIds } else { AskedBy::Names }
     }
 
     /// What a query came to, one for each that was wanted; `None` when it was not even tried.
-    pub(super) fn conclude(&mut self, flight: &Flight) -> Option<Vec<Found>> {
-        let (now, count) = (self.clock.instant(), flight.wanted.len());
-        match &flight.outcome {
-            Outcome::Answered(found) => {
+    pub(super) fn settle(&mut self, query: &InFlightQuery) -> Option<Vec<PullLookup>> {
+        let (now, count) = (self.clock.instant(), query.wanted.len());
+        match &query.outcome {
+            QueryOutcome::Answered(found) => {
                 self.backoff.reset();
                 self.not_before = None;
-                if found.contains(&Found::Unanswered) {
+                if found.contains(&PullLookup::Unanswered) {
                     self.shrink(count, "a part of the answer is missing");
                 } else {
                     self.grow();
                 }
-                if self.judge(flight.form, &flight.wanted, found, now) {
+                if self.judge(query.form, &query.wanted, found, now) {
                     return None;
                 }
-                Some(self.ask_others(flight, found.clone(), now))
+                Some(self.ask_others(query, found.clone(), now))
             }
-            Outcome::TooHeavy(why) => {
+            QueryOutcome::TooHeavy(why) => {
                 let wait = self.backoff.next_wait();
                 // Fewer at once may do; when they do not, time may.
                 if count == 1 || self.backoff.times() > MOST_HALVINGS {
                     self.not_before = Some(now + wait);
                 }
                 self.shrink(count, why);
-                Some(vec![Found::Unanswered; count])
+                Some(vec![PullLookup::Unanswered; count])
             }
-            Outcome::Limited { .. } | Outcome::TokenDead { .. } => None,
-            Outcome::Failed(error) => {
+            QueryOutcome::Limited { .. } | QueryOutcome::TokenDead { .. } => None,
+            QueryOutcome::Failed(error) => {
                 tracing::warn!(%error, "pull requests cannot be asked for; trying again");
                 self.not_before = Some(now + self.backoff.next_wait());
-                Some(vec![Found::Unanswered; count])
+                Some(vec![PullLookup::Unanswered; count])
             }
         }
     }
 
     /// What an account may not see is asked for again with another one, if there is one.
-    fn ask_others(&mut self, flight: &Flight, mut found: Vec<Found>, now: Instant) -> Vec<Found> {
-        let (seat, account) = flight.asked_with;
-        for (wanted, found) in flight.wanted.iter().zip(&mut found) {
-            let Found::Forbidden(said) = &*found else { continue };
+    fn ask_others(
+        &mut self,
+        query: &InFlightQuery,
+        mut found: Vec<PullLookup>,
+        now: Instant,
+    ) -> Vec<PullLookup> {
+        let (slot, account) = query.asked_with;
+        for (wanted, found) in query.wanted.iter().zip(&mut found) {
+            let PullLookup::Forbidden(said) = &*found else { continue };
             let owner = wanted.owner();
             let is_new = self.forbidden.learn(account, owner, now);
             let forbidden = &self.forbidden;
             let has_other = self.lookup.pool.has_account(|one| forbidden.may(one, owner, now));
             if is_new {
-                self.report(seat, owner, said, has_other);
+                self.report(slot, owner, said, has_other);
             }
             if has_other {
-                *found = Found::Unanswered;
+                *found = PullLookup::Unanswered;
             }
         }
         found
     }
 
-    fn report(&self, seat: SeatId, owner: &str, said: &str, has_other: bool) {
+    fn report(&self, slot: TokenSlotId, owner: &str, said: &str, has_other: bool) {
         // One that has left the configuration since has no number.
-        let token = self.lookup.pool.number(seat).unwrap_or_default();
+        let token = self.lookup.pool.number(slot).unwrap_or_default();
         let tokens = self.lookup.pool.census().tokens;
         let then = if has_other {
             "a token of another account is asked with"
@@ -324,9 +331,15 @@ impl Asker {
 
     /// Learns from an answer whether computed node ids can be used; whether its nulls mean nothing,
     /// so that the same has to be asked again.
-    fn judge(&mut self, form: Form, wanted: &[Wanted], found: &[Found], now: Instant) -> bool {
-        if form == Form::NodeIds {
-            let nothing = found.iter().all(|one| *one == Found::Gone);
+    fn judge(
+        &mut self,
+        form: AskedBy,
+        wanted: &[WantedPull],
+        found: &[PullLookup],
+        now: Instant,
+    ) -> bool {
+        if form == AskedBy::NodeIds {
+            let nothing = found.iter().all(|one| *one == PullLookup::Gone);
             if nothing && self.trust == Trust::Proven {
                 self.trust = Trust::Doubted;
                 self.doubted = wanted.iter().map(|one| one.pull_id).collect();
@@ -337,11 +350,11 @@ impl Asker {
         let mut confirmed = false;
         for (one, found) in wanted.iter().zip(found) {
             let doubted = self.trust == Trust::Doubted && self.doubted.contains(&one.pull_id);
-            let Found::Pull(learnt) = found else {
-                confirmed |= doubted && *found == Found::Gone;
+            let PullLookup::Pull(details) = found else {
+                confirmed |= doubted && *found == PullLookup::Gone;
                 continue;
             };
-            let own = learnt.node_id.as_deref();
+            let own = details.node_id.as_deref();
             let computed = node_id::of_pull(one.base_repo_id, one.pull_id);
             if doubted || own.is_some_and(|own| own != computed) {
                 self.distrust(now);

@@ -19,23 +19,23 @@ pub struct PoolOptions {
 
 /// Whether requests carry a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum TokenMode {
     /// There is none, or none that GitHub takes.
     Anonymous,
-    /// At least one is not benched.
+    /// At least one is not quarantined.
     Tokens,
 }
 
-/// Why a token is benched.
+/// Why a token is quarantined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dead {
+pub enum DeadToken {
     /// 401: revoked, expired or mistyped.
     Revoked,
     /// 403 without a word about limits: its account is suspended.
     Suspended,
 }
 
-impl fmt::Display for Dead {
+impl fmt::Display for DeadToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Revoked => "401: it is revoked, expired or mistyped",
@@ -46,7 +46,7 @@ impl fmt::Display for Dead {
 
 /// What came of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum TokenVerdict {
     /// What was asked for.
     Served,
     /// The page is the same as before; costs nothing.
@@ -54,7 +54,7 @@ pub enum Verdict {
     /// Too much was asked; how long to wait, where that was said.
     Limited(Option<Duration>),
     /// The token is no good.
-    Refused(Dead),
+    Refused(DeadToken),
     /// No answer, or one that says nothing of tokens.
     Failed,
     /// The request never left: costs nothing.
@@ -65,12 +65,12 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Census {
     /// Whether requests carry a token now.
-    pub mode: Mode,
+    pub mode: TokenMode,
     /// Tokens in the configuration.
     pub tokens: usize,
     /// Tokens that GitHub refuses.
-    pub benched: usize,
-    /// Tokens neither benched nor used up for now.
+    pub quarantined: usize,
+    /// Tokens neither quarantined nor used up for now.
     pub usable: usize,
     /// Accounts that the tokens are of: each has limits of its own. A token whose account GitHub
     /// has not told counts as one.
@@ -88,7 +88,7 @@ pub enum Identity {
 
 /// Which token a request goes with; stays the same for a token as long as the pool has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SeatId(pub(crate) u64);
+pub struct TokenSlotId(pub(crate) u64);
 
 /// The account that a token is of, as far as is known: tokens of one account have equal ones once
 /// GitHub has told whose they are.

@@ -1,7 +1,8 @@
 //! Where a command's work is done: in the store itself, or by the appliance that has it open.
 //!
-//! The appliance is asked with the secret that only its user and root can read. Files pass through
-//! the data directory: what the command can open, the appliance may not, and the reverse.
+//! Requests to the appliance carry the secret that only its user and root can read. Files pass
+//! through the data directory: the appliance may not be able to open files that the command can
+//! open, and the reverse.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Exit, FileArgs, load, output};
+use super::{ConfigFileArgs, Exit, load, output};
 use crate::appliance::ops_file::OpsAddress;
 use crate::appliance::{self, Requeued, exchange, ops_file};
 use crate::archive::{self, ArchiveError, Exported, Imported};
@@ -28,33 +29,33 @@ use crate::store::inspect::{self, InspectError, InspectedFamily, Inspection, Ins
 use crate::store::{Durability, Store, StoreError};
 use crate::sync::{Stopping, blocking};
 
-/// The longest that an appliance may take for one file, or for an export.
+/// Time limit of the appliance for one file, or for an export.
 const PATIENCE: Duration = Duration::from_secs(3_600);
-/// The largest answer that is read, bytes.
+/// The largest response, bytes.
 const ANSWER_BYTES: usize = 4 << 20;
 
-/// Which store is meant.
+/// The store to use.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct StoreArgs {
     #[command(flatten)]
-    file: FileArgs,
-    /// Directory of the store; made when it is not there
+    file: ConfigFileArgs,
+    /// Directory of the store; created if missing
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
-/// Where the work is done.
-pub(super) enum Place {
-    /// Nobody else has the store.
+/// Access to a store.
+pub(super) enum StoreAccess {
+    /// No other process has the store open.
     Here(Store, Box<Config>),
-    /// Nobody has the store, and it is only looked into.
+    /// No other process has the store open; it is opened read-only.
     Look(Arc<Inspector>),
-    /// An appliance has it, and listens here.
-    Ops(Asking),
+    /// An appliance has it open, and listens here.
+    Ops(OpsClient),
 }
 
-/// An appliance that is asked.
-pub(super) struct Asking {
+/// Client of a running appliance's ops listener.
+pub(super) struct OpsClient {
     address: OpsAddress,
     http: Http,
     /// The data directory, through which files pass.
@@ -69,31 +70,31 @@ struct Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        // What stays is removed at the appliance's next start.
+        // The appliance's next start removes what remains.
         let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
-/// Why it was not done.
-pub(super) struct Failed {
+/// Why a command failed.
+pub(super) struct CommandFailure {
     pub(super) exit: Exit,
     pub(super) reason: String,
 }
 
-impl From<Stopping> for Failed {
+impl From<Stopping> for CommandFailure {
     fn from(error: Stopping) -> Self {
         Self { exit: Exit::Stage, reason: error.to_string() }
     }
 }
 
-impl From<ArchiveError> for Failed {
+impl From<ArchiveError> for CommandFailure {
     fn from(error: ArchiveError) -> Self {
         let exit = if error.is_io() { Exit::Io } else { Exit::Data };
         Self { exit, reason: error.to_string() }
     }
 }
 
-impl From<CheckpointError> for Failed {
+impl From<CheckpointError> for CommandFailure {
     fn from(error: CheckpointError) -> Self {
         let exit = match &error {
             _ if error.is_in_use() => Exit::StoreInUse,
@@ -104,7 +105,7 @@ impl From<CheckpointError> for Failed {
     }
 }
 
-impl From<InspectError> for Failed {
+impl From<InspectError> for CommandFailure {
     fn from(error: InspectError) -> Self {
         let exit = match &error {
             InspectError::UnknownFamily { .. } => Exit::Data,
@@ -114,67 +115,67 @@ impl From<InspectError> for Failed {
     }
 }
 
-/// Reads the configuration, and sets up the log as it says.
-pub(super) fn configured(args: &StoreArgs) -> Result<Config, Failed> {
+/// Loads the configuration, and sets up the log as it says.
+pub(super) fn configured(args: &StoreArgs) -> Result<Config, CommandFailure> {
     let dir = args.data.as_ref().map(|dir| dir.display().to_string());
     let flag = |value| Flag { name: "--data", key: "data.dir", value };
     let loaded = load(&args.file, dir.into_iter().map(flag).collect());
-    let refused = |exit| Failed { exit, reason: "the configuration is refused".to_owned() };
+    let refused = |exit| CommandFailure { exit, reason: "the configuration is refused".to_owned() };
     let config = loaded.map_err(|refusal| refused(super::complain_all(&refusal)))?.config;
-    // The file is the appliance's: root's first line would make it root's.
+    // The log file is the appliance's: a line written by root would create it as root's.
     let log = LogConfig { file: None, ..config.log.clone() };
     logging::install(&log)
-        .map_err(|error| Failed { exit: Exit::Config, reason: error.to_string() })?;
+        .map_err(|error| CommandFailure { exit: Exit::Config, reason: error.to_string() })?;
     Ok(config)
 }
 
-/// Reads the configuration and opens the store, or finds who has it.
-pub(super) async fn find(args: &StoreArgs) -> Result<Place, Failed> {
+/// Loads the configuration and opens the store, or finds the process that has it open.
+pub(super) async fn find(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
     open_or_ask(configured(args)?).await
 }
 
-async fn open_or_ask(config: Config) -> Result<Place, Failed> {
+async fn open_or_ask(config: Config) -> Result<StoreAccess, CommandFailure> {
     let data = config.data_dir.clone();
     let opened = blocking(move || (open(&config), config)).await?;
     match opened {
-        (Ok(store), config) => Ok(Place::Here(store, Box::new(config))),
+        (Ok(store), config) => Ok(StoreAccess::Here(store, Box::new(config))),
         (Err(error @ StoreError::InUse { .. }), _) => elsewhere(&data, &error),
-        (Err(error), _) => Err(Failed { exit: Exit::Io, reason: error.to_string() }),
+        (Err(error), _) => Err(CommandFailure { exit: Exit::Io, reason: error.to_string() }),
     }
 }
 
-/// The same where a store must be: looking for one makes none.
-pub(super) async fn find_existing(args: &StoreArgs) -> Result<Place, Failed> {
+/// The same for commands that require a store: none is created.
+pub(super) async fn find_existing(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
     let config = configured(args)?;
     expect_store(&config.data_dir)?;
     open_or_ask(config).await
 }
 
-/// The same for who only looks: nothing is written where the store is.
-pub(super) async fn find_to_look(args: &StoreArgs) -> Result<Place, Failed> {
+/// The same for reading only: nothing is written to the store's directory.
+pub(super) async fn find_to_look(args: &StoreArgs) -> Result<StoreAccess, CommandFailure> {
     let data = configured(args)?.data_dir;
     expect_store(&data)?;
     let dir = data.clone();
     match blocking(move || Inspector::open(&dir)).await? {
-        Ok(looker) => Ok(Place::Look(Arc::new(looker))),
+        Ok(looker) => Ok(StoreAccess::Look(Arc::new(looker))),
         Err(error @ StoreError::InUse { .. }) => elsewhere(&data, &error),
-        Err(error) => Err(Failed { exit: Exit::Io, reason: error.to_string() }),
+        Err(error) => Err(CommandFailure { exit: Exit::Io, reason: error.to_string() }),
     }
 }
 
-fn expect_store(data: &Path) -> Result<(), Failed> {
+fn expect_store(data: &Path) -> Result<(), CommandFailure> {
     match std::fs::symlink_metadata(data.join("db")) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let data = data.display();
             let reason = format!("there is no store in {data}: name another with --data");
-            Err(Failed { exit: Exit::Data, reason })
+            Err(CommandFailure { exit: Exit::Data, reason })
         }
         Err(error) => {
             let (data, cure) = (data.display(), private::cure(&error));
-            Err(Failed {
+            Err(CommandFailure {
                 exit: Exit::Io,
-                reason: format!("cannot look into {data}: {error}{cure}"),
+                reason: format!("cannot open {data}: {error}{cure}"),
             })
         }
     }
@@ -190,7 +191,7 @@ fn open(config: &Config) -> Result<Store, StoreError> {
     Ok(store)
 }
 
-/// What root made in the directory of a service belongs to the service.
+/// Gives files that root created in a service's directory to the service.
 fn hand_over(data: &Path) {
     if let Err(error) = private::give_to_owner(data) {
         output::complain(&format!(
@@ -201,21 +202,24 @@ fn hand_over(data: &Path) {
     }
 }
 
-fn elsewhere(data: &Path, in_use: &StoreError) -> Result<Place, Failed> {
-    let address = ops_file::read(data)
-        .map_err(|error| Failed { exit: Exit::StoreInUse, reason: format!("{in_use}; {error}") })?;
+fn elsewhere(data: &Path, in_use: &StoreError) -> Result<StoreAccess, CommandFailure> {
+    let address = ops_file::read(data).map_err(|error| CommandFailure {
+        exit: Exit::StoreInUse,
+        reason: format!("{in_use}; {error}"),
+    })?;
     let http = Http::new(HttpOptions { timeout: PATIENCE, body_limit: ANSWER_BYTES });
-    let http = http.map_err(|error| Failed { exit: Exit::Stage, reason: error.to_string() })?;
-    Ok(Place::Ops(Asking { address, http, data: data.to_owned() }))
+    let http =
+        http.map_err(|error| CommandFailure { exit: Exit::Stage, reason: error.to_string() })?;
+    Ok(StoreAccess::Ops(OpsClient { address, http, data: data.to_owned() }))
 }
 
-impl Place {
-    /// Imports a file; `read` is told of its bytes as they are dealt with.
+impl StoreAccess {
+    /// Imports a file; calls `read` with the number of bytes of each step.
     pub(super) async fn import(
         &self,
         file: &Path,
         mut read: impl FnMut(u64) + Send + 'static,
-    ) -> Result<Imported, Failed> {
+    ) -> Result<Imported, CommandFailure> {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         match self {
             Self::Here(store, _) => Ok(archive::import(store, &file, read).await?),
@@ -235,7 +239,7 @@ impl Place {
         from: Hour,
         until: Hour,
         to: &Path,
-    ) -> Result<Exported, Failed> {
+    ) -> Result<Exported, CommandFailure> {
         let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         match self {
             Self::Here(store, config) => {
@@ -250,7 +254,7 @@ impl Place {
     }
 
     /// Makes a backup.
-    pub(super) async fn backup(&self, to: &Path) -> Result<ExistingBackup, Failed> {
+    pub(super) async fn backup(&self, to: &Path) -> Result<ExistingBackup, CommandFailure> {
         let to = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
         match self {
             Self::Here(store, _) => {
@@ -262,8 +266,8 @@ impl Place {
         }
     }
 
-    /// All families, in figures.
-    pub(super) async fn families(&self) -> Result<Vec<InspectedFamily>, Failed> {
+    /// All column families with their sizes.
+    pub(super) async fn families(&self) -> Result<Vec<InspectedFamily>, CommandFailure> {
         match self {
             Self::Here(store, _) => {
                 let store = store.clone();
@@ -282,13 +286,13 @@ impl Place {
         }
     }
 
-    /// Rows of a family.
+    /// Rows of a column family.
     pub(super) async fn rows(
         &self,
         family: &str,
         prefix: &str,
         limit: usize,
-    ) -> Result<Inspection, Failed> {
+    ) -> Result<Inspection, CommandFailure> {
         match self {
             Self::Here(store, _) => {
                 let (store, family, prefix) = (store.clone(), family.to_owned(), prefix.to_owned());
@@ -308,25 +312,28 @@ impl Place {
         }
     }
 
-    /// Tries the dead letters again.
-    pub(super) async fn requeue(&self) -> Result<Requeued, Failed> {
+    /// Retries the dead-letter queue.
+    pub(super) async fn requeue(&self) -> Result<Requeued, CommandFailure> {
         match self {
             Self::Here(store, config) => {
                 let requeued = appliance::requeue(store, config, Clock::system()).await;
-                requeued.map_err(|error| Failed { exit: Exit::Io, reason: format!("{error:#}") })
+                requeued.map_err(|error| CommandFailure {
+                    exit: Exit::Io,
+                    reason: format!("{error:#}"),
+                })
             }
             Self::Ops(asking) => asking.ask("store", &json!({ "requeue": {} })).await,
             Self::Look(_) => Err(only_looking()),
         }
     }
 
-    /// Closes the store, if it is here.
+    /// Closes the store, if this process has it open.
     pub(super) async fn close(self) {
         let data = match &self {
             Self::Here(store, _) => Some(store.dir().to_owned()),
             Self::Look(_) | Self::Ops(_) => None,
         };
-        // Closing waits for background work; a panic in there has been reported by then.
+        // Closing waits for background work; a panic in it has been reported by then.
         let close = move || {
             drop(self);
             if let Some(data) = data {
@@ -337,19 +344,19 @@ impl Place {
     }
 }
 
-fn only_looking() -> Failed {
-    Failed { exit: Exit::Stage, reason: "the store was opened to be looked into only".to_owned() }
+fn only_looking() -> CommandFailure {
+    CommandFailure { exit: Exit::Stage, reason: "the store was opened read-only".to_owned() }
 }
 
-impl Asking {
-    /// A name for an exchange; the directory is made by whoever puts something in.
+impl OpsClient {
+    /// A name for an exchange directory; it is created with its first file.
     fn exchange(&self) -> Exchange {
         let name = exchange::new_name();
         Exchange { path: self.data.join(&name), name }
     }
 
     /// The appliance may not be able to read the file, so it gets a copy.
-    async fn import(&self, file: &Path) -> Result<Imported, Failed> {
+    async fn import(&self, file: &Path) -> Result<Imported, CommandFailure> {
         let exchange = self.exchange();
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (data, copy) = (self.data.clone(), exchange.path.join(&name));
@@ -359,16 +366,16 @@ impl Asking {
         let asked = json!({ "import": { "from": exchange.name, "file": name } });
         match self.ask::<Imported>("archive", &asked).await {
             Ok(imported) => Ok(Imported { file: file.to_owned(), ..imported }),
-            Err(Failed { exit, reason }) => {
-                // It was the copy that the appliance had before it.
+            Err(CommandFailure { exit, reason }) => {
+                // The appliance received the copy.
                 let (copy, file) = (copy.display().to_string(), file.display().to_string());
-                Err(Failed { exit, reason: reason.replace(&copy, &file) })
+                Err(CommandFailure { exit, reason: reason.replace(&copy, &file) })
             }
         }
     }
 
-    /// The appliance may not be able to write there, so its files are brought there.
-    async fn export(&self, from: Hour, until: Hour, to: &Path) -> Result<Exported, Failed> {
+    /// The appliance may not be able to write there, so its files are moved there.
+    async fn export(&self, from: Hour, until: Hour, to: &Path) -> Result<Exported, CommandFailure> {
         let exchange = self.exchange();
         let into = &exchange.name;
         let asked = json!({ "export": { "from": from.0, "until": until.0, "into": into } });
@@ -379,8 +386,8 @@ impl Asking {
         Ok(blocking(move || archive::deliver(exported, &at, &to)).await??)
     }
 
-    /// The same with a backup.
-    async fn backup(&self, to: &Path) -> Result<ExistingBackup, Failed> {
+    /// The same for a backup.
+    async fn backup(&self, to: &Path) -> Result<ExistingBackup, CommandFailure> {
         checkpoint::expect_empty(to)?;
         let exchange = self.exchange();
         let asked = json!({ "backup": { "into": exchange.name } });
@@ -390,21 +397,28 @@ impl Asking {
         Ok(blocking(move || checkpoint::deliver(&at, &to)).await??)
     }
 
-    async fn ask<T: DeserializeOwned>(&self, path: &str, asked: &Value) -> Result<T, Failed> {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        asked: &Value,
+    ) -> Result<T, CommandFailure> {
         let OpsAddress { url, secret } = &self.address;
         let address = format!("{url}/{path}");
         let bearer = format!("Bearer {}", secret.expose());
         let request = HttpRequest::post(&address, Bytes::from(asked.to_string()))
             .header("content-type", "application/json")
             .header("authorization", &bearer);
-        let answer = self.http.send(request).await.map_err(|error| Failed {
+        let answer = self.http.send(request).await.map_err(|error| CommandFailure {
             exit: Exit::Unavailable,
-            reason: format!("the running appliance cannot be asked: {error}"),
+            reason: format!("cannot reach the running appliance: {error}"),
         })?;
         if answer.status == 200 {
-            return serde_json::from_slice(&answer.body).map_err(|error| Failed {
+            return serde_json::from_slice(&answer.body).map_err(|error| CommandFailure {
                 exit: Exit::Stage,
-                reason: format!("the running appliance answers otherwise than this one: {error}"),
+                reason: format!(
+                    "the running appliance gave an unexpected answer (is it another \
+                                 version?): {error}"
+                ),
             });
         }
         let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
@@ -414,7 +428,7 @@ impl Asking {
             507 => Exit::Io,
             _ => Exit::Stage,
         };
-        Err(Failed { exit, reason: detail.to_owned() })
+        Err(CommandFailure { exit, reason: detail.to_owned() })
     }
 }
 
@@ -427,8 +441,8 @@ fn lend(from: &Path, data: &Path, into: &Path, to: &Path) -> Result<(), ArchiveE
     private::give_to_owner(data).map_err(ArchiveError::file("give to its owner", into))
 }
 
-/// Says on stderr why something was not done.
-pub(super) fn complain(failed: &Failed) -> Exit {
+/// Prints to stderr why a command failed.
+pub(super) fn complain(failed: &CommandFailure) -> Exit {
     output::complain(&format!("error: {}", failed.reason));
     failed.exit
 }

@@ -1,4 +1,4 @@
-//! What is said about a configuration: where, which key, what is wrong and what to do.
+//! Errors and warnings about a configuration: location, key, cause and remedy.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,49 +7,49 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// In a file, at this line (counted from 1), or the file as a whole.
+pub enum ValueOrigin {
+    /// A file, at this line (counted from 1), or the file as a whole.
     File(PathBuf, Option<usize>),
-    /// In an environment variable of this name.
+    /// An environment variable.
     Variable(String),
-    /// In a flag of the command line, with its dashes.
+    /// A command line flag, with its dashes.
     Flag(&'static str),
-    /// Nowhere: a default, or something that is missing.
+    /// Nowhere: a default, or a missing value.
     Nowhere,
 }
 
-/// Wrong input: the configuration is refused because of it.
+/// An error: the configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Complaint {
+pub struct ConfigError {
     /// Where it was written.
-    pub place: Place,
-    /// The key as the reference spells it, or as it was written when it is unknown.
+    pub place: ValueOrigin,
+    /// The key as the reference spells it, or as written when unknown.
     pub key: Option<String>,
-    /// What is wrong and what to do; holds no secret.
+    /// What is wrong and what to do; contains no secret.
     pub message: String,
 }
 
-/// How much a notice matters.
+/// Severity of a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Something will probably not do what was meant.
+pub enum Severity {
+    /// Something probably does not have the intended effect.
     Warning,
     /// Something is accepted and has no effect here, by design.
     Info,
 }
 
-/// Something worth a log line that stops nothing.
+/// A message for the log that does not prevent the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// How much it matters.
-    pub level: Level,
-    /// Where, what and why.
-    pub about: Complaint,
+pub struct ConfigWarning {
+    /// Its severity.
+    pub level: Severity,
+    /// Location, key and message.
+    pub about: ConfigError,
 }
 
-impl Place {
-    /// The same place, at another line of the file.
+impl ValueOrigin {
+    /// The same location, at another line of the file.
     pub(super) fn with_line(&self, line: usize) -> Self {
         match self {
             Self::File(path, _) => Self::File(path.clone(), Some(line)),
@@ -58,28 +58,32 @@ impl Place {
     }
 }
 
-impl Complaint {
-    pub(super) fn new(place: Place, key: impl Into<String>, message: impl Into<String>) -> Self {
+impl ConfigError {
+    pub(super) fn new(
+        place: ValueOrigin,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
         Self { place, key: Some(key.into()), message: message.into() }
     }
 
-    /// About no key in particular.
-    pub(super) fn whole(place: Place, message: impl Into<String>) -> Self {
+    /// An error that concerns no particular key.
+    pub(super) fn whole(place: ValueOrigin, message: impl Into<String>) -> Self {
         Self { place, key: None, message: message.into() }
     }
 }
 
-impl Notice {
-    pub(super) fn warning(about: Complaint) -> Self {
-        Self { level: Level::Warning, about }
+impl ConfigWarning {
+    pub(super) fn warning(about: ConfigError) -> Self {
+        Self { level: Severity::Warning, about }
     }
 
-    pub(super) fn info(about: Complaint) -> Self {
-        Self { level: Level::Info, about }
+    pub(super) fn info(about: ConfigError) -> Self {
+        Self { level: Severity::Info, about }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path, Some(line)) => write!(f, "{}:{line}", path.display()),
@@ -91,9 +95,9 @@ impl fmt::Display for Place {
     }
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.place != Place::Nowhere {
+        if self.place != ValueOrigin::Nowhere {
             write!(f, "{}: ", self.place)?;
         }
         if let Some(key) = &self.key {
@@ -103,29 +107,29 @@ impl fmt::Display for Complaint {
     }
 }
 
-impl fmt::Display for Notice {
+impl fmt::Display for ConfigWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.about.fmt(f)
     }
 }
 
-impl Complaint {
+impl ConfigError {
     fn fields<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         match &self.place {
-            Place::File(path, line) => {
+            ValueOrigin::File(path, line) => {
                 map.serialize_entry("file", path)?;
                 map.serialize_entry("line", line)?;
             }
-            Place::Variable(name) => map.serialize_entry("variable", name)?,
-            Place::Flag(name) => map.serialize_entry("flag", name)?,
-            Place::Nowhere => {}
+            ValueOrigin::Variable(name) => map.serialize_entry("variable", name)?,
+            ValueOrigin::Flag(name) => map.serialize_entry("flag", name)?,
+            ValueOrigin::Nowhere => {}
         }
         map.serialize_entry("key", &self.key)?;
         map.serialize_entry("message", &self.message)
     }
 }
 
-impl Serialize for Complaint {
+impl Serialize for ConfigError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         self.fields(&mut map)?;
@@ -133,7 +137,7 @@ impl Serialize for Complaint {
     }
 }
 
-impl Serialize for Notice {
+impl Serialize for ConfigWarning {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("level", &self.level)?;

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::line::Lines;
-use super::read::{Admitted, Taught};
-use crate::github::graphql::{Found, Language, Learnt, Wanted};
+use super::read::{AdmittedEvent, CachedLanguage};
+use super::release_order::ReleaseOrder;
+use crate::github::graphql::{Language, PullDetails, PullLookup, WantedPull};
 use crate::model::window::Timestamp;
 use crate::store::keys::RepoKey;
 
@@ -32,11 +32,11 @@ const MOST_GONE: usize = 50_000;
 type PullKey = (u64, u64);
 
 /// A place in the queue: the poll, and of its events the oldest last, which is asked for first.
-type Place = (Timestamp, Reverse<u64>);
+type QueuePlace = (Timestamp, Reverse<u64>);
 
 /// How an event leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leaving {
+pub(super) enum ReleaseReason {
     /// It lacked nothing, or nothing that can be asked for.
     AsItCame,
     /// With what it lacked.
@@ -55,25 +55,25 @@ pub(super) enum Leaving {
 
 /// An event that goes on.
 #[derive(Debug)]
-pub(super) struct Ready {
-    pub(super) event: Admitted,
-    pub(super) leaving: Leaving,
+pub(super) struct ReleasedEvent {
+    pub(super) event: AdmittedEvent,
+    pub(super) leaving: ReleaseReason,
 }
 
 #[derive(Debug)]
-struct Held {
-    event: Admitted,
+struct HeldEvent {
+    event: AdmittedEvent,
     key: PullKey,
     deadline: Instant,
     /// How it leaves, once only its order keeps it.
-    leaving: Option<Leaving>,
+    leaving: Option<ReleaseReason>,
 }
 
 #[derive(Debug)]
-struct Ask {
-    wanted: Wanted,
+struct PendingLookup {
+    wanted: WantedPull,
     admissions: Vec<u64>,
-    place: Place,
+    place: QueuePlace,
     /// Whether it is in the queue; not while it is asked for.
     is_queued: bool,
     /// Since when the first of them is in our hands.
@@ -83,40 +83,40 @@ struct Ask {
 
 /// All that waits.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
-    events: HashMap<u64, Held>,
+pub(super) struct PendingQueue {
+    events: HashMap<u64, HeldEvent>,
     deadlines: BTreeSet<(Instant, u64)>,
-    lines: Lines,
-    asks: HashMap<PullKey, Ask>,
+    order: ReleaseOrder,
+    asks: HashMap<PullKey, PendingLookup>,
     /// What is to be asked for; the last one first.
-    queue: BTreeMap<Place, PullKey>,
+    queue: BTreeMap<QueuePlace, PullKey>,
     gone: HashMap<PullKey, Instant>,
 }
 
-impl Desk {
+impl PendingQueue {
     /// Lets an event wait until `deadline`; those that leave: it, when it cannot wait, or nobody.
     pub(super) fn hold(
         &mut self,
-        event: Admitted,
-        wanted: Wanted,
+        event: AdmittedEvent,
+        wanted: WantedPull,
         deadline: Instant,
         now: Instant,
-    ) -> Vec<Ready> {
+    ) -> Vec<ReleasedEvent> {
         let key = (wanted.base_repo_id, wanted.pull_id);
         // When it is too late for this one, it is for all older ones.
         if deadline <= now {
-            return vec![Ready { event, leaving: Leaving::Late }];
+            return vec![ReleasedEvent { event, leaving: ReleaseReason::Late }];
         }
         if self.events.len() >= MOST_EVENTS {
-            return vec![Ready { event, leaving: Leaving::Full }];
+            return vec![ReleasedEvent { event, leaving: ReleaseReason::Full }];
         }
         let (admission, since) = (event.admission, event.since);
         let place = (event.facts.received_at, Reverse(admission));
-        self.lines.join(event.facts.received_at, admission);
+        self.order.join(event.facts.received_at, admission);
         self.deadlines.insert((deadline, admission));
-        self.events.insert(admission, Held { event, key, deadline, leaving: None });
+        self.events.insert(admission, HeldEvent { event, key, deadline, leaving: None });
         if self.gone.get(&key).is_some_and(|until| *until > now) {
-            return self.free(admission, Leaving::Gone);
+            return self.free(admission, ReleaseReason::Gone);
         }
         if let Some(ask) = self.asks.get_mut(&key) {
             ask.admissions.push(admission);
@@ -131,7 +131,7 @@ impl Desk {
         }
         self.queue.insert(place, key);
         let admissions = vec![admission];
-        let ask = Ask { wanted, admissions, place, is_queued: true, since, tries: 0 };
+        let ask = PendingLookup { wanted, admissions, place, is_queued: true, since, tries: 0 };
         self.asks.insert(key, ask);
         Vec::new()
     }
@@ -148,17 +148,21 @@ impl Desk {
     }
 
     /// The one that is to be asked for next.
-    pub(super) fn next(&self) -> Option<&Wanted> {
+    pub(super) fn next(&self) -> Option<&WantedPull> {
         let key = self.queue.values().next_back()?;
         self.asks.get(key).map(|ask| &ask.wanted)
     }
 
     /// Takes those out that are to be asked for next, at most this many, of those that `may` be.
-    pub(super) fn take(&mut self, most: usize, may: impl Fn(&Wanted) -> bool) -> Vec<Wanted> {
+    pub(super) fn take(
+        &mut self,
+        most: usize,
+        may: impl Fn(&WantedPull) -> bool,
+    ) -> Vec<WantedPull> {
         let mut taken = Vec::with_capacity(most.min(self.queue.len()));
         let is_next = |key: &PullKey| self.asks.get(key).is_none_or(|ask| may(&ask.wanted));
         let all = self.queue.iter().rev().filter(|(_, key)| is_next(key));
-        let places: Vec<Place> = all.take(most).map(|(place, _)| *place).collect();
+        let places: Vec<QueuePlace> = all.take(most).map(|(place, _)| *place).collect();
         for place in places {
             let Some(key) = self.queue.remove(&place) else { continue };
             if let Some(ask) = self.asks.get_mut(&key) {
@@ -170,37 +174,37 @@ impl Desk {
         taken
     }
 
-    /// What an answer said of one that was taken: the events that go on, and what was learnt.
+    /// What an answer said of one that was taken: the events that go on, and what was details.
     pub(super) fn answered(
         &mut self,
-        wanted: &Wanted,
-        found: &Found,
+        wanted: &WantedPull,
+        found: &PullLookup,
         now: Instant,
-    ) -> (Vec<Ready>, Option<Taught>) {
+    ) -> (Vec<ReleasedEvent>, Option<CachedLanguage>) {
         match found {
-            Found::Pull(learnt) => {
+            PullLookup::Pull(details) => {
                 let mut ready = Vec::new();
                 for admission in self.end(wanted) {
                     let Some(held) = self.events.get_mut(&admission) else { continue };
-                    complete(&mut held.event, learnt);
+                    complete(&mut held.event, details);
                     let whole = held.event.facts.enriched;
-                    let leaving = if whole { Leaving::Enriched } else { Leaving::Gone };
+                    let leaving = if whole { ReleaseReason::Enriched } else { ReleaseReason::Gone };
                     ready.extend(self.free(admission, leaving));
                 }
-                (ready, taught(wanted, &learnt.language))
+                (ready, cached(wanted, &details.language))
             }
-            Found::Gone => {
+            PullLookup::Gone => {
                 self.remember_gone((wanted.base_repo_id, wanted.pull_id), now);
-                (self.leave(wanted, Leaving::Gone), None)
+                (self.leave(wanted, ReleaseReason::Gone), None)
             }
-            Found::Forbidden(_) => (self.leave(wanted, Leaving::Forbidden), None),
-            Found::Unanswered => (self.put_back(wanted, true), None),
+            PullLookup::Forbidden(_) => (self.leave(wanted, ReleaseReason::Forbidden), None),
+            PullLookup::Unanswered => (self.put_back(wanted, true), None),
         }
     }
 
     /// Puts one that was taken back to its place, unless nobody waits for it any more. The
     /// events that go on without, when it `counts` as a try and was tried too often.
-    pub(super) fn put_back(&mut self, wanted: &Wanted, counts: bool) -> Vec<Ready> {
+    pub(super) fn put_back(&mut self, wanted: &WantedPull, counts: bool) -> Vec<ReleasedEvent> {
         let key = (wanted.base_repo_id, wanted.pull_id);
         let Some(ask) = self.asks.get_mut(&key) else { return Vec::new() };
         if !counts {
@@ -211,7 +215,7 @@ impl Desk {
             return Vec::new();
         }
         if ask.admissions.is_empty() || ask.tries >= MOST_TRIES {
-            return self.leave(wanted, Leaving::Late);
+            return self.leave(wanted, ReleaseReason::Late);
         }
         ask.is_queued = true;
         self.queue.insert(ask.place, key);
@@ -219,29 +223,29 @@ impl Desk {
     }
 
     /// The events whose deadline has come.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<Ready> {
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<ReleasedEvent> {
         let mut late = Vec::new();
         while let Some((deadline, admission)) = self.deadlines.first().copied()
             && deadline <= now
         {
             self.deadlines.pop_first();
             let Some(held) = self.events.get(&admission) else { continue };
-            let leave = self.lines.drive_out(held.event.facts.received_at, admission);
+            let leave = self.order.drive_out(held.event.facts.received_at, admission);
             late.extend(leave.into_iter().filter_map(|admission| self.go(admission)));
         }
         late
     }
 
     /// Lets one leave as soon as no older one of its poll waits; those that leave now.
-    fn free(&mut self, admission: u64, leaving: Leaving) -> Vec<Ready> {
+    fn free(&mut self, admission: u64, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
         let Some(held) = self.events.get_mut(&admission) else { return Vec::new() };
         held.leaving = Some(leaving);
-        let leave = self.lines.free(held.event.facts.received_at, admission);
+        let leave = self.order.free(held.event.facts.received_at, admission);
         leave.into_iter().filter_map(|admission| self.go(admission)).collect()
     }
 
     /// It leaves: as it was to, or late.
-    fn go(&mut self, admission: u64) -> Option<Ready> {
+    fn go(&mut self, admission: u64) -> Option<ReleasedEvent> {
         let held = self.events.remove(&admission)?;
         self.deadlines.remove(&(held.deadline, admission));
         if held.leaving.is_none()
@@ -254,19 +258,22 @@ impl Desk {
                 self.asks.remove(&held.key);
             }
         }
-        Some(Ready { event: held.event, leaving: held.leaving.unwrap_or(Leaving::Late) })
+        Some(ReleasedEvent {
+            event: held.event,
+            leaving: held.leaving.unwrap_or(ReleaseReason::Late),
+        })
     }
 
     /// All events, at once: nobody can be asked.
-    pub(super) fn release(&mut self) -> Vec<Ready> {
+    pub(super) fn release(&mut self) -> Vec<ReleasedEvent> {
         self.deadlines.clear();
-        self.lines.clear();
+        self.order.clear();
         self.queue.clear();
         self.asks.clear();
         let all = self.events.drain();
-        let ready = |held: Held| {
-            let leaving = held.leaving.unwrap_or(Leaving::NoToken);
-            Ready { event: held.event, leaving }
+        let ready = |held: HeldEvent| {
+            let leaving = held.leaving.unwrap_or(ReleaseReason::NoToken);
+            ReleasedEvent { event: held.event, leaving }
         };
         all.map(|(_, held)| ready(held)).collect()
     }
@@ -276,13 +283,13 @@ impl Desk {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    fn leave(&mut self, wanted: &Wanted, leaving: Leaving) -> Vec<Ready> {
+    fn leave(&mut self, wanted: &WantedPull, leaving: ReleaseReason) -> Vec<ReleasedEvent> {
         let ended = self.end(wanted).into_iter();
         ended.flat_map(|admission| self.free(admission, leaving)).collect()
     }
 
     /// Removes what was taken, and gives the events that waited for it.
-    fn end(&mut self, wanted: &Wanted) -> Vec<u64> {
+    fn end(&mut self, wanted: &WantedPull) -> Vec<u64> {
         let key = (wanted.base_repo_id, wanted.pull_id);
         self.asks.remove(&key).map(|ask| ask.admissions).unwrap_or_default()
     }
@@ -298,29 +305,29 @@ impl Desk {
     }
 }
 
-/// Adds what was learnt to what the event says; never over it.
-fn complete(event: &mut Admitted, learnt: &Learnt) {
+/// Adds what was details to what the event says; never over it.
+fn complete(event: &mut AdmittedEvent, details: &PullDetails) {
     let facts = &mut event.facts;
     if event.lacks_language {
-        match &learnt.language {
+        match &details.language {
             Language::Named(name) => facts.language = Some(name.clone()),
             Language::Absent => facts.language = None,
             Language::Unknown => {}
         }
     }
-    facts.enriched = !event.lacks_language || learnt.language != Language::Unknown;
+    facts.enriched = !event.lacks_language || details.language != Language::Unknown;
     if !facts.flags.pr {
         return;
     }
-    facts.additions = facts.additions.or(learnt.additions);
-    facts.deletions = facts.deletions.or(learnt.deletions);
-    facts.changed_files = learnt.changed_files;
-    facts.title.clone_from(&learnt.title);
-    facts.draft = learnt.draft;
+    facts.additions = facts.additions.or(details.additions);
+    facts.deletions = facts.deletions.or(details.deletions);
+    facts.changed_files = details.changed_files;
+    facts.title.clone_from(&details.title);
+    facts.draft = details.draft;
     facts.enriched &= facts.additions.is_some() && facts.deletions.is_some();
 }
 
-fn taught(wanted: &Wanted, language: &Language) -> Option<Taught> {
+fn cached(wanted: &WantedPull, language: &Language) -> Option<CachedLanguage> {
     let key = RepoKey(wanted.base_repo_id);
     match language {
         Language::Unknown => None,

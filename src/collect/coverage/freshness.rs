@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::github::tokens::SeatId;
+use crate::github::tokens::TokenSlotId;
 use crate::model::window::Timestamp;
 
 /// A read may be so much older than the newest one: answers overtake each other.
@@ -21,25 +21,25 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 /// How often the newest is remembered, a page and sequence.
 const MOST_FRONTS: usize = 512;
 /// Tokens looked at; more than anyone has.
-const MOST_SEATS: usize = 1_024;
+const MOST_TOKENS: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub(super) struct Freshness {
     /// By page and sequence: the newest ids as they were first shown, ascending.
     fronts: BTreeMap<(usize, usize), VecDeque<Front>>,
-    seats: BTreeMap<SeatId, Seat>,
+    tokens: BTreeMap<TokenSlotId, TokenFreshness>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Front {
     at: Timestamp,
     id: u64,
-    seat: SeatId,
+    token: TokenSlotId,
 }
 
 /// How one token does.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seat {
+pub(super) struct TokenFreshness {
     /// By page: sequence and newest id of the last read.
     shown: BTreeMap<usize, (usize, u64)>,
     /// By how much the last read was behind.
@@ -57,10 +57,10 @@ impl Freshness {
         page: usize,
         sequence: usize,
         id: u64,
-        seat: SeatId,
+        token: TokenSlotId,
         at: Timestamp,
     ) {
-        if self.seats.len() >= MOST_SEATS && !self.seats.contains_key(&seat) {
+        if self.tokens.len() >= MOST_TOKENS && !self.tokens.contains_key(&token) {
             return;
         }
         let fronts = self.fronts.entry((page, sequence)).or_default();
@@ -68,65 +68,64 @@ impl Freshness {
         while fronts.front().is_some_and(|front| front.at < from || fronts.len() > MOST_FRONTS) {
             fronts.pop_front();
         }
-        let newer = fronts.iter().find(|front| front.id > id && front.seat != seat);
+        let newer = fronts.iter().find(|front| front.id > id && front.token != token);
         let behind = newer.map_or(Duration::ZERO, |front| at.since(front.at));
         if fronts.back().is_none_or(|front| front.id < id) {
-            fronts.push_back(Front { at, id, seat });
+            fronts.push_back(Front { at, id, token });
         }
-        let seat = self.seats.entry(seat).or_default();
-        seat.shown.insert(page, (sequence, id));
-        (seat.behind, seat.last) = (behind, Some(at));
+        let token = self.tokens.entry(token).or_default();
+        token.shown.insert(page, (sequence, id));
+        (token.behind, token.last) = (behind, Some(at));
         if behind >= BEHIND {
-            seat.in_a_row = seat.in_a_row.saturating_add(1);
-            seat.since.get_or_insert(at);
-            seat.fresh = 0;
+            token.in_a_row = token.in_a_row.saturating_add(1);
+            token.since.get_or_insert(at);
+            token.fresh = 0;
         } else {
-            (seat.in_a_row, seat.since) = (0, None);
-            seat.fresh = seat.fresh.saturating_add(1);
+            (token.in_a_row, token.since) = (0, None);
+            token.fresh = token.fresh.saturating_add(1);
         }
     }
 
     /// A token was told that a page is still as it was shown before.
-    pub(super) fn unchanged(&mut self, page: usize, seat: SeatId, at: Timestamp) {
-        let shown = self.seats.get(&seat).and_then(|known| known.shown.get(&page).copied());
+    pub(super) fn unchanged(&mut self, page: usize, token: TokenSlotId, at: Timestamp) {
+        let shown = self.tokens.get(&token).and_then(|known| known.shown.get(&page).copied());
         if let Some((sequence, id)) = shown {
-            self.shown(page, sequence, id, seat, at);
+            self.shown(page, sequence, id, token, at);
         }
     }
 
     /// The tokens that are stale now.
-    pub(super) fn stale(&self, now: Timestamp) -> Vec<SeatId> {
-        let fresh = self
-            .seats
-            .values()
-            .any(|seat| seat.fresh > 0 && seat.last.is_some_and(|last| now.since(last) < LASTING));
+    pub(super) fn stale(&self, now: Timestamp) -> Vec<TokenSlotId> {
+        let fresh = self.tokens.values().any(|token| {
+            token.fresh > 0 && token.last.is_some_and(|last| now.since(last) < LASTING)
+        });
         if !fresh {
             return Vec::new();
         }
-        let stale = |seat: &Seat| {
-            let lasting = seat.since.zip(seat.last).is_some_and(|(a, b)| b.since(a) >= LASTING);
-            seat.in_a_row >= READS && lasting
+        let stale = |token: &TokenFreshness| {
+            let lasting = token.since.zip(token.last).is_some_and(|(a, b)| b.since(a) >= LASTING);
+            token.in_a_row >= READS && lasting
         };
-        self.seats.iter().filter(|(_, seat)| stale(seat)).map(|(id, _)| *id).collect()
+        self.tokens.iter().filter(|(_, token)| stale(token)).map(|(id, _)| *id).collect()
     }
 
     /// Since when every read of a token has been behind.
-    pub(super) fn behind_since(&self, seat: SeatId) -> Option<Timestamp> {
-        self.seats.get(&seat)?.since
+    pub(super) fn behind_since(&self, token: TokenSlotId) -> Option<Timestamp> {
+        self.tokens.get(&token)?.since
     }
 
     /// Whether a token's last reads were as new as others'.
-    pub(super) fn is_fresh(&self, seat: SeatId) -> bool {
-        self.seats.get(&seat).is_some_and(|seat| seat.fresh >= READS)
+    pub(super) fn is_fresh(&self, token: TokenSlotId) -> bool {
+        self.tokens.get(&token).is_some_and(|token| token.fresh >= READS)
     }
 
     /// Begins anew with a token.
-    pub(super) fn forget(&mut self, seat: SeatId) {
-        self.seats.remove(&seat);
+    pub(super) fn forget(&mut self, token: TokenSlotId) {
+        self.tokens.remove(&token);
     }
 
     /// All that were looked at.
-    pub(super) fn all(&self) -> impl Iterator<Item = (SeatId, &Seat)> {
-        self.seats.iter().map(|(id, seat)| (*id, seat))
+    pub(super) fn all(&self) -> impl Iterator<Item = (TokenSlotId, &TokenFreshness)> {
+        self.tokens.iter().map(|(id, token)| (*id, token))
     }
 }

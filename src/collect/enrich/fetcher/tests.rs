@@ -1,0 +1,176 @@
+use super::*;
+use crate::config::Secret;
+use crate::github::graphql::{Language, PullDetails, QueryError};
+use crate::github::tokens::PoolOptions;
+use crate::model::window::Timestamp;
+
+/// The caller.
+const ALICE: (TokenSlotId, AccountId) = (TokenSlotId(1), AccountId::of_test(1));
+
+fn fetcher(tokens: &[&str]) -> Fetcher {
+    let clock = Clock::starting_at(Timestamp::from_seconds(1_790_000_000));
+    let tokens = tokens.iter().map(|text| Secret::new(*text)).collect();
+    let pool = TokenPool::new(PoolOptions { tokens, share: 0.9, burst: 3 }, clock);
+    let url = "http://127.0.0.1:9/graphql".to_owned();
+    let deadline = Duration::from_secs(20);
+    let options = LookupOptions { url, deadline, batch: 100, budget: 0.5 };
+    Fetcher::new(Lookup::new(&options, pool, clock).unwrap(), clock)
+}
+
+fn wanted(count: u64) -> Vec<WantedPull> {
+    let one = |n| WantedPull { base_repo_id: 1, pull_id: n, repo: "o/n".to_owned(), number: n };
+    (0..count).map(one).collect()
+}
+
+fn pull(node_id: Option<String>) -> PullLookup {
+    let language = Language::Absent;
+    PullLookup::Pull(Box::new(PullDetails {
+        node_id,
+        additions: Some(1),
+        language,
+        ..PullDetails::default()
+    }))
+}
+
+/// What it makes of an answer that has this for each.
+fn hear(
+    fetcher: &mut Fetcher,
+    count: u64,
+    found: impl Fn(&WantedPull) -> PullLookup,
+) -> Option<Vec<PullLookup>> {
+    let wanted = wanted(count);
+    let outcome = QueryOutcome::Answered(wanted.iter().map(found).collect());
+    let form = fetcher.form(fetcher.clock.instant());
+    let asked_with = ALICE;
+    fetcher.settle(&InFlightQuery { form, asked_with, wanted, outcome })
+}
+
+fn own(one: &WantedPull) -> PullLookup {
+    pull(Some(node_id::of_pull(one.base_repo_id, one.pull_id)))
+}
+
+fn form(fetcher: &mut Fetcher) -> AskedBy {
+    fetcher.form(fetcher.clock.instant())
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_as_many_are_asked_for_after_what_was_too_heavy_and_slowly_more_again() {
+    let mut fetcher = fetcher(&["a"]);
+    let heavy = |fetcher: &mut Fetcher, count| {
+        let outcome = QueryOutcome::TooHeavy("answered 502".to_owned());
+        let query = InFlightQuery {
+            form: AskedBy::Names,
+            asked_with: ALICE,
+            wanted: wanted(count),
+            outcome,
+        };
+        fetcher.settle(&query).unwrap()
+    };
+    assert_eq!(heavy(&mut fetcher, 100), vec![PullLookup::Unanswered; 100]);
+    assert_eq!((fetcher.size, fetcher.not_before), (50, None));
+    heavy(&mut fetcher, 50);
+    assert_eq!(fetcher.size, 25);
+    heavy(&mut fetcher, 1);
+    assert_eq!(fetcher.size, 1);
+    assert!(fetcher.not_before.is_some(), "fewer cannot be asked for: time may do");
+    for _ in 0..GROW_AFTER {
+        hear(&mut fetcher, 1, own);
+    }
+    assert_eq!((fetcher.size, fetcher.not_before), (2, None));
+    for _ in 0..10 * GROW_AFTER {
+        hear(&mut fetcher, 1, own);
+    }
+    assert_eq!(fetcher.size, 100);
+    hear(&mut fetcher, 60, |one| if one.number < 30 { own(one) } else { PullLookup::Unanswered });
+    assert_eq!(fetcher.size, 30, "a part of an answer is too heavy, too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_used_until_githubs_ids_are_seen_to_be_ours() {
+    let mut fetcher = fetcher(&["a"]);
+    assert_eq!(form(&mut fetcher), AskedBy::Names);
+    hear(&mut fetcher, 2, |_| PullLookup::Gone);
+    hear(&mut fetcher, 2, |_| pull(None));
+    assert_eq!(form(&mut fetcher), AskedBy::Names, "nothing was seen yet");
+    hear(&mut fetcher, 2, own);
+    assert_eq!(form(&mut fetcher), AskedBy::NodeIds);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_ids_are_not_used_for_an_hour() {
+    let mut fetcher = fetcher(&["a"]);
+    let found = hear(&mut fetcher, 2, |_| pull(Some("NEW_1".to_owned())));
+    assert!(found.is_some(), "what was said of them by name is good");
+    hear(&mut fetcher, 2, own);
+    assert_eq!(form(&mut fetcher), AskedBy::Names);
+    tokio::time::advance(DISTRUST_FOR).await;
+    hear(&mut fetcher, 2, own);
+    assert_eq!(form(&mut fetcher), AskedBy::NodeIds);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_by_ids_that_finds_nothing_is_asked_again_by_names() {
+    for refused in [false, true] {
+        let mut fetcher = fetcher(&["a"]);
+        hear(&mut fetcher, 2, own);
+        assert_eq!(hear(&mut fetcher, 3, |_| PullLookup::Gone), None);
+        assert_eq!(form(&mut fetcher), AskedBy::Names);
+        let by_name = |one: &WantedPull| if refused { own(one) } else { PullLookup::Gone };
+        assert!(hear(&mut fetcher, 3, by_name).is_some());
+        let expected = if refused { AskedBy::Names } else { AskedBy::NodeIds };
+        assert_eq!(form(&mut fetcher), expected);
+    }
+    // Some of them gone is nothing strange.
+    let mut fetcher = fetcher(&["a"]);
+    hear(&mut fetcher, 2, own);
+    assert!(
+        hear(&mut fetcher, 3, |one| if one.number == 1 { PullLookup::Gone } else { own(one) })
+            .is_some()
+    );
+    assert_eq!(form(&mut fetcher), AskedBy::NodeIds);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_and_dead_tokens_are_no_tries_and_failures_are() {
+    let mut fetcher = fetcher(&["a"]);
+    let mut settle = |outcome| {
+        let wanted = wanted(2);
+        let query = InFlightQuery { form: AskedBy::Names, asked_with: ALICE, wanted, outcome };
+        fetcher.settle(&query).map(|f| f.len())
+    };
+    assert_eq!(settle(QueryOutcome::Limited { wait: None }), None);
+    let reason = crate::github::tokens::DeadToken::Revoked;
+    assert_eq!(settle(QueryOutcome::TokenDead { reason }), None);
+    let error = QueryError::Answer { host: "h".into(), status: 500, said: "no".into() };
+    assert_eq!(settle(QueryOutcome::Failed(error)), Some(2));
+    assert!(fetcher.not_before.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_token_nothing_can_be_asked() {
+    assert!(fetcher(&["a"]).can_ask());
+    assert!(!fetcher(&[]).can_ask());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_account_may_not_see_another_is_asked_for_and_then_it_is_forbidden() {
+    let mut fetcher = fetcher(&["a", "b"]);
+    let no =
+        || PullLookup::Forbidden("Resource protected by organization SAML enforcement".to_owned());
+    let mut ask = |at: usize| {
+        let Some(TokenGrant::Go(lease)) = fetcher.lookup.pool.grant_query() else {
+            panic!("it may")
+        };
+        let (form, asked_with, wanted) =
+            (AskedBy::Names, (lease.slot(), lease.account()), wanted(2));
+        let outcome = QueryOutcome::Answered(vec![own(&wanted[0]), no()]);
+        let query = InFlightQuery { form, asked_with, wanted, outcome };
+        let found = fetcher.settle(&query).unwrap();
+        assert!(matches!(found[0], PullLookup::Pull(_)), "{at}");
+        found[1].clone()
+    };
+    // The two take turns.
+    assert_eq!(ask(0), PullLookup::Unanswered, "a token of another account may see it");
+    assert_eq!(ask(1), no());
+    assert_eq!(fetcher.size, 100, "nothing was too heavy");
+}

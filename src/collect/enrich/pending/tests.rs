@@ -1,0 +1,250 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock::Clock;
+use crate::model::envelope::{Facts, Flags};
+use crate::model::window::Timestamp;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn now() -> Instant {
+    Clock::system().instant()
+}
+
+fn event(admission: u64, pr: bool, since: Instant) -> AdmittedEvent {
+    AdmittedEvent {
+        admission,
+        // Each is from a poll of its own, unless a test says otherwise.
+        facts: Facts {
+            flags: Flags { pr, ..Flags::default() },
+            received_at: Timestamp::from_seconds(i64::try_from(admission).unwrap()),
+            ..Facts::default()
+        },
+        lacks_language: true,
+        since,
+    }
+}
+
+fn wanted(pull_id: u64) -> WantedPull {
+    WantedPull { base_repo_id: 1, pull_id, repo: "o/n".to_owned(), number: pull_id }
+}
+
+fn found(language: Language) -> PullLookup {
+    PullLookup::Pull(Box::new(PullDetails {
+        additions: Some(3),
+        deletions: Some(2),
+        changed_files: Some(1),
+        title: Some("T".to_owned()),
+        draft: Some(false),
+        language,
+        node_id: None,
+    }))
+}
+
+fn hold(
+    pending: &mut PendingQueue,
+    admission: u64,
+    pull_id: u64,
+    now: Instant,
+) -> Option<ReleaseReason> {
+    let held = pending.hold(event(admission, true, now), wanted(pull_id), now + 20 * SECOND, now);
+    held.first().map(|ready| ready.leaving)
+}
+
+fn left(ready: &[ReleasedEvent]) -> Vec<(u64, ReleaseReason)> {
+    let mut left: Vec<_> = ready.iter().map(|r| (r.event.admission, r.leaving)).collect();
+    left.sort_by_key(|(admission, _)| *admission);
+    left
+}
+
+#[test]
+fn a_pull_request_is_asked_for_once_and_answers_all_who_wait() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    for (admission, pull) in [(1, 7), (2, 7), (3, 8)] {
+        assert_eq!(hold(&mut pending, admission, pull, now), None);
+    }
+    assert_eq!((pending.queued(), pending.oldest_queued()), (2, Some(now)));
+    assert_eq!(pending.take(1, |_| true), [wanted(8)], "the newest first");
+    assert_eq!(pending.take(5, |_| true), [wanted(7)]);
+    assert_eq!(hold(&mut pending, 4, 7, now), None);
+    assert_eq!(pending.queued(), 0, "it is asked for already");
+    let language = || Language::Named("C".to_owned());
+    let (ready, cached) = pending.answered(&wanted(7), &found(language()), now);
+    let enriched = |n| (n, ReleaseReason::Enriched);
+    assert_eq!(left(&ready), [enriched(1), enriched(2), enriched(4)]);
+    assert_eq!(cached, Some((RepoKey(1), Some("C".to_owned()))));
+    let facts = &ready[0].event.facts;
+    assert_eq!(
+        (facts.additions, facts.deletions, facts.changed_files),
+        (Some(3), Some(2), Some(1))
+    );
+    assert_eq!((facts.title.as_deref(), facts.language.as_deref()), (Some("T"), Some("C")));
+    assert_eq!(pending.next_deadline(), Some(now + 20 * SECOND), "one still waits");
+}
+
+#[test]
+fn what_github_sent_stays_and_a_review_takes_the_language_only() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    let mut sent = event(1, true, now);
+    sent.facts.additions = Some(99);
+    sent.facts.language = Some("Ada".to_owned());
+    sent.lacks_language = false;
+    assert!(pending.hold(sent, wanted(7), now + SECOND, now).is_empty());
+    assert!(pending.hold(event(2, false, now), wanted(7), now + SECOND, now).is_empty());
+    pending.take(9, |_| true);
+    let (ready, _) = pending.answered(&wanted(7), &found(Language::Absent), now);
+    let facts =
+        |admission| &ready.iter().find(|r| r.event.admission == admission).unwrap().event.facts;
+    assert_eq!((facts(1).additions, facts(1).language.as_deref()), (Some(99), Some("Ada")));
+    assert!(facts(1).enriched && facts(2).enriched);
+    assert_eq!((facts(2).additions, facts(2).title.as_deref()), (None, None));
+}
+
+#[test]
+fn late_ones_go_and_an_answer_under_way_still_teaches() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    hold(&mut pending, 1, 7, now);
+    hold(&mut pending, 2, 8, now + SECOND);
+    assert_eq!(pending.take(1, |_| true), [wanted(8)]);
+    assert_eq!(left(&pending.expire(now + 19 * SECOND)), []);
+    assert_eq!(left(&pending.expire(now + 20 * SECOND)), [(1, ReleaseReason::Late)]);
+    assert_eq!(pending.queued(), 0, "nobody waits for it: it is not asked for");
+    assert_eq!(left(&pending.expire(now + 21 * SECOND)), [(2, ReleaseReason::Late)]);
+    let (ready, cached) = pending.answered(&wanted(8), &found(Language::Absent), now);
+    assert_eq!((left(&ready), cached), (vec![], Some((RepoKey(1), None))));
+    assert_eq!(hold(&mut pending, 3, 9, now.checked_sub(21 * SECOND).unwrap()), None);
+}
+
+#[test]
+fn one_that_is_gone_is_not_asked_for_again_for_a_while() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    hold(&mut pending, 1, 7, now);
+    pending.take(1, |_| true);
+    let (ready, _) = pending.answered(&wanted(7), &PullLookup::Gone, now);
+    assert_eq!(left(&ready), [(1, ReleaseReason::Gone)]);
+    assert_eq!(hold(&mut pending, 2, 7, now + SECOND), Some(ReleaseReason::Gone));
+    assert_eq!(hold(&mut pending, 3, 7, now + GONE_FOR), None);
+}
+
+#[test]
+fn an_answer_waits_for_the_older_events_of_its_poll_and_their_deadline() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    let hold = |pending: &mut PendingQueue, admission, pull, poll, now| {
+        let mut event = event(admission, true, now);
+        event.facts.received_at = Timestamp::from_seconds(poll);
+        assert!(pending.hold(event, wanted(pull), now + 20 * SECOND, now).is_empty());
+    };
+    for admission in 1..=4 {
+        hold(&mut pending, admission, admission, 100, now);
+    }
+    hold(&mut pending, 5, 5, 200, now + SECOND);
+    pending.take(9, |_| true);
+    let answer = |pending: &mut PendingQueue, pull, found: &PullLookup| {
+        left(&pending.answered(&wanted(pull), found, now).0)
+    };
+    let enriched = |n| (n, ReleaseReason::Enriched);
+    assert_eq!(answer(&mut pending, 4, &found(Language::Absent)), []);
+    assert_eq!(answer(&mut pending, 3, &PullLookup::Gone), []);
+    assert_eq!(answer(&mut pending, 5, &found(Language::Absent)), [enriched(5)], "another poll's");
+    assert_eq!(answer(&mut pending, 1, &found(Language::Absent)), [enriched(1)]);
+    assert_eq!(left(&pending.expire(now + 19 * SECOND)), []);
+    // The second one is late, and nobody waits longer than it.
+    let last = [(2, ReleaseReason::Late), (3, ReleaseReason::Gone), enriched(4)];
+    assert_eq!(left(&pending.expire(now + 20 * SECOND)), last);
+    assert_eq!((pending.queued(), pending.next_deadline()), (0, None));
+}
+
+#[test]
+fn the_newest_poll_is_asked_for_first_and_of_a_poll_the_oldest_that_others_wait_for() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    for (admission, poll) in [(1, 100), (2, 100), (3, 100), (4, 200), (5, 200)] {
+        let mut event = event(admission, true, now);
+        event.facts.received_at = Timestamp::from_seconds(poll);
+        pending.hold(event, wanted(admission), now + 20 * SECOND, now);
+    }
+    assert_eq!(pending.take(3, |_| true), [wanted(4), wanted(5), wanted(1)]);
+    assert_eq!(left(&pending.put_back(&wanted(5), false)), []);
+    assert_eq!(pending.take(2, |_| true), [wanted(5), wanted(2)], "it has its place again");
+    // One that an event of a newer poll waits for, too, goes with that poll.
+    let mut again = event(6, true, now);
+    again.facts.received_at = Timestamp::from_seconds(300);
+    pending.hold(again, wanted(3), now + 20 * SECOND, now);
+    pending.hold(event(7, true, now), wanted(9), now + 20 * SECOND, now);
+    assert_eq!((pending.take(1, |_| true), pending.queued()), (vec![wanted(3)], 1));
+    // What was asked for leaves at once, also of a poll that was asked for in part only.
+    let (ready, _) = pending.answered(&wanted(1), &found(Language::Absent), now);
+    assert_eq!(left(&ready), [(1, ReleaseReason::Enriched)]);
+}
+
+#[test]
+fn one_that_is_never_answered_is_given_up() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    hold(&mut pending, 1, 7, now);
+    for _ in 1..MOST_TRIES {
+        assert_eq!(pending.take(1, |_| true), [wanted(7)]);
+        assert_eq!(left(&pending.put_back(&wanted(7), false)), [], "it was not even tried");
+        assert_eq!(pending.take(1, |_| true), [wanted(7)]);
+        assert_eq!(left(&pending.answered(&wanted(7), &PullLookup::Unanswered, now).0), []);
+    }
+    pending.take(1, |_| true);
+    let (ready, _) = pending.answered(&wanted(7), &PullLookup::Unanswered, now);
+    assert_eq!(left(&ready), [(1, ReleaseReason::Late)]);
+    assert_eq!((pending.queued(), pending.next_deadline()), (0, None));
+}
+
+proptest! {
+    #[test]
+    fn every_event_leaves_once_and_those_of_a_poll_in_their_order(
+        steps in prop::collection::vec((0..6_u8, 0..5_u64), 1..200),
+    ) {
+        let (mut pending, mut now) = (PendingQueue::default(), now());
+        let (mut admitted, mut gone_on) = (0, Vec::new());
+        let mut taken: Vec<WantedPull> = Vec::new();
+        // As the stage does: all that leave together, in their order.
+        let mut keep = |mut ready: Vec<ReleasedEvent>| {
+            ready.sort_by_key(|ready| ready.event.admission);
+            gone_on.extend(ready.iter().map(|r| r.event.admission));
+        };
+        let poll = |admission: u64| Timestamp::from_seconds(i64::try_from(admission / 4).unwrap());
+        for (step, n) in steps {
+            now += SECOND;
+            match step {
+                0 | 1 => {
+                    admitted += 1;
+                    let deadline = now + 7 * SECOND;
+                    let mut event = event(admitted, true, now);
+                    event.facts.received_at = poll(admitted);
+                    keep(pending.hold(event, wanted(n), deadline, now));
+                }
+                2 => taken.extend(pending.take(usize::try_from(n).unwrap(), |_| true)),
+                3 => keep(pending.expire(now)),
+                _ => if let Some(one) = taken.pop() {
+                    let forbidden = PullLookup::Forbidden("no".to_owned());
+                    let what =
+                        [found(Language::Unknown), PullLookup::Gone, PullLookup::Unanswered, forbidden];
+                    keep(pending.answered(&one, &what[usize::try_from(n).unwrap() % 4], now).0);
+                },
+            }
+        }
+        keep(pending.expire(now + 100 * SECOND));
+        prop_assert_eq!(pending.next_deadline(), None);
+        prop_assert_eq!(pending.queued(), 0);
+        for of in 0..=admitted / 4 {
+            let mut poll = gone_on.iter().filter(|admission| **admission / 4 == of);
+            prop_assert!(poll.by_ref().is_sorted(), "poll {} of {:?}", of, gone_on);
+        }
+        gone_on.sort_unstable();
+        prop_assert_eq!(gone_on, (1..=admitted).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn late_events_and_those_beyond_the_limit_do_not_wait() {
+    let (mut pending, now) = (PendingQueue::default(), now());
+    let late = pending.hold(event(1, true, now), wanted(1), now, now);
+    assert_eq!(left(&late), [(1, ReleaseReason::Late)]);
+    for admission in 2..MOST_EVENTS as u64 + 2 {
+        assert_eq!(hold(&mut pending, admission, 7, now), None);
+    }
+    assert_eq!(hold(&mut pending, 1_000_000, 7, now), Some(ReleaseReason::Full));
+}
