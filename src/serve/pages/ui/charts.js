@@ -39,7 +39,7 @@ function canvas(box, most, steps, label) {
     mark.style.fontSize = `${letter}px`;
     svg.append(mark);
   };
-  return { svg, x, y, top, tick, room: (width - left) / letter };
+  return { svg, x, y, top, tick, room: (width - left) / letter, dot: letter / 3 };
 }
 
 const point = (x, y) => `${x.toFixed(1)} ${y.toFixed(1)}`;
@@ -125,8 +125,8 @@ function lines(box, layers, ticks, label) {
     at.svg.append(drawn("path", { class: `line ${layer.kind}`, d: path }));
     if (layer.last === null) continue;
     // The last step is not over yet: a dot without a line to it.
-    at.svg.append(drawn("circle", { class: `area ${layer.kind}`, cx: at.x(steps - 1) - 4,
-      cy: at.y(layer.last), r: 4 }));
+    at.svg.append(drawn("circle", { class: `area ${layer.kind}`, cx: at.x(steps - 1) - at.dot,
+      cy: at.y(layer.last), r: at.dot }));
   }
   const every = Math.ceil((ticks.length * 3) / Math.max(1, at.room));
   ticks.forEach(([step, text, anchor], place) => {

@@ -134,7 +134,7 @@ function troubles(said) {
   return [
     ...feed.map((trouble) => `${String(trouble.kind ?? "feed").replaceAll("_", " ")}: ` +
       `${String(trouble.text).replace(/T(\d\d:\d\d):[\d:.]+Z/g, " $1 UTC")} ` +
-      `(since ${clock(trouble.since)} UTC)`),
+      (/ since /.test(trouble.text) ? "" : `(since ${clock(trouble.since)} UTC)`)),
     ...parts.map((part) => `${part.name} ${part.state}${part.error ? `: ${part.error}` : ""}`),
   ];
 }
