@@ -6,14 +6,14 @@ use super::report::{SourceReport, Status};
 use crate::model::coverage::{Enriched, Figures, Report};
 use crate::terminal;
 
-/// Most pages, tokens and troubles that are listed.
+/// Most pages, tokens and troubles to list.
 const ROWS: usize = 12;
 
-/// Shown for a figure while GitHub is not polled, or hides what it is computed from.
+/// Shown for a figure while GitHub is not polled, or hides the data it is computed from.
 const UNKNOWN: &str = "unknown";
 
 impl Status {
-    /// The status as text, one fact a line, without characters that a terminal acts on.
+    /// Renders the status as text, one fact per line, without terminal control characters.
     #[must_use]
     pub fn screen(&self) -> String {
         let mut out = Screen::default();
