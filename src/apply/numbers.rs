@@ -44,7 +44,7 @@ struct DayFigures {
 impl Numbers {
     /// Loads the rolling windows of `seconds` seconds from the store. Blocks.
     ///
-    /// The windows end with the newest stored second, not with the clock, which may be corrected a
+    /// Keeps the newest of the stored counts, whatever the clock says, because it may be corrected a
     /// moment later.
     pub fn load(store: &Store, seconds: u32, clock: Clock) -> Result<Self, StoreError> {
         let mut buckets = Buckets::new();

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::source::{EventSource, PageBody, Poll, PolledPage, SourceError};
 use super::status::{SourceMode, SourceState, SourceStatus};
 use crate::clock::Clock;
-use crate::gunzip::MaybeZipped;
+use crate::gunzip::{Gunzip, MaybeZipped};
 
 /// Maximum length of a line or list in bytes; the largest events have a few hundred kilobytes.
 const LONGEST_LINE: u64 = 32 << 20;
@@ -110,7 +110,7 @@ fn read_file(path: &Path, lines: &mut HourLines<'_>) -> Result<Result<(), Gone>,
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut file = MaybeZipped::open(file, 256 << 10).map_err(|error| error.to_string())?;
     let brought = read_lines(&mut file, lines);
-    let garbage = file.gunzip().map_or(0, |gunzip| gunzip.garbage());
+    let garbage = file.gunzip().map_or(0, Gunzip::garbage);
     if garbage > 0 {
         tracing::warn!(file = %path.display(), garbage, "bytes behind the gzip are passed over");
     }

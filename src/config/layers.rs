@@ -140,13 +140,14 @@ impl Layers {
                 self.refuse(key, place, format!("a list is not accepted: use {expected}"));
             }
             YamlValue::List(items) => {
-                let lines = items.iter().map(|item| place.with_line(item.line)).collect();
+                let lines = items.iter().map(|item| place.with_line(item.line));
+                let lines: Vec<_> = lines.collect();
                 let texts = items.iter().map(|item| match &item.shape {
                     YamlValue::Scalar(text) => Some(text.trim()),
                     YamlValue::Null => Some(""),
                     _ => None,
                 });
-                self.list(key, texts.collect(), lines, place);
+                self.list(key, texts.collect(), &lines, place);
             }
             YamlValue::Map(_) => {
                 let message = format!("a section stands here: use {expected}");
@@ -167,7 +168,7 @@ impl Layers {
         if key.kind.is_list() {
             let texts: Vec<_> = text.split(',').map(|text| Some(text.trim())).collect();
             let places = vec![place.clone(); texts.len()];
-            return self.list(key, texts, places, place);
+            return self.list(key, texts, &places, place);
         }
         if peer::is_placeholder(text) {
             let keep = peer::keeps_placeholder(key);
@@ -190,7 +191,7 @@ impl Layers {
         &mut self,
         key: &'static ConfigKey,
         mut texts: Vec<Option<&str>>,
-        places: Vec<ValueOrigin>,
+        places: &[ValueOrigin],
         place: ValueOrigin,
     ) {
         let all = texts.len();

@@ -387,7 +387,7 @@ impl ScriptHost {
                 warn!(%diagnostic, "the aggregate stays as it was");
             }
             (None, Some(diagnostic)) => {
-                warn!(%diagnostic, "the native sum stands in for the script")
+                warn!(%diagnostic, "the native sum stands in for the script");
             }
             (Some(_), None) => info!(file = %self.file, "the script works again"),
             _ => {}

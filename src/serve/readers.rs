@@ -1,7 +1,7 @@
 //! Readers: what a client of each endpoint receives, and the parameters that it may send.
 //!
-//! A [`Reader`] is the same for both transports: [`crate::serve::ws::connection`] sends its messages
-//! as frames of a WebSocket, [`crate::serve::http::body`] as a response body.
+//! A [`Reader`] is the same for both transports: [`crate::serve::ws::connection`] sends its
+//! messages as frames of a WebSocket, [`crate::serve::http::body`] as a response body.
 
 pub(crate) mod gauges;
 pub(crate) mod languages;

@@ -26,7 +26,7 @@ use super::state::{SharedWorld, Ticket};
 
 /// GitHub gives up on a query that takes longer.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-/// QueryWork is counted over this span.
+/// Work of queries is counted over this span.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Accounts whose work is counted; beyond, all are forgotten.
 const MOST_WORKERS: usize = 10_000;
@@ -42,7 +42,7 @@ pub struct QueryOptions {
     pub delay: Duration,
     /// Time that each pull request adds to it.
     pub delay_each: Duration,
-    /// QueryWork that an account may cause in a minute.
+    /// Work that an account may cause in a minute.
     pub work_a_minute: Duration,
 }
 

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use super::node::node_id;
 use super::pulls::SimulatedPull;
 
-/// SimulatedPull requests that are remembered.
+/// Pull requests that are remembered.
 const MOST: usize = 50_000;
 
 /// All of them.

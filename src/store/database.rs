@@ -372,7 +372,7 @@ fn family_options(pattern: ReadPattern, cache: &Cache) -> Options {
             options.set_memtable_prefix_bloom_ratio(0.05);
         }
         ReadPattern::Queue | ReadPattern::Values => {
-            options.set_compression_type(DBCompressionType::Lz4)
+            options.set_compression_type(DBCompressionType::Lz4);
         }
     }
     options.set_block_based_table_factory(&table);

@@ -3,7 +3,8 @@
 //!
 //! It prints `ready` when all have subscribed, then reads until its own input ends, then prints
 //! what it saw: deliveries, how long they took, in microseconds, from the stamp inside, and how
-//! many connections the server closed. Deflated messages are counted, and their stamps are not read.
+//! many connections the server closed. Deflated messages are counted, and their stamps are not
+//! read.
 
 use std::net::SocketAddr;
 use std::rc::Rc;

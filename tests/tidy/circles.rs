@@ -20,10 +20,12 @@ const CIRCLES: &[(&str, usize)] = &[
     ("collect", 4),
     ("config", 4),
     ("github", 4),
-    ("hub", 4),
+    ("hub", 27),
+    ("manual", 2),
+    ("model", 2),
     ("script", 4),
     ("serve", 16),
-    ("simulate", 8),
+    ("simulate", 16),
     ("tidb", 3),
 ];
 

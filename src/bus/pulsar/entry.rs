@@ -228,7 +228,7 @@ fn single(bytes: &[u8]) -> Result<(MessageProperties, usize), MalformedProtobuf>
         match field? {
             (1, value) => properties.add(value.bytes())?,
             (3, value) => {
-                length = usize::try_from(value.number()).map_err(|_| MalformedProtobuf)?
+                length = usize::try_from(value.number()).map_err(|_| MalformedProtobuf)?;
             }
             _ => {}
         }

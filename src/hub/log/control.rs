@@ -122,7 +122,8 @@ impl StreamMessage<'_> {
         }
     }
 
-    /// Appends the message. `id` is the cursor with which a reader of server-sent events reconnects.
+    /// Appends the message. `id` is the cursor with which a reader of server-sent events
+    /// reconnects.
     fn push(&self, out: &mut Vec<u8>, encoding: StreamEncoding, id: Option<&str>) {
         let text = serde_json::to_string(self).expect("texts and numbers can be written");
         encoding.push(out, self.kind(), id, &[&text]);

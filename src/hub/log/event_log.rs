@@ -145,7 +145,7 @@ impl JournalFeed {
             // Too many: then followers ask the journal each time.
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot read the gaps of the journal")
+                tracing::warn!(%error, "cannot read the gaps of the journal");
             }
         }
     }

@@ -287,7 +287,7 @@ impl<'de> Visitor<'de> for SubtreeWalk<'_, '_, 'de> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            // ProjectedEvent an earlier member of the same name nothing holds: the last one does.
+            // Nothing holds an earlier member of the same name: the last one counts.
             for slot in child.slots {
                 self.values[usize::from(*slot)] = None;
             }

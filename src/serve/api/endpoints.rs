@@ -283,7 +283,7 @@ impl Operation {
         match self.answers.iter_mut().find(|answer| answer.status == status) {
             Some(answer) => answer.content.push((kind, schema)),
             None => {
-                self.answers.push(ApiResponse { status, meaning, content: vec![(kind, schema)] })
+                self.answers.push(ApiResponse { status, meaning, content: vec![(kind, schema)] });
             }
         }
         self
@@ -296,7 +296,7 @@ impl Operation {
             Some(answer) if answer.content.iter().any(|(known, _)| *known == kind) => {}
             Some(answer) => answer.content.push((kind, schema)),
             None => {
-                self.answers.push(ApiResponse { status, meaning, content: vec![(kind, schema)] })
+                self.answers.push(ApiResponse { status, meaning, content: vec![(kind, schema)] });
             }
         }
     }

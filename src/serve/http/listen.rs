@@ -1,7 +1,7 @@
 //! Listeners: accepts connections, counts them, and serves TLS, HTTP/1.1 and HTTP/2.
 //!
 //! An accept loop of its own around hyper, so that every connection is counted, has time-outs,
-//! sends without delay (TCP_NODELAY), and is tracked until it ends.
+//! sends without delay (`TCP_NODELAY`), and is tracked until it ends.
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};

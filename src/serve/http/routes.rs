@@ -26,12 +26,12 @@ pub(crate) fn router(server: &Arc<ServerState>, audience: Audience) -> anyhow::R
         ensure!(!is_taken, "{key}: `{path}` is taken: choose another path");
     }
     ensure!(health != sync_event, "server.health and server.syncEvent are both `{health}`");
-    let served = all.into_iter().filter(|endpoint| endpoint.is_for(audience));
-    let router = served.fold(Router::new(), |router, endpoint| {
+    let for_audience = all.into_iter().filter(|endpoint| endpoint.is_for(audience));
+    let routes = for_audience.fold(Router::new(), |router, endpoint| {
         router.route(endpoint.path.resolve(&server.options), endpoint.route)
     });
-    let router = router.method_not_allowed_fallback(wrong_method).fallback(nothing_here);
-    Ok(router.with_state(Arc::clone(server)))
+    let routes = routes.method_not_allowed_fallback(wrong_method).fallback(nothing_here);
+    Ok(routes.with_state(Arc::clone(server)))
 }
 
 /// Removes the prefix `server.basePath` and a trailing `/` from the path.

@@ -110,7 +110,8 @@ async fn a_mistake_in_a_script_is_shown_with_its_line() {
     let site = Site::start(&[("GHPULSE_SCRIPTS_DIR", folder.path().to_str().unwrap())]).await;
     let mine = |said: &Value| {
         let all = said["scripts"].as_array().into_iter().flatten();
-        all.filter(|script| script["name"] == "mine").cloned().next()
+        let mut all = all;
+        all.find(|script| script["name"] == "mine").cloned()
     };
     let said = until(&site, "/scripts", |said| mine(said).is_some()).await;
     let mine = mine(&said).unwrap();

@@ -316,7 +316,7 @@ fn exported_hours_are_whole_or_absent_after_a_power_cut() {
         // What has a name is whole.
         for file in &found {
             let at = names.iter().position(|name| Some(*name) == file.file_name()).unwrap();
-            let same = archive::live::events_of(&[file.clone()]);
+            let same = archive::live::events_of(std::slice::from_ref(file));
             assert_eq!(same, archive::live::events_of(&wanted_files[at..=at]));
         }
         assert!(found.len() == names.len() || line < end, "{} files are left", found.len());

@@ -37,15 +37,14 @@ async fn fails_at(seed: u64, error: &str, call: u64) -> usize {
             None
         }
     };
-    let status = match ended {
-        Some(status) => status,
-        None => {
-            let text = std::fs::read_to_string(&file).unwrap();
-            let process = first_process(&text).expect("it opened its store");
-            // It may have ended meanwhile.
-            let _ = Command::new("kill").args(["-TERM", &process]).status().await.unwrap();
-            tokio::time::timeout(PATIENCE, child.wait()).await.expect("it stops").unwrap()
-        }
+    let status = if let Some(status) = ended {
+        status
+    } else {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let process = first_process(&text).expect("it opened its store");
+        // It may have ended meanwhile.
+        let _ = Command::new("kill").args(["-TERM", &process]).status().await.unwrap();
+        tokio::time::timeout(PATIENCE, child.wait()).await.expect("it stops").unwrap()
     };
     let code = status.code();
     assert!(code.is_some_and(|code| ENDS.contains(&code)), "{error} at {call}: {status}");

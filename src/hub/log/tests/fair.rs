@@ -56,11 +56,11 @@ async fn read_all(follower: &mut Follower, notifier: &Notifier) -> (u64, Offset)
             return (messages, at);
         }
         if !batch.more {
-            let notified = tokio::time::timeout(
+            let woken = tokio::time::timeout(
                 Duration::from_secs(60),
                 poll_fn(|cx| notifier.poll_notified(cx)),
             );
-            notified.await.expect("more comes");
+            woken.await.expect("more comes");
         }
     }
 }

@@ -152,7 +152,7 @@ impl Disk {
             "copy_file_range" => self.copy(call, 0, 2),
             "sendfile" => self.copy(call, 1, 0),
             "mkdir" | "mkdirat" => {
-                self.name(call, Naming::Made(self.path(call, 0), Node::Directory))
+                self.name(call, Naming::Made(self.path(call, 0), Node::Directory));
             }
             "unlink" | "unlinkat" | "rmdir" => self.name(call, Naming::Removed(self.path(call, 0))),
             "rename" | "renameat" | "renameat2" => {
@@ -186,7 +186,6 @@ impl Disk {
             return;
         }
         let file = match self.names.get(&path) {
-            Some(Node::Directory) => return,
             Some(Node::File(file)) => *file,
             None if has("O_CREAT") => {
                 self.files.push(Contents::default());
@@ -194,7 +193,7 @@ impl Disk {
                 self.name(call, Naming::Made(path, Node::File(file)));
                 file
             }
-            None => return,
+            _ => return,
         };
         if has("O_TRUNC") {
             self.files[file].changes.push((call.ended, Change::Length(0)));
@@ -210,13 +209,12 @@ impl Disk {
         }
         let data: Rc<[u8]> = call.data().into();
         let contents = &mut self.files[opened.file];
-        let at = match at {
-            Some(at) => usize::try_from(at).unwrap(),
-            None => {
-                let at = if opened.appends { contents.length() } else { opened.at };
-                opened.at = at + data.len();
-                at
-            }
+        let at = if let Some(at) = at {
+            usize::try_from(at).unwrap()
+        } else {
+            let at = if opened.appends { contents.length() } else { opened.at };
+            opened.at = at + data.len();
+            at
         };
         contents.changes.push((call.ended, Change::Put { at, data }));
     }

@@ -106,15 +106,15 @@ pub(super) fn read(text: &str) -> Vec<Call> {
             unfinished.insert(process, (at, begin.to_owned()));
             continue;
         }
-        let (begun, whole) = match said.strip_prefix("<... ") {
+        let (started, whole) = match said.strip_prefix("<... ") {
             Some(resumed) => {
-                let Some((begun, begin)) = unfinished.remove(process) else { continue };
+                let Some((started, begin)) = unfinished.remove(process) else { continue };
                 let rest = resumed.split_once(" resumed>").map_or("", |(_, rest)| rest);
-                (begun, begin + rest)
+                (started, begin + rest)
             }
             None => (at, said.to_owned()),
         };
-        calls.extend(call(&whole, begun, at));
+        calls.extend(call(&whole, started, at));
     }
     calls
 }
