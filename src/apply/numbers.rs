@@ -44,8 +44,8 @@ struct DayFigures {
 impl Numbers {
     /// Loads the rolling windows of `seconds` seconds from the store. Blocks.
     ///
-    /// Keeps the newest of the stored counts, whatever the clock says, because it may be corrected a
-    /// moment later.
+    /// Keeps the newest of the stored counts, whatever the clock says, because it may be corrected
+    /// a moment later.
     pub fn load(store: &Store, seconds: u32, clock: Clock) -> Result<Self, StoreError> {
         let mut buckets = Buckets::new();
         let second = Second(i64::MIN);
