@@ -1,12 +1,10 @@
-//! Coverage: how completely the collected events represent GitHub's feed, estimated from every
-//! page read.
+//! Coverage: how completely the collected events represent GitHub's feed.
 //!
-//! The tracker receives every response and reports figures for each page and in total: overlap,
-//! missed events with an interval (`estimate` describes the method), lag, event counts by type
-//! compared with their usual values, and freshness of each token. It reports three problems, once
-//! each while they last: a frozen feed, a token that gets stale pages, and a page that no longer
-//! shows what it used to show. Pure: takes the current time as an argument and performs no I/O.
-//! Memory is bounded for any input.
+//! The tracker reports, from every response, figures per page and in total: overlap, missed events
+//! with an interval (see `estimate`), lag, counts by type and the usual ones, and freshness of
+//! each token. It reports three problems once each while they last: a frozen feed, a token with
+//! stale pages, and a page that is missing its usual events. Pure: takes the time as an argument,
+//! performs no I/O, and uses bounded memory.
 
 mod estimate;
 mod freshness;
@@ -102,8 +100,7 @@ struct PageRecord {
     heard: Option<Timestamp>,
     lags: VecDeque<u32>,
     is_empty: bool,
-    /// Since when the page has been empty although it should not be, and the total number of new
-    /// events at that time.
+    /// Since when the page is unexpectedly empty, and the total of new events at that time.
     empty_since: Option<(Timestamp, u64)>,
     /// Number of events of each type in the last read.
     content: [u32; KINDS.len()],
@@ -148,8 +145,7 @@ impl Completeness {
         }
     }
 
-    /// Records a response with a page; `page` counts from 0. Returns the fraction of the page that
-    /// the previous read also had.
+    /// Records a page; `page` counts from 0. Returns the fraction that the previous read also had.
     pub fn read(
         &mut self,
         page: usize,
@@ -255,9 +251,8 @@ impl Completeness {
         new
     }
 
-    /// Sorts the pages that are due by priority, for when the budget does not cover all of them:
-    /// first those not read for long, then those expected to bring most events that no other page
-    /// has. `asked` returns when a page was last requested, and breaks ties.
+    /// Sorts due pages for a short budget: those not read for long, then those expected to bring
+    /// most events that no other page has. `asked` (when a page was last requested) breaks ties.
     pub fn by_need(&self, due: &mut [usize], asked: impl Fn(usize) -> u64, now: Timestamp) {
         let need = |at: &usize| self.pages[*at].need(now);
         due.sort_by(|a, b| {
@@ -266,8 +261,7 @@ impl Completeness {
         });
     }
 
-    /// Whether the figures of a page are known: it is answered and shows nothing odd. A problem
-    /// makes them unknown from its first moment, before it is reported.
+    /// Whether a page's figures are known: it is followed, and no problem exists or is developing.
     fn is_known(&self, at: usize, now: Timestamp) -> bool {
         let in_trouble = self.troubles.iter().any(|trouble| match trouble.kind {
             TroubleKind::FrozenFeed => true,
@@ -283,8 +277,7 @@ impl Completeness {
     }
 
     /// Assesses all pages, after the responses of a round. `number` returns a token's position in
-    /// the configuration, from 1. Also returns the tokens that must not be used for the next
-    /// [`STALE_REST`].
+    /// the configuration, from 1. Also returns tokens not to use for the next [`STALE_REST`].
     pub fn assess(
         &mut self,
         now: Timestamp,
@@ -345,8 +338,7 @@ impl Completeness {
         tokens.into_values().collect()
     }
 
-    /// Detects a page that shows what another page showed at the same time or shortly before.
-    /// Events only move to later pages, so this does not happen normally.
+    /// Detects a page showing what another showed then or shortly before; events only move back.
     fn compare_pages(&mut self, now: Timestamp) {
         for at in 1..self.pages.len() {
             let page = &self.pages[at];
@@ -372,9 +364,8 @@ impl Completeness {
         }
     }
 
-    /// Detects a page that is empty although the pages before or behind it show that it should not
-    /// be. A quiet feed fills the pages one after the other, so this counts from when the previous
-    /// page is full.
+    /// Detects a page that is empty although pages before or behind it show that it should not be.
+    /// A quiet feed fills page after page, so this counts from when the previous page is full.
     fn find_empty(&mut self, now: Timestamp) {
         let sizes: Vec<usize> = self.pages.iter().map(|page| page.hashes.len()).collect();
         for (at, page) in self.pages.iter_mut().enumerate() {
@@ -514,9 +505,8 @@ impl PageRecord {
             && expected.is_some_and(|expected| expected >= EXPECTED);
     }
 
-    /// Whether the figures of the page are unreliable, `shown` being the total number of new
-    /// events: something about it is odd that has not lasted long enough to be a problem, or never
-    /// becomes one.
+    /// Whether the figures are unreliable, `shown` being the total number of new events: something
+    /// is odd that has not lasted long enough to be a problem, or never becomes one.
     fn is_odd(&self, shown: u64) -> bool {
         self.stands_still
             || self.vanished.contains(&true)
@@ -536,9 +526,8 @@ impl PageRecord {
         missing
     }
 
-    /// Records which types are on the page now, of which `arrived` events are new. A type whose
-    /// last events were no more than the arrived ones has moved on to later pages, as in a feed
-    /// that fills up.
+    /// Records the types now on the page, of which `arrived` events are new. A type whose last
+    /// events were no more than those has moved on to later pages, as in a feed that fills up.
     fn fade(&mut self, seen: &[PageSighting], arrived: usize, at: Timestamp) {
         let mut content = [0_u32; KINDS.len()];
         for sighting in seen {

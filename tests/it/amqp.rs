@@ -1,8 +1,8 @@
-//! RabbitMQ, a real one, fed by ghpulse: what GHTorrent's readers were promised, by their own
-//! client, and that nothing is left out when broker or feeder stop.
+//! ghpulse feeding a real RabbitMQ: delivers what GHTorrent's readers were promised, to their own
+//! client, and loses nothing when the broker or the feeder stops.
 //!
-//! Where there can be no RabbitMQ the tests fail and say so, unless
-//! `GHPULSE_TEST_WITHOUT_SERVERS=1` is set.
+//! Without a RabbitMQ the tests fail with a message, unless `GHPULSE_TEST_WITHOUT_SERVERS=1` is
+//! set.
 
 mod broker;
 mod faults;
@@ -98,7 +98,7 @@ async fn a_broker_that_is_killed_and_a_feeder_that_stops_leave_nothing_out() {
         seen.insert(reader.message().await["id"].as_str().unwrap().to_owned());
     }
 
-    // What the outage made it publish twice is before this one in the queue.
+    // Events that the outage caused to be published twice precede this one in the queue.
     node.admit(&pushes(700, 701)).await;
     while seen.len() < 701 {
         seen.insert(reader.message().await["id"].as_str().unwrap().to_owned());

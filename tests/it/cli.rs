@@ -1,9 +1,9 @@
-//! The program as a shell sees it: exit codes, what goes to stdout and what to stderr.
+//! The program as used from a shell: exit codes, standard output, standard error.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs the program in a directory of its own, with nothing of our environment but the path.
+/// Runs the program in a new directory, with only the path of our environment.
 fn ghpulse(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ghpulse"))
         .args(arguments)
@@ -37,7 +37,7 @@ fn the_unit_is_started_again_for_as_long_as_a_disk_is_full() {
     assert_eq!(value("StartLimitIntervalSec"), "0", "no number of failed starts is the last");
     let prevented: Vec<&str> = value("RestartPreventExitStatus").split(' ').collect();
     assert_eq!(prevented, ["64", "78"], "74 mends itself");
-    // What a check finds is said in the journal; only the start itself decides.
+    // The log shows what the check reports; a failed check does not prevent the start.
     let check = value("ExecStartPre");
     assert!(check.starts_with('-') && check.contains(" check --offline "), "{check}");
     assert_eq!(value("WatchdogSec"), "60");
@@ -182,7 +182,7 @@ fn unusable_directories_and_ports_are_74_and_each_is_named() {
     let (code, stdout, _) = read(&ghpulse(directory.path(), &arguments, &environment));
     let json: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
     assert_eq!((code, &json["errors"], &json["warnings"]), (74, &5.into(), &0.into()), "{json}");
-    // Nothing was made by looking.
+    // Nothing was created by looking.
     assert_eq!(std::fs::read_dir(directory.path()).expect("it can be read").count(), 0);
 }
 
@@ -268,7 +268,7 @@ fn the_printed_default_file_is_a_configuration() {
     let directory = tempfile::tempdir().expect("a directory");
     let (_, text, _) = run(&["config", "default"]);
     std::fs::write(directory.path().join("config.yaml"), text).expect("written");
-    // Whatever else uses the default ports of this machine.
+    // Free ports, whatever else uses the default ports of this machine.
     let ports = [("GHPULSE_SERVER_PORT", "0"), ("GHPULSE_OPS_LISTEN", "off")];
     let (code, stdout, _) = read(&ghpulse(directory.path(), &["check", "--offline"], &ports));
     assert_eq!(code, 0, "{stdout}");
@@ -279,7 +279,7 @@ fn the_printed_default_file_is_a_configuration() {
 fn what_cannot_start_says_why_on_stderr_and_ends_with_its_code() {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("config.yaml"), "server: {prot: 1}").expect("written");
-    // `run` is what happens without a command, with its flags.
+    // Without a command, the program executes `run`, with its flags.
     for arguments in [["run"].as_slice(), &[], &["--listen", "127.0.0.1:0"]] {
         let (code, stdout, stderr) = read(&ghpulse(directory.path(), arguments, &[]));
         assert_eq!((code, stdout.as_str()), (78, ""), "{arguments:?}");
@@ -327,7 +327,7 @@ fn a_package_gets_man_pages_completions_the_manual_and_monitoring() {
     assert!(read("manual/index.html").contains("href=\"config.html\""));
     assert!(read("manual/all.html").contains("id=\"config-pulsar\""));
     assert!(read("config/grafana.json").contains("ghpulse_events_applied_total"));
-    // Bash reads the completions and knows the word afterwards.
+    // Bash loads the completions and knows the command afterwards.
     let script = "source out/completions/ghpulse.bash && complete -p ghpulse";
     let mut bash = Command::new("bash");
     let bash = bash.args(["--norc", "-c", script]).current_dir(directory.path());

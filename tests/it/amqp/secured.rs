@@ -1,4 +1,4 @@
-//! A broker that speaks TLS, with a certificate authority of its own; and peers that are none.
+//! A broker with TLS and its own certificate authority; and servers that impersonate it.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 use super::broker::{PATIENCE, secured};
 use super::node::{Node, push};
 
-/// Certificates in `dir`: `ca.pem`, `other.pem` of another authority, and `cert.pem` with
-/// `key.pem` for 127.0.0.1 and nothing else.
+/// Creates certificates in `dir`: `ca.pem`, `other.pem` of another authority, and `cert.pem` with
+/// `key.pem` for 127.0.0.1 only.
 fn certify(dir: &Path) {
     let openssl = |arguments: &str| {
         let ran = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output();
@@ -78,7 +78,7 @@ async fn messages_arrive_over_tls_and_every_refusal_says_what_to_do() {
     let clear = refused(with_url(at("amqp", "127.0.0.1", port))).await;
     assert!(clear.contains("Then write amqps:// in amqp.url"), "{clear}");
 
-    // What is wrong is also said by a node that runs, and is over when it is put right.
+    // A running node also reports the error, and recovers when it is fixed.
     let renewed = files.path().join("renewed.pem");
     std::fs::copy(files.path().join("other.pem"), &renewed).unwrap();
     let late = AmqpOptions { ca: Some(renewed.clone()), ..good.clone() };
