@@ -144,7 +144,7 @@ mod tests {
         let path = dir.path().join("tokens");
         std::fs::write(&path, "one\nGITHUB_TOKEN=ghp_telltale\n").unwrap();
         let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains("tokens:2 is a name and a value"), "{error}");
+        assert!(error.contains("tokens:2 is NAME=VALUE"), "{error}");
         assert!(!error.contains("telltale"), "{error}");
     }
 

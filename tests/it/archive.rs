@@ -159,7 +159,7 @@ fn an_imported_hour_stands_for_what_was_seen_of_it_live() {
 }
 
 #[test]
-fn a_killed_import_is_finished_by_the_next_and_counts_no_half_hour() {
+fn killed_import_counts_nothing_and_the_next_finishes_it() {
     let events = world(7, Shape::Old);
     let expected = model(&events);
     for (point, done) in
@@ -243,7 +243,7 @@ fn what_is_no_hour_is_said_and_does_not_hold_up_the_rest() {
     let output = ghpulse(&data, &["import"], &files, None);
     assert_eq!(output.status.code(), Some(65));
     let words = String::from_utf8_lossy(&output.stderr);
-    assert!(words.contains("half-2026-03-01-1.json.gz: breaks off at line"), "{words}");
+    assert!(words.contains("half-2026-03-01-1.json.gz: truncated at line"), "{words}");
     assert_figures(&data, &model(&events));
 }
 

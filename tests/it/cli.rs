@@ -150,7 +150,7 @@ fn a_token_that_github_refuses_is_78_and_never_printed() {
     let _ = github.wait();
     assert_eq!(code, 78, "{stdout}");
     assert!(stdout.contains("ok: github.tokens: token 1 of 3: GitHub accepts it"), "{stdout}");
-    assert!(stdout.contains("error: github.tokens: token 2 of 3: GitHub refuses it"), "{stdout}");
+    assert!(stdout.contains("error: github.tokens: token 2 of 3: GitHub refused it"), "{stdout}");
     assert!(stdout.contains("ok: github.tokens: token 3 of 3"), "{stdout}");
     assert!(
         stdout.ends_with("\n1 error, 0 warnings\n") && !stdout.contains("telltale"),
@@ -201,7 +201,7 @@ fn secrets_that_others_can_read_are_a_warning() {
     };
     let secret = "server: {adminToken: telltale}\n";
     let warned = said(secret, 0o644);
-    assert!(warned.contains("warning: server.adminToken: config.yaml: every user"), "{warned}");
+    assert!(warned.contains("warning: server.adminToken: config.yaml: readable by"), "{warned}");
     assert!(!warned.contains("telltale"));
     assert!(!said(secret, 0o640).contains("every user"));
     assert!(!said("server: {grace: 5s}\n", 0o644).contains("every user"));
@@ -209,7 +209,7 @@ fn secrets_that_others_can_read_are_a_warning() {
 
 #[cfg(feature = "amqp")]
 #[test]
-fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() {
+fn unavailable_rabbitmq_exits_69_misconfigured_exits_78() {
     let directory = tempfile::tempdir().expect("a directory");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -225,7 +225,7 @@ fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() 
     };
     let (code, said) = about(&[], &["check"]);
     assert_eq!(code, 69, "{said}");
-    assert!(said.contains(&format!("amqp at {address}: connecting: nobody listens")), "{said}");
+    assert!(said.contains(&format!("amqp at {address}: connecting: nothing is")), "{said}");
 
     let missing = [("GHPULSE_AMQP_CA", "nowhere.pem")];
     for arguments in [["check"].as_slice(), &["check", "--offline"]] {
@@ -240,8 +240,8 @@ fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() 
     let empty = [("GHPULSE_AMQP_CA", "empty.pem")];
     let run = ["run", "--listen", "127.0.0.1:0"];
     for (environment, arguments, words) in [
-        (&empty, ["check"].as_slice(), "empty.pem: it holds no PEM certificate"),
-        (&empty, &run, "empty.pem: it holds no PEM certificate"),
+        (&empty, ["check"].as_slice(), "empty.pem: contains no PEM certificate"),
+        (&empty, &run, "empty.pem: contains no PEM certificate"),
         (&missing, &run, "nowhere.pem: No such file"),
     ] {
         let (code, said) = about(environment, arguments);
@@ -251,7 +251,7 @@ fn a_rabbitmq_that_is_away_is_69_and_one_that_cannot_be_used_as_configured_78() 
 }
 
 #[test]
-fn a_key_file_that_is_not_there_ends_with_78_before_anything_is_served() {
+fn missing_key_file_exits_78_before_serving() {
     let directory = tempfile::tempdir().expect("a directory");
     let text = "pulsar:\n  env: prod\n  host: pulsar+ssl://pulsar.invalid:6651\n  audience: urn:a\n  \
                 keypath: key.json\n  producer: {topic: t}\n  consumer: {topic: t, name: n}\n";
@@ -298,7 +298,7 @@ fn what_cannot_start_says_why_on_stderr_and_ends_with_its_code() {
 }
 
 #[test]
-fn a_package_gets_man_pages_completions_the_manual_and_monitoring() {
+fn package_gets_man_pages_completions_manual_monitoring() {
     let directory = tempfile::tempdir().expect("a directory");
     let output = ghpulse(directory.path(), &["documents", "out"], &[]);
     assert_eq!(read(&output).0, 0, "{output:?}");

@@ -44,7 +44,7 @@ async fn bound(broker: &Broker) -> Reader {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_broker_had_not_confirmed_when_it_was_killed_is_published_again() {
+async fn unconfirmed_messages_of_a_killed_broker_are_republished() {
     let Some(mut broker) = broker("what_a_broker_had_not_confirmed").await else { return };
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path(), &broker.options("ght-streams"));

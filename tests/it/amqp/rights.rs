@@ -111,14 +111,14 @@ async fn missing_right_to_write_is_named() {
     let mut options = broker.options("ght-streams");
     options.url = Secret::new(format!("amqp://silent:silent@127.0.0.1:{}/", broker.port()));
     let said = probe(&options, Clock::system()).await.unwrap_err().to_string();
-    assert!(said.contains("right to write") && said.contains("403"), "{said}");
+    assert!(said.contains("write permission") && said.contains("403"), "{said}");
 
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(dir.path(), &options);
     node.admit(&(0..50).map(push).collect::<Vec<_>>()).await;
     // Each attempt reports the broker's reason, never the state of a closed channel.
     for _ in 0..3 {
-        node.is_in_trouble("right to write").await;
+        node.is_in_trouble("write permission").await;
         node.is_connected(true).await;
     }
     node.end().await;

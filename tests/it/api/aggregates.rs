@@ -84,24 +84,24 @@ async fn a_misspelt_path_is_said_to_have_counted_nothing() {
     for round in 0..5 {
         let events: Vec<String> = (0..250).map(|n| star(round * 250 + n, "a/b")).collect();
         site.push(&events);
-        let read = format!("it has counted nothing of {} events", (round + 1) * 250);
+        let read = format!("it has counted none of {} events", (round + 1) * 250);
         let list = until(&site, "/aggregate", |answer| answer.body.contains(&read)).await.json();
         assert_eq!(list[0]["counted"], 0);
         assert!(list[0]["note"].as_str().unwrap().contains("`event.repo.nmae`"), "{list}");
     }
-    let said = |answer: &Answer| answer.body.contains("it has counted nothing of 1250 events");
+    let said = |answer: &Answer| answer.body.contains("it has counted none of 1250 events");
     let ready = until(&site, "/readyz", said).await;
-    assert!(ready.body.contains("nmae.rhai: it has counted nothing"), "{}", ready.body);
+    assert!(ready.body.contains("nmae.rhai: it has counted none"), "{}", ready.body);
     save(scripts.path(), "nmae.rhai", STARS);
     let counts = |answer: &Answer| answer.body.contains(r#""counted":1250"#);
     let list = until(&site, "/aggregate", counts).await.json();
     assert_eq!(list[0]["note"], Value::Null);
-    until(&site, "/readyz", |answer| !answer.body.contains("counted nothing")).await;
+    until(&site, "/readyz", |answer| !answer.body.contains("counted none")).await;
     site.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_saved_file_is_served_with_its_past_and_a_broken_one_never_takes_its_place() {
+async fn saved_script_serves_its_past_and_a_broken_one_is_refused() {
     let (scripts, settings) = folder();
     let site = start(&settings).await;
     let none = get(&site, "/aggregate/stars").await;
@@ -294,7 +294,7 @@ async fn follow_until(site: &Site, client: &mut Client, map: &mut Map, wanted: &
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_and_all_deltas_are_the_snapshot_of_the_last_cursor() {
+async fn snapshot_plus_all_deltas_equals_the_latest_snapshot() {
     let (_scripts, settings) = folder();
     let site = start(&settings).await;
     until(&site, "/stream/languages", |answer| answer.status == 200).await;
@@ -350,7 +350,7 @@ async fn a_snapshot_and_all_deltas_are_the_snapshot_of_the_last_cursor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_comes_back_by_cursor_is_told_what_has_changed_and_never_a_wrong_sum() {
+async fn resume_by_cursor_yields_changes_and_never_a_wrong_sum() {
     const PATH: &str = "/stream/languages?window=1h";
     let (_scripts, settings) = folder();
     let site = start(&settings).await;

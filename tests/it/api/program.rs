@@ -143,7 +143,7 @@ async fn a_broken_script_is_so_since_it_broke_and_not_since_the_one_before_is_in
     program.until(GOOD).await;
     let good_until = Clock::system().now();
     save("fn merge(window) {");
-    program.until("the last good script stays in force").await;
+    program.until("the last good script remains in force").await;
     let part = look().await;
     assert_eq!(part["state"], "degraded", "{part}");
     let since = Timestamp::parse(part["since"].as_str().unwrap()).unwrap();

@@ -99,7 +99,7 @@ async fn connections_that_are_cut_anywhere_lose_and_double_nothing() {
     let (code, stdout, stderr) = ended(tail(address, &arguments)).await;
     assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(ids(&stdout), (1..=60).collect::<Vec<_>>());
-    assert!(stderr.contains("connecting again"), "{stderr}");
+    assert!(stderr.contains("reconnecting"), "{stderr}");
     site.end().await;
 }
 

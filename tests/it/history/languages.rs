@@ -26,8 +26,8 @@ async fn insert(database: &Database, rows: &[(u64, &str, &str)]) {
 }
 
 #[tokio::test]
-async fn languages_are_taken_with_the_days_and_never_over_what_is_newer() {
-    let name = "languages_are_taken_with_the_days_and_never_over_what_is_newer";
+async fn languages_come_with_the_days_and_never_replace_newer_ones() {
+    let name = "languages_come_with_the_days_and_never_replace_newer_ones";
     let Some(kind) = kind(name) else { return };
     let database = Database::start(&kind).await;
     let rows = [
@@ -74,8 +74,8 @@ async fn languages_are_taken_with_the_days_and_never_over_what_is_newer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_the_language_wall_has_what_the_database_knows() {
-    let name = "without_a_token_the_language_wall_has_what_the_database_knows";
+async fn without_a_token_languages_come_from_the_database() {
+    let name = "without_a_token_languages_come_from_the_database";
     let Some(kind) = kind(name) else { return };
     let database = Database::start(&kind).await;
     // The same world, some time earlier.

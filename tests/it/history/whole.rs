@@ -76,8 +76,8 @@ async fn the_first_message_has_what_the_database_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_are_told_when_the_database_is_away_and_when_it_is_back() {
-    let name = "people_are_told_when_the_database_is_away_and_when_it_is_back";
+async fn database_outage_and_recovery_raise_alerts() {
+    let name = "database_outage_and_recovery_raise_alerts";
     let Some(kind) = kind(name) else { return };
     let mut database = Database::start(&kind).await;
     let github = GitHub::start(Options::by_hand(2)).await;
