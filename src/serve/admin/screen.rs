@@ -286,8 +286,10 @@ mod tests {
     #[test]
     fn screen_fits_a_terminal_and_begins_with_the_verdict() {
         let at = "2027-01-01T00:00:00Z";
-        let error = "no answer ".repeat(40);
-        let part = |name: &str, state: &str| json!({ "name": name, "state": state, "since": at, "error": error });
+        let part = |name: &str, state: &str| {
+            let error = "no answer ".repeat(40);
+            json!({ "name": name, "state": state, "since": at, "error": error })
+        };
         let parts: Vec<_> = ["store", "source", "bus", "tidb", "amqp", "scripts", "files"]
             .map(|name| part(name, "degraded"))
             .into();
