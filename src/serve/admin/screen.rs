@@ -22,8 +22,9 @@ impl Status {
     /// terminal interprets.
     #[must_use]
     pub fn screen(&self) -> String {
-        let facts = self.facts().0.into_iter();
-        facts.map(|(name, words)| format!("{name:<NAME_COLUMNS$} {words}\n")).collect()
+        let facts = self.facts().0;
+        let line = |(name, words): &(String, String)| format!("{name:<NAME_COLUMNS$} {words}");
+        facts.iter().map(line).collect::<Vec<_>>().join("\n") + "\n"
     }
 
     /// The same for a terminal: long facts continue on a further line. What does not fit into
@@ -38,7 +39,7 @@ impl Status {
             lines.truncate(rows - 1);
             lines.push(format!("… {left_out} more lines: ghpulse status | less"));
         }
-        lines.iter().map(|line| format!("{line}\n")).collect()
+        lines.join("\n") + "\n"
     }
 
     /// Name and words of each fact, the most important first.
