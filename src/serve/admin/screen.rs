@@ -6,10 +6,10 @@ use super::report::{Part, PartState, SourceReport, Status};
 use crate::model::coverage::{Enriched, Figures, Report};
 use crate::terminal;
 
-/// Most pages, tokens and troubles that are listed.
+/// Most pages, tokens and troubles to list.
 const ROWS: usize = 12;
 
-/// Shown for a figure while GitHub is not polled, or hides what it is computed from.
+/// Shown for a figure while GitHub is not polled, or hides the data it is computed from.
 const UNKNOWN: &str = "unknown";
 
 /// Columns of the names in front of the facts.
@@ -18,8 +18,8 @@ const NAME_COLUMNS: usize = 10;
 const FACT_LINES: usize = 3;
 
 impl Status {
-    /// The status as text, one fact per line and the verdict first, without characters that a
-    /// terminal interprets.
+    /// Renders the status as text, one fact per line and the verdict first, without terminal
+    /// control characters.
     #[must_use]
     pub fn screen(&self) -> String {
         let facts = self.facts().0;
