@@ -52,7 +52,7 @@ families.";
                     "Path that runs the TiDB sync now, for loopback or with `server.adminToken`.";
                 ours "server.basePath" => base_path: Option<String>, ValueKind::Route, "",
                     "Prefix under which all endpoints are served too (`/websocket`); the bare \
-     paths stay.";
+paths stay.";
                 ours "server.allowedOrigins" => allowed_origins: Vec<String>,
                     ValueKind::Origins, "",
                     "Web pages that may connect (`https://example.org`); without it, any.";
@@ -161,7 +161,7 @@ times as many).";
 hour.";
                 ours "github.tokensFile" => tokens_file: Option<PathBuf>, ValueKind::Path, "",
                     "File with more tokens, one per line; read again when it changes, and on \
-     SIGHUP.";
+SIGHUP.";
                 peer "github.loop.timeout" => timeout: Duration,
                     bare(Bare::Milliseconds, 10, 10 * M), "5000",
                     "Longest time that one request may take; a bare number is milliseconds.";
@@ -346,7 +346,7 @@ without the right to configure it cannot remove it. Without it: \
                 peer "lark.errorToleranceBreak" => within: Duration,
                     bare(Bare::Minutes, 0, 7 * DAY), "5",
                     "A failure that lasts this long is reported regardless of the tolerance; a \
-     bare number is minutes.";
+bare number is minutes.";
             }
         }
     };
