@@ -167,10 +167,10 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Serves on the listener until `stop`. Must be called inside a tokio runtime.
+    /// Serves on the listener until `stop` is cancelled. Must be called inside a tokio runtime.
     ///
-    /// Refused: a rate or speed that is no number in bounds, recorded files that cannot be
-    /// opened.
+    /// # Errors
+    /// When the rate or the speed is out of bounds, or a recorded file cannot be opened.
     pub fn start(
         listener: TcpListener,
         options: Options,

@@ -131,8 +131,8 @@ async fn the_address_is_shown_nowhere() {
     }
 }
 
-#[test]
-fn only_alerts_with_a_webhook_keep_messages() {
+#[tokio::test]
+async fn only_alerts_with_a_webhook_keep_messages() {
     let pending = |alerts: &Alerts| {
         let shared = alerts.0.as_ref()?;
         shared.lock().next(shared.clock.instant()).0.map(|message| message.text)

@@ -151,8 +151,8 @@ impl TokenPool {
         }
     }
 
-    /// Sets the fraction of each account's GraphQL limit that queries may use, above 0 and up to
-    /// 1. Call it before any query.
+    /// Sets the fraction of each account's GraphQL limit that queries may use: above 0, at most 1.
+    /// Call it before any query.
     pub fn allow_queries(&self, share: f64) {
         let now = self.clock.instant();
         self.lock().accounts.allow_queries(share, now);
