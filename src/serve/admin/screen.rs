@@ -6,10 +6,10 @@ use super::report::{Part, PartState, SourceReport, Status};
 use crate::model::coverage::{Enriched, Figures, Report};
 use crate::terminal;
 
-/// Most pages, tokens and troubles that are listed.
+/// Most pages, tokens and troubles to list.
 const ROWS: usize = 12;
 
-/// Shown for a figure while GitHub is not polled, or hides what it is computed from.
+/// Shown for a figure while GitHub is not polled, or hides the data it is computed from.
 const UNKNOWN: &str = "unknown";
 
 /// Columns of the names in front of the facts.
@@ -18,12 +18,13 @@ const NAME_COLUMNS: usize = 10;
 const FACT_LINES: usize = 3;
 
 impl Status {
-    /// The status as text, one fact per line and the verdict first, without characters that a
-    /// terminal interprets.
+    /// Renders the status as text, one fact per line and the verdict first, without terminal
+    /// control characters.
     #[must_use]
     pub fn screen(&self) -> String {
-        let facts = self.facts().0.into_iter();
-        facts.map(|(name, words)| format!("{name:<NAME_COLUMNS$} {words}\n")).collect()
+        let facts = self.facts().0;
+        let line = |(name, words): &(String, String)| format!("{name:<NAME_COLUMNS$} {words}");
+        facts.iter().map(line).collect::<Vec<_>>().join("\n") + "\n"
     }
 
     /// The same for a terminal: long facts continue on a further line. What does not fit into
@@ -38,7 +39,7 @@ impl Status {
             lines.truncate(rows - 1);
             lines.push(format!("… {left_out} more lines: ghpulse status | less"));
         }
-        lines.iter().map(|line| format!("{line}\n")).collect()
+        lines.join("\n") + "\n"
     }
 
     /// Name and words of each fact, the most important first.
@@ -286,8 +287,10 @@ mod tests {
     #[test]
     fn screen_fits_a_terminal_and_begins_with_the_verdict() {
         let at = "2027-01-01T00:00:00Z";
-        let error = "no answer ".repeat(40);
-        let part = |name: &str, state: &str| json!({ "name": name, "state": state, "since": at, "error": error });
+        let part = |name: &str, state: &str| {
+            let error = "no answer ".repeat(40);
+            json!({ "name": name, "state": state, "since": at, "error": error })
+        };
         let parts: Vec<_> = ["store", "source", "bus", "tidb", "amqp", "scripts", "files"]
             .map(|name| part(name, "degraded"))
             .into();

@@ -125,7 +125,7 @@ struct StreamReader {
     follower: Follower,
     /// What is wrong with the URL's query.
     refused: Option<InvalidParams>,
-    /// Whether the last query was refused because too many of the client's are waiting.
+    /// Whether the last query was refused because too many searches of the client are waiting.
     is_busy: bool,
 }
 

@@ -46,7 +46,7 @@ pub(crate) const NAMES: [&str; 14] = [
     "limit",
 ];
 
-/// Parameters with one word or number, with an example.
+/// Parameters that take a single word or number, with an example.
 const NUMBERS: [(&str, &str); 4] =
     [("sample", "sample=10"), ("latest", "latest=100"), ("poll", "poll=1"), ("limit", LIMIT)];
 
@@ -70,7 +70,7 @@ pub(super) struct Bounds {
 pub(super) struct StreamParams {
     pub(super) choice: StreamSelector,
     pub(super) start: StreamStart,
-    /// Whether it ends when everything that is there was sent.
+    /// Whether it ends after all available events were sent.
     pub(super) once: bool,
     /// After how many events and documents it ends earlier; only with `once`.
     pub(super) limit: Option<u64>,
@@ -100,7 +100,7 @@ pub(super) fn of_url(
     }
     let last_id = last_id.filter(|id| !id.is_empty());
     if let Some(junk) = last_id.filter(|id| read_place(id).is_err()) {
-        // A page's `EventSource` gives up for good when it is refused, and cannot send another id.
+        // A page's `EventSource` gives up permanently when refused, and cannot send another id.
         let message = "not a cursor of events; the URL says where to begin".to_owned();
         given.warnings.push(QueryWarning { field: "Last-Event-ID", value: shown(junk), message });
     } else if let Some(last_id) = last_id {
@@ -133,7 +133,7 @@ pub(super) fn of_json(text: &str, bounds: Bounds) -> Result<StreamParams, Invali
     given.read(bounds)
 }
 
-/// Parses a cursor. A cursor of counts leads behind the last event that is counted.
+/// Parses a cursor. A cursor of counts resumes after the last counted event.
 fn read_place(text: &str) -> Result<Offset, InvalidCursor> {
     let place = text.parse::<ResumeToken>().map(|token| Offset::after(token.cursor));
     place.or_else(|_| text.parse())
